@@ -1,0 +1,218 @@
+//! The crate's error type: every variant carries what a person needs to act on it.
+
+use std::path::PathBuf;
+
+use crate::geometry::Date;
+use crate::filter::NotPositiveDefinite;
+
+/// Result of every fallible operation of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of a foreign library, kept as the source of ours.
+pub type BoxedError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// What can go wrong, with the file, date, band or key at fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting that cannot work; `key` is its name in the builder and in the TOML file.
+    #[error("{key}: {problem}")]
+    Setting {
+        /// The setting, for example `process.variance` or `instrument "modis": noise_variance`.
+        key: String,
+        /// What is wrong with it and what would do.
+        problem: String,
+    },
+    /// A setting that this version does not offer yet.
+    #[error("{key}: {feature} is not available in this version of rasterfuse; {instead}")]
+    Unsupported {
+        /// The setting.
+        key: String,
+        /// What it asks for.
+        feature: String,
+        /// What to write instead.
+        instead: String,
+    },
+    /// A grid that is not a north-up raster of positive size.
+    #[error("{what}: {problem}")]
+    Grid {
+        /// Which grid.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Two grids that must share a coordinate reference system do not.
+    #[error(
+        "{what} is in another CRS than the target grid ({found}, target {expected}); reprojection is not available in \
+         this version: warp the files to the target CRS first, for example with gdalwarp"
+    )]
+    CrsMismatch {
+        /// The instrument or file.
+        what: String,
+        /// CRS of the target grid.
+        expected: String,
+        /// CRS that was found.
+        found: String,
+    },
+    /// A text that is not a date.
+    #[error("{text:?} is not a date of the form {format}")]
+    Date {
+        /// The text.
+        text: String,
+        /// The expected form, in `strftime` notation.
+        format: String,
+    },
+    /// A file pattern that matches no file.
+    #[error("files = {pattern:?} matches no file; check the folder and the wildcard")]
+    NoFiles {
+        /// The pattern, with the folder it was resolved against.
+        pattern: String,
+    },
+    /// A file whose name holds no date.
+    #[error("{}: {problem} (date = {pattern:?}, date_format = {format:?})", path.display())]
+    NoDate {
+        /// The file.
+        path: PathBuf,
+        /// The regular expression.
+        pattern: String,
+        /// The `strftime` form of its first group.
+        format: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// Two files of one stack on the same date.
+    #[error(
+        "two files on {date}: {} and {}; narrow `files` or mosaic them first",
+        first.display(), second.display()
+    )]
+    DuplicateDate {
+        /// The date.
+        date: Date,
+        /// The file met first.
+        first: PathBuf,
+        /// The other file.
+        second: PathBuf,
+    },
+    /// A raster that cannot be opened.
+    #[error("cannot open raster {}{}: {problem}", path.display(), on_date(*date))]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its date, when it has one.
+        date: Option<Date>,
+        /// What GDAL said.
+        problem: String,
+        /// The library's error.
+        #[source]
+        source: Option<BoxedError>,
+    },
+    /// A raster that differs from the others of its stack.
+    #[error("{} ({date}): {problem}", path.display())]
+    Inconsistent {
+        /// The file.
+        path: PathBuf,
+        /// Its date.
+        date: Date,
+        /// What differs, and from which file.
+        problem: String,
+    },
+    /// Pixels that cannot be read.
+    #[error("cannot read {origin} ({date}), band {band}, rows {rows:?}, columns {cols:?}: {problem}")]
+    Read {
+        /// The file or variable.
+        origin: String,
+        /// The acquisition date.
+        date: Date,
+        /// The band's name.
+        band: String,
+        /// Pixel rows asked for.
+        rows: std::ops::Range<usize>,
+        /// Pixel columns asked for.
+        cols: std::ops::Range<usize>,
+        /// What is wrong and what to do.
+        problem: String,
+        /// The library's error.
+        #[source]
+        source: Option<BoxedError>,
+    },
+    /// A window whose covariance broke down in floating point.
+    #[error(
+        "window at cells [{row}, {col}], {date}: {source}; the noise variances may be too small against the prior and \
+         process variances"
+    )]
+    Numerical {
+        /// First cell row of the window.
+        row: usize,
+        /// First cell column of the window.
+        col: usize,
+        /// The date of the update.
+        date: Date,
+        /// The factorisation that failed.
+        #[source]
+        source: NotPositiveDefinite,
+    },
+    /// An output store that is there already.
+    #[error("{} exists already ({state}); choose another `output.store` or remove it first", path.display())]
+    StoreExists {
+        /// The store.
+        path: PathBuf,
+        /// What it holds.
+        state: String,
+    },
+    /// A store that cannot be written.
+    #[error("cannot write store {}: {problem}", path.display())]
+    Store {
+        /// The store or the file in it.
+        path: PathBuf,
+        /// What happened.
+        problem: String,
+        /// The library's error.
+        #[source]
+        source: Option<BoxedError>,
+    },
+    /// A memory budget that no tile fits into.
+    #[error(
+        "run.memory: the budget of {budget_bytes} bytes is too small; {needed_bytes} bytes would do \
+         ({states} states per window, {tile_rows} x {tile_cols} cells per tile)"
+    )]
+    Memory {
+        /// The budget.
+        budget_bytes: u64,
+        /// The smallest budget that works with these settings.
+        needed_bytes: u64,
+        /// States of the largest window.
+        states: usize,
+        /// Tile height.
+        tile_rows: usize,
+        /// Tile width.
+        tile_cols: usize,
+    },
+    /// A worker pool that cannot be started.
+    #[error("cannot start {threads} worker threads")]
+    Threads {
+        /// Threads asked for; 0 is one per core.
+        threads: usize,
+        /// The pool's error.
+        #[source]
+        source: BoxedError,
+    },
+    /// A description file that cannot be read or understood.
+    #[error("{}: {problem}", path.display())]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// Line, key and what is wrong.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// A [`Error::Setting`] from borrowed parts.
+    pub(crate) fn setting(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Setting { key: key.into(), problem: problem.into() }
+    }
+}
+
+fn on_date(date: Option<Date>) -> String {
+    date.map_or_else(String::new, |date| format!(" ({date})"))
+}

@@ -1,0 +1,43 @@
+//! Prediction and update of one window's state. Pure numerics: no I/O, no threads, no clock; imports no other room.
+//!
+//! The filter knows states, not what they stand for: a diagonal transition, a block-diagonal process covariance
+//! ([`Dynamics`]) and sparse observation rows ([`Observations`]) are all it sees, so layers of any kind (fields, offsets of
+//! instruments) are its caller's business.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use rasterfuse::filter::{BandModel, BlockCov, Channel, Dynamics, Observations, ProcessBlock, State, Workspace};
+//!
+//! // One random-walk state of variance 1 per day, prior N(0, 3), observed as 2.0 with noise variance 4 a day later.
+//! let block = ProcessBlock { len: 1, transition: 1.0, variance: 1.0, correlation: Arc::new(BlockCov::dense(1, |_, _| 1.0)) };
+//! let dynamics = Dynamics::new(vec![block]);
+//! let mut state = State::new(1);
+//! state.cov.set(0, 0, 3.0);
+//! state.predict(&dynamics, 1.0);
+//! let (bands, mut observations, mut workspace) = (BandModel::new(vec![1.0], vec![4.0], vec![0.0]), Observations::new(), Workspace::new());
+//! observations.begin_group(0);
+//! observations.push_pixel(&bands, &[Channel { offset: 0, states: &[0], weights: &[1.0] }], &[2.0], workspace.compressions());
+//! let innovations = state.update(&observations, &mut workspace)?;
+//! assert!((state.mean[0] - 1.0).abs() < 1e-15); // gain 4 / (4 + 4)
+//! assert!((state.cov.get(0, 0) - 2.0).abs() < 1e-15);
+//! assert!((innovations[0].nis - 0.5).abs() < 1e-15); // 2² / 8
+//! # Ok::<(), rasterfuse::filter::NotPositiveDefinite>(())
+//! ```
+
+mod compress;
+mod diagnostics;
+mod observations;
+mod predict;
+mod state;
+mod symmetric;
+mod update;
+mod workspace;
+
+pub use compress::{BandModel, Compression, CompressionCache};
+pub use diagnostics::Innovation;
+pub use observations::{Channel, Observations};
+pub use predict::{BlockCov, Dynamics, ProcessBlock};
+pub use state::State;
+pub use symmetric::SymmetricMatrix;
+pub use update::NotPositiveDefinite;
+pub use workspace::Workspace;

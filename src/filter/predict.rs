@@ -1,0 +1,267 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::State;
+
+/// Correlation of the states of one block, shared where it is the same.
+///
+/// The first `head` states usually are cells whose mutual correlation is the same in every window, the rest (the tail)
+/// belongs to this window alone; so the head is reference-counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockCov {
+    n: usize,
+    head_len: usize,
+    /// Packed lower triangle of the head, column by column.
+    head: Arc<[f64]>,
+    /// Rows `head_len..n` of every column, column-major; its own upper triangle is unused.
+    tail: Vec<f64>,
+}
+
+impl BlockCov {
+    /// A matrix from a shared head and the rows below it.
+    ///
+    /// `head` is the packed lower triangle of the first `head_len` states, column by column; `tail(i, j)` gives the entries
+    /// of rows `head_len <= i < n`, `j <= i`.
+    #[must_use]
+    pub fn new(n: usize, head_len: usize, head: Arc<[f64]>, mut tail: impl FnMut(usize, usize) -> f64) -> Self {
+        debug_assert_eq!(head.len(), head_len * (head_len + 1) / 2);
+        let below = n - head_len;
+        let mut values = vec![0.0; below * n];
+        if below > 0 {
+            for (j, column) in values.chunks_exact_mut(below).enumerate() {
+                for (row, value) in column.iter_mut().enumerate().skip(j.saturating_sub(head_len)) {
+                    *value = tail(head_len + row, j);
+                }
+            }
+        }
+        Self { n, head_len, head, tail: values }
+    }
+
+    /// A matrix of its own from `entry(i, j)`, `j <= i`.
+    #[must_use]
+    pub fn dense(n: usize, entry: impl Fn(usize, usize) -> f64) -> Self {
+        let head = Self::pack(n, entry);
+        Self { n, head_len: n, head, tail: Vec::new() }
+    }
+
+    /// The packed lower triangle, column by column, of `entry(i, j)`, `j <= i`.
+    #[must_use]
+    pub fn pack(n: usize, entry: impl Fn(usize, usize) -> f64) -> Arc<[f64]> {
+        (0..n).flat_map(|j| (j..n).map(move |i| (i, j))).map(|(i, j)| entry(i, j)).collect()
+    }
+
+    /// Number of states.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Bytes held by this block alone.
+    #[must_use]
+    pub fn own_bytes(&self) -> usize {
+        size_of_val(self.tail.as_slice())
+    }
+
+    /// Entry (i, j), in either order.
+    #[must_use]
+    pub fn get(&self, i: usize, j: usize) -> f64 {
+        let (row, col) = (i.max(j), i.min(j));
+        if row < self.head_len {
+            self.head_column(col)[row - col]
+        } else {
+            self.tail[col * (self.n - self.head_len) + row - self.head_len]
+        }
+    }
+
+    /// Rows `j..head_len` of column `j`; empty past the head.
+    fn head_column(&self, j: usize) -> &[f64] {
+        if j >= self.head_len {
+            return &[];
+        }
+        // Columns 0..j hold head_len, head_len - 1, ... entries.
+        let start = j * self.head_len - (j * j.saturating_sub(1)) / 2;
+        &self.head[start..start + self.head_len - j]
+    }
+
+    /// Rows `max(j, head_len)..n` of column `j`.
+    fn tail_column(&self, j: usize) -> &[f64] {
+        let below = self.n - self.head_len;
+        &self.tail[j * below + j.saturating_sub(self.head_len)..(j + 1) * below]
+    }
+
+    /// Adds `scale` times column `j`, rows `j..n`, to `target`.
+    fn add_column(&self, j: usize, scale: f64, target: &mut [f64]) {
+        let head = self.head_column(j);
+        let (upper, lower) = target.split_at_mut(head.len());
+        for (parts, column) in [(upper, head), (lower, self.tail_column(j))] {
+            for (value, entry) in parts.iter_mut().zip(column) {
+                *value += scale * entry;
+            }
+        }
+    }
+}
+
+/// Consecutive states that share a transition and a process covariance, independent of all other blocks' noise.
+#[derive(Clone, Debug)]
+pub struct ProcessBlock {
+    /// Number of states.
+    pub len: usize,
+    /// Transition φ per day, in (0, 1].
+    pub transition: f64,
+    /// Process variance per day, in u²/day.
+    pub variance: f64,
+    /// Correlation between the block's states.
+    pub correlation: Arc<BlockCov>,
+}
+
+/// How a window's state moves: `x(t) = F x(t - Δt) + w`, `F` diagonal, `Cov(w) = Q(Δt)` block-diagonal.
+#[derive(Clone, Debug)]
+pub struct Dynamics {
+    blocks: Vec<(Range<usize>, ProcessBlock)>,
+}
+
+impl Dynamics {
+    /// Blocks in the order of their states.
+    #[must_use]
+    pub fn new(blocks: Vec<ProcessBlock>) -> Self {
+        let mut next = 0;
+        let place = |block: ProcessBlock| {
+            let states = next..next + block.len;
+            next = states.end;
+            (states, block)
+        };
+        Self { blocks: blocks.into_iter().map(place).collect() }
+    }
+
+    /// Number of states.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.blocks.last().map_or(0, |(states, _)| states.end)
+    }
+
+    fn block_of(&self, i: usize) -> Option<&(Range<usize>, ProcessBlock)> {
+        self.blocks.get(self.blocks.partition_point(|(states, _)| states.end <= i))
+    }
+
+    /// φ^Δt of state `i`.
+    #[must_use]
+    pub fn transition(&self, i: usize, dt_days: f64) -> f64 {
+        self.block_of(i).map_or(1.0, |(_, block)| decay(block.transition, dt_days))
+    }
+
+    /// Entry (i, j) of Q(Δt).
+    #[must_use]
+    pub fn process_cov(&self, i: usize, j: usize, dt_days: f64) -> f64 {
+        match self.block_of(i) {
+            Some((states, block)) if states.contains(&j) => {
+                growth(block.transition, dt_days) * block.variance * block.correlation.get(i - states.start, j - states.start)
+            }
+            _ => 0.0,
+        }
+    }
+}
+
+/// φ^Δt.
+fn decay(transition: f64, dt_days: f64) -> f64 {
+    if transition == 1.0 { 1.0 } else { transition.powf(dt_days) }
+}
+
+/// q(Δt): the variance that a walk of unit daily variance gathers in Δt days.
+///
+/// Δt for φ = 1, `(1 - φ^{2Δt}) / (1 - φ²)` otherwise (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed.,
+/// section 4.3: the discretised Ornstein–Uhlenbeck process, scaled to one day).
+fn growth(transition: f64, dt_days: f64) -> f64 {
+    if transition == 1.0 {
+        dt_days
+    } else {
+        // exp_m1 and the factored denominator keep the digits when φ is close to 1.
+        -f64::exp_m1(2.0 * dt_days * transition.ln()) / ((1.0 - transition) * (1.0 + transition))
+    }
+}
+
+impl State {
+    /// Predicts `dt_days` ahead: `m ← F m`, `P ← F P Fᵀ + Q(Δt)`, lower triangle only.
+    ///
+    /// Several days without observations cost one call.
+    pub fn predict(&mut self, dynamics: &Dynamics, dt_days: f64) {
+        debug_assert_eq!(self.n(), dynamics.n());
+        let still = dynamics.blocks.iter().all(|(_, block)| block.transition == 1.0);
+        for (index, (states, block)) in dynamics.blocks.iter().enumerate() {
+            let kept = decay(block.transition, dt_days);
+            let scale = growth(block.transition, dt_days) * block.variance;
+            for mean in &mut self.mean[states.clone()] {
+                *mean *= kept;
+            }
+            for j in states.clone() {
+                let column = self.cov.column_mut(j);
+                if !still {
+                    for (rows, other) in &dynamics.blocks[index..] {
+                        let factor = kept * decay(other.transition, dt_days);
+                        for value in &mut column[rows.start.max(j) - j..rows.end - j] {
+                            *value *= factor;
+                        }
+                    }
+                }
+                block.correlation.add_column(j - states.start, scale, &mut column[..states.end - j]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn correlation(i: usize, j: usize) -> f64 {
+        (-(i.abs_diff(j) as f64) / 3.0).exp()
+    }
+
+    #[test]
+    fn head_and_tail_make_one_matrix() {
+        let whole = BlockCov::dense(7, correlation);
+        for head in 0..=7 {
+            let split = BlockCov::new(7, head, BlockCov::pack(head, correlation), correlation);
+            for j in 0..7 {
+                let mut column = vec![0.0; 7 - j];
+                split.add_column(j, 2.0, &mut column);
+                for i in j..7 {
+                    assert_eq!(split.get(i, j), whole.get(j, i));
+                    assert_eq!(column[i - j], 2.0 * correlation(i, j));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_long_step_equals_daily_steps_and_the_closed_form() {
+        let block = |len, transition, variance| ProcessBlock {
+            len,
+            transition,
+            variance,
+            correlation: Arc::new(BlockCov::dense(len, correlation)),
+        };
+        let dynamics = Dynamics::new(vec![block(3, 0.9, 2.0), block(2, 1.0, 0.5), block(1, 0.999, 1.0)]);
+        let mut daily = State::new(6);
+        for i in 0..6 {
+            daily.mean[i] = i as f64 - 2.0;
+            for j in 0..=i {
+                daily.cov.set(i, j, correlation(i, j) + if i == j { 1.0 } else { 0.0 });
+            }
+        }
+        let start = daily.clone();
+        let mut long = daily.clone();
+        long.predict(&dynamics, 5.0);
+        for _ in 0..5 {
+            daily.predict(&dynamics, 1.0);
+        }
+        for i in 0..6 {
+            assert!((daily.mean[i] - long.mean[i]).abs() < 1e-14);
+            assert_eq!(start.predicted_mean(&dynamics, i, 5.0), long.mean[i]);
+            for j in 0..6 {
+                assert!((daily.cov.get(i, j) - long.cov.get(i, j)).abs() < 1e-13);
+                assert!((start.predicted_cov(&dynamics, i, j, 5.0) - long.cov.get(i, j)).abs() < 1e-14);
+            }
+        }
+        assert_eq!(long.cov.get(4, 0), start.cov.get(4, 0) * 0.9_f64.powf(5.0));
+    }
+}

@@ -1,0 +1,153 @@
+use faer::dyn_stack::MemStack;
+use faer::linalg::cholesky::llt::factor::{LltError, LltRegularization, cholesky_in_place};
+use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
+use faer::{Accum, MatMut, MatRef, Par};
+
+use super::workspace::{BLOCK, Block};
+use super::{Innovation, Observations, State, SymmetricMatrix, Workspace};
+
+/// An innovation covariance that is not positive definite in floating point.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("innovation covariance is not positive definite (pivot {pivot} of {size})")]
+#[non_exhaustive]
+pub struct NotPositiveDefinite {
+    /// The pivot that was not positive.
+    pub pivot: usize,
+    /// Size of the block.
+    pub size: usize,
+}
+
+impl State {
+    /// Conditions the state on a date's observations, in sequential blocks of the pseudo-observations.
+    ///
+    /// Per block `G = P Hᵀ`, `S = H G + I = C Cᵀ`, `W = G C⁻ᵀ`, `m ← m + W C⁻¹ (z - H m)`, `P ← P - W Wᵀ`: the textbook update
+    /// (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed., eq. 6.21–6.22) with the gain factored, on the lower
+    /// triangle alone.
+    /// Noise is independent between rows, so blocks one after the other equal all at once.
+    ///
+    /// Returns how each instrument fitted, in the order of the groups.
+    ///
+    /// # Errors
+    /// [`NotPositiveDefinite`] when a block's innovation covariance breaks down; the state is then half updated and must
+    /// not be used.
+    pub fn update(
+        &mut self,
+        observations: &Observations,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<Innovation>, NotPositiveDefinite> {
+        let mut innovations: Vec<Innovation> = observations.groups().iter().map(Innovation::begin).collect();
+        let mut group = 0;
+        for start in (0..observations.len()).step_by(BLOCK) {
+            let rows = start..(start + BLOCK).min(observations.len());
+            self.update_block(observations, rows.clone(), &mut workspace.block)?;
+            for (k, row) in rows.enumerate() {
+                while observations.groups()[group].rows.end <= row {
+                    group += 1;
+                }
+                let pivot = workspace.block.innovation_cov[k * BLOCK + k];
+                innovations[group].add(workspace.block.innovation[k], pivot);
+            }
+        }
+        Ok(innovations)
+    }
+
+    /// One block; leaves the whitened innovations and the Cholesky factor in the buffers.
+    fn update_block(
+        &mut self,
+        observations: &Observations,
+        rows: std::ops::Range<usize>,
+        block: &mut Block,
+    ) -> Result<(), NotPositiveDefinite> {
+        let (n, size) = (self.n(), rows.len());
+        let (gain, innovation_cov, innovation, entries, scratch) = block.parts();
+        gain.clear();
+        gain.resize(n * size, 0.0);
+        entries.clear();
+        for (k, row) in rows.clone().enumerate() {
+            entries.extend(observations.row(row).map(|(state, weight)| (state as u32, k as u32, weight)));
+        }
+        entries.sort_unstable_by_key(|&(state, row, _)| (state, row));
+        gather(&self.cov, entries, gain);
+
+        innovation.clear();
+        for (k, row) in rows.enumerate() {
+            let predicted: f64 = observations.row(row).map(|(state, weight)| weight * self.mean[state]).sum();
+            innovation.push(observations.z(row) - predicted);
+            // Row k of S, entries left of and on the diagonal.
+            for (column, g) in gain.chunks_exact(n).enumerate().take(k + 1) {
+                let cross: f64 = observations.row(row).map(|(state, weight)| weight * g[state]).sum();
+                innovation_cov[column * BLOCK + k] = cross + if column == k { 1.0 } else { 0.0 };
+            }
+        }
+
+        let factor = MatMut::from_column_major_slice_with_stride_mut(innovation_cov, size, size, BLOCK);
+        factorise(factor, Block::stack(scratch))?;
+        let factor = MatRef::from_column_major_slice_with_stride(innovation_cov, size, size, BLOCK);
+        let whitened = MatMut::from_column_major_slice_mut(innovation, size, 1);
+        solve_lower_triangular_in_place(factor, whitened, Par::Seq);
+        let transposed = MatMut::from_column_major_slice_mut(gain, n, size).transpose_mut();
+        solve_lower_triangular_in_place(factor, transposed, Par::Seq);
+
+        let gain = MatRef::from_column_major_slice(gain, n, size);
+        let whitened = MatRef::from_column_major_slice(innovation, size, 1);
+        matmul(MatMut::from_column_major_slice_mut(&mut self.mean, n, 1), Accum::Add, gain, whitened, 1.0, Par::Seq);
+        downdate(&mut self.cov, gain);
+        Ok(())
+    }
+}
+
+fn factorise(matrix: MatMut<'_, f64>, stack: &mut MemStack) -> Result<(), NotPositiveDefinite> {
+    let size = matrix.nrows();
+    cholesky_in_place(matrix, LltRegularization::default(), Par::Seq, stack, faer::Spec::default())
+        .map(|_| ())
+        .map_err(|LltError::NonPositivePivot { index }| NotPositiveDefinite { pivot: index, size })
+}
+
+/// `G = P Hᵀ` from the lower triangle: `entries` are H's (state, row, weight) in order of state, `gain` is G column-major.
+fn gather(cov: &SymmetricMatrix, entries: &[(u32, u32, f64)], gain: &mut [f64]) {
+    let n = cov.n();
+    // Rows at and below the diagonal: column `state` of P is contiguous.
+    for &(state, row, weight) in entries {
+        let (state, row) = (state as usize, row as usize);
+        let target = &mut gain[row * n + state..(row + 1) * n];
+        for (g, p) in target.iter_mut().zip(cov.column(state)) {
+            *g += weight * p;
+        }
+    }
+    // Rows above the diagonal are row `state` of the triangle: walk its columns and pick the states touched.
+    let mut first = 0;
+    for j in 0..n {
+        while entries.get(first).is_some_and(|entry| entry.0 as usize <= j) {
+            first += 1;
+        }
+        let column = cov.column(j);
+        for &(state, row, weight) in &entries[first..] {
+            gain[row as usize * n + j] += weight * column[state as usize - j];
+        }
+    }
+}
+
+/// `P ← P - W Wᵀ`, panel by panel.
+fn downdate(cov: &mut SymmetricMatrix, gain: MatRef<'_, f64>) {
+    for panel in cov.panels_mut() {
+        let (first, width) = (panel.cols.start, panel.cols.len());
+        let target = MatMut::from_column_major_slice_mut(panel.data, panel.rows, width);
+        let (diagonal, below) = target.split_at_row_mut(width);
+        let own = gain.subrows(first, width);
+        triangular::matmul(
+            diagonal,
+            BlockStructure::TriangularLower,
+            Accum::Add,
+            own,
+            BlockStructure::Rectangular,
+            own.transpose(),
+            BlockStructure::Rectangular,
+            -1.0,
+            Par::Seq,
+        );
+        let rest = gain.subrows(first + width, panel.rows - width);
+        matmul(below, Accum::Add, rest, own.transpose(), -1.0, Par::Seq);
+    }
+}

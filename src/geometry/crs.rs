@@ -1,0 +1,66 @@
+use std::fmt;
+
+/// A coordinate reference system, known by its WKT and, where it has one, its authority code.
+///
+/// The numerics never look inside: it is carried from the inputs to the output's metadata and compared. An empty CRS
+/// ([`Crs::unknown`]) stands for rasters without georeferencing, such as plain arrays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Crs {
+    wkt: String,
+    code: Option<String>,
+}
+
+impl Crs {
+    /// The CRS of rasters that do not say theirs.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self::default()
+    }
+
+    /// A CRS from its well-known text.
+    #[must_use]
+    pub fn from_wkt(wkt: impl Into<String>) -> Self {
+        Self { wkt: wkt.into(), code: None }
+    }
+
+    /// Adds the authority code, such as `EPSG:32633`.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    /// Well-known text; empty when unknown.
+    #[must_use]
+    pub fn wkt(&self) -> &str {
+        &self.wkt
+    }
+
+    /// Authority code, such as `EPSG:32633`.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    /// Whether nothing is known of it.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.wkt.is_empty()
+    }
+
+    /// Whether the text alone shows that both are the same; `false` means only that it does not.
+    #[must_use]
+    pub fn is_same_text(&self, other: &Self) -> bool {
+        self.wkt == other.wkt || (self.code.is_some() && self.code == other.code)
+    }
+}
+
+impl fmt::Display for Crs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.code, self.wkt.split('"').nth(1)) {
+            (Some(code), _) => f.write_str(code),
+            (None, Some(name)) => f.write_str(name),
+            (None, None) => f.write_str("no CRS"),
+        }
+    }
+}

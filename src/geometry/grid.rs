@@ -1,0 +1,249 @@
+use std::fmt;
+use std::ops::Range;
+
+use super::{Crs, PixelRegion};
+use crate::error::{Error, Result};
+
+/// How far a lattice line may be off, in cells, and still count as the same line.
+///
+/// Geotransforms are written with 6 to 17 digits; over a scene of ten thousand cells the last of six drifts by less.
+const LATTICE_TOLERANCE: f64 = 1e-3;
+
+/// How close a cell centre may be to a pixel's edge, in cells, to count as lying on it.
+const EDGE_TOLERANCE: f64 = 1e-6;
+
+/// A north-up raster grid: CRS, upper-left corner, cell size and shape. Cells need not be square.
+///
+/// ```
+/// use rasterfuse::geometry::{Crs, Grid};
+/// let grid = Grid::new(Crs::unknown(), [500_000.0, 30.0, 0.0, 5_000_000.0, 0.0, -20.0], (100, 200))?;
+/// assert_eq!(grid.centre(0, 0), (500_015.0, 4_999_990.0));
+/// assert_eq!(grid.extent().bottom, 4_998_000.0);
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    crs: Crs,
+    left: f64,
+    top: f64,
+    cell_width: f64,
+    cell_height: f64,
+    rows: usize,
+    cols: usize,
+}
+
+/// Outer edges of a grid, in CRS units.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extent {
+    /// Western edge.
+    pub left: f64,
+    /// Southern edge.
+    pub bottom: f64,
+    /// Eastern edge.
+    pub right: f64,
+    /// Northern edge.
+    pub top: f64,
+}
+
+impl Grid {
+    /// A grid from a GDAL geotransform `[x0, dx, 0, y0, 0, -dy]` (upper-left **corner**) and its (rows, columns).
+    ///
+    /// # Errors
+    /// [`Error::Grid`] when the transform is rotated, sheared, mirrored or south-up, not finite, or the shape is empty.
+    pub fn new(crs: Crs, geotransform: [f64; 6], shape: (usize, usize)) -> Result<Self> {
+        let [left, cell_width, shear_x, top, shear_y, step_y] = geotransform;
+        let problem = if geotransform.iter().any(|v| !v.is_finite()) {
+            Some("the geotransform holds values that are not finite".to_owned())
+        } else if shear_x != 0.0 || shear_y != 0.0 {
+            Some("the geotransform is rotated or sheared; only north-up rasters are read, warp it first".to_owned())
+        } else if cell_width <= 0.0 || step_y >= 0.0 {
+            Some(format!("cell size ({cell_width}, {step_y}) is not north-up: dx must be positive and dy negative"))
+        } else if shape.0 == 0 || shape.1 == 0 {
+            Some(format!("shape {shape:?} holds no cell"))
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            return Err(Error::Grid { what: format!("grid {geotransform:?}"), problem });
+        }
+        Ok(Self { crs, left, top, cell_width, cell_height: -step_y, rows: shape.0, cols: shape.1 })
+    }
+
+    /// Coordinate reference system.
+    #[must_use]
+    pub fn crs(&self) -> &Crs {
+        &self.crs
+    }
+
+    /// (rows, columns).
+    #[must_use]
+    pub fn shape(&self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    #[must_use]
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// (width, height) of a cell in CRS units, both positive.
+    #[must_use]
+    pub fn cell_size(&self) -> (f64, f64) {
+        (self.cell_width, self.cell_height)
+    }
+
+    /// GDAL geotransform `[x0, dx, 0, y0, 0, -dy]`.
+    #[must_use]
+    pub fn geotransform(&self) -> [f64; 6] {
+        [self.left, self.cell_width, 0.0, self.top, 0.0, -self.cell_height]
+    }
+
+    /// All of its pixels.
+    #[must_use]
+    pub fn region(&self) -> PixelRegion {
+        PixelRegion::new(0..self.rows, 0..self.cols)
+    }
+
+    /// (x, y) of a cell's centre; the lattice goes on beyond the grid.
+    #[must_use]
+    pub fn centre(&self, row: i64, col: i64) -> (f64, f64) {
+        (
+            self.left + (col as f64 + 0.5) * self.cell_width,
+            self.top - (row as f64 + 0.5) * self.cell_height,
+        )
+    }
+
+    /// x of the column centres, west to east.
+    #[must_use]
+    pub fn x_centres(&self) -> Vec<f64> {
+        (0..self.cols as i64).map(|col| self.centre(0, col).0).collect()
+    }
+
+    /// y of the row centres, north to south.
+    #[must_use]
+    pub fn y_centres(&self) -> Vec<f64> {
+        (0..self.rows as i64).map(|row| self.centre(row, 0).1).collect()
+    }
+
+    /// Outer edges.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        Extent {
+            left: self.left,
+            bottom: self.top - self.rows as f64 * self.cell_height,
+            right: self.left + self.cols as f64 * self.cell_width,
+            top: self.top,
+        }
+    }
+
+    /// Whether the extents share an area; says nothing about the CRS.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (a, b) = (self.extent(), other.extent());
+        a.left < b.right && b.left < a.right && a.bottom < b.top && b.bottom < a.top
+    }
+
+    /// Where `other`'s first cell lies on this grid's lattice, as (row, column), when both lattices coincide:
+    /// the same cell size and a whole number of cells apart, to 1e-3 of a cell over the whole of both grids.
+    #[must_use]
+    pub fn lattice_offset(&self, other: &Self) -> Option<(i64, i64)> {
+        let near = |value: f64| (value - value.round()).abs() <= LATTICE_TOLERANCE;
+        let col = (other.left - self.left) / self.cell_width;
+        let row = (self.top - other.top) / self.cell_height;
+        let (a, b) = (self.extent(), other.extent());
+        let last_col = (b.right - a.left) / self.cell_width - other.cols as f64;
+        let last_row = (a.top - b.bottom) / self.cell_height - other.rows as f64;
+        let same = near(col)
+            && near(row)
+            && (last_col - col.round()).abs() <= LATTICE_TOLERANCE
+            && (last_row - row.round()).abs() <= LATTICE_TOLERANCE;
+        same.then(|| (row.round() as i64, col.round() as i64))
+    }
+
+    /// Rows of this lattice whose centres lie in each of `other`'s pixel rows, top edge included, bottom edge not.
+    ///
+    /// Consecutive pixel rows get adjoining ranges. The lattice goes on beyond the grid, so ranges may be negative.
+    #[must_use]
+    pub fn rows_under(&self, other: &Self) -> Vec<Range<i64>> {
+        spans(self.top, -self.cell_height, other.top, -other.cell_height, other.rows)
+    }
+
+    /// Columns of this lattice whose centres lie in each of `other`'s pixel columns, left edge included, right edge not.
+    #[must_use]
+    pub fn cols_under(&self, other: &Self) -> Vec<Range<i64>> {
+        spans(self.left, self.cell_width, other.left, other.cell_width, other.cols)
+    }
+}
+
+/// Ranges of lattice indices `i` with centre `origin + (i + 0.5) step` inside pixel `k`, half-open towards `step`.
+fn spans(origin: f64, step: f64, pixel_origin: f64, pixel_step: f64, pixels: usize) -> Vec<Range<i64>> {
+    let first_inside = |edge: f64| {
+        let index = (edge - origin) / step - 0.5;
+        // A centre on the edge belongs to the pixel that begins there, whatever the last bit of the division says.
+        let nearest = index.round();
+        if (index - nearest).abs() <= EDGE_TOLERANCE { nearest as i64 } else { index.ceil() as i64 }
+    };
+    let edges: Vec<i64> = (0..=pixels).map(|k| first_inside(pixel_origin + k as f64 * pixel_step)).collect();
+    edges.windows(2).map(|pair| pair[0]..pair[1]).collect()
+}
+
+impl fmt::Display for Grid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} x {} cells of {} x {} from ({}, {}), {}",
+            self.rows, self.cols, self.cell_width, self.cell_height, self.left, self.top, self.crs
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid(x0: f64, dx: f64, y0: f64, dy: f64, shape: (usize, usize)) -> Grid {
+        Grid::new(Crs::unknown(), [x0, dx, 0.0, y0, 0.0, -dy], shape).unwrap()
+    }
+
+    #[test]
+    fn rejects_what_is_not_north_up() {
+        for transform in [
+            [0.0, 30.0, 1.0, 0.0, 0.0, -30.0],
+            [0.0, -30.0, 0.0, 0.0, 0.0, -30.0],
+            [0.0, 30.0, 0.0, 0.0, 0.0, 30.0],
+            [f64::NAN, 30.0, 0.0, 0.0, 0.0, -30.0],
+        ] {
+            assert!(Grid::new(Crs::unknown(), transform, (2, 2)).is_err(), "{transform:?}");
+        }
+        assert!(Grid::new(Crs::unknown(), [0.0, 1.0, 0.0, 0.0, 0.0, -1.0], (0, 2)).is_err());
+    }
+
+    #[test]
+    fn lattices_coincide_only_at_whole_cells() {
+        let target = grid(100.0, 29.9, 900.0, 30.0, (44, 45));
+        assert_eq!(target.lattice_offset(&grid(100.0 + 3.0 * 29.9, 29.9, 930.0, 30.0, (9, 9))), Some((-1, 3)));
+        assert_eq!(target.lattice_offset(&grid(115.0, 29.9, 900.0, 30.0, (9, 9))), None);
+        assert_eq!(target.lattice_offset(&grid(100.0, 30.0, 900.0, 30.0, (9, 9))), None);
+        // A cell size that is off by 1e-5 has drifted by half a cell at the far end.
+        assert_eq!(target.lattice_offset(&grid(100.0, 29.9003, 900.0, 30.0, (9, 5000))), None);
+    }
+
+    #[test]
+    fn centres_on_edges_belong_to_the_pixel_on_their_right_and_below() {
+        let target = grid(0.0, 10.0, 0.0, 10.0, (8, 8));
+        // Pixel edges at x = 5, 25, 45: exactly the centres of columns 0, 2 and 4.
+        let coarse = grid(5.0, 20.0, -5.0, 20.0, (2, 2));
+        assert_eq!(target.cols_under(&coarse), vec![0..2, 2..4]);
+        assert_eq!(target.rows_under(&coarse), vec![0..2, 2..4]);
+        let beyond = grid(-40.0, 25.0, 40.0, 25.0, (2, 3));
+        assert_eq!(target.cols_under(&beyond), vec![-4..-2, -2..1, 1..3]);
+        assert_eq!(target.rows_under(&beyond), vec![-4..-2, -2..1]);
+    }
+}

@@ -1,0 +1,167 @@
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{Datelike, NaiveDate, NaiveDateTime};
+
+use crate::error::{Error, Result};
+
+/// A calendar day, UTC, counted in days since 1970-01-01 as CF and Zarr do.
+///
+/// ```
+/// use rasterfuse::geometry::Date;
+/// let date: Date = "2020-03-08".parse()?;
+/// assert_eq!(date.days_since_epoch(), 18_329);
+/// assert_eq!((date + 30).to_string(), "2020-04-07");
+/// assert_eq!(Date::parse("2020068", "%Y%j")?, date);
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Date(i32);
+
+/// Day number of 1970-01-01 in chrono's proleptic Gregorian count.
+const EPOCH_FROM_CE: i32 = 719_163;
+
+impl Date {
+    /// The day this many days after 1970-01-01.
+    #[must_use]
+    pub fn from_days(days: i32) -> Self {
+        Self(days)
+    }
+
+    /// A day of the Gregorian calendar.
+    ///
+    /// # Errors
+    /// [`Error::Date`] when there is no such day.
+    pub fn from_ymd(year: i32, month: u32, day: u32) -> Result<Self> {
+        NaiveDate::from_ymd_opt(year, month, day).map(Self::from).ok_or_else(|| Error::Date {
+            text: format!("{year}-{month}-{day}"),
+            format: "%Y-%m-%d".into(),
+        })
+    }
+
+    /// Reads a date, or a date with a time of day that is dropped, by a `strftime` format.
+    ///
+    /// # Errors
+    /// [`Error::Date`] when the text does not follow the format or names no day.
+    pub fn parse(text: &str, format: &str) -> Result<Self> {
+        NaiveDate::parse_from_str(text, format)
+            .or_else(|_| NaiveDateTime::parse_from_str(text, format).map(|time| time.date()))
+            .map(Self::from)
+            .map_err(|_| Error::Date { text: text.into(), format: format.into() })
+    }
+
+    /// Days since 1970-01-01.
+    #[must_use]
+    pub fn days_since_epoch(self) -> i32 {
+        self.0
+    }
+
+    /// Days from `earlier` to this day.
+    #[must_use]
+    pub fn days_since(self, earlier: Self) -> i32 {
+        self.0 - earlier.0
+    }
+}
+
+impl From<NaiveDate> for Date {
+    fn from(date: NaiveDate) -> Self {
+        Self(date.num_days_from_ce() - EPOCH_FROM_CE)
+    }
+}
+
+impl std::ops::Add<i32> for Date {
+    type Output = Self;
+
+    fn add(self, days: i32) -> Self {
+        Self(self.0 + days)
+    }
+}
+
+impl FromStr for Date {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text, "%Y-%m-%d")
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NaiveDate::from_num_days_from_ce_opt(self.0.saturating_add(EPOCH_FROM_CE)) {
+            Some(date) => date.fmt(f),
+            None => write!(f, "day {}", self.0),
+        }
+    }
+}
+
+/// A daily axis: every day from the first to the last, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DateRange {
+    start: Date,
+    end: Date,
+}
+
+impl DateRange {
+    /// The days from `start` to `end`, both included.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when `end` precedes `start`.
+    pub fn new(start: Date, end: Date) -> Result<Self> {
+        if end < start {
+            return Err(Error::setting("time", format!("end {end} precedes start {start}")));
+        }
+        Ok(Self { start, end })
+    }
+
+    /// First day.
+    #[must_use]
+    pub fn start(&self) -> Date {
+        self.start
+    }
+
+    /// Last day.
+    #[must_use]
+    pub fn end(&self) -> Date {
+        self.end
+    }
+
+    /// Number of days, at least one.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.end.days_since(self.start) as usize + 1
+    }
+
+    /// Whether the day is one of them.
+    #[must_use]
+    pub fn contains(&self, date: Date) -> bool {
+        (self.start..=self.end).contains(&date)
+    }
+
+    /// Every day, in order.
+    pub fn days(&self) -> impl Iterator<Item = Date> + use<> {
+        (self.start.0..=self.end.0).map(Date)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_with_times_and_ordinals_parse() {
+        let expected = Date::from_ymd(2024, 5, 2).unwrap();
+        assert_eq!(Date::parse("2024123T183919", "%Y%jT%H%M%S").unwrap(), expected);
+        assert_eq!(Date::parse("20240502", "%Y%m%d").unwrap(), expected);
+        assert!(matches!(Date::parse("20240231", "%Y%m%d"), Err(Error::Date { .. })));
+        assert_eq!(Date::from_days(-1).to_string(), "1969-12-31");
+    }
+
+    #[test]
+    fn ranges_include_both_ends() {
+        let range = DateRange::new("2020-02-27".parse().unwrap(), "2020-03-01".parse().unwrap()).unwrap();
+        assert_eq!(range.len(), 4);
+        assert_eq!(range.days().nth(2).unwrap().to_string(), "2020-02-29");
+        assert!(DateRange::new(range.end(), range.start()).is_err());
+    }
+}

@@ -1,0 +1,196 @@
+use std::sync::Arc;
+
+use super::{Footprint, PixelLattice, Values};
+use crate::error::{Error, Result};
+use crate::filter::BandModel;
+use crate::geometry::Grid;
+use crate::source::{RasterSource, same_crs};
+
+/// What a missing band means for the rest of its pixel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// Only the missing values drop out.
+    #[default]
+    Band,
+    /// One missing band drops the pixel.
+    Pixel,
+}
+
+/// A sensor: where its pixels come from, what they see, and how well.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use ndarray::Array4;
+/// # use rasterfuse::geometry::{Crs, Date, Grid};
+/// # use rasterfuse::source::MemorySource;
+/// use rasterfuse::model::{Footprint, Instrument};
+/// # let grid = Grid::new(Crs::unknown(), [0.0, 500.0, 0.0, 0.0, 0.0, -500.0], (2, 2))?;
+/// # let bands = vec!["B1".to_owned(), "B2".to_owned()];
+/// # let modis = MemorySource::new(grid, vec![Date::from_days(0)], bands, Array4::zeros((1, 2, 2, 2)))?;
+/// let modis = Instrument::new("modis", Arc::new(modis))
+///     .observes(["red", ""]) // its first band sees the target's red, its second is not used
+///     .footprint(Footprint::Uniform)
+///     .noise_variance(4e-4);
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Instrument {
+    name: String,
+    source: Arc<dyn RasterSource>,
+    observes: Option<Vec<String>>,
+    footprint: Footprint,
+    noise_variance: Option<Values>,
+    bias: Values,
+    missing: Missing,
+}
+
+impl Instrument {
+    /// An instrument with the pixels of `source`; each pixel a target cell, no bias, every source band observing the target
+    /// band of its own name.
+    #[must_use]
+    pub fn new(name: impl Into<String>, source: Arc<dyn RasterSource>) -> Self {
+        Self {
+            name: name.into(),
+            source,
+            observes: None,
+            footprint: Footprint::Cell,
+            noise_variance: None,
+            bias: Values::Same(0.0),
+            missing: Missing::Band,
+        }
+    }
+
+    /// The target band that each source band observes, in the source's order; `""` for bands not used.
+    #[must_use]
+    pub fn observes<S: Into<String>>(mut self, bands: impl IntoIterator<Item = S>) -> Self {
+        self.observes = Some(bands.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// What a pixel sees; default: one target cell.
+    #[must_use]
+    pub fn footprint(mut self, footprint: Footprint) -> Self {
+        self.footprint = footprint;
+        self
+    }
+
+    /// Noise variance in u², one or one per source band. Required.
+    #[must_use]
+    pub fn noise_variance(mut self, variance: impl Into<Values>) -> Self {
+        self.noise_variance = Some(variance.into());
+        self
+    }
+
+    /// What the instrument adds to the truth, in u, one or one per source band; default 0.
+    #[must_use]
+    pub fn bias(mut self, bias: impl Into<Values>) -> Self {
+        self.bias = bias.into();
+        self
+    }
+
+    /// What a missing band means for its pixel; default: nothing for the others.
+    #[must_use]
+    pub fn missing(mut self, missing: Missing) -> Self {
+        self.missing = missing;
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its pixels.
+    #[must_use]
+    pub fn source(&self) -> &Arc<dyn RasterSource> {
+        &self.source
+    }
+
+    /// Checks everything against the target and works out what the filter needs.
+    pub(crate) fn resolve(&self, target: &Grid, target_bands: &[String]) -> Result<ObservationModel> {
+        let key = |name: &str| format!("instrument {:?}: {name}", self.name);
+        if !same_crs(self.source.grid().crs(), target.crs()) {
+            return Err(Error::CrsMismatch {
+                what: format!("instrument {:?} ({})", self.name, self.source.origin()),
+                expected: target.crs().to_string(),
+                found: self.source.grid().crs().to_string(),
+            });
+        }
+        let lattice = PixelLattice::new(target, self.source.grid(), self.footprint, &self.name)?;
+        let observed = self.observed_bands(target_bands)?;
+        let n = observed.len();
+        let Some(noise) = &self.noise_variance else {
+            return Err(Error::setting(key("noise_variance"), "not given; state the variance of a pixel's error in u²"));
+        };
+        let noise = noise.expand_positive(n, &key("noise_variance"), "band")?;
+        let bias = self.bias.expand(n, &key("bias"), "band")?;
+        if let Some(value) = bias.iter().find(|value| !value.is_finite()) {
+            return Err(Error::setting(key("bias"), format!("{value} must be finite")));
+        }
+        let used: Vec<(usize, usize)> =
+            observed.iter().enumerate().filter_map(|(band, target)| target.map(|target| (band, target))).collect();
+        let p = target_bands.len();
+        let mut design = vec![0.0; used.len() * p];
+        for (row, &(_, target)) in used.iter().enumerate() {
+            design[row * p + target] = 1.0;
+        }
+        let pick = |values: &[f64]| used.iter().map(|&(band, _)| values[band]).collect();
+        Ok(ObservationModel {
+            name: self.name.clone(),
+            source: Arc::clone(&self.source),
+            source_bands: used.iter().map(|&(band, _)| band).collect(),
+            bands: BandModel::new(design, pick(&noise), pick(&bias)),
+            missing: self.missing,
+            lattice,
+        })
+    }
+
+    /// The target band of each source band.
+    fn observed_bands(&self, target_bands: &[String]) -> Result<Vec<Option<usize>>> {
+        let refuse = |problem: String| Err(Error::setting(format!("instrument {:?}: bands", self.name), problem));
+        let held = self.source.bands();
+        let position = |name: &String| target_bands.iter().position(|target| target == name);
+        let observed: Vec<Option<usize>> = match &self.observes {
+            None => held.iter().map(position).collect(),
+            Some(names) if names.len() != held.len() => {
+                let (listed, n) = (names.len(), held.len());
+                return refuse(format!(
+                    "{listed} listed, but {} holds {n} ({held:?}); list one target band for each, \"\" for bands not used",
+                    self.source.origin()
+                ));
+            }
+            Some(names) => {
+                let mut observed = Vec::with_capacity(names.len());
+                for name in names {
+                    let target = position(name);
+                    if target.is_none() && !name.is_empty() {
+                        return refuse(format!("{name:?} is not among the target bands {target_bands:?}"));
+                    }
+                    observed.push(target);
+                }
+                observed
+            }
+        };
+        if observed.iter().all(Option::is_none) {
+            return refuse(format!(
+                "none of the bands of {} ({held:?}) observes a target band ({target_bands:?}); say which does",
+                self.source.origin()
+            ));
+        }
+        Ok(observed)
+    }
+}
+
+/// An instrument, checked against the target.
+#[derive(Clone, Debug)]
+pub(crate) struct ObservationModel {
+    pub(crate) name: String,
+    pub(crate) source: Arc<dyn RasterSource>,
+    /// Source bands that are read, in the order of the band model.
+    pub(crate) source_bands: Vec<usize>,
+    pub(crate) bands: BandModel,
+    pub(crate) missing: Missing,
+    pub(crate) lattice: PixelLattice,
+}

@@ -1,0 +1,26 @@
+//! What we believe: how the scene varies in space and time, what the instruments see of it, and the state of one window.
+//!
+//! Imports [`crate::geometry`], [`crate::source`] and the types of [`crate::filter`] that it fills in.
+
+mod correlation;
+mod footprint;
+mod instrument;
+mod kernel;
+mod prior;
+mod process;
+mod support;
+mod values;
+
+pub use footprint::Footprint;
+pub use instrument::{Instrument, Missing};
+pub use kernel::Kernel;
+pub use prior::{Prior, PriorField};
+pub use process::Process;
+pub use values::Values;
+
+pub(crate) use correlation::Correlation;
+pub(crate) use footprint::PixelLattice;
+pub(crate) use instrument::ObservationModel;
+pub(crate) use prior::PriorSlice;
+pub(crate) use process::ProcessModel;
+pub(crate) use support::{FarSamples, InitialState, Support};

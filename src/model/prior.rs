@@ -1,0 +1,183 @@
+use std::sync::Arc;
+
+use ndarray::Array3;
+
+use super::Values;
+use crate::error::{Error, Result};
+use crate::geometry::{Grid, PixelRegion, Rect};
+use crate::source::{RasterSource, same_crs};
+
+/// What is believed before the first observation: mean and variance of every component, independent between cells.
+///
+/// It describes the day *before* the first day of the series; the first step is one ordinary prediction of one day.
+#[derive(Clone, Debug)]
+pub struct Prior {
+    mean: PriorField,
+    variance: PriorField,
+}
+
+/// The same everywhere, or from a raster.
+#[derive(Clone, Debug)]
+pub enum PriorField {
+    /// One number, or one per component.
+    Constant(Values),
+    /// A raster on the target's lattice that covers the target grid, one band per component (or one for all), of which
+    /// the first date is read. NaN says nothing: such cells stay NaN unless an instrument sees them, which is an error.
+    Raster(Arc<dyn RasterSource>),
+}
+
+impl<V: Into<Values>> From<V> for PriorField {
+    fn from(values: V) -> Self {
+        Self::Constant(values.into())
+    }
+}
+
+impl From<Arc<dyn RasterSource>> for PriorField {
+    fn from(source: Arc<dyn RasterSource>) -> Self {
+        Self::Raster(source)
+    }
+}
+
+impl Prior {
+    /// A prior of the given mean (u) and variance (u²).
+    #[must_use]
+    pub fn new(mean: impl Into<PriorField>, variance: impl Into<PriorField>) -> Self {
+        Self { mean: mean.into(), variance: variance.into() }
+    }
+
+    /// Refuses variances that are not positive and rasters that do not fit.
+    pub(crate) fn validate(&self, target: &Grid, p: usize) -> Result<()> {
+        if let PriorField::Constant(values) = &self.variance {
+            values.expand_positive(p, "prior.variance", "component")?;
+        }
+        if let PriorField::Constant(values) = &self.mean {
+            let mean = values.expand(p, "prior.mean", "component")?;
+            if let Some(value) = mean.iter().find(|value| !value.is_finite()) {
+                return Err(Error::setting("prior.mean", format!("{value} must be finite")));
+            }
+        }
+        for (key, field) in [("prior.mean", &self.mean), ("prior.variance", &self.variance)] {
+            if let PriorField::Raster(source) = field {
+                check_raster(key, source.as_ref(), target, p)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The prior over the cells of `rect`, which may reach beyond the grid; there the nearest cell's value counts.
+    pub(crate) fn read(&self, target: &Grid, rect: &Rect, p: usize) -> Result<PriorSlice> {
+        Ok(PriorSlice {
+            mean: self.mean.read("prior.mean", target, rect, p)?,
+            variance: self.variance.read("prior.variance", target, rect, p)?,
+        })
+    }
+}
+
+fn check_raster(key: &str, source: &dyn RasterSource, target: &Grid, p: usize) -> Result<()> {
+    let refuse = |problem: String| Err(Error::setting(key, format!("{}: {problem}", source.origin())));
+    let bands = source.bands().len();
+    if bands != p && bands != 1 {
+        return refuse(format!("{bands} bands; give one, or one for each of the {p} components"));
+    }
+    if source.dates().is_empty() {
+        return refuse("no date".into());
+    }
+    if !same_crs(source.grid().crs(), target.crs()) {
+        return Err(Error::CrsMismatch {
+            what: format!("{key} ({})", source.origin()),
+            expected: target.crs().to_string(),
+            found: source.grid().crs().to_string(),
+        });
+    }
+    let covers = target.lattice_offset(source.grid()).is_some_and(|(row, col)| {
+        let (rows, cols) = (source.grid().rows() as i64, source.grid().cols() as i64);
+        row <= 0 && col <= 0 && row + rows >= target.rows() as i64 && col + cols >= target.cols() as i64
+    });
+    if !covers {
+        return refuse(format!("its grid ({}) does not cover the target grid ({target}) cell by cell", source.grid()));
+    }
+    Ok(())
+}
+
+impl PriorField {
+    fn read(&self, key: &str, target: &Grid, rect: &Rect, p: usize) -> Result<FieldSlice> {
+        let source = match self {
+            Self::Constant(values) => return Ok(FieldSlice::Constant(values.expand(p, key, "component")?)),
+            Self::Raster(source) => source,
+        };
+        let (Some(offset), Some(&date)) = (target.lattice_offset(source.grid()), source.dates().first()) else {
+            return Err(Error::setting(key, format!("{}: does not fit the target grid", source.origin())));
+        };
+        let clamp = |from: i64, to: i64, offset: i64, n: usize| {
+            let first = (from - offset).clamp(0, n as i64 - 1) as usize;
+            first..((to - offset).clamp(1, n as i64) as usize).max(first + 1)
+        };
+        let (rows, cols) = source.grid().shape();
+        let region = PixelRegion::new(
+            clamp(rect.top, rect.bottom, offset.0, rows),
+            clamp(rect.left, rect.right, offset.1, cols),
+        );
+        let bands: Vec<usize> = (0..source.bands().len()).collect();
+        let values = source.read(date, &bands, &region)?.values;
+        let first = (region.rows.start as i64 + offset.0, region.cols.start as i64 + offset.1);
+        Ok(FieldSlice::Raster { values, first })
+    }
+}
+
+/// Prior of the cells around one tile.
+#[derive(Clone, Debug)]
+pub(crate) struct PriorSlice {
+    mean: FieldSlice,
+    variance: FieldSlice,
+}
+
+#[derive(Clone, Debug)]
+enum FieldSlice {
+    Constant(Vec<f64>),
+    /// Values (band, y, x) whose first cell is `first` on the target lattice.
+    Raster { values: Array3<f64>, first: (i64, i64) },
+}
+
+impl FieldSlice {
+    fn at(&self, component: usize, row: i64, col: i64) -> f64 {
+        match self {
+            Self::Constant(values) => values[component],
+            Self::Raster { values, first } => {
+                let (bands, rows, cols) = values.dim();
+                let y = (row - first.0).clamp(0, rows as i64 - 1) as usize;
+                let x = (col - first.1).clamp(0, cols as i64 - 1) as usize;
+                values[(component.min(bands - 1), y, x)]
+            }
+        }
+    }
+
+    /// Sum over the cells of a rectangle.
+    fn sum(&self, component: usize, rect: &Rect) -> f64 {
+        match self {
+            Self::Constant(values) => values[component] * rect.count() as f64,
+            Self::Raster { .. } => rect.cells().map(|(row, col)| self.at(component, row, col)).sum(),
+        }
+    }
+}
+
+impl PriorSlice {
+    /// Mean of a cell; NaN where the prior says nothing.
+    pub(crate) fn mean(&self, component: usize, row: i64, col: i64) -> f64 {
+        self.mean.at(component, row, col)
+    }
+
+    /// Variance of a cell; NaN where the prior says nothing.
+    pub(crate) fn variance(&self, component: usize, row: i64, col: i64) -> f64 {
+        self.variance.at(component, row, col)
+    }
+
+    /// Sum of the means over a rectangle.
+    pub(crate) fn mean_sum(&self, component: usize, rect: &Rect) -> f64 {
+        self.mean.sum(component, rect)
+    }
+
+    /// Sum of the variances over a rectangle.
+    pub(crate) fn variance_sum(&self, component: usize, rect: &Rect) -> f64 {
+        self.variance.sum(component, rect)
+    }
+}

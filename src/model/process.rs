@@ -1,0 +1,181 @@
+use super::Values;
+use super::correlation::{Correlation, CorrelationTerm};
+use crate::error::{Error, Result};
+
+use super::Kernel;
+
+/// How the scene changes: each component walks in time with spatially correlated steps.
+///
+/// `x(t) = φ^Δt x(t - Δt) + w`, `w ~ N(0, q(Δt) K)`, `K(s, s') = Σ σ² (k(|s - s'|; ℓ) + nugget [s = s'])`, the sum over nested
+/// kernels. **Units**: ranges in CRS units, variances in u² per day.
+///
+/// ```
+/// use rasterfuse::model::{Kernel, Process};
+/// // field-sized change and, less of it, regional change
+/// let process = Process::new(Kernel::Exponential, 300.0, 1e-4).nested(Kernel::Matern32, 5000.0, 2e-5);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Process {
+    terms: Vec<Term>,
+    transition: Values,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Term {
+    kernel: Kernel,
+    range: Values,
+    variance: Values,
+    nugget: Values,
+}
+
+impl Process {
+    /// A random walk (φ = 1) whose steps have the given kernel, range ℓ and variance σ² per day.
+    #[must_use]
+    pub fn new(kernel: Kernel, range: impl Into<Values>, variance: impl Into<Values>) -> Self {
+        let this = Self { terms: Vec::new(), transition: Values::Same(1.0) };
+        this.nested(kernel, range, variance)
+    }
+
+    /// Adds another scale of change to the sum of kernels.
+    #[must_use]
+    pub fn nested(mut self, kernel: Kernel, range: impl Into<Values>, variance: impl Into<Values>) -> Self {
+        let (range, variance) = (range.into(), variance.into());
+        self.terms.push(Term { kernel, range, variance, nugget: Values::Same(0.0) });
+        self
+    }
+
+    /// Uncorrelated change of each cell, relative to the variance of the kernel given last.
+    #[must_use]
+    pub fn nugget(mut self, nugget: impl Into<Values>) -> Self {
+        if let Some(term) = self.terms.last_mut() {
+            term.nugget = nugget.into();
+        }
+        self
+    }
+
+    /// Transition φ per day: 1 for a random walk, less to pull the state back to zero.
+    #[must_use]
+    pub fn phi(mut self, phi: impl Into<Values>) -> Self {
+        self.transition = phi.into();
+        self
+    }
+
+    /// Checks the parameters and works out the correlation of `p` components on cells of `cell_size`.
+    pub(crate) fn resolve(&self, p: usize, cell_size: (f64, f64), reach: (i64, i64)) -> Result<ProcessModel> {
+        let transition = self.transition.expand(p, "process.phi", "component")?;
+        if let Some(phi) = transition.iter().find(|phi| !(**phi > 0.0 && **phi <= 1.0)) {
+            return Err(Error::setting("process.phi", format!("{phi} must lie in (0, 1]")));
+        }
+        let terms = self.terms.iter().map(|term| term.resolve(p)).collect::<Result<Vec<_>>>()?;
+        let mut shapes: Vec<(Vec<CorrelationTerm>, f64)> = Vec::new();
+        let mut components = Vec::with_capacity(p);
+        for (j, &transition) in transition.iter().enumerate() {
+            let variance: f64 = terms.iter().map(|term| term[j].variance).sum();
+            let weighted: Vec<_> = terms
+                .iter()
+                .map(|term| CorrelationTerm {
+                    kernel: term[j].kernel,
+                    range: term[j].range,
+                    weight: term[j].variance / variance,
+                })
+                .collect();
+            let nugget = terms.iter().map(|term| term[j].nugget * term[j].variance / variance).sum();
+            let shape = (weighted, nugget);
+            let correlation = shapes.iter().position(|known| *known == shape).unwrap_or_else(|| {
+                shapes.push(shape);
+                shapes.len() - 1
+            });
+            components.push(Component { transition, variance, correlation });
+        }
+        let correlations =
+            shapes.into_iter().map(|(terms, nugget)| Correlation::new(terms, nugget, cell_size, reach)).collect();
+        Ok(ProcessModel { components, correlations })
+    }
+}
+
+/// The parameters of one kernel for one component.
+struct TermOfComponent {
+    kernel: Kernel,
+    range: f64,
+    variance: f64,
+    nugget: f64,
+}
+
+impl Term {
+    fn resolve(&self, p: usize) -> Result<Vec<TermOfComponent>> {
+        let range = match self.kernel {
+            Kernel::None => vec![1.0; p],
+            _ => self.range.expand_positive(p, "process.range", "component")?,
+        };
+        let variance = self.variance.expand_positive(p, "process.variance", "component")?;
+        let nugget = self.nugget.expand(p, "process.nugget", "component")?;
+        if let Some(value) = nugget.iter().find(|value| !(**value >= 0.0 && value.is_finite())) {
+            return Err(Error::setting("process.nugget", format!("{value} must be zero or positive")));
+        }
+        let term = |j: usize| TermOfComponent {
+            kernel: self.kernel,
+            range: range[j],
+            variance: variance[j],
+            nugget: nugget[j],
+        };
+        Ok((0..p).map(term).collect())
+    }
+}
+
+/// The process of `p` components, checked; components that correlate alike share a table.
+#[derive(Clone, Debug)]
+pub(crate) struct ProcessModel {
+    pub(crate) components: Vec<Component>,
+    pub(crate) correlations: Vec<Correlation>,
+}
+
+/// One component's part.
+#[derive(Clone, Debug)]
+pub(crate) struct Component {
+    /// φ per day.
+    pub(crate) transition: f64,
+    /// Σ σ² in u²/day.
+    pub(crate) variance: f64,
+    /// Index into the correlations.
+    pub(crate) correlation: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_that_correlate_alike_share_a_table() {
+        let process = Process::new(Kernel::Exponential, [300.0, 300.0, 200.0], [1.0, 4.0, 1.0]).nugget(0.01);
+        let model = process.resolve(3, (30.0, 30.0), (10, 10)).unwrap();
+        assert_eq!(model.correlations.len(), 2);
+        assert_eq!(model.components[1].correlation, 0);
+        assert_eq!(model.components[1].variance, 4.0);
+    }
+
+    #[test]
+    fn nested_kernels_add_up() {
+        let process =
+            Process::new(Kernel::Exponential, 100.0, 3.0).nugget(0.5).nested(Kernel::Matern52, 1000.0, 1.0).nugget(0.1);
+        let model = process.resolve(1, (30.0, 30.0), (4, 4)).unwrap();
+        let variance = model.components[0].variance;
+        let expected = 3.0 * Kernel::Exponential.correlation(60.0, 100.0) + Kernel::Matern52.correlation(60.0, 1000.0);
+        let correlation = &model.correlations[0];
+        assert!((variance * correlation.between_cells((0, 0), (0, 2)) - expected).abs() < 1e-14);
+        assert!((variance * correlation.between_cells((0, 0), (0, 0)) - (3.0 * 1.5 + 1.1)).abs() < 1e-14);
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        let check = |process: Process, key: &str| {
+            let message = process.resolve(2, (30.0, 30.0), (2, 2)).unwrap_err().to_string();
+            assert!(message.starts_with(key), "{message}");
+        };
+        check(Process::new(Kernel::Exponential, 300.0, 0.0), "process.variance");
+        check(Process::new(Kernel::Exponential, 300.0, [1.0, 2.0, 3.0]), "process.variance");
+        check(Process::new(Kernel::Exponential, -1.0, 1.0), "process.range");
+        check(Process::new(Kernel::None, 0.0, 1.0).phi(1.5), "process.phi");
+        check(Process::new(Kernel::None, 0.0, 1.0).nugget(-0.5), "process.nugget");
+        assert!(Process::new(Kernel::None, 0.0, 1.0).resolve(2, (30.0, 30.0), (2, 2)).is_ok());
+    }
+}

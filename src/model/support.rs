@@ -1,0 +1,323 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::{Correlation, PixelLattice, PriorSlice, ProcessModel};
+use crate::error::{Error, Result};
+use crate::filter::{BlockCov, Channel, Dynamics, ProcessBlock, State};
+use crate::geometry::{Rect, Window};
+
+/// Candidates tried per far sample before giving up: samples that fall on cells already held, or off the grid, are passed.
+const FAR_CANDIDATES: u32 = 16;
+
+/// Single cells spread around a window for long-range correlation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct FarSamples {
+    pub(crate) count: usize,
+    /// In CRS units.
+    pub(crate) radius: f64,
+}
+
+/// The spatial states of one window and the pixels that observe them.
+///
+/// States in order: the window's own cells (row by row), the halo, far samples, then footprint remainders: for each pixel
+/// that covers some of those cells but not only, the average of the field over the part of its footprint that is not among
+/// them. With it `y = w · (covered part) + (1 - w) · (remainder)` is exact.
+#[derive(Clone, Debug)]
+pub(crate) struct Support {
+    /// Own, halo and far cells (row, column).
+    cells: Vec<(i64, i64)>,
+    /// How many of the cells are the window's own.
+    own: usize,
+    remainders: Vec<Remainder>,
+    pixels: Vec<Pixels>,
+}
+
+/// A part of a footprint, as disjoint rectangles.
+#[derive(Clone, Debug)]
+struct Remainder {
+    rects: Vec<Rect>,
+    count: i64,
+}
+
+/// The pixels of one instrument that observe a window: a sparse row each.
+#[derive(Clone, Debug, Default)]
+struct Pixels {
+    /// (row, column) on the instrument's grid.
+    at: Vec<(u32, u32)>,
+    starts: Vec<u32>,
+    states: Vec<u32>,
+    weights: Vec<f64>,
+}
+
+/// The initial state of a window and which of its own cells the prior is silent about.
+#[derive(Clone, Debug)]
+pub(crate) struct InitialState {
+    pub(crate) state: State,
+    /// Own cells that stay NaN: no prior, and no instrument sees them.
+    pub(crate) silent: Vec<bool>,
+}
+
+impl Support {
+    /// The support of `window` on a grid of `shape` cells of `cell_size`, observed through `lattices`.
+    pub(crate) fn new(
+        window: &Window,
+        shape: (usize, usize),
+        cell_size: (f64, f64),
+        far: FarSamples,
+        lattices: &[&PixelLattice],
+    ) -> Self {
+        let core = Rect::from(&window.core);
+        let padded = window.padded_rect();
+        let mut cells: Vec<(i64, i64)> = core.cells().collect();
+        let own = cells.len();
+        cells.extend(padded.cells().filter(|&(row, col)| !core.contains(row, col)));
+        let near = cells.len();
+        cells.extend(far_cells(&core, &padded, shape, cell_size, far));
+        let index: HashMap<(i64, i64), u32> = cells.iter().enumerate().map(|(i, &cell)| (cell, i as u32)).collect();
+
+        let mut this = Self { cells, own, remainders: Vec::new(), pixels: Vec::new() };
+        let mut known: HashMap<Rect, u32> = HashMap::new();
+        for lattice in lattices {
+            let pixels = this.observe(lattice, &padded, near, &index, &mut known);
+            this.pixels.push(pixels);
+        }
+        this
+    }
+
+    /// The rows of one instrument; adds the remainders they need.
+    fn observe(
+        &mut self,
+        lattice: &PixelLattice,
+        padded: &Rect,
+        near: usize,
+        index: &HashMap<(i64, i64), u32>,
+        known: &mut HashMap<Rect, u32>,
+    ) -> Pixels {
+        let mut touched: BTreeSet<(usize, usize)> = BTreeSet::new();
+        let region = lattice.covering(padded);
+        touched.extend(region.rows.flat_map(|row| region.cols.clone().map(move |col| (row, col))));
+        // Far cells by the pixel that holds them.
+        let mut far: BTreeMap<(usize, usize), Vec<(i64, i64)>> = BTreeMap::new();
+        for &(row, col) in &self.cells[near..] {
+            let region = lattice.covering(&Rect::cell(row, col));
+            if !region.is_empty() {
+                let pixel = (region.rows.start, region.cols.start);
+                touched.insert(pixel);
+                far.entry(pixel).or_default().push((row, col));
+            }
+        }
+        let mut pixels = Pixels::default();
+        for (row, col) in touched {
+            let footprint = lattice.rect(row, col);
+            let total = footprint.count() as f64;
+            let far = far.get(&(row, col)).map_or(&[][..], Vec::as_slice);
+            pixels.at.push((row as u32, col as u32));
+            pixels.starts.push(pixels.states.len() as u32);
+            let covered = footprint.intersection(padded);
+            for cell in covered.cells().chain(far.iter().copied()) {
+                if let Some(&state) = index.get(&cell) {
+                    pixels.states.push(state);
+                    pixels.weights.push(1.0 / total);
+                }
+            }
+            let missing = footprint.count() - covered.count().max(0) - far.len() as i64;
+            if missing > 0 {
+                // Instruments on the same grid share the remainder: it is the same average.
+                let remainder = *known.entry(footprint).or_insert_with(|| {
+                    self.remainders.push(Remainder { rects: uncovered(&footprint, padded, far), count: missing });
+                    (self.cells.len() + self.remainders.len() - 1) as u32
+                });
+                pixels.states.push(remainder);
+                pixels.weights.push(missing as f64 / total);
+            }
+        }
+        pixels
+    }
+
+    /// Number of spatial states.
+    pub(crate) fn n(&self) -> usize {
+        self.cells.len() + self.remainders.len()
+    }
+
+    /// The window's own cells (row, column), which are its first states.
+    pub(crate) fn own_cells(&self) -> &[(i64, i64)] {
+        &self.cells[..self.own]
+    }
+
+    /// Pixels (row, column) of an instrument that observe the window, with their sparse rows over the spatial states.
+    pub(crate) fn pixels(&self, instrument: usize) -> impl Iterator<Item = ((usize, usize), Channel<'_>)> {
+        let pixels = &self.pixels[instrument];
+        pixels.at.iter().enumerate().map(move |(k, &(row, col))| {
+            let end = pixels.starts.get(k + 1).map_or(pixels.states.len(), |&end| end as usize);
+            let entries = pixels.starts[k] as usize..end;
+            let (states, weights) = (&pixels.states[entries.clone()], &pixels.weights[entries]);
+            ((row as usize, col as usize), Channel { offset: 0, states, weights })
+        })
+    }
+
+    /// Bytes of the rows and coordinates.
+    pub(crate) fn bytes(&self) -> usize {
+        let rows: usize = self.pixels.iter().map(|p| p.at.len() * 12 + p.states.len() * 12).sum();
+        rows + self.cells.len() * 16 + self.remainders.iter().map(|r| 8 + r.rects.len() * 32).sum::<usize>()
+    }
+
+    /// Smallest rectangle of cells that holds every state, remainders included.
+    pub(crate) fn extent(&self) -> Rect {
+        let rects = self.remainders.iter().flat_map(|remainder| remainder.rects.iter().copied());
+        let cells = self.cells.iter().map(|&(row, col)| Rect::cell(row, col));
+        cells.chain(rects).reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0))
+    }
+
+    /// The cells relative to the first: windows with the same shape have the same correlation between their cells.
+    pub(crate) fn shape_key(&self) -> Vec<(i64, i64)> {
+        let first = self.cells.first().copied().unwrap_or_default();
+        self.cells.iter().map(|&(row, col)| (row - first.0, col - first.1)).collect()
+    }
+
+    /// Correlation between the cells, packed for [`BlockCov::new`].
+    pub(crate) fn cell_correlation(&self, correlation: &Correlation) -> Arc<[f64]> {
+        BlockCov::pack(self.cells.len(), |i, j| correlation.between_cells(self.cells[i], self.cells[j]))
+    }
+
+    /// Correlation between all states, on top of the shared correlation between the cells.
+    fn correlation(&self, correlation: &Correlation, cells: &Arc<[f64]>) -> BlockCov {
+        let n_cells = self.cells.len();
+        BlockCov::new(self.n(), n_cells, Arc::clone(cells), |i, j| {
+            let remainder = &self.remainders[i - n_cells].rects;
+            if j < n_cells {
+                let (row, col) = self.cells[j];
+                correlation.between_averages(remainder, &[Rect::cell(row, col)])
+            } else {
+                correlation.between_averages(remainder, &self.remainders[j - n_cells].rects)
+            }
+        })
+    }
+
+    /// How the window's state moves. `cells` is [`cell_correlation`](Self::cell_correlation) for each of the process's
+    /// correlations. State vector: component-major, `x[j n + i]`.
+    pub(crate) fn dynamics(&self, process: &ProcessModel, cells: &[Arc<[f64]>]) -> Dynamics {
+        let shared: Vec<Arc<BlockCov>> = process
+            .correlations
+            .iter()
+            .zip(cells)
+            .map(|(correlation, cells)| Arc::new(self.correlation(correlation, cells)))
+            .collect();
+        let block = |component: &super::process::Component| ProcessBlock {
+            len: self.n(),
+            transition: component.transition,
+            variance: component.variance,
+            correlation: Arc::clone(&shared[component.correlation]),
+        };
+        Dynamics::new(process.components.iter().map(block).collect())
+    }
+
+    /// The state the prior describes. Cells are independent, so a remainder's variance is the sum of its cells' over their
+    /// number squared, and remainders that share cells are correlated.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where an instrument sees a cell that a prior raster leaves empty.
+    pub(crate) fn initial_state(&self, p: usize, prior: &PriorSlice, names: &[&str]) -> Result<InitialState> {
+        let (n, n_cells) = (self.n(), self.cells.len());
+        let mut state = State::new(n * p);
+        let mut silent = vec![false; self.cells.len()];
+        for j in 0..p {
+            for (i, &(row, col)) in self.cells.iter().enumerate() {
+                let (mean, variance) = (prior.mean(j, row, col), prior.variance(j, row, col));
+                if mean.is_nan() || variance.is_nan() {
+                    silent[i] = true;
+                    continue;
+                }
+                check_variance(variance, row, col)?;
+                state.mean[j * n + i] = mean;
+                state.cov.set(j * n + i, j * n + i, variance);
+            }
+            for (a, remainder) in self.remainders.iter().enumerate() {
+                let sum: f64 = remainder.rects.iter().map(|rect| prior.mean_sum(j, rect)).sum();
+                state.mean[j * n + n_cells + a] = sum / remainder.count as f64;
+                for (b, other) in self.remainders[..=a].iter().enumerate() {
+                    let pairs = remainder.rects.iter().flat_map(|x| other.rects.iter().map(move |y| x.intersection(y)));
+                    let shared: f64 =
+                        pairs.filter(|rect| !rect.is_empty()).map(|rect| prior.variance_sum(j, &rect)).sum();
+                    let variance = shared / (remainder.count as f64 * other.count as f64);
+                    state.cov.set(j * n + n_cells + a, j * n + n_cells + b, variance);
+                }
+            }
+        }
+        self.check_silence(&state, &silent, names)?;
+        silent.truncate(self.own);
+        Ok(InitialState { state, silent })
+    }
+
+    /// Refuses a prior that is silent where an instrument looks.
+    fn check_silence(&self, state: &State, silent: &[bool], names: &[&str]) -> Result<()> {
+        let n = self.n();
+        for (instrument, name) in names.iter().enumerate() {
+            for (_, channel) in self.pixels(instrument) {
+                for &i in channel.states {
+                    let i = i as usize;
+                    let empty = silent.get(i).copied().unwrap_or_else(|| (i..state.n()).step_by(n).any(|k| state.mean[k].is_nan()));
+                    if empty {
+                        let (row, col) = self.cells.get(i).copied().unwrap_or_else(|| {
+                            let rect = self.remainders[i - self.cells.len()].rects[0];
+                            (rect.top, rect.left)
+                        });
+                        return Err(Error::setting(
+                            "prior",
+                            format!(
+                                "the prior raster has no value at or near cell [{row}, {col}], which instrument {name:?} \
+                                 observes; fill the raster or give a number"
+                            ),
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_variance(variance: f64, row: i64, col: i64) -> Result<()> {
+    if variance > 0.0 && variance.is_finite() {
+        return Ok(());
+    }
+    Err(Error::setting("prior.variance", format!("{variance} at cell [{row}, {col}] must be positive and finite")))
+}
+
+/// The part of a footprint that is neither in the padded window nor a far cell.
+fn uncovered(footprint: &Rect, padded: &Rect, far: &[(i64, i64)]) -> Vec<Rect> {
+    let mut rects = Vec::new();
+    footprint.subtract_into(padded, &mut rects);
+    for &(row, col) in far {
+        let mut cut = Vec::with_capacity(rects.len() + 3);
+        rects.iter().for_each(|rect| rect.subtract_into(&Rect::cell(row, col), &mut cut));
+        rects = cut;
+    }
+    rects
+}
+
+/// Distinct cells of the grid within the radius of the core's centre but outside `padded`, by an Owen-scrambled Sobol
+/// sequence in the disc (area-preserving polar map), the same around every window.
+fn far_cells(
+    core: &Rect,
+    padded: &Rect,
+    shape: (usize, usize),
+    cell_size: (f64, f64),
+    far: FarSamples,
+) -> Vec<(i64, i64)> {
+    let grid = Rect::new(0..shape.0 as i64, 0..shape.1 as i64);
+    let centre = ((core.top + core.bottom) as f64 / 2.0, (core.left + core.right) as f64 / 2.0);
+    let mut found = Vec::with_capacity(far.count);
+    for k in 0..(far.count as u32).saturating_mul(FAR_CANDIDATES) {
+        if found.len() == far.count {
+            break;
+        }
+        let radius = far.radius * f64::from(sobol_burley::sample(k, 0, 0)).sqrt();
+        let angle = std::f64::consts::TAU * f64::from(sobol_burley::sample(k, 1, 0));
+        let row = (centre.0 + radius * angle.sin() / cell_size.1).floor() as i64;
+        let col = (centre.1 + radius * angle.cos() / cell_size.0).floor() as i64;
+        if grid.contains(row, col) && !padded.contains(row, col) && !found.contains(&(row, col)) {
+            found.push((row, col));
+        }
+    }
+    found
+}

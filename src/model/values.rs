@@ -1,0 +1,54 @@
+use crate::error::{Error, Result};
+
+/// One number for all components (or bands), or one for each.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// The same for all.
+    Same(f64),
+    /// One for each, in order.
+    Each(Vec<f64>),
+}
+
+impl Values {
+    /// One value for each of `n`; `key` and `of` ("component", "band") serve the message.
+    pub(crate) fn expand(&self, n: usize, key: &str, of: &str) -> Result<Vec<f64>> {
+        match self {
+            Self::Same(value) => Ok(vec![*value; n]),
+            Self::Each(values) if values.len() == n => Ok(values.clone()),
+            Self::Each(values) => {
+                let found = values.len();
+                Err(Error::setting(key, format!("{found} values for {n} {of}s; give one number or one per {of}")))
+            }
+        }
+    }
+
+    /// As [`expand`](Self::expand), refusing what is not positive and finite.
+    pub(crate) fn expand_positive(&self, n: usize, key: &str, of: &str) -> Result<Vec<f64>> {
+        let values = self.expand(n, key, of)?;
+        match values.iter().position(|value| !(*value > 0.0 && value.is_finite())) {
+            Some(index) => {
+                let value = values[index];
+                Err(Error::setting(key, format!("{value} ({of} {}) must be positive and finite", index + 1)))
+            }
+            None => Ok(values),
+        }
+    }
+}
+
+impl From<f64> for Values {
+    fn from(value: f64) -> Self {
+        Self::Same(value)
+    }
+}
+
+impl From<Vec<f64>> for Values {
+    fn from(values: Vec<f64>) -> Self {
+        Self::Each(values)
+    }
+}
+
+impl<const N: usize> From<[f64; N]> for Values {
+    fn from(values: [f64; N]) -> Self {
+        Self::Each(values.to_vec())
+    }
+}

@@ -1,0 +1,71 @@
+use crate::error::{Error, Result};
+
+/// How stored numbers become physical values: `value = scale × stored + offset`, kept when inside the valid range.
+///
+/// What is not given is taken from the file (its own scale and offset; 1 and 0 where it says nothing).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Calibration {
+    /// Replaces the file's scale.
+    pub scale: Option<f64>,
+    /// Replaces the file's offset.
+    pub offset: Option<f64>,
+    /// Physical values outside `[low, high]` are missing.
+    pub valid_range: Option<(f64, f64)>,
+}
+
+impl Calibration {
+    /// Refuses scales of zero, values that are not finite and empty ranges.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the key.
+    pub fn validate(&self) -> Result<()> {
+        if let Some(scale) = self.scale.filter(|s| !s.is_finite() || *s == 0.0) {
+            return Err(Error::setting("scale", format!("{scale} must be finite and not zero")));
+        }
+        if let Some(offset) = self.offset.filter(|o| !o.is_finite()) {
+            return Err(Error::setting("offset", format!("{offset} must be finite")));
+        }
+        if let Some((low, high)) = self.valid_range.filter(|(low, high)| low.is_nan() || high.is_nan() || low > high) {
+            return Err(Error::setting("valid_range", format!("[{low}, {high}] must be [low, high] with low <= high")));
+        }
+        Ok(())
+    }
+
+    /// Turns stored numbers into physical values in place; infinities and values out of range become NaN.
+    pub fn apply(&self, file_scale: Option<f64>, file_offset: Option<f64>, values: &mut [f64]) {
+        let scale = self.scale.or(file_scale).unwrap_or(1.0);
+        let offset = self.offset.or(file_offset).unwrap_or(0.0);
+        let (low, high) = self.valid_range.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+        for value in values {
+            let physical = scale * *value + offset;
+            *value = if physical.is_finite() && physical >= low && physical <= high { physical } else { f64::NAN };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_scale_replaces_the_files_and_ranges_are_physical() {
+        let calibration = Calibration { scale: Some(1e-4), offset: None, valid_range: Some((0.0, 1.0)) };
+        let mut values = [5000.0, -1.0, 10_001.0, f64::INFINITY, 0.0];
+        calibration.apply(Some(7.0), Some(0.0), &mut values);
+        assert!((values[0] - 0.5).abs() < 1e-15);
+        assert!(values[1..4].iter().all(|v| v.is_nan()));
+        assert_eq!(values[4], 0.0);
+        let mut values = [1.0];
+        Calibration::default().apply(Some(2.0), Some(0.5), &mut values);
+        assert_eq!(values, [2.5]);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let base = Calibration::default();
+        assert!(Calibration { scale: Some(0.0), ..base }.validate().is_err());
+        assert!(Calibration { offset: Some(f64::NAN), ..base }.validate().is_err());
+        assert!(Calibration { valid_range: Some((1.0, 0.0)), ..base }.validate().is_err());
+        assert!(base.validate().is_ok());
+    }
+}

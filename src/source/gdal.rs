@@ -1,0 +1,210 @@
+//! Any raster that GDAL opens. The only file that knows GDAL's (column, row) order and 1-based bands.
+
+mod crs;
+mod quiet;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use ::gdal::errors::GdalError;
+use ::gdal::raster::{GdalDataType, RasterBand};
+use ::gdal::{Dataset, Metadata};
+
+pub use crs::{crs_from_definition, same_crs};
+use crs::crs_of;
+use quiet::QuietErrors;
+
+use super::Calibration;
+use crate::error::{Error, Result};
+use crate::geometry::{Date, Grid, PixelRegion};
+
+/// Idle handles a pool keeps open; opening a local file costs tens of microseconds, an open one some tens of kB.
+const IDLE_HANDLES: usize = 32;
+
+/// Block cache, in MiB, unless the environment or the application has set `GDAL_CACHEMAX`: tiles read each block once,
+/// so a larger cache is memory without use.
+const BLOCK_CACHE_MIB: &str = "16";
+
+/// Grid and band names of a raster, from its header.
+#[derive(Clone, Debug)]
+pub struct RasterHeader {
+    /// Its grid.
+    pub grid: Grid,
+    /// Band descriptions; empty where the file has none.
+    pub bands: Vec<String>,
+}
+
+/// Reads the header of one raster.
+///
+/// # Errors
+/// [`Error::Open`] when GDAL cannot open it or it has no georeferencing, [`Error::Grid`] when it is not north-up.
+pub fn read_header(path: &Path) -> Result<RasterHeader> {
+    header(path, &open(path, None)?, None)
+}
+
+/// Opens a file for reading; `date` only serves the message.
+fn open(path: &Path, date: Option<Date>) -> Result<Dataset> {
+    let _quiet = QuietErrors::new();
+    limit_block_cache();
+    Dataset::open(path).map_err(|error| open_error(path, date, &error))
+}
+
+fn open_error(path: &Path, date: Option<Date>, error: &GdalError) -> Error {
+    Error::Open {
+        path: path.to_path_buf(),
+        date,
+        problem: message(error),
+        source: Some(Box::new(error.clone())),
+    }
+}
+
+/// GDAL's own words, without the wrapping of the binding.
+fn message(error: &GdalError) -> String {
+    match error {
+        GdalError::CplError { msg, .. } | GdalError::NullPointer { msg, .. } if !msg.is_empty() => msg.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn limit_block_cache() {
+    let unset = ::gdal::config::get_config_option("GDAL_CACHEMAX", "").is_ok_and(|value| value.is_empty());
+    if unset && let Err(error) = ::gdal::config::set_config_option("GDAL_CACHEMAX", BLOCK_CACHE_MIB) {
+        tracing::warn!(%error, "cannot limit GDAL's block cache");
+    }
+}
+
+/// The header of an open dataset.
+fn header(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<RasterHeader> {
+    let _quiet = QuietErrors::new();
+    let (cols, rows) = dataset.raster_size();
+    let no_place = || Error::Open {
+        path: path.to_path_buf(),
+        date,
+        problem: "it has no geotransform; georeference it first (gdal_translate -a_srs -a_ullr)".into(),
+        source: None,
+    };
+    let geotransform = dataset.geo_transform().map_err(|_| no_place())?;
+    let grid = Grid::new(crs_of(dataset), geotransform, (rows, cols)).map_err(|error| match error {
+        Error::Grid { problem, .. } => Error::Grid { what: path.display().to_string(), problem },
+        other => other,
+    })?;
+    let bands = (1..=dataset.raster_count())
+        .map(|index| dataset.rasterband(index).and_then(|band| band.description()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| open_error(path, date, &error))?;
+    Ok(RasterHeader { grid, bands })
+}
+
+/// A raster file of known date that is opened when needed.
+#[derive(Clone, Debug)]
+pub(super) struct DatedFile {
+    pub(super) date: Date,
+    pub(super) path: PathBuf,
+}
+
+impl DatedFile {
+    pub(super) fn header(&self) -> Result<RasterHeader> {
+        header(&self.path, &open(&self.path, Some(self.date))?, Some(self.date))
+    }
+}
+
+/// Open datasets waiting for their next read.
+///
+/// A dataset may wander between threads but never serves two at once (GDAL's rule): a reader takes it out of the pool
+/// and puts it back. At most [`IDLE_HANDLES`] wait, the least recently used is closed first; so open handles are bounded
+/// by that number plus the readers at work.
+#[derive(Default)]
+pub(super) struct HandlePool {
+    idle: Mutex<Vec<(usize, Dataset)>>,
+}
+
+impl std::fmt::Debug for HandlePool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandlePool").finish_non_exhaustive()
+    }
+}
+
+impl HandlePool {
+    fn take(&self, key: usize) -> Option<Dataset> {
+        let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let position = idle.iter().position(|(held, _)| *held == key)?;
+        Some(idle.remove(position).1)
+    }
+
+    fn put(&self, key: usize, dataset: Dataset) {
+        let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        idle.push((key, dataset));
+        let evicted = (idle.len() > IDLE_HANDLES).then(|| idle.remove(0));
+        drop(idle);
+        drop(evicted); // closing may take a while; not under the lock
+    }
+
+    /// Reads bands of `file` inside `region` into `out` of **shape** (band, y, x), calibrated, NaN where missing.
+    /// `key` tells files apart; `names` are the bands' names for messages.
+    pub(super) fn read(
+        &self,
+        key: usize,
+        file: &DatedFile,
+        names: &[String],
+        bands: &[usize],
+        region: &PixelRegion,
+        calibration: &Calibration,
+        out: &mut [f64],
+    ) -> Result<()> {
+        let dataset = match self.take(key) {
+            Some(dataset) => dataset,
+            None => open(&file.path, Some(file.date))?,
+        };
+        let _quiet = QuietErrors::new();
+        let plane = region.len();
+        for (&band, values) in bands.iter().zip(out.chunks_exact_mut(plane.max(1))) {
+            dataset
+                .rasterband(band + 1)
+                .and_then(|raster| read_band(&raster, region, calibration, values))
+                .map_err(|error| Error::Read {
+                    origin: file.path.display().to_string(),
+                    date: file.date,
+                    band: names.get(band).cloned().unwrap_or_default(),
+                    rows: region.rows.clone(),
+                    cols: region.cols.clone(),
+                    problem: format!(
+                        "{}; the file may be truncated or damaged: replace it, or take it out of `files`",
+                        message(&error)
+                    ),
+                    source: Some(Box::new(error)),
+                })?;
+        }
+        self.put(key, dataset);
+        Ok(())
+    }
+}
+
+/// Reads a window of one band: nodata, mask bands and alpha become NaN, scale and offset are applied.
+fn read_band(
+    band: &RasterBand<'_>,
+    region: &PixelRegion,
+    calibration: &Calibration,
+    values: &mut [f64],
+) -> Result<(), GdalError> {
+    let (rows, cols) = region.shape();
+    let start = (region.cols.start as isize, region.rows.start as isize);
+    let size = (cols, rows);
+    band.read_into_slice(start, size, size, values, None)?;
+    if let Some(nodata) = band.no_data_value() {
+        // A float32 file stores the nearest float32 of its nodata value.
+        let nodata = if band.band_type() == GdalDataType::Float32 { f64::from(nodata as f32) } else { nodata };
+        for value in values.iter_mut().filter(|value| **value == nodata) {
+            *value = f64::NAN;
+        }
+    }
+    let flags = band.mask_flags()?;
+    if flags.is_per_dataset() || flags.is_alpha() {
+        let mut mask = vec![0_u8; values.len()];
+        band.open_mask_band()?.read_into_slice(start, size, size, &mut mask, None)?;
+        for (value, _) in values.iter_mut().zip(&mask).filter(|(_, mask)| **mask == 0) {
+            *value = f64::NAN;
+        }
+    }
+    calibration.apply(band.scale(), band.offset(), values);
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! What was observed: lazy access to dated rasters. Imports [`crate::geometry`] only.
+//!
+//! Opening a source reads headers; [`RasterSource::read`] touches only the pixels asked for. Missing values are NaN and
+//! values are physical (scale and offset applied) by the time they leave this room.
+
+mod calibration;
+#[cfg(feature = "gdal")]
+pub mod gdal;
+mod memory;
+#[cfg(feature = "gdal")]
+mod stack;
+
+use std::fmt::Debug;
+
+use ndarray::Array3;
+
+use crate::error::{Error, Result};
+use crate::geometry::{Crs, Date, Grid, PixelRegion};
+
+pub use calibration::Calibration;
+pub use memory::MemorySource;
+#[cfg(feature = "gdal")]
+pub use stack::{RasterStack, StackBuilder};
+
+/// A dated stack of rasters on one grid, read lazily and from many threads at once.
+///
+/// Implementations hold headers, never pixels of the whole series: memory must not grow with the number of dates by
+/// more than a name each.
+pub trait RasterSource: Debug + Send + Sync {
+    /// The grid all dates share.
+    fn grid(&self) -> &Grid;
+
+    /// Acquisition dates, strictly increasing.
+    fn dates(&self) -> &[Date];
+
+    /// Band names, in file order.
+    fn bands(&self) -> &[String];
+
+    /// Reads the given bands (indices into [`bands`](Self::bands), any order) of one date inside `region`.
+    ///
+    /// # Errors
+    /// [`Error::Read`] when the date, a band or the region is not held or the pixels cannot be read,
+    /// [`Error::Open`] when the file cannot be opened any more.
+    fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice>;
+
+    /// Where the data come from, for messages: a file pattern, a variable, "memory".
+    fn origin(&self) -> String;
+}
+
+/// One instrument, one acquisition, one region: values in physical units, NaN where missing.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    /// Acquisition date.
+    pub date: Date,
+    /// Pixels covered, on the source's grid.
+    pub region: PixelRegion,
+    /// Values. **Shape** (band, y, x) as asked for.
+    pub values: Array3<f64>,
+}
+
+/// Refuses requests that no source could serve; every implementation calls it first.
+///
+/// # Errors
+/// [`Error::Read`] naming the date, band or region that is not held.
+pub fn check_request<S: RasterSource + ?Sized>(
+    source: &S,
+    date: Date,
+    bands: &[usize],
+    region: &PixelRegion,
+) -> Result<usize> {
+    let refuse = |band: String, problem: String| Error::Read {
+        origin: source.origin(),
+        date,
+        band,
+        rows: region.rows.clone(),
+        cols: region.cols.clone(),
+        problem,
+        source: None,
+    };
+    if let Some(band) = bands.iter().find(|&&band| band >= source.bands().len()) {
+        let held = source.bands().len();
+        return Err(refuse(format!("#{band}"), format!("the source holds {held} bands, counted from 0")));
+    }
+    let grid = source.grid();
+    if region.rows.end > grid.rows() || region.cols.end > grid.cols() {
+        let (rows, cols) = grid.shape();
+        return Err(refuse("any".into(), format!("the region reaches beyond the raster's {rows} x {cols} pixels")));
+    }
+    source
+        .dates()
+        .binary_search(&date)
+        .map_err(|_| refuse("any".into(), "the source holds nothing on this date".into()))
+}
+
+/// Whether both are the same CRS, as far as can be told: by text or code, and with GDAL by meaning.
+#[must_use]
+pub fn same_crs(a: &Crs, b: &Crs) -> bool {
+    #[cfg(feature = "gdal")]
+    {
+        a.is_same_text(b) || gdal::same_crs(a, b)
+    }
+    #[cfg(not(feature = "gdal"))]
+    {
+        a.is_same_text(b)
+    }
+}

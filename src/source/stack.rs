@@ -1,0 +1,255 @@
+//! A stack of raster files: one file per date, bands inside, dates taken from the file names.
+
+use std::path::{Path, PathBuf};
+
+use ndarray::Array3;
+use regex::Regex;
+
+use super::gdal::{DatedFile, HandlePool, RasterHeader};
+use super::{Calibration, RasterSource, Slice, check_request, same_crs};
+use crate::error::{Error, Result};
+use crate::geometry::{Date, Grid, PixelRegion};
+
+/// Raster files that GDAL reads, one per date, all on one grid with the same bands.
+///
+/// Opening reads every header and no pixel. At any time only a bounded number of files is open.
+///
+/// ```no_run
+/// use rasterfuse::source::{RasterSource, RasterStack};
+/// let landsat = RasterStack::builder("landsat/landsat_*.tif", r"landsat_(\d{8})").scale(1e-4).open()?;
+/// println!("{} dates of {:?} on {}", landsat.dates().len(), landsat.bands(), landsat.grid());
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct RasterStack {
+    origin: String,
+    grid: Grid,
+    dates: Vec<Date>,
+    files: Vec<DatedFile>,
+    bands: Vec<String>,
+    calibration: Calibration,
+    handles: HandlePool,
+}
+
+/// Collects what a [`RasterStack`] needs; [`open`](Self::open) makes it.
+#[derive(Clone, Debug)]
+pub struct StackBuilder {
+    pattern: String,
+    folder: Option<PathBuf>,
+    date_pattern: String,
+    date_format: String,
+    calibration: Calibration,
+}
+
+impl RasterStack {
+    /// A stack of the files that match the wildcard `pattern` (`*`, `?`, `[...]`, `**`), dated by the first capture group
+    /// of the regular expression `date_pattern`, looked for in the file name and then in the whole path.
+    #[must_use]
+    pub fn builder(pattern: impl Into<String>, date_pattern: impl Into<String>) -> StackBuilder {
+        StackBuilder {
+            pattern: pattern.into(),
+            folder: None,
+            date_pattern: date_pattern.into(),
+            date_format: "%Y%m%d".into(),
+            calibration: Calibration::default(),
+        }
+    }
+
+    /// The file of each date.
+    pub fn files(&self) -> impl Iterator<Item = (Date, &Path)> {
+        self.files.iter().map(|file| (file.date, file.path.as_path()))
+    }
+}
+
+impl StackBuilder {
+    /// Folder that a relative pattern is resolved against; default: the current one.
+    #[must_use]
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// `strftime` form of the date's capture group; default `%Y%m%d`.
+    #[must_use]
+    pub fn date_format(mut self, format: impl Into<String>) -> Self {
+        self.date_format = format.into();
+        self
+    }
+
+    /// Factor from stored numbers to physical values, in place of the files' own.
+    #[must_use]
+    pub fn scale(mut self, scale: f64) -> Self {
+        self.calibration.scale = Some(scale);
+        self
+    }
+
+    /// Offset from stored numbers to physical values, in place of the files' own.
+    #[must_use]
+    pub fn offset(mut self, offset: f64) -> Self {
+        self.calibration.offset = Some(offset);
+        self
+    }
+
+    /// Physical values outside `[low, high]` are missing.
+    #[must_use]
+    pub fn valid_range(mut self, low: f64, high: f64) -> Self {
+        self.calibration.valid_range = Some((low, high));
+        self
+    }
+
+    /// Finds and dates the files and reads their headers.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a malformed pattern or calibration, [`Error::NoFiles`], [`Error::NoDate`],
+    /// [`Error::DuplicateDate`], [`Error::Open`] for a file GDAL refuses, and [`Error::Inconsistent`] when bands or grids
+    /// differ between dates.
+    pub fn open(self) -> Result<RasterStack> {
+        self.calibration.validate()?;
+        let files = self.dated_files()?;
+        let Some(first) = files.first() else {
+            return Err(Error::NoFiles { pattern: self.full_pattern() });
+        };
+        let reference = first.header()?;
+        for file in &files[1..] {
+            check_consistent(first, &reference, file, &file.header()?)?;
+        }
+        let bands = reference
+            .bands
+            .iter()
+            .enumerate()
+            .map(|(index, name)| if name.is_empty() { format!("band{}", index + 1) } else { name.clone() })
+            .collect();
+        Ok(RasterStack {
+            origin: self.full_pattern(),
+            grid: reference.grid,
+            dates: files.iter().map(|file| file.date).collect(),
+            files,
+            bands,
+            calibration: self.calibration,
+            handles: HandlePool::default(),
+        })
+    }
+
+    /// The pattern with its folder; wildcards in the folder's own name are escaped.
+    fn full_pattern(&self) -> String {
+        match &self.folder {
+            Some(folder) if Path::new(&self.pattern).is_relative() && !folder.as_os_str().is_empty() => {
+                format!("{}/{}", glob::Pattern::escape(&folder.to_string_lossy()), self.pattern)
+            }
+            _ => self.pattern.clone(),
+        }
+    }
+
+    /// The files in order of date.
+    fn dated_files(&self) -> Result<Vec<DatedFile>> {
+        let date_pattern = Regex::new(&self.date_pattern)
+            .map_err(|error| Error::setting("date", format!("not a regular expression: {error}")))?;
+        if date_pattern.captures_len() < 2 {
+            let problem = format!("{:?} has no capture group; put the date in parentheses", self.date_pattern);
+            return Err(Error::setting("date", problem));
+        }
+        let paths = glob::glob(&self.full_pattern())
+            .map_err(|error| Error::setting("files", format!("{:?} is no wildcard pattern: {error}", self.pattern)))?;
+        let mut files = Vec::new();
+        for entry in paths {
+            let path = entry.map_err(|error| Error::Open {
+                path: error.path().to_path_buf(),
+                date: None,
+                problem: error.error().to_string(),
+                source: None,
+            })?;
+            let date = self.date_of(&path, &date_pattern)?;
+            files.push(DatedFile { date, path });
+        }
+        files.sort_by(|a, b| (a.date, &a.path).cmp(&(b.date, &b.path)));
+        if let Some(pair) = files.windows(2).find(|pair| pair[0].date == pair[1].date) {
+            return Err(Error::DuplicateDate {
+                date: pair[0].date,
+                first: pair[0].path.clone(),
+                second: pair[1].path.clone(),
+            });
+        }
+        Ok(files)
+    }
+
+    fn date_of(&self, path: &Path, pattern: &Regex) -> Result<Date> {
+        let no_date = |problem: String| Error::NoDate {
+            path: path.to_path_buf(),
+            pattern: self.date_pattern.clone(),
+            format: self.date_format.clone(),
+            problem,
+        };
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let whole = path.to_string_lossy();
+        let captured = [&name, &whole].into_iter().find_map(|text| pattern.captures(text)?.get(1));
+        let Some(text) = captured else {
+            return Err(no_date("`date` matches neither its name nor its path; narrow `files` or fix `date`".into()));
+        };
+        Date::parse(text.as_str(), &self.date_format)
+            .map_err(|_| no_date(format!("{:?} is not a date of this format", text.as_str())))
+    }
+}
+
+fn check_consistent(first: &DatedFile, reference: &RasterHeader, file: &DatedFile, header: &RasterHeader) -> Result<()> {
+    let differs = |problem: String| Error::Inconsistent {
+        path: file.path.clone(),
+        date: file.date,
+        problem: format!("{problem} ({}, {})", first.path.display(), first.date),
+    };
+    if header.bands.len() != reference.bands.len() {
+        let (found, expected) = (header.bands.len(), reference.bands.len());
+        return Err(differs(format!("{found} bands, but {expected} in the first file of the stack")));
+    }
+    let renamed = header.bands.iter().zip(&reference.bands).position(|(a, b)| !a.is_empty() && !b.is_empty() && a != b);
+    if let Some(band) = renamed {
+        let (found, expected) = (&header.bands[band], &reference.bands[band]);
+        return Err(differs(format!("band {} is {found:?}, but {expected:?} in the first file of the stack", band + 1)));
+    }
+    if !same_crs(header.grid.crs(), reference.grid.crs()) {
+        let (found, expected) = (header.grid.crs(), reference.grid.crs());
+        return Err(differs(format!("CRS {found}, but {expected} in the first file of the stack; warp it to one CRS")));
+    }
+    if header.grid.shape() != reference.grid.shape() || reference.grid.lattice_offset(&header.grid) != Some((0, 0)) {
+        return Err(differs(format!(
+            "grid of {}, but {} in the first file of the stack; warp or crop all files to one grid",
+            header.grid, reference.grid
+        )));
+    }
+    Ok(())
+}
+
+impl RasterSource for RasterStack {
+    fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    fn dates(&self) -> &[Date] {
+        &self.dates
+    }
+
+    fn bands(&self) -> &[String] {
+        &self.bands
+    }
+
+    fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
+        let index = check_request(self, date, bands, region)?;
+        let (rows, cols) = region.shape();
+        let mut values = vec![0.0; bands.len() * rows * cols];
+        let file = &self.files[index];
+        self.handles.read(index, file, &self.bands, bands, region, &self.calibration, &mut values)?;
+        let values = Array3::from_shape_vec((bands.len(), rows, cols), values).map_err(|error| Error::Read {
+            origin: file.path.display().to_string(),
+            date,
+            band: "any".into(),
+            rows: region.rows.clone(),
+            cols: region.cols.clone(),
+            problem: error.to_string(),
+            source: Some(Box::new(error)),
+        })?;
+        Ok(Slice { date, region: region.clone(), values })
+    }
+
+    fn origin(&self) -> String {
+        self.origin.clone()
+    }
+}

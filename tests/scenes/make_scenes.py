@@ -1,0 +1,893 @@
+#!/usr/bin/env python3
+"""Make the small scenes beside this script: input rasters, `fuse.toml`, and the exact fused result.
+
+The expected result comes from a dense textbook filter that shares nothing with the library: every lattice cell that any
+observed pixel averages is a state of its own (also beyond the target grid), every day is one prediction of one day, and
+all the data of a day are one update in Joseph form. It reads `fuse.toml` and the rasters as written.
+
+    python3 make_scenes.py            # regenerates every scene; needs numpy, scipy, rasterio, Python 3.11 or later
+"""
+import datetime
+import pathlib
+import re
+import shutil
+import tomllib
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+from rasterio.transform import Affine
+from scipy.linalg import block_diag, cho_factor, cho_solve
+
+DAY = datetime.timedelta(days=1)
+
+# ------------------------------------------------------------------------------------------------ grids and footprints
+
+
+@dataclass
+class Grid:
+    """North-up raster grid: upper-left corner, cell size (both positive), rows x columns."""
+
+    x0: float
+    y0: float
+    dx: float
+    dy: float
+    rows: int
+    cols: int
+
+    def transform(self):
+        return Affine(self.dx, 0.0, self.x0, 0.0, -self.dy, self.y0)
+
+
+def cells_between(low, high, size, low_included):
+    """Indices i with centre (i + 1/2) * size in [low, high), or in (low, high] if the low end is excluded."""
+    near = range(int(np.floor(low / size)) - 2, int(np.ceil(high / size)) + 3)
+    centre = [(i, (i + 0.5) * size) for i in near]
+    return [i for i, s in centre if (low <= s < high if low_included else low < s <= high)]
+
+
+def footprint(target, source, kind, i, j):
+    """Target lattice cells (row, column) seen by pixel (i, j); the lattice goes on beyond the grid."""
+    if kind == "cell":
+        col, row = (source.x0 - target.x0) / target.dx, (target.y0 - source.y0) / target.dy
+        assert (source.dx, source.dy) == (target.dx, target.dy) and col == round(col) and row == round(row)
+        return [(round(row) + i, round(col) + j)]
+    left = source.x0 + j * source.dx - target.x0
+    down = target.y0 - source.y0 + i * source.dy  # distance downwards from the grid's top: the top edge is the low end
+    cols = cells_between(left, left + source.dx, target.dx, True)
+    rows = cells_between(down, down + source.dy, target.dy, True)
+    return [(r, c) for r in rows for c in cols]
+
+
+# -------------------------------------------------------------------------------------------------- what the files hold
+
+
+@dataclass
+class Instrument:
+    """One instrument: its pixels' footprints, and per day the values (row, column, source band), NaN = missing."""
+
+    footprints: dict
+    values: dict
+    observes: list  # target band of each source band, or None
+    noise_variance: np.ndarray
+    bias: np.ndarray
+
+
+@dataclass
+class Scene:
+    grid: Grid
+    bands: list
+    days: list
+    size: int
+    halo: int
+    process_cov: object  # (component, coordinates) -> K_j
+    phi: float
+    prior_mean: np.ndarray
+    prior_variance: np.ndarray
+    instruments: list
+
+
+def per(value, n):
+    """One number or one per component (or band)."""
+    return np.broadcast_to(np.asarray(value, float), (n,)).copy()
+
+
+def correlation(kernel, distance, length):
+    if kernel == "none":
+        return (distance == 0).astype(float)
+    r = distance / length
+    if kernel == "exponential":
+        return np.exp(-r)
+    if kernel == "matern32":
+        return (1 + np.sqrt(3) * r) * np.exp(-np.sqrt(3) * r)
+    if kernel == "matern52":
+        return (1 + np.sqrt(5) * r + 5 * r**2 / 3) * np.exp(-np.sqrt(5) * r)
+    raise ValueError(kernel)
+
+
+def covariance(process, p):
+    """K_j(s, s') = variance_j (k(|s - s'|; range_j) + nugget_j [s = s']), as a function of (j, coordinates)."""
+    variance, length, nugget = (per(process.get(k, d), p) for k, d in (("variance", None), ("range", 1.0), ("nugget", 0.0)))
+
+    def k(j, xy):
+        d = np.sqrt(((xy[:, None, :] - xy[None, :, :]) ** 2).sum(-1))
+        return variance[j] * (correlation(process["kernel"], d, length[j]) + nugget[j] * np.eye(len(xy)))
+
+    return k
+
+
+def raster_grid(path):
+    with rasterio.open(path) as f:
+        t = f.transform
+        assert t.b == t.d == 0
+        return Grid(t.c, t.f, t.a, -t.e, f.height, f.width)
+
+
+def read_values(path, cfg):
+    """Physical values (row, column, band), NaN = missing."""
+    with rasterio.open(path) as f:
+        raw = f.read()
+        y = raw.astype(float)
+        if f.nodata is not None and not np.isnan(f.nodata):
+            y[raw == f.nodata] = np.nan
+    y = y * cfg.get("scale", 1.0) + cfg.get("offset", 0.0)
+    if "valid_range" in cfg:
+        low, high = cfg["valid_range"]
+        y[(y < low) | (y > high)] = np.nan
+    y = np.moveaxis(y, 0, 2)
+    if cfg.get("missing", "band") == "pixel":
+        used = [b != "" for b in cfg["bands"]]
+        y[np.isnan(y[:, :, used]).any(2)] = np.nan
+    return y
+
+
+def read_scene(folder):
+    """The scene that `fuse.toml` describes."""
+    cfg = tomllib.loads((folder / "fuse.toml").read_text())
+    target, bands = cfg["target"], cfg["target"]["bands"]
+    if "like" in target:
+        grid = raster_grid(folder / target["like"])
+    else:
+        x0, dx, _, y0, _, dy = target["geotransform"]
+        grid = Grid(x0, y0, dx, -dy, *target["shape"])
+    instruments = []
+    for c in cfg["instrument"]:
+        values = {}
+        for path in sorted(folder.glob(c["files"])):
+            stamp = re.search(c["date"], path.name).group(1)
+            values[datetime.datetime.strptime(stamp, c.get("date_format", "%Y%m%d")).date()] = read_values(path, c)
+        source = raster_grid(path)
+        pixels = [(i, j) for i in range(source.rows) for j in range(source.cols)]
+        instruments.append(
+            Instrument(
+                {a: footprint(grid, source, c["footprint"], *a) for a in pixels},
+                values,
+                [bands.index(b) if b else None for b in c["bands"]],
+                per(c["noise_variance"], len(c["bands"])),
+                per(c.get("bias", 0.0), len(c["bands"])),
+            )
+        )
+    held = [day for k in instruments for day in k.values]
+    first, last = (
+        datetime.date.fromisoformat(cfg.get("time", {}).get(key, str(default)))
+        for key, default in (("start", min(held)), ("end", max(held)))
+    )
+    return Scene(
+        grid,
+        bands,
+        [first + n * DAY for n in range((last - first).days + 1)],
+        cfg["window"]["size"],
+        cfg["window"]["halo"],
+        covariance(cfg["process"], len(bands)),
+        cfg["process"].get("phi", 1.0),
+        per(cfg["prior"]["mean"], len(bands)),
+        per(cfg["prior"]["variance"], len(bands)),
+        instruments,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ the filter
+
+
+@dataclass
+class Window:
+    """Own cells, every state cell, and for each instrument the observed pixels with their rows of H (one component)."""
+
+    own: list
+    cells: list
+    xy: np.ndarray
+    pixels: list  # per instrument: [(pixel, row of weights)]
+
+
+def make_window(scene, top, left):
+    g, s, h = scene.grid, scene.size, scene.halo
+    rows, cols = range(top, min(top + s, g.rows)), range(left, min(left + s, g.cols))
+    own = [(r, c) for r in rows for c in cols]
+    near = {
+        (r, c)
+        for r in range(max(top - h, 0), min(top + s + h, g.rows))
+        for c in range(max(left - h, 0), min(left + s + h, g.cols))
+    }
+    touching = [[a for a, cells in k.footprints.items() if near & set(cells)] for k in scene.instruments]
+    seen = {s for k, pixels in zip(scene.instruments, touching) for a in pixels for s in k.footprints[a]}
+    cells = sorted(near | seen)
+    at = {s: n for n, s in enumerate(cells)}
+
+    def weights(footprint):
+        w = np.zeros(len(cells))
+        w[[at[s] for s in footprint]] = 1 / len(footprint)
+        return w
+
+    return Window(
+        own,
+        cells,
+        np.array([(g.x0 + (c + 0.5) * g.dx, g.y0 - (r + 0.5) * g.dy) for r, c in cells]),
+        [[(a, weights(k.footprints[a])) for a in pixels] for k, pixels in zip(scene.instruments, touching)],
+    )
+
+
+def observations(scene, window, day):
+    """H, y (bias removed) and noise variances of all values of one day; the state is component-major."""
+    p, n = len(scene.bands), len(window.cells)
+    H, y, v = [], [], []
+    for k, pixels in zip(scene.instruments, window.pixels):
+        if day not in k.values:
+            continue
+        for (i, j), w in pixels:
+            for b, component in enumerate(k.observes):
+                value = k.values[day][i, j, b]
+                if component is None or np.isnan(value):
+                    continue
+                row = np.zeros(p * n)
+                row[component * n : (component + 1) * n] = w
+                H.append(row)
+                y.append(value - k.bias[b])
+                v.append(k.noise_variance[b])
+    return np.array(H), np.array(y), np.array(v)
+
+
+def update(m, P, H, y, v):
+    """Kalman update in Joseph form, with the log-density of the innovation."""
+    innovation = y - H @ m
+    S = H @ P @ H.T + np.diag(v)
+    C = cho_factor(S, lower=True)
+    gain = cho_solve(C, H @ P).T
+    A = np.eye(len(m)) - gain @ H
+    P = A @ P @ A.T + gain @ np.diag(v) @ gain.T
+    log_det = 2 * np.log(np.diag(C[0])).sum()
+    loglik = -0.5 * (innovation @ cho_solve(C, innovation) + log_det + len(y) * np.log(2 * np.pi))
+    return m + gain @ innovation, 0.5 * (P + P.T), loglik
+
+
+def filter_window(scene, window):
+    """Filtered mean and sd (time, component, own cell), and the log-likelihood."""
+    p, n = len(scene.bands), len(window.cells)
+    Q = block_diag(*(scene.process_cov(j, window.xy) for j in range(p)))
+    m, P = np.repeat(scene.prior_mean, n), np.diag(np.repeat(scene.prior_variance, n))
+    own = np.array([[j * n + window.cells.index(s) for s in window.own] for j in range(p)])
+    mean, sd, loglik = [], [], 0.0
+    for day in scene.days:
+        m, P = scene.phi * m, scene.phi**2 * P + Q
+        H, y, v = observations(scene, window, day)
+        if len(y):
+            m, P, ll = update(m, P, H, y, v)
+            loglik += ll
+        mean.append(m[own])
+        sd.append(np.sqrt(np.diag(P)[own]))
+    return np.array(mean), np.array(sd), loglik
+
+
+def fuse(scene):
+    """Expected mean and sd (time, band, y, x), and the sum of the windows' log-likelihoods."""
+    g = scene.grid
+    mean = np.full((len(scene.days), len(scene.bands), g.rows, g.cols), np.nan)
+    sd, loglik = mean.copy(), 0.0
+    for top in range(0, g.rows, scene.size):
+        for left in range(0, g.cols, scene.size):
+            window = make_window(scene, top, left)
+            r, c = np.array(window.own).T
+            mean[:, :, r, c], sd[:, :, r, c], ll = filter_window(scene, window)
+            loglik += ll
+    return mean, sd, np.float64(loglik)
+
+
+# ---------------------------------------------------------------------------------------------------- making input files
+
+
+@dataclass
+class Input:
+    """What to write for one instrument: its grid, days after the scene's `day0`, and how its files look."""
+
+    grid: Grid
+    days: list
+    gaps: float = 0.0  # part of the (pixel, band) values that are missing
+    cloud: float = 0.0  # part of the pixels that miss all bands
+    empty: tuple = ()  # days whose file holds nothing but missing values
+    outliers: int = 0  # values far outside the valid range, per file
+    dtype: str = "float32"
+    nodata: float = None  # None: NaN without a nodata tag
+
+
+def simulate(rng, cfg, grid, inputs, days):
+    """Truth (day, component, lattice cell) on a lattice that holds every pixel, and the cell index of (row, column)."""
+    seen = {s for c in cfg["instrument"] for i in range(inputs[c["name"]].grid.rows) for j in range(inputs[c["name"]].grid.cols)
+            for s in footprint(grid, inputs[c["name"]].grid, c["footprint"], i, j)}
+    cells = sorted(seen)
+    xy = np.array([(c * grid.dx, -r * grid.dy) for r, c in cells])
+    p, process = len(cfg["target"]["bands"]), cfg["process"]
+    k = covariance(process, p)
+    root = [np.linalg.cholesky(k(j, xy) + 1e-12 * np.eye(len(xy))) for j in range(p)]
+    x = per(cfg["prior"]["mean"], p)[:, None] + np.sqrt(per(cfg["prior"]["variance"], p))[:, None] * rng.standard_normal((p, len(xy)))
+    truth = []
+    for _ in days:
+        x = process.get("phi", 1.0) * x + np.array([root[j] @ rng.standard_normal(len(xy)) for j in range(p)])
+        truth.append(x)
+    return truth, {s: n for n, s in enumerate(cells)}
+
+
+def write_inputs(rng, folder, cfg, crs, grid, inputs, day0):
+    bands = cfg["target"]["bands"]
+    first, last = min(min(i.days) for i in inputs.values()), max(max(i.days) for i in inputs.values())
+    truth, at = simulate(rng, cfg, grid, inputs, range(first, last + 1))
+    for c in cfg["instrument"]:
+        given, nb = inputs[c["name"]], len(c["bands"])
+        g, noise, bias = given.grid, per(c["noise_variance"], nb), per(c.get("bias", 0.0), nb)
+        for day in given.days:
+            y = np.empty((nb, g.rows, g.cols))
+            for i in range(g.rows):
+                for j in range(g.cols):
+                    seen = [at[s] for s in footprint(grid, g, c["footprint"], i, j)]
+                    for b, name in enumerate(c["bands"]):
+                        y[b, i, j] = truth[day - first][bands.index(name), seen].mean() if name else rng.uniform(0, 0.5)
+            y += bias[:, None, None] + np.sqrt(noise)[:, None, None] * rng.standard_normal(y.shape)
+            for _ in range(given.outliers):
+                y[rng.integers(nb), rng.integers(g.rows), rng.integers(g.cols)] = rng.choice([-0.35, 1.6])
+            y[(rng.random(y.shape) < given.gaps) | (rng.random(y.shape[1:]) < given.cloud)[None]] = np.nan
+            if day in given.empty:
+                y[:] = np.nan
+            stored = (y - c.get("offset", 0.0)) / c.get("scale", 1.0)
+            if given.dtype != "float32":
+                stored = np.clip(np.round(stored), -32000, 32000)
+            if given.nodata is not None:
+                stored = np.where(np.isnan(stored), given.nodata, stored)
+            stamp = (day0 + day * DAY).strftime(c.get("date_format", "%Y%m%d"))
+            path = folder / c["files"].replace("*", stamp)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with rasterio.open(
+                path, "w", driver="GTiff", width=g.cols, height=g.rows, count=nb, dtype=given.dtype, crs=crs,
+                transform=g.transform(), nodata=given.nodata, compress="deflate",
+            ) as f:
+                f.write(stored.astype(given.dtype))
+
+
+def make_scene(folder, seed, toml, grid, inputs, day0, crs="EPSG:32633"):
+    """Write one scene: inputs, `fuse.toml`, expected arrays."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "fuse.toml").write_text(toml)
+    write_inputs(np.random.default_rng(seed), folder, tomllib.loads(toml), crs, grid, inputs, day0)
+    scene = read_scene(folder)
+    assert scene.grid == grid, "the target of fuse.toml is not the grid the inputs were made for"
+    mean, sd, loglik = fuse(scene)
+    assert np.isfinite(mean).all() and np.isfinite(sd).all() and np.isfinite(loglik)
+    for name, a in (("mean", mean), ("sd", sd), ("loglik", loglik)):
+        np.save(folder / f"expected_{name}.npy", a)
+    return scene
+
+
+# -------------------------------------------------------------------------------------------------------------- scenes
+
+X, Y = 500000.0, 5000000.0  # upper-left corner of every target grid
+
+
+def placed(left, up, dx, dy, rows, cols):
+    """Grid whose corner is `left` units left of and `up` units above the target's."""
+    return Grid(X - left, Y + up, dx, dy, rows, cols)
+
+
+def fine_only():
+    return placed(0, 0, 30, 30, 5, 7), datetime.date(2024, 6, 1), """\
+[target]
+crs = "EPSG:32633"
+geotransform = [500000.0, 30.0, 0.0, 5000000.0, 0.0, -30.0]
+shape = [5, 7]
+bands = ["ndvi"]
+unit = "1"
+
+[time]                      # from the first to the last date of the instrument
+output = "daily"
+
+[window]
+size = 3
+halo = 0
+
+[process]
+kernel = "exponential"
+range = 90.0
+variance = 4.0e-4
+
+[prior]
+mean = 0.4
+variance = 0.02
+
+[[instrument]]
+name = "s2"
+files = "s2/s2_*.tif"
+date = "s2_(\\\\d{8})"
+bands = ["ndvi"]
+footprint = "cell"
+noise_variance = 1.0e-4
+
+[output]
+store = "fused.zarr"
+""", {"s2": Input(placed(0, 0, 30, 30, 5, 7), [0, 1, 5, 7], gaps=0.3)}
+
+
+def misaligned_coarse():
+    return placed(0, 0, 30, 30, 9, 11), datetime.date(2020, 3, 8), """\
+[target]
+like = "fine/fine_20200309.tif"
+bands = ["red", "nir"]
+unit = "1"
+
+[time]
+start = "2020-03-08"
+end = "2020-03-16"
+output = "daily"
+
+[window]
+size = 4
+halo = 2
+
+[process]
+kernel = "matern32"
+range = [120.0, 75.0]
+variance = [2.0e-4, 5.0e-4]
+
+[prior]
+mean = 0.2
+variance = 0.01
+
+[[instrument]]
+name = "fine"
+files = "fine/fine_*.tif"
+date = "fine_(\\\\d{8})"
+bands = ["nir", "red"]
+footprint = "cell"
+noise_variance = [2.0e-5, 1.0e-5]
+missing = "pixel"
+
+[[instrument]]
+name = "coarse"
+files = "coarse/coarse_*.tif"
+date = 'coarse_(\\d{8})'
+bands = ["red", "nir"]
+footprint = "uniform"
+noise_variance = 3.0e-5
+bias = [0.01, -0.02]
+missing = "band"
+
+[output]
+store = "fused.zarr"
+""", {
+        "fine": Input(placed(0, 0, 30, 30, 9, 11), [1, 6], gaps=0.15, cloud=0.1),
+        "coarse": Input(placed(62, 43, 100, 100, 4, 4), [0, 1, 2, 4, 6, 8], gaps=0.1, empty=(4,)),
+    }
+
+
+def two_coarse():
+    return placed(0, 0, 30, 30, 8, 10), datetime.date(2021, 7, 1), """\
+[target]
+crs = "EPSG:32633"
+geotransform = [500000.0, 30.0, 0.0, 5000000.0, 0.0, -30.0]
+shape = [8, 10]
+bands = ["red", "nir"]
+unit = "1"
+
+[time]
+start = "2021-07-01"
+end = "2021-07-07"
+output = "daily"
+
+[window]
+size = 3
+halo = 1
+
+[process]
+kernel = "matern52"
+range = [100.0, 160.0]
+variance = [3.0e-4, 6.0e-4]
+nugget = 0.1
+phi = 0.93
+
+[prior]
+mean = [0.15, 0.3]
+variance = 0.01
+
+[[instrument]]              # shifted: begins above the target's top row and ends beyond its right side
+name = "fine"
+files = "fine/fine_*.tif"
+date = "fine_(\\\\d{8})"
+bands = ["red", "nir"]
+footprint = "cell"
+noise_variance = [1.0e-5, 4.0e-5]
+bias = [0.005, -0.01]
+missing = "band"
+
+[[instrument]]
+name = "wide"
+files = "wide/wide_*.tif"
+date = "wide_(\\\\d{8})"
+bands = ["nir", "red"]
+footprint = "uniform"
+noise_variance = 5.0e-5
+missing = "pixel"
+
+[[instrument]]              # covers the left part of the target only
+name = "oblong"
+files = "oblong/oblong_*.tif"
+date = "oblong_(\\\\d{8})"
+bands = ["nir"]
+footprint = "uniform"
+noise_variance = 2.0e-5
+bias = 0.015
+
+[output]
+store = "fused.zarr"
+""", {
+        "fine": Input(placed(-90, 60, 30, 30, 7, 9), [2, 5], gaps=0.2),
+        "wide": Input(placed(47, 22, 120, 120, 3, 3), [0, 2, 3, 6], gaps=0.1),
+        "oblong": Input(placed(101, 61, 150, 90, 4, 2), [0, 3, 4], gaps=0.1),
+    }
+
+
+def half_open():
+    return placed(0, 0, 30, 20, 9, 8), datetime.date(2022, 1, 1), """\
+[target]
+crs = "EPSG:32633"
+geotransform = [500000.0, 30.0, 0.0, 5000000.0, 0.0, -20.0]
+shape = [9, 8]
+bands = ["lst"]
+unit = "K"
+
+[time]
+start = "2022-01-01"
+end = "2022-01-06"
+output = "daily"
+
+[window]
+size = 4
+halo = 1
+
+[process]
+kernel = "exponential"
+range = 60.0
+variance = 0.5
+
+[prior]
+mean = 280.0
+variance = 20.0
+
+[[instrument]]              # every edge runs through cell centres
+name = "centred"
+files = "centred/centred_*.tif"
+date = "centred_(\\\\d{8})"
+bands = ["lst"]
+footprint = "uniform"
+noise_variance = 0.04
+
+[[instrument]]              # every other edge does: 3 and 2 cells by turns
+name = "uneven"
+files = "uneven/uneven_*.tif"
+date = "uneven_(\\\\d{8})"
+bands = ["lst"]
+footprint = "uniform"
+noise_variance = 0.09
+
+[[instrument]]
+name = "fine"
+files = "fine/fine_*.tif"
+date = "fine_(\\\\d{8})"
+bands = ["lst"]
+footprint = "cell"
+noise_variance = 0.25
+
+[output]
+store = "fused.zarr"
+""", {
+        "centred": Input(placed(45, 30, 60, 40, 6, 6), [0, 1, 3, 5]),
+        "uneven": Input(placed(15, 10, 75, 50, 4, 4), [1, 2, 5], gaps=0.1),
+        "fine": Input(placed(0, 0, 30, 20, 9, 8), [3], gaps=0.5),
+    }
+
+
+def integers():
+    return placed(0, 0, 20, 20, 7, 6), datetime.date(2023, 12, 30), """\
+[target]
+like = "l8/l8_20231230.tif"
+bands = ["blue", "red", "nir"]
+unit = "1"
+
+[time]                      # both instruments hold dates before the start, the second one also after the end
+start = "2023-12-30"
+end = "2024-01-06"
+output = "daily"
+
+[window]
+size = 3
+halo = 1
+
+[process]
+kernel = "exponential"
+range = [80.0, 60.0, 40.0]
+variance = [5.0e-5, 1.0e-4, 4.0e-4]
+nugget = 0.02
+
+[prior]
+mean = [0.08, 0.12, 0.35]
+variance = 0.003
+
+[[instrument]]
+name = "l8"
+files = "l8/l8_*.tif"
+date = "l8_(\\\\d{8})"
+bands = ["", "blue", "red", "nir"]
+footprint = "cell"
+noise_variance = [1.0, 1.0e-5, 2.0e-5, 4.0e-5]
+bias = [0.5, 0.0, 0.004, -0.006]
+scale = 2.75e-5
+offset = -0.2
+valid_range = [0.0, 0.65]
+missing = "band"
+
+[[instrument]]
+name = "modis"
+files = "modis/modis_*.tif"
+date = '_(\\d{4}-\\d{3})'
+date_format = "%Y-%j"
+bands = ["nir", "red"]
+footprint = "uniform"
+noise_variance = [3.0e-5, 1.5e-5]
+scale = 1.0e-4
+valid_range = [-0.05, 1.0]
+missing = "pixel"
+
+[output]
+store = "fused.zarr"
+""", {
+        "l8": Input(placed(0, 0, 20, 20, 7, 6), [-3, 0, 4], gaps=0.1, cloud=0.1, outliers=6, dtype="int16", nodata=-9999),
+        "modis": Input(placed(33, 27, 65, 65, 3, 3), [-1, 1, 2, 4, 9], gaps=0.05, outliers=1, dtype="int16", nodata=-28672),
+    }
+
+
+def single_cell():
+    return placed(0, 0, 25, 35.5, 5, 6), datetime.date(2019, 2, 26), """\
+[target]
+like = "fine/fine_20190227.tif"
+bands = ["ndvi"]
+unit = "1"
+
+[time]
+start = "2019-02-26"
+end = "2019-03-03"
+output = "daily"
+
+[window]
+size = 1
+halo = 2
+
+[process]
+kernel = "exponential"
+range = 100.0
+variance = 3.0e-4
+nugget = 0.05
+
+[prior]
+mean = 0.5
+variance = 0.02
+
+[[instrument]]
+name = "fine"
+files = "fine/fine_*.tif"
+date = "fine_(\\\\d{8})"
+bands = ["ndvi"]
+footprint = "cell"
+noise_variance = 2.0e-5
+
+[[instrument]]
+name = "coarse"
+files = "coarse/coarse_*.tif"
+date = "coarse_(\\\\d{8})"
+bands = ["ndvi"]
+footprint = "uniform"
+noise_variance = 1.0e-5
+
+[output]
+store = "fused.zarr"
+""", {
+        "fine": Input(placed(0, 0, 25, 35.5, 5, 6), [1, 4], gaps=0.35),
+        "coarse": Input(placed(20, 30, 70, 80, 3, 3), [0, 1, 3, 4], gaps=0.1),
+    }
+
+
+def independent_cells():
+    return placed(0, 0, 30, 30, 12, 13), datetime.date(2018, 9, 10), """\
+[target]
+crs = "EPSG:32633"
+geotransform = [500000.0, 30.0, 0.0, 5000000.0, 0.0, -30.0]
+shape = [12, 13]
+bands = ["red", "nir"]
+unit = "1"
+
+[time]
+start = "2018-09-10"
+end = "2018-09-15"
+output = "daily"
+
+[window]
+size = 5
+halo = 0
+
+[process]
+kernel = "none"
+range = 50.0                # has no meaning without a kernel
+variance = 2.0e-4
+nugget = 0.2
+phi = 0.8
+
+[prior]
+mean = [0.2, 0.4]
+variance = 0.01
+
+[[instrument]]
+name = "fine"
+files = "fine/fine_*.tif"
+date = "fine_(\\\\d{8})"
+bands = ["red", "nir"]
+footprint = "cell"
+noise_variance = 5.0e-5
+
+[[instrument]]              # lower right part only; in step with the cells, not with the windows
+name = "coarse"
+files = "coarse/coarse_*.tif"
+date = "coarse_(\\\\d{8})"
+bands = ["nir", "red"]
+footprint = "uniform"
+noise_variance = [2.0e-5, 1.0e-5]
+
+[output]
+store = "fused.zarr"
+""", {
+        "fine": Input(placed(0, 0, 30, 30, 12, 13), [1, 4], gaps=0.3, nodata=-9999.0),
+        "coarse": Input(placed(-120, -150, 90, 90, 3, 3), [0, 1, 5], gaps=0.15, nodata=-9999.0),
+    }
+
+
+def same_pixels():
+    return placed(0, 0, 30, 30, 6, 8), datetime.date(2024, 2, 27), """\
+[target]
+crs = "EPSG:32633"
+geotransform = [500000.0, 30.0, 0.0, 5000000.0, 0.0, -30.0]
+shape = [6, 8]
+bands = ["red"]
+unit = "1"
+
+[time]
+start = "2024-02-27"
+end = "2024-03-03"
+output = "daily"
+
+[window]
+size = 3
+halo = 4
+
+[process]
+kernel = "matern32"
+range = 150.0
+variance = 2.0e-4
+nugget = 0.01
+
+[prior]
+mean = [0.25]
+variance = 0.01
+
+[[instrument]]
+name = "fine"
+files = "fine/fine_*.tif"
+date = "fine_(\\\\d{8})"
+bands = ["red"]
+footprint = "cell"
+noise_variance = 1.0e-5
+
+[[instrument]]              # two source bands see the same target band
+name = "terra"
+files = "terra/terra_*.tif"
+date = "terra_(\\\\d{8})"
+bands = ["red", "red"]
+footprint = "uniform"
+noise_variance = [2.0e-5, 8.0e-5]
+bias = [0.0, 0.01]
+
+[[instrument]]              # the pixels of terra, the first band unused
+name = "aqua"
+files = "aqua/aqua_*.tif"
+date = "aqua_(\\\\d{8})"
+bands = ["", "red"]
+footprint = "uniform"
+noise_variance = 3.0e-5
+bias = -0.008
+
+[output]
+store = "fused.zarr"
+""", {
+        "fine": Input(placed(-90, 0, 30, 30, 6, 4), [1], gaps=0.4),
+        "terra": Input(placed(35, 55, 100, 100, 3, 3), [0, 1, 3, 5], gaps=0.15),
+        "aqua": Input(placed(35, 55, 100, 100, 3, 3), [0, 3, 4], gaps=0.15),
+    }
+
+
+def large_pixels():
+    return placed(0, 0, 30, 30, 7, 9), datetime.date(2017, 5, 1), """\
+[target]
+crs = "EPSG:32633"
+geotransform = [500000.0, 30.0, 0.0, 5000000.0, 0.0, -30.0]
+shape = [7, 9]
+bands = ["ndvi"]
+unit = "1"
+
+[time]
+start = "2017-05-01"
+end = "2017-05-05"
+output = "daily"
+
+[window]
+size = 2
+halo = 0
+
+[process]
+kernel = "matern52"
+range = 200.0
+variance = 5.0e-4
+
+[prior]
+mean = 0.5
+variance = 0.02
+
+[[instrument]]              # a pixel is 9 x 8 cells: most of it lies outside every window
+name = "coarse"
+files = "coarse/coarse_*.tif"
+date = "coarse_(\\\\d{8})"
+bands = ["ndvi"]
+footprint = "uniform"
+noise_variance = 1.0e-5
+
+[[instrument]]
+name = "fine"
+files = "fine/fine_*.tif"
+date = "fine_(\\\\d{8})"
+bands = ["ndvi"]
+footprint = "cell"
+noise_variance = 1.0e-4
+
+[output]
+store = "fused.zarr"
+""", {
+        "coarse": Input(placed(112, 100, 270, 240, 2, 2), [0, 1, 3]),
+        "fine": Input(placed(0, 0, 30, 30, 7, 9), [1], gaps=0.5),
+    }
+
+
+SCENES = [fine_only, misaligned_coarse, two_coarse, half_open, integers, single_cell, independent_cells, same_pixels, large_pixels]
+
+
+def main():
+    here = pathlib.Path(__file__).resolve().parent
+    for scene in SCENES:
+        name = scene.__name__
+        grid, day0, toml, inputs = scene()
+        made = make_scene(here / name, list(name.encode()), toml, grid, inputs, day0)
+        print(f"{name}: {len(made.days)} days, {len(made.bands)} bands, {grid.rows} x {grid.cols} cells")
+
+
+if __name__ == "__main__":
+    main()
