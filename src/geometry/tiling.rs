@@ -87,6 +87,23 @@ impl Tiling {
         across(&region.rows).flat_map(move |row| cols.clone().map(move |col| this.window(row, col)))
     }
 
+    /// Padded rows of every row of windows, top to bottom.
+    pub fn padded_rows(&self) -> impl Iterator<Item = Range<i64>> + use<> {
+        self.padded(self.shape.0)
+    }
+
+    /// Padded columns of every column of windows, left to right.
+    pub fn padded_cols(&self) -> impl Iterator<Item = Range<i64>> + use<> {
+        self.padded(self.shape.1)
+    }
+
+    fn padded(&self, end: usize) -> impl Iterator<Item = Range<i64>> + use<> {
+        let (window, halo) = (self.window, self.halo);
+        (0..end).step_by(window).map(move |start| {
+            start.saturating_sub(halo) as i64..((start + window).min(end) + halo).min(end) as i64
+        })
+    }
+
     /// The window in the given row and column of windows.
     fn window(&self, row: usize, col: usize) -> Window {
         let core = |k: usize, end: usize| k * self.window..((k + 1) * self.window).min(end);

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
@@ -63,29 +64,30 @@ impl PixelLattice {
         PixelRegion::new(touching(&self.rows, rect.top, rect.bottom), touching(&self.cols, rect.left, rect.right))
     }
 
-    /// The smallest rectangle of cells that holds the footprints of all these pixels; `None` when there is none.
-    pub(crate) fn cells_under(&self, pixels: &PixelRegion) -> Option<Rect> {
-        (!pixels.is_empty()).then(|| {
-            let first = self.rect(pixels.rows.start, pixels.cols.start);
-            first.hull(&self.rect(pixels.rows.end - 1, pixels.cols.end - 1))
-        })
-    }
-
     /// Largest extent of a footprint in (rows, columns) of cells.
     pub(crate) fn largest(&self) -> (i64, i64) {
         let longest = |spans: &[Range<i64>]| spans.iter().map(|span| span.end - span.start).max().unwrap_or(0);
         (longest(&self.rows), longest(&self.cols))
     }
 
-    /// How many pixels cover cells of `rect` and how many of these reach beyond it.
-    pub(crate) fn count(&self, rect: &Rect) -> (usize, usize) {
-        let pixels = self.covering(rect);
-        let inside = |spans: &[Range<i64>], start: i64, end: i64| {
-            spans.iter().filter(|span| span.start >= start && span.end <= end).count()
+    /// Over all windows that take one of `rows` and one of `cols`: the most pixels that touch a window, and the most of
+    /// these that reach beyond it.
+    pub(crate) fn most_pixels(
+        &self,
+        rows: impl Iterator<Item = Range<i64>>,
+        cols: impl Iterator<Item = Range<i64>>,
+    ) -> (usize, usize) {
+        // Touching and wholly inside, along one axis; few combinations occur.
+        let counts = |spans: &[Range<i64>], window: Range<i64>| {
+            let first = spans.partition_point(|span| span.end <= window.start);
+            let end = spans.partition_point(|span| span.start < window.end).max(first);
+            let inside = |span: &&Range<i64>| span.start >= window.start && span.end <= window.end;
+            (end - first, spans[first..end].iter().filter(inside).count())
         };
-        let within = inside(&self.rows[pixels.rows.clone()], rect.top, rect.bottom)
-            * inside(&self.cols[pixels.cols.clone()], rect.left, rect.right);
-        (pixels.len(), pixels.len() - within)
+        let down: BTreeSet<_> = rows.map(|window| counts(&self.rows, window)).collect();
+        let across: BTreeSet<_> = cols.map(|window| counts(&self.cols, window)).collect();
+        let both = || down.iter().flat_map(|a| across.iter().map(move |b| (a.0 * b.0, a.1 * b.1)));
+        (both().map(|(touching, _)| touching).max().unwrap_or(0), both().map(|(all, inside)| all - inside).max().unwrap_or(0))
     }
 }
 
@@ -104,7 +106,7 @@ mod tests {
         let lattice = PixelLattice::new(&target, &grid(-17.0, 12.0, 25.0, (4, 4)), Footprint::Uniform, "m").unwrap();
         assert_eq!(lattice.rect(0, 0), Rect::new(-1..1, -2..0));
         assert_eq!(lattice.covering(&Rect::new(0..2, 0..2)), PixelRegion::new(0..2, 1..2));
-        assert_eq!(lattice.count(&Rect::new(0..2, 0..2)), (2, 2));
+        assert_eq!(lattice.most_pixels([0..2].into_iter(), [0..2, 4..6].into_iter()), (4, 4));
         let total: i64 = (0..4).flat_map(|r| (0..4).map(move |c| (r, c))).map(|(r, c)| lattice.rect(r, c).count()).sum();
         assert_eq!(total, 100); // a partition: 100 m x 100 m of 10 m cells
     }

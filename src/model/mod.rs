@@ -23,4 +23,4 @@ pub(crate) use footprint::PixelLattice;
 pub(crate) use instrument::ObservationModel;
 pub(crate) use prior::PriorSlice;
 pub(crate) use process::ProcessModel;
-pub(crate) use support::{FarSamples, InitialState, Support};
+pub(crate) use support::{FarSamples, Support};

@@ -155,12 +155,6 @@ impl Support {
         })
     }
 
-    /// Bytes of the rows and coordinates.
-    pub(crate) fn bytes(&self) -> usize {
-        let rows: usize = self.pixels.iter().map(|p| p.at.len() * 12 + p.states.len() * 12).sum();
-        rows + self.cells.len() * 16 + self.remainders.iter().map(|r| 8 + r.rects.len() * 32).sum::<usize>()
-    }
-
     /// Smallest rectangle of cells that holds every state, remainders included.
     pub(crate) fn extent(&self) -> Rect {
         let rects = self.remainders.iter().flat_map(|remainder| remainder.rects.iter().copied());
@@ -255,7 +249,8 @@ impl Support {
             for (_, channel) in self.pixels(instrument) {
                 for &i in channel.states {
                     let i = i as usize;
-                    let empty = silent.get(i).copied().unwrap_or_else(|| (i..state.n()).step_by(n).any(|k| state.mean[k].is_nan()));
+                    let unknown = |k: usize| state.mean[k].is_nan() || state.cov.get(k, k).is_nan();
+                    let empty = silent.get(i).copied().unwrap_or_else(|| (i..state.n()).step_by(n).any(unknown));
                     if empty {
                         let (row, col) = self.cells.get(i).copied().unwrap_or_else(|| {
                             let rect = self.remainders[i - self.cells.len()].rects[0];

@@ -55,6 +55,46 @@ impl RasterStack {
         }
     }
 
+    /// A stack of the given files, in any order.
+    ///
+    /// # Errors
+    /// As [`StackBuilder::open`].
+    pub fn from_files(files: impl IntoIterator<Item = (Date, PathBuf)>, calibration: Calibration) -> Result<Self> {
+        let files: Vec<_> = files.into_iter().map(|(date, path)| DatedFile { date, path }).collect();
+        let origin = match files.as_slice() {
+            [one] => one.path.display().to_string(),
+            many => format!("a list of {} files", many.len()),
+        };
+        Self::new(origin, files, calibration)
+    }
+
+    fn new(origin: String, mut files: Vec<DatedFile>, calibration: Calibration) -> Result<Self> {
+        calibration.validate()?;
+        files.sort_by(|a, b| (a.date, &a.path).cmp(&(b.date, &b.path)));
+        if let Some(pair) = files.windows(2).find(|pair| pair[0].date == pair[1].date) {
+            return Err(Error::DuplicateDate {
+                date: pair[0].date,
+                first: pair[0].path.clone(),
+                second: pair[1].path.clone(),
+            });
+        }
+        let Some(first) = files.first() else { return Err(Error::NoFiles { pattern: origin }) };
+        let reference = first.header()?;
+        for file in &files[1..] {
+            check_consistent(first, &reference, file, &file.header()?)?;
+        }
+        let name = |(index, name): (usize, &String)| if name.is_empty() { format!("band{}", index + 1) } else { name.clone() };
+        Ok(Self {
+            origin,
+            grid: reference.grid,
+            dates: files.iter().map(|file| file.date).collect(),
+            files,
+            bands: reference.bands.iter().enumerate().map(name).collect(),
+            calibration,
+            handles: HandlePool::default(),
+        })
+    }
+
     /// The file of each date.
     pub fn files(&self) -> impl Iterator<Item = (Date, &Path)> {
         self.files.iter().map(|file| (file.date, file.path.as_path()))
@@ -104,30 +144,8 @@ impl StackBuilder {
     /// [`Error::DuplicateDate`], [`Error::Open`] for a file GDAL refuses, and [`Error::Inconsistent`] when bands or grids
     /// differ between dates.
     pub fn open(self) -> Result<RasterStack> {
-        self.calibration.validate()?;
         let files = self.dated_files()?;
-        let Some(first) = files.first() else {
-            return Err(Error::NoFiles { pattern: self.full_pattern() });
-        };
-        let reference = first.header()?;
-        for file in &files[1..] {
-            check_consistent(first, &reference, file, &file.header()?)?;
-        }
-        let bands = reference
-            .bands
-            .iter()
-            .enumerate()
-            .map(|(index, name)| if name.is_empty() { format!("band{}", index + 1) } else { name.clone() })
-            .collect();
-        Ok(RasterStack {
-            origin: self.full_pattern(),
-            grid: reference.grid,
-            dates: files.iter().map(|file| file.date).collect(),
-            files,
-            bands,
-            calibration: self.calibration,
-            handles: HandlePool::default(),
-        })
+        RasterStack::new(self.full_pattern(), files, self.calibration)
     }
 
     /// The pattern with its folder; wildcards in the folder's own name are escaped.
@@ -140,7 +158,7 @@ impl StackBuilder {
         }
     }
 
-    /// The files in order of date.
+    /// The files that match, with their dates.
     fn dated_files(&self) -> Result<Vec<DatedFile>> {
         let date_pattern = Regex::new(&self.date_pattern)
             .map_err(|error| Error::setting("date", format!("not a regular expression: {error}")))?;
@@ -160,14 +178,6 @@ impl StackBuilder {
             })?;
             let date = self.date_of(&path, &date_pattern)?;
             files.push(DatedFile { date, path });
-        }
-        files.sort_by(|a, b| (a.date, &a.path).cmp(&(b.date, &b.path)));
-        if let Some(pair) = files.windows(2).find(|pair| pair[0].date == pair[1].date) {
-            return Err(Error::DuplicateDate {
-                date: pair[0].date,
-                first: pair[0].path.clone(),
-                second: pair[1].path.clone(),
-            });
         }
         Ok(files)
     }

@@ -808,7 +808,7 @@ footprint = "uniform"
 noise_variance = [2.0e-5, 8.0e-5]
 bias = [0.0, 0.01]
 
-[[instrument]]              # the pixels of terra, the first band unused
+[[instrument]]              # the pixels of terra (one edge in each direction runs through cell centres); first band unused
 name = "aqua"
 files = "aqua/aqua_*.tif"
 date = "aqua_(\\\\d{8})"

@@ -1,0 +1,216 @@
+//! From the file's tables to a checked fusion.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::values::{NumbersOrPath, Place};
+use super::{FusionConfig, Instrument, Kernel, Missing, NestedTerm, Precision, Space};
+use crate::engine::Fusion;
+use crate::error::{Error, Result};
+use crate::geometry::{Crs, Date, Grid};
+use crate::model::{self, Footprint, Prior, PriorField, Process, Values};
+use crate::sink::{ZarrFormat, ZarrSink};
+use crate::source::gdal::{crs_from_definition, read_header};
+use crate::source::{Calibration, RasterSource, RasterStack};
+
+impl FusionConfig {
+    /// Opens the inputs (headers only), checks everything and plans the run.
+    ///
+    /// # Errors
+    /// Those of [`FusionBuilder::build`](crate::engine::FusionBuilder::build) and
+    /// [`StackBuilder::open`](crate::source::StackBuilder::open), and [`Error::Unsupported`] for keys that this version does not offer yet.
+    pub fn build(&self) -> Result<Fusion> {
+        self.refuse_unsupported()?;
+        let document = &self.document;
+        let mut builder = Fusion::builder(self.target()?)
+            .bands(document.target.bands.iter().cloned())
+            .unit(document.target.unit.clone())
+            .window(document.window.size, document.window.halo)
+            .far_samples(document.window.far_samples, document.window.far_radius)
+            .process(self.process()?)
+            .prior(Prior::new(self.field("prior.mean", &document.prior.mean)?, self.field("prior.variance", &document.prior.variance)?))
+            .threads(document.run.threads);
+        if let Some(start) = document.time.start {
+            builder = builder.start(start.0);
+        }
+        if let Some(end) = document.time.end {
+            builder = builder.end(end.0);
+        }
+        if let Some(output) = &document.time.output {
+            builder = builder.output(output.0.clone());
+        }
+        if let Some([rows, cols]) = document.output.tile {
+            builder = builder.tile(rows, cols);
+        }
+        if let Some(memory) = document.run.memory {
+            builder = builder.memory(memory.0);
+        }
+        for instrument in &document.instrument {
+            builder = builder.instrument(self.instrument(instrument)?);
+        }
+        builder.build()
+    }
+
+    /// The sink for the file's `[output]`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for an unknown `zarr_format`.
+    pub fn sink(&self) -> Result<ZarrSink> {
+        let output = &self.document.output;
+        let format = match output.zarr_format {
+            None | Some(3) => ZarrFormat::V3,
+            Some(2) => ZarrFormat::V2,
+            Some(other) => return Err(Error::setting("output.zarr_format", format!("{other}; give 3 or 2"))),
+        };
+        Ok(ZarrSink::create(self.folder.join(&output.store)).format(format))
+    }
+
+    fn refuse_unsupported(&self) -> Result<()> {
+        let document = &self.document;
+        let refuse = |asked: bool, key: &str, feature: &str, instead: &str| {
+            if asked {
+                let (key, feature, instead) = (key.to_owned(), feature.to_owned(), instead.to_owned());
+                return Err(Error::Unsupported { key, feature, instead });
+            }
+            Ok(())
+        };
+        let leave_out = "leave it out";
+        refuse(document.basis.is_some(), "basis", "a spectral basis", leave_out)?;
+        refuse(document.target.wavelengths_nm.is_some(), "target.wavelengths_nm", "a spectral basis", leave_out)?;
+        refuse(document.process.adaptive.is_some(), "process.adaptive", "state-dependent covariance", leave_out)?;
+        refuse(document.smoothing.lag > 0, "smoothing.lag", "fixed-lag smoothing", "set lag = 0")?;
+        let components = matches!(document.output.space, Space::Components);
+        refuse(components, "output.space", "output of components", "write \"bands\"")?;
+        let single = matches!(document.run.precision, Precision::F32);
+        refuse(single, "run.precision", "single precision", "write \"f64\"")?;
+        for instrument in &document.instrument {
+            let key = |name: &str| format!("instrument {:?}: {name}", instrument.name);
+            let cube = instrument.zarr.is_some() || instrument.variable.is_some();
+            refuse(cube, &key("zarr"), "reading Zarr cubes", "give `files`")?;
+            let gaussian = matches!(instrument.footprint, Some(Place::Gaussian));
+            refuse(gaussian, &key("footprint"), "a Gaussian footprint", "write \"uniform\"")?;
+            refuse(instrument.gate.is_some(), &key("gate"), "gating", leave_out)?;
+            refuse(instrument.response.is_some(), &key("response"), "a spectral response", leave_out)?;
+            let instead = "leave it out and mask the files first";
+            refuse(instrument.quality.is_some(), &key("quality"), "masking by quality files", instead)?;
+        }
+        Ok(())
+    }
+
+    fn target(&self) -> Result<Grid> {
+        let target = &self.document.target;
+        let ways = "give either `like`, or `geotransform` and `shape` (and `crs`)";
+        match (&target.like, target.geotransform, target.shape) {
+            (Some(like), None, None) if target.crs.is_none() => Ok(read_header(&self.folder.join(like))?.grid),
+            (None, Some(geotransform), Some([rows, cols])) => {
+                let crs = target.crs.as_deref().map_or_else(|| Ok(Crs::unknown()), crs_from_definition)?;
+                Grid::new(crs, geotransform, (rows, cols)).map_err(|error| match error {
+                    Error::Grid { problem, .. } => Error::Grid { what: "target".into(), problem },
+                    other => other,
+                })
+            }
+            _ => Err(Error::setting("target", ways)),
+        }
+    }
+
+    fn process(&self) -> Result<Process> {
+        let process = &self.document.process;
+        let range = range_of(process.kernel, process.range.as_ref().map(|range| &range.0), "process.range")?;
+        let variance = process.variance.0.clone();
+        let mut built = Process::new(process.kernel.into(), range, variance).nugget(or_zero(process.nugget.as_ref().map(|n| &n.0)));
+        for NestedTerm { kernel, range, variance, nugget } in &process.nested {
+            let range = range_of(*kernel, range.as_ref().map(|range| &range.0), "process.nested.range")?;
+            let nugget = or_zero(nugget.as_ref().map(|n| &n.0));
+            built = built.nested((*kernel).into(), range, variance.0.clone()).nugget(nugget);
+        }
+        Ok(match &process.phi {
+            Some(phi) => built.phi(phi.0.clone()),
+            None => built,
+        })
+    }
+
+    fn field(&self, key: &str, field: &NumbersOrPath) -> Result<PriorField> {
+        match field {
+            NumbersOrPath::Numbers(values) => Ok(PriorField::Constant(values.clone())),
+            NumbersOrPath::Path(path) => {
+                let path = self.folder.join(path);
+                if !path.exists() {
+                    return Err(Error::setting(key, format!("there is no raster {}", path.display())));
+                }
+                // A raster without date: any will do.
+                let stack = RasterStack::from_files([(Date::from_days(0), path)], Calibration::default())?;
+                Ok(PriorField::Raster(Arc::new(stack)))
+            }
+        }
+    }
+
+    fn instrument(&self, instrument: &Instrument) -> Result<model::Instrument> {
+        let source = open_stack(instrument, &self.folder).map_err(|error| named(error, &instrument.name))?;
+        let mut built = model::Instrument::new(&instrument.name, source)
+            .footprint(match instrument.footprint {
+                Some(Place::Uniform) => Footprint::Uniform,
+                _ => Footprint::Cell,
+            })
+            .noise_variance(instrument.noise_variance.0.clone())
+            .missing(match instrument.missing {
+                Some(Missing::Pixel) => model::Missing::Pixel,
+                _ => model::Missing::Band,
+            });
+        if let Some(bias) = &instrument.bias {
+            built = built.bias(bias.0.clone());
+        }
+        if let Some(bands) = &instrument.bands {
+            built = built.observes(bands.iter().cloned());
+        }
+        Ok(built)
+    }
+}
+
+fn open_stack(instrument: &Instrument, folder: &Path) -> Result<Arc<dyn RasterSource>> {
+    let Some(files) = &instrument.files else { return Err(Error::setting("files", "not given")) };
+    let Some(date) = &instrument.date else {
+        return Err(Error::setting("date", "not given; a regular expression whose first group is the date, such as \"_(\\\\d{8})\""));
+    };
+    let mut stack = RasterStack::builder(files, date).folder(folder).date_format(&instrument.date_format);
+    if let Some(scale) = instrument.scale {
+        stack = stack.scale(scale);
+    }
+    if let Some(offset) = instrument.offset {
+        stack = stack.offset(offset);
+    }
+    if let Some([low, high]) = instrument.valid_range {
+        stack = stack.valid_range(low, high);
+    }
+    Ok(Arc::new(stack.open()?))
+}
+
+/// A setting's error with the instrument's name.
+fn named(error: Error, name: &str) -> Error {
+    match error {
+        Error::Setting { key, problem } => Error::Setting { key: format!("instrument {name:?}: {key}"), problem },
+        other => other,
+    }
+}
+
+fn range_of(kernel: Kernel, range: Option<&Values>, key: &str) -> Result<Values> {
+    match (kernel, range) {
+        (_, Some(range)) => Ok(range.clone()),
+        (Kernel::None, None) => Ok(Values::Same(0.0)),
+        (_, None) => Err(Error::setting(key, "not given; the kernel needs a range, in units of the target's CRS")),
+    }
+}
+
+fn or_zero(values: Option<&Values>) -> Values {
+    values.cloned().unwrap_or(Values::Same(0.0))
+}
+
+impl From<Kernel> for model::Kernel {
+    fn from(kernel: Kernel) -> Self {
+        match kernel {
+            Kernel::Exponential => Self::Exponential,
+            Kernel::Matern32 => Self::Matern32,
+            Kernel::Matern52 => Self::Matern52,
+            Kernel::None => Self::None,
+        }
+    }
+}

@@ -1,0 +1,339 @@
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::plan::{Plan, PlanInput};
+use super::steps::{Step, schedule};
+use super::stream::TileTime;
+use super::{MemoryBudget, OutputDates};
+use crate::error::{Error, Result};
+use crate::geometry::{Date, DateRange, Grid, Tiling};
+use crate::model::{FarSamples, Instrument, ObservationModel, Prior, Process, ProcessModel};
+use crate::sink::SeriesLayout;
+
+/// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
+#[derive(Debug)]
+pub struct Fusion {
+    pub(super) target: Grid,
+    pub(super) bands: Vec<String>,
+    pub(super) unit: String,
+    pub(super) period: DateRange,
+    pub(super) steps: Vec<(Date, Step)>,
+    pub(super) output: Vec<Date>,
+    pub(super) tiling: Tiling,
+    pub(super) far: FarSamples,
+    pub(super) process: ProcessModel,
+    pub(super) prior: Prior,
+    pub(super) instruments: Vec<ObservationModel>,
+    pub(super) plan: Plan,
+    pub(super) pool: ThreadPool,
+}
+
+/// Collects the description of a fusion; [`build`](Self::build) checks it.
+#[derive(Clone, Debug)]
+pub struct FusionBuilder {
+    target: Grid,
+    bands: Vec<String>,
+    unit: String,
+    period: (Option<Date>, Option<Date>),
+    output: OutputDates,
+    window_size: usize,
+    halo: usize,
+    far: FarSamples,
+    process: Option<Process>,
+    prior: Option<Prior>,
+    instruments: Vec<Instrument>,
+    tile: Option<(usize, usize)>,
+    memory: MemoryBudget,
+    threads: usize,
+}
+
+impl Fusion {
+    /// Starts the description of a fusion onto `target`.
+    #[must_use]
+    pub fn builder(target: Grid) -> FusionBuilder {
+        FusionBuilder {
+            target,
+            bands: Vec::new(),
+            unit: "1".into(),
+            period: (None, None),
+            output: OutputDates::Daily,
+            window_size: 4,
+            halo: 4,
+            far: FarSamples::default(),
+            process: None,
+            prior: None,
+            instruments: Vec::new(),
+            tile: None,
+            memory: MemoryBudget::default(),
+            threads: 0,
+        }
+    }
+
+    /// The target grid.
+    #[must_use]
+    pub fn target(&self) -> &Grid {
+        &self.target
+    }
+
+    /// Names of the output bands.
+    #[must_use]
+    pub fn bands(&self) -> &[String] {
+        &self.bands
+    }
+
+    /// The dates that are put out, in order.
+    #[must_use]
+    pub fn output_dates(&self) -> &[Date] {
+        &self.output
+    }
+
+    /// What the run will take.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The lazy iterator over fused blocks: tile by tile, each through all its dates. Reads, filters and frees only what the
+    /// next block needs; dropping it stops everything.
+    #[must_use]
+    pub fn stream(&self) -> TileTime<'_> {
+        TileTime::new(self)
+    }
+
+    /// What a sink is told before the first block.
+    #[must_use]
+    pub fn layout(&self) -> SeriesLayout {
+        SeriesLayout {
+            grid: self.target.clone(),
+            bands: self.bands.clone(),
+            unit: self.unit.clone(),
+            dates: self.output.clone(),
+            tile_shape: self.tiling.tile_shape(),
+        }
+    }
+}
+
+impl FusionBuilder {
+    /// Names of the output bands. Required.
+    #[must_use]
+    pub fn bands<S: Into<String>>(mut self, bands: impl IntoIterator<Item = S>) -> Self {
+        self.bands = bands.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Unit of the bands, for the output's metadata; default "1".
+    #[must_use]
+    pub fn unit(mut self, unit: impl Into<String>) -> Self {
+        self.unit = unit.into();
+        self
+    }
+
+    /// First day of the series; observations before it are not used. Default: the first the instruments hold.
+    #[must_use]
+    pub fn start(mut self, start: Date) -> Self {
+        self.period.0 = Some(start);
+        self
+    }
+
+    /// Last day of the series, included. Default: the last the instruments hold.
+    #[must_use]
+    pub fn end(mut self, end: Date) -> Self {
+        self.period.1 = Some(end);
+        self
+    }
+
+    /// Which dates are put out; default: every day.
+    #[must_use]
+    pub fn output(mut self, output: OutputDates) -> Self {
+        self.output = output;
+        self
+    }
+
+    /// Core cells per side of an estimation window and context cells around it; default 4 and 4.
+    #[must_use]
+    pub fn window(mut self, size: usize, halo: usize) -> Self {
+        (self.window_size, self.halo) = (size, halo);
+        self
+    }
+
+    /// Single cells spread over `radius` (CRS units) around every window for long-range correlation; default none.
+    #[must_use]
+    pub fn far_samples(mut self, count: usize, radius: f64) -> Self {
+        self.far = FarSamples { count, radius };
+        self
+    }
+
+    /// How the scene changes. Required.
+    #[must_use]
+    pub fn process(mut self, process: Process) -> Self {
+        self.process = Some(process);
+        self
+    }
+
+    /// What is believed before the first day. Required.
+    #[must_use]
+    pub fn prior(mut self, prior: Prior) -> Self {
+        self.prior = Some(prior);
+        self
+    }
+
+    /// Adds an instrument; at least one is required.
+    #[must_use]
+    pub fn instrument(mut self, instrument: Instrument) -> Self {
+        self.instruments.push(instrument);
+        self
+    }
+
+    /// Tile shape (rows, columns) in cells, which is also the output chunk; default: chosen from the memory budget.
+    #[must_use]
+    pub fn tile(mut self, rows: usize, cols: usize) -> Self {
+        self.tile = Some((rows, cols));
+        self
+    }
+
+    /// Memory the run may take; default a quarter of the machine's.
+    #[must_use]
+    pub fn memory(mut self, memory: MemoryBudget) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Worker threads; 0, the default, is one per core.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Checks everything and plans the run; reads no pixel.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the setting that cannot work, [`Error::CrsMismatch`] for an instrument in another CRS,
+    /// [`Error::Memory`] when the budget is too small for any tile, [`Error::Threads`].
+    pub fn build(self) -> Result<Fusion> {
+        self.check_names()?;
+        let process = self.process.as_ref().ok_or_else(|| missing("process", "process(...)"))?;
+        let prior = self.prior.clone().ok_or_else(|| missing("prior", "prior(...)"))?;
+        let p = self.bands.len();
+        prior.validate(&self.target, p)?;
+        let instruments = self
+            .instruments
+            .iter()
+            .map(|instrument| instrument.resolve(&self.target, &self.bands))
+            .collect::<Result<Vec<_>>>()?;
+        self.check_overlap(&instruments)?;
+        let period = self.period(&instruments)?;
+        let (steps, output) = schedule(period, &self.output, &instruments)?;
+        let process = process.resolve(p, self.target.cell_size(), self.reach(&instruments))?;
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(self.threads)
+            .thread_name(|index| format!("rasterfuse-{index}"))
+            .build()
+            .map_err(|error| Error::Threads { threads: self.threads, source: Box::new(error) })?;
+        let plan = Plan::new(&PlanInput {
+            target: &self.target,
+            bands: p,
+            window: (self.window_size, self.halo),
+            far: self.far,
+            correlations: process.correlations.len(),
+            instruments: &instruments,
+            period,
+            steps: &steps,
+            dates: output.len(),
+            tile: self.tile,
+            budget_bytes: self.memory.bytes()?,
+            threads: pool.current_num_threads(),
+        })?;
+        let tiling = Tiling::new(self.target.shape(), plan.tile_shape, self.window_size, self.halo);
+        Ok(Fusion {
+            target: self.target,
+            bands: self.bands,
+            unit: self.unit,
+            period,
+            steps,
+            output,
+            tiling,
+            far: self.far,
+            process,
+            prior,
+            instruments,
+            plan,
+            pool,
+        })
+    }
+
+    fn check_names(&self) -> Result<()> {
+        let duplicate = |names: &[&str]| {
+            names.iter().enumerate().find(|(k, name)| names[..*k].contains(name)).map(|(_, name)| (*name).to_owned())
+        };
+        if self.bands.is_empty() {
+            return Err(missing("target.bands", "bands([...])"));
+        }
+        if self.instruments.is_empty() {
+            return Err(missing("instrument", "instrument(...)"));
+        }
+        let bands: Vec<&str> = self.bands.iter().map(String::as_str).collect();
+        if bands.contains(&"") {
+            return Err(Error::setting("target.bands", "a band without a name; every output band needs one"));
+        }
+        if let Some(name) = duplicate(&bands) {
+            return Err(Error::setting("target.bands", format!("{name:?} is given twice")));
+        }
+        let names: Vec<&str> = self.instruments.iter().map(Instrument::name).collect();
+        if let Some(name) = duplicate(&names) {
+            return Err(Error::setting("instrument", format!("two instruments are called {name:?}; name them apart")));
+        }
+        if self.window_size == 0 {
+            return Err(Error::setting("window.size", "0 cells; give at least 1"));
+        }
+        if self.far.count > 0 && !(self.far.radius > 0.0 && self.far.radius.is_finite()) {
+            let radius = self.far.radius;
+            return Err(Error::setting("window.far_radius", format!("{radius} must be positive when far_samples are asked for")));
+        }
+        if self.tile.is_some_and(|(rows, cols)| rows == 0 || cols == 0) {
+            return Err(Error::setting("output.tile", "0 cells; give at least [1, 1]"));
+        }
+        Ok(())
+    }
+
+    fn check_overlap(&self, instruments: &[ObservationModel]) -> Result<()> {
+        if instruments.iter().any(|instrument| self.target.overlaps(instrument.source.grid())) {
+            return Ok(());
+        }
+        let grids: Vec<String> =
+            instruments.iter().map(|instrument| format!("{:?}: {}", instrument.name, instrument.source.grid())).collect();
+        Err(Error::setting(
+            "target",
+            format!("no instrument touches the target grid ({}); the instruments cover {}", self.target, grids.join(", ")),
+        ))
+    }
+
+    /// The days asked for, or those between the first and the last observation.
+    fn period(&self, instruments: &[ObservationModel]) -> Result<DateRange> {
+        let dates = || instruments.iter().flat_map(|instrument| instrument.source.dates().iter().copied());
+        let (Some(first), Some(last)) = (self.period.0.or(dates().min()), self.period.1.or(dates().max())) else {
+            return Err(Error::setting("time", "the instruments hold no date; give start and end"));
+        };
+        DateRange::new(first, last)
+    }
+
+    /// Largest displacement between two cells that a window's covariances ask for, in (rows, columns).
+    fn reach(&self, instruments: &[ObservationModel]) -> (i64, i64) {
+        let footprint = instruments
+            .iter()
+            .map(|instrument| instrument.lattice.largest())
+            .fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+        let window = (self.window_size + 2 * self.halo) as i64;
+        let far = |size: f64| if self.far.count > 0 { (2.0 * self.far.radius / size).ceil() as i64 } else { 0 };
+        let (width, height) = self.target.cell_size();
+        (window.max(far(height)) + 2 * footprint.0, window.max(far(width)) + 2 * footprint.1)
+    }
+}
+
+fn missing(key: &str, call: &str) -> Error {
+    Error::setting(key, format!("not given; call FusionBuilder::{call}"))
+}
+
+/// Names of the instruments, in order.
+pub(super) fn names(instruments: &[ObservationModel]) -> Vec<&str> {
+    instruments.iter().map(|instrument| instrument.name.as_str()).collect()
+}

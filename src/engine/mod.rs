@@ -1,0 +1,22 @@
+//! Drives sources through windows into sinks. The only room with threads.
+//!
+//! Loops, outermost first: tiles; batches of dates; windows of the tile, in parallel; dates of the batch. All window states
+//! of one tile are resident while its time runs and nothing else is, so memory does not depend on the number of dates or
+//! tiles. Every window is computed from its own observations alone, in an order of its own, so tile shape, batch length and
+//! number of threads change no bit of the result.
+
+mod builder;
+mod memory;
+mod plan;
+mod report;
+mod run;
+mod steps;
+mod stream;
+mod window;
+
+pub use builder::{Fusion, FusionBuilder};
+pub use memory::MemoryBudget;
+pub use plan::Plan;
+pub use report::{DateDiagnostics, InstrumentReport, Report, Timing};
+pub use steps::OutputDates;
+pub use stream::{FusedBlock, TileTime};

@@ -1,0 +1,235 @@
+use std::fmt;
+
+use bytesize::ByteSize;
+
+use super::steps::Step;
+use crate::error::{Error, Result};
+use crate::filter::{SymmetricMatrix, Workspace};
+use crate::geometry::{Date, DateRange, Grid, Rect, Tiling};
+use crate::model::{FarSamples, ObservationModel};
+
+/// Sides of a tile at most, in cells: beyond it chunks of the output get unwieldy and nothing is gained.
+const LARGEST_TILE: usize = 256;
+
+/// Dates per batch: enough to keep every worker busy between the synchronisations, few enough to hold.
+const BATCH_DATES: usize = 8;
+
+/// What a run will take, known before it starts.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Target cells (rows, columns).
+    pub target_shape: (usize, usize),
+    /// Dates put out.
+    pub dates: usize,
+    /// Dates on which something is read.
+    pub observed_dates: usize,
+    /// Cells per tile (rows, columns); also the output chunk.
+    pub tile_shape: (usize, usize),
+    /// Number of tiles.
+    pub tiles: usize,
+    /// Number of windows.
+    pub windows: usize,
+    /// States of the largest window (spatial states × components).
+    pub states_per_window: usize,
+    /// Dates read, filtered and written together.
+    pub batch_dates: usize,
+    /// Worker threads.
+    pub threads: usize,
+    /// Memory allowed.
+    pub budget_bytes: u64,
+    /// Memory of the window states of one tile.
+    pub state_bytes: u64,
+    /// Memory of a batch of input slices.
+    pub slice_bytes: u64,
+    /// Memory of a batch of output.
+    pub output_bytes: u64,
+    /// Scratch memory of all workers.
+    pub workspace_bytes: u64,
+    /// Size of the output before compression.
+    pub store_bytes: u64,
+    /// What looks odd without being an error.
+    pub warnings: Vec<String>,
+}
+
+/// What the plan is worked out from.
+pub(super) struct PlanInput<'a> {
+    pub(super) target: &'a Grid,
+    pub(super) bands: usize,
+    /// (size, halo)
+    pub(super) window: (usize, usize),
+    pub(super) far: FarSamples,
+    /// Distinct spatial correlations.
+    pub(super) correlations: usize,
+    pub(super) instruments: &'a [ObservationModel],
+    pub(super) period: DateRange,
+    pub(super) steps: &'a [(Date, Step)],
+    pub(super) dates: usize,
+    pub(super) tile: Option<(usize, usize)>,
+    pub(super) budget_bytes: u64,
+    pub(super) threads: usize,
+}
+
+impl Plan {
+    /// Memory of the run by this plan.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.state_bytes + self.slice_bytes + self.output_bytes + self.workspace_bytes
+    }
+
+    pub(super) fn new(input: &PlanInput<'_>) -> Result<Self> {
+        let window = WindowCost::new(input);
+        let plan_of = |tile_shape| input.plan(&window, tile_shape);
+        let plan = match input.tile {
+            Some((rows, cols)) => plan_of((rows.min(input.target.rows()), cols.min(input.target.cols()))),
+            None => {
+                let size = input.window.0;
+                let longest = input.target.rows().max(input.target.cols()).min(LARGEST_TILE.max(size));
+                // The largest square of whole windows that fits; the smallest when none does.
+                let shape = |k: usize| ((k * size).min(input.target.rows()), (k * size).min(input.target.cols()));
+                let fits = |k: &usize| plan_of(shape(*k)).memory_bytes() <= input.budget_bytes;
+                plan_of(shape((1..=longest.div_ceil(size)).rev().find(fits).unwrap_or(1)))
+            }
+        };
+        if plan.memory_bytes() > input.budget_bytes {
+            return Err(Error::Memory {
+                budget_bytes: input.budget_bytes,
+                needed_bytes: plan.memory_bytes(),
+                states: plan.states_per_window,
+                tile_rows: plan.tile_shape.0,
+                tile_cols: plan.tile_shape.1,
+            });
+        }
+        Ok(plan)
+    }
+}
+
+/// States and bytes of the largest window.
+struct WindowCost {
+    states: usize,
+    bytes: u64,
+}
+
+impl WindowCost {
+    fn new(input: &PlanInput<'_>) -> Self {
+        let (size, halo) = input.window;
+        let tiling = Tiling::new(input.target.shape(), (1, 1), size, halo);
+        let side = |ranges: &mut dyn Iterator<Item = std::ops::Range<i64>>| ranges.map(|r| r.end - r.start).max().unwrap_or(0);
+        let near = (side(&mut tiling.padded_rows()) * side(&mut tiling.padded_cols())) as usize;
+        let cells = near + input.far.count;
+        let (mut pixels, mut remainders) = (0, 0);
+        for instrument in input.instruments {
+            let most = instrument.lattice.most_pixels(tiling.padded_rows(), tiling.padded_cols());
+            pixels += most.0 + input.far.count;
+            // A far cell brings in at most one more pixel, seen in part.
+            let coarse = instrument.lattice.largest() != (1, 1);
+            remainders += most.1 + if coarse { input.far.count } else { 0 };
+        }
+        let n = cells + remainders;
+        let states = n * input.bands;
+        // A row's entries: every cell once per instrument, a remainder per pixel.
+        let rows = (cells * input.instruments.len() + pixels) * 12 + pixels * 12 + cells * 16;
+        let tails = input.correlations * remainders * n * size_of::<f64>();
+        let bytes = SymmetricMatrix::bytes(states) + states * size_of::<f64>() + rows + tails;
+        Self { states, bytes: bytes as u64 }
+    }
+}
+
+impl PlanInput<'_> {
+    fn plan(&self, window: &WindowCost, tile_shape: (usize, usize)) -> Plan {
+        let (size, halo) = self.window;
+        let tiling = Tiling::new(self.target.shape(), tile_shape, size, halo);
+        let across = |cells: usize, total: usize| {
+            // A tile that is not made of whole windows may cut one more on each side.
+            let straddle = if cells % size == 0 || cells >= total { 0 } else { 1 };
+            cells.div_ceil(size) + straddle
+        };
+        let windows = across(tile_shape.0, self.target.rows()) * across(tile_shape.1, self.target.cols());
+        let cells = (tile_shape.0 * tile_shape.1) as u64;
+        let word = size_of::<f64>() as u64;
+        let batch = BATCH_DATES.min(self.steps.len()).max(1) as u64;
+        // Results wait once per window and once as blocks; mean and standard deviation.
+        let output = 2 * 2 * batch * cells * self.bands as u64 * word;
+        let slices: u64 = self.instruments.iter().map(|instrument| self.slice_bytes(instrument, tile_shape)).sum();
+        let in_period = |date: &&Date| self.period.contains(**date);
+        let mut warnings = Vec::new();
+        for instrument in self.instruments {
+            if !self.target.overlaps(instrument.source.grid()) {
+                let grid = instrument.source.grid();
+                warnings.push(format!("instrument {:?} does not touch the target grid ({grid})", instrument.name));
+            }
+            if instrument.source.dates().iter().filter(in_period).count() == 0 {
+                let (start, end) = (self.period.start(), self.period.end());
+                warnings.push(format!("instrument {:?} has no date between {start} and {end}", instrument.name));
+            }
+        }
+        let value = size_of::<f32>() as u64;
+        Plan {
+            target_shape: self.target.shape(),
+            dates: self.dates,
+            observed_dates: self.steps.iter().filter(|(_, step)| !step.instruments.is_empty()).count(),
+            tile_shape,
+            tiles: tiling.tile_count(),
+            windows: tiling.window_count(),
+            states_per_window: window.states,
+            batch_dates: batch as usize,
+            threads: self.threads,
+            budget_bytes: self.budget_bytes,
+            state_bytes: windows as u64 * window.bytes,
+            slice_bytes: batch * slices,
+            output_bytes: output,
+            workspace_bytes: (self.threads * Workspace::bytes(window.states)) as u64,
+            store_bytes: 2 * value * (self.dates * self.bands * self.target.rows() * self.target.cols()) as u64,
+            warnings,
+        }
+    }
+
+    /// One instrument's slice of one date, over a tile with its context.
+    fn slice_bytes(&self, instrument: &ObservationModel, tile_shape: (usize, usize)) -> u64 {
+        let halo = self.window.1 as i64;
+        let size = self.window.0 as i64;
+        let far = |cell: f64| if self.far.count > 0 { (self.far.radius / cell).ceil() as i64 } else { 0 };
+        let (width, height) = self.target.cell_size();
+        let pad = (halo.max(far(height)) + size, halo.max(far(width)) + size);
+        let rect = Rect::new(0..tile_shape.0 as i64 + 2 * pad.0, 0..tile_shape.1 as i64 + 2 * pad.1);
+        let (rows, cols) = instrument.lattice.largest();
+        let pixels = (rect.bottom / rows.max(1) + 2) * (rect.right / cols.max(1) + 2);
+        let (grid_rows, grid_cols) = instrument.source.grid().shape();
+        let pixels = (pixels as u64).min((grid_rows * grid_cols) as u64);
+        pixels * (instrument.source_bands.len() * size_of::<f64>()) as u64
+    }
+}
+
+/// `1.5 GiB` and the like.
+fn human(bytes: u64) -> impl fmt::Display {
+    ByteSize::b(bytes).display().iec()
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, cols) = self.target_shape;
+        let (tile_rows, tile_cols) = self.tile_shape;
+        writeln!(f, "target    {rows} x {cols} cells, {} dates out, {} observed", self.dates, self.observed_dates)?;
+        writeln!(
+            f,
+            "tiles     {} of {tile_rows} x {tile_cols} cells; {} windows of at most {} states",
+            self.tiles, self.windows, self.states_per_window
+        )?;
+        writeln!(f, "batches   {} dates on {} threads", self.batch_dates, self.threads)?;
+        writeln!(
+            f,
+            "memory    {} of {} allowed: states {}, slices {}, output {}, scratch {}",
+            human(self.memory_bytes()),
+            human(self.budget_bytes),
+            human(self.state_bytes),
+            human(self.slice_bytes),
+            human(self.output_bytes),
+            human(self.workspace_bytes)
+        )?;
+        write!(f, "store     {} before compression", human(self.store_bytes))?;
+        for warning in &self.warnings {
+            write!(f, "\nwarning   {warning}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+use std::fmt;
+use std::time::Duration;
+
+use crate::filter::Innovation;
+use crate::geometry::Date;
+
+/// What a run did and how well the observations fitted.
+///
+/// Windows overlap by their halos, so a pixel counts once in every window that uses it: sums over windows form a composite
+/// likelihood, good for comparing settings of the same windows. They do not depend on tiles or threads.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// One entry per instrument.
+    pub instruments: Vec<InstrumentReport>,
+    /// Windows filtered.
+    pub windows: usize,
+    /// Blocks (tile × date) put out.
+    pub blocks: usize,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+/// Fit of one instrument, date by date.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct InstrumentReport {
+    /// Its name.
+    pub name: String,
+    /// Dates on which any window used it.
+    pub dates: Vec<DateDiagnostics>,
+}
+
+/// Fit of one instrument on one date, summed over windows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DateDiagnostics {
+    /// The date.
+    pub date: Date,
+    /// Pixels used.
+    pub pixels: u64,
+    /// Scalar values used.
+    pub values: u64,
+    /// Degrees of freedom of `nis`.
+    pub dof: u64,
+    /// Normalised innovation squared; near `dof` when the model is right.
+    pub nis: f64,
+    /// Log-likelihood, all constants included.
+    pub log_likelihood: f64,
+}
+
+/// Wall time by activity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timing {
+    /// Building window supports and initial states.
+    pub setup: Duration,
+    /// Reading slices.
+    pub read: Duration,
+    /// Filtering.
+    pub filter: Duration,
+    /// Writing blocks.
+    pub write: Duration,
+}
+
+impl InstrumentReport {
+    /// Sum over the dates; its `date` is the last one. `None` when the instrument was never used.
+    #[must_use]
+    pub fn total(&self) -> Option<DateDiagnostics> {
+        self.dates.iter().copied().reduce(|a, b| DateDiagnostics {
+            date: b.date,
+            pixels: a.pixels + b.pixels,
+            values: a.values + b.values,
+            dof: a.dof + b.dof,
+            nis: a.nis + b.nis,
+            log_likelihood: a.log_likelihood + b.log_likelihood,
+        })
+    }
+}
+
+impl Report {
+    /// Log-likelihood of all observations, summed over windows.
+    #[must_use]
+    pub fn log_likelihood(&self) -> f64 {
+        self.instruments.iter().filter_map(InstrumentReport::total).map(|total| total.log_likelihood).sum()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<16} {:>6} {:>12} {:>8} {:>16}", "instrument", "dates", "values", "nis/dof", "log-likelihood")?;
+        for instrument in &self.instruments {
+            let dates = instrument.dates.len();
+            match instrument.total() {
+                Some(total) => writeln!(
+                    f,
+                    "{:<16} {dates:>6} {:>12} {:>8.3} {:>16.1}",
+                    instrument.name,
+                    total.values,
+                    total.nis / total.dof as f64,
+                    total.log_likelihood
+                )?,
+                None => writeln!(f, "{:<16} {dates:>6} {:>12}", instrument.name, 0)?,
+            }
+        }
+        let Timing { setup, read, filter, write } = self.timing;
+        write!(
+            f,
+            "{} windows, {} blocks; setup {:.2} s, read {:.2} s, filter {:.2} s, write {:.2} s",
+            self.windows,
+            self.blocks,
+            setup.as_secs_f64(),
+            read.as_secs_f64(),
+            filter.as_secs_f64(),
+            write.as_secs_f64()
+        )
+    }
+}
+
+/// A sum that does not depend on the order of its terms: fixed point with 2⁻⁴⁰ resolution, exact addition.
+///
+/// Tiles and threads decide in which order windows finish; the report must not.
+#[derive(Clone, Copy, Debug, Default)]
+struct OrderFreeSum(i128);
+
+impl OrderFreeSum {
+    const SCALE: f64 = (1_u64 << 40) as f64;
+
+    fn add(&mut self, value: f64) {
+        self.0 = self.0.saturating_add((value * Self::SCALE).round() as i128);
+    }
+
+    fn value(self) -> f64 {
+        self.0 as f64 / Self::SCALE
+    }
+}
+
+/// Sums of one instrument on one date while windows report.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FitSums {
+    pixels: u64,
+    values: u64,
+    dof: u64,
+    nis: OrderFreeSum,
+    log_likelihood: OrderFreeSum,
+}
+
+impl FitSums {
+    pub(super) fn add(&mut self, innovation: &Innovation) {
+        self.pixels += innovation.pixels as u64;
+        self.values += innovation.values as u64;
+        self.dof += innovation.dof as u64;
+        self.nis.add(innovation.nis);
+        self.log_likelihood.add(innovation.log_likelihood);
+    }
+
+    /// `None` when no window used anything.
+    pub(super) fn diagnostics(&self, date: Date) -> Option<DateDiagnostics> {
+        (self.values > 0).then(|| DateDiagnostics {
+            date,
+            pixels: self.pixels,
+            values: self.values,
+            dof: self.dof,
+            nis: self.nis.value(),
+            log_likelihood: self.log_likelihood.value(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_do_not_depend_on_order() {
+        let terms: Vec<f64> = (0..1000).map(|k| (f64::from(k) * 0.7).sin() * 10.0_f64.powi(k % 12)).collect();
+        let (mut forward, mut backward) = (OrderFreeSum::default(), OrderFreeSum::default());
+        terms.iter().for_each(|t| forward.add(*t));
+        terms.iter().rev().for_each(|t| backward.add(*t));
+        assert_eq!(forward.value().to_bits(), backward.value().to_bits());
+        assert!((forward.value() - terms.iter().sum::<f64>()).abs() < 1e-3);
+    }
+}

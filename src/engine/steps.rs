@@ -1,0 +1,61 @@
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::geometry::{Date, DateRange};
+use crate::model::ObservationModel;
+
+/// Which dates are put out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OutputDates {
+    /// Every day of the period.
+    #[default]
+    Daily,
+    /// The dates on which any instrument observes.
+    Observed,
+    /// These dates.
+    Dates(Vec<Date>),
+}
+
+/// A date on which something is read or written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Step {
+    /// Position on the output axis, when it is put out.
+    pub(super) output: Option<usize>,
+    /// Instruments that observe.
+    pub(super) instruments: Vec<usize>,
+}
+
+/// The dates of a run in order, and those of them that are put out.
+pub(super) fn schedule(
+    period: DateRange,
+    output: &OutputDates,
+    instruments: &[ObservationModel],
+) -> Result<(Vec<(Date, Step)>, Vec<Date>)> {
+    let mut steps: BTreeMap<Date, Step> = BTreeMap::new();
+    for (index, instrument) in instruments.iter().enumerate() {
+        for &date in instrument.source.dates().iter().filter(|date| period.contains(**date)) {
+            steps.entry(date).or_default().instruments.push(index);
+        }
+    }
+    let mut dates: Vec<Date> = match output {
+        OutputDates::Daily => period.days().collect(),
+        OutputDates::Observed => steps.keys().copied().collect(),
+        OutputDates::Dates(dates) => dates.clone(),
+    };
+    dates.sort_unstable();
+    if let Some(pair) = dates.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::setting("time.output", format!("{} is given twice", pair[0])));
+    }
+    if let Some(date) = dates.iter().find(|date| !period.contains(**date)) {
+        let (start, end) = (period.start(), period.end());
+        return Err(Error::setting("time.output", format!("{date} lies outside {start} to {end}")));
+    }
+    if dates.is_empty() {
+        return Err(Error::setting("time.output", "no date to put out; check time.start and time.end"));
+    }
+    for (index, &date) in dates.iter().enumerate() {
+        steps.entry(date).or_default().output = Some(index);
+    }
+    Ok((steps.into_iter().collect(), dates))
+}

@@ -1,0 +1,287 @@
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use ndarray::Array3;
+use rayon::prelude::*;
+
+use super::builder::names;
+use super::report::{FitSums, InstrumentReport, Timing};
+use super::steps::Step;
+use super::window::{OutCell, Reading, Worker, WindowOutput, WindowState};
+use super::{Fusion, Report};
+use crate::error::Result;
+use crate::geometry::{Date, PixelRegion, Rect, Tile, Window};
+use crate::model::Support;
+
+/// Fused values of one tile on one date.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FusedBlock {
+    /// (row, column) of the tile among tiles, which is the output chunk.
+    pub tile: (usize, usize),
+    /// Its cells of the target grid.
+    pub region: PixelRegion,
+    /// The date.
+    pub date: Date,
+    /// Position of the date on the output axis.
+    pub time: usize,
+    /// Fused values in u. **Shape** (band, y, x). NaN where neither an instrument nor the prior says anything.
+    pub mean: Array3<f64>,
+    /// Their standard deviations in u. **Shape** (band, y, x).
+    pub sd: Array3<f64>,
+}
+
+/// The lazy tile-and-time iterator: yields one fused block at a time, tiles outermost, dates in order.
+///
+/// After an error it yields nothing more.
+#[derive(Debug)]
+pub struct TileTime<'a> {
+    fusion: &'a Fusion,
+    next_tile: usize,
+    current: Option<TileState>,
+    ready: VecDeque<FusedBlock>,
+    done: bool,
+    /// By step, by instrument of the step.
+    fits: Vec<Vec<FitSums>>,
+    windows: usize,
+    blocks: usize,
+    timing: Timing,
+}
+
+/// The windows of one tile and how far they have come.
+#[derive(Debug)]
+struct TileState {
+    tile: Tile,
+    windows: Vec<WindowState>,
+    /// Pixels each instrument must read; `None` where it sees nothing of the tile.
+    regions: Vec<Option<PixelRegion>>,
+    next_step: usize,
+}
+
+impl<'a> TileTime<'a> {
+    pub(super) fn new(fusion: &'a Fusion) -> Self {
+        let fits = fusion.steps.iter().map(|(_, step)| vec![FitSums::default(); step.instruments.len()]).collect();
+        Self {
+            fusion,
+            next_tile: 0,
+            current: None,
+            ready: VecDeque::new(),
+            done: false,
+            fits,
+            windows: 0,
+            blocks: 0,
+            timing: Timing::default(),
+        }
+    }
+
+    /// What has been done so far.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let instrument = |(index, name): (usize, &str)| {
+            let dates = self.fusion.steps.iter().zip(&self.fits).filter_map(|((date, step), fits)| {
+                let position = step.instruments.iter().position(|&k| k == index)?;
+                fits[position].diagnostics(*date)
+            });
+            InstrumentReport { name: name.to_owned(), dates: dates.collect() }
+        };
+        Report {
+            instruments: names(&self.fusion.instruments).into_iter().enumerate().map(instrument).collect(),
+            windows: self.windows,
+            blocks: self.blocks,
+            timing: self.timing,
+        }
+    }
+
+    /// The blocks of the next batch of dates of a tile, or `None` when all is done. Batches without output are empty.
+    pub(super) fn next_batch(&mut self) -> Option<Result<Vec<FusedBlock>>> {
+        if self.done {
+            return None;
+        }
+        let batch = self.advance();
+        self.done = !matches!(batch, Ok(Some(_)));
+        batch.transpose()
+    }
+
+    fn advance(&mut self) -> Result<Option<Vec<FusedBlock>>> {
+        let fusion = self.fusion;
+        let mut current = match self.current.take() {
+            Some(current) => current,
+            None => {
+                let Some(tile) = fusion.tiling.tile(self.next_tile) else { return Ok(None) };
+                self.next_tile += 1;
+                let started = Instant::now();
+                let state = fusion.pool.install(|| TileState::new(fusion, tile))?;
+                self.timing.setup += started.elapsed();
+                self.windows += state.windows.iter().filter(|window| window.counts).count();
+                state
+            }
+        };
+        let first = current.next_step;
+        let last = (first + fusion.plan.batch_dates).min(fusion.steps.len());
+        let steps = &fusion.steps[first..last];
+
+        let started = Instant::now();
+        let batch = fusion.pool.install(|| current.read(fusion, steps))?;
+        let read = Instant::now();
+        let outputs = fusion.pool.install(|| current.filter(fusion, &batch))?;
+        self.timing.read += read - started;
+        self.timing.filter += read.elapsed();
+
+        for (window, output) in current.windows.iter().zip(&outputs).filter(|(window, _)| window.counts) {
+            debug_assert!(window.counts);
+            for (index, innovations) in &output.innovations {
+                let (step, fits) = (&steps[*index].1, &mut self.fits[first + index]);
+                for innovation in innovations {
+                    if let Some(position) = step.instruments.iter().position(|&k| k == innovation.instrument) {
+                        fits[position].add(innovation);
+                    }
+                }
+            }
+        }
+        let blocks = current.assemble(steps, &outputs, fusion.bands.len());
+        self.blocks += blocks.len();
+        current.next_step = last;
+        if last < fusion.steps.len() {
+            self.current = Some(current);
+        }
+        Ok(Some(blocks))
+    }
+
+    pub(super) fn add_write_time(&mut self, elapsed: std::time::Duration) {
+        self.timing.write += elapsed;
+    }
+}
+
+impl Iterator for TileTime<'_> {
+    type Item = Result<FusedBlock>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(block) = self.ready.pop_front() {
+                return Some(Ok(block));
+            }
+            match self.next_batch()? {
+                Ok(blocks) => self.ready.extend(blocks),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+impl TileState {
+    /// Builds the windows of a tile; reads the prior's rasters, if any.
+    fn new(fusion: &Fusion, tile: Tile) -> Result<Self> {
+        let lattices: Vec<_> = fusion.instruments.iter().map(|instrument| &instrument.lattice).collect();
+        let (shape, cell_size) = (fusion.target.shape(), fusion.target.cell_size());
+        let windows: Vec<Window> = fusion.tiling.windows(&tile.region).collect();
+        let supports: Vec<Support> =
+            windows.par_iter().map(|window| Support::new(window, shape, cell_size, fusion.far, &lattices)).collect();
+
+        // Most windows have the same cells but for their place, hence the same correlation between them.
+        let mut shared: HashMap<Vec<(i64, i64)>, Vec<Arc<[f64]>>> = HashMap::new();
+        for support in &supports {
+            shared.entry(support.shape_key()).or_insert_with(|| {
+                fusion.process.correlations.iter().map(|correlation| support.cell_correlation(correlation)).collect()
+            });
+        }
+        let extent = supports.iter().map(Support::extent).reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0));
+        let p = fusion.bands.len();
+        let prior = fusion.prior.read(&fusion.target, &extent, p)?;
+        let instrument_names = names(&fusion.instruments);
+        let windows = windows
+            .into_par_iter()
+            .zip(supports)
+            .map(|(window, support)| {
+                let initial = support.initial_state(p, &prior, &instrument_names)?;
+                let dynamics = support.dynamics(&fusion.process, &shared[&support.shape_key()]);
+                let out = out_cells(&support, &tile.region, &initial.silent);
+                let first = (window.core.rows.start, window.core.cols.start);
+                let counts = tile.region.rows.contains(&first.0) && tile.region.cols.contains(&first.1);
+                Ok(WindowState { support, dynamics, state: initial.state, date: fusion.period.start() + -1, out, counts })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let regions = (0..fusion.instruments.len()).map(|instrument| region_of(&windows, instrument)).collect();
+        Ok(Self { tile, windows, regions, next_step: 0 })
+    }
+
+    /// Reads a batch of dates, slices in parallel.
+    fn read(&self, fusion: &Fusion, steps: &[(Date, Step)]) -> Result<Vec<Reading>> {
+        let wanted: Vec<(usize, usize, &PixelRegion)> = steps
+            .iter()
+            .enumerate()
+            .flat_map(|(index, (_, step))| step.instruments.iter().map(move |&instrument| (index, instrument)))
+            .filter_map(|(index, instrument)| Some((index, instrument, self.regions[instrument].as_ref()?)))
+            .collect();
+        let slices = wanted
+            .par_iter()
+            .map(|&(index, instrument, region)| {
+                let model = &fusion.instruments[instrument];
+                model.source.read(steps[index].0, &model.source_bands, region)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let reading = |(date, step): &(Date, Step)| Reading { date: *date, output: step.output.is_some(), slices: Vec::new() };
+        let mut batch: Vec<Reading> = steps.iter().map(reading).collect();
+        for ((index, instrument, _), slice) in wanted.into_iter().zip(slices) {
+            batch[index].slices.push((instrument, slice));
+        }
+        Ok(batch)
+    }
+
+    /// Runs every window through the batch, windows in parallel.
+    fn filter(&mut self, fusion: &Fusion, batch: &[Reading]) -> Result<Vec<WindowOutput>> {
+        let p = fusion.bands.len();
+        self.windows
+            .par_iter_mut()
+            .map_init(Worker::default, |worker, window| window.advance(batch, &fusion.instruments, p, worker))
+            .collect()
+    }
+
+    /// Puts the windows' results together, a block for each date put out.
+    fn assemble(&self, steps: &[(Date, Step)], outputs: &[WindowOutput], p: usize) -> Vec<FusedBlock> {
+        let (rows, cols) = self.tile.region.shape();
+        let dates = steps.iter().filter_map(|(date, step)| Some((*date, step.output?)));
+        dates
+            .enumerate()
+            .map(|(k, (date, time))| {
+                let mut mean = Array3::from_elem((p, rows, cols), f64::NAN);
+                let mut sd = mean.clone();
+                for (window, output) in self.windows.iter().zip(outputs) {
+                    let n = window.out.len();
+                    let values = &output.values[k * p * n..(k + 1) * p * n];
+                    for (band, values) in values.chunks_exact(n).enumerate() {
+                        for (cell, &(value, variance)) in window.out.iter().zip(values) {
+                            mean[(band, cell.row, cell.col)] = value;
+                            sd[(band, cell.row, cell.col)] = variance.sqrt();
+                        }
+                    }
+                }
+                FusedBlock { tile: self.tile.index, region: self.tile.region.clone(), date, time, mean, sd }
+            })
+            .collect()
+    }
+}
+
+/// The window's own cells inside the tile.
+fn out_cells(support: &Support, tile: &PixelRegion, silent: &[bool]) -> Vec<OutCell> {
+    let cells = support.own_cells().iter().zip(silent).enumerate();
+    cells
+        .map(|(state, (&(row, col), &silent))| (state, row as usize, col as usize, silent))
+        .filter(|(_, row, col, _)| tile.rows.contains(row) && tile.cols.contains(col))
+        .map(|(state, row, col, silent)| OutCell { state, row: row - tile.rows.start, col: col - tile.cols.start, silent })
+        .collect()
+}
+
+/// The smallest region that holds every pixel of an instrument which the windows use.
+fn region_of(windows: &[WindowState], instrument: usize) -> Option<PixelRegion> {
+    let pixels = windows.iter().flat_map(|window| window.support.pixels(instrument).map(|(at, _)| at));
+    pixels.fold(None, |region: Option<PixelRegion>, (row, col)| {
+        Some(match region {
+            None => PixelRegion::new(row..row + 1, col..col + 1),
+            Some(region) => PixelRegion::new(
+                region.rows.start.min(row)..region.rows.end.max(row + 1),
+                region.cols.start.min(col)..region.cols.end.max(col + 1),
+            ),
+        })
+    })
+}

@@ -1,0 +1,87 @@
+use std::sync::{Mutex, PoisonError};
+
+use ndarray::{Array4, s};
+
+use super::{FusionSink, SeriesLayout};
+use crate::engine::{FusedBlock, Report};
+use crate::error::{Error, Result};
+use crate::geometry::Date;
+
+/// Collects a whole series in memory: the reference implementation, and handy for small scenes. Unlike every other part of
+/// a run it does grow with the number of dates.
+#[derive(Debug, Default)]
+pub struct MemorySink {
+    layout: Option<SeriesLayout>,
+    series: Mutex<Option<(Array4<f64>, Array4<f64>)>>,
+    committed: usize,
+    report: Option<Report>,
+}
+
+impl MemorySink {
+    /// An empty sink.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Dates that are whole.
+    #[must_use]
+    pub fn dates(&self) -> &[Date] {
+        self.layout.as_ref().map_or(&[], |layout| &layout.dates[..self.committed])
+    }
+
+    /// Mean and standard deviation of the dates that are whole, **shape** (time, band, y, x) each; `None` before a run.
+    #[must_use]
+    pub fn into_arrays(self) -> Option<(Array4<f64>, Array4<f64>)> {
+        let (mean, sd) = self.series.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+        let whole = s![..self.committed, .., .., ..];
+        Some((mean.slice(whole).to_owned(), sd.slice(whole).to_owned()))
+    }
+
+    /// The report of a finished run.
+    #[must_use]
+    pub fn report(&self) -> Option<&Report> {
+        self.report.as_ref()
+    }
+}
+
+impl FusionSink for MemorySink {
+    fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
+        if self.layout.is_some() {
+            return Err(Error::StoreExists {
+                path: "(memory)".into(),
+                state: "this sink holds a series; make a new one".into(),
+            });
+        }
+        let shape = (layout.dates.len(), layout.bands.len(), layout.grid.rows(), layout.grid.cols());
+        self.layout = Some(layout.clone());
+        let empty = Array4::from_elem(shape, f64::NAN);
+        self.series = Mutex::new(Some((empty.clone(), empty)));
+        Ok(())
+    }
+
+    fn append(&self, block: &FusedBlock) -> Result<()> {
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((mean, sd)) = series.as_mut() else {
+            return Err(Error::Store {
+                path: "(memory)".into(),
+                problem: "a block came before the series was begun".into(),
+                source: None,
+            });
+        };
+        let place = s![block.time, .., block.region.rows.clone(), block.region.cols.clone()];
+        mean.slice_mut(place).assign(&block.mean);
+        sd.slice_mut(place).assign(&block.sd);
+        Ok(())
+    }
+
+    fn commit(&mut self, dates: usize) -> Result<()> {
+        self.committed = dates;
+        Ok(())
+    }
+
+    fn finish(&mut self, report: &Report) -> Result<()> {
+        self.report = Some(report.clone());
+        Ok(())
+    }
+}

@@ -1,0 +1,274 @@
+use serde_json::{Map, Value, json};
+
+use super::crs::{coordinate, geozarr, grid_mapping};
+use super::store::AtomicStore;
+use super::{TIME_CHUNK, ZarrFormat};
+use crate::error::Result;
+use crate::sink::SeriesLayout;
+
+/// Arrays of the store, in the order of the consolidated metadata.
+const ARRAYS: [&str; 7] = ["mean", "sd", "time", "band", "y", "x", "spatial_ref"];
+
+/// The metadata documents of a store, for either version of the format.
+///
+/// Written as JSON by hand rather than through zarrs' builders: the bytes must not depend on the order of a hash map, and both
+/// versions come from one description.
+#[derive(Debug)]
+pub(super) struct Documents {
+    format: ZarrFormat,
+    layout: SeriesLayout,
+    band_chars: usize,
+}
+
+/// What distinguishes one array from another, whatever the format.
+struct ArrayKind {
+    shape: Vec<usize>,
+    chunk: Vec<usize>,
+    data_type: DataType,
+    dimensions: Vec<&'static str>,
+    attributes: Map<String, Value>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum DataType {
+    Float32,
+    Float64,
+    Int64,
+    /// Days; every value may occur but the smallest.
+    Days,
+    Text,
+}
+
+impl Documents {
+    pub(super) fn new(layout: &SeriesLayout, format: ZarrFormat) -> Self {
+        let band_chars = layout.bands.iter().map(|band| band.chars().count()).max().unwrap_or(1);
+        Self { format, layout: layout.clone(), band_chars }
+    }
+
+    fn kind(&self, name: &str, dates: usize) -> ArrayKind {
+        let layout = &self.layout;
+        let (rows, cols) = layout.grid.shape();
+        let bands = layout.bands.len();
+        let line = |n: usize, dimension: &'static str, data_type: DataType, attributes: Map<String, Value>| ArrayKind {
+            shape: vec![n],
+            chunk: vec![n],
+            data_type,
+            dimensions: vec![dimension],
+            attributes,
+        };
+        match name {
+            "time" => ArrayKind {
+                shape: vec![dates],
+                chunk: vec![TIME_CHUNK],
+                data_type: DataType::Days,
+                dimensions: vec!["time"],
+                attributes: object(json!({
+                    "standard_name": "time",
+                    "long_name": "time",
+                    "units": "days since 1970-01-01",
+                    "calendar": "proleptic_gregorian",
+                    "axis": "T"
+                })),
+            },
+            "band" => line(bands, "band", DataType::Text, object(json!({ "long_name": "band name" }))),
+            "y" => line(rows, "y", DataType::Float64, coordinate(layout.grid.crs(), false)),
+            "x" => line(cols, "x", DataType::Float64, coordinate(layout.grid.crs(), true)),
+            "spatial_ref" => ArrayKind {
+                shape: vec![],
+                chunk: vec![],
+                data_type: DataType::Int64,
+                dimensions: vec![],
+                attributes: grid_mapping(&layout.grid),
+            },
+            _ => {
+                let (tile_rows, tile_cols) = layout.tile_shape;
+                ArrayKind {
+                    shape: vec![dates, bands, rows, cols],
+                    chunk: vec![1, bands, tile_rows, tile_cols],
+                    data_type: DataType::Float32,
+                    dimensions: vec!["time", "band", "y", "x"],
+                    attributes: self.variable(name),
+                }
+            }
+        }
+    }
+
+    fn variable(&self, name: &str) -> Map<String, Value> {
+        let mut attributes = if name == "mean" {
+            object(json!({ "long_name": "fused value", "ancillary_variables": "sd" }))
+        } else {
+            object(json!({ "long_name": "standard deviation of the fused value" }))
+        };
+        attributes.insert("units".into(), self.layout.unit.clone().into());
+        attributes.insert("grid_mapping".into(), "spatial_ref".into());
+        // rioxarray finds the CRS only when the grid mapping is a coordinate.
+        attributes.insert("coordinates".into(), "spatial_ref".into());
+        let crs = self.layout.grid.crs();
+        if !crs.is_unknown() {
+            // What GDAL before 3.9 reads.
+            attributes.insert("_CRS".into(), json!({ "wkt": crs.wkt() }));
+        }
+        attributes.extend(geozarr(&self.layout.grid));
+        attributes
+    }
+
+    /// The document that defines an array, for a store with so many dates.
+    pub(super) fn array(&self, name: &str, dates: usize) -> Value {
+        let kind = self.kind(name, dates);
+        match self.format {
+            ZarrFormat::V3 => self.array_v3(kind),
+            ZarrFormat::V2 => self.array_v2(&kind),
+        }
+    }
+
+    fn array_v3(&self, kind: ArrayKind) -> Value {
+        let (data_type, fill_value, bytes_codec) = match kind.data_type {
+            DataType::Float32 => ("float32", json!("NaN"), little_endian()),
+            DataType::Float64 => ("float64", json!("NaN"), little_endian()),
+            DataType::Int64 => ("int64", json!(0), little_endian()),
+            DataType::Days => ("int64", json!(i64::MIN), little_endian()),
+            DataType::Text => ("string", json!(""), json!({ "name": "vlen-utf8" })),
+        };
+        let mut codecs = vec![bytes_codec];
+        if kind.data_type == DataType::Float32 {
+            codecs.push(json!({
+                "name": "blosc",
+                "configuration": { "cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "typesize": 4, "blocksize": 0 }
+            }));
+        }
+        json!({
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": kind.shape,
+            "data_type": data_type,
+            "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": kind.chunk } },
+            "chunk_key_encoding": { "name": "default", "configuration": { "separator": "/" } },
+            "fill_value": fill_value,
+            "codecs": codecs,
+            "attributes": kind.attributes,
+            "dimension_names": kind.dimensions
+        })
+    }
+
+    fn array_v2(&self, kind: &ArrayKind) -> Value {
+        let (data_type, fill_value) = match kind.data_type {
+            DataType::Float32 => ("<f4".to_owned(), json!("NaN")),
+            DataType::Float64 => ("<f8".to_owned(), json!("NaN")),
+            // Integer coordinates with a fill value would turn into floats in xarray.
+            DataType::Int64 | DataType::Days => ("<i8".to_owned(), Value::Null),
+            DataType::Text => (format!("<U{}", self.band_chars), Value::Null),
+        };
+        let compressor = match kind.data_type {
+            DataType::Float32 => json!({ "id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 2, "blocksize": 0 }),
+            _ => Value::Null,
+        };
+        json!({
+            "zarr_format": 2,
+            "shape": kind.shape,
+            "chunks": kind.chunk,
+            "dtype": data_type,
+            "compressor": compressor,
+            "fill_value": fill_value,
+            "order": "C",
+            "filters": null,
+            "dimension_separator": "/"
+        })
+    }
+
+    /// Attributes of an array in a v2 store, where they have a file of their own.
+    fn attributes_v2(&self, name: &str, dates: usize) -> Value {
+        let kind = self.kind(name, dates);
+        let mut attributes = kind.attributes;
+        attributes.insert("_ARRAY_DIMENSIONS".into(), json!(kind.dimensions));
+        Value::Object(attributes)
+    }
+
+    /// Writes the document of an array.
+    pub(super) fn write_array(&self, store: &AtomicStore, name: &str, dates: usize) -> Result<()> {
+        match self.format {
+            ZarrFormat::V3 => store.write_durable(&format!("{name}/zarr.json"), &bytes(&self.array(name, dates))),
+            ZarrFormat::V2 => {
+                store.write_durable(&format!("{name}/.zattrs"), &bytes(&self.attributes_v2(name, dates)))?;
+                store.write_durable(&format!("{name}/.zarray"), &bytes(&self.array(name, dates)))
+            }
+        }
+    }
+
+    /// Writes the band names with their document. The only texts of the store, encoded here: length-prefixed UTF-8 in v3, fixed-width
+    /// UTF-32 in v2, which every reader of that version knows.
+    pub(super) fn write_bands(&self, store: &AtomicStore, bands: &[String]) -> Result<()> {
+        let mut chunk = Vec::new();
+        let key = match self.format {
+            ZarrFormat::V3 => {
+                chunk.extend((bands.len() as u32).to_le_bytes());
+                for band in bands {
+                    chunk.extend((band.len() as u32).to_le_bytes());
+                    chunk.extend(band.as_bytes());
+                }
+                "band/c/0"
+            }
+            ZarrFormat::V2 => {
+                for band in bands {
+                    let characters = band.chars().map(u32::from).chain(std::iter::repeat(0));
+                    chunk.extend(characters.take(self.band_chars).flat_map(u32::to_le_bytes));
+                }
+                "band/0"
+            }
+        };
+        store.write_durable(key, &chunk)?;
+        self.write_array(store, "band", 0)
+    }
+
+    /// Writes the group's document, with those of all arrays consolidated: the step that reveals new dates.
+    pub(super) fn write_group(&self, store: &AtomicStore, run: Value, dates: usize) -> Result<()> {
+        let mut attributes = geozarr(&self.layout.grid);
+        attributes.insert("Conventions".into(), "CF-1.11".into());
+        attributes.insert("rasterfuse".into(), run);
+        match self.format {
+            ZarrFormat::V3 => {
+                let arrays: Map<String, Value> =
+                    ARRAYS.iter().map(|name| ((*name).to_owned(), self.array(name, dates))).collect();
+                let group = json!({
+                    "zarr_format": 3,
+                    "node_type": "group",
+                    "attributes": attributes,
+                    "consolidated_metadata": { "kind": "inline", "must_understand": false, "metadata": arrays }
+                });
+                store.write_durable("zarr.json", &bytes(&group))
+            }
+            ZarrFormat::V2 => {
+                let group = json!({ "zarr_format": 2 });
+                let attributes = Value::Object(attributes);
+                store.write_durable(".zgroup", &bytes(&group))?;
+                store.write_durable(".zattrs", &bytes(&attributes))?;
+                let mut metadata = Map::new();
+                metadata.insert(".zgroup".into(), group);
+                metadata.insert(".zattrs".into(), attributes);
+                for name in ARRAYS {
+                    metadata.insert(format!("{name}/.zarray"), self.array(name, dates));
+                    metadata.insert(format!("{name}/.zattrs"), self.attributes_v2(name, dates));
+                }
+                let consolidated = json!({ "zarr_consolidated_format": 1, "metadata": metadata });
+                store.write_durable(".zmetadata", &bytes(&consolidated))
+            }
+        }
+    }
+}
+
+fn little_endian() -> Value {
+    json!({ "name": "bytes", "configuration": { "endian": "little" } })
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// Pretty-printed, as people do open these files.
+fn bytes(document: &Value) -> Vec<u8> {
+    let mut text = format!("{document:#}");
+    text.push('\n');
+    text.into_bytes()
+}

@@ -1,0 +1,161 @@
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use zarrs::storage::{
+    Bytes, OffsetBytesIterator, StorageError, StoreKey, StorePrefix, WritableStorageTraits,
+};
+
+use crate::error::{Error, Result};
+
+/// Files written since the last sync at most; a bound on memory, not on durability.
+const PENDING: usize = 1024;
+
+/// A folder whose files are replaced whole: written beside, then renamed.
+///
+/// zarrs' own file system store truncates in place, so that a crash leaves torn chunks, syncs every key, and remembers every
+/// key for ever. Here a file is the old one or the new one at any moment; [`sync`](Self::sync) makes all that was written
+/// since the last one durable before the metadata that reveals it is replaced.
+#[derive(Debug)]
+pub(super) struct AtomicStore {
+    root: PathBuf,
+    pending: Mutex<Vec<PathBuf>>,
+}
+
+impl AtomicStore {
+    pub(super) fn create(root: &Path) -> Result<Self> {
+        fs::create_dir_all(root).map_err(|error| io_error(root, "cannot create the folder", error))?;
+        Ok(Self { root: root.to_path_buf(), pending: Mutex::default() })
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Replaces a file and waits until it is on disk.
+    pub(super) fn write_durable(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.root.join(name);
+        replace(&path, bytes).map_err(|error| io_error(&path, "cannot write", error))?;
+        sync_file(&path).map_err(|error| io_error(&path, "cannot sync", error))
+    }
+
+    /// Waits until everything written so far is on disk.
+    pub(super) fn sync(&self) -> Result<()> {
+        let written = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        self.sync_files(&written).map_err(|(path, error)| io_error(&path, "cannot sync", error))
+    }
+
+    fn sync_files(&self, files: &[PathBuf]) -> std::result::Result<(), (PathBuf, io::Error)> {
+        for path in files {
+            sync_file(path).map_err(|error| (path.clone(), error))?;
+        }
+        Ok(())
+    }
+}
+
+fn io_error(path: &Path, action: &str, error: io::Error) -> Error {
+    Error::Store { path: path.to_path_buf(), problem: format!("{action}: {error}"), source: Some(Box::new(error)) }
+}
+
+/// Writes beside and renames; creates the folders on the way.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let beside = path.with_file_name(format!(".{name}.partial"));
+    let write = || File::create(&beside).and_then(|mut file| file.write_all(bytes));
+    let written = match (write(), path.parent()) {
+        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(folder).and_then(|()| write())
+        }
+        (written, _) => written,
+    };
+    let replaced = written.and_then(|()| fs::rename(&beside, path));
+    if replaced.is_err() {
+        // The disk may be full: leave no half file behind. The first error is the one to tell.
+        let _ = fs::remove_file(&beside);
+    }
+    replaced
+}
+
+/// Waits for a file's content and its folder's entry. A file that has gone since needs no waiting.
+fn sync_file(path: &Path) -> io::Result<()> {
+    match File::open(path) {
+        Ok(file) => file.sync_all()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+impl WritableStorageTraits for AtomicStore {
+    fn set(&self, key: &StoreKey, value: Bytes) -> std::result::Result<(), StorageError> {
+        let path = self.root.join(key.as_str());
+        replace(&path, &value)?;
+        let full = {
+            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            pending.push(path);
+            if pending.len() >= PENDING { std::mem::take(&mut *pending) } else { Vec::new() }
+        };
+        self.sync_files(&full).map_err(|(_, error)| error)?;
+        Ok(())
+    }
+
+    fn set_partial_many(&self, key: &StoreKey, _: OffsetBytesIterator<'_>) -> std::result::Result<(), StorageError> {
+        Err(StorageError::Unsupported(format!("{key}: chunks are written whole")))
+    }
+
+    fn erase(&self, key: &StoreKey) -> std::result::Result<(), StorageError> {
+        match fs::remove_file(self.root.join(key.as_str())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn erase_prefix(&self, prefix: &StorePrefix) -> std::result::Result<(), StorageError> {
+        match fs::remove_dir_all(self.root.join(prefix.as_str())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn supports_set_partial(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_replaced_whole_and_leave_nothing_beside() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = AtomicStore::create(folder.path()).unwrap();
+        let key = StoreKey::new("mean/c/0/0").unwrap();
+        // A stale partial file of a run that was killed must not be in the way.
+        fs::create_dir_all(folder.path().join("mean/c/0")).unwrap();
+        fs::write(folder.path().join("mean/c/0/.0.partial"), b"torn").unwrap();
+        for content in [&b"first"[..], b"second, longer", b"3"] {
+            store.set(&key, Bytes::from_static(content)).unwrap();
+            assert_eq!(fs::read(folder.path().join("mean/c/0/0")).unwrap(), content);
+        }
+        assert_eq!(fs::read_dir(folder.path().join("mean/c/0")).unwrap().count(), 1);
+        store.sync().unwrap();
+        store.erase(&key).unwrap();
+        store.erase(&key).unwrap();
+        store.write_durable("zarr.json", b"{}").unwrap();
+    }
+
+    #[test]
+    fn pending_files_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = AtomicStore::create(folder.path()).unwrap();
+        for k in 0..PENDING + 10 {
+            store.set(&StoreKey::new(format!("k{k}")).unwrap(), Bytes::from_static(b"x")).unwrap();
+        }
+        assert_eq!(store.pending.lock().unwrap().len(), 10);
+    }
+}
