@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::geometry::Date;
 use crate::filter::NotPositiveDefinite;
+use crate::geometry::Date;
 
 /// Result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -28,7 +28,10 @@ impl FusionConfig {
             .window(document.window.size, document.window.halo)
             .far_samples(document.window.far_samples, document.window.far_radius)
             .process(self.process()?)
-            .prior(Prior::new(self.field("prior.mean", &document.prior.mean)?, self.field("prior.variance", &document.prior.variance)?))
+            .prior(Prior::new(
+                self.field("prior.mean", &document.prior.mean)?,
+                self.field("prior.variance", &document.prior.variance)?,
+            ))
             .threads(document.run.threads);
         if let Some(start) = document.time.start {
             builder = builder.start(start.0);
@@ -117,7 +120,8 @@ impl FusionConfig {
         let process = &self.document.process;
         let range = range_of(process.kernel, process.range.as_ref().map(|range| &range.0), "process.range")?;
         let variance = process.variance.0.clone();
-        let mut built = Process::new(process.kernel.into(), range, variance).nugget(or_zero(process.nugget.as_ref().map(|n| &n.0)));
+        let mut built =
+            Process::new(process.kernel.into(), range, variance).nugget(or_zero(process.nugget.as_ref().map(|n| &n.0)));
         for NestedTerm { kernel, range, variance, nugget } in &process.nested {
             let range = range_of(*kernel, range.as_ref().map(|range| &range.0), "process.nested.range")?;
             let nugget = or_zero(nugget.as_ref().map(|n| &n.0));
@@ -169,7 +173,10 @@ impl FusionConfig {
 fn open_stack(instrument: &Instrument, folder: &Path) -> Result<Arc<dyn RasterSource>> {
     let Some(files) = &instrument.files else { return Err(Error::setting("files", "not given")) };
     let Some(date) = &instrument.date else {
-        return Err(Error::setting("date", "not given; a regular expression whose first group is the date, such as \"_(\\\\d{8})\""));
+        return Err(Error::setting(
+            "date",
+            "not given; a regular expression whose first group is the date, such as \"_(\\\\d{8})\"",
+        ));
     };
     let mut stack = RasterStack::builder(files, date).folder(folder).date_format(&instrument.date_format);
     if let Some(scale) = instrument.scale {

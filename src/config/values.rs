@@ -50,7 +50,11 @@ impl<'de> Visitor<'de> for NumbersVisitor {
     type Value = NumbersOrPath;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.path { "a number, a list of numbers, or the path of a raster" } else { "a number or a list of numbers" })
+        f.write_str(if self.path {
+            "a number, a list of numbers, or the path of a raster"
+        } else {
+            "a number or a list of numbers"
+        })
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
@@ -120,10 +124,13 @@ impl<'de> Deserialize<'de> for DateList {
             toml::Value::String(text) if text == "daily" => Ok(Self(OutputDates::Daily)),
             toml::Value::String(text) if text == "observed" => Ok(Self(OutputDates::Observed)),
             toml::Value::Array(dates) => {
-                let dates: Result<Vec<Date>, _> = dates.iter().map(|date| Day::from_toml(date).map(|day| day.0)).collect();
+                let dates: Result<Vec<Date>, _> =
+                    dates.iter().map(|date| Day::from_toml(date).map(|day| day.0)).collect();
                 Ok(Self(OutputDates::Dates(dates?)))
             }
-            other => Err(de::Error::custom(format!("expected \"daily\", \"observed\" or a list of dates, found {other}"))),
+            other => {
+                Err(de::Error::custom(format!("expected \"daily\", \"observed\" or a list of dates, found {other}")))
+            }
         }
     }
 }

@@ -287,7 +287,10 @@ impl FusionBuilder {
         }
         if self.far.count > 0 && !(self.far.radius > 0.0 && self.far.radius.is_finite()) {
             let radius = self.far.radius;
-            return Err(Error::setting("window.far_radius", format!("{radius} must be positive when far_samples are asked for")));
+            return Err(Error::setting(
+                "window.far_radius",
+                format!("{radius} must be positive when far_samples are asked for"),
+            ));
         }
         if self.tile.is_some_and(|(rows, cols)| rows == 0 || cols == 0) {
             return Err(Error::setting("output.tile", "0 cells; give at least [1, 1]"));
@@ -299,11 +302,17 @@ impl FusionBuilder {
         if instruments.iter().any(|instrument| self.target.overlaps(instrument.source.grid())) {
             return Ok(());
         }
-        let grids: Vec<String> =
-            instruments.iter().map(|instrument| format!("{:?}: {}", instrument.name, instrument.source.grid())).collect();
+        let grids: Vec<String> = instruments
+            .iter()
+            .map(|instrument| format!("{:?}: {}", instrument.name, instrument.source.grid()))
+            .collect();
         Err(Error::setting(
             "target",
-            format!("no instrument touches the target grid ({}); the instruments cover {}", self.target, grids.join(", ")),
+            format!(
+                "no instrument touches the target grid ({}); the instruments cover {}",
+                self.target,
+                grids.join(", ")
+            ),
         ))
     }
 

@@ -25,9 +25,10 @@ impl MemoryBudget {
             Self::Fraction(fraction) if fraction > 0.0 && fraction <= 1.0 => {
                 Ok((machine_bytes()? as f64 * fraction) as u64)
             }
-            Self::Fraction(fraction) => {
-                Err(Error::setting("run.memory", format!("{fraction} must be a fraction in (0, 1] or a size such as \"2GiB\"")))
-            }
+            Self::Fraction(fraction) => Err(Error::setting(
+                "run.memory",
+                format!("{fraction} must be a fraction in (0, 1] or a size such as \"2GiB\""),
+            )),
         }
     }
 }
@@ -35,7 +36,10 @@ impl MemoryBudget {
 /// Physical memory, or the limit of the control group the process runs in.
 fn machine_bytes() -> Result<u64> {
     let unknown = |error| {
-        Error::setting("run.memory", format!("this machine does not tell its memory ({error}); give the budget in bytes"))
+        Error::setting(
+            "run.memory",
+            format!("this machine does not tell its memory ({error}); give the budget in bytes"),
+        )
     };
     let mut system = sysinfo::System::new().map_err(unknown)?;
     system.refresh_memory();

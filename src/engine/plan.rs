@@ -114,7 +114,8 @@ impl WindowCost {
     fn new(input: &PlanInput<'_>) -> Self {
         let (size, halo) = input.window;
         let tiling = Tiling::new(input.target.shape(), (1, 1), size, halo);
-        let side = |ranges: &mut dyn Iterator<Item = std::ops::Range<i64>>| ranges.map(|r| r.end - r.start).max().unwrap_or(0);
+        let side =
+            |ranges: &mut dyn Iterator<Item = std::ops::Range<i64>>| ranges.map(|r| r.end - r.start).max().unwrap_or(0);
         let near = (side(&mut tiling.padded_rows()) * side(&mut tiling.padded_cols())) as usize;
         let cells = near + input.far.count;
         let (mut pixels, mut remainders) = (0, 0);

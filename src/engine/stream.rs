@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::builder::names;
 use super::report::{FitSums, InstrumentReport, Timing};
 use super::steps::Step;
-use super::window::{OutCell, Reading, Worker, WindowOutput, WindowState};
+use super::window::{OutCell, Reading, WindowOutput, WindowState, Worker};
 use super::{Fusion, Report};
 use crate::error::Result;
 use crate::geometry::{Date, PixelRegion, Rect, Tile, Window};
@@ -185,7 +185,8 @@ impl TileState {
                 fusion.process.correlations.iter().map(|correlation| support.cell_correlation(correlation)).collect()
             });
         }
-        let extent = supports.iter().map(Support::extent).reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0));
+        let extent =
+            supports.iter().map(Support::extent).reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0));
         let p = fusion.bands.len();
         let prior = fusion.prior.read(&fusion.target, &extent, p)?;
         let instrument_names = names(&fusion.instruments);
@@ -198,7 +199,14 @@ impl TileState {
                 let out = out_cells(&support, &tile.region, &initial.silent);
                 let first = (window.core.rows.start, window.core.cols.start);
                 let counts = tile.region.rows.contains(&first.0) && tile.region.cols.contains(&first.1);
-                Ok(WindowState { support, dynamics, state: initial.state, date: fusion.period.start() + -1, out, counts })
+                Ok(WindowState {
+                    support,
+                    dynamics,
+                    state: initial.state,
+                    date: fusion.period.start() + -1,
+                    out,
+                    counts,
+                })
             })
             .collect::<Result<Vec<_>>>()?;
         let regions = (0..fusion.instruments.len()).map(|instrument| region_of(&windows, instrument)).collect();
@@ -220,7 +228,8 @@ impl TileState {
                 model.source.read(steps[index].0, &model.source_bands, region)
             })
             .collect::<Result<Vec<_>>>()?;
-        let reading = |(date, step): &(Date, Step)| Reading { date: *date, output: step.output.is_some(), slices: Vec::new() };
+        let reading =
+            |(date, step): &(Date, Step)| Reading { date: *date, output: step.output.is_some(), slices: Vec::new() };
         let mut batch: Vec<Reading> = steps.iter().map(reading).collect();
         for ((index, instrument, _), slice) in wanted.into_iter().zip(slices) {
             batch[index].slices.push((instrument, slice));
@@ -268,7 +277,12 @@ fn out_cells(support: &Support, tile: &PixelRegion, silent: &[bool]) -> Vec<OutC
     cells
         .map(|(state, (&(row, col), &silent))| (state, row as usize, col as usize, silent))
         .filter(|(_, row, col, _)| tile.rows.contains(row) && tile.cols.contains(col))
-        .map(|(state, row, col, silent)| OutCell { state, row: row - tile.rows.start, col: col - tile.cols.start, silent })
+        .map(|(state, row, col, silent)| OutCell {
+            state,
+            row: row - tile.rows.start,
+            col: col - tile.cols.start,
+            silent,
+        })
         .collect()
 }
 

@@ -123,7 +123,8 @@ fn is_disjoint(matrix: &DMatrix<f64>) -> bool {
 /// that the update stays sparse; otherwise the left singular vectors, rank by the usual tolerance.
 fn orthonormal_basis(matrix: &DMatrix<f64>) -> DMatrix<f64> {
     if is_disjoint(matrix) {
-        let columns: Vec<_> = matrix.column_iter().filter(|c| c.iter().any(|v| *v != 0.0)).map(|c| c.normalize()).collect();
+        let columns: Vec<_> =
+            matrix.column_iter().filter(|c| c.iter().any(|v| *v != 0.0)).map(|c| c.normalize()).collect();
         return if columns.is_empty() { DMatrix::zeros(matrix.nrows(), 0) } else { DMatrix::from_columns(&columns) };
     }
     let svd = matrix.clone().svd(true, false);

@@ -73,7 +73,13 @@ impl Observations {
 
     /// Adds a pixel of the current instrument: `values` (one per band of `model`, NaN where missing) observe `channels`.
     /// A pixel without values adds nothing.
-    pub fn push_pixel(&mut self, model: &BandModel, channels: &[Channel<'_>], values: &[f64], cache: &mut CompressionCache) {
+    pub fn push_pixel(
+        &mut self,
+        model: &BandModel,
+        channels: &[Channel<'_>],
+        values: &[f64],
+        cache: &mut CompressionCache,
+    ) {
         debug_assert_eq!(channels.len(), model.channels());
         debug_assert_eq!(values.len(), model.bands());
         let Some(group) = self.groups.last_mut() else { return };

@@ -154,7 +154,9 @@ impl Dynamics {
     pub fn process_cov(&self, i: usize, j: usize, dt_days: f64) -> f64 {
         match self.block_of(i) {
             Some((states, block)) if states.contains(&j) => {
-                growth(block.transition, dt_days) * block.variance * block.correlation.get(i - states.start, j - states.start)
+                growth(block.transition, dt_days)
+                    * block.variance
+                    * block.correlation.get(i - states.start, j - states.start)
             }
             _ => 0.0,
         }

@@ -72,7 +72,9 @@ impl Block {
     }
 
     /// The buffers, borrowed apart.
-    pub(super) fn parts(&mut self) -> (&mut Vec<f64>, &mut [f64], &mut Vec<f64>, &mut Vec<(u32, u32, f64)>, &mut MemBuffer) {
+    pub(super) fn parts(
+        &mut self,
+    ) -> (&mut Vec<f64>, &mut [f64], &mut Vec<f64>, &mut Vec<(u32, u32, f64)>, &mut MemBuffer) {
         (&mut self.gain, &mut self.innovation_cov, &mut self.innovation, &mut self.entries, &mut self.scratch)
     }
 }

@@ -114,10 +114,7 @@ impl Grid {
     /// (x, y) of a cell's centre; the lattice goes on beyond the grid.
     #[must_use]
     pub fn centre(&self, row: i64, col: i64) -> (f64, f64) {
-        (
-            self.left + (col as f64 + 0.5) * self.cell_width,
-            self.top - (row as f64 + 0.5) * self.cell_height,
-        )
+        (self.left + (col as f64 + 0.5) * self.cell_width, self.top - (row as f64 + 0.5) * self.cell_height)
     }
 
     /// x of the column centres, west to east.

@@ -142,10 +142,7 @@ impl Rect {
 
 impl From<&PixelRegion> for Rect {
     fn from(region: &PixelRegion) -> Self {
-        Self::new(
-            region.rows.start as i64..region.rows.end as i64,
-            region.cols.start as i64..region.cols.end as i64,
-        )
+        Self::new(region.rows.start as i64..region.rows.end as i64, region.cols.start as i64..region.cols.end as i64)
     }
 }
 

@@ -99,17 +99,16 @@ impl Tiling {
 
     fn padded(&self, end: usize) -> impl Iterator<Item = Range<i64>> + use<> {
         let (window, halo) = (self.window, self.halo);
-        (0..end).step_by(window).map(move |start| {
-            start.saturating_sub(halo) as i64..((start + window).min(end) + halo).min(end) as i64
-        })
+        (0..end)
+            .step_by(window)
+            .map(move |start| start.saturating_sub(halo) as i64..((start + window).min(end) + halo).min(end) as i64)
     }
 
     /// The window in the given row and column of windows.
     fn window(&self, row: usize, col: usize) -> Window {
         let core = |k: usize, end: usize| k * self.window..((k + 1) * self.window).min(end);
-        let pad = |cells: &Range<usize>, end: usize| {
-            cells.start.saturating_sub(self.halo)..(cells.end + self.halo).min(end)
-        };
+        let pad =
+            |cells: &Range<usize>, end: usize| cells.start.saturating_sub(self.halo)..(cells.end + self.halo).min(end);
         let core = PixelRegion::new(core(row, self.shape.0), core(col, self.shape.1));
         let padded = PixelRegion::new(pad(&core.rows, self.shape.0), pad(&core.cols, self.shape.1));
         Window { core, padded }
@@ -130,7 +129,8 @@ mod tests {
 
     #[test]
     fn tiles_and_windows_partition_the_grid() {
-        for (shape, tile, window, halo) in [((7, 11), (3, 4), 2, 1), ((1, 1), (5, 5), 4, 9), ((44, 45), (16, 16), 4, 4)] {
+        for (shape, tile, window, halo) in [((7, 11), (3, 4), 2, 1), ((1, 1), (5, 5), 4, 9), ((44, 45), (16, 16), 4, 4)]
+        {
             let tiling = Tiling::new(shape, tile, window, halo);
             let mut hits = vec![0; shape.0 * shape.1];
             for index in 0..tiling.tile_count() {

@@ -33,10 +33,9 @@ impl Date {
     /// # Errors
     /// [`Error::Date`] when there is no such day.
     pub fn from_ymd(year: i32, month: u32, day: u32) -> Result<Self> {
-        NaiveDate::from_ymd_opt(year, month, day).map(Self::from).ok_or_else(|| Error::Date {
-            text: format!("{year}-{month}-{day}"),
-            format: "%Y-%m-%d".into(),
-        })
+        NaiveDate::from_ymd_opt(year, month, day)
+            .map(Self::from)
+            .ok_or_else(|| Error::Date { text: format!("{year}-{month}-{day}"), format: "%Y-%m-%d".into() })
     }
 
     /// Reads a date, or a date with a time of day that is dropped, by a `strftime` format.

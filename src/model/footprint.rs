@@ -87,7 +87,10 @@ impl PixelLattice {
         let down: BTreeSet<_> = rows.map(|window| counts(&self.rows, window)).collect();
         let across: BTreeSet<_> = cols.map(|window| counts(&self.cols, window)).collect();
         let both = || down.iter().flat_map(|a| across.iter().map(move |b| (a.0 * b.0, a.1 * b.1)));
-        (both().map(|(touching, _)| touching).max().unwrap_or(0), both().map(|(all, inside)| all - inside).max().unwrap_or(0))
+        (
+            both().map(|(touching, _)| touching).max().unwrap_or(0),
+            both().map(|(all, inside)| all - inside).max().unwrap_or(0),
+        )
     }
 }
 
@@ -107,7 +110,8 @@ mod tests {
         assert_eq!(lattice.rect(0, 0), Rect::new(-1..1, -2..0));
         assert_eq!(lattice.covering(&Rect::new(0..2, 0..2)), PixelRegion::new(0..2, 1..2));
         assert_eq!(lattice.most_pixels([0..2].into_iter(), [0..2, 4..6].into_iter()), (4, 4));
-        let total: i64 = (0..4).flat_map(|r| (0..4).map(move |c| (r, c))).map(|(r, c)| lattice.rect(r, c).count()).sum();
+        let total: i64 =
+            (0..4).flat_map(|r| (0..4).map(move |c| (r, c))).map(|(r, c)| lattice.rect(r, c).count()).sum();
         assert_eq!(total, 100); // a partition: 100 m x 100 m of 10 m cells
     }
 

@@ -122,7 +122,10 @@ impl Instrument {
         let observed = self.observed_bands(target_bands)?;
         let n = observed.len();
         let Some(noise) = &self.noise_variance else {
-            return Err(Error::setting(key("noise_variance"), "not given; state the variance of a pixel's error in u²"));
+            return Err(Error::setting(
+                key("noise_variance"),
+                "not given; state the variance of a pixel's error in u²",
+            ));
         };
         let noise = noise.expand_positive(n, &key("noise_variance"), "band")?;
         let bias = self.bias.expand(n, &key("bias"), "band")?;

@@ -135,7 +135,10 @@ pub(crate) struct PriorSlice {
 enum FieldSlice {
     Constant(Vec<f64>),
     /// Values (band, y, x) whose first cell is `first` on the target lattice.
-    Raster { values: Array3<f64>, first: (i64, i64) },
+    Raster {
+        values: Array3<f64>,
+        first: (i64, i64),
+    },
 }
 
 impl FieldSlice {

@@ -14,7 +14,6 @@ pub use memory::MemorySink;
 #[cfg(feature = "zarr")]
 pub use zarr::{ZarrFormat, ZarrSink};
 
-
 /// What a sink is told before the first block.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -10,8 +10,8 @@ use ::gdal::errors::GdalError;
 use ::gdal::raster::{GdalDataType, RasterBand};
 use ::gdal::{Dataset, Metadata};
 
-pub use crs::{crs_from_definition, same_crs};
 use crs::crs_of;
+pub use crs::{crs_from_definition, same_crs};
 use quiet::QuietErrors;
 
 use super::Calibration;
@@ -50,12 +50,7 @@ fn open(path: &Path, date: Option<Date>) -> Result<Dataset> {
 }
 
 fn open_error(path: &Path, date: Option<Date>, error: &GdalError) -> Error {
-    Error::Open {
-        path: path.to_path_buf(),
-        date,
-        problem: message(error),
-        source: Some(Box::new(error.clone())),
-    }
+    Error::Open { path: path.to_path_buf(), date, problem: message(error), source: Some(Box::new(error.clone())) }
 }
 
 /// GDAL's own words, without the wrapping of the binding.
@@ -158,10 +153,8 @@ impl HandlePool {
         let _quiet = QuietErrors::new();
         let plane = region.len();
         for (&band, values) in bands.iter().zip(out.chunks_exact_mut(plane.max(1))) {
-            dataset
-                .rasterband(band + 1)
-                .and_then(|raster| read_band(&raster, region, calibration, values))
-                .map_err(|error| Error::Read {
+            dataset.rasterband(band + 1).and_then(|raster| read_band(&raster, region, calibration, values)).map_err(
+                |error| Error::Read {
                     origin: file.path.display().to_string(),
                     date: file.date,
                     band: names.get(band).cloned().unwrap_or_default(),
@@ -172,7 +165,8 @@ impl HandlePool {
                         message(&error)
                     ),
                     source: Some(Box::new(error)),
-                })?;
+                },
+            )?;
         }
         self.put(key, dataset);
         Ok(())

@@ -83,7 +83,8 @@ impl RasterStack {
         for file in &files[1..] {
             check_consistent(first, &reference, file, &file.header()?)?;
         }
-        let name = |(index, name): (usize, &String)| if name.is_empty() { format!("band{}", index + 1) } else { name.clone() };
+        let name =
+            |(index, name): (usize, &String)| if name.is_empty() { format!("band{}", index + 1) } else { name.clone() };
         Ok(Self {
             origin,
             grid: reference.grid,
@@ -200,7 +201,12 @@ impl StackBuilder {
     }
 }
 
-fn check_consistent(first: &DatedFile, reference: &RasterHeader, file: &DatedFile, header: &RasterHeader) -> Result<()> {
+fn check_consistent(
+    first: &DatedFile,
+    reference: &RasterHeader,
+    file: &DatedFile,
+    header: &RasterHeader,
+) -> Result<()> {
     let differs = |problem: String| Error::Inconsistent {
         path: file.path.clone(),
         date: file.date,
@@ -213,7 +219,10 @@ fn check_consistent(first: &DatedFile, reference: &RasterHeader, file: &DatedFil
     let renamed = header.bands.iter().zip(&reference.bands).position(|(a, b)| !a.is_empty() && !b.is_empty() && a != b);
     if let Some(band) = renamed {
         let (found, expected) = (&header.bands[band], &reference.bands[band]);
-        return Err(differs(format!("band {} is {found:?}, but {expected:?} in the first file of the stack", band + 1)));
+        return Err(differs(format!(
+            "band {} is {found:?}, but {expected:?} in the first file of the stack",
+            band + 1
+        )));
     }
     if !same_crs(header.grid.crs(), reference.grid.crs()) {
         let (found, expected) = (header.grid.crs(), reference.grid.crs());

@@ -35,7 +35,9 @@ pub(super) fn grid_mapping(grid: &Grid) -> Map<String, Value> {
     for key in ["crs_wkt", "spatial_ref"] {
         attributes.insert(key.into(), crs.wkt().into());
     }
-    let method = || METHODS.iter().find(|(method, _)| crs.wkt().contains(&format!("METHOD[\"{method}\""))).map(|(_, name)| *name);
+    let method = || {
+        METHODS.iter().find(|(method, _)| crs.wkt().contains(&format!("METHOD[\"{method}\""))).map(|(_, name)| *name)
+    };
     let name = if is_geographic(crs) { Some("latitude_longitude") } else { method() };
     // CF has no name for other methods; crs_wkt says it all.
     if let Some(name) = name {
