@@ -43,6 +43,7 @@ pub struct FusionBuilder {
     instruments: Vec<Instrument>,
     tile: Option<(usize, usize)>,
     memory: MemoryBudget,
+    batch_dates: usize,
     threads: usize,
 }
 
@@ -64,6 +65,7 @@ impl Fusion {
             instruments: Vec::new(),
             tile: None,
             memory: MemoryBudget::default(),
+            batch_dates: 8,
             threads: 0,
         }
     }
@@ -197,6 +199,13 @@ impl FusionBuilder {
         self
     }
 
+    /// Dates read, filtered and written together; default 8. More keep workers busier between batches and take more memory.
+    #[must_use]
+    pub fn batch_dates(mut self, dates: usize) -> Self {
+        self.batch_dates = dates;
+        self
+    }
+
     /// Worker threads; 0, the default, is one per core.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
@@ -240,6 +249,7 @@ impl FusionBuilder {
             steps: &steps,
             dates: output.len(),
             tile: self.tile,
+            batch_dates: self.batch_dates,
             budget_bytes: self.memory.bytes()?,
             threads: pool.current_num_threads(),
         })?;
@@ -291,6 +301,9 @@ impl FusionBuilder {
                 "window.far_radius",
                 format!("{radius} must be positive when far_samples are asked for"),
             ));
+        }
+        if self.batch_dates == 0 {
+            return Err(Error::setting("batch_dates", "0 dates; give at least 1"));
         }
         if self.tile.is_some_and(|(rows, cols)| rows == 0 || cols == 0) {
             return Err(Error::setting("output.tile", "0 cells; give at least [1, 1]"));

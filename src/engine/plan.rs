@@ -11,9 +11,6 @@ use crate::model::{FarSamples, ObservationModel};
 /// Sides of a tile at most, in cells: beyond it chunks of the output get unwieldy and nothing is gained.
 const LARGEST_TILE: usize = 256;
 
-/// Dates per batch: enough to keep every worker busy between the synchronisations, few enough to hold.
-const BATCH_DATES: usize = 8;
-
 /// What a run will take, known before it starts.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -66,6 +63,7 @@ pub(super) struct PlanInput<'a> {
     pub(super) steps: &'a [(Date, Step)],
     pub(super) dates: usize,
     pub(super) tile: Option<(usize, usize)>,
+    pub(super) batch_dates: usize,
     pub(super) budget_bytes: u64,
     pub(super) threads: usize,
 }
@@ -148,7 +146,7 @@ impl PlanInput<'_> {
         let windows = across(tile_shape.0, self.target.rows()) * across(tile_shape.1, self.target.cols());
         let cells = (tile_shape.0 * tile_shape.1) as u64;
         let word = size_of::<f64>() as u64;
-        let batch = BATCH_DATES.min(self.steps.len()).max(1) as u64;
+        let batch = self.batch_dates.min(self.steps.len()).max(1) as u64;
         // Results wait once per window and once as blocks; mean and standard deviation.
         let output = 2 * 2 * batch * cells * self.bands as u64 * word;
         let slices: u64 = self.instruments.iter().map(|instrument| self.slice_bytes(instrument, tile_shape)).sum();

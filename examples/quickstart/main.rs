@@ -1,0 +1,114 @@
+//! The whole way from files to a judged result, on a scene whose truth is known:
+//!
+//! ```text
+//! cargo run --release --example quickstart
+//! cargo run --release --example quickstart -- --out figure.png --keep quickstart_data
+//! ```
+//!
+//! A fine sensor looks every eighth day and sees clouds half of the time; a coarse one looks daily. Both are fused into a
+//! daily series at the fine resolution. Since the scene was generated, the result can be compared with the truth: are the
+//! errors smaller than those of the last clear image, and does the 90 % interval hold the truth 90 % of the time? If not,
+//! the program ends with an error.
+//!
+//! What a real project needs is in [`describe`] and the few lines of [`main`] that run it.
+
+mod judge;
+mod picture;
+mod scene;
+mod sensors;
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Parser;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rasterfuse::Fusion;
+use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::sink::{MemorySink, ZarrSink};
+use rasterfuse::source::{RasterSource, RasterStack};
+
+use scene::{BANDS, CHANGE_RANGE, CHANGE_VARIANCE, Scene};
+use sensors::{LANDSAT_NOISE, MODIS_NOISE};
+
+/// What is believed of each band before anything is seen: typical values, and how far from them a cell may be.
+const PRIOR_MEAN: [f64; 2] = [0.11, 0.31];
+const PRIOR_VARIANCE: [f64; 2] = [1e-3, 5e-3];
+/// Cells per side of an estimation window, and of the context around it: more is slower and a little better.
+const WINDOW: (usize, usize) = (4, 4);
+
+/// Generate a scene, fuse two sensors that see it, and compare the result with the truth.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Where the figure goes.
+    #[arg(long, default_value = "quickstart.png")]
+    out: PathBuf,
+    /// Keep the images, the fused series as a Zarr store and a `fuse.toml` in this folder.
+    #[arg(long)]
+    keep: Option<PathBuf>,
+    /// Another seed makes another scene.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    let started = Instant::now();
+    let temporary = tempfile::tempdir()?;
+    let folder = arguments.keep.as_deref().unwrap_or(temporary.path());
+
+    let mut rng = StdRng::seed_from_u64(arguments.seed);
+    let scene = Scene::generate(&mut rng)?;
+    let landsat = sensors::landsat(&scene, &mut rng);
+    let modis = sensors::modis(&scene, &mut rng)?;
+    landsat.write_int16(&folder.join("landsat"), "landsat")?;
+    modis.write_float32(&folder.join("modis"), "modis")?;
+    println!("generated in {:.1} s\n", started.elapsed().as_secs_f64());
+
+    let fusion = describe(folder)?;
+    println!("{}\n", fusion.plan());
+    let mut sink = MemorySink::new();
+    let report = fusion.run(&mut sink)?;
+    println!("{report}\n");
+    let (mean, sd) = sink.into_arrays().ok_or("the run left nothing in the sink")?;
+
+    let naive = judge::carried_forward(&scene, &landsat, &modis, PRIOR_MEAN);
+    let verdict = judge::Verdict::new(&mean.view(), &sd.view(), &naive.values.view(), &scene.truth());
+    println!("{verdict}\n");
+    if let Some(folder) = &arguments.keep {
+        keep(&fusion, folder)?;
+    }
+    Ok(verdict.check()?)
+}
+
+/// The fusion of the images in `folder`.
+fn describe(folder: &Path) -> rasterfuse::Result<Fusion> {
+    // Opening reads headers only. Dates come from the file names, scale and nodata from the files.
+    let stack = |pattern, date| RasterStack::builder(pattern, date).folder(folder).open();
+    let landsat = stack("landsat/landsat_*.tif", r"landsat_(\d{8})")?;
+    let modis = stack("modis/modis_*.tif", r"modis_(\d{8})")?;
+    // Any grid would do; here the fused series is to have the cells of the fine images.
+    let target = landsat.grid().clone();
+    Fusion::builder(target)
+        .bands(BANDS)
+        .window(WINDOW.0, WINDOW.1)
+        .process(Process::new(Kernel::Exponential, CHANGE_RANGE, CHANGE_VARIANCE))
+        .prior(Prior::new(PRIOR_MEAN, PRIOR_VARIANCE))
+        .instrument(Instrument::new("landsat", Arc::new(landsat)).noise_variance(LANDSAT_NOISE))
+        .instrument(
+            // A coarse pixel is the average of the cells under it; the grids need not be aligned.
+            Instrument::new("modis", Arc::new(modis)).footprint(Footprint::Uniform).noise_variance(MODIS_NOISE),
+        )
+        .build()
+}
+
+/// Leaves the fused series and the same fusion as a file.
+fn keep(fusion: &Fusion, folder: &Path) -> Result<(), Box<dyn Error>> {
+    // A fusion can be run again, into any sink.
+    let store = folder.join("fused.zarr");
+    fusion.run(&mut ZarrSink::create(&store))?;
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! The filter against the golden cases of an independent NumPy reference, to 1e-9.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ndarray::{Array0, Array1, Array2, Array3, Array4, ArrayD, Axis, Dimension, s};
+use ndarray_npy::NpzReader;
+use rasterfuse::filter::{BandModel, BlockCov, Channel, Dynamics, Observations, ProcessBlock, State, Workspace};
+use rasterfuse::model::Kernel;
+
+struct Case(NpzReader<File>);
+
+impl Case {
+    fn open(path: &Path) -> Self {
+        Self(NpzReader::new(File::open(path).unwrap()).unwrap())
+    }
+
+    fn has(&mut self, name: &str) -> bool {
+        self.0.names().unwrap().iter().any(|held| held.trim_end_matches(".npy") == name)
+    }
+
+    fn array<D: Dimension>(&mut self, name: &str) -> ndarray::Array<f64, D> {
+        self.0.by_name::<ndarray::OwnedRepr<f64>, D>(name).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn scalar(&mut self, name: &str) -> f64 {
+        let float: Result<Array0<f64>, _> = self.0.by_name(name);
+        float.map_or_else(
+            |_| self.0.by_name::<ndarray::OwnedRepr<i64>, ndarray::Ix0>(name).unwrap().into_scalar() as f64,
+            Array0::into_scalar,
+        )
+    }
+}
+
+/// One instrument of a case.
+struct Sensor {
+    /// Sparse rows: (states, weights) per pixel.
+    pixels: Vec<(Vec<u32>, Vec<f64>)>,
+    bands: BandModel,
+    times: Vec<f64>,
+    values: Array3<f64>,
+}
+
+impl Sensor {
+    fn read(case: &mut Case, k: usize, basis: &Array2<f64>, mean: &Array1<f64>) -> Self {
+        let mut get = |name: &str| -> ArrayD<f64> { case.array(&format!("inst{k}_{name}")) };
+        let footprint = get("Hs").into_dimensionality::<ndarray::Ix2>().unwrap();
+        let response = get("R").into_dimensionality::<ndarray::Ix2>().unwrap();
+        let noise = get("var").into_raw_vec_and_offset().0;
+        let bias = get("bias").into_dimensionality::<ndarray::Ix1>().unwrap();
+        let times = get("times").into_raw_vec_and_offset().0;
+        let values = get("Y").into_dimensionality().unwrap();
+        let row = |row: ndarray::ArrayView1<'_, f64>| {
+            row.iter().enumerate().filter(|(_, w)| **w != 0.0).map(|(i, w)| (i as u32, *w)).unzip()
+        };
+        let design = response.dot(basis);
+        let offset = response.dot(mean) + bias;
+        Self {
+            pixels: footprint.axis_iter(Axis(0)).map(row).collect(),
+            bands: BandModel::new(design.iter().copied().collect(), noise, offset.to_vec()),
+            times,
+            values,
+        }
+    }
+}
+
+fn assert_close(got: f64, expected: f64, scale: f64, what: &str) {
+    assert!((got - expected).abs() <= 1e-9 * scale, "{what}: {got} instead of {expected}");
+}
+
+fn check(path: &Path) {
+    let mut case = Case::open(path);
+    let basis: Array2<f64> = case.array("B");
+    let mean: Array1<f64> = case.array("mu");
+    let coords: Array2<f64> = case.array("coords");
+    let (n, p) = (coords.nrows(), basis.ncols());
+    let sensors: Vec<Sensor> =
+        (0..case.scalar("ninst") as usize).map(|k| Sensor::read(&mut case, k, &basis, &mean)).collect();
+
+    let kernel = [Kernel::Exponential, Kernel::Matern32, Kernel::Matern52][case.scalar("kernel_id") as usize];
+    let transition = case.scalar("phi");
+    let [variance, range, nugget] = ["sigma2", "length", "nugget"].map(|name| case.array::<ndarray::Ix1>(name));
+    let block = |j: usize| {
+        let entry = |a: usize, b: usize| {
+            let d = f64::hypot(coords[[a, 0]] - coords[[b, 0]], coords[[a, 1]] - coords[[b, 1]]);
+            kernel.correlation(d, range[j]) + if a == b { nugget[j] } else { 0.0 }
+        };
+        ProcessBlock { len: n, transition, variance: variance[j], correlation: Arc::new(BlockCov::dense(n, entry)) }
+    };
+    let dynamics = Dynamics::new((0..p).map(block).collect());
+
+    let mut state = State::new(n * p);
+    state.mean = case.array::<ndarray::Ix1>("x0").to_vec();
+    case.array::<ndarray::Ix1>("P0").iter().enumerate().for_each(|(i, v)| state.cov.set(i, i, *v));
+    let filtered: Array2<f64> = case.array("filt_x");
+    let covariances: Option<Array3<f64>> = case.has("filt_P").then(|| case.array("filt_P"));
+    let component_cov: Array4<f64> = case.array("filt_comp_cov");
+    let band_sd: Array3<f64> = case.array("filt_band_sd");
+    let band_mean: Array3<f64> = case.array("filt_band_mean");
+
+    let (mut workspace, mut observations) = (Workspace::new(), Observations::new());
+    let (mut log_likelihood, mut before) = (0.0, case.scalar("t_prior"));
+    for (step, &time) in case.array::<ndarray::Ix1>("times").iter().enumerate() {
+        observations.clear();
+        for (k, sensor) in sensors.iter().enumerate() {
+            let Some(date) = sensor.times.iter().position(|t| *t == time) else { continue };
+            observations.begin_group(k);
+            for (pixel, (states, weights)) in sensor.pixels.iter().enumerate() {
+                let values = sensor.values.slice(s![date, pixel, ..]).to_vec();
+                // Both cases drop a pixel when one of its bands is missing.
+                if values.iter().all(|v| v.is_finite()) {
+                    let channels: Vec<_> = (0..p).map(|j| Channel { offset: j * n, states, weights }).collect();
+                    observations.push_pixel(&sensor.bands, &channels, &values, workspace.compressions());
+                }
+            }
+        }
+        state.predict(&dynamics, time - before);
+        before = time;
+        log_likelihood +=
+            state.update(&observations, &mut workspace).unwrap().iter().map(|i| i.log_likelihood).sum::<f64>();
+
+        for i in 0..n * p {
+            assert_close(state.mean[i], filtered[[step, i]], filtered[[step, i]].abs().max(1e-3), "mean");
+            if let Some(cov) = &covariances {
+                for j in 0..n * p {
+                    let scale = (cov[[step, i, i]] * cov[[step, j, j]]).sqrt();
+                    assert_close(state.cov.get(i, j), cov[[step, i, j]], scale, "covariance");
+                }
+            }
+        }
+        for cell in 0..component_cov.dim().1 {
+            let cov = |a: usize, b: usize| state.cov.get(a * n + cell, b * n + cell);
+            for (a, b) in (0..p).flat_map(|a| (0..p).map(move |b| (a, b))) {
+                assert_close(
+                    cov(a, b),
+                    component_cov[[step, cell, a, b]],
+                    cov(a, a).max(cov(b, b)),
+                    "component covariance",
+                );
+            }
+            for (band, row) in basis.axis_iter(Axis(0)).enumerate() {
+                let value: f64 = mean[band] + (0..p).map(|j| row[j] * state.mean[j * n + cell]).sum::<f64>();
+                let variance: f64 =
+                    (0..p).flat_map(|a| (0..p).map(move |b| (a, b))).map(|(a, b)| row[a] * row[b] * cov(a, b)).sum();
+                assert_close(value, band_mean[[step, cell, band]], value.abs(), "band mean");
+                assert_close(variance.sqrt(), band_sd[[step, cell, band]], variance.sqrt(), "band sd");
+            }
+        }
+    }
+    let expected = case.scalar("loglik");
+    assert_close(log_likelihood, expected, expected.abs(), "log-likelihood");
+}
+
+#[test]
+fn the_filter_agrees_with_the_fixtures() {
+    for name in ["tiny", "smoother"] {
+        check(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.npz")));
+    }
+}
+
+/// The cases themselves, with full covariances. They live outside the crate; CI sets `RASTERFUSE_REQUIRE_SHARED`.
+#[test]
+fn the_filter_agrees_with_the_golden_cases() {
+    let cases: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/oracle/cases");
+    if !cases.is_dir() {
+        assert!(std::env::var_os("RASTERFUSE_REQUIRE_SHARED").is_none(), "no golden cases at {}", cases.display());
+        return;
+    }
+    for name in ["tiny", "smoother"] {
+        check(&cases.join(format!("{name}.npz")));
+    }
+}

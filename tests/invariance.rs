@@ -1,0 +1,155 @@
+//! What must not change a bit of the result: tiles, threads, batches, the way it is driven.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::sync::Arc;
+
+use ndarray::Array4;
+use proptest::prelude::*;
+use rasterfuse::Fusion;
+use rasterfuse::engine::{FusionBuilder, OutputDates, Report};
+use rasterfuse::geometry::{Crs, Date, Grid};
+use rasterfuse::model::{Footprint, Instrument, Kernel, Missing, Prior, Process};
+use rasterfuse::sink::MemorySink;
+use rasterfuse::source::MemorySource;
+
+const ROWS: usize = 19;
+const COLS: usize = 23;
+
+fn grid(x0: f64, y0: f64, size: f64, shape: (usize, usize)) -> Grid {
+    Grid::new(Crs::unknown(), [x0, size, 0.0, y0, 0.0, -size], shape).unwrap()
+}
+
+/// Values that look random, a fifth of them missing.
+fn values(dates: usize, bands: usize, (rows, cols): (usize, usize), seed: u64) -> Array4<f64> {
+    Array4::from_shape_fn((dates, bands, rows, cols), |(t, b, r, c)| {
+        let k = (((t * 7 + b) * 131 + r) * 131 + c) as u64 ^ seed;
+        let x = k.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let x = (x ^ (x >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let unit = (x >> 11) as f64 / (1_u64 << 53) as f64;
+        if unit < 0.2 { f64::NAN } else { unit }
+    })
+}
+
+fn source(grid: Grid, days: &[i32], seed: u64) -> Arc<MemorySource> {
+    let values = values(days.len(), 2, grid.shape(), seed);
+    let dates = days.iter().copied().map(Date::from_days).collect();
+    Arc::new(MemorySource::new(grid, dates, vec!["red".into(), "nir".into()], values).unwrap())
+}
+
+fn fusion() -> FusionBuilder {
+    let fine = source(grid(0.0, 0.0, 30.0, (ROWS, COLS)), &[3, 9], 1);
+    let coarse = source(grid(-100.0, 80.0, 170.0, (5, 6)), &[1, 2, 3, 4, 7], 2);
+    Fusion::builder(grid(0.0, 0.0, 30.0, (ROWS, COLS)))
+        .bands(["red", "nir"])
+        .window(3, 2)
+        .far_samples(3, 400.0)
+        .process(Process::new(Kernel::Exponential, 150.0, [1e-2, 2e-2]).nested(Kernel::Matern32, 600.0, 1e-3).phi(0.98))
+        .prior(Prior::new(0.4, 0.2))
+        .instrument(Instrument::new("fine", fine).noise_variance(1e-3))
+        .instrument(
+            Instrument::new("coarse", coarse)
+                .footprint(Footprint::Uniform)
+                .noise_variance([1e-2, 2e-2])
+                .missing(Missing::Pixel),
+        )
+}
+
+fn run(builder: FusionBuilder) -> (Array4<f64>, Array4<f64>, Report) {
+    let mut sink = MemorySink::new();
+    let report = builder.build().unwrap().run(&mut sink).unwrap();
+    let (mean, sd) = sink.into_arrays().unwrap();
+    (mean, sd, report)
+}
+
+fn assert_same_bits(a: &Array4<f64>, b: &Array4<f64>) {
+    assert_eq!(a.dim(), b.dim());
+    for ((at, x), y) in a.indexed_iter().zip(b) {
+        assert!(x.to_bits() == y.to_bits(), "{at:?}: {x:e} and {y:e}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn tiles_threads_and_batches_change_no_bit(
+        tile in (1..ROWS + 4, 1..COLS + 4),
+        threads in 1..4_usize,
+        batch in 1..12_usize,
+    ) {
+        let (mean, sd, report) = run(fusion().tile(64, 64).threads(1));
+        let (other_mean, other_sd, other) = run(fusion().tile(tile.0, tile.1).threads(threads).batch_dates(batch));
+        assert_same_bits(&mean, &other_mean);
+        assert_same_bits(&sd, &other_sd);
+        prop_assert_eq!(&report.instruments, &other.instruments);
+        prop_assert_eq!(report.windows, other.windows);
+    }
+}
+
+#[test]
+fn the_iterator_yields_what_a_run_writes_and_stops_when_dropped() {
+    let (mean, sd, _) = run(fusion().tile(8, 8));
+    let fusion = fusion().tile(8, 8).build().unwrap();
+    let mut seen = 0;
+    for block in fusion.stream() {
+        let block = block.unwrap();
+        for ((band, row, col), value) in block.mean.indexed_iter() {
+            let at = (block.time, band, block.region.rows.start + row, block.region.cols.start + col);
+            assert_eq!(value.to_bits(), mean[at].to_bits());
+            assert_eq!(block.sd[(band, row, col)].to_bits(), sd[at].to_bits());
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, mean.len());
+    assert_eq!(fusion.stream().take(3).count(), 3);
+}
+
+#[test]
+fn fewer_dates_put_out_are_the_same_dates() {
+    let (daily, daily_sd, _) = run(fusion());
+    let dates: Vec<Date> = [2, 5, 9].map(Date::from_days).to_vec();
+    let (some, some_sd, _) = run(fusion().output(OutputDates::Dates(dates)));
+    let (observed, _, _) = run(fusion().output(OutputDates::Observed));
+    for (k, day) in [1, 4, 8].into_iter().enumerate() {
+        assert_eq!(some.index_axis(ndarray::Axis(0), k), daily.index_axis(ndarray::Axis(0), day));
+        assert_eq!(some_sd.index_axis(ndarray::Axis(0), k), daily_sd.index_axis(ndarray::Axis(0), day));
+    }
+    assert_eq!(observed.dim().0, 6);
+    assert_eq!(observed.index_axis(ndarray::Axis(0), 5), daily.index_axis(ndarray::Axis(0), 8));
+}
+
+#[test]
+fn instruments_may_come_in_any_order() {
+    let target = || grid(0.0, 0.0, 30.0, (6, 6));
+    let fine = || Instrument::new("fine", source(target(), &[3], 1)).noise_variance(1e-3);
+    let coarse = || {
+        let source = source(grid(-20.0, 10.0, 100.0, (3, 3)), &[2, 3], 2);
+        Instrument::new("coarse", source).footprint(Footprint::Uniform).noise_variance(1e-2)
+    };
+    let base = || {
+        let process = Process::new(Kernel::Matern52, 100.0, 1e-2);
+        Fusion::builder(target()).bands(["red", "nir"]).process(process).prior(Prior::new(0.4, 0.2))
+    };
+    let (a, a_sd, _) = run(base().instrument(fine()).instrument(coarse()));
+    let (b, b_sd, _) = run(base().instrument(coarse()).instrument(fine()));
+    for ((at, x), y) in a.indexed_iter().zip(&b) {
+        assert!((x - y).abs() < 1e-10 * a_sd[at]);
+        assert!((a_sd[at] - b_sd[at]).abs() < 1e-10 * a_sd[at]);
+    }
+}
+
+/// Halo and windows: with independent cells and fine pixels only, the halo has nothing to say.
+#[test]
+fn independent_cells_need_no_context() {
+    let target = || grid(0.0, 0.0, 30.0, (7, 5));
+    let with = |size, halo| {
+        let process = Process::new(Kernel::None, 0.0, 1e-2);
+        let fine = Instrument::new("fine", source(target(), &[1, 2, 5], 3)).noise_variance(1e-3);
+        let builder = Fusion::builder(target()).bands(["red", "nir"]).process(process).prior(Prior::new(0.4, 0.2));
+        run(builder.instrument(fine).window(size, halo))
+    };
+    let (a, a_sd, _) = with(1, 0);
+    let (b, b_sd, _) = with(4, 2);
+    a.iter().zip(&b).for_each(|(x, y)| assert!((x - y).abs() < 1e-13));
+    a_sd.iter().zip(&b_sd).for_each(|(x, y)| assert!((x - y).abs() < 1e-13));
+}

@@ -1,0 +1,43 @@
+//! Whole scenes from files, through TOML, the engine and the store, against a dense reference that knows no remainder
+//! states (`tests/scenes/make_scenes.py`).
+#![cfg(all(feature = "gdal", feature = "zarr", feature = "config"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array0, Array4};
+use ndarray_npy::read_npy;
+use rasterfuse::config::FusionConfig;
+use rasterfuse::sink::MemorySink;
+
+fn scenes() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenes");
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut scenes: Vec<_> = entries.filter(|path| path.join("fuse.toml").exists()).collect();
+    scenes.sort();
+    scenes
+}
+
+#[test]
+fn every_scene_agrees_with_the_reference() {
+    let scenes = scenes();
+    assert!(scenes.len() >= 9, "{scenes:?}");
+    for scene in scenes {
+        let fusion = FusionConfig::read(scene.join("fuse.toml")).unwrap().build().unwrap();
+        let mut sink = MemorySink::new();
+        let report = fusion.run(&mut sink).unwrap();
+        let (mean, sd) = sink.into_arrays().unwrap();
+        let expected_mean: Array4<f64> = read_npy(scene.join("expected_mean.npy")).unwrap();
+        let expected_sd: Array4<f64> = read_npy(scene.join("expected_sd.npy")).unwrap();
+        let name = scene.file_name().unwrap().to_string_lossy();
+        assert_eq!(mean.dim(), expected_mean.dim(), "{name}");
+        for (at, spread) in expected_sd.indexed_iter() {
+            let (got, expected) = (mean[at], expected_mean[at]);
+            assert!((got - expected).abs() <= 1e-9 * spread, "{name}: mean {at:?} is {got}, not {expected}");
+            assert!((sd[at] - spread).abs() <= 1e-9 * spread, "{name}: sd {at:?} is {}, not {spread}", sd[at]);
+        }
+        let expected = read_npy::<_, Array0<f64>>(scene.join("expected_loglik.npy")).unwrap().into_scalar();
+        let got = report.log_likelihood();
+        assert!((got - expected).abs() <= 1e-9 * expected.abs(), "{name}: log-likelihood {got}, not {expected}");
+    }
+}
