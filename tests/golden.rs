@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use ndarray::{Array0, Array1, Array2, Array3, Array4, ArrayD, Axis, Dimension, s};
 use ndarray_npy::NpzReader;
-use rasterfuse::filter::{BandModel, BlockCov, Channel, Dynamics, Observations, ProcessBlock, State, Workspace};
+use rasterfuse::filter::{
+    BandModel, BlockCov, Channel, CompressionCache, Dynamics, Observations, ProcessBlock, State, Workspace,
+};
 use rasterfuse::model::Kernel;
 
 struct Case(NpzReader<File>);
@@ -100,7 +102,7 @@ fn check(path: &Path) {
     let band_sd: Array3<f64> = case.array("filt_band_sd");
     let band_mean: Array3<f64> = case.array("filt_band_mean");
 
-    let (mut workspace, mut observations) = (Workspace::new(), Observations::new());
+    let (mut workspace, mut cache, mut observations) = (Workspace::new(), CompressionCache::new(), Observations::new());
     let (mut log_likelihood, mut before) = (0.0, case.scalar("t_prior"));
     for (step, &time) in case.array::<ndarray::Ix1>("times").iter().enumerate() {
         observations.clear();
@@ -112,7 +114,7 @@ fn check(path: &Path) {
                 // Both cases drop a pixel when one of its bands is missing.
                 if values.iter().all(|v| v.is_finite()) {
                     let channels: Vec<_> = (0..p).map(|j| Channel { offset: j * n, states, weights }).collect();
-                    observations.push_pixel(&sensor.bands, &channels, &values, workspace.compressions());
+                    observations.push_pixel(&sensor.bands, &channels, &values, &mut cache);
                 }
             }
         }

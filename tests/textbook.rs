@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
-use rasterfuse::filter::{BandModel, BlockCov, Channel, Dynamics, Observations, ProcessBlock, State, Workspace};
+use rasterfuse::filter::{
+    BandModel, BlockCov, Channel, CompressionCache, Dynamics, Observations, ProcessBlock, State, Workspace,
+};
 
 /// A window's problem: spatial states × components, instruments with pixels that see a few states.
 #[derive(Clone, Debug)]
@@ -89,7 +91,7 @@ impl Problem {
         k: usize,
         pixels: impl Iterator<Item = usize>,
         observations: &mut Observations,
-        workspace: &mut Workspace,
+        cache: &mut CompressionCache,
     ) {
         let sensor = &self.sensors[k];
         let bands = BandModel::new(sensor.design.clone(), sensor.noise.clone(), vec![0.1; sensor.noise.len()]);
@@ -98,14 +100,15 @@ impl Problem {
             let (states, weights, values) = &sensor.pixels[pixel];
             let channels: Vec<_> =
                 (0..COMPONENTS).map(|j| Channel { offset: j * self.spatial, states, weights }).collect();
-            observations.push_pixel(&bands, &channels, values, workspace.compressions());
+            observations.push_pixel(&bands, &channels, values, cache);
         }
     }
 
     fn fused(&self) -> (State, f64) {
-        let (mut state, mut workspace, mut observations) = (self.start(), Workspace::new(), Observations::new());
+        let (mut state, mut cache, mut observations) = (self.start(), CompressionCache::new(), Observations::new());
+        let mut workspace = Workspace::new();
         for k in 0..self.sensors.len() {
-            self.push(k, 0..self.sensors[k].pixels.len(), &mut observations, &mut workspace);
+            self.push(k, 0..self.sensors[k].pixels.len(), &mut observations, &mut cache);
         }
         let fits = state.update(&observations, &mut workspace).unwrap();
         (state, fits.iter().map(|fit| fit.log_likelihood).sum())
@@ -185,9 +188,10 @@ proptest! {
     #[test]
     fn order_of_instruments_and_pixels_does_not_matter(problem in problem()) {
         let (forward, _) = problem.fused();
-        let (mut state, mut workspace, mut observations) = (problem.start(), Workspace::new(), Observations::new());
+        let (mut state, mut cache, mut observations) = (problem.start(), CompressionCache::new(), Observations::new());
+        let mut workspace = Workspace::new();
         for k in (0..problem.sensors.len()).rev() {
-            problem.push(k, (0..problem.sensors[k].pixels.len()).rev(), &mut observations, &mut workspace);
+            problem.push(k, (0..problem.sensors[k].pixels.len()).rev(), &mut observations, &mut cache);
         }
         state.update(&observations, &mut workspace).unwrap();
         let (mean, cov) = dense(&forward);
@@ -197,11 +201,12 @@ proptest! {
     #[test]
     fn one_instrument_after_the_other_equals_both_at_once(problem in problem()) {
         let (together, likelihood) = problem.fused();
-        let (mut state, mut workspace, mut observations) = (problem.start(), Workspace::new(), Observations::new());
+        let (mut state, mut cache, mut observations) = (problem.start(), CompressionCache::new(), Observations::new());
+        let mut workspace = Workspace::new();
         let mut sum = 0.0;
         for k in 0..problem.sensors.len() {
             observations.clear();
-            problem.push(k, 0..problem.sensors[k].pixels.len(), &mut observations, &mut workspace);
+            problem.push(k, 0..problem.sensors[k].pixels.len(), &mut observations, &mut cache);
             sum += state.update(&observations, &mut workspace).unwrap().iter().map(|fit| fit.log_likelihood).sum::<f64>();
         }
         let (mean, cov) = dense(&together);
@@ -212,12 +217,13 @@ proptest! {
     #[test]
     fn covariance_stays_positive_definite(problem in problem(), days in 1..30_i32) {
         let dynamics = problem.dynamics();
-        let (mut state, mut workspace, mut observations) = (problem.start(), Workspace::new(), Observations::new());
+        let (mut state, mut cache, mut observations) = (problem.start(), CompressionCache::new(), Observations::new());
+        let mut workspace = Workspace::new();
         for _ in 0..4 {
             state.predict(&dynamics, f64::from(days));
             observations.clear();
             for k in 0..problem.sensors.len() {
-                problem.push(k, 0..problem.sensors[k].pixels.len(), &mut observations, &mut workspace);
+                problem.push(k, 0..problem.sensors[k].pixels.len(), &mut observations, &mut cache);
             }
             let before: Vec<f64> = (0..state.n()).map(|i| state.cov.get(i, i)).collect();
             state.update(&observations, &mut workspace).unwrap();
@@ -246,13 +252,13 @@ fn a_broken_covariance_is_an_error_not_a_number() {
         (0..3).for_each(|i| state.cov.set(i, i, 1.0));
         state.cov.set(1, 1, broken);
         let bands = BandModel::new(vec![1.0], vec![0.1], vec![0.0]);
-        let (mut workspace, mut observations) = (Workspace::new(), Observations::new());
+        let (mut cache, mut observations) = (CompressionCache::new(), Observations::new());
         observations.begin_group(0);
         for i in 0..3 {
             let channel = Channel { offset: 0, states: &[i], weights: &[1.0] };
-            observations.push_pixel(&bands, &[channel], &[0.5], workspace.compressions());
+            observations.push_pixel(&bands, &[channel], &[0.5], &mut cache);
         }
-        let error = state.update(&observations, &mut workspace).unwrap_err();
+        let error = state.update(&observations, &mut Workspace::new()).unwrap_err();
         assert_eq!((error.pivot, error.size), (1, 3), "{broken}");
     }
 }

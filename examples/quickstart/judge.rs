@@ -1,16 +1,24 @@
 //! How good the fused series is: against the truth, and against the simplest thing one could do instead.
 
 use std::fmt;
+use std::ops::{Add, Range, RangeInclusive};
 
-use ndarray::{Array3, Array4, ArrayView3, ArrayView4, Axis, Zip};
+use ndarray::{Array2, Array3, Array4, ArrayView3, ArrayView4, Axis, Zip};
 
 use crate::scene::{BANDS, Scene};
 use crate::sensors::Acquisitions;
 
 /// Half the width of the central 90 % of a Gaussian, in standard deviations.
 pub(crate) const Z90: f64 = 1.645;
-/// Where the coverage of a 90 % interval may end up on a scene of finite size.
-const COVERAGE: std::ops::RangeInclusive<f64> = 0.85..=0.95;
+/// Where the coverage of a 90 % interval may end up on one scene, whose cells are far from independent.
+const COVERAGE: RangeInclusive<f64> = 0.85..=0.95;
+
+/// What the fusion has put out. **Shape** (time, band, y, x) each.
+#[derive(Debug)]
+pub(crate) struct Fused {
+    pub(crate) mean: Array4<f64>,
+    pub(crate) sd: Array4<f64>,
+}
 
 /// The last clear fine value of each cell; before there is one, the last coarse pixel over it.
 #[derive(Debug)]
@@ -21,102 +29,160 @@ pub(crate) struct CarriedForward {
     pub(crate) age: Array3<f64>,
 }
 
-/// Carries the last clear value forward; `default` stands in before the first.
-pub(crate) fn carried_forward(
-    scene: &Scene,
-    landsat: &Acquisitions,
-    modis: &Acquisitions,
-    default: [f64; 2],
-) -> CarriedForward {
-    let truth = scene.truth();
-    let (_, _, rows, cols) = truth.dim();
-    let (over_row, over_col) = (pixels_over(scene.target.rows_under(&modis.grid), rows), pixels_over(scene.target.cols_under(&modis.grid), cols));
-    let mut values = Array4::zeros(truth.dim());
-    let mut ages = Array3::zeros((scene.dates.len(), rows, cols));
-    let mut today = Array3::from_shape_fn((BANDS.len(), rows, cols), |(band, ..)| default[band]);
-    let mut age = ndarray::Array2::from_elem((rows, cols), f64::NAN);
-    for (time, date) in scene.dates.iter().enumerate() {
-        age += 1.0;
-        if let Some(index) = modis.dates.iter().position(|d| d == date) {
-            let coarse = modis.values.index_axis(Axis(0), index);
-            Zip::indexed(&mut today).for_each(|(band, row, col), value| {
-                let pixel = coarse[(band, over_row[row], over_col[col])];
-                if age[(row, col)].is_nan() && pixel.is_finite() { *value = pixel }
-            });
+impl CarriedForward {
+    /// Carries clear values forward; `default` stands in before the first of either sensor.
+    pub(crate) fn new(scene: &Scene, landsat: &Acquisitions, modis: &Acquisitions, default: [f64; 2]) -> Self {
+        let (_, bands, rows, cols) = scene.truth().dim();
+        let (pixel_row, pixel_col) = pixels_over(scene, modis);
+        let mut values = Array4::zeros(scene.truth().dim());
+        let mut ages = Array3::zeros((scene.dates.len(), rows, cols));
+        let mut today = Array3::from_shape_fn((bands, rows, cols), |(band, ..)| default[band]);
+        let mut age = Array2::from_elem((rows, cols), f64::NAN);
+        for (time, &date) in scene.dates.iter().enumerate() {
+            age += 1.0;
+            if let Some(coarse) = modis.on(date) {
+                Zip::indexed(&mut today).for_each(|(band, row, col), value| {
+                    let pixel = coarse[(band, pixel_row[row], pixel_col[col])];
+                    if age[(row, col)].is_nan() && !pixel.is_nan() {
+                        *value = pixel;
+                    }
+                });
+            }
+            if let Some(fine) = landsat.on(date) {
+                Zip::indexed(&mut today).and(fine).for_each(|(_, row, col), value, &seen| {
+                    if !seen.is_nan() {
+                        (*value, age[(row, col)]) = (seen, 0.0);
+                    }
+                });
+            }
+            values.index_axis_mut(Axis(0), time).assign(&today);
+            ages.index_axis_mut(Axis(0), time).assign(&age);
         }
-        if let Some(index) = landsat.dates.iter().position(|d| d == date) {
-            let fine = landsat.values.index_axis(Axis(0), index);
-            Zip::indexed(&mut today).and(fine).for_each(|(_, row, col), value, fine| {
-                if fine.is_finite() { (*value, age[(row, col)]) = (*fine, 0.0) }
-            });
-        }
-        values.index_axis_mut(Axis(0), time).assign(&today);
-        ages.index_axis_mut(Axis(0), time).assign(&age);
+        Self { values, age: ages }
     }
-    CarriedForward { values, age: ages }
 }
 
-/// The pixel over each of `n` cells, from the cells under each pixel.
-pub(crate) fn pixels_over(under: Vec<std::ops::Range<i64>>, n: usize) -> Vec<usize> {
-    (0..n as i64).map(|cell| under.iter().position(|cells| cells.contains(&cell)).unwrap_or(0)).collect()
+/// Row and column of the coarse pixel over each row and column of the target; the pixels cover all of it.
+pub(crate) fn pixels_over(scene: &Scene, coarse: &Acquisitions) -> (Vec<usize>, Vec<usize>) {
+    // Cells under each pixel, turned round.
+    let over = |under: Vec<Range<i64>>, cells: usize| {
+        (0..cells as i64).map(|cell| under.partition_point(|cells| cells.end <= cell)).collect()
+    };
+    let (target, grid) = (&scene.target, &coarse.grid);
+    (over(target.rows_under(grid), target.rows()), over(target.cols_under(grid), target.cols()))
 }
 
-/// Scores of one band, or of all.
-#[derive(Clone, Copy, Debug, Default)]
-struct Scores {
-    fused: f64,
-    naive: f64,
-    sd: f64,
-    inside: f64,
-    count: f64,
-}
-
-/// The comparison with the truth.
+/// The comparison with the truth, band by band.
 #[derive(Debug)]
 pub(crate) struct Verdict {
-    bands: Vec<Scores>,
+    bands: Vec<Sums>,
+}
+
+/// Sums over cells and days.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    values: f64,
+    squared_error: f64,
+    squared_error_naive: f64,
+    sd: f64,
+    /// How often the 90 % interval holds the truth.
+    inside: f64,
 }
 
 impl Verdict {
-    pub(crate) fn new(mean: &ArrayView4<'_, f64>, sd: &ArrayView4<'_, f64>, naive: &ArrayView4<'_, f64>, truth: &ArrayView4<'_, f64>) -> Self {
-        let band = |band| {
-            let of = |array: &ArrayView4<'_, f64>| array.index_axis(Axis(1), band).to_owned();
-            score(of(mean).view(), of(sd).view(), of(naive).view(), of(truth).view())
+    pub(crate) fn new(fused: &Fused, naive: &CarriedForward, truth: ArrayView4<'_, f64>) -> Self {
+        let sums = |band| {
+            let of = |series: ArrayView4<'_, f64>| series.index_axis_move(Axis(1), band).to_owned();
+            let (mean, sd) = (of(fused.mean.view()), of(fused.sd.view()));
+            Sums::new(mean.view(), sd.view(), of(naive.values.view()).view(), of(truth).view())
         };
-        Self { bands: (0..BANDS.len()).map(band).collect() }
+        Self { bands: (0..BANDS.len()).map(sums).collect() }
     }
 
+    fn total(&self) -> Sums {
+        self.bands.iter().copied().fold(Sums::default(), Sums::add)
+    }
+
+    /// Refuses a result that a user should not trust, and says why.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let all = self.bands.iter().fold(Scores::default(), |a, b| a.plus(*b));
-        if !COVERAGE.contains(&all.coverage()) { return Err(format!("coverage {:.3}", all.coverage())); }
-        if all.fused >= all.naive { return Err("rmse".into()); }
+        for (name, sums) in BANDS.iter().zip(&self.bands) {
+            if sums.rmse() >= sums.rmse_naive() {
+                let (fused, naive) = (sums.rmse(), sums.rmse_naive());
+                return Err(format!("fusing does not pay: {name} has RMSE {fused:.4}, carried forward {naive:.4}"));
+            }
+        }
+        let coverage = self.total().coverage();
+        if !COVERAGE.contains(&coverage) {
+            let (low, high) = COVERAGE.into_inner();
+            return Err(format!(
+                "the uncertainty is not calibrated: the 90 % interval holds the truth in {coverage:.3} of all cases, \
+                 which should lie between {low} and {high}"
+            ));
+        }
         Ok(())
     }
 }
 
-fn score(mean: ArrayView3<'_, f64>, sd: ArrayView3<'_, f64>, naive: ArrayView3<'_, f64>, truth: ArrayView3<'_, f64>) -> Scores {
-    let mut s = Scores::default();
-    for ((mean, sd), (naive, truth)) in mean.iter().zip(sd).zip(naive.iter().zip(truth)) {
-        s.fused += (mean - truth).powi(2);
-        s.naive += (naive - truth).powi(2);
-        s.sd += sd;
-        s.inside += f64::from((mean - truth).abs() <= Z90 * sd);
-        s.count += 1.0;
+impl Sums {
+    fn new(
+        mean: ArrayView3<'_, f64>,
+        sd: ArrayView3<'_, f64>,
+        naive: ArrayView3<'_, f64>,
+        truth: ArrayView3<'_, f64>,
+    ) -> Self {
+        let mut sums = Self::default();
+        Zip::from(mean).and(sd).and(naive).and(truth).for_each(|mean, sd, naive, truth| {
+            sums = sums
+                + Self {
+                    values: 1.0,
+                    squared_error: (mean - truth).powi(2),
+                    squared_error_naive: (naive - truth).powi(2),
+                    sd: *sd,
+                    inside: f64::from((mean - truth).abs() <= Z90 * sd),
+                };
+        });
+        sums
     }
-    s
+
+    fn rmse(&self) -> f64 {
+        (self.squared_error / self.values).sqrt()
+    }
+
+    fn rmse_naive(&self) -> f64 {
+        (self.squared_error_naive / self.values).sqrt()
+    }
+
+    fn coverage(&self) -> f64 {
+        self.inside / self.values
+    }
 }
 
-impl Scores {
-    fn plus(self, o: Self) -> Self {
-        Self { fused: self.fused + o.fused, naive: self.naive + o.naive, sd: self.sd + o.sd, inside: self.inside + o.inside, count: self.count + o.count }
+impl Add for Sums {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            values: self.values + other.values,
+            squared_error: self.squared_error + other.squared_error,
+            squared_error_naive: self.squared_error_naive + other.squared_error_naive,
+            sd: self.sd + other.sd,
+            inside: self.inside + other.inside,
+        }
     }
-    fn coverage(&self) -> f64 { self.inside / self.count }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, s) in BANDS.iter().zip(&self.bands) {
-            writeln!(f, "{n} fused {:.4} naive {:.4} cov {:.3} sd {:.4}", (s.fused / s.count).sqrt(), (s.naive / s.count).sqrt(), s.coverage(), s.sd / s.count)?;
+        writeln!(f, "against the truth, all cells and days")?;
+        write!(
+            f,
+            "{:<8} {:>11} {:>21} {:>9} {:>18}",
+            "band", "RMSE fused", "RMSE carried forward", "mean sd", "in 90 % interval"
+        )?;
+        let total = self.total();
+        for (name, sums) in BANDS.iter().zip(&self.bands).chain([(&"all", &total)]) {
+            let (fused, naive, sd) = (sums.rmse(), sums.rmse_naive(), sums.sd / sums.values);
+            write!(f, "\n{name:<8} {fused:>11.4} {naive:>21.4} {sd:>9.4} {:>16.1} %", 100.0 * sums.coverage())?;
         }
         Ok(())
     }

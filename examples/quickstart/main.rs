@@ -31,6 +31,8 @@ use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::{MemorySink, ZarrSink};
 use rasterfuse::source::{RasterSource, RasterStack};
 
+use judge::{CarriedForward, Fused, Verdict};
+use picture::Figure;
 use scene::{BANDS, CHANGE_RANGE, CHANGE_VARIANCE, Scene};
 use sensors::{LANDSAT_NOISE, MODIS_NOISE};
 
@@ -74,13 +76,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let report = fusion.run(&mut sink)?;
     println!("{report}\n");
     let (mean, sd) = sink.into_arrays().ok_or("the run left nothing in the sink")?;
+    let fused = Fused { mean, sd };
 
-    let naive = judge::carried_forward(&scene, &landsat, &modis, PRIOR_MEAN);
-    let verdict = judge::Verdict::new(&mean.view(), &sd.view(), &naive.values.view(), &scene.truth());
+    let naive = CarriedForward::new(&scene, &landsat, &modis, PRIOR_MEAN);
+    let verdict = Verdict::new(&fused, &naive, scene.truth());
     println!("{verdict}\n");
+    Figure { scene: &scene, landsat: &landsat, modis: &modis, naive: &naive, fused: &fused }.draw(&arguments.out)?;
+    println!("figure    {}", arguments.out.display());
     if let Some(folder) = &arguments.keep {
         keep(&fusion, folder)?;
     }
+    println!("total     {:.1} s", started.elapsed().as_secs_f64());
     Ok(verdict.check()?)
 }
 
@@ -105,10 +111,58 @@ fn describe(folder: &Path) -> rasterfuse::Result<Fusion> {
         .build()
 }
 
-/// Leaves the fused series and the same fusion as a file.
+/// Leaves the fused series as a store, and the same fusion as a file.
 fn keep(fusion: &Fusion, folder: &Path) -> Result<(), Box<dyn Error>> {
-    // A fusion can be run again, into any sink.
+    // A fusion can be run any number of times, into any sink.
     let store = folder.join("fused.zarr");
     fusion.run(&mut ZarrSink::create(&store))?;
+    let file = folder.join("fuse.toml");
+    fs::write(&file, description())?;
+    println!("store     {}", store.display());
+    println!("\nNext, run the same fusion from its description, or change something in it first:");
+    println!("  cargo run --release --example fuse -- {}", file.display());
     Ok(())
+}
+
+/// What [`describe`] builds, as the `fuse` example reads it.
+fn description() -> String {
+    let (size, halo) = WINDOW;
+    format!(
+        r#"[target]
+like = "landsat/landsat_20240501.tif"
+bands = {BANDS:?}
+
+[window]
+size = {size}
+halo = {halo}
+
+[process]
+kernel = "exponential"
+range = {CHANGE_RANGE:?}
+variance = {CHANGE_VARIANCE:?}
+
+[prior]
+mean = {PRIOR_MEAN:?}
+variance = {PRIOR_VARIANCE:?}
+
+[[instrument]]
+name = "landsat"
+files = "landsat/landsat_*.tif"
+date = 'landsat_(\d{{8}})'
+bands = {BANDS:?}
+footprint = "cell"
+noise_variance = {LANDSAT_NOISE:?}
+
+[[instrument]]
+name = "modis"
+files = "modis/modis_*.tif"
+date = 'modis_(\d{{8}})'
+bands = {BANDS:?}
+footprint = "uniform"
+noise_variance = {MODIS_NOISE:?}
+
+[output]
+store = "fused_from_toml.zarr"
+"#
+    )
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use gdal::raster::{Buffer, GdalType};
 use gdal::spatial_ref::SpatialRef;
 use gdal::{Dataset, DriverManager, Metadata};
-use ndarray::{Array4, ArrayView2, s};
+use ndarray::{Array4, ArrayView2, ArrayView3, Axis, s};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand_distr::StandardNormal;
@@ -71,6 +71,12 @@ fn look(scene: &Scene, grid: Grid, days: &[usize], noise: [f64; 2], rng: &mut St
 }
 
 impl Acquisitions {
+    /// The image of a date, if there is one. **Shape** (band, y, x).
+    pub(crate) fn on(&self, date: Date) -> Option<ArrayView3<'_, f64>> {
+        let index = self.dates.binary_search(&date).ok()?;
+        Some(self.values.index_axis(Axis(0), index))
+    }
+
     /// One int16 GeoTIFF per date, with scale and nodata as products are delivered: `folder/name_20240501.tif`.
     pub(crate) fn write_int16(&self, folder: &Path, name: &str) -> Result<(), Box<dyn Error>> {
         let stored = |value: f64| if value.is_nan() { NODATA } else { (value / SCALE).round() as i16 };
@@ -93,7 +99,7 @@ impl Acquisitions {
         fs::create_dir_all(folder)?;
         for (date, image) in self.dates.iter().zip(self.values.outer_iter()) {
             let path = folder.join(format!("{name}_{}.tif", date.to_string().replace('-', "")));
-            let mut file = create::<T>(&path, &self.grid)?;
+            let file = create::<T>(&path, &self.grid)?;
             for (index, (name, values)) in BANDS.iter().zip(image.outer_iter()).enumerate() {
                 let mut band = file.rasterband(index + 1)?;
                 band.set_description(name)?;

@@ -3,10 +3,11 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::plan::{Plan, PlanInput};
 use super::steps::{Step, schedule};
 use super::stream::TileTime;
+use super::window::Part;
 use super::{MemoryBudget, OutputDates};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Grid, Tiling};
-use crate::model::{FarSamples, Instrument, ObservationModel, Prior, Process, ProcessModel};
+use crate::model::{FarSamples, Instrument, ObservationModel, Prior, Process, ProcessModel, independent_parts};
 use crate::sink::SeriesLayout;
 
 /// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
@@ -23,6 +24,8 @@ pub struct Fusion {
     pub(super) process: ProcessModel,
     pub(super) prior: Prior,
     pub(super) instruments: Vec<ObservationModel>,
+    /// Groups of components that are filtered apart.
+    pub(super) parts: Vec<Part>,
     pub(super) plan: Plan,
     pub(super) pool: ThreadPool,
 }
@@ -233,6 +236,13 @@ impl FusionBuilder {
         let period = self.period(&instruments)?;
         let (steps, output) = schedule(period, &self.output, &instruments)?;
         let process = process.resolve(p, self.target.cell_size(), self.reach(&instruments))?;
+        let parts: Vec<Part> = independent_parts(&instruments, p)
+            .into_iter()
+            .map(|components| {
+                let bands = instruments.iter().map(|instrument| instrument.part(&components)).collect();
+                Part { components, bands }
+            })
+            .collect();
         let pool = ThreadPoolBuilder::new()
             .num_threads(self.threads)
             .thread_name(|index| format!("rasterfuse-{index}"))
@@ -240,7 +250,7 @@ impl FusionBuilder {
             .map_err(|error| Error::Threads { threads: self.threads, source: Box::new(error) })?;
         let plan = Plan::new(&PlanInput {
             target: &self.target,
-            bands: p,
+            parts: &parts.iter().map(|part| part.components.len()).collect::<Vec<_>>(),
             window: (self.window_size, self.halo),
             far: self.far,
             correlations: process.correlations.len(),
@@ -266,6 +276,7 @@ impl FusionBuilder {
             process,
             prior,
             instruments,
+            parts,
             plan,
             pool,
         })

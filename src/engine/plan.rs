@@ -29,6 +29,8 @@ pub struct Plan {
     pub windows: usize,
     /// States of the largest window (spatial states × components).
     pub states_per_window: usize,
+    /// Groups of components that no observation couples; their states are filtered apart.
+    pub independent_parts: usize,
     /// Dates read, filtered and written together.
     pub batch_dates: usize,
     /// Worker threads.
@@ -52,7 +54,8 @@ pub struct Plan {
 /// What the plan is worked out from.
 pub(super) struct PlanInput<'a> {
     pub(super) target: &'a Grid,
-    pub(super) bands: usize,
+    /// Components of each part that is filtered by itself.
+    pub(super) parts: &'a [usize],
     /// (size, halo)
     pub(super) window: (usize, usize),
     pub(super) far: FarSamples,
@@ -105,6 +108,8 @@ impl Plan {
 /// States and bytes of the largest window.
 struct WindowCost {
     states: usize,
+    /// Scratch memory of a worker.
+    workspace: usize,
     bytes: u64,
 }
 
@@ -125,12 +130,14 @@ impl WindowCost {
             remainders += most.1 + if coarse { input.far.count } else { 0 };
         }
         let n = cells + remainders;
-        let states = n * input.bands;
+        let states = n * input.parts.iter().sum::<usize>();
         // A row's entries: every cell once per instrument, a remainder per pixel.
         let rows = (cells * input.instruments.len() + pixels) * 12 + pixels * 12 + cells * 16;
         let tails = input.correlations * remainders * n * size_of::<f64>();
-        let bytes = SymmetricMatrix::bytes(states) + states * size_of::<f64>() + rows + tails;
-        Self { states, bytes: bytes as u64 }
+        let covariances: usize = input.parts.iter().map(|components| SymmetricMatrix::bytes(n * components)).sum();
+        let bytes = covariances + states * size_of::<f64>() + rows + tails;
+        let largest = input.parts.iter().max().copied().unwrap_or(1);
+        Self { states, workspace: Workspace::bytes(n * largest), bytes: bytes as u64 }
     }
 }
 
@@ -145,10 +152,11 @@ impl PlanInput<'_> {
         };
         let windows = across(tile_shape.0, self.target.rows()) * across(tile_shape.1, self.target.cols());
         let cells = (tile_shape.0 * tile_shape.1) as u64;
+        let bands = self.parts.iter().sum::<usize>();
         let word = size_of::<f64>() as u64;
         let batch = self.batch_dates.min(self.steps.len()).max(1) as u64;
         // Results wait once per window and once as blocks; mean and standard deviation.
-        let output = 2 * 2 * batch * cells * self.bands as u64 * word;
+        let output = 2 * 2 * batch * cells * bands as u64 * word;
         let slices: u64 = self.instruments.iter().map(|instrument| self.slice_bytes(instrument, tile_shape)).sum();
         let in_period = |date: &&Date| self.period.contains(**date);
         let mut warnings = Vec::new();
@@ -171,14 +179,15 @@ impl PlanInput<'_> {
             tiles: tiling.tile_count(),
             windows: tiling.window_count(),
             states_per_window: window.states,
+            independent_parts: self.parts.len(),
             batch_dates: batch as usize,
             threads: self.threads,
             budget_bytes: self.budget_bytes,
             state_bytes: windows as u64 * window.bytes,
             slice_bytes: batch * slices,
             output_bytes: output,
-            workspace_bytes: (self.threads * Workspace::bytes(window.states)) as u64,
-            store_bytes: 2 * value * (self.dates * self.bands * self.target.rows() * self.target.cols()) as u64,
+            workspace_bytes: (self.threads * window.workspace) as u64,
+            store_bytes: 2 * value * (self.dates * bands * self.target.rows() * self.target.cols()) as u64,
             warnings,
         }
     }
@@ -211,8 +220,8 @@ impl fmt::Display for Plan {
         writeln!(f, "target    {rows} x {cols} cells, {} dates out, {} observed", self.dates, self.observed_dates)?;
         writeln!(
             f,
-            "tiles     {} of {tile_rows} x {tile_cols} cells; {} windows of at most {} states",
-            self.tiles, self.windows, self.states_per_window
+            "tiles     {} of {tile_rows} x {tile_cols} cells; {} windows of at most {} states in {} independent parts",
+            self.tiles, self.windows, self.states_per_window, self.independent_parts
         )?;
         writeln!(f, "batches   {} dates on {} threads", self.batch_dates, self.threads)?;
         writeln!(

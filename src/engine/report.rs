@@ -37,8 +37,6 @@ pub struct InstrumentReport {
 pub struct DateDiagnostics {
     /// The date.
     pub date: Date,
-    /// Pixels used.
-    pub pixels: u64,
     /// Scalar values used.
     pub values: u64,
     /// Degrees of freedom of `nis`.
@@ -69,7 +67,6 @@ impl InstrumentReport {
     pub fn total(&self) -> Option<DateDiagnostics> {
         self.dates.iter().copied().reduce(|a, b| DateDiagnostics {
             date: b.date,
-            pixels: a.pixels + b.pixels,
             values: a.values + b.values,
             dof: a.dof + b.dof,
             nis: a.nis + b.nis,
@@ -138,7 +135,6 @@ impl OrderFreeSum {
 /// Sums of one instrument on one date while windows report.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FitSums {
-    pixels: u64,
     values: u64,
     dof: u64,
     nis: OrderFreeSum,
@@ -147,7 +143,6 @@ pub(super) struct FitSums {
 
 impl FitSums {
     pub(super) fn add(&mut self, innovation: &Innovation) {
-        self.pixels += innovation.pixels as u64;
         self.values += innovation.values as u64;
         self.dof += innovation.dof as u64;
         self.nis.add(innovation.nis);
@@ -158,7 +153,6 @@ impl FitSums {
     pub(super) fn diagnostics(&self, date: Date) -> Option<DateDiagnostics> {
         (self.values > 0).then(|| DateDiagnostics {
             date,
-            pixels: self.pixels,
             values: self.values,
             dof: self.dof,
             nis: self.nis.value(),

@@ -8,11 +8,11 @@ use rayon::prelude::*;
 use super::builder::names;
 use super::report::{FitSums, InstrumentReport, Timing};
 use super::steps::Step;
-use super::window::{OutCell, Reading, WindowOutput, WindowState, Worker};
+use super::window::{OutCell, Part, PartState, Reading, WindowOutput, WindowState, Worker};
 use super::{Fusion, Report};
 use crate::error::Result;
 use crate::geometry::{Date, PixelRegion, Rect, Tile, Window};
-use crate::model::Support;
+use crate::model::{PriorSlice, Support};
 
 /// Fused values of one tile on one date.
 #[derive(Clone, Debug)]
@@ -128,18 +128,14 @@ impl<'a> TileTime<'a> {
         self.timing.read += read - started;
         self.timing.filter += read.elapsed();
 
-        for (window, output) in current.windows.iter().zip(&outputs).filter(|(window, _)| window.counts) {
-            debug_assert!(window.counts);
-            for (index, innovations) in &output.innovations {
-                let (step, fits) = (&steps[*index].1, &mut self.fits[first + index]);
-                for innovation in innovations {
-                    if let Some(position) = step.instruments.iter().position(|&k| k == innovation.instrument) {
-                        fits[position].add(innovation);
-                    }
-                }
+        let counted = current.windows.iter().zip(&outputs).filter(|(window, _)| window.counts);
+        for (index, fit) in counted.flat_map(|(_, output)| &output.innovations) {
+            let (step, fits) = (&steps[*index].1, &mut self.fits[first + index]);
+            if let Some(position) = step.instruments.iter().position(|&k| k == fit.instrument) {
+                fits[position].add(fit);
             }
         }
-        let blocks = current.assemble(steps, &outputs, fusion.bands.len());
+        let blocks = current.assemble(fusion, steps, &outputs);
         self.blocks += blocks.len();
         current.next_step = last;
         if last < fusion.steps.len() {
@@ -187,26 +183,13 @@ impl TileState {
         }
         let extent =
             supports.iter().map(Support::extent).reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0));
-        let p = fusion.bands.len();
-        let prior = fusion.prior.read(&fusion.target, &extent, p)?;
-        let instrument_names = names(&fusion.instruments);
+        let prior = fusion.prior.read(&fusion.target, &extent, fusion.bands.len())?;
         let windows = windows
             .into_par_iter()
             .zip(supports)
             .map(|(window, support)| {
-                let initial = support.initial_state(p, &prior, &instrument_names)?;
-                let dynamics = support.dynamics(&fusion.process, &shared[&support.shape_key()]);
-                let out = out_cells(&support, &tile.region, &initial.silent);
-                let first = (window.core.rows.start, window.core.cols.start);
-                let counts = tile.region.rows.contains(&first.0) && tile.region.cols.contains(&first.1);
-                Ok(WindowState {
-                    support,
-                    dynamics,
-                    state: initial.state,
-                    date: fusion.period.start() + -1,
-                    out,
-                    counts,
-                })
+                let cells = &shared[&support.shape_key()];
+                WindowState::new(fusion, &tile.region, &window, support, cells, &prior)
             })
             .collect::<Result<Vec<_>>>()?;
         let regions = (0..fusion.instruments.len()).map(|instrument| region_of(&windows, instrument)).collect();
@@ -239,50 +222,71 @@ impl TileState {
 
     /// Runs every window through the batch, windows in parallel.
     fn filter(&mut self, fusion: &Fusion, batch: &[Reading]) -> Result<Vec<WindowOutput>> {
-        let p = fusion.bands.len();
         self.windows
             .par_iter_mut()
-            .map_init(Worker::default, |worker, window| window.advance(batch, &fusion.instruments, p, worker))
+            .map_init(
+                || Worker::new(fusion.parts.len()),
+                |worker, window| window.advance(batch, &fusion.instruments, &fusion.parts, worker),
+            )
             .collect()
     }
 
     /// Puts the windows' results together, a block for each date put out.
-    fn assemble(&self, steps: &[(Date, Step)], outputs: &[WindowOutput], p: usize) -> Vec<FusedBlock> {
+    fn assemble(&self, fusion: &Fusion, steps: &[(Date, Step)], outputs: &[WindowOutput]) -> Vec<FusedBlock> {
         let (rows, cols) = self.tile.region.shape();
-        let dates = steps.iter().filter_map(|(date, step)| Some((*date, step.output?)));
-        dates
-            .enumerate()
-            .map(|(k, (date, time))| {
-                let mut mean = Array3::from_elem((p, rows, cols), f64::NAN);
-                let mut sd = mean.clone();
-                for (window, output) in self.windows.iter().zip(outputs) {
-                    let n = window.out.len();
-                    let values = &output.values[k * p * n..(k + 1) * p * n];
-                    for (band, values) in values.chunks_exact(n).enumerate() {
-                        for (cell, &(value, variance)) in window.out.iter().zip(values) {
-                            mean[(band, cell.row, cell.col)] = value;
-                            sd[(band, cell.row, cell.col)] = variance.sqrt();
-                        }
+        let p = fusion.bands.len();
+        let components = || fusion.parts.iter().flat_map(|part| part.components.iter().copied());
+        let block = |(k, (date, time)): (usize, (Date, usize))| {
+            let mut mean = Array3::from_elem((p, rows, cols), f64::NAN);
+            let mut sd = mean.clone();
+            for (window, output) in self.windows.iter().zip(outputs) {
+                let n = window.out.len();
+                let values = &output.values[k * p * n..(k + 1) * p * n];
+                for (band, values) in components().zip(values.chunks_exact(n)) {
+                    for (cell, &(value, variance)) in window.out.iter().zip(values) {
+                        mean[(band, cell.row, cell.col)] = value;
+                        sd[(band, cell.row, cell.col)] = variance.sqrt();
                     }
                 }
-                FusedBlock { tile: self.tile.index, region: self.tile.region.clone(), date, time, mean, sd }
-            })
-            .collect()
+            }
+            FusedBlock { tile: self.tile.index, region: self.tile.region.clone(), date, time, mean, sd }
+        };
+        let dates = steps.iter().filter_map(|(date, step)| Some((*date, step.output?)));
+        dates.enumerate().map(block).collect()
+    }
+}
+
+impl WindowState {
+    /// The window before the first day.
+    fn new(
+        fusion: &Fusion,
+        tile: &PixelRegion,
+        window: &Window,
+        support: Support,
+        cells: &[Arc<[f64]>],
+        prior: &PriorSlice,
+    ) -> Result<Self> {
+        let correlations = support.correlations(&fusion.process, cells);
+        let names = names(&fusion.instruments);
+        let part = |part: &Part| {
+            let initial = support.initial_state(&part.components, prior, &names)?;
+            let dynamics = support.dynamics(&fusion.process, &correlations, &part.components);
+            let date = fusion.period.start() + -1;
+            Ok(PartState { dynamics, state: initial.state, date, silent: initial.silent })
+        };
+        let parts = fusion.parts.iter().map(part).collect::<Result<Vec<_>>>()?;
+        let counts = tile.rows.contains(&window.core.rows.start) && tile.cols.contains(&window.core.cols.start);
+        let out = out_cells(&support, tile);
+        Ok(Self { support, parts, out, counts })
     }
 }
 
 /// The window's own cells inside the tile.
-fn out_cells(support: &Support, tile: &PixelRegion, silent: &[bool]) -> Vec<OutCell> {
-    let cells = support.own_cells().iter().zip(silent).enumerate();
+fn out_cells(support: &Support, tile: &PixelRegion) -> Vec<OutCell> {
+    let cells = support.own_cells().iter().map(|&(row, col)| (row as usize, col as usize)).enumerate();
     cells
-        .map(|(state, (&(row, col), &silent))| (state, row as usize, col as usize, silent))
-        .filter(|(_, row, col, _)| tile.rows.contains(row) && tile.cols.contains(col))
-        .map(|(state, row, col, silent)| OutCell {
-            state,
-            row: row - tile.rows.start,
-            col: col - tile.cols.start,
-            silent,
-        })
+        .filter(|(_, (row, col))| tile.rows.contains(row) && tile.cols.contains(col))
+        .map(|(state, (row, col))| OutCell { state, row: row - tile.rows.start, col: col - tile.cols.start })
         .collect()
 }
 

@@ -1,41 +1,74 @@
 use ndarray::ArrayView3;
 
 use crate::error::{Error, Result};
-use crate::filter::{Channel, Dynamics, Innovation, NotPositiveDefinite, Observations, State, Workspace};
+use crate::filter::{
+    Channel, CompressionCache, Dynamics, Innovation, NotPositiveDefinite, Observations, State, Workspace,
+};
 use crate::geometry::{Date, PixelRegion};
-use crate::model::{Missing, ObservationModel, Support};
+use crate::model::{Missing, ObservationModel, PartBands, Support};
 use crate::source::Slice;
+
+/// Components that are filtered together, and what each instrument sees of them.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) components: Vec<usize>,
+    /// By instrument.
+    pub(super) bands: Vec<PartBands>,
+}
 
 /// One window on its way through time.
 #[derive(Debug)]
 pub(super) struct WindowState {
     pub(super) support: Support,
-    pub(super) dynamics: Dynamics,
-    pub(super) state: State,
-    /// The date the state describes: that of its last update, or the day before the series.
-    pub(super) date: Date,
-    /// Own cells inside the tile: (spatial state, row in tile, column in tile).
+    /// In the order of the fusion's parts.
+    pub(super) parts: Vec<PartState>,
+    /// Own cells inside the tile.
     pub(super) out: Vec<OutCell>,
     /// Whether its diagnostics count in this tile; a window that straddles tiles counts in one.
     pub(super) counts: bool,
 }
 
+/// The states of a window's part.
+#[derive(Debug)]
+pub(super) struct PartState {
+    pub(super) dynamics: Dynamics,
+    pub(super) state: State,
+    /// The date the state describes: that of its last update, or the day before the series.
+    pub(super) date: Date,
+    /// Own cells about which neither prior nor instruments say anything: NaN.
+    pub(super) silent: Vec<bool>,
+}
+
 /// A cell that the tile puts out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OutCell {
+    /// Spatial state.
     pub(super) state: usize,
+    /// Row in the tile.
     pub(super) row: usize,
+    /// Column in the tile.
     pub(super) col: usize,
-    /// Neither prior nor instruments say anything: NaN.
-    pub(super) silent: bool,
 }
 
 /// Scratch memory of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Worker {
     workspace: Workspace,
     observations: Observations,
+    /// By part.
+    caches: Vec<CompressionCache>,
     values: Vec<f64>,
+}
+
+impl Worker {
+    pub(super) fn new(parts: usize) -> Self {
+        Self {
+            workspace: Workspace::new(),
+            observations: Observations::new(),
+            caches: (0..parts).map(|_| CompressionCache::new()).collect(),
+            values: Vec::new(),
+        }
+    }
 }
 
 /// A date of a batch with what was read for it.
@@ -51,10 +84,10 @@ pub(super) struct Reading {
 /// What a window makes of a batch.
 #[derive(Debug, Default)]
 pub(super) struct WindowOutput {
-    /// For each date put out, for each band, for each out cell: mean and variance.
+    /// Mean and variance for each date put out, for each component in the order of the parts, for each out cell.
     pub(super) values: Vec<(f64, f64)>,
-    /// (date of the batch, fit of each instrument).
-    pub(super) innovations: Vec<(usize, Vec<Innovation>)>,
+    /// (date of the batch, fit of an instrument).
+    pub(super) innovations: Vec<(usize, Innovation)>,
 }
 
 impl WindowState {
@@ -63,69 +96,63 @@ impl WindowState {
         &mut self,
         batch: &[Reading],
         instruments: &[ObservationModel],
-        p: usize,
+        parts: &[Part],
         worker: &mut Worker,
     ) -> Result<WindowOutput> {
         let mut output = WindowOutput::default();
         for (index, reading) in batch.iter().enumerate() {
-            self.observe(reading, instruments, p, worker);
-            if !worker.observations.is_empty() {
-                // Days without observations have cost nothing so far; now they are one prediction.
-                self.state.predict(&self.dynamics, f64::from(reading.date.days_since(self.date)));
-                self.date = reading.date;
-                let innovations = self
-                    .state
-                    .update(&worker.observations, &mut worker.workspace)
-                    .map_err(|source| self.numerical(reading.date, source))?;
-                output.innovations.push((index, innovations));
-            }
-            if reading.output {
-                self.put_out(reading.date, p, &mut output.values)?;
+            for (k, part) in parts.iter().enumerate() {
+                self.observe(reading, instruments, part, k, worker);
+                let fits = self.parts[k].condition(reading.date, worker);
+                let fits = fits.map_err(|source| self.numerical(reading.date, source))?;
+                output.innovations.extend(fits.into_iter().map(|fit| (index, fit)));
+                if reading.output {
+                    self.put_out(k, reading.date, &mut output.values)?;
+                }
             }
         }
         Ok(output)
     }
 
-    /// Turns the slices of a date into the window's pseudo-observations.
-    fn observe(&self, reading: &Reading, instruments: &[ObservationModel], p: usize, worker: &mut Worker) {
+    /// Turns the slices of a date into the pseudo-observations of a part.
+    fn observe(&self, reading: &Reading, instruments: &[ObservationModel], part: &Part, k: usize, worker: &mut Worker) {
         worker.observations.clear();
         let n = self.support.n();
-        let mut channels: Vec<Channel<'_>> = Vec::with_capacity(p);
+        let mut channels: Vec<Channel<'_>> = Vec::with_capacity(part.components.len());
         for (index, slice) in &reading.slices {
-            let instrument = &instruments[*index];
+            let (instrument, bands) = (&instruments[*index], &part.bands[*index]);
+            if bands.rows.is_empty() {
+                continue;
+            }
             worker.observations.begin_group(*index);
             for (at, footprint) in self.support.pixels(*index) {
-                pixel_values(slice.values.view(), &slice.region, at, &mut worker.values);
-                if instrument.missing == Missing::Pixel && worker.values.iter().any(|value| value.is_nan()) {
+                let whole = pixel_values(slice.values.view(), &slice.region, at, &bands.rows, &mut worker.values);
+                if instrument.missing == Missing::Pixel && !whole {
                     continue;
                 }
                 channels.clear();
-                channels.extend((0..p).map(|j| Channel { offset: j * n, ..footprint }));
-                worker.observations.push_pixel(
-                    &instrument.bands,
-                    &channels,
-                    &worker.values,
-                    worker.workspace.compressions(),
-                );
+                channels.extend((0..part.components.len()).map(|j| Channel { offset: j * n, ..footprint }));
+                let cache = &mut worker.caches[k];
+                worker.observations.push_pixel(&bands.model, &channels, &worker.values, cache);
             }
         }
     }
 
-    /// Appends mean and variance of every out cell, predicted to `date` without touching the state.
-    fn put_out(&self, date: Date, p: usize, values: &mut Vec<(f64, f64)>) -> Result<()> {
-        let dt_days = f64::from(date.days_since(self.date));
-        let n = self.support.n();
-        for j in 0..p {
+    /// Appends mean and variance of every out cell of a part, predicted to `date` without touching the state.
+    fn put_out(&self, k: usize, date: Date, values: &mut Vec<(f64, f64)>) -> Result<()> {
+        let PartState { dynamics, state, date: last, silent } = &self.parts[k];
+        let dt_days = f64::from(date.days_since(*last));
+        for first in (0..state.n()).step_by(self.support.n()) {
             for cell in &self.out {
-                if cell.silent {
+                if silent[cell.state] {
                     values.push((f64::NAN, f64::NAN));
                     continue;
                 }
-                let i = j * n + cell.state;
-                let mean = self.state.predicted_mean(&self.dynamics, i, dt_days);
-                let variance = self.state.predicted_cov(&self.dynamics, i, i, dt_days);
+                let i = first + cell.state;
+                let mean = state.predicted_mean(dynamics, i, dt_days);
+                let variance = state.predicted_cov(dynamics, i, i, dt_days);
                 if !(variance >= 0.0 && mean.is_finite()) {
-                    return Err(self.numerical(date, NotPositiveDefinite { pivot: i, size: self.state.n() }));
+                    return Err(self.numerical(date, NotPositiveDefinite { pivot: i, size: state.n() }));
                 }
                 values.push((mean, variance));
             }
@@ -139,9 +166,29 @@ impl WindowState {
     }
 }
 
-/// The bands of one pixel of a slice.
-fn pixel_values(slice: ArrayView3<'_, f64>, region: &PixelRegion, at: (usize, usize), values: &mut Vec<f64>) {
+impl PartState {
+    /// Predicts to `date` and updates with the worker's observations. Days without observations cost nothing: they are part
+    /// of the next prediction.
+    fn condition(&mut self, date: Date, worker: &mut Worker) -> Result<Vec<Innovation>, NotPositiveDefinite> {
+        if worker.observations.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.state.predict(&self.dynamics, f64::from(date.days_since(self.date)));
+        self.date = date;
+        self.state.update(&worker.observations, &mut worker.workspace)
+    }
+}
+
+/// The bands `rows` of one pixel of a slice; tells whether all bands of the pixel are there.
+fn pixel_values(
+    slice: ArrayView3<'_, f64>,
+    region: &PixelRegion,
+    at: (usize, usize),
+    rows: &[usize],
+    values: &mut Vec<f64>,
+) -> bool {
     let (row, col) = (at.0 - region.rows.start, at.1 - region.cols.start);
     values.clear();
-    values.extend((0..slice.dim().0).map(|band| slice[(band, row, col)]));
+    values.extend(rows.iter().map(|&band| slice[(band, row, col)]));
+    (0..slice.dim().0).all(|band| slice[(band, row, col)].is_finite())
 }

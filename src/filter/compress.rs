@@ -135,13 +135,19 @@ fn orthonormal_basis(matrix: &DMatrix<f64>) -> DMatrix<f64> {
     u.select_columns(&kept)
 }
 
-/// Compressions by instrument and pattern of missing bands.
+/// Compressions by instrument and pattern of missing bands. One cache serves one set of band models.
 #[derive(Debug, Default)]
 pub struct CompressionCache {
     entries: HashMap<(usize, Vec<usize>), Rc<Compression>>,
 }
 
 impl CompressionCache {
+    /// An empty cache.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// The compression of `instrument`'s bands `present`, made when it is not at hand.
     pub(super) fn get(&mut self, instrument: usize, model: &BandModel, present: &[usize]) -> Rc<Compression> {
         let key = (instrument, present.to_vec());
@@ -154,11 +160,6 @@ impl CompressionCache {
         let made = Rc::new(Compression::new(model, present.to_vec()));
         self.entries.insert(key, Rc::clone(&made));
         made
-    }
-
-    /// Forgets everything; needed when the instruments behind the indices change.
-    pub fn clear(&mut self) {
-        self.entries.clear();
     }
 }
 

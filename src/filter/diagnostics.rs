@@ -11,8 +11,6 @@ use super::observations::Group;
 pub struct Innovation {
     /// Index of the instrument.
     pub instrument: usize,
-    /// Pixels used.
-    pub pixels: usize,
     /// Scalar values used (pixels × bands present).
     pub values: usize,
     /// Degrees of freedom of `nis`: pseudo-observations.
@@ -28,12 +26,19 @@ impl Innovation {
         let constant = group.left_out + group.log_det_noise + group.values as f64 * TAU.ln();
         Self {
             instrument: group.instrument,
-            pixels: group.pixels,
             values: group.values,
             dof: group.rows.len(),
             nis: 0.0,
             log_likelihood: -0.5 * constant,
         }
+    }
+
+    /// Adds the fit of other states, independent of these, to the same instrument's observations.
+    pub fn merge(&mut self, other: &Self) {
+        self.values += other.values;
+        self.dof += other.dof;
+        self.nis += other.nis;
+        self.log_likelihood += other.log_likelihood;
     }
 
     /// Adds one whitened innovation and the pivot of the factor it was whitened with.

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use rasterfuse::filter::{BandModel, BlockCov, Channel, Dynamics, Observations, ProcessBlock, State, Workspace};
+//! use rasterfuse::filter::{BandModel, BlockCov, Channel, CompressionCache, Dynamics, Observations, ProcessBlock, State, Workspace};
 //!
 //! // One random-walk state of variance 1 per day, prior N(0, 3), observed as 2.0 with noise variance 4 a day later.
 //! let block = ProcessBlock { len: 1, transition: 1.0, variance: 1.0, correlation: Arc::new(BlockCov::dense(1, |_, _| 1.0)) };
@@ -14,10 +14,11 @@
 //! let mut state = State::new(1);
 //! state.cov.set(0, 0, 3.0);
 //! state.predict(&dynamics, 1.0);
-//! let (bands, mut observations, mut workspace) = (BandModel::new(vec![1.0], vec![4.0], vec![0.0]), Observations::new(), Workspace::new());
+//! let bands = BandModel::new(vec![1.0], vec![4.0], vec![0.0]);
+//! let (mut observations, mut cache) = (Observations::new(), CompressionCache::new());
 //! observations.begin_group(0);
-//! observations.push_pixel(&bands, &[Channel { offset: 0, states: &[0], weights: &[1.0] }], &[2.0], workspace.compressions());
-//! let innovations = state.update(&observations, &mut workspace)?;
+//! observations.push_pixel(&bands, &[Channel { offset: 0, states: &[0], weights: &[1.0] }], &[2.0], &mut cache);
+//! let innovations = state.update(&observations, &mut Workspace::new())?;
 //! assert!((state.mean[0] - 1.0).abs() < 1e-15); // gain 4 / (4 + 4)
 //! assert!((state.cov.get(0, 0) - 2.0).abs() < 1e-15);
 //! assert!((innovations[0].nis - 0.5).abs() < 1e-15); // 2² / 8

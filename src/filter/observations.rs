@@ -31,7 +31,6 @@ pub struct Observations {
 pub(super) struct Group {
     pub(super) instrument: usize,
     pub(super) rows: Range<usize>,
-    pub(super) pixels: usize,
     pub(super) values: usize,
     pub(super) left_out: f64,
     pub(super) log_det_noise: f64,
@@ -68,7 +67,7 @@ impl Observations {
     /// Starts the pixels of an instrument; diagnostics are kept apart by it.
     pub fn begin_group(&mut self, instrument: usize) {
         let rows = self.z.len()..self.z.len();
-        self.groups.push(Group { instrument, rows, pixels: 0, values: 0, left_out: 0.0, log_det_noise: 0.0 });
+        self.groups.push(Group { instrument, rows, values: 0, left_out: 0.0, log_det_noise: 0.0 });
     }
 
     /// Adds a pixel of the current instrument: `values` (one per band of `model`, NaN where missing) observe `channels`.
@@ -102,7 +101,6 @@ impl Observations {
             self.z.push(z);
         }
         group.rows.end = self.z.len();
-        group.pixels += 1;
         group.values += compression.bands();
         group.left_out += left_out;
         group.log_det_noise += compression.log_det_noise();

@@ -2,8 +2,6 @@ use faer::Par;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::cholesky_in_place_scratch;
 
-use super::CompressionCache;
-
 /// Pseudo-observations per block of the sequential update.
 pub(super) const BLOCK: usize = 64;
 
@@ -11,7 +9,6 @@ pub(super) const BLOCK: usize = 64;
 #[derive(Debug)]
 pub struct Workspace {
     pub(super) block: Block,
-    compressions: CompressionCache,
 }
 
 /// Buffers of one block update.
@@ -45,18 +42,13 @@ impl Workspace {
             entries: Vec::new(),
             scratch: MemBuffer::new(scratch),
         };
-        Self { block, compressions: CompressionCache::default() }
+        Self { block }
     }
 
     /// Bytes a workspace takes for windows of `n` states.
     #[must_use]
     pub fn bytes(n: usize) -> usize {
         (n * BLOCK + BLOCK * BLOCK) * size_of::<f64>()
-    }
-
-    /// The compressions this worker has met.
-    pub fn compressions(&mut self) -> &mut CompressionCache {
-        &mut self.compressions
     }
 }
 

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use nalgebra::DMatrix;
+
 use super::{Footprint, PixelLattice, Values};
 use crate::error::{Error, Result};
 use crate::filter::BandModel;
@@ -134,17 +136,18 @@ impl Instrument {
         }
         let used: Vec<(usize, usize)> =
             observed.iter().enumerate().filter_map(|(band, target)| target.map(|target| (band, target))).collect();
-        let p = target_bands.len();
-        let mut design = vec![0.0; used.len() * p];
+        let mut design = DMatrix::zeros(used.len(), target_bands.len());
         for (row, &(_, target)) in used.iter().enumerate() {
-            design[row * p + target] = 1.0;
+            design[(row, target)] = 1.0;
         }
         let pick = |values: &[f64]| used.iter().map(|&(band, _)| values[band]).collect();
         Ok(ObservationModel {
             name: self.name.clone(),
             source: Arc::clone(&self.source),
             source_bands: used.iter().map(|&(band, _)| band).collect(),
-            bands: BandModel::new(design, pick(&noise), pick(&bias)),
+            design,
+            noise: pick(&noise),
+            bias: pick(&bias),
             missing: self.missing,
             lattice,
         })
@@ -191,9 +194,83 @@ impl Instrument {
 pub(crate) struct ObservationModel {
     pub(crate) name: String,
     pub(crate) source: Arc<dyn RasterSource>,
-    /// Source bands that are read, in the order of the band model.
+    /// Source bands that are read.
     pub(crate) source_bands: Vec<usize>,
-    pub(crate) bands: BandModel,
+    /// What each of them sees of the components. **Shape** (bands read, components).
+    design: DMatrix<f64>,
+    noise: Vec<f64>,
+    bias: Vec<f64>,
     pub(crate) missing: Missing,
     pub(crate) lattice: PixelLattice,
+}
+
+/// What an instrument sees of a part of the components.
+#[derive(Clone, Debug)]
+pub(crate) struct PartBands {
+    /// Its bands, as positions among the bands read.
+    pub(crate) rows: Vec<usize>,
+    pub(crate) model: BandModel,
+}
+
+impl ObservationModel {
+    /// The bands that see any of `components`, which no band may share with others.
+    pub(crate) fn part(&self, components: &[usize]) -> PartBands {
+        let sees = |row: usize| components.iter().any(|&j| self.design[(row, j)] != 0.0);
+        let rows: Vec<usize> = (0..self.design.nrows()).filter(|&row| sees(row)).collect();
+        let design = rows.iter().flat_map(|&row| components.iter().map(move |&j| self.design[(row, j)])).collect();
+        let pick = |values: &[f64]| rows.iter().map(|&row| values[row]).collect();
+        let model = BandModel::new(design, pick(&self.noise), pick(&self.bias));
+        PartBands { rows, model }
+    }
+}
+
+/// Groups the components so that no band of any instrument sees two groups.
+///
+/// Components are independent beforehand and walk independently, so groups that no observation couples stay independent:
+/// their joint covariance is block-diagonal for ever, and each group is filtered by itself, exactly. Without a spectral
+/// basis every target band is a group of its own.
+pub(crate) fn independent_parts(instruments: &[ObservationModel], p: usize) -> Vec<Vec<usize>> {
+    let mut label: Vec<usize> = (0..p).collect();
+    for row in instruments.iter().flat_map(|instrument| instrument.design.row_iter()) {
+        let seen: Vec<usize> = (0..p).filter(|&j| row[j] != 0.0).map(|j| label[j]).collect();
+        if let Some(&first) = seen.iter().min() {
+            label.iter_mut().filter(|label| seen.contains(*label)).for_each(|label| *label = first);
+        }
+    }
+    let members = |group: usize| (0..p).filter(|&j| label[j] == group).collect::<Vec<_>>();
+    (0..p).map(members).filter(|part| !part.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Crs;
+    use crate::source::MemorySource;
+
+    fn sensor(rows: &[[f64; 4]]) -> ObservationModel {
+        let grid = Grid::new(Crs::unknown(), [0.0, 1.0, 0.0, 0.0, 0.0, -1.0], (1, 1)).unwrap();
+        let source = MemorySource::new(grid.clone(), vec![], vec![], ndarray::Array4::zeros((0, 0, 1, 1))).unwrap();
+        ObservationModel {
+            name: "s".into(),
+            source: Arc::new(source),
+            source_bands: (0..rows.len()).collect(),
+            design: DMatrix::from_fn(rows.len(), 4, |i, j| rows[i][j]),
+            noise: (0..rows.len()).map(|k| 1.0 + k as f64).collect(),
+            bias: vec![0.0; rows.len()],
+            missing: Missing::Band,
+            lattice: PixelLattice::new(&grid, &grid, Footprint::Cell, "s").unwrap(),
+        }
+    }
+
+    #[test]
+    fn bands_that_see_two_components_couple_them() {
+        let single = sensor(&[[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
+        assert_eq!(independent_parts(&[single.clone()], 4), [vec![0], vec![1], vec![2], vec![3]]);
+        let mixed = sensor(&[[0.0, 0.0, 0.5, 0.5], [0.3, 0.0, 0.0, 0.7]]);
+        assert_eq!(independent_parts(&[single, mixed.clone()], 4), [vec![0, 2, 3], vec![1]]);
+        let part = mixed.part(&[0, 2, 3]);
+        assert_eq!(part.rows, [0, 1]);
+        assert_eq!(part.model.channels(), 3);
+        assert!(mixed.part(&[1]).rows.is_empty());
+    }
 }

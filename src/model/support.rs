@@ -187,34 +187,48 @@ impl Support {
         })
     }
 
-    /// How the window's state moves. `cells` is [`cell_correlation`](Self::cell_correlation) for each of the process's
-    /// correlations. State vector: component-major, `x[j n + i]`.
-    pub(crate) fn dynamics(&self, process: &ProcessModel, cells: &[Arc<[f64]>]) -> Dynamics {
-        let shared: Vec<Arc<BlockCov>> = process
-            .correlations
-            .iter()
-            .zip(cells)
-            .map(|(correlation, cells)| Arc::new(self.correlation(correlation, cells)))
-            .collect();
-        let block = |component: &super::process::Component| ProcessBlock {
-            len: self.n(),
-            transition: component.transition,
-            variance: component.variance,
-            correlation: Arc::clone(&shared[component.correlation]),
-        };
-        Dynamics::new(process.components.iter().map(block).collect())
+    /// Correlation between all states, for each of the process's correlations; `cells` is
+    /// [`cell_correlation`](Self::cell_correlation) for each.
+    pub(crate) fn correlations(&self, process: &ProcessModel, cells: &[Arc<[f64]>]) -> Vec<Arc<BlockCov>> {
+        let pairs = process.correlations.iter().zip(cells);
+        pairs.map(|(correlation, cells)| Arc::new(self.correlation(correlation, cells))).collect()
     }
 
-    /// The state the prior describes. Cells are independent, so a remainder's variance is the sum of its cells' over their
-    /// number squared, and remainders that share cells are correlated.
+    /// How the window's states of some components move. State vector: component-major, `x[j n + i]`.
+    pub(crate) fn dynamics(
+        &self,
+        process: &ProcessModel,
+        correlations: &[Arc<BlockCov>],
+        components: &[usize],
+    ) -> Dynamics {
+        let block = |&j: &usize| {
+            let component = &process.components[j];
+            ProcessBlock {
+                len: self.n(),
+                transition: component.transition,
+                variance: component.variance,
+                correlation: Arc::clone(&correlations[component.correlation]),
+            }
+        };
+        Dynamics::new(components.iter().map(block).collect())
+    }
+
+    /// The state of some components that the prior describes. Cells are independent, so a remainder's variance is the sum of
+    /// its cells' over their number squared, and remainders that share cells are correlated.
     ///
     /// # Errors
     /// [`Error::Setting`] where an instrument sees a cell that a prior raster leaves empty.
-    pub(crate) fn initial_state(&self, p: usize, prior: &PriorSlice, names: &[&str]) -> Result<InitialState> {
+    pub(crate) fn initial_state(
+        &self,
+        components: &[usize],
+        prior: &PriorSlice,
+        names: &[&str],
+    ) -> Result<InitialState> {
         let (n, n_cells) = (self.n(), self.cells.len());
-        let mut state = State::new(n * p);
+        let mut state = State::new(n * components.len());
         let mut silent = vec![false; self.cells.len()];
-        for j in 0..p {
+        for (k, &j) in components.iter().enumerate() {
+            let first = k * n;
             for (i, &(row, col)) in self.cells.iter().enumerate() {
                 let (mean, variance) = (prior.mean(j, row, col), prior.variance(j, row, col));
                 if mean.is_nan() || variance.is_nan() {
@@ -222,18 +236,18 @@ impl Support {
                     continue;
                 }
                 check_variance(variance, row, col)?;
-                state.mean[j * n + i] = mean;
-                state.cov.set(j * n + i, j * n + i, variance);
+                state.mean[first + i] = mean;
+                state.cov.set(first + i, first + i, variance);
             }
             for (a, remainder) in self.remainders.iter().enumerate() {
                 let sum: f64 = remainder.rects.iter().map(|rect| prior.mean_sum(j, rect)).sum();
-                state.mean[j * n + n_cells + a] = sum / remainder.count as f64;
+                state.mean[first + n_cells + a] = sum / remainder.count as f64;
                 for (b, other) in self.remainders[..=a].iter().enumerate() {
                     let pairs = remainder.rects.iter().flat_map(|x| other.rects.iter().map(move |y| x.intersection(y)));
                     let shared: f64 =
                         pairs.filter(|rect| !rect.is_empty()).map(|rect| prior.variance_sum(j, &rect)).sum();
                     let variance = shared / (remainder.count as f64 * other.count as f64);
-                    state.cov.set(j * n + n_cells + a, j * n + n_cells + b, variance);
+                    state.cov.set(first + n_cells + a, first + n_cells + b, variance);
                 }
             }
         }
