@@ -1,12 +1,24 @@
-#![doc = "wip"]
+// The README speaks of files and stores; its code compiles only with them.
+#![cfg_attr(all(feature = "gdal", feature = "zarr"), doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(all(feature = "gdal", feature = "zarr")),
+    doc = "Fuses raster time series of several instruments into one gap-free series with uncertainty, in constant memory."
+)]
+//!
+//! ## The rooms of the house
+//!
+//! Data flow one way: [`geometry`] (where and when) → [`source`] (what was observed) → [`model`] (what we believe) → [`filter`]
+//! (the numerics) → [`engine`] (the only place with threads) → [`sink`] (where results go). Start at [`Fusion::builder`].
+
 #[cfg(feature = "config")]
 pub mod config;
 pub mod engine;
-pub mod error;
+mod error;
 pub mod filter;
 pub mod geometry;
 pub mod model;
 pub mod sink;
 pub mod source;
+
 pub use engine::Fusion;
-pub use error::{Error, Result};
+pub use error::{BoxedError, Error, Result};

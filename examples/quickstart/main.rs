@@ -52,7 +52,7 @@ struct Arguments {
     #[arg(long)]
     keep: Option<PathBuf>,
     /// Another seed makes another scene.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 12)]
     seed: u64,
 }
 

@@ -8,7 +8,7 @@ use ndarray::{Array2, ArrayView2, ArrayView3, Axis, s};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{FontTransform, RGBAColor, register_font};
+use plotters::style::{FontTransform, register_font};
 use rasterfuse::geometry::{Date, Grid};
 
 use crate::judge::{CarriedForward, Fused, Z90, pixels_over};
@@ -21,18 +21,20 @@ type Drawn = Result<(), Box<dyn Error>>;
 /// The band that is shown.
 const BAND: usize = 1;
 
-/// Pixels of the figure: a panel shows every cell as a square of `ZOOM` pixels.
+/// The layout in pixels: a panel shows every cell as a square of `ZOOM` pixels.
 const ZOOM: usize = 4;
-const WIDTH: u32 = 2510;
-const HEIGHT: u32 = 1150;
-const LEFT: i32 = 120;
-const TOP: i32 = 170;
-const GAP: i32 = 28;
+const WIDTH: u32 = 2500;
+const HEIGHT: u32 = 1090;
+const LEFT: i32 = 130;
+const TOP: i32 = 160;
+const GAP: i32 = 26;
+/// Width of a colour bar, and of its numbers and name.
 const BAR: i32 = 26;
-/// Room for the numbers and the name of a colour bar.
-const BAR_LABELS: i32 = 150;
-const SERIES_TOP: i32 = 740;
-const SERIES_HEIGHT: i32 = 300;
+const BAR_LABELS: i32 = 140;
+const SERIES_TOP: i32 = 720;
+const SERIES_HEIGHT: i32 = 310;
+/// Room for the numbers below an axis.
+const TICKS: i32 = 40;
 
 const LARGE: i32 = 34;
 const MEDIUM: i32 = 30;
@@ -53,11 +55,12 @@ pub(crate) struct Figure<'a> {
     pub(crate) fused: &'a Fused,
 }
 
-/// Values from `low` to `high` as colours; outside they saturate.
+/// Values from `low` to `high` as colours; outside they saturate. A bar has a number every `step`.
 #[derive(Clone, Copy)]
 struct Scale {
     low: f64,
     high: f64,
+    step: f64,
     gradient: Gradient,
 }
 
@@ -71,11 +74,14 @@ impl Scale {
         RGBColor(r, g, b)
     }
 
-    /// From the smallest to the largest value, rounded outwards to a multiple of `step`.
+    /// Over all but the extreme half percents of the values, rounded outwards to a multiple of `step`.
     fn of(values: ArrayView2<'_, f64>, step: f64, gradient: Gradient) -> Self {
-        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        Self { low: (low / step).floor() * step, high: (high / step).ceil() * step, gradient }
+        let mut sorted: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
+        sorted.sort_by(f64::total_cmp);
+        let extreme = sorted.len() / 200;
+        let low = sorted.get(extreme).copied().unwrap_or(0.0);
+        let high = sorted.iter().rev().nth(extreme).copied().unwrap_or(1.0);
+        Self { low: (low / step).floor() * step, high: (high / step).ceil() * step, step, gradient }
     }
 }
 
@@ -131,13 +137,12 @@ impl Figure<'_> {
         let sd = self.fused.sd.slice(s![time, BAND, .., ..]);
         let oldest = age.iter().copied().fold(0.0, f64::max);
 
-        let heading =
-            format!("{name} reflectance on {date}, {oldest:.0} days after most cells were last seen clearly at 30 m");
-        text(canvas, &heading, (LEFT, 44), LARGE, HPos::Left, INK)?;
+        let heading = format!("{name} reflectance on {date}, up to {oldest:.0} days after the last clear view at 30 m");
+        text(canvas, &heading, (LEFT, 36), LARGE, HPos::Left, INK)?;
         let error = |values: ArrayView2<'_, f64>| format!("RMSE {:.3}", rmse(values, truth));
         let panels = [
-            ("last clear landsat", error(seen.view()), seen.view()),
-            ("modis, 240 m", error(coarse.view()), coarse.view()),
+            ("last clear Landsat, 30 m", error(seen.view()), seen.view()),
+            ("MODIS of the day, 240 m", error(coarse.view()), coarse.view()),
             ("fused, 30 m", error(mean), mean),
             ("truth", String::new(), truth),
         ];
@@ -149,12 +154,12 @@ impl Figure<'_> {
             panel(canvas, grid, x, (title, subtitle), *values, colours, cell, index == 0)?;
             x += side + GAP;
         }
-        bar(canvas, grid, x - GAP / 3, &format!("{name} reflectance"), colours, 2)?;
-        x += BAR + BAR_LABELS;
-        let colours = Scale::of(sd, 0.005, colorous::INFERNO);
+        bar(canvas, grid, x - GAP / 4, &format!("{name} reflectance"), colours, 2)?;
+        x += BAR + BAR_LABELS + GAP / 2;
+        let colours = Scale::of(sd, 0.01, colorous::INFERNO);
         let mean_sd = format!("mean {:.3}", sd.mean().unwrap_or(f64::NAN));
         panel(canvas, grid, x, ("fused, uncertainty", &mean_sd), sd, colours, cell, false)?;
-        bar(canvas, grid, x + side + GAP * 2 / 3, "standard deviation", colours, 3)
+        bar(canvas, grid, x + side + GAP * 3 / 4, "standard deviation", colours, 2)
     }
 
     /// A coarse image on the target's cells.
@@ -179,11 +184,11 @@ impl Figure<'_> {
         let high = all().chain(seen).fold(f64::NEG_INFINITY, f64::max);
         let margin = 0.05 * (high - low);
 
-        let right = WIDTH as i32 - 40;
-        let area = canvas.clone().shrink((0, SERIES_TOP), (right as u32, (SERIES_HEIGHT + 110) as u32));
+        let right = WIDTH as i32 - BAR_LABELS;
+        let area = canvas.clone().shrink((0, SERIES_TOP), (right as u32, (SERIES_HEIGHT + TICKS) as u32));
         let mut chart = ChartBuilder::on(&area)
             .y_label_area_size(LEFT)
-            .x_label_area_size(110)
+            .x_label_area_size(TICKS)
             .build_cartesian_2d(-0.5..days as f64 - 0.5, low - margin..high + margin)?;
         let first = self.scene.dates[0];
         chart
@@ -194,9 +199,6 @@ impl Figure<'_> {
             .y_labels(5)
             .y_label_formatter(&|value| format!("{value:.2}"))
             .label_style(font(SMALL))
-            .axis_desc_style(font(SMALL))
-            .x_desc("date")
-            .y_desc(format!("{} reflectance", BANDS[BAND]))
             .draw()?;
         let at = |values: Vec<f64>| (0..days).map(|day| day as f64).zip(values).collect::<Vec<_>>();
         let upper = at(mean.iter().zip(&half).map(|(m, h)| m + h).collect());
@@ -212,6 +214,7 @@ impl Figure<'_> {
         chart.draw_series([PathElement::new(at(truth), INK.stroke_width(3))])?;
         chart.draw_series([PathElement::new(at(mean), FUSED.stroke_width(4))])?;
         chart.draw_series(fine.iter().map(|&point| Circle::new(point, 10, LANDSAT.filled())))?;
+        upright(canvas, &format!("{} reflectance", BANDS[BAND]), (22, SERIES_TOP + SERIES_HEIGHT / 2))?;
         legend(canvas)
     }
 
@@ -244,6 +247,13 @@ fn text(canvas: &Canvas<'_>, text: &str, at: (i32, i32), size: i32, anchor: HPos
     Ok(())
 }
 
+/// Text that reads upwards, around its centre.
+fn upright(canvas: &Canvas<'_>, text: &str, at: (i32, i32)) -> Drawn {
+    let style = font(SMALL).transform(FontTransform::Rotate270).pos(Pos::new(HPos::Center, VPos::Center));
+    canvas.draw(&Text::new(text, at, style))?;
+    Ok(())
+}
+
 /// A map with axes in km, whose upper left corner is at `x`.
 #[allow(clippy::too_many_arguments)]
 fn panel(
@@ -258,26 +268,30 @@ fn panel(
 ) -> Drawn {
     let (height, width) = ((grid.rows() * ZOOM) as i32, (grid.cols() * ZOOM) as i32);
     let centre = x + width / 2;
-    text(canvas, title, (centre, TOP - 62), MEDIUM, HPos::Center, INK)?;
-    text(canvas, subtitle, (centre, TOP - 24), SMALL, HPos::Center, INK)?;
-    let area = canvas.clone().shrink((x - LEFT, TOP), ((width + LEFT) as u32, (height + 90) as u32));
+    text(canvas, title, (centre, TOP - 60), MEDIUM, HPos::Center, INK)?;
+    text(canvas, subtitle, (centre, TOP - 23), SMALL, HPos::Center, INK)?;
+    let area = canvas.clone().shrink((x - LEFT, TOP), ((width + LEFT) as u32, (height + TICKS) as u32));
     let (cell_width, cell_height) = grid.cell_size();
     let (east, north) = (grid.cols() as f64 * cell_width / 1e3, grid.rows() as f64 * cell_height / 1e3);
     let mut chart = ChartBuilder::on(&area)
         .y_label_area_size(LEFT)
-        .x_label_area_size(90)
+        .x_label_area_size(TICKS)
         .build_cartesian_2d(0.0..east, 0.0..north)?;
     let rgb = pixels(height, width, |row, col| colours.colour(values[(row / ZOOM, col / ZOOM)]));
     chart.draw_series(BitMapElement::with_owned_buffer((0.0, north), (width as u32, height as u32), rgb))?;
-    let label = |value: &f64| format!("{value:.0}");
-    let mut mesh = chart.configure_mesh();
-    mesh.disable_mesh().x_labels(4).y_labels(4).x_label_formatter(&label).label_style(font(SMALL)).x_desc("x (km)");
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .x_labels(4)
+        .y_labels(4)
+        .x_label_formatter(&|value| format!("{value:.0}"))
+        .y_label_formatter(&|value| if labelled { format!("{value:.0}") } else { String::new() })
+        .label_style(font(SMALL))
+        .draw()?;
+    text(canvas, "x (km)", (centre, TOP + height + TICKS + 22), SMALL, HPos::Center, INK)?;
     if labelled {
-        mesh.y_desc("y (km)").y_label_formatter(&label);
-    } else {
-        mesh.y_label_formatter(&|_| String::new());
+        upright(canvas, "y (km)", (x - 62, TOP + height / 2))?;
     }
-    mesh.axis_desc_style(font(SMALL)).draw()?;
     chart.draw_series([Rectangle::new([(0.0, 0.0), (east, north)], INK)])?;
     let mark = ((cell.1 as f64 + 0.5) * cell_width / 1e3, north - (cell.0 as f64 + 0.5) * cell_height / 1e3);
     chart.draw_series([Circle::new(mark, 11, WHITE.stroke_width(5)), Circle::new(mark, 11, BLACK.stroke_width(2))])?;
@@ -287,25 +301,19 @@ fn panel(
 /// A colour bar beside a panel, numbers and name to its right.
 fn bar(canvas: &Canvas<'_>, grid: &Grid, x: i32, name: &str, colours: Scale, digits: usize) -> Drawn {
     let height = (grid.rows() * ZOOM) as i32;
-    let area = canvas.clone().shrink((x, TOP), ((BAR + BAR_LABELS) as u32, height as u32));
-    let mut chart = ChartBuilder::on(&area)
-        .right_y_label_area_size(BAR_LABELS)
-        .build_cartesian_2d(0.0..1.0, colours.low..colours.high)?;
-    let step = (colours.high - colours.low) / f64::from(height);
-    let rgb = pixels(height, BAR, |row, _| colours.colour(colours.high - row as f64 * step));
-    chart.draw_series(BitMapElement::with_owned_buffer((0.0, colours.high), (BAR as u32, height as u32), rgb))?;
-    chart
-        .configure_mesh()
-        .disable_mesh()
-        .disable_x_axis()
-        .y_labels(6)
-        .y_label_formatter(&|value| format!("{value:.digits$}"))
-        .label_style(font(SMALL))
-        .draw()?;
-    chart.draw_series([Rectangle::new([(0.0, colours.low), (1.0, colours.high)], INK)])?;
-    let turned = font(SMALL).transform(FontTransform::Rotate90).pos(Pos::new(HPos::Center, VPos::Center));
-    canvas.draw(&Text::new(name, (x + BAR + BAR_LABELS - 24, TOP + height / 2), turned))?;
-    Ok(())
+    let per_pixel = (colours.high - colours.low) / f64::from(height);
+    let rgb = pixels(height, BAR, |row, _| colours.colour(colours.high - row as f64 * per_pixel));
+    if let Some(image) = BitMapElement::with_owned_buffer((x, TOP), (BAR as u32, height as u32), rgb) {
+        canvas.draw(&image)?;
+    }
+    canvas.draw(&Rectangle::new([(x, TOP), (x + BAR, TOP + height)], INK))?;
+    for tick in 0..=((colours.high - colours.low) / colours.step).round() as i32 {
+        let above = f64::from(tick) * colours.step;
+        let y = TOP + height - (above / per_pixel).round() as i32;
+        canvas.draw(&PathElement::new([(x + BAR, y), (x + BAR + 7, y)], INK))?;
+        text(canvas, &format!("{:.digits$}", colours.low + above), (x + BAR + 14, y), SMALL, HPos::Left, INK)?;
+    }
+    upright(canvas, name, (x + BAR + BAR_LABELS - 30, TOP + height / 2))
 }
 
 /// Red, green and blue bytes of an image, row by row.
@@ -323,21 +331,29 @@ fn legend(canvas: &Canvas<'_>) -> Drawn {
     let y = SERIES_TOP - 34;
     text(canvas, "the circled cell through time:", (LEFT, y), MEDIUM, HPos::Left, INK)?;
     let mut x = LEFT + 500;
-    for (name, colour) in
-        [("truth", INK), ("fused with 90 % interval", FUSED), ("landsat", LANDSAT), ("modis pixel over it", MODIS)]
+    for (index, (name, colour)) in [
+        ("truth", INK),
+        ("fused, 90 % interval", FUSED),
+        ("Landsat", LANDSAT),
+        ("MODIS pixel over it", MODIS),
+        ("day of the maps", MISSING),
+    ]
+    .into_iter()
+    .enumerate()
     {
-        let line = |width| PathElement::new([(x, y), (x + 50, y)], RGBAColor::from(colour).stroke_width(width));
-        match name {
-            "landsat" => canvas.draw(&Circle::new((x + 32, y), 10, colour.filled()))?,
-            "modis pixel over it" => canvas.draw(&Circle::new((x + 32, y), 7, colour.stroke_width(2)))?,
-            "truth" => canvas.draw(&line(3))?,
-            _ => {
+        let line = |width| PathElement::new([(x, y), (x + 50, y)], colour.stroke_width(width));
+        match index {
+            0 => canvas.draw(&line(3))?,
+            1 => {
                 canvas.draw(&Rectangle::new([(x, y - 13), (x + 50, y + 13)], colour.mix(0.22).filled()))?;
                 canvas.draw(&line(4))?;
             }
+            2 => canvas.draw(&Circle::new((x + 36, y), 10, colour.filled()))?,
+            3 => canvas.draw(&Circle::new((x + 36, y), 7, colour.stroke_width(2)))?,
+            _ => canvas.draw(&PathElement::new([(x + 36, y - 16), (x + 36, y + 16)], colour.stroke_width(3)))?,
         }
-        text(canvas, name, (x + 64, y), SMALL, HPos::Left, INK)?;
-        x += 64 + canvas.estimate_text_size(name, &font(SMALL))?.0 as i32 + 60;
+        text(canvas, name, (x + 62, y), SMALL, HPos::Left, INK)?;
+        x += 62 + canvas.estimate_text_size(name, &font(SMALL))?.0 as i32 + 50;
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ const CELL_SIZE: f64 = 30.0;
 const CORNER: (f64, f64) = (500_000.0, 5_120_000.0);
 /// Waves per random field; by the central limit theorem their sum is Gaussian enough.
 const WAVES: usize = 500;
+/// Fields on the lattice.
 const FIELDS: usize = 130;
 
 /// What there is to see, on a lattice that reaches beyond the target grid on all sides.
@@ -107,6 +108,7 @@ fn weather(lattice: &Grid, rng: &mut StdRng) -> Array3<bool> {
     let (rows, cols) = lattice.shape();
     let mut clouds = Array3::from_elem((DAYS, rows, cols), false);
     for (day, mut sky) in clouds.axis_iter_mut(Axis(0)).enumerate() {
+        // A series had better begin with an image that is mostly clear.
         let cover = if day == 0 { 0.1 } else { (1.5 * rng.random::<f64>() - 0.25).clamp(0.0, 1.0) };
         let field = random_field(lattice, || smooth(350.0, rng));
         let mut sorted: Vec<f64> = field.iter().copied().collect();
@@ -125,25 +127,21 @@ type Wave = (f64, f64, f64);
 ///
 /// `cos(a + b) = cos a cos b - sin a sin b` makes the sum over all waves and cells one product of two matrices.
 fn random_field(lattice: &Grid, mut draw: impl FnMut() -> Wave) -> Array2<f64> {
-    let (y, x) = (lattice.y_centres(), lattice.x_centres());
+    let (y, x, corner) = (lattice.y_centres(), lattice.x_centres(), lattice.extent());
     let mut down = Array2::zeros((y.len(), 2 * WAVES));
     let mut across = Array2::zeros((2 * WAVES, x.len()));
     for k in 0..WAVES {
         let (wave_x, wave_y, phase) = draw();
         for (row, y) in y.iter().enumerate() {
-            let (sin, cos) = (wave_y * (y - y_origin(lattice)) + phase).sin_cos();
+            let (sin, cos) = (wave_y * (y - corner.top) + phase).sin_cos();
             (down[(row, 2 * k)], down[(row, 2 * k + 1)]) = (cos, -sin);
         }
         for (col, x) in x.iter().enumerate() {
-            let (sin, cos) = (wave_x * (x - lattice.extent().left)).sin_cos();
+            let (sin, cos) = (wave_x * (x - corner.left)).sin_cos();
             (across[(2 * k, col)], across[(2 * k + 1, col)]) = (cos, sin);
         }
     }
     down.dot(&across) * (2.0 / WAVES as f64).sqrt()
-}
-
-fn y_origin(lattice: &Grid) -> f64 {
-    lattice.extent().top
 }
 
 /// A wave of a field with exponential correlation, by inversion of its spectrum `(1 + ω² ℓ²)^(-3/2)` in the plane.

@@ -1,0 +1,278 @@
+//! What these tests share: series of known content, GeoTIFFs that hold them, and sources that misbehave.
+#![allow(dead_code)] // every test file is a crate of its own and uses a part
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ndarray::Array4;
+use rasterfuse::geometry::{Crs, Date, Grid, PixelRegion};
+use rasterfuse::source::{MemorySource, RasterSource, Slice};
+use rasterfuse::{Error, Result};
+
+/// 2024-01-01 and the days after it.
+pub(crate) fn day(k: i32) -> Date {
+    Date::from_ymd(2024, 1, 1).unwrap() + k
+}
+
+/// A north-up grid without CRS; pixels are not square.
+pub(crate) fn grid(shape: (usize, usize)) -> Grid {
+    Grid::new(Crs::unknown(), [600_000.0, 30.0, 0.0, 5_200_000.0, 0.0, -20.0], shape).unwrap()
+}
+
+/// A dated series and the values that a source of it must give.
+#[derive(Clone, Debug)]
+pub(crate) struct Truth {
+    pub(crate) grid: Grid,
+    pub(crate) dates: Vec<Date>,
+    pub(crate) bands: Vec<String>,
+    /// (time, band, y, x)
+    pub(crate) values: Array4<f64>,
+}
+
+impl Truth {
+    /// Whole numbers in 1..=250, which no flip or transposition leaves alone, one in seven missing.
+    pub(crate) fn new(grid: Grid, dates: usize, bands: &[&str]) -> Self {
+        let values = Array4::from_shape_fn((dates, bands.len(), grid.rows(), grid.cols()), |(t, b, r, c)| {
+            let missing = (3 * t + b + 2 * r + 5 * c) % 7 == 0;
+            if missing { f64::NAN } else { (1 + (89 * t + 53 * b + 17 * r + 5 * c) % 250) as f64 }
+        });
+        let dates = (0..dates as i32).map(|k| day(4 * k)).collect();
+        Self { grid, dates, bands: bands.iter().map(ToString::to_string).collect(), values }
+    }
+
+    pub(crate) fn map(mut self, value: impl FnMut(f64) -> f64) -> Self {
+        self.values.mapv_inplace(value);
+        self
+    }
+
+    pub(crate) fn source(&self) -> MemorySource {
+        MemorySource::new(self.grid.clone(), self.dates.clone(), self.bands.clone(), self.values.clone()).unwrap()
+    }
+}
+
+/// Equal, NaN to NaN.
+pub(crate) fn same(a: f64, b: f64) -> bool {
+    a == b || (a.is_nan() && b.is_nan())
+}
+
+/// Fails unless the message holds every word.
+pub(crate) fn assert_says(message: &str, words: &[&str]) {
+    let silent: Vec<_> = words.iter().filter(|word| !message.contains(**word)).collect();
+    assert!(silent.is_empty(), "does not say {silent:?}: {message}");
+}
+
+/// Every file under a folder with its content, by path relative to it.
+pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for path in fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
+                files.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+/// What a [`FaultySource`] does on its date.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    Fail,
+    Wait(Duration),
+}
+
+/// A source that fails, or is slow, on one date.
+#[derive(Debug)]
+pub(crate) struct FaultySource {
+    pub(crate) inner: Arc<dyn RasterSource>,
+    pub(crate) date: Date,
+    pub(crate) fault: Fault,
+}
+
+impl RasterSource for FaultySource {
+    fn grid(&self) -> &Grid {
+        self.inner.grid()
+    }
+
+    fn dates(&self) -> &[Date] {
+        self.inner.dates()
+    }
+
+    fn bands(&self) -> &[String] {
+        self.inner.bands()
+    }
+
+    fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
+        match self.fault {
+            Fault::Fail if date == self.date => Err(Error::Read {
+                origin: self.origin(),
+                date,
+                band: "any".into(),
+                rows: region.rows.clone(),
+                cols: region.cols.clone(),
+                problem: "the disk is on fire".into(),
+                source: None,
+            }),
+            Fault::Wait(time) if date == self.date => {
+                std::thread::sleep(time);
+                self.inner.read(date, bands, region)
+            }
+            _ => self.inner.read(date, bands, region),
+        }
+    }
+
+    fn origin(&self) -> String {
+        self.inner.origin()
+    }
+}
+
+#[cfg(feature = "gdal")]
+pub(crate) use tiff::{Missing, Sample, Tiff, truncate};
+
+#[cfg(feature = "gdal")]
+mod tiff {
+    use std::fs::{self, File};
+    use std::path::Path;
+
+    use gdal::raster::{Buffer, ColorInterpretation, GdalType, RasterBand, RasterCreationOptions};
+    use gdal::spatial_ref::SpatialRef;
+    use gdal::{DriverManager, Metadata};
+    use ndarray::{Array3, ArrayView2, ArrayView3};
+    use rasterfuse::geometry::Grid;
+
+    /// Stored type.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) enum Sample {
+        U8,
+        U16,
+        I16,
+        I32,
+        I64,
+        F32,
+        F64,
+    }
+
+    /// How a file says that a value is missing.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) enum Missing {
+        Nan,
+        Nodata(f64),
+        /// A mask that all bands share; the pixel is missing where its first band is.
+        Mask,
+        /// A last band that is transparent where the first is missing.
+        Alpha,
+    }
+
+    /// A GeoTIFF to write; its header comes first in the file, so that cutting the end off takes pixels only.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Tiff {
+        /// Numbers as stored, (band, y, x), NaN where missing.
+        pub(crate) values: Array3<f64>,
+        pub(crate) geotransform: Option<[f64; 6]>,
+        pub(crate) crs: Option<&'static str>,
+        pub(crate) names: Vec<String>,
+        pub(crate) sample: Sample,
+        pub(crate) missing: Missing,
+        /// The file's own scale and offset.
+        pub(crate) scale: Option<(f64, f64)>,
+        pub(crate) options: &'static [&'static str],
+    }
+
+    impl Tiff {
+        pub(crate) fn new(grid: &Grid, values: ArrayView3<'_, f64>) -> Self {
+            Self {
+                values: values.to_owned(),
+                geotransform: Some(grid.geotransform()),
+                crs: None,
+                names: Vec::new(),
+                sample: Sample::F64,
+                missing: Missing::Nan,
+                scale: None,
+                options: &[],
+            }
+        }
+
+        pub(crate) fn write(&self, path: &Path) {
+            match self.sample {
+                Sample::U8 => self.write_as(path, |v| v as u8),
+                Sample::U16 => self.write_as(path, |v| v as u16),
+                Sample::I16 => self.write_as(path, |v| v as i16),
+                Sample::I32 => self.write_as(path, |v| v as i32),
+                Sample::I64 => self.write_as(path, |v| v as i64),
+                Sample::F32 => self.write_as(path, |v| v as f32),
+                Sample::F64 => self.write_as(path, |v| v),
+            }
+        }
+
+        fn write_as<T: GdalType + Copy>(&self, path: &Path, cast: impl Fn(f64) -> T) {
+            let (bands, rows, cols) = self.values.dim();
+            let alpha = matches!(self.missing, Missing::Alpha);
+            let memory = DriverManager::get_driver_by_name("MEM").unwrap();
+            let mut dataset = memory.create_with_band_type::<T, _>("", cols, rows, bands + usize::from(alpha)).unwrap();
+            if let Some(geotransform) = self.geotransform {
+                dataset.set_geo_transform(&geotransform).unwrap();
+            }
+            if let Some(crs) = self.crs {
+                dataset.set_spatial_ref(&SpatialRef::from_definition(crs).unwrap()).unwrap();
+            }
+            let fill = match self.missing {
+                Missing::Nan => f64::NAN,
+                Missing::Nodata(value) => value,
+                Missing::Mask | Missing::Alpha => 99.0,
+            };
+            for (index, plane) in self.values.outer_iter().enumerate() {
+                let plane = plane.mapv(|v| if v.is_nan() { fill } else { v });
+                let mut band = dataset.rasterband(index + 1).unwrap();
+                write_plane(&mut band, plane.view(), &cast);
+                match (self.missing, self.sample) {
+                    (Missing::Nodata(value), Sample::I64) => band.set_no_data_value_i64(Some(value as i64)).unwrap(),
+                    (Missing::Nodata(value), _) => band.set_no_data_value(Some(value)).unwrap(),
+                    _ => {}
+                }
+                if let Some((scale, offset)) = self.scale {
+                    band.set_scale(scale).unwrap();
+                    band.set_offset(offset).unwrap();
+                }
+                if let Some(name) = self.names.get(index) {
+                    band.set_description(name).unwrap();
+                }
+            }
+            let seen = self.values.index_axis(ndarray::Axis(0), 0).mapv(|v| if v.is_nan() { 0.0 } else { 255.0 });
+            match self.missing {
+                Missing::Mask => {
+                    let mut band = dataset.rasterband(1).unwrap();
+                    band.create_mask_band(true).unwrap();
+                    write_plane(&mut band.open_mask_band().unwrap(), seen.view(), |v| v as u8);
+                }
+                Missing::Alpha => {
+                    let mut band = dataset.rasterband(bands + 1).unwrap();
+                    write_plane(&mut band, seen.view(), &cast);
+                    band.set_color_interpretation(ColorInterpretation::AlphaBand).unwrap();
+                }
+                _ => {}
+            }
+            let geotiff = DriverManager::get_driver_by_name("GTiff").unwrap();
+            let options = RasterCreationOptions::from_iter(self.options.iter().copied());
+            dataset.create_copy(&geotiff, path, &options).unwrap().close().unwrap();
+        }
+    }
+
+    fn write_plane<T: GdalType + Copy>(band: &mut RasterBand<'_>, plane: ArrayView2<'_, f64>, cast: impl Fn(f64) -> T) {
+        let (rows, cols) = plane.dim();
+        let mut buffer = Buffer::new((cols, rows), plane.iter().map(|v| cast(*v)).collect());
+        band.write((0, 0), (cols, rows), &mut buffer).unwrap();
+    }
+
+    /// Cuts the last bytes off a file.
+    pub(crate) fn truncate(path: &Path, bytes: u64) {
+        let length = fs::metadata(path).unwrap().len();
+        File::options().write(true).open(path).unwrap().set_len(length - bytes).unwrap();
+    }
+}
