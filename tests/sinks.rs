@@ -68,9 +68,9 @@ fn builder(source: Arc<dyn RasterSource>) -> FusionBuilder {
         .instrument(Instrument::new("camera", source).noise_variance(4.0))
 }
 
-/// Nine tiles, those on the right and below clipped.
+/// Four tiles, those on the right and below clipped.
 fn tiled() -> Fusion {
-    builder(observed()).tile(3, 4).build().unwrap()
+    builder(observed()).tile(4, 6).build().unwrap()
 }
 
 /// The blocks of a run, made to hold numbers that float32 cannot and NaN, in no particular order.
@@ -126,7 +126,7 @@ fn shows_what_is_committed_and_no_more<S: FusionSink>(
     let (layout, blocks) = (fusion.layout(), blocks(&fusion));
     let expected = assembled(&layout, &blocks);
     for committed in [&[][..], &[1], &[3, 4, 9], &[DAYS]] {
-        let path = path.with_file_name(format!("growing{}", committed.len()));
+        let path = path.with_file_name(format!("growing{committed:?}"));
         let mut sink = make(&path);
         sink.begin(&layout).unwrap();
         append_all(&sink, &blocks);
@@ -163,9 +163,9 @@ fn keeps_whole_dates_of_a_run_that_fails<S: FusionSink>(
         assembled(&fusion.layout(), &blocks)
     };
     // With one tile the first batch of days is whole before the failure; with several nothing is.
-    for (tile, whole) in [((7, 11), 8), ((3, 4), 0)] {
+    for (tile, whole) in [((7, 11), 8), ((4, 6), 0)] {
         let with = |source| builder(source).tile(tile.0, tile.1);
-        let path = path.with_file_name(format!("failing{whole}"));
+        let path = path.with_file_name(format!("failing with {whole} dates"));
         let mut sink = make(&path);
         let error = with(failing_on(day(8))).build().unwrap().run(&mut sink).unwrap_err();
         assert_says(&error.to_string(), &["2024-01-09", "on fire"]);
@@ -362,8 +362,8 @@ mod stores {
                     .chunks_exact(4)
                     .map(|c| char::from_u32(u32::from_le_bytes(c.try_into().unwrap())).unwrap())
                     .collect();
-                let padded: String = BANDS.iter().map(|band| format!("{band:\0<width$}")).collect();
-                assert_eq!(text, padded);
+                let padded = BANDS.map(|band| format!("{band:\0<width$}"));
+                assert_eq!(text, padded.concat());
                 assert_eq!(found.document("mean/.zattrs")["_ARRAY_DIMENSIONS"][0], "time");
             }
         }
@@ -475,7 +475,7 @@ mod stores {
             let folder = TempDir::new().unwrap();
             let written = |name: &str, source: Arc<dyn RasterSource>, threads: usize| {
                 let path = folder.path().join(name);
-                builder(source).tile(3, 4).threads(threads).build().unwrap().run(&mut sink(&path, format)).unwrap();
+                builder(source).tile(4, 6).threads(threads).build().unwrap().run(&mut sink(&path, format)).unwrap();
                 tree(&path)
             };
             let first = written("first", observed(), 1);

@@ -1,7 +1,7 @@
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::plan::{Plan, PlanInput};
-use super::steps::{Step, schedule};
+use super::steps::{Schedule, Step, schedule};
 use super::stream::TileTime;
 use super::window::Part;
 use super::{MemoryBudget, OutputDates};
@@ -234,7 +234,7 @@ impl FusionBuilder {
             .collect::<Result<Vec<_>>>()?;
         self.check_overlap(&instruments)?;
         let period = self.period(&instruments)?;
-        let (steps, output) = schedule(period, &self.output, &instruments)?;
+        let Schedule { steps, output } = schedule(period, &self.output, &instruments)?;
         let process = process.resolve(p, self.target.cell_size(), self.reach(&instruments))?;
         let parts: Vec<Part> = independent_parts(&instruments, p)
             .into_iter()

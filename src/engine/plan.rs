@@ -147,7 +147,7 @@ impl PlanInput<'_> {
         let tiling = Tiling::new(self.target.shape(), tile_shape, size, halo);
         let across = |cells: usize, total: usize| {
             // A tile that is not made of whole windows may cut one more on each side.
-            let straddle = if cells % size == 0 || cells >= total { 0 } else { 1 };
+            let straddle = usize::from(!cells.is_multiple_of(size) && cells < total);
             cells.div_ceil(size) + straddle
         };
         let windows = across(tile_shape.0, self.target.rows()) * across(tile_shape.1, self.target.cols());

@@ -26,12 +26,17 @@ pub(super) struct Step {
     pub(super) instruments: Vec<usize>,
 }
 
-/// The dates of a run in order, and those of them that are put out.
-pub(super) fn schedule(
-    period: DateRange,
-    output: &OutputDates,
-    instruments: &[ObservationModel],
-) -> Result<(Vec<(Date, Step)>, Vec<Date>)> {
+/// The dates of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Schedule {
+    /// Every date on which something is read or put out, in order.
+    pub(super) steps: Vec<(Date, Step)>,
+    /// The dates put out, in order.
+    pub(super) output: Vec<Date>,
+}
+
+/// Lays the observations and the output of a period on one axis.
+pub(super) fn schedule(period: DateRange, output: &OutputDates, instruments: &[ObservationModel]) -> Result<Schedule> {
     let mut steps: BTreeMap<Date, Step> = BTreeMap::new();
     for (index, instrument) in instruments.iter().enumerate() {
         for &date in instrument.source.dates().iter().filter(|date| period.contains(**date)) {
@@ -57,5 +62,5 @@ pub(super) fn schedule(
     for (index, &date) in dates.iter().enumerate() {
         steps.entry(date).or_default().output = Some(index);
     }
-    Ok((steps.into_iter().collect(), dates))
+    Ok(Schedule { steps: steps.into_iter().collect(), output: dates })
 }

@@ -175,7 +175,7 @@ impl TileState {
             windows.par_iter().map(|window| Support::new(window, shape, cell_size, fusion.far, &lattices)).collect();
 
         // Most windows have the same cells but for their place, hence the same correlation between them.
-        let mut shared: HashMap<Vec<(i64, i64)>, Vec<Arc<[f64]>>> = HashMap::new();
+        let mut shared: HashMap<_, Vec<Arc<[f64]>>> = HashMap::new();
         for support in &supports {
             shared.entry(support.shape_key()).or_insert_with(|| {
                 fusion.process.correlations.iter().map(|correlation| support.cell_correlation(correlation)).collect()

@@ -61,7 +61,7 @@ impl State {
         block: &mut Block,
     ) -> Result<(), NotPositiveDefinite> {
         let (n, size) = (self.n(), rows.len());
-        let (gain, innovation_cov, innovation, entries, scratch) = block.parts();
+        let Block { gain, innovation_cov, innovation, entries, scratch } = block;
         gain.clear();
         gain.resize(n * size, 0.0);
         entries.clear();
@@ -83,7 +83,7 @@ impl State {
         }
 
         let factor = MatMut::from_column_major_slice_with_stride_mut(innovation_cov, size, size, BLOCK);
-        factorise(factor, Block::stack(scratch))?;
+        factorise(factor, MemStack::new(scratch))?;
         let factor = MatRef::from_column_major_slice_with_stride(innovation_cov, size, size, BLOCK);
         let whitened = MatMut::from_column_major_slice_mut(innovation, size, 1);
         solve_lower_triangular_in_place(factor, whitened, Par::Seq);

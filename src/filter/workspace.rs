@@ -1,5 +1,5 @@
 use faer::Par;
-use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::dyn_stack::MemBuffer;
 use faer::linalg::cholesky::llt::factor::cholesky_in_place_scratch;
 
 /// Pseudo-observations per block of the sequential update.
@@ -21,7 +21,8 @@ pub(super) struct Block {
     pub(super) innovation: Vec<f64>,
     /// The block's entries of H by state: (state, row in block, weight).
     pub(super) entries: Vec<(u32, u32, f64)>,
-    scratch: MemBuffer,
+    /// Scratch of the Cholesky factorisation.
+    pub(super) scratch: MemBuffer,
 }
 
 impl std::fmt::Debug for Block {
@@ -55,18 +56,5 @@ impl Workspace {
 impl Default for Workspace {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Block {
-    pub(super) fn stack(scratch: &mut MemBuffer) -> &mut MemStack {
-        MemStack::new(scratch)
-    }
-
-    /// The buffers, borrowed apart.
-    pub(super) fn parts(
-        &mut self,
-    ) -> (&mut Vec<f64>, &mut [f64], &mut Vec<f64>, &mut Vec<(u32, u32, f64)>, &mut MemBuffer) {
-        (&mut self.gain, &mut self.innovation_cov, &mut self.innovation, &mut self.entries, &mut self.scratch)
     }
 }

@@ -107,8 +107,8 @@ mod tests {
     fn uniform_footprints_go_on_beyond_the_grid() {
         let target = grid(0.0, 0.0, 10.0, (6, 6));
         let lattice = PixelLattice::new(&target, &grid(-17.0, 12.0, 25.0, (4, 4)), Footprint::Uniform, "m").unwrap();
-        assert_eq!(lattice.rect(0, 0), Rect::new(-1..1, -2..0));
-        assert_eq!(lattice.covering(&Rect::new(0..2, 0..2)), PixelRegion::new(0..2, 1..2));
+        assert_eq!(lattice.rect(0, 0), Rect::new(-1..1, -2..1));
+        assert_eq!(lattice.covering(&Rect::new(0..2, 0..2)), PixelRegion::new(0..2, 0..2));
         assert_eq!(lattice.most_pixels([0..2].into_iter(), [0..2, 4..6].into_iter()), (4, 4));
         let total: i64 =
             (0..4).flat_map(|r| (0..4).map(move |c| (r, c))).map(|(r, c)| lattice.rect(r, c).count()).sum();

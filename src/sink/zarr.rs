@@ -100,9 +100,7 @@ fn describe_existing(path: &Path) -> Option<String> {
     let Ok(mut entries) = std::fs::read_dir(path) else {
         return Some("a file, or a folder that cannot be read".into());
     };
-    if entries.next().is_none() {
-        return None;
-    }
+    let _first = entries.next()?;
     let document = ["zarr.json", ".zattrs"].iter().find_map(|name| std::fs::read(path.join(name)).ok());
     let attributes = document.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let run = attributes.as_ref().and_then(|a| a.get("attributes").unwrap_or(a).get("rasterfuse"));

@@ -4,11 +4,12 @@ mod crs;
 mod quiet;
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use ::gdal::errors::GdalError;
 use ::gdal::raster::{GdalDataType, RasterBand};
 use ::gdal::{Dataset, Metadata};
+use ndarray::{Array3, ArrayViewMut2};
 
 use crs::crs_of;
 pub use crs::{crs_from_definition, same_crs};
@@ -103,61 +104,70 @@ impl DatedFile {
     }
 }
 
-/// Open datasets waiting for their next read.
+/// The files of a stack and their open datasets.
 ///
-/// A dataset may wander between threads but never serves two at once (GDAL's rule): a reader takes it out of the pool
-/// and puts it back. At most [`IDLE_HANDLES`] wait, the least recently used is closed first; so open handles are bounded
-/// by that number plus the readers at work.
-#[derive(Default)]
-pub(super) struct HandlePool {
+/// A dataset may wander between threads but never serves two at once (GDAL's rule): a reader takes it out and puts it back.
+/// At most [`IDLE_HANDLES`] wait, the least recently used is closed first; so open handles are bounded by that number plus
+/// the readers at work.
+pub(super) struct DatedFiles {
+    files: Vec<DatedFile>,
+    bands: Vec<String>,
+    calibration: Calibration,
+    /// Open datasets by position of their file.
     idle: Mutex<Vec<(usize, Dataset)>>,
 }
 
-impl std::fmt::Debug for HandlePool {
+impl std::fmt::Debug for DatedFiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HandlePool").finish_non_exhaustive()
+        f.debug_struct("DatedFiles").field("files", &self.files).finish_non_exhaustive()
     }
 }
 
-impl HandlePool {
-    fn take(&self, key: usize) -> Option<Dataset> {
-        let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let position = idle.iter().position(|(held, _)| *held == key)?;
+impl DatedFiles {
+    pub(super) fn new(files: Vec<DatedFile>, bands: Vec<String>, calibration: Calibration) -> Self {
+        Self { files, bands, calibration, idle: Mutex::default() }
+    }
+
+    pub(super) fn files(&self) -> &[DatedFile] {
+        &self.files
+    }
+
+    pub(super) fn bands(&self) -> &[String] {
+        &self.bands
+    }
+
+    fn take(&self, index: usize) -> Option<Dataset> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = idle.iter().position(|(held, _)| *held == index)?;
         Some(idle.remove(position).1)
     }
 
-    fn put(&self, key: usize, dataset: Dataset) {
-        let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        idle.push((key, dataset));
+    fn put(&self, index: usize, dataset: Dataset) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push((index, dataset));
         let evicted = (idle.len() > IDLE_HANDLES).then(|| idle.remove(0));
         drop(idle);
         drop(evicted); // closing may take a while; not under the lock
     }
 
-    /// Reads bands of `file` inside `region` into `out` of **shape** (band, y, x), calibrated, NaN where missing.
-    /// `key` tells files apart; `names` are the bands' names for messages.
-    pub(super) fn read(
-        &self,
-        key: usize,
-        file: &DatedFile,
-        names: &[String],
-        bands: &[usize],
-        region: &PixelRegion,
-        calibration: &Calibration,
-        out: &mut [f64],
-    ) -> Result<()> {
-        let dataset = match self.take(key) {
+    /// Reads bands of the `index`-th file inside `region`: values of **shape** (band, y, x), calibrated, NaN where missing.
+    pub(super) fn read(&self, index: usize, bands: &[usize], region: &PixelRegion) -> Result<Array3<f64>> {
+        let file = &self.files[index];
+        let dataset = match self.take(index) {
             Some(dataset) => dataset,
             None => open(&file.path, Some(file.date))?,
         };
         let _quiet = QuietErrors::new();
-        let plane = region.len();
-        for (&band, values) in bands.iter().zip(out.chunks_exact_mut(plane.max(1))) {
-            dataset.rasterband(band + 1).and_then(|raster| read_band(&raster, region, calibration, values)).map_err(
-                |error| Error::Read {
+        let (rows, cols) = region.shape();
+        let mut values = Array3::zeros((bands.len(), rows, cols));
+        for (&band, plane) in bands.iter().zip(values.outer_iter_mut()) {
+            dataset
+                .rasterband(band + 1)
+                .and_then(|raster| read_band(&raster, region, &self.calibration, plane))
+                .map_err(|error| Error::Read {
                     origin: file.path.display().to_string(),
                     date: file.date,
-                    band: names.get(band).cloned().unwrap_or_default(),
+                    band: self.bands.get(band).cloned().unwrap_or_default(),
                     rows: region.rows.clone(),
                     cols: region.cols.clone(),
                     problem: format!(
@@ -165,11 +175,10 @@ impl HandlePool {
                         message(&error)
                     ),
                     source: Some(Box::new(error)),
-                },
-            )?;
+                })?;
         }
-        self.put(key, dataset);
-        Ok(())
+        self.put(index, dataset);
+        Ok(values)
     }
 }
 
@@ -178,9 +187,12 @@ fn read_band(
     band: &RasterBand<'_>,
     region: &PixelRegion,
     calibration: &Calibration,
-    values: &mut [f64],
+    mut plane: ArrayViewMut2<'_, f64>,
 ) -> Result<(), GdalError> {
     let (rows, cols) = region.shape();
+    let Some(values) = plane.as_slice_mut() else {
+        return Err(GdalError::BufferSizeMismatch(region.len(), (rows, cols)));
+    };
     let start = (region.cols.start as isize, region.rows.start as isize);
     let size = (cols, rows);
     band.read_into_slice(start, size, size, values, None)?;

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ndarray::Array3;
 use regex::Regex;
 
-use super::gdal::{DatedFile, HandlePool, RasterHeader};
+use super::gdal::{DatedFile, DatedFiles, RasterHeader};
 use super::{Calibration, RasterSource, Slice, check_request, same_crs};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
@@ -25,10 +24,7 @@ pub struct RasterStack {
     origin: String,
     grid: Grid,
     dates: Vec<Date>,
-    files: Vec<DatedFile>,
-    bands: Vec<String>,
-    calibration: Calibration,
-    handles: HandlePool,
+    files: DatedFiles,
 }
 
 /// Collects what a [`RasterStack`] needs; [`open`](Self::open) makes it.
@@ -85,20 +81,14 @@ impl RasterStack {
         }
         let name =
             |(index, name): (usize, &String)| if name.is_empty() { format!("band{}", index + 1) } else { name.clone() };
-        Ok(Self {
-            origin,
-            grid: reference.grid,
-            dates: files.iter().map(|file| file.date).collect(),
-            files,
-            bands: reference.bands.iter().enumerate().map(name).collect(),
-            calibration,
-            handles: HandlePool::default(),
-        })
+        let bands = reference.bands.iter().enumerate().map(name).collect();
+        let dates = files.iter().map(|file| file.date).collect();
+        Ok(Self { origin, grid: reference.grid, dates, files: DatedFiles::new(files, bands, calibration) })
     }
 
     /// The file of each date.
     pub fn files(&self) -> impl Iterator<Item = (Date, &Path)> {
-        self.files.iter().map(|file| (file.date, file.path.as_path()))
+        self.files.files().iter().map(|file| (file.date, file.path.as_path()))
     }
 }
 
@@ -247,24 +237,12 @@ impl RasterSource for RasterStack {
     }
 
     fn bands(&self) -> &[String] {
-        &self.bands
+        self.files.bands()
     }
 
     fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
         let index = check_request(self, date, bands, region)?;
-        let (rows, cols) = region.shape();
-        let mut values = vec![0.0; bands.len() * rows * cols];
-        let file = &self.files[index];
-        self.handles.read(index, file, &self.bands, bands, region, &self.calibration, &mut values)?;
-        let values = Array3::from_shape_vec((bands.len(), rows, cols), values).map_err(|error| Error::Read {
-            origin: file.path.display().to_string(),
-            date,
-            band: "any".into(),
-            rows: region.rows.clone(),
-            cols: region.cols.clone(),
-            problem: error.to_string(),
-            source: Some(Box::new(error)),
-        })?;
+        let values = self.files.read(index, bands, region)?;
         Ok(Slice { date, region: region.clone(), values })
     }
 

@@ -134,6 +134,7 @@ impl RasterSource for FaultySource {
 }
 
 #[cfg(feature = "gdal")]
+#[allow(unused_imports)]
 pub(crate) use tiff::{Missing, Sample, Tiff, truncate};
 
 #[cfg(feature = "gdal")]
@@ -259,7 +260,7 @@ mod tiff {
                 _ => {}
             }
             let geotiff = DriverManager::get_driver_by_name("GTiff").unwrap();
-            let options = RasterCreationOptions::from_iter(self.options.iter().copied());
+            let options: RasterCreationOptions = self.options.iter().copied().collect();
             dataset.create_copy(&geotiff, path, &options).unwrap().close().unwrap();
         }
     }

@@ -116,38 +116,9 @@ impl Documents {
     pub(super) fn array(&self, name: &str, dates: usize) -> Value {
         let kind = self.kind(name, dates);
         match self.format {
-            ZarrFormat::V3 => self.array_v3(kind),
+            ZarrFormat::V3 => array_v3(&kind),
             ZarrFormat::V2 => self.array_v2(&kind),
         }
-    }
-
-    fn array_v3(&self, kind: ArrayKind) -> Value {
-        let (data_type, fill_value, bytes_codec) = match kind.data_type {
-            DataType::Float32 => ("float32", json!("NaN"), little_endian()),
-            DataType::Float64 => ("float64", json!("NaN"), little_endian()),
-            DataType::Int64 => ("int64", json!(0), little_endian()),
-            DataType::Days => ("int64", json!(i64::MIN), little_endian()),
-            DataType::Text => ("string", json!(""), json!({ "name": "vlen-utf8" })),
-        };
-        let mut codecs = vec![bytes_codec];
-        if kind.data_type == DataType::Float32 {
-            codecs.push(json!({
-                "name": "blosc",
-                "configuration": { "cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "typesize": 4, "blocksize": 0 }
-            }));
-        }
-        json!({
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": kind.shape,
-            "data_type": data_type,
-            "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": kind.chunk } },
-            "chunk_key_encoding": { "name": "default", "configuration": { "separator": "/" } },
-            "fill_value": fill_value,
-            "codecs": codecs,
-            "attributes": kind.attributes,
-            "dimension_names": kind.dimensions
-        })
     }
 
     fn array_v2(&self, kind: &ArrayKind) -> Value {
@@ -253,6 +224,35 @@ impl Documents {
             }
         }
     }
+}
+
+fn array_v3(kind: &ArrayKind) -> Value {
+    let (data_type, fill_value, bytes_codec) = match kind.data_type {
+        DataType::Float32 => ("float32", json!("NaN"), little_endian()),
+        DataType::Float64 => ("float64", json!("NaN"), little_endian()),
+        DataType::Int64 => ("int64", json!(0), little_endian()),
+        DataType::Days => ("int64", json!(i64::MIN), little_endian()),
+        DataType::Text => ("string", json!(""), json!({ "name": "vlen-utf8" })),
+    };
+    let mut codecs = vec![bytes_codec];
+    if kind.data_type == DataType::Float32 {
+        codecs.push(json!({
+            "name": "blosc",
+            "configuration": { "cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "typesize": 4, "blocksize": 0 }
+        }));
+    }
+    json!({
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": kind.shape,
+        "data_type": data_type,
+        "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": kind.chunk } },
+        "chunk_key_encoding": { "name": "default", "configuration": { "separator": "/" } },
+        "fill_value": fill_value,
+        "codecs": codecs,
+        "attributes": kind.attributes,
+        "dimension_names": kind.dimensions
+    })
 }
 
 fn little_endian() -> Value {

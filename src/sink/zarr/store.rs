@@ -41,14 +41,7 @@ impl AtomicStore {
     /// Waits until everything written so far is on disk.
     pub(super) fn sync(&self) -> Result<()> {
         let written = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-        self.sync_files(&written).map_err(|(path, error)| io_error(&path, "cannot sync", error))
-    }
-
-    fn sync_files(&self, files: &[PathBuf]) -> std::result::Result<(), (PathBuf, io::Error)> {
-        for path in files {
-            sync_file(path).map_err(|error| (path.clone(), error))?;
-        }
-        Ok(())
+        sync_files(&written).map_err(|(path, error)| io_error(&path, "cannot sync", error))
     }
 }
 
@@ -75,6 +68,13 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replaced
 }
 
+fn sync_files(files: &[PathBuf]) -> std::result::Result<(), (PathBuf, io::Error)> {
+    for path in files {
+        sync_file(path).map_err(|error| (path.clone(), error))?;
+    }
+    Ok(())
+}
+
 /// Waits for a file's content and its folder's entry. A file that has gone since needs no waiting.
 fn sync_file(path: &Path) -> io::Result<()> {
     match File::open(path) {
@@ -97,7 +97,7 @@ impl WritableStorageTraits for AtomicStore {
             pending.push(path);
             if pending.len() >= PENDING { std::mem::take(&mut *pending) } else { Vec::new() }
         };
-        self.sync_files(&full).map_err(|(_, error)| error)?;
+        sync_files(&full).map_err(|(_, error)| error)?;
         Ok(())
     }
 
