@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::filter::NotPositiveDefinite;
-use crate::geometry::Date;
+use crate::geometry::{Crs, Date};
 
 /// Result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -43,16 +43,18 @@ pub enum Error {
     },
     /// Two grids that must share a coordinate reference system do not.
     #[error(
-        "{what} is in another CRS than the target grid ({found}, target {expected}); reprojection is not available in \
-         this version: warp the files to the target CRS first, for example with gdalwarp"
+        "{what} is in another CRS than the target grid ({}, target {}); {}",
+        found,
+        expected,
+        crs_advice(found, expected)
     )]
     CrsMismatch {
         /// The instrument or file.
         what: String,
         /// CRS of the target grid.
-        expected: String,
+        expected: Crs,
         /// CRS that was found.
-        found: String,
+        found: Crs,
     },
     /// A text that is not a date.
     #[error("{text:?} is not a date of the form {format}")]
@@ -210,6 +212,16 @@ impl Error {
     /// A [`Error::Setting`] from borrowed parts.
     pub(crate) fn setting(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Setting { key: key.into(), problem: problem.into() }
+    }
+}
+
+fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {
+    if found.is_unknown() {
+        "say what CRS its files are in, for example with gdal_edit.py -a_srs"
+    } else if expected.is_unknown() {
+        "give target.crs"
+    } else {
+        "reprojection is not available in this version: warp the files to the target CRS first, for example with gdalwarp"
     }
 }
 

@@ -599,27 +599,19 @@ fn memory_that_is_too_small_is_refused_with_the_smallest_that_works() {
 }
 
 #[test]
-fn sizes_beyond_all_bounds_are_refused_or_harmless() {
+fn sizes_beyond_all_bounds_are_refused_by_key() {
     let world = World::new();
     let huge = "9223372036854775807";
-    let tile = format!("tile = [{huge}, {huge}]\nstore =");
-    for (from, to) in
-        [("size = 3", format!("size = {huge}")), ("halo = 1", format!("halo = {huge}")), ("store =", tile)]
-    {
-        // As large as the target is as large as it gets.
-        let fusion = build(&world.describe(&[(from, &to)])).unwrap_or_else(|error| panic!("{to}: {error}"));
-        assert_eq!(fusion.plan().tile_shape, (6, 8), "{to}");
-        assert!(fusion.plan().memory_bytes() < 1 << 30, "{to}");
+    for key in ["size = 3", "halo = 1"] {
+        world.refuses(&[(key, &format!("{}{huge}", &key[..key.len() - 1]))], &["window"]);
     }
-}
-
-#[test]
-fn more_far_samples_than_memory_holds_are_refused() {
-    let world = World::new();
-    for samples in ["1000000", "3000000000", "9223372036854775807"] {
+    for samples in ["1000000", "3000000000", huge] {
         let far = format!("halo = 1\nfar_radius = 90.0\nfar_samples = {samples}");
-        world.refuses(&[("halo = 1", &far)], &["run.memory", "too small"]);
+        world.refuses(&[("halo = 1", &far)], &["window"]);
     }
+    // A tile is as large as the target at most.
+    let tile = format!("tile = [{huge}, {huge}]\nstore =");
+    assert_eq!(build(&world.describe(&[("store =", &tile)])).unwrap().plan().tile_shape, (6, 8));
 }
 
 #[test]

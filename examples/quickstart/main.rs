@@ -21,7 +21,6 @@ mod sensors;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser;
@@ -82,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut sink = MemorySink::new();
     let report = fusion.run(&mut sink)?;
     println!("{report}\n");
-    let (mean, sd) = sink.into_arrays().ok_or("the run left nothing in the sink")?;
+    let (mean, sd) = sink.into_arrays()?;
     let fused = Fused { mean, sd };
 
     let naive = CarriedForward::new(&scene, &landsat, &modis, PRIOR_MEAN);
@@ -110,10 +109,10 @@ fn describe(folder: &Path) -> rasterfuse::Result<Fusion> {
         .window(WINDOW.0, WINDOW.1)
         .process(Process::new(Kernel::Exponential, CHANGE_RANGE, CHANGE_VARIANCE))
         .prior(Prior::new(PRIOR_MEAN, PRIOR_VARIANCE))
-        .instrument(Instrument::new("landsat", Arc::new(landsat)).noise_variance(LANDSAT_NOISE))
+        .instrument(Instrument::new("landsat", landsat).noise_variance(LANDSAT_NOISE))
         .instrument(
             // A coarse pixel is the average of the cells under it; the grids need not be aligned.
-            Instrument::new("modis", Arc::new(modis)).footprint(Footprint::Uniform).noise_variance(MODIS_NOISE),
+            Instrument::new("modis", modis).footprint(Footprint::Uniform).noise_variance(MODIS_NOISE),
         )
         .build()
 }

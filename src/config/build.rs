@@ -1,7 +1,6 @@
 //! From the file's tables to a checked fusion.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::values::{NumbersOrPath, Place};
 use super::{FusionConfig, Instrument, Kernel, Missing, NestedTerm, Precision, Space};
@@ -11,7 +10,7 @@ use crate::geometry::{Crs, Date, Grid};
 use crate::model::{self, Footprint, Prior, PriorField, Process, Values};
 use crate::sink::{ZarrFormat, ZarrSink};
 use crate::source::gdal::{crs_from_definition, read_header};
-use crate::source::{Calibration, RasterSource, RasterStack};
+use crate::source::{Calibration, RasterStack};
 
 impl FusionConfig {
     /// Opens the inputs (headers only), checks everything and plans the run.
@@ -22,6 +21,12 @@ impl FusionConfig {
     pub fn build(&self) -> Result<Fusion> {
         self.refuse_unsupported()?;
         let document = &self.document;
+        if document.target.bands.is_empty() {
+            return Err(Error::setting("target.bands", "empty; list the names of the output bands"));
+        }
+        if document.instrument.is_empty() {
+            return Err(Error::setting("instrument", "empty; describe at least one [[instrument]]"));
+        }
         let mut builder = Fusion::builder(self.target()?)
             .bands(document.target.bands.iter().cloned())
             .unit(document.target.unit.clone())
@@ -60,6 +65,9 @@ impl FusionConfig {
     /// [`Error::Setting`] for an unknown `zarr_format`.
     pub fn sink(&self) -> Result<ZarrSink> {
         let output = &self.document.output;
+        if output.store.as_os_str().is_empty() {
+            return Err(Error::setting("output.store", "empty; name the folder of the store"));
+        }
         let format = match output.zarr_format {
             None | Some(3) => ZarrFormat::V3,
             Some(2) => ZarrFormat::V2,
@@ -88,8 +96,8 @@ impl FusionConfig {
         refuse(single, "run.precision", "single precision", "write \"f64\"")?;
         for instrument in &document.instrument {
             let key = |name: &str| format!("instrument {:?}: {name}", instrument.name);
-            let cube = instrument.zarr.is_some() || instrument.variable.is_some();
-            refuse(cube, &key("zarr"), "reading Zarr cubes", "give `files`")?;
+            refuse(instrument.zarr.is_some(), &key("zarr"), "reading Zarr cubes", "give `files`")?;
+            refuse(instrument.variable.is_some(), &key("variable"), "reading Zarr cubes", "give `files`")?;
             let gaussian = matches!(instrument.footprint, Some(Place::Gaussian));
             refuse(gaussian, &key("footprint"), "a Gaussian footprint", "write \"uniform\"")?;
             refuse(instrument.gate.is_some(), &key("gate"), "gating", leave_out)?;
@@ -104,7 +112,10 @@ impl FusionConfig {
         let target = &self.document.target;
         let ways = "give either `like`, or `geotransform` and `shape` (and `crs`)";
         match (&target.like, target.geotransform, target.shape) {
-            (Some(like), None, None) if target.crs.is_none() => Ok(read_header(&self.folder.join(like))?.grid),
+            (Some(like), None, None) if target.crs.is_none() => match read_header(&self.folder.join(like)) {
+                Ok(header) => Ok(header.grid),
+                Err(error) => Err(Error::setting("target.like", error.to_string())),
+            },
             (None, Some(geotransform), Some([rows, cols])) => {
                 let crs = target.crs.as_deref().map_or_else(|| Ok(Crs::unknown()), crs_from_definition)?;
                 Grid::new(crs, geotransform, (rows, cols)).map_err(|error| match error {
@@ -143,7 +154,7 @@ impl FusionConfig {
                 }
                 // A raster without date: any will do.
                 let stack = RasterStack::from_files([(Date::from_days(0), path)], Calibration::default())?;
-                Ok(PriorField::Raster(Arc::new(stack)))
+                Ok(PriorField::raster(stack))
             }
         }
     }
@@ -170,7 +181,7 @@ impl FusionConfig {
     }
 }
 
-fn open_stack(instrument: &Instrument, folder: &Path) -> Result<Arc<dyn RasterSource>> {
+fn open_stack(instrument: &Instrument, folder: &Path) -> Result<RasterStack> {
     let Some(files) = &instrument.files else { return Err(Error::setting("files", "not given")) };
     let Some(date) = &instrument.date else {
         return Err(Error::setting(
@@ -188,7 +199,7 @@ fn open_stack(instrument: &Instrument, folder: &Path) -> Result<Arc<dyn RasterSo
     if let Some([low, high]) = instrument.valid_range {
         stack = stack.valid_range(low, high);
     }
-    Ok(Arc::new(stack.open()?))
+    stack.open()
 }
 
 /// A setting's error with the instrument's name.

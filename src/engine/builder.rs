@@ -313,6 +313,10 @@ impl FusionBuilder {
                 format!("{radius} must be positive when far_samples are asked for"),
             ));
         }
+        let cells = self.target.rows().saturating_mul(self.target.cols());
+        if self.far.count > cells || self.window_size > cells || self.halo > cells {
+            return Err(Error::setting("window", format!("more cells asked for than the target's {cells}")));
+        }
         if self.batch_dates == 0 {
             return Err(Error::setting("batch_dates", "0 dates; give at least 1"));
         }

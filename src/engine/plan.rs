@@ -75,7 +75,8 @@ impl Plan {
     /// Memory of the run by this plan.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        self.state_bytes + self.slice_bytes + self.output_bytes + self.workspace_bytes
+        let rest = self.slice_bytes + self.output_bytes + self.workspace_bytes;
+        self.state_bytes.saturating_add(rest)
     }
 
     pub(super) fn new(input: &PlanInput<'_>) -> Result<Self> {
@@ -134,10 +135,11 @@ impl WindowCost {
         // A row's entries: every cell once per instrument, a remainder per pixel.
         let rows = (cells * input.instruments.len() + pixels) * 12 + pixels * 12 + cells * 16;
         let tails = input.correlations * remainders * n * size_of::<f64>();
-        let covariances: usize = input.parts.iter().map(|components| SymmetricMatrix::bytes(n * components)).sum();
-        let bytes = covariances + states * size_of::<f64>() + rows + tails;
+        let small = (states * size_of::<f64>() + rows + tails) as u64;
+        let covariances = input.parts.iter().map(|components| SymmetricMatrix::bytes(n * components));
+        let bytes = covariances.fold(small, u64::saturating_add);
         let largest = input.parts.iter().max().copied().unwrap_or(1);
-        Self { states, workspace: Workspace::bytes(n * largest), bytes: bytes as u64 }
+        Self { states, workspace: Workspace::bytes(n * largest), bytes }
     }
 }
 
@@ -183,7 +185,7 @@ impl PlanInput<'_> {
             batch_dates: batch as usize,
             threads: self.threads,
             budget_bytes: self.budget_bytes,
-            state_bytes: windows as u64 * window.bytes,
+            state_bytes: window.bytes.saturating_mul(windows as u64),
             slice_bytes: batch * slices,
             output_bytes: output,
             workspace_bytes: (self.threads * window.workspace) as u64,

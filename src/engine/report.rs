@@ -61,7 +61,22 @@ pub struct Timing {
     pub write: Duration,
 }
 
+impl DateDiagnostics {
+    /// Normalised innovation squared over its degrees of freedom: near 1 when the model is right, above when the intervals
+    /// are too narrow, below when too wide.
+    #[must_use]
+    pub fn nis_ratio(&self) -> f64 {
+        self.nis / self.dof as f64
+    }
+}
+
 impl InstrumentReport {
+    /// The date that fits worst: the one with the largest [`DateDiagnostics::nis_ratio`].
+    #[must_use]
+    pub fn worst(&self) -> Option<&DateDiagnostics> {
+        self.dates.iter().max_by(|a, b| a.nis_ratio().total_cmp(&b.nis_ratio()))
+    }
+
     /// Sum over the dates; its `date` is the last one. `None` when the instrument was never used.
     #[must_use]
     pub fn total(&self) -> Option<DateDiagnostics> {
@@ -85,19 +100,25 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<16} {:>6} {:>12} {:>8} {:>16}", "instrument", "dates", "values", "nis/dof", "log-likelihood")?;
+        writeln!(
+            f,
+            "{:<16} {:>6} {:>12} {:>8} {:>16}   {}",
+            "instrument", "dates", "values", "nis/dof", "log-likelihood", "worst date"
+        )?;
         for instrument in &self.instruments {
             let dates = instrument.dates.len();
-            match instrument.total() {
-                Some(total) => writeln!(
+            match (instrument.total(), instrument.worst()) {
+                (Some(total), Some(worst)) => writeln!(
                     f,
-                    "{:<16} {dates:>6} {:>12} {:>8.3} {:>16.1}",
+                    "{:<16} {dates:>6} {:>12} {:>8.3} {:>16.1}   {} ({:.3})",
                     instrument.name,
                     total.values,
-                    total.nis / total.dof as f64,
-                    total.log_likelihood
+                    total.nis_ratio(),
+                    total.log_likelihood,
+                    worst.date,
+                    worst.nis_ratio()
                 )?,
-                None => writeln!(f, "{:<16} {dates:>6} {:>12}", instrument.name, 0)?,
+                _ => writeln!(f, "{:<16} {dates:>6} {:>12}", instrument.name, 0)?,
             }
         }
         let Timing { setup, read, filter, write } = self.timing;

@@ -34,10 +34,13 @@ impl SymmetricMatrix {
         self.n
     }
 
-    /// Memory an `n × n` matrix takes.
+    /// Memory an `n × n` matrix takes, at most `u64::MAX`.
     #[must_use]
-    pub fn bytes(n: usize) -> usize {
-        Self::len_of(n) * size_of::<f64>()
+    pub fn bytes(n: usize) -> u64 {
+        // Half the square, and the unused halves of the diagonal blocks.
+        let (n, panel) = (n as u128, PANEL as u128);
+        let entries = (n * n + n * panel.min(n)) / 2;
+        u64::try_from(entries * size_of::<f64>() as u128).unwrap_or(u64::MAX)
     }
 
     fn len_of(n: usize) -> usize {

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime};
@@ -47,6 +47,20 @@ impl Date {
             .or_else(|_| NaiveDateTime::parse_from_str(text, format).map(|time| time.date()))
             .map(Self::from)
             .map_err(|_| Error::Date { text: text.into(), format: format.into() })
+    }
+
+    /// Writes the date by a `strftime` format, for file names and the like: `date.format("%Y%m%d")`.
+    #[must_use]
+    pub fn format(self, format: &str) -> String {
+        NaiveDate::from_num_days_from_ce_opt(self.0.saturating_add(EPOCH_FROM_CE)).map_or_else(
+            || self.to_string(),
+            |date| {
+                let mut text = String::new();
+                // An unknown specifier leaves what was written so far.
+                let _ = write!(text, "{}", date.format(format));
+                text
+            },
+        )
     }
 
     /// Days since 1970-01-01.
@@ -154,6 +168,7 @@ mod tests {
         assert_eq!(Date::parse("20240502", "%Y%m%d").unwrap(), expected);
         assert!(matches!(Date::parse("20240231", "%Y%m%d"), Err(Error::Date { .. })));
         assert_eq!(Date::from_days(-1).to_string(), "1969-12-31");
+        assert_eq!(expected.format("%Y%j"), "2024123");
     }
 
     #[test]

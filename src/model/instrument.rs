@@ -22,7 +22,6 @@ pub enum Missing {
 /// A sensor: where its pixels come from, what they see, and how well.
 ///
 /// ```
-/// # use std::sync::Arc;
 /// # use ndarray::Array4;
 /// # use rasterfuse::geometry::{Crs, Date, Grid};
 /// # use rasterfuse::source::MemorySource;
@@ -30,7 +29,7 @@ pub enum Missing {
 /// # let grid = Grid::new(Crs::unknown(), [0.0, 500.0, 0.0, 0.0, 0.0, -500.0], (2, 2))?;
 /// # let bands = vec!["B1".to_owned(), "B2".to_owned()];
 /// # let modis = MemorySource::new(grid, vec![Date::from_days(0)], bands, Array4::zeros((1, 2, 2, 2)))?;
-/// let modis = Instrument::new("modis", Arc::new(modis))
+/// let modis = Instrument::new("modis", modis)
 ///     .observes(["red", ""]) // its first band sees the target's red, its second is not used
 ///     .footprint(Footprint::Uniform)
 ///     .noise_variance(4e-4);
@@ -51,10 +50,10 @@ impl Instrument {
     /// An instrument with the pixels of `source`; each pixel a target cell, no bias, every source band observing the target
     /// band of its own name.
     #[must_use]
-    pub fn new(name: impl Into<String>, source: Arc<dyn RasterSource>) -> Self {
+    pub fn new(name: impl Into<String>, source: impl RasterSource + 'static) -> Self {
         Self {
             name: name.into(),
-            source,
+            source: Arc::new(source),
             observes: None,
             footprint: Footprint::Cell,
             noise_variance: None,
@@ -116,8 +115,8 @@ impl Instrument {
         if !same_crs(self.source.grid().crs(), target.crs()) {
             return Err(Error::CrsMismatch {
                 what: format!("instrument {:?} ({})", self.name, self.source.origin()),
-                expected: target.crs().to_string(),
-                found: self.source.grid().crs().to_string(),
+                expected: target.crs().clone(),
+                found: self.source.grid().crs().clone(),
             });
         }
         let lattice = PixelLattice::new(target, self.source.grid(), self.footprint, &self.name)?;

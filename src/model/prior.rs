@@ -32,9 +32,11 @@ impl<V: Into<Values>> From<V> for PriorField {
     }
 }
 
-impl From<Arc<dyn RasterSource>> for PriorField {
-    fn from(source: Arc<dyn RasterSource>) -> Self {
-        Self::Raster(source)
+impl PriorField {
+    /// A field from the first date of `source`.
+    #[must_use]
+    pub fn raster(source: impl RasterSource + 'static) -> Self {
+        Self::Raster(Arc::new(source))
     }
 }
 
@@ -85,8 +87,8 @@ fn check_raster(key: &str, source: &dyn RasterSource, target: &Grid, p: usize) -
     if !same_crs(source.grid().crs(), target.crs()) {
         return Err(Error::CrsMismatch {
             what: format!("{key} ({})", source.origin()),
-            expected: target.crs().to_string(),
-            found: source.grid().crs().to_string(),
+            expected: target.crs().clone(),
+            found: source.grid().crs().clone(),
         });
     }
     let covers = target.lattice_offset(source.grid()).is_some_and(|(row, col)| {
@@ -120,7 +122,7 @@ impl PriorField {
         let bands: Vec<usize> = (0..source.bands().len()).collect();
         let values = source.read(date, &bands, &region)?.values;
         let first = (region.rows.start as i64 + offset.0, region.cols.start as i64 + offset.1);
-        Ok(FieldSlice::Raster { values, first })
+        Ok(FieldSlice::Raster { values, first, origin: source.origin() })
     }
 }
 
@@ -138,6 +140,7 @@ enum FieldSlice {
     Raster {
         values: Array3<f64>,
         first: (i64, i64),
+        origin: String,
     },
 }
 
@@ -145,7 +148,7 @@ impl FieldSlice {
     fn at(&self, component: usize, row: i64, col: i64) -> f64 {
         match self {
             Self::Constant(values) => values[component],
-            Self::Raster { values, first } => {
+            Self::Raster { values, first, .. } => {
                 let (bands, rows, cols) = values.dim();
                 let y = (row - first.0).clamp(0, rows as i64 - 1) as usize;
                 let x = (col - first.1).clamp(0, cols as i64 - 1) as usize;
@@ -164,6 +167,16 @@ impl FieldSlice {
 }
 
 impl PriorSlice {
+    /// The rasters, for messages.
+    pub(crate) fn origins(&self) -> String {
+        let origin = |(key, field): (&str, &FieldSlice)| match field {
+            FieldSlice::Constant(_) => None,
+            FieldSlice::Raster { origin, .. } => Some(format!("{key} ({origin})")),
+        };
+        let fields = [("prior.mean", &self.mean), ("prior.variance", &self.variance)];
+        fields.into_iter().filter_map(origin).collect::<Vec<_>>().join(" or ")
+    }
+
     /// Mean of a cell; NaN where the prior says nothing.
     pub(crate) fn mean(&self, component: usize, row: i64, col: i64) -> f64 {
         self.mean.at(component, row, col)

@@ -251,13 +251,13 @@ impl Support {
                 }
             }
         }
-        self.check_silence(&state, &silent, names)?;
+        self.check_silence(&state, &silent, names).map_err(|problem| Error::setting(prior.origins(), problem))?;
         silent.truncate(self.own);
         Ok(InitialState { state, silent })
     }
 
     /// Refuses a prior that is silent where an instrument looks.
-    fn check_silence(&self, state: &State, silent: &[bool], names: &[&str]) -> Result<()> {
+    fn check_silence(&self, state: &State, silent: &[bool], names: &[&str]) -> Result<(), String> {
         let n = self.n();
         for (instrument, name) in names.iter().enumerate() {
             for (_, channel) in self.pixels(instrument) {
@@ -270,12 +270,9 @@ impl Support {
                             let rect = self.remainders[i - self.cells.len()].rects[0];
                             (rect.top, rect.left)
                         });
-                        return Err(Error::setting(
-                            "prior",
-                            format!(
-                                "the prior raster has no value at or near cell [{row}, {col}], which instrument {name:?} \
-                                 observes; fill the raster or give a number"
-                            ),
+                        return Err(format!(
+                            "no value at or near cell [{row}, {col}], which instrument {name:?} observes; fill the raster \
+                             or give a number"
                         ));
                     }
                 }
@@ -315,7 +312,7 @@ fn far_cells(
 ) -> Vec<(i64, i64)> {
     let grid = Rect::new(0..shape.0 as i64, 0..shape.1 as i64);
     let centre = ((core.top + core.bottom) as f64 / 2.0, (core.left + core.right) as f64 / 2.0);
-    let mut found = Vec::with_capacity(far.count);
+    let mut found = Vec::new();
     for k in 0..(far.count as u32).saturating_mul(FAR_CANDIDATES) {
         if found.len() == far.count {
             break;

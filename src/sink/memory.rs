@@ -30,12 +30,15 @@ impl MemorySink {
         self.layout.as_ref().map_or(&[], |layout| &layout.dates[..self.committed])
     }
 
-    /// Mean and standard deviation of the dates that are whole, **shape** (time, band, y, x) each; `None` before a run.
-    #[must_use]
-    pub fn into_arrays(self) -> Option<(Array4<f64>, Array4<f64>)> {
-        let (mean, sd) = self.series.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    /// Mean and standard deviation of the dates that are whole, **shape** (time, band, y, x) each.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when nothing was run into the sink.
+    pub fn into_arrays(self) -> Result<(Array4<f64>, Array4<f64>)> {
+        let series = self.series.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (mean, sd) = series.ok_or_else(|| failed("nothing was run into this sink".into()))?;
         let whole = s![..self.committed, .., .., ..];
-        Some((mean.slice(whole).to_owned(), sd.slice(whole).to_owned()))
+        Ok((mean.slice(whole).to_owned(), sd.slice(whole).to_owned()))
     }
 
     /// The report of a finished run.
@@ -43,6 +46,10 @@ impl MemorySink {
     pub fn report(&self) -> Option<&Report> {
         self.report.as_ref()
     }
+}
+
+fn failed(problem: String) -> Error {
+    Error::Store { path: "(memory)".into(), problem, source: None }
 }
 
 impl FusionSink for MemorySink {
@@ -63,11 +70,7 @@ impl FusionSink for MemorySink {
     fn append(&self, block: &FusedBlock) -> Result<()> {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((mean, sd)) = series.as_mut() else {
-            return Err(Error::Store {
-                path: "(memory)".into(),
-                problem: "a block came before the series was begun".into(),
-                source: None,
-            });
+            return Err(failed("a block came before the series was begun".into()));
         };
         let place = s![block.time, .., block.region.rows.clone(), block.region.cols.clone()];
         mean.slice_mut(place).assign(&block.mean);
@@ -76,11 +79,21 @@ impl FusionSink for MemorySink {
     }
 
     fn commit(&mut self, dates: usize) -> Result<()> {
+        let Some(layout) = &self.layout else {
+            return Err(failed("dates were committed before the series was begun".into()));
+        };
+        let held = layout.dates.len();
+        if dates > held {
+            return Err(failed(format!("{dates} dates committed of a series of {held}")));
+        }
         self.committed = dates;
         Ok(())
     }
 
     fn finish(&mut self, report: &Report) -> Result<()> {
+        if self.layout.is_none() {
+            return Err(failed("the series ended before it was begun".into()));
+        }
         self.report = Some(report.clone());
         Ok(())
     }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use ::gdal::errors::GdalError;
-use ::gdal::raster::{GdalDataType, RasterBand};
-use ::gdal::{Dataset, Metadata};
+use ::gdal::raster::{ColorInterpretation, GdalDataType, RasterBand};
+use ::gdal::{Dataset, DatasetOptions, GdalOpenFlags, Metadata};
 use ndarray::{Array3, ArrayViewMut2};
 
 use crs::crs_of;
@@ -47,7 +47,17 @@ pub fn read_header(path: &Path) -> Result<RasterHeader> {
 fn open(path: &Path, date: Option<Date>) -> Result<Dataset> {
     let _quiet = QuietErrors::new();
     limit_block_cache();
-    Dataset::open(path).map_err(|error| open_error(path, date, &error))
+    let open_flags = GdalOpenFlags::GDAL_OF_RASTER | GdalOpenFlags::GDAL_OF_VERBOSE_ERROR;
+    let options = DatasetOptions { open_flags, ..DatasetOptions::default() };
+    Dataset::open_ex(path, options).map_err(|error| {
+        // GDAL only says that it does not recognise such paths.
+        let problem = match path.metadata() {
+            Err(missing) => missing.to_string(),
+            Ok(metadata) if metadata.is_dir() => "it is a folder that no raster driver recognises".into(),
+            Ok(_) => message(&error),
+        };
+        Error::Open { path: path.to_path_buf(), date, problem, source: Some(Box::new(error)) }
+    })
 }
 
 fn open_error(path: &Path, date: Option<Date>, error: &GdalError) -> Error {
@@ -161,30 +171,65 @@ impl DatedFiles {
         let (rows, cols) = region.shape();
         let mut values = Array3::zeros((bands.len(), rows, cols));
         for (&band, plane) in bands.iter().zip(values.outer_iter_mut()) {
-            dataset
-                .rasterband(band + 1)
-                .and_then(|raster| read_band(&raster, region, &self.calibration, plane))
-                .map_err(|error| Error::Read {
-                    origin: file.path.display().to_string(),
-                    date: file.date,
-                    band: self.bands.get(band).cloned().unwrap_or_default(),
-                    rows: region.rows.clone(),
-                    cols: region.cols.clone(),
-                    problem: format!(
-                        "{}; the file may be truncated or damaged: replace it, or take it out of `files`",
-                        message(&error)
-                    ),
-                    source: Some(Box::new(error)),
-                })?;
+            read_plane(&dataset, band, region, &self.calibration, plane).map_err(|error| Error::Read {
+                origin: file.path.display().to_string(),
+                date: file.date,
+                band: self.bands.get(band).cloned().unwrap_or_default(),
+                rows: region.rows.clone(),
+                cols: region.cols.clone(),
+                problem: format!(
+                    "{}; the file may be truncated or damaged: replace it, or take it out of `files`",
+                    message(&error)
+                ),
+                source: Some(Box::new(error)),
+            })?;
         }
         self.put(index, dataset);
         Ok(values)
     }
 }
 
+/// Reads a window of the band at position `band`, counted from 0.
+fn read_plane(
+    dataset: &Dataset,
+    band: usize,
+    region: &PixelRegion,
+    calibration: &Calibration,
+    plane: ArrayViewMut2<'_, f64>,
+) -> Result<(), GdalError> {
+    let alpha = alpha_band(dataset)?;
+    let raster = dataset.rasterband(band + 1)?;
+    let own = raster.color_interpretation() == ColorInterpretation::AlphaBand;
+    read_band(&raster, alpha.as_ref().filter(|_| !own), region, calibration, plane)
+}
+
+/// The band that holds the opacity of the others. GDAL makes a mask of it only in files of two or four bands.
+fn alpha_band(dataset: &Dataset) -> Result<Option<RasterBand<'_>>, GdalError> {
+    for index in 1..=dataset.raster_count() {
+        let band = dataset.rasterband(index)?;
+        if band.color_interpretation() == ColorInterpretation::AlphaBand {
+            return Ok(Some(band));
+        }
+    }
+    Ok(None)
+}
+
+/// Makes NaN of what a mask hides.
+fn hide(mask: &RasterBand<'_>, region: &PixelRegion, values: &mut [f64]) -> Result<(), GdalError> {
+    let (rows, cols) = region.shape();
+    let mut opacity = vec![0.0; values.len()];
+    let start = (region.cols.start as isize, region.rows.start as isize);
+    mask.read_into_slice::<f64>(start, (cols, rows), (cols, rows), &mut opacity, None)?;
+    for (value, _) in values.iter_mut().zip(&opacity).filter(|(_, opacity)| **opacity == 0.0) {
+        *value = f64::NAN;
+    }
+    Ok(())
+}
+
 /// Reads a window of one band: nodata, mask bands and alpha become NaN, scale and offset are applied.
 fn read_band(
     band: &RasterBand<'_>,
+    alpha: Option<&RasterBand<'_>>,
     region: &PixelRegion,
     calibration: &Calibration,
     mut plane: ArrayViewMut2<'_, f64>,
@@ -204,12 +249,11 @@ fn read_band(
         }
     }
     let flags = band.mask_flags()?;
-    if flags.is_per_dataset() || flags.is_alpha() {
-        let mut mask = vec![0_u8; values.len()];
-        band.open_mask_band()?.read_into_slice(start, size, size, &mut mask, None)?;
-        for (value, _) in values.iter_mut().zip(&mask).filter(|(_, mask)| **mask == 0) {
-            *value = f64::NAN;
-        }
+    if !flags.is_all_valid() && !flags.is_nodata() {
+        hide(&band.open_mask_band()?, region, values)?;
+    }
+    if let Some(alpha) = alpha {
+        hide(alpha, region, values)?;
     }
     calibration.apply(band.scale(), band.offset(), values);
     Ok(())

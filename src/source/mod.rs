@@ -11,6 +11,7 @@ mod memory;
 mod stack;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use ndarray::Array3;
 
@@ -45,6 +46,28 @@ pub trait RasterSource: Debug + Send + Sync {
 
     /// Where the data come from, for messages: a file pattern, a variable, "memory".
     fn origin(&self) -> String;
+}
+
+impl<S: RasterSource + ?Sized> RasterSource for Arc<S> {
+    fn grid(&self) -> &Grid {
+        (**self).grid()
+    }
+
+    fn dates(&self) -> &[Date] {
+        (**self).dates()
+    }
+
+    fn bands(&self) -> &[String] {
+        (**self).bands()
+    }
+
+    fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
+        (**self).read(date, bands, region)
+    }
+
+    fn origin(&self) -> String {
+        (**self).origin()
+    }
 }
 
 /// One instrument, one acquisition, one region: values in physical units, NaN where missing.

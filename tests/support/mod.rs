@@ -165,6 +165,8 @@ mod tiff {
     pub(crate) enum Missing {
         Nan,
         Nodata(f64),
+        /// `NODATA_VALUES`: the pixel is missing where every band holds this number.
+        Together(f64),
         /// A mask that all bands share; the pixel is missing where its first band is.
         Mask,
         /// A last band that is transparent where the first is missing.
@@ -225,7 +227,7 @@ mod tiff {
             }
             let fill = match self.missing {
                 Missing::Nan => f64::NAN,
-                Missing::Nodata(value) => value,
+                Missing::Nodata(value) | Missing::Together(value) => value,
                 Missing::Mask | Missing::Alpha => 99.0,
             };
             for (index, plane) in self.values.outer_iter().enumerate() {
@@ -247,6 +249,10 @@ mod tiff {
             }
             let seen = self.values.index_axis(ndarray::Axis(0), 0).mapv(|v| if v.is_nan() { 0.0 } else { 255.0 });
             match self.missing {
+                Missing::Together(value) => {
+                    let values = vec![value.to_string(); bands].join(" ");
+                    dataset.set_metadata_item("NODATA_VALUES", &values, "").unwrap();
+                }
                 Missing::Mask => {
                     let mut band = dataset.rasterband(1).unwrap();
                     band.create_mask_band(true).unwrap();

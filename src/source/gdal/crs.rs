@@ -37,13 +37,18 @@ pub(super) fn crs_of(dataset: &Dataset) -> Crs {
 }
 
 /// WKT 2 (the only form that holds every CRS) and the authority code.
+///
+/// Files spell the same CRS in different ways, and how GDAL spells what it read depends on what it read before; the
+/// registry's own definition is always the same, so it is taken where the code is known and means the same.
 fn describe(reference: &SpatialRef) -> ::gdal::errors::Result<Crs> {
+    let Ok(code) = reference.authority() else { return Ok(Crs::from_wkt(wkt2(reference)?)) };
+    let registered = SpatialRef::from_definition(&code).ok().filter(|registered| registered == reference);
+    Ok(Crs::from_wkt(wkt2(registered.as_ref().unwrap_or(reference))?).with_code(code))
+}
+
+fn wkt2(reference: &SpatialRef) -> ::gdal::errors::Result<String> {
     set_thread_local_config_option("OSR_WKT_FORMAT", "WKT2_2018")?;
     let wkt = reference.to_wkt();
     clear_thread_local_config_option("OSR_WKT_FORMAT")?;
-    let crs = Crs::from_wkt(wkt?);
-    Ok(match reference.authority() {
-        Ok(code) => crs.with_code(code),
-        Err(_) => crs,
-    })
+    wkt
 }
