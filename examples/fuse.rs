@@ -44,12 +44,13 @@ fn main() -> ExitCode {
 fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
     let config = FusionConfig::read(&arguments.config)?;
     let fusion = config.build()?;
-    println!("{}", fusion.plan());
+    let sink = config.sink()?;
     if arguments.plan {
+        println!("{}", fusion.plan());
         return Ok(());
     }
-    let sink = config.sink()?;
     sink.check_absent()?;
+    println!("{}", fusion.plan());
     let started = Instant::now();
     let blocks = (fusion.plan().tiles * fusion.output_dates().len()) as u64;
     let report = fusion.run(&mut WithProgress::new(sink, blocks))?;

@@ -3,6 +3,9 @@
 //! Every key is checked; unknown keys are an error that names the key and its line. Keys this version knows but does not
 //! offer yet are refused by name, never ignored.
 
+// Without GDAL and Zarr a description can be read but not built.
+#![cfg_attr(not(all(feature = "gdal", feature = "zarr")), allow(dead_code))]
+
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod build;
 mod values;
@@ -42,7 +45,6 @@ use values::{DateList, Day, Numbers, NumbersOrPath, Place};
 /// # Ok::<(), rasterfuse::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-#[cfg_attr(not(all(feature = "gdal", feature = "zarr")), allow(dead_code))]
 pub struct FusionConfig {
     folder: PathBuf,
     document: Document,

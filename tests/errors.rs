@@ -599,6 +599,14 @@ fn memory_that_is_too_small_is_refused_with_the_smallest_that_works() {
 }
 
 #[test]
+fn a_target_smaller_than_the_default_window_is_fine() {
+    let world = World::new();
+    let cell = "crs = \"EPSG:32633\"\ngeotransform = [500030, 30, 0, 5099940, 0, -30]\nshape = [1, 1]";
+    let config = world.describe(&[("like = \"fine_20240101.tif\"", cell), ("size = 3\nhalo = 1\n", "")]);
+    assert_eq!(fuse(&config).map_err(|error| error.to_string()).unwrap().blocks, 6);
+}
+
+#[test]
 fn sizes_beyond_all_bounds_are_refused_by_key() {
     let world = World::new();
     let huge = "9223372036854775807";

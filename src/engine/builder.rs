@@ -10,6 +10,9 @@ use crate::geometry::{Date, DateRange, Grid, Tiling};
 use crate::model::{FarSamples, Instrument, ObservationModel, Prior, Process, ProcessModel, independent_parts};
 use crate::sink::SeriesLayout;
 
+/// Window sizes beyond this are slips of the keyboard; the plan's arithmetic stays far from overflow.
+const LARGEST_WINDOW: usize = 1 << 16;
+
 /// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
 #[derive(Debug)]
 pub struct Fusion {
@@ -313,9 +316,12 @@ impl FusionBuilder {
                 format!("{radius} must be positive when far_samples are asked for"),
             ));
         }
-        let cells = self.target.rows().saturating_mul(self.target.cols());
-        if self.far.count > cells || self.window_size > cells || self.halo > cells {
-            return Err(Error::setting("window", format!("more cells asked for than the target's {cells}")));
+        let sizes = [("size", self.window_size), ("halo", self.halo), ("far_samples", self.far.count)];
+        if let Some((key, cells)) = sizes.into_iter().find(|(_, cells)| *cells > LARGEST_WINDOW) {
+            return Err(Error::setting(
+                format!("window.{key}"),
+                format!("{cells} cells; give at most {LARGEST_WINDOW}"),
+            ));
         }
         if self.batch_dates == 0 {
             return Err(Error::setting("batch_dates", "0 dates; give at least 1"));

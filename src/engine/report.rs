@@ -102,8 +102,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<16} {:>6} {:>12} {:>8} {:>16}   {}",
-            "instrument", "dates", "values", "nis/dof", "log-likelihood", "worst date"
+            "{:<16} {:>6} {:>12} {:>8} {:>16}   worst date",
+            "instrument", "dates", "values", "nis/dof", "log-likelihood"
         )?;
         for instrument in &self.instruments {
             let dates = instrument.dates.len();

@@ -39,7 +39,7 @@ impl SymmetricMatrix {
     pub fn bytes(n: usize) -> u64 {
         // Half the square, and the unused halves of the diagonal blocks.
         let (n, panel) = (n as u128, PANEL as u128);
-        let entries = (n * n + n * panel.min(n)) / 2;
+        let entries = n * (n + panel.min(n)) / 2;
         u64::try_from(entries * size_of::<f64>() as u128).unwrap_or(u64::MAX)
     }
 

@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn bands_that_see_two_components_couple_them() {
         let single = sensor(&[[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
-        assert_eq!(independent_parts(&[single.clone()], 4), [vec![0], vec![1], vec![2], vec![3]]);
+        assert_eq!(independent_parts(std::slice::from_ref(&single), 4), [vec![0], vec![1], vec![2], vec![3]]);
         let mixed = sensor(&[[0.0, 0.0, 0.5, 0.5], [0.3, 0.0, 0.0, 0.7]]);
         assert_eq!(independent_parts(&[single, mixed.clone()], 4), [vec![0, 2, 3], vec![1]]);
         let part = mixed.part(&[0, 2, 3]);

@@ -105,11 +105,10 @@ fn describe_existing(path: &Path) -> Option<String> {
     let attributes = document.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let run = attributes.as_ref().and_then(|a| a.get("attributes").unwrap_or(a).get("rasterfuse"));
     let count = |key: &str| run.and_then(|run| run.get(key)).and_then(Value::as_u64);
+    let ended = run.is_some_and(|run| run.get("report").is_some());
     Some(match (count("dates_committed"), count("dates_planned")) {
-        (Some(done), Some(planned)) if done < planned => {
-            format!("an unfinished run with {done} of {planned} dates")
-        }
-        (Some(done), _) => format!("a finished run with {done} dates"),
+        (Some(done), Some(_)) if ended => format!("a finished run with {done} dates"),
+        (Some(done), Some(planned)) => format!("an unfinished run with {done} of {planned} dates"),
         _ => "not empty".into(),
     })
 }

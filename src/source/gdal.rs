@@ -249,7 +249,8 @@ fn read_band(
         }
     }
     let flags = band.mask_flags()?;
-    if !flags.is_all_valid() && !flags.is_nodata() {
+    // Nodata of a single band has been dealt with; nodata of all bands together is a mask of the dataset.
+    if flags.is_per_dataset() || !(flags.is_all_valid() || flags.is_nodata()) {
         hide(&band.open_mask_band()?, region, values)?;
     }
     if let Some(alpha) = alpha {

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -34,14 +35,14 @@ impl AtomicStore {
     /// Replaces a file and waits until it is on disk.
     pub(super) fn write_durable(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.root.join(name);
-        replace(&path, bytes).map_err(|error| io_error(&path, "cannot write", error))?;
-        sync_file(&path).map_err(|error| io_error(&path, "cannot sync", error))
+        replace(&path, bytes, true).map_err(|error| io_error(&path, "cannot write", error))?;
+        sync_files(&self.root, &[path]).map_err(|(path, error)| io_error(&path, "cannot sync", error))
     }
 
     /// Waits until everything written so far is on disk.
     pub(super) fn sync(&self) -> Result<()> {
         let written = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-        sync_files(&written).map_err(|(path, error)| io_error(&path, "cannot sync", error))
+        sync_files(&self.root, &written).map_err(|(path, error)| io_error(&path, "cannot sync", error))
     }
 }
 
@@ -49,11 +50,16 @@ fn io_error(path: &Path, action: &str, error: io::Error) -> Error {
     Error::Store { path: path.to_path_buf(), problem: format!("{action}: {error}"), source: Some(Box::new(error)) }
 }
 
-/// Writes beside and renames; creates the folders on the way.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes beside and renames; creates the folders on the way. A file that readers see already must be on disk before it
+/// takes the old one's place (`durable`); one that is yet to be revealed may reach it later.
+fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let beside = path.with_file_name(format!(".{name}.partial"));
-    let write = || File::create(&beside).and_then(|mut file| file.write_all(bytes));
+    let write = || {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        if durable { file.sync_all() } else { Ok(()) }
+    };
     let written = match (write(), path.parent()) {
         (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(folder).and_then(|()| write())
@@ -68,36 +74,30 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replaced
 }
 
-fn sync_files(files: &[PathBuf]) -> std::result::Result<(), (PathBuf, io::Error)> {
-    for path in files {
-        sync_file(path).map_err(|error| (path.clone(), error))?;
+/// Waits for files and for the folders on the way to them, each once.
+fn sync_files(root: &Path, files: &[PathBuf]) -> std::result::Result<(), (PathBuf, io::Error)> {
+    let folders: BTreeSet<&Path> =
+        files.iter().flat_map(|path| path.ancestors().skip(1).take_while(|folder| folder.starts_with(root))).collect();
+    for path in files.iter().map(PathBuf::as_path).chain(folders) {
+        match File::open(path).and_then(|file| file.sync_all()) {
+            // Erased since: nothing to wait for.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((path.to_path_buf(), error)),
+            _ => {}
+        }
     }
     Ok(())
-}
-
-/// Waits for a file's content and its folder's entry. A file that has gone since needs no waiting.
-fn sync_file(path: &Path) -> io::Result<()> {
-    match File::open(path) {
-        Ok(file) => file.sync_all()?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 impl WritableStorageTraits for AtomicStore {
     fn set(&self, key: &StoreKey, value: Bytes) -> std::result::Result<(), StorageError> {
         let path = self.root.join(key.as_str());
-        replace(&path, &value)?;
+        replace(&path, &value, false)?;
         let full = {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
             pending.push(path);
             if pending.len() >= PENDING { std::mem::take(&mut *pending) } else { Vec::new() }
         };
-        sync_files(&full).map_err(|(_, error)| error)?;
+        sync_files(&self.root, &full).map_err(|(_, error)| error)?;
         Ok(())
     }
 
