@@ -19,8 +19,9 @@ use super::Calibration;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 
-/// Idle handles a pool keeps open; opening a local file costs tens of microseconds, an open one some tens of kB.
-const IDLE_HANDLES: usize = 32;
+/// Idle handles a pool keeps open. A tile reads each date once, so handles are seldom used again before many others; opening a
+/// local file costs tens of microseconds, and an open one holds its blocks in GDAL's cache.
+const IDLE_HANDLES: usize = 4;
 
 /// Block cache, in MiB, unless the environment or the application has set `GDAL_CACHEMAX`: tiles read each block once,
 /// so a larger cache is memory without use.
