@@ -47,6 +47,9 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
     let sink = config.sink()?;
     if arguments.plan {
         println!("{}", fusion.plan());
+        if let Err(error) = sink.check_absent() {
+            println!("warning   {error}");
+        }
         return Ok(());
     }
     sink.check_absent()?;

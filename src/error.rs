@@ -12,7 +12,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub type BoxedError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// What can go wrong, with the file, date, band or key at fault.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` prints the same sentence as `Display`, so that programs whose `main` returns a [`Result`] tell their users what to do.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A setting that cannot work; `key` is its name in the builder and in the TOML file.
@@ -71,7 +73,7 @@ pub enum Error {
         pattern: String,
     },
     /// A file whose name holds no date.
-    #[error("{}: {problem} (date = {pattern:?}, date_format = {format:?})", path.display())]
+    #[error("{}: {problem} (date = '{pattern}', date_format = {format:?})", path.display())]
     NoDate {
         /// The file.
         path: PathBuf,
@@ -206,6 +208,12 @@ pub enum Error {
         /// Line, key and what is wrong.
         problem: String,
     },
+}
+
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 impl Error {

@@ -14,6 +14,39 @@ use crate::sink::SeriesLayout;
 const LARGEST_WINDOW: usize = 1 << 16;
 
 /// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
+///
+/// Arrays in, arrays out:
+///
+/// ```
+/// use ndarray::Array4;
+/// use rasterfuse::Fusion;
+/// use rasterfuse::geometry::{Crs, Date, Grid};
+/// use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+/// use rasterfuse::sink::MemorySink;
+/// use rasterfuse::source::MemorySource;
+///
+/// let day = |k: i32| Date::from_ymd(2024, 5, 1).map(|first| first + k);
+/// let fine = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
+/// let coarse = Grid::new(Crs::unknown(), [0.0, 120.0, 0.0, 0.0, 0.0, -120.0], (2, 2))?;
+/// // (time, band, y, x): the fine sensor sees 0.2 on the first day, the coarse one 0.3 four days later
+/// let sharp = MemorySource::new(fine.clone(), vec![day(0)?], vec!["red".into()], Array4::from_elem((1, 1, 8, 8), 0.2))?;
+/// let blurred = MemorySource::new(coarse, vec![day(4)?], vec!["red".into()], Array4::from_elem((1, 1, 2, 2), 0.3))?;
+///
+/// let fusion = Fusion::builder(fine)
+///     .bands(["red"])
+///     .process(Process::new(Kernel::Exponential, 100.0, 1e-3))
+///     .prior(Prior::new(0.2, 0.01))
+///     .instrument(Instrument::new("sharp", sharp).noise_variance(1e-5))
+///     .instrument(Instrument::new("blurred", blurred).footprint(Footprint::Uniform).noise_variance(1e-5))
+///     .build()?;
+/// let mut sink = MemorySink::new();
+/// fusion.run(&mut sink)?;
+/// let (mean, sd) = sink.into_arrays()?; // (time, band, y, x)
+/// assert_eq!(mean.dim(), (5, 1, 8, 8)); // daily
+/// assert!((mean[(3, 0, 2, 2)] - 0.2).abs() < 1e-3 && (mean[(4, 0, 2, 2)] - 0.3).abs() < 1e-2);
+/// assert!(sd[(3, 0, 2, 2)] > sd[(0, 0, 2, 2)] && sd[(4, 0, 2, 2)] < sd[(3, 0, 2, 2)]);
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Fusion {
     pub(super) target: Grid,
@@ -253,6 +286,7 @@ impl FusionBuilder {
             .map_err(|error| Error::Threads { threads: self.threads, source: Box::new(error) })?;
         let plan = Plan::new(&PlanInput {
             target: &self.target,
+            bands: &self.bands,
             parts: &parts.iter().map(|part| part.components.len()).collect::<Vec<_>>(),
             window: (self.window_size, self.halo),
             far: self.far,

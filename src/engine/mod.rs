@@ -16,7 +16,7 @@ mod window;
 
 pub use builder::{Fusion, FusionBuilder};
 pub use memory::MemoryBudget;
-pub use plan::Plan;
+pub use plan::{InstrumentPlan, Plan};
 pub use report::{DateDiagnostics, InstrumentReport, Report, Timing};
 pub use steps::OutputDates;
 pub use stream::{FusedBlock, TileTime};

@@ -11,6 +11,9 @@ use crate::model::{FarSamples, ObservationModel};
 /// Sides of a tile at most, in cells: beyond it chunks of the output get unwieldy and nothing is gained.
 const LARGEST_TILE: usize = 256;
 
+/// Cells of a tile below which its chunks are unwieldy.
+const SMALL_TILE: u64 = 32 * 32;
+
 /// What a run will take, known before it starts.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -47,13 +50,32 @@ pub struct Plan {
     pub workspace_bytes: u64,
     /// Size of the output before compression.
     pub store_bytes: u64,
+    /// What each instrument brings.
+    pub instruments: Vec<InstrumentPlan>,
     /// What looks odd without being an error.
     pub warnings: Vec<String>,
+}
+
+/// What an instrument brings to a run.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct InstrumentPlan {
+    /// Its name.
+    pub name: String,
+    /// Dates inside the period.
+    pub dates: usize,
+    /// First and last of them.
+    pub span: Option<(Date, Date)>,
+    /// Source bands that are used, each with the target band it observes.
+    pub bands: Vec<(String, String)>,
+    /// Share of the target's extent inside the instrument's, from 0 to 1.
+    pub coverage: f64,
 }
 
 /// What the plan is worked out from.
 pub(super) struct PlanInput<'a> {
     pub(super) target: &'a Grid,
+    pub(super) bands: &'a [String],
     /// Components of each part that is filtered by itself.
     pub(super) parts: &'a [usize],
     /// (size, halo)
@@ -160,17 +182,23 @@ impl PlanInput<'_> {
         // Results wait once per window and once as blocks; mean and standard deviation.
         let output = 2 * 2 * batch * cells * bands as u64 * word;
         let slices: u64 = self.instruments.iter().map(|instrument| self.slice_bytes(instrument, tile_shape)).sum();
-        let in_period = |date: &&Date| self.period.contains(**date);
+        let instruments: Vec<_> = self.instruments.iter().map(|instrument| self.instrument_plan(instrument)).collect();
         let mut warnings = Vec::new();
-        for instrument in self.instruments {
-            if !self.target.overlaps(instrument.source.grid()) {
+        for (plan, instrument) in instruments.iter().zip(self.instruments) {
+            if plan.coverage == 0.0 {
                 let grid = instrument.source.grid();
-                warnings.push(format!("instrument {:?} does not touch the target grid ({grid})", instrument.name));
+                warnings.push(format!("instrument {:?} does not touch the target grid ({grid})", plan.name));
             }
-            if instrument.source.dates().iter().filter(in_period).count() == 0 {
+            if plan.dates == 0 {
                 let (start, end) = (self.period.start(), self.period.end());
-                warnings.push(format!("instrument {:?} has no date between {start} and {end}", instrument.name));
+                warnings.push(format!("instrument {:?} has no date between {start} and {end}", plan.name));
             }
+        }
+        if tiling.tile_count() > 1 && cells < SMALL_TILE {
+            let (rows, cols) = tile_shape;
+            let text =
+                "make many small chunks and slow reading and writing; more memory or smaller windows make larger tiles";
+            warnings.push(format!("tiles of {rows} x {cols} cells {text}"));
         }
         let value = size_of::<f32>() as u64;
         Plan {
@@ -190,7 +218,20 @@ impl PlanInput<'_> {
             output_bytes: output,
             workspace_bytes: (self.threads * window.workspace) as u64,
             store_bytes: 2 * value * (self.dates * bands * self.target.rows() * self.target.cols()) as u64,
+            instruments,
             warnings,
+        }
+    }
+
+    fn instrument_plan(&self, instrument: &ObservationModel) -> InstrumentPlan {
+        let dates: Vec<Date> =
+            instrument.source.dates().iter().copied().filter(|date| self.period.contains(*date)).collect();
+        InstrumentPlan {
+            name: instrument.name.clone(),
+            dates: dates.len(),
+            span: dates.first().copied().zip(dates.last().copied()),
+            bands: instrument.observed(self.bands),
+            coverage: self.target.coverage(instrument.source.grid()),
         }
     }
 
@@ -220,6 +261,14 @@ impl fmt::Display for Plan {
         let (rows, cols) = self.target_shape;
         let (tile_rows, tile_cols) = self.tile_shape;
         writeln!(f, "target    {rows} x {cols} cells, {} dates out, {} observed", self.dates, self.observed_dates)?;
+        for instrument in &self.instruments {
+            write!(f, "input     {}: {} dates", instrument.name, instrument.dates)?;
+            if let Some((first, last)) = instrument.span {
+                write!(f, " from {first} to {last}")?;
+            }
+            let bands: Vec<String> = instrument.bands.iter().map(|(from, to)| format!("{from} -> {to}")).collect();
+            writeln!(f, "; {}; covers {:.0} % of the target", bands.join(", "), 100.0 * instrument.coverage)?;
+        }
         writeln!(
             f,
             "tiles     {} of {tile_rows} x {tile_cols} cells; {} windows of at most {} states in {} independent parts",

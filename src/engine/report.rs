@@ -4,6 +4,9 @@ use std::time::Duration;
 use crate::filter::Innovation;
 use crate::geometry::Date;
 
+/// Ratio of normalised innovation squared to its degrees of freedom beyond which something other than tuning is wrong.
+const SUSPICIOUS_RATIO: f64 = 20.0;
+
 /// What a run did and how well the observations fitted.
 ///
 /// Windows overlap by their halos, so a pixel counts once in every window that uses it: sums over windows form a composite
@@ -119,6 +122,17 @@ impl fmt::Display for Report {
                     worst.nis_ratio()
                 )?,
                 _ => writeln!(f, "{:<16} {dates:>6} {:>12}", instrument.name, 0)?,
+            }
+        }
+        for instrument in &self.instruments {
+            if let Some(total) = instrument.total().filter(|total| total.nis_ratio() > SUSPICIOUS_RATIO) {
+                writeln!(
+                    f,
+                    "warning: {} lies far from what the model expects (nis/dof {:.0}): check its scale, offset and unit, unmasked \
+                     clouds, and noise_variance",
+                    instrument.name,
+                    total.nis_ratio()
+                )?;
             }
         }
         let Timing { setup, read, filter, write } = self.timing;

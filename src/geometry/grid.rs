@@ -147,6 +147,15 @@ impl Grid {
         a.left < b.right && b.left < a.right && a.bottom < b.top && b.bottom < a.top
     }
 
+    /// Share of this grid's extent that lies inside `other`'s, from 0 to 1; says nothing about the CRS.
+    #[must_use]
+    pub fn coverage(&self, other: &Self) -> f64 {
+        let (a, b) = (self.extent(), other.extent());
+        let width = (a.right.min(b.right) - a.left.max(b.left)).max(0.0);
+        let height = (a.top.min(b.top) - a.bottom.max(b.bottom)).max(0.0);
+        width * height / ((a.right - a.left) * (a.top - a.bottom))
+    }
+
     /// Where `other`'s first cell lies on this grid's lattice, as (row, column), when both lattices coincide:
     /// the same cell size and a whole number of cells apart, to 1e-3 of a cell over the whole of both grids.
     #[must_use]

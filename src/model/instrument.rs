@@ -212,6 +212,16 @@ pub(crate) struct PartBands {
 }
 
 impl ObservationModel {
+    /// Names of the source bands that are read, each with those of the components it sees.
+    pub(crate) fn observed(&self, components: &[String]) -> Vec<(String, String)> {
+        let seen = |row: usize| {
+            let names = components.iter().enumerate().filter(|(j, _)| self.design[(row, *j)] != 0.0);
+            names.map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(" and ")
+        };
+        let held = self.source.bands();
+        self.source_bands.iter().enumerate().map(|(row, &band)| (held[band].clone(), seen(row))).collect()
+    }
+
     /// The bands that see any of `components`, which no band may share with others.
     pub(crate) fn part(&self, components: &[usize]) -> PartBands {
         let sees = |row: usize| components.iter().any(|&j| self.design[(row, j)] != 0.0);

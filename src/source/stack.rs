@@ -154,7 +154,7 @@ impl StackBuilder {
         let date_pattern = Regex::new(&self.date_pattern)
             .map_err(|error| Error::setting("date", format!("not a regular expression: {error}")))?;
         if date_pattern.captures_len() < 2 {
-            let problem = format!("{:?} has no capture group; put the date in parentheses", self.date_pattern);
+            let problem = format!("'{}' has no capture group; put the date in parentheses", self.date_pattern);
             return Err(Error::setting("date", problem));
         }
         let paths = glob::glob(&self.full_pattern())
