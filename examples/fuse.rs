@@ -2,7 +2,8 @@
 //!
 //! Exit status 0 on success, 1 with one message on any error.
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,19 +47,25 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
     let fusion = config.build()?;
     let sink = config.sink()?;
     if arguments.plan {
-        println!("{}", fusion.plan());
+        say(fusion.plan());
         if let Err(error) = sink.check_absent() {
-            println!("warning   {error}");
+            say(format!("warning   {error}"));
         }
         return Ok(());
     }
     sink.check_absent()?;
-    println!("{}", fusion.plan());
+    say(fusion.plan());
     let started = Instant::now();
     let blocks = (fusion.plan().tiles * fusion.output_dates().len()) as u64;
     let report = fusion.run(&mut WithProgress::new(sink, blocks))?;
-    println!("{report}\ntotal {:.2} s", started.elapsed().as_secs_f64());
+    say(report);
+    say(format!("total {:.2} s", started.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// Prints a line; nobody reading it, as behind `| head`, is no reason to stop a run.
+fn say(text: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// A sink that shows how far the run has come: a bar on a terminal, a line per tenth otherwise.

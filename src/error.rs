@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::filter::NotPositiveDefinite;
+use crate::filter::NumericalError;
 use crate::geometry::{Crs, Date};
 
 /// Result of every fallible operation of this crate.
@@ -141,8 +141,8 @@ pub enum Error {
     },
     /// A window whose covariance broke down in floating point.
     #[error(
-        "window at cells [{row}, {col}], {date}: {source}; the noise variances may be too small against the prior and \
-         process variances"
+        "window at cells [{row}, {col}], {date}: {source}; check that noise_variance is not many orders of magnitude below the \
+         prior and process variances, and that the inputs hold no absurd values (valid_range hides them)"
     )]
     Numerical {
         /// First cell row of the window.
@@ -151,9 +151,9 @@ pub enum Error {
         col: usize,
         /// The date of the update.
         date: Date,
-        /// The factorisation that failed.
+        /// What broke down.
         #[source]
-        source: NotPositiveDefinite,
+        source: NumericalError,
     },
     /// An output store that is there already.
     #[error("{} exists already ({state}); choose another `output.store` or remove it first", path.display())]

@@ -73,10 +73,10 @@ fn tiled() -> Fusion {
     builder(observed()).tile(4, 6).build().unwrap()
 }
 
-/// The blocks of a run, made to hold numbers that float32 cannot and NaN, in no particular order.
+/// The blocks of a run, made to hold numbers that float32 rounds and NaN, in no particular order.
 fn blocks(fusion: &Fusion) -> Vec<FusedBlock> {
     let mut blocks: Vec<_> = fusion.stream().collect::<rasterfuse::Result<_>>().unwrap();
-    let odd = [f64::NAN, 1e300, -1e-60, -0.0, f64::MIN_POSITIVE, 0.1, 16_777_217.0];
+    let odd = [f64::NAN, 1e30, -1e-60, -0.0, f64::MIN_POSITIVE, 0.1, 16_777_217.0];
     for (block, value) in blocks.iter_mut().zip(odd.iter().cycle()) {
         block.mean[(0, 0, 0)] = *value;
         block.sd.slice_mut(s![1, .., -1]).fill(value.abs());

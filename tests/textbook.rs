@@ -6,7 +6,8 @@ use std::sync::Arc;
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
 use rasterfuse::filter::{
-    BandModel, BlockCov, Channel, CompressionCache, Dynamics, Observations, ProcessBlock, State, Workspace,
+    BandModel, BlockCov, Channel, CompressionCache, Dynamics, NumericalError, Observations, ProcessBlock, State,
+    Workspace,
 };
 
 /// A window's problem: spatial states × components, instruments with pixels that see a few states.
@@ -259,6 +260,24 @@ fn a_broken_covariance_is_an_error_not_a_number() {
             observations.push_pixel(&bands, &[channel], &[0.5], &mut cache);
         }
         let error = state.update(&observations, &mut Workspace::new()).unwrap_err();
-        assert_eq!((error.pivot, error.size), (1, 3), "{broken}");
+        assert_eq!(error, NumericalError::NotPositiveDefinite { pivot: 1, size: 3 }, "{broken}");
     }
+}
+
+#[test]
+fn digits_that_float64_does_not_have_are_an_error() {
+    let observe = |prior: f64, noise: f64| {
+        let mut state = State::new(1);
+        state.cov.set(0, 0, prior);
+        let bands = BandModel::new(vec![1.0], vec![noise], vec![0.0]);
+        let mut observations = Observations::new();
+        observations.begin_group(0);
+        let channel = Channel { offset: 0, states: &[0], weights: &[1.0] };
+        observations.push_pixel(&bands, &[channel], &[0.5], &mut CompressionCache::new());
+        state.update(&observations, &mut Workspace::new()).map(|_| state.cov.get(0, 0))
+    };
+    let kept = observe(1e4, 1e-6).unwrap();
+    assert!((kept / 1e-6 - 1.0).abs() < 1e-3, "{kept}");
+    assert!(matches!(observe(1e6, 1e-8), Err(NumericalError::LostPrecision { state: 0, .. })));
+    assert!(observe(1e12, 1e-5).is_err());
 }

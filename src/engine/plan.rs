@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 
 use bytesize::ByteSize;
@@ -94,7 +95,7 @@ pub(super) struct PlanInput<'a> {
 }
 
 impl Plan {
-    /// Memory of the run by this plan.
+    /// Memory of the run by this plan, on top of what the program takes at rest: its code, GDAL and GDAL's block cache.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         let rest = self.slice_bytes + self.output_bytes + self.workspace_bytes;
@@ -132,7 +133,11 @@ impl Plan {
 struct WindowCost {
     states: usize,
     /// Scratch memory of a worker.
-    workspace: usize,
+    workspace: u64,
+    /// Correlation between the cells, shared by windows of the same shape.
+    shape_bytes: u64,
+    /// Different shapes of windows at most; with far samples every window may have its own.
+    shapes: usize,
     bytes: u64,
 }
 
@@ -161,7 +166,17 @@ impl WindowCost {
         let covariances = input.parts.iter().map(|components| SymmetricMatrix::bytes(n * components));
         let bytes = covariances.fold(small, u64::saturating_add);
         let largest = input.parts.iter().max().copied().unwrap_or(1);
-        Self { states, workspace: Workspace::bytes(n * largest), bytes }
+        let distinct = |ranges: &mut dyn Iterator<Item = std::ops::Range<i64>>| {
+            ranges.map(|r| (r.start == 0, r.end - r.start)).collect::<BTreeSet<_>>().len()
+        };
+        // Windows clipped at one edge differ by where their core lies: at most one more shape for each halo cell.
+        let clipped = 2 * halo.div_ceil(size) + 2;
+        let shapes = match input.far.count {
+            0 => (distinct(&mut tiling.padded_rows()) + clipped) * (distinct(&mut tiling.padded_cols()) + clipped),
+            _ => usize::MAX,
+        };
+        let shape_bytes = (input.correlations * cells * (cells + 1) / 2 * size_of::<f64>()) as u64;
+        Self { states, workspace: Workspace::bytes(n * largest) as u64, bytes, shape_bytes, shapes }
     }
 }
 
@@ -213,11 +228,16 @@ impl PlanInput<'_> {
             batch_dates: batch as usize,
             threads: self.threads,
             budget_bytes: self.budget_bytes,
-            state_bytes: window.bytes.saturating_mul(windows as u64),
+            state_bytes: window
+                .bytes
+                .saturating_mul(windows as u64)
+                .saturating_add(window.shape_bytes.saturating_mul(window.shapes.min(windows) as u64)),
             slice_bytes: batch * slices,
             output_bytes: output,
-            workspace_bytes: (self.threads * window.workspace) as u64,
-            store_bytes: 2 * value * (self.dates * bands * self.target.rows() * self.target.cols()) as u64,
+            workspace_bytes: window.workspace.saturating_mul(self.threads as u64),
+            store_bytes: [self.dates, bands, self.target.rows(), self.target.cols()]
+                .into_iter()
+                .fold(2 * value, |bytes, n| bytes.saturating_mul(n as u64)),
             instruments,
             warnings,
         }

@@ -152,18 +152,28 @@ impl fmt::Display for Report {
 /// A sum that does not depend on the order of its terms: fixed point with 2⁻⁴⁰ resolution, exact addition.
 ///
 /// Tiles and threads decide in which order windows finish; the report must not.
-#[derive(Clone, Copy, Debug, Default)]
-struct OrderFreeSum(i128);
+#[derive(Clone, Copy, Debug)]
+struct OrderFreeSum(Option<i128>);
+
+impl Default for OrderFreeSum {
+    fn default() -> Self {
+        Self(Some(0))
+    }
+}
 
 impl OrderFreeSum {
     const SCALE: f64 = (1_u64 << 40) as f64;
+    const LARGEST: f64 = 1e37;
 
     fn add(&mut self, value: f64) {
-        self.0 = self.0.saturating_add((value * Self::SCALE).round() as i128);
+        let term = (value * Self::SCALE).round();
+        // A term that is no number, or beyond any sum's range, spoils the sum for good instead of passing for zero.
+        let fits = term.abs() < Self::LARGEST;
+        self.0 = self.0.filter(|_| fits).and_then(|sum| sum.checked_add(term as i128));
     }
 
     fn value(self) -> f64 {
-        self.0 as f64 / Self::SCALE
+        self.0.map_or(f64::NAN, |sum| sum as f64 / Self::SCALE)
     }
 }
 
@@ -207,6 +217,8 @@ mod tests {
         terms.iter().for_each(|t| forward.add(*t));
         terms.iter().rev().for_each(|t| backward.add(*t));
         assert_eq!(forward.value().to_bits(), backward.value().to_bits());
+        backward.add(f64::NAN);
+        assert!(backward.value().is_nan());
         assert!((forward.value() - terms.iter().sum::<f64>()).abs() < 1e-3);
     }
 }

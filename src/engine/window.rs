@@ -1,10 +1,8 @@
-use ndarray::ArrayView3;
+use ndarray::s;
 
 use crate::error::{Error, Result};
-use crate::filter::{
-    Channel, CompressionCache, Dynamics, Innovation, NotPositiveDefinite, Observations, State, Workspace,
-};
-use crate::geometry::{Date, PixelRegion};
+use crate::filter::{Channel, CompressionCache, Dynamics, Innovation, NumericalError, Observations, State, Workspace};
+use crate::geometry::Date;
 use crate::model::{Missing, ObservationModel, PartBands, Support};
 use crate::source::Slice;
 
@@ -107,7 +105,7 @@ impl WindowState {
                 let fits = fits.map_err(|source| self.numerical(reading.date, source))?;
                 output.innovations.extend(fits.into_iter().map(|fit| (index, fit)));
                 if reading.output {
-                    self.put_out(k, reading.date, &mut output.values)?;
+                    self.put_out(k, reading.date, &mut output.values);
                 }
             }
         }
@@ -126,10 +124,13 @@ impl WindowState {
             }
             worker.observations.begin_group(*index);
             for (at, footprint) in self.support.pixels(*index) {
-                let whole = pixel_values(slice.values.view(), &slice.region, at, &bands.rows, &mut worker.values);
-                if instrument.missing == Missing::Pixel && !whole {
+                let pixel = (at.0 - slice.region.rows.start, at.1 - slice.region.cols.start);
+                let pixel = slice.values.slice(s![.., pixel.0, pixel.1]);
+                if instrument.missing == Missing::Pixel && pixel.iter().any(|value| value.is_nan()) {
                     continue;
                 }
+                worker.values.clear();
+                worker.values.extend(bands.rows.iter().map(|&band| pixel[band]));
                 channels.clear();
                 channels.extend((0..part.components.len()).map(|j| Channel { offset: j * n, ..footprint }));
                 let cache = &mut worker.caches[k];
@@ -139,7 +140,7 @@ impl WindowState {
     }
 
     /// Appends mean and variance of every out cell of a part, predicted to `date` without touching the state.
-    fn put_out(&self, k: usize, date: Date, values: &mut Vec<(f64, f64)>) -> Result<()> {
+    fn put_out(&self, k: usize, date: Date, values: &mut Vec<(f64, f64)>) {
         let PartState { dynamics, state, date: last, silent } = &self.parts[k];
         let dt_days = f64::from(date.days_since(*last));
         for first in (0..state.n()).step_by(self.support.n()) {
@@ -151,16 +152,12 @@ impl WindowState {
                 let i = first + cell.state;
                 let mean = state.predicted_mean(dynamics, i, dt_days);
                 let variance = state.predicted_cov(dynamics, i, i, dt_days);
-                if !(variance >= 0.0 && mean.is_finite()) {
-                    return Err(self.numerical(date, NotPositiveDefinite { pivot: i, size: state.n() }));
-                }
                 values.push((mean, variance));
             }
         }
-        Ok(())
     }
 
-    fn numerical(&self, date: Date, source: NotPositiveDefinite) -> Error {
+    fn numerical(&self, date: Date, source: NumericalError) -> Error {
         let (row, col) = self.support.own_cells().first().copied().unwrap_or_default();
         Error::Numerical { row: row as usize, col: col as usize, date, source }
     }
@@ -169,7 +166,7 @@ impl WindowState {
 impl PartState {
     /// Predicts to `date` and updates with the worker's observations. Days without observations cost nothing: they are part
     /// of the next prediction.
-    fn condition(&mut self, date: Date, worker: &mut Worker) -> Result<Vec<Innovation>, NotPositiveDefinite> {
+    fn condition(&mut self, date: Date, worker: &mut Worker) -> Result<Vec<Innovation>, NumericalError> {
         if worker.observations.is_empty() {
             return Ok(Vec::new());
         }
@@ -177,18 +174,4 @@ impl PartState {
         self.date = date;
         self.state.update(&worker.observations, &mut worker.workspace)
     }
-}
-
-/// The bands `rows` of one pixel of a slice; tells whether all bands of the pixel are there.
-fn pixel_values(
-    slice: ArrayView3<'_, f64>,
-    region: &PixelRegion,
-    at: (usize, usize),
-    rows: &[usize],
-    values: &mut Vec<f64>,
-) -> bool {
-    let (row, col) = (at.0 - region.rows.start, at.1 - region.cols.start);
-    values.clear();
-    values.extend(rows.iter().map(|&band| slice[(band, row, col)]));
-    (0..slice.dim().0).all(|band| slice[(band, row, col)].is_finite())
 }

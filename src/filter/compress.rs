@@ -21,10 +21,16 @@ pub struct BandModel {
 
 impl BandModel {
     /// `design` is M row by row (**shape** (bands, channels)), `noise_variance` v (u²) and `offset` c (u) have one entry
-    /// per band. Variances must be positive.
+    /// per band.
+    ///
+    /// # Panics
+    /// When the lengths do not match, a number is not finite or a variance not positive.
     #[must_use]
     pub fn new(design: Vec<f64>, noise_variance: Vec<f64>, offset: Vec<f64>) -> Self {
-        debug_assert_eq!(noise_variance.len(), offset.len());
+        assert_eq!(noise_variance.len(), offset.len(), "one variance and one offset per band");
+        assert!(design.len().is_multiple_of(offset.len().max(1)), "one row of the design per band");
+        assert!(design.iter().chain(&offset).all(|v| v.is_finite()), "finite design and offsets");
+        assert!(noise_variance.iter().all(|v| *v > 0.0 && v.is_finite()), "positive variances");
         let channels = design.len() / noise_variance.len().max(1);
         Self { design, noise_variance, offset, channels }
     }

@@ -22,7 +22,7 @@
 //! assert!((state.mean[0] - 1.0).abs() < 1e-15); // gain 4 / (4 + 4)
 //! assert!((state.cov.get(0, 0) - 2.0).abs() < 1e-15);
 //! assert!((innovations[0].nis - 0.5).abs() < 1e-15); // 2² / 8
-//! # Ok::<(), rasterfuse::filter::NotPositiveDefinite>(())
+//! # Ok::<(), rasterfuse::filter::NumericalError>(())
 //! ```
 
 mod compress;
@@ -40,5 +40,5 @@ pub use observations::{Channel, Observations};
 pub use predict::{BlockCov, Dynamics, ProcessBlock};
 pub use state::State;
 pub use symmetric::SymmetricMatrix;
-pub use update::NotPositiveDefinite;
+pub use update::NumericalError;
 pub use workspace::Workspace;

@@ -72,6 +72,9 @@ impl Observations {
 
     /// Adds a pixel of the current instrument: `values` (one per band of `model`, NaN where missing) observe `channels`.
     /// A pixel without values adds nothing.
+    ///
+    /// # Panics
+    /// When `values` or `channels` do not match the model's bands and channels.
     pub fn push_pixel(
         &mut self,
         model: &BandModel,
@@ -79,8 +82,8 @@ impl Observations {
         values: &[f64],
         cache: &mut CompressionCache,
     ) {
-        debug_assert_eq!(channels.len(), model.channels());
-        debug_assert_eq!(values.len(), model.bands());
+        assert_eq!(channels.len(), model.channels(), "one channel per column of the design");
+        assert_eq!(values.len(), model.bands(), "one value per band");
         let Some(group) = self.groups.last_mut() else { return };
         self.present.clear();
         self.present.extend(values.iter().enumerate().filter(|(_, value)| value.is_finite()).map(|(band, _)| band));

@@ -8,15 +8,40 @@ use faer::{Accum, MatMut, MatRef, Par};
 use super::workspace::{BLOCK, Block};
 use super::{Innovation, Observations, State, SymmetricMatrix, Workspace};
 
-/// An innovation covariance that is not positive definite in floating point.
+/// Largest loss of a state's variance in one update, relative to the variance before: below it, cancellation in `P - W Wᵀ`
+/// leaves fewer than three digits of the result.
+const LEAST_VARIANCE_RATIO: f64 = 1e-12;
+
+/// A breakdown of the arithmetic: the numbers asked for do not fit into float64.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("innovation covariance is not positive definite (pivot {pivot} of {size})")]
 #[non_exhaustive]
-pub struct NotPositiveDefinite {
-    /// The pivot that was not positive.
-    pub pivot: usize,
-    /// Size of the block.
-    pub size: usize,
+pub enum NumericalError {
+    /// An innovation covariance that is not positive definite, or holds NaN.
+    #[error("the innovation covariance is not positive definite (pivot {pivot} of {size})")]
+    NotPositiveDefinite {
+        /// The pivot that was not positive.
+        pivot: usize,
+        /// Size of the block.
+        size: usize,
+    },
+    /// A variance fell by more orders of magnitude than float64 has digits for.
+    #[error(
+        "the variance of state {state} fell from {before:e} to {after:e} in one update, beyond the precision of float64"
+    )]
+    LostPrecision {
+        /// The state.
+        state: usize,
+        /// Variance before the update.
+        before: f64,
+        /// Variance after it.
+        after: f64,
+    },
+    /// A mean that is no number, from observations of absurd size.
+    #[error("the mean of state {state} is not finite")]
+    NotFinite {
+        /// The state.
+        state: usize,
+    },
 }
 
 impl State {
@@ -30,14 +55,15 @@ impl State {
     /// Returns how each instrument fitted, in the order of the groups.
     ///
     /// # Errors
-    /// [`NotPositiveDefinite`] when a block's innovation covariance breaks down; the state is then half updated and must
-    /// not be used.
+    /// [`NumericalError`] when the arithmetic breaks down; the state is then half updated and must not be used.
     pub fn update(
         &mut self,
         observations: &Observations,
         workspace: &mut Workspace,
-    ) -> Result<Vec<Innovation>, NotPositiveDefinite> {
+    ) -> Result<Vec<Innovation>, NumericalError> {
         let mut innovations: Vec<Innovation> = observations.groups().iter().map(Innovation::begin).collect();
+        workspace.variances.clear();
+        workspace.variances.extend((0..self.n()).map(|i| self.cov.get(i, i)));
         let mut group = 0;
         for start in (0..observations.len()).step_by(BLOCK) {
             let rows = start..(start + BLOCK).min(observations.len());
@@ -50,7 +76,22 @@ impl State {
                 innovations[group].add(workspace.block.innovation[k], pivot);
             }
         }
+        self.check(&workspace.variances)?;
         Ok(innovations)
+    }
+
+    /// Refuses a result whose digits are lost.
+    fn check(&self, before: &[f64]) -> Result<(), NumericalError> {
+        for (state, (&before, mean)) in before.iter().zip(&self.mean).enumerate() {
+            let after = self.cov.get(state, state);
+            if !(after >= LEAST_VARIANCE_RATIO * before) {
+                return Err(NumericalError::LostPrecision { state, before, after });
+            }
+            if !mean.is_finite() {
+                return Err(NumericalError::NotFinite { state });
+            }
+        }
+        Ok(())
     }
 
     /// One block; leaves the whitened innovations and the Cholesky factor in the buffers.
@@ -59,7 +100,7 @@ impl State {
         observations: &Observations,
         rows: std::ops::Range<usize>,
         block: &mut Block,
-    ) -> Result<(), NotPositiveDefinite> {
+    ) -> Result<(), NumericalError> {
         let (n, size) = (self.n(), rows.len());
         let Block { gain, innovation_cov, innovation, entries, scratch } = block;
         gain.clear();
@@ -98,11 +139,11 @@ impl State {
     }
 }
 
-fn factorise(matrix: MatMut<'_, f64>, stack: &mut MemStack) -> Result<(), NotPositiveDefinite> {
+fn factorise(matrix: MatMut<'_, f64>, stack: &mut MemStack) -> Result<(), NumericalError> {
     let size = matrix.nrows();
     cholesky_in_place(matrix, LltRegularization::default(), Par::Seq, stack, faer::Spec::default())
         .map(|_| ())
-        .map_err(|LltError::NonPositivePivot { index }| NotPositiveDefinite { pivot: index, size })
+        .map_err(|LltError::NonPositivePivot { index }| NumericalError::NotPositiveDefinite { pivot: index, size })
 }
 
 /// `G = P Hᵀ` from the lower triangle: `entries` are H's (state, row, weight) in order of state, `gain` is G column-major.

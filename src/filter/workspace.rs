@@ -9,6 +9,8 @@ pub(super) const BLOCK: usize = 64;
 #[derive(Debug)]
 pub struct Workspace {
     pub(super) block: Block,
+    /// Variances before the update.
+    pub(super) variances: Vec<f64>,
 }
 
 /// Buffers of one block update.
@@ -43,7 +45,7 @@ impl Workspace {
             entries: Vec::new(),
             scratch: MemBuffer::new(scratch),
         };
-        Self { block }
+        Self { block, variances: Vec::new() }
     }
 
     /// Bytes a workspace takes for windows of `n` states.

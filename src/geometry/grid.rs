@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 /// Geotransforms are written with 6 to 17 digits; over a scene of ten thousand cells the last of six drifts by less.
 const LATTICE_TOLERANCE: f64 = 1e-3;
 
+/// Longest side of a grid, in cells: half the Earth at one metre.
+const LARGEST_SIDE: usize = 20_000_000;
+
 /// How close a cell centre may be to a pixel's edge, in cells, to count as lying on it.
 const EDGE_TOLERANCE: f64 = 1e-6;
 
@@ -58,6 +61,8 @@ impl Grid {
             Some("the geotransform is rotated or sheared; only north-up rasters are read, warp it first".to_owned())
         } else if cell_width <= 0.0 || step_y >= 0.0 {
             Some(format!("cell size ({cell_width}, {step_y}) is not north-up: dx must be positive and dy negative"))
+        } else if shape.0.max(shape.1) > LARGEST_SIDE {
+            Some(format!("shape {shape:?} has more than {LARGEST_SIDE} cells a side"))
         } else if shape.0 == 0 || shape.1 == 0 {
             Some(format!("shape {shape:?} holds no cell"))
         } else {

@@ -27,6 +27,10 @@ impl Kernel {
     #[must_use]
     pub fn correlation(self, distance: f64, range: f64) -> f64 {
         let r = distance / range;
+        // Underflows long before; the polynomials of the Matérn kernels would overflow.
+        if r > 1e6 {
+            return 0.0;
+        }
         match self {
             Self::None => f64::from(distance == 0.0),
             Self::Exponential => (-r).exp(),

@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 use crate::geometry::{Grid, PixelRegion, Rect};
 use crate::source::{RasterSource, same_crs};
 
+const MEAN: &str = "prior.mean";
+const VARIANCE: &str = "prior.variance";
+
 /// What is believed before the first observation: mean and variance of every component, independent between cells.
 ///
 /// It describes the day *before* the first day of the series; the first step is one ordinary prediction of one day.
@@ -50,15 +53,15 @@ impl Prior {
     /// Refuses variances that are not positive and rasters that do not fit.
     pub(crate) fn validate(&self, target: &Grid, p: usize) -> Result<()> {
         if let PriorField::Constant(values) = &self.variance {
-            values.expand_positive(p, "prior.variance", "component")?;
+            values.expand_positive(p, VARIANCE, "component")?;
         }
         if let PriorField::Constant(values) = &self.mean {
-            let mean = values.expand(p, "prior.mean", "component")?;
+            let mean = values.expand(p, MEAN, "component")?;
             if let Some(value) = mean.iter().find(|value| !value.is_finite()) {
-                return Err(Error::setting("prior.mean", format!("{value} must be finite")));
+                return Err(Error::setting(MEAN, format!("{value} must be finite")));
             }
         }
-        for (key, field) in [("prior.mean", &self.mean), ("prior.variance", &self.variance)] {
+        for (key, field) in [(MEAN, &self.mean), (VARIANCE, &self.variance)] {
             if let PriorField::Raster(source) = field {
                 check_raster(key, source.as_ref(), target, p)?;
             }
@@ -69,8 +72,8 @@ impl Prior {
     /// The prior over the cells of `rect`, which may reach beyond the grid; there the nearest cell's value counts.
     pub(crate) fn read(&self, target: &Grid, rect: &Rect, p: usize) -> Result<PriorSlice> {
         Ok(PriorSlice {
-            mean: self.mean.read("prior.mean", target, rect, p)?,
-            variance: self.variance.read("prior.variance", target, rect, p)?,
+            mean: self.mean.read(MEAN, target, rect, p)?,
+            variance: self.variance.read(VARIANCE, target, rect, p)?,
         })
     }
 }
@@ -121,6 +124,12 @@ impl PriorField {
         );
         let bands: Vec<usize> = (0..source.bands().len()).collect();
         let values = source.read(date, &bands, &region)?.values;
+        if key == VARIANCE
+            && let Some(value) = values.iter().find(|value| **value <= 0.0)
+        {
+            let problem = format!("{}: {value} must be positive, or NaN where nothing is known", source.origin());
+            return Err(Error::setting(key, problem));
+        }
         let first = (region.rows.start as i64 + offset.0, region.cols.start as i64 + offset.1);
         Ok(FieldSlice::Raster { values, first, origin: source.origin() })
     }
@@ -173,7 +182,7 @@ impl PriorSlice {
             FieldSlice::Constant(_) => None,
             FieldSlice::Raster { origin, .. } => Some(format!("{key} ({origin})")),
         };
-        let fields = [("prior.mean", &self.mean), ("prior.variance", &self.variance)];
+        let fields = [(MEAN, &self.mean), (VARIANCE, &self.variance)];
         fields.into_iter().filter_map(origin).collect::<Vec<_>>().join(" or ")
     }
 

@@ -235,7 +235,6 @@ impl Support {
                     silent[i] = true;
                     continue;
                 }
-                check_variance(variance, row, col)?;
                 state.mean[first + i] = mean;
                 state.cov.set(first + i, first + i, variance);
             }
@@ -280,13 +279,6 @@ impl Support {
         }
         Ok(())
     }
-}
-
-fn check_variance(variance: f64, row: i64, col: i64) -> Result<()> {
-    if variance > 0.0 && variance.is_finite() {
-        return Ok(());
-    }
-    Err(Error::setting("prior.variance", format!("{variance} at cell [{row}, {col}] must be positive and finite")))
 }
 
 /// The part of a footprint that is neither in the padded window nor a far cell.

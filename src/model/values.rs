@@ -1,5 +1,8 @@
 use crate::error::{Error, Result};
 
+/// Positive numbers whose squares and roots float64 holds with room to spare.
+const SENSIBLE: std::ops::RangeInclusive<f64> = 1e-60..=1e60;
+
 /// One number for all components (or bands), or one for each.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
@@ -25,10 +28,13 @@ impl Values {
     /// As [`expand`](Self::expand), refusing what is not positive and finite.
     pub(crate) fn expand_positive(&self, n: usize, key: &str, of: &str) -> Result<Vec<f64>> {
         let values = self.expand(n, key, of)?;
-        match values.iter().position(|value| !(*value > 0.0 && value.is_finite())) {
+        match values.iter().position(|value| !SENSIBLE.contains(value)) {
             Some(index) => {
                 let value = values[index];
-                Err(Error::setting(key, format!("{value} ({of} {}) must be positive and finite", index + 1)))
+                Err(Error::setting(
+                    key,
+                    format!("{value} ({of} {}) must be positive (between 1e-60 and 1e60)", index + 1),
+                ))
             }
             None => Ok(values),
         }

@@ -31,6 +31,9 @@ pub enum ZarrFormat {
     V3,
 }
 
+/// Marks a folder whose store is being laid out.
+const CLAIM: &str = ".begun";
+
 /// Dates per chunk of the `time` coordinate.
 const TIME_CHUNK: usize = 1024;
 
@@ -47,7 +50,10 @@ pub struct ZarrSink {
 #[derive(Debug)]
 struct Series {
     layout: SeriesLayout,
-    store: Arc<AtomicStore>,
+    /// Chunks, hidden until the metadata reveal them.
+    chunks: Arc<AtomicStore>,
+    /// Coordinates and metadata, which readers see.
+    visible: Arc<AtomicStore>,
     documents: Documents,
     mean: Array<AtomicStore>,
     sd: Array<AtomicStore>,
@@ -76,6 +82,26 @@ impl ZarrSink {
         match describe_existing(&self.path) {
             Some(state) => Err(Error::StoreExists { path: self.path.clone(), state }),
             None => Ok(()),
+        }
+    }
+
+    /// Makes the folder and claims it, so that of two runs that start at the same moment one is refused.
+    fn claim(&self) -> Result<PathBuf> {
+        self.check_absent()?;
+        let failed = |problem: &str, error: std::io::Error| Error::Store {
+            path: self.path.clone(),
+            problem: format!("{problem}: {error}"),
+            source: Some(Box::new(error)),
+        };
+        std::fs::create_dir_all(&self.path).map_err(|error| failed("cannot create the folder", error))?;
+        let claim = self.path.join(CLAIM);
+        match std::fs::File::create_new(&claim) {
+            Ok(_) => Ok(claim),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                let state = "another run has just begun it".into();
+                Err(Error::StoreExists { path: self.path.clone(), state })
+            }
+            Err(error) => Err(failed("cannot write into the folder", error)),
         }
     }
 
@@ -115,14 +141,17 @@ fn describe_existing(path: &Path) -> Option<String> {
 
 impl FusionSink for ZarrSink {
     fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
-        self.check_absent()?;
-        let store = Arc::new(AtomicStore::create(&self.path)?);
+        let claim = self.claim()?;
+        let (chunks, visible) = (AtomicStore::hidden(&self.path), AtomicStore::visible(&self.path));
+        let (chunks, visible) = (Arc::new(chunks), Arc::new(visible));
         let documents = Documents::new(layout, self.format);
-        let open = |name: &str| open_array(&store, name, documents.array(name, layout.dates.len()));
+        let open = |name: &str| open_array(&chunks, name, documents.array(name, layout.dates.len()));
         let (mean, sd) = (open("mean")?, open("sd")?);
-        write_coordinates(&store, &documents, layout)?;
-        let mut series = Series { layout: layout.clone(), store, documents, mean, sd, committed: 0 };
+        write_coordinates(&visible, &documents, layout)?;
+        let mut series = Series { layout: layout.clone(), chunks, visible, documents, mean, sd, committed: 0 };
         series.write_metadata(None)?;
+        // From here on the group's own document says whose the folder is.
+        std::fs::remove_file(&claim).map_err(|error| series.chunks.error(CLAIM, error))?;
         self.series = Some(series);
         Ok(())
     }
@@ -135,41 +164,48 @@ impl FusionSink for ZarrSink {
         for (array, values) in [(&series.mean, &block.mean), (&series.sd, &block.sd)] {
             // The engine has a thread per block already.
             let options = CodecOptions::default().with_concurrent_target(1);
-            array
-                .store_chunk_opt(&chunk, whole_chunk(values.view(), shape), &options)
-                .map_err(|error| series.store.error(array.path().as_str(), error))?;
+            let name = array.path().as_str();
+            let values = whole_chunk(values.view(), shape).map_err(|value| Error::Store {
+                path: self.path.join(name.trim_start_matches('/')),
+                problem: format!(
+                    "{value:e} on {} is beyond float32; check the inputs' scale and hide absurd values with valid_range",
+                    block.date
+                ),
+                source: None,
+            })?;
+            array.store_chunk_opt(&chunk, values, &options).map_err(|error| series.chunks.error(name, error))?;
         }
         Ok(())
     }
 
     fn commit(&mut self, dates: usize) -> Result<()> {
         let series = self.series_mut()?;
-        series.store.sync()?;
+        series.chunks.sync()?;
         series.committed = dates;
         series.write_metadata(None)
     }
 
     fn finish(&mut self, report: &Report) -> Result<()> {
         let series = self.series_mut()?;
-        series.store.sync()?;
+        series.chunks.sync()?;
         series.write_metadata(Some(report))
     }
 }
 
 impl Series {
     /// Publishes the committed dates: `time` values, then the shapes, then `time`'s, then the group with everything
-    /// consolidated, each replaced atomically. A reader between two steps sees the old number of dates or the new.
+    /// consolidated, each replaced atomically. A reader of the consolidated metadata sees the old number of dates or the new;
+    /// one that goes array by array may, between two steps, meet arrays of different lengths.
     fn write_metadata(&mut self, report: Option<&Report>) -> Result<()> {
         let dates = &self.layout.dates[..self.committed];
-        let time = open_array(&self.store, "time", self.documents.array("time", dates.len()))?;
+        let time = open_array(&self.visible, "time", self.documents.array("time", dates.len()))?;
         for (chunk, dates) in dates.chunks(TIME_CHUNK).enumerate() {
             let mut days = vec![i64::MIN; TIME_CHUNK];
             days.iter_mut().zip(dates).for_each(|(day, date)| *day = i64::from(date.days_since_epoch()));
-            store_chunk(&self.store, &time, &[chunk as u64], days)?;
+            store_chunk(&self.visible, &time, &[chunk as u64], days)?;
         }
-        self.store.sync()?;
         for name in ["mean", "sd", "time"] {
-            self.documents.write_array(&self.store, name, dates.len())?;
+            self.documents.write_array(&self.visible, name, dates.len())?;
         }
         let mut run = Map::new();
         run.insert("version".into(), env!("CARGO_PKG_VERSION").into());
@@ -178,7 +214,7 @@ impl Series {
         if let Some(report) = report {
             run.insert("report".into(), report_document(report));
         }
-        self.documents.write_group(&self.store, Value::Object(run), dates.len())
+        self.documents.write_group(&self.visible, Value::Object(run), dates.len())
     }
 }
 
@@ -207,12 +243,15 @@ where
     array.store_chunk(chunk, values).map_err(|error| store.error(array.path().as_str(), error))
 }
 
-/// The block as float32 in the shape of a whole chunk; beyond the grid's edge NaN.
-fn whole_chunk(values: ArrayView3<'_, f64>, shape: (usize, usize, usize)) -> Vec<f32> {
+/// The block as float32 in the shape of a whole chunk; beyond the grid's edge NaN. `Err` with the first value too large.
+fn whole_chunk(values: ArrayView3<'_, f64>, shape: (usize, usize, usize)) -> std::result::Result<Vec<f32>, f64> {
+    if let Some(value) = values.iter().find(|value| value.is_finite() && !(**value as f32).is_finite()) {
+        return Err(*value);
+    }
     let (bands, rows, cols) = values.dim();
     let mut chunk = Array3::from_elem(shape, f32::NAN);
     chunk.slice_mut(s![..bands, ..rows, ..cols]).zip_mut_with(&values, |out, value| *out = *value as f32);
-    chunk.into_raw_vec_and_offset().0
+    Ok(chunk.into_raw_vec_and_offset().0)
 }
 
 /// The parts of a report that a rerun reproduces; times are not among them.

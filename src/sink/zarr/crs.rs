@@ -61,16 +61,19 @@ pub(super) fn coordinate(crs: &Crs, x: bool) -> Map<String, Value> {
         attributes.insert("units".into(), degrees.into());
     } else if !crs.is_unknown() {
         attributes.insert("standard_name".into(), projected.into());
-        attributes.insert("units".into(), length_unit(crs).into());
+        if let Some(unit) = length_unit(crs) {
+            attributes.insert("units".into(), unit.into());
+        }
     }
     attributes
 }
 
-/// Unit of the axes: the last length unit of the WKT.
-fn length_unit(crs: &Crs) -> String {
-    match crs.wkt().rsplit("LENGTHUNIT[\"").next().and_then(|rest| rest.split('"').next()) {
-        Some("metre") | None => "m".into(),
-        Some(other) => other.to_owned(),
+/// Unit of the axes: the last length unit of the WKT; `None` when it names none the way WKT 2 does.
+fn length_unit(crs: &Crs) -> Option<&str> {
+    let (_, rest) = crs.wkt().rsplit_once("LENGTHUNIT[\"")?;
+    match rest.split('"').next()? {
+        "metre" => Some("m"),
+        other => Some(other),
     }
 }
 

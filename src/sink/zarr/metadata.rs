@@ -157,10 +157,10 @@ impl Documents {
     /// Writes the document of an array.
     pub(super) fn write_array(&self, store: &AtomicStore, name: &str, dates: usize) -> Result<()> {
         match self.format {
-            ZarrFormat::V3 => store.write_durable(&format!("{name}/zarr.json"), &bytes(&self.array(name, dates))),
+            ZarrFormat::V3 => store.write(&format!("{name}/zarr.json"), &bytes(&self.array(name, dates))),
             ZarrFormat::V2 => {
-                store.write_durable(&format!("{name}/.zattrs"), &bytes(&self.attributes_v2(name, dates)))?;
-                store.write_durable(&format!("{name}/.zarray"), &bytes(&self.array(name, dates)))
+                store.write(&format!("{name}/.zattrs"), &bytes(&self.attributes_v2(name, dates)))?;
+                store.write(&format!("{name}/.zarray"), &bytes(&self.array(name, dates)))
             }
         }
     }
@@ -186,7 +186,7 @@ impl Documents {
                 "band/0"
             }
         };
-        store.write_durable(key, &chunk)?;
+        store.write(key, &chunk)?;
         self.write_array(store, "band", 0)
     }
 
@@ -205,13 +205,13 @@ impl Documents {
                     "attributes": attributes,
                     "consolidated_metadata": { "kind": "inline", "must_understand": false, "metadata": arrays }
                 });
-                store.write_durable("zarr.json", &bytes(&group))
+                store.write("zarr.json", &bytes(&group))
             }
             ZarrFormat::V2 => {
                 let group = json!({ "zarr_format": 2 });
                 let attributes = Value::Object(attributes);
-                store.write_durable(".zgroup", &bytes(&group))?;
-                store.write_durable(".zattrs", &bytes(&attributes))?;
+                store.write(".zgroup", &bytes(&group))?;
+                store.write(".zattrs", &bytes(&attributes))?;
                 let mut metadata = Map::new();
                 metadata.insert(".zgroup".into(), group);
                 metadata.insert(".zattrs".into(), attributes);
@@ -220,7 +220,7 @@ impl Documents {
                     metadata.insert(format!("{name}/.zattrs"), self.attributes_v2(name, dates));
                 }
                 let consolidated = json!({ "zarr_consolidated_format": 1, "metadata": metadata });
-                store.write_durable(".zmetadata", &bytes(&consolidated))
+                store.write(".zmetadata", &bytes(&consolidated))
             }
         }
     }

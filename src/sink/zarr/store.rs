@@ -19,29 +19,49 @@ const PENDING: usize = 1024;
 #[derive(Debug)]
 pub(super) struct AtomicStore {
     root: PathBuf,
-    pending: Mutex<Vec<PathBuf>>,
+    /// Files that [`sync`](Self::sync) waits for; `None` when every file is on disk before it takes its place.
+    pending: Option<Mutex<Vec<PathBuf>>>,
 }
 
 impl AtomicStore {
-    pub(super) fn create(root: &Path) -> Result<Self> {
-        fs::create_dir_all(root).map_err(|error| io_error(root, "cannot create the folder", error))?;
-        Ok(Self { root: root.to_path_buf(), pending: Mutex::default() })
+    /// The store at `root` for what readers see at once: every file is on disk before it takes its place.
+    pub(super) fn visible(root: &Path) -> Self {
+        Self { root: root.to_path_buf(), pending: None }
+    }
+
+    /// The store at `root` for what is revealed later, after a [`sync`](Self::sync).
+    pub(super) fn hidden(root: &Path) -> Self {
+        Self { root: root.to_path_buf(), pending: Some(Mutex::default()) }
     }
 
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Replaces a file and waits until it is on disk.
-    pub(super) fn write_durable(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    /// Replaces a file.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.root.join(name);
-        replace(&path, bytes, true).map_err(|error| io_error(&path, "cannot write", error))?;
-        sync_files(&self.root, &[path]).map_err(|(path, error)| io_error(&path, "cannot sync", error))
+        self.put(path.clone(), bytes).map_err(|error| io_error(&path, "cannot write", error))
+    }
+
+    fn put(&self, path: PathBuf, bytes: &[u8]) -> io::Result<()> {
+        let Some(pending) = &self.pending else {
+            replace(&path, bytes, true)?;
+            return sync_files(&self.root, &[path]).map_err(|(_, error)| error);
+        };
+        replace(&path, bytes, false)?;
+        let full = {
+            let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+            pending.push(path);
+            if pending.len() >= PENDING { std::mem::take(&mut *pending) } else { Vec::new() }
+        };
+        sync_files(&self.root, &full).map_err(|(_, error)| error)
     }
 
     /// Waits until everything written so far is on disk.
     pub(super) fn sync(&self) -> Result<()> {
-        let written = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(pending) = &self.pending else { return Ok(()) };
+        let written = std::mem::take(&mut *pending.lock().unwrap_or_else(PoisonError::into_inner));
         sync_files(&self.root, &written).map_err(|(path, error)| io_error(&path, "cannot sync", error))
     }
 }
@@ -90,15 +110,7 @@ fn sync_files(root: &Path, files: &[PathBuf]) -> std::result::Result<(), (PathBu
 
 impl WritableStorageTraits for AtomicStore {
     fn set(&self, key: &StoreKey, value: Bytes) -> std::result::Result<(), StorageError> {
-        let path = self.root.join(key.as_str());
-        replace(&path, &value, false)?;
-        let full = {
-            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            pending.push(path);
-            if pending.len() >= PENDING { std::mem::take(&mut *pending) } else { Vec::new() }
-        };
-        sync_files(&self.root, &full).map_err(|(_, error)| error)?;
-        Ok(())
+        Ok(self.put(self.root.join(key.as_str()), &value)?)
     }
 
     fn set_partial_many(&self, key: &StoreKey, _: OffsetBytesIterator<'_>) -> std::result::Result<(), StorageError> {
@@ -131,7 +143,7 @@ mod tests {
     #[test]
     fn files_are_replaced_whole_and_leave_nothing_beside() {
         let folder = tempfile::tempdir().unwrap();
-        let store = AtomicStore::create(folder.path()).unwrap();
+        let store = AtomicStore::hidden(folder.path());
         let key = StoreKey::new("mean/c/0/0").unwrap();
         // A stale partial file of a run that was killed must not be in the way.
         fs::create_dir_all(folder.path().join("mean/c/0")).unwrap();
@@ -144,16 +156,16 @@ mod tests {
         store.sync().unwrap();
         store.erase(&key).unwrap();
         store.erase(&key).unwrap();
-        store.write_durable("zarr.json", b"{}").unwrap();
+        AtomicStore::visible(folder.path()).write("zarr.json", b"{}").unwrap();
     }
 
     #[test]
     fn pending_files_are_bounded() {
         let folder = tempfile::tempdir().unwrap();
-        let store = AtomicStore::create(folder.path()).unwrap();
+        let store = AtomicStore::hidden(folder.path());
         for k in 0..PENDING + 10 {
             store.set(&StoreKey::new(format!("k{k}")).unwrap(), Bytes::from_static(b"x")).unwrap();
         }
-        assert_eq!(store.pending.lock().unwrap().len(), 10);
+        assert_eq!(store.pending.unwrap().lock().unwrap().len(), 10);
     }
 }
