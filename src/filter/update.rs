@@ -84,7 +84,7 @@ impl State {
     fn check(&self, before: &[f64]) -> Result<(), NumericalError> {
         for (state, (&before, mean)) in before.iter().zip(&self.mean).enumerate() {
             let after = self.cov.get(state, state);
-            if !(after >= LEAST_VARIANCE_RATIO * before) {
+            if after.is_nan() || after < LEAST_VARIANCE_RATIO * before {
                 return Err(NumericalError::LostPrecision { state, before, after });
             }
             if !mean.is_finite() {
