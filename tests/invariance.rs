@@ -138,6 +138,24 @@ fn instruments_may_come_in_any_order() {
     }
 }
 
+/// Far cells only split what the remainders hold together, as long as they bring in no pixel that is not seen anyway.
+#[test]
+fn far_samples_split_remainders_exactly() {
+    let with = |far: usize| {
+        let coarse = source(grid(0.0, 0.0, 90.0, (2, 2)), &[1, 2, 4], 5);
+        let coarse = Instrument::new("coarse", coarse).footprint(Footprint::Uniform).noise_variance(1e-3);
+        let process = Process::new(Kernel::Exponential, 100.0, 1e-2).nugget(0.1).phi(0.9);
+        let builder = Fusion::builder(grid(0.0, 0.0, 30.0, (6, 6))).bands(["red", "nir"]).window(2, 2);
+        run(builder.far_samples(far, 200.0).process(process).prior(Prior::new(0.4, 0.2)).instrument(coarse))
+    };
+    let (mean, sd, _) = with(0);
+    for far in [1, 5, 20] {
+        let (other, other_sd, _) = with(far);
+        mean.iter().zip(&other).for_each(|(x, y)| assert!((x - y).abs() < 1e-12));
+        sd.iter().zip(&other_sd).for_each(|(x, y)| assert!((x - y).abs() < 1e-12));
+    }
+}
+
 /// Halo and windows: with independent cells and fine pixels only, the halo has nothing to say.
 #[test]
 fn independent_cells_need_no_context() {

@@ -263,10 +263,11 @@ impl PlanInput<'_> {
         let (width, height) = self.target.cell_size();
         let pad = (halo.max(far(height)) + size, halo.max(far(width)) + size);
         let rect = Rect::new(0..tile_shape.0 as i64 + 2 * pad.0, 0..tile_shape.1 as i64 + 2 * pad.1);
-        let (rows, cols) = instrument.lattice.largest();
-        let pixels = (rect.bottom / rows.max(1) + 2) * (rect.right / cols.max(1) + 2);
+        let (pixel_width, pixel_height) = instrument.source.grid().cell_size();
+        let across = |cells: i64, cell: f64, pixel: f64| (cells as f64 * cell / pixel).ceil() as u64 + 2;
+        let pixels = across(rect.bottom, height, pixel_height) * across(rect.right, width, pixel_width);
         let (grid_rows, grid_cols) = instrument.source.grid().shape();
-        let pixels = (pixels as u64).min((grid_rows * grid_cols) as u64);
+        let pixels = pixels.min((grid_rows * grid_cols) as u64);
         pixels * (instrument.source_bands.len() * size_of::<f64>()) as u64
     }
 }

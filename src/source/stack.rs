@@ -57,6 +57,9 @@ impl RasterStack {
     /// As [`StackBuilder::open`].
     pub fn from_files(files: impl IntoIterator<Item = (Date, PathBuf)>, calibration: Calibration) -> Result<Self> {
         let files: Vec<_> = files.into_iter().map(|(date, path)| DatedFile { date, path }).collect();
+        if files.is_empty() {
+            return Err(Error::setting("files", "an empty list"));
+        }
         let origin = match files.as_slice() {
             [one] => one.path.display().to_string(),
             many => format!("a list of {} files", many.len()),
