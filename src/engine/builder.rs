@@ -1,75 +1,18 @@
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPoolBuilder;
 
 use super::plan::{Plan, PlanInput};
-use super::steps::{Schedule, Step, schedule};
-use super::stream::TileTime;
+use super::steps::{Schedule, schedule};
 use super::window::Part;
-use super::{MemoryBudget, OutputDates};
+use super::{Fusion, MemoryBudget, OutputDates};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Grid, Tiling};
-use crate::model::{FarSamples, Instrument, ObservationModel, Prior, Process, ProcessModel, independent_parts};
-use crate::sink::SeriesLayout;
+use crate::model::{FarSamples, Instrument, ObservationModel, Prior, Process, independent_parts};
 
 /// Window sizes beyond this are slips of the keyboard; the plan's arithmetic stays far from overflow.
 const LARGEST_WINDOW: usize = 1 << 16;
 
 /// Worker threads at most.
 const LARGEST_POOL: usize = 4096;
-
-/// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
-///
-/// Arrays in, arrays out:
-///
-/// ```
-/// use ndarray::{Array4, s};
-/// use rasterfuse::Fusion;
-/// use rasterfuse::geometry::{Crs, Date, Grid};
-/// use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
-/// use rasterfuse::sink::MemorySink;
-/// use rasterfuse::source::MemorySource;
-///
-/// let day = |k: i32| Date::from_ymd(2024, 5, 1).map(|first| first + k);
-/// let fine = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
-/// let coarse = Grid::new(Crs::unknown(), [0.0, 120.0, 0.0, 0.0, 0.0, -120.0], (2, 2))?;
-/// // (time, band, y, x): the fine sensor sees 0.2 on the first day, the coarse one 0.3 four days later
-/// let sharp = MemorySource::new(fine.clone(), vec![day(0)?], vec!["red".into()], Array4::from_elem((1, 1, 8, 8), 0.2))?;
-/// let blurred = MemorySource::new(coarse, vec![day(4)?], vec!["red".into()], Array4::from_elem((1, 1, 2, 2), 0.3))?;
-///
-/// let fusion = Fusion::builder(fine)
-///     .bands(["red"])
-///     .process(Process::new(Kernel::Exponential, 100.0, 1e-3))
-///     .prior(Prior::new(0.2, 0.01))
-///     .instrument(Instrument::new("sharp", sharp).noise_variance(1e-5))
-///     .instrument(Instrument::new("blurred", blurred).footprint(Footprint::Uniform).noise_variance(1e-5))
-///     .build()?;
-/// let mut sink = MemorySink::new();
-/// fusion.run(&mut sink)?;
-/// let (mean, sd) = sink.into_arrays()?; // (time, band, y, x)
-/// assert_eq!(mean.dim(), (5, 1, 8, 8)); // daily
-/// assert!((mean[(3, 0, 2, 2)] - 0.2).abs() < 1e-3); // still what the sharp sensor saw
-/// let under_a_pixel = mean.slice(s![4, 0, ..4, ..4]).mean();
-/// assert!((under_a_pixel.unwrap_or(f64::NAN) - 0.3).abs() < 2e-3); // the average follows the blurred one
-/// assert!(sd[(3, 0, 2, 2)] > sd[(0, 0, 2, 2)] && sd[(4, 0, 2, 2)] < sd[(3, 0, 2, 2)]);
-/// # Ok::<(), rasterfuse::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct Fusion {
-    pub(super) target: Grid,
-    pub(super) bands: Vec<String>,
-    pub(super) unit: String,
-    pub(super) period: DateRange,
-    pub(super) steps: Vec<(Date, Step)>,
-    pub(super) output: Vec<Date>,
-    pub(super) tiling: Tiling,
-    pub(super) far: FarSamples,
-    pub(super) process: ProcessModel,
-    pub(super) prior: Prior,
-    pub(super) instruments: Vec<ObservationModel>,
-    /// Groups of components that are filtered apart.
-    pub(super) parts: Vec<Part>,
-    pub(super) plan: Plan,
-    pub(super) pool: ThreadPool,
-}
 
 /// Collects the description of a fusion; [`build`](Self::build) checks it.
 #[derive(Clone, Debug)]
@@ -91,11 +34,9 @@ pub struct FusionBuilder {
     threads: usize,
 }
 
-impl Fusion {
-    /// Starts the description of a fusion onto `target`.
-    #[must_use]
-    pub fn builder(target: Grid) -> FusionBuilder {
-        FusionBuilder {
+impl FusionBuilder {
+    pub(super) fn new(target: Grid) -> Self {
+        Self {
             target,
             bands: Vec::new(),
             unit: "1".into(),
@@ -114,51 +55,6 @@ impl Fusion {
         }
     }
 
-    /// The target grid.
-    #[must_use]
-    pub fn target(&self) -> &Grid {
-        &self.target
-    }
-
-    /// Names of the output bands.
-    #[must_use]
-    pub fn bands(&self) -> &[String] {
-        &self.bands
-    }
-
-    /// The dates that are put out, in order.
-    #[must_use]
-    pub fn output_dates(&self) -> &[Date] {
-        &self.output
-    }
-
-    /// What the run will take.
-    #[must_use]
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// The lazy iterator over fused blocks: tile by tile, each through all its dates. Reads, filters and frees only what the
-    /// next block needs; dropping it stops everything.
-    #[must_use]
-    pub fn stream(&self) -> TileTime<'_> {
-        TileTime::new(self)
-    }
-
-    /// What a sink is told before the first block.
-    #[must_use]
-    pub fn layout(&self) -> SeriesLayout {
-        SeriesLayout {
-            grid: self.target.clone(),
-            bands: self.bands.clone(),
-            unit: self.unit.clone(),
-            dates: self.output.clone(),
-            tile_shape: self.tiling.tile_shape(),
-        }
-    }
-}
-
-impl FusionBuilder {
     /// Names of the output bands. Required.
     #[must_use]
     pub fn bands<S: Into<String>>(mut self, bands: impl IntoIterator<Item = S>) -> Self {
@@ -420,9 +316,4 @@ impl FusionBuilder {
 
 fn missing(key: &str, call: &str) -> Error {
     Error::setting(key, format!("not given; call FusionBuilder::{call}"))
-}
-
-/// Names of the instruments, in order.
-pub(super) fn names(instruments: &[ObservationModel]) -> Vec<&str> {
-    instruments.iter().map(|instrument| instrument.name.as_str()).collect()
 }

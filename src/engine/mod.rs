@@ -6,6 +6,7 @@
 //! number of threads change no bit of the result.
 
 mod builder;
+mod fusion;
 mod memory;
 mod plan;
 mod report;
@@ -14,7 +15,8 @@ mod steps;
 mod stream;
 mod window;
 
-pub use builder::{Fusion, FusionBuilder};
+pub use builder::FusionBuilder;
+pub use fusion::Fusion;
 pub use memory::MemoryBudget;
 pub use plan::{InstrumentPlan, Plan};
 pub use report::{DateDiagnostics, InstrumentReport, Report, Timing};

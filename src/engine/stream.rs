@@ -5,7 +5,7 @@ use std::time::Instant;
 use ndarray::Array3;
 use rayon::prelude::*;
 
-use super::builder::names;
+use super::fusion::names;
 use super::report::{FitSums, InstrumentReport, Timing};
 use super::steps::Step;
 use super::window::{OutCell, Part, PartState, Reading, WindowOutput, WindowState, Worker};
