@@ -1,4 +1,4 @@
-//! Where and when: grids, pixel regions, tiles and windows, dates. Pure; imports nothing but [`crate::error`].
+//! Where and when: grids, pixel regions, tiles and windows, dates. Pure; imports nothing but [`crate::Error`].
 
 mod crs;
 mod grid;
