@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::fmt;
 
 use bytesize::ByteSize;
@@ -166,15 +165,7 @@ impl WindowCost {
         let covariances = input.parts.iter().map(|components| SymmetricMatrix::bytes(n * components));
         let bytes = covariances.fold(small, u64::saturating_add);
         let largest = input.parts.iter().max().copied().unwrap_or(1);
-        let distinct = |ranges: &mut dyn Iterator<Item = std::ops::Range<i64>>| {
-            ranges.map(|r| (r.start == 0, r.end - r.start)).collect::<BTreeSet<_>>().len()
-        };
-        // Windows clipped at one edge differ by where their core lies: at most one more shape for each halo cell.
-        let clipped = 2 * halo.div_ceil(size) + 2;
-        let shapes = match input.far.count {
-            0 => (distinct(&mut tiling.padded_rows()) + clipped) * (distinct(&mut tiling.padded_cols()) + clipped),
-            _ => usize::MAX,
-        };
+        let shapes = if input.far.count == 0 { tiling.window_shapes() } else { usize::MAX };
         let shape_bytes = (input.correlations * cells * (cells + 1) / 2 * size_of::<f64>()) as u64;
         Self { states, workspace: Workspace::bytes(n * largest) as u64, bytes, shape_bytes, shapes }
     }

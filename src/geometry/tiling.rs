@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{PixelRegion, Rect};
@@ -104,6 +105,20 @@ impl Tiling {
             .map(move |start| start.saturating_sub(halo) as i64..((start + window).min(end) + halo).min(end) as i64)
     }
 
+    /// How many different shapes windows have: clipped by the grid in different ways.
+    #[must_use]
+    pub fn window_shapes(&self) -> usize {
+        let along = |end: usize| {
+            let shape = |padded: Range<i64>, start: usize| {
+                let core = (start + self.window).min(end) - start;
+                (start as i64 - padded.start, core, padded.end - padded.start)
+            };
+            let starts = (0..end).step_by(self.window);
+            self.padded(end).zip(starts).map(|(padded, start)| shape(padded, start)).collect::<BTreeSet<_>>().len()
+        };
+        along(self.shape.0) * along(self.shape.1)
+    }
+
     /// The window in the given row and column of windows.
     fn window(&self, row: usize, col: usize) -> Window {
         let core = |k: usize, end: usize| k * self.window..((k + 1) * self.window).min(end);
@@ -132,10 +147,17 @@ mod tests {
         for (shape, tile, window, halo) in [((7, 11), (3, 4), 2, 1), ((1, 1), (5, 5), 4, 9), ((44, 45), (16, 16), 4, 4)]
         {
             let tiling = Tiling::new(shape, tile, window, halo);
+            let mut shapes = BTreeSet::new();
             let mut hits = vec![0; shape.0 * shape.1];
             for index in 0..tiling.tile_count() {
                 let region = tiling.tile(index).unwrap().region;
                 for window in tiling.windows(&region) {
+                    shapes.insert((
+                        window.core.rows.start - window.padded.rows.start,
+                        window.core.cols.start - window.padded.cols.start,
+                        window.core.shape(),
+                        window.padded.shape(),
+                    ));
                     let own = window.core.intersection(&region);
                     assert!(!own.is_empty());
                     assert_eq!(window.padded.intersection(&window.core), window.core);
@@ -146,6 +168,7 @@ mod tests {
                     }
                 }
             }
+            assert_eq!(shapes.len(), tiling.window_shapes());
             assert!(hits.iter().all(|&n| n == 1));
             assert!(tiling.tile(tiling.tile_count()).is_none());
         }
