@@ -22,10 +22,10 @@ impl Fusion {
             let appended = &*sink;
             self.pool.install(|| batch.par_iter().try_for_each(|block| appended.append(block)))?;
             batch.iter().for_each(|block| blocks_of[block.time] += 1);
-            let complete = blocks_of.iter().take_while(|&&blocks| blocks == self.plan.tiles).count();
-            if complete > whole {
-                sink.commit(complete)?;
-                whole = complete;
+            let completed = blocks_of[whole..].iter().take_while(|&&blocks| blocks == self.plan.tiles).count();
+            if completed > 0 {
+                whole += completed;
+                sink.commit(whole)?;
             }
             stream.add_write_time(started.elapsed());
         }

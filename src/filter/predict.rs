@@ -56,12 +56,6 @@ impl BlockCov {
         self.n
     }
 
-    /// Bytes held by this block alone.
-    #[must_use]
-    pub fn own_bytes(&self) -> usize {
-        size_of_val(self.tail.as_slice())
-    }
-
     /// Entry (i, j), in either order.
     #[must_use]
     pub fn get(&self, i: usize, j: usize) -> f64 {

@@ -89,12 +89,6 @@ impl Rect {
         (self.top..self.bottom).contains(&row) && (self.left..self.right).contains(&col)
     }
 
-    /// Whether the rectangles share a cell.
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
-        !self.intersection(other).is_empty()
-    }
-
     /// The cells in both.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {

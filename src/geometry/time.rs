@@ -49,14 +49,14 @@ impl Date {
             .map_err(|_| Error::Date { text: text.into(), format: format.into() })
     }
 
-    /// Writes the date by a `strftime` format, for file names and the like: `date.format("%Y%m%d")`.
+    /// Writes the date by a `strftime` format, for file names and the like: `date.format("%Y%m%d")`. An unknown specifier ends
+    /// the text.
     #[must_use]
     pub fn format(self, format: &str) -> String {
         NaiveDate::from_num_days_from_ce_opt(self.0.saturating_add(EPOCH_FROM_CE)).map_or_else(
             || self.to_string(),
             |date| {
                 let mut text = String::new();
-                // An unknown specifier leaves what was written so far.
                 let _ = write!(text, "{}", date.format(format));
                 text
             },

@@ -24,9 +24,9 @@ use store::AtomicStore;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ZarrFormat {
-    /// Read by zarr-python 2 and GDAL 3.4 and later.
+    /// For readers without v3, such as GDAL before 3.12 (tried with 3.6).
     V2,
-    /// Read by zarr-python 3 and GDAL 3.12 and later; the default.
+    /// The default; read by zarr-python 3 and, by its documentation, GDAL from 3.12.
     #[default]
     V3,
 }
@@ -115,7 +115,7 @@ impl ZarrSink {
 }
 
 fn not_begun(path: &Path) -> Error {
-    Error::Store { path: path.to_path_buf(), problem: "a block came before the series was begun".into(), source: None }
+    Error::Store { path: path.to_path_buf(), problem: "the series has not been begun".into(), source: None }
 }
 
 /// What is at the path: `None` when nothing or an empty folder.
