@@ -3,8 +3,9 @@ use rayon::ThreadPoolBuilder;
 use super::plan::{Plan, PlanInput};
 use super::steps::{Schedule, schedule};
 use super::window::Part;
-use super::{Fusion, MemoryBudget, OutputDates};
+use super::{Fusion, MemoryBudget, OutputDates, Precision};
 use crate::error::{Error, Result};
+use crate::filter::Real;
 use crate::geometry::{Date, DateRange, Grid, Tiling};
 use crate::model::{FarSamples, Instrument, ObservationModel, Prior, Process, independent_parts};
 
@@ -32,6 +33,8 @@ pub struct FusionBuilder {
     memory: MemoryBudget,
     batch_dates: usize,
     threads: usize,
+    lag: usize,
+    precision: Precision,
 }
 
 impl FusionBuilder {
@@ -52,6 +55,8 @@ impl FusionBuilder {
             memory: MemoryBudget::default(),
             batch_dates: 8,
             threads: 0,
+            lag: 0,
+            precision: Precision::F64,
         }
     }
 
@@ -115,6 +120,24 @@ impl FusionBuilder {
     #[must_use]
     pub fn prior(mut self, prior: Prior) -> Self {
         self.prior = Some(prior);
+        self
+    }
+
+    /// Dates of the output axis that each result waits for: the value of a date is its expectation given all observations up
+    /// to and including so many output dates later, at the end of the series all there are (fixed-lag smoothing). 0, the
+    /// default, filters: each value rests on the observations up to its own date.
+    ///
+    /// A lag takes memory and time in proportion: at most about (1 + 2 lag × own cells / cells) times those of the filter.
+    #[must_use]
+    pub fn lag(mut self, dates: usize) -> Self {
+        self.lag = dates;
+        self
+    }
+
+    /// Arithmetic of the covariances; default float64.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
         self
     }
 
@@ -185,6 +208,16 @@ impl FusionBuilder {
             .thread_name(|index| format!("rasterfuse-{index}"))
             .build()
             .map_err(|error| Error::Threads { threads: self.threads, source: Box::new(error) })?;
+        // A lag beyond the end of the output axis takes memory for nothing.
+        let lag = self.lag.min(output.len());
+        let days = f64::from(period.end().days_since(period.start())) + 1.0;
+        let widest = |part: &Part| {
+            let variance = |&j: &usize| Some(process.largest_variance(j, prior.constant_variance(j, p)?, days));
+            let variances: Option<Vec<f64>> = part.components.iter().map(variance).collect();
+            let information: f64 = instruments.iter().map(|i| i.most_information(&part.components)).fold(0.0, f64::max);
+            variances.map(|variances| variances.into_iter().fold(0.0, f64::max) * information)
+        };
+        let fits_single = parts.iter().all(|part| widest(part).is_some_and(|ratio| ratio <= f32::LARGEST_RATIO));
         let plan = Plan::new(&PlanInput {
             target: &self.target,
             bands: &self.bands,
@@ -200,6 +233,10 @@ impl FusionBuilder {
             batch_dates: self.batch_dates,
             budget_bytes: self.memory.bytes()?,
             threads: pool.current_num_threads(),
+            lag,
+            adaptive: process.adaptive.is_some(),
+            precision: self.precision,
+            stays_single: fits_single,
         })?;
         let tiling = Tiling::new(self.target.shape(), plan.tile_shape, self.window_size, self.halo);
         Ok(Fusion {
@@ -215,6 +252,8 @@ impl FusionBuilder {
             prior,
             instruments,
             parts,
+            lag,
+            precision: self.precision,
             plan,
             pool,
         })

@@ -1,10 +1,10 @@
 use rayon::ThreadPool;
 
-use super::FusionBuilder;
 use super::plan::Plan;
 use super::steps::Step;
 use super::stream::TileTime;
 use super::window::Part;
+use super::{FusionBuilder, Precision};
 use crate::geometry::{Date, DateRange, Grid, Tiling};
 use crate::model::{FarSamples, ObservationModel, Prior, ProcessModel};
 use crate::sink::SeriesLayout;
@@ -60,6 +60,9 @@ pub struct Fusion {
     pub(super) instruments: Vec<ObservationModel>,
     /// Groups of components that are filtered apart.
     pub(super) parts: Vec<Part>,
+    /// Dates of the output axis that a result waits for.
+    pub(super) lag: usize,
+    pub(super) precision: Precision,
     pub(super) plan: Plan,
     pub(super) pool: ThreadPool,
 }
@@ -96,7 +99,8 @@ impl Fusion {
     }
 
     /// The lazy iterator over fused blocks: tile by tile, each through all its dates. Reads, filters and frees only what the
-    /// next block needs; dropping it stops everything.
+    /// next block needs; dropping it stops everything. With a lag, a date's block comes when so many dates after it have
+    /// been fused, or at the end of the tile.
     #[must_use]
     pub fn stream(&self) -> TileTime<'_> {
         TileTime::new(self)

@@ -6,6 +6,7 @@
 //! number of threads change no bit of the result.
 
 mod builder;
+mod carried;
 mod fusion;
 mod memory;
 mod plan;
@@ -16,6 +17,7 @@ mod stream;
 mod window;
 
 pub use builder::FusionBuilder;
+pub use carried::Precision;
 pub use fusion::Fusion;
 pub use memory::MemoryBudget;
 pub use plan::{InstrumentPlan, Plan};

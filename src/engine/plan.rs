@@ -2,9 +2,10 @@ use std::fmt;
 
 use bytesize::ByteSize;
 
+use super::Precision;
 use super::steps::Step;
 use crate::error::{Error, Result};
-use crate::filter::{SymmetricMatrix, Workspace};
+use crate::filter::{State, Workspace};
 use crate::geometry::{Date, DateRange, Grid, Rect, Tiling};
 use crate::model::{FarSamples, ObservationModel};
 
@@ -40,8 +41,14 @@ pub struct Plan {
     pub threads: usize,
     /// Memory allowed.
     pub budget_bytes: u64,
-    /// Memory of the window states of one tile.
+    /// Dates of the output axis that each result waits for.
+    pub lag: usize,
+    /// Arithmetic of the covariances.
+    pub precision: Precision,
+    /// Memory of the window states of one tile, remembered dates included.
     pub state_bytes: u64,
+    /// How much of it is for the dates that a lag remembers.
+    pub lag_bytes: u64,
     /// Memory of a batch of input slices.
     pub slice_bytes: u64,
     /// Memory of a batch of output.
@@ -91,6 +98,12 @@ pub(super) struct PlanInput<'a> {
     pub(super) batch_dates: usize,
     pub(super) budget_bytes: u64,
     pub(super) threads: usize,
+    pub(super) lag: usize,
+    /// Whether the process covariance depends on the state's past.
+    pub(super) adaptive: bool,
+    pub(super) precision: Precision,
+    /// Whether float32 can hold every window to the end; otherwise windows may be carried on in float64.
+    pub(super) stays_single: bool,
 }
 
 impl Plan {
@@ -138,6 +151,8 @@ struct WindowCost {
     /// Different shapes of windows at most; with far samples every window may have its own.
     shapes: usize,
     bytes: u64,
+    /// Of which for remembered dates.
+    lag_bytes: u64,
 }
 
 impl WindowCost {
@@ -162,12 +177,23 @@ impl WindowCost {
         let rows = (cells * input.instruments.len() + pixels) * 12 + pixels * 12 + cells * 16;
         let tails = input.correlations * remainders * n * size_of::<f64>();
         let small = (states * size_of::<f64>() + rows + tails) as u64;
-        let covariances = input.parts.iter().map(|components| SymmetricMatrix::bytes(n * components));
-        let bytes = covariances.fold(small, u64::saturating_add);
+        let own = size.min(input.target.rows()) * size.min(input.target.cols());
+        let double = input.precision == Precision::F64 || !input.stays_single;
+        let state_bytes = if double { State::<f64>::bytes } else { State::<f32>::bytes };
+        let states_of = |lag: usize| {
+            let parts = input.parts.iter().map(|c| state_bytes(n * c, own * c, lag));
+            parts.fold(0, u64::saturating_add)
+        };
+        let history = if input.adaptive { State::<f64>::history_bytes(states, n) } else { 0 };
+        let lag_bytes = states_of(input.lag).saturating_sub(states_of(0));
+        let bytes = small.saturating_add(states_of(0)).saturating_add(lag_bytes).saturating_add(history);
         let largest = input.parts.iter().max().copied().unwrap_or(1);
+        let rows = (n + input.lag * own) * largest;
+        let workspace = Workspace::<f64>::bytes(rows)
+            + if input.precision == Precision::F32 { Workspace::<f32>::bytes(rows) } else { 0 };
         let shapes = if input.far.count == 0 { tiling.window_shapes() } else { usize::MAX };
         let shape_bytes = (input.correlations * cells * (cells + 1) / 2 * size_of::<f64>()) as u64;
-        Self { states, workspace: Workspace::bytes(n * largest) as u64, bytes, shape_bytes, shapes }
+        Self { states, workspace: workspace as u64, bytes, shape_bytes, shapes, lag_bytes }
     }
 }
 
@@ -186,7 +212,8 @@ impl PlanInput<'_> {
         let word = size_of::<f64>() as u64;
         let batch = self.batch_dates.min(self.steps.len()).max(1) as u64;
         // Results wait once per window and once as blocks; mean and standard deviation.
-        let output = 2 * 2 * batch * cells * bands as u64 * word;
+        // The last batch also flushes what waits for the lag.
+        let output = 2 * 2 * (batch + self.lag as u64) * cells * bands as u64 * word;
         let slices: u64 = self.instruments.iter().map(|instrument| self.slice_bytes(instrument, tile_shape)).sum();
         let instruments: Vec<_> = self.instruments.iter().map(|instrument| self.instrument_plan(instrument)).collect();
         let mut warnings = Vec::new();
@@ -219,6 +246,9 @@ impl PlanInput<'_> {
             batch_dates: batch as usize,
             threads: self.threads,
             budget_bytes: self.budget_bytes,
+            lag: self.lag,
+            precision: self.precision,
+            lag_bytes: window.lag_bytes.saturating_mul(windows as u64),
             state_bytes: window
                 .bytes
                 .saturating_mul(windows as u64)
@@ -286,13 +316,15 @@ impl fmt::Display for Plan {
             "tiles     {} of {tile_rows} x {tile_cols} cells; {} windows of at most {} states in {} independent parts",
             self.tiles, self.windows, self.states_per_window, self.independent_parts
         )?;
-        writeln!(f, "batches   {} dates on {} threads", self.batch_dates, self.threads)?;
+        let Self { batch_dates, threads, lag, precision, .. } = self;
+        writeln!(f, "batches   {batch_dates} dates on {threads} threads, {precision} covariances, lag {lag}")?;
         writeln!(
             f,
-            "memory    {} of {} allowed: states {}, slices {}, output {}, scratch {}",
+            "memory    {} of {} allowed: states {} (lag {}), slices {}, output {}, scratch {}",
             human(self.memory_bytes()),
             human(self.budget_bytes),
             human(self.state_bytes),
+            human(self.lag_bytes),
             human(self.slice_bytes),
             human(self.output_bytes),
             human(self.workspace_bytes)

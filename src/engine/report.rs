@@ -1,6 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::window::PixelCount;
 use crate::filter::Innovation;
 use crate::geometry::Date;
 
@@ -18,6 +19,8 @@ pub struct Report {
     pub instruments: Vec<InstrumentReport>,
     /// Windows filtered.
     pub windows: usize,
+    /// Windows that were carried on in float64 because float32 would have lost their digits.
+    pub widened_windows: usize,
     /// Blocks (tile × date) put out.
     pub blocks: usize,
     /// Where the time went.
@@ -40,6 +43,10 @@ pub struct InstrumentReport {
 pub struct DateDiagnostics {
     /// The date.
     pub date: Date,
+    /// Pixels on the target grid that held a value, each counted once.
+    pub pixels: u64,
+    /// Of them, pixels that the instrument's gate refused; judged by the window that holds the pixel's centre.
+    pub refused: u64,
     /// Scalar values used.
     pub values: u64,
     /// Degrees of freedom of `nis`.
@@ -74,10 +81,10 @@ impl DateDiagnostics {
 }
 
 impl InstrumentReport {
-    /// The date that fits worst: the one with the largest [`DateDiagnostics::nis_ratio`].
+    /// The date that fits worst: the one with the largest [`DateDiagnostics::nis_ratio`] of those with values used.
     #[must_use]
     pub fn worst(&self) -> Option<&DateDiagnostics> {
-        self.dates.iter().max_by(|a, b| a.nis_ratio().total_cmp(&b.nis_ratio()))
+        self.dates.iter().filter(|date| date.dof > 0).max_by(|a, b| a.nis_ratio().total_cmp(&b.nis_ratio()))
     }
 
     /// Sum over the dates; its `date` is the last one. `None` when the instrument was never used.
@@ -85,6 +92,8 @@ impl InstrumentReport {
     pub fn total(&self) -> Option<DateDiagnostics> {
         self.dates.iter().copied().reduce(|a, b| DateDiagnostics {
             date: b.date,
+            pixels: a.pixels + b.pixels,
+            refused: a.refused + b.refused,
             values: a.values + b.values,
             dof: a.dof + b.dof,
             nis: a.nis + b.nis,
@@ -105,23 +114,24 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<16} {:>6} {:>12} {:>8} {:>16}   worst date",
-            "instrument", "dates", "values", "nis/dof", "log-likelihood"
+            "{:<16} {:>6} {:>10} {:>8} {:>12} {:>8} {:>16}   worst date",
+            "instrument", "dates", "pixels", "refused", "values", "nis/dof", "log-likelihood"
         )?;
         for instrument in &self.instruments {
-            let dates = instrument.dates.len();
-            match (instrument.total(), instrument.worst()) {
+            let total = instrument.total();
+            let (pixels, refused) = total.map_or((0, 0), |total| (total.pixels, total.refused));
+            write!(f, "{:<16} {:>6} {pixels:>10} {refused:>8}", instrument.name, instrument.dates.len())?;
+            match (total, instrument.worst()) {
                 (Some(total), Some(worst)) => writeln!(
                     f,
-                    "{:<16} {dates:>6} {:>12} {:>8.3} {:>16.1}   {} ({:.3})",
-                    instrument.name,
+                    " {:>12} {:>8.3} {:>16.1}   {} ({:.3})",
                     total.values,
                     total.nis_ratio(),
                     total.log_likelihood,
                     worst.date,
                     worst.nis_ratio()
                 )?,
-                _ => writeln!(f, "{:<16} {dates:>6} {:>12}", instrument.name, 0)?,
+                _ => writeln!(f, " {:>12}", 0)?,
             }
         }
         for instrument in &self.instruments {
@@ -134,6 +144,13 @@ impl fmt::Display for Report {
                     total.nis_ratio()
                 )?;
             }
+        }
+        if self.widened_windows > 0 {
+            writeln!(
+                f,
+                "{} of {} windows were carried on in float64: their variances exceed 1e6 times the noise variance",
+                self.widened_windows, self.windows
+            )?;
         }
         let Timing { setup, read, filter, write } = self.timing;
         write!(
@@ -180,6 +197,8 @@ impl OrderFreeSum {
 /// Sums of one instrument on one date while windows report.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FitSums {
+    pixels: u64,
+    refused: u64,
     values: u64,
     dof: u64,
     nis: OrderFreeSum,
@@ -194,10 +213,17 @@ impl FitSums {
         self.log_likelihood.add(innovation.log_likelihood);
     }
 
-    /// `None` when no window used anything.
+    pub(super) fn count(&mut self, count: &PixelCount) {
+        self.pixels += count.seen;
+        self.refused += count.refused;
+    }
+
+    /// `None` when no window saw anything.
     pub(super) fn diagnostics(&self, date: Date) -> Option<DateDiagnostics> {
-        (self.values > 0).then(|| DateDiagnostics {
+        (self.values > 0 || self.pixels > 0).then(|| DateDiagnostics {
             date,
+            pixels: self.pixels,
+            refused: self.refused,
             values: self.values,
             dof: self.dof,
             nis: self.nis.value(),

@@ -1,18 +1,19 @@
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use ndarray::Array3;
 use rayon::prelude::*;
 
+use super::carried::Carried;
 use super::fusion::names;
 use super::report::{FitSums, InstrumentReport, Timing};
 use super::steps::Step;
-use super::window::{OutCell, Part, PartState, Reading, WindowOutput, WindowState, Worker};
+use super::window::{OutCell, Part, PartState, Reading, Waiting, WindowOutput, WindowState, Worker};
 use super::{Fusion, Report};
 use crate::error::Result;
 use crate::geometry::{Date, PixelRegion, Rect, Tile, Window};
-use crate::model::{PriorSlice, Support};
+use crate::model::{Adaptive, PriorSlice, Support};
 
 /// Fused values of one tile on one date.
 #[derive(Clone, Debug)]
@@ -45,8 +46,11 @@ pub struct TileTime<'a> {
     /// By step, by instrument of the step.
     fits: Vec<Vec<FitSums>>,
     windows: usize,
+    widened: usize,
     blocks: usize,
     timing: Timing,
+    /// One per thread.
+    workers: Vec<Mutex<Worker>>,
 }
 
 /// The windows of one tile and how far they have come.
@@ -57,6 +61,8 @@ struct TileState {
     /// Pixels each instrument must read; `None` where it sees nothing of the tile.
     regions: Vec<Option<PixelRegion>>,
     next_step: usize,
+    /// Dates that were fused but wait for the lag.
+    waiting: Waiting,
 }
 
 impl<'a> TileTime<'a> {
@@ -70,8 +76,10 @@ impl<'a> TileTime<'a> {
             done: false,
             fits,
             windows: 0,
+            widened: 0,
             blocks: 0,
             timing: Timing::default(),
+            workers: (0..fusion.pool.current_num_threads()).map(|_| Mutex::new(Worker::new(fusion.parts.len()))).collect(),
         }
     }
 
@@ -88,6 +96,7 @@ impl<'a> TileTime<'a> {
         Report {
             instruments: names(&self.fusion.instruments).into_iter().enumerate().map(instrument).collect(),
             windows: self.windows,
+            widened_windows: self.widened,
             blocks: self.blocks,
             timing: self.timing,
         }
@@ -124,20 +133,31 @@ impl<'a> TileTime<'a> {
         let started = Instant::now();
         let batch = fusion.pool.install(|| current.read(fusion, steps))?;
         let read = Instant::now();
-        let outputs = fusion.pool.install(|| current.filter(fusion, &batch))?;
+        fusion.pool.install(|| current.filter(fusion, &batch, &self.workers))?;
         self.timing.read += read - started;
         self.timing.filter += read.elapsed();
 
-        let counted = current.windows.iter().zip(&outputs).filter(|(window, _)| window.counts);
-        for (index, fit) in counted.flat_map(|(_, output)| &output.innovations) {
-            let (step, fits) = (&steps[*index].1, &mut self.fits[first + index]);
-            if let Some(position) = step.instruments.iter().position(|&k| k == fit.instrument) {
-                fits[position].add(fit);
+        for WindowState { output, .. } in current.windows.iter().filter(|window| window.counts) {
+            self.widened += usize::from(output.widened);
+            let position = |index: usize, instrument| {
+                steps[index].1.instruments.iter().position(|&k| k == instrument).map(|position| (first + index, position))
+            };
+            for &(index, ref fit) in &output.innovations {
+                if let Some((step, position)) = position(index, fit.instrument) {
+                    self.fits[step][position].add(fit);
+                }
+            }
+            for &(index, ref count) in &output.pixels {
+                if let Some((step, position)) = position(index, count.instrument) {
+                    self.fits[step][position].count(count);
+                }
             }
         }
-        let blocks = current.assemble(fusion, steps, &outputs);
-        self.blocks += blocks.len();
         current.next_step = last;
+        let dates = steps.iter().filter_map(|(date, step)| Some((*date, step.output?)));
+        let done = current.waiting.pass(dates, last == fusion.steps.len());
+        let blocks = current.assemble(fusion, &done);
+        self.blocks += blocks.len();
         if last < fusion.steps.len() {
             self.current = Some(current);
         }
@@ -193,7 +213,7 @@ impl TileState {
             })
             .collect::<Result<Vec<_>>>()?;
         let regions = (0..fusion.instruments.len()).map(|instrument| region_of(&windows, instrument)).collect();
-        Ok(Self { tile, windows, regions, next_step: 0 })
+        Ok(Self { tile, windows, regions, next_step: 0, waiting: Waiting::new(fusion.lag) })
     }
 
     /// Reads a batch of dates, slices in parallel.
@@ -221,27 +241,27 @@ impl TileState {
     }
 
     /// Runs every window through the batch, windows in parallel.
-    fn filter(&mut self, fusion: &Fusion, batch: &[Reading]) -> Result<Vec<WindowOutput>> {
-        self.windows
-            .par_iter_mut()
-            .map_init(
-                || Worker::new(fusion.parts.len()),
-                |worker, window| window.advance(batch, &fusion.instruments, &fusion.parts, worker),
-            )
-            .collect()
+    fn filter(&mut self, fusion: &Fusion, batch: &[Reading], workers: &[Mutex<Worker>]) -> Result<()> {
+        let last = self.next_step + batch.len() == fusion.steps.len();
+        self.windows.par_iter_mut().with_max_len(1).try_for_each(|window| {
+            // Each thread of the pool has a worker of its own; what a panic may have left in one is cleared before use.
+            let worker = &workers[rayon::current_thread_index().unwrap_or_default() % workers.len()];
+            let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+            window.advance(batch, last, &fusion.instruments, &fusion.parts, &mut worker)
+        })
     }
 
-    /// Puts the windows' results together, a block for each date put out.
-    fn assemble(&self, fusion: &Fusion, steps: &[(Date, Step)], outputs: &[WindowOutput]) -> Vec<FusedBlock> {
+    /// Puts the windows' results together, a block for each date that is done.
+    fn assemble(&self, fusion: &Fusion, done: &[(Date, usize)]) -> Vec<FusedBlock> {
         let (rows, cols) = self.tile.region.shape();
         let p = fusion.bands.len();
         let components = || fusion.parts.iter().flat_map(|part| part.components.iter().copied());
-        let block = |(k, (date, time)): (usize, (Date, usize))| {
+        let block = |(k, &(date, time)): (usize, &(Date, usize))| {
             let mut mean = Array3::from_elem((p, rows, cols), f64::NAN);
             let mut sd = mean.clone();
-            for (window, output) in self.windows.iter().zip(outputs) {
+            for window in &self.windows {
                 let n = window.out.len();
-                let values = &output.values[k * p * n..(k + 1) * p * n];
+                let values = &window.output.values[k * p * n..(k + 1) * p * n];
                 for (band, values) in components().zip(values.chunks_exact(n)) {
                     for (cell, &(value, variance)) in window.out.iter().zip(values) {
                         mean[(band, cell.row, cell.col)] = value;
@@ -251,8 +271,7 @@ impl TileState {
             }
             FusedBlock { tile: self.tile.index, region: self.tile.region.clone(), date, time, mean, sd }
         };
-        let dates = steps.iter().filter_map(|(date, step)| Some((*date, step.output?)));
-        dates.enumerate().map(block).collect()
+        done.iter().enumerate().map(block).collect()
     }
 }
 
@@ -271,13 +290,22 @@ impl WindowState {
         let part = |part: &Part| {
             let initial = support.initial_state(&part.components, prior, &names)?;
             let dynamics = support.dynamics(&fusion.process, &correlations, &part.components);
-            let date = fusion.period.start() + -1;
-            Ok(PartState { dynamics, state: initial.state, date, silent: initial.silent })
+            let (n, own) = (support.n(), support.own_cells().len());
+            let mut state = initial.state;
+            if fusion.lag > 0 {
+                let own_cells = (0..part.components.len()).map(|j| j * n..j * n + own);
+                state = state.with_lags(own_cells.collect(), fusion.lag);
+            }
+            if let Some(Adaptive { weight, scale }) = fusion.process.adaptive {
+                state = state.with_history(&dynamics, weight, scale);
+            }
+            let state = Carried::new(state, fusion.precision);
+            Ok(PartState { dynamics, state, date: fusion.period.start() + -1, silent: initial.silent })
         };
         let parts = fusion.parts.iter().map(part).collect::<Result<Vec<_>>>()?;
         let counts = tile.rows.contains(&window.core.rows.start) && tile.cols.contains(&window.core.cols.start);
         let out = out_cells(&support, tile);
-        Ok(Self { support, parts, out, counts })
+        Ok(Self { support, parts, out, counts, output: WindowOutput::default() })
     }
 }
 
@@ -292,7 +320,7 @@ fn out_cells(support: &Support, tile: &PixelRegion) -> Vec<OutCell> {
 
 /// The smallest region that holds every pixel of an instrument which the windows use.
 fn region_of(windows: &[WindowState], instrument: usize) -> Option<PixelRegion> {
-    let pixels = windows.iter().flat_map(|window| window.support.pixels(instrument).map(|(at, _)| at));
+    let pixels = windows.iter().flat_map(|window| window.support.pixels(instrument).map(|pixel| pixel.at));
     pixels.fold(None, |region: Option<PixelRegion>, (row, col)| {
         Some(match region {
             None => PixelRegion::new(row..row + 1, col..col + 1),

@@ -1,7 +1,12 @@
+use std::collections::VecDeque;
+
 use ndarray::s;
 
+use super::carried::Carried;
 use crate::error::{Error, Result};
-use crate::filter::{Channel, CompressionCache, Dynamics, Innovation, NumericalError, Observations, State, Workspace};
+use crate::filter::{
+    Channel, CompressionCache, Dynamics, Innovation, Lagged, NumericalError, Observations, Workspace,
+};
 use crate::geometry::Date;
 use crate::model::{Missing, ObservationModel, PartBands, Support};
 use crate::source::Slice;
@@ -24,14 +29,16 @@ pub(super) struct WindowState {
     pub(super) out: Vec<OutCell>,
     /// Whether its diagnostics count in this tile; a window that straddles tiles counts in one.
     pub(super) counts: bool,
+    /// What it made of the latest batch.
+    pub(super) output: WindowOutput,
 }
 
 /// The states of a window's part.
 #[derive(Debug)]
 pub(super) struct PartState {
     pub(super) dynamics: Dynamics,
-    pub(super) state: State,
-    /// The date the state describes: that of its last update, or the day before the series.
+    pub(super) state: Carried,
+    /// The date the state describes, or the day before the series.
     pub(super) date: Date,
     /// Own cells about which neither prior nor instruments say anything: NaN.
     pub(super) silent: Vec<bool>,
@@ -48,24 +55,42 @@ pub(super) struct OutCell {
     pub(super) col: usize,
 }
 
-/// Scratch memory of one worker.
-#[derive(Debug)]
+/// Scratch memory of one worker, kept from batch to batch.
+#[derive(Debug, Default)]
 pub(super) struct Worker {
-    workspace: Workspace,
-    observations: Observations,
-    /// By part.
-    caches: Vec<CompressionCache>,
+    pub(super) double: Workspace<f64>,
+    pub(super) single: Workspace<f32>,
+    parts: Vec<PartScratch>,
+    /// Pixels of the date that hold a value.
+    pixels: Vec<SeenPixel>,
     values: Vec<f64>,
+    part_values: Vec<f64>,
+}
+
+/// What a part makes of a date's pixels.
+#[derive(Debug, Default)]
+struct PartScratch {
+    observations: Observations,
+    cache: CompressionCache,
+    /// Position of each observed pixel among the date's pixels.
+    positions: Vec<u32>,
+}
+
+/// A pixel that a window sees on a date.
+#[derive(Clone, Copy, Debug)]
+struct SeenPixel {
+    instrument: usize,
+    /// Whether this is the one window that counts the pixel.
+    home: bool,
+    /// Normalised innovation squared and its degrees of freedom, of instruments that are gated.
+    nis: f64,
+    dof: usize,
+    refused: bool,
 }
 
 impl Worker {
     pub(super) fn new(parts: usize) -> Self {
-        Self {
-            workspace: Workspace::new(),
-            observations: Observations::new(),
-            caches: (0..parts).map(|_| CompressionCache::new()).collect(),
-            values: Vec::new(),
-        }
+        Self { parts: (0..parts).map(|_| PartScratch::default()).collect(), ..Self::default() }
     }
 }
 
@@ -79,81 +104,196 @@ pub(super) struct Reading {
     pub(super) slices: Vec<(usize, Slice)>,
 }
 
-/// What a window makes of a batch.
+/// What a window makes of a batch; its memory is used again for the next.
 #[derive(Debug, Default)]
 pub(super) struct WindowOutput {
     /// Mean and variance for each date put out, for each component in the order of the parts, for each out cell.
     pub(super) values: Vec<(f64, f64)>,
     /// (date of the batch, fit of an instrument).
     pub(super) innovations: Vec<(usize, Innovation)>,
+    /// (date of the batch, pixels of an instrument).
+    pub(super) pixels: Vec<(usize, PixelCount)>,
+    /// Whether the window left float32 for float64 in this batch.
+    pub(super) widened: bool,
+}
+
+/// How many pixels of an instrument a window is home to and how many of them it refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PixelCount {
+    pub(super) instrument: usize,
+    pub(super) seen: u64,
+    pub(super) refused: u64,
+}
+
+impl WindowOutput {
+    fn clear(&mut self) {
+        self.values.clear();
+        self.innovations.clear();
+        self.pixels.clear();
+        self.widened = false;
+    }
 }
 
 impl WindowState {
-    /// Runs the window through a batch of dates.
+    /// Runs the window through a batch of dates; `last` when no other follows. What comes of it is in `output`.
     pub(super) fn advance(
         &mut self,
         batch: &[Reading],
+        last: bool,
         instruments: &[ObservationModel],
         parts: &[Part],
         worker: &mut Worker,
-    ) -> Result<WindowOutput> {
-        let mut output = WindowOutput::default();
+    ) -> Result<()> {
+        self.output.clear();
         for (index, reading) in batch.iter().enumerate() {
-            for (k, part) in parts.iter().enumerate() {
-                self.observe(reading, instruments, part, k, worker);
-                let fits = self.parts[k].condition(reading.date, worker);
-                let fits = fits.map_err(|source| self.numerical(reading.date, source))?;
-                output.innovations.extend(fits.into_iter().map(|fit| (index, fit)));
-                if reading.output {
-                    self.put_out(k, reading.date, &mut output.values);
+            self.observe(reading, instruments, parts, worker);
+            let step = self.condition(index, reading.date, instruments, worker);
+            step.map_err(|source| self.numerical(reading.date, source))?;
+            if reading.output {
+                self.put_out(reading.date);
+            }
+        }
+        while last && self.parts.iter().any(|part| part.state.remembered() > 0) {
+            self.put_out_oldest();
+        }
+        Ok(())
+    }
+
+    /// Turns the slices of a date into the pseudo-observations of each part.
+    fn observe(&self, reading: &Reading, instruments: &[ObservationModel], parts: &[Part], worker: &mut Worker) {
+        let n = self.support.n();
+        let Worker { parts: scratch, pixels, values, part_values, .. } = worker;
+        pixels.clear();
+        for part in scratch.iter_mut() {
+            part.observations.clear();
+            part.positions.clear();
+        }
+        for &(index, ref slice) in &reading.slices {
+            for (part, scratch) in parts.iter().zip(scratch.iter_mut()) {
+                if !part.bands[index].rows.is_empty() {
+                    scratch.observations.begin_group(index);
+                }
+            }
+            for pixel in self.support.pixels(index) {
+                let at = (pixel.at.0 - slice.region.rows.start, pixel.at.1 - slice.region.cols.start);
+                values.clear();
+                values.extend(slice.values.slice(s![.., at.0, at.1]));
+                if instruments[index].missing == Missing::Pixel && values.iter().any(|value| value.is_nan()) {
+                    continue;
+                }
+                let position = pixels.len() as u32;
+                let mut seen = false;
+                for (part, scratch) in parts.iter().zip(scratch.iter_mut()) {
+                    let bands = &part.bands[index];
+                    if bands.rows.is_empty() {
+                        continue;
+                    }
+                    part_values.clear();
+                    part_values.extend(bands.rows.iter().map(|&band| values[band]));
+                    let channel = |j: usize| Channel { offset: j * n, ..pixel.footprint };
+                    if scratch.observations.push_pixel(&bands.model, channel, part_values, &mut scratch.cache) {
+                        scratch.positions.push(position);
+                        seen = true;
+                    }
+                }
+                if seen {
+                    let (home, nis, dof, refused) = (pixel.home, 0.0, 0, false);
+                    pixels.push(SeenPixel { instrument: index, home, nis, dof, refused });
                 }
             }
         }
-        Ok(output)
     }
 
-    /// Turns the slices of a date into the pseudo-observations of a part.
-    fn observe(&self, reading: &Reading, instruments: &[ObservationModel], part: &Part, k: usize, worker: &mut Worker) {
-        worker.observations.clear();
-        let n = self.support.n();
-        let mut channels: Vec<Channel<'_>> = Vec::with_capacity(part.components.len());
-        for (index, slice) in &reading.slices {
-            let (instrument, bands) = (&instruments[*index], &part.bands[*index]);
-            if bands.rows.is_empty() {
+    /// Predicts to `date`, refuses pixels that their instrument's gate does not let through, and updates with the rest.
+    fn condition(
+        &mut self,
+        index: usize,
+        date: Date,
+        instruments: &[ObservationModel],
+        worker: &mut Worker,
+    ) -> Result<(), NumericalError> {
+        if worker.pixels.iter().any(|pixel| instruments[pixel.instrument].gate.is_some()) {
+            self.gate(date, instruments, worker)?;
+        }
+        for pixels in worker.pixels.chunk_by(|a, b| a.instrument == b.instrument) {
+            let home = || pixels.iter().filter(|pixel| pixel.home);
+            let (seen, refused) = (home().count() as u64, home().filter(|pixel| pixel.refused).count() as u64);
+            let instrument = pixels[0].instrument;
+            self.output.pixels.push((index, PixelCount { instrument, seen, refused }));
+        }
+        for k in 0..self.parts.len() {
+            let part = &mut self.parts[k];
+            // Days without observations cost nothing: they are part of the next prediction.
+            if worker.parts[k].observations.is_empty() {
                 continue;
             }
-            worker.observations.begin_group(*index);
-            for (at, footprint) in self.support.pixels(*index) {
-                let pixel = (at.0 - slice.region.rows.start, at.1 - slice.region.cols.start);
-                let pixel = slice.values.slice(s![.., pixel.0, pixel.1]);
-                if instrument.missing == Missing::Pixel && pixel.iter().any(|value| value.is_nan()) {
-                    continue;
+            part.predict_to(date);
+            let Worker { double, single, parts, .. } = &mut *worker;
+            let observations = &parts[k].observations;
+            let (fits, widened) = part.state.update(observations, double, single)?;
+            self.output.widened |= widened;
+            self.output.innovations.extend(fits.iter().map(|fit| (index, *fit)));
+        }
+        Ok(())
+    }
+
+    /// Refuses each pixel whose own normalised innovation squared, over all its bands, exceeds what its instrument's gate
+    /// allows. Judged by the prediction alone, so that neither the order of instruments nor that of pixels matters.
+    fn gate(
+        &mut self,
+        date: Date,
+        instruments: &[ObservationModel],
+        worker: &mut Worker,
+    ) -> Result<(), NumericalError> {
+        let Worker { double, single, parts, pixels, .. } = worker;
+        for (part, scratch) in self.parts.iter_mut().zip(parts.iter()) {
+            for (k, &position) in scratch.positions.iter().enumerate() {
+                let pixel = &mut pixels[position as usize];
+                if instruments[pixel.instrument].gate.is_some() {
+                    part.predict_to(date);
+                    let (nis, dof) = part.state.pixel_nis(&scratch.observations, k, double, single)?;
+                    pixel.nis += nis;
+                    pixel.dof += dof;
                 }
-                worker.values.clear();
-                worker.values.extend(bands.rows.iter().map(|&band| pixel[band]));
-                channels.clear();
-                channels.extend((0..part.components.len()).map(|j| Channel { offset: j * n, ..footprint }));
-                let cache = &mut worker.caches[k];
-                worker.observations.push_pixel(&bands.model, &channels, &worker.values, cache);
             }
+        }
+        for pixel in pixels.iter_mut() {
+            if let Some(gate) = &instruments[pixel.instrument].gate {
+                // NaN is refused too.
+                pixel.refused = !(pixel.nis <= gate.threshold(pixel.dof));
+            }
+        }
+        for PartScratch { observations, positions, .. } in parts {
+            observations.retain(|k| !pixels[positions[k] as usize].refused);
+        }
+        Ok(())
+    }
+
+    /// Appends mean and variance of every out cell on a date of the output axis or, with a lag, of so many dates earlier.
+    fn put_out(&mut self, date: Date) {
+        if self.parts.iter().all(|part| part.state.lag() == 0) {
+            let n = self.support.n();
+            for part in &self.parts {
+                part.put_out(date, n, &self.out, &mut self.output.values);
+            }
+            return;
+        }
+        if self.parts.iter().all(|part| part.state.remembered() == part.state.lag()) {
+            self.put_out_oldest();
+        }
+        for part in &mut self.parts {
+            part.predict_to(date);
+            part.state.remember();
         }
     }
 
-    /// Appends mean and variance of every out cell of a part, predicted to `date` without touching the state.
-    fn put_out(&self, k: usize, date: Date, values: &mut Vec<(f64, f64)>) {
-        let PartState { dynamics, state, date: last, silent } = &self.parts[k];
-        let dt_days = f64::from(date.days_since(*last));
-        for first in (0..state.n()).step_by(self.support.n()) {
-            for cell in &self.out {
-                if silent[cell.state] {
-                    values.push((f64::NAN, f64::NAN));
-                    continue;
-                }
-                let i = first + cell.state;
-                let mean = state.predicted_mean(dynamics, i, dt_days);
-                let variance = state.predicted_cov(dynamics, i, i, dt_days);
-                values.push((mean, variance));
+    /// Appends what the oldest remembered date has become in the light of all since, and forgets it.
+    fn put_out_oldest(&mut self) {
+        for part in &mut self.parts {
+            if let Some(lagged) = part.state.oldest() {
+                put_out_lagged(lagged, &part.silent, &self.out, &mut self.output.values);
             }
+            part.state.forget_oldest();
         }
     }
 
@@ -164,14 +304,65 @@ impl WindowState {
 }
 
 impl PartState {
-    /// Predicts to `date` and updates with the worker's observations. Days without observations cost nothing: they are part
-    /// of the next prediction.
-    fn condition(&mut self, date: Date, worker: &mut Worker) -> Result<Vec<Innovation>, NumericalError> {
-        if worker.observations.is_empty() {
-            return Ok(Vec::new());
+    fn predict_to(&mut self, date: Date) {
+        if date > self.date {
+            self.state.predict(&self.dynamics, f64::from(date.days_since(self.date)));
+            self.date = date;
         }
-        self.state.predict(&self.dynamics, f64::from(date.days_since(self.date)));
-        self.date = date;
-        self.state.update(&worker.observations, &mut worker.workspace)
+    }
+
+    /// Appends mean and variance of every out cell, predicted to `date` without touching the state.
+    fn put_out(&self, date: Date, spatial: usize, out: &[OutCell], values: &mut Vec<(f64, f64)>) {
+        let dt_days = f64::from(date.days_since(self.date));
+        for first in (0..self.state.n()).step_by(spatial) {
+            for cell in out {
+                if self.silent[cell.state] {
+                    values.push((f64::NAN, f64::NAN));
+                } else {
+                    values.push(self.state.predicted(&self.dynamics, first + cell.state, dt_days));
+                }
+            }
+        }
+    }
+}
+
+/// Appends mean and variance of every out cell of a part at a remembered date.
+fn put_out_lagged(lagged: Lagged<'_>, silent: &[bool], out: &[OutCell], values: &mut Vec<(f64, f64)>) {
+    let own = silent.len();
+    for (j, mean) in lagged.mean.chunks_exact(own).enumerate() {
+        // Pairs come row by row; (j, j) ends row j.
+        let variance = &lagged.cov[(j + 1) * (j + 2) / 2 * own - own..];
+        for cell in out {
+            let value = (mean[cell.state], variance[cell.state]);
+            values.push(if silent[cell.state] { (f64::NAN, f64::NAN) } else { value });
+        }
+    }
+}
+
+/// Which dates leave a window with which batch: they wait for as many dates of the output axis as the lag.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    lag: usize,
+    dates: VecDeque<(Date, usize)>,
+}
+
+impl Waiting {
+    pub(super) fn new(lag: usize) -> Self {
+        Self { lag, dates: VecDeque::with_capacity(lag + 1) }
+    }
+
+    /// Takes in the dates (with their positions on the output axis) of a batch and gives those that are done.
+    pub(super) fn pass(&mut self, dates: impl Iterator<Item = (Date, usize)>, last: bool) -> Vec<(Date, usize)> {
+        let mut done = Vec::new();
+        for date in dates {
+            self.dates.push_back(date);
+            if self.dates.len() > self.lag {
+                done.extend(self.dates.pop_front());
+            }
+        }
+        if last {
+            done.extend(self.dates.drain(..));
+        }
+        done
     }
 }

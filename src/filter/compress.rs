@@ -1,10 +1,18 @@
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
-use nalgebra::{DMatrix, DVector};
+use nalgebra::DMatrix;
+
+use super::workspace::BLOCK;
 
 /// Patterns of missing bands a cache keeps; beyond that it starts anew. Clouds drop whole pixels, so few patterns recur.
 const CACHED_PATTERNS: usize = 256;
+
+/// Condition of `V^{-1/2} M` beyond which channels are not solved for: their noise covariance would lose its digits.
+const LARGEST_CONDITION: f64 = 1e4;
+
+/// Channels that are observed directly at most: their pseudo-observations share noise and must fit into one block.
+const MOST_CHANNELS: usize = BLOCK / 2;
 
 /// What the bands of an instrument's pixel measure: `y = M u + c + ε`, `ε ~ N(0, diag v)`.
 ///
@@ -47,47 +55,91 @@ impl BandModel {
         self.channels
     }
 
-    pub(super) fn offset(&self, band: usize) -> f64 {
-        self.offset[band]
+    /// What each band measures where all channels are zero, in u.
+    #[must_use]
+    pub fn offsets(&self) -> &[f64] {
+        &self.offset
     }
 }
 
 /// Lossless compression of the bands of one pixel to at most as many pseudo-observations as it has channels.
 ///
-/// With `W = V^{-1/2} M` of the bands present and an orthonormal basis `U` of its columns' span, `z = Uᵀ V^{-1/2} (y - c)` is
-/// an observation of `Uᵀ W u` with unit noise that carries all that `y` says about `u`; what it leaves out enters only the
-/// likelihood (model document, "spectral compression").
+/// With `W = V^{-1/2} M` of the bands present and its singular value decomposition `W = U Σ Xᵀ`, all that `y` says about `u`
+/// is kept by (model document, "spectral compression")
+///
+/// - `z = X Σ⁻¹ Uᵀ V^{-1/2} (y - c)`, an observation of `u` itself with noise covariance `A⁻¹ = X Σ⁻² Xᵀ`, when every channel
+///   is seen: each pseudo-observation touches one channel only, so the update gathers fewest states;
+/// - `z = Uᵀ V^{-1/2} (y - c)`, an observation of `Uᵀ W u` with unit noise, when the rank is lower than the number of channels
+///   or `W` is ill-conditioned.
+///
+/// What `z` leaves out of `y` enters only the likelihood.
 #[derive(Clone, Debug)]
 pub struct Compression {
     /// Indices of the bands present.
     present: Vec<usize>,
     /// `v^{-1/2}` of the bands present.
     whitening: Vec<f64>,
-    /// U. **Shape** (bands present, rank).
-    basis: DMatrix<f64>,
-    /// `Uᵀ W`. **Shape** (rank, channels).
-    operator: DMatrix<f64>,
-    log_det_noise: f64,
+    channels: usize,
+    /// From residuals `y - c` to z. **Shape** (rank, bands present), row-major.
+    transform: Vec<f64>,
+    /// From z to the whitened residuals it stands for. **Shape** (rank, bands present), row-major.
+    expansion: Vec<f64>,
+    form: Form,
+    /// `log det V` of the bands present and, of channels observed directly, `log det A`.
+    log_det: f64,
+    /// Largest eigenvalue of `A = Wᵀ W`: the reciprocal of the smallest noise variance of any combination of channels.
+    information: f64,
+}
+
+/// What the pseudo-observations are of.
+#[derive(Clone, Debug)]
+enum Form {
+    /// The channels themselves. Noise covariance, **shape** (channels, channels), row-major.
+    Channels(Vec<f64>),
+    /// Combinations of the channels, with unit noise. **Shape** (rank, channels), row-major.
+    Combinations(Vec<f64>),
 }
 
 impl Compression {
     /// The compression for the given bands present.
     #[must_use]
     pub fn new(model: &BandModel, present: Vec<usize>) -> Self {
+        let channels = model.channels;
         let whitening: Vec<f64> = present.iter().map(|&band| model.noise_variance[band].sqrt().recip()).collect();
-        let whitened = DMatrix::from_fn(present.len(), model.channels, |row, channel| {
-            whitening[row] * model.design[present[row] * model.channels + channel]
+        let whitened = DMatrix::from_fn(present.len(), channels, |row, channel| {
+            whitening[row] * model.design[present[row] * channels + channel]
         });
-        let basis = orthonormal_basis(&whitened);
-        let operator = basis.tr_mul(&whitened);
-        let log_det_noise = present.iter().map(|&band| model.noise_variance[band].ln()).sum();
-        Self { present, whitening, basis, operator, log_det_noise }
+        let Svd { basis, values, axes } = decompose(&whitened);
+        let log_det_noise: f64 = present.iter().map(|&band| model.noise_variance[band].ln()).sum();
+        let information = values.first().map_or(0.0, |largest| largest * largest);
+        let rank = values.len();
+        let seen = rank == channels && rank <= MOST_CHANNELS && values[0] <= LARGEST_CONDITION * values[rank - 1];
+        let (z_of_whitened, whitened_of_z, form, log_det) = if rank > 0 && seen {
+            let inverse = DMatrix::from_fn(channels, rank, |j, k| axes[(j, k)] / values[k]);
+            let noise = &inverse * inverse.transpose();
+            let log_det_information: f64 = values.iter().map(|value| 2.0 * value.ln()).sum();
+            let form = Form::Channels(noise.transpose().as_slice().to_vec());
+            (inverse * basis.transpose(), whitened.transpose(), form, log_det_noise + log_det_information)
+        } else {
+            let operator = basis.tr_mul(&whitened);
+            let form = Form::Combinations(operator.transpose().as_slice().to_vec());
+            (basis.transpose(), basis.transpose(), form, log_det_noise)
+        };
+        let row_major = |matrix: &DMatrix<f64>, scale: &dyn Fn(usize) -> f64| {
+            (0..rank).flat_map(|k| (0..present.len()).map(move |b| matrix[(k, b)] * scale(b))).collect()
+        };
+        let transform = row_major(&z_of_whitened, &|b| whitening[b]);
+        let expansion = row_major(&whitened_of_z, &|_| 1.0);
+        Self { present, whitening, channels, transform, expansion, form, log_det, information }
     }
 
     /// Number of pseudo-observations.
     #[must_use]
     pub fn rank(&self) -> usize {
-        self.operator.nrows()
+        match &self.form {
+            Form::Channels(_) => self.channels,
+            Form::Combinations(operator) => operator.len() / self.channels.max(1),
+        }
     }
 
     /// Number of bands present.
@@ -96,55 +148,100 @@ impl Compression {
         self.present.len()
     }
 
-    /// Row `k` of `Uᵀ W`: the weight of each channel in pseudo-observation `k`.
-    pub(super) fn weight(&self, k: usize, channel: usize) -> f64 {
-        self.operator[(k, channel)]
+    /// The weight of each channel in pseudo-observation `k`; `None` where it is channel `k` itself.
+    pub(super) fn weights(&self, k: usize) -> Option<&[f64]> {
+        match &self.form {
+            Form::Channels(_) => None,
+            Form::Combinations(operator) => Some(&operator[k * self.channels..(k + 1) * self.channels]),
+        }
     }
 
-    /// `log det V` of the bands present.
-    pub(super) fn log_det_noise(&self) -> f64 {
-        self.log_det_noise
+    /// Noise covariance of pseudo-observation `k` with those before it and with itself; only the last entry where the
+    /// noise is independent.
+    pub(super) fn noise(&self, k: usize) -> &[f64] {
+        match &self.form {
+            Form::Channels(noise) => &noise[k * self.channels..=k * (self.channels + 1)],
+            Form::Combinations(_) => &[1.0],
+        }
     }
 
-    /// Pseudo-observations `z` of the residuals `y - c` (all bands), and the squared norm of what they leave out.
-    pub(super) fn project(&self, model: &BandModel, values: &[f64]) -> (DVector<f64>, f64) {
-        let whitened = DVector::from_iterator(
-            self.present.len(),
-            self.present.iter().zip(&self.whitening).map(|(&band, w)| w * (values[band] - model.offset(band))),
-        );
-        let z = self.basis.tr_mul(&whitened);
-        let left_out = (whitened - &self.basis * &z).norm_squared();
-        (z, left_out)
+    /// Terms of the likelihood's determinant that the pseudo-observations leave out.
+    pub(super) fn log_det(&self) -> f64 {
+        self.log_det
+    }
+
+    /// Reciprocal of the smallest noise variance.
+    pub(super) fn information(&self) -> f64 {
+        self.information
+    }
+
+    /// Appends the pseudo-observations of `values` (all bands) to `z`; returns the squared norm of what they leave out.
+    /// `residuals` is scratch.
+    pub(super) fn project(
+        &self,
+        model: &BandModel,
+        values: &[f64],
+        residuals: &mut Vec<f64>,
+        z: &mut Vec<f64>,
+    ) -> f64 {
+        let bands = self.present.len();
+        residuals.clear();
+        residuals.extend(self.present.iter().map(|&band| values[band] - model.offset[band]));
+        let first = z.len();
+        let product = |row: &[f64]| row.iter().zip(residuals.iter()).map(|(t, r)| t * r).sum::<f64>();
+        z.extend(self.transform.chunks_exact(bands).map(product));
+        residuals.iter_mut().zip(&self.whitening).for_each(|(residual, w)| *residual *= w);
+        for (row, z) in self.expansion.chunks_exact(bands).zip(&z[first..]) {
+            residuals.iter_mut().zip(row).for_each(|(residual, e)| *residual -= e * z);
+        }
+        residuals.iter().map(|residual| residual * residual).sum()
     }
 }
 
-/// Whether every band sees at most one channel.
-fn is_disjoint(matrix: &DMatrix<f64>) -> bool {
-    matrix.row_iter().all(|row| row.iter().filter(|v| **v != 0.0).count() <= 1)
+/// Singular values that are not zero, in descending order, and their vectors.
+struct Svd {
+    /// U. **Shape** (rows, rank).
+    basis: DMatrix<f64>,
+    values: Vec<f64>,
+    /// X. **Shape** (columns, rank).
+    axes: DMatrix<f64>,
 }
 
-/// An orthonormal basis of the columns' span, **shape** (rows, rank).
+/// The decomposition `U Σ Xᵀ`.
 ///
-/// Bands that each see one channel (the usual case without a spectral basis) keep one pseudo-observation per channel, so
-/// that the update stays sparse; otherwise the left singular vectors, rank by the usual tolerance.
-fn orthonormal_basis(matrix: &DMatrix<f64>) -> DMatrix<f64> {
-    if is_disjoint(matrix) {
-        let columns: Vec<_> =
-            matrix.column_iter().filter(|c| c.iter().any(|v| *v != 0.0)).map(|c| c.normalize()).collect();
-        return if columns.is_empty() { DMatrix::zeros(matrix.nrows(), 0) } else { DMatrix::from_columns(&columns) };
+/// Where every row sees at most one column (the usual case without a spectral basis) the columns are orthogonal, and the
+/// decomposition is read off exactly, so that pseudo-observations stay as sparse as the bands.
+fn decompose(matrix: &DMatrix<f64>) -> Svd {
+    let (rows, cols) = matrix.shape();
+    let disjoint = matrix.row_iter().all(|row| row.iter().filter(|v| **v != 0.0).count() <= 1);
+    let (basis, values, axes) = if disjoint {
+        let norms: Vec<f64> = matrix.column_iter().map(|column| column.norm()).collect();
+        let scaled = |i: usize, j: usize| if norms[j] > 0.0 { matrix[(i, j)] / norms[j] } else { 0.0 };
+        (DMatrix::from_fn(rows, cols, scaled), norms, DMatrix::identity(cols, cols))
+    } else {
+        let svd = matrix.clone().svd(true, true);
+        let (Some(u), Some(x)) = (svd.u, svd.v_t) else {
+            return Svd { basis: DMatrix::zeros(rows, 0), values: Vec::new(), axes: DMatrix::zeros(cols, 0) };
+        };
+        (u, svd.singular_values.as_slice().to_vec(), x.transpose())
+    };
+    let largest = values.iter().copied().fold(0.0, f64::max);
+    let tolerance = largest * f64::EPSILON * rows.max(cols) as f64;
+    let mut kept: Vec<usize> = (0..values.len()).filter(|&k| values[k] > tolerance).collect();
+    kept.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
+    Svd {
+        basis: basis.select_columns(&kept),
+        values: kept.iter().map(|&k| values[k]).collect(),
+        axes: axes.select_columns(&kept),
     }
-    let svd = matrix.clone().svd(true, false);
-    let largest = svd.singular_values.amax();
-    let tolerance = largest * f64::EPSILON * matrix.nrows().max(matrix.ncols()) as f64;
-    let Some(u) = svd.u else { return DMatrix::zeros(matrix.nrows(), 0) };
-    let kept: Vec<usize> = (0..u.ncols()).filter(|&k| svd.singular_values[k] > tolerance).collect();
-    u.select_columns(&kept)
 }
 
 /// Compressions by instrument and pattern of missing bands. One cache serves one set of band models.
 #[derive(Debug, Default)]
 pub struct CompressionCache {
-    entries: HashMap<(usize, Vec<usize>), Rc<Compression>>,
+    /// By the instrument followed by the bands present.
+    entries: HashMap<Vec<usize>, Arc<Compression>>,
+    key: Vec<usize>,
 }
 
 impl CompressionCache {
@@ -154,18 +251,23 @@ impl CompressionCache {
         Self::default()
     }
 
-    /// The compression of `instrument`'s bands `present`, made when it is not at hand.
-    pub(super) fn get(&mut self, instrument: usize, model: &BandModel, present: &[usize]) -> Rc<Compression> {
-        let key = (instrument, present.to_vec());
-        if let Some(found) = self.entries.get(&key) {
-            return Rc::clone(found);
+    /// The compression of `instrument`'s bands that hold a value, made when it is not at hand; `None` when none does.
+    pub(super) fn get(&mut self, instrument: usize, model: &BandModel, values: &[f64]) -> Option<Arc<Compression>> {
+        self.key.clear();
+        self.key.push(instrument);
+        self.key.extend((0..values.len()).filter(|&band| values[band].is_finite()));
+        if self.key.len() == 1 {
+            return None;
+        }
+        if let Some(found) = self.entries.get(&self.key) {
+            return Some(Arc::clone(found));
         }
         if self.entries.len() >= CACHED_PATTERNS {
             self.entries.clear();
         }
-        let made = Rc::new(Compression::new(model, present.to_vec()));
-        self.entries.insert(key, Rc::clone(&made));
-        made
+        let made = Arc::new(Compression::new(model, self.key[1..].to_vec()));
+        self.entries.insert(self.key.clone(), Arc::clone(&made));
+        Some(made)
     }
 }
 
@@ -174,29 +276,42 @@ mod tests {
     use super::*;
 
     /// Information and likelihood terms of the compressed pixel against those of its bands.
-    fn check(design: &[f64], noise: &[f64], values: &[f64], rank: usize) {
-        let bands = noise.len();
-        let model = BandModel::new(design.to_vec(), noise.to_vec(), vec![0.01; bands]);
+    fn check(design: &[f64], noise_variance: &[f64], values: &[f64], rank: usize) {
+        let bands = noise_variance.len();
+        let model = BandModel::new(design.to_vec(), noise_variance.to_vec(), vec![0.01; bands]);
         let present: Vec<usize> = (0..bands).filter(|&b| values[b].is_finite()).collect();
         let compression = Compression::new(&model, present.clone());
         assert_eq!(compression.rank(), rank);
-        let (z, left_out) = compression.project(&model, values);
+        let (mut residuals, mut z) = (Vec::new(), Vec::new());
+        let left_out = compression.project(&model, values, &mut residuals, &mut z);
         let q = model.channels();
         let at = |b: usize, c: usize| design[b * q + c];
+        // What the pseudo-observations see, and the inverse of their noise.
+        let operator = DMatrix::from_fn(rank, q, |k, c| match compression.weights(k) {
+            Some(weights) => weights[c],
+            None => f64::from(u8::from(k == c)),
+        });
+        let noise = DMatrix::from_fn(rank, rank, |k, l| {
+            let (row, col) = (k.max(l), k.min(l));
+            let entries = compression.noise(row);
+            if entries.len() == 1 { f64::from(u8::from(k == l)) * entries[0] } else { entries[col] }
+        });
+        let precision = noise.clone().try_inverse().unwrap();
+        let (information, z) = (operator.tr_mul(&precision), nalgebra::DVector::from_vec(z));
+        let (seen, sum) = (&information * &z, &information * &operator);
         for c in 0..q {
-            let direct: f64 = present.iter().map(|&b| at(b, c) * (values[b] - 0.01) / noise[b]).sum();
-            let compressed: f64 = (0..rank).map(|k| compression.weight(k, c) * z[k]).sum();
-            assert!((direct - compressed).abs() < 1e-9 * (1.0 + direct.abs()), "{direct} {compressed}");
+            let direct: f64 = present.iter().map(|&b| at(b, c) * (values[b] - 0.01) / noise_variance[b]).sum();
+            assert!((direct - seen[c]).abs() < 1e-9 * (1.0 + direct.abs()), "{direct} {}", seen[c]);
             for d in 0..q {
-                let direct: f64 = present.iter().map(|&b| at(b, c) * at(b, d) / noise[b]).sum();
-                let compressed: f64 = (0..rank).map(|k| compression.weight(k, c) * compression.weight(k, d)).sum();
-                assert!((direct - compressed).abs() < 1e-9 * (1.0 + direct.abs()));
+                let direct: f64 = present.iter().map(|&b| at(b, c) * at(b, d) / noise_variance[b]).sum();
+                assert!((direct - sum[(c, d)]).abs() < 1e-9 * (1.0 + direct.abs()));
+                assert!(sum[(c, c)] <= compression.information() * (1.0 + 1e-9));
             }
         }
-        let total: f64 = present.iter().map(|&b| (values[b] - 0.01_f64).powi(2) / noise[b]).sum();
-        assert!((total - z.norm_squared() - left_out).abs() < 1e-9 * (1.0 + total));
-        let log_det: f64 = present.iter().map(|&b| noise[b].ln()).sum();
-        assert!((log_det - compression.log_det_noise()).abs() < 1e-12);
+        let total: f64 = present.iter().map(|&b| (values[b] - 0.01_f64).powi(2) / noise_variance[b]).sum();
+        assert!((total - z.dot(&(&precision * &z)) - left_out).abs() < 1e-9 * (1.0 + total));
+        let log_det: f64 = present.iter().map(|&b| noise_variance[b].ln()).sum();
+        assert!((log_det - compression.log_det() - noise.determinant().ln()).abs() < 1e-9);
     }
 
     #[test]
@@ -205,11 +320,26 @@ mod tests {
         // selection, with a gap, a repeated target band and an unseen one
         check(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], &[1e-4, 2e-4, 3e-4], &[0.1, 0.2, 0.3], 2);
         check(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], &[1e-4, 2e-4, 3e-4], &[0.1, nan, 0.3], 1);
-        // five bands of two components, full rank and rank one
+        // all channels seen, one of them twice
+        check(&[0.0, 1.0, 1.0, 0.0, 0.0, 1.0], &[1e-4, 2e-4, 3e-4], &[0.1, 0.2, 0.3], 2);
+        // five bands of two components, full rank, rank one, nearly rank one
         let dense = [0.9, 0.2, 0.5, -0.4, 0.1, 0.8, 0.3, 0.3, -0.2, 0.6];
         check(&dense, &[1e-4, 2e-4, 1e-5, 1e-4, 3e-3], &[0.1, 0.3, nan, 0.2, 0.5], 2);
         let rank_one = [0.9, 1.8, 0.5, 1.0, 0.1, 0.2];
         check(&rank_one, &[1e-4, 2e-4, 1e-5], &[0.1, 0.3, 0.2], 1);
-        check(&dense, &[1e-4; 5], &[nan; 5], 0);
+        check(&[0.9, 1.8, 0.5, 1.0, 0.1, 0.2 + 1e-6], &[1e-4, 2e-4, 1e-5], &[0.1, 0.3, 0.2], 2);
+    }
+
+    #[test]
+    fn only_well_conditioned_channels_are_observed_directly() {
+        let direct = |design: &[f64]| {
+            let bands = design.len() / 2;
+            let model = BandModel::new(design.to_vec(), vec![1e-4; bands], vec![0.0; bands]);
+            Compression::new(&model, (0..bands).collect()).weights(0).is_none()
+        };
+        assert!(direct(&[0.9, 0.2, 0.5, -0.4, 0.1, 0.8]));
+        assert!(!direct(&[0.9, 1.8, 0.5, 1.0, 0.1, 0.2]), "rank one");
+        assert!(!direct(&[1.0, 1.0, 1.0, 1.0 + 1e-5]), "condition above 1e4");
+        assert!(!direct(&[1.0, 0.0, 1.0, 0.0]), "a channel that no band sees");
     }
 }

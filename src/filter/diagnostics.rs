@@ -1,7 +1,5 @@
 use std::f64::consts::TAU;
 
-use super::observations::Group;
-
 /// How well one instrument's observations on one date fit the prediction, over one window.
 ///
 /// Conditional on the instruments before it on the same date (prediction error decomposition, Särkkä & Svensson,
@@ -22,27 +20,19 @@ pub struct Innovation {
 }
 
 impl Innovation {
-    pub(super) fn begin(group: &Group) -> Self {
-        let constant = group.left_out + group.log_det_noise + group.values as f64 * TAU.ln();
-        Self {
-            instrument: group.instrument,
-            values: group.values,
-            dof: group.rows.len(),
-            nis: 0.0,
-            log_likelihood: -0.5 * constant,
-        }
+    pub(super) fn begin(instrument: usize) -> Self {
+        Self { instrument, ..Self::default() }
     }
 
-    /// Adds the fit of other states, independent of these, to the same instrument's observations.
-    pub fn merge(&mut self, other: &Self) {
-        self.values += other.values;
-        self.dof += other.dof;
-        self.nis += other.nis;
-        self.log_likelihood += other.log_likelihood;
+    /// Adds a pixel's values and what they have in the likelihood beyond its pseudo-observations.
+    pub(super) fn add_pixel(&mut self, values: usize, left_out: f64, log_det: f64) {
+        self.values += values;
+        self.log_likelihood -= 0.5 * (left_out + log_det + values as f64 * TAU.ln());
     }
 
     /// Adds one whitened innovation and the pivot of the factor it was whitened with.
     pub(super) fn add(&mut self, whitened: f64, pivot: f64) {
+        self.dof += 1;
         self.nis += whitened * whitened;
         self.log_likelihood -= 0.5 * whitened * whitened + pivot.ln();
     }

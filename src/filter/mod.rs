@@ -2,7 +2,8 @@
 //!
 //! The filter knows states, not what they stand for: a diagonal transition, a block-diagonal process covariance
 //! ([`Dynamics`]) and sparse observation rows ([`Observations`]) are all it sees, so layers of any kind (fields, offsets of
-//! instruments) are its caller's business.
+//! instruments) are its caller's business. A [`State`] may carry its past along ([`State::with_lags`]): fixed-lag smoothing is
+//! the same update on an augmented state.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -17,8 +18,9 @@
 //! let bands = BandModel::new(vec![1.0], vec![4.0], vec![0.0]);
 //! let (mut observations, mut cache) = (Observations::new(), CompressionCache::new());
 //! observations.begin_group(0);
-//! observations.push_pixel(&bands, &[Channel { offset: 0, states: &[0], weights: &[1.0] }], &[2.0], &mut cache);
-//! let innovations = state.update(&observations, &mut Workspace::new())?;
+//! observations.push_pixel(&bands, |_| Channel { offset: 0, states: &[0], weights: &[1.0] }, &[2.0], &mut cache);
+//! let mut workspace = Workspace::new();
+//! let innovations = state.update(&observations, &mut workspace)?;
 //! assert!((state.mean[0] - 1.0).abs() < 1e-15); // gain 4 / (4 + 4)
 //! assert!((state.cov.get(0, 0) - 2.0).abs() < 1e-15);
 //! assert!((innovations[0].nis - 0.5).abs() < 1e-15); // 2² / 8
@@ -27,8 +29,11 @@
 
 mod compress;
 mod diagnostics;
+mod history;
+mod lag;
 mod observations;
 mod predict;
+mod real;
 mod state;
 mod symmetric;
 mod update;
@@ -36,8 +41,11 @@ mod workspace;
 
 pub use compress::{BandModel, Compression, CompressionCache};
 pub use diagnostics::Innovation;
+pub use lag::Lagged;
 pub use observations::{Channel, Observations};
+pub(crate) use predict::growth;
 pub use predict::{BlockCov, Dynamics, ProcessBlock};
+pub use real::Real;
 pub use state::State;
 pub use symmetric::SymmetricMatrix;
 pub use update::NumericalError;

@@ -1,5 +1,6 @@
 use std::ops::Range;
 
+use super::workspace::BLOCK;
 use super::{BandModel, CompressionCache};
 
 /// A pixel's channel: the weighted sum of states `offset + states[k]` that one column of the band model multiplies.
@@ -13,27 +14,40 @@ pub struct Channel<'a> {
     pub weights: &'a [f64],
 }
 
-/// The pseudo-observations of one window on one date: sparse rows with unit noise, grouped by instrument.
+/// The pseudo-observations of one window on one date: sparse rows, their noise, grouped by pixel and instrument.
 ///
-/// Reused from date to date; clearing keeps the memory.
+/// Noise is independent between pixels. Reused from date to date; clearing keeps the memory.
 #[derive(Debug, Default)]
 pub struct Observations {
+    /// Where each row's entries begin; one more than there are rows.
     starts: Vec<usize>,
     states: Vec<u32>,
     weights: Vec<f64>,
     z: Vec<f64>,
+    /// Where each row's noise begins; one more than there are rows.
+    noise_starts: Vec<usize>,
+    /// Noise covariance of a row with the rows of its pixel before it and with itself.
+    noise: Vec<f64>,
+    pixels: Vec<PixelRows>,
     groups: Vec<Group>,
-    present: Vec<usize>,
+    residuals: Vec<f64>,
 }
 
-/// What one instrument adds on one date.
+/// The rows of one pixel and what it adds to the likelihood beyond them.
 #[derive(Clone, Debug)]
-pub(super) struct Group {
-    pub(super) instrument: usize,
+pub(super) struct PixelRows {
     pub(super) rows: Range<usize>,
     pub(super) values: usize,
     pub(super) left_out: f64,
-    pub(super) log_det_noise: f64,
+    pub(super) log_det: f64,
+    pub(super) information: f64,
+}
+
+/// The pixels of one instrument.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) instrument: usize,
+    pub(super) pixels: Range<usize>,
 }
 
 impl Observations {
@@ -49,6 +63,9 @@ impl Observations {
         self.states.clear();
         self.weights.clear();
         self.z.clear();
+        self.noise_starts.clear();
+        self.noise.clear();
+        self.pixels.clear();
         self.groups.clear();
     }
 
@@ -61,66 +78,155 @@ impl Observations {
     /// Whether nothing was observed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.groups.iter().all(|group| group.values == 0)
+        self.pixels.is_empty()
+    }
+
+    /// Number of pixels that hold a value, over all groups.
+    #[must_use]
+    pub fn pixels(&self) -> usize {
+        self.pixels.len()
     }
 
     /// Starts the pixels of an instrument; diagnostics are kept apart by it.
     pub fn begin_group(&mut self, instrument: usize) {
-        let rows = self.z.len()..self.z.len();
-        self.groups.push(Group { instrument, rows, values: 0, left_out: 0.0, log_det_noise: 0.0 });
+        self.groups.push(Group { instrument, pixels: self.pixels.len()..self.pixels.len() });
     }
 
-    /// Adds a pixel of the current instrument: `values` (one per band of `model`, NaN where missing) observe `channels`.
-    /// A pixel without values adds nothing.
+    /// Adds a pixel of the current instrument: `values` (one per band of `model`, NaN where missing) observe `channel(j)`
+    /// for each column j of the design. Returns whether it was added; a pixel without values is not.
     ///
     /// # Panics
-    /// When `values` or `channels` do not match the model's bands and channels.
-    pub fn push_pixel(
+    /// When `values` do not match the model's bands.
+    pub fn push_pixel<'c>(
         &mut self,
         model: &BandModel,
-        channels: &[Channel<'_>],
+        channel: impl Fn(usize) -> Channel<'c>,
         values: &[f64],
         cache: &mut CompressionCache,
-    ) {
-        assert_eq!(channels.len(), model.channels(), "one channel per column of the design");
+    ) -> bool {
         assert_eq!(values.len(), model.bands(), "one value per band");
-        let Some(group) = self.groups.last_mut() else { return };
-        self.present.clear();
-        self.present.extend(values.iter().enumerate().filter(|(_, value)| value.is_finite()).map(|(band, _)| band));
-        if self.present.is_empty() {
-            return;
+        let Some(group) = self.groups.last_mut() else { return false };
+        let Some(compression) = cache.get(group.instrument, model, values) else { return false };
+        let first = self.z.len();
+        let left_out = compression.project(model, values, &mut self.residuals, &mut self.z);
+        if self.starts.is_empty() {
+            self.starts.push(0);
+            self.noise_starts.push(0);
         }
-        let compression = cache.get(group.instrument, model, &self.present);
-        let (z, left_out) = compression.project(model, values);
-        for (k, &z) in z.iter().enumerate() {
-            self.starts.push(self.states.len());
-            for (c, channel) in channels.iter().enumerate() {
-                let weight = compression.weight(k, c);
-                if weight != 0.0 {
-                    self.states.extend(channel.states.iter().map(|&state| state + channel.offset as u32));
-                    self.weights.extend(channel.weights.iter().map(|w| w * weight));
+        for k in 0..compression.rank() {
+            match compression.weights(k) {
+                None => push_channel(&mut self.states, &mut self.weights, &channel(k), 1.0),
+                Some(weights) => {
+                    for (j, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
+                        push_channel(&mut self.states, &mut self.weights, &channel(j), weight);
+                    }
                 }
             }
-            self.z.push(z);
+            self.starts.push(self.states.len());
+            self.noise.extend_from_slice(compression.noise(k));
+            self.noise_starts.push(self.noise.len());
         }
-        group.rows.end = self.z.len();
-        group.values += compression.bands();
-        group.left_out += left_out;
-        group.log_det_noise += compression.log_det_noise();
+        self.pixels.push(PixelRows {
+            rows: first..self.z.len(),
+            values: compression.bands(),
+            left_out,
+            log_det: compression.log_det(),
+            information: compression.information(),
+        });
+        group.pixels.end = self.pixels.len();
+        true
+    }
+
+    /// Keeps the pixels for which `keep` (given their position) is true, in their order.
+    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let (mut pixels, mut rows, mut entries, mut noise) = (0, 0, 0, 0);
+        for group in 0..self.groups.len() {
+            let held = self.groups[group].pixels.clone();
+            let first = pixels;
+            for index in held {
+                if !keep(index) {
+                    continue;
+                }
+                let mut pixel = self.pixels[index].clone();
+                let first_row = rows;
+                for row in pixel.rows.clone() {
+                    let (from, covered) = (self.row_entries(row), self.noise_entries(row));
+                    self.states.copy_within(from.clone(), entries);
+                    self.weights.copy_within(from.clone(), entries);
+                    self.noise.copy_within(covered.clone(), noise);
+                    self.z[rows] = self.z[row];
+                    (rows, entries, noise) = (rows + 1, entries + from.len(), noise + covered.len());
+                    (self.starts[rows], self.noise_starts[rows]) = (entries, noise);
+                }
+                pixel.rows = first_row..rows;
+                self.pixels[pixels] = pixel;
+                pixels += 1;
+            }
+            self.groups[group].pixels = first..pixels;
+        }
+        self.pixels.truncate(pixels);
+        self.z.truncate(rows);
+        self.starts.truncate(rows + 1);
+        self.noise_starts.truncate(rows + 1);
+        self.states.truncate(entries);
+        self.weights.truncate(entries);
+        self.noise.truncate(noise);
     }
 
     pub(super) fn groups(&self) -> &[Group] {
         &self.groups
     }
 
+    /// Rows of a group's pixels.
+    pub(super) fn rows_of(&self, group: usize) -> Range<usize> {
+        let pixels = &self.pixels[self.groups[group].pixels.clone()];
+        let end = |pixel: &PixelRows| pixel.rows.end;
+        pixels.first().map_or(0, |pixel| pixel.rows.start)..pixels.last().map_or(0, end)
+    }
+
+    pub(super) fn pixel(&self, index: usize) -> &PixelRows {
+        &self.pixels[index]
+    }
+
+    /// Largest reciprocal of a noise variance.
+    pub(super) fn information(&self) -> f64 {
+        self.pixels.iter().map(|pixel| pixel.information).fold(0.0, f64::max)
+    }
+
     pub(super) fn z(&self, row: usize) -> f64 {
         self.z[row]
     }
 
+    fn row_entries(&self, row: usize) -> Range<usize> {
+        self.starts[row]..self.starts[row + 1]
+    }
+
+    fn noise_entries(&self, row: usize) -> Range<usize> {
+        self.noise_starts[row]..self.noise_starts[row + 1]
+    }
+
     /// (state, weight) of the entries of a row.
-    pub(super) fn row(&self, row: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
-        let end = self.starts.get(row + 1).copied().unwrap_or(self.states.len());
-        let entries = self.starts[row]..end;
+    pub(super) fn row(&self, row: usize) -> impl ExactSizeIterator<Item = (usize, f64)> + Clone + '_ {
+        let entries = self.row_entries(row);
         self.states[entries.clone()].iter().map(|&state| state as usize).zip(self.weights[entries].iter().copied())
     }
+
+    /// Noise covariance of a row with the rows just before it and, last, with itself.
+    pub(super) fn noise(&self, row: usize) -> &[f64] {
+        &self.noise[self.noise_entries(row)]
+    }
+
+    /// The next block of rows from `first` on; rows that share noise are never parted.
+    pub(super) fn block(&self, first: usize) -> Range<usize> {
+        let mut end = (first + BLOCK).min(self.len());
+        while end < self.len() && self.noise_entries(end).len() > 1 {
+            end -= 1;
+        }
+        first..end
+    }
+}
+
+fn push_channel(states: &mut Vec<u32>, weights: &mut Vec<f64>, channel: &Channel<'_>, weight: f64) {
+    states.extend(channel.states.iter().map(|&state| state + channel.offset as u32));
+    weights.extend(channel.weights.iter().map(|w| w * weight));
 }

@@ -1,7 +1,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::State;
+use super::history::History;
+use super::{Real, State};
 
 /// Correlation of the states of one block, shared where it is the same.
 ///
@@ -84,12 +85,12 @@ impl BlockCov {
     }
 
     /// Adds `scale` times column `j`, rows `j..n`, to `target`.
-    fn add_column(&self, j: usize, scale: f64, target: &mut [f64]) {
+    fn add_column<T: Real>(&self, j: usize, scale: f64, target: &mut [T]) {
         let head = self.head_column(j);
         let (upper, lower) = target.split_at_mut(head.len());
         for (parts, column) in [(upper, head), (lower, self.tail_column(j))] {
             for (value, entry) in parts.iter_mut().zip(column) {
-                *value += scale * entry;
+                *value += T::of(scale * entry);
             }
         }
     }
@@ -133,24 +134,29 @@ impl Dynamics {
         self.blocks.last().map_or(0, |(states, _)| states.end)
     }
 
-    fn block_of(&self, i: usize) -> Option<&(Range<usize>, ProcessBlock)> {
-        self.blocks.get(self.blocks.partition_point(|(states, _)| states.end <= i))
+    pub(super) fn blocks(&self) -> &[(Range<usize>, ProcessBlock)] {
+        &self.blocks
+    }
+
+    fn block_of(&self, i: usize) -> Option<(usize, &Range<usize>, &ProcessBlock)> {
+        let index = self.blocks.partition_point(|(states, _)| states.end <= i);
+        self.blocks.get(index).map(|(states, block)| (index, states, block))
     }
 
     /// φ^Δt of state `i`.
     #[must_use]
     pub fn transition(&self, i: usize, dt_days: f64) -> f64 {
-        self.block_of(i).map_or(1.0, |(_, block)| decay(block.transition, dt_days))
+        self.block_of(i).map_or(1.0, |(_, _, block)| decay(block.transition, dt_days))
     }
 
-    /// Entry (i, j) of Q(Δt).
-    #[must_use]
-    pub fn process_cov(&self, i: usize, j: usize, dt_days: f64) -> f64 {
+    /// Entry (i, j) of Q(Δt), in the light of the state's history if it has one.
+    pub(super) fn process_cov(&self, history: Option<&History>, i: usize, j: usize, dt_days: f64) -> f64 {
         match self.block_of(i) {
-            Some((states, block)) if states.contains(&j) => {
-                growth(block.transition, dt_days)
-                    * block.variance
-                    * block.correlation.get(i - states.start, j - states.start)
+            Some((index, states, block)) if states.contains(&j) => {
+                let (row, col) = (i.max(j) - states.start, i.min(j) - states.start);
+                let correlation = block.correlation.get(row, col);
+                let blended = |history: &History| history.entry(index, row, col, block.variance, correlation);
+                growth(block.transition, dt_days) * block.variance * history.map_or(correlation, blended)
             }
             _ => 0.0,
         }
@@ -166,7 +172,7 @@ fn decay(transition: f64, dt_days: f64) -> f64 {
 ///
 /// Δt for φ = 1, `(1 - φ^{2Δt}) / (1 - φ²)` otherwise (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed.,
 /// section 4.3: the discretised Ornstein–Uhlenbeck process, scaled to one day).
-fn growth(transition: f64, dt_days: f64) -> f64 {
+pub(crate) fn growth(transition: f64, dt_days: f64) -> f64 {
     if transition == 1.0 {
         dt_days
     } else {
@@ -175,31 +181,51 @@ fn growth(transition: f64, dt_days: f64) -> f64 {
     }
 }
 
-impl State {
-    /// Predicts `dt_days` ahead: `m ← F m`, `P ← F P Fᵀ + Q(Δt)`, lower triangle only.
+impl<T: Real> State<T> {
+    /// Predicts `dt_days` ahead: `m ← F m`, `P ← F P Fᵀ + Q(Δt)`, lower triangle only; the covariance with remembered times
+    /// is multiplied by `F`.
     ///
     /// Several days without observations cost one call.
     pub fn predict(&mut self, dynamics: &Dynamics, dt_days: f64) {
         debug_assert_eq!(self.n(), dynamics.n());
         let still = dynamics.blocks.iter().all(|(_, block)| block.transition == 1.0);
+        if !still {
+            self.decay(dynamics, dt_days);
+        }
         for (index, (states, block)) in dynamics.blocks.iter().enumerate() {
-            let kept = decay(block.transition, dt_days);
             let scale = growth(block.transition, dt_days) * block.variance;
-            for mean in &mut self.mean[states.clone()] {
-                *mean *= kept;
-            }
             for j in states.clone() {
-                let column = self.cov.column_mut(j);
-                if !still {
-                    for (rows, other) in &dynamics.blocks[index..] {
-                        let factor = kept * decay(other.transition, dt_days);
-                        for value in &mut column[rows.start.max(j) - j..rows.end - j] {
-                            *value *= factor;
+                let column = &mut self.cov.column_mut(j)[..states.end - j];
+                let first = j - states.start;
+                match &self.history {
+                    None => block.correlation.add_column(first, scale, column),
+                    Some(history) => {
+                        for (value, i) in column.iter_mut().zip(first..) {
+                            let correlation = block.correlation.get(i, first);
+                            *value += T::of(scale * history.entry(index, i, first, block.variance, correlation));
                         }
                     }
                 }
-                block.correlation.add_column(j - states.start, scale, &mut column[..states.end - j]);
             }
+        }
+    }
+
+    /// `m ← F m`, `P ← F P Fᵀ`.
+    fn decay(&mut self, dynamics: &Dynamics, dt_days: f64) {
+        for (index, (states, block)) in dynamics.blocks.iter().enumerate() {
+            let kept = decay(block.transition, dt_days);
+            for mean in &mut self.mean[states.clone()] {
+                *mean *= kept;
+            }
+            for (rows, other) in &dynamics.blocks[index..] {
+                let factor = T::of(kept * decay(other.transition, dt_days));
+                for j in states.clone() {
+                    for value in &mut self.cov.column_mut(j)[rows.start.max(j) - j..rows.end - j] {
+                        *value *= factor;
+                    }
+                }
+            }
+            states.clone().for_each(|state| self.lags.scale(state, kept));
         }
     }
 }

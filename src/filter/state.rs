@@ -1,25 +1,121 @@
-use super::{Dynamics, SymmetricMatrix};
+use std::ops::Range;
 
-/// Mean and covariance of one window's state.
+use super::history::History;
+use super::lag::{Lagged, Lags};
+use super::{Dynamics, Real, SymmetricMatrix};
+
+/// Mean and covariance of one window's state; with lags, also of some states at earlier times.
+///
+/// The mean is float64, the covariance of type `T`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct State {
+pub struct State<T: Real = f64> {
     /// Mean. **Shape** (states).
     pub mean: Vec<f64>,
     /// Covariance. **Shape** (states, states).
-    pub cov: SymmetricMatrix,
+    pub cov: SymmetricMatrix<T>,
+    pub(super) lags: Lags<T>,
+    pub(super) history: Option<History>,
 }
 
 impl State {
     /// A state of `n` zeros with zero covariance.
     #[must_use]
     pub fn new(n: usize) -> Self {
-        Self { mean: vec![0.0; n], cov: SymmetricMatrix::zeros(n) }
+        Self { mean: vec![0.0; n], cov: SymmetricMatrix::zeros(n), lags: Lags::none(), history: None }
     }
+}
 
+impl<T: Real> State<T> {
     /// Number of states.
     #[must_use]
     pub fn n(&self) -> usize {
         self.mean.len()
+    }
+
+    /// The same state with its covariances in another type.
+    #[must_use]
+    pub fn cast<U: Real>(&self) -> State<U> {
+        State {
+            mean: self.mean.clone(),
+            cov: self.cov.cast(),
+            lags: self.lags.cast(),
+            history: self.history.clone(),
+        }
+    }
+
+    /// Remembers some states at up to `lag` earlier times (see [`remember`](Self::remember)), for fixed-lag smoothing.
+    /// `ranges`, of equal length, are what is remembered; states at the same position of each range also keep their
+    /// covariance with each other.
+    ///
+    /// # Panics
+    /// When the ranges differ in length.
+    #[must_use]
+    pub fn with_lags(mut self, ranges: Vec<Range<usize>>, lag: usize) -> Self {
+        assert!(ranges.windows(2).all(|pair| pair[0].len() == pair[1].len()), "ranges of equal length");
+        self.lags = Lags::new(self.n(), ranges, lag);
+        self
+    }
+
+    /// Lets the process covariance of `dynamics` depend on the state's past: `Q ← weight Q + (1 - weight) Q_x`, in which states
+    /// with like histories change alike, `scale` being the length ℓ_x of likeness in u.
+    ///
+    /// `Q_x(s, s') = σ_s σ_s' exp(-d / ℓ_x) + 1e-10 [s = s']`, `d` the distance between the precision-weighted histories of
+    /// filtered means over the dates with observations, each component by itself.
+    #[must_use]
+    pub fn with_history(mut self, dynamics: &Dynamics, weight: f64, scale: f64) -> Self {
+        self.history = Some(History::new(dynamics, weight, scale));
+        self
+    }
+
+    /// Remembers the lagged states as they are now; the oldest time is dropped when as many as the lag are remembered.
+    ///
+    /// From now on predictions and updates carry them along: what [`oldest`](Self::oldest) tells is always conditional on
+    /// all observations so far.
+    pub fn remember(&mut self) {
+        let (cov, mean) = (&self.cov, &self.mean);
+        self.lags.remember(mean, |i, j| cov.get(i, j));
+    }
+
+    /// The lagged states at the oldest remembered time, given all observations so far.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Lagged<'_>> {
+        self.lags.oldest()
+    }
+
+    /// Number of times remembered.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.lags.len()
+    }
+
+    /// Times remembered at most.
+    #[must_use]
+    pub fn lag(&self) -> usize {
+        self.lags.capacity()
+    }
+
+    /// Drops the oldest remembered time.
+    pub fn forget_oldest(&mut self) {
+        self.lags.forget();
+    }
+
+    /// Rows of scratch memory that updates need: the states and the lagged ones.
+    pub(super) fn rows(&self) -> usize {
+        self.n() + self.lags.most_rows()
+    }
+
+    /// Memory of a state of `n` entries that remembers `lagged` of them at `lag` times.
+    #[must_use]
+    pub fn bytes(n: usize, lagged: usize, lag: usize) -> u64 {
+        let cross = (lag * lagged) as u64 * n as u64 * size_of::<T>() as u64;
+        let small = (n + lag * lagged * 2) * size_of::<f64>();
+        SymmetricMatrix::<T>::bytes(n).saturating_add(cross).saturating_add(small as u64)
+    }
+
+    /// Memory that a history of `n` states in blocks of `len` takes.
+    #[must_use]
+    pub fn history_bytes(n: usize, len: usize) -> u64 {
+        History::bytes(n, len) as u64
     }
 
     /// Predicted mean of state `i`, `dt_days` from now, without touching the state.
@@ -29,10 +125,10 @@ impl State {
     }
 
     /// Predicted covariance of states `i` and `j`, `dt_days` from now, without touching the state:
-    /// the same value [`predict`](Self::predict) would leave at (i, j).
+    /// what [`predict`](Self::predict) would leave at (i, j).
     #[must_use]
     pub fn predicted_cov(&self, dynamics: &Dynamics, i: usize, j: usize, dt_days: f64) -> f64 {
         let kept = dynamics.transition(i, dt_days) * dynamics.transition(j, dt_days) * self.cov.get(i, j);
-        kept + dynamics.process_cov(i, j, dt_days)
+        kept + dynamics.process_cov(self.history.as_ref(), i, j, dt_days)
     }
 }

@@ -2,17 +2,14 @@ use faer::dyn_stack::MemStack;
 use faer::linalg::cholesky::llt::factor::{LltError, LltRegularization, cholesky_in_place};
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
+use faer::linalg::triangular_inverse::invert_lower_triangular;
 use faer::{Accum, MatMut, MatRef, Par};
 
-use super::workspace::{BLOCK, Block};
-use super::{Innovation, Observations, State, SymmetricMatrix, Workspace};
+use super::symmetric::Panel;
+use super::workspace::{BLOCK, Block, Entry, STEP};
+use super::{Innovation, Observations, Real, State, Workspace};
 
-/// Largest loss of a state's variance in one update, relative to the variance before: below it, cancellation in `P - W Wᵀ`
-/// leaves fewer than three digits of the result.
-const LEAST_VARIANCE_RATIO: f64 = 1e-12;
-
-/// A breakdown of the arithmetic: the numbers asked for do not fit into float64.
+/// A breakdown of the arithmetic: the numbers asked for do not fit into their type.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NumericalError {
@@ -24,9 +21,9 @@ pub enum NumericalError {
         /// Size of the block.
         size: usize,
     },
-    /// A variance fell by more orders of magnitude than float64 has digits for.
+    /// A variance fell by more orders of magnitude than its type has digits for.
     #[error(
-        "the variance of state {state} fell from {before:e} to {after:e} in one update, beyond the precision of float64"
+        "the variance of state {state} fell from {before:e} to {after:e} in one update, beyond the precision of {kind}"
     )]
     LostPrecision {
         /// The state.
@@ -35,6 +32,8 @@ pub enum NumericalError {
         before: f64,
         /// Variance after it.
         after: f64,
+        /// Type of the covariance.
+        kind: &'static str,
     },
     /// A mean that is no number, from observations of absurd size.
     #[error("the mean of state {state} is not finite")]
@@ -42,50 +41,103 @@ pub enum NumericalError {
         /// The state.
         state: usize,
     },
+    /// Variances and noise too far apart for the type of the covariance; nothing was changed.
+    #[error(
+        "the largest variance is {ratio:e} times the smallest noise variance, beyond the {allowed:e} that {kind} covariances allow"
+    )]
+    RatioTooLarge {
+        /// Largest variance over smallest noise variance.
+        ratio: f64,
+        /// Largest ratio allowed.
+        allowed: f64,
+        /// Type of the covariance.
+        kind: &'static str,
+    },
 }
 
-impl State {
+impl<T: Real> State<T> {
     /// Conditions the state on a date's observations, in sequential blocks of the pseudo-observations.
     ///
-    /// Per block `G = P Hᵀ`, `S = H G + I = C Cᵀ`, `W = G C⁻ᵀ`, `m ← m + W C⁻¹ (z - H m)`, `P ← P - W Wᵀ`: the textbook update
+    /// Per block `G = P Hᵀ`, `S = H G + R = C Cᵀ`, `W = G C⁻ᵀ`, `m ← m + W C⁻¹ (z - H m)`, `P ← P - W Wᵀ`: the textbook update
     /// (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed., eq. 6.21–6.22) with the gain factored, on the lower
-    /// triangle alone.
-    /// Noise is independent between rows, so blocks one after the other equal all at once.
+    /// triangle alone. Noise is independent between blocks, so one after the other equals all at once. Remembered times are
+    /// conditioned along with the present by the same gains.
     ///
     /// Returns how each instrument fitted, in the order of the groups.
     ///
     /// # Errors
-    /// [`NumericalError`] when the arithmetic breaks down; the state is then half updated and must not be used.
-    pub fn update(
+    /// [`NumericalError::RatioTooLarge`] before anything is changed; any other [`NumericalError`] when the arithmetic
+    /// breaks down: the state is then half updated and must not be used.
+    pub fn update<'w>(
         &mut self,
         observations: &Observations,
-        workspace: &mut Workspace,
-    ) -> Result<Vec<Innovation>, NumericalError> {
-        let mut innovations: Vec<Innovation> = observations.groups().iter().map(Innovation::begin).collect();
+        workspace: &'w mut Workspace<T>,
+    ) -> Result<&'w [Innovation], NumericalError> {
         workspace.variances.clear();
         workspace.variances.extend((0..self.n()).map(|i| self.cov.get(i, i)));
-        let mut group = 0;
-        for start in (0..observations.len()).step_by(BLOCK) {
-            let rows = start..(start + BLOCK).min(observations.len());
-            self.update_block(observations, rows.clone(), &mut workspace.block)?;
-            for (k, row) in rows.enumerate() {
-                while observations.groups()[group].rows.end <= row {
-                    group += 1;
-                }
-                let pivot = workspace.block.innovation_cov[k * BLOCK + k];
-                innovations[group].add(workspace.block.innovation[k], pivot);
+        self.check_ratio(observations)?;
+        workspace.reserve(self.rows());
+        workspace.innovations.clear();
+        for group in observations.groups() {
+            let mut innovation = Innovation::begin(group.instrument);
+            for pixel in group.pixels.clone().map(|index| observations.pixel(index)) {
+                innovation.add_pixel(pixel.values, pixel.left_out, pixel.log_det);
+            }
+            workspace.innovations.push(innovation);
+        }
+
+        let block = &mut workspace.block;
+        let mut rows = observations.block(0);
+        if !rows.is_empty() {
+            block.lay_out(observations, rows.clone(), self.n());
+            for panel in self.cov.panels_mut() {
+                gather(&panel, &block.entries, block.cross.as_mut());
             }
         }
+        let mut group = 0;
+        while !rows.is_empty() {
+            self.gather_lags(block);
+            self.whiten(observations, rows.clone(), block)?;
+            for (k, row) in rows.clone().enumerate() {
+                while observations.rows_of(group).end <= row {
+                    group += 1;
+                }
+                workspace.innovations[group].add(block.innovation[k], block.innovation_cov[k * BLOCK + k]);
+            }
+            let next = observations.block(rows.end);
+            self.condition(observations, rows.len(), next.clone(), block);
+            rows = next;
+        }
         self.check(&workspace.variances)?;
-        Ok(innovations)
+        if let Some(history) = self.history.as_mut().filter(|_| !observations.is_empty()) {
+            history.record(&self.mean, |i| self.cov.get(i, i));
+        }
+        Ok(&workspace.innovations)
+    }
+
+    /// Whether the covariance's type has digits enough for an update with `observations`: the largest variance over the
+    /// smallest noise variance may not exceed 10⁶ in float32.
+    ///
+    /// # Errors
+    /// [`NumericalError::RatioTooLarge`] when it has not.
+    pub fn check_ratio(&self, observations: &Observations) -> Result<(), NumericalError> {
+        if T::LARGEST_RATIO == f64::INFINITY {
+            return Ok(());
+        }
+        let largest = (0..self.n()).map(|i| self.cov.get(i, i)).fold(0.0, f64::max);
+        let ratio = largest * observations.information();
+        if ratio > T::LARGEST_RATIO {
+            return Err(NumericalError::RatioTooLarge { ratio, allowed: T::LARGEST_RATIO, kind: T::NAME });
+        }
+        Ok(())
     }
 
     /// Refuses a result whose digits are lost.
     fn check(&self, before: &[f64]) -> Result<(), NumericalError> {
         for (state, (&before, mean)) in before.iter().zip(&self.mean).enumerate() {
             let after = self.cov.get(state, state);
-            if after.is_nan() || after < LEAST_VARIANCE_RATIO * before {
-                return Err(NumericalError::LostPrecision { state, before, after });
+            if after.is_nan() || after < T::LEAST_VARIANCE_RATIO * before {
+                return Err(NumericalError::LostPrecision { state, before, after, kind: T::NAME });
             }
             if !mean.is_finite() {
                 return Err(NumericalError::NotFinite { state });
@@ -94,48 +146,206 @@ impl State {
         Ok(())
     }
 
-    /// One block; leaves the whitened innovations and the Cholesky factor in the buffers.
-    fn update_block(
-        &mut self,
+    /// Rows of `P Hᵀ` that belong to the lagged states, beneath those of the present.
+    fn gather_lags(&self, block: &mut Block<T>) {
+        let (n, rows) = (self.n(), self.lags.rows());
+        if rows == 0 {
+            return;
+        }
+        for entry in &block.entries {
+            let target = &mut block.cross.col_as_slice_mut(entry.row as usize)[n..n + rows];
+            add_column(target, self.lags.cross(entry.state as usize), entry);
+        }
+    }
+
+    /// From `P Hᵀ` to the factor of the innovation covariance, the whitened innovations and the gain W.
+    fn whiten(
+        &self,
         observations: &Observations,
         rows: std::ops::Range<usize>,
-        block: &mut Block,
+        block: &mut Block<T>,
     ) -> Result<(), NumericalError> {
-        let (n, size) = (self.n(), rows.len());
-        let Block { gain, innovation_cov, innovation, entries, scratch } = block;
-        gain.clear();
-        gain.resize(n * size, 0.0);
-        entries.clear();
-        for (k, row) in rows.clone().enumerate() {
-            entries.extend(observations.row(row).map(|(state, weight)| (state as u32, k as u32, weight)));
-        }
-        entries.sort_unstable_by_key(|&(state, row, _)| (state, row));
-        gather(&self.cov, entries, gain);
-
+        let size = rows.len();
+        let Block { cross, gain, innovation_cov, factor, inverses, innovation, whitened, scratch, .. } = block;
         innovation.clear();
-        for (k, row) in rows.enumerate() {
-            let predicted: f64 = observations.row(row).map(|(state, weight)| weight * self.mean[state]).sum();
+        for row in rows.clone() {
+            let entries = observations.row(row);
+            let predicted: f64 = entries.clone().map(|(state, weight)| weight * self.mean[state]).sum();
             innovation.push(observations.z(row) - predicted);
-            // Row k of S, entries left of and on the diagonal.
-            for (column, g) in gain.chunks_exact(n).enumerate().take(k + 1) {
-                let cross: f64 = observations.row(row).map(|(state, weight)| weight * g[state]).sum();
-                innovation_cov[column * BLOCK + k] = cross + if column == k { 1.0 } else { 0.0 };
+        }
+        // Columns of S, entries on and below the diagonal.
+        for (l, column) in innovation_cov.chunks_exact_mut(BLOCK).enumerate().take(size) {
+            let cross = cross.col_as_slice(l);
+            for (k, entry) in column.iter_mut().enumerate().take(size).skip(l) {
+                let entries = observations.row(rows.start + k);
+                *entry = entries.map(|(state, weight)| weight * cross[state].to_f64()).sum();
+            }
+        }
+        for (k, row) in rows.enumerate() {
+            let noise = observations.noise(row);
+            for (l, value) in (k + 1 - noise.len()..=k).zip(noise) {
+                innovation_cov[l * BLOCK + k] += value;
             }
         }
 
-        let factor = MatMut::from_column_major_slice_with_stride_mut(innovation_cov, size, size, BLOCK);
-        factorise(factor, MemStack::new(scratch))?;
-        let factor = MatRef::from_column_major_slice_with_stride(innovation_cov, size, size, BLOCK);
-        let whitened = MatMut::from_column_major_slice_mut(innovation, size, 1);
-        solve_lower_triangular_in_place(factor, whitened, Par::Seq);
-        let transposed = MatMut::from_column_major_slice_mut(gain, n, size).transpose_mut();
-        solve_lower_triangular_in_place(factor, transposed, Par::Seq);
-
-        let gain = MatRef::from_column_major_slice(gain, n, size);
-        let whitened = MatRef::from_column_major_slice(innovation, size, 1);
-        matmul(MatMut::from_column_major_slice_mut(&mut self.mean, n, 1), Accum::Add, gain, whitened, 1.0, Par::Seq);
-        downdate(&mut self.cov, gain);
+        let target = MatMut::from_column_major_slice_with_stride_mut(innovation_cov, size, size, BLOCK);
+        factorise(target, MemStack::new(scratch))?;
+        forward_substitute(innovation_cov, innovation);
+        for (l, column) in innovation_cov.chunks_exact(BLOCK).enumerate().take(size) {
+            let target = &mut factor.col_as_slice_mut(l)[l..size];
+            target.iter_mut().zip(&column[l..size]).for_each(|(to, from)| *to = T::of(*from));
+            whitened[(l, 0)] = T::of(innovation[l]);
+        }
+        let used = self.n() + self.lags.rows();
+        let (cross, gain) = (cross.as_mut().subrows_mut(0, used), gain.as_mut().subrows_mut(0, used));
+        let factor = factor.as_ref().submatrix(0, 0, size, size);
+        solve_transposed(factor, inverses.as_mut(), cross, gain.subcols_mut(0, size));
         Ok(())
+    }
+
+    /// Applies a block's gain to mean, covariance and lags; gathers the next block's `P Hᵀ` on the way, panel by panel
+    /// while the panel is in the cache.
+    fn condition(
+        &mut self,
+        observations: &Observations,
+        size: usize,
+        next: std::ops::Range<usize>,
+        block: &mut Block<T>,
+    ) {
+        let (n, lagged) = (self.n(), self.lags.rows());
+        let used = n + lagged;
+        {
+            let step = block.step.as_mut().subrows_mut(0, used);
+            let gain = block.gain.as_ref().submatrix(0, 0, used, size);
+            matmul(step, Accum::Replace, gain, block.whitened.as_ref().subrows(0, size), T::of(1.0), Par::Seq);
+        }
+        let step = block.step.col_as_slice(0);
+        let means = self.mean.iter_mut().chain(self.lags.mean_mut());
+        means.zip(&step[..used]).for_each(|(mean, step)| *mean += step.to_f64());
+
+        if !next.is_empty() {
+            block.lay_out(observations, next.clone(), n);
+        }
+        let gain = block.gain.as_ref().submatrix(0, 0, used, size);
+        let (present, past) = gain.split_at_row(n);
+        for mut panel in self.cov.panels_mut() {
+            downdate(&mut panel, present);
+            if !next.is_empty() {
+                gather(&panel, &block.entries, block.cross.as_mut());
+            }
+        }
+        if lagged > 0 {
+            matmul(self.lags.cross_mut(), Accum::Add, past, present.transpose(), T::of(-1.0), Par::Seq);
+            self.lags.downdate_cov(past);
+        }
+    }
+
+    /// A pixel's own normalised innovation squared and its degrees of freedom, the number of its values: how far the pixel
+    /// lies from the state as it is, all other pixels aside. `pixel` counts over all groups.
+    ///
+    /// `νᵀ (H P Hᵀ + R)⁻¹ ν` of the pseudo-observations plus what they leave out of the values.
+    ///
+    /// # Errors
+    /// [`NumericalError::NotPositiveDefinite`] when the pixel's innovation covariance is not.
+    pub fn pixel_nis(
+        &self,
+        observations: &Observations,
+        pixel: usize,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(f64, usize), NumericalError> {
+        let pixel = observations.pixel(pixel);
+        let mut nis = pixel.left_out;
+        let block = &mut workspace.block;
+        // Rows of unit noise may be more than a block holds; taken in turn they would need an update in between, so that
+        // the pixel's own covariance is built whole.
+        let size = pixel.rows.len();
+        block.pixel.clear();
+        block.pixel.resize(size * size, 0.0);
+        block.innovation.clear();
+        for (k, row) in pixel.rows.clone().enumerate() {
+            let entries = observations.row(row);
+            let predicted: f64 = entries.clone().map(|(state, weight)| weight * self.mean[state]).sum();
+            block.innovation.push(observations.z(row) - predicted);
+            let noise = observations.noise(row);
+            for (l, other) in pixel.rows.clone().enumerate().take(k + 1) {
+                let pair = |(i, a): (usize, f64)| -> f64 {
+                    observations.row(other).map(|(j, b)| a * b * self.cov.get(i, j)).sum()
+                };
+                let noise = (l + noise.len()).checked_sub(k + 1).map_or(0.0, |at| noise[at]);
+                block.pixel[l * size + k] = entries.clone().map(pair).sum::<f64>() + noise;
+            }
+        }
+        // Cholesky and forward substitution in one pass: small and rare enough for the plain form.
+        for l in 0..size {
+            let (done, rest) = block.pixel.split_at_mut(l * size);
+            let column = &mut rest[l..size];
+            for before in done.chunks_exact(size) {
+                let factor = before[l];
+                column.iter_mut().zip(&before[l..]).for_each(|(value, b)| *value -= factor * b);
+            }
+            if column[0].is_nan() || column[0] <= 0.0 {
+                return Err(NumericalError::NotPositiveDefinite { pivot: l, size });
+            }
+            let pivot = column[0].sqrt();
+            column.iter_mut().for_each(|value| *value /= pivot);
+            let whitened = block.innovation[l] / pivot;
+            nis += whitened * whitened;
+            let below = &mut block.innovation[l + 1..];
+            below.iter_mut().zip(&column[1..]).for_each(|(value, c)| *value -= whitened * c);
+        }
+        Ok((nis, pixel.values))
+    }
+}
+
+impl<T: Real> Block<T> {
+    /// Lists the entries of a block's H by state, and clears the columns of `P Hᵀ` to which several states will add.
+    fn lay_out(&mut self, observations: &Observations, rows: std::ops::Range<usize>, n: usize) {
+        self.entries.clear();
+        for (k, row) in rows.enumerate() {
+            let entries = observations.row(row);
+            let only = entries.len() == 1;
+            if !only {
+                self.cross.col_as_slice_mut(k).fill(T::default());
+            }
+            let entry = |(state, weight)| Entry { state: state as u32, row: k as u32, weight, only };
+            self.entries.extend(entries.map(entry));
+        }
+        debug_assert!(self.entries.iter().all(|entry| (entry.state as usize) < n));
+        self.entries.sort_unstable_by_key(|entry| (entry.state, entry.row));
+    }
+}
+
+/// Adds a panel's share to `G = P Hᵀ`; over all panels every entry of G is complete.
+fn gather<T: Real>(panel: &Panel<'_, T>, entries: &[Entry], mut cross: MatMut<'_, T>) {
+    let (first, last) = (panel.cols.start, panel.cols.end);
+    for entry in &entries[entries.partition_point(|entry| (entry.state as usize) < first)..] {
+        let state = entry.state as usize;
+        let Some(target) = cross.as_mut().col_mut(entry.row as usize).try_as_col_major_mut() else { continue };
+        let target = target.as_slice_mut();
+        // Columns left of the diagonal: row `state` of the triangle.
+        let above = &mut target[first..state.min(last)];
+        let weight = T::of(entry.weight);
+        let row = panel.data[state - first..].iter().step_by(panel.rows);
+        if entry.only {
+            above.iter_mut().zip(row).for_each(|(to, from)| *to = weight * *from);
+        } else {
+            above.iter_mut().zip(row).for_each(|(to, from)| *to += weight * *from);
+        }
+        // The diagonal and below: column `state` of the triangle.
+        if state < last {
+            let at = (state - first) * panel.rows;
+            let column = &panel.data[at + state - first..at + panel.rows];
+            add_column(&mut target[state..first + panel.rows], column, entry);
+        }
+    }
+}
+
+fn add_column<T: Real>(target: &mut [T], column: &[T], entry: &Entry) {
+    let weight = T::of(entry.weight);
+    if entry.only {
+        target.iter_mut().zip(column).for_each(|(to, from)| *to = weight * *from);
+    } else {
+        target.iter_mut().zip(column).for_each(|(to, from)| *to += weight * *from);
     }
 }
 
@@ -146,37 +356,59 @@ fn factorise(matrix: MatMut<'_, f64>, stack: &mut MemStack) -> Result<(), Numeri
         .map_err(|LltError::NonPositivePivot { index }| NumericalError::NotPositiveDefinite { pivot: index, size })
 }
 
-/// `G = P Hᵀ` from the lower triangle: `entries` are H's (state, row, weight) in order of state, `gain` is G column-major.
-fn gather(cov: &SymmetricMatrix, entries: &[(u32, u32, f64)], gain: &mut [f64]) {
-    let n = cov.n();
-    // Rows at and below the diagonal: column `state` of P is contiguous.
-    for &(state, row, weight) in entries {
-        let (state, row) = (state as usize, row as usize);
-        let target = &mut gain[row * n + state..(row + 1) * n];
-        for (g, p) in target.iter_mut().zip(cov.column(state)) {
-            *g += weight * p;
-        }
-    }
-    // Rows above the diagonal are row `state` of the triangle: walk its columns and pick the states touched.
-    let mut first = 0;
-    for j in 0..n {
-        while entries.get(first).is_some_and(|entry| entry.0 as usize <= j) {
-            first += 1;
-        }
-        let column = cov.column(j);
-        for &(state, row, weight) in &entries[first..] {
-            gain[row as usize * n + j] += weight * column[state as usize - j];
-        }
+/// `b ← C⁻¹ b` with C in a block's storage.
+fn forward_substitute(factor: &[f64], b: &mut [f64]) {
+    for (k, column) in factor.chunks_exact(BLOCK).enumerate().take(b.len()) {
+        b[k] /= column[k];
+        let (done, below) = b.split_at_mut(k + 1);
+        below.iter_mut().zip(&column[k + 1..]).for_each(|(value, c)| *value -= done[k] * c);
     }
 }
 
-/// `P ← P - W Wᵀ`, panel by panel.
-fn downdate(cov: &mut SymmetricMatrix, gain: MatRef<'_, f64>) {
-    for panel in cov.panels_mut() {
-        let (first, width) = (panel.cols.start, panel.cols.len());
-        let target = MatMut::from_column_major_slice_mut(panel.data, panel.rows, width);
-        let (diagonal, below) = target.split_at_row_mut(width);
-        let own = gain.subrows(first, width);
+/// `W = G C⁻ᵀ`, [`STEP`] columns at a time by products with the inverse of the diagonal block: products run at several
+/// times the rate of substitution on so few columns. Destroys G.
+fn solve_transposed<T: Real>(
+    factor: MatRef<'_, T>,
+    mut inverses: MatMut<'_, T>,
+    mut cross: MatMut<'_, T>,
+    mut gain: MatMut<'_, T>,
+) {
+    let size = factor.nrows();
+    for first in (0..size).step_by(STEP) {
+        let width = STEP.min(size - first);
+        let diagonal = factor.submatrix(first, first, width, width);
+        let mut inverse = inverses.as_mut().submatrix_mut(first, 0, width, width);
+        invert_lower_triangular(inverse.as_mut(), diagonal, Par::Seq);
+        let (done, rest) = gain.as_mut().split_at_col_mut(first);
+        let mut columns = cross.as_mut().subcols_mut(first, width);
+        if first > 0 {
+            let left = factor.submatrix(first, 0, width, first);
+            matmul(columns.as_mut(), Accum::Add, done.as_ref(), left.transpose(), T::of(-1.0), Par::Seq);
+        }
+        triangular::matmul(
+            rest.subcols_mut(0, width),
+            BlockStructure::Rectangular,
+            Accum::Replace,
+            columns.as_ref(),
+            BlockStructure::Rectangular,
+            inverse.as_ref().transpose(),
+            BlockStructure::TriangularUpper,
+            T::of(1.0),
+            Par::Seq,
+        );
+    }
+}
+
+/// `P ← P - W Wᵀ` on one panel, its diagonal block by halves: the product of a small triangle is slower than of a square.
+fn downdate<T: Real>(panel: &mut Panel<'_, T>, gain: MatRef<'_, T>) {
+    let (first, width) = (panel.cols.start, panel.cols.len());
+    let target = MatMut::from_column_major_slice_mut(panel.data, panel.rows, width);
+    let minus = T::of(-1.0);
+    let half = width.div_ceil(2);
+    let (left, right) = target.split_at_col_mut(half);
+    for (columns, start, width) in [(left, 0, half), (right.subrows_mut(half, panel.rows - half), half, width - half)] {
+        let (diagonal, below) = columns.split_at_row_mut(width);
+        let own = gain.subrows(first + start, width);
         triangular::matmul(
             diagonal,
             BlockStructure::TriangularLower,
@@ -185,10 +417,10 @@ fn downdate(cov: &mut SymmetricMatrix, gain: MatRef<'_, f64>) {
             BlockStructure::Rectangular,
             own.transpose(),
             BlockStructure::Rectangular,
-            -1.0,
+            minus,
             Par::Seq,
         );
-        let rest = gain.subrows(first + width, panel.rows - width);
-        matmul(below, Accum::Add, rest, own.transpose(), -1.0, Par::Seq);
+        let rest = gain.subrows(first + start + width, below.nrows());
+        matmul(below, Accum::Add, rest, own.transpose(), minus, Par::Seq);
     }
 }

@@ -1,61 +1,109 @@
-use faer::Par;
 use faer::dyn_stack::MemBuffer;
 use faer::linalg::cholesky::llt::factor::cholesky_in_place_scratch;
+use faer::{Mat, Par};
 
-/// Pseudo-observations per block of the sequential update.
-pub(super) const BLOCK: usize = 64;
+use super::{Innovation, Real};
+
+/// Pseudo-observations per block of the sequential update: large enough for the rank-k product to run at the machine's
+/// rate, small enough that the triangular solves, whose cost grows with it, stay small.
+pub(super) const BLOCK: usize = 48;
+
+/// Columns of a block that are whitened together; divides [`BLOCK`].
+pub(super) const STEP: usize = 24;
 
 /// Scratch memory of one worker, reused for every window and date it works on.
+///
+/// It grows to the largest state it meets and allocates nothing after that.
 #[derive(Debug)]
-pub struct Workspace {
-    pub(super) block: Block,
+pub struct Workspace<T: Real = f64> {
+    pub(super) block: Block<T>,
     /// Variances before the update.
     pub(super) variances: Vec<f64>,
+    pub(super) innovations: Vec<Innovation>,
 }
 
 /// Buffers of one block update.
-pub(super) struct Block {
-    /// `P Hᵀ`, then `W = P Hᵀ C⁻ᵀ`. **Shape** (states, block), column-major.
-    pub(super) gain: Vec<f64>,
-    /// Innovation covariance, then its Cholesky factor, lower triangle. **Shape** (block, block), column-major.
+pub(super) struct Block<T: Real> {
+    /// `P Hᵀ` of the states and, below them, of the lagged states. **Shape** (states + lagged, block).
+    pub(super) cross: Mat<T>,
+    /// `W = P Hᵀ C⁻ᵀ`, as `cross`.
+    pub(super) gain: Mat<T>,
+    /// Innovation covariance, then its Cholesky factor C, lower triangle. **Shape** (block, block), column-major.
     pub(super) innovation_cov: Vec<f64>,
+    /// C. **Shape** (block, block).
+    pub(super) factor: Mat<T>,
+    /// Inverses of the diagonal blocks of C, beneath each other. **Shape** (block, step).
+    pub(super) inverses: Mat<T>,
     /// Innovations, then whitened. **Shape** (block).
     pub(super) innovation: Vec<f64>,
-    /// The block's entries of H by state: (state, row in block, weight).
-    pub(super) entries: Vec<(u32, u32, f64)>,
+    /// The same in the covariance's type. **Shape** (block, 1).
+    pub(super) whitened: Mat<T>,
+    /// What the block adds to the mean. **Shape** (states + lagged, 1).
+    pub(super) step: Mat<T>,
+    /// The block's entries of H by state.
+    pub(super) entries: Vec<Entry>,
+    /// Innovation covariance of a single pixel.
+    pub(super) pixel: Vec<f64>,
     /// Scratch of the Cholesky factorisation.
     pub(super) scratch: MemBuffer,
 }
 
-impl std::fmt::Debug for Block {
+/// An entry of a block's H.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) state: u32,
+    /// Row in the block.
+    pub(super) row: u32,
+    pub(super) weight: f64,
+    /// Whether the row has no other.
+    pub(super) only: bool,
+}
+
+impl<T: Real> std::fmt::Debug for Block<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Block").field("gain", &self.gain.len()).finish_non_exhaustive()
+        f.debug_struct("Block").field("rows", &self.gain.nrows()).finish_non_exhaustive()
     }
 }
 
-impl Workspace {
-    /// Scratch memory that grows to the largest window it meets.
+impl<T: Real> Workspace<T> {
+    /// Scratch memory that grows to the largest state it meets.
     #[must_use]
     pub fn new() -> Self {
         let scratch = cholesky_in_place_scratch::<f64>(BLOCK, Par::Seq, faer::Spec::default());
         let block = Block {
-            gain: Vec::new(),
+            cross: Mat::new(),
+            gain: Mat::new(),
             innovation_cov: vec![0.0; BLOCK * BLOCK],
+            factor: Mat::zeros(BLOCK, BLOCK),
+            inverses: Mat::zeros(BLOCK, STEP),
             innovation: Vec::with_capacity(BLOCK),
+            whitened: Mat::zeros(BLOCK, 1),
+            step: Mat::new(),
             entries: Vec::new(),
+            pixel: Vec::new(),
             scratch: MemBuffer::new(scratch),
         };
-        Self { block, variances: Vec::new() }
+        Self { block, variances: Vec::new(), innovations: Vec::new() }
     }
 
-    /// Bytes a workspace takes for windows of `n` states.
+    /// Makes room for states of `rows` entries, lagged ones included.
+    pub fn reserve(&mut self, rows: usize) {
+        let block = &mut self.block;
+        if block.gain.nrows() < rows {
+            block.cross = Mat::zeros(rows, BLOCK);
+            block.gain = Mat::zeros(rows, BLOCK);
+            block.step = Mat::zeros(rows, 1);
+        }
+    }
+
+    /// Bytes a workspace takes for states of `rows` entries, lagged ones included.
     #[must_use]
-    pub fn bytes(n: usize) -> usize {
-        (n * BLOCK + BLOCK * BLOCK) * size_of::<f64>()
+    pub fn bytes(rows: usize) -> usize {
+        (2 * rows * BLOCK + 3 * BLOCK * BLOCK) * size_of::<T>()
     }
 }
 
-impl Default for Workspace {
+impl<T: Real> Default for Workspace<T> {
     fn default() -> Self {
         Self::new()
     }

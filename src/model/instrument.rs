@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use nalgebra::DMatrix;
+use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use super::{Footprint, PixelLattice, Values};
 use crate::error::{Error, Result};
@@ -44,6 +45,7 @@ pub struct Instrument {
     noise_variance: Option<Values>,
     bias: Values,
     missing: Missing,
+    gate: Option<f64>,
 }
 
 impl Instrument {
@@ -59,6 +61,7 @@ impl Instrument {
             noise_variance: None,
             bias: Values::Same(0.0),
             missing: Missing::Band,
+            gate: None,
         }
     }
 
@@ -94,6 +97,14 @@ impl Instrument {
     #[must_use]
     pub fn missing(mut self, missing: Missing) -> Self {
         self.missing = missing;
+        self
+    }
+
+    /// Refuses pixels, as undetected clouds, whose normalised innovation squared over all bands exceeds this quantile of the
+    /// χ² distribution; 0.999 refuses one good pixel in a thousand. Default: none is refused.
+    #[must_use]
+    pub fn gate(mut self, quantile: f64) -> Self {
+        self.gate = Some(quantile);
         self
     }
 
@@ -148,6 +159,7 @@ impl Instrument {
             noise: pick(&noise),
             bias: pick(&bias),
             missing: self.missing,
+            gate: self.gate.map(|quantile| Gate::new(quantile, used.len(), &key("gate"))).transpose()?,
             lattice,
         })
     }
@@ -200,7 +212,35 @@ pub(crate) struct ObservationModel {
     noise: Vec<f64>,
     bias: Vec<f64>,
     pub(crate) missing: Missing,
+    pub(crate) gate: Option<Gate>,
     pub(crate) lattice: PixelLattice,
+}
+
+/// The largest normalised innovation squared that an instrument's pixels may have.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Gate {
+    /// χ² quantiles by degrees of freedom less one.
+    thresholds: Vec<f64>,
+}
+
+impl Gate {
+    /// For pixels of up to `bands` values.
+    fn new(quantile: f64, bands: usize, key: &str) -> Result<Self> {
+        let refuse = |problem: String| Error::setting(key, problem);
+        if !(quantile > 0.0 && quantile < 1.0) {
+            return Err(refuse(format!("{quantile} must be a quantile between 0 and 1, such as 0.999")));
+        }
+        let threshold = |dof: usize| {
+            let distribution = ChiSquared::new(dof as f64).map_err(|error| refuse(error.to_string()))?;
+            Ok(distribution.inverse_cdf(quantile))
+        };
+        Ok(Self { thresholds: (1..=bands).map(threshold).collect::<Result<_>>()? })
+    }
+
+    /// The threshold for a pixel of `dof` values.
+    pub(crate) fn threshold(&self, dof: usize) -> f64 {
+        dof.checked_sub(1).and_then(|index| self.thresholds.get(index)).copied().unwrap_or(f64::INFINITY)
+    }
 }
 
 /// What an instrument sees of a part of the components.
@@ -212,6 +252,14 @@ pub(crate) struct PartBands {
 }
 
 impl ObservationModel {
+    /// Reciprocal of the smallest noise variance that any combination of `components` can have, or more.
+    pub(crate) fn most_information(&self, components: &[usize]) -> f64 {
+        let of_row = |(row, noise): (usize, &f64)| {
+            components.iter().map(|&j| self.design[(row, j)].powi(2)).sum::<f64>() / noise
+        };
+        self.noise.iter().enumerate().map(of_row).sum()
+    }
+
     /// Names of the source bands that are read, each with those of the components it sees.
     pub(crate) fn observed(&self, components: &[String]) -> Vec<(String, String)> {
         let seen = |row: usize| {
@@ -267,7 +315,20 @@ mod tests {
             noise: (0..rows.len()).map(|k| 1.0 + k as f64).collect(),
             bias: vec![0.0; rows.len()],
             missing: Missing::Band,
+            gate: None,
             lattice: PixelLattice::new(&grid, &grid, Footprint::Cell, "s").unwrap(),
+        }
+    }
+
+    #[test]
+    fn gates_are_chi_squared_quantiles() {
+        // Abramowitz & Stegun, Handbook of Mathematical Functions, table 26.8.
+        let gate = Gate::new(0.999, 6, "gate").unwrap();
+        for (dof, expected) in [(1, 10.828), (2, 13.816), (6, 22.458)] {
+            assert!((gate.threshold(dof) - expected).abs() < 1e-3, "{dof}");
+        }
+        for quantile in [0.0, 1.0, -0.5, 99.9, f64::NAN] {
+            assert!(Gate::new(quantile, 1, "gate").unwrap_err().to_string().starts_with("gate"));
         }
     }
 

@@ -22,5 +22,5 @@ pub(crate) use correlation::Correlation;
 pub(crate) use footprint::PixelLattice;
 pub(crate) use instrument::{ObservationModel, PartBands, independent_parts};
 pub(crate) use prior::PriorSlice;
-pub(crate) use process::ProcessModel;
+pub(crate) use process::{Adaptive, ProcessModel};
 pub(crate) use support::{FarSamples, Support};

@@ -69,6 +69,14 @@ impl Prior {
         Ok(())
     }
 
+    /// The variance of component `j` where it is the same everywhere.
+    pub(crate) fn constant_variance(&self, j: usize, p: usize) -> Option<f64> {
+        match &self.variance {
+            PriorField::Constant(values) => values.expand(p, VARIANCE, "component").ok()?.get(j).copied(),
+            PriorField::Raster(_) => None,
+        }
+    }
+
     /// The prior over the cells of `rect`, which may reach beyond the grid; there the nearest cell's value counts.
     pub(crate) fn read(&self, target: &Grid, rect: &Rect, p: usize) -> Result<PriorSlice> {
         Ok(PriorSlice {

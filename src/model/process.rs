@@ -1,6 +1,7 @@
 use super::Values;
 use super::correlation::{Correlation, CorrelationTerm};
 use crate::error::{Error, Result};
+use crate::filter;
 
 use super::Kernel;
 
@@ -18,6 +19,16 @@ use super::Kernel;
 pub struct Process {
     terms: Vec<Term>,
     transition: Values,
+    adaptive: Option<Adaptive>,
+}
+
+/// A process covariance that depends on the state's past.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Adaptive {
+    /// α, the share of the covariance that depends on distance.
+    pub(crate) weight: f64,
+    /// ℓ_x, in u.
+    pub(crate) scale: f64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +43,7 @@ impl Process {
     /// A random walk (φ = 1) whose steps have the given kernel, range ℓ and variance σ² per day.
     #[must_use]
     pub fn new(kernel: Kernel, range: impl Into<Values>, variance: impl Into<Values>) -> Self {
-        let this = Self { terms: Vec::new(), transition: Values::Same(1.0) };
+        let this = Self { terms: Vec::new(), transition: Values::Same(1.0), adaptive: None };
         this.nested(kernel, range, variance)
     }
 
@@ -60,11 +71,28 @@ impl Process {
         self
     }
 
+    /// Lets cells with like histories change alike: `K ← weight K + (1 - weight) K_x`,
+    /// `K_x(s, s') = σ² exp(-d_x(s, s') / scale) + 1e-10 [s = s']`, where `d_x` is the distance between the cells'
+    /// precision-weighted histories of fused values. `weight` lies in [0, 1], `scale` is in u.
+    #[must_use]
+    pub fn adaptive(mut self, weight: f64, scale: f64) -> Self {
+        self.adaptive = Some(Adaptive { weight, scale });
+        self
+    }
+
     /// Checks the parameters and works out the correlation of `p` components on cells of `cell_size`.
     pub(crate) fn resolve(&self, p: usize, cell_size: (f64, f64), reach: (i64, i64)) -> Result<ProcessModel> {
         let transition = self.transition.expand(p, "process.phi", "component")?;
         if let Some(phi) = transition.iter().find(|phi| !(**phi > 0.0 && **phi <= 1.0)) {
             return Err(Error::setting("process.phi", format!("{phi} must lie in (0, 1]")));
+        }
+        if let Some(Adaptive { weight, scale }) = self.adaptive {
+            if !(0.0..=1.0).contains(&weight) {
+                return Err(Error::setting("process.adaptive.weight", format!("{weight} must lie in [0, 1]")));
+            }
+            if !(scale > 0.0 && scale.is_finite()) {
+                return Err(Error::setting("process.adaptive.scale", format!("{scale} must be positive")));
+            }
         }
         let terms = self.terms.iter().map(|term| term.resolve(p)).collect::<Result<Vec<_>>>()?;
         let mut shapes: Vec<(Vec<CorrelationTerm>, f64)> = Vec::new();
@@ -89,7 +117,7 @@ impl Process {
         }
         let correlations =
             shapes.into_iter().map(|(terms, nugget)| Correlation::new(terms, nugget, cell_size, reach)).collect();
-        Ok(ProcessModel { components, correlations })
+        Ok(ProcessModel { components, correlations, adaptive: self.adaptive })
     }
 }
 
@@ -127,6 +155,17 @@ impl Term {
 pub(crate) struct ProcessModel {
     pub(crate) components: Vec<Component>,
     pub(crate) correlations: Vec<Correlation>,
+    pub(crate) adaptive: Option<Adaptive>,
+}
+
+impl ProcessModel {
+    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u².
+    pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> f64 {
+        let Component { transition, variance, correlation } = self.components[j];
+        // The state-dependent covariance adds no more than the other does, jitter aside.
+        let cell = self.correlations[correlation].between_cells((0, 0), (0, 0));
+        prior + filter::growth(transition, days) * variance * cell.max(1.0)
+    }
 }
 
 /// One component's part.
@@ -176,6 +215,8 @@ mod tests {
         check(Process::new(Kernel::Exponential, -1.0, 1.0), "process.range");
         check(Process::new(Kernel::None, 0.0, 1.0).phi(1.5), "process.phi");
         check(Process::new(Kernel::None, 0.0, 1.0).nugget(-0.5), "process.nugget");
+        check(Process::new(Kernel::None, 0.0, 1.0).adaptive(1.1, 0.1), "process.adaptive.weight");
+        check(Process::new(Kernel::None, 0.0, 1.0).adaptive(0.2, 0.0), "process.adaptive.scale");
         assert!(Process::new(Kernel::None, 0.0, 1.0).resolve(2, (30.0, 30.0), (2, 2)).is_ok());
     }
 }

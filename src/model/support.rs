@@ -44,9 +44,22 @@ struct Remainder {
 struct Pixels {
     /// (row, column) on the instrument's grid.
     at: Vec<(u32, u32)>,
+    /// Whether the window's own cells hold the footprint's centre, or the cell of the grid nearest to it.
+    home: Vec<bool>,
     starts: Vec<u32>,
     states: Vec<u32>,
     weights: Vec<f64>,
+}
+
+/// A pixel that observes a window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pixel<'a> {
+    /// (row, column) on the instrument's grid.
+    pub(crate) at: (usize, usize),
+    /// Whether this is the one window that counts the pixel: the one that holds its centre.
+    pub(crate) home: bool,
+    /// Its sparse row over the spatial states.
+    pub(crate) footprint: Channel<'a>,
 }
 
 /// The initial state of a window and which of its own cells the prior is silent about.
@@ -78,7 +91,13 @@ impl Support {
         let mut this = Self { cells, own, remainders: Vec::new(), pixels: Vec::new() };
         let mut known: HashMap<Rect, u32> = HashMap::new();
         for lattice in lattices {
-            let pixels = this.observe(lattice, &padded, near, &index, &mut known);
+            let mut pixels = this.observe(lattice, &padded, near, &index, &mut known);
+            let nearest = |first: i64, end: i64, cells: usize| (first + end).div_euclid(2).clamp(0, cells as i64 - 1);
+            let home = |&(row, col): &(u32, u32)| {
+                let rect = lattice.rect(row as usize, col as usize);
+                core.contains(nearest(rect.top, rect.bottom, shape.0), nearest(rect.left, rect.right, shape.1))
+            };
+            pixels.home = pixels.at.iter().map(home).collect();
             this.pixels.push(pixels);
         }
         this
@@ -144,14 +163,18 @@ impl Support {
         &self.cells[..self.own]
     }
 
-    /// Pixels (row, column) of an instrument that observe the window, with their sparse rows over the spatial states.
-    pub(crate) fn pixels(&self, instrument: usize) -> impl Iterator<Item = ((usize, usize), Channel<'_>)> {
+    /// Pixels of an instrument that observe the window.
+    pub(crate) fn pixels(&self, instrument: usize) -> impl Iterator<Item = Pixel<'_>> {
         let pixels = &self.pixels[instrument];
         pixels.at.iter().enumerate().map(move |(k, &(row, col))| {
             let end = pixels.starts.get(k + 1).map_or(pixels.states.len(), |&end| end as usize);
             let entries = pixels.starts[k] as usize..end;
             let (states, weights) = (&pixels.states[entries.clone()], &pixels.weights[entries]);
-            ((row as usize, col as usize), Channel { offset: 0, states, weights })
+            Pixel {
+                at: (row as usize, col as usize),
+                home: pixels.home[k],
+                footprint: Channel { offset: 0, states, weights },
+            }
         })
     }
 
@@ -259,8 +282,8 @@ impl Support {
     fn check_silence(&self, state: &State, silent: &[bool], names: &[&str]) -> Result<(), String> {
         let n = self.n();
         for (instrument, name) in names.iter().enumerate() {
-            for (_, channel) in self.pixels(instrument) {
-                for &i in channel.states {
+            for pixel in self.pixels(instrument) {
+                for &i in pixel.footprint.states {
                     let i = i as usize;
                     let unknown = |k: usize| state.mean[k].is_nan() || state.cov.get(k, k).is_nan();
                     let empty = silent.get(i).copied().unwrap_or_else(|| (i..state.n()).step_by(n).any(unknown));

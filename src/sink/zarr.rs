@@ -263,13 +263,16 @@ fn report_document(report: &Report) -> Value {
         json!({
             "name": instrument.name,
             "dates": column(&|d| d.date.to_string().into()),
+            "pixels": column(&|d| d.pixels.into()),
+            "refused": column(&|d| d.refused.into()),
             "values": column(&|d| d.values.into()),
             "dof": column(&|d| d.dof.into()),
             "nis": column(&|d| d.nis.into()),
             "log_likelihood": column(&|d| d.log_likelihood.into()),
         })
     });
-    json!({ "windows": report.windows, "instruments": instruments.collect::<Vec<_>>() })
+    let (windows, widened) = (report.windows, report.widened_windows);
+    json!({ "windows": windows, "widened_windows": widened, "instruments": instruments.collect::<Vec<_>>() })
 }
 
 impl AtomicStore {

@@ -1,0 +1,115 @@
+use crate::filter::{Dynamics, Innovation, Lagged, NumericalError, Observations, State, Workspace};
+
+/// Arithmetic of the windows' covariances. Means are float64 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precision {
+    /// float64.
+    #[default]
+    F64,
+    /// float32: half the memory and about twice the speed. A window whose largest variance exceeds 10⁶ times the smallest
+    /// noise variance is carried on in float64 and counted in the report.
+    F32,
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F64 => "float64",
+            Self::F32 => "float32",
+        })
+    }
+}
+
+/// A part's state in the precision it is carried in.
+#[derive(Clone, Debug)]
+pub(super) enum Carried {
+    Double(State<f64>),
+    Single(State<f32>),
+}
+
+/// The same call on either.
+macro_rules! either {
+    ($carried:expr, $state:ident => $call:expr) => {
+        match $carried {
+            Carried::Double($state) => $call,
+            Carried::Single($state) => $call,
+        }
+    };
+}
+
+impl Carried {
+    pub(super) fn new(state: State, precision: Precision) -> Self {
+        match precision {
+            Precision::F64 => Self::Double(state),
+            Precision::F32 => Self::Single(state.cast()),
+        }
+    }
+
+    pub(super) fn n(&self) -> usize {
+        either!(self, state => state.n())
+    }
+
+    pub(super) fn lag(&self) -> usize {
+        either!(self, state => state.lag())
+    }
+
+    pub(super) fn remembered(&self) -> usize {
+        either!(self, state => state.remembered())
+    }
+
+    pub(super) fn remember(&mut self) {
+        either!(self, state => state.remember());
+    }
+
+    pub(super) fn oldest(&self) -> Option<Lagged<'_>> {
+        either!(self, state => state.oldest())
+    }
+
+    pub(super) fn forget_oldest(&mut self) {
+        either!(self, state => state.forget_oldest());
+    }
+
+    pub(super) fn predict(&mut self, dynamics: &Dynamics, dt_days: f64) {
+        either!(self, state => state.predict(dynamics, dt_days));
+    }
+
+    /// Mean and variance of state `i`, `dt_days` from now.
+    pub(super) fn predicted(&self, dynamics: &Dynamics, i: usize, dt_days: f64) -> (f64, f64) {
+        either!(self, state => {
+            (state.predicted_mean(dynamics, i, dt_days), state.predicted_cov(dynamics, i, i, dt_days))
+        })
+    }
+
+    /// Updates; a state that float32 cannot hold safely is carried on in float64, which the second value tells.
+    pub(super) fn update<'w>(
+        &mut self,
+        observations: &Observations,
+        double: &'w mut Workspace<f64>,
+        single: &'w mut Workspace<f32>,
+    ) -> Result<(&'w [Innovation], bool), NumericalError> {
+        let widened = match self {
+            Self::Double(state) => return state.update(observations, double).map(|fits| (fits, false)),
+            Self::Single(state) if state.check_ratio(observations).is_ok() => {
+                return state.update(observations, single).map(|fits| (fits, false));
+            }
+            Self::Single(state) => state.cast(),
+        };
+        *self = Self::Double(widened);
+        let (fits, _) = self.update(observations, double, single)?;
+        Ok((fits, true))
+    }
+
+    pub(super) fn pixel_nis(
+        &self,
+        observations: &Observations,
+        pixel: usize,
+        double: &mut Workspace<f64>,
+        single: &mut Workspace<f32>,
+    ) -> Result<(f64, usize), NumericalError> {
+        match self {
+            Self::Double(state) => state.pixel_nis(observations, pixel, double),
+            Self::Single(state) => state.pixel_nis(observations, pixel, single),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+use std::ops::Range;
+
+use faer::{Mat, MatMut, MatRef};
+
+use super::Real;
+
+/// Some states as they were at earlier times, in the light of all observations since: the augmentation of fixed-lag
+/// smoothing.
+///
+/// Kept are, for each remembered time, the mean of the lagged states, their covariance with the present state, and the
+/// covariances among the states at the same position of each range (the components of one cell). Nothing else is needed to
+/// condition them on new observations, so memory is `times × lagged × states`, constant in time.
+///
+/// The method is the Kalman filter of the state augmented with its own past (Anderson & Moore, *Optimal Filtering*, 1979,
+/// section 7.3), less the covariances between different lagged times, which nothing reads.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Lags<T: Real> {
+    /// States remembered, of equal length.
+    ranges: Vec<Range<usize>>,
+    /// Times remembered at most.
+    capacity: usize,
+    /// Slots that hold a time; the first `used`.
+    used: usize,
+    /// Slot of the oldest time and how many are remembered.
+    oldest: usize,
+    len: usize,
+    /// Cov(lagged, present). **Shape** (capacity × lagged, states).
+    cross: Mat<T>,
+    /// **Shape** (capacity, lagged).
+    mean: Vec<f64>,
+    /// Covariances between ranges `a >= b` at the same position, pair by pair. **Shape** (capacity, pairs, positions).
+    cov: Vec<f64>,
+}
+
+/// What is known of some states at an earlier time.
+#[derive(Clone, Copy, Debug)]
+pub struct Lagged<'a> {
+    /// Mean. **Shape** (ranges, positions).
+    pub mean: &'a [f64],
+    /// Covariance of ranges `a >= b` at the same position. **Shape** (pairs, positions); pairs row by row: (0, 0), (1, 0),
+    /// (1, 1), (2, 0), …
+    pub cov: &'a [f64],
+}
+
+impl<T: Real> Lags<T> {
+    pub(super) fn none() -> Self {
+        Self::new(0, Vec::new(), 0)
+    }
+
+    pub(super) fn new(n: usize, ranges: Vec<Range<usize>>, capacity: usize) -> Self {
+        let capacity = if ranges.is_empty() { 0 } else { capacity };
+        let lagged: usize = ranges.iter().map(Range::len).sum();
+        let pairs = lagged * (ranges.len() + 1) / 2;
+        Self {
+            ranges,
+            capacity,
+            used: 0,
+            oldest: 0,
+            len: 0,
+            cross: Mat::zeros(capacity * lagged, n),
+            mean: vec![0.0; capacity * lagged],
+            cov: vec![0.0; capacity * pairs],
+        }
+    }
+
+    pub(super) fn cast<U: Real>(&self) -> Lags<U> {
+        let cross = Mat::from_fn(self.cross.nrows(), self.cross.ncols(), |i, j| U::of(self.cross[(i, j)].to_f64()));
+        let Self { ref ranges, capacity, used, oldest, len, ref mean, ref cov, .. } = *self;
+        let (ranges, mean, cov) = (ranges.clone(), mean.clone(), cov.clone());
+        Lags { ranges, capacity, used, oldest, len, cross, mean, cov }
+    }
+
+    /// States remembered of one time.
+    fn lagged(&self) -> usize {
+        self.ranges.iter().map(Range::len).sum()
+    }
+
+    fn pairs(&self) -> usize {
+        self.lagged() * (self.ranges.len() + 1) / 2
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Rows of the augmentation that hold something.
+    pub(super) fn rows(&self) -> usize {
+        self.used * self.lagged()
+    }
+
+    /// Rows of the augmentation when every slot is taken.
+    pub(super) fn most_rows(&self) -> usize {
+        self.cross.nrows()
+    }
+
+    /// Column of the covariance with present state `state`.
+    pub(super) fn cross(&self, state: usize) -> &[T] {
+        &self.cross.col_as_slice(state)[..self.rows()]
+    }
+
+    pub(super) fn cross_mut(&mut self) -> MatMut<'_, T> {
+        let rows = self.rows();
+        self.cross.as_mut().subrows_mut(0, rows)
+    }
+
+    pub(super) fn mean_mut(&mut self) -> &mut [f64] {
+        &mut self.mean
+    }
+
+    /// Multiplies the covariance with present state `state` by `factor`.
+    pub(super) fn scale(&mut self, state: usize, factor: f64) {
+        let rows = self.rows();
+        let factor = T::of(factor);
+        self.cross.col_as_slice_mut(state)[..rows].iter_mut().for_each(|value| *value *= factor);
+    }
+
+    /// Takes the present in: `entry(i, j)` is its covariance. Drops the oldest time when all slots are taken.
+    pub(super) fn remember(&mut self, mean: &[f64], entry: impl Fn(usize, usize) -> f64) {
+        if self.capacity == 0 {
+            return;
+        }
+        if self.len == self.capacity {
+            self.forget();
+        }
+        let slot = (self.oldest + self.len) % self.capacity;
+        self.len += 1;
+        self.used = self.used.max(slot + 1);
+        let (lagged, pairs) = (self.lagged(), self.pairs());
+        let first = slot * lagged;
+        let states = || self.ranges.iter().flat_map(Range::clone);
+        for (target, state) in self.mean[first..].iter_mut().zip(states()) {
+            *target = mean[state];
+        }
+        for column in 0..self.cross.ncols() {
+            let target = &mut self.cross.col_as_slice_mut(column)[first..first + lagged];
+            for (target, state) in target.iter_mut().zip(self.ranges.iter().flat_map(Range::clone)) {
+                *target = T::of(entry(state, column));
+            }
+        }
+        let pair = self.ranges.iter().enumerate().flat_map(|(k, a)| self.ranges[..=k].iter().map(move |b| (a, b)));
+        let entries = pair.flat_map(|(a, b)| a.clone().zip(b.clone()));
+        for (target, (i, j)) in self.cov[slot * pairs..].iter_mut().zip(entries) {
+            *target = entry(i, j);
+        }
+    }
+
+    pub(super) fn forget(&mut self) {
+        if self.len > 0 {
+            self.oldest = (self.oldest + 1) % self.capacity;
+            self.len -= 1;
+        }
+    }
+
+    pub(super) fn oldest(&self) -> Option<Lagged<'_>> {
+        let (lagged, pairs, slot) = (self.lagged(), self.pairs(), self.oldest);
+        (self.len > 0).then(|| Lagged {
+            mean: &self.mean[slot * lagged..(slot + 1) * lagged],
+            cov: &self.cov[slot * pairs..(slot + 1) * pairs],
+        })
+    }
+
+    /// Subtracts `W_l W_lᵀ` from the covariances kept, `gain` being the rows of W that belong to the lagged states.
+    pub(super) fn downdate_cov(&mut self, gain: MatRef<'_, T>) {
+        if self.rows() == 0 {
+            return;
+        }
+        let positions = self.lagged() / self.ranges.len();
+        let (lagged, pairs, ranges) = (self.lagged(), self.pairs(), self.ranges.len());
+        for column in 0..gain.ncols() {
+            let Some(column) = gain.col(column).try_as_col_major() else { continue };
+            let slots = column.as_slice().chunks_exact(lagged).zip(self.cov.chunks_exact_mut(pairs));
+            for (gain, cov) in slots {
+                let mut targets = cov.chunks_exact_mut(positions);
+                for a in 0..ranges {
+                    for b in 0..=a {
+                        let Some(target) = targets.next() else { continue };
+                        let (left, right) = (&gain[a * positions..][..positions], &gain[b * positions..][..positions]);
+                        for ((value, x), y) in target.iter_mut().zip(left).zip(right) {
+                            *value -= x.to_f64() * y.to_f64();
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
