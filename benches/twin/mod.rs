@@ -76,8 +76,7 @@ impl Twin {
         let halo_cells = all().filter(|&(r, c)| !(inside(r) && inside(c)));
         let cells: Vec<(usize, usize)> = own.chain(halo_cells).collect();
         let sensors = sensors(&cells, side);
-        let centres: Vec<_> =
-            cells.iter().map(|&(r, c)| ((c as f64 + 0.5) * CELL, -(r as f64 + 0.5) * CELL)).collect();
+        let centres: Vec<_> = cells.iter().map(|&(r, c)| ((c as f64 + 0.5) * CELL, -(r as f64 + 0.5) * CELL)).collect();
         let days = simulate(&centres, &sensors);
         Self { cells: centres, own: size * size, sensors, days }
     }
@@ -213,6 +212,9 @@ fn sensors(cells: &[(usize, usize)], side: usize) -> Vec<Sensor> {
                 let width = pixel_cells as f64 * CELL;
                 Pixel { centre: ((col as f64 + 0.5) * width, -(row as f64 + 0.5) * width), states, weights }
             };
+            // In the order of the states, as the library does.
+            let mut pixels: Vec<Pixel> = (0..across * across).map(pixel).collect();
+            pixels.sort_by_key(|pixel| pixel.states[0]);
             Sensor {
                 bands: BandModel::new(
                     design.transpose().as_slice().to_vec(),
@@ -223,7 +225,7 @@ fn sensors(cells: &[(usize, usize)], side: usize) -> Vec<Sensor> {
                 noise_sd: noise.sqrt(),
                 dates,
                 clear,
-                pixels: (0..across * across).map(pixel).collect(),
+                pixels,
             }
         };
     vec![
@@ -282,10 +284,8 @@ fn simulate(cells: &[(f64, f64)], sensors: &[Sensor]) -> Vec<Vec<Acquisition>> {
             (normal() * scale, normal() * scale)
         })
         .collect();
-    let features: Vec<Vec<(f64, f64)>> = cells
-        .iter()
-        .map(|&(x, y)| frequencies.iter().map(|&(u, v)| (x * u + y * v).sin_cos()).collect())
-        .collect();
+    let features: Vec<Vec<(f64, f64)>> =
+        cells.iter().map(|&(x, y)| frequencies.iter().map(|&(u, v)| (x * u + y * v).sin_cos()).collect()).collect();
     let mut amplitudes: Vec<(f64, f64)> =
         (0..COMPONENTS * FEATURES).map(|_| (normal() * 11_f64.sqrt(), normal() * 11_f64.sqrt())).collect();
     // Dates and clear fractions of each instrument.

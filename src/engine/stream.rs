@@ -79,7 +79,9 @@ impl<'a> TileTime<'a> {
             widened: 0,
             blocks: 0,
             timing: Timing::default(),
-            workers: (0..fusion.pool.current_num_threads()).map(|_| Mutex::new(Worker::new(fusion.parts.len()))).collect(),
+            workers: (0..fusion.pool.current_num_threads())
+                .map(|_| Mutex::new(Worker::new(fusion.parts.len())))
+                .collect(),
         }
     }
 
@@ -140,7 +142,12 @@ impl<'a> TileTime<'a> {
         for WindowState { output, .. } in current.windows.iter().filter(|window| window.counts) {
             self.widened += usize::from(output.widened);
             let position = |index: usize, instrument| {
-                steps[index].1.instruments.iter().position(|&k| k == instrument).map(|position| (first + index, position))
+                steps[index]
+                    .1
+                    .instruments
+                    .iter()
+                    .position(|&k| k == instrument)
+                    .map(|position| (first + index, position))
             };
             for &(index, ref fit) in &output.innovations {
                 if let Some((step, position)) = position(index, fit.instrument) {

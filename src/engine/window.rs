@@ -4,9 +4,7 @@ use ndarray::s;
 
 use super::carried::Carried;
 use crate::error::{Error, Result};
-use crate::filter::{
-    Channel, CompressionCache, Dynamics, Innovation, Lagged, NumericalError, Observations, Workspace,
-};
+use crate::filter::{Channel, CompressionCache, Dynamics, Innovation, Lagged, NumericalError, Observations, Workspace};
 use crate::geometry::Date;
 use crate::model::{Missing, ObservationModel, PartBands, Support};
 use crate::source::Slice;

@@ -177,13 +177,7 @@ impl Compression {
 
     /// Appends the pseudo-observations of `values` (all bands) to `z`; returns the squared norm of what they leave out.
     /// `residuals` is scratch.
-    pub(super) fn project(
-        &self,
-        model: &BandModel,
-        values: &[f64],
-        residuals: &mut Vec<f64>,
-        z: &mut Vec<f64>,
-    ) -> f64 {
+    pub(super) fn project(&self, model: &BandModel, values: &[f64], residuals: &mut Vec<f64>, z: &mut Vec<f64>) -> f64 {
         let bands = self.present.len();
         residuals.clear();
         residuals.extend(self.present.iter().map(|&band| values[band] - model.offset[band]));
@@ -242,6 +236,8 @@ pub struct CompressionCache {
     /// By the instrument followed by the bands present.
     entries: HashMap<Vec<usize>, Arc<Compression>>,
     key: Vec<usize>,
+    /// The latest key and what it gave: neighbouring pixels mostly miss the same bands.
+    last: Option<(Vec<usize>, Arc<Compression>)>,
 }
 
 impl CompressionCache {
@@ -252,22 +248,32 @@ impl CompressionCache {
     }
 
     /// The compression of `instrument`'s bands that hold a value, made when it is not at hand; `None` when none does.
-    pub(super) fn get(&mut self, instrument: usize, model: &BandModel, values: &[f64]) -> Option<Arc<Compression>> {
+    pub(super) fn get(&mut self, instrument: usize, model: &BandModel, values: &[f64]) -> Option<&Compression> {
         self.key.clear();
         self.key.push(instrument);
         self.key.extend((0..values.len()).filter(|&band| values[band].is_finite()));
         if self.key.len() == 1 {
             return None;
         }
+        if self.last.as_ref().is_none_or(|(key, _)| *key != self.key) {
+            let found = self.find_or_make(model);
+            let (mut key, _) = self.last.take().unwrap_or_else(|| (Vec::new(), Arc::clone(&found)));
+            key.clone_from(&self.key);
+            self.last = Some((key, found));
+        }
+        self.last.as_ref().map(|(_, compression)| compression.as_ref())
+    }
+
+    fn find_or_make(&mut self, model: &BandModel) -> Arc<Compression> {
         if let Some(found) = self.entries.get(&self.key) {
-            return Some(Arc::clone(found));
+            return Arc::clone(found);
         }
         if self.entries.len() >= CACHED_PATTERNS {
             self.entries.clear();
         }
         let made = Arc::new(Compression::new(model, self.key[1..].to_vec()));
         self.entries.insert(self.key.clone(), Arc::clone(&made));
-        Some(made)
+        made
     }
 }
 

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use faer::{Mat, MatMut, MatRef};
 
-use super::Real;
+use super::{Real, SymmetricMatrix};
 
 /// Some states as they were at earlier times, in the light of all observations since: the augmentation of fixed-lag
 /// smoothing.
@@ -118,8 +118,8 @@ impl<T: Real> Lags<T> {
         self.cross.col_as_slice_mut(state)[..rows].iter_mut().for_each(|value| *value *= factor);
     }
 
-    /// Takes the present in: `entry(i, j)` is its covariance. Drops the oldest time when all slots are taken.
-    pub(super) fn remember(&mut self, mean: &[f64], entry: impl Fn(usize, usize) -> f64) {
+    /// Takes the present in. Drops the oldest time when all slots are taken.
+    pub(super) fn remember(&mut self, mean: &[f64], present: &SymmetricMatrix<T>) {
         if self.capacity == 0 {
             return;
         }
@@ -130,21 +130,27 @@ impl<T: Real> Lags<T> {
         self.len += 1;
         self.used = self.used.max(slot + 1);
         let (lagged, pairs) = (self.lagged(), self.pairs());
-        let first = slot * lagged;
-        let states = || self.ranges.iter().flat_map(Range::clone);
-        for (target, state) in self.mean[first..].iter_mut().zip(states()) {
-            *target = mean[state];
-        }
-        for column in 0..self.cross.ncols() {
-            let target = &mut self.cross.col_as_slice_mut(column)[first..first + lagged];
-            for (target, state) in target.iter_mut().zip(self.ranges.iter().flat_map(Range::clone)) {
-                *target = T::of(entry(state, column));
+        let mut row = slot * lagged;
+        for states in self.ranges.iter().cloned() {
+            self.mean[row..row + states.len()].copy_from_slice(&mean[states.clone()]);
+            // Cov(state, j) stands in column j for states from j on, in the state's own column for those before.
+            for j in 0..states.end {
+                let below = states.start.max(j)..states.end;
+                let at = row + below.start - states.start;
+                let column = &present.column(j)[below.start - j..below.end - j];
+                self.cross.col_as_slice_mut(j)[at..at + below.len()].copy_from_slice(column);
             }
+            for (row, state) in (row..).zip(states.clone()) {
+                for (k, &value) in present.column(state).iter().enumerate().skip(1) {
+                    self.cross[(row, state + k)] = value;
+                }
+            }
+            row += states.len();
         }
         let pair = self.ranges.iter().enumerate().flat_map(|(k, a)| self.ranges[..=k].iter().map(move |b| (a, b)));
         let entries = pair.flat_map(|(a, b)| a.clone().zip(b.clone()));
         for (target, (i, j)) in self.cov[slot * pairs..].iter_mut().zip(entries) {
-            *target = entry(i, j);
+            *target = present.get(i, j);
         }
     }
 
@@ -165,23 +171,42 @@ impl<T: Real> Lags<T> {
 
     /// Subtracts `W_l W_lᵀ` from the covariances kept, `gain` being the rows of W that belong to the lagged states.
     pub(super) fn downdate_cov(&mut self, gain: MatRef<'_, T>) {
-        if self.rows() == 0 {
-            return;
+        if self.rows() > 0 {
+            let (lagged, pairs, ranges) = (self.lagged(), self.pairs(), self.ranges.len());
+            pulp::Arch::new().dispatch(DowndateCov { cov: &mut self.cov, gain, lagged, pairs, ranges });
         }
-        let positions = self.lagged() / self.ranges.len();
-        let (lagged, pairs, ranges) = (self.lagged(), self.pairs(), self.ranges.len());
-        for column in 0..gain.ncols() {
-            let Some(column) = gain.col(column).try_as_col_major() else { continue };
-            let slots = column.as_slice().chunks_exact(lagged).zip(self.cov.chunks_exact_mut(pairs));
+    }
+}
+
+struct DowndateCov<'a, T> {
+    /// **Shape** (slots, pairs).
+    cov: &'a mut [f64],
+    /// **Shape** (slots × lagged, block).
+    gain: MatRef<'a, T>,
+    lagged: usize,
+    pairs: usize,
+    ranges: usize,
+}
+
+impl<T: Real> pulp::WithSimd for DowndateCov<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let positions = self.lagged / self.ranges;
+        for k in 0..self.gain.ncols() {
+            let Some(column) = self.gain.col(k).try_as_col_major() else { continue };
+            let slots = column.as_slice().chunks_exact(self.lagged).zip(self.cov.chunks_exact_mut(self.pairs));
             for (gain, cov) in slots {
-                let mut targets = cov.chunks_exact_mut(positions);
-                for a in 0..ranges {
+                let mut pair = 0;
+                for a in 0..self.ranges {
                     for b in 0..=a {
-                        let Some(target) = targets.next() else { continue };
+                        let target = &mut cov[pair * positions..(pair + 1) * positions];
                         let (left, right) = (&gain[a * positions..][..positions], &gain[b * positions..][..positions]);
                         for ((value, x), y) in target.iter_mut().zip(left).zip(right) {
                             *value -= x.to_f64() * y.to_f64();
                         }
+                        pair += 1;
                     }
                 }
             }

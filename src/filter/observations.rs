@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::workspace::BLOCK;
+use super::workspace::{BLOCK, GOOD_BLOCK};
 use super::{BandModel, CompressionCache};
 
 /// A pixel's channel: the weighted sum of states `offset + states[k]` that one column of the band model multiplies.
@@ -205,6 +205,12 @@ impl Observations {
         self.noise_starts[row]..self.noise_starts[row + 1]
     }
 
+    /// States and weights of the entries of consecutive rows.
+    pub(super) fn entries(&self, rows: Range<usize>) -> (&[u32], &[f64]) {
+        let entries = self.starts[rows.start]..self.starts[rows.end];
+        (&self.states[entries.clone()], &self.weights[entries])
+    }
+
     /// (state, weight) of the entries of a row.
     pub(super) fn row(&self, row: usize) -> impl ExactSizeIterator<Item = (usize, f64)> + Clone + '_ {
         let entries = self.row_entries(row);
@@ -216,9 +222,12 @@ impl Observations {
         &self.noise[self.noise_entries(row)]
     }
 
-    /// The next block of rows from `first` on; rows that share noise are never parted.
+    /// The next block of rows from `first` on, of about equal length; rows that share noise are never parted.
     pub(super) fn block(&self, first: usize) -> Range<usize> {
-        let mut end = (first + BLOCK).min(self.len());
+        let rest = self.len() - first;
+        let blocks = ((rest + GOOD_BLOCK / 2) / GOOD_BLOCK).max(1);
+        let mut end = first + rest.div_ceil(blocks);
+        debug_assert!(end - first <= BLOCK);
         while end < self.len() && self.noise_entries(end).len() > 1 {
             end -= 1;
         }

@@ -85,6 +85,7 @@ impl BlockCov {
     }
 
     /// Adds `scale` times column `j`, rows `j..n`, to `target`.
+    #[inline(always)]
     fn add_column<T: Real>(&self, j: usize, scale: f64, target: &mut [T]) {
         let head = self.head_column(j);
         let (upper, lower) = target.split_at_mut(head.len());
@@ -93,6 +94,22 @@ impl BlockCov {
                 *value += T::of(scale * entry);
             }
         }
+    }
+}
+
+struct AddColumn<'a, T> {
+    correlation: &'a BlockCov,
+    j: usize,
+    scale: f64,
+    target: &'a mut [T],
+}
+
+impl<T: Real> pulp::WithSimd for AddColumn<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.correlation.add_column(self.j, self.scale, self.target);
     }
 }
 
@@ -198,7 +215,10 @@ impl<T: Real> State<T> {
                 let column = &mut self.cov.column_mut(j)[..states.end - j];
                 let first = j - states.start;
                 match &self.history {
-                    None => block.correlation.add_column(first, scale, column),
+                    None => {
+                        let correlation = &block.correlation;
+                        pulp::Arch::new().dispatch(AddColumn { correlation, j: first, scale, target: column });
+                    }
                     Some(history) => {
                         for (value, i) in column.iter_mut().zip(first..) {
                             let correlation = block.correlation.get(i, first);

@@ -18,7 +18,9 @@ impl Real for f32 {
 
 pub(super) mod sealed {
     /// What the kernels ask of a number type.
-    pub trait Kernel: faer::traits::RealField + Copy + Default + PartialEq + std::ops::AddAssign + std::ops::MulAssign {
+    pub trait Kernel:
+        faer::traits::RealField + Copy + Default + PartialEq + std::ops::AddAssign + std::ops::MulAssign
+    {
         /// Name of the type, for messages.
         const NAME: &'static str;
         /// Largest loss of a state's variance in one update, relative to the variance before.

@@ -35,12 +35,7 @@ impl<T: Real> State<T> {
     /// The same state with its covariances in another type.
     #[must_use]
     pub fn cast<U: Real>(&self) -> State<U> {
-        State {
-            mean: self.mean.clone(),
-            cov: self.cov.cast(),
-            lags: self.lags.cast(),
-            history: self.history.clone(),
-        }
+        State { mean: self.mean.clone(), cov: self.cov.cast(), lags: self.lags.cast(), history: self.history.clone() }
     }
 
     /// Remembers some states at up to `lag` earlier times (see [`remember`](Self::remember)), for fixed-lag smoothing.
@@ -72,8 +67,7 @@ impl<T: Real> State<T> {
     /// From now on predictions and updates carry them along: what [`oldest`](Self::oldest) tells is always conditional on
     /// all observations so far.
     pub fn remember(&mut self) {
-        let (cov, mean) = (&self.cov, &self.mean);
-        self.lags.remember(mean, |i, j| cov.get(i, j));
+        self.lags.remember(&self.mean, &self.cov);
     }
 
     /// The lagged states at the oldest remembered time, given all observations so far.

@@ -1,33 +1,35 @@
 use std::ops::Range;
 
+use faer::{Mat, MatMut};
+
 use super::Real;
 
 /// Columns per panel: wide enough for the rank-k product to run at the machine's rate, narrow enough that the unused
-/// half of the diagonal blocks stays small. A multiple of 24 and 48, in which dense kernels walk.
+/// half of the diagonal blocks stays small. A multiple of 48, the step of the dense kernels.
 const PANEL: usize = 96;
 
 /// A symmetric matrix of which only the lower triangle exists.
 ///
 /// Columns are kept in panels of 96, each column-major from the panel's first row down, so that a panel is an ordinary
-/// rectangular matrix for the dense kernels while the whole takes little more than half of `n²`.
+/// rectangular matrix for the dense kernels, aligned as they like it, while the whole takes little more than half of `n²`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SymmetricMatrix<T = f64> {
+pub struct SymmetricMatrix<T: Real = f64> {
     n: usize,
-    data: Vec<T>,
+    panels: Vec<Mat<T>>,
 }
 
-/// One panel: columns `cols`, rows `cols.start..n`, column-major with `n - cols.start` rows.
+/// One panel: columns `cols`, rows `cols.start..n`.
 pub(super) struct Panel<'a, T> {
     pub(super) cols: Range<usize>,
-    pub(super) rows: usize,
-    pub(super) data: &'a mut [T],
+    pub(super) values: MatMut<'a, T>,
 }
 
 impl<T: Real> SymmetricMatrix<T> {
     /// The `n × n` matrix of zeros.
     #[must_use]
     pub fn zeros(n: usize) -> Self {
-        Self { n, data: vec![T::default(); Self::len_of(n)] }
+        let panels = (0..n).step_by(PANEL).map(|first| Mat::zeros(n - first, PANEL.min(n - first)));
+        Self { n, panels: panels.collect() }
     }
 
     /// Rows, which are also its columns.
@@ -39,37 +41,21 @@ impl<T: Real> SymmetricMatrix<T> {
     /// Memory an `n × n` matrix takes, at most `u64::MAX`.
     #[must_use]
     pub fn bytes(n: usize) -> u64 {
-        // Half the square, and the unused halves of the diagonal blocks.
-        let (n, panel) = (n as u128, PANEL as u128);
-        let entries = n * (n + panel.min(n)) / 2;
+        // Half the square, the unused halves of the diagonal blocks, and columns filled up to whole cache lines.
+        let (n, panel, line) = (n as u128, PANEL as u128, 64 / size_of::<T>() as u128);
+        let entries = n * (n + panel.min(n)) / 2 + n * (line - 1);
         u64::try_from(entries * size_of::<T>() as u128).unwrap_or(u64::MAX)
-    }
-
-    fn len_of(n: usize) -> usize {
-        (0..n).step_by(PANEL).map(|first| (n - first) * PANEL.min(n - first)).sum()
-    }
-
-    /// Where column `j` has its diagonal entry.
-    fn diagonal_at(&self, j: usize) -> usize {
-        let panel = j / PANEL;
-        let first = panel * PANEL;
-        // Panels before this one are all full: sum of PANEL (n - PANEL k) over k < panel.
-        let start = PANEL * (panel * self.n) - PANEL * PANEL * (panel * panel.saturating_sub(1) / 2);
-        start + (j - first) * (self.n - first) + (j - first)
     }
 
     /// Rows `j..n` of column `j`.
     #[must_use]
     pub fn column(&self, j: usize) -> &[T] {
-        let start = self.diagonal_at(j);
-        &self.data[start..start + self.n - j]
+        &self.panels[j / PANEL].col_as_slice(j % PANEL)[j % PANEL..]
     }
 
     /// Rows `j..n` of column `j`, to change.
     pub fn column_mut(&mut self, j: usize) -> &mut [T] {
-        let start = self.diagonal_at(j);
-        let len = self.n - j;
-        &mut self.data[start..start + len]
+        &mut self.panels[j / PANEL].col_as_slice_mut(j % PANEL)[j % PANEL..]
     }
 
     /// Entry (i, j), in either order.
@@ -88,18 +74,15 @@ impl<T: Real> SymmetricMatrix<T> {
     /// The same numbers in another type.
     #[must_use]
     pub fn cast<U: Real>(&self) -> SymmetricMatrix<U> {
-        SymmetricMatrix { n: self.n, data: self.data.iter().map(|value| U::of(value.to_f64())).collect() }
+        let cast = |panel: &Mat<T>| Mat::from_fn(panel.nrows(), panel.ncols(), |i, j| U::of(panel[(i, j)].to_f64()));
+        SymmetricMatrix { n: self.n, panels: self.panels.iter().map(cast).collect() }
     }
 
     /// The panels from left to right.
     pub(super) fn panels_mut(&mut self) -> impl Iterator<Item = Panel<'_, T>> {
-        let n = self.n;
-        let mut rest = self.data.as_mut_slice();
-        (0..n).step_by(PANEL).map(move |first| {
-            let cols = first..(first + PANEL).min(n);
-            let (data, tail) = std::mem::take(&mut rest).split_at_mut((n - first) * cols.len());
-            rest = tail;
-            Panel { cols, rows: n - first, data }
+        self.panels.iter_mut().enumerate().map(|(k, panel)| {
+            let cols = k * PANEL..k * PANEL + panel.ncols();
+            Panel { cols, values: panel.as_mut() }
         })
     }
 }
@@ -126,9 +109,9 @@ mod tests {
             }
             let mut seen = 0;
             for panel in matrix.panels_mut() {
-                for (c, column) in panel.data.chunks_exact(panel.rows).enumerate() {
-                    for (r, &entry) in column.iter().enumerate().skip(c) {
-                        assert_eq!(entry, value(panel.cols.start + r, panel.cols.start + c));
+                for c in 0..panel.cols.len() {
+                    for r in c..panel.values.nrows() {
+                        assert_eq!(panel.values[(r, c)], value(panel.cols.start + r, panel.cols.start + c));
                         seen += 1;
                     }
                 }

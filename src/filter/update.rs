@@ -6,8 +6,17 @@ use faer::linalg::triangular_inverse::invert_lower_triangular;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use super::symmetric::Panel;
-use super::workspace::{BLOCK, Block, Entry, STEP};
+use super::workspace::{BLOCK, Block, Columns, Entry, STEP};
 use super::{Innovation, Observations, Real, State, Workspace};
+
+/// Side of the tiles in which the gather walks a panel: a cache line of float64.
+const TILE: usize = 8;
+
+/// Rows of a smaller tile, for shorter runs of neighbouring states.
+const HALF_TILE: usize = TILE / 2;
+
+/// Columns of the triangles that a panel's diagonal block is downdated in.
+const TRIANGLE: usize = 48;
 
 /// A breakdown of the arithmetic: the numbers asked for do not fit into their type.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -91,7 +100,7 @@ impl<T: Real> State<T> {
         if !rows.is_empty() {
             block.lay_out(observations, rows.clone(), self.n());
             for panel in self.cov.panels_mut() {
-                gather(&panel, &block.entries, block.cross.as_mut());
+                pulp::Arch::new().dispatch(Gather { panel: &panel, entries: &block.entries, cross: &mut block.cross });
             }
         }
         let mut group = 0;
@@ -153,8 +162,8 @@ impl<T: Real> State<T> {
             return;
         }
         for entry in &block.entries {
-            let target = &mut block.cross.col_as_slice_mut(entry.row as usize)[n..n + rows];
-            add_column(target, self.lags.cross(entry.state as usize), entry);
+            let target = block.cross.column_mut(entry.row as usize, n..n + rows);
+            add(target, self.lags.cross(entry.state as usize).iter(), entry);
         }
     }
 
@@ -166,19 +175,26 @@ impl<T: Real> State<T> {
         block: &mut Block<T>,
     ) -> Result<(), NumericalError> {
         let size = rows.len();
-        let Block { cross, gain, innovation_cov, factor, inverses, innovation, whitened, scratch, .. } = block;
+        let Block { cross, gain, innovation_cov, factor, inverses, innovation, whitened, entries, scratch, .. } = block;
         innovation.clear();
         for row in rows.clone() {
             let entries = observations.row(row);
             let predicted: f64 = entries.clone().map(|(state, weight)| weight * self.mean[state]).sum();
             innovation.push(observations.z(row) - predicted);
         }
-        // Columns of S, entries on and below the diagonal.
+        // Columns of S, entries on and below the diagonal. Where every row has one entry they lie one after the other.
+        let all_only = entries.len() == size;
+        let (states, weights) = observations.entries(rows.clone());
         for (l, column) in innovation_cov.chunks_exact_mut(BLOCK).enumerate().take(size) {
-            let cross = cross.col_as_slice(l);
-            for (k, entry) in column.iter_mut().enumerate().take(size).skip(l) {
-                let entries = observations.row(rows.start + k);
-                *entry = entries.map(|(state, weight)| weight * cross[state].to_f64()).sum();
+            let cross = &cross.as_slice()[l * cross.stride..];
+            if all_only {
+                for ((entry, &state), weight) in column[l..size].iter_mut().zip(&states[l..]).zip(&weights[l..]) {
+                    *entry = weight * cross[state as usize].to_f64();
+                }
+                continue;
+            }
+            for (entry, row) in column[l..size].iter_mut().zip(rows.start + l..) {
+                *entry = observations.row(row).map(|(state, weight)| weight * cross[state].to_f64()).sum();
             }
         }
         for (k, row) in rows.enumerate() {
@@ -197,7 +213,9 @@ impl<T: Real> State<T> {
             whitened[(l, 0)] = T::of(innovation[l]);
         }
         let used = self.n() + self.lags.rows();
-        let (cross, gain) = (cross.as_mut().subrows_mut(0, used), gain.as_mut().subrows_mut(0, used));
+        let stride = cross.stride;
+        let cross = MatMut::from_column_major_slice_with_stride_mut(cross.as_mut_slice(), used, size, stride);
+        let gain = gain.as_mut().subrows_mut(0, used);
         let factor = factor.as_ref().submatrix(0, 0, size, size);
         solve_transposed(factor, inverses.as_mut(), cross, gain.subcols_mut(0, size));
         Ok(())
@@ -231,7 +249,7 @@ impl<T: Real> State<T> {
         for mut panel in self.cov.panels_mut() {
             downdate(&mut panel, present);
             if !next.is_empty() {
-                gather(&panel, &block.entries, block.cross.as_mut());
+                pulp::Arch::new().dispatch(Gather { panel: &panel, entries: &block.entries, cross: &mut block.cross });
             }
         }
         if lagged > 0 {
@@ -305,47 +323,111 @@ impl<T: Real> Block<T> {
             let entries = observations.row(row);
             let only = entries.len() == 1;
             if !only {
-                self.cross.col_as_slice_mut(k).fill(T::default());
+                self.cross.column_mut(k, 0..self.gain.nrows()).fill(T::default());
             }
-            let entry = |(state, weight)| Entry { state: state as u32, row: k as u32, weight, only };
+            let entry =
+                |(state, weight)| Entry { state: state as u32, row: k as u32, weight, only, run: u8::from(only) };
             self.entries.extend(entries.map(entry));
         }
         debug_assert!(self.entries.iter().all(|entry| (entry.state as usize) < n));
         self.entries.sort_unstable_by_key(|entry| (entry.state, entry.row));
+        for k in (1..self.entries.len()).rev() {
+            let (before, after) = (self.entries[k - 1], self.entries[k]);
+            if before.only && after.only && before.state + 1 == after.state {
+                self.entries[k - 1].run = (after.run + 1).min(TILE as u8);
+            }
+        }
     }
 }
 
 /// Adds a panel's share to `G = P Hᵀ`; over all panels every entry of G is complete.
-fn gather<T: Real>(panel: &Panel<'_, T>, entries: &[Entry], mut cross: MatMut<'_, T>) {
+struct Gather<'a, T: Real> {
+    panel: &'a Panel<'a, T>,
+    entries: &'a [Entry],
+    cross: &'a mut Columns<T>,
+}
+
+impl<T: Real> pulp::WithSimd for Gather<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        gather(self.panel, self.entries, self.cross);
+    }
+}
+
+#[inline(always)]
+fn gather<T: Real>(panel: &Panel<'_, T>, entries: &[Entry], cross: &mut Columns<T>) {
     let (first, last) = (panel.cols.start, panel.cols.end);
-    for entry in &entries[entries.partition_point(|entry| (entry.state as usize) < first)..] {
+    let values = panel.values.as_ref();
+    let entries = &entries[entries.partition_point(|entry| (entry.state as usize) < first)..];
+    // The diagonal and below: column `state` of the triangle.
+    for entry in &entries[..entries.partition_point(|entry| (entry.state as usize) < last)] {
         let state = entry.state as usize;
-        let Some(target) = cross.as_mut().col_mut(entry.row as usize).try_as_col_major_mut() else { continue };
-        let target = target.as_slice_mut();
-        // Columns left of the diagonal: row `state` of the triangle.
-        let above = &mut target[first..state.min(last)];
-        let weight = T::of(entry.weight);
-        let row = panel.data[state - first..].iter().step_by(panel.rows);
-        if entry.only {
-            above.iter_mut().zip(row).for_each(|(to, from)| *to = weight * *from);
-        } else {
-            above.iter_mut().zip(row).for_each(|(to, from)| *to += weight * *from);
-        }
-        // The diagonal and below: column `state` of the triangle.
-        if state < last {
-            let at = (state - first) * panel.rows;
-            let column = &panel.data[at + state - first..at + panel.rows];
-            add_column(&mut target[state..first + panel.rows], column, entry);
+        let Some(column) = values.col(state - first).try_as_col_major() else { continue };
+        let column = &column.as_slice()[state - first..];
+        let target = cross.column_mut(entry.row as usize, state..state + column.len());
+        add(target, column.iter(), entry);
+    }
+    // Left of the diagonal: rows of the triangle, in tiles of a few columns, of neighbouring states where there are enough.
+    for start in (first..last).step_by(TILE) {
+        let end = (start + TILE).min(last);
+        let mut rest = &entries[entries.partition_point(|entry| entry.state as usize <= start)..];
+        while let Some(entry) = rest.first() {
+            let run = if end - start == TILE && entry.state as usize >= end { usize::from(entry.run) } else { 1 };
+            let taken = if let Some(run) = rest.first_chunk::<TILE>().filter(|_| run >= TILE) {
+                gather_tile(panel, start, run, cross);
+                TILE
+            } else if let Some(run) = rest.first_chunk::<HALF_TILE>().filter(|_| run >= HALF_TILE) {
+                gather_tile(panel, start, run, cross);
+                HALF_TILE
+            } else {
+                let state = entry.state as usize;
+                let target = cross.column_mut(entry.row as usize, start..state.min(end));
+                let row = values.row(state - first).subcols(start - first, target.len());
+                add(target, row.iter(), entry);
+                1
+            };
+            rest = &rest[taken..];
         }
     }
 }
 
-fn add_column<T: Real>(target: &mut [T], column: &[T], entry: &Entry) {
+/// Transposes [`TILE`] columns from `start` on of as many neighbouring rows of the triangle as there are in the run.
+#[inline(always)]
+fn gather_tile<const ROWS: usize, T: Real>(
+    panel: &Panel<'_, T>,
+    start: usize,
+    run: &[Entry; ROWS],
+    cross: &mut Columns<T>,
+) {
+    let first = panel.cols.start;
+    let at = run[0].state as usize - first;
+    let mut tile = [[T::default(); TILE]; ROWS];
+    for j in 0..TILE {
+        let column = panel.values.as_ref().col(start - first + j).try_as_col_major();
+        let Some(column) = column.and_then(|column| column.as_slice()[at..].first_chunk::<ROWS>()) else { continue };
+        for k in 0..ROWS {
+            tile[k][j] = column[k];
+        }
+    }
+    for (entry, row) in run.iter().zip(&tile) {
+        add(cross.column_mut(entry.row as usize, start..start + TILE), row.iter(), entry);
+    }
+}
+
+/// Adds an entry of H times `values` to a column of G, or sets it where nothing else comes.
+#[inline(always)]
+fn add<'a, T: Real + 'a>(target: &mut [T], values: impl Iterator<Item = &'a T>, entry: &Entry) {
     let weight = T::of(entry.weight);
     if entry.only {
-        target.iter_mut().zip(column).for_each(|(to, from)| *to = weight * *from);
+        for (to, from) in target.iter_mut().zip(values) {
+            *to = weight * *from;
+        }
     } else {
-        target.iter_mut().zip(column).for_each(|(to, from)| *to += weight * *from);
+        for (to, from) in target.iter_mut().zip(values) {
+            *to += weight * *from;
+        }
     }
 }
 
@@ -399,16 +481,16 @@ fn solve_transposed<T: Real>(
     }
 }
 
-/// `P ← P - W Wᵀ` on one panel, its diagonal block by halves: the product of a small triangle is slower than of a square.
+/// `P ← P - W Wᵀ` on one panel, its diagonal block in triangles of [`TRIANGLE`] columns: products of small triangles are slow.
 fn downdate<T: Real>(panel: &mut Panel<'_, T>, gain: MatRef<'_, T>) {
     let (first, width) = (panel.cols.start, panel.cols.len());
-    let target = MatMut::from_column_major_slice_mut(panel.data, panel.rows, width);
     let minus = T::of(-1.0);
-    let half = width.div_ceil(2);
-    let (left, right) = target.split_at_col_mut(half);
-    for (columns, start, width) in [(left, 0, half), (right.subrows_mut(half, panel.rows - half), half, width - half)] {
-        let (diagonal, below) = columns.split_at_row_mut(width);
-        let own = gain.subrows(first + start, width);
+    let (mut head, below) = panel.values.as_mut().split_at_row_mut(width);
+    for start in (0..width).step_by(TRIANGLE) {
+        let size = TRIANGLE.min(width - start);
+        let columns = head.as_mut().submatrix_mut(start, start, width - start, size);
+        let (diagonal, rest) = columns.split_at_row_mut(size);
+        let own = gain.subrows(first + start, size);
         triangular::matmul(
             diagonal,
             BlockStructure::TriangularLower,
@@ -420,7 +502,9 @@ fn downdate<T: Real>(panel: &mut Panel<'_, T>, gain: MatRef<'_, T>) {
             minus,
             Par::Seq,
         );
-        let rest = gain.subrows(first + start + width, below.nrows());
-        matmul(below, Accum::Add, rest, own.transpose(), minus, Par::Seq);
+        let others = gain.subrows(first + start + size, rest.nrows());
+        matmul(rest, Accum::Add, others, own.transpose(), minus, Par::Seq);
     }
+    let (own, others) = (gain.subrows(first, width), gain.subrows(first + width, below.nrows()));
+    matmul(below, Accum::Add, others, own.transpose(), minus, Par::Seq);
 }

@@ -6,10 +6,13 @@ use super::{Innovation, Real};
 
 /// Pseudo-observations per block of the sequential update: large enough for the rank-k product to run at the machine's
 /// rate, small enough that the triangular solves, whose cost grows with it, stay small.
+pub(super) const GOOD_BLOCK: usize = 32;
 pub(super) const BLOCK: usize = 48;
 
 /// Columns of a block that are whitened together; divides [`BLOCK`].
 pub(super) const STEP: usize = 24;
+
+const CACHE_LINE: usize = 64;
 
 /// Scratch memory of one worker, reused for every window and date it works on.
 ///
@@ -25,7 +28,7 @@ pub struct Workspace<T: Real = f64> {
 /// Buffers of one block update.
 pub(super) struct Block<T: Real> {
     /// `P Hᵀ` of the states and, below them, of the lagged states. **Shape** (states + lagged, block).
-    pub(super) cross: Mat<T>,
+    pub(super) cross: Columns<T>,
     /// `W = P Hᵀ C⁻ᵀ`, as `cross`.
     pub(super) gain: Mat<T>,
     /// Innovation covariance, then its Cholesky factor C, lower triangle. **Shape** (block, block), column-major.
@@ -48,6 +51,41 @@ pub(super) struct Block<T: Real> {
     pub(super) scratch: MemBuffer,
 }
 
+/// The columns of a block as one slice, each at the start of a cache line.
+pub(super) struct Columns<T> {
+    values: Vec<T>,
+    /// Where the first cache line begins.
+    start: usize,
+    /// From one column to the next.
+    pub(super) stride: usize,
+}
+
+impl<T: Real> Columns<T> {
+    fn zeros(rows: usize) -> Self {
+        let line = CACHE_LINE / size_of::<T>();
+        // An odd number of cache lines spreads the rows of a tile over the cache's sets.
+        let stride = (rows.div_ceil(line) | 1) * line;
+        let values = vec![T::default(); stride * BLOCK + line];
+        let start = values.as_ptr().align_offset(CACHE_LINE).min(line);
+        Self { values, start, stride }
+    }
+
+    pub(super) fn as_slice(&self) -> &[T] {
+        &self.values[self.start..]
+    }
+
+    pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.values[self.start..]
+    }
+
+    /// Rows `rows` of column `k`.
+    #[inline(always)]
+    pub(super) fn column_mut(&mut self, k: usize, rows: std::ops::Range<usize>) -> &mut [T] {
+        let at = self.start + k * self.stride;
+        &mut self.values[at + rows.start..at + rows.end]
+    }
+}
+
 /// An entry of a block's H.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
@@ -57,6 +95,9 @@ pub(super) struct Entry {
     pub(super) weight: f64,
     /// Whether the row has no other.
     pub(super) only: bool,
+    /// Entries from this one on, itself included, that are the only ones of their rows and observe states one after the
+    /// other, as far as it matters.
+    pub(super) run: u8,
 }
 
 impl<T: Real> std::fmt::Debug for Block<T> {
@@ -71,7 +112,7 @@ impl<T: Real> Workspace<T> {
     pub fn new() -> Self {
         let scratch = cholesky_in_place_scratch::<f64>(BLOCK, Par::Seq, faer::Spec::default());
         let block = Block {
-            cross: Mat::new(),
+            cross: Columns::zeros(0),
             gain: Mat::new(),
             innovation_cov: vec![0.0; BLOCK * BLOCK],
             factor: Mat::zeros(BLOCK, BLOCK),
@@ -90,7 +131,7 @@ impl<T: Real> Workspace<T> {
     pub fn reserve(&mut self, rows: usize) {
         let block = &mut self.block;
         if block.gain.nrows() < rows {
-            block.cross = Mat::zeros(rows, BLOCK);
+            block.cross = Columns::zeros(rows);
             block.gain = Mat::zeros(rows, BLOCK);
             block.step = Mat::zeros(rows, 1);
         }
