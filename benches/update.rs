@@ -32,7 +32,7 @@ fn observations(n: usize, r: usize) -> Observations {
     observations.begin_group(0);
     for k in 0..r {
         let channel = Channel { offset: 0, states: &[(k * n / r) as u32], weights: &[1.0] };
-        observations.push_pixel(&bands, &[channel], &[0.2], &mut cache);
+        observations.push_pixel(&bands, |_| channel, &[0.2], &mut cache);
     }
     observations
 }

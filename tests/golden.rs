@@ -1,4 +1,4 @@
-//! The filter against the golden cases of an independent NumPy reference, to 1e-9.
+//! The filter and the fixed-lag smoother against the golden cases of an independent NumPy reference, to 1e-9.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs::File;
@@ -72,6 +72,38 @@ fn assert_close(got: f64, expected: f64, scale: f64, what: &str) {
     assert!((got - expected).abs() <= 1e-9 * scale, "{what}: {got} instead of {expected}");
 }
 
+/// A state that remembers, and what its memories should become.
+struct Smoother {
+    state: State,
+    /// (time, cell, component)
+    mean: Array3<f64>,
+    /// (time, cell, component, component)
+    cov: Array4<f64>,
+    checked: usize,
+}
+
+impl Smoother {
+    fn check_oldest(&mut self) {
+        let lagged = self.state.oldest().unwrap();
+        let (_, own, p) = self.mean.dim();
+        let step = self.checked;
+        let pairs = (0..p).flat_map(|a| (0..=a).map(move |b| (a, b)));
+        for cell in 0..own {
+            let cov = self.cov.slice(s![step, cell, .., ..]);
+            for j in 0..p {
+                let expected = self.mean[[step, cell, j]];
+                assert_close(lagged.mean[j * own + cell], expected, expected.abs().max(1e-3), "smoothed mean");
+            }
+            for (k, (a, b)) in pairs.clone().enumerate() {
+                let scale = (cov[[a, a]] * cov[[b, b]]).sqrt();
+                assert_close(lagged.cov[k * own + cell], cov[[a, b]], scale, "smoothed covariance");
+            }
+        }
+        self.state.forget_oldest();
+        self.checked += 1;
+    }
+}
+
 fn check(path: &Path) {
     let mut case = Case::open(path);
     let basis: Array2<f64> = case.array("B");
@@ -93,9 +125,25 @@ fn check(path: &Path) {
     };
     let dynamics = Dynamics::new((0..p).map(block).collect());
 
+    let own = case.scalar("ntarget") as usize;
+    let times = case.array::<ndarray::Ix1>("times").to_vec();
+    let own_cells = || (0..p).map(|j| j * n..j * n + own).collect::<Vec<_>>();
     let mut state = State::new(n * p);
     state.mean = case.array::<ndarray::Ix1>("x0").to_vec();
     case.array::<ndarray::Ix1>("P0").iter().enumerate().for_each(|(i, v)| state.cov.set(i, i, *v));
+    // Smoothers: `lag_` looks three days ahead on a daily grid, `rts_` to the end.
+    let mut smoothers = Vec::new();
+    for (name, lag) in [("lag", 3), ("rts", times.len())] {
+        if case.has(&format!("{name}_comp_mean")) {
+            smoothers.push(Smoother {
+                state: state.clone().with_lags(own_cells(), lag),
+                mean: case.array(&format!("{name}_comp_mean")),
+                cov: case.array(&format!("{name}_comp_cov")),
+                checked: 0,
+            });
+        }
+    }
+    assert!(!smoothers.is_empty(), "a case without smoother");
     let filtered: Array2<f64> = case.array("filt_x");
     let covariances: Option<Array3<f64>> = case.has("filt_P").then(|| case.array("filt_P"));
     let component_cov: Array4<f64> = case.array("filt_comp_cov");
@@ -104,7 +152,7 @@ fn check(path: &Path) {
 
     let (mut workspace, mut cache, mut observations) = (Workspace::new(), CompressionCache::new(), Observations::new());
     let (mut log_likelihood, mut before) = (0.0, case.scalar("t_prior"));
-    for (step, &time) in case.array::<ndarray::Ix1>("times").iter().enumerate() {
+    for (step, &time) in times.iter().enumerate() {
         observations.clear();
         for (k, sensor) in sensors.iter().enumerate() {
             let Some(date) = sensor.times.iter().position(|t| *t == time) else { continue };
@@ -113,12 +161,20 @@ fn check(path: &Path) {
                 let values = sensor.values.slice(s![date, pixel, ..]).to_vec();
                 // Both cases drop a pixel when one of its bands is missing.
                 if values.iter().all(|v| v.is_finite()) {
-                    let channels: Vec<_> = (0..p).map(|j| Channel { offset: j * n, states, weights }).collect();
-                    observations.push_pixel(&sensor.bands, &channels, &values, &mut cache);
+                    let channel = |j: usize| Channel { offset: j * n, states, weights };
+                    observations.push_pixel(&sensor.bands, channel, &values, &mut cache);
                 }
             }
         }
         state.predict(&dynamics, time - before);
+        for smoother in &mut smoothers {
+            smoother.state.predict(&dynamics, time - before);
+            smoother.state.update(&observations, &mut workspace).unwrap();
+            if smoother.state.remembered() == smoother.state.lag() {
+                smoother.check_oldest();
+            }
+            smoother.state.remember();
+        }
         before = time;
         log_likelihood +=
             state.update(&observations, &mut workspace).unwrap().iter().map(|i| i.log_likelihood).sum::<f64>();
@@ -150,6 +206,12 @@ fn check(path: &Path) {
                 assert_close(variance.sqrt(), band_sd[[step, cell, band]], variance.sqrt(), "band sd");
             }
         }
+    }
+    for mut smoother in smoothers {
+        while smoother.state.remembered() > 0 {
+            smoother.check_oldest();
+        }
+        assert_eq!(smoother.checked, times.len());
     }
     let expected = case.scalar("loglik");
     assert_close(log_likelihood, expected, expected.abs(), "log-likelihood");

@@ -9,7 +9,7 @@ use super::workspace::BLOCK;
 const CACHED_PATTERNS: usize = 256;
 
 /// Condition of `V^{-1/2} M` beyond which channels are not solved for: their noise covariance would lose its digits.
-const LARGEST_CONDITION: f64 = 1e4;
+const LARGEST_CONDITION: f64 = 1e3;
 
 /// Channels that are observed directly at most: their pseudo-observations share noise and must fit into one block.
 const MOST_CHANNELS: usize = BLOCK / 2;

@@ -245,7 +245,9 @@ impl<T: Real> State<T> {
                     }
                 }
             }
-            states.clone().for_each(|state| self.lags.scale(state, kept));
+            if self.lags.rows() > 0 {
+                states.clone().for_each(|state| self.lags.scale(state, kept));
+            }
         }
     }
 }

@@ -4,12 +4,14 @@ use faer::{Mat, Par};
 
 use super::{Innovation, Real};
 
-/// Pseudo-observations per block of the sequential update: large enough for the rank-k product to run at the machine's
-/// rate, small enough that the triangular solves, whose cost grows with it, stay small.
-pub(super) const GOOD_BLOCK: usize = 32;
-pub(super) const BLOCK: usize = 48;
+/// Pseudo-observations of a block of the sequential update, about: large enough for the rank-k product to run near the
+/// machine's rate, small enough that the triangular solves, whose cost grows with it, stay small.
+pub(super) const GOOD_BLOCK: usize = 36;
 
-/// Columns of a block that are whitened together; divides [`BLOCK`].
+/// Pseudo-observations of a block at most: a date is parted evenly, so that no small block is left over.
+pub(super) const BLOCK: usize = GOOD_BLOCK + GOOD_BLOCK / 2;
+
+/// Columns of a block that are whitened together.
 pub(super) const STEP: usize = 24;
 
 const CACHE_LINE: usize = 64;

@@ -1,6 +1,8 @@
 //! What these tests share: series of known content, GeoTIFFs that hold them, and sources that misbehave.
 #![allow(dead_code)] // every test file is a crate of its own and uses a part
 
+pub(crate) mod problem;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
