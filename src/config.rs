@@ -158,7 +158,7 @@ struct Process {
     phi: Option<Numbers>,
     #[serde(default)]
     nested: Vec<NestedTerm>,
-    adaptive: Option<toml::Table>,
+    adaptive: Option<Adaptive>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -168,6 +168,13 @@ struct NestedTerm {
     range: Option<Numbers>,
     variance: Numbers,
     nugget: Option<Numbers>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Adaptive {
+    weight: f64,
+    scale: f64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

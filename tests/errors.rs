@@ -542,16 +542,12 @@ fn what_this_version_does_not_offer_is_refused_by_name() {
     World::new().refuses_all(&[
         ("[prior]", "[basis]\nmean = \"m.npy\"\nmatrix = \"b.npy\"\n[prior]", &["basis", after, "leave it out"]),
         ("[time]", "wavelengths_nm = [600, 800]\n[time]", &["target.wavelengths_nm", after, "leave it out"]),
-        ("phi = 0.99", "phi = 0.99\n[process.adaptive]\nweight = 0.2\nscale = 0.05", &["process.adaptive", after]),
-        ("[output]", "[smoothing]\nlag = 3\n[output]", &["smoothing.lag", after, "lag = 0"]),
-        (fine, "noise_variance = 1e-5\ngate = 0.999", &["instrument \"fine\": gate", after, "leave it out"]),
         (fine, &response, &["instrument \"fine\": response", after, "leave it out"]),
         (fine, &quality, &["instrument \"fine\": quality", after, "mask the files"]),
         ("files = \"fine_*.tif\"\ndate = 'fine_(\\d{8})'", cube, &["instrument \"fine\": zarr", after, "`files`"]),
         (fine, "noise_variance = 1e-5\nvariable = \"x\"", &["instrument \"fine\": variable", after]),
         ("\"uniform\"", "{ gaussian_fwhm = 500.0 }", &["instrument \"coarse\": footprint", after, "\"uniform\""]),
         ("store =", "space = \"components\"\nstore =", &["output.space", after, "\"bands\""]),
-        ("threads = 2", "threads = 2\nprecision = \"f32\"", &["run.precision", after, "\"f64\""]),
     ]);
 }
 

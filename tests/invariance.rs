@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ndarray::Array4;
 use proptest::prelude::*;
 use rasterfuse::Fusion;
-use rasterfuse::engine::{FusionBuilder, OutputDates, Report};
+use rasterfuse::engine::{FusionBuilder, OutputDates, Precision, Report};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::model::{Footprint, Instrument, Kernel, Missing, Prior, Process};
 use rasterfuse::sink::MemorySink;
@@ -37,15 +37,24 @@ fn source(grid: Grid, days: &[i32], seed: u64) -> Arc<MemorySource> {
 }
 
 fn fusion() -> FusionBuilder {
+    fusion_with([false; 3])
+}
+
+/// With float32, with a state-dependent process covariance, with gates.
+fn fusion_with([single, adaptive, gated]: [bool; 3]) -> FusionBuilder {
     let fine = source(grid(0.0, 0.0, 30.0, (ROWS, COLS)), &[3, 9], 1);
     let coarse = source(grid(-100.0, 80.0, 170.0, (5, 6)), &[1, 2, 3, 4, 7], 2);
+    let sharp = Instrument::new("fine", fine).noise_variance(1e-3);
+    let process =
+        Process::new(Kernel::Exponential, 150.0, [1e-2, 2e-2]).nested(Kernel::Matern32, 600.0, 1e-3).phi(0.98);
     Fusion::builder(grid(0.0, 0.0, 30.0, (ROWS, COLS)))
         .bands(["red", "nir"])
         .window(3, 2)
         .far_samples(3, 400.0)
-        .process(Process::new(Kernel::Exponential, 150.0, [1e-2, 2e-2]).nested(Kernel::Matern32, 600.0, 1e-3).phi(0.98))
+        .process(if adaptive { process.adaptive(0.4, 0.1) } else { process })
         .prior(Prior::new(0.4, 0.2))
-        .instrument(Instrument::new("fine", fine).noise_variance(1e-3))
+        .precision(if single { Precision::F32 } else { Precision::F64 })
+        .instrument(if gated { sharp.gate(0.9) } else { sharp })
         .instrument(
             Instrument::new("coarse", coarse)
                 .footprint(Footprint::Uniform)
@@ -76,7 +85,10 @@ proptest! {
         tile in (1..ROWS + 4, 1..COLS + 4),
         threads in 1..4_usize,
         batch in 1..12_usize,
+        lag in 0..12_usize,
+        options in any::<[bool; 3]>(),
     ) {
+        let fusion = || fusion_with(options).lag(lag);
         let (mean, sd, report) = run(fusion().tile(64, 64).threads(1));
         let (other_mean, other_sd, other) = run(fusion().tile(tile.0, tile.1).threads(threads).batch_dates(batch));
         assert_same_bits(&mean, &other_mean);

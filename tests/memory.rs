@@ -52,6 +52,7 @@ fn fuse(folder: &Path) {
         .prior(Prior::new(0.2, 0.01))
         .instrument(Instrument::new("fine", fine).noise_variance(1e-4))
         .instrument(coarse.noise_variance(1e-3))
+        .lag(2)
         .memory(MemoryBudget::Bytes(64 << 20))
         .tile(32, 32)
         .build()

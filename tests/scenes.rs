@@ -18,17 +18,19 @@ fn scenes() -> Vec<PathBuf> {
     scenes
 }
 
-#[test]
-fn every_scene_agrees_with_the_reference() {
+/// Fuses a scene with a lag and compares with the expected arrays whose names begin with `prefix`.
+fn check(lag: usize, prefix: &str) {
     let scenes = scenes();
     assert!(scenes.len() >= 9, "{scenes:?}");
     for scene in scenes {
-        let fusion = FusionConfig::read(scene.join("fuse.toml")).unwrap().build().unwrap();
+        let toml = std::fs::read_to_string(scene.join("fuse.toml")).unwrap();
+        let toml = format!("{toml}\n[smoothing]\nlag = {lag}\n");
+        let fusion = FusionConfig::parse(&toml, &scene).unwrap().build().unwrap();
         let mut sink = MemorySink::new();
         let report = fusion.run(&mut sink).unwrap();
         let (mean, sd) = sink.into_arrays().unwrap();
-        let expected_mean: Array4<f64> = read_npy(scene.join("expected_mean.npy")).unwrap();
-        let expected_sd: Array4<f64> = read_npy(scene.join("expected_sd.npy")).unwrap();
+        let expected_mean: Array4<f64> = read_npy(scene.join(format!("expected_{prefix}mean.npy"))).unwrap();
+        let expected_sd: Array4<f64> = read_npy(scene.join(format!("expected_{prefix}sd.npy"))).unwrap();
         let name = scene.file_name().unwrap().to_string_lossy();
         assert_eq!(mean.dim(), expected_mean.dim(), "{name}");
         for (at, spread) in expected_sd.indexed_iter() {
@@ -40,4 +42,14 @@ fn every_scene_agrees_with_the_reference() {
         let got = report.log_likelihood();
         assert!((got - expected).abs() <= 1e-9 * expected.abs(), "{name}: log-likelihood {got}, not {expected}");
     }
+}
+
+#[test]
+fn every_scene_agrees_with_the_reference() {
+    check(0, "");
+}
+
+#[test]
+fn every_scene_smoothed_agrees_with_the_reference() {
+    check(2, "lagged_");
 }

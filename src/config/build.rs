@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::values::{NumbersOrPath, Place};
-use super::{FusionConfig, Instrument, Kernel, Missing, NestedTerm, Precision, Space};
-use crate::engine::Fusion;
+use super::{Adaptive, FusionConfig, Instrument, Kernel, Missing, NestedTerm, Precision, Space};
+use crate::engine::{self, Fusion};
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid};
 use crate::model::{self, Footprint, Prior, PriorField, Process, Values};
@@ -37,6 +37,11 @@ impl FusionConfig {
                 self.field("prior.mean", &document.prior.mean)?,
                 self.field("prior.variance", &document.prior.variance)?,
             ))
+            .lag(document.smoothing.lag)
+            .precision(match document.run.precision {
+                Precision::F64 => engine::Precision::F64,
+                Precision::F32 => engine::Precision::F32,
+            })
             .threads(document.run.threads);
         if let Some(start) = document.time.start {
             builder = builder.start(start.0);
@@ -88,19 +93,14 @@ impl FusionConfig {
         let leave_out = "leave it out";
         refuse(document.basis.is_some(), "basis", "a spectral basis", leave_out)?;
         refuse(document.target.wavelengths_nm.is_some(), "target.wavelengths_nm", "a spectral basis", leave_out)?;
-        refuse(document.process.adaptive.is_some(), "process.adaptive", "state-dependent covariance", leave_out)?;
-        refuse(document.smoothing.lag > 0, "smoothing.lag", "fixed-lag smoothing", "set lag = 0")?;
         let components = matches!(document.output.space, Space::Components);
         refuse(components, "output.space", "output of components", "write \"bands\"")?;
-        let single = matches!(document.run.precision, Precision::F32);
-        refuse(single, "run.precision", "single precision", "write \"f64\"")?;
         for instrument in &document.instrument {
             let key = |name: &str| format!("instrument {:?}: {name}", instrument.name);
             refuse(instrument.zarr.is_some(), &key("zarr"), "reading Zarr cubes", "give `files`")?;
             refuse(instrument.variable.is_some(), &key("variable"), "reading Zarr cubes", "give `files`")?;
             let gaussian = matches!(instrument.footprint, Some(Place::Gaussian));
             refuse(gaussian, &key("footprint"), "a Gaussian footprint", "write \"uniform\"")?;
-            refuse(instrument.gate.is_some(), &key("gate"), "gating", leave_out)?;
             refuse(instrument.response.is_some(), &key("response"), "a spectral response", leave_out)?;
             let instead = "leave it out and mask the files first";
             refuse(instrument.quality.is_some(), &key("quality"), "masking by quality files", instead)?;
@@ -138,10 +138,13 @@ impl FusionConfig {
             let nugget = or_zero(nugget.as_ref().map(|n| &n.0));
             built = built.nested((*kernel).into(), range, variance.0.clone()).nugget(nugget);
         }
-        Ok(match &process.phi {
-            Some(phi) => built.phi(phi.0.clone()),
-            None => built,
-        })
+        if let Some(phi) = &process.phi {
+            built = built.phi(phi.0.clone());
+        }
+        if let Some(Adaptive { weight, scale }) = process.adaptive {
+            built = built.adaptive(weight, scale);
+        }
+        Ok(built)
     }
 
     fn field(&self, key: &str, field: &NumbersOrPath) -> Result<PriorField> {
@@ -171,6 +174,9 @@ impl FusionConfig {
                 Some(Missing::Pixel) => model::Missing::Pixel,
                 _ => model::Missing::Band,
             });
+        if let Some(quantile) = instrument.gate {
+            built = built.gate(quantile);
+        }
         if let Some(bias) = &instrument.bias {
             built = built.bias(bias.0.clone());
         }

@@ -125,6 +125,12 @@ impl Support {
                 far.entry(pixel).or_default().push((row, col));
             }
         }
+        // Rows in the order of the first state they observe: the filter gathers neighbouring states together.
+        let mut touched: Vec<(usize, usize)> = touched.into_iter().collect();
+        touched.sort_by_cached_key(|&(row, col)| {
+            let covered = lattice.rect(row, col).intersection(padded);
+            covered.cells().filter_map(|cell| index.get(&cell)).min().copied().unwrap_or(u32::MAX)
+        });
         let mut pixels = Pixels::default();
         for (row, col) in touched {
             let footprint = lattice.rect(row, col);

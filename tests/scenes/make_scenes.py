@@ -3,7 +3,8 @@
 
 The expected result comes from a dense textbook filter that shares nothing with the library: every lattice cell that any
 observed pixel averages is a state of its own (also beyond the target grid), every day is one prediction of one day, and
-all the data of a day are one update in Joseph form. It reads `fuse.toml` and the rasters as written.
+all the data of a day are one update in Joseph form. Smoothed results come from the backward pass of Rauch, Tung & Striebel,
+stopped LAG days ahead. It reads `fuse.toml` and the rasters as written.
 
     python3 make_scenes.py            # regenerates every scene; needs numpy, scipy, rasterio, Python 3.11 or later
 """
@@ -20,6 +21,7 @@ from rasterio.transform import Affine
 from scipy.linalg import block_diag, cho_factor, cho_solve
 
 DAY = datetime.timedelta(days=1)
+LAG = 2  # days that the smoothed results look ahead
 
 # ------------------------------------------------------------------------------------------------ grids and footprints
 
@@ -260,35 +262,53 @@ def update(m, P, H, y, v):
 
 
 def filter_window(scene, window):
-    """Filtered mean and sd (time, component, own cell), and the log-likelihood."""
+    """Filtered and, LAG days later, smoothed mean and sd (time, component, own cell), and the log-likelihood."""
     p, n = len(scene.bands), len(window.cells)
     Q = block_diag(*(scene.process_cov(j, window.xy) for j in range(p)))
     m, P = np.repeat(scene.prior_mean, n), np.diag(np.repeat(scene.prior_variance, n))
     own = np.array([[j * n + window.cells.index(s) for s in window.own] for j in range(p)])
-    mean, sd, loglik = [], [], 0.0
+    predicted, filtered, loglik = [], [], 0.0
     for day in scene.days:
         m, P = scene.phi * m, scene.phi**2 * P + Q
+        predicted.append((m, P))
         H, y, v = observations(scene, window, day)
         if len(y):
             m, P, ll = update(m, P, H, y, v)
             loglik += ll
-        mean.append(m[own])
-        sd.append(np.sqrt(np.diag(P)[own]))
-    return np.array(mean), np.array(sd), loglik
+        filtered.append((m, P))
+
+    def smoothed(day, last):
+        """Rauch, Tung & Striebel from day `last` back to `day`, in the form that keeps P symmetric positive definite."""
+        m, P = filtered[last]
+        for t in range(last - 1, day - 1, -1):
+            gain = scene.phi * cho_solve(cho_factor(predicted[t + 1][1], lower=True), filtered[t][1]).T
+            m = filtered[t][0] + gain @ (m - predicted[t + 1][0])
+            A = np.eye(len(m)) - scene.phi * gain
+            P = A @ filtered[t][1] @ A.T + gain @ (P + Q) @ gain.T
+        return m, P
+
+    last = len(scene.days) - 1
+    lagged = [smoothed(day, min(day + LAG, last)) for day in range(len(scene.days))]
+    spread = lambda states: (np.array([m[own] for m, _ in states]), np.array([np.sqrt(np.diag(P)[own]) for _, P in states]))
+    return *spread(filtered), *spread(lagged), loglik
 
 
 def fuse(scene):
-    """Expected mean and sd (time, band, y, x), and the sum of the windows' log-likelihoods."""
+    """Expected arrays by name: mean and sd (time, band, y, x), filtered and smoothed, and the sum of the windows'
+    log-likelihoods."""
     g = scene.grid
-    mean = np.full((len(scene.days), len(scene.bands), g.rows, g.cols), np.nan)
-    sd, loglik = mean.copy(), 0.0
+    shape = (len(scene.days), len(scene.bands), g.rows, g.cols)
+    expected = {name: np.full(shape, np.nan) for name in ("mean", "sd", "lagged_mean", "lagged_sd")}
+    loglik = 0.0
     for top in range(0, g.rows, scene.size):
         for left in range(0, g.cols, scene.size):
             window = make_window(scene, top, left)
             r, c = np.array(window.own).T
-            mean[:, :, r, c], sd[:, :, r, c], ll = filter_window(scene, window)
+            *arrays, ll = filter_window(scene, window)
+            for whole, part in zip(expected.values(), arrays):
+                whole[:, :, r, c] = part
             loglik += ll
-    return mean, sd, np.float64(loglik)
+    return expected | {"loglik": np.float64(loglik)}
 
 
 # ---------------------------------------------------------------------------------------------------- making input files
@@ -368,9 +388,8 @@ def make_scene(folder, seed, toml, grid, inputs, day0, crs="EPSG:32633"):
     write_inputs(np.random.default_rng(seed), folder, tomllib.loads(toml), crs, grid, inputs, day0)
     scene = read_scene(folder)
     assert scene.grid == grid, "the target of fuse.toml is not the grid the inputs were made for"
-    mean, sd, loglik = fuse(scene)
-    assert np.isfinite(mean).all() and np.isfinite(sd).all() and np.isfinite(loglik)
-    for name, a in (("mean", mean), ("sd", sd), ("loglik", loglik)):
+    for name, a in fuse(scene).items():
+        assert np.isfinite(a).all()
         np.save(folder / f"expected_{name}.npy", a)
     return scene
 

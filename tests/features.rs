@@ -1,0 +1,235 @@
+//! What a fusion can be asked for beyond filtering: gates, a lag, float32, a state-dependent process; through the engine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::sync::Arc;
+
+use ndarray::{Array4, Axis, s};
+use rasterfuse::Fusion;
+use rasterfuse::engine::{FusionBuilder, OutputDates, Precision, Report};
+use rasterfuse::geometry::{Crs, Date, Grid};
+use rasterfuse::model::{Footprint, Instrument, Kernel, Missing, Prior, Process};
+use rasterfuse::sink::MemorySink;
+use rasterfuse::source::MemorySource;
+
+const SIDE: usize = 12;
+const DAYS: usize = 12;
+const BANDS: [&str; 3] = ["red", "nir", "swir"];
+/// Standard deviation of the sensor's noise, in u.
+const NOISE_SD: f64 = 0.01;
+
+fn grid(size: f64, side: usize) -> Grid {
+    Grid::new(Crs::unknown(), [0.0, size, 0.0, 0.0, 0.0, -size], (side, side)).unwrap()
+}
+
+/// A number in (-1, 1) that looks random.
+fn noise(k: usize) -> f64 {
+    let x = (k as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let x = (x ^ (x >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (x >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+}
+
+/// A smooth scene that greens slowly, seen every day with noise of [`NOISE_SD`]; (time, band, y, x).
+fn clear() -> Array4<f64> {
+    Array4::from_shape_fn((DAYS, BANDS.len(), SIDE, SIDE), |(t, b, r, c)| {
+        let level = 0.2 + 0.1 * b as f64 + 0.02 * ((r as f64 / 4.0).sin() + (c as f64 / 5.0).cos());
+        let error = noise(((t * 3 + b) * SIDE + r) * SIDE + c) * 3.0_f64.sqrt() * NOISE_SD;
+        level + 0.001 * t as f64 + error
+    })
+}
+
+fn source(values: Array4<f64>, size: f64) -> Arc<MemorySource> {
+    let dates = (0..values.dim().0 as i32).map(Date::from_days).collect();
+    let grid = grid(size, values.dim().2);
+    Arc::new(MemorySource::new(grid, dates, BANDS.map(String::from).to_vec(), values).unwrap())
+}
+
+fn sensor(values: Array4<f64>) -> Instrument {
+    Instrument::new("sensor", source(values, 30.0)).noise_variance(NOISE_SD * NOISE_SD)
+}
+
+fn fusion(instrument: Instrument) -> FusionBuilder {
+    Fusion::builder(grid(30.0, SIDE))
+        .bands(BANDS)
+        .window(4, 2)
+        .process(Process::new(Kernel::Exponential, 150.0, 2e-5))
+        .prior(Prior::new(0.3, 0.02))
+        .instrument(instrument)
+}
+
+fn run(builder: FusionBuilder) -> (Array4<f64>, Array4<f64>, Report) {
+    let mut sink = MemorySink::new();
+    let report = builder.build().unwrap().run(&mut sink).unwrap();
+    let (mean, sd) = sink.into_arrays().unwrap();
+    (mean, sd, report)
+}
+
+/// Clouds that nobody masked: brighter, in all bands, over some pixels of some dates, by 12 standard deviations of the noise.
+fn planted(t: usize, r: usize, c: usize) -> bool {
+    t >= 3 && t % 3 == 0 && (r + 2 * t) % SIDE < 4 && (c + t) % SIDE < 5
+}
+
+#[test]
+fn gates_refuse_planted_clouds_and_not_the_rest() {
+    let clean = clear();
+    let mut cloudy = clean.clone();
+    for ((t, _, r, c), value) in cloudy.indexed_iter_mut() {
+        if planted(t, r, c) {
+            *value += 12.0 * NOISE_SD;
+        }
+    }
+    let (mean, _, report) = run(fusion(sensor(cloudy.clone()).gate(0.999)));
+    let mut good_refused = 0;
+    for date in &report.instruments[0].dates {
+        let t = date.date.days_since(Date::from_days(0)) as usize;
+        let clouds = (0..SIDE * SIDE).filter(|k| planted(t, k / SIDE, k % SIDE)).count() as u64;
+        assert_eq!(date.pixels, (SIDE * SIDE) as u64, "{t}: each pixel counts once");
+        assert!(date.refused >= clouds, "{t}: {} refused, {clouds} planted", date.refused);
+        good_refused += date.refused - clouds;
+    }
+    assert!(good_refused <= 8, "{good_refused} of 1728 good pixels refused, 0.1 % expected");
+
+    // As good as if the clouds had been masked, and far better than with them.
+    let mut masked = clean;
+    masked.indexed_iter_mut().filter(|((t, _, r, c), _)| planted(*t, *r, *c)).for_each(|(_, v)| *v = f64::NAN);
+    let (expected, sd, _) = run(fusion(sensor(masked)));
+    let (fooled, _, ungated) = run(fusion(sensor(cloudy)));
+    assert_eq!(ungated.instruments[0].total().unwrap().refused, 0);
+    let worst = |mean: &Array4<f64>| {
+        mean.iter().zip(&expected).zip(&sd).map(|((m, e), s)| (m - e).abs() / s).fold(0.0, f64::max)
+    };
+    assert!(worst(&mean) < 1.5, "gated: {} sd from masked", worst(&mean));
+    assert!(worst(&fooled) > 4.0, "not gated: {} sd", worst(&fooled));
+    let ratio = report.instruments[0].total().unwrap().nis_ratio();
+    assert!((0.8..1.2).contains(&ratio), "nis/dof {ratio}");
+}
+
+/// A pixel is judged by all its bands together, also when they are filtered apart, and falls with all of them.
+#[test]
+fn a_pixel_is_refused_with_all_its_bands() {
+    let mut values = clear();
+    // Five standard deviations in one band alone: 25 of 3 degrees of freedom, beyond the 0.999 quantile of 16.3.
+    values[(6, 1, 5, 5)] += 6.0 * NOISE_SD;
+    let (mean, _, report) = run(fusion(sensor(values.clone()).gate(0.999)));
+    assert!(report.instruments[0].dates[6].refused >= 1);
+    values.slice_mut(s![6, .., 5, 5]).fill(f64::NAN);
+    let (masked, _, _) = run(fusion(sensor(values).gate(0.999)));
+    assert_eq!(mean.slice(s![6, .., 5, 5]), masked.slice(s![6, .., 5, 5]));
+}
+
+#[test]
+fn pixels_of_any_grid_count_once() {
+    // 5 x 5 pixels of 100 m over 12 x 12 cells of 30 m: none is in step, the last ones reach beyond the grid.
+    let coarse = clear().slice(s![.., .., ..4, ..4]).to_owned();
+    let coarse = Instrument::new("coarse", source(coarse, 100.0)).footprint(Footprint::Uniform);
+    let (_, _, report) = run(fusion(coarse.noise_variance(1e-3)).window(5, 3));
+    assert!(report.instruments[0].dates.iter().all(|date| date.pixels == 16), "{report}");
+}
+
+#[test]
+fn gating_an_instrument_away_leaves_the_prediction() {
+    let values = clear() + 100.0;
+    let (mean, sd, report) = run(fusion(sensor(values).gate(0.999)));
+    let total = report.instruments[0].total().unwrap();
+    assert_eq!((total.values, total.refused), (0, total.pixels));
+    assert!(mean.iter().all(|value| (value - 0.3).abs() < 1e-12));
+    assert!((sd[(DAYS - 1, 0, 0, 0)].powi(2) - (0.02 + 2e-5 * DAYS as f64)).abs() < 1e-12);
+    assert!(report.to_string().contains("1728"), "{report}");
+}
+
+#[test]
+fn a_lag_uses_later_dates_and_ends_like_the_filter() {
+    let mut values = clear();
+    values.slice_mut(s![4..8, .., .., ..]).fill(f64::NAN);
+    let (filtered, filtered_sd, _) = run(fusion(sensor(values.clone())));
+    for lag in [1, 3, DAYS, 5 * DAYS] {
+        let (smoothed, smoothed_sd, _) = run(fusion(sensor(values.clone())).lag(lag));
+        for (narrow, wide) in smoothed_sd.iter().zip(&filtered_sd) {
+            assert!(narrow <= &(wide * (1.0 + 1e-9)), "later data may not widen: {narrow} {wide}");
+        }
+        let last = DAYS - 1;
+        for (a, b) in smoothed.index_axis(Axis(0), last).iter().zip(filtered.index_axis(Axis(0), last)) {
+            assert!((a - b).abs() < 1e-12);
+        }
+        // In the gap, five days from the next clear date, only a long lag sees its end.
+        let gain = filtered_sd[(4, 0, 5, 5)] / smoothed_sd[(4, 0, 5, 5)];
+        assert_eq!(gain > 1.1, lag > 3, "lag {lag}: {gain}");
+    }
+}
+
+/// Dates of the output axis, not days, are what a lag counts; past its end all data count.
+#[test]
+fn a_lag_counts_output_dates() {
+    let dates = |days: &[i32]| OutputDates::Dates(days.iter().copied().map(Date::from_days).collect());
+    let (daily, daily_sd, _) = run(fusion(sensor(clear())).lag(4));
+    let (some, some_sd, _) = run(fusion(sensor(clear())).output(dates(&[2, 6, 9])).lag(1));
+    let (whole, whole_sd, _) = run(fusion(sensor(clear())).lag(DAYS));
+    for (k, (mean, sd), day) in [(0, (&daily, &daily_sd), 2), (2, (&whole, &whole_sd), 9)] {
+        for (a, b) in some.index_axis(Axis(0), k).iter().zip(mean.index_axis(Axis(0), day)) {
+            assert!((a - b).abs() < 1e-12, "{a} {b}");
+        }
+        for (a, b) in some_sd.index_axis(Axis(0), k).iter().zip(sd.index_axis(Axis(0), day)) {
+            assert!((a / b - 1.0).abs() < 1e-10, "{a} {b}");
+        }
+    }
+}
+
+#[test]
+fn float32_is_close_where_it_is_safe_and_widened_where_it_is_not() {
+    let values = || sensor(clear()).missing(Missing::Pixel);
+    for lag in [0, 2] {
+        let (mean, sd, _) = run(fusion(values()).lag(lag));
+        let single = || fusion(values()).lag(lag).precision(Precision::F32);
+        let (single_mean, single_sd, report) = run(single());
+        assert_eq!(report.widened_windows, 0);
+        for (((m, s), m32), s32) in mean.iter().zip(&sd).zip(&single_mean).zip(&single_sd) {
+            assert!((m - m32).abs() < 1e-3 * s && (s32 / s - 1.0).abs() < 1e-3, "{m} {m32} {s} {s32}");
+        }
+        assert!(sd.iter().zip(&single_sd).any(|(a, b)| a != b), "float32 was not used");
+        // A prior 10⁷ times as wide as the noise: every window must leave float32, and the result is float64's.
+        let wide = Prior::new(0.3, 1e7 * NOISE_SD * NOISE_SD);
+        let (expected, expected_sd, _) = run(fusion(values()).lag(lag).prior(wide.clone()));
+        let (widened, widened_sd, report) = run(single().prior(wide));
+        assert_eq!(report.widened_windows, report.windows);
+        assert!(report.to_string().contains("float64"), "{report}");
+        for (((m, s), w), ws) in expected.iter().zip(&expected_sd).zip(&widened).zip(&widened_sd) {
+            assert!((m - w).abs() < 1e-4 * s && (ws / s - 1.0).abs() < 1e-4, "{m} {w}");
+        }
+    }
+}
+
+#[test]
+fn plans_tell_what_lag_and_precision_take() {
+    let plan = |builder: FusionBuilder| builder.build().unwrap().plan().clone();
+    let base = || fusion(sensor(clear())).tile(SIDE, SIDE).window(4, 4);
+    let (filter, smoother) = (plan(base()), plan(base().lag(3)));
+    assert_eq!((filter.lag_bytes, smoother.lag), (0, 3));
+    // Three lags of 16 own cells against 144 states, for each of nine windows and three bands.
+    assert!(smoother.lag_bytes >= 9 * 3 * 3 * 16 * 144 * 8, "{}", smoother.lag_bytes);
+    assert!(smoother.state_bytes - filter.state_bytes == smoother.lag_bytes);
+    let single = plan(base().precision(Precision::F32));
+    assert!(single.state_bytes < filter.state_bytes);
+    // Windows that may leave float32 are planned for in float64.
+    let unsafe_prior = Prior::new(0.3, 1e7 * NOISE_SD * NOISE_SD);
+    assert!(plan(base().precision(Precision::F32).prior(unsafe_prior)).state_bytes >= filter.state_bytes);
+    assert_eq!(plan(base().lag(1000)).lag, DAYS, "a lag ends with the series");
+}
+
+#[test]
+fn an_adaptive_process_of_weight_one_is_the_plain_one() {
+    let with = |weight: f64| {
+        let process = Process::new(Kernel::Exponential, 150.0, 2e-5).adaptive(weight, 0.01);
+        let mut values = clear();
+        values.slice_mut(s![5.., .., .., 6..]).fill(f64::NAN);
+        run(fusion(sensor(values)).process(process))
+    };
+    let mut values = clear();
+    values.slice_mut(s![5.., .., .., 6..]).fill(f64::NAN);
+    let (plain, plain_sd, _) = run(fusion(sensor(values)));
+    let (one, one_sd, _) = with(1.0);
+    plain.iter().zip(&one).for_each(|(a, b)| assert!((a - b).abs() < 1e-12));
+    plain_sd.iter().zip(&one_sd).for_each(|(a, b)| assert!((a - b).abs() < 1e-12));
+    let (half, _, report) = with(0.2);
+    assert!(plain.iter().zip(&half).any(|(a, b)| (a - b).abs() > 1e-4));
+    let ratio = report.instruments[0].total().unwrap().nis_ratio();
+    assert!((0.7..1.4).contains(&ratio), "{ratio}");
+}
