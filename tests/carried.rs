@@ -13,7 +13,12 @@ impl Problem {
     fn observe(&self, date: usize, observations: &mut Observations, cache: &mut CompressionCache) {
         observations.clear();
         for (k, sensor) in self.sensors.iter().enumerate() {
-            self.push(k, (0..sensor.pixels.len()).filter(|pixel| (pixel + date + k) % 3 != 0), observations, cache);
+            self.push(
+                k,
+                (0..sensor.pixels.len()).filter(|pixel| !(pixel + date + k).is_multiple_of(3)),
+                observations,
+                cache,
+            );
         }
     }
 
@@ -44,7 +49,7 @@ impl Problem {
         let (mut rows, mut data, mut noise) = (Vec::new(), Vec::new(), Vec::new());
         for (k, sensor) in self.sensors.iter().enumerate() {
             for (_, (states, weights, values)) in
-                sensor.pixels.iter().enumerate().filter(|(pixel, _)| (pixel + date + k) % 3 != 0)
+                sensor.pixels.iter().enumerate().filter(|(pixel, _)| !(pixel + date + k).is_multiple_of(3))
             {
                 for (band, value) in values.iter().enumerate().filter(|(_, value)| value.is_finite()) {
                     let mut row = DVector::zeros(n);

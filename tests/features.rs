@@ -65,7 +65,7 @@ fn run(builder: FusionBuilder) -> (Array4<f64>, Array4<f64>, Report) {
 
 /// Clouds that nobody masked: brighter, in all bands, over some pixels of some dates, by 12 standard deviations of the noise.
 fn planted(t: usize, r: usize, c: usize) -> bool {
-    t >= 3 && t % 3 == 0 && (r + 2 * t) % SIDE < 4 && (c + t) % SIDE < 5
+    t >= 3 && t.is_multiple_of(3) && (r + 2 * t) % SIDE < 4 && (c + t) % SIDE < 5
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn gates_refuse_planted_clouds_and_not_the_rest() {
 #[test]
 fn a_pixel_is_refused_with_all_its_bands() {
     let mut values = clear();
-    // Five standard deviations in one band alone: 25 of 3 degrees of freedom, beyond the 0.999 quantile of 16.3.
+    // Six standard deviations in one band alone: 36 of 3 degrees of freedom, beyond the 0.999 quantile of 16.3.
     values[(6, 1, 5, 5)] += 6.0 * NOISE_SD;
     let (mean, _, report) = run(fusion(sensor(values.clone()).gate(0.999)));
     assert!(report.instruments[0].dates[6].refused >= 1);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,6 +84,22 @@ struct Smoother {
 }
 
 impl Smoother {
+    /// `lag_` looks three days ahead on a daily grid, `rts_` to the end.
+    fn of_case(case: &mut Case, start: &State, times: usize, own_cells: Vec<Range<usize>>) -> Vec<Self> {
+        let mut smoothers = Vec::new();
+        for (name, lag) in [("lag", 3), ("rts", times)] {
+            if case.has(&format!("{name}_comp_mean")) {
+                smoothers.push(Self {
+                    state: start.clone().with_lags(own_cells.clone(), lag),
+                    mean: case.array(&format!("{name}_comp_mean")),
+                    cov: case.array(&format!("{name}_comp_cov")),
+                    checked: 0,
+                });
+            }
+        }
+        smoothers
+    }
+
     fn check_oldest(&mut self) {
         let lagged = self.state.oldest().unwrap();
         let (_, own, p) = self.mean.dim();
@@ -127,22 +144,11 @@ fn check(path: &Path) {
 
     let own = case.scalar("ntarget") as usize;
     let times = case.array::<ndarray::Ix1>("times").to_vec();
-    let own_cells = || (0..p).map(|j| j * n..j * n + own).collect::<Vec<_>>();
+    let own_cells = (0..p).map(|j| j * n..j * n + own).collect();
     let mut state = State::new(n * p);
     state.mean = case.array::<ndarray::Ix1>("x0").to_vec();
     case.array::<ndarray::Ix1>("P0").iter().enumerate().for_each(|(i, v)| state.cov.set(i, i, *v));
-    // Smoothers: `lag_` looks three days ahead on a daily grid, `rts_` to the end.
-    let mut smoothers = Vec::new();
-    for (name, lag) in [("lag", 3), ("rts", times.len())] {
-        if case.has(&format!("{name}_comp_mean")) {
-            smoothers.push(Smoother {
-                state: state.clone().with_lags(own_cells(), lag),
-                mean: case.array(&format!("{name}_comp_mean")),
-                cov: case.array(&format!("{name}_comp_cov")),
-                checked: 0,
-            });
-        }
-    }
+    let mut smoothers = Smoother::of_case(&mut case, &state, times.len(), own_cells);
     assert!(!smoothers.is_empty(), "a case without smoother");
     let filtered: Array2<f64> = case.array("filt_x");
     let covariances: Option<Array3<f64>> = case.has("filt_P").then(|| case.array("filt_P"));

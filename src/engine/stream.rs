@@ -55,9 +55,9 @@ pub struct TileTime<'a> {
 
 /// The windows of one tile and how far they have come.
 #[derive(Debug)]
-struct TileState {
+pub(super) struct TileState {
     tile: Tile,
-    windows: Vec<WindowState>,
+    pub(super) windows: Vec<WindowState>,
     /// Pixels each instrument must read; `None` where it sees nothing of the tile.
     regions: Vec<Option<PixelRegion>>,
     next_step: usize,
@@ -194,7 +194,7 @@ impl Iterator for TileTime<'_> {
 
 impl TileState {
     /// Builds the windows of a tile; reads the prior's rasters, if any.
-    fn new(fusion: &Fusion, tile: Tile) -> Result<Self> {
+    pub(super) fn new(fusion: &Fusion, tile: Tile) -> Result<Self> {
         let lattices: Vec<_> = fusion.instruments.iter().map(|instrument| &instrument.lattice).collect();
         let (shape, cell_size) = (fusion.target.shape(), fusion.target.cell_size());
         let windows: Vec<Window> = fusion.tiling.windows(&tile.region).collect();
@@ -224,7 +224,7 @@ impl TileState {
     }
 
     /// Reads a batch of dates, slices in parallel.
-    fn read(&self, fusion: &Fusion, steps: &[(Date, Step)]) -> Result<Vec<Reading>> {
+    pub(super) fn read(&self, fusion: &Fusion, steps: &[(Date, Step)]) -> Result<Vec<Reading>> {
         let wanted: Vec<(usize, usize, &PixelRegion)> = steps
             .iter()
             .enumerate()

@@ -257,8 +257,7 @@ impl WindowState {
         }
         for pixel in pixels.iter_mut() {
             if let Some(gate) = &instruments[pixel.instrument].gate {
-                // NaN is refused too.
-                pixel.refused = !(pixel.nis <= gate.threshold(pixel.dof));
+                pixel.refused = pixel.nis.is_nan() || pixel.nis > gate.threshold(pixel.dof);
             }
         }
         for PartScratch { observations, positions, .. } in parts {
@@ -362,5 +361,62 @@ impl Waiting {
             done.extend(self.dates.drain(..));
         }
         done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ndarray::Array4;
+
+    use super::*;
+    use crate::engine::stream::TileState;
+    use crate::geometry::{Crs, Grid};
+    use crate::model::{Footprint, Instrument, Kernel, Prior, Process};
+    use crate::source::MemorySource;
+    use crate::{Fusion, Result};
+
+    /// From one batch to the next a window works with the memory it has, whatever is asked of it.
+    #[test]
+    fn later_batches_allocate_nothing() -> Result<()> {
+        let grid = |size: f64, side: usize| Grid::new(Crs::unknown(), [0.0, size, 0.0, 0.0, 0.0, -size], (side, side));
+        let source = |size: f64, side: usize| -> Result<_> {
+            let values = Array4::from_shape_fn((40, 2, side, side), |(t, b, r, c)| {
+                let missing = b == 0 && (t + r + c) % 5 == 0;
+                if missing { f64::NAN } else { 0.3 + 0.01 * ((t * 7 + b * 3 + r * 5 + c) % 4) as f64 }
+            });
+            let dates = (0..40).map(Date::from_days).collect();
+            Ok(Arc::new(MemorySource::new(grid(size, side)?, dates, vec!["red".into(), "nir".into()], values)?))
+        };
+        for lag in [0, 2] {
+            let coarse = Instrument::new("coarse", source(70.0, 6)?).footprint(Footprint::Uniform);
+            let fusion = Fusion::builder(grid(30.0, 12)?)
+                .bands(["red", "nir"])
+                .process(Process::new(Kernel::Exponential, 100.0, 1e-3).phi(0.99).adaptive(0.5, 0.1))
+                .prior(Prior::new(0.3, 0.01))
+                .instrument(Instrument::new("fine", source(30.0, 12)?).noise_variance(1e-3).gate(0.99))
+                .instrument(coarse.noise_variance(1e-3))
+                .tile(12, 12)
+                .lag(lag)
+                .build()?;
+            let Some(tile) = fusion.tiling.tile(0) else { panic!("no tile") };
+            let mut tile = TileState::new(&fusion, tile)?;
+            let batches = fusion.steps.chunks(8).map(|steps| tile.read(&fusion, steps)).collect::<Result<Vec<_>>>()?;
+            let mut worker = Worker::new(fusion.parts.len());
+            for (k, batch) in batches.iter().enumerate() {
+                let last = k + 1 == batches.len();
+                for window in &mut tile.windows {
+                    let mut step = || window.advance(batch, last, &fusion.instruments, &fusion.parts, &mut worker);
+                    let mut done = Ok(());
+                    let counted = allocation_counter::measure(|| done = step());
+                    done?;
+                    // The first batches bring every pattern of missing bands; the last one also flushes the lag.
+                    let settled = k >= 3 && !last;
+                    assert!(!settled || counted.count_total == 0, "batch {k}: {} allocations", counted.count_total);
+                }
+            }
+        }
+        Ok(())
     }
 }

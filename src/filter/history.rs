@@ -8,7 +8,7 @@ const JITTER: f64 = 1e-10;
 /// States whose precision-weighted histories are alike are believed to change alike:
 /// `Q ← α Q + (1 - α) Q_x`, `Q_x(s, s') = σ_s σ_s' exp(-d(s, s') / ℓ_x) + 1e-10 [s = s']`,
 /// `d² = Σ_t (a_t(s) / A(s) - a_t(s') / A(s'))²`, `a_t = m_t / sd_t`, `A = Σ_t 1 / sd_t`, the sums over the dates on which
-/// the state was updated. σ_s² is the state's own process variance without nugget: of a cell that of the component, of an
+/// the state was updated. `σ_s²` is the state's own process variance without nugget: of a cell that of the component, of an
 /// average over cells less.
 ///
 /// The sums are carried as Gram matrix `Σ_t a_t a_tᵀ` and `A`, so memory does not grow:
@@ -17,7 +17,7 @@ const JITTER: f64 = 1e-10;
 pub(super) struct History {
     /// α.
     weight: f64,
-    /// ℓ_x, in u.
+    /// `ℓ_x`, in u.
     scale: f64,
     /// Updates so far; before the first, Q is used as it is.
     updates: usize,
@@ -28,13 +28,13 @@ pub(super) struct History {
 #[derive(Clone, Debug, PartialEq)]
 struct BlockHistory {
     first: usize,
-    /// Σ_t 1 / sd_t.
+    /// `Σ_t 1 / sd_t`.
     precision: Vec<f64>,
-    /// Σ_t a_t a_tᵀ, lower triangle packed column by column.
+    /// `Σ_t a_t a_tᵀ`, lower triangle packed column by column.
     gram: Vec<f64>,
-    /// σ_s relative to the block's σ.
+    /// `σ_s` relative to the block's σ.
     amplitude: Vec<f64>,
-    /// a_t of the current update.
+    /// `a_t` of the current update.
     current: Vec<f64>,
 }
 

@@ -52,7 +52,7 @@ impl<T: Real> State<T> {
     }
 
     /// Lets the process covariance of `dynamics` depend on the state's past: `Q ← weight Q + (1 - weight) Q_x`, in which states
-    /// with like histories change alike, `scale` being the length ℓ_x of likeness in u.
+    /// with like histories change alike, `scale` being the length `ℓ_x` of likeness in u.
     ///
     /// `Q_x(s, s') = σ_s σ_s' exp(-d / ℓ_x) + 1e-10 [s = s']`, `d` the distance between the precision-weighted histories of
     /// filtered means over the dates with observations, each component by itself.

@@ -407,8 +407,8 @@ fn gather_tile<const ROWS: usize, T: Real>(
     for j in 0..TILE {
         let column = panel.values.as_ref().col(start - first + j).try_as_col_major();
         let Some(column) = column.and_then(|column| column.as_slice()[at..].first_chunk::<ROWS>()) else { continue };
-        for k in 0..ROWS {
-            tile[k][j] = column[k];
+        for (row, value) in tile.iter_mut().zip(column) {
+            row[j] = *value;
         }
     }
     for (entry, row) in run.iter().zip(&tile) {

@@ -27,7 +27,7 @@ pub struct Process {
 pub(crate) struct Adaptive {
     /// α, the share of the covariance that depends on distance.
     pub(crate) weight: f64,
-    /// ℓ_x, in u.
+    /// `ℓ_x`, in u.
     pub(crate) scale: f64,
 }
 

@@ -2,7 +2,6 @@
 //! imaging spectrometer of 212 bands and 60 m on 4 dates, two multispectral instruments of 7 and 11 bands on 29 and 50.
 //!
 //! The truth walks as the model says; clouds are smooth patches that leave on average 49, 30 and 58 % of the pixels.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::f64::consts::TAU;
 use std::sync::Arc;
@@ -16,11 +15,11 @@ use rasterfuse::filter::{
     BandModel, BlockCov, Channel, CompressionCache, Dynamics, Observations, ProcessBlock, Real, State, Workspace,
 };
 
-pub const CELL: f64 = 30.0;
-pub const COMPONENTS: usize = 4;
-pub const DAYS: usize = 125;
+pub(crate) const CELL: f64 = 30.0;
+pub(crate) const COMPONENTS: usize = 4;
+pub(crate) const DAYS: usize = 125;
 /// Process variances per day.
-pub const VARIANCES: [f64; COMPONENTS] = [0.128, 0.033, 0.007, 0.0026];
+pub(crate) const VARIANCES: [f64; COMPONENTS] = [0.128, 0.033, 0.007, 0.0026];
 const RANGE: f64 = 200.0;
 const NUGGET: f64 = 1e-6;
 /// Random Fourier features of the truth.
@@ -50,25 +49,17 @@ struct Acquisition {
 }
 
 /// The window and everything observed of it.
-pub struct Twin {
+pub(crate) struct Twin {
     /// Own cells, halo.
-    pub cells: Vec<(f64, f64)>,
-    pub own: usize,
+    pub(crate) cells: Vec<(f64, f64)>,
+    pub(crate) own: usize,
     sensors: Vec<Sensor>,
     days: Vec<Vec<Acquisition>>,
 }
 
-/// What a run through the series did.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Work {
-    /// Σ r N², the flops that a dense covariance cannot do without.
-    pub useful_flops: f64,
-    pub pseudo_observations: usize,
-}
-
 impl Twin {
     /// A window of `size` own cells a side with `halo` cells around.
-    pub fn new(size: usize, halo: usize) -> Self {
+    pub(crate) fn new(size: usize, halo: usize) -> Self {
         let side = size + 2 * halo;
         let inside = |k: usize| k >= halo && k < halo + size;
         let all = || (0..side * side).map(|k| (k / side, k % side));
@@ -82,11 +73,21 @@ impl Twin {
     }
 
     /// Spatial states × components.
-    pub fn n(&self) -> usize {
+    pub(crate) fn n(&self) -> usize {
         self.cells.len() * COMPONENTS
     }
 
-    pub fn dynamics(&self) -> Dynamics {
+    /// Pseudo-observations of each day that has any.
+    pub(crate) fn ranks(&self) -> Vec<usize> {
+        let (mut observations, mut cache) = (Observations::new(), CompressionCache::new());
+        let mut rank = |day: usize| {
+            self.observe(day, &mut observations, &mut cache);
+            observations.len()
+        };
+        (0..DAYS).map(&mut rank).filter(|&rank| rank > 0).collect()
+    }
+
+    pub(crate) fn dynamics(&self) -> Dynamics {
         let correlation = Arc::new(BlockCov::dense(self.cells.len(), |i, j| {
             let (a, b) = (self.cells[i], self.cells[j]);
             (-(a.0 - b.0).hypot(a.1 - b.1) / RANGE).exp() + if i == j { NUGGET } else { 0.0 }
@@ -101,7 +102,7 @@ impl Twin {
     }
 
     /// The state before the first day, remembering the own cells for `lag` days.
-    pub fn start(&self, lag: usize) -> State {
+    pub(crate) fn start(&self, lag: usize) -> State {
         let spatial = self.cells.len();
         let mut state = State::new(self.n());
         for (i, variance) in (0..self.n()).map(|i| (i, 10.0 * VARIANCES[i / spatial])) {
@@ -111,7 +112,7 @@ impl Twin {
     }
 
     /// The pseudo-observations of a day.
-    pub fn observe(&self, day: usize, observations: &mut Observations, cache: &mut CompressionCache) {
+    pub(crate) fn observe(&self, day: usize, observations: &mut Observations, cache: &mut CompressionCache) {
         let spatial = self.cells.len();
         observations.clear();
         for Acquisition { sensor, values } in &self.days[day] {
@@ -127,10 +128,9 @@ impl Twin {
     }
 
     /// Filters the whole series, daily output included: means and variances of the own cells, at the lag if there is one.
-    pub fn run<T: Real>(&self, dynamics: &Dynamics, state: &mut State<T>, scratch: &mut Scratch<T>) -> Work {
+    pub(crate) fn run<T: Real>(&self, dynamics: &Dynamics, state: &mut State<T>, scratch: &mut Scratch<T>) {
         let Scratch { observations, cache, workspace, output } = scratch;
         let (spatial, n) = (self.cells.len(), state.n());
-        let mut work = Work::default();
         let mut waiting = 0;
         output.clear();
         for day in 0..DAYS {
@@ -140,8 +140,6 @@ impl Twin {
                 state.predict(dynamics, f64::from(waiting));
                 waiting = 0;
                 state.update(observations, workspace).unwrap();
-                work.pseudo_observations += observations.len();
-                work.useful_flops += observations.len() as f64 * (n * n) as f64;
             }
             if state.lag() > 0 {
                 state.predict(dynamics, f64::from(waiting));
@@ -157,21 +155,20 @@ impl Twin {
                 }
             }
         }
-        work
     }
 }
 
 /// What a worker keeps from window to window.
 #[derive(Debug)]
-pub struct Scratch<T: Real> {
+pub(crate) struct Scratch<T: Real> {
     observations: Observations,
     cache: CompressionCache,
     workspace: Workspace<T>,
-    pub output: Vec<f64>,
+    pub(crate) output: Vec<f64>,
 }
 
 impl<T: Real> Scratch<T> {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             observations: Observations::new(),
             cache: CompressionCache::new(),
