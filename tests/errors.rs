@@ -552,6 +552,25 @@ fn what_this_version_does_not_offer_is_refused_by_name() {
 }
 
 #[test]
+fn settings_of_smoothing_gates_and_precision_are_checked() {
+    let fine = "noise_variance = 1e-5";
+    let adaptive = |keys: &'static str| ("phi = 0.99", keys);
+    let world = World::new();
+    for (change, says) in [
+        (adaptive("phi = 0.99\n[process.adaptive]\nweight = 1.2\nscale = 0.05"), "process.adaptive.weight"),
+        (adaptive("phi = 0.99\n[process.adaptive]\nweight = 0.2\nscale = -1.0"), "process.adaptive.scale"),
+        (adaptive("phi = 0.99\n[process.adaptive]\nweight = 0.2"), "missing field `scale`"),
+        ((fine, "noise_variance = 1e-5\ngate = 99.9"), "instrument \"fine\": gate"),
+        ((fine, "noise_variance = 1e-5\ngate = 1.0"), "such as 0.999"),
+        (("[output]", "[smoothing]\nlag = -1\n[output]"), "lag"),
+        (("[output]", "[smoothing]\nlag = 2.5\n[output]"), "lag"),
+        (("threads = 2", "threads = 2\nprecision = \"f16\""), "precision"),
+    ] {
+        world.refuses(&[change], &[says]);
+    }
+}
+
+#[test]
 fn memory_that_is_no_size_is_refused_and_said_how_to_write() {
     let world = World::new();
     let memory = |value: &'static str| ("memory = \"1GiB\"", value);

@@ -1,4 +1,4 @@
-use super::Dynamics;
+use super::{Dynamics, ProcessBlock};
 
 /// Uncorrelated variance that keeps the state-dependent covariance of cells with the same history positive definite, u².
 const JITTER: f64 = 1e-10;
@@ -23,6 +23,8 @@ pub(super) struct History {
     updates: usize,
     /// By block of the dynamics.
     blocks: Vec<BlockHistory>,
+    /// Scratch.
+    column: Vec<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -36,18 +38,28 @@ struct BlockHistory {
     amplitude: Vec<f64>,
     /// `a_t` of the current update.
     current: Vec<f64>,
+    /// `1 / A`, and `G_ss / A_s²`.
+    scaled: Vec<(f64, f64)>,
 }
 
 impl History {
     pub(super) fn new(dynamics: &Dynamics, weight: f64, scale: f64) -> Self {
-        let block = |(states, block): &(std::ops::Range<usize>, super::ProcessBlock)| BlockHistory {
+        let longest = dynamics.blocks().iter().map(|(_, block)| block.len).max().unwrap_or(0);
+        let block = |(states, block): &(std::ops::Range<usize>, ProcessBlock)| BlockHistory {
             first: states.start,
             precision: vec![0.0; block.len],
             gram: vec![0.0; block.len * (block.len + 1) / 2],
             amplitude: (0..block.len).map(|i| block.correlation.get(i, i).clamp(0.0, 1.0).sqrt()).collect(),
             current: vec![0.0; block.len],
+            scaled: vec![(0.0, 0.0); block.len],
         };
-        Self { weight, scale, updates: 0, blocks: dynamics.blocks().iter().map(block).collect() }
+        Self {
+            weight,
+            scale,
+            updates: 0,
+            blocks: dynamics.blocks().iter().map(block).collect(),
+            column: Vec::with_capacity(longest),
+        }
     }
 
     /// Takes in the state after an update.
@@ -65,37 +77,69 @@ impl History {
                 column.iter_mut().zip(&block.current[j..]).for_each(|(gram, b)| *gram += a * b);
                 rest = tail;
             }
+            for i in 0..block.scaled.len() {
+                let share = block.precision[i].recip();
+                block.scaled[i] = (share, block.gram(i, i) * share * share);
+            }
         }
     }
 
-    /// Entry (i, j), `i >= j`, of a block's state-dependent correlation where it is `correlation` otherwise.
+    /// Rows `j..` of column `j` of the state-dependent correlation of a block of the dynamics.
+    pub(super) fn column(&mut self, index: usize, block: &ProcessBlock, j: usize) -> &[f64] {
+        self.column.clear();
+        block.correlation.column(j).for_each(|part| self.column.extend_from_slice(part));
+        if self.updates == 0 {
+            return &self.column;
+        }
+        let variance = block.variance;
+        let block = &self.blocks[index];
+        let gram = block.gram_column(j);
+        let (share, own) = block.scaled[j];
+        let (weight, scale) = ((1.0 - self.weight) * block.amplitude[j], -self.scale.recip());
+        let others = block.scaled[j..].iter().zip(&block.amplitude[j..]).zip(gram);
+        for (value, ((&(other_share, other), amplitude), gram)) in self.column.iter_mut().zip(others) {
+            let distance = distance(own, other, gram * share * other_share);
+            *value = self.weight * *value + weight * amplitude * (distance * scale).exp();
+        }
+        self.column[0] += (1.0 - self.weight) * JITTER / variance;
+        &self.column
+    }
+
+    /// Entry (i, j), `i >= j`, of a block's state-dependent correlation where it is `correlation` otherwise: a single one of
+    /// what [`column`](Self::column) gives.
     pub(super) fn entry(&self, block: usize, i: usize, j: usize, variance: f64, correlation: f64) -> f64 {
-        if self.updates == 0 || variance == 0.0 {
+        if self.updates == 0 {
             return correlation;
         }
         let block = &self.blocks[block];
-        let alike = block.amplitude[i] * block.amplitude[j] * (-block.distance(i, j) / self.scale).exp();
+        let ((a, own), (b, other)) = (block.scaled[j], block.scaled[i]);
+        let distance = distance(own, other, block.gram(i, j) * a * b);
+        let alike = block.amplitude[i] * block.amplitude[j] * (-distance / self.scale).exp();
         let jitter = if i == j { JITTER / variance } else { 0.0 };
         self.weight * correlation + (1.0 - self.weight) * (alike + jitter)
     }
 
     /// Bytes of the history of `n` states in blocks of `len`.
     pub(super) fn bytes(n: usize, len: usize) -> usize {
-        n.div_ceil(len.max(1)) * (len * (len + 1) / 2 + 3 * len) * size_of::<f64>()
+        n.div_ceil(len.max(1)) * (len * (len + 1) / 2 + 5 * len) * size_of::<f64>()
     }
 }
 
 impl BlockHistory {
-    fn gram(&self, i: usize, j: usize) -> f64 {
+    /// Rows `j..` of column `j` of the Gram matrix.
+    fn gram_column(&self, j: usize) -> &[f64] {
         let n = self.current.len();
-        self.gram[j * n - j * j.saturating_sub(1) / 2 + i - j]
+        let start = j * n - j * j.saturating_sub(1) / 2;
+        &self.gram[start..start + n - j]
     }
 
-    /// d(i, j), `i >= j`.
-    fn distance(&self, i: usize, j: usize) -> f64 {
-        let (a, b) = (self.precision[i], self.precision[j]);
-        let squared = self.gram(i, i) / (a * a) + self.gram(j, j) / (b * b) - 2.0 * self.gram(i, j) / (a * b);
-        // Rounding may take the distance of equal histories below zero.
-        squared.max(0.0).sqrt()
+    fn gram(&self, i: usize, j: usize) -> f64 {
+        self.gram_column(j)[i - j]
     }
+}
+
+/// The distance of two histories from their squared norms and their product.
+fn distance(own: f64, other: f64, product: f64) -> f64 {
+    // Rounding may take the distance of equal histories below zero.
+    (own + other - 2.0 * product).max(0.0).sqrt()
 }

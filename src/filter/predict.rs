@@ -84,15 +84,22 @@ impl BlockCov {
         &self.tail[j * below + j.saturating_sub(self.head_len)..(j + 1) * below]
     }
 
+    /// Rows `j..n` of column `j`, in two parts.
+    #[inline(always)]
+    pub(super) fn column(&self, j: usize) -> impl Iterator<Item = &[f64]> {
+        [self.head_column(j), self.tail_column(j)].into_iter()
+    }
+
     /// Adds `scale` times column `j`, rows `j..n`, to `target`.
     #[inline(always)]
     fn add_column<T: Real>(&self, j: usize, scale: f64, target: &mut [T]) {
-        let head = self.head_column(j);
-        let (upper, lower) = target.split_at_mut(head.len());
-        for (parts, column) in [(upper, head), (lower, self.tail_column(j))] {
-            for (value, entry) in parts.iter_mut().zip(column) {
+        let mut rest = target;
+        for part in self.column(j) {
+            let (target, below) = rest.split_at_mut(part.len());
+            for (value, entry) in target.iter_mut().zip(part) {
                 *value += T::of(scale * entry);
             }
+            rest = below;
         }
     }
 }
@@ -214,16 +221,14 @@ impl<T: Real> State<T> {
             for j in states.clone() {
                 let column = &mut self.cov.column_mut(j)[..states.end - j];
                 let first = j - states.start;
-                match &self.history {
+                match &mut self.history {
                     None => {
                         let correlation = &block.correlation;
                         pulp::Arch::new().dispatch(AddColumn { correlation, j: first, scale, target: column });
                     }
                     Some(history) => {
-                        for (value, i) in column.iter_mut().zip(first..) {
-                            let correlation = block.correlation.get(i, first);
-                            *value += T::of(scale * history.entry(index, i, first, block.variance, correlation));
-                        }
+                        let blended = history.column(index, block, first).iter();
+                        column.iter_mut().zip(blended).for_each(|(value, entry)| *value += T::of(scale * entry));
                     }
                 }
             }
