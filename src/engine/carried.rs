@@ -81,23 +81,28 @@ impl Carried {
         })
     }
 
-    /// Updates; a state that float32 cannot hold safely is carried on in float64, which the second value tells.
+    /// Carries a state on in float64 whose variances float32 cannot hold beside the noise of `observations`; tells whether
+    /// that was so.
+    pub(super) fn widen_for(&mut self, observations: &Observations) -> bool {
+        match self {
+            Self::Single(state) if state.check_ratio(observations).is_err() => {
+                *self = Self::Double(state.cast());
+                true
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn update<'w>(
         &mut self,
         observations: &Observations,
         double: &'w mut Workspace<f64>,
         single: &'w mut Workspace<f32>,
-    ) -> Result<(&'w [Innovation], bool), NumericalError> {
-        let widened = match self {
-            Self::Double(state) => return state.update(observations, double).map(|fits| (fits, false)),
-            Self::Single(state) if state.check_ratio(observations).is_ok() => {
-                return state.update(observations, single).map(|fits| (fits, false));
-            }
-            Self::Single(state) => state.cast(),
-        };
-        *self = Self::Double(widened);
-        let (fits, _) = self.update(observations, double, single)?;
-        Ok((fits, true))
+    ) -> Result<&'w [Innovation], NumericalError> {
+        match self {
+            Self::Double(state) => state.update(observations, double),
+            Self::Single(state) => state.update(observations, single),
+        }
     }
 
     pub(super) fn pixel_nis(

@@ -225,11 +225,10 @@ impl WindowState {
             if worker.parts[k].observations.is_empty() {
                 continue;
             }
-            part.predict_to(date);
             let Worker { double, single, parts, .. } = &mut *worker;
             let observations = &parts[k].observations;
-            let (fits, widened) = part.state.update(observations, double, single)?;
-            self.output.widened |= widened;
+            self.output.widened |= part.prepare(date, observations);
+            let fits = part.state.update(observations, double, single)?;
             self.output.innovations.extend(fits.iter().map(|fit| (index, *fit)));
         }
         Ok(())
@@ -245,10 +244,12 @@ impl WindowState {
     ) -> Result<(), NumericalError> {
         let Worker { double, single, parts, pixels, .. } = worker;
         for (part, scratch) in self.parts.iter_mut().zip(parts.iter()) {
+            if !scratch.observations.is_empty() {
+                self.output.widened |= part.prepare(date, &scratch.observations);
+            }
             for (k, &position) in scratch.positions.iter().enumerate() {
                 let pixel = &mut pixels[position as usize];
                 if instruments[pixel.instrument].gate.is_some() {
-                    part.predict_to(date);
                     let (nis, dof) = part.state.pixel_nis(&scratch.observations, k, double, single)?;
                     pixel.nis += nis;
                     pixel.dof += dof;
@@ -301,6 +302,13 @@ impl WindowState {
 }
 
 impl PartState {
+    /// Makes the state ready for a date's observations: predicted, and in a precision that holds it beside their noise,
+    /// which may be a wider one; tells whether it is.
+    fn prepare(&mut self, date: Date, observations: &Observations) -> bool {
+        self.predict_to(date);
+        self.state.widen_for(observations)
+    }
+
     fn predict_to(&mut self, date: Date) {
         if date > self.date {
             self.state.predict(&self.dynamics, f64::from(date.days_since(self.date)));

@@ -193,8 +193,9 @@ impl Observations {
         self.pixels.iter().map(|pixel| pixel.information).fold(0.0, f64::max)
     }
 
-    pub(super) fn z(&self, row: usize) -> f64 {
-        self.z[row]
+    /// `z - H m` of a row.
+    pub(super) fn innovation(&self, row: usize, mean: &[f64]) -> f64 {
+        self.z[row] - self.row(row).map(|(state, weight)| weight * mean[state]).sum::<f64>()
     }
 
     fn row_entries(&self, row: usize) -> Range<usize> {

@@ -177,13 +177,9 @@ impl<T: Real> State<T> {
         let size = rows.len();
         let Block { cross, gain, innovation_cov, factor, inverses, innovation, whitened, entries, scratch, .. } = block;
         innovation.clear();
-        for row in rows.clone() {
-            let entries = observations.row(row);
-            let predicted: f64 = entries.clone().map(|(state, weight)| weight * self.mean[state]).sum();
-            innovation.push(observations.z(row) - predicted);
-        }
+        innovation.extend(rows.clone().map(|row| observations.innovation(row, &self.mean)));
         // Columns of S, entries on and below the diagonal. Where every row has one entry they lie one after the other.
-        let all_only = entries.len() == size;
+        let all_only = entries.len() == size && entries.iter().all(|entry| entry.only);
         let (states, weights) = observations.entries(rows.clone());
         for (l, column) in innovation_cov.chunks_exact_mut(BLOCK).enumerate().take(size) {
             let cross = &cross.as_slice()[l * cross.stride..];
@@ -274,16 +270,14 @@ impl<T: Real> State<T> {
         let pixel = observations.pixel(pixel);
         let mut nis = pixel.left_out;
         let block = &mut workspace.block;
-        // Rows of unit noise may be more than a block holds; taken in turn they would need an update in between, so that
-        // the pixel's own covariance is built whole.
+        // Not in the block's own buffers: a pixel of many components may have more rows than a block.
         let size = pixel.rows.len();
         block.pixel.clear();
         block.pixel.resize(size * size, 0.0);
         block.innovation.clear();
         for (k, row) in pixel.rows.clone().enumerate() {
             let entries = observations.row(row);
-            let predicted: f64 = entries.clone().map(|(state, weight)| weight * self.mean[state]).sum();
-            block.innovation.push(observations.z(row) - predicted);
+            block.innovation.push(observations.innovation(row, &self.mean));
             let noise = observations.noise(row);
             for (l, other) in pixel.rows.clone().enumerate().take(k + 1) {
                 let pair = |(i, a): (usize, f64)| -> f64 {
