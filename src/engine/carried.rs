@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use crate::filter::{Dynamics, Innovation, Lagged, NumericalError, Observations, State, Workspace};
 
 /// Arithmetic of the windows' covariances. Means are float64 either way.
@@ -43,6 +45,22 @@ impl Carried {
         match precision {
             Precision::F64 => Self::Double(state),
             Precision::F32 => Self::Single(state.cast()),
+        }
+    }
+
+    /// See [`State::with_lags`].
+    pub(super) fn with_lags(self, ranges: Vec<Range<usize>>, lag: usize) -> Self {
+        match self {
+            Self::Double(state) => Self::Double(state.with_lags(ranges, lag)),
+            Self::Single(state) => Self::Single(state.with_lags(ranges, lag)),
+        }
+    }
+
+    /// See [`State::with_history`].
+    pub(super) fn with_history(self, dynamics: &Dynamics, weight: f64, scale: f64) -> Self {
+        match self {
+            Self::Double(state) => Self::Double(state.with_history(dynamics, weight, scale)),
+            Self::Single(state) => Self::Single(state.with_history(dynamics, weight, scale)),
         }
     }
 

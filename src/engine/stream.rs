@@ -298,7 +298,7 @@ impl WindowState {
             let initial = support.initial_state(&part.components, prior, &names)?;
             let dynamics = support.dynamics(&fusion.process, &correlations, &part.components);
             let (n, own) = (support.n(), support.own_cells().len());
-            let mut state = initial.state;
+            let mut state = Carried::new(initial.state, fusion.precision);
             if fusion.lag > 0 {
                 let own_cells = (0..part.components.len()).map(|j| j * n..j * n + own);
                 state = state.with_lags(own_cells.collect(), fusion.lag);
@@ -306,7 +306,6 @@ impl WindowState {
             if let Some(Adaptive { weight, scale }) = fusion.process.adaptive {
                 state = state.with_history(&dynamics, weight, scale);
             }
-            let state = Carried::new(state, fusion.precision);
             Ok(PartState { dynamics, state, date: fusion.period.start() + -1, silent: initial.silent })
         };
         let parts = fusion.parts.iter().map(part).collect::<Result<Vec<_>>>()?;
