@@ -197,6 +197,52 @@ fn float32_is_close_where_it_is_safe_and_widened_where_it_is_not() {
     }
 }
 
+/// Smooth fields gather the information of many pixels, and many instruments that of one cell: both cost float32 digits
+/// long before a single pixel's noise tells. What the windows cannot hold they must notice.
+#[test]
+fn float32_notices_when_information_piles_up() {
+    let with = |kernel: Kernel, range: f64, sensors: usize, ratio: f64, lag: usize| {
+        let noise = NOISE_SD * NOISE_SD;
+        let mut builder = Fusion::builder(grid(30.0, SIDE)).bands(BANDS).window(4, 8).lag(lag);
+        for k in 0..sensors {
+            let instrument = Instrument::new(format!("sensor{k}"), source(clear(), 30.0));
+            builder = builder.instrument(instrument.noise_variance(noise));
+        }
+        builder
+            .process(Process::new(kernel, range, 0.3 * ratio * noise))
+            .prior(Prior::new(0.3, 0.5 * ratio * noise))
+            .output(OutputDates::Dates((0..4).map(Date::from_days).collect()))
+            .end(Date::from_days(3))
+    };
+    let mut worst = 0.0_f64;
+    for (kernel, range, sensors) in [
+        (Kernel::Matern52, 3000.0, 1),
+        (Kernel::Matern32, 1000.0, 1),
+        (Kernel::Exponential, 3000.0, 1),
+        (Kernel::None, 0.0, 20),
+    ] {
+        for ratio in [2e3, 2e4, 2e5, 9e5] {
+            for lag in [0, 3] {
+                let (mean, sd, _) = run(with(kernel, range, sensors, ratio, lag));
+                let (single, single_sd, report) =
+                    run(with(kernel, range, sensors, ratio, lag).precision(Precision::F32));
+                let (mut off, mut off_sd) = (0.0_f64, 0.0_f64);
+                for (((m, s), m32), s32) in mean.iter().zip(&sd).zip(&single).zip(&single_sd) {
+                    (off, off_sd) = (off.max((m - m32).abs() / s), off_sd.max((s32 / s - 1.0).abs()));
+                }
+                println!(
+                    "{kernel:?} {range} m, {sensors} sensors, ratio {ratio:e}, lag {lag}: mean off by {off:.1e} sd, sd by \
+                     {off_sd:.1e}; {} of {} windows widened",
+                    report.widened_windows, report.windows
+                );
+                assert!(report.widened_windows <= report.windows);
+                worst = worst.max(off).max(off_sd);
+            }
+        }
+    }
+    assert!(worst < 0.05, "off by {worst}");
+}
+
 #[test]
 fn plans_tell_what_lag_and_precision_take() {
     let plan = |builder: FusionBuilder| builder.build().unwrap().plan().clone();

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use crate::filter::{Dynamics, Innovation, Lagged, NumericalError, Observations, State, Workspace};
+use crate::filter::{Dynamics, Innovation, Lagged, NumericalError, Observations, Saved, State, Workspace};
 
 /// Arithmetic of the windows' covariances. Means are float64 either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -9,8 +9,9 @@ pub enum Precision {
     /// float64.
     #[default]
     F64,
-    /// float32: half the memory and about twice the speed. A window whose largest variance exceeds 10⁶ times the smallest
-    /// noise variance is carried on in float64 and counted in the report.
+    /// float32: half the memory and, for large windows, nearly twice the speed. A window is carried on in float64, and counted
+    /// in the report, when its largest variance exceeds 10⁶ times the smallest noise variance, or as soon as an update would
+    /// lower a variance by a factor of more than 10⁵: float32 would lose its digits.
     F32,
 }
 
@@ -28,6 +29,14 @@ impl std::fmt::Display for Precision {
 pub(super) enum Carried {
     Double(State<f64>),
     Single(State<f32>),
+}
+
+/// Scratch memory for either precision.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    double: Workspace<f64>,
+    single: Workspace<f32>,
+    saved: Saved<f32>,
 }
 
 /// The same call on either.
@@ -111,28 +120,38 @@ impl Carried {
         }
     }
 
+    /// Updates; an update that float32 has not digits for is undone and done in float64, which the second value tells.
     pub(super) fn update<'w>(
         &mut self,
         observations: &Observations,
-        double: &'w mut Workspace<f64>,
-        single: &'w mut Workspace<f32>,
-    ) -> Result<&'w [Innovation], NumericalError> {
-        match self {
-            Self::Double(state) => state.update(observations, double),
-            Self::Single(state) => state.update(observations, single),
-        }
+        scratch: &'w mut Scratch,
+    ) -> Result<(&'w [Innovation], bool), NumericalError> {
+        let widened = match self {
+            Self::Double(state) => return Ok((state.update(observations, &mut scratch.double)?, false)),
+            Self::Single(state) => {
+                state.save(&mut scratch.saved);
+                if state.update(observations, &mut scratch.single).is_ok() {
+                    return Ok((scratch.single.innovations(), false));
+                }
+                state.restore(&scratch.saved);
+                state.cast()
+            }
+        };
+        *self = Self::Double(widened);
+        self.update(observations, scratch).map(|(fits, _)| (fits, true))
     }
 
     pub(super) fn pixel_nis(
         &self,
         observations: &Observations,
         pixel: usize,
-        double: &mut Workspace<f64>,
-        single: &mut Workspace<f32>,
+        scratch: &mut Scratch,
     ) -> Result<(f64, usize), NumericalError> {
         match self {
-            Self::Double(state) => state.pixel_nis(observations, pixel, double),
-            Self::Single(state) => state.pixel_nis(observations, pixel, single),
+            Self::Double(state) => state.pixel_nis(observations, pixel, &mut scratch.double),
+            Self::Single(state) => state
+                .pixel_nis(observations, pixel, &mut scratch.single)
+                .or_else(|_| state.cast::<f64>().pixel_nis(observations, pixel, &mut scratch.double)),
         }
     }
 }

@@ -140,7 +140,6 @@ impl<'a> TileTime<'a> {
         self.timing.filter += read.elapsed();
 
         for WindowState { output, .. } in current.windows.iter().filter(|window| window.counts) {
-            self.widened += usize::from(output.widened);
             let position = |index: usize, instrument| {
                 steps[index]
                     .1
@@ -167,6 +166,8 @@ impl<'a> TileTime<'a> {
         self.blocks += blocks.len();
         if last < fusion.steps.len() {
             self.current = Some(current);
+        } else {
+            self.widened += current.windows.iter().filter(|window| window.counts && window.widened).count();
         }
         Ok(Some(blocks))
     }
@@ -311,7 +312,7 @@ impl WindowState {
         let parts = fusion.parts.iter().map(part).collect::<Result<Vec<_>>>()?;
         let counts = tile.rows.contains(&window.core.rows.start) && tile.cols.contains(&window.core.cols.start);
         let out = out_cells(&support, tile);
-        Ok(Self { support, parts, out, counts, output: WindowOutput::default() })
+        Ok(Self { support, parts, out, counts, widened: false, output: WindowOutput::default() })
     }
 }
 

@@ -2,9 +2,9 @@ use std::collections::VecDeque;
 
 use ndarray::s;
 
-use super::carried::Carried;
+use super::carried::{Carried, Scratch};
 use crate::error::{Error, Result};
-use crate::filter::{Channel, CompressionCache, Dynamics, Innovation, Lagged, NumericalError, Observations, Workspace};
+use crate::filter::{Channel, CompressionCache, Dynamics, Innovation, Lagged, NumericalError, Observations};
 use crate::geometry::Date;
 use crate::model::{Missing, ObservationModel, PartBands, Support};
 use crate::source::Slice;
@@ -27,6 +27,8 @@ pub(super) struct WindowState {
     pub(super) out: Vec<OutCell>,
     /// Whether its diagnostics count in this tile; a window that straddles tiles counts in one.
     pub(super) counts: bool,
+    /// Whether it has left float32 for float64.
+    pub(super) widened: bool,
     /// What it made of the latest batch.
     pub(super) output: WindowOutput,
 }
@@ -56,8 +58,7 @@ pub(super) struct OutCell {
 /// Scratch memory of one worker, kept from batch to batch.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
-    pub(super) double: Workspace<f64>,
-    pub(super) single: Workspace<f32>,
+    carried: Scratch,
     parts: Vec<PartScratch>,
     /// Pixels of the date that hold a value.
     pixels: Vec<SeenPixel>,
@@ -111,8 +112,6 @@ pub(super) struct WindowOutput {
     pub(super) innovations: Vec<(usize, Innovation)>,
     /// (date of the batch, pixels of an instrument).
     pub(super) pixels: Vec<(usize, PixelCount)>,
-    /// Whether the window left float32 for float64 in this batch.
-    pub(super) widened: bool,
 }
 
 /// How many pixels of an instrument a window is home to and how many of them it refused.
@@ -128,7 +127,6 @@ impl WindowOutput {
         self.values.clear();
         self.innovations.clear();
         self.pixels.clear();
-        self.widened = false;
     }
 }
 
@@ -225,10 +223,11 @@ impl WindowState {
             if worker.parts[k].observations.is_empty() {
                 continue;
             }
-            let Worker { double, single, parts, .. } = &mut *worker;
+            let Worker { carried, parts, .. } = &mut *worker;
             let observations = &parts[k].observations;
-            self.output.widened |= part.prepare(date, observations);
-            let fits = part.state.update(observations, double, single)?;
+            self.widened |= part.prepare(date, observations);
+            let (fits, widened) = part.state.update(observations, carried)?;
+            self.widened |= widened;
             self.output.innovations.extend(fits.iter().map(|fit| (index, *fit)));
         }
         Ok(())
@@ -242,15 +241,15 @@ impl WindowState {
         instruments: &[ObservationModel],
         worker: &mut Worker,
     ) -> Result<(), NumericalError> {
-        let Worker { double, single, parts, pixels, .. } = worker;
+        let Worker { carried, parts, pixels, .. } = worker;
         for (part, scratch) in self.parts.iter_mut().zip(parts.iter()) {
             if !scratch.observations.is_empty() {
-                self.output.widened |= part.prepare(date, &scratch.observations);
+                self.widened |= part.prepare(date, &scratch.observations);
             }
             for (k, &position) in scratch.positions.iter().enumerate() {
                 let pixel = &mut pixels[position as usize];
                 if instruments[pixel.instrument].gate.is_some() {
-                    let (nis, dof) = part.state.pixel_nis(&scratch.observations, k, double, single)?;
+                    let (nis, dof) = part.state.pixel_nis(&scratch.observations, k, carried)?;
                     pixel.nis += nis;
                     pixel.dof += dof;
                 }

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use faer::{Mat, MatMut, MatRef};
+use faer::{Mat, MatMut};
 
 use super::{Real, SymmetricMatrix};
 
@@ -28,6 +28,8 @@ pub(super) struct Lags<T: Real> {
     cross: Mat<T>,
     /// **Shape** (capacity, lagged).
     mean: Vec<f64>,
+    /// Variances when they were taken in. **Shape** (capacity, lagged).
+    first: Vec<f64>,
     /// Covariances between ranges `a >= b` at the same position, pair by pair. **Shape** (capacity, pairs, positions).
     cov: Vec<f64>,
 }
@@ -59,15 +61,16 @@ impl<T: Real> Lags<T> {
             len: 0,
             cross: Mat::zeros(capacity * lagged, n),
             mean: vec![0.0; capacity * lagged],
+            first: vec![0.0; capacity * lagged],
             cov: vec![0.0; capacity * pairs],
         }
     }
 
     pub(super) fn cast<U: Real>(&self) -> Lags<U> {
         let cross = Mat::from_fn(self.cross.nrows(), self.cross.ncols(), |i, j| U::of(self.cross[(i, j)].to_f64()));
-        let Self { ref ranges, capacity, used, oldest, len, ref mean, ref cov, .. } = *self;
-        let (ranges, mean, cov) = (ranges.clone(), mean.clone(), cov.clone());
-        Lags { ranges, capacity, used, oldest, len, cross, mean, cov }
+        let Self { ref ranges, capacity, used, oldest, len, ref mean, ref first, ref cov, .. } = *self;
+        let (ranges, mean, first, cov) = (ranges.clone(), mean.clone(), first.clone(), cov.clone());
+        Lags { ranges, capacity, used, oldest, len, cross, mean, first, cov }
     }
 
     /// States remembered of one time.
@@ -141,6 +144,7 @@ impl<T: Real> Lags<T> {
                 self.cross.col_as_slice_mut(j)[at..at + below.len()].copy_from_slice(column);
             }
             for (row, state) in (row..).zip(states.clone()) {
+                self.first[row] = present.get(state, state);
                 for (k, &value) in present.column(state).iter().enumerate().skip(1) {
                     self.cross[(row, state + k)] = value;
                 }
@@ -170,19 +174,58 @@ impl<T: Real> Lags<T> {
     }
 
     /// Subtracts `W_l W_lᵀ` from the covariances kept, `gain` being the rows of W that belong to the lagged states.
-    pub(super) fn downdate_cov(&mut self, gain: MatRef<'_, T>) {
+    /// They are those from `first` on, of the first `size` columns.
+    pub(super) fn downdate_cov(&mut self, gain: &Mat<T>, first: usize, size: usize) {
         if self.rows() > 0 {
             let (lagged, pairs, ranges) = (self.lagged(), self.pairs(), self.ranges.len());
-            pulp::Arch::new().dispatch(DowndateCov { cov: &mut self.cov, gain, lagged, pairs, ranges });
+            let rows = first..first + self.rows();
+            pulp::Arch::new().dispatch(DowndateCov { cov: &mut self.cov, gain, rows, size, lagged, pairs, ranges });
         }
+    }
+
+    /// The first remembered state whose variance has fallen below `least` times what it was when it was taken in: (state,
+    /// variance then, variance now).
+    pub(super) fn lost(&self, least: f64) -> Option<(usize, f64, f64)> {
+        let (lagged, pairs) = (self.lagged(), self.pairs());
+        (0..self.len).find_map(|k| {
+            let slot = (self.oldest + k) % self.capacity;
+            let first = &self.first[slot * lagged..(slot + 1) * lagged];
+            let positions = lagged / self.ranges.len();
+            self.ranges.iter().enumerate().find_map(|(j, states)| {
+                let now = &self.cov[slot * pairs + (j + 1) * (j + 2) / 2 * positions - positions..][..positions];
+                let then = &first[j * positions..(j + 1) * positions];
+                let lost = then.iter().zip(now).position(|(then, now)| now.is_nan() || *now < least * then);
+                lost.map(|at| (states.start + at, then[at], now[at]))
+            })
+        })
+    }
+
+    /// Appends what updates change, but for the float64 numbers, which go to `wide`.
+    pub(super) fn save(&self, target: &mut Vec<T>, wide: &mut Vec<f64>) {
+        (0..self.cross.ncols()).for_each(|column| target.extend_from_slice(self.cross.col_as_slice(column)));
+        wide.extend_from_slice(&self.mean);
+        wide.extend_from_slice(&self.cov);
+    }
+
+    /// Takes back what [`save`](Self::save) appended.
+    pub(super) fn restore(&mut self, saved: &[T], wide: &[f64]) {
+        let rows = self.cross.nrows();
+        for column in 0..self.cross.ncols() {
+            self.cross.col_as_slice_mut(column).copy_from_slice(&saved[column * rows..(column + 1) * rows]);
+        }
+        let (mean, cov) = wide.split_at(self.mean.len());
+        self.mean.copy_from_slice(mean);
+        self.cov.copy_from_slice(cov);
     }
 }
 
-struct DowndateCov<'a, T> {
+struct DowndateCov<'a, T: Real> {
     /// **Shape** (slots, pairs).
     cov: &'a mut [f64],
-    /// **Shape** (slots × lagged, block).
-    gain: MatRef<'a, T>,
+    /// Its `rows` are (slots × lagged).
+    gain: &'a Mat<T>,
+    rows: Range<usize>,
+    size: usize,
     lagged: usize,
     pairs: usize,
     ranges: usize,
@@ -194,9 +237,9 @@ impl<T: Real> pulp::WithSimd for DowndateCov<'_, T> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
         let positions = self.lagged / self.ranges;
-        for k in 0..self.gain.ncols() {
-            let Some(column) = self.gain.col(k).try_as_col_major() else { continue };
-            let slots = column.as_slice().chunks_exact(self.lagged).zip(self.cov.chunks_exact_mut(self.pairs));
+        for k in 0..self.size {
+            let column = &self.gain.col_as_slice(k)[self.rows.clone()];
+            let slots = column.chunks_exact(self.lagged).zip(self.cov.chunks_exact_mut(self.pairs));
             for (gain, cov) in slots {
                 let mut pair = 0;
                 for a in 0..self.ranges {

@@ -46,7 +46,7 @@ pub use observations::{Channel, Observations};
 pub(crate) use predict::growth;
 pub use predict::{BlockCov, Dynamics, ProcessBlock};
 pub use real::Real;
-pub use state::State;
+pub use state::{Saved, State};
 pub use symmetric::SymmetricMatrix;
 pub use update::NumericalError;
 pub use workspace::Workspace;

@@ -218,6 +218,11 @@ impl Observations {
         self.states[entries.clone()].iter().map(|&state| state as usize).zip(self.weights[entries].iter().copied())
     }
 
+    /// Sum of the weights' magnitudes: a row's variance is at most the square of it times the largest state's.
+    pub(super) fn reach(&self, row: usize) -> f64 {
+        self.row(row).map(|(_, weight)| weight.abs()).sum()
+    }
+
     /// Noise covariance of a row with the rows just before it and, last, with itself.
     pub(super) fn noise(&self, row: usize) -> &[f64] {
         &self.noise[self.noise_entries(row)]

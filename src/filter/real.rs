@@ -1,4 +1,5 @@
-/// Number type of covariances and gains: `f64`, or `f32` at half the memory and about twice the speed.
+/// Number type of covariances and gains: `f64`, or `f32` at half the memory and, for states of some hundreds, nearly twice the
+/// speed.
 ///
 /// Means, innovations and their covariances are float64 either way.
 pub trait Real: sealed::Kernel {
@@ -25,6 +26,8 @@ pub(super) mod sealed {
         const NAME: &'static str;
         /// Largest loss of a state's variance in one update, relative to the variance before.
         const LEAST_VARIANCE_RATIO: f64;
+        /// Largest variance before an update over the variance of an innovation given those before it on its date.
+        const LARGEST_CONDITION: f64;
 
         fn of(value: f64) -> Self;
         fn to_f64(self) -> f64;
@@ -34,6 +37,8 @@ pub(super) mod sealed {
         const NAME: &'static str = "float64";
         // Cancellation in P - W Wᵀ leaves fewer than three digits of the result below this.
         const LEAST_VARIANCE_RATIO: f64 = 1e-12;
+        // A factor that cannot be computed is an error of its own.
+        const LARGEST_CONDITION: f64 = f64::INFINITY;
 
         fn of(value: f64) -> Self {
             value
@@ -46,9 +51,11 @@ pub(super) mod sealed {
 
     impl Kernel for f32 {
         const NAME: &'static str = "float32";
-        // Several observations of one state on one date may go below the reciprocal of the largest ratio; below this no
-        // digit is left.
-        const LEAST_VARIANCE_RATIO: f64 = 1e-7;
+        // Cells that move together gather the information of many pixels, so this may happen long before the largest ratio
+        // is met. The error of a standard deviation stays within a few per cent, that of a mean within a few hundredths of it.
+        const LEAST_VARIANCE_RATIO: f64 = 1e-5;
+        // Smooth fields seen with little noise: neighbours predict each other, and what is left drowns in rounding.
+        const LARGEST_CONDITION: f64 = 1e3;
 
         fn of(value: f64) -> Self {
             value as f32

@@ -17,6 +17,13 @@ pub struct State<T: Real = f64> {
     pub(super) history: Option<History>,
 }
 
+/// A copy of a state before an update; used again from state to state.
+#[derive(Clone, Debug, Default)]
+pub struct Saved<T> {
+    values: Vec<T>,
+    wide: Vec<f64>,
+}
+
 impl State {
     /// A state of `n` zeros with zero covariance.
     #[must_use]
@@ -43,10 +50,11 @@ impl<T: Real> State<T> {
     /// covariance with each other.
     ///
     /// # Panics
-    /// When the ranges differ in length.
+    /// When the ranges differ in length or reach beyond the state.
     #[must_use]
     pub fn with_lags(mut self, ranges: Vec<Range<usize>>, lag: usize) -> Self {
         assert!(ranges.windows(2).all(|pair| pair[0].len() == pair[1].len()), "ranges of equal length");
+        assert!(ranges.iter().all(|range| range.end <= self.n()), "ranges within the state");
         self.lags = Lags::new(self.n(), ranges, lag);
         self
     }
@@ -56,8 +64,13 @@ impl<T: Real> State<T> {
     ///
     /// `Q_x(s, s') = σ_s σ_s' exp(-d / ℓ_x) + 1e-10 [s = s']`, `d` the distance between the precision-weighted histories of
     /// filtered means over the dates with observations, each component by itself.
+    ///
+    /// # Panics
+    /// When the dynamics are of another size, `weight` is not in [0, 1] or `scale` not positive.
     #[must_use]
     pub fn with_history(mut self, dynamics: &Dynamics, weight: f64, scale: f64) -> Self {
+        assert_eq!(dynamics.n(), self.n(), "the dynamics of this state");
+        assert!((0.0..=1.0).contains(&weight) && scale > 0.0, "a weight in [0, 1], a positive scale");
         self.history = Some(History::new(dynamics, weight, scale));
         self
     }
@@ -88,6 +101,26 @@ impl<T: Real> State<T> {
         self.lags.capacity()
     }
 
+    /// Keeps a copy of what [`update`](Self::update) changes.
+    pub fn save(&self, saved: &mut Saved<T>) {
+        saved.values.clear();
+        saved.wide.clear();
+        saved.wide.extend_from_slice(&self.mean);
+        self.cov.save(&mut saved.values);
+        self.lags.save(&mut saved.values, &mut saved.wide);
+    }
+
+    /// Undoes an update, which may have failed half-way: the state is again as it was when it was [saved](Self::save).
+    ///
+    /// # Panics
+    /// When another state was saved.
+    pub fn restore(&mut self, saved: &Saved<T>) {
+        let (mean, wide) = saved.wide.split_at(self.mean.len());
+        self.mean.copy_from_slice(mean);
+        let rest = self.cov.restore(&saved.values);
+        self.lags.restore(rest, wide);
+    }
+
     /// Drops the oldest remembered time.
     pub fn forget_oldest(&mut self) {
         self.lags.forget();
@@ -101,8 +134,10 @@ impl<T: Real> State<T> {
     /// Memory of a state of `n` entries that remembers `lagged` of them at `lag` times.
     #[must_use]
     pub fn bytes(n: usize, lagged: usize, lag: usize) -> u64 {
-        let cross = (lag * lagged) as u64 * n as u64 * size_of::<T>() as u64;
-        let small = (n + lag * lagged * 2) * size_of::<f64>();
+        // Columns are filled up to whole cache lines; three numbers are kept of each remembered state.
+        let column = (lag * lagged * size_of::<T>()).next_multiple_of(64);
+        let cross = column as u64 * n as u64;
+        let small = (n + lag * lagged * 3) * size_of::<f64>();
         SymmetricMatrix::<T>::bytes(n).saturating_add(cross).saturating_add(small as u64)
     }
 

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use faer::{Mat, MatMut};
+use faer::Mat;
 
 use super::Real;
 
@@ -19,9 +19,9 @@ pub struct SymmetricMatrix<T: Real = f64> {
 }
 
 /// One panel: columns `cols`, rows `cols.start..n`.
-pub(super) struct Panel<'a, T> {
+pub(super) struct Panel<'a, T: Real> {
     pub(super) cols: Range<usize>,
-    pub(super) values: MatMut<'a, T>,
+    pub(super) values: &'a mut Mat<T>,
 }
 
 impl<T: Real> SymmetricMatrix<T> {
@@ -78,11 +78,26 @@ impl<T: Real> SymmetricMatrix<T> {
         SymmetricMatrix { n: self.n, panels: self.panels.iter().map(cast).collect() }
     }
 
+    /// Appends the lower triangle, column by column.
+    pub(super) fn save(&self, target: &mut Vec<T>) {
+        (0..self.n).for_each(|j| target.extend_from_slice(self.column(j)));
+    }
+
+    /// Takes back what [`save`](Self::save) appended; gives what is left of it.
+    pub(super) fn restore<'s>(&mut self, mut saved: &'s [T]) -> &'s [T] {
+        for j in 0..self.n {
+            let (column, rest) = saved.split_at(self.n - j);
+            self.column_mut(j).copy_from_slice(column);
+            saved = rest;
+        }
+        saved
+    }
+
     /// The panels from left to right.
     pub(super) fn panels_mut(&mut self) -> impl Iterator<Item = Panel<'_, T>> {
         self.panels.iter_mut().enumerate().map(|(k, panel)| {
             let cols = k * PANEL..k * PANEL + panel.ncols();
-            Panel { cols, values: panel.as_mut() }
+            Panel { cols, values: panel }
         })
     }
 }

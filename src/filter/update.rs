@@ -30,10 +30,9 @@ pub enum NumericalError {
         /// Size of the block.
         size: usize,
     },
-    /// A variance fell by more orders of magnitude than its type has digits for.
-    #[error(
-        "the variance of state {state} fell from {before:e} to {after:e} in one update, beyond the precision of {kind}"
-    )]
+    /// A variance fell by more orders of magnitude than its type has digits for: in one update, or, of a remembered state,
+    /// since it is remembered.
+    #[error("the variance of state {state} fell from {before:e} to {after:e}, beyond the precision of {kind}")]
     LostPrecision {
         /// The state.
         state: usize,
@@ -41,6 +40,16 @@ pub enum NumericalError {
         before: f64,
         /// Variance after it.
         after: f64,
+        /// Type of the covariance.
+        kind: &'static str,
+    },
+    /// An observation that those before it on its date predict so well that the type has no digits for what is left.
+    #[error(
+        "the observations of a date predict each other {ratio:e} times better than the state does, beyond the precision of {kind}"
+    )]
+    IllConditioned {
+        /// Largest variance before the update over the variance of an innovation given those before it.
+        ratio: f64,
         /// Type of the covariance.
         kind: &'static str,
     },
@@ -103,6 +112,7 @@ impl<T: Real> State<T> {
                 pulp::Arch::new().dispatch(Gather { panel: &panel, entries: &block.entries, cross: &mut block.cross });
             }
         }
+        let largest = workspace.variances.iter().copied().fold(0.0, f64::max);
         let mut group = 0;
         while !rows.is_empty() {
             self.gather_lags(block);
@@ -111,7 +121,14 @@ impl<T: Real> State<T> {
                 while observations.rows_of(group).end <= row {
                     group += 1;
                 }
-                workspace.innovations[group].add(block.innovation[k], block.innovation_cov[k * BLOCK + k]);
+                let pivot = block.innovation_cov[k * BLOCK + k];
+                workspace.innovations[group].add(block.innovation[k], pivot);
+                if T::LARGEST_CONDITION < f64::INFINITY {
+                    let ratio = largest * observations.reach(row).powi(2) / (pivot * pivot);
+                    if ratio > T::LARGEST_CONDITION {
+                        return Err(NumericalError::IllConditioned { ratio, kind: T::NAME });
+                    }
+                }
             }
             let next = observations.block(rows.end);
             self.condition(observations, rows.len(), next.clone(), block);
@@ -152,7 +169,10 @@ impl<T: Real> State<T> {
                 return Err(NumericalError::NotFinite { state });
             }
         }
-        Ok(())
+        match self.lags.lost(T::LEAST_VARIANCE_RATIO) {
+            Some((state, before, after)) => Err(NumericalError::LostPrecision { state, before, after, kind: T::NAME }),
+            None => Ok(()),
+        }
     }
 
     /// Rows of `P Hᵀ` that belong to the lagged states, beneath those of the present.
@@ -250,7 +270,7 @@ impl<T: Real> State<T> {
         }
         if lagged > 0 {
             matmul(self.lags.cross_mut(), Accum::Add, past, present.transpose(), T::of(-1.0), Par::Seq);
-            self.lags.downdate_cov(past);
+            self.lags.downdate_cov(&block.gain, n, size);
         }
     }
 
@@ -353,13 +373,12 @@ impl<T: Real> pulp::WithSimd for Gather<'_, T> {
 #[inline(always)]
 fn gather<T: Real>(panel: &Panel<'_, T>, entries: &[Entry], cross: &mut Columns<T>) {
     let (first, last) = (panel.cols.start, panel.cols.end);
-    let values = panel.values.as_ref();
+    let values = &*panel.values;
     let entries = &entries[entries.partition_point(|entry| (entry.state as usize) < first)..];
     // The diagonal and below: column `state` of the triangle.
     for entry in &entries[..entries.partition_point(|entry| (entry.state as usize) < last)] {
         let state = entry.state as usize;
-        let Some(column) = values.col(state - first).try_as_col_major() else { continue };
-        let column = &column.as_slice()[state - first..];
+        let column = &values.col_as_slice(state - first)[state - first..];
         let target = cross.column_mut(entry.row as usize, state..state + column.len());
         add(target, column.iter(), entry);
     }
@@ -399,8 +418,7 @@ fn gather_tile<const ROWS: usize, T: Real>(
     let at = run[0].state as usize - first;
     let mut tile = [[T::default(); TILE]; ROWS];
     for j in 0..TILE {
-        let column = panel.values.as_ref().col(start - first + j).try_as_col_major();
-        let Some(column) = column.and_then(|column| column.as_slice()[at..].first_chunk::<ROWS>()) else { continue };
+        let column = &panel.values.col_as_slice(start - first + j)[at..at + ROWS];
         for (row, value) in tile.iter_mut().zip(column) {
             row[j] = *value;
         }

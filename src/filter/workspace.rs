@@ -129,6 +129,12 @@ impl<T: Real> Workspace<T> {
         Self { block, variances: Vec::new(), innovations: Vec::new() }
     }
 
+    /// How each instrument fitted in the latest update.
+    #[must_use]
+    pub fn innovations(&self) -> &[Innovation] {
+        &self.innovations
+    }
+
     /// Makes room for states of `rows` entries, lagged ones included.
     pub fn reserve(&mut self, rows: usize) {
         let block = &mut self.block;
