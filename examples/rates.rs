@@ -42,7 +42,7 @@ impl Best {
 const NONE: Best = Best(f64::INFINITY);
 
 fn updates() {
-    println!("| N × r | update | faer rank-k | share of it | float32 | textbook / update |");
+    println!("| N × r | update | faer rank-k | rank-k / update | float32 faster by | textbook / update |");
     println!("|---|---|---|---|---|---|");
     for (n, r) in
         [(100, 8), (144, 64), (144, 144), (400, 64), (400, 400), (576, 64), (576, 576), (848, 424), (1200, 1200)]

@@ -20,5 +20,5 @@ pub mod model;
 pub mod sink;
 pub mod source;
 
-pub use engine::Fusion;
+pub use engine::{Fusion, Precision};
 pub use error::{BoxedError, Error, Result};

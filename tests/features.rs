@@ -133,7 +133,8 @@ fn gating_an_instrument_away_leaves_the_prediction() {
     assert_eq!((total.values, total.refused), (0, total.pixels));
     assert!(mean.iter().all(|value| (value - 0.3).abs() < 1e-12));
     assert!((sd[(DAYS - 1, 0, 0, 0)].powi(2) - (0.02 + 2e-5 * DAYS as f64)).abs() < 1e-12);
-    assert!(report.to_string().contains("1728"), "{report}");
+    assert!(report.to_string().contains("warning: sensor lost more than a fifth"), "{report}");
+    assert!(report.to_string().contains("1728 of 1728 pixels"), "{report}");
 }
 
 #[test]
@@ -256,8 +257,11 @@ fn plans_tell_what_lag_and_precision_take() {
     assert!(single.state_bytes < filter.state_bytes);
     // Windows that may leave float32 are planned for in float64.
     let unsafe_prior = Prior::new(0.3, 1e7 * NOISE_SD * NOISE_SD);
-    assert!(plan(base().precision(Precision::F32).prior(unsafe_prior)).state_bytes >= filter.state_bytes);
-    assert_eq!(plan(base().lag(1000)).lag, DAYS, "a lag ends with the series");
+    let wide = plan(base().precision(Precision::F32).prior(unsafe_prior));
+    assert!(wide.state_bytes >= filter.state_bytes && wide.to_string().contains("planned for in float64"), "{wide}");
+    let endless = plan(base().lag(1000));
+    assert_eq!(endless.lag, DAYS - 1, "a lag ends with the series");
+    assert!(endless.to_string().contains("a lag of 1000, but only 12 dates"), "{endless}");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn assert_same_bits(a: &Array4<f64>, b: &Array4<f64>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
     fn tiles_threads_and_batches_change_no_bit(
@@ -94,7 +94,19 @@ proptest! {
         assert_same_bits(&mean, &other_mean);
         assert_same_bits(&sd, &other_sd);
         prop_assert_eq!(&report.instruments, &other.instruments);
-        prop_assert_eq!(report.windows, other.windows);
+        prop_assert_eq!((report.windows, report.widened_windows), (other.windows, other.widened_windows));
+    }
+
+    /// Windows of several hundred states: several panels, dates of many blocks, some windows leaving float32 on the way.
+    #[test]
+    fn large_windows_are_no_exception(tile in 3..ROWS, threads in 1..4_usize, batch in 1..12_usize, lag in 0..3_usize) {
+        let fusion = || fusion_with([true, true, true]).window(5, 7).far_samples(0, 0.0).prior(Prior::new(0.4, [0.2, 400.0])).lag(lag);
+        let (mean, sd, report) = run(fusion().tile(64, 64).threads(1));
+        let (other_mean, other_sd, other) = run(fusion().tile(tile, tile).threads(threads).batch_dates(batch));
+        assert_same_bits(&mean, &other_mean);
+        assert_same_bits(&sd, &other_sd);
+        prop_assert_eq!(&report.instruments, &other.instruments);
+        prop_assert_eq!(report.widened_windows, other.widened_windows);
     }
 }
 

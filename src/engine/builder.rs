@@ -209,7 +209,7 @@ impl FusionBuilder {
             .build()
             .map_err(|error| Error::Threads { threads: self.threads, source: Box::new(error) })?;
         // A lag beyond the end of the output axis takes memory for nothing.
-        let lag = self.lag.min(output.len());
+        let lag = self.lag.min(output.len().saturating_sub(1));
         let days = f64::from(period.end().days_since(period.start())) + 1.0;
         let widest = |part: &Part| {
             let variance = |&j: &usize| Some(process.largest_variance(j, prior.constant_variance(j, p)?, days));
@@ -234,6 +234,7 @@ impl FusionBuilder {
             budget_bytes: self.memory.bytes()?,
             threads: pool.current_num_threads(),
             lag,
+            lag_asked: self.lag,
             adaptive: process.adaptive.is_some(),
             precision: self.precision,
             stays_single: fits_single,

@@ -114,6 +114,7 @@ impl Fusion {
             bands: self.bands.clone(),
             unit: self.unit.clone(),
             dates: self.output.clone(),
+            lag: self.lag,
             tile_shape: self.tiling.tile_shape(),
         }
     }

@@ -15,6 +15,9 @@ const LARGEST_TILE: usize = 256;
 /// Cells of a tile below which its chunks are unwieldy.
 const SMALL_TILE: u64 = 32 * 32;
 
+/// What a window, and each of its parts, takes whatever its size.
+const WINDOW_BYTES: usize = 1024;
+
 /// What a run will take, known before it starts.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -99,6 +102,8 @@ pub(super) struct PlanInput<'a> {
     pub(super) budget_bytes: u64,
     pub(super) threads: usize,
     pub(super) lag: usize,
+    /// The lag asked for, which may be longer than the series.
+    pub(super) lag_asked: usize,
     /// Whether the process covariance depends on the state's past.
     pub(super) adaptive: bool,
     pub(super) precision: Precision,
@@ -176,7 +181,8 @@ impl WindowCost {
         // A row's entries: every cell once per instrument, a remainder per pixel.
         let rows = (cells * input.instruments.len() + pixels) * 12 + pixels * 12 + cells * 16;
         let tails = input.correlations * remainders * n * size_of::<f64>();
-        let small = (states * size_of::<f64>() + rows + tails) as u64;
+        let fixed = WINDOW_BYTES * (1 + input.parts.len());
+        let small = (states * size_of::<f64>() + rows + tails + fixed) as u64;
         let own = size.min(input.target.rows()) * size.min(input.target.cols());
         let double = input.precision == Precision::F64 || !input.stays_single;
         let state_bytes = if double { State::<f64>::bytes } else { State::<f32>::bytes };
@@ -190,7 +196,14 @@ impl WindowCost {
         let largest = input.parts.iter().max().copied().unwrap_or(1);
         let rows = (n + input.lag * own) * largest;
         let workspace = Workspace::<f64>::bytes(rows)
-            + if input.precision == Precision::F32 { Workspace::<f32>::bytes(rows) } else { 0 };
+            + match input.precision {
+                Precision::F64 => 0,
+                // And the copy of a state that an update may have to be undone to.
+                Precision::F32 => {
+                    let copy = State::<f32>::bytes(n * largest, own * largest, input.lag);
+                    Workspace::<f32>::bytes(rows) + usize::try_from(copy).unwrap_or(usize::MAX / 4)
+                }
+            };
         let shapes = if input.far.count == 0 { tiling.window_shapes() } else { usize::MAX };
         let shape_bytes = (input.correlations * cells * (cells + 1) / 2 * size_of::<f64>()) as u64;
         Self { states, workspace: workspace as u64, bytes, shape_bytes, shapes, lag_bytes }
@@ -226,6 +239,16 @@ impl PlanInput<'_> {
                 let (start, end) = (self.period.start(), self.period.end());
                 warnings.push(format!("instrument {:?} has no date between {start} and {end}", plan.name));
             }
+        }
+        if self.lag_asked > self.lag {
+            let (asked, dates) = (self.lag_asked, self.dates);
+            let text = "are put out: every one of them waits for the last and rests on all observations";
+            warnings.push(format!("a lag of {asked}, but only {dates} dates {text}"));
+        }
+        if self.precision == Precision::F32 && !self.stays_single {
+            let text = "planned for in float64, because prior and process allow variances beyond 1e6 times the noise (or the prior \
+                        variance is a raster)";
+            warnings.push(format!("float32 may not hold every window: memory is {text}"));
         }
         if tiling.tile_count() > 1 && cells < SMALL_TILE {
             let (rows, cols) = tile_shape;

@@ -8,6 +8,9 @@ use crate::geometry::Date;
 /// Ratio of normalised innovation squared to its degrees of freedom beyond which something other than tuning is wrong.
 const SUSPICIOUS_RATIO: f64 = 20.0;
 
+/// Share of an instrument's pixels refused by its gate beyond which something other than clouds is wrong.
+const SUSPICIOUS_SHARE: f64 = 0.2;
+
 /// What a run did and how well the observations fitted.
 ///
 /// Windows overlap by their halos, so a pixel counts once in every window that uses it: sums over windows form a composite
@@ -33,7 +36,7 @@ pub struct Report {
 pub struct InstrumentReport {
     /// Its name.
     pub name: String,
-    /// Dates on which any window used it.
+    /// Dates on which any window saw a value of it.
     pub dates: Vec<DateDiagnostics>,
 }
 
@@ -73,7 +76,7 @@ pub struct Timing {
 
 impl DateDiagnostics {
     /// Normalised innovation squared over its degrees of freedom: near 1 when the model is right, above when the intervals
-    /// are too narrow, below when too wide.
+    /// are too narrow, below when too wide. NaN when every pixel was refused.
     #[must_use]
     pub fn nis_ratio(&self) -> f64 {
         self.nis / self.dof as f64
@@ -87,7 +90,7 @@ impl InstrumentReport {
         self.dates.iter().filter(|date| date.dof > 0).max_by(|a, b| a.nis_ratio().total_cmp(&b.nis_ratio()))
     }
 
-    /// Sum over the dates; its `date` is the last one. `None` when the instrument was never used.
+    /// Sum over the dates; its `date` is the last one. `None` when no value of the instrument was seen.
     #[must_use]
     pub fn total(&self) -> Option<DateDiagnostics> {
         self.dates.iter().copied().reduce(|a, b| DateDiagnostics {
@@ -145,10 +148,32 @@ impl fmt::Display for Report {
                 )?;
             }
         }
+        for instrument in &self.instruments {
+            let (Some(total), Some(most)) =
+                (instrument.total(), instrument.dates.iter().max_by_key(|date| date.refused))
+            else {
+                continue;
+            };
+            if total.refused > 0 {
+                writeln!(
+                    f,
+                    "gate: {} refused {} of {} pixels, most on {} ({} of {})",
+                    instrument.name, total.refused, total.pixels, most.date, most.refused, most.pixels
+                )?;
+            }
+            if total.refused as f64 > SUSPICIOUS_SHARE * total.pixels as f64 {
+                writeln!(
+                    f,
+                    "warning: {} lost more than a fifth of its pixels to its gate: check its scale, offset and unit, noise_variance and \
+                     the prior, and run without the gate to see how far it lies off",
+                    instrument.name
+                )?;
+            }
+        }
         if self.widened_windows > 0 {
             writeln!(
                 f,
-                "{} of {} windows were carried on in float64: their variances exceed 1e6 times the noise variance",
+                "{} of {} windows were carried on in float64: float32 has not digits enough for their variances and noise",
                 self.widened_windows, self.windows
             )?;
         }

@@ -65,7 +65,7 @@ impl BandModel {
 /// Lossless compression of the bands of one pixel to at most as many pseudo-observations as it has channels.
 ///
 /// With `W = V^{-1/2} M` of the bands present and its singular value decomposition `W = U Σ Xᵀ`, all that `y` says about `u`
-/// is kept by (model document, "spectral compression")
+/// is kept by (`docs/model.md`, "The filter")
 ///
 /// - `z = X Σ⁻¹ Uᵀ V^{-1/2} (y - c)`, an observation of `u` itself with noise covariance `A⁻¹ = X Σ⁻² Xᵀ`, when every channel
 ///   is seen: each pseudo-observation touches one channel only, so the update gathers fewest states;
@@ -345,7 +345,7 @@ mod tests {
         };
         assert!(direct(&[0.9, 0.2, 0.5, -0.4, 0.1, 0.8]));
         assert!(!direct(&[0.9, 1.8, 0.5, 1.0, 0.1, 0.2]), "rank one");
-        assert!(!direct(&[1.0, 1.0, 1.0, 1.0 + 1e-5]), "condition above 1e4");
+        assert!(!direct(&[1.0, 1.0, 1.0, 1.0 + 1e-5]), "condition above 1e3");
         assert!(!direct(&[1.0, 0.0, 1.0, 0.0]), "a channel that no band sees");
     }
 }

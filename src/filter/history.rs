@@ -8,8 +8,8 @@ const JITTER: f64 = 1e-10;
 /// States whose precision-weighted histories are alike are believed to change alike:
 /// `Q ← α Q + (1 - α) Q_x`, `Q_x(s, s') = σ_s σ_s' exp(-d(s, s') / ℓ_x) + 1e-10 [s = s']`,
 /// `d² = Σ_t (a_t(s) / A(s) - a_t(s') / A(s'))²`, `a_t = m_t / sd_t`, `A = Σ_t 1 / sd_t`, the sums over the dates on which
-/// the state was updated. `σ_s²` is the state's own process variance without nugget: of a cell that of the component, of an
-/// average over cells less.
+/// the state was updated. `σ_s²` is the state's own process variance, at most that of the component: of a cell the component's,
+/// without nugget, of an average over cells less.
 ///
 /// The sums are carried as Gram matrix `Σ_t a_t a_tᵀ` and `A`, so memory does not grow:
 /// `d² = G_ss / A_s² + G_s's' / A_s'² - 2 G_ss' / (A_s A_s')`.

@@ -101,7 +101,7 @@ impl Instrument {
     }
 
     /// Refuses pixels, as undetected clouds, whose normalised innovation squared over all bands exceeds this quantile of the
-    /// χ² distribution; 0.999 refuses one good pixel in a thousand. Default: none is refused.
+    /// χ² distribution, from 0.5 to below 1; 0.999 refuses one good pixel in a thousand. Default: none is refused.
     #[must_use]
     pub fn gate(mut self, quantile: f64) -> Self {
         self.gate = Some(quantile);
@@ -223,12 +223,18 @@ pub(crate) struct Gate {
     thresholds: Vec<f64>,
 }
 
+/// Gates below this would refuse every other good pixel; who writes them means the share that is refused.
+const LEAST_GATE: f64 = 0.5;
+
 impl Gate {
     /// For pixels of up to `bands` values.
     fn new(quantile: f64, bands: usize, key: &str) -> Result<Self> {
         let refuse = |problem: String| Error::setting(key, problem);
-        if !(quantile > 0.0 && quantile < 1.0) {
-            return Err(refuse(format!("{quantile} must be a quantile between 0 and 1, such as 0.999")));
+        if !(quantile >= LEAST_GATE && quantile < 1.0) {
+            let problem = format!(
+                "{quantile} must be a quantile from {LEAST_GATE} to below 1, such as 0.999: the share of good pixels that pass"
+            );
+            return Err(refuse(problem));
         }
         let threshold = |dof: usize| {
             let distribution = ChiSquared::new(dof as f64).map_err(|error| refuse(error.to_string()))?;
@@ -327,7 +333,7 @@ mod tests {
         for (dof, expected) in [(1, 10.828), (2, 13.816), (6, 22.458)] {
             assert!((gate.threshold(dof) - expected).abs() < 1e-3, "{dof}");
         }
-        for quantile in [0.0, 1.0, -0.5, 99.9, f64::NAN] {
+        for quantile in [0.0, 0.001, 1.0, -0.5, 99.9, f64::NAN] {
             assert!(Gate::new(quantile, 1, "gate").unwrap_err().to_string().starts_with("gate"));
         }
     }

@@ -26,6 +26,8 @@ pub struct SeriesLayout {
     pub unit: String,
     /// Dates in order.
     pub dates: Vec<Date>,
+    /// Dates of the axis that each result waited for; 0 when it was filtered.
+    pub lag: usize,
     /// Cells per tile (rows, columns): blocks come in this shape, clipped at the grid's edge.
     pub tile_shape: (usize, usize),
 }

@@ -210,6 +210,7 @@ impl Series {
         let mut run = Map::new();
         run.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         run.insert("dates_planned".into(), self.layout.dates.len().into());
+        run.insert("lag".into(), self.layout.lag.into());
         run.insert("dates_committed".into(), self.committed.into());
         if let Some(report) = report {
             run.insert("report".into(), report_document(report));
