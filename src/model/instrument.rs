@@ -230,7 +230,7 @@ impl Gate {
     /// For pixels of up to `bands` values.
     fn new(quantile: f64, bands: usize, key: &str) -> Result<Self> {
         let refuse = |problem: String| Error::setting(key, problem);
-        if !(quantile >= LEAST_GATE && quantile < 1.0) {
+        if !(LEAST_GATE..1.0).contains(&quantile) {
             let problem = format!(
                 "{quantile} must be a quantile from {LEAST_GATE} to below 1, such as 0.999: the share of good pixels that pass"
             );
