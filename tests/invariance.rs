@@ -106,6 +106,7 @@ proptest! {
         assert_same_bits(&mean, &other_mean);
         assert_same_bits(&sd, &other_sd);
         prop_assert_eq!(&report.instruments, &other.instruments);
+        prop_assert!(report.widened_windows > 0);
         prop_assert_eq!(report.widened_windows, other.widened_windows);
     }
 }

@@ -5,7 +5,6 @@ use super::steps::{Schedule, schedule};
 use super::window::Part;
 use super::{Fusion, MemoryBudget, OutputDates, Precision};
 use crate::error::{Error, Result};
-use crate::filter::Real;
 use crate::geometry::{Date, DateRange, Grid, Tiling};
 use crate::model::{FarSamples, Instrument, ObservationModel, Prior, Process, independent_parts};
 
@@ -215,9 +214,12 @@ impl FusionBuilder {
             let variance = |&j: &usize| Some(process.largest_variance(j, prior.constant_variance(j, p)?, days));
             let variances: Option<Vec<f64>> = part.components.iter().map(variance).collect();
             let information: f64 = instruments.iter().map(|i| i.most_information(&part.components)).fold(0.0, f64::max);
-            variances.map(|variances| variances.into_iter().fold(0.0, f64::max) * information)
+            // A combination of several components has at most so many times the largest variance.
+            let combined = information * part.components.len() as f64;
+            variances.map(|variances| variances.into_iter().fold(0.0, f64::max) * combined)
         };
-        let fits_single = parts.iter().all(|part| widest(part).is_some_and(|ratio| ratio <= f32::LARGEST_RATIO));
+        let ratios: Option<Vec<f64>> = parts.iter().map(widest).collect();
+        let largest_ratio = ratios.map(|ratios| ratios.into_iter().fold(0.0, f64::max));
         let plan = Plan::new(&PlanInput {
             target: &self.target,
             bands: &self.bands,
@@ -237,7 +239,7 @@ impl FusionBuilder {
             lag_asked: self.lag,
             adaptive: process.adaptive.is_some(),
             precision: self.precision,
-            stays_single: fits_single,
+            largest_ratio,
         })?;
         let tiling = Tiling::new(self.target.shape(), plan.tile_shape, self.window_size, self.halo);
         Ok(Fusion {

@@ -10,8 +10,8 @@ pub enum Precision {
     #[default]
     F64,
     /// float32: half the memory and, for large windows, nearly twice the speed. A window is carried on in float64, and counted
-    /// in the report, when its largest variance exceeds 10⁶ times the smallest noise variance, or as soon as an update would
-    /// lower a variance by a factor of more than 10⁵: float32 would lose its digits.
+    /// in the report, as soon as an update would lose float32's digits: where variances are large against the noise, or
+    /// observations predict each other well. Unless that is impossible by prior, process and noise, the plan counts float64.
     F32,
 }
 

@@ -107,8 +107,8 @@ pub(super) struct PlanInput<'a> {
     /// Whether the process covariance depends on the state's past.
     pub(super) adaptive: bool,
     pub(super) precision: Precision,
-    /// Whether float32 can hold every window to the end; otherwise windows may be carried on in float64.
-    pub(super) stays_single: bool,
+    /// Largest variance that any window can reach over the smallest noise variance, where it is known.
+    pub(super) largest_ratio: Option<f64>,
 }
 
 impl Plan {
@@ -158,6 +158,8 @@ struct WindowCost {
     bytes: u64,
     /// Of which for remembered dates.
     lag_bytes: u64,
+    /// Whether covariances are counted in float64.
+    double: bool,
 }
 
 impl WindowCost {
@@ -184,7 +186,10 @@ impl WindowCost {
         let fixed = WINDOW_BYTES * (1 + input.parts.len());
         let small = (states * size_of::<f64>() + rows + tails + fixed) as u64;
         let own = size.min(input.target.rows()) * size.min(input.target.cols());
-        let double = input.precision == Precision::F64 || !input.stays_single;
+        // What a state can have seen before it is forgotten.
+        let dates = if input.lag > 0 { input.steps.len() } else { 1 };
+        let fits = input.largest_ratio.is_some_and(|ratio| State::<f32>::always_fits(ratio, pixels * dates));
+        let double = input.precision == Precision::F64 || !fits;
         let state_bytes = if double { State::<f64>::bytes } else { State::<f32>::bytes };
         let states_of = |lag: usize| {
             let parts = input.parts.iter().map(|c| state_bytes(n * c, own * c, lag));
@@ -206,7 +211,7 @@ impl WindowCost {
             };
         let shapes = if input.far.count == 0 { tiling.window_shapes() } else { usize::MAX };
         let shape_bytes = (input.correlations * cells * (cells + 1) / 2 * size_of::<f64>()) as u64;
-        Self { states, workspace: workspace as u64, bytes, shape_bytes, shapes, lag_bytes }
+        Self { states, workspace: workspace as u64, bytes, shape_bytes, shapes, lag_bytes, double }
     }
 }
 
@@ -245,10 +250,9 @@ impl PlanInput<'_> {
             let text = "are put out: every one of them waits for the last and rests on all observations";
             warnings.push(format!("a lag of {asked}, but only {dates} dates {text}"));
         }
-        if self.precision == Precision::F32 && !self.stays_single {
-            let text = "planned for in float64, because prior and process allow variances beyond 1e6 times the noise (or the prior \
-                        variance is a raster)";
-            warnings.push(format!("float32 may not hold every window: memory is {text}"));
+        if self.precision == Precision::F32 && window.double {
+            let text = "memory is planned for in float64, which windows go on in where digits run out";
+            warnings.push(format!("variances may get too large against the noise for float32: {text}"));
         }
         if tiling.tile_count() > 1 && cells < SMALL_TILE {
             let (rows, cols) = tile_shape;

@@ -29,9 +29,12 @@
 
 mod compress;
 mod diagnostics;
+mod error;
+mod gather;
 mod history;
 mod lag;
 mod observations;
+mod pixel;
 mod predict;
 mod real;
 mod state;
@@ -41,6 +44,7 @@ mod workspace;
 
 pub use compress::{BandModel, Compression, CompressionCache};
 pub use diagnostics::Innovation;
+pub use error::NumericalError;
 pub use lag::Lagged;
 pub use observations::{Channel, Observations};
 pub(crate) use predict::growth;
@@ -48,5 +52,4 @@ pub use predict::{BlockCov, Dynamics, ProcessBlock};
 pub use real::Real;
 pub use state::{Saved, State};
 pub use symmetric::SymmetricMatrix;
-pub use update::NumericalError;
 pub use workspace::Workspace;

@@ -131,6 +131,15 @@ impl<T: Real> State<T> {
         self.n() + self.lags.most_rows()
     }
 
+    /// Whether no update can fail for want of digits, when variances stay below `ratio` times the smallest noise variance
+    /// and no more than `pixels` are seen before a state is forgotten (on one date, or while it is remembered).
+    #[must_use]
+    pub fn always_fits(ratio: f64, pixels: usize) -> bool {
+        // Each pixel brings at most the information of its least noisy combination of bands.
+        let piled = 1.0 + ratio * pixels as f64;
+        ratio <= T::LARGEST_RATIO && ratio <= T::LARGEST_CONDITION && piled * T::LEAST_VARIANCE_RATIO <= 1.0
+    }
+
     /// Memory of a state of `n` entries that remembers `lagged` of them at `lag` times.
     #[must_use]
     pub fn bytes(n: usize, lagged: usize, lag: usize) -> u64 {
