@@ -1,3 +1,4 @@
+use super::snapshot::{SnapshotMismatch, SnapshotReader, put_count, put_values};
 use super::{Dynamics, ProcessBlock};
 
 /// Uncorrelated variance that keeps the state-dependent covariance of cells with the same history positive definite, u².
@@ -77,11 +78,28 @@ impl History {
                 column.iter_mut().zip(&block.current[j..]).for_each(|(gram, b)| *gram += a * b);
                 rest = tail;
             }
-            for i in 0..block.scaled.len() {
-                let share = block.precision[i].recip();
-                block.scaled[i] = (share, block.gram(i, i) * share * share);
-            }
+            block.scale();
         }
+    }
+
+    /// Appends the sums.
+    pub(super) fn append_snapshot(&self, target: &mut Vec<u8>) {
+        put_count(self.updates, target);
+        for block in &self.blocks {
+            put_values(&block.precision, target);
+            put_values(&block.gram, target);
+        }
+    }
+
+    /// Takes back what [`append_snapshot`](Self::append_snapshot) appended.
+    pub(super) fn restore_snapshot(&mut self, reader: &mut SnapshotReader<'_>) -> Result<(), SnapshotMismatch> {
+        self.updates = reader.count()?;
+        for block in &mut self.blocks {
+            reader.values(&mut block.precision)?;
+            reader.values(&mut block.gram)?;
+            block.scale();
+        }
+        Ok(())
     }
 
     /// Rows `j..` of column `j` of the state-dependent correlation of a block of the dynamics.
@@ -126,6 +144,14 @@ impl History {
 }
 
 impl BlockHistory {
+    /// Works out what distances are made of.
+    fn scale(&mut self) {
+        for i in 0..self.scaled.len() {
+            let share = self.precision[i].recip();
+            self.scaled[i] = (share, self.gram(i, i) * share * share);
+        }
+    }
+
     /// Rows `j..` of column `j` of the Gram matrix.
     fn gram_column(&self, j: usize) -> &[f64] {
         let n = self.current.len();

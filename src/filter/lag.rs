@@ -2,6 +2,7 @@ use std::ops::Range;
 
 use faer::{Mat, MatMut};
 
+use super::snapshot::{SnapshotMismatch, SnapshotReader, put_count, put_values};
 use super::{Real, SymmetricMatrix};
 
 /// Some states as they were at earlier times, in the light of all observations since: the augmentation of fixed-lag
@@ -165,11 +166,14 @@ impl<T: Real> Lags<T> {
         }
     }
 
-    pub(super) fn oldest(&self) -> Option<Lagged<'_>> {
-        let (lagged, pairs, slot) = (self.lagged(), self.pairs(), self.oldest);
-        (self.len > 0).then(|| Lagged {
-            mean: &self.mean[slot * lagged..(slot + 1) * lagged],
-            cov: &self.cov[slot * pairs..(slot + 1) * pairs],
+    /// The `k`-th remembered time, counted from the oldest.
+    pub(super) fn lagged_at(&self, k: usize) -> Option<Lagged<'_>> {
+        (k < self.len).then(|| {
+            let (lagged, pairs, slot) = (self.lagged(), self.pairs(), (self.oldest + k) % self.capacity);
+            Lagged {
+                mean: &self.mean[slot * lagged..(slot + 1) * lagged],
+                cov: &self.cov[slot * pairs..(slot + 1) * pairs],
+            }
         })
     }
 
@@ -216,6 +220,40 @@ impl<T: Real> Lags<T> {
         let (mean, cov) = wide.split_at(self.mean.len());
         self.mean.copy_from_slice(mean);
         self.cov.copy_from_slice(cov);
+    }
+
+    /// Appends the slots that hold something.
+    pub(super) fn append_snapshot(&self, target: &mut Vec<u8>) {
+        if self.capacity == 0 {
+            return;
+        }
+        [self.used, self.oldest, self.len].into_iter().for_each(|count| put_count(count, target));
+        let (rows, pairs) = (self.rows(), self.used * self.pairs());
+        (0..self.cross.ncols()).for_each(|state| put_values(self.cross(state), target));
+        for values in [&self.mean[..rows], &self.first[..rows], &self.cov[..pairs]] {
+            put_values(values, target);
+        }
+    }
+
+    /// Takes back what [`append_snapshot`](Self::append_snapshot) appended, if need be into more slots.
+    pub(super) fn restore_snapshot(&mut self, reader: &mut SnapshotReader<'_>) -> Result<(), SnapshotMismatch> {
+        if self.capacity == 0 {
+            return Ok(());
+        }
+        let (used, oldest, len) = (reader.count()?, reader.count()?, reader.count()?);
+        // A ring that has begun to turn goes on only at its own size.
+        let unturned = oldest == 0 && len == used;
+        if used > self.capacity || len > used || oldest >= used.max(1) || !(unturned || used == self.capacity) {
+            return Err(SnapshotMismatch);
+        }
+        (self.used, self.oldest, self.len) = (used, oldest, len);
+        let (rows, pairs) = (self.rows(), used * self.pairs());
+        for state in 0..self.cross.ncols() {
+            reader.values(&mut self.cross.col_as_slice_mut(state)[..rows])?;
+        }
+        reader.values(&mut self.mean[..rows])?;
+        reader.values(&mut self.first[..rows])?;
+        reader.values(&mut self.cov[..pairs])
     }
 }
 

@@ -31,6 +31,10 @@ pub(super) mod sealed {
 
         fn of(value: f64) -> Self;
         fn to_f64(self) -> f64;
+        /// Appends the value's little-endian bytes.
+        fn append(self, target: &mut Vec<u8>);
+        /// The value of as many little-endian bytes as it takes; NaN of any other number of them.
+        fn parse(bytes: &[u8]) -> Self;
     }
 
     impl Kernel for f64 {
@@ -46,6 +50,14 @@ pub(super) mod sealed {
 
         fn to_f64(self) -> f64 {
             self
+        }
+
+        fn append(self, target: &mut Vec<u8>) {
+            target.extend_from_slice(&self.to_le_bytes());
+        }
+
+        fn parse(bytes: &[u8]) -> Self {
+            bytes.try_into().map_or(f64::NAN, f64::from_le_bytes)
         }
     }
 
@@ -63,6 +75,14 @@ pub(super) mod sealed {
 
         fn to_f64(self) -> f64 {
             f64::from(self)
+        }
+
+        fn append(self, target: &mut Vec<u8>) {
+            target.extend_from_slice(&self.to_le_bytes());
+        }
+
+        fn parse(bytes: &[u8]) -> Self {
+            bytes.try_into().map_or(f32::NAN, f32::from_le_bytes)
         }
     }
 }

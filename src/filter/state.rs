@@ -86,7 +86,13 @@ impl<T: Real> State<T> {
     /// The lagged states at the oldest remembered time, given all observations so far.
     #[must_use]
     pub fn oldest(&self) -> Option<Lagged<'_>> {
-        self.lags.oldest()
+        self.lags.lagged_at(0)
+    }
+
+    /// The lagged states at the `k`-th remembered time, counted from the oldest, given all observations so far.
+    #[must_use]
+    pub fn lagged_at(&self, k: usize) -> Option<Lagged<'_>> {
+        self.lags.lagged_at(k)
     }
 
     /// Number of times remembered.
