@@ -6,14 +6,14 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rasterfuse::config::FusionConfig;
-use rasterfuse::engine::{FusedBlock, Report};
-use rasterfuse::sink::{FusionSink, SeriesLayout, ZarrSink};
+use rasterfuse::engine::{Progress, Shard, Start};
+use rasterfuse::sink::FusionSink;
 
 /// Fuse raster time series into one gap-free series with uncertainty.
 #[derive(Debug, Parser)]
@@ -23,6 +23,22 @@ struct Arguments {
     /// Print what the run would take, and run nothing.
     #[arg(long)]
     plan: bool,
+    /// Finish an interrupted run, to the same bytes; begin it where nothing is there yet.
+    #[arg(long, conflicts_with = "append")]
+    resume: bool,
+    /// Add the dates that the store does not have yet; begin it where nothing is there yet.
+    #[arg(long)]
+    append: bool,
+    /// With --resume or --append: replay dates that came late, and tiles without a checkpoint, instead of refusing them.
+    #[arg(long)]
+    replay: bool,
+    /// Run the i-th of n parts of the tiles, i from 0 or from 1. Without it the environment of a Slurm array or an indexed
+    /// Kubernetes job is heeded; 1/1 runs all tiles there too.
+    #[arg(long, value_name = "i/n")]
+    shard: Option<Shard>,
+    /// Make visible what all shards have written, or say which tiles are missing.
+    #[arg(long, conflicts_with_all = ["shard", "resume"])]
+    finalize: bool,
 }
 
 fn main() -> ExitCode {
@@ -44,21 +60,45 @@ fn main() -> ExitCode {
 
 fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
     let config = FusionConfig::read(&arguments.config)?;
-    let fusion = config.build()?;
-    let sink = config.sink()?;
+    let shard = match arguments.shard {
+        Some(shard) => Some(shard),
+        None if arguments.plan || arguments.finalize => None,
+        None => Shard::from_env()?,
+    };
+    // A single shard is an ordinary run.
+    let shard = shard.filter(|shard| shard.count() > 1);
+    let fusion = config.build_for(shard)?;
+    let mut sink = config.sink()?;
     if arguments.plan {
         say(fusion.plan());
-        if let Err(error) = sink.check_absent() {
-            say(format!("warning   {error}"));
+        match sink.existing() {
+            Ok(Some(existing)) => say(format!("note      the store holds {}", existing.describe())),
+            Ok(None) => {}
+            Err(error) => say(format!("warning   {error}")),
         }
         return Ok(());
     }
-    sink.check_absent()?;
-    say(fusion.plan());
+    let start = match (arguments.resume, arguments.append) {
+        (true, _) => Start::Resume,
+        (_, true) => Start::Append,
+        _ => Start::New,
+    };
     let started = Instant::now();
-    let blocks = (fusion.plan().tiles * fusion.output_dates().len()) as u64;
-    let report = fusion.run(&mut WithProgress::new(sink, blocks))?;
-    say(report);
+    let meter = Meter::new();
+    let job = fusion.job().start(start).replay(arguments.replay).check_disk(config.checks_disk());
+    let mut job = job.progress(|progress| meter.show(progress));
+    if arguments.finalize {
+        say(job.finalize(&mut sink)?);
+        return Ok(());
+    }
+    say(fusion.plan());
+    if let Some(shard) = shard {
+        say(format!("shard     {shard}; nothing is visible before --finalize"));
+        job = job.shard(shard);
+    }
+    let report = job.run(&mut sink);
+    meter.end();
+    say(report?);
     say(format!("total {:.2} s", started.elapsed().as_secs_f64()));
     Ok(())
 }
@@ -68,51 +108,43 @@ fn say(text: impl Display) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// A sink that shows how far the run has come: a bar on a terminal, a line per tenth otherwise.
-#[derive(Debug)]
-struct WithProgress {
-    sink: ZarrSink,
+/// Shows how far the run has come: a bar on a terminal, a line every so often otherwise.
+struct Meter {
     bar: Option<ProgressBar>,
-    blocks: u64,
-    done: AtomicU64,
+    told: Mutex<(Instant, usize)>,
 }
 
-impl WithProgress {
-    fn new(sink: ZarrSink, blocks: u64) -> Self {
+/// Time between lines.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+impl Meter {
+    fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} blocks, {eta} left");
-            ProgressBar::new(blocks).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}");
+            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Self { sink, bar, blocks, done: AtomicU64::new(0) }
-    }
-}
-
-impl FusionSink for WithProgress {
-    fn begin(&mut self, layout: &SeriesLayout) -> rasterfuse::Result<()> {
-        self.sink.begin(layout)
+        Self { bar, told: Mutex::new((Instant::now(), 0)) }
     }
 
-    fn append(&self, block: &FusedBlock) -> rasterfuse::Result<()> {
-        self.sink.append(block)?;
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        match &self.bar {
-            Some(bar) => bar.inc(1),
-            None if done * 10 / self.blocks > (done - 1) * 10 / self.blocks => {
-                eprintln!("{done} of {} blocks", self.blocks);
-            }
-            None => {}
+    fn show(&self, progress: &Progress) {
+        let (done, all) = progress.dates;
+        if let Some(bar) = &self.bar {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+            bar.set_message(progress.to_string());
+            return;
         }
-        Ok(())
+        let Ok(mut told) = self.told.lock() else { return };
+        let tenth = done * 10 / all.max(1);
+        if told.0.elapsed() >= INTERVAL || tenth > told.1 {
+            *told = (Instant::now(), tenth);
+            eprintln!("{progress}");
+        }
     }
 
-    fn commit(&mut self, dates: usize) -> rasterfuse::Result<()> {
-        self.sink.commit(dates)
-    }
-
-    fn finish(&mut self, report: &Report) -> rasterfuse::Result<()> {
+    fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        self.sink.finish(report)
     }
 }

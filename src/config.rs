@@ -248,6 +248,30 @@ struct Run {
     memory: Option<values::Memory>,
     threads: usize,
     precision: Precision,
+    on_error: OnError,
+    checkpoint: Checkpoint,
+    replay_days: Option<u32>,
+    checkpoint_minutes: Option<f64>,
+    keep_checkpoints: Option<usize>,
+    check_disk: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OnError {
+    #[default]
+    Abort,
+    Skip,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Checkpoint {
+    #[default]
+    Auto,
+    Full,
+    Light,
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

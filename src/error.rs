@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::engine::SettingDifference;
 use crate::filter::NumericalError;
 use crate::geometry::{Crs, Date};
 
@@ -156,12 +157,98 @@ pub enum Error {
         source: NumericalError,
     },
     /// An output store that is there already.
-    #[error("{} exists already ({state}); choose another `output.store` or remove it first", path.display())]
+    #[error(
+        "{} exists already ({state}); go on with it by --resume or --append, choose another `output.store`, or remove it first",
+        path.display()
+    )]
     StoreExists {
         /// The store.
         path: PathBuf,
         /// What it holds.
         state: String,
+    },
+    /// A series that was made with other settings than the run that would go on with it.
+    #[error(
+        "cannot go on with {}: it was made with other settings: {}; take back the change, or choose another `output.store`",
+        path.display(), list(differences)
+    )]
+    SettingsDiffer {
+        /// The store.
+        path: PathBuf,
+        /// What differs.
+        differences: Vec<SettingDifference>,
+    },
+    /// A series that cannot be gone on with.
+    #[error("cannot go on with {}: {problem}", path.display())]
+    CannotContinue {
+        /// The store.
+        path: PathBuf,
+        /// Why, and what to do.
+        problem: String,
+    },
+    /// An observation that has arrived after its date was passed.
+    #[error(
+        "cannot go on with {}: instrument {instrument:?} has a new date {date}, but the series has passed {passed}; replay the dates          since then (--replay), or keep the file out of `files`",
+        path.display()
+    )]
+    LateDate {
+        /// The store.
+        path: PathBuf,
+        /// The instrument.
+        instrument: String,
+        /// The date that came late.
+        date: Date,
+        /// What the series has passed.
+        passed: Date,
+    },
+    /// Another process works on the same series.
+    #[error("another process is at work on {what}; wait for it to end")]
+    Locked {
+        /// The store or the tile.
+        what: String,
+    },
+    /// A series whose shards have not all been run.
+    #[error(
+        "{} is not finished: {} of {tiles} tiles are missing: {}; run their shards again, then finalise",
+        path.display(), missing.len(), tile_list(missing)
+    )]
+    Unfinished {
+        /// The store.
+        path: PathBuf,
+        /// Tiles (row, column) that are missing.
+        missing: Vec<(usize, usize)>,
+        /// How many there are.
+        tiles: usize,
+    },
+    /// A run whose parts have ended before their time, without an error that says why.
+    #[error("the run was interrupted")]
+    Interrupted,
+    /// A disk that will not hold the results.
+    #[error(
+        "{}: at most {} will be written, but the disk has {} free; make space, write elsewhere (`output.store`), or go on          regardless with run.check_disk = false",
+        path.display(), human(*needed_bytes), human(*free_bytes)
+    )]
+    DiskSpace {
+        /// The store.
+        path: PathBuf,
+        /// What the run may write.
+        needed_bytes: u64,
+        /// What there is.
+        free_bytes: u64,
+    },
+    /// A checkpoint that cannot be read or written.
+    #[error(
+        "checkpoint {}: {problem}; if it is damaged, remove it and go on with --resume --replay or --append --replay",
+        path.display()
+    )]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        problem: String,
+        /// The library's error.
+        #[source]
+        source: Option<BoxedError>,
     },
     /// A store that cannot be written.
     #[error("cannot write store {}: {problem}", path.display())]
@@ -235,4 +322,20 @@ fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {
 
 fn on_date(date: Option<Date>) -> String {
     date.map_or_else(String::new, |date| format!(" ({date})"))
+}
+
+fn list(differences: &[SettingDifference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The first few of the tiles.
+fn tile_list(tiles: &[(usize, usize)]) -> String {
+    const LISTED: usize = 20;
+    let names: Vec<String> = tiles.iter().take(LISTED).map(|(row, col)| format!("[{row}, {col}]")).collect();
+    let more = if tiles.len() > LISTED { ", ..." } else { "" };
+    format!("{}{more}", names.join(", "))
+}
+
+fn human(bytes: u64) -> impl std::fmt::Display {
+    bytesize::ByteSize::b(bytes).display().iec()
 }

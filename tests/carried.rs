@@ -134,8 +134,8 @@ proptest! {
 
         let ranges = (0..COMPONENTS).map(|j| j * problem.spatial..j * problem.spatial + own).collect();
         let mut state = start.with_lags(ranges, lag);
-        let check = |state: &State, date: usize, given: usize| {
-            let lagged = state.oldest().unwrap();
+        let check = |state: &State, k: usize, date: usize, given: usize| {
+            let lagged = state.lagged_at(k).unwrap();
             let (mean, cov) = &joint[given];
             // Where `date` stands in the joint vector; the last date given is the present itself.
             let first = if date == given { 0 } else { n * (date + 1) };
@@ -158,14 +158,13 @@ proptest! {
         run(&problem, &mut state, DATES, |date, state| {
             present.push(dense(state));
             if state.remembered() == lag {
-                check(state, put_out, date);
+                check(state, 0, put_out, date);
                 put_out += 1;
             }
             state.remember();
         });
-        while state.remembered() > 0 {
-            check(&state, put_out, DATES - 1);
-            state.forget_oldest();
+        for k in 0..state.remembered() {
+            check(&state, k, put_out, DATES - 1);
             put_out += 1;
         }
         prop_assert_eq!(put_out, DATES);

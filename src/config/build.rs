@@ -1,10 +1,11 @@
 //! From the file's tables to a checked fusion.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::values::{NumbersOrPath, Place};
-use super::{Adaptive, FusionConfig, Instrument, Kernel, Missing, NestedTerm, Precision, Space};
-use crate::engine::{self, Fusion};
+use super::{Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Space};
+use crate::engine::{self, Fusion, FusionBuilder, Shard};
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid};
 use crate::model::{self, Footprint, Prior, PriorField, Process, Values};
@@ -19,7 +20,16 @@ impl FusionConfig {
     /// Those of [`FusionBuilder::build`](crate::engine::FusionBuilder::build) and
     /// [`StackBuilder::open`](crate::source::StackBuilder::open), and [`Error::Unsupported`] for keys that this version does not offer yet.
     pub fn build(&self) -> Result<Fusion> {
+        self.build_for(None)
+    }
+
+    /// As [`build`](Self::build), for one of several processes that share the run, so that there are tiles for each.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_for(&self, shard: Option<Shard>) -> Result<Fusion> {
         self.refuse_unsupported()?;
+        let _ = shard;
         let document = &self.document;
         if document.target.bands.is_empty() {
             return Err(Error::setting("target.bands", "empty; list the names of the output bands"));
@@ -43,6 +53,7 @@ impl FusionConfig {
                 Precision::F32 => engine::Precision::F32,
             })
             .threads(document.run.threads);
+        builder = self.run_settings(builder)?;
         if let Some(start) = document.time.start {
             builder = builder.start(start.0);
         }
@@ -52,7 +63,8 @@ impl FusionConfig {
         if let Some(output) = &document.time.output {
             builder = builder.output(output.0.clone());
         }
-        if let Some([rows, cols]) = document.output.tile {
+        // A store that is there already has its tiles, whatever memory there is now.
+        if let Some((rows, cols)) = document.output.tile.map(Into::into).or(self.sink()?.tile_shape()?) {
             builder = builder.tile(rows, cols);
         }
         if let Some(memory) = document.run.memory {
@@ -62,6 +74,44 @@ impl FusionConfig {
             builder = builder.instrument(self.instrument(instrument)?);
         }
         builder.build()
+    }
+
+    /// How the run deals with errors and crashes.
+    fn run_settings(&self, builder: FusionBuilder) -> Result<FusionBuilder> {
+        let run = &self.document.run;
+        let mut builder = builder
+            .on_error(match run.on_error {
+                OnError::Abort => engine::OnError::Abort,
+                OnError::Skip => engine::OnError::Skip,
+            })
+            .checkpoint(match run.checkpoint {
+                Checkpoint::Auto => engine::Checkpoint::Auto,
+                Checkpoint::Full => engine::Checkpoint::Full,
+                Checkpoint::Light => engine::Checkpoint::Light,
+                Checkpoint::Off => engine::Checkpoint::Off,
+            });
+        if let Some(days) = run.replay_days {
+            builder = builder.replay_days(days);
+        }
+        if let Some(minutes) = run.checkpoint_minutes {
+            let interval = Duration::try_from_secs_f64(minutes * 60.0);
+            builder = builder.checkpoint_interval(interval.map_err(|_| {
+                Error::setting("run.checkpoint_minutes", format!("{minutes}; give zero or a positive number"))
+            })?);
+        }
+        if let Some(count) = run.keep_checkpoints {
+            if count == 0 {
+                return Err(Error::setting("run.keep_checkpoints", "0; give at least 1, or checkpoint = \"off\""));
+            }
+            builder = builder.keep_checkpoints(count);
+        }
+        Ok(builder)
+    }
+
+    /// Whether a run is refused whose results may not fit on the disk (`run.check_disk`).
+    #[must_use]
+    pub fn checks_disk(&self) -> bool {
+        self.document.run.check_disk.unwrap_or(true)
     }
 
     /// The sink for the file's `[output]`.
@@ -163,7 +213,8 @@ impl FusionConfig {
     }
 
     fn instrument(&self, instrument: &Instrument) -> Result<model::Instrument> {
-        let source = open_stack(instrument, &self.folder).map_err(|error| named(error, &instrument.name))?;
+        let lenient = matches!(self.document.run.on_error, OnError::Skip);
+        let source = open_stack(instrument, &self.folder, lenient).map_err(|error| named(error, &instrument.name))?;
         let mut built = model::Instrument::new(&instrument.name, source)
             .footprint(match instrument.footprint {
                 Some(Place::Uniform) => Footprint::Uniform,
@@ -187,7 +238,7 @@ impl FusionConfig {
     }
 }
 
-fn open_stack(instrument: &Instrument, folder: &Path) -> Result<RasterStack> {
+fn open_stack(instrument: &Instrument, folder: &Path, lenient: bool) -> Result<RasterStack> {
     let Some(files) = &instrument.files else { return Err(Error::setting("files", "not given")) };
     let Some(date) = &instrument.date else {
         return Err(Error::setting(
@@ -195,7 +246,8 @@ fn open_stack(instrument: &Instrument, folder: &Path) -> Result<RasterStack> {
             "not given; a regular expression whose first group is the date, such as \"_(\\\\d{8})\"",
         ));
     };
-    let mut stack = RasterStack::builder(files, date).folder(folder).date_format(&instrument.date_format);
+    let mut stack =
+        RasterStack::builder(files, date).folder(folder).date_format(&instrument.date_format).lenient(lenient);
     if let Some(scale) = instrument.scale {
         stack = stack.scale(scale);
     }

@@ -1,9 +1,11 @@
+use std::time::Duration;
+
 use rayon::ThreadPoolBuilder;
 
 use super::plan::{Plan, PlanInput};
 use super::steps::{Schedule, schedule};
 use super::window::Part;
-use super::{Fusion, MemoryBudget, OutputDates, Precision};
+use super::{Checkpoint, Fusion, MemoryBudget, OnError, OutputDates, Precision, Settings};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Grid, Tiling};
 use crate::model::{FarSamples, Instrument, ObservationModel, Prior, Process, independent_parts};
@@ -34,6 +36,11 @@ pub struct FusionBuilder {
     threads: usize,
     lag: usize,
     precision: Precision,
+    on_error: OnError,
+    checkpoint: Checkpoint,
+    replay_days: u32,
+    checkpoint_interval: Duration,
+    keep_checkpoints: usize,
 }
 
 impl FusionBuilder {
@@ -56,6 +63,11 @@ impl FusionBuilder {
             threads: 0,
             lag: 0,
             precision: Precision::F64,
+            on_error: OnError::Abort,
+            checkpoint: Checkpoint::Auto,
+            replay_days: 30,
+            checkpoint_interval: Duration::from_mins(10),
+            keep_checkpoints: 1,
         }
     }
 
@@ -175,6 +187,42 @@ impl FusionBuilder {
         self
     }
 
+    /// What a run does about slices that cannot be read and windows whose arithmetic breaks down; default: it ends.
+    #[must_use]
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    /// What is kept of the window states at the end of a run, for the dates that will be appended.
+    #[must_use]
+    pub fn checkpoint(mut self, checkpoint: Checkpoint) -> Self {
+        self.checkpoint = checkpoint;
+        self
+    }
+
+    /// Days that appending replays where only a [light checkpoint](Checkpoint::Light) is kept; default 30.
+    #[must_use]
+    pub fn replay_days(mut self, days: u32) -> Self {
+        self.replay_days = days;
+        self
+    }
+
+    /// How often the states of the tile at work are saved, so that a run that is killed loses no more than this; default
+    /// every ten minutes.
+    #[must_use]
+    pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
+        self.checkpoint_interval = interval;
+        self
+    }
+
+    /// How many checkpoints of each tile are kept, at least 1 (the default); older ones are what late dates are replayed from.
+    #[must_use]
+    pub fn keep_checkpoints(mut self, count: usize) -> Self {
+        self.keep_checkpoints = count.max(1);
+        self
+    }
+
     /// Checks everything and plans the run; reads no pixel.
     ///
     /// # Errors
@@ -194,6 +242,7 @@ impl FusionBuilder {
         self.check_overlap(&instruments)?;
         let period = self.period(&instruments)?;
         let Schedule { steps, output } = schedule(period, &self.output, &instruments)?;
+        let mut settings = self.settings(period, process, &prior);
         let process = process.resolve(p, self.target.cell_size(), self.reach(&instruments))?;
         let parts: Vec<Part> = independent_parts(&instruments, p)
             .into_iter()
@@ -207,8 +256,9 @@ impl FusionBuilder {
             .thread_name(|index| format!("rasterfuse-{index}"))
             .build()
             .map_err(|error| Error::Threads { threads: self.threads, source: Box::new(error) })?;
-        // A lag beyond the end of the output axis takes memory for nothing.
-        let lag = self.lag.min(output.len().saturating_sub(1));
+        // A lag beyond the end of the output axis takes memory for nothing. A ring of as many dates as there are never turns, so
+        // that it can be enlarged when the series is appended to.
+        let lag = self.lag.min(output.len());
         let days = f64::from(period.end().days_since(period.start())) + 1.0;
         let widest = |part: &Part| {
             let variance = |&j: &usize| Some(process.largest_variance(j, prior.constant_variance(j, p)?, days));
@@ -242,6 +292,7 @@ impl FusionBuilder {
             largest_ratio,
         })?;
         let tiling = Tiling::new(self.target.shape(), plan.tile_shape, self.window_size, self.halo);
+        settings.insert("output.tile", format!("[{}, {}]", plan.tile_shape.0, plan.tile_shape.1));
         Ok(Fusion {
             target: self.target,
             bands: self.bands,
@@ -256,10 +307,41 @@ impl FusionBuilder {
             instruments,
             parts,
             lag,
+            lag_asked: self.lag,
             precision: self.precision,
             plan,
             pool,
+            settings,
+            on_error: self.on_error,
+            checkpoint: self.checkpoint,
+            replay_days: self.replay_days,
+            checkpoint_interval: self.checkpoint_interval,
+            keep_checkpoints: self.keep_checkpoints,
         })
+    }
+
+    /// What decides the values, tile shape aside.
+    fn settings(&self, period: DateRange, process: &Process, prior: &Prior) -> Settings {
+        let mut settings = Settings::of_target(&self.target, &self.bands, &self.unit);
+        settings.insert("time.start", period.start());
+        settings.insert(
+            "time.output",
+            match self.output {
+                OutputDates::Daily => "daily",
+                OutputDates::Observed => "observed",
+                OutputDates::Dates(_) => "a list of dates",
+            },
+        );
+        settings.insert("window.size", self.window_size);
+        settings.insert("window.halo", self.halo);
+        settings.insert("window.far_samples", self.far.count);
+        settings.insert("window.far_radius", format!("{:?}", self.far.radius));
+        settings.add_process(process);
+        settings.add_prior(prior);
+        self.instruments.iter().enumerate().for_each(|(k, instrument)| settings.add_instrument(k, instrument));
+        settings.insert("smoothing.lag", self.lag);
+        settings.insert("run.precision", self.precision);
+        settings
     }
 
     fn check_names(&self) -> Result<()> {

@@ -89,12 +89,8 @@ impl Carried {
         either!(self, state => state.remember());
     }
 
-    pub(super) fn oldest(&self) -> Option<Lagged<'_>> {
-        either!(self, state => state.oldest())
-    }
-
-    pub(super) fn forget_oldest(&mut self) {
-        either!(self, state => state.forget_oldest());
+    pub(super) fn lagged_at(&self, k: usize) -> Option<Lagged<'_>> {
+        either!(self, state => state.lagged_at(k))
     }
 
     pub(super) fn predict(&mut self, dynamics: &Dynamics, dt_days: f64) {
@@ -106,6 +102,11 @@ impl Carried {
         either!(self, state => {
             (state.predicted_mean(dynamics, i, dt_days), state.predicted_cov(dynamics, i, i, dt_days))
         })
+    }
+
+    /// Covariance of states `i` and `j`, `dt_days` from now.
+    pub(super) fn predicted_cov(&self, dynamics: &Dynamics, (i, j): (usize, usize), dt_days: f64) -> f64 {
+        either!(self, state => state.predicted_cov(dynamics, i, j, dt_days))
     }
 
     /// Carries a state on in float64 whose variances float32 cannot hold beside the noise of `observations`; tells whether

@@ -1,13 +1,16 @@
+use std::time::Duration;
+
 use rayon::ThreadPool;
 
 use super::plan::Plan;
 use super::steps::Step;
 use super::stream::TileTime;
 use super::window::Part;
-use super::{FusionBuilder, Precision};
+use super::{Checkpoint, FusionBuilder, Job, Precision, Report, Settings};
+use crate::error::Result;
 use crate::geometry::{Date, DateRange, Grid, Tiling};
 use crate::model::{FarSamples, ObservationModel, Prior, ProcessModel};
-use crate::sink::SeriesLayout;
+use crate::sink::{FusionSink, SeriesLayout};
 
 /// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
 ///
@@ -60,11 +63,30 @@ pub struct Fusion {
     pub(super) instruments: Vec<ObservationModel>,
     /// Groups of components that are filtered apart.
     pub(super) parts: Vec<Part>,
-    /// Dates of the output axis that a result waits for.
+    /// Dates of the output axis that a result waits for, as far as there are so many.
     pub(super) lag: usize,
+    pub(super) lag_asked: usize,
     pub(super) precision: Precision,
     pub(super) plan: Plan,
     pub(super) pool: ThreadPool,
+    /// What decides the values.
+    pub(super) settings: Settings,
+    pub(super) on_error: OnError,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) replay_days: u32,
+    pub(super) checkpoint_interval: Duration,
+    pub(super) keep_checkpoints: usize,
+}
+
+/// What a run does about slices that cannot be read and windows whose arithmetic breaks down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnError {
+    /// It ends with the error.
+    #[default]
+    Abort,
+    /// It goes on without the slice, or with NaN in the window; both are named in the report and in the store.
+    Skip,
 }
 
 impl Fusion {
@@ -106,6 +128,47 @@ impl Fusion {
         TileTime::new(self)
     }
 
+    /// A run into a sink, with its choices: beginning, resuming, appending, one of several shards, progress.
+    #[must_use]
+    pub fn job(&self) -> Job<'_> {
+        Job::new(self)
+    }
+
+    /// Drives the whole fusion into a sink as a new series.
+    ///
+    /// # Errors
+    /// As [`Job::run`].
+    pub fn run(&self, sink: &mut dyn FusionSink) -> Result<Report> {
+        self.job().run(sink)
+    }
+
+    /// What decides the values of the series.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The day that the prior describes.
+    pub(super) fn before_first(&self) -> Date {
+        self.period.start() + -1
+    }
+
+    /// Whether all states are kept at the end of a run.
+    pub(super) fn full_checkpoint(&self) -> bool {
+        match self.checkpoint {
+            Checkpoint::Full => true,
+            Checkpoint::Light | Checkpoint::Off => false,
+            Checkpoint::Auto => true,
+        }
+    }
+
+    /// What the sink is told before the first block.
+    pub(super) fn layout_for(&self, sink: &dyn FusionSink) -> SeriesLayout {
+        let mut layout = self.layout();
+        sink.settings().into_iter().for_each(|(key, value)| layout.settings.insert(key, value));
+        layout
+    }
+
     /// What a sink is told before the first block.
     #[must_use]
     pub fn layout(&self) -> SeriesLayout {
@@ -114,8 +177,9 @@ impl Fusion {
             bands: self.bands.clone(),
             unit: self.unit.clone(),
             dates: self.output.clone(),
-            lag: self.lag,
+            lag: self.lag_asked,
             tile_shape: self.tiling.tile_shape(),
+            settings: self.settings.clone(),
         }
     }
 }

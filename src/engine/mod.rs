@@ -7,20 +7,35 @@
 
 mod builder;
 mod carried;
+mod checkpoint;
 mod fusion;
+mod job;
+mod light;
+mod lock;
 mod memory;
+mod pipeline;
 mod plan;
+mod progress;
 mod report;
-mod run;
+mod settings;
+mod shard;
+mod start;
 mod steps;
 mod stream;
+mod summary;
+mod tile;
 mod window;
 
 pub use builder::FusionBuilder;
 pub use carried::Precision;
-pub use fusion::Fusion;
+pub use checkpoint::Checkpoint;
+pub use fusion::{Fusion, OnError};
+pub use job::{Job, Start};
 pub use memory::MemoryBudget;
 pub use plan::{InstrumentPlan, Plan};
-pub use report::{DateDiagnostics, InstrumentReport, Report, Timing};
+pub use progress::Progress;
+pub use report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice, Timing};
+pub use settings::{SettingDifference, Settings};
+pub use shard::Shard;
 pub use steps::OutputDates;
 pub use stream::{FusedBlock, TileTime};

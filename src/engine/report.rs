@@ -1,8 +1,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::window::PixelCount;
-use crate::filter::Innovation;
+use serde::{Deserialize, Serialize};
+
 use crate::geometry::Date;
 
 /// Ratio of normalised innovation squared to its degrees of freedom beyond which something other than tuning is wrong.
@@ -24,10 +24,42 @@ pub struct Report {
     pub windows: usize,
     /// Windows that were carried on in float64 because float32 would have lost their digits.
     pub widened_windows: usize,
-    /// Blocks (tile × date) put out.
+    /// Slices that could not be read and were passed over, by date ([`OnError::Skip`](super::OnError::Skip)).
+    pub skipped: Vec<SkippedSlice>,
+    /// Windows whose arithmetic broke down, NaN from then on ([`OnError::Skip`](super::OnError::Skip)).
+    pub failed_windows: Vec<FailedWindow>,
+    /// Blocks (tile × date) put out by this run.
     pub blocks: usize,
     /// Where the time went.
     pub timing: Timing,
+}
+
+/// A slice that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SkippedSlice {
+    /// Its instrument.
+    pub instrument: String,
+    /// Its date.
+    pub date: Date,
+    /// Tiles that went without it.
+    pub tiles: u64,
+    /// What the first of them was told.
+    pub reason: String,
+}
+
+/// A window whose arithmetic broke down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FailedWindow {
+    /// First cell row of the window.
+    pub row: usize,
+    /// First cell column of the window.
+    pub col: usize,
+    /// The date of the update that failed; with a lag, results that waited for it are NaN as well.
+    pub date: Date,
+    /// What broke down.
+    pub reason: String,
 }
 
 /// Fit of one instrument, date by date.
@@ -60,18 +92,25 @@ pub struct DateDiagnostics {
     pub log_likelihood: f64,
 }
 
-/// Wall time by activity.
+/// Wall time by activity. Reading and writing go on beside filtering, so the times add up to more than the run took; of them,
+/// filtering waited `wait_read` and `wait_write`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timing {
-    /// Building window supports and initial states.
+    /// Building window supports and initial states, or taking them from a checkpoint.
     pub setup: Duration,
     /// Reading slices.
     pub read: Duration,
     /// Filtering.
     pub filter: Duration,
-    /// Writing blocks.
+    /// Writing blocks and making them visible.
     pub write: Duration,
+    /// Writing checkpoints.
+    pub checkpoint: Duration,
+    /// How long filtering waited for slices: the source is slow when it is long.
+    pub wait_read: Duration,
+    /// How long filtering waited for blocks to be written: the sink is slow when it is long.
+    pub wait_write: Duration,
 }
 
 impl DateDiagnostics {
@@ -111,6 +150,13 @@ impl Report {
     pub fn log_likelihood(&self) -> f64 {
         self.instruments.iter().filter_map(InstrumentReport::total).map(|total| total.log_likelihood).sum()
     }
+}
+
+/// Skipped slices and failed windows printed at most; the report and the store hold all.
+const LISTED: usize = 10;
+
+fn more(f: &mut fmt::Formatter<'_>, count: usize, what: &str) -> fmt::Result {
+    if count > LISTED { writeln!(f, "... {count} {what} in all") } else { Ok(()) }
 }
 
 impl fmt::Display for Report {
@@ -177,99 +223,21 @@ impl fmt::Display for Report {
                 self.widened_windows, self.windows
             )?;
         }
-        let Timing { setup, read, filter, write } = self.timing;
-        write!(
-            f,
-            "{} windows, {} blocks; setup {:.2} s, read {:.2} s, filter {:.2} s, write {:.2} s",
-            self.windows,
-            self.blocks,
-            setup.as_secs_f64(),
-            read.as_secs_f64(),
-            filter.as_secs_f64(),
-            write.as_secs_f64()
-        )
-    }
-}
-
-/// A sum that does not depend on the order of its terms: fixed point with 2⁻⁴⁰ resolution, exact addition.
-///
-/// Tiles and threads decide in which order windows finish; the report must not.
-#[derive(Clone, Copy, Debug)]
-struct OrderFreeSum(Option<i128>);
-
-impl Default for OrderFreeSum {
-    fn default() -> Self {
-        Self(Some(0))
-    }
-}
-
-impl OrderFreeSum {
-    const SCALE: f64 = (1_u64 << 40) as f64;
-    const LARGEST: f64 = 1e37;
-
-    fn add(&mut self, value: f64) {
-        let term = (value * Self::SCALE).round();
-        // A term that is no number, or beyond any sum's range, spoils the sum for good instead of passing for zero.
-        let fits = term.abs() < Self::LARGEST;
-        self.0 = self.0.filter(|_| fits).and_then(|sum| sum.checked_add(term as i128));
-    }
-
-    fn value(self) -> f64 {
-        self.0.map_or(f64::NAN, |sum| sum as f64 / Self::SCALE)
-    }
-}
-
-/// Sums of one instrument on one date while windows report.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct FitSums {
-    pixels: u64,
-    refused: u64,
-    values: u64,
-    dof: u64,
-    nis: OrderFreeSum,
-    log_likelihood: OrderFreeSum,
-}
-
-impl FitSums {
-    pub(super) fn add(&mut self, innovation: &Innovation) {
-        self.values += innovation.values as u64;
-        self.dof += innovation.dof as u64;
-        self.nis.add(innovation.nis);
-        self.log_likelihood.add(innovation.log_likelihood);
-    }
-
-    pub(super) fn count(&mut self, count: &PixelCount) {
-        self.pixels += count.seen;
-        self.refused += count.refused;
-    }
-
-    /// `None` when no window saw anything.
-    pub(super) fn diagnostics(&self, date: Date) -> Option<DateDiagnostics> {
-        (self.values > 0 || self.pixels > 0).then(|| DateDiagnostics {
-            date,
-            pixels: self.pixels,
-            refused: self.refused,
-            values: self.values,
-            dof: self.dof,
-            nis: self.nis.value(),
-            log_likelihood: self.log_likelihood.value(),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sums_do_not_depend_on_order() {
-        let terms: Vec<f64> = (0..1000).map(|k| (f64::from(k) * 0.7).sin() * 10.0_f64.powi(k % 12)).collect();
-        let (mut forward, mut backward) = (OrderFreeSum::default(), OrderFreeSum::default());
-        terms.iter().for_each(|t| forward.add(*t));
-        terms.iter().rev().for_each(|t| backward.add(*t));
-        assert_eq!(forward.value().to_bits(), backward.value().to_bits());
-        backward.add(f64::NAN);
-        assert!(backward.value().is_nan());
-        assert!((forward.value() - terms.iter().sum::<f64>()).abs() < 1e-3);
+        for SkippedSlice { instrument, date, tiles, reason } in self.skipped.iter().take(LISTED) {
+            writeln!(f, "skipped: {instrument} on {date} in {tiles} tiles: {reason}")?;
+        }
+        more(f, self.skipped.len(), "skipped slices")?;
+        for FailedWindow { row, col, date, reason } in self.failed_windows.iter().take(LISTED) {
+            writeln!(f, "failed: window at cells [{row}, {col}], NaN from {date} on: {reason}")?;
+        }
+        more(f, self.failed_windows.len(), "failed windows")?;
+        let Timing { setup, read, filter, write, checkpoint, wait_read, wait_write } = self.timing;
+        write!(f, "{} windows, {} blocks; ", self.windows, self.blocks)?;
+        let times = [("setup", setup), ("read", read), ("filter", filter), ("write", write), ("checkpoint", checkpoint)];
+        for (name, time) in times.into_iter().filter(|(name, time)| *name != "checkpoint" || !time.is_zero()) {
+            write!(f, "{name} {:.2} s, ", time.as_secs_f64())?;
+        }
+        let (wait_read, wait_write) = (wait_read.as_secs_f64(), wait_write.as_secs_f64());
+        write!(f, "waited {wait_read:.2} s for reading, {wait_write:.2} s for writing")
     }
 }

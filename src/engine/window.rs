@@ -29,6 +29,8 @@ pub(super) struct WindowState {
     pub(super) counts: bool,
     /// Whether it has left float32 for float64.
     pub(super) widened: bool,
+    /// Whether its arithmetic broke down: it puts nothing out any more, and its cells are NaN.
+    pub(super) failed: bool,
     /// What it made of the latest batch.
     pub(super) output: WindowOutput,
 }
@@ -101,12 +103,15 @@ pub(super) struct Reading {
     pub(super) output: bool,
     /// (instrument, slice), in the order of the instruments.
     pub(super) slices: Vec<(usize, Slice)>,
+    /// (instrument, reason) of slices that could not be read.
+    pub(super) skipped: Vec<(usize, String)>,
 }
 
 /// What a window makes of a batch; its memory is used again for the next.
 #[derive(Debug, Default)]
 pub(super) struct WindowOutput {
-    /// Mean and variance for each date put out, for each component in the order of the parts, for each out cell.
+    /// Mean and variance for each date put out, for each component in the order of the parts, for each out cell. Dates are
+    /// wanting at the end when the window has failed.
     pub(super) values: Vec<(f64, f64)>,
     /// (date of the batch, fit of an instrument).
     pub(super) innovations: Vec<(usize, Innovation)>,
@@ -141,16 +146,23 @@ impl WindowState {
         worker: &mut Worker,
     ) -> Result<()> {
         self.output.clear();
+        if self.failed {
+            return Ok(());
+        }
         for (index, reading) in batch.iter().enumerate() {
             self.observe(reading, instruments, parts, worker);
-            let step = self.condition(index, reading.date, instruments, worker);
-            step.map_err(|source| self.numerical(reading.date, source))?;
+            if let Err(source) = self.condition(index, reading.date, instruments, worker) {
+                self.failed = true;
+                return Err(self.numerical(reading.date, source));
+            }
             if reading.output {
                 self.put_out(reading.date);
             }
         }
-        while last && self.parts.iter().any(|part| part.state.remembered() > 0) {
-            self.put_out_oldest();
+        if last {
+            // What waits is put out as it stands, and still remembered: the series may go on another day.
+            let remembered = self.parts.iter().map(|part| part.state.remembered()).max().unwrap_or(0);
+            (0..remembered).for_each(|k| self.put_out_lagged(k));
         }
         Ok(())
     }
@@ -276,7 +288,7 @@ impl WindowState {
             return;
         }
         if self.parts.iter().all(|part| part.state.remembered() == part.state.lag()) {
-            self.put_out_oldest();
+            self.put_out_lagged(0);
         }
         for part in &mut self.parts {
             part.predict_to(date);
@@ -284,19 +296,24 @@ impl WindowState {
         }
     }
 
-    /// Appends what the oldest remembered date has become in the light of all since, and forgets it.
-    fn put_out_oldest(&mut self) {
-        for part in &mut self.parts {
-            if let Some(lagged) = part.state.oldest() {
+    /// Appends what the `k`-th remembered date, counted from the oldest, has become in the light of all since.
+    fn put_out_lagged(&mut self, k: usize) {
+        for part in &self.parts {
+            if let Some(lagged) = part.state.lagged_at(k) {
                 put_out_lagged(lagged, &part.silent, &self.out, &mut self.output.values);
             }
-            part.state.forget_oldest();
         }
     }
 
-    fn numerical(&self, date: Date, source: NumericalError) -> Error {
+    /// First cell of the window (row, column).
+    pub(super) fn first_cell(&self) -> (usize, usize) {
         let (row, col) = self.support.own_cells().first().copied().unwrap_or_default();
-        Error::Numerical { row: row as usize, col: col as usize, date, source }
+        (row as usize, col as usize)
+    }
+
+    fn numerical(&self, date: Date, source: NumericalError) -> Error {
+        let (row, col) = self.first_cell();
+        Error::Numerical { row, col, date, source }
     }
 }
 
@@ -352,7 +369,18 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn new(lag: usize) -> Self {
-        Self { lag, dates: VecDeque::with_capacity(lag + 1) }
+        Self { lag, dates: VecDeque::new() }
+    }
+
+    /// What waits of the dates passed so far: the latest of them.
+    pub(super) fn after(lag: usize, passed: impl DoubleEndedIterator<Item = (Date, usize)>) -> Self {
+        let mut dates: VecDeque<_> = passed.rev().take(lag).collect();
+        dates.make_contiguous().reverse();
+        Self { lag, dates }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.dates.len()
     }
 
     /// Takes in the dates (with their positions on the output axis) of a batch and gives those that are done.

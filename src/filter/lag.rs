@@ -159,7 +159,7 @@ impl<T: Real> Lags<T> {
         }
     }
 
-    pub(super) fn forget(&mut self) {
+    fn forget(&mut self) {
         if self.len > 0 {
             self.oldest = (self.oldest + 1) % self.capacity;
             self.len -= 1;

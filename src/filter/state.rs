@@ -77,16 +77,10 @@ impl<T: Real> State<T> {
 
     /// Remembers the lagged states as they are now; the oldest time is dropped when as many as the lag are remembered.
     ///
-    /// From now on predictions and updates carry them along: what [`oldest`](Self::oldest) tells is always conditional on
+    /// From now on predictions and updates carry them along: what [`lagged_at`](Self::lagged_at) tells is always conditional on
     /// all observations so far.
     pub fn remember(&mut self) {
         self.lags.remember(&self.mean, &self.cov);
-    }
-
-    /// The lagged states at the oldest remembered time, given all observations so far.
-    #[must_use]
-    pub fn oldest(&self) -> Option<Lagged<'_>> {
-        self.lags.lagged_at(0)
     }
 
     /// The lagged states at the `k`-th remembered time, counted from the oldest, given all observations so far.
@@ -125,11 +119,6 @@ impl<T: Real> State<T> {
         self.mean.copy_from_slice(mean);
         let rest = self.cov.restore(&saved.values);
         self.lags.restore(rest, wide);
-    }
-
-    /// Drops the oldest remembered time.
-    pub fn forget_oldest(&mut self) {
-        self.lags.forget();
     }
 
     /// Rows of scratch memory that updates need: the states and the lagged ones.

@@ -2,6 +2,7 @@ use std::fmt::{self, Write};
 use std::str::FromStr;
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
@@ -15,7 +16,8 @@ use crate::error::{Error, Result};
 /// assert_eq!(Date::parse("2020068", "%Y%j")?, date);
 /// # Ok::<(), rasterfuse::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Date(i32);
 
 /// Day number of 1970-01-01 in chrono's proleptic Gregorian count.

@@ -120,6 +120,29 @@ impl Instrument {
         &self.source
     }
 
+    /// What decides its observations, by key.
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+        let grid = self.source.grid();
+        let (rows, cols) = grid.shape();
+        let bands = match &self.observes {
+            Some(names) => format!("{names:?}"),
+            None => format!("by name, {:?}", self.source.bands()),
+        };
+        let noise = self.noise_variance.as_ref().map(Values::to_string).unwrap_or_default();
+        let mut settings = vec![
+            ("name".into(), self.name.clone()),
+            ("grid".into(), format!("[{rows}, {cols}] at {:?}", grid.geotransform())),
+            ("bands".into(), bands),
+            ("footprint".into(), format!("{:?}", self.footprint)),
+            ("noise_variance".into(), noise),
+            ("bias".into(), self.bias.to_string()),
+            ("missing".into(), format!("{:?}", self.missing)),
+            ("gate".into(), self.gate.map_or_else(|| "none".into(), |gate| format!("{gate:?}"))),
+        ];
+        settings.extend(self.source.settings());
+        settings
+    }
+
     /// Checks everything against the target and works out what the filter needs.
     pub(crate) fn resolve(&self, target: &Grid, target_bands: &[String]) -> Result<ObservationModel> {
         let key = |name: &str| format!("instrument {:?}: {name}", self.name);

@@ -50,6 +50,18 @@ impl Prior {
         Self { mean: mean.into(), variance: variance.into() }
     }
 
+    /// Mean and variance by their keys; of rasters what they say of themselves.
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+        let field = |(key, field): (&str, &PriorField)| match field {
+            PriorField::Constant(values) => vec![(key.to_owned(), values.to_string())],
+            PriorField::Raster(source) => {
+                let own = source.settings().into_iter().map(|(name, value)| (format!("{key}: {name}"), value));
+                std::iter::once((key.to_owned(), "a raster".to_owned())).chain(own).collect()
+            }
+        };
+        [(MEAN, &self.mean), (VARIANCE, &self.variance)].into_iter().flat_map(field).collect()
+    }
+
     /// Refuses variances that are not positive and rasters that do not fit.
     pub(crate) fn validate(&self, target: &Grid, p: usize) -> Result<()> {
         if let PriorField::Constant(values) = &self.variance {
@@ -81,7 +93,7 @@ impl Prior {
     pub(crate) fn read(&self, target: &Grid, rect: &Rect, p: usize) -> Result<PriorSlice> {
         Ok(PriorSlice {
             mean: self.mean.read(MEAN, target, rect, p)?,
-            variance: self.variance.read(VARIANCE, target, rect, p)?,
+            cov: CovSlice::Diagonal(self.variance.read(VARIANCE, target, rect, p)?),
         })
     }
 }
@@ -147,7 +159,15 @@ impl PriorField {
 #[derive(Clone, Debug)]
 pub(crate) struct PriorSlice {
     mean: FieldSlice,
-    variance: FieldSlice,
+    cov: CovSlice,
+}
+
+#[derive(Clone, Debug)]
+enum CovSlice {
+    /// Components are independent: variances.
+    Diagonal(FieldSlice),
+    /// Pairs of components, the lower triangle row by row.
+    Full(FieldSlice),
 }
 
 #[derive(Clone, Debug)]
@@ -184,13 +204,21 @@ impl FieldSlice {
 }
 
 impl PriorSlice {
+    /// What is known of the cells from `first` on the target lattice: means of **shape** (component, y, x) and covariances of
+    /// **shape** (pair, y, x), the lower triangle row by row.
+    pub(crate) fn of_cells(mean: Array3<f64>, cov: Array3<f64>, first: (i64, i64)) -> Self {
+        let field = |values| FieldSlice::Raster { values, first, origin: "the light checkpoint".into() };
+        Self { mean: field(mean), cov: CovSlice::Full(field(cov)) }
+    }
+
     /// The rasters, for messages.
     pub(crate) fn origins(&self) -> String {
+        let (CovSlice::Diagonal(variance) | CovSlice::Full(variance)) = &self.cov;
         let origin = |(key, field): (&str, &FieldSlice)| match field {
             FieldSlice::Constant(_) => None,
             FieldSlice::Raster { origin, .. } => Some(format!("{key} ({origin})")),
         };
-        let fields = [(MEAN, &self.mean), (VARIANCE, &self.variance)];
+        let fields = [(MEAN, &self.mean), (VARIANCE, variance)];
         fields.into_iter().filter_map(origin).collect::<Vec<_>>().join(" or ")
     }
 
@@ -199,18 +227,37 @@ impl PriorSlice {
         self.mean.at(component, row, col)
     }
 
-    /// Variance of a cell; NaN where the prior says nothing.
-    pub(crate) fn variance(&self, component: usize, row: i64, col: i64) -> f64 {
-        self.variance.at(component, row, col)
-    }
-
     /// Sum of the means over a rectangle.
     pub(crate) fn mean_sum(&self, component: usize, rect: &Rect) -> f64 {
         self.mean.sum(component, rect)
     }
 
-    /// Sum of the variances over a rectangle.
-    pub(crate) fn variance_sum(&self, component: usize, rect: &Rect) -> f64 {
-        self.variance.sum(component, rect)
+    /// Whether components of a cell may be correlated.
+    pub(crate) fn couples(&self) -> bool {
+        matches!(self.cov, CovSlice::Full(_))
     }
+
+    /// Covariance of two components of a cell; NaN where the prior says nothing.
+    pub(crate) fn cov(&self, j: usize, l: usize, row: i64, col: i64) -> f64 {
+        match &self.cov {
+            CovSlice::Diagonal(variance) if j == l => variance.at(j, row, col),
+            CovSlice::Diagonal(_) => 0.0,
+            CovSlice::Full(pairs) => pairs.at(pair(j, l), row, col),
+        }
+    }
+
+    /// Sum of the covariances of two components over the cells of a rectangle.
+    pub(crate) fn cov_sum(&self, j: usize, l: usize, rect: &Rect) -> f64 {
+        match &self.cov {
+            CovSlice::Diagonal(variance) if j == l => variance.sum(j, rect),
+            CovSlice::Diagonal(_) => 0.0,
+            CovSlice::Full(pairs) => pairs.sum(pair(j, l), rect),
+        }
+    }
+}
+
+/// Position of a pair in the lower triangle, row by row.
+pub(crate) fn pair(j: usize, l: usize) -> usize {
+    let (row, col) = (j.max(l), j.min(l));
+    row * (row + 1) / 2 + col
 }

@@ -80,6 +80,23 @@ impl Process {
         self
     }
 
+    /// Every parameter by its key.
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+        let mut settings = vec![("phi".to_owned(), self.transition.to_string())];
+        for (k, Term { kernel, range, variance, nugget }) in self.terms.iter().enumerate() {
+            let key = |name: &str| if k == 0 { name.to_owned() } else { format!("nested {k}: {name}") };
+            settings.push((key("kernel"), format!("{kernel:?}")));
+            settings.push((key("range"), range.to_string()));
+            settings.push((key("variance"), variance.to_string()));
+            settings.push((key("nugget"), nugget.to_string()));
+        }
+        if let Some(Adaptive { weight, scale }) = self.adaptive {
+            settings.push(("adaptive.weight".into(), format!("{weight:?}")));
+            settings.push(("adaptive.scale".into(), format!("{scale:?}")));
+        }
+        settings
+    }
+
     /// Checks the parameters and works out the correlation of `p` components on cells of `cell_size`.
     pub(crate) fn resolve(&self, p: usize, cell_size: (f64, f64), reach: (i64, i64)) -> Result<ProcessModel> {
         let transition = self.transition.expand(p, "process.phi", "component")?;

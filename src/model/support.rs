@@ -85,7 +85,7 @@ impl Support {
         let own = cells.len();
         cells.extend(padded.cells().filter(|&(row, col)| !core.contains(row, col)));
         let near = cells.len();
-        cells.extend(far_cells(&core, &padded, shape, cell_size, far));
+        cells.extend(far_cells(window, shape, cell_size, far));
         let index: HashMap<(i64, i64), u32> = cells.iter().enumerate().map(|(i, &cell)| (cell, i as u32)).collect();
 
         let mut this = Self { cells, own, remainders: Vec::new(), pixels: Vec::new() };
@@ -259,29 +259,47 @@ impl Support {
         for (k, &j) in components.iter().enumerate() {
             let first = k * n;
             for (i, &(row, col)) in self.cells.iter().enumerate() {
-                let (mean, variance) = (prior.mean(j, row, col), prior.variance(j, row, col));
+                let (mean, variance) = (prior.mean(j, row, col), prior.cov(j, j, row, col));
                 if mean.is_nan() || variance.is_nan() {
                     silent[i] = true;
                     continue;
                 }
                 state.mean[first + i] = mean;
-                state.cov.set(first + i, first + i, variance);
             }
             for (a, remainder) in self.remainders.iter().enumerate() {
                 let sum: f64 = remainder.rects.iter().map(|rect| prior.mean_sum(j, rect)).sum();
                 state.mean[first + n_cells + a] = sum / remainder.count as f64;
-                for (b, other) in self.remainders[..=a].iter().enumerate() {
-                    let pairs = remainder.rects.iter().flat_map(|x| other.rects.iter().map(move |y| x.intersection(y)));
-                    let shared: f64 =
-                        pairs.filter(|rect| !rect.is_empty()).map(|rect| prior.variance_sum(j, &rect)).sum();
-                    let variance = shared / (remainder.count as f64 * other.count as f64);
-                    state.cov.set(first + n_cells + a, first + n_cells + b, variance);
-                }
+            }
+            for (l, &other) in components[..=k].iter().enumerate() {
+                self.initial_cov(&mut state, (first, j), (l * n, other), prior);
             }
         }
         self.check_silence(&state, &silent, names).map_err(|problem| Error::setting(prior.origins(), problem))?;
         silent.truncate(self.own);
         Ok(InitialState { state, silent })
+    }
+
+    /// Fills in the covariance of two components, each given by its first state and itself.
+    fn initial_cov(&self, state: &mut State, (first, j): (usize, usize), (other, l): (usize, usize), prior: &PriorSlice) {
+        if j != l && !prior.couples() {
+            return;
+        }
+        for (i, &(row, col)) in self.cells.iter().enumerate() {
+            let cov = prior.cov(j, l, row, col);
+            if !cov.is_nan() {
+                state.cov.set(first + i, other + i, cov);
+            }
+        }
+        let n_cells = self.cells.len();
+        for (a, remainder) in self.remainders.iter().enumerate() {
+            for (b, near) in self.remainders[..=a].iter().enumerate() {
+                let pairs = remainder.rects.iter().flat_map(|x| near.rects.iter().map(move |y| x.intersection(y)));
+                let shared: f64 = pairs.filter(|rect| !rect.is_empty()).map(|rect| prior.cov_sum(j, l, &rect)).sum();
+                let cov = shared / (remainder.count as f64 * near.count as f64);
+                state.cov.set(first + n_cells + a, other + n_cells + b, cov);
+                state.cov.set(first + n_cells + b, other + n_cells + a, cov);
+            }
+        }
     }
 
     /// Refuses a prior that is silent where an instrument looks.
@@ -324,13 +342,13 @@ fn uncovered(footprint: &Rect, padded: &Rect, far: &[(i64, i64)]) -> Vec<Rect> {
 
 /// Distinct cells of the grid within the radius of the core's centre but outside `padded`, by an Owen-scrambled Sobol
 /// sequence in the disc (area-preserving polar map), the same around every window.
-fn far_cells(
-    core: &Rect,
-    padded: &Rect,
+pub(crate) fn far_cells(
+    window: &Window,
     shape: (usize, usize),
     cell_size: (f64, f64),
     far: FarSamples,
 ) -> Vec<(i64, i64)> {
+    let (core, padded) = (Rect::from(&window.core), window.padded_rect());
     let grid = Rect::new(0..shape.0 as i64, 0..shape.1 as i64);
     let centre = ((core.top + core.bottom) as f64 / 2.0, (core.left + core.right) as f64 / 2.0);
     let mut found = Vec::new();

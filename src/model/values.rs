@@ -1,3 +1,5 @@
+use std::fmt;
+
 use crate::error::{Error, Result};
 
 /// Positive numbers whose squares and roots float64 holds with room to spare.
@@ -10,6 +12,15 @@ pub enum Values {
     Same(f64),
     /// One for each, in order.
     Each(Vec<f64>),
+}
+
+impl fmt::Display for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Same(value) => write!(f, "{value:?}"),
+            Self::Each(values) => write!(f, "{values:?}"),
+        }
+    }
 }
 
 impl Values {

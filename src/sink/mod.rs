@@ -5,9 +5,10 @@ mod memory;
 mod zarr;
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 
-use crate::engine::{FusedBlock, Report};
-use crate::error::Result;
+use crate::engine::{FusedBlock, Report, Settings};
+use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
 
 pub use memory::MemorySink;
@@ -30,37 +31,127 @@ pub struct SeriesLayout {
     pub lag: usize,
     /// Cells per tile (rows, columns): blocks come in this shape, clipped at the grid's edge.
     pub tile_shape: (usize, usize),
+    /// What the series is made with.
+    pub settings: Settings,
+}
+
+impl SeriesLayout {
+    /// How many of the first `dates` dates will not change when the series is appended to: with a lag, the last ones of a
+    /// series wait for dates to come.
+    #[must_use]
+    pub fn settled(&self, dates: usize) -> usize {
+        dates.min(self.dates.len().saturating_sub(self.lag))
+    }
+}
+
+/// A series that a sink holds already.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ExistingSeries {
+    /// What it was made with; empty when it does not say.
+    pub settings: Settings,
+    /// Dates planned, and the last of them.
+    pub planned: (usize, Date),
+    /// Dates that readers see.
+    pub visible: usize,
+    /// Of them, those that will not change when the series is appended to.
+    pub settled: usize,
+    /// Whether its run has ended.
+    pub finished: bool,
+}
+
+impl ExistingSeries {
+    /// `a finished run with 33 dates` and the like.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let (visible, (planned, _)) = (self.visible, self.planned);
+        if self.finished {
+            format!("a finished run with {visible} dates")
+        } else {
+            format!("an unfinished run with {visible} of {planned} dates")
+        }
+    }
 }
 
 /// Takes fused blocks and makes them last.
 ///
-/// The engine calls [`begin`](Self::begin) once; [`append`](Self::append) for every block, from several threads at once, never
-/// twice for the same tile and date; [`commit`](Self::commit) when the first so many dates are whole, with a growing number;
-/// [`finish`](Self::finish) once when all is written. After an error nothing more is called. Only committed dates may be
-/// visible to readers.
+/// The engine calls [`begin`](Self::begin) or [`reopen`](Self::reopen) once; [`append`](Self::append) for every block, from
+/// several threads at once, never twice for the same tile and date; [`commit`](Self::commit) when the first so many dates
+/// are whole, with a growing number; [`finish`](Self::finish) once when all is written. After an error nothing more is called.
+/// Only committed dates may be visible to readers.
 pub trait FusionSink: Debug + Send + Sync {
-    /// Prepares for a series.
+    /// Prepares for a new series.
     ///
     /// # Errors
-    /// [`Error::StoreExists`](crate::Error::StoreExists) when there is a series already,
-    /// [`Error::Store`](crate::Error::Store) when it cannot be created.
+    /// [`Error::StoreExists`] when there is a series already, [`Error::Store`] when it cannot be created.
     fn begin(&mut self, layout: &SeriesLayout) -> Result<()>;
+
+    /// The series that is there already. Default: none.
+    ///
+    /// # Errors
+    /// [`Error::StoreExists`] when there is something that is no series of this crate.
+    fn existing(&self) -> Result<Option<ExistingSeries>> {
+        Ok(None)
+    }
+
+    /// Goes on with the series that is there, whose first `visible` dates stay visible; later ones, if readers saw any, are
+    /// about to change and are hidden. Default: an error.
+    ///
+    /// # Errors
+    /// [`Error::CannotContinue`] when the sink cannot, [`Error::Store`] when it fails.
+    fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
+        let _ = (layout, visible);
+        let problem = "this sink cannot go on with a series; begin a new one".into();
+        Err(Error::CannotContinue { path: self.place(), problem })
+    }
+
+    /// Gets ready to take blocks of a series that another process has begun and will commit. Default: an error.
+    ///
+    /// # Errors
+    /// As [`reopen`](Self::reopen).
+    fn join(&mut self, layout: &SeriesLayout) -> Result<()> {
+        self.reopen(layout, 0)
+    }
 
     /// Takes one block.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store) when it cannot be written.
+    /// [`Error::Store`] when it cannot be written.
     fn append(&self, block: &FusedBlock) -> Result<()>;
+
+    /// Waits until all blocks taken so far will outlive a power loss. Default: nothing to wait for.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when it fails.
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes the first `dates` dates visible; every block of theirs has been appended.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store) when it cannot be written.
+    /// [`Error::Store`] when it cannot be written.
     fn commit(&mut self, dates: usize) -> Result<()>;
 
     /// Ends the series.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store) when it cannot be written.
+    /// [`Error::Store`] when it cannot be written.
     fn finish(&mut self, report: &Report) -> Result<()>;
+
+    /// What the sink itself adds to what a series is made with. Default: nothing.
+    fn settings(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// The folder for the checkpoints of a series in this sink, beside it. Default: none, so that runs into it cannot be resumed
+    /// or appended to.
+    fn state_folder(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// Where the series is, for messages. Default: nowhere in particular.
+    fn place(&self) -> PathBuf {
+        "(memory)".into()
+    }
 }

@@ -9,13 +9,15 @@ mod store;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fs, io};
 
 use ndarray::{Array3, ArrayView3, s};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use zarrs::array::{Array, ArrayMetadata, CodecOptions};
 
-use super::{FusionSink, SeriesLayout};
-use crate::engine::{FusedBlock, Report};
+use super::{ExistingSeries, FusionSink, SeriesLayout};
+use crate::engine::{FusedBlock, Report, Settings};
 use crate::error::{BoxedError, Error, Result};
 use metadata::Documents;
 use store::AtomicStore;
@@ -31,8 +33,11 @@ pub enum ZarrFormat {
     V3,
 }
 
-/// Marks a folder whose store is being laid out.
+/// Marks a folder as ours while its store is being laid out, before its own documents do.
 const CLAIM: &str = ".begun";
+
+/// The group's documents that hold its attributes, v3 and v2.
+const GROUPS: [&str; 2] = ["zarr.json", ".zattrs"];
 
 /// Dates per chunk of the `time` coordinate.
 const TIME_CHUNK: usize = 1024;
@@ -61,7 +66,8 @@ struct Series {
 }
 
 impl ZarrSink {
-    /// A sink that will create a Zarr v3 store at `path`. The store must not exist yet.
+    /// A sink with a Zarr v3 store at `path`, which a new run creates and other runs go on with. Checkpoints are kept
+    /// beside it, in the folder `path` with `.state` added.
     #[must_use]
     pub fn create(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), format: ZarrFormat::V3, series: None }
@@ -74,35 +80,50 @@ impl ZarrSink {
         self
     }
 
+    /// Cells per tile of the store that is there already, for a [`Fusion`](crate::Fusion) that is to go on with it:
+    /// a planner with other memory would choose other tiles.
+    ///
+    /// # Errors
+    /// [`Error::StoreExists`] when there is something that is no series of this crate.
+    pub fn tile_shape(&self) -> Result<Option<(usize, usize)>> {
+        let Some(existing) = self.existing()? else { return Ok(None) };
+        let tile = existing.settings.get("output.tile");
+        Ok(tile.and_then(|text| serde_json::from_str(text).ok()))
+    }
+
     /// Refuses a path that holds anything already, saying what, without touching it.
     ///
     /// # Errors
     /// [`Error::StoreExists`].
     pub fn check_absent(&self) -> Result<()> {
-        match describe_existing(&self.path) {
-            Some(state) => Err(Error::StoreExists { path: self.path.clone(), state }),
+        match self.existing()? {
+            Some(existing) => Err(Error::StoreExists { path: self.path.clone(), state: existing.describe() }),
             None => Ok(()),
         }
     }
 
-    /// Makes the folder and claims it, so that of two runs that start at the same moment one is refused.
+    /// Makes the folder ours.
     fn claim(&self) -> Result<PathBuf> {
         self.check_absent()?;
-        let failed = |problem: &str, error: std::io::Error| Error::Store {
+        let failed = |problem: &str, error: io::Error| Error::Store {
             path: self.path.clone(),
             problem: format!("{problem}: {error}"),
             source: Some(Box::new(error)),
         };
-        std::fs::create_dir_all(&self.path).map_err(|error| failed("cannot create the folder", error))?;
+        fs::create_dir_all(&self.path).map_err(|error| failed("cannot create the folder", error))?;
         let claim = self.path.join(CLAIM);
-        match std::fs::File::create_new(&claim) {
-            Ok(_) => Ok(claim),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                let state = "another run has just begun it".into();
-                Err(Error::StoreExists { path: self.path.clone(), state })
-            }
-            Err(error) => Err(failed("cannot write into the folder", error)),
-        }
+        fs::File::create(&claim).map_err(|error| failed("cannot write into the folder", error))?;
+        Ok(claim)
+    }
+
+    /// The series in memory, before anything of it is written.
+    fn open(&self, layout: &SeriesLayout, committed: usize) -> Result<Series> {
+        let (chunks, visible) = (AtomicStore::hidden(&self.path), AtomicStore::visible(&self.path));
+        let (chunks, visible) = (Arc::new(chunks), Arc::new(visible));
+        let documents = Documents::new(layout, self.format);
+        let open = |name: &str| open_array(&chunks, name, documents.array(name, layout.dates.len()));
+        let (mean, sd) = (open("mean")?, open("sd")?);
+        Ok(Series { layout: layout.clone(), chunks, visible, documents, mean, sd, committed })
     }
 
     fn series(&self) -> Result<&Series> {
@@ -118,41 +139,65 @@ fn not_begun(path: &Path) -> Error {
     Error::Store { path: path.to_path_buf(), problem: "the series has not been begun".into(), source: None }
 }
 
-/// What is at the path: `None` when nothing or an empty folder.
-fn describe_existing(path: &Path) -> Option<String> {
-    if !path.exists() {
-        return None;
-    }
-    let Ok(mut entries) = std::fs::read_dir(path) else {
-        return Some("a file, or a folder that cannot be read".into());
-    };
-    let _first = entries.next()?;
-    let document = ["zarr.json", ".zattrs"].iter().find_map(|name| std::fs::read(path.join(name)).ok());
-    let attributes = document.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-    let run = attributes.as_ref().and_then(|a| a.get("attributes").unwrap_or(a).get("rasterfuse"));
-    let count = |key: &str| run.and_then(|run| run.get(key)).and_then(Value::as_u64);
-    let ended = run.is_some_and(|run| run.get("report").is_some());
-    Some(match (count("dates_committed"), count("dates_planned")) {
-        (Some(done), Some(_)) if ended => format!("a finished run with {done} dates"),
-        (Some(done), Some(planned)) => format!("an unfinished run with {done} of {planned} dates"),
-        _ => "not empty".into(),
+/// The series that a group's attributes tell of.
+fn series_of(document: &Value) -> Option<ExistingSeries> {
+    let run = document.get("attributes").unwrap_or(document).get("rasterfuse")?;
+    let count = |key: &str| run.get(key).and_then(Value::as_u64).map(|count| count as usize);
+    let visible = count("dates_committed")?;
+    Some(ExistingSeries {
+        settings: run.get("settings").and_then(|settings| Settings::deserialize(settings).ok()).unwrap_or_default(),
+        planned: (count("dates_planned")?, run.get("end").and_then(Value::as_str)?.parse().ok()?),
+        visible,
+        settled: count("dates_settled").unwrap_or(visible),
+        finished: run.get("report").is_some(),
     })
 }
 
 impl FusionSink for ZarrSink {
+    fn existing(&self) -> Result<Option<ExistingSeries>> {
+        let foreign = |state: &str| Err(Error::StoreExists { path: self.path.clone(), state: state.into() });
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        let Ok(mut entries) = fs::read_dir(&self.path) else {
+            return foreign("a file, or a folder that cannot be read");
+        };
+        if entries.next().is_none() {
+            return Ok(None);
+        }
+        let documents = GROUPS.iter().filter_map(|name| fs::read(self.path.join(name)).ok());
+        let mut documents = documents.filter_map(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        match documents.next() {
+            Some(document) => match series_of(&document) {
+                Some(series) => Ok(Some(series)),
+                None => foreign("not a series of this version of rasterfuse"),
+            },
+            // A run that died while it laid out the store.
+            None if self.path.join(CLAIM).exists() => Ok(None),
+            None => foreign("not empty"),
+        }
+    }
+
     fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
         let claim = self.claim()?;
-        let (chunks, visible) = (AtomicStore::hidden(&self.path), AtomicStore::visible(&self.path));
-        let (chunks, visible) = (Arc::new(chunks), Arc::new(visible));
-        let documents = Documents::new(layout, self.format);
-        let open = |name: &str| open_array(&chunks, name, documents.array(name, layout.dates.len()));
-        let (mean, sd) = (open("mean")?, open("sd")?);
-        write_coordinates(&visible, &documents, layout)?;
-        let mut series = Series { layout: layout.clone(), chunks, visible, documents, mean, sd, committed: 0 };
+        let mut series = self.open(layout, 0)?;
+        write_coordinates(&series.visible, &series.documents, layout)?;
         series.write_metadata(None)?;
         // From here on the group's own document says whose the folder is.
-        std::fs::remove_file(&claim).map_err(|error| series.chunks.error(CLAIM, error))?;
+        fs::remove_file(&claim).map_err(|error| series.chunks.error(CLAIM, error))?;
         self.series = Some(series);
+        Ok(())
+    }
+
+    fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
+        let mut series = self.open(layout, visible)?;
+        series.write_metadata(None)?;
+        self.series = Some(series);
+        Ok(())
+    }
+
+    fn join(&mut self, layout: &SeriesLayout) -> Result<()> {
+        self.series = Some(self.open(layout, 0)?);
         Ok(())
     }
 
@@ -176,6 +221,28 @@ impl FusionSink for ZarrSink {
             array.store_chunk_opt(&chunk, values, &options).map_err(|error| series.chunks.error(name, error))?;
         }
         Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.series()?.chunks.sync()
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        let format = match self.format {
+            ZarrFormat::V2 => "2",
+            ZarrFormat::V3 => "3",
+        };
+        vec![("output.zarr_format".into(), format.into())]
+    }
+
+    fn state_folder(&self) -> Option<PathBuf> {
+        let mut name = self.path.file_name()?.to_os_string();
+        name.push(".state");
+        Some(self.path.with_file_name(name))
+    }
+
+    fn place(&self) -> PathBuf {
+        self.path.clone()
     }
 
     fn commit(&mut self, dates: usize) -> Result<()> {
@@ -210,8 +277,12 @@ impl Series {
         let mut run = Map::new();
         run.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         run.insert("dates_planned".into(), self.layout.dates.len().into());
+        run.insert("end".into(), self.layout.dates.last().map(ToString::to_string).into());
         run.insert("lag".into(), self.layout.lag.into());
         run.insert("dates_committed".into(), self.committed.into());
+        run.insert("dates_settled".into(), self.layout.settled(self.committed).into());
+        let settings = self.layout.settings.iter().map(|(key, value)| (key.to_owned(), value.into()));
+        run.insert("settings".into(), Value::Object(settings.collect()));
         if let Some(report) = report {
             run.insert("report".into(), report_document(report));
         }
@@ -272,8 +343,24 @@ fn report_document(report: &Report) -> Value {
             "log_likelihood": column(&|d| d.log_likelihood.into()),
         })
     });
-    let (windows, widened) = (report.windows, report.widened_windows);
-    json!({ "windows": windows, "widened_windows": widened, "instruments": instruments.collect::<Vec<_>>() })
+    let skipped = report.skipped.iter().map(|slice| {
+        json!({
+            "instrument": slice.instrument,
+            "date": slice.date.to_string(),
+            "tiles": slice.tiles,
+            "reason": slice.reason,
+        })
+    });
+    let failed = report.failed_windows.iter().map(|window| {
+        json!({ "row": window.row, "col": window.col, "date": window.date.to_string(), "reason": window.reason })
+    });
+    json!({
+        "windows": report.windows,
+        "widened_windows": report.widened_windows,
+        "instruments": instruments.collect::<Vec<_>>(),
+        "skipped": skipped.collect::<Vec<_>>(),
+        "failed_windows": failed.collect::<Vec<_>>(),
+    })
 }
 
 impl AtomicStore {

@@ -107,9 +107,15 @@ fn header(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<RasterHe
 pub(super) struct DatedFile {
     pub(super) date: Date,
     pub(super) path: PathBuf,
+    /// What was wrong with it when its stack was opened, if that was let pass.
+    pub(super) fault: Option<String>,
 }
 
 impl DatedFile {
+    pub(super) fn new(date: Date, path: PathBuf) -> Self {
+        Self { date, path, fault: None }
+    }
+
     pub(super) fn header(&self) -> Result<RasterHeader> {
         header(&self.path, &open(&self.path, Some(self.date))?, Some(self.date))
     }
@@ -147,6 +153,10 @@ impl DatedFiles {
         &self.bands
     }
 
+    pub(super) fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
     fn take(&self, index: usize) -> Option<Dataset> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let position = idle.iter().position(|(held, _)| *held == index)?;
@@ -164,6 +174,10 @@ impl DatedFiles {
     /// Reads bands of the `index`-th file inside `region`: values of **shape** (band, y, x), calibrated, NaN where missing.
     pub(super) fn read(&self, index: usize, bands: &[usize], region: &PixelRegion) -> Result<Array3<f64>> {
         let file = &self.files[index];
+        if let Some(problem) = &file.fault {
+            let (path, date, problem) = (file.path.clone(), Some(file.date), problem.clone());
+            return Err(Error::Open { path, date, problem, source: None });
+        }
         let dataset = match self.take(index) {
             Some(dataset) => dataset,
             None => open(&file.path, Some(file.date))?,

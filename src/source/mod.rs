@@ -46,6 +46,12 @@ pub trait RasterSource: Debug + Send + Sync {
 
     /// Where the data come from, for messages: a file pattern, a variable, "memory".
     fn origin(&self) -> String;
+
+    /// What besides the files decides the values, by key, such as scale and offset: a run goes on with a series only when
+    /// they are the same. Default: nothing.
+    fn settings(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 }
 
 impl<S: RasterSource + ?Sized> RasterSource for Arc<S> {
@@ -67,6 +73,10 @@ impl<S: RasterSource + ?Sized> RasterSource for Arc<S> {
 
     fn origin(&self) -> String {
         (**self).origin()
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        (**self).settings()
     }
 }
 

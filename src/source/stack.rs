@@ -35,6 +35,7 @@ pub struct StackBuilder {
     date_pattern: String,
     date_format: String,
     calibration: Calibration,
+    lenient: bool,
 }
 
 impl RasterStack {
@@ -48,6 +49,7 @@ impl RasterStack {
             date_pattern: date_pattern.into(),
             date_format: "%Y%m%d".into(),
             calibration: Calibration::default(),
+            lenient: false,
         }
     }
 
@@ -56,7 +58,7 @@ impl RasterStack {
     /// # Errors
     /// As [`StackBuilder::open`].
     pub fn from_files(files: impl IntoIterator<Item = (Date, PathBuf)>, calibration: Calibration) -> Result<Self> {
-        let files: Vec<_> = files.into_iter().map(|(date, path)| DatedFile { date, path }).collect();
+        let files: Vec<_> = files.into_iter().map(|(date, path)| DatedFile::new(date, path)).collect();
         if files.is_empty() {
             return Err(Error::setting("files", "an empty list"));
         }
@@ -64,10 +66,10 @@ impl RasterStack {
             [one] => one.path.display().to_string(),
             many => format!("a list of {} files", many.len()),
         };
-        Self::new(origin, files, calibration)
+        Self::new(origin, files, calibration, false)
     }
 
-    fn new(origin: String, mut files: Vec<DatedFile>, calibration: Calibration) -> Result<Self> {
+    fn new(origin: String, mut files: Vec<DatedFile>, calibration: Calibration, lenient: bool) -> Result<Self> {
         calibration.validate()?;
         files.sort_by(|a, b| (a.date, &a.path).cmp(&(b.date, &b.path)));
         if let Some(pair) = files.windows(2).find(|pair| pair[0].date == pair[1].date) {
@@ -77,11 +79,7 @@ impl RasterStack {
                 second: pair[1].path.clone(),
             });
         }
-        let Some(first) = files.first() else { return Err(Error::NoFiles { pattern: origin }) };
-        let reference = first.header()?;
-        for file in &files[1..] {
-            check_consistent(first, &reference, file, &file.header()?)?;
-        }
+        let reference = read_headers(&origin, &mut files, lenient)?;
         let name =
             |(index, name): (usize, &String)| if name.is_empty() { format!("band{}", index + 1) } else { name.clone() };
         let bands = reference.bands.iter().enumerate().map(name).collect();
@@ -131,6 +129,15 @@ impl StackBuilder {
         self
     }
 
+    /// Keeps the dates of files that cannot be opened or do not match the others: reading them is the error that opening them
+    /// would have been. For runs that pass over what cannot be read
+    /// ([`OnError::Skip`](crate::engine::OnError::Skip)). Default: opening the stack fails.
+    #[must_use]
+    pub fn lenient(mut self, lenient: bool) -> Self {
+        self.lenient = lenient;
+        self
+    }
+
     /// Finds and dates the files and reads their headers.
     ///
     /// # Errors
@@ -139,7 +146,7 @@ impl StackBuilder {
     /// differ between dates.
     pub fn open(self) -> Result<RasterStack> {
         let files = self.dated_files()?;
-        RasterStack::new(self.full_pattern(), files, self.calibration)
+        RasterStack::new(self.full_pattern(), files, self.calibration, self.lenient)
     }
 
     /// The pattern with its folder; wildcards in the folder's own name are escaped.
@@ -171,7 +178,7 @@ impl StackBuilder {
                 source: None,
             })?;
             let date = self.date_of(&path, &date_pattern)?;
-            files.push(DatedFile { date, path });
+            files.push(DatedFile::new(date, path));
         }
         Ok(files)
     }
@@ -191,6 +198,37 @@ impl StackBuilder {
         };
         Date::parse(text.as_str(), &self.date_format)
             .map_err(|_| no_date(format!("{:?} is not a date of this format", text.as_str())))
+    }
+}
+
+/// Reads every header and gives the first, which all others match. With `lenient`, what is wrong with a file is noted with it,
+/// as long as there is any file that is right.
+fn read_headers(origin: &str, files: &mut [DatedFile], lenient: bool) -> Result<RasterHeader> {
+    let mut reference: Option<(DatedFile, RasterHeader)> = None;
+    let mut first_error = None;
+    for file in files {
+        let checked = file.header().and_then(|header| {
+            if let Some((first, reference)) = &reference {
+                check_consistent(first, reference, file, &header)?;
+            }
+            Ok(header)
+        });
+        match checked {
+            Ok(header) => _ = reference.get_or_insert_with(|| (file.clone(), header)),
+            Err(error) if lenient => {
+                file.fault = Some(match &error {
+                    Error::Open { problem, .. } | Error::Inconsistent { problem, .. } => problem.clone(),
+                    other => other.to_string(),
+                });
+                first_error.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match (reference, first_error) {
+        (Some((_, header)), _) => Ok(header),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(Error::NoFiles { pattern: origin.to_owned() }),
     }
 }
 
@@ -251,5 +289,9 @@ impl RasterSource for RasterStack {
 
     fn origin(&self) -> String {
         self.origin.clone()
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        self.files.calibration().settings()
     }
 }

@@ -1,0 +1,426 @@
+//! Window states on disk, one file per tile and date: what resuming and appending begin from.
+//!
+//! A file is a record (JSON: how far the tile is, what it was made of, what was learned) and, in a full checkpoint, the states
+//! of its windows, each a zstd frame with a checksum. A light checkpoint is a raster of the tile's own cells.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use ndarray::Array3;
+use rayon::prelude::*;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Fusion;
+use super::carried::Carried;
+use super::settings::Settings;
+use super::summary::Summary;
+use super::tile::TileState;
+use super::window::{PartState, WindowState};
+use crate::error::{Error, Result};
+use crate::geometry::Date;
+
+/// How much of the window states is kept at the end of a run, for the dates that will be appended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Checkpoint {
+    /// Full where it takes no more disk than the output before compression, or 4 GiB where that is less; light otherwise.
+    #[default]
+    Auto,
+    /// All states: appending goes on exactly where the run ended.
+    Full,
+    /// Mean and covariance of each cell by itself, some days before the end, from where appending replays the observations:
+    /// small, but the correlation between cells is lost on the way.
+    Light,
+    /// Nothing: the series cannot be appended to, and a killed run begins its unfinished tiles anew.
+    Off,
+}
+
+/// Begins every file; the last byte is the version.
+const MAGIC: &[u8; 8] = b"RFSTATE\x01";
+
+/// Compresses numbers of little redundancy about as well as higher levels do, at several times their speed.
+const LEVEL: i32 = 1;
+
+/// A date that a tile has passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PassedStep {
+    pub(super) date: Date,
+    pub(super) output: bool,
+    pub(super) instruments: Vec<usize>,
+}
+
+/// How far a tile has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// What the series is made with.
+    pub(super) settings: Settings,
+    /// Everything up to here has been taken in.
+    pub(super) date: Date,
+    /// What there was to take in.
+    pub(super) steps: Vec<PassedStep>,
+    /// Whether the series ended here: what waited for the lag has been put out as it stood.
+    pub(super) ended: bool,
+    /// Dates of the output axis, from its start, whose blocks are on disk.
+    pub(super) written: usize,
+    pub(super) summary: Summary,
+    /// Windows that have failed.
+    pub(super) failed: Vec<usize>,
+    /// Whether the states follow.
+    pub(super) full: bool,
+}
+
+/// Own cells of a tile on a date.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LightState {
+    pub(super) date: Date,
+    /// Means, then the lower triangle of the covariance row by row. **Shape** (p + p (p + 1) / 2, y, x). NaN where a window
+    /// failed.
+    pub(super) values: Array3<f64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LightHeader {
+    settings: Settings,
+    date: Date,
+    shape: (usize, usize, usize),
+}
+
+/// The folder that keeps the checkpoints of a series, beside its store.
+#[derive(Clone, Debug)]
+pub(super) struct StateFolder {
+    path: PathBuf,
+}
+
+/// A checkpoint's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StateFile {
+    pub(super) date: Date,
+    pub(super) path: PathBuf,
+}
+
+const STATE: &str = "state";
+const LIGHT: &str = "light";
+
+impl StateFolder {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Records of a tile, the newest first.
+    pub(super) fn records(&self, tile: (usize, usize)) -> Result<Vec<StateFile>> {
+        self.files(tile, STATE)
+    }
+
+    /// Light states of a tile, the newest first.
+    pub(super) fn lights(&self, tile: (usize, usize)) -> Result<Vec<StateFile>> {
+        self.files(tile, LIGHT)
+    }
+
+    fn files(&self, (row, col): (usize, usize), kind: &str) -> Result<Vec<StateFile>> {
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|error| failed(&self.path, error))?,
+        };
+        let prefix = format!("tile-{row}-{col}.");
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|error| failed(&self.path, error))?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let date = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(kind)?.strip_suffix('.'));
+            if let Some(date) = date.and_then(|date| date.parse().ok()) {
+                files.push(StateFile { date, path });
+            }
+        }
+        files.sort_by_key(|file| std::cmp::Reverse(file.date));
+        Ok(files)
+    }
+
+    fn file(&self, (row, col): (usize, usize), date: Date, kind: &str) -> PathBuf {
+        self.path.join(format!("tile-{row}-{col}.{date}.{kind}"))
+    }
+
+    /// Removes every checkpoint, as of a series that is no more.
+    pub(super) fn clear(&self) -> Result<()> {
+        let Ok(entries) = fs::read_dir(&self.path) else { return Ok(()) };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            if path.extension().is_some_and(|extension| extension == STATE || extension == LIGHT) {
+                fs::remove_file(&path).map_err(|error| failed(&path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the whole folder.
+    pub(super) fn remove(&self) -> Result<()> {
+        fs::remove_dir_all(&self.path).map_err(|error| failed(&self.path, error))
+    }
+
+    /// Removes a tile's lock, which nobody holds.
+    pub(super) fn unlock(&self, (row, col): (usize, usize)) -> Result<()> {
+        let path = self.path.join(format!("tile-{row}-{col}.lock"));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps the newest `keep` records of a tile.
+    pub(super) fn keep_records(&self, tile: (usize, usize), keep: usize) -> Result<()> {
+        remove(self.records(tile)?.into_iter().skip(keep))
+    }
+
+    /// Removes the light states of a tile older than `date`.
+    pub(super) fn keep_lights_since(&self, tile: (usize, usize), date: Date) -> Result<()> {
+        remove(self.lights(tile)?.into_iter().filter(|file| file.date < date))
+    }
+
+    /// Writes a tile's record and, when it says so, its states.
+    pub(super) fn save(&self, fusion: &Fusion, record: &Record, tile: &TileState) -> Result<()> {
+        let path = self.file(tile.tile.index, record.date, STATE);
+        replace(&path, |file| {
+            write_header(file, record)?;
+            if !record.full {
+                return Ok(());
+            }
+            // Few windows at a time, so that memory stays bounded.
+            for windows in tile.windows.chunks(2 * fusion.pool.current_num_threads()) {
+                let frames: io::Result<Vec<Vec<u8>>> =
+                    fusion.pool.install(|| windows.par_iter().map(|window| window.snapshot()).collect());
+                frames?.iter().try_for_each(|frame| write_frame(file, frame))?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn save_light(&self, settings: &Settings, tile: (usize, usize), light: &LightState) -> Result<()> {
+        replace(&self.file(tile, light.date, LIGHT), |file| {
+            write_header(file, &LightHeader { settings: settings.clone(), date: light.date, shape: light.values.dim() })?;
+            let bytes: Vec<u8> = light.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            write_frame(file, &compress(&bytes, size_of::<f64>())?)
+        })
+    }
+}
+
+impl StateFile {
+    pub(super) fn record(&self) -> Result<Record> {
+        self.open().map(|(_, record)| record)
+    }
+
+    fn open<H: DeserializeOwned>(&self) -> Result<(BufReader<File>, H)> {
+        let open = || {
+            let mut file = BufReader::new(File::open(&self.path)?);
+            let header = read_header(&mut file)?;
+            Ok((file, header))
+        };
+        open().map_err(|error| failed(&self.path, error))
+    }
+
+    /// Makes the windows of a tile what they were.
+    pub(super) fn load(&self, fusion: &Fusion, tile: &mut TileState) -> Result<Record> {
+        let (mut file, record): (_, Record) = self.open()?;
+        record.failed.iter().filter_map(|&k| tile.windows.get_mut(k).map(|w| w.failed = true)).for_each(drop);
+        if record.full {
+            let mut load = || -> io::Result<()> {
+                for windows in tile.windows.chunks_mut(2 * fusion.pool.current_num_threads()) {
+                    let frames: Vec<Vec<u8>> =
+                        windows.iter().map(|_| read_frame(&mut file)).collect::<io::Result<_>>()?;
+                    fusion.pool.install(|| {
+                        windows.par_iter_mut().zip(frames).try_for_each(|(window, frame)| window.restore(&frame))
+                    })?;
+                }
+                if file.read(&mut [0])? > 0 { Err(damaged("it holds more than its windows")) } else { Ok(()) }
+            };
+            load().map_err(|error| failed(&self.path, error))?;
+        }
+        Ok(record)
+    }
+
+    pub(super) fn light(&self, settings: &Settings) -> Result<LightState> {
+        let (mut file, header): (_, LightHeader) = self.open()?;
+        let mut load = || -> io::Result<LightState> {
+            let bytes = decompress(&read_frame(&mut file)?, size_of::<f64>())?;
+            let values = bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap_or_default())).collect();
+            let values = Array3::from_shape_vec(header.shape, values).map_err(|_| damaged("its shape is wrong"))?;
+            if header.settings != *settings {
+                return Err(damaged("it belongs to a series of other settings"));
+            }
+            Ok(LightState { date: header.date, values })
+        };
+        load().map_err(|error| failed(&self.path, error))
+    }
+}
+
+fn remove(files: impl Iterator<Item = StateFile>) -> Result<()> {
+    for file in files {
+        fs::remove_file(&file.path).map_err(|error| failed(&file.path, error))?;
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, error: io::Error) -> Error {
+    Error::Checkpoint { path: path.to_path_buf(), problem: error.to_string(), source: Some(Box::new(error)) }
+}
+
+fn damaged(problem: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem)
+}
+
+/// Writes beside and renames, everything on disk before it takes its place.
+fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
+    let beside = path.with_extension("partial");
+    let replace = || {
+        let mut file = BufWriter::new(File::create(&beside)?);
+        write(&mut file)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&beside, path)?;
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    };
+    replace().map_err(|error| {
+        // The disk may be full: leave no half file behind. The first error is the one to tell.
+        let _ = fs::remove_file(&beside);
+        failed(path, error)
+    })
+}
+
+fn write_header(file: &mut impl Write, header: &impl Serialize) -> io::Result<()> {
+    file.write_all(MAGIC)?;
+    write_frame(file, &compress(&serde_json::to_vec(header)?, 1)?)
+}
+
+fn read_header<H: DeserializeOwned>(file: &mut impl Read) -> io::Result<H> {
+    let mut magic = [0; MAGIC.len()];
+    file.read_exact(&mut magic)?;
+    if magic != *MAGIC {
+        return Err(damaged("it is no checkpoint, or one of another version"));
+    }
+    Ok(serde_json::from_slice(&decompress(&read_frame(file)?, 1)?)?)
+}
+
+fn write_frame(file: &mut impl Write, frame: &[u8]) -> io::Result<()> {
+    file.write_all(&(frame.len() as u64).to_le_bytes())?;
+    file.write_all(frame)
+}
+
+fn read_frame(file: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut len = [0; 8];
+    file.read_exact(&mut len)?;
+    let len = u64::from_le_bytes(len);
+    // Grows as it is read: a damaged length must not ask for all memory there is.
+    let mut frame = Vec::new();
+    file.take(len).read_to_end(&mut frame)?;
+    if frame.len() as u64 == len { Ok(frame) } else { Err(damaged("it is cut short")) }
+}
+
+/// A zstd frame with a checksum, of words whose like bytes stand together.
+fn compress(bytes: &[u8], word: usize) -> io::Result<Vec<u8>> {
+    let mut encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL)?;
+    encoder.include_checksum(true)?;
+    encoder.write_all(&shuffle(bytes, word))?;
+    encoder.finish()
+}
+
+fn decompress(frame: &[u8], word: usize) -> io::Result<Vec<u8>> {
+    Ok(unshuffle(&zstd::stream::decode_all(frame)?, word))
+}
+
+/// First bytes of all words, then second bytes, ...; what is left of a word at the end stays.
+fn shuffle(bytes: &[u8], word: usize) -> Vec<u8> {
+    let (whole, rest) = bytes.split_at(bytes.len() / word * word);
+    let planes = (0..word).flat_map(|byte| whole[byte.min(whole.len())..].iter().step_by(word));
+    planes.chain(rest).copied().collect()
+}
+
+fn unshuffle(bytes: &[u8], word: usize) -> Vec<u8> {
+    let words = bytes.len() / word;
+    let mut target = bytes.to_vec();
+    for (k, &value) in bytes[..words * word].iter().enumerate() {
+        target[k % words * word + k / words] = value;
+    }
+    target
+}
+
+impl WindowState {
+    fn snapshot(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![u8::from(self.widened)];
+        if !self.failed {
+            for part in &self.parts {
+                part.append_snapshot(&mut bytes);
+            }
+        }
+        compress(&bytes, size_of::<f64>())
+    }
+
+    fn restore(&mut self, frame: &[u8]) -> io::Result<()> {
+        let bytes = decompress(frame, size_of::<f64>())?;
+        let (&widened, mut rest) = bytes.split_first().ok_or_else(|| damaged("a window is empty"))?;
+        self.widened = widened != 0;
+        if !self.failed {
+            for part in &mut self.parts {
+                rest = part.restore_snapshot(rest).ok_or_else(|| damaged("a window has another shape"))?;
+            }
+        }
+        if rest.is_empty() { Ok(()) } else { Err(damaged("a window has another shape")) }
+    }
+}
+
+impl PartState {
+    fn append_snapshot(&self, target: &mut Vec<u8>) {
+        target.push(u8::from(matches!(self.state, Carried::Double(_))));
+        target.extend_from_slice(&self.date.days_since_epoch().to_le_bytes());
+        match &self.state {
+            Carried::Double(state) => state.append_snapshot(target),
+            Carried::Single(state) => state.append_snapshot(target),
+        }
+    }
+
+    /// Gives the bytes after the part's own.
+    fn restore_snapshot<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let (&double, bytes) = bytes.split_first()?;
+        let (days, bytes) = bytes.split_first_chunk()?;
+        self.date = Date::from_days(i32::from_le_bytes(*days));
+        if let (1, Carried::Single(state)) = (double, &self.state) {
+            // It had left float32 by then.
+            self.state = Carried::Double(state.cast());
+        }
+        match &mut self.state {
+            Carried::Double(state) => state.restore_snapshot(bytes).ok(),
+            Carried::Single(state) => state.restore_snapshot(bytes).ok(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shuffling_is_undone() {
+        for (len, word) in [(0, 8), (7, 8), (8, 8), (35, 8), (10, 1), (33, 4)] {
+            let bytes: Vec<u8> = (0..len).map(|k| (k * 37 % 251) as u8).collect();
+            assert_eq!(unshuffle(&shuffle(&bytes, word), word), bytes);
+        }
+        assert_eq!(shuffle(&[1, 2, 3, 4, 5], 2), [1, 3, 2, 4, 5]);
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        let bytes: Vec<u8> = (0..4000_u32).flat_map(|k| f64::from(k).sqrt().to_le_bytes()).collect();
+        let mut file = Vec::new();
+        write_frame(&mut file, &compress(&bytes, 8).unwrap()).unwrap();
+        let read = |file: &[u8]| read_frame(&mut &*file).and_then(|frame| decompress(&frame, 8));
+        assert_eq!(read(&file).unwrap(), bytes);
+        assert!(file.len() < bytes.len());
+        for k in (0..file.len()).step_by(101) {
+            let mut other = file.clone();
+            other[k] ^= 0x10;
+            assert!(read(&other).is_err(), "byte {k}");
+            assert!(read(&file[..k]).is_err(), "cut at {k}");
+        }
+    }
+}

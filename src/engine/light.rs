@@ -1,0 +1,96 @@
+//! Light checkpoints: what is kept of a tile's cells on a date, and the prior it makes for the windows that go on from there.
+
+use ndarray::{Array3, Axis, Slice, s};
+
+use super::Fusion;
+use super::checkpoint::{LightState, StateFolder};
+use super::tile::TileState;
+use crate::error::{Error, Result};
+use crate::geometry::{Date, PixelRegion, Rect};
+use crate::model::{PriorSlice, pair};
+
+impl TileState {
+    /// Mean and covariance of each of the tile's cells, predicted to `date`, on which or before all windows stand.
+    pub(super) fn light(&self, fusion: &Fusion, date: Date) -> LightState {
+        let p = fusion.bands.len();
+        let (rows, cols) = self.tile.region.shape();
+        let mut values = Array3::from_elem((p + p * (p + 1) / 2, rows, cols), f64::NAN);
+        // Components of different parts stay independent.
+        values.slice_mut(s![p.., .., ..]).fill(0.0);
+        for window in &self.windows {
+            let n = window.support.n();
+            for (part, state) in fusion.parts.iter().zip(&window.parts) {
+                let dt_days = f64::from(date.days_since(state.date));
+                for cell in &window.out {
+                    let known = !(window.failed || state.silent[cell.state]);
+                    let mut put = |layer: usize, value: f64| {
+                        values[(layer, cell.row, cell.col)] = if known { value } else { f64::NAN };
+                    };
+                    for (a, &j) in part.components.iter().enumerate() {
+                        let state_j = a * n + cell.state;
+                        put(j, state.state.predicted(&state.dynamics, state_j, dt_days).0);
+                        for (b, &l) in part.components[..=a].iter().enumerate() {
+                            let state_l = b * n + cell.state;
+                            put(p + pair(j, l), state.state.predicted_cov(&state.dynamics, (state_j, state_l), dt_days));
+                        }
+                    }
+                }
+            }
+        }
+        LightState { date, values }
+    }
+}
+
+/// What the light states of a date say of the cells of `extent`, as far as they lie on the grid: beyond it, as with any prior,
+/// the nearest cell counts. Where windows had failed the fusion's own prior does.
+pub(super) fn light_prior(fusion: &Fusion, folder: &StateFolder, date: Date, extent: &Rect) -> Result<PriorSlice> {
+    let p = fusion.bands.len();
+    let (rows, cols) = fusion.target.shape();
+    let clamp = |from: i64, to: i64, n: usize| {
+        let first = from.clamp(0, n as i64 - 1) as usize;
+        first..(to.clamp(1, n as i64) as usize).max(first + 1)
+    };
+    let region = PixelRegion::new(clamp(extent.top, extent.bottom, rows), clamp(extent.left, extent.right, cols));
+    let mut values = Array3::from_elem((p + p * (p + 1) / 2, region.rows.len(), region.cols.len()), f64::NAN);
+    for tile in (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index)) {
+        let shared = tile.region.intersection(&region);
+        if shared.is_empty() {
+            continue;
+        }
+        let Some(file) = folder.lights(tile.index)?.into_iter().find(|file| file.date == date) else {
+            let problem = format!("there is no light checkpoint of tile {:?} on {date}", tile.index);
+            return Err(Error::CannotContinue { path: folder.path().to_path_buf(), problem });
+        };
+        let light = file.light(&fusion.settings)?;
+        let expected = (values.dim().0, tile.region.rows.len(), tile.region.cols.len());
+        if light.values.dim() != expected {
+            let problem = format!("its shape is {:?}, not {expected:?}", light.values.dim());
+            return Err(Error::Checkpoint { path: file.path, problem, source: None });
+        }
+        let within = |outer: &PixelRegion| {
+            s![
+                ..,
+                shared.rows.start - outer.rows.start..shared.rows.end - outer.rows.start,
+                shared.cols.start - outer.cols.start..shared.cols.end - outer.cols.start
+            ]
+        };
+        values.slice_mut(within(&region)).assign(&light.values.slice(within(&tile.region)));
+    }
+    let first = (region.rows.start as i64, region.cols.start as i64);
+    if values.iter().any(|value| value.is_nan()) {
+        let prior = fusion.prior.read(&fusion.target, &Rect::from(&region), p)?;
+        for ((layer, row, col), value) in values.indexed_iter_mut().filter(|(_, value)| value.is_nan()) {
+            let (row, col) = (first.0 + row as i64, first.1 + col as i64);
+            *value = match layer.checked_sub(p) {
+                None => prior.mean(layer, row, col),
+                Some(layer) => {
+                    let j = (0..p).find(|&j| pair(j, j) >= layer).unwrap_or(0);
+                    prior.cov(j, layer - pair(j, 0), row, col)
+                }
+            };
+        }
+    }
+    let cov = values.slice_axis(Axis(0), Slice::from(p..)).to_owned();
+    let mean = values.slice_axis(Axis(0), Slice::from(..p)).to_owned();
+    Ok(PriorSlice::of_cells(mean, cov, first))
+}

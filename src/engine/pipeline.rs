@@ -1,0 +1,281 @@
+//! Reading ahead and writing behind: while one batch is filtered, the next is read and the one before is written.
+//!
+//! Stages hand batches on one by one (channels of no capacity), so that at any time at most two batches of slices and three of
+//! results exist, however slow a source or a sink is.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::Fusion;
+use super::progress::Progress;
+use super::report::Timing;
+use super::stream::FusedBlock;
+use super::tile::TileReader;
+use super::window::Reading;
+use crate::error::{Error, Result};
+use crate::geometry::{Date, Tile};
+use crate::sink::FusionSink;
+
+/// Dates are made visible no more often than this: each time costs a few synchronous writes.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A wait that is told of.
+const LONG_WAIT: Duration = Duration::from_secs(10);
+
+/// Slices that are being read: (instrument, date, since when).
+pub(super) type InFlight = Mutex<Vec<(usize, Date, Instant)>>;
+
+/// What the reader is to read: tiles in order, each with its batches as ranges of steps.
+pub(super) struct Reads {
+    pub(super) tiles: Vec<(Tile, Vec<std::ops::Range<usize>>)>,
+}
+
+/// What the filter hands to the writer.
+enum Task {
+    /// Blocks of a tile (its position among all tiles), which has then put out so many dates.
+    Blocks { tile: usize, blocks: Vec<FusedBlock>, put_out: usize },
+    /// Answer when everything so far is safe.
+    Flush(SyncSender<()>),
+}
+
+/// Which dates of the output axis, from its start, are on disk.
+pub(super) struct Written {
+    /// By tile.
+    pub(super) dates: Vec<usize>,
+    /// Dates that readers see; blocks of theirs are not written again.
+    pub(super) visible: usize,
+    /// Whether this process makes dates visible.
+    pub(super) commits: bool,
+}
+
+/// The filter's ends of the pipeline.
+pub(super) struct Stages<'a> {
+    fusion: &'a Fusion,
+    batches: Receiver<Result<Vec<Reading>>>,
+    tasks: SyncSender<Task>,
+    in_flight: &'a InFlight,
+    blocks: &'a AtomicUsize,
+    visible: usize,
+    pub(super) timing: Timing,
+    pub(super) progress: Progress,
+    started: Instant,
+    callback: Option<&'a (dyn Fn(&Progress) + Sync)>,
+}
+
+/// Why filtering ends before its time.
+pub(super) enum Halt {
+    /// An error of its own, or one of reading.
+    Error(Error),
+    /// The writer has ended; its own error says why.
+    Stopped,
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Stages<'_> {
+    /// The next batch of slices.
+    pub(super) fn next_batch(&mut self) -> Result<Vec<Reading>, Halt> {
+        let started = Instant::now();
+        let batch = loop {
+            match self.batches.recv_timeout(LONG_WAIT) {
+                Err(RecvTimeoutError::Timeout) => {
+                    let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+                    let oldest = in_flight.iter().min_by_key(|(_, _, since)| *since).map(|(instrument, date, since)| {
+                        let name = &self.fusion.instruments[*instrument].name;
+                        format!("{name} {date} for {:.0} s", since.elapsed().as_secs_f64())
+                    });
+                    drop(in_flight);
+                    if let Some(what) = &oldest {
+                        tracing::warn!("reading takes long: {what}");
+                    }
+                    self.progress.waiting_for = oldest;
+                    self.tell();
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(Halt::Stopped),
+                Ok(batch) => break batch,
+            }
+        };
+        self.progress.waiting_for = None;
+        self.timing.wait_read += started.elapsed();
+        Ok(batch?)
+    }
+
+    /// Hands blocks on to be written; dates that readers see already are not written again.
+    pub(super) fn write(&mut self, tile: usize, mut blocks: Vec<FusedBlock>, put_out: usize) -> Result<(), Halt> {
+        blocks.retain(|block| block.time >= self.visible);
+        self.send(Task::Blocks { tile, blocks, put_out })
+    }
+
+    /// Waits until everything handed on so far is safe.
+    pub(super) fn flush(&mut self) -> Result<(), Halt> {
+        let (done, wait) = sync_channel(0);
+        self.send(Task::Flush(done))?;
+        let started = Instant::now();
+        let flushed = wait.recv().map_err(|_| Halt::Stopped);
+        self.timing.wait_write += started.elapsed();
+        flushed
+    }
+
+    fn send(&mut self, task: Task) -> Result<(), Halt> {
+        let started = Instant::now();
+        let sent = self.tasks.send(task).map_err(|_| Halt::Stopped);
+        self.timing.wait_write += started.elapsed();
+        sent
+    }
+
+    /// Tells the caller how far the run is.
+    pub(super) fn tell(&mut self) {
+        self.progress.elapsed = self.started.elapsed();
+        self.progress.blocks = self.blocks.load(Ordering::Relaxed);
+        if let Some(callback) = self.callback {
+            callback(&self.progress);
+        }
+    }
+}
+
+/// Runs `filter` between a reader and a writer of their own threads. Gives what it gives, with the time all took.
+pub(super) fn drive<R>(
+    fusion: &Fusion,
+    reads: &Reads,
+    sink: &mut dyn FusionSink,
+    written: Written,
+    callback: Option<&(dyn Fn(&Progress) + Sync)>,
+    filter: impl FnOnce(&mut Stages<'_>) -> Result<R, Halt>,
+) -> Result<(R, Timing)> {
+    let io = io_pool(fusion)?;
+    let (in_flight, blocks) = (InFlight::default(), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let (to_filter, batches) = sync_channel(0);
+        let (tasks, to_write) = sync_channel(0);
+        let mut stages = Stages {
+            fusion,
+            batches,
+            tasks,
+            in_flight: &in_flight,
+            blocks: &blocks,
+            visible: written.visible,
+            timing: Timing::default(),
+            progress: Progress::default(),
+            started: Instant::now(),
+            callback,
+        };
+        let reader = scope.spawn(|| read_all(fusion, &io, reads, &in_flight, to_filter));
+        let writer = scope.spawn(|| write_all(&io, sink, written, to_write, &blocks));
+        let outcome = filter(&mut stages);
+        let Stages { mut timing, batches, tasks, .. } = stages;
+        // Hanging up ends the other stages.
+        drop((batches, tasks));
+        timing.read = joined(reader.join());
+        let (write, wrote) = joined(writer.join());
+        timing.write = write;
+        match (outcome, wrote) {
+            // The writer's own error comes first: it is why the filter found it gone.
+            (Err(Halt::Error(error)), Ok(())) | (_, Err(error)) => Err(error),
+            (Ok(outcome), Ok(())) => Ok((outcome, timing)),
+            (Err(Halt::Stopped), Ok(())) => Err(Error::Interrupted),
+        }
+    })
+}
+
+/// Threads for reading and writing, beside those that filter.
+fn io_pool(fusion: &Fusion) -> Result<ThreadPool> {
+    let threads = fusion.pool.current_num_threads();
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("rasterfuse-io-{index}"))
+        .build()
+        .map_err(|error| Error::Threads { threads, source: Box::new(error) })
+}
+
+fn joined<T>(outcome: thread::Result<T>) -> T {
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Reads everything in order, one batch ahead; ends early when nobody takes it. Gives the time it took.
+fn read_all(
+    fusion: &Fusion,
+    io: &ThreadPool,
+    reads: &Reads,
+    in_flight: &InFlight,
+    to_filter: SyncSender<Result<Vec<Reading>>>,
+) -> Duration {
+    let mut took = Duration::ZERO;
+    for (tile, batches) in &reads.tiles {
+        let reader = TileReader::new(fusion, tile);
+        for steps in batches {
+            let started = Instant::now();
+            let batch = io.install(|| reader.read(fusion, &fusion.steps[steps.clone()], in_flight));
+            took += started.elapsed();
+            let failed = batch.is_err();
+            if to_filter.send(batch).is_err() || failed {
+                return took;
+            }
+        }
+    }
+    took
+}
+
+/// Writes everything as it comes and makes dates visible as they become whole. Gives the time it took.
+fn write_all(
+    io: &ThreadPool,
+    sink: &mut dyn FusionSink,
+    mut written: Written,
+    tasks: Receiver<Task>,
+    count: &AtomicUsize,
+) -> (Duration, Result<()>) {
+    let mut took = Duration::ZERO;
+    let mut committed = Instant::now();
+    let mut work = |task: Task| -> Result<()> {
+        match task {
+            Task::Blocks { tile, blocks, put_out } => {
+                let taker = &*sink;
+                io.install(|| blocks.par_iter().try_for_each(|block| taker.append(block)))?;
+                count.fetch_add(blocks.len(), Ordering::Relaxed);
+                written.dates[tile] = put_out;
+                if committed.elapsed() >= COMMIT_INTERVAL {
+                    written.commit(sink)?;
+                    committed = Instant::now();
+                }
+            }
+            Task::Flush(done) => {
+                sink.flush()?;
+                // Nobody waits any more when filtering has ended on an error.
+                let _ = done.send(());
+            }
+        }
+        Ok(())
+    };
+    for task in tasks {
+        let started = Instant::now();
+        let outcome = work(task);
+        took += started.elapsed();
+        if outcome.is_err() {
+            return (took, outcome);
+        }
+    }
+    let started = Instant::now();
+    let outcome = sink.flush().and_then(|()| written.commit(sink));
+    (took + started.elapsed(), outcome)
+}
+
+impl Written {
+    /// Makes visible what has become whole.
+    fn commit(&mut self, sink: &mut dyn FusionSink) -> Result<()> {
+        let whole = self.dates.iter().copied().min().unwrap_or(0);
+        if self.commits && whole > self.visible {
+            sink.commit(whole)?;
+            self.visible = whole;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+use std::fmt;
+use std::time::Duration;
+
+/// How far a run has come.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Tiles that are done, and of how many; those done by an earlier run are not among them.
+    pub tiles: (usize, usize),
+    /// Dates that have been fused, each counted once for every tile, and of how many.
+    pub dates: (usize, usize),
+    /// Blocks (tile × date) that have been written.
+    pub blocks: usize,
+    /// Values that windows have been conditioned on, each counted once for every window.
+    pub observations: u64,
+    /// Time since the run began.
+    pub elapsed: Duration,
+    /// Slices that filtering has been waiting for, when it has been waiting for long.
+    pub waiting_for: Option<String>,
+}
+
+impl Progress {
+    /// Observations per second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.observations as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// Time left, if the rest goes like what is done; `None` before anything is.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        let (done, all) = self.dates;
+        let share = all.saturating_sub(done) as f64 / done as f64;
+        Duration::try_from_secs_f64(self.elapsed.as_secs_f64() * share).ok()
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ((tile, tiles), (done, all)) = (self.tiles, self.dates);
+        write!(f, "{tile} of {tiles} tiles, {done} of {all} dates, {:.3e} observations/s", self.rate())?;
+        if let Some(remaining) = self.remaining() {
+            write!(f, ", {:.0} s left", remaining.as_secs_f64())?;
+        }
+        match &self.waiting_for {
+            Some(what) => write!(f, "; waiting for {what}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_left_follows_from_what_is_done() {
+        let mut progress = Progress { dates: (0, 8), elapsed: Duration::from_secs(6), ..Progress::default() };
+        assert_eq!(progress.remaining(), None);
+        progress.dates.0 = 2;
+        assert_eq!(progress.remaining(), Some(Duration::from_secs(18)));
+    }
+}

@@ -1,0 +1,180 @@
+//! Where each tile begins: at the beginning, or behind what an earlier run has left.
+
+use std::collections::BTreeMap;
+
+use super::Fusion;
+use super::checkpoint::{PassedStep, Record, StateFile, StateFolder};
+use super::summary::Summary;
+use crate::error::{Error, Result};
+use crate::geometry::{Date, Tile};
+use crate::sink::ExistingSeries;
+
+/// Where a tile begins.
+#[derive(Clone, Debug)]
+pub(super) enum TileStart {
+    /// Nothing is left to do.
+    Done(Box<Record>),
+    /// At the prior.
+    Fresh,
+    /// Where its windows were.
+    Full(StateFile),
+    /// At the cells' means and covariances on a date.
+    Light {
+        date: Date,
+        /// What had been passed, and what had been learned, by then or later.
+        steps: Vec<PassedStep>,
+        summary: Summary,
+        /// The summary holds what was learned up to here.
+        learned: Date,
+        failed: Vec<usize>,
+    },
+}
+
+/// What is known before any tile begins.
+pub(super) struct Starts<'a> {
+    fusion: &'a Fusion,
+    folder: &'a StateFolder,
+    existing: Option<&'a ExistingSeries>,
+    /// Whether dates may be added.
+    append: bool,
+    /// Whether what came late may be replayed.
+    replay: bool,
+    /// Dates of the light states that every tile has, the newest first.
+    lights: Vec<Date>,
+    /// The earliest date that came late.
+    pub(super) late: Option<Date>,
+}
+
+/// How what a tile has passed compares with what there is now.
+enum Agreement {
+    Same,
+    Late(Date, usize),
+}
+
+impl<'a> Starts<'a> {
+    pub(super) fn new(
+        fusion: &'a Fusion,
+        folder: &'a StateFolder,
+        existing: Option<&'a ExistingSeries>,
+        append: bool,
+        replay: bool,
+    ) -> Result<Self> {
+        let mut counts: BTreeMap<Date, usize> = BTreeMap::new();
+        for tile in (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index)) {
+            folder.lights(tile.index)?.iter().for_each(|file| *counts.entry(file.date).or_default() += 1);
+        }
+        let common = counts.into_iter().rev().filter(|(_, count)| *count == fusion.tiling.tile_count());
+        let lights = common.map(|(date, _)| date).collect();
+        Ok(Self { fusion, folder, existing, append, replay, lights, late: None })
+    }
+
+    /// Where a tile begins.
+    pub(super) fn of(&mut self, tile: &Tile) -> Result<TileStart> {
+        let place = self.folder.path();
+        // The newest record speaks of what had been passed, whichever the tile begins at.
+        let mut newest: Option<Record> = None;
+        let mut late: Option<Date> = None;
+        for file in self.folder.records(tile.index)? {
+            let record = match file.record() {
+                Err(error) if self.replay => {
+                    tracing::warn!(%error, "passing over a damaged checkpoint");
+                    continue;
+                }
+                record => record?,
+            };
+            if record.settings != self.fusion.settings {
+                let problem = "it belongs to a series of other settings".into();
+                return Err(Error::Checkpoint { path: file.path, problem, source: None });
+            }
+            match self.compare(&record)? {
+                Agreement::Late(date, instrument) if !self.replay => {
+                    let instrument = self.fusion.instruments[instrument].name.clone();
+                    let (path, passed) = (self.place(), record.date);
+                    return Err(Error::LateDate { path, instrument, date, passed });
+                }
+                Agreement::Late(date, _) => {
+                    late = Some(late.map_or(date, |late| late.min(date)));
+                    newest.get_or_insert(record);
+                    continue;
+                }
+                Agreement::Same => {}
+            }
+            let last = self.fusion.steps.last().map(|(date, _)| *date);
+            if record.ended && Some(record.date) == last {
+                return Ok(TileStart::Done(Box::new(record)));
+            }
+            if record.full {
+                self.note(late);
+                return Ok(TileStart::Full(file));
+            }
+            newest.get_or_insert(record);
+            break;
+        }
+        self.note(late);
+        let Some(record) = newest else {
+            // Files of dates long passed may be gone by now, so a tile that was done does not begin anew unasked.
+            let finished = self.existing.is_some_and(|existing| existing.finished);
+            if finished && !self.replay {
+                let problem = format!(
+                    "tile {:?} has no checkpoint in {}; --replay begins it anew from all observations",
+                    tile.index,
+                    place.display()
+                );
+                return Err(Error::CannotContinue { path: self.place(), problem });
+            }
+            return Ok(TileStart::Fresh);
+        };
+        let learned = late.map_or(record.date, |late| record.date.min(late + -1));
+        let date = self.lights.iter().copied().find(|date| *date <= learned);
+        let Some(date) = date else {
+            if self.append && !self.replay {
+                let problem = "it was run without checkpoints (run.checkpoint = \"off\"); --replay begins it anew from all \
+                               observations"
+                    .into();
+                return Err(Error::CannotContinue { path: self.place(), problem });
+            }
+            return Ok(TileStart::Fresh);
+        };
+        let Record { mut steps, mut summary, failed, .. } = record;
+        summary.forget_after(learned);
+        steps.retain(|step| step.date <= learned);
+        Ok(TileStart::Light { date, steps, summary, learned, failed })
+    }
+
+    fn place(&self) -> std::path::PathBuf {
+        self.folder.path().to_path_buf()
+    }
+
+    fn note(&mut self, late: Option<Date>) {
+        self.late = match (self.late, late) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+
+    /// Compares what a tile has passed with what there is now. Files that are gone since are no matter.
+    fn compare(&self, record: &Record) -> Result<Agreement> {
+        let passed: BTreeMap<Date, &PassedStep> = record.steps.iter().map(|step| (step.date, step)).collect();
+        let now = self.fusion.steps.partition_point(|(date, _)| *date <= record.date);
+        let now = &self.fusion.steps[..now];
+        let outputs_now = now.iter().filter(|(_, step)| step.output.is_some()).map(|(date, _)| *date);
+        let outputs_then = record.steps.iter().filter(|step| step.output).map(|step| step.date);
+        let mut late = None;
+        for (date, step) in now {
+            let then = passed.get(date).map_or(&[][..], |step| &step.instruments);
+            if let Some(&instrument) = step.instruments.iter().find(|instrument| !then.contains(instrument)) {
+                late = Some(Agreement::Late(*date, instrument));
+                break;
+            }
+        }
+        // With `output = "observed"` a late date is a new date of the output axis as well.
+        if late.is_none() && !outputs_now.eq(outputs_then) {
+            let problem = format!(
+                "the dates put out up to {} are not those it has; with `time.output = \"observed\"` this happens when files are gone",
+                record.date
+            );
+            return Err(Error::CannotContinue { path: self.place(), problem });
+        }
+        Ok(late.unwrap_or(Agreement::Same))
+    }
+}

@@ -1,0 +1,234 @@
+//! What a run learns on its way, tile by tile, in sums whose order does not matter.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice};
+use super::window::{PixelCount, WindowOutput};
+use crate::filter::Innovation;
+use crate::geometry::Date;
+
+/// A sum that does not depend on the order of its terms: fixed point with 2⁻⁴⁰ resolution, exact addition.
+///
+/// Tiles and threads decide in which order windows finish; the report must not.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct OrderFreeSum(Option<i128>);
+
+impl Default for OrderFreeSum {
+    fn default() -> Self {
+        Self(Some(0))
+    }
+}
+
+impl OrderFreeSum {
+    const SCALE: f64 = (1_u64 << 40) as f64;
+    const LARGEST: f64 = 1e37;
+
+    fn add(&mut self, value: f64) {
+        let term = (value * Self::SCALE).round();
+        // A term that is no number, or beyond any sum's range, spoils the sum for good instead of passing for zero.
+        let fits = term.abs() < Self::LARGEST;
+        self.0 = self.0.filter(|_| fits).and_then(|sum| sum.checked_add(term as i128));
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.0 = self.0.zip(other.0).and_then(|(a, b)| a.checked_add(b));
+    }
+
+    fn value(self) -> f64 {
+        self.0.map_or(f64::NAN, |sum| sum as f64 / Self::SCALE)
+    }
+}
+
+/// Sums of one instrument on one date.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct FitSums {
+    pixels: u64,
+    refused: u64,
+    values: u64,
+    dof: u64,
+    nis: OrderFreeSum,
+    log_likelihood: OrderFreeSum,
+}
+
+impl FitSums {
+    fn add(&mut self, innovation: &Innovation) {
+        self.values += innovation.values as u64;
+        self.dof += innovation.dof as u64;
+        self.nis.add(innovation.nis);
+        self.log_likelihood.add(innovation.log_likelihood);
+    }
+
+    fn count(&mut self, count: &PixelCount) {
+        self.pixels += count.seen;
+        self.refused += count.refused;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.pixels += other.pixels;
+        self.refused += other.refused;
+        self.values += other.values;
+        self.dof += other.dof;
+        self.nis.merge(other.nis);
+        self.log_likelihood.merge(other.log_likelihood);
+    }
+
+    /// `None` when no window saw anything.
+    fn diagnostics(&self, date: Date) -> Option<DateDiagnostics> {
+        (self.values > 0 || self.pixels > 0).then(|| DateDiagnostics {
+            date,
+            pixels: self.pixels,
+            refused: self.refused,
+            values: self.values,
+            dof: self.dof,
+            nis: self.nis.value(),
+            log_likelihood: self.log_likelihood.value(),
+        })
+    }
+}
+
+/// A slice that could not be read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Skipped {
+    /// Tiles that went without it.
+    tiles: u64,
+    /// What the first of them was told.
+    reason: String,
+}
+
+/// What has been learned of some tiles. Dates are days since 1970-01-01, instruments positions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Summary {
+    pub(super) windows: usize,
+    pub(super) widened: usize,
+    /// By date and instrument.
+    fits: BTreeMap<i32, Vec<(usize, FitSums)>>,
+    /// By date and instrument.
+    skipped: BTreeMap<i32, Vec<(usize, Skipped)>>,
+    failed: Vec<FailedWindow>,
+}
+
+/// The entry of an instrument on a date.
+fn entry<V: Default>(map: &mut BTreeMap<i32, Vec<(usize, V)>>, date: i32, instrument: usize) -> &mut V {
+    let entries = map.entry(date).or_default();
+    let at = entries.binary_search_by_key(&instrument, |(index, _)| *index).unwrap_or_else(|at| {
+        entries.insert(at, (instrument, V::default()));
+        at
+    });
+    &mut entries[at].1
+}
+
+impl Default for Skipped {
+    fn default() -> Self {
+        Self { tiles: 0, reason: String::new() }
+    }
+}
+
+impl Summary {
+    /// Takes in what a window made of a batch; `date` gives the dates of the batch that count.
+    pub(super) fn add(&mut self, output: &WindowOutput, date: impl Fn(usize) -> Option<Date>) {
+        for (index, fit) in &output.innovations {
+            if let Some(date) = date(*index) {
+                entry(&mut self.fits, date.days_since_epoch(), fit.instrument).add(fit);
+            }
+        }
+        for (index, count) in &output.pixels {
+            if let Some(date) = date(*index) {
+                entry(&mut self.fits, date.days_since_epoch(), count.instrument).count(count);
+            }
+        }
+    }
+
+    /// Takes note of a slice that one tile went without.
+    pub(super) fn skip(&mut self, date: Date, instrument: usize, reason: &str) {
+        let skipped = entry(&mut self.skipped, date.days_since_epoch(), instrument);
+        if skipped.tiles == 0 {
+            reason.clone_into(&mut skipped.reason);
+        }
+        skipped.tiles += 1;
+    }
+
+    pub(super) fn fail(&mut self, window: FailedWindow) {
+        self.failed.push(window);
+    }
+
+    /// Forgets what was learned on dates after `date`: it will be learned again.
+    pub(super) fn forget_after(&mut self, date: Date) {
+        self.fits.split_off(&(date.days_since_epoch() + 1));
+        self.skipped.split_off(&(date.days_since_epoch() + 1));
+        self.failed.retain(|window| window.date <= date);
+    }
+
+    /// Takes in other tiles, which must come in the same order in every run, or other dates of the same ones.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.windows += other.windows;
+        self.widened += other.widened;
+        for (date, fits) in &other.fits {
+            fits.iter().for_each(|(instrument, sums)| entry(&mut self.fits, *date, *instrument).merge(sums));
+        }
+        for (date, slices) in &other.skipped {
+            for (instrument, skipped) in slices {
+                let target = entry(&mut self.skipped, *date, *instrument);
+                if target.tiles == 0 {
+                    target.reason.clone_from(&skipped.reason);
+                }
+                target.tiles += skipped.tiles;
+            }
+        }
+        self.failed.extend(other.failed.iter().cloned());
+    }
+
+    /// The report of it all, without what a run knows of itself.
+    pub(super) fn report(&self, names: &[&str]) -> Report {
+        let instrument = |(index, name): (usize, &&str)| {
+            let dates = self.fits.iter().filter_map(|(date, fits)| {
+                let (_, sums) = fits.iter().find(|(instrument, _)| *instrument == index)?;
+                sums.diagnostics(Date::from_days(*date))
+            });
+            InstrumentReport { name: (*name).to_owned(), dates: dates.collect() }
+        };
+        let skipped = self.skipped.iter().flat_map(|(date, slices)| {
+            slices.iter().map(|(instrument, skipped)| SkippedSlice {
+                instrument: names.get(*instrument).copied().unwrap_or_default().to_owned(),
+                date: Date::from_days(*date),
+                tiles: skipped.tiles,
+                reason: skipped.reason.clone(),
+            })
+        });
+        let mut failed = self.failed.clone();
+        failed.sort_by_key(|window| (window.row, window.col));
+        Report {
+            instruments: names.iter().enumerate().map(instrument).collect(),
+            windows: self.windows,
+            widened_windows: self.widened,
+            skipped: skipped.collect(),
+            failed_windows: failed,
+            ..Report::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_do_not_depend_on_order() {
+        let terms: Vec<f64> = (0..1000).map(|k| (f64::from(k) * 0.7).sin() * 10.0_f64.powi(k % 12)).collect();
+        let (mut forward, mut backward) = (OrderFreeSum::default(), OrderFreeSum::default());
+        terms.iter().for_each(|t| forward.add(*t));
+        terms.iter().rev().for_each(|t| backward.add(*t));
+        assert_eq!(forward.value().to_bits(), backward.value().to_bits());
+        let (mut some, mut rest) = (OrderFreeSum::default(), OrderFreeSum::default());
+        terms[..300].iter().for_each(|t| some.add(*t));
+        terms[300..].iter().for_each(|t| rest.add(*t));
+        rest.merge(some);
+        assert_eq!(rest, forward);
+        backward.add(f64::NAN);
+        assert!(backward.value().is_nan());
+        rest.merge(backward);
+        assert!(rest.value().is_nan());
+        assert!((forward.value() - terms.iter().sum::<f64>()).abs() < 1e-3);
+    }
+}
