@@ -6,14 +6,14 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use ndarray::Array3;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::engine::Report;
 use rasterfuse::geometry::{Crs, Grid};
 use rasterfuse::{Error, Fusion, Result};
-use support::{Missing, Sample, Tiff, assert_says, truncate};
+use support::{Missing, Sample, Tiff, assert_says, fuse_program, truncate};
 use tempfile::TempDir;
 
 /// A fusion that works; every test breaks it in one place.
@@ -682,19 +682,14 @@ fn a_prior_raster_with_holes_is_refused_where_an_instrument_looks() {
     assert_eq!(shown(&world.store()), (0, false));
 }
 
-/// The example that cargo has built beside this test.
-fn fuse_program(folder: &Path, arguments: &[&str]) -> Output {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(Path::parent).unwrap();
-    let program = profile.join("examples").join(format!("fuse{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.exists(), "build it first: cargo build --example fuse");
-    Command::new(program).args(arguments).current_dir(folder).output().unwrap()
+fn fuse_in(folder: &Path, arguments: &[&str]) -> Output {
+    fuse_program().args(arguments).current_dir(folder).output().unwrap()
 }
 
 /// What the program wrote to stderr, without the lines that show how far it came.
 fn complaint(output: &Output) -> String {
     let text = String::from_utf8(output.stderr.clone()).unwrap();
-    let progress = |line: &&str| line.ends_with(" blocks") && line.contains(" of ");
+    let progress = |line: &&str| line.contains(" observations/s");
     text.lines().filter(|line| !progress(line)).collect::<Vec<_>>().join("\n")
 }
 
@@ -702,11 +697,11 @@ fn complaint(output: &Output) -> String {
 fn the_program_succeeds_with_status_0_a_report_and_no_complaint() {
     let world = World::new();
     world.describe(&[]);
-    let plan = fuse_program(world.folder.path(), &["fusion.toml", "--plan"]);
+    let plan = fuse_in(world.folder.path(), &["fusion.toml", "--plan"]);
     assert_eq!((plan.status.code(), complaint(&plan)), (Some(0), String::new()));
     assert_says(&String::from_utf8_lossy(&plan.stdout), &["6 x 8 cells", "6 dates out", "4 observed"]);
     assert!(!world.store().exists(), "a plan runs nothing");
-    let run = fuse_program(world.folder.path(), &["fusion.toml"]);
+    let run = fuse_in(world.folder.path(), &["fusion.toml"]);
     assert_eq!((run.status.code(), complaint(&run)), (Some(0), String::new()));
     assert_says(&String::from_utf8_lossy(&run.stdout), &["fine", "coarse", "log-likelihood", "total"]);
     assert_eq!(shown(&world.store()), (6, true));
@@ -740,7 +735,7 @@ fn the_program_fails_with_status_1_and_the_librarys_message_alone() {
         let config = world.describe(&[(from, &to)]);
         let message = fuse(&config).unwrap_err().to_string();
         let _ = fs::remove_dir_all(world.store());
-        let output = fuse_program(Path::new("."), &[config.to_str().unwrap()]);
+        let output = fuse_in(Path::new("."), &[config.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(1), "{to}");
         assert_eq!(complaint(&output).trim_end(), format!("error: {message}").trim_end(), "{to}");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -754,14 +749,14 @@ fn the_program_names_arguments_it_does_not_take() {
     let world = World::new();
     world.describe(&[]);
     for argument in ["--append", "--resume", "--shard=1/2", "--plain"] {
-        let output = fuse_program(world.folder.path(), &["fusion.toml", argument]);
+        let output = fuse_in(world.folder.path(), &["fusion.toml", argument]);
         assert_eq!(output.status.code(), Some(1));
         assert_says(&String::from_utf8_lossy(&output.stderr), &["error: ", argument.split('=').next().unwrap()]);
         assert!(output.stdout.is_empty() && !world.store().exists());
     }
-    let output = fuse_program(world.folder.path(), &["gone.toml"]);
+    let output = fuse_in(world.folder.path(), &["gone.toml"]);
     assert_eq!(output.status.code(), Some(1));
     assert_says(&complaint(&output), &["error: gone.toml", "cannot read"]);
-    assert_eq!(fuse_program(world.folder.path(), &[]).status.code(), Some(1));
-    assert_eq!(fuse_program(world.folder.path(), &["--help"]).status.code(), Some(0));
+    assert_eq!(fuse_in(world.folder.path(), &[]).status.code(), Some(1));
+    assert_eq!(fuse_in(world.folder.path(), &["--help"]).status.code(), Some(0));
 }

@@ -145,7 +145,7 @@ impl Twin {
                 state.predict(dynamics, f64::from(waiting));
                 waiting = 0;
                 if state.remembered() == state.lag() {
-                    output.extend(state.oldest().unwrap().mean);
+                    output.extend(state.lagged_at(0).unwrap().mean);
                 }
                 state.remember();
             } else {

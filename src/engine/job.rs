@@ -164,7 +164,11 @@ impl<'a> Job<'a> {
             return Ok(report(fusion, assigned.done.iter().flatten()));
         }
         let visible = match assigned.late {
-            Some(late) => visible.min(layout.settled(fusion.output.partition_point(|date| *date < late))),
+            // With a lag, dates before the late one rest on it as well.
+            Some(late) => {
+                let before = fusion.output.partition_point(|date| *date < late);
+                visible.min(before.saturating_sub(fusion.lag))
+            }
             None => visible,
         };
         if self.check_disk {

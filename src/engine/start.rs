@@ -113,7 +113,7 @@ impl<'a> Starts<'a> {
         self.note(late);
         let Some(record) = newest else {
             // Files of dates long passed may be gone by now, so a tile that was done does not begin anew unasked.
-            let finished = self.existing.is_some_and(|existing| existing.finished);
+            let finished = self.existing.is_some_and(|existing| existing.finished_dates > 0);
             if finished && !self.replay {
                 let problem = format!(
                     "tile {:?} has no checkpoint in {}; --replay begins it anew from all observations",

@@ -406,7 +406,8 @@ mod tests {
     use ndarray::Array4;
 
     use super::*;
-    use crate::engine::stream::TileState;
+    use crate::engine::pipeline::InFlight;
+    use crate::engine::tile::{TileReader, TileState};
     use crate::geometry::{Crs, Grid};
     use crate::model::{Footprint, Instrument, Kernel, Prior, Process};
     use crate::source::MemorySource;
@@ -437,8 +438,10 @@ mod tests {
                 .precision(precision)
                 .build()?;
             let Some(tile) = fusion.tiling.tile(0) else { panic!("no tile") };
-            let mut tile = TileState::new(&fusion, tile)?;
-            let batches = fusion.steps.chunks(8).map(|steps| tile.read(&fusion, steps)).collect::<Result<Vec<_>>>()?;
+            let reader = TileReader::new(&fusion, &tile);
+            let read = |steps| reader.read(&fusion, steps, &InFlight::default());
+            let batches = fusion.steps.chunks(8).map(read).collect::<Result<Vec<_>>>()?;
+            let mut tile = TileState::first(&fusion, tile)?;
             let mut worker = Worker::new(fusion.parts.len());
             for (k, batch) in batches.iter().enumerate() {
                 let last = k + 1 == batches.len();

@@ -58,6 +58,8 @@ pub struct ExistingSeries {
     pub settled: usize,
     /// Whether its run has ended.
     pub finished: bool,
+    /// Dates that it had when a run ended the last time; 0 when none has.
+    pub finished_dates: usize,
 }
 
 impl ExistingSeries {

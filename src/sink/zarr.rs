@@ -63,6 +63,8 @@ struct Series {
     mean: Array<AtomicStore>,
     sd: Array<AtomicStore>,
     committed: usize,
+    /// Dates when a run ended the last time.
+    finished: usize,
 }
 
 impl ZarrSink {
@@ -123,7 +125,7 @@ impl ZarrSink {
         let documents = Documents::new(layout, self.format);
         let open = |name: &str| open_array(&chunks, name, documents.array(name, layout.dates.len()));
         let (mean, sd) = (open("mean")?, open("sd")?);
-        Ok(Series { layout: layout.clone(), chunks, visible, documents, mean, sd, committed })
+        Ok(Series { layout: layout.clone(), chunks, visible, documents, mean, sd, committed, finished: 0 })
     }
 
     fn series(&self) -> Result<&Series> {
@@ -150,6 +152,7 @@ fn series_of(document: &Value) -> Option<ExistingSeries> {
         visible,
         settled: count("dates_settled").unwrap_or(visible),
         finished: run.get("report").is_some(),
+        finished_dates: count("dates_finished").unwrap_or(0),
     })
 }
 
@@ -191,6 +194,7 @@ impl FusionSink for ZarrSink {
 
     fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
         let mut series = self.open(layout, visible)?;
+        series.finished = self.existing()?.map_or(0, |existing| existing.finished_dates);
         series.write_metadata(None)?;
         self.series = Some(series);
         Ok(())
@@ -255,6 +259,7 @@ impl FusionSink for ZarrSink {
     fn finish(&mut self, report: &Report) -> Result<()> {
         let series = self.series_mut()?;
         series.chunks.sync()?;
+        series.finished = series.committed;
         series.write_metadata(Some(report))
     }
 }
@@ -281,6 +286,7 @@ impl Series {
         run.insert("lag".into(), self.layout.lag.into());
         run.insert("dates_committed".into(), self.committed.into());
         run.insert("dates_settled".into(), self.layout.settled(self.committed).into());
+        run.insert("dates_finished".into(), self.finished.into());
         let settings = self.layout.settings.iter().map(|(key, value)| (key.to_owned(), value.into()));
         run.insert("settings".into(), Value::Object(settings.collect()));
         if let Some(report) = report {

@@ -1,0 +1,213 @@
+//! Whatever happens to a run on its way (crashes, resumes, appended dates, shards), the store ends up with the same bytes.
+#![cfg(feature = "zarr")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ndarray::Array4;
+use proptest::prelude::*;
+use rasterfuse::engine::{Checkpoint, FusedBlock, FusionBuilder, OutputDates, Precision, Report, Shard, Start};
+use rasterfuse::geometry::{Crs, Date, Grid};
+use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::sink::{ExistingSeries, FusionSink, SeriesLayout, ZarrSink};
+use rasterfuse::source::MemorySource;
+use rasterfuse::{Error, Fusion, Result};
+use support::{assert_says, tree};
+
+const ROWS: usize = 19;
+const COLS: usize = 23;
+const DAYS: i32 = 24;
+
+fn grid(x0: f64, y0: f64, size: f64, shape: (usize, usize)) -> Grid {
+    Grid::new(Crs::unknown(), [x0, size, 0.0, y0, 0.0, -size], shape).unwrap()
+}
+
+/// Values of a day that look random and do not depend on which other days there are, a fifth of them missing.
+fn source(grid: Grid, days: impl Iterator<Item = i32>, seed: u64) -> Arc<MemorySource> {
+    let days: Vec<i32> = days.collect();
+    let (rows, cols) = grid.shape();
+    let values = Array4::from_shape_fn((days.len(), 2, rows, cols), |(t, b, r, c)| {
+        let k = (((days[t] as usize * 7 + b) * 131 + r) * 131 + c) as u64 ^ seed;
+        let x = k.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let x = (x ^ (x >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let unit = (x >> 11) as f64 / (1_u64 << 53) as f64;
+        if unit < 0.2 { f64::NAN } else { unit }
+    });
+    let dates = days.into_iter().map(Date::from_days).collect();
+    Arc::new(MemorySource::new(grid, dates, vec!["red".into(), "nir".into()], values).unwrap())
+}
+
+/// What may be chosen freely without changing a byte, and what must stay the same.
+#[derive(Clone, Debug)]
+struct Options {
+    single: bool,
+    adaptive: bool,
+    gated: bool,
+    observed: bool,
+    lag: usize,
+    tile: (usize, usize),
+}
+
+/// A fusion of what there is up to day `end`.
+fn fusion(options: &Options, end: i32) -> FusionBuilder {
+    let fine_days = (0..=end).filter(|day| day % 6 == 3);
+    let coarse_days = (0..=end).filter(|day| day % 5 != 2);
+    let fine = source(grid(0.0, 0.0, 30.0, (ROWS, COLS)), fine_days, 1);
+    let coarse = source(grid(-100.0, 80.0, 170.0, (5, 6)), coarse_days, 2);
+    let sharp = Instrument::new("fine", fine).noise_variance(1e-3);
+    let process = Process::new(Kernel::Exponential, 150.0, [1e-2, 2e-2]).phi(0.98);
+    let builder = Fusion::builder(grid(0.0, 0.0, 30.0, (ROWS, COLS)))
+        .bands(["red", "nir"])
+        .start(Date::from_days(0))
+        .window(3, 2)
+        .far_samples(2, 400.0)
+        .process(if options.adaptive { process.adaptive(0.4, 0.1) } else { process })
+        .prior(Prior::new(0.4, [0.2, 40.0]))
+        .precision(if options.single { Precision::F32 } else { Precision::F64 })
+        .output(if options.observed { OutputDates::Observed } else { OutputDates::Daily })
+        .lag(options.lag)
+        .tile(options.tile.0, options.tile.1)
+        .checkpoint(Checkpoint::Full)
+        .instrument(if options.gated { sharp.gate(0.9) } else { sharp })
+        .instrument(Instrument::new("coarse", coarse).footprint(Footprint::Uniform).noise_variance([1e-2, 2e-2]));
+    // The axis ends on a given day, observed or not.
+    if options.observed { builder } else { builder.end(Date::from_days(end)) }
+}
+
+/// A sink whose disk fills up.
+#[derive(Debug)]
+struct Failing {
+    sink: ZarrSink,
+    left: AtomicUsize,
+}
+
+impl FusionSink for Failing {
+    fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
+        self.sink.begin(layout)
+    }
+    fn existing(&self) -> Result<Option<ExistingSeries>> {
+        self.sink.existing()
+    }
+    fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
+        self.sink.reopen(layout, visible)
+    }
+    fn join(&mut self, layout: &SeriesLayout) -> Result<()> {
+        self.sink.join(layout)
+    }
+    fn append(&self, block: &FusedBlock) -> Result<()> {
+        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map_err(|_| Error::Store { path: self.place(), problem: "disk full".into(), source: None })?;
+        self.sink.append(block)
+    }
+    fn flush(&self) -> Result<()> {
+        self.sink.flush()
+    }
+    fn commit(&mut self, dates: usize) -> Result<()> {
+        self.sink.commit(dates)
+    }
+    fn finish(&mut self, report: &Report) -> Result<()> {
+        self.sink.finish(report)
+    }
+    fn settings(&self) -> Vec<(String, String)> {
+        self.sink.settings()
+    }
+    fn state_folder(&self) -> Option<PathBuf> {
+        self.sink.state_folder()
+    }
+    fn place(&self) -> PathBuf {
+        self.sink.place()
+    }
+}
+
+/// One leg of a series' life: up to a day, in some way.
+#[derive(Clone, Debug)]
+struct Leg {
+    end: i32,
+    /// After how many blocks the disk is full, each time until it is not.
+    interruptions: Vec<usize>,
+    shards: usize,
+    threads: usize,
+    batch: usize,
+    saves_often: bool,
+}
+
+fn leg() -> impl Strategy<Value = Leg> {
+    let interruptions = proptest::collection::vec(0..40_usize, 0..3);
+    (0..DAYS, interruptions, 1..4_usize, 1..3_usize, 1..12_usize, any::<bool>()).prop_map(
+        |(end, interruptions, shards, threads, batch, saves_often)| Leg {
+            end,
+            interruptions,
+            shards,
+            threads,
+            batch,
+            saves_often,
+        },
+    )
+}
+
+fn run_leg(options: &Options, leg: &Leg, store: &Path) {
+    let builder = fusion(options, leg.end).threads(leg.threads).batch_dates(leg.batch);
+    let interval = if leg.saves_often { Duration::ZERO } else { Duration::from_secs(600) };
+    let fusion = builder.checkpoint_interval(interval).build().unwrap();
+    let job = || fusion.job().start(Start::Append);
+    let run = |shard: Option<usize>, left: usize| {
+        let mut sink = Failing { sink: ZarrSink::create(store), left: AtomicUsize::new(left) };
+        match shard {
+            Some(index) => job().shard(Shard::new(index, leg.shards).unwrap()).run(&mut sink),
+            None => job().run(&mut sink),
+        }
+    };
+    let shards: Vec<Option<usize>> = if leg.shards == 1 { vec![None] } else { (0..leg.shards).map(Some).collect() };
+    for (&left, shard) in leg.interruptions.iter().zip(shards.iter().cycle()) {
+        if let Err(error) = run(*shard, left) {
+            assert_says(&error.to_string(), &["disk full"]);
+        }
+        // Readers find a store at any time.
+        if ZarrSink::create(store).existing().unwrap().is_none() {
+            continue;
+        }
+    }
+    for shard in shards.iter().rev() {
+        run(*shard, usize::MAX).unwrap();
+    }
+    if leg.shards > 1 {
+        job().finalize(&mut ZarrSink::create(store)).unwrap();
+    }
+}
+
+/// Files of a store that differ.
+fn differences(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let names: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
+    names.into_iter().filter(|name| a.get(*name) != b.get(*name)).cloned().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_bytes_are_the_same(
+        flags in any::<[bool; 4]>(),
+        lag in 0..6_usize,
+        tile in (4..ROWS + 4, 4..COLS + 4),
+        mut legs in proptest::collection::vec(leg(), 1..4),
+    ) {
+        let [single, adaptive, gated, observed] = flags;
+        let options = Options { single, adaptive, gated, observed, lag, tile };
+        legs.sort_by_key(|leg| leg.end);
+        let folder = tempfile::tempdir().unwrap();
+        let (one, many) = (folder.path().join("one.zarr"), folder.path().join("many.zarr"));
+        let end = legs.last().unwrap().end;
+        fusion(&options, end).threads(1).build().unwrap().run(&mut ZarrSink::create(&one)).unwrap();
+        for leg in &legs {
+            run_leg(&options, leg, &many);
+        }
+        let differences = differences(&tree(&one), &tree(&many));
+        prop_assert!(differences.is_empty(), "{differences:?}");
+    }
+}
