@@ -20,7 +20,7 @@ pub use builder::FusionBuilder;
 pub use carried::Precision;
 pub use fusion::Fusion;
 pub use memory::MemoryBudget;
-pub use plan::{InstrumentPlan, Plan};
+pub use plan::{DiskSpace, InstrumentPlan, Plan};
 pub use report::{DateDiagnostics, InstrumentReport, Report, Timing};
 pub use steps::OutputDates;
 pub use stream::{FusedBlock, TileTime};
