@@ -226,7 +226,7 @@ pub enum Error {
     /// A disk that will not hold the results.
     #[error(
         "{}: at most {} will be written, but the disk has {} free; make space, write elsewhere (`output.store`), or go on          regardless with run.check_disk = false",
-        path.display(), human(*needed_bytes), human(*free_bytes)
+        path.display(), size(*needed_bytes, true), size(*free_bytes, false)
     )]
     DiskSpace {
         /// The store.
@@ -263,8 +263,10 @@ pub enum Error {
     },
     /// A memory budget that no tile fits into.
     #[error(
-        "run.memory: the budget of {budget_bytes} bytes is too small; {needed_bytes} bytes would do \
-         ({states} states per window, {tile_rows} x {tile_cols} cells per tile)"
+        "run.memory: the budget of {} is too small; {} would do (tiles of {tile_rows} x {tile_cols} cells, batches of \
+         {batch_dates} dates, {states} states per window: a smaller window, halo or lag, or fewer threads, take less)",
+        size(*budget_bytes, false),
+        size(*needed_bytes, true)
     )]
     Memory {
         /// The budget.
@@ -277,6 +279,8 @@ pub enum Error {
         tile_rows: usize,
         /// Tile width.
         tile_cols: usize,
+        /// Dates per batch.
+        batch_dates: usize,
     },
     /// A worker pool that cannot be started.
     #[error("cannot start {threads} worker threads")]
@@ -320,6 +324,18 @@ fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {
     }
 }
 
+/// `71.3 MiB` and the like, rounded up or down to a number that still is, or is not, enough.
+fn size(bytes: u64, up: bool) -> String {
+    let units = [("TiB", 40, 100), ("GiB", 30, 100), ("MiB", 20, 10), ("KiB", 10, 10)];
+    let Some((unit, shift, parts)) = units.into_iter().find(|(_, shift, _)| bytes >> shift > 0) else {
+        return format!("{bytes} bytes");
+    };
+    let exact = u128::from(bytes) * parts;
+    let rounded = if up { exact.div_ceil(1 << shift) } else { exact >> shift };
+    let digits = if parts == 100 { 2 } else { 1 };
+    format!("{}.{:0digits$} {unit}", rounded / parts, rounded % parts)
+}
+
 fn on_date(date: Option<Date>) -> String {
     date.map_or_else(String::new, |date| format!(" ({date})"))
 }
@@ -336,6 +352,28 @@ fn tile_list(tiles: &[(usize, usize)]) -> String {
     format!("{}{more}", names.join(", "))
 }
 
-fn human(bytes: u64) -> impl std::fmt::Display {
-    bytesize::ByteSize::b(bytes).display().iec()
+#[cfg(test)]
+mod tests {
+    use bytesize::ByteSize;
+
+    use super::*;
+
+    #[test]
+    fn rounded_sizes_still_are_or_are_not_enough() {
+        for (bytes, down, up) in [
+            (1000, "1000 bytes", "1000 bytes"),
+            (8 << 20, "8.0 MiB", "8.0 MiB"),
+            ((8 << 20) + 1, "8.0 MiB", "8.1 MiB"),
+            ((1 << 30) - 1, "1023.9 MiB", "1024.0 MiB"),
+            ((5 << 30) / 2 + 1, "2.50 GiB", "2.51 GiB"),
+            (u64::MAX, "16777215.99 TiB", "16777216.00 TiB"),
+        ] {
+            assert_eq!((size(bytes, false).as_str(), size(bytes, true).as_str()), (down, up));
+        }
+        for k in 0..100_000_u64 {
+            let bytes = k * k * 997 + k;
+            let read = |up: bool| size(bytes, up).replace(" bytes", " B").parse::<ByteSize>().unwrap().as_u64();
+            assert!(read(false) <= bytes && bytes <= read(true), "{bytes}");
+        }
+    }
 }

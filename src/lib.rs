@@ -16,6 +16,7 @@ pub mod engine;
 mod error;
 pub mod filter;
 pub mod geometry;
+mod machine;
 pub mod model;
 pub mod sink;
 pub mod source;

@@ -603,7 +603,15 @@ fn memory_that_is_too_small_is_refused_with_the_smallest_that_works() {
         };
         let refused = with(1000).unwrap_err();
         let Error::Memory { needed_bytes, .. } = refused else { panic!("{refused}") };
-        assert_says(&refused.to_string(), &["run.memory", "1000 bytes", &format!("{needed_bytes} bytes would do")]);
+        let message = refused.to_string();
+        assert_says(&message, &["run.memory", "1000 bytes", " MiB would do"]);
+        // What a person would copy from the message.
+        let (_, told) = message.split_once("too small; ").unwrap();
+        let (told, _) = told.split_once(" would do").unwrap();
+        let enough =
+            world.describe(&[("memory = \"1GiB\"", &format!("memory = {told:?}")), ("store = \"fused.zarr\"", &store)]);
+        assert_eq!(fuse(&enough).map_err(|error| error.to_string()).unwrap().windows, 6);
+        fs::remove_dir_all(world.store()).unwrap();
         let planned = with(needed_bytes).unwrap();
         assert!(planned.plan().memory_bytes() <= needed_bytes);
         let almost = with(needed_bytes - 1).unwrap_err();

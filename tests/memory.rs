@@ -1,4 +1,5 @@
-//! Peak memory does not grow with the series: 300 dates against 30 of the same scene, in processes of their own.
+//! Peak memory does not grow with the series, nor beyond the plan: 300 dates against 30 of the same scene, in processes of
+//! their own.
 #![cfg(all(target_os = "linux", feature = "gdal", feature = "zarr"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
@@ -53,11 +54,12 @@ fn fuse(folder: &Path) {
         .instrument(Instrument::new("fine", fine).noise_variance(1e-4))
         .instrument(coarse.noise_variance(1e-3))
         .lag(2)
-        .memory(MemoryBudget::Bytes(64 << 20))
+        .memory(MemoryBudget::Bytes(160 << 20))
         .tile(32, 32)
         .build()
         .unwrap();
     fusion.run(&mut ZarrSink::create(folder.join("fused.zarr"))).unwrap();
+    println!("planned_kib={}", fusion.plan().memory_bytes() >> 10);
 }
 
 fn peak_kib() -> u64 {
@@ -76,8 +78,8 @@ fn child_fuses_and_tells_its_peak() {
 }
 
 #[test]
-fn ten_times_the_dates_take_no_more_memory() {
-    let peak = |days: i32| -> u64 {
+fn ten_times_the_dates_take_no_more_memory_and_no_more_than_planned() {
+    let run = |days: i32| -> (u64, u64) {
         let folder = tempfile::tempdir().unwrap();
         write_scene(folder.path(), days);
         let output = Command::new(std::env::current_exe().unwrap())
@@ -87,10 +89,17 @@ fn ten_times_the_dates_take_no_more_memory() {
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-        let (_, tail) = text.split_once("peak_kib=").unwrap();
-        tail.lines().next().unwrap().trim().parse().unwrap()
+        let told = |key: &str| {
+            let (_, tail) = text.split_once(key).unwrap();
+            tail.lines().next().unwrap().trim().parse().unwrap()
+        };
+        (told("peak_kib="), told("planned_kib="))
     };
-    let (short, long) = (peak(30), peak(300));
-    println!("peak resident memory: 30 dates {short} KiB, 300 dates {long} KiB");
+    let ((short, planned), (long, planned_long)) = (run(30), run(300));
+    println!("peak resident memory: 30 dates {short} KiB, 300 dates {long} KiB, planned {planned} KiB");
     assert!(long as f64 <= short as f64 * 1.1, "30 dates peak at {short} KiB, 300 at {long} KiB");
+    assert!(
+        long <= planned_long && short <= planned,
+        "peaks {short} and {long} KiB, planned {planned} and {planned_long}"
+    );
 }

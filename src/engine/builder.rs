@@ -32,7 +32,8 @@ pub struct FusionBuilder {
     instruments: Vec<Instrument>,
     tile: Option<(usize, usize)>,
     memory: MemoryBudget,
-    batch_dates: usize,
+    batch_dates: Option<usize>,
+    shards: usize,
     threads: usize,
     lag: usize,
     precision: Precision,
@@ -59,7 +60,8 @@ impl FusionBuilder {
             instruments: Vec::new(),
             tile: None,
             memory: MemoryBudget::default(),
-            batch_dates: 8,
+            batch_dates: None,
+            shards: 1,
             threads: 0,
             lag: 0,
             precision: Precision::F64,
@@ -159,24 +161,34 @@ impl FusionBuilder {
         self
     }
 
-    /// Tile shape (rows, columns) in cells, which is also the output chunk; default: chosen from the memory budget.
+    /// Tile shape (rows, columns) in cells, which is also the output chunk; default: the one that, within the memory budget,
+    /// makes the sources decode least.
     #[must_use]
     pub fn tile(mut self, rows: usize, cols: usize) -> Self {
         self.tile = Some((rows, cols));
         self
     }
 
-    /// Memory the run may take; default a quarter of the machine's.
+    /// Memory the whole process may take; default a quarter of the machine's.
     #[must_use]
     pub fn memory(mut self, memory: MemoryBudget) -> Self {
         self.memory = memory;
         self
     }
 
-    /// Dates read, filtered and written together; default 8. More keep workers busier between batches and take more memory.
+    /// Dates read, filtered and written together; default 8, or as many as memory allows for a tile of one window. More keep
+    /// workers busier between batches and take more memory.
     #[must_use]
     pub fn batch_dates(mut self, dates: usize) -> Self {
-        self.batch_dates = dates;
+        self.batch_dates = Some(dates);
+        self
+    }
+
+    /// How many processes share the run, so that there are tiles for each: at least four, unless the tile is given or the
+    /// target has too few windows. Default 1. Every process must be told the same number.
+    #[must_use]
+    pub fn shards(mut self, processes: usize) -> Self {
+        self.shards = processes;
         self
     }
 
@@ -278,11 +290,13 @@ impl FusionBuilder {
             far: self.far,
             correlations: process.correlations.len(),
             instruments: &instruments,
+            prior: &prior,
             period,
             steps: &steps,
             dates: output.len(),
             tile: self.tile,
             batch_dates: self.batch_dates,
+            shards: self.shards,
             budget_bytes: self.memory.bytes()?,
             threads: pool.current_num_threads(),
             lag,
@@ -389,8 +403,11 @@ impl FusionBuilder {
                 format!("{threads}; give at most {LARGEST_POOL}, or 0 for one per core"),
             ));
         }
-        if self.batch_dates == 0 {
+        if self.batch_dates == Some(0) {
             return Err(Error::setting("batch_dates", "0 dates; give at least 1"));
+        }
+        if self.shards == 0 {
+            return Err(Error::setting("shards", "0 processes; give at least 1"));
         }
         if self.tile.is_some_and(|(rows, cols)| rows == 0 || cols == 0) {
             return Err(Error::setting("output.tile", "0 cells; give at least [1, 1]"));

@@ -1,12 +1,14 @@
 use crate::error::{Error, Result};
+use crate::machine;
 
-/// How much memory a run may take.
+/// How much memory a run may take: the whole process, the program itself and GDAL's cache included.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum MemoryBudget {
     /// So many bytes.
     Bytes(u64),
-    /// This fraction of the machine's memory, or of the container's limit where that is smaller.
+    /// This fraction of the machine's memory, or of the limit of the container or any control group around the process
+    /// where that is smaller.
     Fraction(f64),
 }
 
@@ -33,16 +35,11 @@ impl MemoryBudget {
     }
 }
 
-/// Physical memory, or the limit of the control group the process runs in.
 fn machine_bytes() -> Result<u64> {
-    let unknown = |error| {
+    machine::memory_bytes().map_err(|problem| {
         Error::setting(
             "run.memory",
-            format!("this machine does not tell its memory ({error}); give the budget in bytes"),
+            format!("this machine does not tell its memory ({problem}); give the budget in bytes"),
         )
-    };
-    let mut system = sysinfo::System::new().map_err(unknown)?;
-    system.refresh_memory();
-    let physical = system.total_memory();
-    Ok(system.cgroup_limits().map_or(physical, |limits| limits.total_memory.min(physical)))
+    })
 }

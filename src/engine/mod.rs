@@ -32,7 +32,7 @@ pub use checkpoint::Checkpoint;
 pub use fusion::{Fusion, OnError};
 pub use job::{Job, Start};
 pub use memory::MemoryBudget;
-pub use plan::{InstrumentPlan, Plan};
+pub use plan::{DiskSpace, InstrumentPlan, Plan};
 pub use progress::Progress;
 pub use report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice, Timing};
 pub use settings::{SettingDifference, Settings};

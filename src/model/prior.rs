@@ -89,6 +89,14 @@ impl Prior {
         }
     }
 
+    /// The rasters it is read from.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &dyn RasterSource> {
+        [&self.mean, &self.variance].into_iter().filter_map(|field| match field {
+            PriorField::Constant(_) => None,
+            PriorField::Raster(source) => Some(source.as_ref()),
+        })
+    }
+
     /// The prior over the cells of `rect`, which may reach beyond the grid; there the nearest cell's value counts.
     pub(crate) fn read(&self, target: &Grid, rect: &Rect, p: usize) -> Result<PriorSlice> {
         Ok(PriorSlice {

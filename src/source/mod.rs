@@ -52,6 +52,27 @@ pub trait RasterSource: Debug + Send + Sync {
     fn settings(&self) -> Vec<(String, String)> {
         Vec::new()
     }
+
+    /// (rows, columns) of pixels that the storage decodes as a whole, whichever of them are asked for; they divide the
+    /// raster from its upper-left corner. `None`, the default: a region costs itself and nothing around it.
+    ///
+    /// The planner chooses tiles by it.
+    fn block_shape(&self) -> Option<(usize, usize)> {
+        None
+    }
+
+    /// Memory that reading by `readers` threads at once takes beside the slices it gives, at most: open files, decoded
+    /// blocks. Default 0.
+    fn handle_bytes(&self, readers: usize) -> u64 {
+        let _ = readers;
+        0
+    }
+
+    /// Memory at most of a cache that the sources of this process share, such as GDAL's; the planner counts the largest,
+    /// once. Default 0.
+    fn shared_cache_bytes(&self) -> u64 {
+        0
+    }
 }
 
 impl<S: RasterSource + ?Sized> RasterSource for Arc<S> {
@@ -77,6 +98,18 @@ impl<S: RasterSource + ?Sized> RasterSource for Arc<S> {
 
     fn settings(&self) -> Vec<(String, String)> {
         (**self).settings()
+    }
+
+    fn block_shape(&self) -> Option<(usize, usize)> {
+        (**self).block_shape()
+    }
+
+    fn handle_bytes(&self, readers: usize) -> u64 {
+        (**self).handle_bytes(readers)
+    }
+
+    fn shared_cache_bytes(&self) -> u64 {
+        (**self).shared_cache_bytes()
     }
 }
 

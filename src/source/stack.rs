@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-use super::gdal::{DatedFile, DatedFiles, RasterHeader};
+use super::gdal::{DatedFile, DatedFiles, RasterHeader, block_cache_bytes};
 use super::{Calibration, RasterSource, Slice, check_request, same_crs};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
@@ -25,6 +25,10 @@ pub struct RasterStack {
     grid: Grid,
     dates: Vec<Date>,
     files: DatedFiles,
+    /// Of the first file.
+    block_shape: Option<(usize, usize)>,
+    /// What a file takes while it is open: GDAL's own records and a decoded block of all bands.
+    open_file_bytes: u64,
 }
 
 /// Collects what a [`RasterStack`] needs; [`open`](Self::open) makes it.
@@ -84,7 +88,10 @@ impl RasterStack {
             |(index, name): (usize, &String)| if name.is_empty() { format!("band{}", index + 1) } else { name.clone() };
         let bands = reference.bands.iter().enumerate().map(name).collect();
         let dates = files.iter().map(|file| file.date).collect();
-        Ok(Self { origin, grid: reference.grid, dates, files: DatedFiles::new(files, bands, calibration) })
+        let RasterHeader { grid, block_shape, .. } = reference;
+        let open_file_bytes = reference.open_bytes;
+        let files = DatedFiles::new(files, bands, calibration);
+        Ok(Self { origin, grid, dates, files, block_shape, open_file_bytes })
     }
 
     /// The file of each date.
@@ -293,5 +300,17 @@ impl RasterSource for RasterStack {
 
     fn settings(&self) -> Vec<(String, String)> {
         self.files.calibration().settings()
+    }
+
+    fn block_shape(&self) -> Option<(usize, usize)> {
+        self.block_shape
+    }
+
+    fn handle_bytes(&self, readers: usize) -> u64 {
+        self.open_file_bytes.saturating_mul(self.files.most_open(readers) as u64)
+    }
+
+    fn shared_cache_bytes(&self) -> u64 {
+        block_cache_bytes()
     }
 }

@@ -1,0 +1,243 @@
+//! What a run takes, part by part.
+
+use super::{InstrumentPlan, PlanInput};
+use crate::engine::Precision;
+use crate::filter::{State, Workspace};
+use crate::geometry::Tiling;
+use crate::source::RasterSource;
+
+/// The program at rest: its code and that of its libraries, what they allocate once, stacks. `examples/fuse` peaks at 59 to
+/// 60 MiB on the small scenes of `tests/scenes`, whose other parts take less than 1.5 MiB; without GDAL and zarrs a program
+/// of two dozen lines peaks at 13 MiB.
+const PROGRAM_BYTES: u64 = if cfg!(any(feature = "gdal", feature = "zarr")) { 64 << 20 } else { 16 << 20 };
+
+/// What a window, and each of its parts, takes whatever its size.
+const WINDOW_BYTES: usize = 1024;
+
+const WORD: u64 = size_of::<f64>() as u64;
+
+/// Memory of a run, by part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Memory {
+    pub(super) program: u64,
+    pub(super) reading: u64,
+    pub(super) slices: u64,
+    pub(super) output: u64,
+    pub(super) states: u64,
+    /// Part of the states.
+    pub(super) lag: u64,
+    pub(super) workspace: u64,
+    pub(super) checkpoint_scratch: u64,
+}
+
+impl Memory {
+    pub(super) fn total(&self) -> u64 {
+        let Self { program, reading, slices, output, states, lag: _, workspace, checkpoint_scratch } = *self;
+        total([program, reading, slices, output, states, workspace, checkpoint_scratch])
+    }
+}
+
+fn total(parts: impl IntoIterator<Item = u64>) -> u64 {
+    parts.into_iter().fold(0, u64::saturating_add)
+}
+
+fn product(factors: impl IntoIterator<Item = u64>) -> u64 {
+    factors.into_iter().fold(1, u64::saturating_mul)
+}
+
+/// States and bytes of the largest window.
+pub(super) struct WindowCost {
+    pub(super) states: usize,
+    /// Scratch memory of a worker.
+    workspace: u64,
+    /// Correlation between the cells, shared by windows of the same shape.
+    shape_bytes: u64,
+    /// Different shapes of windows at most; with far samples every window may have its own.
+    shapes: usize,
+    bytes: u64,
+    /// Of which for remembered dates.
+    lag_bytes: u64,
+    /// Whether covariances are counted in float64.
+    pub(super) double: bool,
+    /// What a checkpoint keeps of it: mean, lower triangle, remembered dates, history.
+    checkpoint_bytes: u64,
+}
+
+impl WindowCost {
+    fn new(input: &PlanInput<'_>) -> Self {
+        let (size, halo) = input.window;
+        let tiling = Tiling::new(input.target.shape(), (1, 1), size, halo);
+        let side =
+            |ranges: &mut dyn Iterator<Item = std::ops::Range<i64>>| ranges.map(|r| r.end - r.start).max().unwrap_or(0);
+        let near = (side(&mut tiling.padded_rows()) * side(&mut tiling.padded_cols())) as usize;
+        let cells = near + input.far.count;
+        let (mut pixels, mut remainders) = (0, 0);
+        for instrument in input.instruments {
+            let most = instrument.lattice.most_pixels(tiling.padded_rows(), tiling.padded_cols());
+            pixels += most.0 + input.far.count;
+            // A far cell brings in at most one more pixel, seen in part.
+            let coarse = instrument.lattice.largest() != (1, 1);
+            remainders += most.1 + if coarse { input.far.count } else { 0 };
+        }
+        let n = cells + remainders;
+        let states = n * input.parts.iter().sum::<usize>();
+        // A row's entries: every cell once per instrument, a remainder per pixel.
+        let rows = (cells * input.instruments.len() + pixels) * 12 + pixels * 12 + cells * 16;
+        let tails = input.correlations * remainders * n * size_of::<f64>();
+        let fixed = WINDOW_BYTES * (1 + input.parts.len());
+        let small = (states * size_of::<f64>() + rows + tails + fixed) as u64;
+        let own = size.min(input.target.rows()) * size.min(input.target.cols());
+        // What a state can have seen before it is forgotten.
+        let dates = if input.lag > 0 { input.steps.len() } else { 1 };
+        let fits = input.largest_ratio.is_some_and(|ratio| State::<f32>::always_fits(ratio, pixels * dates));
+        let double = input.precision == Precision::F64 || !fits;
+        let state_bytes = if double { State::<f64>::bytes } else { State::<f32>::bytes };
+        let states_of = |lag: usize| {
+            let parts = input.parts.iter().map(|c| state_bytes(n * c, own * c, lag));
+            parts.fold(0, u64::saturating_add)
+        };
+        let history = if input.adaptive { State::<f64>::history_bytes(states, n) } else { 0 };
+        let lag_bytes = states_of(input.lag).saturating_sub(states_of(0));
+        let bytes = small.saturating_add(states_of(0)).saturating_add(lag_bytes).saturating_add(history);
+        let largest = input.parts.iter().max().copied().unwrap_or(1);
+        let rows = (n + input.lag * own) * largest;
+        let workspace = Workspace::<f64>::bytes(rows)
+            + match input.precision {
+                Precision::F64 => 0,
+                // And the copy of a state that an update may have to be undone to.
+                Precision::F32 => {
+                    let copy = State::<f32>::bytes(n * largest, own * largest, input.lag);
+                    Workspace::<f32>::bytes(rows) + usize::try_from(copy).unwrap_or(usize::MAX / 4)
+                }
+            };
+        let shapes = if input.far.count == 0 { tiling.window_shapes() } else { usize::MAX };
+        let shape_bytes = (input.correlations * cells * (cells + 1) / 2 * size_of::<f64>()) as u64;
+        let word = if double { size_of::<f64>() } else { size_of::<f32>() };
+        let kept = |c: &usize| kept_bytes(n * c, own * c, input.lag, word as u64);
+        let checkpoint_bytes = input.parts.iter().map(kept).fold(history, u64::saturating_add);
+        Self { states, workspace: workspace as u64, bytes, shape_bytes, shapes, lag_bytes, double, checkpoint_bytes }
+    }
+}
+
+/// What a checkpoint keeps of `n` states of which `lagged` are remembered at `lag` times.
+fn kept_bytes(n: usize, lagged: usize, lag: usize, word: u64) -> u64 {
+    let (n, lagged) = (n as u64, product([lagged as u64, lag as u64]));
+    // Of a remembered state: its covariance with the present ones, its mean and variance then and now.
+    let remembered = product([lagged, total([product([n, word]), 3 * WORD])]);
+    total([product([n, n + 1, word]) / 2, n * WORD, remembered])
+}
+
+/// Works out what tiles of any shape take.
+pub(super) struct Costs<'a> {
+    input: &'a PlanInput<'a>,
+    pub(super) window: WindowCost,
+    instruments: &'a [InstrumentPlan],
+    reading: u64,
+}
+
+impl<'a> Costs<'a> {
+    pub(super) fn new(input: &'a PlanInput<'a>, instruments: &'a [InstrumentPlan]) -> Self {
+        let sources = || {
+            let observed = input.instruments.iter().map(|instrument| (instrument.source.as_ref(), input.threads));
+            observed.chain(input.prior.sources().map(|source| (source, 1)))
+        };
+        let cache = sources().map(|(source, _)| source.shared_cache_bytes()).max().unwrap_or(0);
+        let handles = total(sources().map(|(source, readers)| source.handle_bytes(readers)));
+        Self { input, window: WindowCost::new(input), instruments, reading: cache.saturating_add(handles) }
+    }
+
+    pub(super) fn input(&self) -> &'a PlanInput<'a> {
+        self.input
+    }
+
+    pub(super) fn instruments(&self) -> &'a [InstrumentPlan] {
+        self.instruments
+    }
+
+    /// What tiles of `tile` cells take with so many dates to a batch.
+    pub(super) fn memory(&self, tile: (usize, usize), batch: usize) -> Memory {
+        let (input, window) = (self.input, &self.window);
+        let (size, threads) = (input.window.0, input.threads as u64);
+        let across = |cells: usize, total: usize| {
+            // A tile that is not made of whole windows may cut one more on each side.
+            let straddle = usize::from(!cells.is_multiple_of(size) && cells < total);
+            cells.div_ceil(size) + straddle
+        };
+        let windows = across(tile.0, input.target.rows()) * across(tile.1, input.target.cols());
+        let shapes = window.shapes.min(windows) as u64;
+        let windows = windows as u64;
+        Memory {
+            program: PROGRAM_BYTES,
+            reading: self.reading,
+            slices: self.slices(tile, batch),
+            output: self.output(tile, batch, windows),
+            states: total([product([window.bytes, windows]), product([window.shape_bytes, shapes])]),
+            lag: product([window.lag_bytes, windows]),
+            workspace: product([window.workspace, threads]),
+            checkpoint_scratch: product([2, window.checkpoint_bytes, threads]),
+        }
+    }
+
+    /// Two batches of slices, one being filtered while the next is read; a plane for each slice that is being read, its mask;
+    /// and the prior's rasters.
+    fn slices(&self, tile: (usize, usize), batch: usize) -> u64 {
+        let (mut held, mut largest, mut most) = (0_u64, 0, 0);
+        for (instrument, plan) in self.input.instruments.iter().zip(self.instruments) {
+            let grid = instrument.source.grid();
+            let hull = instrument.lattice.covering(&self.input.whole());
+            let (rows, cols) = self.input.pixels(tile, grid.cell_size());
+            let pixels = product([rows.min(hull.rows.len() as u64), cols.min(hull.cols.len() as u64)]);
+            let slices = plan.dates.min(2 * batch) as u64;
+            held = held.saturating_add(product([pixels, instrument.source_bands.len() as u64, WORD, slices]));
+            largest = largest.max(pixels);
+            most += plan.dates.min(batch);
+        }
+        let masks = product([largest, most.min(self.input.threads) as u64, WORD]);
+        let prior = |source: &dyn RasterSource| {
+            // Around the cells of a tile also those under pixels that reach beyond them.
+            let reach = self.input.instruments.iter().map(|instrument| instrument.lattice.largest());
+            let reach = reach.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+            let (rows, cols) = self.input.pixels(tile, source.grid().cell_size());
+            let (rows, cols) = (rows + 2 * reach.0 as u64, cols + 2 * reach.1 as u64);
+            let (all_rows, all_cols) = source.grid().shape();
+            product([rows.min(all_rows as u64), cols.min(all_cols as u64), source.bands().len() as u64, WORD])
+        };
+        total([held, masks, total(self.input.prior.sources().map(prior))])
+    }
+
+    /// Three batches of output: what the windows give, the blocks made of it, and blocks being written, of which each thread
+    /// encodes one: float32 copies of mean and standard deviation, as they are and compressed.
+    fn output(&self, tile: (usize, usize), batch: usize, windows: u64) -> u64 {
+        let input = self.input;
+        // A tile's last batch also puts out what waits for the lag.
+        let dates = batch.saturating_add(input.lag).min(input.dates) as u64;
+        let bands = input.bands.len() as u64;
+        let cells = (tile.0 * tile.1) as u64;
+        let own = (input.window.0.min(input.target.rows()) * input.window.0.min(input.target.cols())) as u64;
+        let values = product([dates, bands, own]);
+        // The buffers of the windows grow by doubling.
+        let grown = values.checked_next_power_of_two().unwrap_or(u64::MAX);
+        let results = product([windows, grown, 2 * WORD]);
+        let blocks = product([2, dates, bands, cells, 2 * WORD]);
+        let encoding = product([dates.min(input.threads as u64), bands, cells, 4 * size_of::<f32>() as u64]);
+        total([results, blocks, encoding])
+    }
+
+    /// A checkpoint of every window of every tile; windows that straddle tiles are kept by each.
+    pub(super) fn full_checkpoint(&self, tile: (usize, usize)) -> u64 {
+        let size = self.input.window.0;
+        let windows = |tile: usize, total: usize| -> u64 {
+            let starts = (0..total).step_by(tile.max(1));
+            starts.map(|start| ((start + tile).min(total).div_ceil(size) - start / size) as u64).sum()
+        };
+        let (rows, cols) = self.input.target.shape();
+        product([windows(tile.0, rows), windows(tile.1, cols), self.window.checkpoint_bytes])
+    }
+
+    /// A checkpoint of the cells alone: means and the covariances among the components of each cell that are filtered together.
+    pub(super) fn light_checkpoint(&self) -> u64 {
+        let kept: u64 = self.input.parts.iter().map(|&c| (c + c * (c + 1) / 2) as u64).sum();
+        let (rows, cols) = self.input.target.shape();
+        product([rows as u64, cols as u64, kept, WORD])
+    }
+}

@@ -1,0 +1,78 @@
+use std::fmt;
+
+use bytesize::ByteSize;
+
+use super::{InstrumentPlan, Plan};
+
+/// Amplifications below this are not worth a word.
+const NOTABLE: f64 = 1.05;
+
+/// `1.5 GiB` and the like.
+fn human(bytes: u64) -> impl fmt::Display {
+    ByteSize::b(bytes).display().iec()
+}
+
+impl fmt::Display for InstrumentPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} dates", self.name, self.dates)?;
+        if let Some((first, last)) = self.span {
+            write!(f, " from {first} to {last}")?;
+        }
+        let bands: Vec<String> = self.bands.iter().map(|(from, to)| format!("{from} -> {to}")).collect();
+        write!(f, "; {}", bands.join(", "))?;
+        if !self.unused_bands.is_empty() {
+            write!(f, "; unused: {}", self.unused_bands.join(", "))?;
+        }
+        write!(f, "; covers {:.0} % of the target", 100.0 * self.coverage)?;
+        if self.read_amplification > NOTABLE {
+            write!(f, "; reads each pixel {:.1} times", self.read_amplification)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, cols) = self.target_shape;
+        let (tile_rows, tile_cols) = self.tile_shape;
+        writeln!(f, "target    {rows} x {cols} cells, {} dates out, {} observed", self.dates, self.observed_dates)?;
+        for instrument in &self.instruments {
+            writeln!(f, "input     {instrument}")?;
+        }
+        writeln!(
+            f,
+            "tiles     {} of {tile_rows} x {tile_cols} cells; {} windows of at most {} states in {} independent parts",
+            self.tiles, self.windows, self.states_per_window, self.independent_parts
+        )?;
+        let Self { batch_dates, threads, lag, precision, .. } = self;
+        writeln!(f, "batches   {batch_dates} dates on {threads} threads, {precision} covariances, lag {lag}")?;
+        writeln!(f, "memory    {} of {} allowed:", human(self.memory_bytes()), human(self.budget_bytes))?;
+        writeln!(
+            f,
+            "          states {} (lag {}), slices {}, output {}, scratch {},",
+            human(self.state_bytes),
+            human(self.lag_bytes),
+            human(self.slice_bytes),
+            human(self.output_bytes),
+            human(self.workspace_bytes)
+        )?;
+        writeln!(
+            f,
+            "          checkpoint {}, reading {}, program {}",
+            human(self.checkpoint_scratch_bytes),
+            human(self.reading_bytes),
+            human(self.program_bytes)
+        )?;
+        write!(
+            f,
+            "store     {}; checkpoint {}, light {}; before compression",
+            human(self.store_bytes),
+            human(self.full_checkpoint_bytes),
+            human(self.light_checkpoint_bytes)
+        )?;
+        for warning in &self.warnings {
+            write!(f, "\nwarning   {warning}")?;
+        }
+        Ok(())
+    }
+}
