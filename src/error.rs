@@ -167,6 +167,14 @@ pub enum Error {
         /// What it holds.
         state: String,
     },
+    /// A place that holds something else.
+    #[error("{} is taken ({state}); choose another `output.store`, or remove it first", path.display())]
+    Occupied {
+        /// The place.
+        path: PathBuf,
+        /// What it holds.
+        state: String,
+    },
     /// A series that was made with other settings than the run that would go on with it.
     #[error(
         "cannot go on with {}: it was made with other settings: {}; take back the change, or choose another `output.store`",

@@ -653,10 +653,10 @@ fn a_store_that_exists_or_cannot_be_is_refused() {
     world.refuses(&[], &["fused.zarr", "a finished run with 6 dates", "output.store", "remove"]);
     assert!(support::tree(&world.store()) == before);
     fs::write(world.path("file"), "").unwrap();
-    world.refuses(&[("fused.zarr", "file")], &["file", "exists already"]);
+    world.refuses(&[("fused.zarr", "file")], &["file", "is taken"]);
     world.refuses(&[("fused.zarr", "file/fused.zarr")], &["cannot write store", "file/fused.zarr"]);
     world.refuses(&[("fused.zarr", "")], &["output.store"]);
-    world.refuses(&[("fused.zarr", ".")], &["exists already", "not empty"]);
+    world.refuses(&[("fused.zarr", ".")], &["is taken", "not empty"]);
 }
 
 #[test]
@@ -756,7 +756,7 @@ fn the_program_fails_with_status_1_and_the_librarys_message_alone() {
 fn the_program_names_arguments_it_does_not_take() {
     let world = World::new();
     world.describe(&[]);
-    for argument in ["--append", "--resume", "--shard=1/2", "--plain"] {
+    for argument in ["--plain", "--shard=5/4", "--shard=first"] {
         let output = fuse_in(world.folder.path(), &["fusion.toml", argument]);
         assert_eq!(output.status.code(), Some(1));
         assert_says(&String::from_utf8_lossy(&output.stderr), &["error: ", argument.split('=').next().unwrap()]);

@@ -393,7 +393,7 @@ mod stores {
                 ("finished", "a finished run with 12 dates"),
                 ("begun", "an unfinished run with 0 of 12 dates"),
                 ("half", "an unfinished run with 5 of 12 dates"),
-                ("foreign", "not empty"),
+                ("foreign", "not a series"),
                 ("broken", "not empty"),
                 ("file", "a file"),
             ] {
@@ -401,7 +401,7 @@ mod stores {
                     let mut sink = sink(&path(name), format);
                     let checked = sink.check_absent().unwrap_err().to_string();
                     let error = fusion.run(&mut sink).unwrap_err();
-                    assert!(matches!(error, Error::StoreExists { .. }), "{error}");
+                    assert!(matches!(error, Error::StoreExists { .. } | Error::Occupied { .. }), "{error}");
                     assert_eq!(error.to_string(), checked);
                     assert_says(&checked, &[path(name).to_str().unwrap(), says, "output.store"]);
                 }

@@ -29,7 +29,7 @@ impl FusionConfig {
     /// As [`build`](Self::build).
     pub fn build_for(&self, shard: Option<Shard>) -> Result<Fusion> {
         self.refuse_unsupported()?;
-        let _ = shard;
+
         let document = &self.document;
         if document.target.bands.is_empty() {
             return Err(Error::setting("target.bands", "empty; list the names of the output bands"));
@@ -52,7 +52,8 @@ impl FusionConfig {
                 Precision::F64 => engine::Precision::F64,
                 Precision::F32 => engine::Precision::F32,
             })
-            .threads(document.run.threads);
+            .threads(document.run.threads)
+            .shards(shard.map_or(1, Shard::count));
         builder = self.run_settings(builder)?;
         if let Some(start) = document.time.start {
             builder = builder.start(start.0);

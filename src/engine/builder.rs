@@ -303,6 +303,7 @@ impl FusionBuilder {
             lag_asked: self.lag,
             adaptive: process.adaptive.is_some(),
             precision: self.precision,
+            checkpoint: self.checkpoint,
             largest_ratio,
         })?;
         let tiling = Tiling::new(self.target.shape(), plan.tile_shape, self.window_size, self.halo);
@@ -327,7 +328,6 @@ impl FusionBuilder {
             pool,
             settings,
             on_error: self.on_error,
-            checkpoint: self.checkpoint,
             replay_days: self.replay_days,
             checkpoint_interval: self.checkpoint_interval,
             keep_checkpoints: self.keep_checkpoints,

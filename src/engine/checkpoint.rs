@@ -207,6 +207,17 @@ impl StateFolder {
     }
 }
 
+impl std::fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Full => "full",
+            Self::Light => "light",
+            Self::Off => "off",
+        })
+    }
+}
+
 impl StateFile {
     pub(super) fn record(&self) -> Result<Record> {
         self.open().map(|(_, record)| record)

@@ -72,7 +72,6 @@ pub struct Fusion {
     /// What decides the values.
     pub(super) settings: Settings,
     pub(super) on_error: OnError,
-    pub(super) checkpoint: Checkpoint,
     pub(super) replay_days: u32,
     pub(super) checkpoint_interval: Duration,
     pub(super) keep_checkpoints: usize,
@@ -153,13 +152,9 @@ impl Fusion {
         self.period.start() + -1
     }
 
-    /// Whether all states are kept at the end of a run.
-    pub(super) fn full_checkpoint(&self) -> bool {
-        match self.checkpoint {
-            Checkpoint::Full => true,
-            Checkpoint::Light | Checkpoint::Off => false,
-            Checkpoint::Auto => true,
-        }
+    /// What is kept at the end of a run: full, light or off.
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        self.plan.checkpoint
     }
 
     /// What the sink is told before the first block.

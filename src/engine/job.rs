@@ -172,7 +172,7 @@ impl<'a> Job<'a> {
             None => visible,
         };
         if self.check_disk {
-            self.check_space(&place, &folder, visible, &assigned)?;
+            self.check_space(&place, visible, &assigned.work)?;
         }
         match &existing {
             None => sink.begin(&layout)?,
@@ -320,7 +320,7 @@ impl<'a> Job<'a> {
                 TileStart::Full(file) => file.date,
                 TileStart::Light { date, .. } => *date,
             };
-            let capture = (!fusion.full_checkpoint() && fusion.checkpoint != Checkpoint::Off).then(|| {
+            let capture = (fusion.checkpoint() == Checkpoint::Light).then(|| {
                 let wanted = end + -i32::try_from(fusion.replay_days).unwrap_or(i32::MAX / 2);
                 wanted.max(date)
             });
@@ -332,10 +332,26 @@ impl<'a> Job<'a> {
         Ok(Assignment { work, done, late: starts.late })
     }
 
-    /// Refuses a run whose results may not fit on the disk.
-    fn check_space(&self, place: &Path, folder: &StateFolder, visible: usize, assigned: &Assignment) -> Result<()> {
-        let fusion = self.fusion;
-        let _ = (fusion, place, folder, visible, assigned);
+    /// Refuses a run whose results may not fit on the disk: what is still to be written, before compression.
+    fn check_space(&self, place: &Path, visible: usize, work: &[Work]) -> Result<()> {
+        let (fusion, plan) = (self.fusion, &self.fusion.plan);
+        let free_bytes = plan.disk(place)?.free_bytes;
+        let bytes = |index: usize| fusion.tiling.tile(index).map_or(0, |tile| tile.region.len() as u64);
+        let cells = work.iter().map(|work| bytes(work.index)).fold(0, u64::saturating_add);
+        let dates = (fusion.output.len() - visible) as u64;
+        let value = 2 * size_of::<f32>() as u64 * fusion.bands.len() as u64;
+        let output = cells.saturating_mul(dates).saturating_mul(value);
+        // A tile that has a checkpoint replaces it; one at a time is there twice.
+        let fresh = work.iter().filter(|work| matches!(work.start, TileStart::Fresh)).count().max(1) as u64;
+        let whole = match plan.checkpoint {
+            Checkpoint::Full => plan.full_checkpoint_bytes,
+            _ => plan.light_checkpoint_bytes,
+        };
+        let checkpoint = (u128::from(whole) * u128::from(fresh) / plan.tiles.max(1) as u128) as u64;
+        let needed_bytes = output.saturating_add(checkpoint);
+        if needed_bytes > free_bytes {
+            return Err(Error::DiskSpace { path: place.to_path_buf(), needed_bytes, free_bytes });
+        }
         Ok(())
     }
 
@@ -350,7 +366,7 @@ impl<'a> Job<'a> {
     /// Removes what nobody will begin from any more.
     fn tidy(&self, folder: &StateFolder) -> Result<()> {
         let fusion = self.fusion;
-        if fusion.checkpoint == Checkpoint::Off {
+        if fusion.checkpoint() == Checkpoint::Off {
             return folder.remove();
         }
         let tiles = || (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index));
@@ -480,7 +496,7 @@ impl Work {
             stages.tell();
             if let Some(folder) = folder
                 && !last
-                && fusion.checkpoint != Checkpoint::Off
+                && fusion.checkpoint() != Checkpoint::Off
                 && saved.elapsed() >= fusion.checkpoint_interval
             {
                 stages.flush()?;
@@ -492,7 +508,7 @@ impl Work {
             }
         }
         self.capture(fusion, folder, &state, &mut light)?;
-        let record = self.record(fusion, &state, &passed, true, fusion.full_checkpoint());
+        let record = self.record(fusion, &state, &passed, true, fusion.checkpoint() == Checkpoint::Full);
         if let Some(folder) = folder {
             stages.flush()?;
             let started = Instant::now();

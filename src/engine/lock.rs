@@ -29,14 +29,15 @@ impl Lock {
     }
 
     fn take(path: &Path, what: &str, lock: impl Fn(&File) -> Result<(), TryLockError>) -> Result<Self> {
-        let failed = |error: io::Error| Error::Store {
+        let error = |path: &Path, problem: &str, error: io::Error| Error::Store {
             path: path.to_path_buf(),
-            problem: format!("cannot lock: {error}"),
+            problem: format!("{problem}: {error}"),
             source: Some(Box::new(error)),
         };
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(failed)?;
+            fs::create_dir_all(folder).map_err(|e| error(folder, "cannot create the folder", e))?;
         }
+        let failed = |e: io::Error| error(path, "cannot lock", e);
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
         match lock(&file) {
             Ok(()) => Ok(Self { _file: file }),

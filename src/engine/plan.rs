@@ -7,13 +7,16 @@ mod tile;
 
 use std::path::Path;
 
-use super::Precision;
 use super::steps::Step;
+use super::{Checkpoint, Precision};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Grid, Tiling};
 use crate::machine;
 use crate::model::{FarSamples, ObservationModel, Prior};
 use cost::Costs;
+
+/// Full checkpoints up to this are kept by default, however small the output.
+const SMALL_CHECKPOINT: u64 = 4 << 30;
 
 /// Cells of a tile below which its chunks are unwieldy.
 const SMALL_TILE: usize = 32 * 32;
@@ -66,6 +69,8 @@ pub struct Plan {
     pub checkpoint_scratch_bytes: u64,
     /// Size of the output before compression.
     pub store_bytes: u64,
+    /// What will be kept at the end: full, light or off.
+    pub checkpoint: Checkpoint,
     /// Size before compression of a checkpoint of all window states of all tiles.
     pub full_checkpoint_bytes: u64,
     /// Size before compression of a checkpoint of the cells alone: their means, and their covariances among the components
@@ -136,6 +141,7 @@ pub(super) struct PlanInput<'a> {
     /// Whether the process covariance depends on the state's past.
     pub(super) adaptive: bool,
     pub(super) precision: Precision,
+    pub(super) checkpoint: Checkpoint,
     /// Largest variance that any window can reach over the smallest noise variance, where it is known.
     pub(super) largest_ratio: Option<f64>,
 }
@@ -184,6 +190,14 @@ impl Plan {
             plan.read_amplification = input.read_amplification(instrument, tile_shape);
         }
         let (rows, cols) = input.target.shape();
+        let store_bytes = [input.dates, input.bands.len(), rows, cols]
+            .into_iter()
+            .fold(2 * size_of::<f32>() as u64, |bytes, n| bytes.saturating_mul(n as u64));
+        let checkpoint = match input.checkpoint {
+            Checkpoint::Auto if full_checkpoint_bytes <= store_bytes.max(SMALL_CHECKPOINT) => Checkpoint::Full,
+            Checkpoint::Auto => Checkpoint::Light,
+            chosen => chosen,
+        };
         Ok(Self {
             target_shape: (rows, cols),
             dates: input.dates,
@@ -206,9 +220,8 @@ impl Plan {
             lag_bytes: memory.lag,
             workspace_bytes: memory.workspace,
             checkpoint_scratch_bytes: memory.checkpoint_scratch,
-            store_bytes: [input.dates, input.bands.len(), rows, cols]
-                .into_iter()
-                .fold(2 * size_of::<f32>() as u64, |bytes, n| bytes.saturating_mul(n as u64)),
+            store_bytes,
+            checkpoint,
             full_checkpoint_bytes,
             light_checkpoint_bytes,
             instruments,

@@ -91,7 +91,7 @@ pub trait FusionSink: Debug + Send + Sync {
     /// The series that is there already. Default: none.
     ///
     /// # Errors
-    /// [`Error::StoreExists`] when there is something that is no series of this crate.
+    /// [`Error::Occupied`] when there is something that is no series of this crate.
     fn existing(&self) -> Result<Option<ExistingSeries>> {
         Ok(None)
     }

@@ -86,7 +86,7 @@ impl ZarrSink {
     /// a planner with other memory would choose other tiles.
     ///
     /// # Errors
-    /// [`Error::StoreExists`] when there is something that is no series of this crate.
+    /// [`Error::Occupied`] when there is something that is no series of this crate.
     pub fn tile_shape(&self) -> Result<Option<(usize, usize)>> {
         let Some(existing) = self.existing()? else { return Ok(None) };
         let tile = existing.settings.get("output.tile");
@@ -96,7 +96,7 @@ impl ZarrSink {
     /// Refuses a path that holds anything already, saying what, without touching it.
     ///
     /// # Errors
-    /// [`Error::StoreExists`].
+    /// [`Error::StoreExists`], [`Error::Occupied`].
     pub fn check_absent(&self) -> Result<()> {
         match self.existing()? {
             Some(existing) => Err(Error::StoreExists { path: self.path.clone(), state: existing.describe() }),
@@ -158,7 +158,7 @@ fn series_of(document: &Value) -> Option<ExistingSeries> {
 
 impl FusionSink for ZarrSink {
     fn existing(&self) -> Result<Option<ExistingSeries>> {
-        let foreign = |state: &str| Err(Error::StoreExists { path: self.path.clone(), state: state.into() });
+        let foreign = |state: &str| Err(Error::Occupied { path: self.path.clone(), state: state.into() });
         if !self.path.exists() {
             return Ok(None);
         }

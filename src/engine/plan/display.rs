@@ -65,10 +65,11 @@ impl fmt::Display for Plan {
         )?;
         write!(
             f,
-            "store     {}; checkpoint {}, light {}; before compression",
+            "store     {}; checkpoints: full {}, light {}; before compression; kept: {}",
             human(self.store_bytes),
             human(self.full_checkpoint_bytes),
-            human(self.light_checkpoint_bytes)
+            human(self.light_checkpoint_bytes),
+            self.checkpoint
         )?;
         for warning in &self.warnings {
             write!(f, "\nwarning   {warning}")?;
