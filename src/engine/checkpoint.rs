@@ -200,7 +200,10 @@ impl StateFolder {
 
     pub(super) fn save_light(&self, settings: &Settings, tile: (usize, usize), light: &LightState) -> Result<()> {
         replace(&self.file(tile, light.date, LIGHT), |file| {
-            write_header(file, &LightHeader { settings: settings.clone(), date: light.date, shape: light.values.dim() })?;
+            write_header(
+                file,
+                &LightHeader { settings: settings.clone(), date: light.date, shape: light.values.dim() },
+            )?;
             let bytes: Vec<u8> = light.values.iter().flat_map(|value| value.to_le_bytes()).collect();
             write_frame(file, &compress(&bytes, size_of::<f64>())?)
         })

@@ -7,7 +7,7 @@ use super::light::light_prior;
 use super::lock::Lock;
 use super::pipeline::{Halt, Reads, Stages, Written, drive};
 use super::progress::Progress;
-use super::start::{TileStart, Starts};
+use super::start::{Starts, TileStart};
 use super::summary::Summary;
 use super::tile::{TileState, Workers};
 use super::{Fusion, Report, Shard};
@@ -56,7 +56,11 @@ pub struct Job<'a> {
 impl std::fmt::Debug for Job<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { start, replay, shard, .. } = self;
-        f.debug_struct("Job").field("start", start).field("replay", replay).field("shard", shard).finish_non_exhaustive()
+        f.debug_struct("Job")
+            .field("start", start)
+            .field("replay", replay)
+            .field("shard", shard)
+            .finish_non_exhaustive()
     }
 }
 
@@ -135,7 +139,8 @@ impl<'a> Job<'a> {
             return self.run_without_state(sink);
         };
         let place = sink.place();
-        if self.start == Start::New && self.shard.is_none()
+        if self.start == Start::New
+            && self.shard.is_none()
             && let Some(existing) = sink.existing()?
         {
             return Err(Error::StoreExists { path: place, state: existing.describe() });
@@ -177,7 +182,9 @@ impl<'a> Job<'a> {
         match &existing {
             None => sink.begin(&layout)?,
             // A shard that comes later must not hide what is about to be shown, nor speak for the others.
-            Some(existing) if self.shard.is_some() && existing.planned.0 == layout.dates.len() && !existing.finished => {
+            Some(existing)
+                if self.shard.is_some() && existing.planned.0 == layout.dates.len() && !existing.finished =>
+            {
                 sink.join(&layout)?;
             }
             Some(_) => sink.reopen(&layout, visible)?,
@@ -187,11 +194,8 @@ impl<'a> Job<'a> {
             None => Vec::new(),
             Some(_) => self.lock_tiles(&folder, &assigned.work)?,
         };
-        let mut written = Written {
-            dates: vec![visible; fusion.tiling.tile_count()],
-            visible,
-            commits: self.shard.is_none(),
-        };
+        let mut written =
+            Written { dates: vec![visible; fusion.tiling.tile_count()], visible, commits: self.shard.is_none() };
         for (dates, record) in written.dates.iter_mut().zip(&assigned.done) {
             *dates = record.as_ref().map_or(*dates, |record| record.written.max(visible));
         }
@@ -253,9 +257,8 @@ impl<'a> Job<'a> {
         }
         sink.begin(&fusion.layout_for(sink))?;
         let tiles = (0..fusion.tiling.tile_count()).filter_map(|index| Some((index, fusion.tiling.tile(index)?)));
-        let work: Vec<Work> = tiles
-            .map(|(index, tile)| Work { index, tile, start: TileStart::Fresh, first: 0, capture: None })
-            .collect();
+        let work: Vec<Work> =
+            tiles.map(|(index, tile)| Work { index, tile, start: TileStart::Fresh, first: 0, capture: None }).collect();
         let written = Written { dates: vec![0; work.len()], visible: 0, commits: true };
         let (records, timing, blocks) = self.drive(sink, None, written, &work)?;
         let report = Report { timing, blocks, ..report(fusion, records.iter()) };
@@ -275,8 +278,9 @@ impl<'a> Job<'a> {
         let (planned, end) = existing.planned;
         if output.len() < planned || planned.checked_sub(1).is_some_and(|last| output[last] != end) {
             let now = describe_dates(output);
-            let problem =
-                format!("it has {planned} dates to {end}, which are not the first of those of this run ({now}); check [time]");
+            let problem = format!(
+                "it has {planned} dates to {end}, which are not the first of those of this run ({now}); check [time]"
+            );
             return Err(Error::CannotContinue { path: sink.place(), problem });
         }
         Ok(if output.len() > planned { existing.visible.min(existing.settled) } else { existing.visible })
@@ -296,7 +300,8 @@ impl<'a> Job<'a> {
             return Ok(());
         }
         let now = describe_dates(output);
-        let problem = format!("it was planned for {planned} dates to {end}, this run is for {now}; --append adds dates");
+        let problem =
+            format!("it was planned for {planned} dates to {end}, this run is for {now}; --append adds dates");
         Err(Error::CannotContinue { path: sink.place(), problem })
     }
 

@@ -31,7 +31,10 @@ impl TileState {
                         put(j, state.state.predicted(&state.dynamics, state_j, dt_days).0);
                         for (b, &l) in part.components[..=a].iter().enumerate() {
                             let state_l = b * n + cell.state;
-                            put(p + pair(j, l), state.state.predicted_cov(&state.dynamics, (state_j, state_l), dt_days));
+                            put(
+                                p + pair(j, l),
+                                state.state.predicted_cov(&state.dynamics, (state_j, state_l), dt_days),
+                            );
                         }
                     }
                 }

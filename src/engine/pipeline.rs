@@ -90,10 +90,11 @@ impl Stages<'_> {
             match self.batches.recv_timeout(LONG_WAIT) {
                 Err(RecvTimeoutError::Timeout) => {
                     let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-                    let oldest = in_flight.iter().min_by_key(|(_, _, since)| *since).map(|(instrument, date, since)| {
-                        let name = &self.fusion.instruments[*instrument].name;
-                        format!("{name} {date} for {:.0} s", since.elapsed().as_secs_f64())
-                    });
+                    let oldest =
+                        in_flight.iter().min_by_key(|(_, _, since)| *since).map(|(instrument, date, since)| {
+                            let name = &self.fusion.instruments[*instrument].name;
+                            format!("{name} {date} for {:.0} s", since.elapsed().as_secs_f64())
+                        });
                     drop(in_flight);
                     if let Some(what) = &oldest {
                         tracing::warn!("reading takes long: {what}");

@@ -233,7 +233,8 @@ impl fmt::Display for Report {
         more(f, self.failed_windows.len(), "failed windows")?;
         let Timing { setup, read, filter, write, checkpoint, wait_read, wait_write } = self.timing;
         write!(f, "{} windows, {} blocks; ", self.windows, self.blocks)?;
-        let times = [("setup", setup), ("read", read), ("filter", filter), ("write", write), ("checkpoint", checkpoint)];
+        let times =
+            [("setup", setup), ("read", read), ("filter", filter), ("write", write), ("checkpoint", checkpoint)];
         for (name, time) in times.into_iter().filter(|(name, time)| *name != "checkpoint" || !time.is_zero()) {
             write!(f, "{name} {:.2} s, ", time.as_secs_f64())?;
         }

@@ -65,7 +65,8 @@ impl Shard {
         }
         let Some(index) = number("JOB_COMPLETION_INDEX")? else { return Ok(None) };
         let Some(count) = number("JOB_COMPLETIONS")? else {
-            let problem = "JOB_COMPLETION_INDEX is set, but not how many there are; give --shard i/n, or set JOB_COMPLETIONS";
+            let problem =
+                "JOB_COMPLETION_INDEX is set, but not how many there are; give --shard i/n, or set JOB_COMPLETIONS";
             return Err(Error::setting(KEY, problem));
         };
         Self::new(index, count).map(Some)
@@ -130,9 +131,8 @@ mod tests {
             let tiling = Tiling::new(shape, tile, 4, 4);
             for count in [1, 2, 3, 4, 7, 50] {
                 for first in [0, 1] {
-                    let parts: Vec<Vec<usize>> = (first..count + first)
-                        .map(|index| Shard::new(index, count).unwrap().tiles(&tiling))
-                        .collect();
+                    let parts: Vec<Vec<usize>> =
+                        (first..count + first).map(|index| Shard::new(index, count).unwrap().tiles(&tiling)).collect();
                     let mut all: Vec<usize> = parts.concat();
                     all.sort_unstable();
                     assert_eq!(all, (0..tiling.tile_count()).collect::<Vec<_>>());

@@ -128,9 +128,10 @@ impl<'a> Starts<'a> {
         let date = self.lights.iter().copied().find(|date| *date <= learned);
         let Some(date) = date else {
             if self.append && !self.replay {
-                let problem = "it was run without checkpoints (run.checkpoint = \"off\"); --replay begins it anew from all \
+                let problem =
+                    "it was run without checkpoints (run.checkpoint = \"off\"); --replay begins it anew from all \
                                observations"
-                    .into();
+                        .into();
                 return Err(Error::CannotContinue { path: self.place(), problem });
             }
             return Ok(TileStart::Fresh);

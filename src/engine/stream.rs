@@ -102,7 +102,8 @@ impl<'a> TileTime<'a> {
         };
         let last = (state.next_step + fusion.plan.batch_dates).min(fusion.steps.len());
         let started = Instant::now();
-        let batch = fusion.pool.install(|| reader.read(fusion, &fusion.steps[state.next_step..last], &self.in_flight))?;
+        let batch =
+            fusion.pool.install(|| reader.read(fusion, &fusion.steps[state.next_step..last], &self.in_flight))?;
         let read = Instant::now();
         let blocks = fusion.pool.install(|| state.advance(fusion, &batch, &self.workers))?;
         self.timing.read += read - started;

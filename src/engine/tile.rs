@@ -58,12 +58,7 @@ impl TileReader {
     }
 
     /// Reads a batch of dates, slices in parallel. What cannot be read is an error or passed over, as the fusion says.
-    pub(super) fn read(
-        &self,
-        fusion: &Fusion,
-        steps: &[(Date, Step)],
-        in_flight: &InFlight,
-    ) -> Result<Vec<Reading>> {
+    pub(super) fn read(&self, fusion: &Fusion, steps: &[(Date, Step)], in_flight: &InFlight) -> Result<Vec<Reading>> {
         let wanted: Vec<(usize, usize, &PixelRegion)> = steps
             .iter()
             .enumerate()
@@ -206,12 +201,7 @@ impl TileState {
     }
 
     /// Runs every window through the batch, windows in parallel, and gives the blocks of the dates that are done.
-    pub(super) fn advance(
-        &mut self,
-        fusion: &Fusion,
-        batch: &[Reading],
-        workers: &Workers,
-    ) -> Result<Vec<FusedBlock>> {
+    pub(super) fn advance(&mut self, fusion: &Fusion, batch: &[Reading], workers: &Workers) -> Result<Vec<FusedBlock>> {
         let steps = &fusion.steps[self.next_step..self.next_step + batch.len()];
         let last = self.next_step + batch.len() == fusion.steps.len();
         let learned = self.learned;

@@ -280,7 +280,13 @@ impl Support {
     }
 
     /// Fills in the covariance of two components, each given by its first state and itself.
-    fn initial_cov(&self, state: &mut State, (first, j): (usize, usize), (other, l): (usize, usize), prior: &PriorSlice) {
+    fn initial_cov(
+        &self,
+        state: &mut State,
+        (first, j): (usize, usize),
+        (other, l): (usize, usize),
+        prior: &PriorSlice,
+    ) {
         if j != l && !prior.couples() {
             return;
         }

@@ -19,11 +19,7 @@ impl Calibration {
     pub fn settings(&self) -> Vec<(String, String)> {
         let text = |value: Option<f64>| value.map_or_else(|| "the file's own".into(), |value| format!("{value:?}"));
         let range = self.valid_range.map_or_else(|| "all".into(), |(low, high)| format!("[{low:?}, {high:?}]"));
-        vec![
-            ("scale".into(), text(self.scale)),
-            ("offset".into(), text(self.offset)),
-            ("valid_range".into(), range),
-        ]
+        vec![("scale".into(), text(self.scale)), ("offset".into(), text(self.offset)), ("valid_range".into(), range)]
     }
 
     /// Refuses scales of zero, values that are not finite and empty ranges.
