@@ -272,9 +272,10 @@ pub enum Error {
     /// A memory budget that no tile fits into.
     #[error(
         "run.memory: the budget of {} is too small; {} would do (tiles of {tile_rows} x {tile_cols} cells, batches of \
-         {batch_dates} dates, {states} states per window: a smaller window, halo or lag, or fewer threads, take less)",
+         {batch_dates} {}, {states} states per window: a smaller window, halo or lag, or fewer threads, take less)",
         size(*budget_bytes, false),
-        size(*needed_bytes, true)
+        size(*needed_bytes, true),
+        if *batch_dates == 1 { "date" } else { "dates" }
     )]
     Memory {
         /// The budget.
