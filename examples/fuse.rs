@@ -23,6 +23,9 @@ struct Arguments {
     /// Print what the run would take, and run nothing.
     #[arg(long)]
     plan: bool,
+    /// With --plan: try a few windows and dates, and estimate how long the run will take.
+    #[arg(long, requires = "plan")]
+    calibrate: bool,
     /// Finish an interrupted run, to the same bytes; begin it where nothing is there yet.
     #[arg(long, conflicts_with = "append")]
     resume: bool,
@@ -71,10 +74,15 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
     let mut sink = config.sink()?;
     if arguments.plan {
         say(fusion.plan());
+        let free_bytes = fusion.plan().disk(&sink.place())?.free_bytes;
+        say(format!("disk      {} free", bytesize::ByteSize::b(free_bytes).display().iec()));
         match sink.existing() {
             Ok(Some(existing)) => say(format!("note      the store holds {}", existing.describe())),
             Ok(None) => {}
             Err(error) => say(format!("warning   {error}")),
+        }
+        if arguments.calibrate {
+            say(format!("time      {}", fusion.calibrate()?));
         }
         return Ok(());
     }

@@ -6,6 +6,7 @@
 //! number of threads change no bit of the result.
 
 mod builder;
+mod calibrate;
 mod carried;
 mod checkpoint;
 mod fusion;
@@ -27,6 +28,7 @@ mod tile;
 mod window;
 
 pub use builder::FusionBuilder;
+pub use calibrate::TimeEstimate;
 pub use carried::Precision;
 pub use checkpoint::Checkpoint;
 pub use fusion::{Fusion, OnError};
