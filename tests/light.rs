@@ -67,6 +67,7 @@ fn fusion(end: i32, checkpoint: Checkpoint, replay_days: u32) -> Fusion {
         .tile(TILE, TILE)
         .checkpoint(checkpoint)
         .replay_days(replay_days)
+        .checkpoint_interval(std::time::Duration::ZERO)
         .build()
         .unwrap()
 }

@@ -3,6 +3,7 @@
 //! A file is a record (JSON: how far the tile is, what it was made of, what was learned) and, in a full checkpoint, the states
 //! of its windows, each a zstd frame with a checksum. A light checkpoint is a raster of the tile's own cells.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -100,6 +101,13 @@ pub(super) struct StateFile {
     pub(super) path: PathBuf,
 }
 
+/// The checkpoints of a series, by tile, the newest first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StateList {
+    pub(super) records: BTreeMap<(usize, usize), Vec<StateFile>>,
+    pub(super) lights: BTreeMap<(usize, usize), Vec<StateFile>>,
+}
+
 const STATE: &str = "state";
 const LIGHT: &str = "light";
 
@@ -112,33 +120,29 @@ impl StateFolder {
         &self.path
     }
 
-    /// Records of a tile, the newest first.
-    pub(super) fn records(&self, tile: (usize, usize)) -> Result<Vec<StateFile>> {
-        self.files(tile, STATE)
-    }
-
-    /// Light states of a tile, the newest first.
-    pub(super) fn lights(&self, tile: (usize, usize)) -> Result<Vec<StateFile>> {
-        self.files(tile, LIGHT)
-    }
-
-    fn files(&self, (row, col): (usize, usize), kind: &str) -> Result<Vec<StateFile>> {
+    /// What there is.
+    pub(super) fn list(&self) -> Result<StateList> {
+        let mut list = StateList::default();
         let entries = match fs::read_dir(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(list),
             entries => entries.map_err(|error| failed(&self.path, error))?,
         };
-        let prefix = format!("tile-{row}-{col}.");
-        let mut files = Vec::new();
         for entry in entries {
             let path = entry.map_err(|error| failed(&self.path, error))?.path();
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let date = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(kind)?.strip_suffix('.'));
-            if let Some(date) = date.and_then(|date| date.parse().ok()) {
-                files.push(StateFile { date, path });
-            }
+            let Some((tile, date, kind)) = parse_name(&name) else { continue };
+            let files = if kind == STATE { &mut list.records } else { &mut list.lights };
+            files.entry(tile).or_default().push(StateFile { date, path });
         }
-        files.sort_by_key(|file| std::cmp::Reverse(file.date));
-        Ok(files)
+        for files in list.records.values_mut().chain(list.lights.values_mut()) {
+            files.sort_by_key(|file| std::cmp::Reverse(file.date));
+        }
+        Ok(list)
+    }
+
+    /// The light state of a tile on a date.
+    pub(super) fn light(&self, tile: (usize, usize), date: Date) -> StateFile {
+        StateFile { date, path: self.file(tile, date, LIGHT) }
     }
 
     fn file(&self, (row, col): (usize, usize), date: Date, kind: &str) -> PathBuf {
@@ -170,18 +174,8 @@ impl StateFolder {
         }
     }
 
-    /// Keeps the newest `keep` records of a tile.
-    pub(super) fn keep_records(&self, tile: (usize, usize), keep: usize) -> Result<()> {
-        remove(self.records(tile)?.into_iter().skip(keep))
-    }
-
-    /// Removes the light states of a tile older than `date`.
-    pub(super) fn keep_lights_since(&self, tile: (usize, usize), date: Date) -> Result<()> {
-        remove(self.lights(tile)?.into_iter().filter(|file| file.date < date))
-    }
-
     /// Writes a tile's record and, when it says so, its states.
-    pub(super) fn save(&self, fusion: &Fusion, record: &Record, tile: &TileState) -> Result<()> {
+    pub(super) fn save(&self, fusion: &Fusion, record: &Record, tile: &TileState) -> Result<StateFile> {
         let path = self.file(tile.tile.index, record.date, STATE);
         replace(&path, |file| {
             write_header(file, record)?;
@@ -195,7 +189,8 @@ impl StateFolder {
                 frames?.iter().try_for_each(|frame| write_frame(file, frame))?;
             }
             Ok(())
-        })
+        })?;
+        Ok(StateFile { date: record.date, path })
     }
 
     pub(super) fn save_light(&self, settings: &Settings, tile: (usize, usize), light: &LightState) -> Result<()> {
@@ -222,6 +217,11 @@ impl std::fmt::Display for Checkpoint {
 }
 
 impl StateFile {
+    /// Removes the file.
+    pub(super) fn remove(&self) -> Result<()> {
+        fs::remove_file(&self.path).map_err(|error| failed(&self.path, error))
+    }
+
     pub(super) fn record(&self) -> Result<Record> {
         self.open().map(|(_, record)| record)
     }
@@ -270,11 +270,13 @@ impl StateFile {
     }
 }
 
-fn remove(files: impl Iterator<Item = StateFile>) -> Result<()> {
-    for file in files {
-        fs::remove_file(&file.path).map_err(|error| failed(&file.path, error))?;
-    }
-    Ok(())
+/// Tile, date and kind of `tile-0-3.2020-04-09.state`.
+fn parse_name(name: &str) -> Option<((usize, usize), Date, &str)> {
+    let mut parts = name.split('.');
+    let (tile, date, kind) = (parts.next()?, parts.next()?, parts.next()?);
+    let (row, col) = tile.strip_prefix("tile-")?.split_once('-')?;
+    let known = parts.next().is_none() && [STATE, LIGHT].contains(&kind);
+    known.then_some(((row.parse().ok()?, col.parse().ok()?), date.parse().ok()?, kind))
 }
 
 fn failed(path: &Path, error: io::Error) -> Error {

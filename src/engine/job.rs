@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::checkpoint::{Checkpoint, LightState, PassedStep, Record, StateFolder};
+use super::checkpoint::{Checkpoint, PassedStep, Record, StateFile, StateFolder};
 use super::fusion::names;
 use super::light::light_prior;
 use super::lock::Lock;
@@ -74,6 +74,8 @@ struct Work {
     first: usize,
     /// The date on which the light state is taken.
     capture: Option<Date>,
+    /// Records that are there already, the newest first.
+    records: Vec<StateFile>,
 }
 
 /// What a run does to its tiles.
@@ -258,7 +260,7 @@ impl<'a> Job<'a> {
         sink.begin(&fusion.layout_for(sink))?;
         let tiles = (0..fusion.tiling.tile_count()).filter_map(|index| Some((index, fusion.tiling.tile(index)?)));
         let work: Vec<Work> =
-            tiles.map(|(index, tile)| Work { index, tile, start: TileStart::Fresh, first: 0, capture: None }).collect();
+            tiles.map(|(index, tile)| Work { index, tile, start: TileStart::Fresh, first: 0, capture: None, records: Vec::new() }).collect();
         let written = Written { dates: vec![0; work.len()], visible: 0, commits: true };
         let (records, timing, blocks) = self.drive(sink, None, written, &work)?;
         let report = Report { timing, blocks, ..report(fusion, records.iter()) };
@@ -332,7 +334,8 @@ impl<'a> Job<'a> {
             // The light state that the tile begins with is there already.
             let capture = capture.filter(|day| !matches!(start, TileStart::Light { date, .. } if date == *day));
             let first = fusion.steps.partition_point(|(step, _)| *step <= date);
-            work.push(Work { index, tile, start, first, capture });
+            let records = starts.records(&tile);
+            work.push(Work { index, tile, start, first, capture, records });
         }
         Ok(Assignment { work, done, late: starts.late })
     }
@@ -374,19 +377,13 @@ impl<'a> Job<'a> {
         if fusion.checkpoint() == Checkpoint::Off {
             return folder.remove();
         }
-        let tiles = || (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index));
-        let mut common: Option<Date> = None;
-        for tile in tiles() {
-            let newest = folder.lights(tile.index)?.first().map(|file| file.date);
-            common = match (common, newest) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
+        let list = folder.list()?;
+        // The oldest of the newest is what the next run may begin from.
+        let common = list.lights.values().filter_map(|files| Some(files.first()?.date)).min();
+        for file in list.lights.values().flatten().filter(|file| common.is_some_and(|date| file.date < date)) {
+            file.remove()?;
         }
-        for tile in tiles() {
-            if let Some(date) = common {
-                folder.keep_lights_since(tile.index, date)?;
-            }
+        for tile in (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index)) {
             folder.unlock(tile.index)?;
         }
         Ok(())
@@ -484,6 +481,7 @@ impl Work {
         stages.timing.setup += started.elapsed();
         let mut saved = Instant::now();
         let mut light = None;
+        let mut records = self.records.clone();
         let (before, observations) = (stages.progress.dates.0, stages.progress.observations);
         for steps in self.batches(fusion) {
             self.capture(fusion, folder, &state, &mut light)?;
@@ -501,27 +499,46 @@ impl Work {
             stages.tell();
             if let Some(folder) = folder
                 && !last
+                && !state.replays(fusion)
                 && fusion.checkpoint() != Checkpoint::Off
                 && saved.elapsed() >= fusion.checkpoint_interval
             {
-                stages.flush()?;
-                let started = Instant::now();
-                folder.save(fusion, &self.record(fusion, &state, &passed, false, true), &state)?;
-                folder.keep_records(self.tile.index, fusion.keep_checkpoints)?;
-                stages.timing.checkpoint += started.elapsed();
+                let record = self.record(fusion, &state, &passed, false, true);
+                self.save(fusion, folder, stages, (&record, &state), &mut records)?;
                 saved = Instant::now();
             }
         }
         self.capture(fusion, folder, &state, &mut light)?;
         let record = self.record(fusion, &state, &passed, true, fusion.checkpoint() == Checkpoint::Full);
         if let Some(folder) = folder {
-            stages.flush()?;
-            let started = Instant::now();
-            folder.save(fusion, &record, &state)?;
-            folder.keep_records(self.tile.index, fusion.keep_checkpoints)?;
-            stages.timing.checkpoint += started.elapsed();
+            self.save(fusion, folder, stages, (&record, &state), &mut records)?;
         }
         Ok(record)
+    }
+
+    /// Writes a checkpoint, when all that it speaks of is on disk, and removes what is too old.
+    fn save(
+        &self,
+        fusion: &Fusion,
+        folder: &StateFolder,
+        stages: &mut Stages<'_>,
+        (record, state): (&Record, &TileState),
+        records: &mut Vec<StateFile>,
+    ) -> Result<(), Halt> {
+        stages.flush()?;
+        let started = Instant::now();
+        let file = folder.save(fusion, record, state)?;
+        // Newer ones were passed over: what they speak of has been replayed since.
+        let (newer, older): (Vec<_>, Vec<_>) =
+            records.drain(..).filter(|other| *other != file).partition(|other| other.date > file.date);
+        let dropped = newer.into_iter().chain(older.iter().skip(fusion.keep_checkpoints - 1).cloned());
+        for file in dropped {
+            file.remove()?;
+        }
+        records.push(file);
+        records.extend(older.into_iter().take(fusion.keep_checkpoints - 1));
+        stages.timing.checkpoint += started.elapsed();
+        Ok(())
     }
 
     /// Takes the light state when its day has come.
@@ -535,7 +552,7 @@ impl Work {
         let (Some(day), Some(folder), None) = (self.capture, folder, *taken) else { return Ok(()) };
         let next = fusion.steps.get(state.next_step).map(|(date, _)| *date);
         if next.is_none_or(|next| next > day) {
-            let light: LightState = fusion.pool.install(|| state.light(fusion, day));
+            let light = fusion.pool.install(|| state.light(fusion, day));
             folder.save_light(&fusion.settings, self.tile.index, &light)?;
             *taken = Some(day);
         }

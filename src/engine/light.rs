@@ -60,10 +60,7 @@ pub(super) fn light_prior(fusion: &Fusion, folder: &StateFolder, date: Date, ext
         if shared.is_empty() {
             continue;
         }
-        let Some(file) = folder.lights(tile.index)?.into_iter().find(|file| file.date == date) else {
-            let problem = format!("there is no light checkpoint of tile {:?} on {date}", tile.index);
-            return Err(Error::CannotContinue { path: folder.path().to_path_buf(), problem });
-        };
+        let file = folder.light(tile.index, date);
         let light = file.light(&fusion.settings)?;
         let expected = (values.dim().0, tile.region.rows.len(), tile.region.cols.len());
         if light.values.dim() != expected {

@@ -1,9 +1,10 @@
 //! Where each tile begins: at the beginning, or behind what an earlier run has left.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::Fusion;
-use super::checkpoint::{PassedStep, Record, StateFile, StateFolder};
+use super::checkpoint::{PassedStep, Record, StateFile, StateFolder, StateList};
 use super::summary::Summary;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Tile};
@@ -39,6 +40,7 @@ pub(super) struct Starts<'a> {
     append: bool,
     /// Whether what came late may be replayed.
     replay: bool,
+    list: StateList,
     /// Dates of the light states that every tile has, the newest first.
     lights: Vec<Date>,
     /// The earliest date that came late.
@@ -59,13 +61,12 @@ impl<'a> Starts<'a> {
         append: bool,
         replay: bool,
     ) -> Result<Self> {
+        let list = folder.list()?;
         let mut counts: BTreeMap<Date, usize> = BTreeMap::new();
-        for tile in (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index)) {
-            folder.lights(tile.index)?.iter().for_each(|file| *counts.entry(file.date).or_default() += 1);
-        }
+        list.lights.values().flatten().for_each(|file| *counts.entry(file.date).or_default() += 1);
         let common = counts.into_iter().rev().filter(|(_, count)| *count == fusion.tiling.tile_count());
         let lights = common.map(|(date, _)| date).collect();
-        Ok(Self { fusion, folder, existing, append, replay, lights, late: None })
+        Ok(Self { fusion, folder, existing, append, replay, list, lights, late: None })
     }
 
     /// Where a tile begins.
@@ -74,7 +75,7 @@ impl<'a> Starts<'a> {
         // The newest record speaks of what had been passed, whichever the tile begins at.
         let mut newest: Option<Record> = None;
         let mut late: Option<Date> = None;
-        for file in self.folder.records(tile.index)? {
+        for file in self.records(tile) {
             let record = match file.record() {
                 Err(error) if self.replay => {
                     tracing::warn!(%error, "passing over a damaged checkpoint");
@@ -142,7 +143,12 @@ impl<'a> Starts<'a> {
         Ok(TileStart::Light { date, steps, summary, learned, failed })
     }
 
-    fn place(&self) -> std::path::PathBuf {
+    /// Records of a tile, the newest first.
+    pub(super) fn records(&self, tile: &Tile) -> Vec<StateFile> {
+        self.list.records.get(&tile.index).cloned().unwrap_or_default()
+    }
+
+    fn place(&self) -> PathBuf {
         self.folder.path().to_path_buf()
     }
 
