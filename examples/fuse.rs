@@ -17,6 +17,7 @@ use rasterfuse::sink::FusionSink;
 
 /// Fuse raster time series into one gap-free series with uncertainty.
 #[derive(Debug, Parser)]
+#[allow(clippy::struct_excessive_bools)] // flags are what a command line has
 struct Arguments {
     /// Description of the fusion.
     config: PathBuf,
@@ -75,7 +76,8 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
     if arguments.plan {
         say(fusion.plan());
         let free_bytes = fusion.plan().disk(&sink.place())?.free_bytes;
-        say(format!("disk      {} free", bytesize::ByteSize::b(free_bytes).display().iec()));
+        let human = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec();
+        say(format!("disk      at most {} of {} free", human(fusion.plan().disk_bytes()), human(free_bytes)));
         match sink.existing() {
             Ok(Some(existing)) => say(format!("note      the store holds {}", existing.describe())),
             Ok(None) => {}

@@ -38,9 +38,10 @@ fn source(coarse: bool, end: i32) -> Arc<MemorySource> {
     };
     let values = Array4::from_shape_fn((days.len(), 1, side, side), |(t, _, r, c)| {
         let k = days[t];
-        let mut random = StdRng::seed_from_u64((k as u64 * 64 + r as u64) * 64 + c as u64 + u64::from(coarse) * 1_000_000);
+        let mut random =
+            StdRng::seed_from_u64((k as u64 * 64 + r as u64) * 64 + c as u64 + u64::from(coarse) * 1_000_000);
         let noise = 0.01 * (random.random::<f64>() + random.random::<f64>() + random.random::<f64>() - 1.5) * 2.0;
-        let clouded = ((r / 4 * 5 + c / 4 * 3 + k as usize) / 2) % 2 == 0;
+        let clouded = ((r / 4 * 5 + c / 4 * 3 + k as usize) / 2).is_multiple_of(2);
         if !coarse && clouded {
             return f64::NAN;
         }

@@ -185,7 +185,7 @@ impl StateFolder {
             // Few windows at a time, so that memory stays bounded.
             for windows in tile.windows.chunks(2 * fusion.pool.current_num_threads()) {
                 let frames: io::Result<Vec<Vec<u8>>> =
-                    fusion.pool.install(|| windows.par_iter().map(|window| window.snapshot()).collect());
+                    fusion.pool.install(|| windows.par_iter().map(WindowState::snapshot).collect());
                 frames?.iter().try_for_each(|frame| write_frame(file, frame))?;
             }
             Ok(())

@@ -1,18 +1,17 @@
 use std::path::Path;
-use std::time::Instant;
 
-use super::checkpoint::{Checkpoint, PassedStep, Record, StateFile, StateFolder};
+use super::checkpoint::{Checkpoint, Record, StateFolder};
 use super::fusion::names;
-use super::light::light_prior;
 use super::lock::Lock;
-use super::pipeline::{Halt, Reads, Stages, Written, drive};
+use super::pipeline::{Reads, Stages, Written, drive};
 use super::progress::Progress;
 use super::start::{Starts, TileStart};
 use super::summary::Summary;
-use super::tile::{TileState, Workers};
-use super::{Fusion, Report, Shard};
+use super::tile::Workers;
+use super::work::Work;
+use super::{Fusion, Report, Shard, Timing};
 use crate::error::{Error, Result};
-use crate::geometry::{Date, Tile};
+use crate::geometry::Date;
 use crate::sink::{ExistingSeries, FusionSink};
 
 /// How a run relates to the series that its sink may hold already.
@@ -28,6 +27,8 @@ pub enum Start {
     /// is none.
     Append,
 }
+
+type Callback<'a> = Box<dyn Fn(&Progress) + Sync + 'a>;
 
 /// A run of a [`Fusion`] into a sink, with all its choices; [`Fusion::run`] is the plain one.
 ///
@@ -50,7 +51,7 @@ pub struct Job<'a> {
     replay: bool,
     shard: Option<Shard>,
     check_disk: bool,
-    progress: Option<Box<dyn Fn(&Progress) + Sync + 'a>>,
+    progress: Option<Callback<'a>>,
 }
 
 impl std::fmt::Debug for Job<'_> {
@@ -62,20 +63,6 @@ impl std::fmt::Debug for Job<'_> {
             .field("shard", shard)
             .finish_non_exhaustive()
     }
-}
-
-/// A tile that is to be run.
-struct Work {
-    /// Its position among all tiles.
-    index: usize,
-    tile: Tile,
-    start: TileStart,
-    /// The step it begins with.
-    first: usize,
-    /// The date on which the light state is taken.
-    capture: Option<Date>,
-    /// Records that are there already, the newest first.
-    records: Vec<StateFile>,
 }
 
 /// What a run does to its tiles.
@@ -194,7 +181,7 @@ impl<'a> Job<'a> {
         drop(beginning);
         let _tiles = match self.shard {
             None => Vec::new(),
-            Some(_) => self.lock_tiles(&folder, &assigned.work)?,
+            Some(_) => lock_tiles(&folder, &assigned.work)?,
         };
         let mut written =
             Written { dates: vec![visible; fusion.tiling.tile_count()], visible, commits: self.shard.is_none() };
@@ -212,7 +199,7 @@ impl<'a> Job<'a> {
             sink.commit(fusion.output.len())?;
         }
         let report = report(fusion, records.iter().flatten());
-        let report = Report { timing: done.timing, blocks: done.blocks, ..report };
+        let report = Report { blocks: done.blocks, timing: done.timing, ..report };
         if self.shard.is_none() {
             sink.finish(&report)?;
             self.tidy(&folder)?;
@@ -259,11 +246,19 @@ impl<'a> Job<'a> {
         }
         sink.begin(&fusion.layout_for(sink))?;
         let tiles = (0..fusion.tiling.tile_count()).filter_map(|index| Some((index, fusion.tiling.tile(index)?)));
-        let work: Vec<Work> =
-            tiles.map(|(index, tile)| Work { index, tile, start: TileStart::Fresh, first: 0, capture: None, records: Vec::new() }).collect();
+        let work: Vec<Work> = tiles
+            .map(|(index, tile)| Work {
+                index,
+                tile,
+                start: TileStart::Fresh,
+                first: 0,
+                capture: None,
+                records: Vec::new(),
+            })
+            .collect();
         let written = Written { dates: vec![0; work.len()], visible: 0, commits: true };
         let (records, timing, blocks) = self.drive(sink, None, written, &work)?;
-        let report = Report { timing, blocks, ..report(fusion, records.iter()) };
+        let report = Report { blocks, timing, ..report(fusion, records.iter()) };
         sink.finish(&report)?;
         Ok(report)
     }
@@ -363,14 +358,6 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    fn lock_tiles(&self, folder: &StateFolder, work: &[Work]) -> Result<Vec<Lock>> {
-        let lock = |work: &Work| {
-            let (row, col) = work.tile.index;
-            Lock::exclusive(&folder.path().join(format!("tile-{row}-{col}.lock")), &format!("tile [{row}, {col}]"))
-        };
-        work.iter().map(lock).collect()
-    }
-
     /// Removes what nobody will begin from any more.
     fn tidy(&self, folder: &StateFolder) -> Result<()> {
         let fusion = self.fusion;
@@ -396,7 +383,7 @@ impl<'a> Job<'a> {
         folder: Option<&StateFolder>,
         written: Written,
         work: &[Work],
-    ) -> Result<(Vec<Record>, super::Timing, usize)> {
+    ) -> Result<(Vec<Record>, Timing, usize)> {
         let fusion = self.fusion;
         let reads = Reads { tiles: work.iter().map(|work| (work.tile.clone(), work.batches(fusion))).collect() };
         let callback = self.progress.as_deref();
@@ -415,7 +402,7 @@ impl<'a> Job<'a> {
             Ok((records, blocks, stages.timing))
         };
         let ((records, blocks, filtering), timing) = drive(fusion, &reads, sink, written, callback, filter)?;
-        let timing = super::Timing { read: timing.read, write: timing.write, ..filtering };
+        let timing = Timing { read: timing.read, write: timing.write, ..filtering };
         Ok((records, timing, blocks))
     }
 }
@@ -434,150 +421,11 @@ fn report<'r>(fusion: &Fusion, records: impl Iterator<Item = &'r Record>) -> Rep
     summary.report(&names(&fusion.instruments))
 }
 
-impl Work {
-    /// Its batches, as ranges of steps; one ends where the light state is taken.
-    fn batches(&self, fusion: &Fusion) -> Vec<std::ops::Range<usize>> {
-        let end = fusion.steps.len();
-        let cut = self.capture.map_or(self.first, |day| fusion.steps.partition_point(|(date, _)| *date <= day));
-        let cut = cut.clamp(self.first, end);
-        let batches = |from: usize, to: usize| {
-            let step = fusion.plan.batch_dates;
-            (from..to).step_by(step).map(move |first| first..(first + step).min(to))
-        };
-        batches(self.first, cut).chain(batches(cut, end)).collect()
-    }
-
-    /// The windows where the tile begins.
-    fn state(&self, fusion: &Fusion, folder: Option<&StateFolder>) -> Result<(TileState, Vec<PassedStep>)> {
-        let begin = || TileState::first(fusion, self.tile.clone());
-        match (&self.start, folder) {
-            (TileStart::Full(file), _) => {
-                let mut state = begin()?;
-                let record = file.load(fusion, &mut state)?;
-                state.go_on_after(fusion, record.date, record.summary);
-                Ok((state, record.steps))
-            }
-            (TileStart::Light { date, steps, summary, learned, failed }, Some(folder)) => {
-                let prior = |extent: &crate::geometry::Rect| light_prior(fusion, folder, *date, extent);
-                let mut state = TileState::new(fusion, self.tile.clone(), *date, prior)?;
-                state.replay_until(*learned, summary.clone(), failed);
-                Ok((state, steps.clone()))
-            }
-            _ => Ok((begin()?, Vec::new())),
-        }
-    }
-
-    /// Runs the tile to the end of the series.
-    fn run(
-        &self,
-        fusion: &Fusion,
-        folder: Option<&StateFolder>,
-        stages: &mut Stages<'_>,
-        workers: &Workers,
-        blocks: &mut usize,
-    ) -> Result<Record, Halt> {
-        let started = Instant::now();
-        let (mut state, passed) = fusion.pool.install(|| self.state(fusion, folder))?;
-        stages.timing.setup += started.elapsed();
-        let mut saved = Instant::now();
-        let mut light = None;
-        let mut records = self.records.clone();
-        let (before, observations) = (stages.progress.dates.0, stages.progress.observations);
-        for steps in self.batches(fusion) {
-            self.capture(fusion, folder, &state, &mut light)?;
-            let batch = stages.next_batch()?;
-            let started = Instant::now();
-            let made = fusion.pool.install(|| state.advance(fusion, &batch, workers))?;
-            drop(batch);
-            stages.timing.filter += started.elapsed();
-            *blocks += made.len();
-            let put_out = state.put_out(fusion);
-            let last = steps.end == fusion.steps.len();
-            stages.write(self.index, made, if last { fusion.output.len() } else { put_out })?;
-            stages.progress.dates.0 = before + steps.end - self.first;
-            stages.progress.observations = observations + state.observations;
-            stages.tell();
-            if let Some(folder) = folder
-                && !last
-                && !state.replays(fusion)
-                && fusion.checkpoint() != Checkpoint::Off
-                && saved.elapsed() >= fusion.checkpoint_interval
-            {
-                let record = self.record(fusion, &state, &passed, false, true);
-                self.save(fusion, folder, stages, (&record, &state), &mut records)?;
-                saved = Instant::now();
-            }
-        }
-        self.capture(fusion, folder, &state, &mut light)?;
-        let record = self.record(fusion, &state, &passed, true, fusion.checkpoint() == Checkpoint::Full);
-        if let Some(folder) = folder {
-            self.save(fusion, folder, stages, (&record, &state), &mut records)?;
-        }
-        Ok(record)
-    }
-
-    /// Writes a checkpoint, when all that it speaks of is on disk, and removes what is too old.
-    fn save(
-        &self,
-        fusion: &Fusion,
-        folder: &StateFolder,
-        stages: &mut Stages<'_>,
-        (record, state): (&Record, &TileState),
-        records: &mut Vec<StateFile>,
-    ) -> Result<(), Halt> {
-        stages.flush()?;
-        let started = Instant::now();
-        let file = folder.save(fusion, record, state)?;
-        // Newer ones were passed over: what they speak of has been replayed since.
-        let (newer, older): (Vec<_>, Vec<_>) =
-            records.drain(..).filter(|other| *other != file).partition(|other| other.date > file.date);
-        let dropped = newer.into_iter().chain(older.iter().skip(fusion.keep_checkpoints - 1).cloned());
-        for file in dropped {
-            file.remove()?;
-        }
-        records.push(file);
-        records.extend(older.into_iter().take(fusion.keep_checkpoints - 1));
-        stages.timing.checkpoint += started.elapsed();
-        Ok(())
-    }
-
-    /// Takes the light state when its day has come.
-    fn capture(
-        &self,
-        fusion: &Fusion,
-        folder: Option<&StateFolder>,
-        state: &TileState,
-        taken: &mut Option<Date>,
-    ) -> Result<()> {
-        let (Some(day), Some(folder), None) = (self.capture, folder, *taken) else { return Ok(()) };
-        let next = fusion.steps.get(state.next_step).map(|(date, _)| *date);
-        if next.is_none_or(|next| next > day) {
-            let light = fusion.pool.install(|| state.light(fusion, day));
-            folder.save_light(&fusion.settings, self.tile.index, &light)?;
-            *taken = Some(day);
-        }
-        Ok(())
-    }
-
-    fn record(&self, fusion: &Fusion, state: &TileState, passed: &[PassedStep], ended: bool, full: bool) -> Record {
-        let now = &fusion.steps[..state.next_step];
-        let date = now.last().map_or(fusion.before_first(), |(date, _)| *date);
-        let last = passed.last().map(|step| step.date);
-        let since = now.iter().filter(|(date, _)| last.is_none_or(|last| *date > last));
-        let step = |(date, step): &(Date, super::steps::Step)| PassedStep {
-            date: *date,
-            output: step.output.is_some(),
-            instruments: step.instruments.clone(),
-        };
-        Record {
-            settings: fusion.settings.clone(),
-            date: last.map_or(date, |last| date.max(last)),
-            steps: passed.iter().cloned().chain(since.map(step)).collect(),
-            ended,
-            written: if ended { fusion.output.len() } else { state.put_out(fusion) },
-            summary: state.summary(),
-            failed: state.failed(),
-            full,
-        }
-    }
+/// Keeps a second process from the same shard.
+fn lock_tiles(folder: &StateFolder, work: &[Work]) -> Result<Vec<Lock>> {
+    let lock = |work: &Work| {
+        let (row, col) = work.tile.index;
+        Lock::exclusive(&folder.path().join(format!("tile-{row}-{col}.lock")), &format!("tile [{row}, {col}]"))
+    };
+    work.iter().map(lock).collect()
 }

@@ -26,6 +26,7 @@ mod stream;
 mod summary;
 mod tile;
 mod window;
+mod work;
 
 pub use builder::FusionBuilder;
 pub use calibrate::TimeEstimate;
