@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rasterfuse::config::FusionConfig;
-use rasterfuse::engine::{Progress, Shard, Start};
+use rasterfuse::engine::{MemoryBudget, Progress, Shard, Start};
 use rasterfuse::sink::FusionSink;
 
 /// Fuse raster time series into one gap-free series with uncertainty.
@@ -46,6 +46,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).without_time().init();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(message) => {
@@ -63,14 +64,17 @@ fn main() -> ExitCode {
 }
 
 fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
-    let config = FusionConfig::read(&arguments.config)?;
+    let mut config = FusionConfig::read(&arguments.config)?;
+    if arguments.finalize {
+        // It filters nothing.
+        config = config.with_memory(MemoryBudget::Bytes(u64::MAX));
+    }
     let shard = match arguments.shard {
-        Some(shard) => Some(shard),
+        // A single shard is an ordinary run; but an array job of one, resubmitted, is still part of a whole.
+        Some(shard) => Some(shard).filter(|shard| shard.count() > 1),
         None if arguments.plan || arguments.finalize => None,
         None => Shard::from_env()?,
     };
-    // A single shard is an ordinary run.
-    let shard = shard.filter(|shard| shard.count() > 1);
     let fusion = config.build_for(shard)?;
     let mut sink = config.sink()?;
     if arguments.plan {

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::checkpoint::{Checkpoint, Record, StateFolder};
+use super::checkpoint::{Checkpoint, StateFolder};
 use super::fusion::names;
 use super::lock::Lock;
 use super::pipeline::{Reads, Stages, Written, drive};
@@ -68,8 +68,10 @@ impl std::fmt::Debug for Job<'_> {
 /// What a run does to its tiles.
 struct Assignment {
     work: Vec<Work>,
-    /// By tile of the whole run; `None` where another process has it, or it is not done.
-    done: Vec<Option<Record>>,
+    /// Tiles that are done already, each with the dates that it has on disk.
+    done: Vec<(usize, usize)>,
+    /// What was learned of them.
+    summary: Summary,
     /// The earliest date that came late.
     late: Option<Date>,
 }
@@ -152,10 +154,13 @@ impl<'a> Job<'a> {
             None => (0..fusion.tiling.tile_count()).collect(),
             Some(shard) => shard.tiles(&fusion.tiling),
         };
-        let assigned = self.assign(&folder, existing.as_ref(), &own)?;
+        if existing.as_ref().is_some_and(|existing| self.is_done(existing, &folder)) {
+            return Ok(Report::default());
+        }
+        let assigned = self.assign((&folder, &place), existing.as_ref(), &own)?;
         let finished = existing.as_ref().is_some_and(|existing| existing.finished);
         if assigned.work.is_empty() && finished && visible == fusion.output.len() {
-            return Ok(report(fusion, assigned.done.iter().flatten()));
+            return Ok(assigned.summary.report(&names(&fusion.instruments)));
         }
         let visible = match assigned.late {
             // With a lag, dates before the late one rest on it as well.
@@ -185,20 +190,17 @@ impl<'a> Job<'a> {
         };
         let mut written =
             Written { dates: vec![visible; fusion.tiling.tile_count()], visible, commits: self.shard.is_none() };
-        for (dates, record) in written.dates.iter_mut().zip(&assigned.done) {
-            *dates = record.as_ref().map_or(*dates, |record| record.written.max(visible));
+        for &(tile, dates) in &assigned.done {
+            written.dates[tile] = dates.max(visible);
         }
-        let (mut records, mut done) = (assigned.done, Report::default());
+        let mut summary = assigned.summary;
+        let mut done = Report::default();
         if !assigned.work.is_empty() {
-            let (made, timing, blocks) = self.drive(sink, Some(&folder), written, &assigned.work)?;
-            for (work, record) in assigned.work.iter().zip(made) {
-                records[work.index] = Some(record);
-            }
-            (done.timing, done.blocks) = (timing, blocks);
+            (done.timing, done.blocks) = self.drive(sink, Some(&folder), written, &assigned.work, &mut summary)?;
         } else if self.shard.is_none() {
             sink.commit(fusion.output.len())?;
         }
-        let report = report(fusion, records.iter().flatten());
+        let report = summary.report(&names(&fusion.instruments));
         let report = Report { blocks: done.blocks, timing: done.timing, ..report };
         if self.shard.is_none() {
             sink.finish(&report)?;
@@ -220,14 +222,17 @@ impl<'a> Job<'a> {
         let what = place.display().to_string();
         let _run = Lock::exclusive(&folder.path().join("run.lock"), &what)?;
         self.check_same(&existing, sink)?;
-        self.check_dates(&existing, sink)?;
+        self.check_dates(&existing, sink, "run its shards with --append first")?;
+        if self.is_done(&existing, &folder) {
+            return Ok(Report::default());
+        }
         let all: Vec<usize> = (0..fusion.tiling.tile_count()).collect();
-        let assigned = self.assign(&folder, Some(&existing), &all)?;
+        let assigned = self.assign((&folder, &place), Some(&existing), &all)?;
         if !assigned.work.is_empty() {
             let missing = assigned.work.iter().map(|work| work.tile.index).collect();
             return Err(Error::Unfinished { path: place, missing, tiles: all.len() });
         }
-        let report = report(fusion, assigned.done.iter().flatten());
+        let report = assigned.summary.report(&names(&fusion.instruments));
         if !existing.finished {
             sink.reopen(&fusion.layout_for(sink), existing.visible)?;
             sink.commit(fusion.output.len())?;
@@ -257,8 +262,9 @@ impl<'a> Job<'a> {
             })
             .collect();
         let written = Written { dates: vec![0; work.len()], visible: 0, commits: true };
-        let (records, timing, blocks) = self.drive(sink, None, written, &work)?;
-        let report = Report { blocks, timing, ..report(fusion, records.iter()) };
+        let mut summary = Summary::default();
+        let (timing, blocks) = self.drive(sink, None, written, &work, &mut summary)?;
+        let report = Report { blocks, timing, ..summary.report(&names(&fusion.instruments)) };
         sink.finish(&report)?;
         Ok(report)
     }
@@ -268,7 +274,7 @@ impl<'a> Job<'a> {
         let Some(existing) = existing else { return Ok(0) };
         self.check_same(existing, sink)?;
         if self.start != Start::Append {
-            self.check_dates(existing, sink)?;
+            self.check_dates(existing, sink, "--append adds dates")?;
             return Ok(existing.visible);
         }
         let output = &self.fusion.output;
@@ -289,33 +295,44 @@ impl<'a> Job<'a> {
         if differences.is_empty() { Ok(()) } else { Err(Error::SettingsDiffer { path: sink.place(), differences }) }
     }
 
+    /// Whether a series of these very dates has ended without leaving checkpoints, so that nothing can be told late.
+    fn is_done(&self, existing: &ExistingSeries, folder: &StateFolder) -> bool {
+        let same = existing.planned.0 == self.fusion.output.len();
+        let kept = folder.list().is_ok_and(|list| !list.records.is_empty());
+        existing.finished && same && !kept && !self.replay
+    }
+
     /// Refuses other dates than were planned.
-    fn check_dates(&self, existing: &ExistingSeries, sink: &dyn FusionSink) -> Result<()> {
+    fn check_dates(&self, existing: &ExistingSeries, sink: &dyn FusionSink, advice: &str) -> Result<()> {
         let output = &self.fusion.output;
         let (planned, end) = existing.planned;
         if output.len() == planned && output.last() == Some(&end) {
             return Ok(());
         }
         let now = describe_dates(output);
-        let problem =
-            format!("it was planned for {planned} dates to {end}, this run is for {now}; --append adds dates");
+        let problem = format!("it was planned for {planned} dates to {end}, this run is for {now}; {advice}");
         Err(Error::CannotContinue { path: sink.place(), problem })
     }
 
     /// What is to be done with `tiles`.
-    fn assign(&self, folder: &StateFolder, existing: Option<&ExistingSeries>, tiles: &[usize]) -> Result<Assignment> {
+    fn assign(
+        &self,
+        (folder, place): (&StateFolder, &Path),
+        existing: Option<&ExistingSeries>,
+        tiles: &[usize],
+    ) -> Result<Assignment> {
         let fusion = self.fusion;
         let append = self.start == Start::Append;
-        let mut starts = Starts::new(fusion, folder, existing, append, self.replay)?;
-        let mut done = vec![None; fusion.tiling.tile_count()];
-        let mut work = Vec::new();
+        let mut starts = Starts::new(fusion, (folder, place), existing, append, self.replay)?;
+        let (mut work, mut done, mut summary) = (Vec::new(), Vec::new(), Summary::default());
         let end = fusion.steps.last().map_or(fusion.before_first(), |(date, _)| *date);
         for &index in tiles {
             let Some(tile) = fusion.tiling.tile(index) else { continue };
             let start = starts.of(&tile)?;
             let date = match &start {
                 TileStart::Done(record) => {
-                    done[index] = Some((**record).clone());
+                    summary.merge(&record.summary);
+                    done.push((index, record.written));
                     continue;
                 }
                 TileStart::Fresh => fusion.before_first(),
@@ -324,7 +341,9 @@ impl<'a> Job<'a> {
             };
             let capture = (fusion.checkpoint() == Checkpoint::Light).then(|| {
                 let wanted = end + -i32::try_from(fusion.replay_days).unwrap_or(i32::MAX / 2);
-                wanted.max(date)
+                // Dates that wait for the lag are replayed in any case.
+                let waiting = fusion.output.len().checked_sub(fusion.lag).and_then(|first| fusion.output.get(first));
+                wanted.min(waiting.map_or(end, |first| *first + -1)).max(date)
             });
             // The light state that the tile begins with is there already.
             let capture = capture.filter(|day| !matches!(start, TileStart::Light { date, .. } if date == *day));
@@ -332,7 +351,7 @@ impl<'a> Job<'a> {
             let records = starts.records(&tile);
             work.push(Work { index, tile, start, first, capture, records });
         }
-        Ok(Assignment { work, done, late: starts.late })
+        Ok(Assignment { work, done, summary, late: starts.late })
     }
 
     /// Refuses a run whose results may not fit on the disk: what is still to be written, before compression.
@@ -351,7 +370,9 @@ impl<'a> Job<'a> {
             _ => plan.light_checkpoint_bytes,
         };
         let checkpoint = (u128::from(whole) * u128::from(fresh) / plan.tiles.max(1) as u128) as u64;
-        let needed_bytes = output.saturating_add(checkpoint);
+        // Other shards are about to write as much.
+        let shards = self.shard.map_or(1, |shard| shard.count() as u64);
+        let needed_bytes = output.saturating_add(checkpoint).saturating_mul(shards);
         if needed_bytes > free_bytes {
             return Err(Error::DiskSpace { path: place.to_path_buf(), needed_bytes, free_bytes });
         }
@@ -376,14 +397,15 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Runs tiles one after the other. Gives their records, the time it took and the blocks put out.
+    /// Runs tiles one after the other and adds what is learned. Gives the time it took and the blocks put out.
     fn drive(
         &self,
         sink: &mut dyn FusionSink,
         folder: Option<&StateFolder>,
         written: Written,
         work: &[Work],
-    ) -> Result<(Vec<Record>, Timing, usize)> {
+        summary: &mut Summary,
+    ) -> Result<(Timing, usize)> {
         let fusion = self.fusion;
         let reads = Reads { tiles: work.iter().map(|work| (work.tile.clone(), work.batches(fusion))).collect() };
         let callback = self.progress.as_deref();
@@ -391,19 +413,17 @@ impl<'a> Job<'a> {
             stages.progress.tiles.1 = work.len();
             stages.progress.dates.1 = work.iter().map(|work| fusion.steps.len() - work.first).sum();
             let workers = Workers::new(fusion);
-            let mut records = Vec::with_capacity(work.len());
             let mut blocks = 0;
             for work in work {
-                let record = work.run(fusion, folder, stages, &workers, &mut blocks)?;
+                summary.merge(&work.run(fusion, folder, stages, &workers, &mut blocks)?);
                 stages.progress.tiles.0 += 1;
                 stages.tell();
-                records.push(record);
             }
-            Ok((records, blocks, stages.timing))
+            Ok((blocks, stages.timing))
         };
-        let ((records, blocks, filtering), timing) = drive(fusion, &reads, sink, written, callback, filter)?;
+        let ((blocks, filtering), timing) = drive(fusion, &reads, sink, written, callback, filter)?;
         let timing = Timing { read: timing.read, write: timing.write, ..filtering };
-        Ok((records, timing, blocks))
+        Ok((timing, blocks))
     }
 }
 
@@ -412,13 +432,6 @@ fn describe_dates(dates: &[Date]) -> String {
         [] => "no dates".into(),
         [.., last] => format!("{} dates to {last}", dates.len()),
     }
-}
-
-/// The report of tiles, which come in their order.
-fn report<'r>(fusion: &Fusion, records: impl Iterator<Item = &'r Record>) -> Report {
-    let mut summary = Summary::default();
-    records.for_each(|record| summary.merge(&record.summary));
-    summary.report(&names(&fusion.instruments))
 }
 
 /// Keeps a second process from the same shard.

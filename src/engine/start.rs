@@ -1,11 +1,10 @@
 //! Where each tile begins: at the beginning, or behind what an earlier run has left.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Fusion;
 use super::checkpoint::{PassedStep, Record, StateFile, StateFolder, StateList};
-use super::summary::Summary;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Tile};
 use crate::sink::ExistingSeries;
@@ -22,12 +21,10 @@ pub(super) enum TileStart {
     /// At the cells' means and covariances on a date.
     Light {
         date: Date,
-        /// What had been passed, and what had been learned, by then or later.
-        steps: Vec<PassedStep>,
-        summary: Summary,
-        /// The summary holds what was learned up to here.
+        /// The record of what had been passed by then or later.
+        record: StateFile,
+        /// What it has learned up to here stays.
         learned: Date,
-        failed: Vec<usize>,
     },
 }
 
@@ -35,6 +32,8 @@ pub(super) enum TileStart {
 pub(super) struct Starts<'a> {
     fusion: &'a Fusion,
     folder: &'a StateFolder,
+    /// The store, for messages.
+    place: &'a Path,
     existing: Option<&'a ExistingSeries>,
     /// Whether dates may be added.
     append: bool,
@@ -56,7 +55,7 @@ enum Agreement {
 impl<'a> Starts<'a> {
     pub(super) fn new(
         fusion: &'a Fusion,
-        folder: &'a StateFolder,
+        (folder, place): (&'a StateFolder, &'a Path),
         existing: Option<&'a ExistingSeries>,
         append: bool,
         replay: bool,
@@ -66,14 +65,13 @@ impl<'a> Starts<'a> {
         list.lights.values().flatten().for_each(|file| *counts.entry(file.date).or_default() += 1);
         let common = counts.into_iter().rev().filter(|(_, count)| *count == fusion.tiling.tile_count());
         let lights = common.map(|(date, _)| date).collect();
-        Ok(Self { fusion, folder, existing, append, replay, list, lights, late: None })
+        Ok(Self { fusion, folder, place, existing, append, replay, list, lights, late: None })
     }
 
     /// Where a tile begins.
     pub(super) fn of(&mut self, tile: &Tile) -> Result<TileStart> {
-        let place = self.folder.path();
         // The newest record speaks of what had been passed, whichever the tile begins at.
-        let mut newest: Option<Record> = None;
+        let mut newest: Option<(Date, StateFile)> = None;
         let mut late: Option<Date> = None;
         for file in self.records(tile) {
             let record = match file.record() {
@@ -95,7 +93,7 @@ impl<'a> Starts<'a> {
                 }
                 Agreement::Late(date, _) => {
                     late = Some(late.map_or(date, |late| late.min(date)));
-                    newest.get_or_insert(record);
+                    newest.get_or_insert((record.date, file));
                     continue;
                 }
                 Agreement::Same => {}
@@ -108,24 +106,25 @@ impl<'a> Starts<'a> {
                 self.note(late);
                 return Ok(TileStart::Full(file));
             }
-            newest.get_or_insert(record);
+            newest.get_or_insert((record.date, file));
             break;
         }
         self.note(late);
-        let Some(record) = newest else {
+        let Some((passed, record)) = newest else {
             // Files of dates long passed may be gone by now, so a tile that was done does not begin anew unasked.
             let finished = self.existing.is_some_and(|existing| existing.finished_dates > 0);
             if finished && !self.replay {
                 let problem = format!(
-                    "tile {:?} has no checkpoint in {}; --replay begins it anew from all observations",
-                    tile.index,
-                    place.display()
+                    "tile [{}, {}] has no checkpoint in {}; --replay begins it anew from all observations",
+                    tile.index.0,
+                    tile.index.1,
+                    self.folder.path().display()
                 );
                 return Err(Error::CannotContinue { path: self.place(), problem });
             }
             return Ok(TileStart::Fresh);
         };
-        let learned = late.map_or(record.date, |late| record.date.min(late + -1));
+        let learned = late.map_or(passed, |late| passed.min(late + -1));
         let date = self.lights.iter().copied().find(|date| *date <= learned);
         let Some(date) = date else {
             if self.append && !self.replay {
@@ -137,10 +136,7 @@ impl<'a> Starts<'a> {
             }
             return Ok(TileStart::Fresh);
         };
-        let Record { mut steps, mut summary, failed, .. } = record;
-        summary.forget_after(learned);
-        steps.retain(|step| step.date <= learned);
-        Ok(TileStart::Light { date, steps, summary, learned, failed })
+        Ok(TileStart::Light { date, record, learned })
     }
 
     /// Records of a tile, the newest first.
@@ -149,7 +145,7 @@ impl<'a> Starts<'a> {
     }
 
     fn place(&self) -> PathBuf {
-        self.folder.path().to_path_buf()
+        self.place.to_path_buf()
     }
 
     fn note(&mut self, late: Option<Date>) {

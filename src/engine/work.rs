@@ -9,6 +9,7 @@ use super::light::light_prior;
 use super::pipeline::{Halt, Stages};
 use super::start::TileStart;
 use super::steps::Step;
+use super::summary::Summary;
 use super::tile::{TileState, Workers};
 use crate::error::Result;
 use crate::geometry::{Date, Rect, Tile};
@@ -50,17 +51,20 @@ impl Work {
                 state.go_on_after(fusion, record.date, record.summary);
                 Ok((state, record.steps))
             }
-            (TileStart::Light { date, steps, summary, learned, failed }, Some(folder)) => {
+            (TileStart::Light { date, record, learned }, Some(folder)) => {
+                let Record { mut steps, mut summary, failed, .. } = record.record()?;
+                summary.forget_after(*learned);
+                steps.retain(|step| step.date <= *learned);
                 let prior = |extent: &Rect| light_prior(fusion, folder, *date, extent);
                 let mut state = TileState::new(fusion, self.tile.clone(), *date, prior)?;
-                state.replay_until(*learned, summary.clone(), failed);
-                Ok((state, steps.clone()))
+                state.replay_until(*learned, summary, &failed);
+                Ok((state, steps))
             }
             _ => Ok((begin()?, Vec::new())),
         }
     }
 
-    /// Runs the tile to the end of the series.
+    /// Runs the tile to the end of the series and gives what was learned.
     pub(super) fn run(
         &self,
         fusion: &Fusion,
@@ -68,7 +72,7 @@ impl Work {
         stages: &mut Stages<'_>,
         workers: &Workers,
         blocks: &mut usize,
-    ) -> Result<Record, Halt> {
+    ) -> Result<Summary, Halt> {
         let started = Instant::now();
         let (mut state, passed) = fusion.pool.install(|| self.state(fusion, folder))?;
         stages.timing.setup += started.elapsed();
@@ -106,7 +110,7 @@ impl Work {
         if let Some(folder) = folder {
             Self::save(fusion, folder, stages, (&record, &state), &mut records)?;
         }
-        Ok(record)
+        Ok(record.summary)
     }
 
     /// Writes a checkpoint, when all that it speaks of is on disk, and removes what is too old.
