@@ -7,6 +7,7 @@
 
 mod builder;
 mod carried;
+mod cells;
 mod checkpoint;
 mod fusion;
 mod job;
@@ -25,6 +26,7 @@ mod stream;
 mod summary;
 mod tile;
 mod window;
+mod windows;
 
 pub use builder::FusionBuilder;
 pub use carried::Precision;
