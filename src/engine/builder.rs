@@ -1,7 +1,9 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use rayon::ThreadPoolBuilder;
 
+use super::cells::CellModel;
 use super::plan::{Plan, PlanInput};
 use super::steps::{Schedule, schedule};
 use super::window::Part;
@@ -108,7 +110,8 @@ impl FusionBuilder {
         self
     }
 
-    /// Core cells per side of an estimation window and context cells around it; default 4 and 4.
+    /// Core cells per side of an estimation window and context cells around it; default 4 and 4. Means nothing where all cells
+    /// are independent ([`Plan::independent_cells`](super::Plan::independent_cells)).
     #[must_use]
     pub fn window(mut self, size: usize, halo: usize) -> Self {
         (self.window_size, self.halo) = (size, halo);
@@ -282,11 +285,15 @@ impl FusionBuilder {
         };
         let ratios: Option<Vec<f64>> = parts.iter().map(widest).collect();
         let largest_ratio = ratios.map(|ratios| ratios.into_iter().fold(0.0, f64::max));
+        let uncoupled = self.lag == 0 && self.far.count == 0 && self.precision == Precision::F64;
+        let cells = uncoupled.then(|| CellModel::new(&process, &instruments, &parts)).flatten().map(Arc::new);
+        let window = if cells.is_some() { (1, 0) } else { (self.window_size, self.halo) };
         let plan = Plan::new(&PlanInput {
             target: &self.target,
             bands: &self.bands,
             parts: &parts.iter().map(|part| part.components.len()).collect::<Vec<_>>(),
-            window: (self.window_size, self.halo),
+            window,
+            independent_cells: cells.is_some(),
             far: self.far,
             correlations: process.correlations.len(),
             instruments: &instruments,
@@ -306,7 +313,7 @@ impl FusionBuilder {
             checkpoint: self.checkpoint,
             largest_ratio,
         })?;
-        let tiling = Tiling::new(self.target.shape(), plan.tile_shape, self.window_size, self.halo);
+        let tiling = Tiling::new(self.target.shape(), plan.tile_shape, window.0, window.1);
         settings.insert("output.tile", format!("[{}, {}]", plan.tile_shape.0, plan.tile_shape.1));
         Ok(Fusion {
             target: self.target,
@@ -321,6 +328,7 @@ impl FusionBuilder {
             prior,
             instruments,
             parts,
+            cells,
             lag,
             lag_asked: self.lag,
             precision: self.precision,

@@ -1,7 +1,7 @@
 //! Window states on disk, one file per tile and date: what resuming and appending begin from.
 //!
 //! A file is a record (JSON: how far the tile is, what it was made of, what was learned) and, in a full checkpoint, the states
-//! of its windows, each a zstd frame with a checksum. A light checkpoint is a raster of the tile's own cells.
+//! of its windows or of bands of its independent cells, each a zstd frame with a checksum. A light checkpoint is a raster of the tile's own cells.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Fusion;
 use super::carried::Carried;
+use super::cells::Band;
 use super::settings::Settings;
 use super::summary::Summary;
-use super::tile::TileState;
+use super::tile::{States, TileState};
 use super::window::{PartState, WindowState};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
@@ -66,7 +67,7 @@ pub(super) struct Record {
     /// Dates of the output axis, from its start, whose blocks are on disk.
     pub(super) written: usize,
     pub(super) summary: Summary,
-    /// Windows that have failed.
+    /// Windows, or cells of the tile, that have failed.
     pub(super) failed: Vec<usize>,
     /// Whether the states follow.
     pub(super) full: bool,
@@ -182,13 +183,13 @@ impl StateFolder {
             if !record.full {
                 return Ok(());
             }
-            // Few windows at a time, so that memory stays bounded.
-            for windows in tile.windows.chunks(2 * fusion.pool.current_num_threads()) {
-                let frames: io::Result<Vec<Vec<u8>>> =
-                    fusion.pool.install(|| windows.par_iter().map(WindowState::snapshot).collect());
-                frames?.iter().try_for_each(|frame| write_frame(file, frame))?;
+            match &tile.states {
+                States::Windows(windows) => write_frames(file, fusion, windows, WindowState::snapshot),
+                States::Cells(cells) => {
+                    write_frame(file, &cells.dates())?;
+                    write_frames(file, fusion, cells.bands(), Band::snapshot)
+                }
             }
-            Ok(())
         })?;
         Ok(StateFile { date: record.date, path })
     }
@@ -238,17 +239,17 @@ impl StateFile {
     /// Makes the windows of a tile what they were.
     pub(super) fn load(&self, fusion: &Fusion, tile: &mut TileState) -> Result<Record> {
         let (mut file, record): (_, Record) = self.open()?;
-        record.failed.iter().filter_map(|&k| tile.windows.get_mut(k).map(|w| w.failed = true)).for_each(drop);
+        tile.set_failed(&record.failed);
         if record.full {
             let mut load = || -> io::Result<()> {
-                for windows in tile.windows.chunks_mut(2 * fusion.pool.current_num_threads()) {
-                    let frames: Vec<Vec<u8>> =
-                        windows.iter().map(|_| read_frame(&mut file)).collect::<io::Result<_>>()?;
-                    fusion.pool.install(|| {
-                        windows.par_iter_mut().zip(frames).try_for_each(|(window, frame)| window.restore(&frame))
-                    })?;
+                match &mut tile.states {
+                    States::Windows(windows) => read_frames(&mut file, fusion, windows, WindowState::restore)?,
+                    States::Cells(cells) => {
+                        cells.restore_dates(&read_frame(&mut file)?)?;
+                        read_frames(&mut file, fusion, cells.bands_mut(), Band::restore)?;
+                    }
                 }
-                if file.read(&mut [0])? > 0 { Err(damaged("it holds more than its windows")) } else { Ok(()) }
+                if file.read(&mut [0])? > 0 { Err(damaged("it holds more than its states")) } else { Ok(()) }
             };
             load().map_err(|error| failed(&self.path, error))?;
         }
@@ -283,7 +284,7 @@ fn failed(path: &Path, error: io::Error) -> Error {
     Error::Checkpoint { path: path.to_path_buf(), problem: error.to_string(), source: Some(Box::new(error)) }
 }
 
-fn damaged(problem: &'static str) -> io::Error {
+pub(super) fn damaged(problem: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, problem)
 }
 
@@ -323,6 +324,33 @@ fn write_frame(file: &mut impl Write, frame: &[u8]) -> io::Result<()> {
     file.write_all(frame)
 }
 
+/// Writes what is kept of each item, of few at a time so that memory stays bounded.
+fn write_frames<T: Sync>(
+    file: &mut impl Write,
+    fusion: &Fusion,
+    items: &[T],
+    snapshot: impl Fn(&T) -> io::Result<Vec<u8>> + Sync,
+) -> io::Result<()> {
+    for items in items.chunks(2 * fusion.pool.current_num_threads()) {
+        let frames: io::Result<Vec<Vec<u8>>> = fusion.pool.install(|| items.par_iter().map(&snapshot).collect());
+        frames?.iter().try_for_each(|frame| write_frame(file, frame))?;
+    }
+    Ok(())
+}
+
+fn read_frames<T: Send>(
+    file: &mut impl Read,
+    fusion: &Fusion,
+    items: &mut [T],
+    restore: impl Fn(&mut T, &[u8]) -> io::Result<()> + Sync,
+) -> io::Result<()> {
+    for items in items.chunks_mut(2 * fusion.pool.current_num_threads()) {
+        let frames: Vec<Vec<u8>> = items.iter().map(|_| read_frame(file)).collect::<io::Result<_>>()?;
+        fusion.pool.install(|| items.par_iter_mut().zip(frames).try_for_each(|(item, frame)| restore(item, &frame)))?;
+    }
+    Ok(())
+}
+
 fn read_frame(file: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut len = [0; 8];
     file.read_exact(&mut len)?;
@@ -334,14 +362,14 @@ fn read_frame(file: &mut impl Read) -> io::Result<Vec<u8>> {
 }
 
 /// A zstd frame with a checksum, of words whose like bytes stand together.
-fn compress(bytes: &[u8], word: usize) -> io::Result<Vec<u8>> {
+pub(super) fn compress(bytes: &[u8], word: usize) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL)?;
     encoder.include_checksum(true)?;
     encoder.write_all(&shuffle(bytes, word))?;
     encoder.finish()
 }
 
-fn decompress(frame: &[u8], word: usize) -> io::Result<Vec<u8>> {
+pub(super) fn decompress(frame: &[u8], word: usize) -> io::Result<Vec<u8>> {
     Ok(unshuffle(&zstd::stream::decode_all(frame)?, word))
 }
 

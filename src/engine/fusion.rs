@@ -1,7 +1,9 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use rayon::ThreadPool;
 
+use super::cells::CellModel;
 use super::plan::Plan;
 use super::steps::Step;
 use super::stream::TileTime;
@@ -63,6 +65,8 @@ pub struct Fusion {
     pub(super) instruments: Vec<ObservationModel>,
     /// Groups of components that are filtered apart.
     pub(super) parts: Vec<Part>,
+    /// Where all cells are independent: how they are filtered one by one, without windows.
+    pub(super) cells: Option<Arc<CellModel>>,
     /// Dates of the output axis that a result waits for, as far as there are so many.
     pub(super) lag: usize,
     pub(super) lag_asked: usize,

@@ -4,43 +4,48 @@ use ndarray::{Array3, Axis, Slice, s};
 
 use super::Fusion;
 use super::checkpoint::{LightState, StateFolder};
-use super::tile::TileState;
+use super::tile::{States, TileState};
+use super::window::WindowState;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, PixelRegion, Rect};
 use crate::model::{PriorSlice, pair};
 
 impl TileState {
-    /// Mean and covariance of each of the tile's cells, predicted to `date`, on which or before all windows stand.
+    /// Mean and covariance of each of the tile's cells, predicted to `date`, on which or before all states stand.
     pub(super) fn light(&self, fusion: &Fusion, date: Date) -> LightState {
         let p = fusion.bands.len();
         let (rows, cols) = self.tile.region.shape();
         let mut values = Array3::from_elem((p + p * (p + 1) / 2, rows, cols), f64::NAN);
         // Components of different parts stay independent.
         values.slice_mut(s![p.., .., ..]).fill(0.0);
-        for window in &self.windows {
-            let n = window.support.n();
-            for (part, state) in fusion.parts.iter().zip(&window.parts) {
-                let dt_days = f64::from(date.days_since(state.date));
-                for cell in &window.out {
-                    let known = !(window.failed || state.silent[cell.state]);
-                    let mut put = |layer: usize, value: f64| {
-                        values[(layer, cell.row, cell.col)] = if known { value } else { f64::NAN };
-                    };
-                    for (a, &j) in part.components.iter().enumerate() {
-                        let state_j = a * n + cell.state;
-                        put(j, state.state.predicted(&state.dynamics, state_j, dt_days).0);
-                        for (b, &l) in part.components[..=a].iter().enumerate() {
-                            let state_l = b * n + cell.state;
-                            put(
-                                p + pair(j, l),
-                                state.state.predicted_cov(&state.dynamics, (state_j, state_l), dt_days),
-                            );
-                        }
+        match &self.states {
+            States::Cells(cells) => cells.light(date, &mut values),
+            States::Windows(windows) => windows.iter().for_each(|window| window.light(fusion, date, &mut values)),
+        }
+        LightState { date, values }
+    }
+}
+
+impl WindowState {
+    fn light(&self, fusion: &Fusion, date: Date, values: &mut Array3<f64>) {
+        let (p, n) = (fusion.bands.len(), self.support.n());
+        for (part, state) in fusion.parts.iter().zip(&self.parts) {
+            let dt_days = f64::from(date.days_since(state.date));
+            for cell in &self.out {
+                let known = !(self.failed || state.silent[cell.state]);
+                let mut put = |layer: usize, value: f64| {
+                    values[(layer, cell.row, cell.col)] = if known { value } else { f64::NAN };
+                };
+                for (a, &j) in part.components.iter().enumerate() {
+                    let state_j = a * n + cell.state;
+                    put(j, state.state.predicted(&state.dynamics, state_j, dt_days).0);
+                    for (b, &l) in part.components[..=a].iter().enumerate() {
+                        let state_l = b * n + cell.state;
+                        put(p + pair(j, l), state.state.predicted_cov(&state.dynamics, (state_j, state_l), dt_days));
                     }
                 }
             }
         }
-        LightState { date, values }
     }
 }
 

@@ -8,6 +8,7 @@
 mod builder;
 mod calibrate;
 mod carried;
+mod cells;
 mod checkpoint;
 mod fusion;
 mod job;
@@ -26,6 +27,7 @@ mod stream;
 mod summary;
 mod tile;
 mod window;
+mod windows;
 mod work;
 
 pub use builder::FusionBuilder;

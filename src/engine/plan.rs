@@ -35,9 +35,11 @@ pub struct Plan {
     pub tile_shape: (usize, usize),
     /// Number of tiles.
     pub tiles: usize,
-    /// Number of windows.
+    /// Whether all cells are independent of each other: they are filtered one by one, and there are no windows.
+    pub independent_cells: bool,
+    /// Number of windows; 0 where cells are independent.
     pub windows: usize,
-    /// States of the largest window (spatial states × components).
+    /// States of the largest window (spatial states × components), or of an independent cell.
     pub states_per_window: usize,
     /// Groups of components that no observation couples; their states are filtered apart.
     pub independent_parts: usize,
@@ -59,7 +61,7 @@ pub struct Plan {
     pub slice_bytes: u64,
     /// Memory of output: what the windows give, the blocks made of it, and blocks that are encoded and written behind.
     pub output_bytes: u64,
-    /// Memory of the window states of one tile, remembered dates included.
+    /// Memory of the states of one tile, remembered dates included.
     pub state_bytes: u64,
     /// How much of it is for the dates that a lag remembers.
     pub lag_bytes: u64,
@@ -119,8 +121,9 @@ pub(super) struct PlanInput<'a> {
     pub(super) bands: &'a [String],
     /// Components of each part that is filtered by itself.
     pub(super) parts: &'a [usize],
-    /// (size, halo)
+    /// (size, halo); (1, 0) where cells are independent.
     pub(super) window: (usize, usize),
+    pub(super) independent_cells: bool,
     pub(super) far: FarSamples,
     /// Distinct spatial correlations.
     pub(super) correlations: usize,
@@ -215,7 +218,8 @@ impl Plan {
             observed_dates: input.steps.iter().filter(|(_, step)| !step.instruments.is_empty()).count(),
             tile_shape,
             tiles: tiling.tile_count(),
-            windows: tiling.window_count(),
+            independent_cells: input.independent_cells,
+            windows: if input.independent_cells { 0 } else { tiling.window_count() },
             states_per_window,
             independent_parts: input.parts.len(),
             batch_dates,

@@ -4,42 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::cells::CellFit;
 use super::report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice};
 use super::window::{PixelCount, WindowOutput};
-use crate::filter::Innovation;
+use crate::filter::{ExactSum, Innovation};
 use crate::geometry::Date;
-
-/// A sum that does not depend on the order of its terms: fixed point with 2⁻⁴⁰ resolution, exact addition.
-///
-/// Tiles and threads decide in which order windows finish; the report must not.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct OrderFreeSum(Option<i128>);
-
-impl Default for OrderFreeSum {
-    fn default() -> Self {
-        Self(Some(0))
-    }
-}
-
-impl OrderFreeSum {
-    const SCALE: f64 = (1_u64 << 40) as f64;
-    const LARGEST: f64 = 1e37;
-
-    fn add(&mut self, value: f64) {
-        let term = (value * Self::SCALE).round();
-        // A term that is no number, or beyond any sum's range, spoils the sum for good instead of passing for zero.
-        let fits = term.abs() < Self::LARGEST;
-        self.0 = self.0.filter(|_| fits).and_then(|sum| sum.checked_add(term as i128));
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.0 = self.0.zip(other.0).and_then(|(a, b)| a.checked_add(b));
-    }
-
-    fn value(self) -> f64 {
-        self.0.map_or(f64::NAN, |sum| sum as f64 / Self::SCALE)
-    }
-}
 
 /// Sums of one instrument on one date.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,8 +17,8 @@ struct FitSums {
     refused: u64,
     values: u64,
     dof: u64,
-    nis: OrderFreeSum,
-    log_likelihood: OrderFreeSum,
+    nis: ExactSum,
+    log_likelihood: ExactSum,
 }
 
 impl FitSums {
@@ -63,6 +32,15 @@ impl FitSums {
     fn count(&mut self, count: &PixelCount) {
         self.pixels += count.seen;
         self.refused += count.refused;
+    }
+
+    fn add_cells(&mut self, fit: &CellFit) {
+        self.pixels += fit.pixels;
+        self.refused += fit.refused;
+        self.values += fit.sums.values;
+        self.dof += fit.sums.dof;
+        self.nis.merge(fit.sums.nis);
+        self.log_likelihood.merge(fit.sums.log_likelihood);
     }
 
     fn merge(&mut self, other: &Self) {
@@ -143,6 +121,13 @@ impl Summary {
         }
     }
 
+    /// Takes in what cells made of a slice.
+    pub(super) fn add_cells(&mut self, date: Date, instrument: usize, fit: &CellFit) {
+        if fit.pixels > 0 {
+            entry(&mut self.fits, date.days_since_epoch(), instrument).add_cells(fit);
+        }
+    }
+
     /// Takes note of a slice that one tile went without.
     pub(super) fn skip(&mut self, date: Date, instrument: usize, reason: &str) {
         entry(&mut self.skipped, date.days_since_epoch(), instrument).merge(1, reason);
@@ -201,29 +186,5 @@ impl Summary {
             failed_windows: failed,
             ..Report::default()
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sums_do_not_depend_on_order() {
-        let terms: Vec<f64> = (0..1000).map(|k| (f64::from(k) * 0.7).sin() * 10.0_f64.powi(k % 12)).collect();
-        let (mut forward, mut backward) = (OrderFreeSum::default(), OrderFreeSum::default());
-        terms.iter().for_each(|t| forward.add(*t));
-        terms.iter().rev().for_each(|t| backward.add(*t));
-        assert_eq!(forward.value().to_bits(), backward.value().to_bits());
-        let (mut some, mut rest) = (OrderFreeSum::default(), OrderFreeSum::default());
-        terms[..300].iter().for_each(|t| some.add(*t));
-        terms[300..].iter().for_each(|t| rest.add(*t));
-        rest.merge(some);
-        assert_eq!(rest, forward);
-        backward.add(f64::NAN);
-        assert!(backward.value().is_nan());
-        rest.merge(backward);
-        assert!(rest.value().is_nan());
-        assert!((forward.value() - terms.iter().sum::<f64>()).abs() < 1e-3);
     }
 }

@@ -55,6 +55,18 @@ impl BandModel {
         self.channels
     }
 
+    /// Noise variance of each band, in u².
+    #[must_use]
+    pub fn noise_variances(&self) -> &[f64] {
+        &self.noise_variance
+    }
+
+    /// Whether there is one channel, and every band measures it as it is.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.channels <= 1 && self.design.iter().all(|weight| *weight == 1.0)
+    }
+
     /// What each band measures where all channels are zero, in u.
     #[must_use]
     pub fn offsets(&self) -> &[f64] {

@@ -56,6 +56,11 @@ impl Correlation {
         }
     }
 
+    /// Whether different cells are independent, by the kernels alone.
+    pub(crate) fn is_white(&self) -> bool {
+        self.terms.iter().all(|term| term.kernel == Kernel::None)
+    }
+
     /// Between two cells (row, column).
     pub(crate) fn between_cells(&self, a: (i64, i64), b: (i64, i64)) -> f64 {
         let nugget = if a == b { self.nugget } else { 0.0 };

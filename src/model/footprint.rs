@@ -70,6 +70,15 @@ impl PixelLattice {
         (longest(&self.rows), longest(&self.cols))
     }
 
+    /// The cell under the first pixel, where every pixel is a cell and neighbours are neighbours.
+    pub(crate) fn first_of_single_cells(&self) -> Option<(i64, i64)> {
+        let first = |spans: &[Range<i64>]| {
+            let first = spans.first()?.start;
+            (first..).zip(spans).all(|(cell, span)| *span == (cell..cell + 1)).then_some(first)
+        };
+        first(&self.rows).zip(first(&self.cols))
+    }
+
     /// Over all windows that take one of `rows` and one of `cols`: the most pixels that touch a window, and the most of
     /// these that reach beyond it.
     pub(crate) fn most_pixels(

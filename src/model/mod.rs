@@ -20,7 +20,7 @@ pub use values::Values;
 
 pub(crate) use correlation::Correlation;
 pub(crate) use footprint::PixelLattice;
-pub(crate) use instrument::{ObservationModel, PartBands, independent_parts};
+pub(crate) use instrument::{Gate, ObservationModel, PartBands, independent_parts};
 pub(crate) use prior::{PriorSlice, pair};
 pub(crate) use process::{Adaptive, ProcessModel};
 pub(crate) use support::{FarSamples, Support, far_cells};

@@ -220,7 +220,7 @@ impl PriorSlice {
     }
 
     /// The rasters, for messages.
-    pub(crate) fn origins(&self) -> String {
+    fn origins(&self) -> String {
         let (CovSlice::Diagonal(variance) | CovSlice::Full(variance)) = &self.cov;
         let origin = |(key, field): (&str, &FieldSlice)| match field {
             FieldSlice::Constant(_) => None,
@@ -228,6 +228,14 @@ impl PriorSlice {
         };
         let fields = [(MEAN, &self.mean), (VARIANCE, variance)];
         fields.into_iter().filter_map(origin).collect::<Vec<_>>().join(" or ")
+    }
+
+    /// The error of an instrument that sees a cell of which the prior says nothing.
+    pub(crate) fn silent(&self, (row, col): (i64, i64), instrument: &str) -> Error {
+        let problem = format!(
+            "no value at or near cell [{row}, {col}], which instrument {instrument:?} observes; fill the raster or give a number"
+        );
+        Error::setting(self.origins(), problem)
     }
 
     /// Mean of a cell; NaN where the prior says nothing.

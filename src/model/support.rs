@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{Correlation, PixelLattice, PriorSlice, ProcessModel};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::filter::{BlockCov, Channel, Dynamics, ProcessBlock, State};
 use crate::geometry::{Rect, Window};
 
@@ -274,7 +274,7 @@ impl Support {
                 self.initial_cov(&mut state, (first, j), (l * n, other), prior);
             }
         }
-        self.check_silence(&state, &silent, names).map_err(|problem| Error::setting(prior.origins(), problem))?;
+        self.check_silence(&state, &silent, prior, names)?;
         silent.truncate(self.own);
         Ok(InitialState { state, silent })
     }
@@ -309,7 +309,7 @@ impl Support {
     }
 
     /// Refuses a prior that is silent where an instrument looks.
-    fn check_silence(&self, state: &State, silent: &[bool], names: &[&str]) -> Result<(), String> {
+    fn check_silence(&self, state: &State, silent: &[bool], prior: &PriorSlice, names: &[&str]) -> Result<()> {
         let n = self.n();
         for (instrument, name) in names.iter().enumerate() {
             for pixel in self.pixels(instrument) {
@@ -318,14 +318,11 @@ impl Support {
                     let unknown = |k: usize| state.mean[k].is_nan() || state.cov.get(k, k).is_nan();
                     let empty = silent.get(i).copied().unwrap_or_else(|| (i..state.n()).step_by(n).any(unknown));
                     if empty {
-                        let (row, col) = self.cells.get(i).copied().unwrap_or_else(|| {
+                        let cell = self.cells.get(i).copied().unwrap_or_else(|| {
                             let rect = self.remainders[i - self.cells.len()].rects[0];
                             (rect.top, rect.left)
                         });
-                        return Err(format!(
-                            "no value at or near cell [{row}, {col}], which instrument {name:?} observes; fill the raster \
-                             or give a number"
-                        ));
+                        return Err(prior.silent(cell, name));
                     }
                 }
             }

@@ -2,6 +2,7 @@
 
 use super::{InstrumentPlan, PlanInput};
 use crate::engine::Precision;
+use crate::engine::cells::{BAND_BYTES, CellScratch, band_rows};
 use crate::filter::{State, Workspace};
 use crate::geometry::Tiling;
 use crate::source::RasterSource;
@@ -156,6 +157,9 @@ impl<'a> Costs<'a> {
 
     /// What tiles of `tile` cells take with so many dates to a batch.
     pub(super) fn memory(&self, tile: (usize, usize), batch: usize) -> Memory {
+        if self.input.independent_cells {
+            return self.memory_of_cells(tile, batch);
+        }
         let (input, window) = (self.input, &self.window);
         let (size, threads) = (input.window.0, input.threads as u64);
         let across = |cells: usize, total: usize| {
@@ -175,6 +179,27 @@ impl<'a> Costs<'a> {
             lag: product([window.lag_bytes, windows]),
             workspace: product([window.workspace, threads]),
             checkpoint_scratch: product([2, window.checkpoint_bytes, threads]),
+        }
+    }
+
+    /// The same where cells are independent: mean and variance of each component, and no windows.
+    fn memory_of_cells(&self, tile: (usize, usize), batch: usize) -> Memory {
+        let (input, threads) = (self.input, self.input.threads as u64);
+        let (rows, instruments) = (band_rows(tile.1), input.instruments.len());
+        let state = 2 * WORD * input.bands.len() as u64;
+        let (bands, slices) = (tile.0.div_ceil(rows) as u64, (instruments * batch + 1) as u64);
+        Memory {
+            program: PROGRAM_BYTES,
+            reading: self.reading,
+            slices: self.slices(tile, batch),
+            output: self.output(tile, batch, 0),
+            states: total([
+                product([tile.0 as u64, tile.1 as u64, state]),
+                product([bands, slices, BAND_BYTES as u64]),
+            ]),
+            lag: 0,
+            workspace: product([CellScratch::bytes(instruments) as u64, threads]),
+            checkpoint_scratch: product([4, (rows * tile.1) as u64, state, threads]),
         }
     }
 
@@ -225,6 +250,9 @@ impl<'a> Costs<'a> {
 
     /// A checkpoint of every window of every tile; windows that straddle tiles are kept by each.
     pub(super) fn full_checkpoint(&self, tile: (usize, usize)) -> u64 {
+        if self.input.independent_cells {
+            return self.light_checkpoint();
+        }
         let size = self.input.window.0;
         let windows = |tile: usize, total: usize| -> u64 {
             let starts = (0..total).step_by(tile.max(1));

@@ -39,11 +39,16 @@ impl fmt::Display for Plan {
         for instrument in &self.instruments {
             writeln!(f, "input     {instrument}")?;
         }
-        writeln!(
-            f,
-            "tiles     {} of {tile_rows} x {tile_cols} cells; {} windows of at most {} states in {} independent parts",
-            self.tiles, self.windows, self.states_per_window, self.independent_parts
-        )?;
+        write!(f, "tiles     {} of {tile_rows} x {tile_cols} cells; ", self.tiles)?;
+        if self.independent_cells {
+            writeln!(f, "independent cells, filtered one by one, of {} states", self.states_per_window)?;
+        } else {
+            let Self { windows, states_per_window, independent_parts, .. } = self;
+            writeln!(
+                f,
+                "{windows} windows of at most {states_per_window} states in {independent_parts} independent parts"
+            )?;
+        }
         let Self { batch_dates, threads, lag, precision, .. } = self;
         writeln!(f, "batches   {batch_dates} dates on {threads} threads, {precision} covariances, lag {lag}")?;
         writeln!(f, "memory    {} of {} allowed:", human(self.memory_bytes()), human(self.budget_bytes))?;

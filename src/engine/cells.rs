@@ -1,0 +1,222 @@
+//! Independent cells, filtered one by one: where neither process nor footprints nor anything else couples cells, the windows' dense
+//! covariances would be diagonal.
+//!
+//! A tile's cells are kept in bands of rows. A band is one task through all dates of a batch, and in it every run of neighbouring
+//! cells goes through all dates before the next: its states stay in the first cache. When a component is predicted is decided
+//! by the dates of the instruments that see it, not by what they see in a tile, so tiles change no bit.
+
+mod band;
+mod model;
+mod slice;
+mod snapshot;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::steps::Step;
+use super::stream::FusedBlock;
+use super::window::Reading;
+use crate::error::Result;
+use crate::geometry::{Date, PixelRegion, Rect};
+use crate::model::{ObservationModel, PriorSlice};
+use band::{Batch, Walks};
+use slice::CellSlice;
+
+pub(super) use band::{Band, CellFit, CellScratch, Failure};
+pub(super) use model::CellModel;
+
+/// Cells of a band, about: enough that a task is worth its while, few enough that there are some for each thread.
+const BAND_CELLS: usize = 2048;
+
+/// What a band takes beside its states, for each instrument of a batch and at all.
+pub(super) const BAND_BYTES: usize = 1024;
+
+/// Rows of a band in tiles of so many columns.
+pub(super) fn band_rows(cols: usize) -> usize {
+    (BAND_CELLS / cols.max(1)).max(1)
+}
+
+/// The cells of a tile.
+#[derive(Debug)]
+pub(super) struct CellField {
+    model: Arc<CellModel>,
+    tile: PixelRegion,
+    bands: Vec<Band>,
+    /// The date that each component's states describe.
+    dates: Vec<Date>,
+    /// Cells whose arithmetic broke down, NaN since: positions in the tile, row by row.
+    failed: Vec<usize>,
+    /// Of the latest batch, by date and component.
+    schedule: Vec<Walks>,
+}
+
+impl CellField {
+    /// The cells of a tile as they are on `date`, before which nothing is known but the prior.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where an instrument sees a cell that a prior raster leaves empty.
+    pub(super) fn new(
+        model: Arc<CellModel>,
+        instruments: &[ObservationModel],
+        tile: &PixelRegion,
+        prior: &PriorSlice,
+        date: Date,
+    ) -> Result<Self> {
+        let ((rows, cols), components) = (tile.shape(), model.components());
+        let step = band_rows(cols);
+        let band = |first: usize| {
+            let rows = first..(first + step).min(rows);
+            let mut values = (Vec::new(), Vec::new());
+            for j in 0..components {
+                for row in rows.clone() {
+                    let row = (tile.rows.start + row) as i64;
+                    let known = |col: usize| (prior.mean(j, row, col as i64), prior.cov(j, j, row, col as i64));
+                    let known = tile.cols.clone().map(known);
+                    let nothing = (f64::NAN, f64::NAN);
+                    values
+                        .extend(known.map(|state| if state.0.is_nan() || state.1.is_nan() { nothing } else { state }));
+                }
+            }
+            Band { rows, mean: values.0, variance: values.1, fits: Vec::new(), failures: Vec::new() }
+        };
+        let firsts: Vec<usize> = (0..rows).step_by(step).collect();
+        let this = Self {
+            bands: firsts.into_par_iter().map(band).collect(),
+            model,
+            tile: tile.clone(),
+            dates: vec![date; components],
+            failed: Vec::new(),
+            schedule: Vec::new(),
+        };
+        this.check_silence(instruments, prior)?;
+        Ok(this)
+    }
+
+    /// Refuses a prior that is silent where an instrument looks.
+    fn check_silence(&self, instruments: &[ObservationModel], prior: &PriorSlice) -> Result<()> {
+        for band in &self.bands {
+            for (k, _) in band.mean.iter().enumerate().filter(|(_, mean)| mean.is_nan()) {
+                let cells = band.rows.len() * self.tile.cols.len();
+                let (row, col) = self.cell(band.rows.start * self.tile.cols.len() + k % cells);
+                let (row, col) = (row as i64, col as i64);
+                let sees = |model: &&ObservationModel| !model.lattice.covering(&Rect::cell(row, col)).is_empty();
+                if let Some(model) = instruments.iter().find(sees) {
+                    return Err(prior.silent((row, col), &model.name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Row and column on the target grid of a position in the tile.
+    fn cell(&self, position: usize) -> (usize, usize) {
+        let cols = self.tile.cols.len();
+        (self.tile.rows.start + position / cols, self.tile.cols.start + position % cols)
+    }
+
+    /// Cells that have failed: positions in the tile.
+    pub(super) fn failed(&self) -> &[usize] {
+        &self.failed
+    }
+
+    /// Makes NaN of cells that had failed by now.
+    pub(super) fn set_failed(&mut self, failed: &[usize]) {
+        let cols = self.tile.cols.len();
+        self.failed = failed.iter().copied().filter(|&position| position < self.tile.len()).collect();
+        for &position in &self.failed {
+            let row = position / cols;
+            let Some(band) = self.bands.iter_mut().find(|band| band.rows.contains(&row)) else { continue };
+            let (at, cells) = (position - band.rows.start * cols, band.rows.len() * cols);
+            for states in [&mut band.mean, &mut band.variance] {
+                states.iter_mut().skip(at).step_by(cells).for_each(|value| *value = f64::NAN);
+            }
+        }
+    }
+
+    /// Runs all cells through a batch and fills in the blocks of its dates put out. Gives the cells that failed, by date, row
+    /// and column, with their place on the target grid.
+    pub(super) fn advance(
+        &mut self,
+        steps: &[(Date, Step)],
+        batch: &[Reading],
+        blocks: &mut [FusedBlock],
+        scratches: &[Mutex<CellScratch>],
+    ) -> Vec<Failure> {
+        self.lay_out(steps);
+        let model = &*self.model;
+        let slices = || batch.iter().enumerate().flat_map(|(k, reading)| reading.slices.iter().map(move |s| (k, s)));
+        // A source may lay out its arrays as it likes; those of this crate are as they should be.
+        let standard: Vec<_> = slices().map(|(_, (_, slice))| slice.values.as_standard_layout()).collect();
+        let slices: Vec<CellSlice<'_>> = slices()
+            .zip(&standard)
+            .map(|((k, (instrument, slice)), values)| {
+                CellSlice::new(k, &model.instruments[*instrument], &slice.region, values, &self.tile)
+            })
+            .collect();
+        let mut outputs = Vec::with_capacity(batch.len());
+        let mut next = 0..blocks.len();
+        outputs.extend(batch.iter().map(|reading| if reading.output { next.next() } else { None }));
+        let cols = self.tile.cols.len();
+        let planes = 2 * model.components() * blocks.len();
+        let mut targets = targets(blocks, self.tile.len(), band_rows(cols) * cols, self.bands.len());
+        let batch = Batch { model, cols, slices: &slices, schedule: &self.schedule, outputs: &outputs };
+        let run = |band: &mut Band, targets: &mut [&mut [f64]]| {
+            let scratch = &scratches[rayon::current_thread_index().unwrap_or_default() % scratches.len()];
+            band.advance(&batch, targets, &mut scratch.lock().unwrap_or_else(PoisonError::into_inner));
+        };
+        let bands = self.bands.par_iter_mut().with_max_len(1);
+        if planes == 0 {
+            bands.for_each(|band| run(band, &mut []));
+        } else {
+            bands.zip(targets.par_chunks_mut(planes)).for_each(|(band, targets)| run(band, targets));
+        }
+        self.take_failures()
+    }
+
+    /// Where each component stands, and how it gets from date to date.
+    fn lay_out(&mut self, steps: &[(Date, Step)]) {
+        let model = &*self.model;
+        self.schedule.clear();
+        for (date, step) in steps {
+            for (j, stands) in self.dates.iter_mut().enumerate() {
+                let sees =
+                    |&instrument: &usize| model.instruments[instrument].seen.iter().any(|seen| seen.component == j);
+                let walk = |from: Date| model.walk(j, f64::from(date.days_since(from)));
+                let advance = (*date > *stands && step.instruments.iter().any(sees)).then(|| {
+                    let walk = walk(*stands);
+                    *stands = *date;
+                    walk
+                });
+                self.schedule.push(Walks { advance, put_out: walk(*stands) });
+            }
+        }
+    }
+
+    fn take_failures(&mut self) -> Vec<Failure> {
+        let mut failures: Vec<Failure> = self.bands.iter().flat_map(|band| band.failures.iter().copied()).collect();
+        failures.sort_unstable();
+        let (cols, first) = (self.tile.cols.len(), (self.tile.rows.start, self.tile.cols.start));
+        self.failed.extend(failures.iter().map(|failure| failure.cell.0 * cols + failure.cell.1));
+        self.failed.sort_unstable();
+        failures.iter_mut().for_each(|failure| failure.cell = (first.0 + failure.cell.0, first.1 + failure.cell.1));
+        failures
+    }
+
+    /// How each slice of the latest batch fitted, band by band, in the order of the slices.
+    pub(super) fn fits(&self) -> impl Iterator<Item = &[CellFit]> {
+        self.bands.iter().map(|band| band.fits.as_slice())
+    }
+}
+
+/// Rows of every plane of every block, band by band: by block, mean and standard deviation, component.
+fn targets(blocks: &mut [FusedBlock], plane: usize, step: usize, bands: usize) -> Vec<&mut [f64]> {
+    let fields = blocks.iter_mut().flat_map(|block| [&mut block.mean, &mut block.sd]);
+    let planes = fields.filter_map(|field| field.as_slice_mut()).flat_map(|field| field.chunks_exact_mut(plane.max(1)));
+    let mut rows: Vec<_> = planes.map(|plane| plane.chunks_mut(step.max(1))).collect();
+    let mut targets = Vec::with_capacity(rows.len() * bands);
+    for _ in 0..bands {
+        targets.extend(rows.iter_mut().filter_map(Iterator::next));
+    }
+    targets
+}

@@ -1,0 +1,251 @@
+use std::ops::Range;
+
+use pulp::Arch;
+
+use super::model::CellModel;
+use super::slice::{CellSlice, Shared};
+use crate::filter::{Cells, RUN, ScalarFit, ScalarRun, Walk, drop_missing, put_out, see};
+use crate::model::{Gate, Missing};
+
+/// Some rows of a tile's cells.
+#[derive(Debug)]
+pub(in crate::engine) struct Band {
+    /// Rows in the tile.
+    pub(super) rows: Range<usize>,
+    /// **Shape** (component, cells).
+    pub(super) mean: Vec<f64>,
+    pub(super) variance: Vec<f64>,
+    /// How each slice of the latest batch fitted.
+    pub(super) fits: Vec<CellFit>,
+    /// Cells that failed in the latest batch.
+    pub(super) failures: Vec<Failure>,
+}
+
+/// How a slice fitted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::engine) struct CellFit {
+    pub(in crate::engine) pixels: u64,
+    pub(in crate::engine) refused: u64,
+    pub(in crate::engine) sums: ScalarFit,
+}
+
+/// A cell whose mean became no number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::engine) struct Failure {
+    /// Date of the batch.
+    pub(in crate::engine) index: usize,
+    /// Row and column in the tile.
+    pub(in crate::engine) cell: (usize, usize),
+    pub(in crate::engine) component: usize,
+}
+
+/// What a component does on a date of the batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walks {
+    /// To the date, when an instrument may see it.
+    pub(super) advance: Option<Walk>,
+    /// To the date from where it then stands.
+    pub(super) put_out: Walk,
+}
+
+/// A batch as all bands see it.
+#[derive(Debug)]
+pub(super) struct Batch<'a> {
+    pub(super) model: &'a CellModel,
+    /// Columns of the tile.
+    pub(super) cols: usize,
+    /// In the order of the dates.
+    pub(super) slices: &'a [CellSlice<'a>],
+    /// By date and component.
+    pub(super) schedule: &'a [Walks],
+    /// For each date its position among those put out.
+    pub(super) outputs: &'a [Option<usize>],
+}
+
+/// Cells of a row.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// In the tile.
+    pub(super) row: usize,
+    pub(super) cols: Range<usize>,
+    /// Position of its first cell in the band.
+    at: usize,
+}
+
+/// Scratch memory of one worker, kept from batch to batch.
+#[derive(Debug)]
+pub(in crate::engine) struct CellScratch {
+    arch: Arch,
+    observed: Box<ScalarRun>,
+    /// Whether a pixel is used, by slice of the date.
+    used: Vec<u64>,
+    nis: Vec<f64>,
+    dof: Vec<u64>,
+    positions: Vec<usize>,
+    /// Cells of a run that failed on a date, with the component.
+    failed: Vec<(usize, usize)>,
+}
+
+impl Default for CellScratch {
+    fn default() -> Self {
+        Self {
+            arch: Arch::new(),
+            observed: Box::default(),
+            used: Vec::new(),
+            nis: vec![0.0; RUN],
+            dof: vec![0; RUN],
+            positions: Vec::new(),
+            failed: Vec::new(),
+        }
+    }
+}
+
+impl CellScratch {
+    /// Memory that it takes for so many slices of a date.
+    pub(in crate::engine) fn bytes(slices: usize) -> usize {
+        size_of::<Self>() + size_of::<ScalarRun>() + (slices + 4) * RUN * size_of::<u64>()
+    }
+}
+
+impl Band {
+    /// Runs the band through a batch. `targets` are its rows of the blocks: by block, mean and standard deviation, component.
+    pub(super) fn advance(&mut self, batch: &Batch<'_>, targets: &mut [&mut [f64]], scratch: &mut CellScratch) {
+        self.fits.clear();
+        self.fits.resize(batch.slices.len(), CellFit::default());
+        self.failures.clear();
+        for row in 0..self.rows.len() {
+            for first in (0..batch.cols).step_by(RUN) {
+                let cols = first..(first + RUN).min(batch.cols);
+                let run = Run { row: self.rows.start + row, cols, at: row * batch.cols + first };
+                self.advance_run(batch, &run, targets, scratch);
+            }
+        }
+    }
+
+    fn advance_run(&mut self, batch: &Batch<'_>, run: &Run, targets: &mut [&mut [f64]], scratch: &mut CellScratch) {
+        let p = batch.model.components();
+        let (arch, n) = (scratch.arch, run.cols.len());
+        let mut later = 0;
+        for (index, (walks, output)) in batch.schedule.chunks_exact(p).zip(batch.outputs).enumerate() {
+            for (j, walks) in walks.iter().enumerate() {
+                if let Some(walk) = walks.advance {
+                    self.states(batch, j, run, 0..n).predict(arch, walk);
+                }
+            }
+            let first = later;
+            later += batch.slices[first..].iter().take_while(|slice| slice.index == index).count();
+            if first < later {
+                self.observe(batch, first..later, run, scratch);
+            }
+            let Some(output) = output else { continue };
+            for (j, walks) in walks.iter().enumerate() {
+                let Cells { mean, variance } = self.states(batch, j, run, 0..n);
+                let (means, sds) = targets[2 * p * output..][..2 * p].split_at_mut(p);
+                let (out_mean, out_sd) = (&mut means[j][run.at..run.at + n], &mut sds[j][run.at..run.at + n]);
+                put_out(arch, walks.put_out, (mean, variance), (out_mean, out_sd));
+            }
+        }
+    }
+
+    /// States of some cells of a run.
+    fn states(&mut self, batch: &Batch<'_>, component: usize, run: &Run, cells: Range<usize>) -> Cells<'_> {
+        let at = component * self.rows.len() * batch.cols + run.at;
+        let states = at + cells.start..at + cells.end;
+        Cells { mean: &mut self.mean[states.clone()], variance: &mut self.variance[states] }
+    }
+
+    /// Takes in the slices of a date.
+    fn observe(&mut self, batch: &Batch<'_>, slices: Range<usize>, run: &Run, scratch: &mut CellScratch) {
+        if scratch.used.len() < slices.len() * RUN {
+            scratch.used.resize(slices.len() * RUN, 0);
+        }
+        // Gates judge by the prediction, so all of them come before the first update.
+        for (k, index) in slices.clone().enumerate() {
+            if let Some(shared) = batch.slices[index].on(run) {
+                self.admit(batch, index, run, &shared, k, scratch);
+            }
+        }
+        for (k, index) in slices.clone().enumerate() {
+            let slice = &batch.slices[index];
+            let Some(shared) = slice.on(run) else { continue };
+            for seen in &slice.model.seen {
+                let CellScratch { arch, observed, used, positions, failed, .. } = &mut *scratch;
+                let used = &used[k * RUN..][..shared.cells.len()];
+                observed.take(*arch, &seen.bands, |band| slice.band(seen.rows[band], &shared), used);
+                let mut sums = self.fits[index].sums;
+                let cells = self.states(batch, seen.component, run, shared.cells.clone());
+                observed.update(*arch, cells, &mut sums, positions);
+                self.fits[index].sums = sums;
+                failed.extend(positions.drain(..).map(|k| (shared.cells.start + k, seen.component)));
+            }
+        }
+        if !scratch.failed.is_empty() {
+            self.fail(batch, batch.slices[slices.start].index, run, scratch);
+        }
+    }
+
+    /// Decides which pixels of a slice, the `k`-th of its date, are used, and counts them.
+    fn admit(
+        &mut self,
+        batch: &Batch<'_>,
+        index: usize,
+        run: &Run,
+        shared: &Shared,
+        k: usize,
+        scratch: &mut CellScratch,
+    ) {
+        let slice = &batch.slices[index];
+        let CellScratch { arch, observed, used, nis, dof, .. } = scratch;
+        let n = shared.cells.len();
+        let used = &mut used[k * RUN..][..n];
+        used.fill(0);
+        for seen in &slice.model.seen {
+            let cells = self.states(batch, seen.component, run, shared.cells.clone());
+            for &band in &seen.rows {
+                see(*arch, slice.band(band, shared), cells.mean, used);
+            }
+        }
+        if slice.model.missing == Missing::Pixel {
+            for &band in slice.model.seen.iter().flat_map(|seen| &seen.rows) {
+                drop_missing(slice.band(band, shared), used);
+            }
+        }
+        let count = |used: &[u64]| used.iter().map(|used| used & 1).sum::<u64>();
+        let seen_pixels = count(used);
+        self.fits[index].pixels += seen_pixels;
+        let Some(gate) = &slice.model.gate else { return };
+        let (nis, dof) = (&mut nis[..n], &mut dof[..n]);
+        nis.fill(0.0);
+        dof.fill(0);
+        for seen in &slice.model.seen {
+            observed.take(*arch, &seen.bands, |band| slice.band(seen.rows[band], shared), used);
+            let cells = self.states(batch, seen.component, run, shared.cells.clone());
+            observed.judge(cells.mean, cells.variance, nis, dof);
+        }
+        refuse(gate, nis, dof, used);
+        self.fits[index].refused += seen_pixels - count(used);
+    }
+
+    /// Makes the cells that failed NaN in all components, once and for all.
+    fn fail(&mut self, batch: &Batch<'_>, index: usize, run: &Run, scratch: &mut CellScratch) {
+        scratch.failed.sort_unstable();
+        scratch.failed.dedup_by_key(|(cell, _)| *cell);
+        for (cell, component) in scratch.failed.drain(..) {
+            self.failures.push(Failure { index, cell: (run.row, run.cols.start + cell), component });
+            for j in 0..batch.model.components() {
+                let Cells { mean, variance } = self.states(batch, j, run, cell..cell + 1);
+                mean.fill(f64::NAN);
+                variance.fill(f64::NAN);
+            }
+        }
+    }
+}
+
+/// Takes back the pixels whose normalised innovation squared exceeds what the gate allows.
+fn refuse(gate: &Gate, nis: &[f64], dof: &[u64], used: &mut [u64]) {
+    for ((used, &nis), &dof) in used.iter_mut().zip(nis).zip(dof) {
+        if nis.is_nan() || nis > gate.threshold(dof as usize) {
+            *used = 0;
+        }
+    }
+}

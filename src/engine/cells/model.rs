@@ -1,0 +1,103 @@
+use crate::filter::{ScalarBand, Walk};
+use crate::geometry::PixelRegion;
+use crate::model::{Gate, Missing, ObservationModel, ProcessModel};
+
+use crate::engine::window::Part;
+
+/// What filtering cell by cell needs to know, where every cell is independent of every other.
+#[derive(Debug)]
+pub(in crate::engine) struct CellModel {
+    components: Vec<CellProcess>,
+    pub(super) instruments: Vec<CellInstrument>,
+}
+
+/// How a component of a cell walks.
+#[derive(Clone, Copy, Debug)]
+struct CellProcess {
+    /// φ per day.
+    transition: f64,
+    /// Process variance of a cell in u² per day.
+    variance: f64,
+}
+
+/// An instrument whose pixels are cells.
+#[derive(Debug)]
+pub(super) struct CellInstrument {
+    /// Cell of the target lattice under its first pixel.
+    first: (i64, i64),
+    pub(super) seen: Vec<SeenComponent>,
+    pub(super) missing: Missing,
+    pub(super) gate: Option<Gate>,
+}
+
+/// A component that an instrument sees, in one band or several.
+#[derive(Debug)]
+pub(super) struct SeenComponent {
+    pub(super) component: usize,
+    /// Its bands, as positions among the bands read.
+    pub(super) rows: Vec<usize>,
+    pub(super) bands: Vec<ScalarBand>,
+}
+
+impl CellModel {
+    /// The model, where cells and components are independent by process and instruments.
+    pub(in crate::engine) fn new(
+        process: &ProcessModel,
+        instruments: &[ObservationModel],
+        parts: &[Part],
+    ) -> Option<Self> {
+        let white = process.correlations.iter().all(crate::model::Correlation::is_white);
+        if !white || process.adaptive.is_some() || parts.iter().any(|part| part.components.len() != 1) {
+            return None;
+        }
+        let components = process.components.iter().map(|component| CellProcess {
+            transition: component.transition,
+            variance: component.variance * process.correlations[component.correlation].between_cells((0, 0), (0, 0)),
+        });
+        let instrument = |(index, instrument): (usize, &ObservationModel)| {
+            let seen = parts.iter().filter(|part| !part.bands[index].rows.is_empty()).map(|part| {
+                let bands = &part.bands[index];
+                let scalar = bands.model.noise_variances().iter().zip(bands.model.offsets());
+                Some(SeenComponent {
+                    component: *part.components.first()?,
+                    rows: bands.rows.clone(),
+                    bands: bands
+                        .model
+                        .is_plain()
+                        .then(|| scalar.map(|(&noise, &bias)| ScalarBand { noise, bias }).collect())?,
+                })
+            });
+            Some(CellInstrument {
+                first: instrument.lattice.first_of_single_cells()?,
+                seen: seen.collect::<Option<_>>()?,
+                missing: instrument.missing,
+                gate: instrument.gate.clone(),
+            })
+        };
+        Some(Self {
+            components: components.collect(),
+            instruments: instruments.iter().enumerate().map(instrument).collect::<Option<_>>()?,
+        })
+    }
+
+    /// Number of components.
+    pub(super) fn components(&self) -> usize {
+        self.components.len()
+    }
+
+    /// The prediction of a component by so many days.
+    pub(super) fn walk(&self, component: usize, dt_days: f64) -> Walk {
+        let CellProcess { transition, variance } = self.components[component];
+        Walk::new(transition, variance, dt_days)
+    }
+}
+
+impl CellInstrument {
+    /// Row and column in a tile of the first pixel of a region; may lie beyond the tile.
+    pub(super) fn place(&self, pixels: &PixelRegion, tile: &PixelRegion) -> (i64, i64) {
+        (
+            self.first.0 + pixels.rows.start as i64 - tile.rows.start as i64,
+            self.first.1 + pixels.cols.start as i64 - tile.cols.start as i64,
+        )
+    }
+}

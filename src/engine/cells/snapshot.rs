@@ -1,0 +1,74 @@
+//! What is kept of cells on disk.
+
+use std::io;
+
+use ndarray::{Array3, ArrayViewMut2, Axis};
+
+use super::CellField;
+use super::band::Band;
+use crate::engine::checkpoint::{compress, damaged, decompress};
+use crate::geometry::Date;
+
+const WORD: usize = size_of::<f64>();
+
+impl CellField {
+    /// The dates that the components stand at.
+    pub(in crate::engine) fn dates(&self) -> Vec<u8> {
+        self.dates.iter().flat_map(|date| date.days_since_epoch().to_le_bytes()).collect()
+    }
+
+    pub(in crate::engine) fn restore_dates(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let dates =
+            bytes.chunks_exact(4).map(|b| Date::from_days(i32::from_le_bytes(b.try_into().unwrap_or_default())));
+        if bytes.len() != 4 * self.dates.len() {
+            return Err(damaged("it has other components"));
+        }
+        self.dates.iter_mut().zip(dates).for_each(|(to, date)| *to = date);
+        Ok(())
+    }
+
+    pub(in crate::engine) fn bands(&self) -> &[Band] {
+        &self.bands
+    }
+
+    pub(in crate::engine) fn bands_mut(&mut self) -> &mut [Band] {
+        &mut self.bands
+    }
+
+    /// Means of all components, then the lower triangle of their covariance row by row, predicted to `date`, on which or
+    /// before all components stand.
+    pub(in crate::engine) fn light(&self, date: Date, values: &mut Array3<f64>) {
+        let p = self.model.components();
+        for (j, stands) in self.dates.iter().enumerate() {
+            let walk = self.model.walk(j, f64::from(date.days_since(*stands)));
+            let put = |mut layer: ArrayViewMut2<'_, f64>, of: &dyn Fn(&Band, usize) -> f64| {
+                let bands = self.bands.iter().flat_map(|band| {
+                    let cells = band.mean.len() / p;
+                    (j * cells..(j + 1) * cells).map(move |k| (band, k))
+                });
+                layer.iter_mut().zip(bands).for_each(|(value, (band, k))| *value = of(band, k));
+            };
+            let of = |band: &Band, k: usize| walk.of(band.mean[k], band.variance[k]);
+            put(values.index_axis_mut(Axis(0), j), &|band, k| of(band, k).0);
+            put(values.index_axis_mut(Axis(0), p + crate::model::pair(j, j)), &|band, k| of(band, k).1);
+        }
+    }
+}
+
+impl Band {
+    pub(in crate::engine) fn snapshot(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity((self.mean.len() + self.variance.len()) * WORD);
+        bytes.extend(self.mean.iter().chain(&self.variance).flat_map(|value| value.to_le_bytes()));
+        compress(&bytes, WORD)
+    }
+
+    pub(in crate::engine) fn restore(&mut self, frame: &[u8]) -> io::Result<()> {
+        let bytes = decompress(frame, WORD)?;
+        if bytes.len() != (self.mean.len() + self.variance.len()) * WORD {
+            return Err(damaged("its cells have another shape"));
+        }
+        let values = bytes.chunks_exact(WORD).map(|b| f64::from_le_bytes(b.try_into().unwrap_or_default()));
+        self.mean.iter_mut().chain(&mut self.variance).zip(values).for_each(|(to, value)| *to = value);
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! The windows of a tile, all together.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::carried::Carried;
+use super::fusion::names;
+use super::report::FailedWindow;
+use super::stream::FusedBlock;
+use super::summary::Summary;
+use super::window::{OutCell, Part, PartState, Reading, WindowOutput, WindowState, Worker};
+use super::{Fusion, OnError};
+use crate::error::{Error, Result};
+use crate::geometry::{Date, PixelRegion, Rect, Window};
+use crate::model::{Adaptive, PriorSlice, Support};
+
+/// Builds the windows of a tile as they are on `date`.
+pub(super) fn build(
+    fusion: &Fusion,
+    tile: &PixelRegion,
+    date: Date,
+    prior: impl FnOnce(&Rect) -> Result<PriorSlice>,
+) -> Result<Vec<WindowState>> {
+    let lattices: Vec<_> = fusion.instruments.iter().map(|instrument| &instrument.lattice).collect();
+    let (shape, cell_size) = (fusion.target.shape(), fusion.target.cell_size());
+    let windows: Vec<Window> = fusion.tiling.windows(tile).collect();
+    let supports: Vec<Support> =
+        windows.par_iter().map(|window| Support::new(window, shape, cell_size, fusion.far, &lattices)).collect();
+
+    // Most windows have the same cells but for their place, hence the same correlation between them.
+    let mut shared: HashMap<_, Vec<Arc<[f64]>>> = HashMap::new();
+    for support in &supports {
+        shared.entry(support.shape_key()).or_insert_with(|| {
+            fusion.process.correlations.iter().map(|correlation| support.cell_correlation(correlation)).collect()
+        });
+    }
+    let extent =
+        supports.iter().map(Support::extent).reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0));
+    let prior = prior(&extent)?;
+    let window = |(window, support): (Window, Support)| {
+        let cells = &shared[&support.shape_key()];
+        WindowState::new(fusion, tile, &window, support, cells, &prior, date)
+    };
+    windows.into_par_iter().zip(supports).map(window).collect()
+}
+
+/// Runs every window through the batch; `last` when no other follows. Windows that fail are noted, or an error.
+pub(super) fn advance(
+    fusion: &Fusion,
+    windows: &mut [WindowState],
+    (batch, last): (&[Reading], bool),
+    workers: &[Mutex<Worker>],
+    summary: &mut Summary,
+) -> Result<()> {
+    let run = |window: &mut WindowState| {
+        // Each thread of the pool has a worker of its own; what a panic may have left in one is cleared before use.
+        let worker = &workers[rayon::current_thread_index().unwrap_or_default() % workers.len()];
+        let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+        window.advance(batch, last, &fusion.instruments, &fusion.parts, &mut worker)
+    };
+    if fusion.on_error == OnError::Abort {
+        return windows.par_iter_mut().with_max_len(1).try_for_each(run);
+    }
+    let failed = |window: &mut WindowState| {
+        let Err(error) = run(window) else { return None };
+        window.counts.then_some(error)
+    };
+    let errors: Vec<Error> = windows.par_iter_mut().with_max_len(1).filter_map(failed).collect();
+    for error in errors {
+        match error {
+            Error::Numerical { row, col, date, source } => {
+                summary.fail(FailedWindow { row, col, date, reason: source.to_string() });
+            }
+            other => return Err(other),
+        }
+    }
+    Ok(())
+}
+
+/// Puts the windows' results into the blocks of the dates that are done.
+pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [FusedBlock]) {
+    let p = fusion.bands.len();
+    let components = || fusion.parts.iter().flat_map(|part| part.components.iter().copied());
+    for (k, FusedBlock { mean, sd, .. }) in blocks.iter_mut().enumerate() {
+        for window in windows {
+            let n = window.out.len();
+            // A window that has failed leaves its cells NaN.
+            let Some(values) = window.output.values.get(k * p * n..(k + 1) * p * n) else { continue };
+            for (band, values) in components().zip(values.chunks_exact(n)) {
+                for (cell, &(value, variance)) in window.out.iter().zip(values) {
+                    mean[(band, cell.row, cell.col)] = value;
+                    sd[(band, cell.row, cell.col)] = variance.sqrt();
+                }
+            }
+        }
+    }
+}
+
+impl WindowState {
+    /// The window as the prior describes it on `date`.
+    fn new(
+        fusion: &Fusion,
+        tile: &PixelRegion,
+        window: &Window,
+        support: Support,
+        cells: &[Arc<[f64]>],
+        prior: &PriorSlice,
+        date: Date,
+    ) -> Result<Self> {
+        let correlations = support.correlations(&fusion.process, cells);
+        let names = names(&fusion.instruments);
+        let part = |part: &Part| {
+            let initial = support.initial_state(&part.components, prior, &names)?;
+            let dynamics = support.dynamics(&fusion.process, &correlations, &part.components);
+            let (n, own) = (support.n(), support.own_cells().len());
+            let mut state = Carried::new(initial.state, fusion.precision);
+            if fusion.lag > 0 {
+                let own_cells = (0..part.components.len()).map(|j| j * n..j * n + own);
+                state = state.with_lags(own_cells.collect(), fusion.lag);
+            }
+            if let Some(Adaptive { weight, scale }) = fusion.process.adaptive {
+                state = state.with_history(&dynamics, weight, scale);
+            }
+            Ok(PartState { dynamics, state, date, silent: initial.silent })
+        };
+        let parts = fusion.parts.iter().map(part).collect::<Result<Vec<_>>>()?;
+        let counts = tile.rows.contains(&window.core.rows.start) && tile.cols.contains(&window.core.cols.start);
+        let out = out_cells(&support, tile);
+        Ok(Self { support, parts, out, counts, widened: false, failed: false, output: WindowOutput::default() })
+    }
+}
+
+/// The window's own cells inside the tile.
+fn out_cells(support: &Support, tile: &PixelRegion) -> Vec<OutCell> {
+    let cells = support.own_cells().iter().map(|&(row, col)| (row as usize, col as usize)).enumerate();
+    cells
+        .filter(|(_, (row, col))| tile.rows.contains(row) && tile.cols.contains(col))
+        .map(|(state, (row, col))| OutCell { state, row: row - tile.rows.start, col: col - tile.cols.start })
+        .collect()
+}
