@@ -71,6 +71,8 @@ pub(super) struct Record {
     pub(super) failed: Vec<usize>,
     /// Whether the states follow.
     pub(super) full: bool,
+    /// The date of the light state that belongs to it.
+    pub(super) light: Option<Date>,
 }
 
 /// Own cells of a tile on a date.
@@ -200,8 +202,12 @@ impl StateFolder {
                 file,
                 &LightHeader { settings: settings.clone(), date: light.date, shape: light.values.dim() },
             )?;
-            let bytes: Vec<u8> = light.values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            write_frame(file, &compress(&bytes, size_of::<f64>())?)
+            // One layer at a time, so that memory stays bounded.
+            for layer in light.values.outer_iter() {
+                let bytes: Vec<u8> = layer.iter().flat_map(|value| value.to_le_bytes()).collect();
+                write_frame(file, &compress(&bytes, size_of::<f64>())?)?;
+            }
+            Ok(())
         })
     }
 }
@@ -220,7 +226,10 @@ impl std::fmt::Display for Checkpoint {
 impl StateFile {
     /// Removes the file.
     pub(super) fn remove(&self) -> Result<()> {
-        fs::remove_file(&self.path).map_err(|error| failed(&self.path, error))
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&self.path, error)),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn record(&self) -> Result<Record> {
@@ -259,8 +268,11 @@ impl StateFile {
     pub(super) fn light(&self, settings: &Settings) -> Result<LightState> {
         let (mut file, header): (_, LightHeader) = self.open()?;
         let mut load = || -> io::Result<LightState> {
-            let bytes = decompress(&read_frame(&mut file)?, size_of::<f64>())?;
-            let values = bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap_or_default())).collect();
+            let mut values = Vec::new();
+            for _ in 0..header.shape.0 {
+                let bytes = decompress(&read_frame(&mut file)?, size_of::<f64>())?;
+                values.extend(bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap_or_default())));
+            }
             let values = Array3::from_shape_vec(header.shape, values).map_err(|_| damaged("its shape is wrong"))?;
             if header.settings != *settings {
                 return Err(damaged("it belongs to a series of other settings"));
@@ -290,7 +302,9 @@ pub(super) fn damaged(problem: &'static str) -> io::Error {
 
 /// Writes beside and renames, everything on disk before it takes its place.
 fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
-    let beside = path.with_extension("partial");
+    // One name for each tile, so that what a killed run leaves is used again.
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let beside = path.with_file_name(format!("{}.partial", name.split('.').next().unwrap_or_default()));
     let replace = || {
         let mut file = BufWriter::new(File::create(&beside)?);
         write(&mut file)?;

@@ -1,7 +1,9 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::checkpoint::{Checkpoint, StateFolder};
 use super::fusion::names;
+use super::light::LightDay;
 use super::lock::Lock;
 use super::pipeline::{Reads, Stages, Written, drive};
 use super::progress::Progress;
@@ -12,7 +14,7 @@ use super::work::Work;
 use super::{Fusion, Report, Shard, Timing};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::sink::{ExistingSeries, FusionSink};
+use crate::sink::{ExistingSeries, FusionSink, digest};
 
 /// How a run relates to the series that its sink may hold already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,7 +151,9 @@ impl<'a> Job<'a> {
             folder.clear()?;
         }
         let layout = fusion.layout_for(sink);
-        let visible = self.visible(existing.as_ref(), sink)?;
+        if let Some(existing) = &existing {
+            self.check_same(existing, sink)?;
+        }
         let own: Vec<usize> = match self.shard {
             None => (0..fusion.tiling.tile_count()).collect(),
             Some(shard) => shard.tiles(&fusion.tiling),
@@ -158,36 +162,32 @@ impl<'a> Job<'a> {
             return Ok(Report::default());
         }
         let assigned = self.assign((&folder, &place), existing.as_ref(), &own)?;
+        let visible = self.visible(existing.as_ref(), &assigned, sink)?;
         let finished = existing.as_ref().is_some_and(|existing| existing.finished);
         if assigned.work.is_empty() && finished && visible == fusion.output.len() {
             return Ok(assigned.summary.report(&names(&fusion.instruments)));
         }
-        let visible = match assigned.late {
-            // With a lag, dates before the late one rest on it as well.
-            Some(late) => {
-                let before = fusion.output.partition_point(|date| *date < late);
-                visible.min(before.saturating_sub(fusion.lag))
-            }
-            None => visible,
-        };
         if self.check_disk {
             self.check_space(&place, visible, &assigned.work)?;
         }
         match &existing {
             None => sink.begin(&layout)?,
-            // A shard that comes later must not hide what is about to be shown, nor speak for the others.
+            // What the first shard has said of the series holds for those that come later.
             Some(existing)
-                if self.shard.is_some() && existing.planned.0 == layout.dates.len() && !existing.finished =>
+                if self.shard.is_some()
+                    && existing.dates_digest == digest(&layout.dates)
+                    && existing.visible == visible
+                    && !existing.finished =>
             {
                 sink.join(&layout)?;
             }
             Some(_) => sink.reopen(&layout, visible)?,
         }
-        drop(beginning);
         let _tiles = match self.shard {
             None => Vec::new(),
             Some(_) => lock_tiles(&folder, &assigned.work)?,
         };
+        drop(beginning);
         let mut written =
             Written { dates: vec![visible; fusion.tiling.tile_count()], visible, commits: self.shard.is_none() };
         for &(tile, dates) in &assigned.done {
@@ -258,6 +258,7 @@ impl<'a> Job<'a> {
                 start: TileStart::Fresh,
                 first: 0,
                 capture: None,
+                light: None,
                 records: Vec::new(),
             })
             .collect();
@@ -269,24 +270,30 @@ impl<'a> Job<'a> {
         Ok(report)
     }
 
-    /// Dates that stay visible while the run goes on.
-    fn visible(&self, existing: Option<&ExistingSeries>, sink: &dyn FusionSink) -> Result<usize> {
+    /// Dates that stay visible while the run goes on: those that it will not change.
+    fn visible(
+        &self,
+        existing: Option<&ExistingSeries>,
+        assigned: &Assignment,
+        sink: &dyn FusionSink,
+    ) -> Result<usize> {
         let Some(existing) = existing else { return Ok(0) };
-        self.check_same(existing, sink)?;
-        if self.start != Start::Append {
-            self.check_dates(existing, sink, "--append adds dates")?;
-            return Ok(existing.visible);
-        }
         let output = &self.fusion.output;
-        let (planned, end) = existing.planned;
-        if output.len() < planned || planned.checked_sub(1).is_some_and(|last| output[last] != end) {
-            let now = describe_dates(output);
-            let problem = format!(
-                "it has {planned} dates to {end}, which are not the first of those of this run ({now}); check [time]"
-            );
-            return Err(Error::CannotContinue { path: sink.place(), problem });
+        // Late dates may be dates of the output axis as well.
+        if assigned.late.is_none() {
+            self.check_dates(existing, sink, "--append adds dates")?;
         }
-        Ok(if output.len() > planned { existing.visible.min(existing.settled) } else { existing.visible })
+        let goes_on = self.start == Start::Append || existing.finished;
+        let visible = if goes_on && !assigned.work.is_empty() {
+            existing.visible.min(existing.settled)
+        } else {
+            existing.visible
+        };
+        Ok(match assigned.late {
+            // With a lag, dates before the late one rest on it as well.
+            Some(late) => visible.min(output.partition_point(|date| *date < late).saturating_sub(self.fusion.lag)),
+            None => visible,
+        })
     }
 
     fn check_same(&self, existing: &ExistingSeries, sink: &dyn FusionSink) -> Result<()> {
@@ -302,14 +309,19 @@ impl<'a> Job<'a> {
         existing.finished && same && !kept && !self.replay
     }
 
-    /// Refuses other dates than were planned.
+    /// Refuses other dates than were planned; appending may add to them.
     fn check_dates(&self, existing: &ExistingSeries, sink: &dyn FusionSink, advice: &str) -> Result<()> {
         let output = &self.fusion.output;
         let (planned, end) = existing.planned;
-        if output.len() == planned && output.last() == Some(&end) {
+        let same = output.get(..planned).is_some_and(|first| digest(first) == existing.dates_digest);
+        if same && (output.len() == planned || self.start == Start::Append) {
             return Ok(());
         }
-        let now = describe_dates(output);
+        let now = match output.as_slice() {
+            [] => "no dates".into(),
+            [.., last] => format!("{} dates to {last}", output.len()),
+        };
+        let advice = if same { advice } else { "whose first are others: check [time], and whether files are gone" };
         let problem = format!("it was planned for {planned} dates to {end}, this run is for {now}; {advice}");
         Err(Error::CannotContinue { path: sink.place(), problem })
     }
@@ -322,35 +334,47 @@ impl<'a> Job<'a> {
         tiles: &[usize],
     ) -> Result<Assignment> {
         let fusion = self.fusion;
-        let append = self.start == Start::Append;
-        let mut starts = Starts::new(fusion, (folder, place), existing, append, self.replay)?;
+        let mut starts = Starts::new(fusion, (folder, place), existing, self.replay)?;
         let (mut work, mut done, mut summary) = (Vec::new(), Vec::new(), Summary::default());
-        let end = fusion.steps.last().map_or(fusion.before_first(), |(date, _)| *date);
-        for &index in tiles {
+        let mut lights = LightDay::new(fusion);
+        let all = 0..fusion.tiling.tile_count();
+        // Of tiles that are not its own a shard must only know from which day light states are taken.
+        let light = fusion.checkpoint() == Checkpoint::Light;
+        let others = all.filter(|index| light && !tiles.contains(index)).map(|index| (index, false));
+        for (index, own) in tiles.iter().map(|&index| (index, true)).chain(others) {
             let Some(tile) = fusion.tiling.tile(index) else { continue };
             let start = starts.of(&tile)?;
             let date = match &start {
                 TileStart::Done(record) => {
-                    summary.merge(&record.summary);
-                    done.push((index, record.written));
+                    lights.done(record, &tile);
+                    if own {
+                        summary.merge(&record.summary);
+                        done.push((index, record.written));
+                    }
                     continue;
                 }
                 TileStart::Fresh => fusion.before_first(),
                 TileStart::Full(file) => file.date,
                 TileStart::Light { date, .. } => *date,
             };
-            let capture = (fusion.checkpoint() == Checkpoint::Light).then(|| {
-                let wanted = end + -i32::try_from(fusion.replay_days).unwrap_or(i32::MAX / 2);
-                // Dates that wait for the lag are replayed in any case.
-                let waiting = fusion.output.len().checked_sub(fusion.lag).and_then(|first| fusion.output.get(first));
-                wanted.min(waiting.map_or(end, |first| *first + -1)).max(date)
-            });
-            // The light state that the tile begins with is there already.
-            let capture = capture.filter(|day| !matches!(start, TileStart::Light { date, .. } if date == *day));
-            let first = fusion.steps.partition_point(|(step, _)| *step <= date);
-            let records = starts.records(&tile);
-            work.push(Work { index, tile, start, first, capture, records });
+            lights.begins(date, &tile);
+            if own {
+                let (records, first) = (starts.records(&tile), fusion.steps.partition_point(|(step, _)| *step <= date));
+                work.push((Work { index, tile, start, first, capture: None, light: None, records }, date));
+            }
         }
+        if let Some(problem) = lights.mixed_policies().filter(|_| !work.is_empty()) {
+            return Err(Error::CannotContinue { path: place.to_path_buf(), problem });
+        }
+        let day = if light { lights.choose(&starts) } else { None };
+        let take = |(mut work, date): (Work, Date)| {
+            // What a tile passes it takes, but for the light state that it begins with.
+            let begins_with = matches!(work.start, TileStart::Light { .. }) && day == Some(date);
+            work.capture = day.filter(|day| *day >= date && !begins_with);
+            work.light = day;
+            work
+        };
+        let work = work.into_iter().map(take).collect();
         Ok(Assignment { work, done, summary, late: starts.late })
     }
 
@@ -369,7 +393,11 @@ impl<'a> Job<'a> {
             Checkpoint::Full => plan.full_checkpoint_bytes,
             _ => plan.light_checkpoint_bytes,
         };
-        let checkpoint = (u128::from(whole) * u128::from(fresh) / plan.tiles.max(1) as u128) as u64;
+        let kept = if plan.checkpoint == Checkpoint::Off { 0 } else { fusion.keep_checkpoints as u128 };
+        let share = |bytes: u64, tiles: u128| (u128::from(bytes) * tiles / plan.tiles.max(1) as u128) as u64;
+        // The tile at work is saved as a whole on the way.
+        let checkpoint =
+            share(whole, u128::from(fresh) * kept).saturating_add(share(plan.full_checkpoint_bytes, kept.min(1)));
         // Other shards are about to write as much.
         let shards = self.shard.map_or(1, |shard| shard.count() as u64);
         let needed_bytes = output.saturating_add(checkpoint).saturating_mul(shards);
@@ -386,9 +414,12 @@ impl<'a> Job<'a> {
             return folder.remove();
         }
         let list = folder.list()?;
-        // The oldest of the newest is what the next run may begin from.
-        let common = list.lights.values().filter_map(|files| Some(files.first()?.date)).min();
-        for file in list.lights.values().flatten().filter(|file| common.is_some_and(|date| file.date < date)) {
+        // Light states are kept as long as a record names them.
+        let mut named = BTreeSet::new();
+        for file in list.records.values().flatten() {
+            named.extend(file.record()?.light);
+        }
+        for file in list.lights.values().flatten().filter(|file| !named.contains(&file.date)) {
             file.remove()?;
         }
         for tile in (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index)) {
@@ -424,13 +455,6 @@ impl<'a> Job<'a> {
         let ((blocks, filtering), timing) = drive(fusion, &reads, sink, written, callback, filter)?;
         let timing = Timing { read: timing.read, write: timing.write, ..filtering };
         Ok((timing, blocks))
-    }
-}
-
-fn describe_dates(dates: &[Date]) -> String {
-    match dates {
-        [] => "no dates".into(),
-        [.., last] => format!("{} dates to {last}", dates.len()),
     }
 }
 

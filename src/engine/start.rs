@@ -35,8 +35,6 @@ pub(super) struct Starts<'a> {
     /// The store, for messages.
     place: &'a Path,
     existing: Option<&'a ExistingSeries>,
-    /// Whether dates may be added.
-    append: bool,
     /// Whether what came late may be replayed.
     replay: bool,
     list: StateList,
@@ -57,7 +55,6 @@ impl<'a> Starts<'a> {
         fusion: &'a Fusion,
         (folder, place): (&'a StateFolder, &'a Path),
         existing: Option<&'a ExistingSeries>,
-        append: bool,
         replay: bool,
     ) -> Result<Self> {
         let list = folder.list()?;
@@ -65,78 +62,124 @@ impl<'a> Starts<'a> {
         list.lights.values().flatten().for_each(|file| *counts.entry(file.date).or_default() += 1);
         let common = counts.into_iter().rev().filter(|(_, count)| *count == fusion.tiling.tile_count());
         let lights = common.map(|(date, _)| date).collect();
-        Ok(Self { fusion, folder, place, existing, append, replay, list, lights, late: None })
+        Ok(Self { fusion, folder, place, existing, replay, list, lights, late: None })
     }
 
     /// Where a tile begins.
     pub(super) fn of(&mut self, tile: &Tile) -> Result<TileStart> {
         // The newest record speaks of what had been passed, whichever the tile begins at.
-        let mut newest: Option<(Date, StateFile)> = None;
+        let mut newest: Option<(Record, StateFile)> = None;
         let mut late: Option<Date> = None;
         for file in self.records(tile) {
             let record = match file.record() {
                 Err(error) if self.replay => {
-                    tracing::warn!(%error, "passing over a damaged checkpoint");
+                    tracing::warn!("passing over a damaged checkpoint: {error}");
                     continue;
                 }
                 record => record?,
             };
-            if record.settings != self.fusion.settings {
-                let problem = "it belongs to a series of other settings".into();
-                return Err(Error::Checkpoint { path: file.path, problem, source: None });
-            }
+            self.check_place(&record, &file)?;
             match self.compare(&record)? {
                 Agreement::Late(date, instrument) if !self.replay => {
                     let instrument = self.fusion.instruments[instrument].name.clone();
                     let (path, passed) = (self.place(), record.date);
                     return Err(Error::LateDate { path, instrument, date, passed });
                 }
-                Agreement::Late(date, _) => {
-                    late = Some(late.map_or(date, |late| late.min(date)));
-                    newest.get_or_insert((record.date, file));
-                    continue;
+                Agreement::Late(date, _) => late = Some(late.map_or(date, |late| late.min(date))),
+                Agreement::Same if newest.is_none() => {
+                    let last = self.fusion.steps.last().map(|(date, _)| *date);
+                    if record.ended && Some(record.date) == last {
+                        return Ok(TileStart::Done(Box::new(record)));
+                    }
+                    if record.full {
+                        return Ok(TileStart::Full(file));
+                    }
+                }
+                Agreement::Same if record.full => {
+                    self.note(late);
+                    if let Some((newest, _)) = &newest {
+                        self.check_held(newest, record.date)?;
+                    }
+                    return Ok(TileStart::Full(file));
                 }
                 Agreement::Same => {}
             }
-            let last = self.fusion.steps.last().map(|(date, _)| *date);
-            if record.ended && Some(record.date) == last {
-                return Ok(TileStart::Done(Box::new(record)));
-            }
-            if record.full {
+            // A light state is as good as the record that ended its run.
+            let before = late.is_none_or(|late| record.light.is_some_and(|date| date < late));
+            if let Some(date) = record.light.filter(|date| before && self.is_common(*date)) {
                 self.note(late);
-                return Ok(TileStart::Full(file));
+                let (newest, file) = newest.as_ref().map_or((&record, &file), |(newest, file)| (newest, file));
+                self.check_held(newest, date)?;
+                let learned = late.map_or(newest.date, |late| newest.date.min(late + -1));
+                return Ok(TileStart::Light { date, record: file.clone(), learned });
             }
-            newest.get_or_insert((record.date, file));
-            break;
+            newest.get_or_insert((record, file));
         }
-        self.note(late);
-        let Some((passed, record)) = newest else {
-            // Files of dates long passed may be gone by now, so a tile that was done does not begin anew unasked.
-            let finished = self.existing.is_some_and(|existing| existing.finished_dates > 0);
-            if finished && !self.replay {
+        // Files of dates long passed may be gone by now, so a tile that was done does not begin anew unasked.
+        let finished = self.existing.is_some_and(|existing| existing.finished_dates > 0);
+        if finished && !self.replay {
+            let (row, col) = tile.index;
+            let folder = self.folder.path().display();
+            let problem = format!(
+                "tile [{row}, {col}] has no checkpoint to go on from in {folder} (run.checkpoint = \"off\"?); --replay begins it \
+                 anew from all observations"
+            );
+            return Err(Error::CannotContinue { path: self.place(), problem });
+        }
+        if finished || late.is_some() {
+            // Whatever readers have seen of it may change.
+            self.note(self.fusion.steps.first().map(|(date, _)| *date));
+        }
+        if let Some((newest, _)) = &newest {
+            self.check_held(newest, self.fusion.before_first())?;
+        }
+        Ok(TileStart::Fresh)
+    }
+
+    /// Refuses a record of another series, or of a later state of this one than the store's.
+    fn check_place(&self, record: &Record, file: &StateFile) -> Result<()> {
+        let refuse =
+            |problem: &str| Err(Error::Checkpoint { path: file.path.clone(), problem: problem.into(), source: None });
+        if record.settings != self.fusion.settings {
+            return refuse("it belongs to a series of other settings");
+        }
+        if self.existing.is_some_and(|existing| record.written > existing.planned.0) {
+            return refuse("it speaks of more dates than the store has: was an older store put in its place?");
+        }
+        Ok(())
+    }
+
+    /// Refuses to replay what was taken in after `date` when files of it are gone: the result would be another.
+    fn check_held(&self, record: &Record, date: Date) -> Result<()> {
+        let now: BTreeMap<Date, &[usize]> =
+            self.fusion.steps.iter().map(|(date, step)| (*date, step.instruments.as_slice())).collect();
+        for step in record.steps.iter().filter(|step| step.date > date) {
+            let held = now.get(&step.date).copied().unwrap_or_default();
+            if let Some(&gone) = step.instruments.iter().find(|instrument| !held.contains(instrument)) {
+                let name = &self.fusion.instruments[gone].name;
                 let problem = format!(
-                    "tile [{}, {}] has no checkpoint in {}; --replay begins it anew from all observations",
-                    tile.index.0,
-                    tile.index.1,
-                    self.folder.path().display()
+                    "the dates after {date} must be replayed, but what {name:?} saw on {} is gone; bring its file back",
+                    step.date
                 );
                 return Err(Error::CannotContinue { path: self.place(), problem });
             }
-            return Ok(TileStart::Fresh);
-        };
-        let learned = late.map_or(passed, |late| passed.min(late + -1));
-        let date = self.lights.iter().copied().find(|date| *date <= learned);
-        let Some(date) = date else {
-            if self.append && !self.replay {
-                let problem =
-                    "it was run without checkpoints (run.checkpoint = \"off\"); --replay begins it anew from all \
-                               observations"
-                        .into();
-                return Err(Error::CannotContinue { path: self.place(), problem });
-            }
-            return Ok(TileStart::Fresh);
-        };
-        Ok(TileStart::Light { date, record, learned })
+        }
+        Ok(())
+    }
+
+    /// Whether every tile has a light state of the date.
+    fn is_common(&self, date: Date) -> bool {
+        self.lights.contains(&date)
+    }
+
+    /// Dates of the light states that every tile has, the newest first.
+    pub(super) fn common_lights(&self) -> &[Date] {
+        &self.lights
+    }
+
+    /// Whether a tile has a light state of the date.
+    pub(super) fn has_light(&self, tile: &Tile, date: Date) -> bool {
+        self.list.lights.get(&tile.index).is_some_and(|files| files.iter().any(|file| file.date == date))
     }
 
     /// Records of a tile, the newest first.
@@ -173,7 +216,8 @@ impl<'a> Starts<'a> {
         // With `output = "observed"` a late date is a new date of the output axis as well.
         if late.is_none() && !outputs_now.eq(outputs_then) {
             let problem = format!(
-                "the dates put out up to {} are not those it has; with `time.output = \"observed\"` this happens when files are gone",
+                "the dates put out up to {} are not those it has; with `time.output = \"observed\"` this happens when files are gone: \
+                 bring them back",
                 record.date
             );
             return Err(Error::CannotContinue { path: self.place(), problem });

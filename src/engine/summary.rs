@@ -137,6 +137,11 @@ impl Summary {
         self.failed.push(window);
     }
 
+    /// Forgets the windows that have failed.
+    pub(super) fn forget_failures(&mut self) {
+        self.failed.clear();
+    }
+
     /// Forgets what was learned on dates after `date`: it will be learned again.
     pub(super) fn forget_after(&mut self, date: Date) {
         self.fits.split_off(&(date.days_since_epoch() + 1));

@@ -22,8 +22,10 @@ pub(super) struct Work {
     pub(super) start: TileStart,
     /// The step it begins with.
     pub(super) first: usize,
-    /// The date on which the light state is taken.
+    /// The date on which the light state is taken, if it is not there already.
     pub(super) capture: Option<Date>,
+    /// The date of the light state that its last record will name.
+    pub(super) light: Option<Date>,
     /// Records that are there already, the newest first.
     pub(super) records: Vec<StateFile>,
 }
@@ -52,8 +54,13 @@ impl Work {
                 Ok((state, record.steps))
             }
             (TileStart::Light { date, record, learned }, Some(folder)) => {
-                let Record { mut steps, mut summary, failed, .. } = record.record()?;
+                let Record { date: passed, mut steps, mut summary, mut failed, .. } = record.record()?;
                 summary.forget_after(*learned);
+                if *learned < passed {
+                    // Windows get another chance with the data that came late.
+                    summary.forget_failures();
+                    failed.clear();
+                }
                 steps.retain(|step| step.date <= *learned);
                 let prior = |extent: &Rect| light_prior(fusion, folder, *date, extent);
                 let mut state = TileState::new(fusion, self.tile.clone(), *date, prior)?;
@@ -107,6 +114,7 @@ impl Work {
         }
         self.capture(fusion, folder, &state, &mut light)?;
         let record = Self::record(fusion, &state, &passed, true, fusion.checkpoint() == Checkpoint::Full);
+        let record = Record { light: self.light, ..record };
         if let Some(folder) = folder {
             Self::save(fusion, folder, stages, (&record, &state), &mut records)?;
         }
@@ -174,6 +182,7 @@ impl Work {
             summary: state.summary(),
             failed: state.failed(),
             full,
+            light: None,
         }
     }
 }
