@@ -214,7 +214,9 @@ impl<'a> Starts<'a> {
             }
         }
         // With `output = "observed"` a late date is a new date of the output axis as well.
-        if late.is_none() && !outputs_now.eq(outputs_then) {
+        // That a run is for fewer dates is told elsewhere.
+        let shorter = self.existing.is_some_and(|existing| self.fusion.output.len() < existing.planned.0);
+        if late.is_none() && !shorter && !outputs_now.eq(outputs_then) {
             let problem = format!(
                 "the dates put out up to {} are not those it has; with `time.output = \"observed\"` this happens when files are gone: \
                  bring them back",
