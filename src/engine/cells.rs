@@ -74,7 +74,8 @@ impl CellField {
                     let known = |col: usize| (prior.mean(j, row, col as i64), prior.cov(j, j, row, col as i64));
                     let known = tile.cols.clone().map(known);
                     let nothing = (f64::NAN, f64::NAN);
-                    values.extend(known.map(|state| if state.0.is_nan() || state.1.is_nan() { nothing } else { state }));
+                    values
+                        .extend(known.map(|state| if state.0.is_nan() || state.1.is_nan() { nothing } else { state }));
                 }
             }
             Band { rows, mean: values.0, variance: values.1, fits: Vec::new(), failures: Vec::new() }
@@ -179,7 +180,8 @@ impl CellField {
         self.schedule.clear();
         for (date, step) in steps {
             for (j, stands) in self.dates.iter_mut().enumerate() {
-                let sees = |&instrument: &usize| model.instruments[instrument].seen.iter().any(|seen| seen.component == j);
+                let sees =
+                    |&instrument: &usize| model.instruments[instrument].seen.iter().any(|seen| seen.component == j);
                 let walk = |from: Date| model.walk(j, f64::from(date.days_since(from)));
                 let advance = (*date > *stands && step.instruments.iter().any(sees)).then(|| {
                     let walk = walk(*stands);

@@ -261,7 +261,8 @@ impl TileState {
             States::Windows(windows) => {
                 windows::advance(fusion, windows, (batch, last), &workers.windows, &mut self.summary)?;
                 for window in windows.iter().filter(|window| window.counts) {
-                    self.observations += window.output.innovations.iter().map(|(_, fit)| fit.values as u64).sum::<u64>();
+                    self.observations +=
+                        window.output.innovations.iter().map(|(_, fit)| fit.values as u64).sum::<u64>();
                     self.summary.add(&window.output, |index| Some(steps[index].0).filter(|date| is_new(*date)));
                 }
                 let mut blocks = blocks(fusion, &self.tile, &done, f64::NAN);
@@ -273,13 +274,18 @@ impl TileState {
 }
 
 /// Blocks of the dates that are done, all of one value.
-fn blocks(fusion: &Fusion, tile: &Tile, done: &[(Date, usize)], value: f64) -> Vec<FusedBlock> {
+pub(super) fn blocks(fusion: &Fusion, tile: &Tile, done: &[(Date, usize)], value: f64) -> Vec<FusedBlock> {
     let (rows, cols) = tile.region.shape();
     let shape = (fusion.bands.len(), rows, cols);
     // Zeros come from the system as they are.
     let array = || if value == 0.0 { Array3::zeros(shape) } else { Array3::from_elem(shape, value) };
-    let block = |&(date, time): &(Date, usize)| {
-        FusedBlock { tile: tile.index, region: tile.region.clone(), date, time, mean: array(), sd: array() }
+    let block = |&(date, time): &(Date, usize)| FusedBlock {
+        tile: tile.index,
+        region: tile.region.clone(),
+        date,
+        time,
+        mean: array(),
+        sd: array(),
     };
     done.iter().map(block).collect()
 }

@@ -407,7 +407,7 @@ mod tests {
 
     use super::*;
     use crate::engine::pipeline::InFlight;
-    use crate::engine::tile::{TileReader, TileState};
+    use crate::engine::tile::{States, TileReader, TileState};
     use crate::geometry::{Crs, Grid};
     use crate::model::{Footprint, Instrument, Kernel, Prior, Process};
     use crate::source::MemorySource;
@@ -445,7 +445,8 @@ mod tests {
             let mut worker = Worker::new(fusion.parts.len());
             for (k, batch) in batches.iter().enumerate() {
                 let last = k + 1 == batches.len();
-                for window in &mut tile.windows {
+                let States::Windows(windows) = &mut tile.states else { panic!("no windows") };
+                for window in windows {
                     let mut step = || window.advance(batch, last, &fusion.instruments, &fusion.parts, &mut worker);
                     let mut done = Ok(());
                     let counted = allocation_counter::measure(|| done = step());

@@ -389,7 +389,13 @@ impl WithSimd for Update<'_> {
             mean[k] = if seen { updated } else { m };
             variance[k] = if seen { gain * r } else { p };
             nis[k] = if seen { squared } else { 0.0 };
-            log_likelihood[k] = if fails { f64::NAN } else if seen { term } else { 0.0 };
+            log_likelihood[k] = if fails {
+                f64::NAN
+            } else if seen {
+                term
+            } else {
+                0.0
+            };
             counts.values += values[k] & mask(seen);
             counts.dof += u64::from(seen);
             counts.failed |= u64::from(fails);
@@ -542,9 +548,8 @@ mod tests {
                 if present().count() > 0 {
                     // The values together are one observation of the cell.
                     let precision: f64 = present().map(|band| 1.0 / scene.bands[band].noise).sum();
-                    let weighted = |band: usize| {
-                        (scene.values[band][cell] - scene.bands[band].bias) / scene.bands[band].noise
-                    };
+                    let weighted =
+                        |band: usize| (scene.values[band][cell] - scene.bands[band].bias) / scene.bands[band].noise;
                     let z = present().map(weighted).sum::<f64>() / precision;
                     dof += 1;
                     nis += (z - prior_mean).powi(2) / (prior_variance + 1.0 / precision);

@@ -4,8 +4,8 @@ use std::io;
 
 use ndarray::{Array3, ArrayViewMut2, Axis};
 
-use super::band::Band;
 use super::CellField;
+use super::band::Band;
 use crate::engine::checkpoint::{compress, damaged, decompress};
 use crate::geometry::Date;
 
@@ -18,7 +18,8 @@ impl CellField {
     }
 
     pub(in crate::engine) fn restore_dates(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let dates = bytes.chunks_exact(4).map(|b| Date::from_days(i32::from_le_bytes(b.try_into().unwrap_or_default())));
+        let dates =
+            bytes.chunks_exact(4).map(|b| Date::from_days(i32::from_le_bytes(b.try_into().unwrap_or_default())));
         if bytes.len() != 4 * self.dates.len() {
             return Err(damaged("it has other components"));
         }

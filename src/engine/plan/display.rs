@@ -44,7 +44,10 @@ impl fmt::Display for Plan {
             writeln!(f, "independent cells, filtered one by one, of {} states", self.states_per_window)?;
         } else {
             let Self { windows, states_per_window, independent_parts, .. } = self;
-            writeln!(f, "{windows} windows of at most {states_per_window} states in {independent_parts} independent parts")?;
+            writeln!(
+                f,
+                "{windows} windows of at most {states_per_window} states in {independent_parts} independent parts"
+            )?;
         }
         let Self { batch_dates, threads, lag, precision, .. } = self;
         writeln!(f, "batches   {batch_dates} dates on {threads} threads, {precision} covariances, lag {lag}")?;
