@@ -51,6 +51,8 @@ struct Options {
     adaptive: bool,
     gated: bool,
     observed: bool,
+    /// Independent cells, which are filtered one by one; most of the others then mean nothing.
+    cells: bool,
     lag: usize,
     tile: (usize, usize),
 }
@@ -60,14 +62,22 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
     let fine_days = (0..=end).filter(|day| day % 6 == 3);
     let coarse_days = (0..=end).filter(|day| day % 5 != 2);
     let fine = source(grid(0.0, 0.0, 30.0, (ROWS, COLS)), fine_days, 1);
-    let coarse = source(grid(-100.0, 80.0, 170.0, (5, 6)), coarse_days, 2);
+    let coarse = if options.cells { grid(60.0, 90.0, 30.0, (17, 18)) } else { grid(-100.0, 80.0, 170.0, (5, 6)) };
+    let coarse = source(coarse, coarse_days, 2);
     let sharp = Instrument::new("fine", fine).noise_variance(1e-3);
-    let process = Process::new(Kernel::Exponential, 150.0, [1e-2, 2e-2]).phi(0.98);
+    let kernel = if options.cells { Kernel::None } else { Kernel::Exponential };
+    let process = Process::new(kernel, 150.0, [1e-2, 2e-2]).phi([0.98, 1.0]);
+    let options = &Options {
+        single: options.single && !options.cells,
+        adaptive: options.adaptive && !options.cells,
+        lag: if options.cells { 0 } else { options.lag },
+        ..options.clone()
+    };
     let builder = Fusion::builder(grid(0.0, 0.0, 30.0, (ROWS, COLS)))
         .bands(["red", "nir"])
         .start(Date::from_days(0))
         .window(3, 2)
-        .far_samples(2, 400.0)
+        .far_samples(if options.cells { 0 } else { 2 }, 400.0)
         .process(if options.adaptive { process.adaptive(0.4, 0.1) } else { process })
         .prior(Prior::new(0.4, [0.2, 40.0]))
         .precision(if options.single { Precision::F32 } else { Precision::F64 })
@@ -191,13 +201,14 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_bytes_are_the_same(
-        flags in any::<[bool; 4]>(),
+        flags in any::<[bool; 5]>(),
         lag in 0..6_usize,
         tile in (4..ROWS + 4, 4..COLS + 4),
         mut legs in proptest::collection::vec(leg(), 1..4),
     ) {
-        let [single, adaptive, gated, observed] = flags;
-        let options = Options { single, adaptive, gated, observed, lag, tile };
+        let [single, adaptive, gated, observed, cells] = flags;
+        let options = Options { single, adaptive, gated, observed, cells, lag, tile };
+        prop_assert_eq!(fusion(&options, 9).build().unwrap().plan().independent_cells, cells);
         legs.sort_by_key(|leg| leg.end);
         let folder = tempfile::tempdir().unwrap();
         let (one, many) = (folder.path().join("one.zarr"), folder.path().join("many.zarr"));

@@ -45,6 +45,9 @@ const MAGIC: &[u8; 8] = b"RFSTATE\x01";
 /// Compresses numbers of little redundancy about as well as higher levels do, at several times their speed.
 const LEVEL: i32 = 1;
 
+/// Words whose bytes are parted together.
+const SHUFFLED: usize = 1024;
+
 /// A date that a tile has passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PassedStep {
@@ -389,16 +392,30 @@ pub(super) fn decompress(frame: &[u8], word: usize) -> io::Result<Vec<u8>> {
 
 /// First bytes of all words, then second bytes, ...; what is left of a word at the end stays.
 fn shuffle(bytes: &[u8], word: usize) -> Vec<u8> {
-    let (whole, rest) = bytes.split_at(bytes.len() / word * word);
-    let planes = (0..word).flat_map(|byte| whole[byte.min(whole.len())..].iter().step_by(word));
-    planes.chain(rest).copied().collect()
+    let words = bytes.len() / word;
+    let mut target = bytes.to_vec();
+    // Some words at a time: they stay in the cache while their bytes are parted.
+    for first in (0..words).step_by(SHUFFLED) {
+        let some = SHUFFLED.min(words - first);
+        let source = &bytes[first * word..(first + some) * word];
+        for byte in 0..word {
+            let plane = &mut target[byte * words + first..][..some];
+            plane.iter_mut().zip(source.chunks_exact(word)).for_each(|(to, from)| *to = from[byte]);
+        }
+    }
+    target
 }
 
 fn unshuffle(bytes: &[u8], word: usize) -> Vec<u8> {
     let words = bytes.len() / word;
     let mut target = bytes.to_vec();
-    for (k, &value) in bytes[..words * word].iter().enumerate() {
-        target[k % words * word + k / words] = value;
+    for first in (0..words).step_by(SHUFFLED) {
+        let some = SHUFFLED.min(words - first);
+        let source = &mut target[first * word..(first + some) * word];
+        for byte in 0..word {
+            let plane = &bytes[byte * words + first..][..some];
+            source.chunks_exact_mut(word).zip(plane).for_each(|(to, from)| to[byte] = *from);
+        }
     }
     target
 }
@@ -459,7 +476,7 @@ mod tests {
 
     #[test]
     fn shuffling_is_undone() {
-        for (len, word) in [(0, 8), (7, 8), (8, 8), (35, 8), (10, 1), (33, 4)] {
+        for (len, word) in [(0, 8), (7, 8), (8, 8), (35, 8), (10, 1), (33, 4), (20_003, 8)] {
             let bytes: Vec<u8> = (0..len).map(|k| (k * 37 % 251) as u8).collect();
             assert_eq!(unshuffle(&shuffle(&bytes, word), word), bytes);
         }

@@ -280,7 +280,7 @@ impl TileState {
 }
 
 /// Blocks of the dates that are done, all of one value.
-fn blocks(fusion: &Fusion, tile: &Tile, done: &[(Date, usize)], value: f64) -> Vec<FusedBlock> {
+pub(super) fn blocks(fusion: &Fusion, tile: &Tile, done: &[(Date, usize)], value: f64) -> Vec<FusedBlock> {
     let (rows, cols) = tile.region.shape();
     let shape = (fusion.bands.len(), rows, cols);
     // Zeros come from the system as they are.

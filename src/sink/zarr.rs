@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
-use ndarray::{Array3, ArrayView3, s};
+use ndarray::ArrayView3;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use zarrs::array::{Array, ArrayMetadata, CodecOptions};
@@ -38,6 +38,9 @@ const CLAIM: &str = ".begun";
 
 /// The documents that readers see the group by, v3 and v2: those that are replaced last.
 const GROUPS: [&str; 2] = ["zarr.json", ".zmetadata"];
+
+/// Values that are converted at a time.
+const PIECE: usize = 4096;
 
 /// Dates per chunk of the `time` coordinate.
 const TIME_CHUNK: usize = 1024;
@@ -347,13 +350,38 @@ where
 
 /// The block as float32 in the shape of a whole chunk; beyond the grid's edge NaN. `Err` with the first value too large.
 fn whole_chunk(values: ArrayView3<'_, f64>, shape: (usize, usize, usize)) -> std::result::Result<Vec<f32>, f64> {
-    if let Some(value) = values.iter().find(|value| value.is_finite() && !(**value as f32).is_finite()) {
-        return Err(*value);
+    let mut chunk: Vec<f32> = Vec::with_capacity(shape.0 * shape.1 * shape.2);
+    let mut fits = true;
+    if let Some(values) = values.as_slice().filter(|_| values.dim() == shape) {
+        // In pieces that are still in the cache when they are looked at again.
+        for values in values.chunks(PIECE) {
+            chunk.extend(values.iter().map(|value| *value as f32));
+            fits &= all_fit(&chunk[chunk.len() - values.len()..], values);
+        }
+    } else {
+        let (_, rows, cols) = values.dim();
+        for plane in values.outer_iter() {
+            for row in plane.outer_iter() {
+                chunk.extend(row.iter().map(|value| *value as f32));
+                fits &= row.iter().all(|value| !value.is_finite() | (*value as f32).is_finite());
+                chunk.extend(std::iter::repeat_n(f32::NAN, shape.2 - cols));
+            }
+            chunk.extend(std::iter::repeat_n(f32::NAN, (shape.1 - rows) * shape.2));
+        }
+        chunk.resize(shape.0 * shape.1 * shape.2, f32::NAN);
     }
-    let (bands, rows, cols) = values.dim();
-    let mut chunk = Array3::from_elem(shape, f32::NAN);
-    chunk.slice_mut(s![..bands, ..rows, ..cols]).zip_mut_with(&values, |out, value| *out = *value as f32);
-    Ok(chunk.into_raw_vec_and_offset().0)
+    if fits {
+        return Ok(chunk);
+    }
+    let large = |value: &&f64| value.is_finite() && !(**value as f32).is_finite();
+    values.iter().find(large).map_or(Ok(chunk), |value| Err(*value))
+}
+
+/// Whether every number has stayed one.
+fn all_fit(stored: &[f32], values: &[f64]) -> bool {
+    // Without a way out early, for vector instructions.
+    let lost = stored.iter().zip(values).map(|(stored, value)| stored.is_infinite() & value.is_finite());
+    !lost.fold(false, |any, lost| any | lost)
 }
 
 /// The parts of a report that a rerun reproduces; times are not among them.

@@ -249,3 +249,71 @@ fn refuse(gate: &Gate, nis: &[f64], dof: &[u64], used: &mut [u64]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ndarray::Array4;
+
+    use super::*;
+    use crate::engine::cells::{CellField, targets};
+    use crate::engine::pipeline::InFlight;
+    use crate::engine::tile::{TileReader, blocks};
+    use crate::geometry::{Crs, Date, Grid, Rect};
+    use crate::model::{Instrument, Kernel, Prior, Process};
+    use crate::source::MemorySource;
+    use crate::{Fusion, Result};
+
+    /// From one batch to the next a band works with the memory it has.
+    #[test]
+    fn later_batches_allocate_nothing() -> Result<()> {
+        let grid = || Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (12, 300));
+        let values = Array4::from_shape_fn((40, 3, 12, 300), |(t, b, r, c)| {
+            if (t + b + r + c) % 5 == 0 { f64::NAN } else { 0.3 + 0.01 * ((t * 7 + b * 3 + r * 5 + c) % 4) as f64 }
+        });
+        let dates = (0..40).map(Date::from_days).collect();
+        let source = MemorySource::new(grid()?, dates, ["red", "nir", "b3"].map(String::from).to_vec(), values)?;
+        let source = Arc::new(source);
+        let instrument = |name| Instrument::new(name, Arc::clone(&source)).noise_variance(1e-3);
+        let fusion = Fusion::builder(grid()?)
+            .bands(["red", "nir"])
+            .process(Process::new(Kernel::None, 0.0, 1e-3).phi(0.99))
+            .prior(Prior::new(0.3, 0.01))
+            .instrument(instrument("one").gate(0.9))
+            .instrument(instrument("two").observes(["red", "nir", "red"]).missing(Missing::Pixel))
+            .tile(12, 300)
+            .build()?;
+        let (Some(tile), Some(model)) = (fusion.tiling.tile(0), &fusion.cells) else { panic!("no independent cells") };
+        let reader = TileReader::new(&fusion, &tile);
+        let prior = fusion.prior.read(&fusion.target, &Rect::from(&tile.region), 2)?;
+        let mut field =
+            CellField::new(Arc::clone(model), &fusion.instruments, &tile.region, &prior, fusion.before_first())?;
+        let mut scratch = CellScratch::default();
+        for (k, steps) in fusion.steps.chunks(8).enumerate() {
+            let batch = reader.read(&fusion, steps, &InFlight::default())?;
+            field.lay_out(steps);
+            let slices: Vec<CellSlice<'_>> = batch
+                .iter()
+                .enumerate()
+                .flat_map(|(index, reading)| reading.slices.iter().map(move |slice| (index, slice)))
+                .map(|(index, (instrument, slice))| {
+                    let model = &model.instruments[*instrument];
+                    CellSlice::new(index, model, &slice.region, &slice.values, &tile.region)
+                })
+                .collect();
+            assert_eq!(slices.len(), 16);
+            let outputs: Vec<Option<usize>> = (0..steps.len()).map(Some).collect();
+            let done: Vec<(Date, usize)> = steps.iter().map(|(date, _)| (*date, 0)).collect();
+            let mut blocks = blocks(&fusion, &tile, &done, 0.0);
+            let planes = 2 * 2 * steps.len();
+            let mut targets = targets(&mut blocks, tile.region.len(), 6 * 300, 2);
+            let batch = Batch { model, cols: 300, slices: &slices, schedule: &field.schedule, outputs: &outputs };
+            for (band, targets) in field.bands.iter_mut().zip(targets.chunks_mut(planes)) {
+                let counted = allocation_counter::measure(|| band.advance(&batch, targets, &mut scratch));
+                assert!(k == 0 || counted.count_total == 0, "batch {k}: {} allocations", counted.count_total);
+            }
+        }
+        Ok(())
+    }
+}
