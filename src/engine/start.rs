@@ -126,12 +126,14 @@ impl<'a> Starts<'a> {
             );
             return Err(Error::CannotContinue { path: self.place(), problem });
         }
-        if finished || late.is_some() {
+        match &newest {
+            Some((newest, _)) => {
+                self.check_held(newest, self.fusion.before_first())?;
+                self.note(late);
+            }
             // Whatever readers have seen of it may change.
-            self.note(self.fusion.steps.first().map(|(date, _)| *date));
-        }
-        if let Some((newest, _)) = &newest {
-            self.check_held(newest, self.fusion.before_first())?;
+            None if finished => self.note(self.fusion.steps.first().map(|(date, _)| *date)),
+            None => {}
         }
         Ok(TileStart::Fresh)
     }
