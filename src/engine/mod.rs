@@ -20,6 +20,7 @@ mod progress;
 mod report;
 mod settings;
 mod shard;
+mod spare;
 mod start;
 mod steps;
 mod stream;

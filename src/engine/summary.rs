@@ -67,7 +67,7 @@ impl FitSums {
 }
 
 /// A slice that could not be read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Skipped {
     /// Tiles that went without it.
     tiles: u64,
@@ -95,12 +95,6 @@ fn entry<V: Default>(map: &mut BTreeMap<i32, Vec<(usize, V)>>, date: i32, instru
         at
     });
     &mut entries[at].1
-}
-
-impl Default for Skipped {
-    fn default() -> Self {
-        Self { tiles: 0, reason: String::new() }
-    }
 }
 
 impl Summary {

@@ -254,7 +254,8 @@ impl WithSimd for See<'_> {
 /// The value less the bias where it is used, otherwise NaN.
 #[inline(always)]
 fn residual(value: f64, used: u64, band: ScalarBand) -> f64 {
-    if value.is_finite() & (used != 0) { value - band.bias } else { f64::NAN }
+    let present = value.is_finite() & (used != 0);
+    if present { value - band.bias } else { f64::NAN }
 }
 
 struct Take<'a> {
