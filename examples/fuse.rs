@@ -12,17 +12,21 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rasterfuse::config::FusionConfig;
-use rasterfuse::engine::{Progress, Shard, Start};
+use rasterfuse::engine::{MemoryBudget, Progress, Shard, Start};
 use rasterfuse::sink::FusionSink;
 
 /// Fuse raster time series into one gap-free series with uncertainty.
 #[derive(Debug, Parser)]
+#[allow(clippy::struct_excessive_bools)] // flags are what a command line has
 struct Arguments {
     /// Description of the fusion.
     config: PathBuf,
     /// Print what the run would take, and run nothing.
     #[arg(long)]
     plan: bool,
+    /// With --plan: try a few windows and dates, and estimate how long the run will take.
+    #[arg(long, requires = "plan")]
+    calibrate: bool,
     /// Finish an interrupted run, to the same bytes; begin it where nothing is there yet.
     #[arg(long, conflicts_with = "append")]
     resume: bool,
@@ -42,6 +46,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).without_time().init();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(message) => {
@@ -59,22 +64,31 @@ fn main() -> ExitCode {
 }
 
 fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
-    let config = FusionConfig::read(&arguments.config)?;
+    let mut config = FusionConfig::read(&arguments.config)?;
+    if arguments.finalize {
+        // It filters nothing.
+        config = config.with_memory(MemoryBudget::Bytes(u64::MAX));
+    }
     let shard = match arguments.shard {
-        Some(shard) => Some(shard),
+        // A single shard is an ordinary run; but an array job of one, resubmitted, is still part of a whole.
+        Some(shard) => Some(shard).filter(|shard| shard.count() > 1),
         None if arguments.plan || arguments.finalize => None,
         None => Shard::from_env()?,
     };
-    // A single shard is an ordinary run.
-    let shard = shard.filter(|shard| shard.count() > 1);
     let fusion = config.build_for(shard)?;
     let mut sink = config.sink()?;
     if arguments.plan {
         say(fusion.plan());
+        let free_bytes = fusion.plan().disk(&sink.place())?.free_bytes;
+        let human = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec();
+        say(format!("disk      at most {} of {} free", human(fusion.plan().disk_bytes()), human(free_bytes)));
         match sink.existing() {
             Ok(Some(existing)) => say(format!("note      the store holds {}", existing.describe())),
             Ok(None) => {}
             Err(error) => say(format!("warning   {error}")),
+        }
+        if arguments.calibrate {
+            say(format!("time      {}", fusion.calibrate()?));
         }
         return Ok(());
     }

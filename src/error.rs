@@ -177,8 +177,8 @@ pub enum Error {
     },
     /// A series that was made with other settings than the run that would go on with it.
     #[error(
-        "cannot go on with {}: it was made with other settings: {}; take back the change, or choose another `output.store`",
-        path.display(), list(differences)
+        "cannot go on with {}: it was made with other settings: {}; take back the change, or choose another `output.store`{}",
+        path.display(), list(differences), tile_advice(differences)
     )]
     SettingsDiffer {
         /// The store.
@@ -196,7 +196,8 @@ pub enum Error {
     },
     /// An observation that has arrived after its date was passed.
     #[error(
-        "cannot go on with {}: instrument {instrument:?} has a new date {date}, but the series has passed {passed}; replay the dates          since then (--replay), or keep the file out of `files`",
+        "cannot go on with {}: instrument {instrument:?} has a new date {date}, but the series has passed {passed}; replay the dates \
+         since then (--replay), or keep the file out of `files`",
         path.display()
     )]
     LateDate {
@@ -217,7 +218,7 @@ pub enum Error {
     },
     /// A series whose shards have not all been run.
     #[error(
-        "{} is not finished: {} of {tiles} tiles are missing: {}; run their shards again, then finalise",
+        "{} is not finished: missing {} of {tiles} tiles: {}; run their shards again, then finalise",
         path.display(), missing.len(), tile_list(missing)
     )]
     Unfinished {
@@ -233,7 +234,8 @@ pub enum Error {
     Interrupted,
     /// A disk that will not hold the results.
     #[error(
-        "{}: at most {} will be written, but the disk has {} free; make space, write elsewhere (`output.store`), or go on          regardless with run.check_disk = false",
+        "{}: at most {} will be written, but the disk has {} free; make space, write elsewhere (`output.store`), or go on \
+         regardless with run.check_disk = false",
         path.display(), size(*needed_bytes, true), size(*free_bytes, false)
     )]
     DiskSpace {
@@ -272,9 +274,10 @@ pub enum Error {
     /// A memory budget that no tile fits into.
     #[error(
         "run.memory: the budget of {} is too small; {} would do (tiles of {tile_rows} x {tile_cols} cells, batches of \
-         {batch_dates} dates, {states} states per window: a smaller window, halo or lag, or fewer threads, take less)",
+         {batch_dates} {}, {states} states per window: a smaller window, halo or lag, or fewer threads, take less)",
         size(*budget_bytes, false),
-        size(*needed_bytes, true)
+        size(*needed_bytes, true),
+        if *batch_dates == 1 { "date" } else { "dates" }
     )]
     Memory {
         /// The budget.
@@ -346,6 +349,16 @@ fn size(bytes: u64, up: bool) -> String {
 
 fn on_date(date: Option<Date>) -> String {
     date.map_or_else(String::new, |date| format!(" ({date})"))
+}
+
+/// Of shards that begin at the same moment, each with a plan of its own, the first one's tiles hold.
+fn tile_advice(differences: &[SettingDifference]) -> &'static str {
+    match differences {
+        [one] if one.key == "output.tile" => {
+            "; if the tile was chosen by the memory there is, run again: it is the store's then"
+        }
+        _ => "",
+    }
 }
 
 fn list(differences: &[SettingDifference]) -> String {

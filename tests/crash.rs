@@ -203,7 +203,7 @@ fn shards_in_processes_one_of_them_killed() {
     shards[2].kill().unwrap();
     let succeeded: Vec<bool> = shards.iter_mut().map(|child| child.wait().unwrap().success()).collect();
     assert_eq!(succeeded, [true, true, false, true]);
-    world.fail(&config, &["--finalize"], &["not finished", "tiles are missing", "shards again"]);
+    world.fail(&config, &["--finalize"], &["not finished", "missing", "of 9 tiles", "shards again"]);
     check_readable(&world.path("fused.zarr"), &tree(&world.path("reference.zarr")));
     // An ordinary run is no way to go on with the killed shard's part unasked.
     world.fail(&config, &[], &["fused.zarr", "exists already", "--resume"]);
@@ -306,7 +306,7 @@ fn damaged_checkpoints_are_named() {
         world.fail(&with(30), &["--append"], &["tile-1-1", "remove it", "--replay"]);
     }
     fs::remove_file(&state).unwrap();
-    world.fail(&with(30), &["--append"], &["(1, 1)", "no checkpoint", "--replay"]);
+    world.fail(&with(30), &["--append"], &["[1, 1]", "no checkpoint", "--replay"]);
     world.succeed(&with(30), &["--append", "--replay"]);
     assert_same(&tree(&world.path("reference.zarr")), &tree(&world.path("fused.zarr")));
 }

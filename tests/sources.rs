@@ -488,6 +488,35 @@ mod rasters {
         assert_eq!(open_files().count(), 0, "dropping the stack closes them");
     }
 
+    #[test]
+    fn stacks_tell_what_is_decoded_as_a_whole_and_what_open_files_take() {
+        let handle = |block: usize| (128 << 10) + block as u64; // GDAL's own records beside a block of all bands
+        for (options, block, block_bytes) in [
+            (&["TILED=YES", "BLOCKXSIZE=32", "BLOCKYSIZE=16"][..], (16, 32), 16 * 32 * 2 * 4),
+            (&["BLOCKYSIZE=5"], (5, 70), 5 * 70 * 2 * 4),
+            (&["BLOCKYSIZE=1", "INTERLEAVE=BAND"], (1, 70), 70 * 2 * 4),
+            // A block is no larger than its raster.
+            (&["TILED=YES"], (40, 70), 40 * 70 * 2 * 4),
+        ] {
+            let folder = TempDir::new().unwrap();
+            let large = Truth::new(grid((40, 70)), 7, &["red", "nir"]);
+            write(folder.path(), &large, |tiff| Tiff { sample: Sample::F32, options, ..tiff });
+            let stack = stack(folder.path()).open().unwrap();
+            assert_eq!(stack.block_shape(), Some(block), "{options:?}");
+            // Four wait idle; no more files are open than there are.
+            assert_eq!(stack.handle_bytes(1), 5 * handle(block_bytes), "{options:?}");
+            assert_eq!(stack.handle_bytes(64), 7 * handle(block_bytes), "{options:?}");
+            // Unless the environment of the tests says otherwise.
+            let cache = stack.shared_cache_bytes();
+            assert!(cache == 16 << 20 || std::env::var_os("GDAL_CACHEMAX").is_some());
+            let shared: std::sync::Arc<dyn RasterSource> = std::sync::Arc::new(stack);
+            assert_eq!((shared.block_shape(), shared.handle_bytes(1)), (Some(block), 5 * handle(block_bytes)));
+            assert_eq!(shared.shared_cache_bytes(), cache);
+        }
+        let arrays = truth().source();
+        assert_eq!((arrays.block_shape(), arrays.handle_bytes(8), arrays.shared_cache_bytes()), (None, 0, 0));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]

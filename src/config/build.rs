@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::values::{NumbersOrPath, Place};
+use super::values::{Memory, NumbersOrPath, Place};
 use super::{Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Space};
-use crate::engine::{self, Fusion, FusionBuilder, Shard};
+use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, Shard};
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid};
 use crate::model::{self, Footprint, Prior, PriorField, Process, Values};
@@ -75,6 +75,13 @@ impl FusionConfig {
             builder = builder.instrument(self.instrument(instrument)?);
         }
         builder.build()
+    }
+
+    /// The same with another memory budget.
+    #[must_use]
+    pub fn with_memory(mut self, memory: MemoryBudget) -> Self {
+        self.document.run.memory = Some(Memory(memory));
+        self
     }
 
     /// How the run deals with errors and crashes.

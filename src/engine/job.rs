@@ -1,19 +1,20 @@
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Instant;
 
-use super::checkpoint::{Checkpoint, LightState, PassedStep, Record, StateFolder};
+use super::checkpoint::{Checkpoint, StateFolder};
 use super::fusion::names;
-use super::light::light_prior;
+use super::light::LightDay;
 use super::lock::Lock;
-use super::pipeline::{Halt, Reads, Stages, Written, drive};
+use super::pipeline::{Reads, Stages, Written, drive};
 use super::progress::Progress;
 use super::start::{Starts, TileStart};
 use super::summary::Summary;
-use super::tile::{TileState, Workers};
-use super::{Fusion, Report, Shard};
+use super::tile::Workers;
+use super::work::Work;
+use super::{Fusion, Report, Shard, Timing};
 use crate::error::{Error, Result};
-use crate::geometry::{Date, Tile};
-use crate::sink::{ExistingSeries, FusionSink};
+use crate::geometry::Date;
+use crate::sink::{ExistingSeries, FusionSink, digest};
 
 /// How a run relates to the series that its sink may hold already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub enum Start {
     /// is none.
     Append,
 }
+
+type Callback<'a> = Box<dyn Fn(&Progress) + Sync + 'a>;
 
 /// A run of a [`Fusion`] into a sink, with all its choices; [`Fusion::run`] is the plain one.
 ///
@@ -50,7 +53,7 @@ pub struct Job<'a> {
     replay: bool,
     shard: Option<Shard>,
     check_disk: bool,
-    progress: Option<Box<dyn Fn(&Progress) + Sync + 'a>>,
+    progress: Option<Callback<'a>>,
 }
 
 impl std::fmt::Debug for Job<'_> {
@@ -64,23 +67,13 @@ impl std::fmt::Debug for Job<'_> {
     }
 }
 
-/// A tile that is to be run.
-struct Work {
-    /// Its position among all tiles.
-    index: usize,
-    tile: Tile,
-    start: TileStart,
-    /// The step it begins with.
-    first: usize,
-    /// The date on which the light state is taken.
-    capture: Option<Date>,
-}
-
 /// What a run does to its tiles.
 struct Assignment {
     work: Vec<Work>,
-    /// By tile of the whole run; `None` where another process has it, or it is not done.
-    done: Vec<Option<Record>>,
+    /// Tiles that are done already, each with the dates that it has on disk.
+    done: Vec<(usize, usize)>,
+    /// What was learned of them.
+    summary: Summary,
     /// The earliest date that came late.
     late: Option<Date>,
 }
@@ -158,59 +151,57 @@ impl<'a> Job<'a> {
             folder.clear()?;
         }
         let layout = fusion.layout_for(sink);
-        let visible = self.visible(existing.as_ref(), sink)?;
+        if let Some(existing) = &existing {
+            self.check_same(existing, sink)?;
+        }
         let own: Vec<usize> = match self.shard {
             None => (0..fusion.tiling.tile_count()).collect(),
             Some(shard) => shard.tiles(&fusion.tiling),
         };
-        let assigned = self.assign(&folder, existing.as_ref(), &own)?;
+        if existing.as_ref().is_some_and(|existing| self.is_done(existing, &folder)) {
+            return Ok(Report::default());
+        }
+        let assigned = self.assign((&folder, &place), existing.as_ref(), &own)?;
+        let visible = self.visible(existing.as_ref(), &assigned, sink)?;
         let finished = existing.as_ref().is_some_and(|existing| existing.finished);
         if assigned.work.is_empty() && finished && visible == fusion.output.len() {
-            return Ok(report(fusion, assigned.done.iter().flatten()));
+            return Ok(assigned.summary.report(&names(&fusion.instruments)));
         }
-        let visible = match assigned.late {
-            // With a lag, dates before the late one rest on it as well.
-            Some(late) => {
-                let before = fusion.output.partition_point(|date| *date < late);
-                visible.min(before.saturating_sub(fusion.lag))
-            }
-            None => visible,
-        };
         if self.check_disk {
             self.check_space(&place, visible, &assigned.work)?;
         }
         match &existing {
             None => sink.begin(&layout)?,
-            // A shard that comes later must not hide what is about to be shown, nor speak for the others.
+            // What the first shard has said of the series holds for those that come later.
             Some(existing)
-                if self.shard.is_some() && existing.planned.0 == layout.dates.len() && !existing.finished =>
+                if self.shard.is_some()
+                    && existing.dates_digest == digest(&layout.dates)
+                    && existing.visible == visible
+                    && !existing.finished =>
             {
                 sink.join(&layout)?;
             }
             Some(_) => sink.reopen(&layout, visible)?,
         }
-        drop(beginning);
         let _tiles = match self.shard {
             None => Vec::new(),
-            Some(_) => self.lock_tiles(&folder, &assigned.work)?,
+            Some(_) => lock_tiles(&folder, &assigned.work)?,
         };
+        drop(beginning);
         let mut written =
             Written { dates: vec![visible; fusion.tiling.tile_count()], visible, commits: self.shard.is_none() };
-        for (dates, record) in written.dates.iter_mut().zip(&assigned.done) {
-            *dates = record.as_ref().map_or(*dates, |record| record.written.max(visible));
+        for &(tile, dates) in &assigned.done {
+            written.dates[tile] = dates.max(visible);
         }
-        let (mut records, mut done) = (assigned.done, Report::default());
+        let mut summary = assigned.summary;
+        let mut done = Report::default();
         if !assigned.work.is_empty() {
-            let (made, timing, blocks) = self.drive(sink, Some(&folder), written, &assigned.work)?;
-            for (work, record) in assigned.work.iter().zip(made) {
-                records[work.index] = Some(record);
-            }
-            (done.timing, done.blocks) = (timing, blocks);
+            (done.timing, done.blocks) = self.drive(sink, Some(&folder), written, &assigned.work, &mut summary)?;
         } else if self.shard.is_none() {
             sink.commit(fusion.output.len())?;
         }
-        let report = report(fusion, records.iter().flatten());
-        let report = Report { timing: done.timing, blocks: done.blocks, ..report };
+        let report = summary.report(&names(&fusion.instruments));
+        let report = Report { blocks: done.blocks, timing: done.timing, ..report };
         if self.shard.is_none() {
             sink.finish(&report)?;
             self.tidy(&folder)?;
@@ -231,14 +222,17 @@ impl<'a> Job<'a> {
         let what = place.display().to_string();
         let _run = Lock::exclusive(&folder.path().join("run.lock"), &what)?;
         self.check_same(&existing, sink)?;
-        self.check_dates(&existing, sink)?;
+        self.check_dates(&existing, sink, "run its shards with --append first")?;
+        if self.is_done(&existing, &folder) {
+            return Ok(Report::default());
+        }
         let all: Vec<usize> = (0..fusion.tiling.tile_count()).collect();
-        let assigned = self.assign(&folder, Some(&existing), &all)?;
+        let assigned = self.assign((&folder, &place), Some(&existing), &all)?;
         if !assigned.work.is_empty() {
             let missing = assigned.work.iter().map(|work| work.tile.index).collect();
             return Err(Error::Unfinished { path: place, missing, tiles: all.len() });
         }
-        let report = report(fusion, assigned.done.iter().flatten());
+        let report = assigned.summary.report(&names(&fusion.instruments));
         if !existing.finished {
             sink.reopen(&fusion.layout_for(sink), existing.visible)?;
             sink.commit(fusion.output.len())?;
@@ -257,33 +251,49 @@ impl<'a> Job<'a> {
         }
         sink.begin(&fusion.layout_for(sink))?;
         let tiles = (0..fusion.tiling.tile_count()).filter_map(|index| Some((index, fusion.tiling.tile(index)?)));
-        let work: Vec<Work> =
-            tiles.map(|(index, tile)| Work { index, tile, start: TileStart::Fresh, first: 0, capture: None }).collect();
+        let work: Vec<Work> = tiles
+            .map(|(index, tile)| Work {
+                index,
+                tile,
+                start: TileStart::Fresh,
+                first: 0,
+                capture: None,
+                light: None,
+                records: Vec::new(),
+            })
+            .collect();
         let written = Written { dates: vec![0; work.len()], visible: 0, commits: true };
-        let (records, timing, blocks) = self.drive(sink, None, written, &work)?;
-        let report = Report { timing, blocks, ..report(fusion, records.iter()) };
+        let mut summary = Summary::default();
+        let (timing, blocks) = self.drive(sink, None, written, &work, &mut summary)?;
+        let report = Report { blocks, timing, ..summary.report(&names(&fusion.instruments)) };
         sink.finish(&report)?;
         Ok(report)
     }
 
-    /// Dates that stay visible while the run goes on.
-    fn visible(&self, existing: Option<&ExistingSeries>, sink: &dyn FusionSink) -> Result<usize> {
+    /// Dates that stay visible while the run goes on: those that it will not change.
+    fn visible(
+        &self,
+        existing: Option<&ExistingSeries>,
+        assigned: &Assignment,
+        sink: &dyn FusionSink,
+    ) -> Result<usize> {
         let Some(existing) = existing else { return Ok(0) };
-        self.check_same(existing, sink)?;
-        if self.start != Start::Append {
-            self.check_dates(existing, sink)?;
-            return Ok(existing.visible);
-        }
         let output = &self.fusion.output;
-        let (planned, end) = existing.planned;
-        if output.len() < planned || planned.checked_sub(1).is_some_and(|last| output[last] != end) {
-            let now = describe_dates(output);
-            let problem = format!(
-                "it has {planned} dates to {end}, which are not the first of those of this run ({now}); check [time]"
-            );
-            return Err(Error::CannotContinue { path: sink.place(), problem });
+        // Late dates may be dates of the output axis as well.
+        if assigned.late.is_none() {
+            self.check_dates(existing, sink, "--append adds dates")?;
         }
-        Ok(if output.len() > planned { existing.visible.min(existing.settled) } else { existing.visible })
+        let goes_on = self.start == Start::Append || existing.finished;
+        let visible = if goes_on && !assigned.work.is_empty() {
+            existing.visible.min(existing.settled)
+        } else {
+            existing.visible
+        };
+        Ok(match assigned.late {
+            // With a lag, dates before the late one rest on it as well.
+            Some(late) => visible.min(output.partition_point(|date| *date < late).saturating_sub(self.fusion.lag)),
+            None => visible,
+        })
     }
 
     fn check_same(&self, existing: &ExistingSeries, sink: &dyn FusionSink) -> Result<()> {
@@ -292,49 +302,80 @@ impl<'a> Job<'a> {
         if differences.is_empty() { Ok(()) } else { Err(Error::SettingsDiffer { path: sink.place(), differences }) }
     }
 
-    /// Refuses other dates than were planned.
-    fn check_dates(&self, existing: &ExistingSeries, sink: &dyn FusionSink) -> Result<()> {
+    /// Whether a series of these very dates has ended without leaving checkpoints, so that nothing can be told late.
+    fn is_done(&self, existing: &ExistingSeries, folder: &StateFolder) -> bool {
+        let same = existing.planned.0 == self.fusion.output.len();
+        let kept = folder.list().is_ok_and(|list| !list.records.is_empty());
+        existing.finished && same && !kept && !self.replay
+    }
+
+    /// Refuses other dates than were planned; appending may add to them.
+    fn check_dates(&self, existing: &ExistingSeries, sink: &dyn FusionSink, advice: &str) -> Result<()> {
         let output = &self.fusion.output;
         let (planned, end) = existing.planned;
-        if output.len() == planned && output.last() == Some(&end) {
+        let same = output.get(..planned).is_some_and(|first| digest(first) == existing.dates_digest);
+        if same && (output.len() == planned || self.start == Start::Append) {
             return Ok(());
         }
-        let now = describe_dates(output);
-        let problem =
-            format!("it was planned for {planned} dates to {end}, this run is for {now}; --append adds dates");
+        let now = match output.as_slice() {
+            [] => "no dates".into(),
+            [.., last] => format!("{} dates to {last}", output.len()),
+        };
+        let advice = if same { advice } else { "whose first are others: check [time], and whether files are gone" };
+        let problem = format!("it was planned for {planned} dates to {end}, this run is for {now}; {advice}");
         Err(Error::CannotContinue { path: sink.place(), problem })
     }
 
     /// What is to be done with `tiles`.
-    fn assign(&self, folder: &StateFolder, existing: Option<&ExistingSeries>, tiles: &[usize]) -> Result<Assignment> {
+    fn assign(
+        &self,
+        (folder, place): (&StateFolder, &Path),
+        existing: Option<&ExistingSeries>,
+        tiles: &[usize],
+    ) -> Result<Assignment> {
         let fusion = self.fusion;
-        let append = self.start == Start::Append;
-        let mut starts = Starts::new(fusion, folder, existing, append, self.replay)?;
-        let mut done = vec![None; fusion.tiling.tile_count()];
-        let mut work = Vec::new();
-        let end = fusion.steps.last().map_or(fusion.before_first(), |(date, _)| *date);
-        for &index in tiles {
+        let mut starts = Starts::new(fusion, (folder, place), existing, self.replay)?;
+        let (mut work, mut done, mut summary) = (Vec::new(), Vec::new(), Summary::default());
+        let mut lights = LightDay::new(fusion);
+        let all = 0..fusion.tiling.tile_count();
+        // Of tiles that are not its own a shard must only know from which day light states are taken.
+        let light = fusion.checkpoint() == Checkpoint::Light;
+        let others = all.filter(|index| light && !tiles.contains(index)).map(|index| (index, false));
+        for (index, own) in tiles.iter().map(|&index| (index, true)).chain(others) {
             let Some(tile) = fusion.tiling.tile(index) else { continue };
             let start = starts.of(&tile)?;
             let date = match &start {
                 TileStart::Done(record) => {
-                    done[index] = Some((**record).clone());
+                    lights.done(record, &tile);
+                    if own {
+                        summary.merge(&record.summary);
+                        done.push((index, record.written));
+                    }
                     continue;
                 }
                 TileStart::Fresh => fusion.before_first(),
                 TileStart::Full(file) => file.date,
                 TileStart::Light { date, .. } => *date,
             };
-            let capture = (fusion.checkpoint() == Checkpoint::Light).then(|| {
-                let wanted = end + -i32::try_from(fusion.replay_days).unwrap_or(i32::MAX / 2);
-                wanted.max(date)
-            });
-            // The light state that the tile begins with is there already.
-            let capture = capture.filter(|day| !matches!(start, TileStart::Light { date, .. } if date == *day));
-            let first = fusion.steps.partition_point(|(step, _)| *step <= date);
-            work.push(Work { index, tile, start, first, capture });
+            lights.begins(date, &tile);
+            if own {
+                let (records, first) = (starts.records(&tile), fusion.steps.partition_point(|(step, _)| *step <= date));
+                work.push((Work { index, tile, start, first, capture: None, light: None, records }, date));
+            }
         }
-        Ok(Assignment { work, done, late: starts.late })
+        if let Some(problem) = lights.mixed_policies().filter(|_| !work.is_empty()) {
+            return Err(Error::CannotContinue { path: place.to_path_buf(), problem });
+        }
+        let day = if light { lights.choose(&starts) } else { None };
+        let take = |(mut work, date): (Work, Date)| {
+            // What a tile passes it takes, but for the light state that it begins with.
+            let begins_with = matches!(work.start, TileStart::Light { .. }) && day == Some(date);
+            work.capture = day.filter(|day| *day >= date && !begins_with);
+            work.light = day;
+            work
+        };
+        let work = work.into_iter().map(take).collect();
+        Ok(Assignment { work, done, summary, late: starts.late })
     }
 
     /// Refuses a run whose results may not fit on the disk: what is still to be written, before compression.
@@ -352,20 +393,18 @@ impl<'a> Job<'a> {
             Checkpoint::Full => plan.full_checkpoint_bytes,
             _ => plan.light_checkpoint_bytes,
         };
-        let checkpoint = (u128::from(whole) * u128::from(fresh) / plan.tiles.max(1) as u128) as u64;
-        let needed_bytes = output.saturating_add(checkpoint);
+        let kept = if plan.checkpoint == Checkpoint::Off { 0 } else { fusion.keep_checkpoints as u128 };
+        let share = |bytes: u64, tiles: u128| (u128::from(bytes) * tiles / plan.tiles.max(1) as u128) as u64;
+        // The tile at work is saved as a whole on the way.
+        let checkpoint =
+            share(whole, u128::from(fresh) * kept).saturating_add(share(plan.full_checkpoint_bytes, kept.min(1)));
+        // Other shards are about to write as much.
+        let shards = self.shard.map_or(1, |shard| shard.count() as u64);
+        let needed_bytes = output.saturating_add(checkpoint).saturating_mul(shards);
         if needed_bytes > free_bytes {
             return Err(Error::DiskSpace { path: place.to_path_buf(), needed_bytes, free_bytes });
         }
         Ok(())
-    }
-
-    fn lock_tiles(&self, folder: &StateFolder, work: &[Work]) -> Result<Vec<Lock>> {
-        let lock = |work: &Work| {
-            let (row, col) = work.tile.index;
-            Lock::exclusive(&folder.path().join(format!("tile-{row}-{col}.lock")), &format!("tile [{row}, {col}]"))
-        };
-        work.iter().map(lock).collect()
     }
 
     /// Removes what nobody will begin from any more.
@@ -374,32 +413,30 @@ impl<'a> Job<'a> {
         if fusion.checkpoint() == Checkpoint::Off {
             return folder.remove();
         }
-        let tiles = || (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index));
-        let mut common: Option<Date> = None;
-        for tile in tiles() {
-            let newest = folder.lights(tile.index)?.first().map(|file| file.date);
-            common = match (common, newest) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
+        let list = folder.list()?;
+        // Light states are kept as long as a record names them.
+        let mut named = BTreeSet::new();
+        for file in list.records.values().flatten() {
+            named.extend(file.record()?.light);
         }
-        for tile in tiles() {
-            if let Some(date) = common {
-                folder.keep_lights_since(tile.index, date)?;
-            }
+        for file in list.lights.values().flatten().filter(|file| !named.contains(&file.date)) {
+            file.remove()?;
+        }
+        for tile in (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index)) {
             folder.unlock(tile.index)?;
         }
         Ok(())
     }
 
-    /// Runs tiles one after the other. Gives their records, the time it took and the blocks put out.
+    /// Runs tiles one after the other and adds what is learned. Gives the time it took and the blocks put out.
     fn drive(
         &self,
         sink: &mut dyn FusionSink,
         folder: Option<&StateFolder>,
         written: Written,
         work: &[Work],
-    ) -> Result<(Vec<Record>, super::Timing, usize)> {
+        summary: &mut Summary,
+    ) -> Result<(Timing, usize)> {
         let fusion = self.fusion;
         let reads = Reads { tiles: work.iter().map(|work| (work.tile.clone(), work.batches(fusion))).collect() };
         let callback = self.progress.as_deref();
@@ -407,160 +444,25 @@ impl<'a> Job<'a> {
             stages.progress.tiles.1 = work.len();
             stages.progress.dates.1 = work.iter().map(|work| fusion.steps.len() - work.first).sum();
             let workers = Workers::new(fusion);
-            let mut records = Vec::with_capacity(work.len());
             let mut blocks = 0;
             for work in work {
-                let record = work.run(fusion, folder, stages, &workers, &mut blocks)?;
+                summary.merge(&work.run(fusion, folder, stages, &workers, &mut blocks)?);
                 stages.progress.tiles.0 += 1;
                 stages.tell();
-                records.push(record);
             }
-            Ok((records, blocks, stages.timing))
+            Ok((blocks, stages.timing))
         };
-        let ((records, blocks, filtering), timing) = drive(fusion, &reads, sink, written, callback, filter)?;
-        let timing = super::Timing { read: timing.read, write: timing.write, ..filtering };
-        Ok((records, timing, blocks))
+        let ((blocks, filtering), timing) = drive(fusion, &reads, sink, written, callback, filter)?;
+        let timing = Timing { read: timing.read, write: timing.write, ..filtering };
+        Ok((timing, blocks))
     }
 }
 
-fn describe_dates(dates: &[Date]) -> String {
-    match dates {
-        [] => "no dates".into(),
-        [.., last] => format!("{} dates to {last}", dates.len()),
-    }
-}
-
-/// The report of tiles, which come in their order.
-fn report<'r>(fusion: &Fusion, records: impl Iterator<Item = &'r Record>) -> Report {
-    let mut summary = Summary::default();
-    records.for_each(|record| summary.merge(&record.summary));
-    summary.report(&names(&fusion.instruments))
-}
-
-impl Work {
-    /// Its batches, as ranges of steps; one ends where the light state is taken.
-    fn batches(&self, fusion: &Fusion) -> Vec<std::ops::Range<usize>> {
-        let end = fusion.steps.len();
-        let cut = self.capture.map_or(self.first, |day| fusion.steps.partition_point(|(date, _)| *date <= day));
-        let cut = cut.clamp(self.first, end);
-        let batches = |from: usize, to: usize| {
-            let step = fusion.plan.batch_dates;
-            (from..to).step_by(step).map(move |first| first..(first + step).min(to))
-        };
-        batches(self.first, cut).chain(batches(cut, end)).collect()
-    }
-
-    /// The windows where the tile begins.
-    fn state(&self, fusion: &Fusion, folder: Option<&StateFolder>) -> Result<(TileState, Vec<PassedStep>)> {
-        let begin = || TileState::first(fusion, self.tile.clone());
-        match (&self.start, folder) {
-            (TileStart::Full(file), _) => {
-                let mut state = begin()?;
-                let record = file.load(fusion, &mut state)?;
-                state.go_on_after(fusion, record.date, record.summary);
-                Ok((state, record.steps))
-            }
-            (TileStart::Light { date, steps, summary, learned, failed }, Some(folder)) => {
-                let prior = |extent: &crate::geometry::Rect| light_prior(fusion, folder, *date, extent);
-                let mut state = TileState::new(fusion, self.tile.clone(), *date, prior)?;
-                state.replay_until(*learned, summary.clone(), failed);
-                Ok((state, steps.clone()))
-            }
-            _ => Ok((begin()?, Vec::new())),
-        }
-    }
-
-    /// Runs the tile to the end of the series.
-    fn run(
-        &self,
-        fusion: &Fusion,
-        folder: Option<&StateFolder>,
-        stages: &mut Stages<'_>,
-        workers: &Workers,
-        blocks: &mut usize,
-    ) -> Result<Record, Halt> {
-        let started = Instant::now();
-        let (mut state, passed) = fusion.pool.install(|| self.state(fusion, folder))?;
-        stages.timing.setup += started.elapsed();
-        let mut saved = Instant::now();
-        let mut light = None;
-        let (before, observations) = (stages.progress.dates.0, stages.progress.observations);
-        for steps in self.batches(fusion) {
-            self.capture(fusion, folder, &state, &mut light)?;
-            let batch = stages.next_batch()?;
-            let started = Instant::now();
-            let made = fusion.pool.install(|| state.advance(fusion, &batch, workers))?;
-            drop(batch);
-            stages.timing.filter += started.elapsed();
-            *blocks += made.len();
-            let put_out = state.put_out(fusion);
-            let last = steps.end == fusion.steps.len();
-            stages.write(self.index, made, if last { fusion.output.len() } else { put_out })?;
-            stages.progress.dates.0 = before + steps.end - self.first;
-            stages.progress.observations = observations + state.observations;
-            stages.tell();
-            if let Some(folder) = folder
-                && !last
-                && fusion.checkpoint() != Checkpoint::Off
-                && saved.elapsed() >= fusion.checkpoint_interval
-            {
-                stages.flush()?;
-                let started = Instant::now();
-                folder.save(fusion, &self.record(fusion, &state, &passed, false, true), &state)?;
-                folder.keep_records(self.tile.index, fusion.keep_checkpoints)?;
-                stages.timing.checkpoint += started.elapsed();
-                saved = Instant::now();
-            }
-        }
-        self.capture(fusion, folder, &state, &mut light)?;
-        let record = self.record(fusion, &state, &passed, true, fusion.checkpoint() == Checkpoint::Full);
-        if let Some(folder) = folder {
-            stages.flush()?;
-            let started = Instant::now();
-            folder.save(fusion, &record, &state)?;
-            folder.keep_records(self.tile.index, fusion.keep_checkpoints)?;
-            stages.timing.checkpoint += started.elapsed();
-        }
-        Ok(record)
-    }
-
-    /// Takes the light state when its day has come.
-    fn capture(
-        &self,
-        fusion: &Fusion,
-        folder: Option<&StateFolder>,
-        state: &TileState,
-        taken: &mut Option<Date>,
-    ) -> Result<()> {
-        let (Some(day), Some(folder), None) = (self.capture, folder, *taken) else { return Ok(()) };
-        let next = fusion.steps.get(state.next_step).map(|(date, _)| *date);
-        if next.is_none_or(|next| next > day) {
-            let light: LightState = fusion.pool.install(|| state.light(fusion, day));
-            folder.save_light(&fusion.settings, self.tile.index, &light)?;
-            *taken = Some(day);
-        }
-        Ok(())
-    }
-
-    fn record(&self, fusion: &Fusion, state: &TileState, passed: &[PassedStep], ended: bool, full: bool) -> Record {
-        let now = &fusion.steps[..state.next_step];
-        let date = now.last().map_or(fusion.before_first(), |(date, _)| *date);
-        let last = passed.last().map(|step| step.date);
-        let since = now.iter().filter(|(date, _)| last.is_none_or(|last| *date > last));
-        let step = |(date, step): &(Date, super::steps::Step)| PassedStep {
-            date: *date,
-            output: step.output.is_some(),
-            instruments: step.instruments.clone(),
-        };
-        Record {
-            settings: fusion.settings.clone(),
-            date: last.map_or(date, |last| date.max(last)),
-            steps: passed.iter().cloned().chain(since.map(step)).collect(),
-            ended,
-            written: if ended { fusion.output.len() } else { state.put_out(fusion) },
-            summary: state.summary(),
-            failed: state.failed(),
-            full,
-        }
-    }
+/// Keeps a second process from the same shard.
+fn lock_tiles(folder: &StateFolder, work: &[Work]) -> Result<Vec<Lock>> {
+    let lock = |work: &Work| {
+        let (row, col) = work.tile.index;
+        Lock::exclusive(&folder.path().join(format!("tile-{row}-{col}.lock")), &format!("tile [{row}, {col}]"))
+    };
+    work.iter().map(lock).collect()
 }

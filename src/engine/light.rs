@@ -3,12 +3,78 @@
 use ndarray::{Array3, Axis, Slice, s};
 
 use super::Fusion;
-use super::checkpoint::{LightState, StateFolder};
+use super::checkpoint::{Checkpoint, LightState, Record, StateFolder};
+use super::start::Starts;
 use super::tile::{States, TileState};
 use super::window::WindowState;
 use crate::error::{Error, Result};
-use crate::geometry::{Date, PixelRegion, Rect};
+use crate::geometry::{Date, PixelRegion, Rect, Tile};
 use crate::model::{PriorSlice, pair};
+
+/// Finds the day on which all tiles of a run take their light states, so that the next run can begin from them together.
+pub(super) struct LightDay {
+    wanted: Date,
+    /// Days on which tiles begin.
+    begins: Vec<(Date, Tile)>,
+    /// Days whose light states the records of tiles that are done name.
+    done: Vec<(Option<Date>, Tile)>,
+    /// Whether tiles were done with another checkpoint than this run keeps.
+    mixed: bool,
+    full: bool,
+    off: bool,
+}
+
+impl LightDay {
+    pub(super) fn new(fusion: &Fusion) -> Self {
+        let end = fusion.steps.last().map_or(fusion.before_first(), |(date, _)| *date);
+        let wanted = end + -i32::try_from(fusion.replay_days).unwrap_or(i32::MAX / 2);
+        // Dates that wait for the lag are replayed in any case.
+        let waiting = fusion.output.len().checked_sub(fusion.lag).and_then(|first| fusion.output.get(first));
+        let wanted = waiting.map_or(wanted, |first| wanted.min(*first + -1)).max(fusion.before_first());
+        let (full, off) = (fusion.checkpoint() == Checkpoint::Full, fusion.checkpoint() == Checkpoint::Off);
+        Self { wanted, begins: Vec::new(), done: Vec::new(), mixed: false, full, off }
+    }
+
+    /// A tile that begins on `date`.
+    pub(super) fn begins(&mut self, date: Date, tile: &Tile) {
+        self.begins.push((date, tile.clone()));
+    }
+
+    /// A tile that is done.
+    pub(super) fn done(&mut self, record: &Record, tile: &Tile) {
+        self.mixed |= !self.off && record.full != self.full;
+        self.done.push((record.light, tile.clone()));
+    }
+
+    /// Why the run cannot end with checkpoints of one kind.
+    pub(super) fn mixed_policies(&self) -> Option<String> {
+        self.mixed.then(|| {
+            let (kept, now) = if self.full { ("light or none", "full") } else { ("full", "light") };
+            format!(
+                "tiles that are done have {kept} checkpoints, this run would keep {now} ones; finish it with the run.checkpoint \
+                 that it was begun with"
+            )
+        })
+    }
+
+    /// The latest day up to the wanted one on which every tile has a light state or will pass by, or the earliest after it.
+    pub(super) fn choose(&self, starts: &Starts<'_>) -> Option<Date> {
+        let possible = |day: &Date| {
+            let begun = self.begins.iter().all(|(date, tile)| date <= day || starts.has_light(tile, *day));
+            begun && self.done.iter().all(|(_, tile)| starts.has_light(tile, *day))
+        };
+        if let Some((light, _)) = self.done.first() {
+            return light.filter(possible);
+        }
+        let latest = self.begins.iter().map(|(date, _)| *date).max();
+        let candidates = || {
+            let common = starts.common_lights().iter().copied();
+            [self.wanted].into_iter().chain(latest).chain(common).filter(possible)
+        };
+        let before = candidates().filter(|day| *day <= self.wanted).max();
+        before.or_else(|| candidates().filter(|day| *day > self.wanted).min())
+    }
+}
 
 impl TileState {
     /// Mean and covariance of each of the tile's cells, predicted to `date`, on which or before all states stand.
@@ -65,10 +131,7 @@ pub(super) fn light_prior(fusion: &Fusion, folder: &StateFolder, date: Date, ext
         if shared.is_empty() {
             continue;
         }
-        let Some(file) = folder.lights(tile.index)?.into_iter().find(|file| file.date == date) else {
-            let problem = format!("there is no light checkpoint of tile {:?} on {date}", tile.index);
-            return Err(Error::CannotContinue { path: folder.path().to_path_buf(), problem });
-        };
+        let file = folder.light(tile.index, date);
         let light = file.light(&fusion.settings)?;
         let expected = (values.dim().0, tile.region.rows.len(), tile.region.cols.len());
         if light.values.dim() != expected {

@@ -38,16 +38,23 @@ impl Lock {
             fs::create_dir_all(folder).map_err(|e| error(folder, "cannot create the folder", e))?;
         }
         let failed = |e: io::Error| error(path, "cannot lock", e);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+        // NFS gives shared locks only on files that are open for reading.
+        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
         match lock(&file) {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(Error::Locked { what: what.into() }),
             // Some network file systems have no locks; the user keeps processes apart there.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                tracing::warn!(path = %path.display(), "this file system has no locks");
+            Err(TryLockError::Error(error)) if has_no_locks(&error) => {
+                tracing::warn!("{}: this file system has no locks; keep processes apart yourself", path.display());
                 Ok(Self { _file: file })
             }
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
+}
+
+fn has_no_locks(error: &io::Error) -> bool {
+    // What Linux says where a network file system is mounted without its lock service.
+    const NO_LOCKS: i32 = 37;
+    error.kind() == io::ErrorKind::Unsupported || (cfg!(target_os = "linux") && error.raw_os_error() == Some(NO_LOCKS))
 }

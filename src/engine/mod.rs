@@ -6,6 +6,7 @@
 //! number of threads change no bit of the result. Where all cells are independent there are no windows, but cells.
 
 mod builder;
+mod calibrate;
 mod carried;
 mod cells;
 mod checkpoint;
@@ -28,8 +29,10 @@ mod summary;
 mod tile;
 mod window;
 mod windows;
+mod work;
 
 pub use builder::FusionBuilder;
+pub use calibrate::TimeEstimate;
 pub use carried::Precision;
 pub use checkpoint::Checkpoint;
 pub use fusion::{Fusion, OnError};

@@ -154,7 +154,8 @@ pub(super) fn drive<R>(
     callback: Option<&(dyn Fn(&Progress) + Sync)>,
     filter: impl FnOnce(&mut Stages<'_>) -> Result<R, Halt>,
 ) -> Result<(R, Timing)> {
-    let io = io_pool(fusion)?;
+    // Each has its own threads: a slow source must not keep blocks from being written.
+    let (reading, writing) = (io_pool(fusion, "read")?, io_pool(fusion, "write")?);
     let (in_flight, blocks) = (InFlight::default(), AtomicUsize::new(0));
     thread::scope(|scope| {
         let (to_filter, batches) = sync_channel(0);
@@ -171,8 +172,8 @@ pub(super) fn drive<R>(
             started: Instant::now(),
             callback,
         };
-        let reader = scope.spawn(|| read_all(fusion, &io, reads, &in_flight, to_filter));
-        let writer = scope.spawn(|| write_all((&io, &fusion.spare), sink, written, to_write, &blocks));
+        let reader = scope.spawn(|| read_all(fusion, &reading, reads, &in_flight, to_filter));
+        let writer = scope.spawn(|| write_all((&writing, &fusion.spare), sink, written, to_write, &blocks));
         let outcome = filter(&mut stages);
         let Stages { mut timing, batches, tasks, .. } = stages;
         // Hanging up ends the other stages.
@@ -191,11 +192,11 @@ pub(super) fn drive<R>(
 }
 
 /// Threads for reading and writing, beside those that filter.
-fn io_pool(fusion: &Fusion) -> Result<ThreadPool> {
+fn io_pool(fusion: &Fusion, name: &'static str) -> Result<ThreadPool> {
     let threads = fusion.pool.current_num_threads();
     ThreadPoolBuilder::new()
         .num_threads(threads)
-        .thread_name(|index| format!("rasterfuse-io-{index}"))
+        .thread_name(move |index| format!("rasterfuse-{name}-{index}"))
         .build()
         .map_err(|error| Error::Threads { threads, source: Box::new(error) })
 }

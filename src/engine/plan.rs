@@ -165,8 +165,19 @@ impl Plan {
         parts.into_iter().fold(0, u64::saturating_add)
     }
 
-    /// Room on the disk that `folder` is on, or will be when it is made; to compare with [`store_bytes`](Self::store_bytes)
-    /// and the sizes of checkpoints.
+    /// What the run may write, at most: output and the checkpoint that is kept, before compression.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        let checkpoint = match self.checkpoint {
+            Checkpoint::Full => self.full_checkpoint_bytes,
+            Checkpoint::Off => 0,
+            _ => self.light_checkpoint_bytes,
+        };
+        self.store_bytes.saturating_add(checkpoint)
+    }
+
+    /// Room on the disk that `folder` is on, or will be when it is made; to compare with
+    /// [`disk_bytes`](Self::disk_bytes).
     ///
     /// # Errors
     /// [`Error::Store`] when the system does not tell.

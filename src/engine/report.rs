@@ -46,7 +46,7 @@ pub struct SkippedSlice {
     pub date: Date,
     /// Tiles that went without it.
     pub tiles: u64,
-    /// What the first of them was told.
+    /// What one of them was told.
     pub reason: String,
 }
 

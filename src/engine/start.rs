@@ -1,10 +1,10 @@
 //! Where each tile begins: at the beginning, or behind what an earlier run has left.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::Fusion;
-use super::checkpoint::{PassedStep, Record, StateFile, StateFolder};
-use super::summary::Summary;
+use super::checkpoint::{PassedStep, Record, StateFile, StateFolder, StateList};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Tile};
 use crate::sink::ExistingSeries;
@@ -21,12 +21,10 @@ pub(super) enum TileStart {
     /// At the cells' means and covariances on a date.
     Light {
         date: Date,
-        /// What had been passed, and what had been learned, by then or later.
-        steps: Vec<PassedStep>,
-        summary: Summary,
-        /// The summary holds what was learned up to here.
+        /// The record of what had been passed by then or later.
+        record: StateFile,
+        /// What it has learned up to here stays.
         learned: Date,
-        failed: Vec<usize>,
     },
 }
 
@@ -34,11 +32,12 @@ pub(super) enum TileStart {
 pub(super) struct Starts<'a> {
     fusion: &'a Fusion,
     folder: &'a StateFolder,
+    /// The store, for messages.
+    place: &'a Path,
     existing: Option<&'a ExistingSeries>,
-    /// Whether dates may be added.
-    append: bool,
     /// Whether what came late may be replayed.
     replay: bool,
+    list: StateList,
     /// Dates of the light states that every tile has, the newest first.
     lights: Vec<Date>,
     /// The earliest date that came late.
@@ -54,96 +53,142 @@ enum Agreement {
 impl<'a> Starts<'a> {
     pub(super) fn new(
         fusion: &'a Fusion,
-        folder: &'a StateFolder,
+        (folder, place): (&'a StateFolder, &'a Path),
         existing: Option<&'a ExistingSeries>,
-        append: bool,
         replay: bool,
     ) -> Result<Self> {
+        let list = folder.list()?;
         let mut counts: BTreeMap<Date, usize> = BTreeMap::new();
-        for tile in (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index)) {
-            folder.lights(tile.index)?.iter().for_each(|file| *counts.entry(file.date).or_default() += 1);
-        }
+        list.lights.values().flatten().for_each(|file| *counts.entry(file.date).or_default() += 1);
         let common = counts.into_iter().rev().filter(|(_, count)| *count == fusion.tiling.tile_count());
         let lights = common.map(|(date, _)| date).collect();
-        Ok(Self { fusion, folder, existing, append, replay, lights, late: None })
+        Ok(Self { fusion, folder, place, existing, replay, list, lights, late: None })
     }
 
     /// Where a tile begins.
     pub(super) fn of(&mut self, tile: &Tile) -> Result<TileStart> {
-        let place = self.folder.path();
         // The newest record speaks of what had been passed, whichever the tile begins at.
-        let mut newest: Option<Record> = None;
+        let mut newest: Option<(Record, StateFile)> = None;
         let mut late: Option<Date> = None;
-        for file in self.folder.records(tile.index)? {
+        for file in self.records(tile) {
             let record = match file.record() {
                 Err(error) if self.replay => {
-                    tracing::warn!(%error, "passing over a damaged checkpoint");
+                    tracing::warn!("passing over a damaged checkpoint: {error}");
                     continue;
                 }
                 record => record?,
             };
-            if record.settings != self.fusion.settings {
-                let problem = "it belongs to a series of other settings".into();
-                return Err(Error::Checkpoint { path: file.path, problem, source: None });
-            }
+            self.check_place(&record, &file)?;
             match self.compare(&record)? {
                 Agreement::Late(date, instrument) if !self.replay => {
                     let instrument = self.fusion.instruments[instrument].name.clone();
                     let (path, passed) = (self.place(), record.date);
                     return Err(Error::LateDate { path, instrument, date, passed });
                 }
-                Agreement::Late(date, _) => {
-                    late = Some(late.map_or(date, |late| late.min(date)));
-                    newest.get_or_insert(record);
-                    continue;
+                Agreement::Late(date, _) => late = Some(late.map_or(date, |late| late.min(date))),
+                Agreement::Same if newest.is_none() => {
+                    let last = self.fusion.steps.last().map(|(date, _)| *date);
+                    if record.ended && Some(record.date) == last {
+                        return Ok(TileStart::Done(Box::new(record)));
+                    }
+                    if record.full {
+                        return Ok(TileStart::Full(file));
+                    }
+                }
+                Agreement::Same if record.full => {
+                    self.note(late);
+                    if let Some((newest, _)) = &newest {
+                        self.check_held(newest, record.date)?;
+                    }
+                    return Ok(TileStart::Full(file));
                 }
                 Agreement::Same => {}
             }
-            let last = self.fusion.steps.last().map(|(date, _)| *date);
-            if record.ended && Some(record.date) == last {
-                return Ok(TileStart::Done(Box::new(record)));
-            }
-            if record.full {
+            // A light state is as good as the record that ended its run.
+            let before = late.is_none_or(|late| record.light.is_some_and(|date| date < late));
+            if let Some(date) = record.light.filter(|date| before && self.is_common(*date)) {
                 self.note(late);
-                return Ok(TileStart::Full(file));
+                let (newest, file) = newest.as_ref().map_or((&record, &file), |(newest, file)| (newest, file));
+                self.check_held(newest, date)?;
+                let learned = late.map_or(newest.date, |late| newest.date.min(late + -1));
+                return Ok(TileStart::Light { date, record: file.clone(), learned });
             }
-            newest.get_or_insert(record);
-            break;
+            newest.get_or_insert((record, file));
         }
-        self.note(late);
-        let Some(record) = newest else {
-            // Files of dates long passed may be gone by now, so a tile that was done does not begin anew unasked.
-            let finished = self.existing.is_some_and(|existing| existing.finished_dates > 0);
-            if finished && !self.replay {
+        // Files of dates long passed may be gone by now, so a tile that was done does not begin anew unasked.
+        let finished = self.existing.is_some_and(|existing| existing.finished_dates > 0);
+        if finished && !self.replay {
+            let (row, col) = tile.index;
+            let folder = self.folder.path().display();
+            let problem = format!(
+                "tile [{row}, {col}] has no checkpoint to go on from in {folder} (run.checkpoint = \"off\"?); --replay begins it \
+                 anew from all observations"
+            );
+            return Err(Error::CannotContinue { path: self.place(), problem });
+        }
+        if finished || late.is_some() {
+            // Whatever readers have seen of it may change.
+            self.note(self.fusion.steps.first().map(|(date, _)| *date));
+        }
+        if let Some((newest, _)) = &newest {
+            self.check_held(newest, self.fusion.before_first())?;
+        }
+        Ok(TileStart::Fresh)
+    }
+
+    /// Refuses a record of another series, or of a later state of this one than the store's.
+    fn check_place(&self, record: &Record, file: &StateFile) -> Result<()> {
+        let refuse =
+            |problem: &str| Err(Error::Checkpoint { path: file.path.clone(), problem: problem.into(), source: None });
+        if record.settings != self.fusion.settings {
+            return refuse("it belongs to a series of other settings");
+        }
+        if self.existing.is_some_and(|existing| record.written > existing.planned.0) {
+            return refuse("it speaks of more dates than the store has: was an older store put in its place?");
+        }
+        Ok(())
+    }
+
+    /// Refuses to replay what was taken in after `date` when files of it are gone: the result would be another.
+    fn check_held(&self, record: &Record, date: Date) -> Result<()> {
+        let now: BTreeMap<Date, &[usize]> =
+            self.fusion.steps.iter().map(|(date, step)| (*date, step.instruments.as_slice())).collect();
+        for step in record.steps.iter().filter(|step| step.date > date) {
+            let held = now.get(&step.date).copied().unwrap_or_default();
+            if let Some(&gone) = step.instruments.iter().find(|instrument| !held.contains(instrument)) {
+                let name = &self.fusion.instruments[gone].name;
                 let problem = format!(
-                    "tile {:?} has no checkpoint in {}; --replay begins it anew from all observations",
-                    tile.index,
-                    place.display()
+                    "the dates after {date} must be replayed, but what {name:?} saw on {} is gone; bring its file back",
+                    step.date
                 );
                 return Err(Error::CannotContinue { path: self.place(), problem });
             }
-            return Ok(TileStart::Fresh);
-        };
-        let learned = late.map_or(record.date, |late| record.date.min(late + -1));
-        let date = self.lights.iter().copied().find(|date| *date <= learned);
-        let Some(date) = date else {
-            if self.append && !self.replay {
-                let problem =
-                    "it was run without checkpoints (run.checkpoint = \"off\"); --replay begins it anew from all \
-                               observations"
-                        .into();
-                return Err(Error::CannotContinue { path: self.place(), problem });
-            }
-            return Ok(TileStart::Fresh);
-        };
-        let Record { mut steps, mut summary, failed, .. } = record;
-        summary.forget_after(learned);
-        steps.retain(|step| step.date <= learned);
-        Ok(TileStart::Light { date, steps, summary, learned, failed })
+        }
+        Ok(())
     }
 
-    fn place(&self) -> std::path::PathBuf {
-        self.folder.path().to_path_buf()
+    /// Whether every tile has a light state of the date.
+    fn is_common(&self, date: Date) -> bool {
+        self.lights.contains(&date)
+    }
+
+    /// Dates of the light states that every tile has, the newest first.
+    pub(super) fn common_lights(&self) -> &[Date] {
+        &self.lights
+    }
+
+    /// Whether a tile has a light state of the date.
+    pub(super) fn has_light(&self, tile: &Tile, date: Date) -> bool {
+        self.list.lights.get(&tile.index).is_some_and(|files| files.iter().any(|file| file.date == date))
+    }
+
+    /// Records of a tile, the newest first.
+    pub(super) fn records(&self, tile: &Tile) -> Vec<StateFile> {
+        self.list.records.get(&tile.index).cloned().unwrap_or_default()
+    }
+
+    fn place(&self) -> PathBuf {
+        self.place.to_path_buf()
     }
 
     fn note(&mut self, late: Option<Date>) {
@@ -169,9 +214,12 @@ impl<'a> Starts<'a> {
             }
         }
         // With `output = "observed"` a late date is a new date of the output axis as well.
-        if late.is_none() && !outputs_now.eq(outputs_then) {
+        // That a run is for fewer dates is told elsewhere.
+        let shorter = self.existing.is_some_and(|existing| self.fusion.output.len() < existing.planned.0);
+        if late.is_none() && !shorter && !outputs_now.eq(outputs_then) {
             let problem = format!(
-                "the dates put out up to {} are not those it has; with `time.output = \"observed\"` this happens when files are gone",
+                "the dates put out up to {} are not those it has; with `time.output = \"observed\"` this happens when files are gone: \
+                 bring them back",
                 record.date
             );
             return Err(Error::CannotContinue { path: self.place(), problem });

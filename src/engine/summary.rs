@@ -71,8 +71,17 @@ impl FitSums {
 struct Skipped {
     /// Tiles that went without it.
     tiles: u64,
-    /// What the first of them was told.
+    /// What they were told; of several texts the first by alphabet, so that the order of tiles does not matter.
     reason: String,
+}
+
+impl Skipped {
+    fn merge(&mut self, tiles: u64, reason: &str) {
+        if self.tiles == 0 || reason < self.reason.as_str() {
+            reason.clone_into(&mut self.reason);
+        }
+        self.tiles += tiles;
+    }
 }
 
 /// What has been learned of some tiles. Dates are days since 1970-01-01, instruments positions.
@@ -121,15 +130,16 @@ impl Summary {
 
     /// Takes note of a slice that one tile went without.
     pub(super) fn skip(&mut self, date: Date, instrument: usize, reason: &str) {
-        let skipped = entry(&mut self.skipped, date.days_since_epoch(), instrument);
-        if skipped.tiles == 0 {
-            reason.clone_into(&mut skipped.reason);
-        }
-        skipped.tiles += 1;
+        entry(&mut self.skipped, date.days_since_epoch(), instrument).merge(1, reason);
     }
 
     pub(super) fn fail(&mut self, window: FailedWindow) {
         self.failed.push(window);
+    }
+
+    /// Forgets the windows that have failed.
+    pub(super) fn forget_failures(&mut self) {
+        self.failed.clear();
     }
 
     /// Forgets what was learned on dates after `date`: it will be learned again.
@@ -139,7 +149,7 @@ impl Summary {
         self.failed.retain(|window| window.date <= date);
     }
 
-    /// Takes in other tiles, which must come in the same order in every run, or other dates of the same ones.
+    /// Takes in other tiles, in any order, or other dates of the same ones.
     pub(super) fn merge(&mut self, other: &Self) {
         self.windows += other.windows;
         self.widened += other.widened;
@@ -148,11 +158,7 @@ impl Summary {
         }
         for (date, slices) in &other.skipped {
             for (instrument, skipped) in slices {
-                let target = entry(&mut self.skipped, *date, *instrument);
-                if target.tiles == 0 {
-                    target.reason.clone_from(&skipped.reason);
-                }
-                target.tiles += skipped.tiles;
+                entry(&mut self.skipped, *date, *instrument).merge(skipped.tiles, &skipped.reason);
             }
         }
         self.failed.extend(other.failed.iter().cloned());

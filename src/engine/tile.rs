@@ -197,6 +197,12 @@ impl TileState {
         }
     }
 
+    /// Whether what is known to the summary already is still being replayed.
+    pub(super) fn replays(&self, fusion: &Fusion) -> bool {
+        let passed = self.next_step.checked_sub(1).map(|step| fusion.steps[step].0);
+        self.learned.is_some_and(|learned| passed.is_none_or(|passed| passed < learned))
+    }
+
     /// Positions of the windows or cells that have failed.
     pub(super) fn failed(&self) -> Vec<usize> {
         match &self.states {

@@ -441,12 +441,12 @@ mod tests {
             let reader = TileReader::new(&fusion, &tile);
             let read = |steps| reader.read(&fusion, steps, &InFlight::default());
             let batches = fusion.steps.chunks(8).map(read).collect::<Result<Vec<_>>>()?;
-            let mut tile = TileState::first(&fusion, tile)?;
+            let tile = TileState::first(&fusion, tile)?;
+            let States::Windows(mut windows) = tile.states else { panic!("no windows") };
             let mut worker = Worker::new(fusion.parts.len());
             for (k, batch) in batches.iter().enumerate() {
                 let last = k + 1 == batches.len();
-                let States::Windows(windows) = &mut tile.states else { panic!("no windows") };
-                for window in windows {
+                for window in &mut windows {
                     let mut step = || window.advance(batch, last, &fusion.instruments, &fusion.parts, &mut worker);
                     let mut done = Ok(());
                     let counted = allocation_counter::measure(|| done = step());

@@ -47,6 +47,12 @@ impl Tiling {
         self.tile
     }
 
+    /// Cells per side of a window's core.
+    #[must_use]
+    pub fn window(&self) -> usize {
+        self.window
+    }
+
     /// Number of tiles down and across.
     #[must_use]
     pub fn tiles_shape(&self) -> (usize, usize) {
@@ -85,7 +91,7 @@ impl Tiling {
         let this = *self;
         let across = |cells: &Range<usize>| cells.start / this.window..cells.end.div_ceil(this.window);
         let cols = across(&region.cols);
-        across(&region.rows).flat_map(move |row| cols.clone().map(move |col| this.window(row, col)))
+        across(&region.rows).flat_map(move |row| cols.clone().map(move |col| this.window_at(row, col)))
     }
 
     /// Padded rows of every row of windows, top to bottom.
@@ -120,7 +126,7 @@ impl Tiling {
     }
 
     /// The window in the given row and column of windows.
-    fn window(&self, row: usize, col: usize) -> Window {
+    fn window_at(&self, row: usize, col: usize) -> Window {
         let core = |k: usize, end: usize| k * self.window..((k + 1) * self.window).min(end);
         let pad =
             |cells: &Range<usize>, end: usize| cells.start.saturating_sub(self.halo)..(cells.end + self.halo).min(end);

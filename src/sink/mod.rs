@@ -52,6 +52,8 @@ pub struct ExistingSeries {
     pub settings: Settings,
     /// Dates planned, and the last of them.
     pub planned: (usize, Date),
+    /// [`digest`] of the dates planned.
+    pub dates_digest: u32,
     /// Dates that readers see.
     pub visible: usize,
     /// Of them, those that will not change when the series is appended to.
@@ -73,6 +75,14 @@ impl ExistingSeries {
             format!("an unfinished run with {visible} of {planned} dates")
         }
     }
+}
+
+/// A number that two lists of dates share only when they are the same, or by an unlikely chance.
+#[must_use]
+pub fn digest(dates: &[Date]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    dates.iter().for_each(|date| hasher.update(&date.days_since_epoch().to_le_bytes()));
+    hasher.finalize()
 }
 
 /// Takes fused blocks and makes them last.

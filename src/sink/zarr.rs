@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use zarrs::array::{Array, ArrayMetadata, CodecOptions};
 
-use super::{ExistingSeries, FusionSink, SeriesLayout};
+use super::{ExistingSeries, FusionSink, SeriesLayout, digest};
 use crate::engine::{FusedBlock, Report, Settings};
 use crate::error::{BoxedError, Error, Result};
 use metadata::Documents;
@@ -36,8 +36,8 @@ pub enum ZarrFormat {
 /// Marks a folder as ours while its store is being laid out, before its own documents do.
 const CLAIM: &str = ".begun";
 
-/// The group's documents that hold its attributes, v3 and v2.
-const GROUPS: [&str; 2] = ["zarr.json", ".zattrs"];
+/// The documents that readers see the group by, v3 and v2: those that are replaced last.
+const GROUPS: [&str; 2] = ["zarr.json", ".zmetadata"];
 
 /// Values that are converted at a time.
 const PIECE: usize = 4096;
@@ -116,6 +116,7 @@ impl ZarrSink {
             source: Some(Box::new(error)),
         };
         fs::create_dir_all(&self.path).map_err(|error| failed("cannot create the folder", error))?;
+        sync_parent(&self.path).map_err(|error| failed("cannot sync the folder", error))?;
         let claim = self.path.join(CLAIM);
         fs::File::create(&claim).map_err(|error| failed("cannot write into the folder", error))?;
         Ok(claim)
@@ -140,17 +141,25 @@ impl ZarrSink {
     }
 }
 
+/// Makes a folder's own name outlive a power loss.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(parent)?.sync_all()
+}
+
 fn not_begun(path: &Path) -> Error {
     Error::Store { path: path.to_path_buf(), problem: "the series has not been begun".into(), source: None }
 }
 
 /// The series that a group's attributes tell of.
 fn series_of(document: &Value) -> Option<ExistingSeries> {
-    let run = document.get("attributes").unwrap_or(document).get("rasterfuse")?;
+    let attributes = document.get("attributes").or_else(|| document.get("metadata")?.get(".zattrs"))?;
+    let run = attributes.get("rasterfuse")?;
     let count = |key: &str| run.get(key).and_then(Value::as_u64).map(|count| count as usize);
     let visible = count("dates_committed")?;
     Some(ExistingSeries {
         settings: run.get("settings").and_then(|settings| Settings::deserialize(settings).ok()).unwrap_or_default(),
+        dates_digest: count("dates_digest").unwrap_or(0) as u32,
         planned: (count("dates_planned")?, run.get("end").and_then(Value::as_str)?.parse().ok()?),
         visible,
         settled: count("dates_settled").unwrap_or(visible),
@@ -188,6 +197,7 @@ impl FusionSink for ZarrSink {
         let claim = self.claim()?;
         let mut series = self.open(layout, 0)?;
         write_coordinates(&series.visible, &series.documents, layout)?;
+        series.write_times()?;
         series.write_metadata(None)?;
         // From here on the group's own document says whose the folder is.
         fs::remove_file(&claim).map_err(|error| series.chunks.error(CLAIM, error))?;
@@ -198,7 +208,13 @@ impl FusionSink for ZarrSink {
     fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
         let mut series = self.open(layout, visible)?;
         series.finished = self.existing()?.map_or(0, |existing| existing.finished_dates);
+        // What a run that died between its last two steps of beginning has left.
+        let claim = self.path.join(CLAIM);
+        if claim.exists() {
+            fs::remove_file(&claim).map_err(|error| series.chunks.error(CLAIM, error))?;
+        }
         series.write_metadata(None)?;
+        series.write_times()?;
         self.series = Some(series);
         Ok(())
     }
@@ -268,17 +284,24 @@ impl FusionSink for ZarrSink {
 }
 
 impl Series {
-    /// Publishes the committed dates: `time` values, then the shapes, then `time`'s, then the group with everything
-    /// consolidated, each replaced atomically. A reader of the consolidated metadata sees the old number of dates or the new;
-    /// one that goes array by array may, between two steps, meet arrays of different lengths.
-    fn write_metadata(&mut self, report: Option<&Report>) -> Result<()> {
-        let dates = &self.layout.dates[..self.committed];
+    /// Writes the `time` values of all dates planned; the shape shows those that are committed. Values that readers see are
+    /// never taken away.
+    fn write_times(&self) -> Result<()> {
+        let dates = &self.layout.dates;
         let time = open_array(&self.visible, "time", self.documents.array("time", dates.len()))?;
         for (chunk, dates) in dates.chunks(TIME_CHUNK).enumerate() {
             let mut days = vec![i64::MIN; TIME_CHUNK];
             days.iter_mut().zip(dates).for_each(|(day, date)| *day = i64::from(date.days_since_epoch()));
             store_chunk(&self.visible, &time, &[chunk as u64], days)?;
         }
+        Ok(())
+    }
+
+    /// Publishes the committed dates: the shapes, then `time`'s, then the group with everything
+    /// consolidated, each replaced atomically. A reader of the consolidated metadata sees the old number of dates or the new;
+    /// one that goes array by array may, between two steps, meet arrays of different lengths.
+    fn write_metadata(&mut self, report: Option<&Report>) -> Result<()> {
+        let dates = &self.layout.dates[..self.committed];
         for name in ["mean", "sd", "time"] {
             self.documents.write_array(&self.visible, name, dates.len())?;
         }
@@ -286,6 +309,7 @@ impl Series {
         run.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         run.insert("dates_planned".into(), self.layout.dates.len().into());
         run.insert("end".into(), self.layout.dates.last().map(ToString::to_string).into());
+        run.insert("dates_digest".into(), digest(&self.layout.dates).into());
         run.insert("lag".into(), self.layout.lag.into());
         run.insert("dates_committed".into(), self.committed.into());
         run.insert("dates_settled".into(), self.layout.settled(self.committed).into());

@@ -88,14 +88,14 @@ fn plan(builder: FusionBuilder) -> Plan {
     builder.build().unwrap().plan().clone()
 }
 
-/// Every tile by itself, block by block.
-fn slow_amplification(fusion: &Fusion, instrument: usize) -> f64 {
+/// Every tile by itself, block by block: the amplification, and the pixels of the largest region.
+fn slow_reads(fusion: &Fusion, instrument: usize) -> (f64, i64) {
     let model = &fusion.instruments[instrument];
     let raster = Rect::new(0..model.source.grid().rows() as i64, 0..model.source.grid().cols() as i64);
     let block = model.source.block_shape().map_or((1, 1), |(rows, cols)| (rows as i64, cols as i64));
     let (width, height) = fusion.target.cell_size();
     let far = |cell: f64| if fusion.far.count > 0 { (fusion.far.radius / cell).ceil() as i64 } else { 0 };
-    let (mut decoded, mut needed) = (0, None::<Rect>);
+    let (mut decoded, mut needed, mut largest) = (0, None::<Rect>, 0);
     for tile in (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index)) {
         let seen = fusion.tiling.windows(&tile.region).map(|window| {
             let core = Rect::from(&window.core);
@@ -119,9 +119,10 @@ fn slow_amplification(fusion: &Fusion, instrument: usize) -> f64 {
                 Rect::new(top..top + block.0, left..left + block.1).intersection(&raster).count()
             })
             .sum::<i64>();
+        largest = largest.max(region.count());
         needed = Some(needed.map_or(region, |known| known.hull(&region)));
     }
-    needed.map_or(1.0, |needed| decoded as f64 / needed.count() as f64)
+    (needed.map_or(1.0, |needed| decoded as f64 / needed.count() as f64), largest)
 }
 
 proptest! {
@@ -152,11 +153,15 @@ proptest! {
             builder = builder.far_samples(3, radius);
         }
         let fusion = builder.build().unwrap();
+        let mut slices = 0;
         for (k, instrument) in fusion.plan().instruments.iter().enumerate() {
-            let slow = slow_amplification(&fusion, k);
+            let (slow, largest) = slow_reads(&fusion, k);
             prop_assert!((instrument.read_amplification - slow).abs() < 1e-9, "{k}: {instrument:?}, not {slow}");
             prop_assert!(instrument.read_amplification >= 1.0);
+            slices += largest as u64 * 8 * instrument.dates as u64;
         }
+        // Three dates are a single batch.
+        prop_assert!(fusion.plan().slice_bytes >= slices, "{} of {slices}", fusion.plan().slice_bytes);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) fn choose(costs: &Costs<'_>) -> Result<((usize, usize), usize)> {
     let (first, last) = input.batch_dates.map_or((BATCH, 1), |dates| (dates, dates));
     let mut batch = first.min(most);
     while batch > last && !fits(costs, smallest, batch) {
-        batch = batch.div_euclid(2);
+        batch /= 2;
     }
     if !fits(costs, smallest, batch) {
         return Err(Error::Memory {

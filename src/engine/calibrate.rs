@@ -1,0 +1,116 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::Fusion;
+use super::pipeline::InFlight;
+use super::tile::{TileReader, TileState, Workers};
+use crate::error::Result;
+use crate::geometry::{PixelRegion, Tile};
+
+/// Dates tried of each set of instruments that observe together.
+const TRIES: usize = 4;
+
+/// Windows tried for each thread.
+const WINDOWS_PER_THREAD: usize = 4;
+
+/// How long a run will take, from some of its windows and dates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TimeEstimate {
+    /// Building windows.
+    pub setup: Duration,
+    /// Filtering.
+    pub filter: Duration,
+    /// Reading, which goes on beside filtering.
+    pub read: Duration,
+}
+
+impl TimeEstimate {
+    /// The whole run, if writing keeps up.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.setup + self.filter.max(self.read)
+    }
+}
+
+impl fmt::Display for TimeEstimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |time: Duration| time.as_secs_f64();
+        write!(
+            f,
+            "about {:.3} s: setup {:.3} s, filter {:.3} s, beside it read {:.3} s; writing is not counted",
+            seconds(self.total()),
+            seconds(self.setup),
+            seconds(self.filter),
+            seconds(self.read)
+        )
+    }
+}
+
+impl Fusion {
+    /// Estimates how long a run will take, by trying windows in the middle of the target on a few dates of each set of
+    /// instruments that observe together. Takes seconds at most for most fusions; nothing is written.
+    ///
+    /// # Errors
+    /// Those of reading, and of windows that break down.
+    pub fn calibrate(&self) -> Result<TimeEstimate> {
+        let Some(tile) = self.tiling.tile(self.tiling.tile_count() / 2) else { return Ok(TimeEstimate::default()) };
+        let sample = self.sample(&tile);
+        let started = Instant::now();
+        let mut state = self.pool.install(|| TileState::first(self, sample.clone()))?;
+        let setup = started.elapsed();
+        let (whole, part) = (TileReader::new(self, &tile), TileReader::new(self, &sample));
+        let (workers, in_flight) = (Workers::new(self), InFlight::default());
+        // Steps by who observes, evenly spread over the series.
+        let mut sets: BTreeMap<(&[usize], bool), Vec<usize>> = BTreeMap::new();
+        for (index, (_, step)) in self.steps.iter().enumerate() {
+            sets.entry((&step.instruments, step.output.is_some())).or_default().push(index);
+        }
+        let mut chosen: Vec<(usize, usize)> = Vec::new();
+        for (set, steps) in sets.values().enumerate() {
+            let tries = steps.len().min(TRIES);
+            chosen.extend((0..tries).map(|k| (steps[k * steps.len() / tries], set)));
+        }
+        chosen.sort_unstable();
+        let mut times: Vec<Vec<(Duration, Duration)>> = vec![Vec::new(); sets.len()];
+        for (index, set) in chosen {
+            let steps = &self.steps[index..=index];
+            let started = Instant::now();
+            drop(self.pool.install(|| whole.read(self, steps, &in_flight))?);
+            let read = started.elapsed();
+            let batch = self.pool.install(|| part.read(self, steps, &in_flight))?;
+            let started = Instant::now();
+            state.next_step = index;
+            self.pool.install(|| state.advance(self, &batch, &workers))?;
+            times[set].push((read, started.elapsed()));
+        }
+        let cells = |region: &PixelRegion| region.len() as f64;
+        let target = self.target.rows() as f64 * self.target.cols() as f64;
+        let (windows, tiles) = (target / cells(&sample.region), target / cells(&tile.region));
+        let mut estimate = TimeEstimate { setup: setup.mul_f64(windows), ..TimeEstimate::default() };
+        for (mut times, steps) in times.into_iter().zip(sets.values()) {
+            // The slowest is the one that warms caches up.
+            let mut mean = |of: fn(&(Duration, Duration)) -> Duration| {
+                times.sort_unstable_by_key(of);
+                let kept = times.len().saturating_sub(1).max(1);
+                times[..kept].iter().map(of).sum::<Duration>().div_f64(kept as f64).mul_f64(steps.len() as f64)
+            };
+            estimate.read += mean(|(read, _)| *read).mul_f64(tiles);
+            estimate.filter += mean(|(_, filter)| *filter).mul_f64(windows);
+        }
+        Ok(estimate)
+    }
+
+    /// Some whole windows in the middle of a tile.
+    fn sample(&self, tile: &Tile) -> Tile {
+        let wanted = WINDOWS_PER_THREAD * self.pool.current_num_threads();
+        let side = (wanted as f64).sqrt().ceil() as usize * self.tiling.window();
+        let middle = |range: &std::ops::Range<usize>| {
+            let spare = range.len().saturating_sub(side) / 2;
+            let first = (range.start + spare) / self.tiling.window() * self.tiling.window();
+            first.max(range.start)..(first.max(range.start) + side).min(range.end)
+        };
+        Tile { index: tile.index, region: PixelRegion::new(middle(&tile.region.rows), middle(&tile.region.cols)) }
+    }
+}

@@ -1,0 +1,188 @@
+//! One tile's part of a run: where it begins, its batches, its checkpoints.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use super::Fusion;
+use super::checkpoint::{Checkpoint, PassedStep, Record, StateFile, StateFolder};
+use super::light::light_prior;
+use super::pipeline::{Halt, Stages};
+use super::start::TileStart;
+use super::steps::Step;
+use super::summary::Summary;
+use super::tile::{TileState, Workers};
+use crate::error::Result;
+use crate::geometry::{Date, Rect, Tile};
+
+/// A tile that is to be run.
+pub(super) struct Work {
+    /// Its position among all tiles.
+    pub(super) index: usize,
+    pub(super) tile: Tile,
+    pub(super) start: TileStart,
+    /// The step it begins with.
+    pub(super) first: usize,
+    /// The date on which the light state is taken, if it is not there already.
+    pub(super) capture: Option<Date>,
+    /// The date of the light state that its last record will name.
+    pub(super) light: Option<Date>,
+    /// Records that are there already, the newest first.
+    pub(super) records: Vec<StateFile>,
+}
+
+impl Work {
+    /// Its batches, as ranges of steps; one ends where the light state is taken.
+    pub(super) fn batches(&self, fusion: &Fusion) -> Vec<Range<usize>> {
+        let end = fusion.steps.len();
+        let cut = self.capture.map_or(self.first, |day| fusion.steps.partition_point(|(date, _)| *date <= day));
+        let cut = cut.clamp(self.first, end);
+        let batches = |from: usize, to: usize| {
+            let step = fusion.plan.batch_dates;
+            (from..to).step_by(step).map(move |first| first..(first + step).min(to))
+        };
+        batches(self.first, cut).chain(batches(cut, end)).collect()
+    }
+
+    /// The windows where the tile begins.
+    fn state(&self, fusion: &Fusion, folder: Option<&StateFolder>) -> Result<(TileState, Vec<PassedStep>)> {
+        let begin = || TileState::first(fusion, self.tile.clone());
+        match (&self.start, folder) {
+            (TileStart::Full(file), _) => {
+                let mut state = begin()?;
+                let record = file.load(fusion, &mut state)?;
+                state.go_on_after(fusion, record.date, record.summary);
+                Ok((state, record.steps))
+            }
+            (TileStart::Light { date, record, learned }, Some(folder)) => {
+                let Record { date: passed, mut steps, mut summary, mut failed, .. } = record.record()?;
+                summary.forget_after(*learned);
+                if *learned < passed {
+                    // Windows get another chance with the data that came late.
+                    summary.forget_failures();
+                    failed.clear();
+                }
+                steps.retain(|step| step.date <= *learned);
+                let prior = |extent: &Rect| light_prior(fusion, folder, *date, extent);
+                let mut state = TileState::new(fusion, self.tile.clone(), *date, prior)?;
+                state.replay_until(*learned, summary, &failed);
+                Ok((state, steps))
+            }
+            _ => Ok((begin()?, Vec::new())),
+        }
+    }
+
+    /// Runs the tile to the end of the series and gives what was learned.
+    pub(super) fn run(
+        &self,
+        fusion: &Fusion,
+        folder: Option<&StateFolder>,
+        stages: &mut Stages<'_>,
+        workers: &Workers,
+        blocks: &mut usize,
+    ) -> Result<Summary, Halt> {
+        let started = Instant::now();
+        let (mut state, passed) = fusion.pool.install(|| self.state(fusion, folder))?;
+        stages.timing.setup += started.elapsed();
+        let mut saved = Instant::now();
+        let mut light = None;
+        let mut records = self.records.clone();
+        let (before, observations) = (stages.progress.dates.0, stages.progress.observations);
+        for steps in self.batches(fusion) {
+            self.capture(fusion, folder, &state, &mut light)?;
+            let batch = stages.next_batch()?;
+            let started = Instant::now();
+            let made = fusion.pool.install(|| state.advance(fusion, &batch, workers))?;
+            drop(batch);
+            stages.timing.filter += started.elapsed();
+            *blocks += made.len();
+            let put_out = state.put_out(fusion);
+            let last = steps.end == fusion.steps.len();
+            stages.write(self.index, made, if last { fusion.output.len() } else { put_out })?;
+            stages.progress.dates.0 = before + steps.end - self.first;
+            stages.progress.observations = observations + state.observations;
+            stages.tell();
+            if let Some(folder) = folder
+                && !last
+                && !state.replays(fusion)
+                && fusion.checkpoint() != Checkpoint::Off
+                && saved.elapsed() >= fusion.checkpoint_interval
+            {
+                let record = Self::record(fusion, &state, &passed, false, true);
+                Self::save(fusion, folder, stages, (&record, &state), &mut records)?;
+                saved = Instant::now();
+            }
+        }
+        self.capture(fusion, folder, &state, &mut light)?;
+        let record = Self::record(fusion, &state, &passed, true, fusion.checkpoint() == Checkpoint::Full);
+        let record = Record { light: self.light, ..record };
+        if let Some(folder) = folder {
+            Self::save(fusion, folder, stages, (&record, &state), &mut records)?;
+        }
+        Ok(record.summary)
+    }
+
+    /// Writes a checkpoint, when all that it speaks of is on disk, and removes what is too old.
+    fn save(
+        fusion: &Fusion,
+        folder: &StateFolder,
+        stages: &mut Stages<'_>,
+        (record, state): (&Record, &TileState),
+        records: &mut Vec<StateFile>,
+    ) -> Result<(), Halt> {
+        stages.flush()?;
+        let started = Instant::now();
+        let file = folder.save(fusion, record, state)?;
+        // Newer ones were passed over: what they speak of has been replayed since.
+        let (newer, older): (Vec<_>, Vec<_>) =
+            records.drain(..).filter(|other| *other != file).partition(|other| other.date > file.date);
+        let dropped = newer.into_iter().chain(older.iter().skip(fusion.keep_checkpoints - 1).cloned());
+        for file in dropped {
+            file.remove()?;
+        }
+        records.push(file);
+        records.extend(older.into_iter().take(fusion.keep_checkpoints - 1));
+        stages.timing.checkpoint += started.elapsed();
+        Ok(())
+    }
+
+    /// Takes the light state when its day has come.
+    fn capture(
+        &self,
+        fusion: &Fusion,
+        folder: Option<&StateFolder>,
+        state: &TileState,
+        taken: &mut Option<Date>,
+    ) -> Result<()> {
+        let (Some(day), Some(folder), None) = (self.capture, folder, *taken) else { return Ok(()) };
+        let next = fusion.steps.get(state.next_step).map(|(date, _)| *date);
+        if next.is_none_or(|next| next > day) {
+            let light = fusion.pool.install(|| state.light(fusion, day));
+            folder.save_light(&fusion.settings, self.tile.index, &light)?;
+            *taken = Some(day);
+        }
+        Ok(())
+    }
+
+    fn record(fusion: &Fusion, state: &TileState, passed: &[PassedStep], ended: bool, full: bool) -> Record {
+        let now = &fusion.steps[..state.next_step];
+        let date = now.last().map_or(fusion.before_first(), |(date, _)| *date);
+        let last = passed.last().map(|step| step.date);
+        let since = now.iter().filter(|(date, _)| last.is_none_or(|last| *date > last));
+        let step = |(date, step): &(Date, Step)| PassedStep {
+            date: *date,
+            output: step.output.is_some(),
+            instruments: step.instruments.clone(),
+        };
+        Record {
+            settings: fusion.settings.clone(),
+            date: last.map_or(date, |last| date.max(last)),
+            steps: passed.iter().cloned().chain(since.map(step)).collect(),
+            ended,
+            written: if ended { fusion.output.len() } else { state.put_out(fusion) },
+            summary: state.summary(),
+            failed: state.failed(),
+            full,
+            light: None,
+        }
+    }
+}
