@@ -142,13 +142,13 @@ pub enum Error {
     },
     /// A window whose covariance broke down in floating point.
     #[error(
-        "window at cells [{row}, {col}], {date}: {source}; check that noise_variance is not many orders of magnitude below the \
+        "cell or window at cells [{row}, {col}], {date}: {source}; check that noise_variance is not many orders of magnitude below the \
          prior and process variances, and that the inputs hold no absurd values (valid_range hides them)"
     )]
     Numerical {
-        /// First cell row of the window.
+        /// First cell row of the window, or row of the independent cell.
         row: usize,
-        /// First cell column of the window.
+        /// First cell column of the window, or column of the independent cell.
         col: usize,
         /// The date of the update.
         date: Date,

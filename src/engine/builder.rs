@@ -5,6 +5,7 @@ use rayon::ThreadPoolBuilder;
 
 use super::cells::CellModel;
 use super::plan::{Plan, PlanInput};
+use super::spare::Spare;
 use super::steps::{Schedule, schedule};
 use super::window::Part;
 use super::{Checkpoint, Fusion, MemoryBudget, OnError, OutputDates, Precision, Settings};
@@ -334,6 +335,7 @@ impl FusionBuilder {
             precision: self.precision,
             plan,
             pool,
+            spare: Spare::default(),
             settings,
             on_error: self.on_error,
             replay_days: self.replay_days,

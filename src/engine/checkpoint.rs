@@ -1,15 +1,17 @@
 //! Window states on disk, one file per tile and date: what resuming and appending begin from.
 //!
 //! A file is a record (JSON: how far the tile is, what it was made of, what was learned) and, in a full checkpoint, the states
-//! of its windows or of bands of its independent cells, each a zstd frame with a checksum. A light checkpoint is a raster of the tile's own cells.
+//! of its windows or of bands of its independent cells, each a zstd frame with a checksum. A light checkpoint is a raster of
+//! the tile's own cells.
+
+mod frames;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 use ndarray::Array3;
-use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,9 @@ use super::tile::{States, TileState};
 use super::window::{PartState, WindowState};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
+use frames::{read_frame, read_frames, read_header, write_frame, write_frames, write_header};
+
+pub(super) use frames::{compress, damaged, decompress};
 
 /// How much of the window states is kept at the end of a run, for the dates that will be appended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,15 +43,6 @@ pub enum Checkpoint {
     /// Nothing: the series cannot be appended to, and a killed run begins its unfinished tiles anew.
     Off,
 }
-
-/// Begins every file; the last byte is the version.
-const MAGIC: &[u8; 8] = b"RFSTATE\x01";
-
-/// Compresses numbers of little redundancy about as well as higher levels do, at several times their speed.
-const LEVEL: i32 = 1;
-
-/// Words whose bytes are parted together.
-const SHUFFLED: usize = 1024;
 
 /// A date that a tile has passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -299,10 +295,6 @@ fn failed(path: &Path, error: io::Error) -> Error {
     Error::Checkpoint { path: path.to_path_buf(), problem: error.to_string(), source: Some(Box::new(error)) }
 }
 
-pub(super) fn damaged(problem: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem)
-}
-
 /// Writes beside and renames, everything on disk before it takes its place.
 fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
     // One name for each tile, so that what a killed run leaves is used again.
@@ -320,104 +312,6 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<(
         let _ = fs::remove_file(&beside);
         failed(path, error)
     })
-}
-
-fn write_header(file: &mut impl Write, header: &impl Serialize) -> io::Result<()> {
-    file.write_all(MAGIC)?;
-    write_frame(file, &compress(&serde_json::to_vec(header)?, 1)?)
-}
-
-fn read_header<H: DeserializeOwned>(file: &mut impl Read) -> io::Result<H> {
-    let mut magic = [0; MAGIC.len()];
-    file.read_exact(&mut magic)?;
-    if magic != *MAGIC {
-        return Err(damaged("it is no checkpoint, or one of another version"));
-    }
-    Ok(serde_json::from_slice(&decompress(&read_frame(file)?, 1)?)?)
-}
-
-fn write_frame(file: &mut impl Write, frame: &[u8]) -> io::Result<()> {
-    file.write_all(&(frame.len() as u64).to_le_bytes())?;
-    file.write_all(frame)
-}
-
-/// Writes what is kept of each item, of few at a time so that memory stays bounded.
-fn write_frames<T: Sync>(
-    file: &mut impl Write,
-    fusion: &Fusion,
-    items: &[T],
-    snapshot: impl Fn(&T) -> io::Result<Vec<u8>> + Sync,
-) -> io::Result<()> {
-    for items in items.chunks(2 * fusion.pool.current_num_threads()) {
-        let frames: io::Result<Vec<Vec<u8>>> = fusion.pool.install(|| items.par_iter().map(&snapshot).collect());
-        frames?.iter().try_for_each(|frame| write_frame(file, frame))?;
-    }
-    Ok(())
-}
-
-fn read_frames<T: Send>(
-    file: &mut impl Read,
-    fusion: &Fusion,
-    items: &mut [T],
-    restore: impl Fn(&mut T, &[u8]) -> io::Result<()> + Sync,
-) -> io::Result<()> {
-    for items in items.chunks_mut(2 * fusion.pool.current_num_threads()) {
-        let frames: Vec<Vec<u8>> = items.iter().map(|_| read_frame(file)).collect::<io::Result<_>>()?;
-        fusion.pool.install(|| items.par_iter_mut().zip(frames).try_for_each(|(item, frame)| restore(item, &frame)))?;
-    }
-    Ok(())
-}
-
-fn read_frame(file: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut len = [0; 8];
-    file.read_exact(&mut len)?;
-    let len = u64::from_le_bytes(len);
-    // Grows as it is read: a damaged length must not ask for all memory there is.
-    let mut frame = Vec::new();
-    file.take(len).read_to_end(&mut frame)?;
-    if frame.len() as u64 == len { Ok(frame) } else { Err(damaged("it is cut short")) }
-}
-
-/// A zstd frame with a checksum, of words whose like bytes stand together.
-pub(super) fn compress(bytes: &[u8], word: usize) -> io::Result<Vec<u8>> {
-    let mut encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL)?;
-    encoder.include_checksum(true)?;
-    encoder.write_all(&shuffle(bytes, word))?;
-    encoder.finish()
-}
-
-pub(super) fn decompress(frame: &[u8], word: usize) -> io::Result<Vec<u8>> {
-    Ok(unshuffle(&zstd::stream::decode_all(frame)?, word))
-}
-
-/// First bytes of all words, then second bytes, ...; what is left of a word at the end stays.
-fn shuffle(bytes: &[u8], word: usize) -> Vec<u8> {
-    let words = bytes.len() / word;
-    let mut target = bytes.to_vec();
-    // Some words at a time: they stay in the cache while their bytes are parted.
-    for first in (0..words).step_by(SHUFFLED) {
-        let some = SHUFFLED.min(words - first);
-        let source = &bytes[first * word..(first + some) * word];
-        for byte in 0..word {
-            let plane = &mut target[byte * words + first..][..some];
-            plane.iter_mut().zip(source.chunks_exact(word)).for_each(|(to, from)| *to = from[byte]);
-        }
-    }
-    target
-}
-
-fn unshuffle(bytes: &[u8], word: usize) -> Vec<u8> {
-    let words = bytes.len() / word;
-    let mut target = bytes.to_vec();
-    for first in (0..words).step_by(SHUFFLED) {
-        let some = SHUFFLED.min(words - first);
-        let source = &mut target[first * word..(first + some) * word];
-        for byte in 0..word {
-            let plane = &bytes[byte * words + first..][..some];
-            source.chunks_exact_mut(word).zip(plane).for_each(|(to, from)| to[byte] = *from);
-        }
-    }
-    target
 }
 
 impl WindowState {
@@ -466,36 +360,6 @@ impl PartState {
         match &mut self.state {
             Carried::Double(state) => state.restore_snapshot(bytes).ok(),
             Carried::Single(state) => state.restore_snapshot(bytes).ok(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shuffling_is_undone() {
-        for (len, word) in [(0, 8), (7, 8), (8, 8), (35, 8), (10, 1), (33, 4), (20_003, 8)] {
-            let bytes: Vec<u8> = (0..len).map(|k| (k * 37 % 251) as u8).collect();
-            assert_eq!(unshuffle(&shuffle(&bytes, word), word), bytes);
-        }
-        assert_eq!(shuffle(&[1, 2, 3, 4, 5], 2), [1, 3, 2, 4, 5]);
-    }
-
-    #[test]
-    fn damage_is_noticed() {
-        let bytes: Vec<u8> = (0..4000_u32).flat_map(|k| f64::from(k).sqrt().to_le_bytes()).collect();
-        let mut file = Vec::new();
-        write_frame(&mut file, &compress(&bytes, 8).unwrap()).unwrap();
-        let read = |file: &[u8]| read_frame(&mut &*file).and_then(|frame| decompress(&frame, 8));
-        assert_eq!(read(&file).unwrap(), bytes);
-        assert!(file.len() < bytes.len());
-        for k in (0..file.len()).step_by(101) {
-            let mut other = file.clone();
-            other[k] ^= 0x10;
-            assert!(read(&other).is_err(), "byte {k}");
-            assert!(read(&file[..k]).is_err(), "cut at {k}");
         }
     }
 }

@@ -5,6 +5,7 @@ use rayon::ThreadPool;
 
 use super::cells::CellModel;
 use super::plan::Plan;
+use super::spare::Spare;
 use super::steps::Step;
 use super::stream::TileTime;
 use super::window::Part;
@@ -73,6 +74,7 @@ pub struct Fusion {
     pub(super) precision: Precision,
     pub(super) plan: Plan,
     pub(super) pool: ThreadPool,
+    pub(super) spare: Spare,
     /// What decides the values.
     pub(super) settings: Settings,
     pub(super) on_error: OnError,

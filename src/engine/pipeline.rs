@@ -15,6 +15,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::Fusion;
 use super::progress::Progress;
 use super::report::Timing;
+use super::spare::Spare;
 use super::stream::FusedBlock;
 use super::tile::TileReader;
 use super::window::Reading;
@@ -172,7 +173,7 @@ pub(super) fn drive<R>(
             callback,
         };
         let reader = scope.spawn(|| read_all(fusion, &reading, reads, &in_flight, to_filter));
-        let writer = scope.spawn(|| write_all(&writing, sink, written, to_write, &blocks));
+        let writer = scope.spawn(|| write_all((&writing, &fusion.spare), sink, written, to_write, &blocks));
         let outcome = filter(&mut stages);
         let Stages { mut timing, batches, tasks, .. } = stages;
         // Hanging up ends the other stages.
@@ -180,6 +181,7 @@ pub(super) fn drive<R>(
         timing.read = joined(reader.join());
         let (write, wrote) = joined(writer.join());
         timing.write = write;
+        fusion.spare.clear();
         match (outcome, wrote) {
             // The writer's own error comes first: it is why the filter found it gone.
             (Err(Halt::Error(error)), Ok(())) | (_, Err(error)) => Err(error),
@@ -229,7 +231,7 @@ fn read_all(
 
 /// Writes everything as it comes and makes dates visible as they become whole. Gives the time it took.
 fn write_all(
-    io: &ThreadPool,
+    (io, spare): (&ThreadPool, &Spare),
     sink: &mut dyn FusionSink,
     mut written: Written,
     tasks: Receiver<Task>,
@@ -243,6 +245,7 @@ fn write_all(
                 let taker = &*sink;
                 io.install(|| blocks.par_iter().try_for_each(|block| taker.append(block)))?;
                 count.fetch_add(blocks.len(), Ordering::Relaxed);
+                spare.give(blocks);
                 written.dates[tile] = put_out;
                 if committed.elapsed() >= COMMIT_INTERVAL {
                     written.commit(sink)?;

@@ -14,19 +14,21 @@ const SUSPICIOUS_SHARE: f64 = 0.2;
 /// What a run did and how well the observations fitted.
 ///
 /// Windows overlap by their halos, so a pixel counts once in every window that uses it: sums over windows form a composite
-/// likelihood, good for comparing settings of the same windows. They do not depend on tiles or threads.
+/// likelihood, good for comparing settings of the same windows. Where all cells are independent, each by itself
+/// ([`Plan::independent_cells`](super::Plan::independent_cells)), every value counts once, and the likelihood is that of the
+/// model. The sums do not depend on tiles or threads.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
     /// One entry per instrument.
     pub instruments: Vec<InstrumentReport>,
-    /// Windows filtered.
+    /// Windows filtered; 0 where cells are independent and filtered one by one.
     pub windows: usize,
     /// Windows that were carried on in float64 because float32 would have lost their digits.
     pub widened_windows: usize,
     /// Slices that could not be read and were passed over, by date ([`OnError::Skip`](super::OnError::Skip)).
     pub skipped: Vec<SkippedSlice>,
-    /// Windows whose arithmetic broke down, NaN from then on ([`OnError::Skip`](super::OnError::Skip)).
+    /// Windows or independent cells whose arithmetic broke down, NaN from then on ([`OnError::Skip`](super::OnError::Skip)).
     pub failed_windows: Vec<FailedWindow>,
     /// Blocks (tile × date) put out by this run.
     pub blocks: usize,
@@ -48,13 +50,13 @@ pub struct SkippedSlice {
     pub reason: String,
 }
 
-/// A window whose arithmetic broke down.
+/// A window, or independent cell, whose arithmetic broke down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FailedWindow {
-    /// First cell row of the window.
+    /// First cell row of the window, or row of the cell.
     pub row: usize,
-    /// First cell column of the window.
+    /// First cell column of the window, or column of the cell.
     pub col: usize,
     /// The date of the update that failed; with a lag, results that waited for it are NaN as well.
     pub date: Date,
@@ -72,7 +74,7 @@ pub struct InstrumentReport {
     pub dates: Vec<DateDiagnostics>,
 }
 
-/// Fit of one instrument on one date, summed over windows.
+/// Fit of one instrument on one date, summed over windows or cells.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct DateDiagnostics {
@@ -80,7 +82,7 @@ pub struct DateDiagnostics {
     pub date: Date,
     /// Pixels on the target grid that held a value, each counted once.
     pub pixels: u64,
-    /// Of them, pixels that the instrument's gate refused; judged by the window that holds the pixel's centre.
+    /// Of them, pixels that the instrument's gate refused; judged by the window that holds the pixel's centre, or by its cell.
     pub refused: u64,
     /// Scalar values used.
     pub values: u64,
@@ -227,12 +229,17 @@ impl fmt::Display for Report {
             writeln!(f, "skipped: {instrument} on {date} in {tiles} tiles: {reason}")?;
         }
         more(f, self.skipped.len(), "skipped slices")?;
+        let (what, all) =
+            if self.windows == 0 { ("cell", "failed cells") } else { ("window at cells", "failed windows") };
         for FailedWindow { row, col, date, reason } in self.failed_windows.iter().take(LISTED) {
-            writeln!(f, "failed: window at cells [{row}, {col}], NaN from {date} on: {reason}")?;
+            writeln!(f, "failed: {what} [{row}, {col}], NaN from {date} on: {reason}")?;
         }
-        more(f, self.failed_windows.len(), "failed windows")?;
+        more(f, self.failed_windows.len(), all)?;
         let Timing { setup, read, filter, write, checkpoint, wait_read, wait_write } = self.timing;
-        write!(f, "{} windows, {} blocks; ", self.windows, self.blocks)?;
+        if self.windows > 0 {
+            write!(f, "{} windows, ", self.windows)?;
+        }
+        write!(f, "{} blocks; ", self.blocks)?;
         let times =
             [("setup", setup), ("read", read), ("filter", filter), ("write", write), ("checkpoint", checkpoint)];
         for (name, time) in times.into_iter().filter(|(name, time)| *name != "checkpoint" || !time.is_zero()) {

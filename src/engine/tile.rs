@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use ndarray::Array3;
 use rayon::prelude::*;
 
 use super::cells::{CellField, CellScratch};
@@ -245,7 +244,7 @@ impl TileState {
         let done = self.waiting.pass(dates, last);
         match &mut self.states {
             States::Cells(cells) => {
-                let mut blocks = blocks(fusion, &self.tile, &done, 0.0);
+                let mut blocks = blocks(fusion, &self.tile, &done);
                 let failures = cells.advance(steps, batch, &mut blocks, &workers.cells);
                 for failure in failures {
                     let ((row, col), date) = (failure.cell, steps[failure.index].0);
@@ -271,7 +270,7 @@ impl TileState {
                         window.output.innovations.iter().map(|(_, fit)| fit.values as u64).sum::<u64>();
                     self.summary.add(&window.output, |index| Some(steps[index].0).filter(|date| is_new(*date)));
                 }
-                let mut blocks = blocks(fusion, &self.tile, &done, f64::NAN);
+                let mut blocks = blocks(fusion, &self.tile, &done);
                 windows::assemble(fusion, windows, &mut blocks);
                 Ok(blocks)
             }
@@ -279,12 +278,10 @@ impl TileState {
     }
 }
 
-/// Blocks of the dates that are done, all of one value.
-pub(super) fn blocks(fusion: &Fusion, tile: &Tile, done: &[(Date, usize)], value: f64) -> Vec<FusedBlock> {
+/// Blocks of the dates that are done, with whatever values.
+pub(super) fn blocks(fusion: &Fusion, tile: &Tile, done: &[(Date, usize)]) -> Vec<FusedBlock> {
     let (rows, cols) = tile.region.shape();
-    let shape = (fusion.bands.len(), rows, cols);
-    // Zeros come from the system as they are.
-    let array = || if value == 0.0 { Array3::zeros(shape) } else { Array3::from_elem(shape, value) };
+    let array = || fusion.spare.take((fusion.bands.len(), rows, cols));
     let block = |&(date, time): &(Date, usize)| FusedBlock {
         tile: tile.index,
         region: tile.region.clone(),
@@ -293,5 +290,5 @@ pub(super) fn blocks(fusion: &Fusion, tile: &Tile, done: &[(Date, usize)], value
         mean: array(),
         sd: array(),
     };
-    done.iter().map(block).collect()
+    done.par_iter().map(block).collect()
 }

@@ -84,6 +84,8 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
     let p = fusion.bands.len();
     let components = || fusion.parts.iter().flat_map(|part| part.components.iter().copied());
     for (k, FusedBlock { mean, sd, .. }) in blocks.iter_mut().enumerate() {
+        mean.fill(f64::NAN);
+        sd.fill(f64::NAN);
         for window in windows {
             let n = window.out.len();
             // A window that has failed leaves its cells NaN.

@@ -305,7 +305,7 @@ mod tests {
             assert_eq!(slices.len(), 16);
             let outputs: Vec<Option<usize>> = (0..steps.len()).map(Some).collect();
             let done: Vec<(Date, usize)> = steps.iter().map(|(date, _)| (*date, 0)).collect();
-            let mut blocks = blocks(&fusion, &tile, &done, 0.0);
+            let mut blocks = blocks(&fusion, &tile, &done);
             let planes = 2 * 2 * steps.len();
             let mut targets = targets(&mut blocks, tile.region.len(), 6 * 300, 2);
             let batch = Batch { model, cols: 300, slices: &slices, schedule: &field.schedule, outputs: &outputs };
