@@ -165,7 +165,7 @@ impl Plan {
         parts.into_iter().fold(0, u64::saturating_add)
     }
 
-    /// What the run may write, at most: output and the checkpoint that is kept, before compression.
+    /// What the run may write, at most: output and one checkpoint of each tile of the kind that is kept, before compression.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         let checkpoint = match self.checkpoint {
