@@ -112,7 +112,11 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
     }
     let report = job.run(&mut sink);
     meter.end();
-    say(report?);
+    let report = report?;
+    if report.blocks == 0 {
+        say("nothing was left to do; the report is that of earlier runs");
+    }
+    say(report);
     say(format!("total {:.2} s", started.elapsed().as_secs_f64()));
     Ok(())
 }

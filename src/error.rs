@@ -158,7 +158,7 @@ pub enum Error {
     },
     /// An output store that is there already.
     #[error(
-        "{} exists already ({state}); go on with it by --resume or --append, choose another `output.store`, or remove it first",
+        "{} exists already ({state}); go on with it by --resume or --append (Start::Resume, Start::Append), choose another `output.store`, or remove it first",
         path.display()
     )]
     StoreExists {

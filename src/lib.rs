@@ -21,5 +21,8 @@ pub mod model;
 pub mod sink;
 pub mod source;
 
+/// The arrays of the public interface.
+pub use ndarray;
+
 pub use engine::{Fusion, Precision};
 pub use error::{BoxedError, Error, Result};

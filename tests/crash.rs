@@ -250,7 +250,7 @@ fn other_settings_are_refused_by_name() {
         ("halo = 3", "halo = 4", &["window.halo was 3, is 4"]),
         ("lag = 2", "lag = 1", &["smoothing.lag was 2, is 1"]),
         ("tile = [13, 13]", "tile = [16, 16]", &["output.tile was [13, 13], is [16, 16]"]),
-        ("noise_variance = 1e-3", "noise_variance = 1e-3\nscale = 2.0", &["instrument 2: scale", "2.0"]),
+        ("noise_variance = 1e-3", "noise_variance = 1e-3\nscale = 2.0", &["instrument \"coarse\": scale", "2.0"]),
         ("checkpoint = \"full\"", "checkpoint = \"full\", precision = \"f32\"", &["run.precision"]),
         ("tile = [13, 13]", "tile = [13, 13], zarr_format = 2", &["output.zarr_format was 3, is 2"]),
     ] {

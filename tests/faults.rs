@@ -130,7 +130,7 @@ fn progress_is_told_on_the_way() {
     let last = seen.last().unwrap();
     assert_eq!((last.tiles, last.dates), ((4, 4), (40, 40)));
     assert!(last.observations > 0 && last.remaining().unwrap().is_zero());
-    assert_says(&last.to_string(), &["4 of 4 tiles", "40 of 40 dates", "observations/s"]);
+    assert_says(&last.to_string(), &["4 of 4 tiles", "40 of 40 tile dates", "observations/s"]);
 }
 
 #[cfg(all(feature = "gdal", feature = "zarr"))]
@@ -232,6 +232,24 @@ mod files {
             files
         };
         assert!(chunks("with.zarr") == chunks("without.zarr"));
+    }
+
+    /// What was passed over is tried again by a replay, and by nothing else.
+    #[test]
+    fn a_file_that_was_passed_over_is_repaired() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path());
+        assert!(fuse(folder.path(), "whole.zarr", "abort", &[]).status.success());
+        let path = folder.path().join(format!("fine_{}.tif", day(6).format("%Y%m%d")));
+        let good = fs::read(&path).unwrap();
+        fs::write(&path, "not there yet").unwrap();
+        assert!(fuse(folder.path(), "fused.zarr", "skip", &[]).status.success());
+        fs::write(&path, good).unwrap();
+        let output = fuse(folder.path(), "fused.zarr", "skip", &["--append"]);
+        assert!(output.status.success());
+        assert_says(&String::from_utf8_lossy(&output.stdout), &["nothing was left to do", "skipped: fine"]);
+        assert!(fuse(folder.path(), "fused.zarr", "skip", &["--append", "--replay"]).status.success());
+        assert!(tree(&folder.path().join("whole.zarr")) == tree(&folder.path().join("fused.zarr")));
     }
 
     /// A file that breaks in the middle of a run stops it; repaired, the run is resumed to the bytes of one without trouble.

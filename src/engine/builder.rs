@@ -362,7 +362,7 @@ impl FusionBuilder {
         settings.insert("window.far_radius", format!("{:?}", self.far.radius));
         settings.add_process(process);
         settings.add_prior(prior);
-        self.instruments.iter().enumerate().for_each(|(k, instrument)| settings.add_instrument(k, instrument));
+        settings.add_instruments(&self.instruments);
         settings.insert("smoothing.lag", self.lag);
         settings.insert("run.precision", self.precision);
         settings

@@ -310,7 +310,8 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<(
     replace().map_err(|error| {
         // The disk may be full: leave no half file behind. The first error is the one to tell.
         let _ = fs::remove_file(&beside);
-        failed(path, error)
+        let problem = format!("cannot write the checkpoint: {error}; what was written before can be resumed");
+        Error::Store { path: path.to_path_buf(), problem, source: Some(Box::new(error)) }
     })
 }
 

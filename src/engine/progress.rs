@@ -38,7 +38,7 @@ impl Progress {
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ((tile, tiles), (done, all)) = (self.tiles, self.dates);
-        write!(f, "{tile} of {tiles} tiles, {done} of {all} dates, {:.3e} observations/s", self.rate())?;
+        write!(f, "{tile} of {tiles} tiles, {done} of {all} tile dates, {:.3e} observations/s", self.rate())?;
         if let Some(remaining) = self.remaining() {
             write!(f, ", {:.0} s left", remaining.as_secs_f64())?;
         }

@@ -87,8 +87,12 @@ impl Settings {
         prior.settings().into_iter().for_each(|(key, value)| self.insert(key, value));
     }
 
-    pub(super) fn add_instrument(&mut self, position: usize, instrument: &Instrument) {
-        let key = |name: &str| format!("instrument {}: {name}", position + 1);
-        instrument.settings().into_iter().for_each(|(name, value)| self.insert(key(&name), value));
+    pub(super) fn add_instruments(&mut self, instruments: &[Instrument]) {
+        let names: Vec<&str> = instruments.iter().map(Instrument::name).collect();
+        self.insert("instruments", format!("{names:?}"));
+        for instrument in instruments {
+            let key = |name: &str| format!("instrument {:?}: {name}", instrument.name());
+            instrument.settings().into_iter().for_each(|(name, value)| self.insert(key(&name), value));
+        }
     }
 }

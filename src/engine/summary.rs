@@ -133,6 +133,12 @@ impl Summary {
         entry(&mut self.skipped, date.days_since_epoch(), instrument).merge(1, reason);
     }
 
+    /// Whether any tile went without a slice.
+    pub(super) fn went_without(&self, date: Date, instrument: usize) -> bool {
+        let slices = self.skipped.get(&date.days_since_epoch());
+        slices.is_some_and(|slices| slices.iter().any(|(other, _)| *other == instrument))
+    }
+
     pub(super) fn fail(&mut self, window: FailedWindow) {
         self.failed.push(window);
     }

@@ -130,7 +130,6 @@ impl Instrument {
         };
         let noise = self.noise_variance.as_ref().map(Values::to_string).unwrap_or_default();
         let mut settings = vec![
-            ("name".into(), self.name.clone()),
             ("grid".into(), format!("[{rows}, {cols}] at {:?}", grid.geotransform())),
             ("bands".into(), bands),
             ("footprint".into(), format!("{:?}", self.footprint)),
