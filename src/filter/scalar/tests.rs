@@ -102,6 +102,7 @@ fn runs_equal_the_textbook() {
         let found = fit.log_likelihood.value();
         assert!((found - log_likelihood).abs() < 1e-9 * log_likelihood.abs(), "{found} {log_likelihood}");
         for cell in 0..1000 {
+            assert_eq!(scene.mean[cell].is_nan(), mean[cell].is_nan());
             assert!((scene.mean[cell] - mean[cell]).abs() < 1e-13 || mean[cell].is_nan());
             assert!((scene.variance[cell] - variance[cell]).abs() < 1e-13);
         }
