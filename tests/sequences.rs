@@ -140,6 +140,24 @@ fn a_late_date_hides_what_rests_on_it_from_all_shards() {
     place.assert_like(builder(days(true, 24), 24));
 }
 
+/// More shards than tiles: the first has nothing to do, but begins the appending for all.
+#[test]
+fn a_shard_without_tiles_hides_what_the_others_will_change() {
+    let place = Place::new();
+    let to = |end: i32| builder(0..=end, end).lag(2);
+    place.run(to(6), Start::New, false).unwrap();
+    let fusion = to(9).build().unwrap();
+    for _ in 0..2 {
+        for index in 0..5 {
+            let job = fusion.job().start(Start::Append).shard(Shard::new(index, 5).unwrap());
+            job.run(&mut ZarrSink::create(place.path("fused.zarr"))).unwrap();
+        }
+        fusion.job().finalize(&mut ZarrSink::create(place.path("fused.zarr"))).unwrap();
+        assert_eq!(place.visible(), 10);
+    }
+    place.assert_like(to(9));
+}
+
 #[test]
 fn without_checkpoints_everything_is_replayed_and_hidden_meanwhile() {
     let off = |days: Vec<i32>| builder(days, 12).checkpoint(Checkpoint::Off);

@@ -284,11 +284,9 @@ impl<'a> Job<'a> {
             self.check_dates(existing, sink, "--append adds dates")?;
         }
         let goes_on = self.start == Start::Append || existing.finished;
-        let visible = if goes_on && !assigned.work.is_empty() {
-            existing.visible.min(existing.settled)
-        } else {
-            existing.visible
-        };
+        // A shard may have no tiles, and yet be the first to speak of new dates.
+        let changes = !assigned.work.is_empty() || (self.shard.is_some() && output.len() > existing.planned.0);
+        let visible = if goes_on && changes { existing.visible.min(existing.settled) } else { existing.visible };
         Ok(match assigned.late {
             // With a lag, dates before the late one rest on it as well.
             Some(late) => visible.min(output.partition_point(|date| *date < late).saturating_sub(self.fusion.lag)),
