@@ -35,15 +35,15 @@ type Callback<'a> = Box<dyn Fn(&Progress) + Sync + 'a>;
 /// A run of a [`Fusion`] into a sink, with all its choices; [`Fusion::run`] is the plain one.
 ///
 /// ```no_run
-/// # fn tomorrow(fusion: rasterfuse::Fusion) -> rasterfuse::Result<()> {
+/// # use rasterfuse::{Fusion, Result, sink::FusionSink};
+/// # fn tomorrow(fusion: Fusion, sink: &mut dyn FusionSink) -> Result<()> {
 /// use rasterfuse::engine::Start;
-/// use rasterfuse::sink::ZarrSink;
 ///
 /// let report = fusion
 ///     .job()
 ///     .start(Start::Append)
 ///     .progress(|progress| eprintln!("{progress}"))
-///     .run(&mut ZarrSink::create("fused.zarr"))?;
+///     .run(sink)?; // such as ZarrSink::create("fused.zarr")
 /// # Ok(())
 /// # }
 /// ```
