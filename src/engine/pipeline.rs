@@ -27,7 +27,7 @@ use crate::sink::FusionSink;
 const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A wait that is told of.
-const LONG_WAIT: Duration = Duration::from_secs(10);
+const LONG_WAIT: Duration = Duration::from_millis(if cfg!(test) { 30 } else { 10_000 });
 
 /// Slices that are being read: (instrument, date, since when).
 pub(super) type InFlight = Mutex<Vec<(usize, Date, Instant)>>;
@@ -281,6 +281,70 @@ impl Written {
             sink.commit(whole)?;
             self.visible = whole;
         }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ndarray::Array4;
+
+    use super::*;
+    use crate::geometry::{Crs, Grid, PixelRegion};
+    use crate::model::{Instrument, Kernel, Prior, Process};
+    use crate::sink::MemorySink;
+    use crate::source::{MemorySource, RasterSource, Slice};
+
+    /// Takes its time over one date.
+    #[derive(Debug)]
+    struct Slow(MemorySource);
+
+    impl RasterSource for Slow {
+        fn grid(&self) -> &Grid {
+            self.0.grid()
+        }
+
+        fn dates(&self) -> &[Date] {
+            self.0.dates()
+        }
+
+        fn bands(&self) -> &[String] {
+            self.0.bands()
+        }
+
+        fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
+            if date == Date::from_days(2) {
+                thread::sleep(10 * LONG_WAIT);
+            }
+            self.0.read(date, bands, region)
+        }
+
+        fn origin(&self) -> String {
+            self.0.origin()
+        }
+    }
+
+    #[test]
+    fn what_is_waited_for_is_named() -> Result<()> {
+        let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (4, 4))?;
+        let dates = (0..4).map(Date::from_days).collect();
+        let source = MemorySource::new(grid.clone(), dates, vec!["red".into()], Array4::zeros((4, 1, 4, 4)))?;
+        let fusion = Fusion::builder(grid)
+            .bands(["red"])
+            .process(Process::new(Kernel::Exponential, 100.0, 1e-3))
+            .prior(Prior::new(0.0, 1.0))
+            .instrument(Instrument::new("lazy", Arc::new(Slow(source))).noise_variance(1e-3))
+            .batch_dates(1)
+            .build()?;
+        let told = Mutex::new(Vec::new());
+        let listen = |progress: &Progress| told.lock().unwrap_or_else(PoisonError::into_inner).push(progress.clone());
+        fusion.job().progress(listen).run(&mut MemorySink::new())?;
+        let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let waits: Vec<&str> = told.iter().filter_map(|progress| progress.waiting_for.as_deref()).collect();
+        assert!(!waits.is_empty() && waits.iter().all(|what| what.starts_with("lazy 1970-01-03 for")), "{waits:?}");
+        assert!(told.last().is_some_and(|progress| progress.waiting_for.is_none()));
         Ok(())
     }
 }
