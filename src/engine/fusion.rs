@@ -11,7 +11,7 @@ use super::stream::TileTime;
 use super::window::Part;
 use super::{Checkpoint, FusionBuilder, Job, Precision, Report, Settings};
 use crate::error::Result;
-use crate::geometry::{Date, DateRange, Grid, Tiling};
+use crate::geometry::{Date, DateRange, Grid, Tile, Tiling};
 use crate::model::{FarSamples, ObservationModel, Prior, ProcessModel};
 use crate::sink::{FusionSink, SeriesLayout};
 
@@ -151,6 +151,11 @@ impl Fusion {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The tiles with their positions.
+    pub(super) fn tiles(&self) -> impl Iterator<Item = (usize, Tile)> + '_ {
+        (0..self.tiling.tile_count()).filter_map(|index| Some((index, self.tiling.tile(index)?)))
     }
 
     /// The day that the prior describes.

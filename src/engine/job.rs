@@ -1,19 +1,16 @@
 use std::collections::BTreeSet;
-use std::path::Path;
 
+use super::assignment::Assignment;
 use super::checkpoint::{Checkpoint, StateFolder};
 use super::fusion::names;
-use super::light::LightDay;
 use super::lock::Lock;
 use super::pipeline::{Reads, Stages, Written, drive};
 use super::progress::Progress;
-use super::start::{Starts, TileStart};
 use super::summary::Summary;
 use super::tile::Workers;
 use super::work::Work;
 use super::{Fusion, Report, Shard, Timing};
 use crate::error::{Error, Result};
-use crate::geometry::Date;
 use crate::sink::{ExistingSeries, FusionSink, digest};
 
 /// How a run relates to the series that its sink may hold already.
@@ -65,17 +62,6 @@ impl std::fmt::Debug for Job<'_> {
             .field("shard", shard)
             .finish_non_exhaustive()
     }
-}
-
-/// What a run does to its tiles.
-struct Assignment {
-    work: Vec<Work>,
-    /// Tiles that are done already, each with the dates that it has on disk.
-    done: Vec<(usize, usize)>,
-    /// What was learned of them.
-    summary: Summary,
-    /// The earliest date that came late.
-    late: Option<Date>,
 }
 
 impl<'a> Job<'a> {
@@ -161,14 +147,15 @@ impl<'a> Job<'a> {
         if existing.as_ref().is_some_and(|existing| self.is_done(existing, &folder)) {
             return Ok(Report::default());
         }
-        let assigned = self.assign((&folder, &place), existing.as_ref(), &own)?;
+        let assigned = Assignment::new(fusion, (&folder, &place), existing.as_ref(), &own, self.replay)?;
         let visible = self.visible(existing.as_ref(), &assigned, sink)?;
         let finished = existing.as_ref().is_some_and(|existing| existing.finished);
         if assigned.work.is_empty() && finished && visible == fusion.output.len() {
             return Ok(assigned.summary.report(&names(&fusion.instruments)));
         }
         if self.check_disk {
-            self.check_space(&place, visible, &assigned.work)?;
+            // Other shards are about to write as much.
+            assigned.check_space(fusion, &place, visible, self.shard.map_or(1, Shard::count))?;
         }
         match &existing {
             None => sink.begin(&layout)?,
@@ -227,7 +214,7 @@ impl<'a> Job<'a> {
             return Ok(Report::default());
         }
         let all: Vec<usize> = (0..fusion.tiling.tile_count()).collect();
-        let assigned = self.assign((&folder, &place), Some(&existing), &all)?;
+        let assigned = Assignment::new(fusion, (&folder, &place), Some(&existing), &all, self.replay)?;
         if !assigned.work.is_empty() {
             let missing = assigned.work.iter().map(|work| work.tile.index).collect();
             return Err(Error::Unfinished { path: place, missing, tiles: all.len() });
@@ -250,18 +237,7 @@ impl<'a> Job<'a> {
             return Err(Error::CannotContinue { path: sink.place(), problem });
         }
         sink.begin(&fusion.layout_for(sink))?;
-        let tiles = (0..fusion.tiling.tile_count()).filter_map(|index| Some((index, fusion.tiling.tile(index)?)));
-        let work: Vec<Work> = tiles
-            .map(|(index, tile)| Work {
-                index,
-                tile,
-                start: TileStart::Fresh,
-                first: 0,
-                capture: None,
-                light: None,
-                records: Vec::new(),
-            })
-            .collect();
+        let work: Vec<Work> = fusion.tiles().map(|(index, tile)| Work::fresh(index, tile)).collect();
         let written = Written { dates: vec![0; work.len()], visible: 0, commits: true };
         let mut summary = Summary::default();
         let (timing, blocks) = self.drive(sink, None, written, &work, &mut summary)?;
@@ -324,87 +300,6 @@ impl<'a> Job<'a> {
         Err(Error::CannotContinue { path: sink.place(), problem })
     }
 
-    /// What is to be done with `tiles`.
-    fn assign(
-        &self,
-        (folder, place): (&StateFolder, &Path),
-        existing: Option<&ExistingSeries>,
-        tiles: &[usize],
-    ) -> Result<Assignment> {
-        let fusion = self.fusion;
-        let mut starts = Starts::new(fusion, (folder, place), existing, self.replay)?;
-        let (mut work, mut done, mut summary) = (Vec::new(), Vec::new(), Summary::default());
-        let mut lights = LightDay::new(fusion);
-        let all = 0..fusion.tiling.tile_count();
-        // Of tiles that are not its own a shard must only know from which day light states are taken.
-        let light = fusion.checkpoint() == Checkpoint::Light;
-        let others = all.filter(|index| light && !tiles.contains(index)).map(|index| (index, false));
-        for (index, own) in tiles.iter().map(|&index| (index, true)).chain(others) {
-            let Some(tile) = fusion.tiling.tile(index) else { continue };
-            let start = starts.of(&tile)?;
-            let date = match &start {
-                TileStart::Done(record) => {
-                    lights.done(record, &tile);
-                    if own {
-                        summary.merge(&record.summary);
-                        done.push((index, record.written));
-                    }
-                    continue;
-                }
-                TileStart::Fresh => fusion.before_first(),
-                TileStart::Full(file) => file.date,
-                TileStart::Light { date, .. } => *date,
-            };
-            lights.begins(date, &tile);
-            if own {
-                let (records, first) = (starts.records(&tile), fusion.steps.partition_point(|(step, _)| *step <= date));
-                work.push((Work { index, tile, start, first, capture: None, light: None, records }, date));
-            }
-        }
-        if let Some(problem) = lights.mixed_policies().filter(|_| !work.is_empty()) {
-            return Err(Error::CannotContinue { path: place.to_path_buf(), problem });
-        }
-        let day = if light { lights.choose(&starts) } else { None };
-        let take = |(mut work, date): (Work, Date)| {
-            // What a tile passes it takes, but for the light state that it begins with.
-            let begins_with = matches!(work.start, TileStart::Light { .. }) && day == Some(date);
-            work.capture = day.filter(|day| *day >= date && !begins_with);
-            work.light = day;
-            work
-        };
-        let work = work.into_iter().map(take).collect();
-        Ok(Assignment { work, done, summary, late: starts.late })
-    }
-
-    /// Refuses a run whose results may not fit on the disk: what is still to be written, before compression.
-    fn check_space(&self, place: &Path, visible: usize, work: &[Work]) -> Result<()> {
-        let (fusion, plan) = (self.fusion, &self.fusion.plan);
-        let free_bytes = plan.disk(place)?.free_bytes;
-        let bytes = |index: usize| fusion.tiling.tile(index).map_or(0, |tile| tile.region.len() as u64);
-        let cells = work.iter().map(|work| bytes(work.index)).fold(0, u64::saturating_add);
-        let dates = (fusion.output.len() - visible) as u64;
-        let value = 2 * size_of::<f32>() as u64 * fusion.bands.len() as u64;
-        let output = cells.saturating_mul(dates).saturating_mul(value);
-        // A tile that has a checkpoint replaces it; one at a time is there twice.
-        let fresh = work.iter().filter(|work| matches!(work.start, TileStart::Fresh)).count().max(1) as u64;
-        let whole = match plan.checkpoint {
-            Checkpoint::Full => plan.full_checkpoint_bytes,
-            _ => plan.light_checkpoint_bytes,
-        };
-        let kept = if plan.checkpoint == Checkpoint::Off { 0 } else { fusion.keep_checkpoints as u128 };
-        let share = |bytes: u64, tiles: u128| (u128::from(bytes) * tiles / plan.tiles.max(1) as u128) as u64;
-        // The tile at work is saved as a whole on the way.
-        let checkpoint =
-            share(whole, u128::from(fresh) * kept).saturating_add(share(plan.full_checkpoint_bytes, kept.min(1)));
-        // Other shards are about to write as much.
-        let shards = self.shard.map_or(1, |shard| shard.count() as u64);
-        let needed_bytes = output.saturating_add(checkpoint).saturating_mul(shards);
-        if needed_bytes > free_bytes {
-            return Err(Error::DiskSpace { path: place.to_path_buf(), needed_bytes, free_bytes });
-        }
-        Ok(())
-    }
-
     /// Removes what nobody will begin from any more.
     fn tidy(&self, folder: &StateFolder) -> Result<()> {
         let fusion = self.fusion;
@@ -420,7 +315,7 @@ impl<'a> Job<'a> {
         for file in list.lights.values().flatten().filter(|file| !named.contains(&file.date)) {
             file.remove()?;
         }
-        for tile in (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index)) {
+        for (_, tile) in fusion.tiles() {
             folder.unlock(tile.index)?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 use ndarray::{Array3, Axis, Slice, s};
 
 use super::Fusion;
-use super::checkpoint::{Checkpoint, LightState, Record, StateFolder};
+use super::checkpoint::{LightState, Record, StateFolder};
 use super::start::Starts;
 use super::tile::{States, TileState};
 use super::window::WindowState;
@@ -18,10 +18,6 @@ pub(super) struct LightDay {
     begins: Vec<(Date, Tile)>,
     /// Days whose light states the records of tiles that are done name.
     done: Vec<(Option<Date>, Tile)>,
-    /// Whether tiles were done with another checkpoint than this run keeps.
-    mixed: bool,
-    full: bool,
-    off: bool,
 }
 
 impl LightDay {
@@ -31,8 +27,7 @@ impl LightDay {
         // Dates that wait for the lag are replayed in any case.
         let waiting = fusion.output.len().checked_sub(fusion.lag).and_then(|first| fusion.output.get(first));
         let wanted = waiting.map_or(wanted, |first| wanted.min(*first + -1)).max(fusion.before_first());
-        let (full, off) = (fusion.checkpoint() == Checkpoint::Full, fusion.checkpoint() == Checkpoint::Off);
-        Self { wanted, begins: Vec::new(), done: Vec::new(), mixed: false, full, off }
+        Self { wanted, begins: Vec::new(), done: Vec::new() }
     }
 
     /// A tile that begins on `date`.
@@ -42,19 +37,7 @@ impl LightDay {
 
     /// A tile that is done.
     pub(super) fn done(&mut self, record: &Record, tile: &Tile) {
-        self.mixed |= !self.off && record.full != self.full;
         self.done.push((record.light, tile.clone()));
-    }
-
-    /// Why the run cannot end with checkpoints of one kind.
-    pub(super) fn mixed_policies(&self) -> Option<String> {
-        self.mixed.then(|| {
-            let (kept, now) = if self.full { ("light or none", "full") } else { ("full", "light") };
-            format!(
-                "tiles that are done have {kept} checkpoints, this run would keep {now} ones; finish it with the run.checkpoint \
-                 that it was begun with"
-            )
-        })
     }
 
     /// The latest day up to the wanted one on which every tile has a light state or will pass by, or the earliest after it.
@@ -126,7 +109,7 @@ pub(super) fn light_prior(fusion: &Fusion, folder: &StateFolder, date: Date, ext
     };
     let region = PixelRegion::new(clamp(extent.top, extent.bottom, rows), clamp(extent.left, extent.right, cols));
     let mut values = Array3::from_elem((p + p * (p + 1) / 2, region.rows.len(), region.cols.len()), f64::NAN);
-    for tile in (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index)) {
+    for (_, tile) in fusion.tiles() {
         let shared = tile.region.intersection(&region);
         if shared.is_empty() {
             continue;

@@ -5,6 +5,7 @@
 //! tiles. Every window is computed from its own observations alone, in an order of its own, so tile shape, batch length and
 //! number of threads change no bit of the result. Where all cells are independent there are no windows, but cells.
 
+mod assignment;
 mod builder;
 mod calibrate;
 mod carried;

@@ -31,6 +31,11 @@ pub(super) struct Work {
 }
 
 impl Work {
+    /// A tile that begins at the prior.
+    pub(super) fn fresh(index: usize, tile: Tile) -> Self {
+        Self { index, tile, start: TileStart::Fresh, first: 0, capture: None, light: None, records: Vec::new() }
+    }
+
     /// Its batches, as ranges of steps; one ends where the light state is taken.
     pub(super) fn batches(&self, fusion: &Fusion) -> Vec<Range<usize>> {
         let end = fusion.steps.len();
