@@ -2,20 +2,24 @@
 //!
 //! Imports [`crate::geometry`], [`crate::source`] and the types of [`crate::filter`] that it fills in.
 
+mod basis;
 mod correlation;
 mod footprint;
 mod instrument;
 mod kernel;
 mod prior;
 mod process;
+mod response;
 mod support;
 mod values;
 
+pub use basis::SpectralBasis;
 pub use footprint::Footprint;
 pub use instrument::{Instrument, Missing};
 pub use kernel::Kernel;
 pub use prior::{Prior, PriorField};
 pub use process::Process;
+pub use response::SpectralResponse;
 pub use values::Values;
 
 pub(crate) use correlation::Correlation;

@@ -68,7 +68,7 @@ impl RasterSource for MemorySource {
         for (mut out, &band) in values.axis_iter_mut(Axis(0)).zip(bands) {
             out.assign(&self.values.slice(s![time, band, region.rows.clone(), region.cols.clone()]));
         }
-        Ok(Slice { date, region: region.clone(), values })
+        Ok(Slice::new(date, region.clone(), values))
     }
 
     fn origin(&self) -> String {

@@ -115,6 +115,7 @@ impl<S: RasterSource + ?Sized> RasterSource for Arc<S> {
 
 /// One instrument, one acquisition, one region: values in physical units, NaN where missing.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Slice {
     /// Acquisition date.
     pub date: Date,
@@ -122,6 +123,17 @@ pub struct Slice {
     pub region: PixelRegion,
     /// Values. **Shape** (band, y, x) as asked for.
     pub values: Array3<f64>,
+    /// Noise variance of each value in u², where the source knows it, NaN where it does not; **shape** as the values. What it
+    /// does not know has the [instrument's](crate::model::Instrument::noise_variance).
+    pub noise_variance: Option<Array3<f64>>,
+}
+
+impl Slice {
+    /// A slice whose source knows nothing of its noise; `values` of **shape** (band, y, x).
+    #[must_use]
+    pub fn new(date: Date, region: PixelRegion, values: Array3<f64>) -> Self {
+        Self { date, region, values, noise_variance: None }
+    }
 }
 
 /// Refuses requests that no source could serve; every implementation calls it first.

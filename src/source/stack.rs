@@ -291,7 +291,7 @@ impl RasterSource for RasterStack {
     fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
         let index = check_request(self, date, bands, region)?;
         let values = self.files.read(index, bands, region)?;
-        Ok(Slice { date, region: region.clone(), values })
+        Ok(Slice::new(date, region.clone(), values))
     }
 
     fn origin(&self) -> String {
