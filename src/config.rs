@@ -90,7 +90,7 @@ struct Document {
     window: Window,
     process: Process,
     prior: Prior,
-    basis: Option<toml::Table>,
+    basis: Option<Basis>,
     instrument: Vec<Instrument>,
     #[serde(default)]
     smoothing: Smoothing,
@@ -106,6 +106,7 @@ struct Target {
     crs: Option<String>,
     geotransform: Option<[f64; 6]>,
     shape: Option<[usize; 2]>,
+    #[serde(default)]
     bands: Vec<String>,
     wavelengths_nm: Option<Vec<f64>>,
     #[serde(default = "dimensionless")]
@@ -186,6 +187,21 @@ struct Prior {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Basis {
+    mean: PathBuf,
+    matrix: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Response {
+    centre_nm: Option<Vec<f64>>,
+    fwhm_nm: Option<Vec<f64>>,
+    table: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Instrument {
     name: String,
     files: Option<String>,
@@ -203,7 +219,7 @@ struct Instrument {
     valid_range: Option<[f64; 2]>,
     missing: Option<Missing>,
     gate: Option<f64>,
-    response: Option<toml::Table>,
+    response: Option<Response>,
     quality: Option<toml::Table>,
 }
 

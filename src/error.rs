@@ -260,6 +260,14 @@ pub enum Error {
         #[source]
         source: Option<BoxedError>,
     },
+    /// A truth that does not fit or cannot be read.
+    #[error("truth {}: {problem}", path.display())]
+    Truth {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what would do.
+        problem: String,
+    },
     /// A store that cannot be written.
     #[error("cannot write store {}: {problem}", path.display())]
     Store {

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::values::{Memory, NumbersOrPath, Place};
-use super::{Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Space};
-use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, Shard};
+use super::{
+    Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Response, Space,
+};
+use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, OutputSpace, Shard};
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid};
-use crate::model::{self, Footprint, Prior, PriorField, Process, Values};
+use crate::model::{self, Footprint, Prior, PriorField, Process, SpectralBasis, SpectralResponse, Values};
 use crate::sink::{ZarrFormat, ZarrSink};
 use crate::source::gdal::{crs_from_definition, read_header};
 use crate::source::{Calibration, RasterStack};
@@ -31,14 +33,15 @@ impl FusionConfig {
         self.refuse_unsupported()?;
 
         let document = &self.document;
-        if document.target.bands.is_empty() {
-            return Err(Error::setting("target.bands", "empty; list the names of the output bands"));
-        }
         if document.instrument.is_empty() {
             return Err(Error::setting("instrument", "empty; describe at least one [[instrument]]"));
         }
         let mut builder = Fusion::builder(self.target()?)
-            .bands(document.target.bands.iter().cloned())
+            .bands(self.bands()?)
+            .space(match document.output.space {
+                Space::Bands => OutputSpace::Bands,
+                Space::Components => OutputSpace::Components,
+            })
             .unit(document.target.unit.clone())
             .window(document.window.size, document.window.halo)
             .far_samples(document.window.far_samples, document.window.far_radius)
@@ -55,6 +58,9 @@ impl FusionConfig {
             .threads(document.run.threads)
             .shards(shard.map_or(1, Shard::count));
         builder = self.run_settings(builder)?;
+        if let Some(basis) = self.basis()? {
+            builder = builder.basis(basis);
+        }
         if let Some(start) = document.time.start {
             builder = builder.start(start.0);
         }
@@ -148,18 +154,10 @@ impl FusionConfig {
             }
             Ok(())
         };
-        let leave_out = "leave it out";
-        refuse(document.basis.is_some(), "basis", "a spectral basis", leave_out)?;
-        refuse(document.target.wavelengths_nm.is_some(), "target.wavelengths_nm", "a spectral basis", leave_out)?;
-        let components = matches!(document.output.space, Space::Components);
-        refuse(components, "output.space", "output of components", "write \"bands\"")?;
         for instrument in &document.instrument {
             let key = |name: &str| format!("instrument {:?}: {name}", instrument.name);
             refuse(instrument.zarr.is_some(), &key("zarr"), "reading Zarr cubes", "give `files`")?;
             refuse(instrument.variable.is_some(), &key("variable"), "reading Zarr cubes", "give `files`")?;
-            let gaussian = matches!(instrument.footprint, Some(Place::Gaussian));
-            refuse(gaussian, &key("footprint"), "a Gaussian footprint", "write \"uniform\"")?;
-            refuse(instrument.response.is_some(), &key("response"), "a spectral response", leave_out)?;
             let instead = "leave it out and mask the files first";
             refuse(instrument.quality.is_some(), &key("quality"), "masking by quality files", instead)?;
         }
@@ -182,6 +180,46 @@ impl FusionConfig {
                 })
             }
             _ => Err(Error::setting("target", ways)),
+        }
+    }
+
+    /// Names of the target bands; wavelengths name themselves.
+    fn bands(&self) -> Result<Vec<String>> {
+        let target = &self.document.target;
+        match &target.wavelengths_nm {
+            Some(wavelengths) if target.bands.is_empty() => {
+                Ok(wavelengths.iter().map(|wavelength| format!("{wavelength} nm")).collect())
+            }
+            _ if target.bands.is_empty() => {
+                Err(Error::setting("target.bands", "empty; list the names of the output bands"))
+            }
+            _ => Ok(target.bands.clone()),
+        }
+    }
+
+    fn basis(&self) -> Result<Option<SpectralBasis>> {
+        let key = "target.wavelengths_nm";
+        match (&self.document.basis, &self.document.target.wavelengths_nm) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(Error::setting(key, "wavelengths are those of a [basis], and there is none")),
+            (Some(_), None) => Err(Error::setting(key, "not given; list the wavelengths in nm that the [basis] is made on")),
+            (Some(basis), Some(wavelengths)) => {
+                let path = |path: &Path| self.folder.join(path);
+                SpectralBasis::read(path(&basis.mean), path(&basis.matrix), wavelengths.clone()).map(Some)
+            }
+        }
+    }
+
+    /// The response of an instrument's bands.
+    fn response(&self, response: &Response) -> Result<SpectralResponse> {
+        match response {
+            Response { centre_nm: Some(centres), fwhm_nm: Some(widths), table: None } => {
+                SpectralResponse::gaussian(centres.clone(), widths.clone())
+            }
+            Response { centre_nm: None, fwhm_nm: None, table: Some(table) } => {
+                SpectralResponse::from_csv(self.folder.join(table))
+            }
+            _ => Err(Error::setting("response", "give either `centre_nm` and `fwhm_nm`, or `table`")),
         }
     }
 
@@ -226,7 +264,8 @@ impl FusionConfig {
         let mut built = model::Instrument::new(&instrument.name, source)
             .footprint(match instrument.footprint {
                 Some(Place::Uniform) => Footprint::Uniform,
-                _ => Footprint::Cell,
+                Some(Place::Gaussian(fwhm)) => Footprint::Gaussian { fwhm },
+                Some(Place::Cell) | None => Footprint::Cell,
             })
             .noise_variance(instrument.noise_variance.0.clone())
             .missing(match instrument.missing {
@@ -238,6 +277,10 @@ impl FusionConfig {
         }
         if let Some(bias) = &instrument.bias {
             built = built.bias(bias.0.clone());
+        }
+        if let Some(response) = &instrument.response {
+            let response = self.response(response).map_err(|error| named(error, &instrument.name))?;
+            built = built.response(response);
         }
         if let Some(bands) = &instrument.bands {
             built = built.observes(bands.iter().cloned());
