@@ -12,6 +12,7 @@ mod process;
 mod response;
 mod support;
 mod values;
+mod wavelengths;
 
 pub use basis::SpectralBasis;
 pub use footprint::Footprint;
