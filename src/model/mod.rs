@@ -14,6 +14,7 @@ mod response;
 mod spectrum;
 mod support;
 mod values;
+mod wavelengths;
 
 pub use basis::SpectralBasis;
 pub use footprint::Footprint;

@@ -129,9 +129,10 @@ impl SpectralResponse {
             Self::Gaussian { centre_nm, fwhm_nm } => {
                 Self::Gaussian { centre_nm: pick(centre_nm), fwhm_nm: pick(fwhm_nm) }
             }
-            Self::Tabulated { wavelengths_nm, curves } => Self::Tabulated {
+            Self::Tabulated { wavelengths_nm, curves, file } => Self::Tabulated {
                 wavelengths_nm: wavelengths_nm.clone(),
                 curves: bands.iter().map(|&band| curves[band].clone()).collect(),
+                file: file.clone(),
             },
         }
     }
@@ -142,7 +143,7 @@ impl SpectralResponse {
             Self::Gaussian { centre_nm, fwhm_nm } => {
                 format!("Gaussian of {} bands, {:08x}", centre_nm.len(), digest(centre_nm.iter().chain(fwhm_nm)))
             }
-            Self::Tabulated { wavelengths_nm, curves } => {
+            Self::Tabulated { wavelengths_nm, curves, .. } => {
                 let values = wavelengths_nm.iter().chain(curves.iter().flatten());
                 format!("table of {} bands, {:08x}", curves.len(), digest(values))
             }
