@@ -260,6 +260,14 @@ pub enum Error {
         #[source]
         source: Option<BoxedError>,
     },
+    /// A store that cannot be read.
+    #[error("cannot open store {}: {problem}", path.display())]
+    OpenStore {
+        /// The store.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A truth that does not fit or cannot be read.
     #[error("truth {}: {problem}", path.display())]
     Truth {

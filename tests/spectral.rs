@@ -143,3 +143,45 @@ fn gaps_in_bands_agree_with_the_reference() {
 fn fewer_bands_than_components_agree_with_the_reference() {
     check("spectra_pixels.npz", Kernel::Exponential, Missing::Pixel);
 }
+
+#[cfg(feature = "zarr")]
+#[test]
+fn bands_are_rebuilt_from_a_store_of_components() {
+    use rasterfuse::sink::{FusedSeries, ZarrFormat, ZarrSink};
+    use rasterfuse::source::RasterSource;
+
+    let run = |space, sink: &mut dyn rasterfuse::sink::FusionSink| {
+        let mut case = Case::open("spectra_bands.npz");
+        fusion(&mut case, Kernel::Matern32, Missing::Band, space, 0).run(sink).unwrap();
+    };
+    let mut memory = MemorySink::new();
+    run(OutputSpace::Bands, &mut memory);
+    let (mean, sd) = memory.into_arrays().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, format, space) in [
+        ("3.zarr", ZarrFormat::V3, OutputSpace::Components),
+        ("2.zarr", ZarrFormat::V2, OutputSpace::Components),
+        ("bands.zarr", ZarrFormat::V3, OutputSpace::Bands),
+    ] {
+        let path = folder.path().join(name);
+        run(space, &mut ZarrSink::create(&path).format(format));
+        let series = FusedSeries::open(&path).unwrap();
+        assert_eq!((series.space(), series.dates().len(), series.bands().len()), (space, 7, 34));
+        assert_eq!(series.grid(), &grid(SIDE));
+        let region = rasterfuse::geometry::PixelRegion::new(1..4, 0..2);
+        for (time, &date) in series.dates().iter().enumerate() {
+            let bands = [33, 0, 7];
+            let slice = series.read(date, &bands, &region).unwrap();
+            let variance = slice.noise_variance.unwrap();
+            for ((layer, row, col), value) in slice.values.indexed_iter() {
+                let at = (time, bands[layer], row + 1, col);
+                // float32, of components and of the basis.
+                assert!((value - mean[at]).abs() < 2e-6, "{name} {at:?}: {value}, not {}", mean[at]);
+                let spread = variance[(layer, row, col)].sqrt();
+                assert!((spread - sd[at]).abs() < 1e-3 * sd[at] + 1e-6, "{name} {at:?}: {spread}, not {}", sd[at]);
+            }
+        }
+    }
+    let error = FusedSeries::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("holds no series"), "{error}");
+}

@@ -5,6 +5,7 @@
 
 mod crs;
 mod metadata;
+mod reader;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use super::{ExistingSeries, FusionSink, SeriesLayout, digest};
 use crate::engine::{FusedBlock, OutputSpace, Report, Settings};
 use crate::error::{BoxedError, Error, Result};
 use metadata::Documents;
+pub use reader::FusedSeries;
 use store::AtomicStore;
 
 /// Version of the Zarr format.
@@ -153,8 +155,7 @@ fn not_begun(path: &Path) -> Error {
 }
 
 /// The series that a group's attributes tell of.
-fn series_of(document: &Value) -> Option<ExistingSeries> {
-    let attributes = document.get("attributes").or_else(|| document.get("metadata")?.get(".zattrs"))?;
+fn series_of(attributes: &Value) -> Option<ExistingSeries> {
     let run = attributes.get("rasterfuse")?;
     let count = |key: &str| run.get(key).and_then(Value::as_u64).map(|count| count as usize);
     let visible = count("dates_committed")?;
@@ -167,6 +168,11 @@ fn series_of(document: &Value) -> Option<ExistingSeries> {
         finished: run.get("report").is_some(),
         finished_dates: count("dates_finished").unwrap_or(0),
     })
+}
+
+/// The attributes of a group in one of its documents.
+fn attributes(document: &Value) -> Option<&Value> {
+    document.get("attributes").or_else(|| document.get("metadata")?.get(".zattrs"))
 }
 
 impl FusionSink for ZarrSink {
@@ -184,7 +190,7 @@ impl FusionSink for ZarrSink {
         let documents = GROUPS.iter().filter_map(|name| fs::read(self.path.join(name)).ok());
         let mut documents = documents.filter_map(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
         match documents.next() {
-            Some(document) => match series_of(&document) {
+            Some(document) => match attributes(&document).and_then(series_of) {
                 Some(series) => Ok(Some(series)),
                 None => foreign("not a series of this version of rasterfuse"),
             },
@@ -312,6 +318,8 @@ impl Series {
         run.insert("end".into(), self.layout.dates.last().map(ToString::to_string).into());
         run.insert("dates_digest".into(), digest(&self.layout.dates).into());
         run.insert("lag".into(), self.layout.lag.into());
+        run.insert("bands".into(), self.layout.bands.clone().into());
+        run.insert("space".into(), self.layout.space.to_string().into());
         run.insert("dates_committed".into(), self.committed.into());
         run.insert("dates_settled".into(), self.layout.settled(self.committed).into());
         run.insert("dates_finished".into(), self.finished.into());
