@@ -87,7 +87,7 @@ pub enum Error {
     },
     /// Two files of one stack on the same date.
     #[error(
-        "two files on {date}: {} and {}; narrow `files` or mosaic them first",
+        "two files on {date}: {} and {}; narrow `files`, or give mosaic = true to lay them over one another",
         first.display(), second.display()
     )]
     DuplicateDate {
@@ -97,6 +97,20 @@ pub enum Error {
         first: PathBuf,
         /// The other file.
         second: PathBuf,
+    },
+    /// A file that belongs with others and is not there.
+    #[error("{}{}: {what} is missing, {pattern} matches nothing that goes with it; {advice}", path.display(), on_date(*date))]
+    NoPartner {
+        /// The file that is there.
+        path: PathBuf,
+        /// Its date, when it has one.
+        date: Option<Date>,
+        /// What is missing: a band, `quality`, data.
+        what: String,
+        /// Where it was looked for.
+        pattern: String,
+        /// What to do.
+        advice: String,
     },
     /// A raster that cannot be opened.
     #[error("cannot open raster {}{}: {problem}", path.display(), on_date(*date))]

@@ -8,7 +8,11 @@ mod calibration;
 pub mod gdal;
 mod memory;
 #[cfg(feature = "gdal")]
+mod quality;
+#[cfg(feature = "gdal")]
 mod stack;
+#[cfg(feature = "gdal")]
+mod uncertainty;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -21,7 +25,11 @@ use crate::geometry::{Crs, Date, Grid, PixelRegion};
 pub use calibration::Calibration;
 pub use memory::MemorySource;
 #[cfg(feature = "gdal")]
-pub use stack::{RasterStack, StackBuilder};
+pub use quality::Quality;
+#[cfg(feature = "gdal")]
+pub use stack::{Granule, RasterStack, StackBuilder};
+#[cfg(feature = "gdal")]
+pub use uncertainty::{Spread, Uncertainty};
 
 /// A dated stack of rasters on one grid, read lazily and from many threads at once.
 ///
