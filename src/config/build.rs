@@ -4,14 +4,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::values::{Memory, NumbersOrPath, Place};
-use super::{Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Space};
+use super::{
+    Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Reproject, Space,
+};
 use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, Shard};
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid};
 use crate::model::{self, Footprint, Prior, PriorField, Process, Values};
 use crate::sink::{ZarrFormat, ZarrSink};
 use crate::source::gdal::{crs_from_definition, read_header};
-use crate::source::{Calibration, RasterStack};
+use crate::source::{Calibration, RasterSource, RasterStack, Resampling};
 
 impl FusionConfig {
     /// Opens the inputs (headers only), checks everything and plans the run.
@@ -37,7 +39,8 @@ impl FusionConfig {
         if document.instrument.is_empty() {
             return Err(Error::setting("instrument", "empty; describe at least one [[instrument]]"));
         }
-        let mut builder = Fusion::builder(self.target()?)
+        let target = self.target()?;
+        let mut builder = Fusion::builder(target.clone())
             .bands(document.target.bands.iter().cloned())
             .unit(document.target.unit.clone())
             .window(document.window.size, document.window.halo)
@@ -72,7 +75,7 @@ impl FusionConfig {
             builder = builder.memory(memory.0);
         }
         for instrument in &document.instrument {
-            builder = builder.instrument(self.instrument(instrument)?);
+            builder = builder.instrument(self.instrument(instrument, &target)?);
         }
         builder.build()
     }
@@ -220,12 +223,16 @@ impl FusionConfig {
         }
     }
 
-    fn instrument(&self, instrument: &Instrument) -> Result<model::Instrument> {
+    fn instrument(&self, instrument: &Instrument, target: &Grid) -> Result<model::Instrument> {
         let lenient = matches!(self.document.run.on_error, OnError::Skip);
-        let source = open_stack(instrument, &self.folder, lenient).map_err(|error| named(error, &instrument.name))?;
+        let source =
+            open_stack(instrument, &self.folder, target, lenient).map_err(|error| named(error, &instrument.name))?;
+        // Reprojected pixels are whole numbers of cells.
+        let single = instrument.reproject.is_none() || target.lattice_offset(source.grid()).is_some();
         let mut built = model::Instrument::new(&instrument.name, source)
             .footprint(match instrument.footprint {
                 Some(Place::Uniform) => Footprint::Uniform,
+                None if !single => Footprint::Uniform,
                 _ => Footprint::Cell,
             })
             .noise_variance(instrument.noise_variance.0.clone())
@@ -246,7 +253,7 @@ impl FusionConfig {
     }
 }
 
-fn open_stack(instrument: &Instrument, folder: &Path, lenient: bool) -> Result<RasterStack> {
+fn open_stack(instrument: &Instrument, folder: &Path, target: &Grid, lenient: bool) -> Result<RasterStack> {
     let Some(files) = &instrument.files else { return Err(Error::setting("files", "not given")) };
     let Some(date) = &instrument.date else {
         return Err(Error::setting(
@@ -264,6 +271,9 @@ fn open_stack(instrument: &Instrument, folder: &Path, lenient: bool) -> Result<R
     }
     if let Some([low, high]) = instrument.valid_range {
         stack = stack.valid_range(low, high);
+    }
+    if let Some(reproject) = instrument.reproject {
+        stack = stack.onto(target, reproject.into());
     }
     stack.open()
 }
@@ -295,6 +305,17 @@ impl From<Kernel> for model::Kernel {
             Kernel::Matern32 => Self::Matern32,
             Kernel::Matern52 => Self::Matern52,
             Kernel::None => Self::None,
+        }
+    }
+}
+
+impl From<Reproject> for Resampling {
+    fn from(reproject: Reproject) -> Self {
+        match reproject {
+            Reproject::Nearest => Self::Nearest,
+            Reproject::Bilinear => Self::Bilinear,
+            Reproject::Cubic => Self::Cubic,
+            Reproject::Average => Self::Average,
         }
     }
 }

@@ -31,7 +31,8 @@ impl PixelLattice {
                 let Some((row, col)) = target.lattice_offset(source) else {
                     return Err(refuse(format!(
                         "\"cell\" needs pixels that are cells of the target grid, but the source has {source} and the \
-                         target {target}; use \"uniform\" for coarser pixels or warp the files onto the target's cells"
+                         target {target}; use \"uniform\" for coarser pixels; reproject = \"bilinear\", or warping the files first, \
+                         brings others onto the target's lines"
                     )));
                 };
                 let spans = |first: i64, n: usize| (first..first + n as i64).map(|k| k..k + 1).collect();

@@ -1,22 +1,29 @@
 //! Any raster that GDAL opens. The only file that knows GDAL's (column, row) order and 1-based bands.
 
+mod align;
+mod between;
 mod cache;
 mod crs;
 mod quiet;
+mod view;
+mod warp;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ::gdal::errors::GdalError;
 use ::gdal::raster::{ColorInterpretation, GdalDataType, RasterBand};
 use ::gdal::{Dataset, DatasetOptions, GdalOpenFlags, Metadata};
-use ndarray::{Array3, ArrayViewMut2};
+use ndarray::{Array3, ArrayViewMut2, s};
 
+pub(super) use align::Aligned;
 pub(super) use cache::block_cache_bytes;
 use cache::limit_block_cache;
 use crs::crs_of;
 pub use crs::{crs_from_definition, same_crs};
 use quiet::QuietErrors;
+pub use view::Resampling;
+pub(super) use view::View;
 
 use super::Calibration;
 use crate::error::{Error, Result};
@@ -140,6 +147,8 @@ pub(super) struct DatedFiles {
     files: Vec<DatedFile>,
     bands: Vec<String>,
     calibration: Calibration,
+    /// What the files are opened as, if not as they are.
+    view: Option<Arc<View>>,
     /// Open datasets by position of their file.
     idle: Mutex<Vec<(usize, Dataset)>>,
 }
@@ -152,7 +161,16 @@ impl std::fmt::Debug for DatedFiles {
 
 impl DatedFiles {
     pub(super) fn new(files: Vec<DatedFile>, bands: Vec<String>, calibration: Calibration) -> Self {
-        Self { files, bands, calibration, idle: Mutex::default() }
+        Self { files, bands, calibration, view: None, idle: Mutex::default() }
+    }
+
+    /// Opens them as a view on another grid.
+    pub(super) fn on(self, view: Option<Arc<View>>) -> Self {
+        Self { view, ..self }
+    }
+
+    pub(super) fn view(&self) -> Option<&View> {
+        self.view.as_deref()
     }
 
     pub(super) fn files(&self) -> &[DatedFile] {
@@ -195,13 +213,42 @@ impl DatedFiles {
         }
         let dataset = match self.take(index) {
             Some(dataset) => dataset,
-            None => open(&file.path, Some(file.date))?,
+            None => match &self.view {
+                Some(view) => view.open(&file.path, Some(file.date))?,
+                None => open(&file.path, Some(file.date))?,
+            },
         };
         let _quiet = QuietErrors::new();
+        let values = match &self.view {
+            None => self.read_open(file, &dataset, bands, region)?,
+            Some(view) => {
+                let (rows, cols) = region.shape();
+                let mut values = Array3::zeros((bands.len(), rows, cols));
+                for piece in view.pieces(region) {
+                    let part = self.read_open(file, &dataset, bands, &piece)?;
+                    let (row, col) = (piece.rows.start - region.rows.start, piece.cols.start - region.cols.start);
+                    let (rows, cols) = piece.shape();
+                    values.slice_mut(s![.., row..row + rows, col..col + cols]).assign(&part);
+                }
+                values
+            }
+        };
+        self.put(index, dataset);
+        Ok(values)
+    }
+
+    /// Reads bands of an open dataset.
+    fn read_open(
+        &self,
+        file: &DatedFile,
+        dataset: &Dataset,
+        bands: &[usize],
+        region: &PixelRegion,
+    ) -> Result<Array3<f64>> {
         let (rows, cols) = region.shape();
         let mut values = Array3::zeros((bands.len(), rows, cols));
         for (&band, plane) in bands.iter().zip(values.outer_iter_mut()) {
-            read_plane(&dataset, band, region, &self.calibration, plane).map_err(|error| Error::Read {
+            read_plane(dataset, band, region, &self.calibration, plane).map_err(|error| Error::Read {
                 origin: file.path.display().to_string(),
                 date: file.date,
                 band: self.bands.get(band).cloned().unwrap_or_default(),
@@ -214,7 +261,6 @@ impl DatedFiles {
                 source: Some(Box::new(error)),
             })?;
         }
-        self.put(index, dataset);
         Ok(values)
     }
 }

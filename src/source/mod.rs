@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
 
 pub use calibration::Calibration;
+#[cfg(feature = "gdal")]
+pub use gdal::Resampling;
 pub use memory::MemorySource;
 #[cfg(feature = "gdal")]
 pub use stack::{RasterStack, StackBuilder};

@@ -1,10 +1,11 @@
 //! A stack of raster files: one file per date, bands inside, dates taken from the file names.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use regex::Regex;
 
-use super::gdal::{DatedFile, DatedFiles, RasterHeader, block_cache_bytes};
+use super::gdal::{Aligned, DatedFile, DatedFiles, RasterHeader, Resampling, block_cache_bytes};
 use super::{Calibration, RasterSource, Slice, check_request, same_crs};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
@@ -39,6 +40,7 @@ pub struct StackBuilder {
     date_pattern: String,
     date_format: String,
     calibration: Calibration,
+    onto: Option<(Grid, Resampling)>,
     lenient: bool,
 }
 
@@ -53,6 +55,7 @@ impl RasterStack {
             date_pattern: date_pattern.into(),
             date_format: "%Y%m%d".into(),
             calibration: Calibration::default(),
+            onto: None,
             lenient: false,
         }
     }
@@ -70,10 +73,16 @@ impl RasterStack {
             [one] => one.path.display().to_string(),
             many => format!("a list of {} files", many.len()),
         };
-        Self::new(origin, files, calibration, false)
+        Self::new(origin, files, calibration, None, false)
     }
 
-    fn new(origin: String, mut files: Vec<DatedFile>, calibration: Calibration, lenient: bool) -> Result<Self> {
+    fn new(
+        origin: String,
+        mut files: Vec<DatedFile>,
+        calibration: Calibration,
+        onto: Option<(Grid, Resampling)>,
+        lenient: bool,
+    ) -> Result<Self> {
         calibration.validate()?;
         files.sort_by(|a, b| (a.date, &a.path).cmp(&(b.date, &b.path)));
         if let Some(pair) = files.windows(2).find(|pair| pair[0].date == pair[1].date) {
@@ -83,14 +92,24 @@ impl RasterStack {
                 second: pair[1].path.clone(),
             });
         }
-        let reference = read_headers(&origin, &mut files, lenient)?;
+        let mut aligned = onto.as_ref().map(|(target, _)| Aligned::new(target));
+        let mut reference = read_headers(&origin, &mut files, aligned.as_mut(), lenient)?;
+        let view = match (&aligned, &onto) {
+            (Some(aligned), Some((_, resampling))) => Some(Arc::new(aligned.view(*resampling)?)),
+            _ => None,
+        };
+        if let Some(view) = &view {
+            reference.open_bytes = view.open_bytes(&reference);
+            reference.block_shape = Some(view.block_shape());
+            reference.grid = view.grid().clone();
+        }
         let name =
             |(index, name): (usize, &String)| if name.is_empty() { format!("band{}", index + 1) } else { name.clone() };
         let bands = reference.bands.iter().enumerate().map(name).collect();
         let dates = files.iter().map(|file| file.date).collect();
         let RasterHeader { grid, block_shape, .. } = reference;
         let open_file_bytes = reference.open_bytes;
-        let files = DatedFiles::new(files, bands, calibration);
+        let files = DatedFiles::new(files, bands, calibration).on(view);
         Ok(Self { origin, grid, dates, files, block_shape, open_file_bytes })
     }
 
@@ -136,6 +155,17 @@ impl StackBuilder {
         self
     }
 
+    /// Reads the files, whatever their grids and CRS, on a grid whose lines are lines of `target`: pixels are whole numbers of
+    /// its cells, as close to their native size as can be. A raster whose pixels become single cells has the footprint
+    /// [`Cell`](crate::model::Footprint::Cell), a coarser one [`Uniform`](crate::model::Footprint::Uniform). Values are resampled
+    /// before scale, offset and valid range apply; missing ones (nodata, NaN, mask bands, alpha) count as none. Default: the
+    /// files are read as they are.
+    #[must_use]
+    pub fn onto(mut self, target: &Grid, resampling: Resampling) -> Self {
+        self.onto = Some((target.clone(), resampling));
+        self
+    }
+
     /// Keeps the dates of files that cannot be opened or do not match the others: reading them is the error that opening them
     /// would have been. For runs that pass over what cannot be read
     /// ([`OnError::Skip`](crate::engine::OnError::Skip)). Default: opening the stack fails.
@@ -153,7 +183,7 @@ impl StackBuilder {
     /// differ between dates.
     pub fn open(self) -> Result<RasterStack> {
         let files = self.dated_files()?;
-        RasterStack::new(self.full_pattern(), files, self.calibration, self.lenient)
+        RasterStack::new(self.full_pattern(), files, self.calibration, self.onto, self.lenient)
     }
 
     /// The pattern with its folder; wildcards in the folder's own name are escaped.
@@ -209,14 +239,25 @@ impl StackBuilder {
 }
 
 /// Reads every header and gives the first, which all others match. With `lenient`, what is wrong with a file is noted with it,
-/// as long as there is any file that is right.
-fn read_headers(origin: &str, files: &mut [DatedFile], lenient: bool) -> Result<RasterHeader> {
+/// as long as there is any file that is right. Where a view is to be `aligned` to the files, their grids may differ.
+fn read_headers(
+    origin: &str,
+    files: &mut [DatedFile],
+    mut aligned: Option<&mut Aligned>,
+    lenient: bool,
+) -> Result<RasterHeader> {
     let mut reference: Option<(DatedFile, RasterHeader)> = None;
     let mut first_error = None;
     for file in files {
         let checked = file.header().and_then(|header| {
             if let Some((first, reference)) = &reference {
-                check_consistent(first, reference, file, &header)?;
+                check_bands(first, reference, file, &header)?;
+                if aligned.is_none() {
+                    check_grid(first, reference, file, &header)?;
+                }
+            }
+            if let Some(aligned) = &mut aligned {
+                aligned.add(&file.path.display().to_string(), &header)?;
             }
             Ok(header)
         });
@@ -239,17 +280,16 @@ fn read_headers(origin: &str, files: &mut [DatedFile], lenient: bool) -> Result<
     }
 }
 
-fn check_consistent(
-    first: &DatedFile,
-    reference: &RasterHeader,
-    file: &DatedFile,
-    header: &RasterHeader,
-) -> Result<()> {
-    let differs = |problem: String| Error::Inconsistent {
+fn differs(first: &DatedFile, file: &DatedFile, problem: String) -> Error {
+    Error::Inconsistent {
         path: file.path.clone(),
         date: file.date,
         problem: format!("{problem} ({}, {})", first.path.display(), first.date),
-    };
+    }
+}
+
+fn check_bands(first: &DatedFile, reference: &RasterHeader, file: &DatedFile, header: &RasterHeader) -> Result<()> {
+    let differs = |problem: String| differs(first, file, problem);
     if header.bands.len() != reference.bands.len() {
         let (found, expected) = (header.bands.len(), reference.bands.len());
         return Err(differs(format!("{found} bands, but {expected} in the first file of the stack")));
@@ -262,13 +302,20 @@ fn check_consistent(
             band + 1
         )));
     }
+    Ok(())
+}
+
+fn check_grid(first: &DatedFile, reference: &RasterHeader, file: &DatedFile, header: &RasterHeader) -> Result<()> {
+    let differs = |problem: String| differs(first, file, problem);
     if !same_crs(header.grid.crs(), reference.grid.crs()) {
         let (found, expected) = (header.grid.crs(), reference.grid.crs());
-        return Err(differs(format!("CRS {found}, but {expected} in the first file of the stack; warp it to one CRS")));
+        return Err(differs(format!(
+            "CRS {found}, but {expected} in the first file of the stack; give reproject = \"bilinear\", or warp it first"
+        )));
     }
     if header.grid.shape() != reference.grid.shape() || reference.grid.lattice_offset(&header.grid) != Some((0, 0)) {
         return Err(differs(format!(
-            "grid of {}, but {} in the first file of the stack; warp or crop all files to one grid",
+            "grid of {}, but {} in the first file of the stack; give reproject = \"bilinear\", or warp or crop it first",
             header.grid, reference.grid
         )));
     }
@@ -299,7 +346,11 @@ impl RasterSource for RasterStack {
     }
 
     fn settings(&self) -> Vec<(String, String)> {
-        self.files.calibration().settings()
+        let mut settings = self.files.calibration().settings();
+        if let Some(view) = self.files.view() {
+            settings.push(("reproject".into(), format!("{:?}", view.resampling()).to_lowercase()));
+        }
+        settings
     }
 
     fn block_shape(&self) -> Option<(usize, usize)> {
