@@ -211,6 +211,7 @@ struct Instrument {
     #[serde(default = "compact_date")]
     date_format: String,
     bands: Option<Vec<String>>,
+    reproject: Option<Reproject>,
     footprint: Option<Place>,
     noise_variance: Numbers,
     bias: Option<Numbers>,
@@ -225,6 +226,15 @@ struct Instrument {
 
 fn compact_date() -> String {
     "%Y%m%d".into()
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Reproject {
+    Nearest,
+    Bilinear,
+    Cubic,
+    Average,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -361,7 +361,7 @@ fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {
     } else if expected.is_unknown() {
         "give target.crs"
     } else {
-        "reprojection is not available in this version: warp the files to the target CRS first, for example with gdalwarp"
+        "warp it first, for example with gdalwarp, or give an instrument reproject = \"bilinear\" (in code StackBuilder::onto)"
     }
 }
 

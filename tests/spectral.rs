@@ -10,9 +10,7 @@ use ndarray_npy::NpzReader;
 use rasterfuse::Fusion;
 use rasterfuse::engine::OutputSpace;
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{
-    Footprint, Instrument, Kernel, Missing, Prior, Process, SpectralBasis, SpectralResponse,
-};
+use rasterfuse::model::{Footprint, Instrument, Kernel, Missing, Prior, Process, SpectralBasis, SpectralResponse};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 
@@ -57,8 +55,7 @@ fn fusion(case: &mut Case, kernel: Kernel, missing: Missing, space: OutputSpace,
         SpectralResponse::gaussian(case.list("two_centres"), case.list("two_fwhm")).unwrap(),
     ];
     let phi = case.0.by_name::<ndarray::OwnedRepr<f64>, ndarray::Ix0>("phi").unwrap().into_scalar();
-    let process =
-        Process::new(kernel, case.list("length"), case.list("sigma2")).nugget(0.01).phi(phi);
+    let process = Process::new(kernel, case.list("length"), case.list("sigma2")).nugget(0.01).phi(phi);
     let mut builder = Fusion::builder(grid(SIDE))
         .bands(names)
         .basis(basis)

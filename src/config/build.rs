@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::values::{Memory, NumbersOrPath, Place};
 use super::{
-    Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Response, Space,
+    Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Reproject,
+    Response, Space,
 };
 use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, OutputSpace, Shard};
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use crate::geometry::{Crs, Date, Grid};
 use crate::model::{self, Footprint, Prior, PriorField, Process, SpectralBasis, SpectralResponse, Values};
 use crate::sink::{ZarrFormat, ZarrSink};
 use crate::source::gdal::{crs_from_definition, read_header};
-use crate::source::{Calibration, RasterStack};
+use crate::source::{Calibration, RasterSource, RasterStack, Resampling};
 
 impl FusionConfig {
     /// Opens the inputs (headers only), checks everything and plans the run.
@@ -36,7 +37,8 @@ impl FusionConfig {
         if document.instrument.is_empty() {
             return Err(Error::setting("instrument", "empty; describe at least one [[instrument]]"));
         }
-        let mut builder = Fusion::builder(self.target()?)
+        let target = self.target()?;
+        let mut builder = Fusion::builder(target.clone())
             .bands(self.bands()?)
             .space(match document.output.space {
                 Space::Bands => OutputSpace::Bands,
@@ -78,7 +80,7 @@ impl FusionConfig {
             builder = builder.memory(memory.0);
         }
         for instrument in &document.instrument {
-            builder = builder.instrument(self.instrument(instrument)?);
+            builder = builder.instrument(self.instrument(instrument, &target)?);
         }
         builder.build()
     }
@@ -202,7 +204,9 @@ impl FusionConfig {
         match (&self.document.basis, &self.document.target.wavelengths_nm) {
             (None, None) => Ok(None),
             (None, Some(_)) => Err(Error::setting(key, "wavelengths are those of a [basis], and there is none")),
-            (Some(_), None) => Err(Error::setting(key, "not given; list the wavelengths in nm that the [basis] is made on")),
+            (Some(_), None) => {
+                Err(Error::setting(key, "not given; list the wavelengths in nm that the [basis] is made on"))
+            }
             (Some(basis), Some(wavelengths)) => {
                 let path = |path: &Path| self.folder.join(path);
                 SpectralBasis::read(path(&basis.mean), path(&basis.matrix), wavelengths.clone()).map(Some)
@@ -258,13 +262,17 @@ impl FusionConfig {
         }
     }
 
-    fn instrument(&self, instrument: &Instrument) -> Result<model::Instrument> {
+    fn instrument(&self, instrument: &Instrument, target: &Grid) -> Result<model::Instrument> {
         let lenient = matches!(self.document.run.on_error, OnError::Skip);
-        let source = open_stack(instrument, &self.folder, lenient).map_err(|error| named(error, &instrument.name))?;
+        let source =
+            open_stack(instrument, &self.folder, target, lenient).map_err(|error| named(error, &instrument.name))?;
+        // Reprojected pixels are whole numbers of cells.
+        let single = instrument.reproject.is_none() || target.lattice_offset(source.grid()).is_some();
         let mut built = model::Instrument::new(&instrument.name, source)
             .footprint(match instrument.footprint {
                 Some(Place::Uniform) => Footprint::Uniform,
                 Some(Place::Gaussian(fwhm)) => Footprint::Gaussian { fwhm },
+                None if !single => Footprint::Uniform,
                 Some(Place::Cell) | None => Footprint::Cell,
             })
             .noise_variance(instrument.noise_variance.0.clone())
@@ -289,7 +297,7 @@ impl FusionConfig {
     }
 }
 
-fn open_stack(instrument: &Instrument, folder: &Path, lenient: bool) -> Result<RasterStack> {
+fn open_stack(instrument: &Instrument, folder: &Path, target: &Grid, lenient: bool) -> Result<RasterStack> {
     let Some(files) = &instrument.files else { return Err(Error::setting("files", "not given")) };
     let Some(date) = &instrument.date else {
         return Err(Error::setting(
@@ -307,6 +315,9 @@ fn open_stack(instrument: &Instrument, folder: &Path, lenient: bool) -> Result<R
     }
     if let Some([low, high]) = instrument.valid_range {
         stack = stack.valid_range(low, high);
+    }
+    if let Some(reproject) = instrument.reproject {
+        stack = stack.onto(target, reproject.into());
     }
     stack.open()
 }
@@ -338,6 +349,17 @@ impl From<Kernel> for model::Kernel {
             Kernel::Matern32 => Self::Matern32,
             Kernel::Matern52 => Self::Matern52,
             Kernel::None => Self::None,
+        }
+    }
+}
+
+impl From<Reproject> for Resampling {
+    fn from(reproject: Reproject) -> Self {
+        match reproject {
+            Reproject::Nearest => Self::Nearest,
+            Reproject::Bilinear => Self::Bilinear,
+            Reproject::Cubic => Self::Cubic,
+            Reproject::Average => Self::Average,
         }
     }
 }

@@ -272,7 +272,8 @@ impl FusionBuilder {
         let prior = self.prior.clone().ok_or_else(|| missing("prior", "prior(...)"))?;
         let spectrum = Spectrum::new(self.bands.clone(), self.basis.clone().map(Arc::new))?;
         if self.space == OutputSpace::Components && self.basis.is_none() {
-            let problem = "\"components\" are those of a spectral basis, and there is none; give `basis`, or put out bands";
+            let problem =
+                "\"components\" are those of a spectral basis, and there is none; give `basis`, or put out bands";
             return Err(Error::setting("output.space", problem));
         }
         let projection = Projection::new(&spectrum, self.space);

@@ -212,7 +212,8 @@ impl WindowState {
                         let usual = bands.model.noise_variances();
                         let own = bands.rows.iter().zip(usual).map(|(&band, &usual)| (noise[band], usual));
                         part_noise.clear();
-                        part_noise.extend(own.map(|(own, usual)| if own > 0.0 && own.is_finite() { own } else { usual }));
+                        part_noise
+                            .extend(own.map(|(own, usual)| if own > 0.0 && own.is_finite() { own } else { usual }));
                         observations.push_noisy_pixel(&bands.model, channel, part_values, part_noise)
                     } else {
                         observations.push_pixel(&bands.model, channel, part_values, cache)

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::carried::Carried;
 use super::fusion::names;
-use super::report::FailedWindow;
 use super::output::Layer;
+use super::report::FailedWindow;
 use super::stream::FusedBlock;
 use super::summary::Summary;
 use super::window::{OutCell, Part, PartState, Reading, WindowOutput, WindowState, Worker};
@@ -111,9 +111,10 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
 
 /// Positions of a part's means and covariances among those of all components, whose covariances follow `means` means.
 fn places(components: &[usize], means: usize) -> impl Iterator<Item = usize> + '_ {
-    let pairs = components.iter().enumerate().flat_map(move |(k, &j)| {
-        components[..=k].iter().map(move |&l| means + pair(j, l))
-    });
+    let pairs = components
+        .iter()
+        .enumerate()
+        .flat_map(move |(k, &j)| components[..=k].iter().map(move |&l| means + pair(j, l)));
     components.iter().copied().chain(pairs)
 }
 

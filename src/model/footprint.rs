@@ -53,7 +53,8 @@ impl PixelLattice {
                 let Some((row, col)) = target.lattice_offset(source) else {
                     return Err(refuse(format!(
                         "\"cell\" needs pixels that are cells of the target grid, but the source has {source} and the \
-                         target {target}; use \"uniform\" for coarser pixels or warp the files onto the target's cells"
+                         target {target}; use \"uniform\" for coarser pixels; reproject = \"bilinear\", or warping the files first, \
+                         brings others onto the target's lines"
                     )));
                 };
                 let spans = |first: i64, n: usize| (first..first + n as i64).map(|k| k..k + 1).collect();
@@ -198,7 +199,9 @@ mod tests {
         assert_eq!((profile.rows.len(), profile.cols.len()), (16, 15));
         assert!((profile.rows.iter().sum::<f64>() - 1.0).abs() < 1e-15);
         assert!((profile.cols[10] / profile.cols[7] - 0.5).abs() < 1e-12, "30 m from the centre");
-        assert!((profile.cols[4] - profile.cols[10]).abs() < 1e-15 && (profile.rows[7] - profile.rows[8]).abs() < 1e-15);
+        assert!(
+            (profile.cols[4] - profile.cols[10]).abs() < 1e-15 && (profile.rows[7] - profile.rows[8]).abs() < 1e-15
+        );
         assert_eq!(lattice.covering(&Rect::cell(9, 14)), PixelRegion::new(0..2, 1..2));
     }
 

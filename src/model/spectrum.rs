@@ -29,7 +29,8 @@ impl Spectrum {
             && basis.wavelengths() != bands.len()
         {
             let (wavelengths, n) = (basis.wavelengths(), bands.len());
-            let problem = format!("{wavelengths} wavelengths, but {n} target bands; a basis has one wavelength per band");
+            let problem =
+                format!("{wavelengths} wavelengths, but {n} target bands; a basis has one wavelength per band");
             return Err(Error::setting("basis", problem));
         }
         Ok(Self { bands, basis })

@@ -55,8 +55,8 @@ impl Truth {
         let path = path.into();
         let file = File::open(&path).map_err(|error| refuse(&path, format!("cannot open: {error}")))?;
         let mut reader = BufReader::new(file);
-        let header =
-            npyz::NpyHeader::from_reader(&mut reader).map_err(|error| refuse(&path, format!("no .npy file: {error}")))?;
+        let header = npyz::NpyHeader::from_reader(&mut reader)
+            .map_err(|error| refuse(&path, format!("no .npy file: {error}")))?;
         let first = reader.stream_position().map_err(|error| refuse(&path, error.to_string()))?;
         let dtype = header.dtype().descr();
         let number = match dtype.trim_matches('\'') {

@@ -1,17 +1,22 @@
 //! Any raster that GDAL opens. The only file that knows GDAL's (column, row) order and 1-based bands.
 
+mod align;
+mod between;
 mod cache;
 mod crs;
 mod name;
 mod pool;
 mod quiet;
 mod raster;
+mod view;
+mod warp;
 
 use std::path::Path;
 
 use ::gdal::errors::GdalError;
 use ::gdal::{Dataset, DatasetOptions, GdalOpenFlags, Metadata};
 
+pub(super) use align::Aligned;
 pub(super) use cache::block_cache_bytes;
 use cache::limit_block_cache;
 use crs::crs_of;
@@ -20,6 +25,8 @@ pub(super) use name::Subdataset;
 pub(super) use pool::Pool;
 use quiet::QuietErrors;
 pub(super) use raster::{OpenRaster, ReadFailure};
+pub use view::Resampling;
+pub(super) use view::View;
 
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};

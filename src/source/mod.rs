@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
 
 pub use calibration::Calibration;
+#[cfg(feature = "gdal")]
+pub use gdal::Resampling;
 pub use memory::MemorySource;
 #[cfg(feature = "gdal")]
 pub use quality::Quality;

@@ -136,6 +136,11 @@ impl Quality {
         self
     }
 
+    /// The same, hiding so many cells more around what is hidden.
+    pub(super) fn widened(&self, cells: usize) -> Self {
+        Self { dilate: self.dilate + cells, ..self.clone() }
+    }
+
     /// Cells around a region that decide what is hidden in it.
     pub(super) fn margin(&self) -> usize {
         self.dilate

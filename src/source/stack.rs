@@ -9,6 +9,7 @@ mod place;
 mod steps;
 mod survey;
 mod template;
+mod views;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use builder::{Files, Pattern};
 use layout::Layout;
 use place::Place;
 use steps::OffsetSteps;
+use views::Views;
 
 use super::gdal::{Pool, block_cache_bytes};
 use super::{Calibration, Quality, RasterSource, Slice, Uncertainty, check_request};
@@ -59,6 +61,8 @@ pub struct RasterStack {
     offset_steps: Option<OffsetSteps>,
     quality: Vec<Quality>,
     uncertainty: Option<Uncertainty>,
+    /// How files are read on another grid than their own.
+    views: Option<Views>,
     pool: Pool,
     /// Of the first file.
     block_shape: Option<(usize, usize)>,
@@ -192,6 +196,9 @@ impl StackBuilder {
             }
         }
         first_part.push(survey.parts.len());
+        // Interpolated values come from neighbours, too.
+        let around = self.onto.as_ref().map_or(0, |(_, resampling)| resampling.radius());
+        let quality = self.quality.iter().map(|rule| rule.widened(around)).collect();
         Ok(RasterStack {
             origin,
             grid: survey.grid,
@@ -202,8 +209,9 @@ impl StackBuilder {
             source_bands: self.source_bands,
             calibration: self.calibration,
             offset_steps: self.offset_steps.filter(|_| self.calibration.offset.is_none()),
-            quality: self.quality,
+            quality,
             uncertainty: self.uncertainty,
+            views: survey.views,
             pool: Pool::default(),
             block_shape: survey.block_shape,
             open_file_bytes: survey.open_file_bytes,
@@ -239,6 +247,9 @@ impl RasterSource for RasterStack {
         let mut set = |key: &str, value: String| settings.push((key.to_owned(), value));
         if let Some(bands) = &self.source_bands {
             set("source_bands", format!("{bands:?}"));
+        }
+        if let Some(views) = &self.views {
+            set("reproject", format!("{:?}", views.data.resampling()).to_lowercase());
         }
         if let Some(steps) = &self.offset_steps {
             set("offset_by", steps.to_string());

@@ -145,9 +145,9 @@ impl FusedSeries {
         let time = time as u64;
         let subset = [time..time + 1, 0..array.shape()[1], range(&region.rows), range(&region.cols)];
         let values = array.retrieve_array_subset::<ArrayD<f32>>(&ArraySubset::new_with_ranges(&subset));
-        let values = values.map_err(|error| error.to_string()).and_then(|values| {
-            values.into_dimensionality::<ndarray::Ix4>().map_err(|error| error.to_string())
-        });
+        let values = values
+            .map_err(|error| error.to_string())
+            .and_then(|values| values.into_dimensionality::<ndarray::Ix4>().map_err(|error| error.to_string()));
         let values: Array4<f32> = values.map_err(|problem| Error::Read {
             origin: self.path.display().to_string(),
             date,

@@ -4,7 +4,7 @@ use ::gdal::errors::GdalError;
 use ::gdal::raster::{ColorInterpretation, GdalDataType, RasterBand};
 use ::gdal::{Dataset, Metadata};
 
-use super::{QuietErrors, message, open};
+use super::{QuietErrors, View, message, open};
 use crate::error::Result;
 use crate::geometry::{Date, PixelRegion};
 use crate::source::Calibration;
@@ -36,8 +36,13 @@ impl ReadFailure {
 }
 
 impl OpenRaster {
-    /// Opens a file or subdataset; `date` only serves the message.
-    pub(in crate::source) fn open(path: &Path, date: Date) -> Result<Self> {
+    /// Opens a file or subdataset, as it is or as a view; `date` only serves the message.
+    pub(in crate::source) fn open(path: &Path, date: Date, view: Option<&View>) -> Result<Self> {
+        if let Some(view) = view {
+            // All bands of a block are resampled together.
+            let dataset = view.open(path, Some(date))?;
+            return Ok(Self { dataset, alpha: None, window: Some(view.block_shape()) });
+        }
         let dataset = open(path, Some(date))?;
         let _quiet = QuietErrors::new();
         let bands = || (1..=dataset.raster_count()).filter_map(|index| Some((index, dataset.rasterband(index).ok()?)));

@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use super::granule::Granule;
 use super::steps::OffsetSteps;
 use crate::error::{Error, Result};
+use crate::geometry::Grid;
 use crate::source::quality::Place;
-use crate::source::{Calibration, Quality, Uncertainty};
+use crate::source::{Calibration, Quality, Resampling, Uncertainty};
 
 /// Collects what a [`RasterStack`](super::RasterStack) needs; [`open`](Self::open) makes it.
 #[derive(Clone, Debug)]
@@ -16,6 +17,7 @@ pub struct StackBuilder {
     pub(super) offset_steps: Option<OffsetSteps>,
     pub(super) mosaic: bool,
     pub(super) resolution: Option<f64>,
+    pub(super) onto: Option<(Grid, Resampling)>,
     pub(super) quality: Vec<Quality>,
     pub(super) uncertainty: Option<Uncertainty>,
     pub(super) lenient: bool,
@@ -47,6 +49,7 @@ impl StackBuilder {
             offset_steps: None,
             mosaic: false,
             resolution: None,
+            onto: None,
             quality: Vec::new(),
             uncertainty: None,
             lenient: false,
@@ -147,6 +150,18 @@ impl StackBuilder {
         self
     }
 
+    /// Reads the files, whatever their grids and CRS, on a grid whose lines are lines of `target`: pixels are whole numbers of
+    /// its cells, as close to their native size as can be. A raster whose pixels become single cells has the footprint
+    /// [`Cell`](crate::model::Footprint::Cell), a coarser one [`Uniform`](crate::model::Footprint::Uniform). Values are resampled
+    /// before scale, offset and valid range apply; missing ones (nodata, NaN, mask bands, alpha) count as none. What a quality
+    /// raster hides is looked up pixel by pixel, and where values are interpolated its neighbours are hidden too. Default: the
+    /// files are read as they are.
+    #[must_use]
+    pub fn onto(mut self, target: &Grid, resampling: Resampling) -> Self {
+        self.onto = Some((target.clone(), resampling));
+        self
+    }
+
     /// Hides pixels by a quality raster; several rules add up.
     #[must_use]
     pub fn quality(mut self, quality: Quality) -> Self {
@@ -195,6 +210,10 @@ impl StackBuilder {
         self.calibration.validate()?;
         if let Some(resolution) = self.resolution.filter(|size| !size.is_finite() || *size <= 0.0) {
             return Err(Error::setting("resolution", format!("{resolution} must be finite and positive")));
+        }
+        if self.resolution.is_some() && self.onto.is_some() {
+            let problem = "reprojected pixels have a size of their own; give either `resolution` or `reproject`";
+            return Err(Error::setting("resolution", problem));
         }
         if let Some(bands) = &self.source_bands {
             if bands.is_empty() {

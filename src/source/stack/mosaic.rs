@@ -8,7 +8,7 @@ use super::layout::Plane;
 use super::{Part, PartFile, RasterStack};
 use crate::error::{Error, Result};
 use crate::geometry::PixelRegion;
-use crate::source::gdal::{OpenRaster, ReadFailure};
+use crate::source::gdal::{OpenRaster, ReadFailure, View};
 use crate::source::{Calibration, Quality};
 
 /// Values of a region and, where the product gives uncertainty, their noise variances; **shape** (band, y, x).
@@ -87,13 +87,13 @@ impl RasterStack {
         let reader = Reader { stack: self, part: &self.parts[index], index, region };
         let mut block = Block::empty(self, bands.len(), region);
         let mut hidden: Vec<Vec<bool>> = Vec::new();
-        for (rule, planes) in self.quality.iter().zip(&self.layout.quality) {
+        for (index, (rule, planes)) in self.quality.iter().zip(&self.layout.quality).enumerate() {
             // One plane hides pixels in every band.
             let each = planes.len() > 1;
             let wanted: Vec<Plane> =
                 if each { bands.iter().map(|&band| planes[band]).collect() } else { planes.clone() };
             for (k, plane) in wanted.into_iter().enumerate() {
-                let mask = reader.hidden(rule, plane)?;
+                let mask = reader.hidden(index, rule, plane)?;
                 let targets = if each { k..k + 1 } else { 0..bands.len() };
                 hidden.resize(bands.len(), Vec::new());
                 for target in &mut hidden[targets] {
@@ -136,12 +136,17 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Runs with the open file, taken from the pool or opened.
-    fn with<T>(&self, file: usize, read: impl FnOnce(&OpenRaster) -> Result<T>) -> Result<T> {
-        let number = self.index * self.stack.layout.files + file;
+    /// Runs with the open file, taken from the pool or opened; as a view, for `flags` in another way than for values.
+    fn with<T>(
+        &self,
+        file: usize,
+        (flags, view): (bool, Option<&View>),
+        read: impl FnOnce(&OpenRaster) -> Result<T>,
+    ) -> Result<T> {
+        let number = (self.index * self.stack.layout.files + file) * 2 + usize::from(flags && view.is_some());
         let raster = match self.stack.pool.take(number) {
             Some(raster) => raster,
-            None => OpenRaster::open(&self.part.files[file].path, self.part.date)?,
+            None => OpenRaster::open(&self.part.files[file].path, self.part.date, view)?,
         };
         let result = read(&raster)?;
         self.stack.pool.put(number, raster);
@@ -172,7 +177,8 @@ impl Reader<'_> {
                 let at = positions.iter().position(|held| *held == position).map(|at| bands[mine[at]]);
                 at.map_or_else(String::new, |band| self.stack.layout.names[band].clone())
             };
-            self.with(file, |raster| {
+            let view = self.stack.views.as_ref().map(|views| &views.data);
+            self.with(file, (false, view), |raster| {
                 let PartFile { place, .. } = &self.part.files[file];
                 let window = place.window(self.region, 0);
                 let failed = |failure: ReadFailure| self.failed(file, &window, name(failure.band), failure);
@@ -195,13 +201,19 @@ impl Reader<'_> {
     }
 
     /// Which cells of the region a quality rule hides.
-    fn hidden(&self, rule: &Quality, plane: Plane) -> Result<Vec<bool>> {
-        let place = &self.part.files[plane.file].place;
+    fn hidden(&self, index: usize, rule: &Quality, plane: Plane) -> Result<Vec<bool>> {
+        let (view, place) = match &self.stack.views {
+            None => (None, self.part.files[plane.file].place),
+            Some(views) => {
+                let (view, place) = views.flags(index);
+                (Some(view), place)
+            }
+        };
         let window = place.window(self.region, rule.margin());
         let mut values = vec![0.0; window.len()];
         if !window.is_empty() {
             let stored = Calibration { nodata: rule.nodata, ..Calibration::stored() };
-            self.with(plane.file, |raster| {
+            self.with(plane.file, (true, view), |raster| {
                 raster
                     .read(&[plane.band], &window, &stored, &mut [&mut values])
                     .map_err(|failure| self.failed(plane.file, &window, "quality".into(), failure))

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use super::granule::Granule;
 use super::layout::Layout;
 use super::place::{Place, refined};
+use super::views::Views;
 use super::{Part, PartFile, StackBuilder};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
-use crate::source::gdal::{Pool, RasterHeader, dated_header};
+use crate::source::gdal::{Aligned, Pool, RasterHeader, dated_header};
 use crate::source::same_crs;
 
 /// What the first sound granule says, which all others match.
@@ -18,15 +19,28 @@ struct Reference {
     lattice: Grid,
     files: Vec<PathBuf>,
     bands: Vec<Vec<String>>,
+    /// (width, height) of the pixels of each file.
+    cell_sizes: Vec<(f64, f64)>,
     places: Vec<Place>,
     date: Date,
     block_shape: Option<(usize, usize)>,
+}
+
+/// What is known on the way.
+#[derive(Default)]
+struct Found {
+    reference: Option<Reference>,
+    /// Where files are to be read on another grid: what there is to choose it by.
+    aligned: Option<Aligned>,
+    /// Header of the file that takes most memory while it is open.
+    largest: Option<RasterHeader>,
 }
 
 /// What opening has found out.
 pub(super) struct Survey {
     pub(super) layout: Layout,
     pub(super) grid: Grid,
+    pub(super) views: Option<Views>,
     pub(super) parts: Vec<Part>,
     pub(super) block_shape: Option<(usize, usize)>,
     pub(super) open_file_bytes: u64,
@@ -35,15 +49,15 @@ pub(super) struct Survey {
 impl StackBuilder {
     /// Reads every header. With `lenient`, what is wrong with a granule is noted with it, as long as there is any that is right.
     pub(super) fn survey(&self, granules: Vec<Granule>) -> Result<Survey> {
-        let mut reference: Option<Reference> = None;
+        let mut found =
+            Found { aligned: self.onto.as_ref().map(|(target, _)| Aligned::new(target)), ..Found::default() };
         let mut first_error = None;
-        let mut open_file_bytes = 0;
         let mut parts = Vec::with_capacity(granules.len());
         let steps = self.offset_steps.as_ref().filter(|_| self.calibration.offset.is_none());
         let steps = steps.map(|steps| Ok::<_, Error>((steps, steps.compile()?))).transpose()?;
         for granule in granules {
             let offset = steps.as_ref().map(|(steps, regex)| steps.offset_of(granule.name(), regex)).transpose()?;
-            let surveyed = self.survey_one(&granule, &mut reference, &mut open_file_bytes);
+            let surveyed = self.survey_one(&granule, &mut found);
             let (places, fault) = match (surveyed, granule.fault.clone()) {
                 (_, Some(fault)) => (None, Some(fault)),
                 (Ok(places), None) => (Some(places), None),
@@ -66,21 +80,26 @@ impl StackBuilder {
             };
             parts.push(Part { date: granule.date, name: granule.name().to_path_buf(), files, offset, fault });
         }
-        let Some(reference) = reference else {
+        let Found { reference, aligned, largest } = found;
+        let (Some(reference), Some(largest)) = (reference, largest) else {
             return Err(first_error.unwrap_or_else(|| Error::NoFiles { pattern: self.origin() }));
         };
-        let grid = settle(&reference, &mut parts)?;
-        let Reference { layout, block_shape, .. } = reference;
-        Ok(Survey { layout, grid, parts, block_shape, open_file_bytes })
+        let (Some(aligned), Some((_, resampling))) = (aligned, &self.onto) else {
+            let grid = settle(&reference, &mut parts)?;
+            let Reference { layout, block_shape, .. } = reference;
+            return Ok(Survey { layout, grid, views: None, parts, block_shape, open_file_bytes: largest.open_bytes });
+        };
+        let view = aligned.view(*resampling)?.nodata(self.calibration.nodata);
+        let (grid, open_file_bytes) = (view.grid().clone(), view.open_bytes(&largest));
+        let whole = Place::new(&grid, &grid).map_err(|problem| Error::Grid { what: self.origin(), problem })?;
+        parts.iter_mut().flat_map(|part| &mut part.files).for_each(|file| file.place = whole);
+        let views = Some(Views::new(view, &reference.layout, &reference.cell_sizes)?);
+        let block_shape = views.as_ref().map(|views| views.data.block_shape());
+        Ok(Survey { layout: reference.layout, grid, views, parts, block_shape, open_file_bytes })
     }
 
     /// The places of a granule's files on the reference's lattice.
-    fn survey_one(
-        &self,
-        granule: &Granule,
-        reference: &mut Option<Reference>,
-        open_file_bytes: &mut u64,
-    ) -> Result<Vec<Place>> {
+    fn survey_one(&self, granule: &Granule, found: &mut Found) -> Result<Vec<Place>> {
         if let Some((path, problem)) = &granule.fault {
             let problem = problem.clone();
             return Err(Error::Inconsistent { path: path.clone(), date: granule.date, problem });
@@ -88,11 +107,12 @@ impl StackBuilder {
         let paths: Vec<&PathBuf> = granule.all_files().collect();
         let headers =
             paths.iter().map(|path| dated_header(path, Some(granule.date))).collect::<Result<Vec<RasterHeader>>>()?;
-        let known = match reference {
+        let known = match &mut found.reference {
             Some(known) => known,
-            None => reference.insert(self.reference(granule, &headers)?),
+            reference => reference.insert(self.reference(granule, &headers)?),
         };
-        *open_file_bytes = headers.iter().map(|header| header.open_bytes).fold(*open_file_bytes, u64::max);
+        let largest = headers.iter().max_by_key(|header| header.open_bytes);
+        found.largest = found.largest.iter().chain(largest).max_by_key(|header| header.open_bytes).cloned();
         if paths.len() != known.layout.files {
             let (found, expected) = (paths.len(), known.layout.files);
             return Err(Error::Inconsistent {
@@ -106,17 +126,29 @@ impl StackBuilder {
         }
         let mut places = Vec::with_capacity(paths.len());
         for (file, (path, header)) in paths.iter().zip(&headers).enumerate() {
-            places.push(self.place(known, file, path, granule.date, header)?);
+            self.check_bands(known, file, path, granule.date, header)?;
+            let Some(aligned) = &mut found.aligned else {
+                places.push(self.place(known, file, path, granule.date, header)?);
+                continue;
+            };
+            if file < known.layout.data_files {
+                aligned.add(&path.display().to_string(), header)?;
+            }
+            // Where it lies is known when all are.
+            places.push(known.places[0]);
         }
         Ok(places)
     }
 
-    fn place(&self, known: &Reference, file: usize, path: &Path, date: Date, header: &RasterHeader) -> Result<Place> {
-        let differs = |problem: String| Error::Inconsistent {
-            path: path.to_path_buf(),
-            date,
-            problem: format!("{problem} ({})", known.said(file)),
-        };
+    fn check_bands(
+        &self,
+        known: &Reference,
+        file: usize,
+        path: &Path,
+        date: Date,
+        header: &RasterHeader,
+    ) -> Result<()> {
+        let differs = |problem: String| known.differs(file, path, date, &problem);
         let expected = &known.bands[file];
         if header.bands.len() != expected.len() {
             let (found, expected) = (header.bands.len(), expected.len());
@@ -131,15 +163,20 @@ impl StackBuilder {
                 band + 1
             )));
         }
+        Ok(())
+    }
+
+    fn place(&self, known: &Reference, file: usize, path: &Path, date: Date, header: &RasterHeader) -> Result<Place> {
+        let differs = |problem: String| known.differs(file, path, date, &problem);
         let (found, expected) = (header.grid.crs(), known.lattice.crs());
         if !same_crs(found, expected) {
             return Err(differs(format!(
-                "CRS {found}, but {expected} in the first file of the stack; warp it to one CRS, for example with gdalwarp, or \
-                 make a stack of each CRS"
+                "CRS {found}, but {expected} in the first file of the stack; give reproject = \"nearest\" (or \
+                 \"bilinear\"), warp it first, or make an instrument of each CRS"
             )));
         }
         let place = Place::new(&known.lattice, &header.grid).map_err(|problem| {
-            differs(format!("{problem} in the first file of the stack; warp all files to one lattice, for example with gdalwarp -tap"))
+            differs(format!("{problem} in the first file of the stack; give reproject = \"nearest\" (or \"bilinear\"), or warp all files to one lattice"))
         })?;
         if file < known.layout.data_files && place.is_finer() {
             let ((w, _), (cell, _)) = (header.grid.cell_size(), known.lattice.cell_size());
@@ -170,6 +207,7 @@ impl StackBuilder {
             (w / size.0 - 1.0).abs() > 1e-6 || (h / size.1 - 1.0).abs() > 1e-6
         });
         let lattice = match (self.resolution, other) {
+            (None, _) if self.onto.is_some() => grid.clone(),
             (None, None) => grid.clone(),
             (None, Some(other)) => {
                 let (w, smallest) = (headers[other].grid.cell_size().0, headers[other].grid.cell_size().0.min(size.0));
@@ -210,9 +248,14 @@ impl StackBuilder {
                 problem: format!("{problem}; warp it to that lattice"),
             })
         };
-        let places = headers.iter().enumerate().map(place).collect::<Result<Vec<Place>>>()?;
+        let places = if self.onto.is_some() {
+            let whole = Place::new(&lattice, &lattice);
+            vec![whole.map_err(|problem| Error::Grid { what: granule.name().display().to_string(), problem })?]
+        } else {
+            headers.iter().enumerate().map(place).collect::<Result<Vec<Place>>>()?
+        };
         let block_shape = headers[first].block_shape.map(|(rows, cols)| {
-            let (up_rows, up_cols) = places[first].cells_per_pixel();
+            let (up_rows, up_cols) = places.get(first).map_or((1, 1), Place::cells_per_pixel);
             (rows * up_rows, cols * up_cols)
         });
         Ok(Reference {
@@ -220,6 +263,7 @@ impl StackBuilder {
             lattice,
             files: granule.all_files().cloned().collect(),
             bands: headers.iter().map(|header| header.bands.clone()).collect(),
+            cell_sizes: headers.iter().map(|header| header.grid.cell_size()).collect(),
             places,
             date: granule.date,
             block_shape,
@@ -228,6 +272,10 @@ impl StackBuilder {
 }
 
 impl Reference {
+    fn differs(&self, file: usize, path: &Path, date: Date, problem: &str) -> Error {
+        Error::Inconsistent { path: path.to_path_buf(), date, problem: format!("{problem} ({})", self.said(file)) }
+    }
+
     /// The file that others are compared with, for messages.
     fn said(&self, file: usize) -> String {
         format!("{}, {}, {}", self.files[file].display(), self.layout.purpose(file), self.date)
