@@ -196,9 +196,13 @@ impl StackBuilder {
             }
         }
         first_part.push(survey.parts.len());
-        // Interpolated values come from neighbours, too.
-        let around = self.onto.as_ref().map_or(0, |(_, resampling)| resampling.radius());
-        let quality = self.quality.iter().map(|rule| rule.widened(around)).collect();
+        let quality = match &survey.views {
+            None => self.quality,
+            // Interpolated values come from neighbours, too.
+            Some(views) => {
+                self.quality.iter().zip(views.flags()).map(|(rule, flags)| rule.widened(flags.around)).collect()
+            }
+        };
         Ok(RasterStack {
             origin,
             grid: survey.grid,

@@ -22,13 +22,13 @@ pub enum Resampling {
 }
 
 impl Resampling {
-    /// Pixels around one that its values may come from, as a radius.
-    pub(in crate::source) fn radius(self) -> usize {
+    /// How far away, in native pixels along either axis, pixels are at most that a value comes from beside those under it.
+    pub(in crate::source) fn reach(self) -> f64 {
         match self {
-            Self::Nearest | Self::Average => 0,
-            // The neighbours across the corner are 1.4 and 2.8 pixels away.
-            Self::Bilinear => 2,
-            Self::Cubic => 3,
+            Self::Nearest => 0.0,
+            // Averages take in pixels of which they hold a part.
+            Self::Bilinear | Self::Average => 1.0,
+            Self::Cubic => 2.0,
         }
     }
 
@@ -48,8 +48,8 @@ impl Resampling {
 pub(in crate::source) struct View {
     pub(super) grid: Grid,
     pub(super) resampling: Resampling,
-    /// Pixels of the view per native pixel, across and down, at most 1: below, kernels are widened.
-    pub(super) scale: (f64, f64),
+    /// Size of a native pixel in pixels of the view, across and down.
+    pub(super) native: (f64, f64),
     /// (rows, columns) that are resampled at once.
     pub(super) block: (usize, usize),
     /// Stored number that is missing whatever the file says.
@@ -70,15 +70,21 @@ impl View {
         self.resampling
     }
 
-    /// Pixels per native pixel, across and down, at most 1.
-    pub(in crate::source) fn scale(&self) -> (f64, f64) {
-        self.scale
+    /// Size of a native pixel in pixels of the view, across and down.
+    pub(in crate::source) fn native(&self) -> (f64, f64) {
+        self.native
+    }
+
+    /// How much kernels are widened along an axis: pixels of the view per native pixel, where those are notably smaller.
+    pub(super) fn scale(native: f64) -> f64 {
+        if native > 0.9 { 1.0 } else { native }
     }
 
     /// Memory that a file of this header takes while it is open as this view.
     pub(in crate::source) fn open_bytes(&self, native: &RasterHeader) -> u64 {
         let pixels = (self.block.0 * self.block.1) as f64;
-        let sources = (self.block.0 as f64 / self.scale.1 + 4.0) * (self.block.1 as f64 / self.scale.0 + 4.0);
+        let across = |pixels: usize, native: f64| pixels as f64 / Self::scale(native) + 4.0;
+        let sources = across(self.block.0, self.native.1) * across(self.block.1, self.native.0);
         // A value and a validity bit each, on either side; rotated blocks come from up to twice their area.
         let resampled = 9.0 * (pixels + 2.0 * sources) * native.bands.len() as f64;
         native.open_bytes + 2 * super::HANDLE_BYTES + resampled as u64
@@ -94,7 +100,7 @@ impl View {
         let (rows, cols) = self.grid.shape();
         let geotransform = [left, width / cut.1 as f64, 0.0, top, 0.0, step / cut.0 as f64];
         let grid = Grid::new(self.grid.crs().clone(), geotransform, (rows * cut.0, cols * cut.1))?;
-        Ok(Self { grid, resampling: Resampling::Nearest, scale: (1.0, 1.0), block: self.block, nodata: None })
+        Ok(Self { grid, resampling: Resampling::Nearest, native: (1.0, 1.0), block: self.block, nodata: None })
     }
 
     /// Numbers that are missing beside those that a file says are.

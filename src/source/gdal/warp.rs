@@ -77,7 +77,7 @@ impl View {
             );
         }
         let (block_rows, block_cols) = self.block;
-        let (scale_x, scale_y) = self.scale;
+        let (scale_x, scale_y) = (Self::scale(self.native.0), Self::scale(self.native.1));
         let (resampling, source) = (self.resampling.name(), escape(source));
         let transformer = transformer(native, &self.grid, &crs_of(file));
         Ok(format!(

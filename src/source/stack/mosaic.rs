@@ -5,6 +5,7 @@ use std::ops::Range;
 use ndarray::{Array3, s};
 
 use super::layout::Plane;
+use super::views::Flags;
 use super::{Part, PartFile, RasterStack};
 use crate::error::{Error, Result};
 use crate::geometry::PixelRegion;
@@ -205,8 +206,8 @@ impl Reader<'_> {
         let (view, place) = match &self.stack.views {
             None => (None, self.part.files[plane.file].place),
             Some(views) => {
-                let (view, place) = views.flags(index);
-                (Some(view), place)
+                let Flags { view, place, .. } = &views.flags()[index];
+                (Some(view), *place)
             }
         };
         let window = place.window(self.region, rule.margin());
