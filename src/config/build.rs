@@ -220,9 +220,14 @@ impl FusionConfig {
         }
     }
 
+    /// Opens the files of an instrument; `lenient` as for [`StackBuilder`](crate::source::StackBuilder::lenient).
+    pub(super) fn open_instrument(&self, instrument: &Instrument, lenient: bool) -> Result<RasterStack> {
+        open_stack(instrument, &self.folder, lenient).map_err(|error| named(error, &instrument.name))
+    }
+
     fn instrument(&self, instrument: &Instrument) -> Result<model::Instrument> {
         let lenient = matches!(self.document.run.on_error, OnError::Skip);
-        let source = open_stack(instrument, &self.folder, lenient).map_err(|error| named(error, &instrument.name))?;
+        let source = self.open_instrument(instrument, lenient)?;
         let mut built = model::Instrument::new(&instrument.name, source)
             .footprint(match instrument.footprint {
                 Some(Place::Uniform) => Footprint::Uniform,
