@@ -183,7 +183,8 @@ fn open(arguments: &Arguments) -> Result<(Arc<dyn RasterSource>, Vec<f64>, Optio
     match (&arguments.config, &arguments.instrument, &arguments.direct.files, &arguments.direct.date) {
         (Some(config), Some(name), ..) => {
             let instrument = FusionConfig::read(config)?.source(name)?;
-            let wavelengths = told.or(instrument.wavelengths_nm).ok_or_else(missing)?;
+            let described = || instrument.wavelengths_nm.map(|numbers| in_nm(numbers, config)).transpose();
+            let wavelengths = told.map_or_else(described, |told| Ok(Some(told)))?.ok_or_else(missing)?;
             Ok((instrument.source, wavelengths, Some(instrument.noise_variance)))
         }
         (_, _, Some(files), Some(date)) => {
@@ -216,8 +217,14 @@ fn read_wavelengths(path: &Path) -> Result<Vec<f64>> {
         };
         words.map(number).collect::<Result<_>>()?
     };
+    in_nm(numbers, path)
+}
+
+/// Refuses micrometres, naming the file; the library would, without it.
+fn in_nm(numbers: Vec<f64>, path: &Path) -> Result<Vec<f64>> {
     if numbers.iter().all(|number| *number < 100.0) {
-        return Err(failed("the wavelengths look like micrometres; give nanometres: multiply them by 1000".into()));
+        let problem = "the wavelengths look like micrometres; give nanometres: multiply them by 1000";
+        return Err(setting("wavelengths", format!("{}: {problem}", path.display())));
     }
     Ok(numbers)
 }

@@ -119,8 +119,12 @@ impl<S: RasterSource + ?Sized> Walk<'_, S> {
             BandScale::EstimatedNoise => Some(estimate_noise(&cov, pixels, &name)?),
             _ => None,
         };
+        if let Some(band) = noise_variance.iter().flatten().position(|variance: &f64| *variance <= 0.0) {
+            let problem = format!("the slices tell 0 for {}; leave it out (without_nm), or correct them", name(band));
+            return Err(Error::setting("noise_variance", problem));
+        }
         let scale: Vec<f64> = match (&noise_variance, &settings.scale) {
-            (Some(variances), _) => variances.iter().map(|variance: &f64| variance.sqrt()).collect(),
+            (Some(variances), _) => variances.iter().map(|variance| variance.sqrt()).collect(),
             (None, BandScale::Deviation) => deviations(&cov, &name)?,
             (None, _) => vec![1.0; bands],
         };
