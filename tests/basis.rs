@@ -120,7 +120,7 @@ fn the_basis_of_a_scene_comes_back_from_its_images() {
 /// Noise as strong as the weakest components in a fifth of the bands.
 #[test]
 fn known_and_estimated_noise_is_told_from_signal() {
-    let variance = |band: usize| if band % 5 == 0 { 1e-3 } else { 1e-6 };
+    let variance = |band: usize| if band.is_multiple_of(5) { 1e-3 } else { 1e-6 };
     let scene = Scene::new(60, 4, variance);
     let images = source(scene.noisy());
     let fit = |scale| SpectralPca::builder(scene.wavelengths.clone()).scale(scale).fit(&images).unwrap();

@@ -7,7 +7,7 @@ const BLOCK: usize = 512;
 /// Count, mean and covariance of a stream of spectra, in one pass and float64.
 ///
 /// Spectra are gathered in blocks; each block is centred on its own mean before it is squared, and joined to what came before by
-/// Chan, Golub and LeVeque's formula (The American Statistician 37, 1983), so that no large numbers cancel. Memory is that of
+/// the formula of Chan, Golub and `LeVeque` (The American Statistician 37, 1983), so that no large numbers cancel. Memory is that of
 /// one block and one covariance.
 pub(super) struct Moments {
     count: u64,
