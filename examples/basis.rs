@@ -117,8 +117,8 @@ fn main() -> ExitCode {
 }
 
 fn find(arguments: &Arguments) -> Result<()> {
-    let (source, wavelengths_nm, given) = open(arguments)?;
-    let scale = match (arguments.noise, given) {
+    let Images { source, wavelengths_nm, noise_variance } = open(arguments)?;
+    let scale = match (arguments.noise, noise_variance) {
         (Some(Noise::None), _) => BandScale::Same,
         (Some(Noise::Variance(variance)), _) => BandScale::Noise(variance.into()),
         (None, Some(variances)) => BandScale::Noise(variances),
@@ -171,8 +171,14 @@ fn find(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The images, their wavelengths and, of a description, their noise variance.
-fn open(arguments: &Arguments) -> Result<(Arc<dyn RasterSource>, Vec<f64>, Option<Values>)> {
+struct Images {
+    source: Arc<dyn RasterSource>,
+    wavelengths_nm: Vec<f64>,
+    /// Of a description.
+    noise_variance: Option<Values>,
+}
+
+fn open(arguments: &Arguments) -> Result<Images> {
     let told = arguments.direct.wavelengths.as_deref().map(read_wavelengths).transpose()?;
     let missing = || {
         setting(
@@ -184,8 +190,8 @@ fn open(arguments: &Arguments) -> Result<(Arc<dyn RasterSource>, Vec<f64>, Optio
         (Some(config), Some(name), ..) => {
             let instrument = FusionConfig::read(config)?.source(name)?;
             let described = || instrument.wavelengths_nm.map(|numbers| in_nm(numbers, config)).transpose();
-            let wavelengths = told.map_or_else(described, |told| Ok(Some(told)))?.ok_or_else(missing)?;
-            Ok((instrument.source, wavelengths, Some(instrument.noise_variance)))
+            let wavelengths_nm = told.map_or_else(described, |told| Ok(Some(told)))?.ok_or_else(missing)?;
+            Ok(Images { source: instrument.source, wavelengths_nm, noise_variance: Some(instrument.noise_variance) })
         }
         (_, _, Some(files), Some(date)) => {
             let direct = &arguments.direct;
@@ -196,7 +202,8 @@ fn open(arguments: &Arguments) -> Result<(Arc<dyn RasterSource>, Vec<f64>, Optio
             if let Some([low, high]) = direct.valid_range.as_deref() {
                 builder = builder.valid_range(*low, *high);
             }
-            Ok((Arc::new(builder.open()?), told.ok_or_else(missing)?, None))
+            let source = Arc::new(builder.open()?);
+            Ok(Images { source, wavelengths_nm: told.ok_or_else(missing)?, noise_variance: None })
         }
         _ => Err(setting("config", "give a description and --instrument, or --files, --date and --wavelengths")),
     }
@@ -245,7 +252,8 @@ fn snippet(pca: &SpectralPca, source: &dyn RasterSource, arguments: &Arguments) 
     let _ = writeln!(text, "wavelengths_nm = [{}]\n", numbers(wavelengths));
     let _ = writeln!(text, "[basis]");
     for (key, file) in [("mean", SpectralBasis::MEAN_FILE), ("matrix", SpectralBasis::MATRIX_FILE)] {
-        let _ = writeln!(text, "{key} = {:?}", relative(&arguments.output.join(file), arguments.config.as_deref()));
+        let path = relative(&arguments.output.join(file), arguments.config.as_deref()).display().to_string();
+        let _ = writeln!(text, "{key} = {path:?}");
     }
     let _ = writeln!(text, "\n[prior]\nmean = 0.0");
     let _ = writeln!(text, "variance = [{}]\n", short(&mut variances.iter().copied()));
