@@ -115,7 +115,7 @@ mod tests {
             let mut spectrum = |pixel: usize| -> Vec<f64> {
                 let common: f64 = rng.random();
                 let own = |band: usize| (band + 1) as f64 * common + 1e-3 * pixel as f64;
-                (0..bands).map(|band| 1e4 + own(band) + rng.random::<f64>()).collect()
+                (0..bands).map(|band| 1e3 + own(band) + rng.random::<f64>()).collect()
             };
             let spectra: Vec<Vec<f64>> = (0..pixels).map(&mut spectrum).collect();
             let mut moments = Moments::new(bands);
