@@ -95,7 +95,7 @@ struct Document {
     window: Window,
     process: Process,
     prior: Prior,
-    basis: Option<toml::Table>,
+    basis: Option<Basis>,
     instrument: Vec<Instrument>,
     #[serde(default)]
     smoothing: Smoothing,
@@ -111,6 +111,7 @@ struct Target {
     crs: Option<String>,
     geotransform: Option<[f64; 6]>,
     shape: Option<[usize; 2]>,
+    #[serde(default)]
     bands: Vec<String>,
     wavelengths_nm: Option<Vec<f64>>,
     #[serde(default = "dimensionless")]
@@ -191,6 +192,21 @@ struct Prior {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Basis {
+    mean: PathBuf,
+    matrix: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Response {
+    centre_nm: Option<Vec<f64>>,
+    fwhm_nm: Option<Vec<f64>>,
+    table: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Instrument {
     name: String,
     files: Option<String>,
@@ -200,6 +216,7 @@ struct Instrument {
     #[serde(default = "compact_date")]
     date_format: String,
     bands: Option<Vec<String>>,
+    reproject: Option<Reproject>,
     footprint: Option<Place>,
     noise_variance: Numbers,
     bias: Option<Numbers>,
@@ -208,12 +225,21 @@ struct Instrument {
     valid_range: Option<[f64; 2]>,
     missing: Option<Missing>,
     gate: Option<f64>,
-    response: Option<toml::Table>,
+    response: Option<Response>,
     quality: Option<toml::Table>,
 }
 
 fn compact_date() -> String {
     "%Y%m%d".into()
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Reproject {
+    Nearest,
+    Bilinear,
+    Cubic,
+    Average,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

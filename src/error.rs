@@ -87,7 +87,7 @@ pub enum Error {
     },
     /// Two files of one stack on the same date.
     #[error(
-        "two files on {date}: {} and {}; narrow `files` or mosaic them first",
+        "two files on {date}: {} and {}; narrow `files`, or give mosaic = true to lay them over one another",
         first.display(), second.display()
     )]
     DuplicateDate {
@@ -97,6 +97,20 @@ pub enum Error {
         first: PathBuf,
         /// The other file.
         second: PathBuf,
+    },
+    /// A file that belongs with others and is not there.
+    #[error("{}{}: {what} is missing, {pattern} matches nothing that goes with it; {advice}", path.display(), on_date(*date))]
+    NoPartner {
+        /// The file that is there.
+        path: PathBuf,
+        /// Its date, when it has one.
+        date: Option<Date>,
+        /// What is missing: a band, `quality`, data.
+        what: String,
+        /// Where it was looked for.
+        pattern: String,
+        /// What to do.
+        advice: String,
     },
     /// A raster that cannot be opened.
     #[error("cannot open raster {}{}: {problem}", path.display(), on_date(*date))]
@@ -260,6 +274,22 @@ pub enum Error {
         #[source]
         source: Option<BoxedError>,
     },
+    /// A store that cannot be read.
+    #[error("cannot open store {}: {problem}", path.display())]
+    OpenStore {
+        /// The store.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A truth that does not fit or cannot be read.
+    #[error("truth {}: {problem}", path.display())]
+    Truth {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what would do.
+        problem: String,
+    },
     /// A store that cannot be written.
     #[error("cannot write store {}: {problem}", path.display())]
     Store {
@@ -331,7 +361,7 @@ fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {
     } else if expected.is_unknown() {
         "give target.crs"
     } else {
-        "reprojection is not available in this version: warp the files to the target CRS first, for example with gdalwarp"
+        "warp it first, for example with gdalwarp, or give an instrument reproject = \"bilinear\" (in code StackBuilder::onto)"
     }
 }
 

@@ -316,7 +316,7 @@ fn an_instrument_in_another_crs_is_named_with_both() {
         (
             "fine_*.tif\"\ndate = 'fine_",
             "east_*.tif\"\ndate = 'east_",
-            &["instrument \"fine\"", "east_*.tif", "EPSG:32634", "EPSG:32633", "gdalwarp"],
+            &["instrument \"fine\"", "east_*.tif", "EPSG:32634", "EPSG:32633", "gdalwarp", "reproject"],
         ),
         // Nothing can be warped from or to a CRS that is not known.
         ("fine_*.tif\"\ndate = 'fine_", "bare_*.tif\"\ndate = 'bare_", &["instrument \"fine\"", "no CRS", "-a_srs"]),

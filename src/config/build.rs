@@ -4,14 +4,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::values::{Memory, NumbersOrPath, Place};
-use super::{Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Space};
-use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, Shard};
+use super::{
+    Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Reproject,
+    Response, Space,
+};
+use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, OutputSpace, Shard};
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid};
-use crate::model::{self, Footprint, Prior, PriorField, Process, Values};
+use crate::model::{self, Footprint, Prior, PriorField, Process, SpectralBasis, SpectralResponse, Values};
 use crate::sink::{ZarrFormat, ZarrSink};
 use crate::source::gdal::{crs_from_definition, read_header};
-use crate::source::{Calibration, RasterStack};
+use crate::source::{Calibration, RasterSource, RasterStack, Resampling};
 
 impl FusionConfig {
     /// Opens the inputs (headers only), checks everything and plans the run.
@@ -31,14 +34,16 @@ impl FusionConfig {
         self.refuse_unsupported()?;
 
         let document = &self.document;
-        if document.target.bands.is_empty() {
-            return Err(Error::setting("target.bands", "empty; list the names of the output bands"));
-        }
         if document.instrument.is_empty() {
             return Err(Error::setting("instrument", "empty; describe at least one [[instrument]]"));
         }
-        let mut builder = Fusion::builder(self.target()?)
-            .bands(document.target.bands.iter().cloned())
+        let target = self.target()?;
+        let mut builder = Fusion::builder(target.clone())
+            .bands(self.bands()?)
+            .space(match document.output.space {
+                Space::Bands => OutputSpace::Bands,
+                Space::Components => OutputSpace::Components,
+            })
             .unit(document.target.unit.clone())
             .window(document.window.size, document.window.halo)
             .far_samples(document.window.far_samples, document.window.far_radius)
@@ -55,6 +60,9 @@ impl FusionConfig {
             .threads(document.run.threads)
             .shards(shard.map_or(1, Shard::count));
         builder = self.run_settings(builder)?;
+        if let Some(basis) = self.basis()? {
+            builder = builder.basis(basis);
+        }
         if let Some(start) = document.time.start {
             builder = builder.start(start.0);
         }
@@ -72,7 +80,7 @@ impl FusionConfig {
             builder = builder.memory(memory.0);
         }
         for instrument in &document.instrument {
-            builder = builder.instrument(self.instrument(instrument)?);
+            builder = builder.instrument(self.instrument(instrument, &target)?);
         }
         builder.build()
     }
@@ -148,25 +156,17 @@ impl FusionConfig {
             }
             Ok(())
         };
-        let leave_out = "leave it out";
-        refuse(document.basis.is_some(), "basis", "a spectral basis", leave_out)?;
-        refuse(document.target.wavelengths_nm.is_some(), "target.wavelengths_nm", "a spectral basis", leave_out)?;
-        let components = matches!(document.output.space, Space::Components);
-        refuse(components, "output.space", "output of components", "write \"bands\"")?;
         for instrument in &document.instrument {
             let key = |name: &str| format!("instrument {:?}: {name}", instrument.name);
             refuse(instrument.zarr.is_some(), &key("zarr"), "reading Zarr cubes", "give `files`")?;
             refuse(instrument.variable.is_some(), &key("variable"), "reading Zarr cubes", "give `files`")?;
-            let gaussian = matches!(instrument.footprint, Some(Place::Gaussian));
-            refuse(gaussian, &key("footprint"), "a Gaussian footprint", "write \"uniform\"")?;
-            refuse(instrument.response.is_some(), &key("response"), "a spectral response", leave_out)?;
             let instead = "leave it out and mask the files first";
             refuse(instrument.quality.is_some(), &key("quality"), "masking by quality files", instead)?;
         }
         Ok(())
     }
 
-    fn target(&self) -> Result<Grid> {
+    pub(super) fn target(&self) -> Result<Grid> {
         let target = &self.document.target;
         let ways = "give either `like`, or `geotransform` and `shape` (and `crs`)";
         match (&target.like, target.geotransform, target.shape) {
@@ -182,6 +182,48 @@ impl FusionConfig {
                 })
             }
             _ => Err(Error::setting("target", ways)),
+        }
+    }
+
+    /// Names of the target bands; wavelengths name themselves.
+    fn bands(&self) -> Result<Vec<String>> {
+        let target = &self.document.target;
+        match &target.wavelengths_nm {
+            Some(wavelengths) if target.bands.is_empty() => {
+                Ok(wavelengths.iter().map(|wavelength| format!("{wavelength} nm")).collect())
+            }
+            _ if target.bands.is_empty() => {
+                Err(Error::setting("target.bands", "empty; list the names of the output bands"))
+            }
+            _ => Ok(target.bands.clone()),
+        }
+    }
+
+    fn basis(&self) -> Result<Option<SpectralBasis>> {
+        let key = "target.wavelengths_nm";
+        match (&self.document.basis, &self.document.target.wavelengths_nm) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(Error::setting(key, "wavelengths are those of a [basis], and there is none")),
+            (Some(_), None) => {
+                Err(Error::setting(key, "not given; list the wavelengths in nm that the [basis] is made on"))
+            }
+            (Some(basis), Some(wavelengths)) => {
+                let path = |path: &Path| self.folder.join(path);
+                SpectralBasis::read(path(&basis.mean), path(&basis.matrix), wavelengths.clone()).map(Some)
+            }
+        }
+    }
+
+    /// The response of an instrument's bands.
+    fn response(&self, response: &Response) -> Result<SpectralResponse> {
+        match response {
+            Response { centre_nm: Some(centres), fwhm_nm: Some(widths), table: None } => {
+                SpectralResponse::gaussian(centres.clone(), widths.clone())
+            }
+            Response { centre_nm: None, fwhm_nm: None, table: Some(table) } => {
+                SpectralResponse::from_csv(self.folder.join(table))
+            }
+            _ => Err(Error::setting("response", "give either `centre_nm` and `fwhm_nm`, or `table`")),
         }
     }
 
@@ -221,17 +263,21 @@ impl FusionConfig {
     }
 
     /// Opens the files of an instrument; `lenient` as for [`StackBuilder`](crate::source::StackBuilder::lenient).
-    pub(super) fn open_instrument(&self, instrument: &Instrument, lenient: bool) -> Result<RasterStack> {
-        open_stack(instrument, &self.folder, lenient).map_err(|error| named(error, &instrument.name))
+    pub(super) fn open_instrument(&self, instrument: &Instrument, target: &Grid, lenient: bool) -> Result<RasterStack> {
+        open_stack(instrument, &self.folder, target, lenient).map_err(|error| named(error, &instrument.name))
     }
 
-    fn instrument(&self, instrument: &Instrument) -> Result<model::Instrument> {
+    fn instrument(&self, instrument: &Instrument, target: &Grid) -> Result<model::Instrument> {
         let lenient = matches!(self.document.run.on_error, OnError::Skip);
-        let source = self.open_instrument(instrument, lenient)?;
+        let source = self.open_instrument(instrument, target, lenient)?;
+        // Reprojected pixels are whole numbers of cells.
+        let single = instrument.reproject.is_none() || target.lattice_offset(source.grid()).is_some();
         let mut built = model::Instrument::new(&instrument.name, source)
             .footprint(match instrument.footprint {
                 Some(Place::Uniform) => Footprint::Uniform,
-                _ => Footprint::Cell,
+                Some(Place::Gaussian(fwhm)) => Footprint::Gaussian { fwhm },
+                None if !single => Footprint::Uniform,
+                Some(Place::Cell) | None => Footprint::Cell,
             })
             .noise_variance(instrument.noise_variance.0.clone())
             .missing(match instrument.missing {
@@ -244,6 +290,10 @@ impl FusionConfig {
         if let Some(bias) = &instrument.bias {
             built = built.bias(bias.0.clone());
         }
+        if let Some(response) = &instrument.response {
+            let response = self.response(response).map_err(|error| named(error, &instrument.name))?;
+            built = built.response(response);
+        }
         if let Some(bands) = &instrument.bands {
             built = built.observes(bands.iter().cloned());
         }
@@ -251,7 +301,7 @@ impl FusionConfig {
     }
 }
 
-fn open_stack(instrument: &Instrument, folder: &Path, lenient: bool) -> Result<RasterStack> {
+fn open_stack(instrument: &Instrument, folder: &Path, target: &Grid, lenient: bool) -> Result<RasterStack> {
     let Some(files) = &instrument.files else { return Err(Error::setting("files", "not given")) };
     let Some(date) = &instrument.date else {
         return Err(Error::setting(
@@ -269,6 +319,9 @@ fn open_stack(instrument: &Instrument, folder: &Path, lenient: bool) -> Result<R
     }
     if let Some([low, high]) = instrument.valid_range {
         stack = stack.valid_range(low, high);
+    }
+    if let Some(reproject) = instrument.reproject {
+        stack = stack.onto(target, reproject.into());
     }
     stack.open()
 }
@@ -300,6 +353,17 @@ impl From<Kernel> for model::Kernel {
             Kernel::Matern32 => Self::Matern32,
             Kernel::Matern52 => Self::Matern52,
             Kernel::None => Self::None,
+        }
+    }
+}
+
+impl From<Reproject> for Resampling {
+    fn from(reproject: Reproject) -> Self {
+        match reproject {
+            Reproject::Nearest => Self::Nearest,
+            Reproject::Bilinear => Self::Bilinear,
+            Reproject::Cubic => Self::Cubic,
+            Reproject::Average => Self::Average,
         }
     }
 }

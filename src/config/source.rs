@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FusionConfig, Instrument};
+use super::FusionConfig;
 use crate::error::{Error, Result};
 use crate::model::Values;
 use crate::source::RasterSource;
@@ -20,7 +20,7 @@ pub struct InstrumentSource {
 }
 
 impl FusionConfig {
-    /// Opens the files of the instrument `name`, whatever the rest of the description lacks: the files of its `[basis]`
+    /// Opens the files of the instrument `name` as a run would, whatever else the description lacks: the files of its `[basis]`
     /// need not be there yet.
     ///
     /// # Errors
@@ -32,16 +32,11 @@ impl FusionConfig {
             let names: Vec<&str> = instruments.iter().map(|instrument| instrument.name.as_str()).collect();
             return Err(Error::setting("instrument", format!("none is called {name:?}; there are {names:?}")));
         };
-        let source: Arc<dyn RasterSource> = Arc::new(self.open_instrument(instrument, false)?);
+        let source: Arc<dyn RasterSource> = Arc::new(self.open_instrument(instrument, &self.target()?, false)?);
         let noise_variance = instrument.noise_variance.0.clone();
         let target = || self.document.target.wavelengths_nm.clone().filter(|held| held.len() == source.bands().len());
-        let wavelengths_nm = centres(instrument).or_else(target);
+        let centres = instrument.response.as_ref().and_then(|response| response.centre_nm.clone());
+        let wavelengths_nm = centres.or_else(target);
         Ok(InstrumentSource { source, noise_variance, wavelengths_nm })
     }
-}
-
-/// The centres of a Gaussian response.
-fn centres(instrument: &Instrument) -> Option<Vec<f64>> {
-    let numbers = instrument.response.as_ref()?.get("centre_nm")?.as_array()?;
-    numbers.iter().map(|number| number.as_float().or_else(|| number.as_integer().map(|n| n as f64))).collect()
 }

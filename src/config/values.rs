@@ -38,7 +38,7 @@ pub(super) struct Memory(pub(super) MemoryBudget);
 pub(super) enum Place {
     Cell,
     Uniform,
-    Gaussian,
+    Gaussian(f64),
 }
 
 /// Reads a number or a list of numbers; a text only where one is expected.
@@ -153,12 +153,20 @@ impl<'de> Deserialize<'de> for Memory {
     }
 }
 
+fn number(value: &toml::Value) -> Option<f64> {
+    value.as_float().or_else(|| value.as_integer().map(|value| value as f64))
+}
+
 impl<'de> Deserialize<'de> for Place {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match toml::Value::deserialize(deserializer)? {
             toml::Value::String(text) if text == "cell" => Ok(Self::Cell),
             toml::Value::String(text) if text == "uniform" => Ok(Self::Uniform),
-            toml::Value::Table(table) if table.len() == 1 && table.contains_key("gaussian_fwhm") => Ok(Self::Gaussian),
+            toml::Value::Table(table)
+                if let (1, Some(fwhm)) = (table.len(), table.get("gaussian_fwhm").and_then(number)) =>
+            {
+                Ok(Self::Gaussian(fwhm))
+            }
             other => Err(de::Error::custom(format!(
                 "expected \"cell\", \"uniform\" or {{ gaussian_fwhm = ... }}, found {other}"
             ))),

@@ -11,6 +11,8 @@ pub struct Calibration {
     pub offset: Option<f64>,
     /// Physical values outside `[low, high]` are missing.
     pub valid_range: Option<(f64, f64)>,
+    /// Stored number that says "missing", beside the file's own nodata value.
+    pub nodata: Option<f64>,
 }
 
 impl Calibration {
@@ -19,7 +21,19 @@ impl Calibration {
     pub fn settings(&self) -> Vec<(String, String)> {
         let text = |value: Option<f64>| value.map_or_else(|| "the file's own".into(), |value| format!("{value:?}"));
         let range = self.valid_range.map_or_else(|| "all".into(), |(low, high)| format!("[{low:?}, {high:?}]"));
-        vec![("scale".into(), text(self.scale)), ("offset".into(), text(self.offset)), ("valid_range".into(), range)]
+        let mut settings = vec![
+            ("scale".into(), text(self.scale)),
+            ("offset".into(), text(self.offset)),
+            ("valid_range".into(), range),
+        ];
+        settings.extend(self.nodata.map(|nodata| ("nodata".into(), format!("{nodata:?}"))));
+        settings
+    }
+
+    /// Numbers as they are stored.
+    #[cfg(feature = "gdal")]
+    pub(super) fn stored() -> Self {
+        Self { scale: Some(1.0), offset: Some(0.0), ..Self::default() }
     }
 
     /// Refuses scales of zero, values that are not finite and empty ranges.
@@ -57,7 +71,7 @@ mod tests {
 
     #[test]
     fn given_scale_replaces_the_files_and_ranges_are_physical() {
-        let calibration = Calibration { scale: Some(1e-4), offset: None, valid_range: Some((0.0, 1.0)) };
+        let calibration = Calibration { scale: Some(1e-4), offset: None, valid_range: Some((0.0, 1.0)), nodata: None };
         let mut values = [5000.0, -1.0, 10_001.0, f64::INFINITY, 0.0];
         calibration.apply(Some(7.0), Some(0.0), &mut values);
         assert!((values[0] - 0.5).abs() < 1e-15);

@@ -202,6 +202,8 @@ mod tiff {
         pub(crate) values: Array3<f64>,
         pub(crate) geotransform: Option<[f64; 6]>,
         pub(crate) crs: Option<&'static str>,
+        /// Whether the origin is stored as the centre of the first pixel, not its corner.
+        pub(crate) point: bool,
         pub(crate) names: Vec<String>,
         pub(crate) sample: Sample,
         pub(crate) missing: Missing,
@@ -216,6 +218,7 @@ mod tiff {
                 values: values.to_owned(),
                 geotransform: Some(grid.geotransform()),
                 crs: None,
+                point: false,
                 names: Vec::new(),
                 sample: Sample::F64,
                 missing: Missing::Nan,
@@ -246,6 +249,9 @@ mod tiff {
             }
             if let Some(crs) = self.crs {
                 dataset.set_spatial_ref(&SpatialRef::from_definition(crs).unwrap()).unwrap();
+            }
+            if self.point {
+                dataset.set_metadata_item("AREA_OR_POINT", "Point", "").unwrap();
             }
             let fill = match self.missing {
                 Missing::Nan => f64::NAN,

@@ -1,0 +1,257 @@
+//! The choice of a view's grid: its lines are lines of the target grid, and its pixels are about as large as the rasters' own.
+
+use super::RasterHeader;
+use super::between::Between;
+use super::view::{KEY, Resampling, View};
+use crate::error::{Error, Result};
+use crate::geometry::{Grid, Rect};
+
+/// Pixels of context that a view keeps around the target grid.
+const MARGIN: i64 = 2;
+
+/// How close to a line of the target, in cells, an edge of a raster counts as lying on it.
+const EDGE_TOLERANCE: f64 = 1e-3;
+
+/// Cells from the target beyond which nothing is told apart.
+const FAR: i64 = 1 << 60;
+
+/// Points per side of the target grid at which is looked for the rasters, and per side of a raster for the target.
+const SAMPLES: usize = 32;
+
+/// Memory at most for the pixels that a block of the view comes from, all bands together, in float64.
+const BLOCK_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
+
+/// (rows, columns) of a block of a view, at least and at most, where memory allows.
+const BLOCK: (usize, usize) = (64, 256);
+
+/// Chooses the grid of a view from the headers of all rasters that are to be read on it.
+///
+/// Its pixels are whole numbers of target cells, as close as can be to the size that the first raster's pixels have in the
+/// middle of the target; its lines are those of the target's that come closest to the first raster's there; it covers what any of the
+/// rasters covers of the target.
+#[derive(Debug)]
+pub(in crate::source) struct Aligned {
+    target: Grid,
+    pixels: Option<Pixels>,
+    /// Cells of the target that a raster covers, or more.
+    covered: Option<Rect>,
+    /// The raster seen last: most stacks have one grid.
+    last: Option<Grid>,
+}
+
+/// The pixels of a view.
+#[derive(Clone, Copy, Debug)]
+struct Pixels {
+    /// (rows, columns) of target cells in each.
+    cells: (i64, i64),
+    /// (row, column) of the cell where one of them begins.
+    begin: (i64, i64),
+    scale: (f64, f64),
+    block: (usize, usize),
+}
+
+impl Aligned {
+    pub(in crate::source) fn new(target: &Grid) -> Self {
+        Self { target: target.clone(), pixels: None, covered: None, last: None }
+    }
+
+    /// Takes account of a raster; `what` names it in messages.
+    ///
+    /// # Errors
+    /// [`Error::CrsMismatch`] when either CRS is unknown, [`Error::Setting`] when the target lies where the raster's CRS does not reach
+    /// or its pixels have another size than those before.
+    pub(in crate::source) fn add(&mut self, what: &str, native: &RasterHeader) -> Result<()> {
+        if self.last.as_ref() == Some(&native.grid) {
+            return Ok(());
+        }
+        let between = Between::new(what, &native.grid, &self.target)?;
+        let pixels = self.pixels_of(what, native, &between)?;
+        let first = *self.pixels.get_or_insert(pixels);
+        if first.cells != pixels.cells {
+            let ((rows, cols), (expected_rows, expected_cols)) = (pixels.cells, first.cells);
+            return Err(Error::setting(
+                KEY,
+                format!(
+                    "pixels of {what} are {rows} x {cols} target cells, but {expected_rows} x {expected_cols} in the first \
+                     file; make an instrument of each size"
+                ),
+            ));
+        }
+        if let Some(rect) = self.covered_by(&native.grid, first.cells, &between) {
+            self.covered = Some(self.covered.map_or(rect, |before| before.hull(&rect)));
+        }
+        self.last = Some(native.grid.clone());
+        Ok(())
+    }
+
+    /// A view of the rasters added. Files of other roles on the same grid, such as quality flags, take one with a resampling of
+    /// their own.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when none reaches the target.
+    pub(in crate::source) fn view(&self, resampling: Resampling) -> Result<View> {
+        let (Some(pixels), Some(covered)) = (self.pixels, self.covered) else {
+            return Err(Error::setting(
+                KEY,
+                format!(
+                    "no file reaches the target grid ({}); take the instrument out, or correct the CRS or the geotransform of its \
+                     files (longitudes go from -180 to 180)",
+                    self.target
+                ),
+            ));
+        };
+        let Pixels { cells, begin, scale, block } = pixels;
+        // Pixels that hold the covered cells, counted from the one at `begin`.
+        let rows = (covered.top - begin.0).div_euclid(cells.0)..(covered.bottom - 1 - begin.0).div_euclid(cells.0) + 1;
+        let cols = (covered.left - begin.1).div_euclid(cells.1)..(covered.right - 1 - begin.1).div_euclid(cells.1) + 1;
+        let (width, height) = self.target.cell_size();
+        let [left, _, _, top, _, _] = self.target.geotransform();
+        let geotransform = [
+            left + (begin.1 + cols.start * cells.1) as f64 * width,
+            width * cells.1 as f64,
+            0.0,
+            top - (begin.0 + rows.start * cells.0) as f64 * height,
+            0.0,
+            -height * cells.0 as f64,
+        ];
+        let shape = ((rows.end - rows.start) as usize, (cols.end - cols.start) as usize);
+        let block = (block.0.min(shape.0), block.1.min(shape.1));
+        Ok(View {
+            grid: Grid::new(self.target.crs().clone(), geotransform, shape)?,
+            resampling,
+            scale,
+            block,
+            nodata: None,
+        })
+    }
+
+    /// The pixels that fit this raster.
+    fn pixels_of(&self, what: &str, native: &RasterHeader, between: &Between) -> Result<Pixels> {
+        let unreachable = || {
+            Error::setting(
+                KEY,
+                format!("{what}: the middle of the target grid ({}) is nowhere in its CRS", self.target),
+            )
+        };
+        let extent = self.target.extent();
+        let (x, y) = (f64::midpoint(extent.left, extent.right), f64::midpoint(extent.bottom, extent.top));
+        let (u, v) = between.to_native(x, y).ok_or_else(unreachable)?;
+        let (pixel_width, pixel_height) = native.grid.cell_size();
+        let step = |du: f64, dv: f64| {
+            let (x0, y0) = between.to_target(u - du / 2.0, v - dv / 2.0)?;
+            let (x1, y1) = between.to_target(u + du / 2.0, v + dv / 2.0)?;
+            Some((x1 - x0, y1 - y0))
+        };
+        let across = step(pixel_width, 0.0).ok_or_else(unreachable)?;
+        let down = step(0.0, pixel_height).ok_or_else(unreachable)?;
+        let (mut size_x, mut size_y) = (across.0.hypot(across.1), down.0.hypot(down.1));
+        // Near a pole the axes of two CRS may be crossed.
+        if across.0.abs() < across.1.abs() {
+            (size_x, size_y) = (size_y, size_x);
+        }
+        let (width, height) = self.target.cell_size();
+        let whole = |size: f64, cell: f64| ((size / cell).round() as i64).max(1);
+        let cells = (whole(size_y, height), whole(size_x, width));
+        let scale_of = |size: f64, cell: f64, cells: i64| {
+            let scale = size / (cell * cells as f64);
+            if scale > 0.9 { 1.0 } else { scale }
+        };
+        let scale = (scale_of(size_x, width, cells.1), scale_of(size_y, height, cells.0));
+
+        // The native pixel corner nearest to the middle, and the target corner nearest to that.
+        let [left, _, _, top, _, _] = native.grid.geotransform();
+        let corner_u = left + ((u - left) / pixel_width).round() * pixel_width;
+        let corner_v = top - ((top - v) / pixel_height).round() * pixel_height;
+        let (corner_x, corner_y) = between.to_target(corner_u, corner_v).ok_or_else(unreachable)?;
+        let begin = (((extent.top - corner_y) / height).round(), ((corner_x - extent.left) / width).round());
+        let begin = ((begin.0 as i64).rem_euclid(cells.0), (begin.1 as i64).rem_euclid(cells.1));
+        Ok(Pixels { cells, begin, scale, block: block_shape(native, scale) })
+    }
+
+    /// Cells of the target, and of the margin around it, that a raster covers, or more; `None` when it covers none.
+    ///
+    /// Looked for from both sides, as either may be far too large for the other's CRS: where points of the target lie on
+    /// the raster, and where the raster's edge lies on the target.
+    fn covered_by(&self, native: &Grid, cells: (i64, i64), between: &Between) -> Option<Rect> {
+        let (rows, cols) = self.target.shape();
+        let (margin_rows, margin_cols) = (MARGIN * cells.0, MARGIN * cells.1);
+        let padded = Rect::new(-margin_rows..rows as i64 + margin_rows, -margin_cols..cols as i64 + margin_cols);
+        let mut covered: Option<Rect> = None;
+        let mut add = |rect: Rect| {
+            let rect = rect.intersection(&padded);
+            if !rect.is_empty() {
+                covered = Some(covered.map_or(rect, |before| before.hull(&rect)));
+            }
+        };
+
+        let extent = native.extent();
+        if matches!(between, Between::Same) {
+            let (first, last) =
+                (self.cell((extent.left, extent.top), 1.0), self.cell((extent.right, extent.bottom), -1.0));
+            add(Rect::new(first.0..last.0 + 1, first.1..last.1 + 1));
+            return covered;
+        }
+        let (pixel_width, pixel_height) = native.cell_size();
+        let holds = |(u, v): (f64, f64)| {
+            (extent.left - pixel_width..=extent.right + pixel_width).contains(&u)
+                && (extent.bottom - pixel_height..=extent.top + pixel_height).contains(&v)
+        };
+        let part = |k: usize, from: i64, to: i64| from + (to - from) * k as i64 / SAMPLES as i64;
+        for (i, j) in (0..SAMPLES).flat_map(|i| (0..SAMPLES).map(move |j| (i, j))) {
+            // A patch of the target counts when a corner or the middle of it lies on the raster.
+            let rows = part(i, padded.top, padded.bottom)..part(i + 1, padded.top, padded.bottom);
+            let cols = part(j, padded.left, padded.right)..part(j + 1, padded.left, padded.right);
+            let (x, y) = self.corner(rows.start as f64, cols.start as f64);
+            let (x2, y2) = self.corner(rows.end as f64, cols.end as f64);
+            let points = [(f64::midpoint(x, x2), f64::midpoint(y, y2)), (x, y), (x2, y), (x, y2), (x2, y2)];
+            if points.into_iter().any(|(x, y)| between.to_native(x, y).is_some_and(holds)) {
+                add(Rect::new(rows, cols));
+            }
+        }
+        let edge = |k: usize, a: (f64, f64), b: (f64, f64)| {
+            let t = k as f64 / SAMPLES as f64;
+            (a.0 + t * (b.0 - a.0), a.1 + t * (b.1 - a.1))
+        };
+        let corners = [
+            (extent.left, extent.top),
+            (extent.right, extent.top),
+            (extent.right, extent.bottom),
+            (extent.left, extent.bottom),
+            (extent.left, extent.top),
+        ];
+        let line = corners.windows(2).flat_map(|pair| (0..SAMPLES).map(move |k| edge(k, pair[0], pair[1])));
+        let line: Vec<_> = line.chain([corners[0]]).map(|(u, v)| between.to_target(u, v)).collect();
+        for pair in line.windows(2) {
+            if let [Some(a), Some(b)] = *pair {
+                let (a, b) = (self.cell(a, 0.0), self.cell(b, 0.0));
+                // The line between them is a little curved.
+                let along = |a: i64, b: i64, around: i64| a.min(b) - around..a.max(b) + 1 + around;
+                add(Rect::new(along(a.0, b.0, cells.0), along(a.1, b.1, cells.1)));
+            }
+        }
+        covered
+    }
+
+    /// (x, y) of a corner of the target's lattice.
+    fn corner(&self, row: f64, col: f64) -> (f64, f64) {
+        let ((width, height), extent) = (self.target.cell_size(), self.target.extent());
+        (extent.left + col * width, extent.top - row * height)
+    }
+
+    /// (row, column) of the cell that holds a point, or, where the point is on lines, of the one below and to the right (`side` 1) or above
+    /// and to the left (-1); far away it saturates.
+    fn cell(&self, (x, y): (f64, f64), side: f64) -> (i64, i64) {
+        let ((width, height), extent) = (self.target.cell_size(), self.target.extent());
+        let index = |value: f64| ((value + side * EDGE_TOLERANCE).floor() as i64).clamp(-FAR, FAR);
+        (index((extent.top - y) / height), index((x - extent.left) / width))
+    }
+}
+
+/// A block like the file's own, as far as memory for the pixels it comes from allows.
+fn block_shape(native: &RasterHeader, scale: (f64, f64)) -> (usize, usize) {
+    let (rows, cols) = native.block_shape.unwrap_or(BLOCK);
+    let pixels = BLOCK_BYTES / (8.0 * native.bands.len().max(1) as f64) * scale.0 * scale.1;
+    let side = pixels.sqrt() as usize;
+    let fit = |length: usize| length.clamp(BLOCK.0, BLOCK.1).min(side).max(1);
+    (fit(rows), fit(cols))
+}

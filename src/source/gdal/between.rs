@@ -1,0 +1,59 @@
+use ::gdal::spatial_ref::{AxisMappingStrategy, CoordTransform, SpatialRef};
+
+use super::view::KEY;
+use super::{QuietErrors, message, same_crs};
+use crate::error::{Error, Result};
+use crate::geometry::Grid;
+
+/// Points of a raster's CRS in the target's and back.
+pub(super) enum Between {
+    Same,
+    Projected { to_native: CoordTransform, to_target: CoordTransform },
+}
+
+impl Between {
+    pub(super) fn new(what: &str, native: &Grid, target: &Grid) -> Result<Self> {
+        if native.crs().is_same_text(target.crs()) || same_crs(native.crs(), target.crs()) {
+            return Ok(Self::Same);
+        }
+        if native.crs().is_unknown() || target.crs().is_unknown() {
+            let (expected, found) = (target.crs().clone(), native.crs().clone());
+            return Err(Error::CrsMismatch { what: what.to_owned(), expected, found });
+        }
+        let _quiet = QuietErrors::new();
+        let transforms = || {
+            let mut native = SpatialRef::from_wkt(native.crs().wkt())?;
+            let mut target = SpatialRef::from_wkt(target.crs().wkt())?;
+            // x before y, as in geotransforms, whatever the authority says.
+            native.set_axis_mapping_strategy(AxisMappingStrategy::TraditionalGisOrder);
+            target.set_axis_mapping_strategy(AxisMappingStrategy::TraditionalGisOrder);
+            let to_native = CoordTransform::new(&target, &native)?;
+            Ok(Self::Projected { to_native, to_target: CoordTransform::new(&native, &target)? })
+        };
+        transforms().map_err(|error: ::gdal::errors::GdalError| {
+            let (from, to) = (native.crs(), target.crs());
+            Error::setting(KEY, format!("{what}: GDAL knows no way from {from} to {to} ({})", message(&error)))
+        })
+    }
+
+    pub(super) fn to_native(&self, x: f64, y: f64) -> Option<(f64, f64)> {
+        match self {
+            Self::Same => Some((x, y)),
+            Self::Projected { to_native, .. } => transformed(to_native, x, y),
+        }
+    }
+
+    pub(super) fn to_target(&self, u: f64, v: f64) -> Option<(f64, f64)> {
+        match self {
+            Self::Same => Some((u, v)),
+            Self::Projected { to_target, .. } => transformed(to_target, u, v),
+        }
+    }
+}
+
+fn transformed(transform: &CoordTransform, x: f64, y: f64) -> Option<(f64, f64)> {
+    let _quiet = QuietErrors::new();
+    let (mut x, mut y) = ([x], [y]);
+    transform.transform_coords(&mut x, &mut y, &mut []).ok()?;
+    (x[0].is_finite() && y[0].is_finite()).then_some((x[0], y[0]))
+}

@@ -1,0 +1,196 @@
+//! Opens a raster as a view on another grid, through GDAL's virtual formats (VRT): first a dataset whose values are NaN where
+//! the file says in whatever way that they are missing, then one that resamples that, block by block as it is read.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ::gdal::errors::GdalError;
+use ::gdal::raster::ColorInterpretation;
+use ::gdal::{Dataset, Metadata};
+
+use super::crs::crs_of;
+use super::view::{KEY, View};
+use super::{QuietErrors, open, open_error, same_crs};
+use crate::error::{Error, Result};
+use crate::geometry::{Crs, Date, Grid};
+
+/// How far off, in native pixels, a pixel's place may be: within a block GDAL interpolates between places it has computed.
+///
+/// A hundredth of a pixel is far below what any sensor's geolocation promises, and costs next to nothing: across a few hundred
+/// pixels, projections are all but linear.
+const MAX_ERROR: f64 = 0.01;
+
+/// Makes every description unlike any other.
+///
+/// GDAL gives one dataset to all that open the same description on the same thread; a view may be read on other threads by then.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
+impl View {
+    /// Opens a file as this view: the same bands with the same names, scale and offset, float64, NaN where missing.
+    ///
+    /// # Errors
+    /// [`Error::Open`] when GDAL cannot open it or it has no geotransform, [`Error::Grid`] when it is not north-up.
+    pub(in crate::source) fn open(&self, path: &Path, date: Option<Date>) -> Result<Dataset> {
+        let file = open(path, date)?;
+        let native = super::header(path, &file, date)?.grid;
+        let _quiet = QuietErrors::new();
+        let failed = |error: &GdalError| open_error(path, date, error);
+        let unmasked =
+            unmasked(path, &file, self.nodata).map_err(|error| failed(&error))?.ok_or_else(|| Error::Open {
+                path: path.to_path_buf(),
+                date,
+                problem: format!("its path is no UTF-8 text, which `{KEY}` needs; rename it"),
+                source: None,
+            })?;
+        let text = self.describe(&file, &native, &unmasked).map_err(|error| failed(&error))?;
+        drop(file);
+        open(Path::new(&text), date).map_err(|error| match error {
+            // The path of the file, not the description.
+            Error::Open { problem, source, .. } => Error::Open { path: path.to_path_buf(), date, problem, source },
+            other => other,
+        })
+    }
+
+    /// The resampling dataset. Its format is that of `gdalwarp -of VRT`.
+    fn describe(&self, file: &Dataset, native: &Grid, source: &str) -> Result<String, GdalError> {
+        let (rows, cols) = self.grid.shape();
+        let mut bands = String::new();
+        let mut mappings = String::new();
+        for index in 1..=file.raster_count() {
+            let band = file.rasterband(index)?;
+            let name = escape(&band.description()?);
+            let number = |tag: &str, value: Option<f64>| {
+                value.map_or_else(String::new, |value| format!("<{tag}>{value:?}</{tag}>"))
+            };
+            let (scale, offset) = (number("Scale", band.scale()), number("Offset", band.offset()));
+            let _ = write!(
+                bands,
+                "<VRTRasterBand dataType=\"Float64\" band=\"{index}\" subClass=\"VRTWarpedRasterBand\">\
+                 <Description>{name}</Description><NoDataValue>nan</NoDataValue>{offset}{scale}</VRTRasterBand>"
+            );
+            let _ = write!(
+                mappings,
+                "<BandMapping src=\"{index}\" dst=\"{index}\"><SrcNoDataReal>nan</SrcNoDataReal>\
+                 <SrcNoDataImag>0</SrcNoDataImag><DstNoDataReal>nan</DstNoDataReal><DstNoDataImag>0</DstNoDataImag>\
+                 </BandMapping>"
+            );
+        }
+        let (block_rows, block_cols) = self.block;
+        let (scale_x, scale_y) = self.scale;
+        let (resampling, source) = (self.resampling.name(), escape(source));
+        let transformer = transformer(native, &self.grid, &crs_of(file));
+        Ok(format!(
+            "<VRTDataset rasterXSize=\"{cols}\" rasterYSize=\"{rows}\" subClass=\"VRTWarpedDataset\">{bands}\
+             <BlockXSize>{block_cols}</BlockXSize><BlockYSize>{block_rows}</BlockYSize>\
+             <GDALWarpOptions><ResampleAlg>{resampling}</ResampleAlg><WorkingDataType>Float64</WorkingDataType>\
+             <Option name=\"INIT_DEST\">NO_DATA</Option><Option name=\"UNIFIED_SRC_NODATA\">NO</Option>\
+             <Option name=\"ERROR_OUT_IF_EMPTY_SOURCE_WINDOW\">FALSE</Option>\
+             <Option name=\"XSCALE\">{scale_x:?}</Option><Option name=\"YSCALE\">{scale_y:?}</Option>\
+             <SourceDataset relativeToVRT=\"0\">{source}</SourceDataset>{transformer}\
+             <BandList>{mappings}</BandList></GDALWarpOptions></VRTDataset>"
+        ))
+    }
+}
+
+/// From pixels of the view to pixels of the file.
+fn transformer(native: &Grid, view: &Grid, crs: &Crs) -> String {
+    let place = |prefix: &str, grid: &Grid| {
+        let [left, width, _, top, _, step] = grid.geotransform();
+        format!(
+            "<{prefix}GeoTransform>{left:?},{width:?},0,{top:?},0,{step:?}</{prefix}GeoTransform>\
+             <{prefix}InvGeoTransform>{:?},{:?},0,{:?},0,{:?}</{prefix}InvGeoTransform>",
+            -left / width,
+            1.0 / width,
+            -top / step,
+            1.0 / step
+        )
+    };
+    let reprojection = if crs.is_same_text(view.crs()) || same_crs(crs, view.crs()) {
+        String::new()
+    } else {
+        format!(
+            "<ReprojectTransformer><ReprojectionTransformer><SourceSRS>{}</SourceSRS><TargetSRS>{}</TargetSRS>\
+             </ReprojectionTransformer></ReprojectTransformer>",
+            escape(crs.wkt()),
+            escape(view.crs().wkt())
+        )
+    };
+    format!(
+        "<Transformer><ApproxTransformer><MaxError>{MAX_ERROR}</MaxError><BaseTransformer><GenImgProjTransformer>\
+         {}{}{reprojection}</GenImgProjTransformer></BaseTransformer></ApproxTransformer></Transformer>",
+        place("Src", native),
+        place("Dst", view)
+    )
+}
+
+/// A dataset on the file's own grid, float64, NaN where nodata (the file's or the one given), a mask band or alpha hides the value; `None` when the path cannot be
+/// written in it.
+fn unmasked(path: &Path, file: &Dataset, nodata: Option<f64>) -> Result<Option<String>, GdalError> {
+    let Some(path) = path.to_str() else { return Ok(None) };
+    let bands = 1..=file.raster_count();
+    let mut masked = Vec::new();
+    let mut alpha = None;
+    for index in bands.clone() {
+        let band = file.rasterband(index)?;
+        masked.push(!band.mask_flags()?.is_all_valid());
+        if band.color_interpretation() == ColorInterpretation::AlphaBand {
+            alpha = alpha.or(Some(index));
+        }
+    }
+    let (size, serial) = (file.raster_size(), SERIAL.fetch_add(1, Ordering::Relaxed));
+    let file = escape(path);
+    let own = |index: usize, masked: bool| complex_source(&file, index, masked, nodata);
+    let mask = alpha.map(|index| {
+        format!("<MaskBand><VRTRasterBand dataType=\"Byte\">{}</VRTRasterBand></MaskBand>", own(index, false))
+    });
+    let sources = bands.clone().map(|index| own(index, masked[index - 1]));
+    let dataset = virtual_dataset(size, serial, sources, mask.as_deref().unwrap_or_default());
+    let Some(alpha) = alpha else { return Ok(Some(dataset)) };
+    // GDAL takes alpha for a mask in files of two or four bands only; here it is one, of all bands but itself.
+    let inner = escape(&dataset);
+    let sources = bands.map(|index| complex_source(&inner, index, index != alpha, None));
+    Ok(Some(virtual_dataset(size, serial, sources, "")))
+}
+
+fn complex_source(file: &str, band: usize, masked: bool, nodata: Option<f64>) -> String {
+    let nodata = nodata.map_or_else(String::new, |nodata| format!("<NODATA>{nodata:?}</NODATA>"));
+    let mask = if masked { "<UseMaskBand>true</UseMaskBand>" } else { "" };
+    format!(
+        "<ComplexSource><SourceFilename relativeToVRT=\"0\" shared=\"0\">{file}</SourceFilename>\
+         <SourceBand>{band}</SourceBand>{nodata}{mask}</ComplexSource>"
+    )
+}
+
+fn virtual_dataset(
+    (cols, rows): (usize, usize),
+    serial: u64,
+    sources: impl Iterator<Item = String>,
+    mask: &str,
+) -> String {
+    let mut bands = String::new();
+    for (band, source) in (1..).zip(sources) {
+        let _ = write!(
+            bands,
+            "<VRTRasterBand dataType=\"Float64\" band=\"{band}\"><NoDataValue>nan</NoDataValue>{source}</VRTRasterBand>"
+        );
+    }
+    format!(
+        "<VRTDataset rasterXSize=\"{cols}\" rasterYSize=\"{rows}\"><Metadata><MDI key=\"view\">{serial}</MDI></Metadata>\
+         {mask}{bands}</VRTDataset>"
+    )
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
