@@ -8,6 +8,8 @@
 
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod build;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+mod source;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +18,9 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use values::{DateList, Day, Numbers, NumbersOrPath, Place};
+
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+pub use source::InstrumentSource;
 
 /// A fusion read from TOML.
 ///

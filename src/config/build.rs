@@ -166,7 +166,7 @@ impl FusionConfig {
         Ok(())
     }
 
-    fn target(&self) -> Result<Grid> {
+    pub(super) fn target(&self) -> Result<Grid> {
         let target = &self.document.target;
         let ways = "give either `like`, or `geotransform` and `shape` (and `crs`)";
         match (&target.like, target.geotransform, target.shape) {
@@ -262,10 +262,14 @@ impl FusionConfig {
         }
     }
 
+    /// Opens the files of an instrument; `lenient` as for [`StackBuilder`](crate::source::StackBuilder::lenient).
+    pub(super) fn open_instrument(&self, instrument: &Instrument, target: &Grid, lenient: bool) -> Result<RasterStack> {
+        open_stack(instrument, &self.folder, target, lenient).map_err(|error| named(error, &instrument.name))
+    }
+
     fn instrument(&self, instrument: &Instrument, target: &Grid) -> Result<model::Instrument> {
         let lenient = matches!(self.document.run.on_error, OnError::Skip);
-        let source =
-            open_stack(instrument, &self.folder, target, lenient).map_err(|error| named(error, &instrument.name))?;
+        let source = self.open_instrument(instrument, target, lenient)?;
         // Reprojected pixels are whole numbers of cells.
         let single = instrument.reproject.is_none() || target.lattice_offset(source.grid()).is_some();
         let mut built = model::Instrument::new(&instrument.name, source)
