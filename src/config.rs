@@ -8,6 +8,9 @@
 
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod build;
+mod layout;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+mod stack;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use values::{DateList, Day, Numbers, NumbersOrPath, Place};
+use values::{BandName, DateList, Day, Numbers, NumbersOrPath, OneOrMore, Place};
 
 /// A fusion read from TOML.
 ///
@@ -188,27 +191,30 @@ struct Prior {
 #[serde(deny_unknown_fields)]
 struct Instrument {
     name: String,
+    preset: Option<String>,
     files: Option<String>,
+    list: Option<PathBuf>,
     zarr: Option<PathBuf>,
     variable: Option<String>,
     date: Option<String>,
-    #[serde(default = "compact_date")]
-    date_format: String,
+    date_format: Option<String>,
+    source_bands: Option<Vec<BandName>>,
     bands: Option<Vec<String>>,
+    mosaic: Option<bool>,
+    resolution: Option<f64>,
     footprint: Option<Place>,
-    noise_variance: Numbers,
+    noise_variance: Option<Numbers>,
     bias: Option<Numbers>,
     scale: Option<f64>,
     offset: Option<f64>,
+    offset_by: Option<layout::OffsetBy>,
+    nodata: Option<f64>,
     valid_range: Option<[f64; 2]>,
     missing: Option<Missing>,
     gate: Option<f64>,
     response: Option<toml::Table>,
-    quality: Option<toml::Table>,
-}
-
-fn compact_date() -> String {
-    "%Y%m%d".into()
+    quality: Option<OneOrMore<layout::QualityRule>>,
+    uncertainty: Option<layout::UncertaintyRule>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

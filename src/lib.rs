@@ -18,6 +18,7 @@ pub mod filter;
 pub mod geometry;
 mod machine;
 pub mod model;
+pub mod preset;
 pub mod sink;
 pub mod source;
 

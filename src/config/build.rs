@@ -1,8 +1,8 @@
 //! From the file's tables to a checked fusion.
 
-use std::path::Path;
 use std::time::Duration;
 
+use super::stack::{Opened, open_stack};
 use super::values::{Memory, NumbersOrPath, Place};
 use super::{Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Space};
 use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, Shard};
@@ -160,8 +160,6 @@ impl FusionConfig {
             let gaussian = matches!(instrument.footprint, Some(Place::Gaussian));
             refuse(gaussian, &key("footprint"), "a Gaussian footprint", "write \"uniform\"")?;
             refuse(instrument.response.is_some(), &key("response"), "a spectral response", leave_out)?;
-            let instead = "leave it out and mask the files first";
-            refuse(instrument.quality.is_some(), &key("quality"), "masking by quality files", instead)?;
         }
         Ok(())
     }
@@ -222,13 +220,19 @@ impl FusionConfig {
 
     fn instrument(&self, instrument: &Instrument) -> Result<model::Instrument> {
         let lenient = matches!(self.document.run.on_error, OnError::Skip);
-        let source = open_stack(instrument, &self.folder, lenient).map_err(|error| named(error, &instrument.name))?;
-        let mut built = model::Instrument::new(&instrument.name, source)
+        let opened = open_stack(instrument, &self.document.target.bands, &self.folder, lenient);
+        let Opened { stack, noise_variance } = opened.map_err(|error| named(error, &instrument.name))?;
+        let noise = instrument.noise_variance.as_ref().map(|noise| noise.0.clone()).or(noise_variance);
+        let noise = noise.ok_or_else(|| {
+            let key = format!("instrument {:?}: noise_variance", instrument.name);
+            Error::setting(key, "missing; state the variance of a pixel's error in u²")
+        })?;
+        let mut built = model::Instrument::new(&instrument.name, stack)
             .footprint(match instrument.footprint {
                 Some(Place::Uniform) => Footprint::Uniform,
                 _ => Footprint::Cell,
             })
-            .noise_variance(instrument.noise_variance.0.clone())
+            .noise_variance(noise)
             .missing(match instrument.missing {
                 Some(Missing::Pixel) => model::Missing::Pixel,
                 _ => model::Missing::Band,
@@ -244,28 +248,6 @@ impl FusionConfig {
         }
         Ok(built)
     }
-}
-
-fn open_stack(instrument: &Instrument, folder: &Path, lenient: bool) -> Result<RasterStack> {
-    let Some(files) = &instrument.files else { return Err(Error::setting("files", "not given")) };
-    let Some(date) = &instrument.date else {
-        return Err(Error::setting(
-            "date",
-            "not given; a regular expression whose first group is the date, such as \"_(\\\\d{8})\"",
-        ));
-    };
-    let mut stack =
-        RasterStack::builder(files, date).folder(folder).date_format(&instrument.date_format).lenient(lenient);
-    if let Some(scale) = instrument.scale {
-        stack = stack.scale(scale);
-    }
-    if let Some(offset) = instrument.offset {
-        stack = stack.offset(offset);
-    }
-    if let Some([low, high]) = instrument.valid_range {
-        stack = stack.valid_range(low, high);
-    }
-    stack.open()
 }
 
 /// A setting's error with the instrument's name.
