@@ -191,7 +191,7 @@ fn open(arguments: &Arguments) -> Result<Images> {
             let instrument = FusionConfig::read(config)?.source(name)?;
             let described = || instrument.wavelengths_nm.map(|numbers| in_nm(numbers, config)).transpose();
             let wavelengths_nm = told.map_or_else(described, |told| Ok(Some(told)))?.ok_or_else(missing)?;
-            Ok(Images { source: instrument.source, wavelengths_nm, noise_variance: Some(instrument.noise_variance) })
+            Ok(Images { source: instrument.source, wavelengths_nm, noise_variance: instrument.noise_variance })
         }
         (_, _, Some(files), Some(date)) => {
             let direct = &arguments.direct;

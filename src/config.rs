@@ -8,8 +8,11 @@
 
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod build;
+mod layout;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod source;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+mod stack;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use values::{DateList, Day, Numbers, NumbersOrPath, Place};
+use values::{BandName, DateList, Day, Numbers, NumbersOrPath, OneOrMore, Place};
 
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 pub use source::InstrumentSource;
@@ -209,28 +212,31 @@ struct Response {
 #[serde(deny_unknown_fields)]
 struct Instrument {
     name: String,
+    preset: Option<String>,
     files: Option<String>,
+    list: Option<PathBuf>,
     zarr: Option<PathBuf>,
     variable: Option<String>,
     date: Option<String>,
-    #[serde(default = "compact_date")]
-    date_format: String,
+    date_format: Option<String>,
+    source_bands: Option<Vec<BandName>>,
     bands: Option<Vec<String>>,
     reproject: Option<Reproject>,
+    mosaic: Option<bool>,
+    resolution: Option<f64>,
     footprint: Option<Place>,
-    noise_variance: Numbers,
+    noise_variance: Option<Numbers>,
     bias: Option<Numbers>,
     scale: Option<f64>,
     offset: Option<f64>,
+    offset_by: Option<layout::OffsetBy>,
+    nodata: Option<f64>,
     valid_range: Option<[f64; 2]>,
     missing: Option<Missing>,
     gate: Option<f64>,
     response: Option<Response>,
-    quality: Option<toml::Table>,
-}
-
-fn compact_date() -> String {
-    "%Y%m%d".into()
+    quality: Option<OneOrMore<layout::QualityRule>>,
+    uncertainty: Option<layout::UncertaintyRule>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -266,7 +266,7 @@ fn dates_that_cannot_be_read_are_refused_with_the_file_or_pattern() {
 fn two_files_on_one_date_are_both_named() {
     let world = World::new();
     world.raster("fine_20240105_again.tif", |tiff| tiff);
-    world.refuses(&[], &["2024-01-05", "fine_20240105.tif", "fine_20240105_again.tif", "narrow", "mosaic"]);
+    world.refuses(&[], &["2024-01-05", "fine_20240105.tif", "fine_20240105_again.tif", "narrow", "mosaic = true"]);
 }
 
 #[test]
@@ -536,14 +536,12 @@ fn a_description_that_cannot_be_read_is_named() {
 fn what_this_version_does_not_offer_is_refused_by_name() {
     let after = "is not available in this version";
     let fine = "noise_variance = 1e-5";
-    let quality = format!("{fine}\nquality = {{ files = \"q_*.tif\", date = \"q\", bits = [1] }}");
     let response = format!("{fine}\nresponse = {{ centre_nm = [600, 800], fwhm_nm = [20, 20] }}");
     let cube = "zarr = \"cube.zarr\"\nvariable = \"reflectance\"";
     World::new().refuses_all(&[
         ("[prior]", "[basis]\nmean = \"m.npy\"\nmatrix = \"b.npy\"\n[prior]", &["basis", after, "leave it out"]),
         ("[time]", "wavelengths_nm = [600, 800]\n[time]", &["target.wavelengths_nm", after, "leave it out"]),
         (fine, &response, &["instrument \"fine\": response", after, "leave it out"]),
-        (fine, &quality, &["instrument \"fine\": quality", after, "mask the files"]),
         ("files = \"fine_*.tif\"\ndate = 'fine_(\\d{8})'", cube, &["instrument \"fine\": zarr", after, "`files`"]),
         (fine, "noise_variance = 1e-5\nvariable = \"x\"", &["instrument \"fine\": variable", after]),
         ("\"uniform\"", "{ gaussian_fwhm = 500.0 }", &["instrument \"coarse\": footprint", after, "\"uniform\""]),

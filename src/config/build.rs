@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::stack::{Opened, open_stack};
 use super::values::{Memory, NumbersOrPath, Place};
 use super::{
     Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Reproject,
@@ -160,8 +161,6 @@ impl FusionConfig {
             let key = |name: &str| format!("instrument {:?}: {name}", instrument.name);
             refuse(instrument.zarr.is_some(), &key("zarr"), "reading Zarr cubes", "give `files`")?;
             refuse(instrument.variable.is_some(), &key("variable"), "reading Zarr cubes", "give `files`")?;
-            let instead = "leave it out and mask the files first";
-            refuse(instrument.quality.is_some(), &key("quality"), "masking by quality files", instead)?;
         }
         Ok(())
     }
@@ -215,7 +214,7 @@ impl FusionConfig {
     }
 
     /// The response of an instrument's bands.
-    fn response(&self, response: &Response) -> Result<SpectralResponse> {
+    pub(super) fn response(&self, response: &Response) -> Result<SpectralResponse> {
         match response {
             Response { centre_nm: Some(centres), fwhm_nm: Some(widths), table: None } => {
                 SpectralResponse::gaussian(centres.clone(), widths.clone())
@@ -263,23 +262,27 @@ impl FusionConfig {
     }
 
     /// Opens the files of an instrument; `lenient` as for [`StackBuilder`](crate::source::StackBuilder::lenient).
-    pub(super) fn open_instrument(&self, instrument: &Instrument, target: &Grid, lenient: bool) -> Result<RasterStack> {
-        open_stack(instrument, &self.folder, target, lenient).map_err(|error| named(error, &instrument.name))
+    pub(super) fn open_instrument(&self, instrument: &Instrument, target: &Grid, lenient: bool) -> Result<Opened> {
+        open_stack(self, instrument, target, lenient).map_err(|error| named(error, &instrument.name))
     }
 
     fn instrument(&self, instrument: &Instrument, target: &Grid) -> Result<model::Instrument> {
         let lenient = matches!(self.document.run.on_error, OnError::Skip);
-        let source = self.open_instrument(instrument, target, lenient)?;
+        let Opened { stack, noise_variance, response } = self.open_instrument(instrument, target, lenient)?;
         // Reprojected pixels are whole numbers of cells.
-        let single = instrument.reproject.is_none() || target.lattice_offset(source.grid()).is_some();
-        let mut built = model::Instrument::new(&instrument.name, source)
+        let single = instrument.reproject.is_none() || target.lattice_offset(stack.grid()).is_some();
+        let noise = noise_variance.ok_or_else(|| {
+            let key = format!("instrument {:?}: noise_variance", instrument.name);
+            Error::setting(key, "missing; state the variance of a pixel's error in u²")
+        })?;
+        let mut built = model::Instrument::new(&instrument.name, stack)
             .footprint(match instrument.footprint {
                 Some(Place::Uniform) => Footprint::Uniform,
                 Some(Place::Gaussian(fwhm)) => Footprint::Gaussian { fwhm },
                 None if !single => Footprint::Uniform,
                 Some(Place::Cell) | None => Footprint::Cell,
             })
-            .noise_variance(instrument.noise_variance.0.clone())
+            .noise_variance(noise)
             .missing(match instrument.missing {
                 Some(Missing::Pixel) => model::Missing::Pixel,
                 _ => model::Missing::Band,
@@ -290,8 +293,7 @@ impl FusionConfig {
         if let Some(bias) = &instrument.bias {
             built = built.bias(bias.0.clone());
         }
-        if let Some(response) = &instrument.response {
-            let response = self.response(response).map_err(|error| named(error, &instrument.name))?;
+        if let Some(response) = response {
             built = built.response(response);
         }
         if let Some(bands) = &instrument.bands {
@@ -299,31 +301,6 @@ impl FusionConfig {
         }
         Ok(built)
     }
-}
-
-fn open_stack(instrument: &Instrument, folder: &Path, target: &Grid, lenient: bool) -> Result<RasterStack> {
-    let Some(files) = &instrument.files else { return Err(Error::setting("files", "not given")) };
-    let Some(date) = &instrument.date else {
-        return Err(Error::setting(
-            "date",
-            "not given; a regular expression whose first group is the date, such as \"_(\\\\d{8})\"",
-        ));
-    };
-    let mut stack =
-        RasterStack::builder(files, date).folder(folder).date_format(&instrument.date_format).lenient(lenient);
-    if let Some(scale) = instrument.scale {
-        stack = stack.scale(scale);
-    }
-    if let Some(offset) = instrument.offset {
-        stack = stack.offset(offset);
-    }
-    if let Some([low, high]) = instrument.valid_range {
-        stack = stack.valid_range(low, high);
-    }
-    if let Some(reproject) = instrument.reproject {
-        stack = stack.onto(target, reproject.into());
-    }
-    stack.open()
 }
 
 /// A setting's error with the instrument's name.

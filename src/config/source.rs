@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::FusionConfig;
+use super::stack::Opened;
 use crate::error::{Error, Result};
-use crate::model::Values;
+use crate::model::{SpectralResponse, Values};
 use crate::source::RasterSource;
 
 /// What a description says of one instrument's files.
@@ -13,8 +14,8 @@ use crate::source::RasterSource;
 pub struct InstrumentSource {
     /// The files, opened (headers only).
     pub source: Arc<dyn RasterSource>,
-    /// Noise variance in u², one or one per band of the files.
-    pub noise_variance: Values,
+    /// Noise variance in u², one or one per band of the files, where it is given or known.
+    pub noise_variance: Option<Values>,
     /// Centre of each band of the files in nm: of its `response`, or the target's `wavelengths_nm` when there are as many.
     pub wavelengths_nm: Option<Vec<f64>>,
 }
@@ -32,10 +33,14 @@ impl FusionConfig {
             let names: Vec<&str> = instruments.iter().map(|instrument| instrument.name.as_str()).collect();
             return Err(Error::setting("instrument", format!("none is called {name:?}; there are {names:?}")));
         };
-        let source: Arc<dyn RasterSource> = Arc::new(self.open_instrument(instrument, &self.target()?, false)?);
-        let noise_variance = instrument.noise_variance.0.clone();
+        let opened = self.open_instrument(instrument, &self.target()?, false)?;
+        let Opened { stack, noise_variance, response } = opened;
+        let source: Arc<dyn RasterSource> = Arc::new(stack);
         let target = || self.document.target.wavelengths_nm.clone().filter(|held| held.len() == source.bands().len());
-        let centres = instrument.response.as_ref().and_then(|response| response.centre_nm.clone());
+        let centres = response.and_then(|response| match response {
+            SpectralResponse::Gaussian { centre_nm, .. } => Some(centre_nm),
+            SpectralResponse::Tabulated { .. } => None,
+        });
         let wavelengths_nm = centres.or_else(target);
         Ok(InstrumentSource { source, noise_variance, wavelengths_nm })
     }

@@ -23,6 +23,8 @@ const WIDEST: usize = 100;
 pub struct Quality {
     pub(super) place: Place,
     pub(super) date: Option<(String, String)>,
+    /// The band of its own file, from 1.
+    pub(super) layer: usize,
     bits: Vec<u32>,
     fields: Vec<(RangeInclusive<u32>, Vec<u64>)>,
     drop: Vec<f64>,
@@ -48,6 +50,7 @@ impl Quality {
         Self {
             place,
             date: None,
+            layer: 1,
             bits: Vec::new(),
             fields: Vec::new(),
             drop: Vec::new(),
@@ -82,6 +85,13 @@ impl Quality {
     #[must_use]
     pub fn date(mut self, pattern: impl Into<String>, format: impl Into<String>) -> Self {
         self.date = Some((pattern.into(), format.into()));
+        self
+    }
+
+    /// The band of the quality file to look at, counted from 1; default the first.
+    #[must_use]
+    pub fn layer(mut self, band: usize) -> Self {
+        self.layer = band;
         self
     }
 
@@ -149,6 +159,9 @@ impl Quality {
     /// Refuses rules that hide nothing or cannot be.
     pub(super) fn validate(&self) -> Result<()> {
         let refuse = |problem: String| Err(Error::setting("quality", problem));
+        if self.layer == 0 {
+            return refuse("layer = 0; bands are counted from 1".into());
+        }
         let nothing = self.bits.is_empty()
             && self.fields.is_empty()
             && self.drop.is_empty()
@@ -297,6 +310,9 @@ impl fmt::Display for Quality {
         let mut parts = Vec::new();
         if let Place::Band(band) = &self.place {
             parts.push(format!("band {band:?}"));
+        }
+        if self.layer != 1 {
+            parts.push(format!("layer {}", self.layer));
         }
         if !self.bits.is_empty() {
             parts.push(format!("bits {:?}", self.bits));

@@ -242,6 +242,10 @@ impl RasterSource for RasterStack {
         Ok(Slice { noise_variance: block.noise, ..Slice::new(date, region.clone(), block.values) })
     }
 
+    fn knows_noise(&self) -> bool {
+        self.uncertainty.is_some()
+    }
+
     fn origin(&self) -> String {
         self.origin.clone()
     }

@@ -90,7 +90,7 @@ impl StackBuilder {
             let mut missing = Vec::new();
             for (band, _) in bands.iter().zip(&names).filter(|(_, name)| name.is_none()) {
                 let what = format!("band {band:?}");
-                missing.push(granule.misses(&what, &template.text_of(band), "the band out of `source_bands`"));
+                missing.push(granule.misses(&what, &template.text_of(band), "take the band out of `source_bands`"));
             }
             for partners in &mut partners {
                 let files = partners.take(&key, date);
@@ -98,7 +98,7 @@ impl StackBuilder {
                 let files = match files {
                     Some(files) if files.iter().all(Option::is_some) => files.into_iter().flatten().collect(),
                     _ => {
-                        missing.push(granule.misses(&what, text, "or the key"));
+                        missing.push(granule.misses(&what, text, &format!("leave out {what}")));
                         Vec::new()
                     }
                 };

@@ -88,7 +88,18 @@ impl Layout {
                 Place::Band(band) => vec![layout.data_band(granule, headers, band, "quality.band")?],
                 Place::Files(_) | Place::Listed => {
                     let n = listed.next().map_or(0, Vec::len);
-                    let planes = layout.append(n);
+                    let planes: Vec<Plane> =
+                        layout.append(n).into_iter().map(|plane| Plane { band: rule.layer - 1, ..plane }).collect();
+                    if let Some(plane) = planes.iter().find(|plane| plane.band >= headers[plane.file].bands.len()) {
+                        let (path, held) = (
+                            &granule.quality.concat()[plane.file - layout.data_files],
+                            headers[plane.file].bands.len(),
+                        );
+                        return Err(Error::setting(
+                            "quality.layer",
+                            format!("{} of {}, which holds {held} bands; count from 1", rule.layer, path.display()),
+                        ));
+                    }
                     if n != 1 && n != layout.bands.len() {
                         return Err(layout.miscounted("quality", granule, n));
                     }
