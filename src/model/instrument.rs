@@ -216,7 +216,7 @@ impl Instrument {
         if used.is_empty() {
             return Err(self.refuse_bands("all are empty; name at least one"));
         }
-        let seen = spectrum.through(&response.select(&used)).map_err(|error| match error {
+        let seen = spectrum.through(response, &used).map_err(|error| match error {
             Error::Setting { key, problem } => {
                 Error::Setting { key: format!("instrument {:?}: {key}", self.name), problem }
             }

@@ -96,14 +96,19 @@ impl SpectralResponse {
     /// # Errors
     /// [`Error::Setting`] with key `response`: as the constructors, and a band that these wavelengths do not see.
     pub fn weights(&self, wavelengths_nm: &[f64]) -> Result<DMatrix<f64>> {
+        self.weights_of(&(0..self.bands()).collect::<Vec<_>>(), wavelengths_nm)
+    }
+
+    /// The same of some of the bands, by position.
+    pub(crate) fn weights_of(&self, bands: &[usize], wavelengths_nm: &[f64]) -> Result<DMatrix<f64>> {
         self.validate()?;
         if let Some(problem) = wavelength_problem(wavelengths_nm) {
             return Err(Error::setting("target.wavelengths_nm", problem));
         }
-        let mut weights = DMatrix::from_fn(self.bands(), wavelengths_nm.len(), |band, k| {
-            self.value(band, wavelengths_nm[k]) / self.peak(band)
+        let mut weights = DMatrix::from_fn(bands.len(), wavelengths_nm.len(), |row, k| {
+            self.value(bands[row], wavelengths_nm[k]) / self.peak(bands[row])
         });
-        for (band, mut row) in weights.row_iter_mut().enumerate() {
+        for (&band, mut row) in bands.iter().zip(weights.row_iter_mut()) {
             let (largest, sum) = (row.iter().copied().fold(0.0, f64::max), row.sum());
             if largest < LEAST_OF_PEAK || sum <= 0.0 {
                 return Err(self.unseen(band, wavelengths_nm));
@@ -154,8 +159,7 @@ impl SpectralResponse {
         let nearest = wavelengths_nm.iter().copied().min_by(|a, b| (a - middle).abs().total_cmp(&(b - middle).abs()));
         self.error(&format!(
             "band {} responds from {low:.1} to {high:.1} nm, but of the basis's wavelengths ({first} to {last} nm) none lies \
-             there, the nearest is {:.1} nm; leave the band out of the response and the files' `bands`, or make a basis that \
-             covers it{}",
+             there, the nearest is {:.1} nm; leave the band out (\"\" in `bands`), or make a basis that covers it{}",
             band + 1,
             nearest.unwrap_or(*first),
             // A width of 0.03 µm is no width of 0.03 nm.

@@ -63,17 +63,17 @@ impl Spectrum {
         }
     }
 
-    /// Sees the spectrum through a response: `R B` and `R μ`.
+    /// Sees the spectrum through some bands of a response, by position: `R B` and `R μ`.
     ///
     /// # Errors
     /// Those of [`SpectralResponse::weights`], and [`Error::Setting`] without a basis.
-    pub(crate) fn through(&self, response: &SpectralResponse) -> Result<SeenBands> {
+    pub(crate) fn through(&self, response: &SpectralResponse, bands: &[usize]) -> Result<SeenBands> {
         let Some(basis) = &self.basis else {
             let problem = "a response weighs the wavelengths of a spectral basis, and there is none; give the fusion a basis, \
                            or say with `bands` which target band each band observes";
             return Err(Error::setting("response", problem));
         };
-        let weights = response.weights(basis.wavelengths_nm())?;
+        let weights = response.weights_of(bands, basis.wavelengths_nm())?;
         let matrix = basis.matrix();
         let matrix = DMatrix::from_fn(matrix.nrows(), matrix.ncols(), |k, j| matrix[(k, j)]);
         let mean = DVector::from_iterator(basis.wavelengths(), basis.mean().iter().copied());
@@ -119,25 +119,6 @@ impl SpectralBasis {
 }
 
 impl SpectralResponse {
-    /// The response of some of the bands, by position.
-    ///
-    /// # Panics
-    /// When there is no such band.
-    #[must_use]
-    pub fn select(&self, bands: &[usize]) -> Self {
-        let pick = |values: &[f64]| bands.iter().map(|&band| values[band]).collect();
-        match self {
-            Self::Gaussian { centre_nm, fwhm_nm } => {
-                Self::Gaussian { centre_nm: pick(centre_nm), fwhm_nm: pick(fwhm_nm) }
-            }
-            Self::Tabulated { wavelengths_nm, curves, file } => Self::Tabulated {
-                wavelengths_nm: wavelengths_nm.clone(),
-                curves: bands.iter().map(|&band| curves[band].clone()).collect(),
-                file: file.clone(),
-            },
-        }
-    }
-
     /// Tells responses apart.
     pub(crate) fn summary(&self) -> String {
         match self {
