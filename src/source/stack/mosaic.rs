@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ndarray::{Array3, s};
+use ndarray::{Array3, Axis, s};
 
 use super::layout::Plane;
 use super::{Part, PartFile, RasterStack};
@@ -82,38 +82,42 @@ impl RasterStack {
         Ok(block)
     }
 
+    /// What the quality rules hide of `bands`: a mask of all where any rule is for all, and one for each band.
+    fn hidden(&self, reader: &Reader<'_>, bands: &[usize]) -> Result<Vec<Mask>> {
+        let mut masks: Vec<Mask> = Vec::new();
+        for (rule, planes) in self.quality.iter().zip(&self.layout.quality) {
+            let wanted: Vec<(Range<usize>, Plane)> = match planes.as_slice() {
+                [only] => vec![(0..bands.len(), *only)],
+                each => bands.iter().enumerate().map(|(k, &band)| (k..k + 1, each[band])).collect(),
+            };
+            for (planes, plane) in wanted {
+                let cells = reader.hidden(rule, plane)?;
+                match masks.iter_mut().find(|mask| mask.planes == planes) {
+                    Some(mask) => mask.add(&cells),
+                    None => masks.push(Mask { planes, cells }),
+                }
+            }
+        }
+        Ok(masks)
+    }
+
     /// Reads bands of one granule inside `region` of the stack, which it meets.
     fn read_part(&self, index: usize, bands: &[usize], region: &PixelRegion) -> Result<Block> {
         let reader = Reader { stack: self, part: &self.parts[index], index, region };
         let mut block = Block::empty(self, bands.len(), region);
-        let mut hidden: Vec<Vec<bool>> = Vec::new();
-        for (rule, planes) in self.quality.iter().zip(&self.layout.quality) {
-            // One plane hides pixels in every band.
-            let each = planes.len() > 1;
-            let wanted: Vec<Plane> =
-                if each { bands.iter().map(|&band| planes[band]).collect() } else { planes.clone() };
-            for (k, plane) in wanted.into_iter().enumerate() {
-                let mask = reader.hidden(rule, plane)?;
-                let targets = if each { k..k + 1 } else { 0..bands.len() };
-                hidden.resize(bands.len(), Vec::new());
-                for target in &mut hidden[targets] {
-                    if target.is_empty() {
-                        target.clone_from(&mask);
-                    } else {
-                        target.iter_mut().zip(&mask).for_each(|(hidden, mask)| *hidden |= mask);
-                    }
-                }
-            }
-        }
-        if !hidden.is_empty() && hidden.iter().all(|mask| mask.iter().all(|hidden| *hidden)) {
+        let hidden = self.hidden(&reader, bands)?;
+        if hidden.iter().any(|mask| mask.planes.len() == bands.len() && mask.cells.iter().all(|hidden| *hidden)) {
             return Ok(block);
         }
         let calibration = &self.parts[index].calibration(&self.calibration);
         let planes: Vec<Plane> = bands.iter().map(|&band| self.layout.bands[band]).collect();
         reader.planes(&planes, bands, calibration, &mut block.values)?;
-        for (mut plane, mask) in block.values.outer_iter_mut().zip(&hidden) {
-            for (value, _) in plane.iter_mut().zip(mask).filter(|(_, hidden)| **hidden) {
-                *value = f64::NAN;
+        for mask in &hidden {
+            for plane in mask.planes.clone() {
+                let mut plane = block.values.index_axis_mut(Axis(0), plane);
+                for (value, _) in plane.iter_mut().zip(&mask.cells).filter(|(_, hidden)| **hidden) {
+                    *value = f64::NAN;
+                }
             }
         }
         if let (Some(noise), Some(rule)) = (&mut block.noise, &self.uncertainty) {
@@ -124,6 +128,18 @@ impl RasterStack {
             }
         }
         Ok(block)
+    }
+}
+
+/// What quality hides: cells of a region, in some of the planes of a block.
+struct Mask {
+    planes: Range<usize>,
+    cells: Vec<bool>,
+}
+
+impl Mask {
+    fn add(&mut self, other: &[bool]) {
+        self.cells.iter_mut().zip(other).for_each(|(hidden, other)| *hidden |= other);
     }
 }
 
