@@ -21,6 +21,7 @@ use place::Place;
 use steps::OffsetSteps;
 
 use super::gdal::{Pool, block_cache_bytes};
+use super::quality::Tables;
 use super::{Calibration, Quality, RasterSource, Slice, Uncertainty, check_request};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
@@ -57,7 +58,7 @@ pub struct RasterStack {
     source_bands: Option<Vec<String>>,
     calibration: Calibration,
     offset_steps: Option<OffsetSteps>,
-    quality: Vec<Quality>,
+    quality: Vec<(Quality, Tables)>,
     uncertainty: Option<Uncertainty>,
     pool: Pool,
     /// Of the first file.
@@ -202,7 +203,7 @@ impl StackBuilder {
             source_bands: self.source_bands,
             calibration: self.calibration,
             offset_steps: self.offset_steps.filter(|_| self.calibration.offset.is_none()),
-            quality: self.quality,
+            quality: self.quality.into_iter().map(|rule| (rule, Tables::default())).collect(),
             uncertainty: self.uncertainty,
             pool: Pool::default(),
             block_shape: survey.block_shape,
@@ -243,7 +244,7 @@ impl RasterSource for RasterStack {
         if let Some(steps) = &self.offset_steps {
             set("offset_by", steps.to_string());
         }
-        for (index, rule) in self.quality.iter().enumerate() {
+        for (index, (rule, _)) in self.quality.iter().enumerate() {
             set(&if index == 0 { "quality".into() } else { format!("quality.{}", index + 1) }, rule.to_string());
         }
         if let Some(uncertainty) = &self.uncertainty {
