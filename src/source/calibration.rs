@@ -55,13 +55,58 @@ impl Calibration {
 
     /// Turns stored numbers into physical values in place; infinities and values out of range become NaN.
     pub fn apply(&self, file_scale: Option<f64>, file_offset: Option<f64>, values: &mut [f64]) {
-        let scale = self.scale.or(file_scale).unwrap_or(1.0);
-        let offset = self.offset.or(file_offset).unwrap_or(0.0);
-        let (low, high) = self.valid_range.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+        let convert = self.converter(file_scale, file_offset, [f64::NAN; 2]);
         for value in values {
-            let physical = scale * *value + offset;
-            *value = if physical.is_finite() && physical >= low && physical <= high { physical } else { f64::NAN };
+            *value = convert.one(*value);
         }
+    }
+
+    /// What makes physical values of a file's numbers, of which `missing` are none (NaN for none such).
+    pub(super) fn converter(&self, file_scale: Option<f64>, file_offset: Option<f64>, missing: [f64; 2]) -> Converter {
+        let (low, high) = self.valid_range.unwrap_or((f64::MIN, f64::MAX));
+        Converter {
+            scale: self.scale.or(file_scale).unwrap_or(1.0),
+            offset: self.offset.or(file_offset).unwrap_or(0.0),
+            // Infinities are outside any range.
+            low: low.max(f64::MIN),
+            high: high.min(f64::MAX),
+            missing,
+        }
+    }
+}
+
+/// A calibration of one band, as numbers only.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Converter {
+    scale: f64,
+    offset: f64,
+    low: f64,
+    high: f64,
+    missing: [f64; 2],
+}
+
+impl Converter {
+    #[inline(always)]
+    fn one(&self, stored: f64) -> f64 {
+        let physical = self.scale * stored + self.offset;
+        let valid = (stored != self.missing[0])
+            & (stored != self.missing[1])
+            & (physical >= self.low)
+            & (physical <= self.high);
+        if valid { physical } else { f64::NAN }
+    }
+
+    /// Converts numbers of the file's own type, in vector instructions.
+    #[cfg(feature = "gdal")]
+    pub(super) fn convert<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut [f64]) {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (physical, stored) in physical.iter_mut().zip(stored) {
+                    *physical = self.one((*stored).into());
+                }
+            },
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 
@@ -239,30 +240,90 @@ impl Quality {
     ///
     /// # Errors
     /// A number that cannot be judged.
-    pub(super) fn hidden(&self, values: &[f64], cols: usize) -> Result<Vec<bool>, String> {
-        let mut unknown = vec![false; values.len()];
-        let mut hidden = vec![false; values.len()];
-        // Neighbours mostly hold the same number.
-        let mut last = (f64::NAN, Verdict::Unknown);
-        for (k, &value) in values.iter().enumerate() {
-            if value != last.0 {
-                last = (value, self.judge(value)?);
+    pub(super) fn hidden(&self, codes: &Codes, cols: usize, tables: &Tables) -> Result<Vec<bool>, String> {
+        let verdicts = match codes {
+            Codes::U8(codes, missing) => {
+                let mut table = self.table((0..=u8::MAX).map(f64::from))?;
+                mark(&mut table, *missing, |value| (0.0..=255.0).contains(&value).then_some(value as usize));
+                codes.iter().map(|code| table[usize::from(*code)]).collect()
             }
-            match last.1 {
-                Verdict::Hidden => hidden[k] = true,
-                Verdict::Unknown => unknown[k] = true,
-                Verdict::Seen => {}
+            Codes::U16(codes, missing) => {
+                let table = tables.unsigned.get_or_init(|| self.table((0..=u16::MAX).map(f64::from)));
+                self.look_up(codes, *missing, table.as_ref()?, usize::from)
             }
+            Codes::I16(codes, missing) => {
+                let all = (0..=u16::MAX).map(|bits| f64::from(bits.cast_signed()));
+                let table = tables.signed.get_or_init(|| self.table(all));
+                self.look_up(codes, *missing, table.as_ref()?, |code| usize::from(code.cast_unsigned()))
+            }
+            Codes::F64(values) => self.judge_all(values)?,
+        };
+        if self.dilate == 0 {
+            return Ok(verdicts.into_iter().map(|verdict| verdict != Verdict::Seen).collect());
         }
-        if self.dilate > 0 {
-            hidden = dilated(&hidden, cols, self.dilate);
-        }
-        hidden.iter_mut().zip(unknown).for_each(|(hidden, unknown)| *hidden |= unknown);
+        let hidden: Vec<bool> = verdicts.iter().map(|verdict| *verdict == Verdict::Hidden).collect();
+        let mut hidden = dilated(&hidden, cols, self.dilate);
+        hidden.iter_mut().zip(verdicts).for_each(|(hidden, verdict)| *hidden |= verdict == Verdict::Unknown);
         Ok(hidden)
+    }
+
+    /// What to do with each of some numbers.
+    fn table(&self, numbers: impl Iterator<Item = f64>) -> Result<Vec<Verdict>, String> {
+        numbers.map(|number| self.judge(number)).collect()
+    }
+
+    /// As [`table`](Self::table), for numbers of which neighbours are mostly the same.
+    fn judge_all(&self, values: &[f64]) -> Result<Vec<Verdict>, String> {
+        let mut last = (f64::NAN, Verdict::Unknown);
+        let judge = |value: &f64| {
+            if *value != last.0 {
+                last = (*value, self.judge(*value)?);
+            }
+            Ok(last.1)
+        };
+        values.iter().map(judge).collect()
+    }
+
+    fn look_up<T: Copy + Into<f64>>(
+        &self,
+        codes: &[T],
+        missing: [f64; 2],
+        table: &[Verdict],
+        index: impl Fn(T) -> usize,
+    ) -> Vec<Verdict> {
+        let judge = |code: &T| {
+            let value: f64 = (*code).into();
+            let missing = (value == missing[0]) | (value == missing[1]);
+            if missing { Verdict::Unknown } else { table[index(*code)] }
+        };
+        codes.iter().map(judge).collect()
     }
 }
 
-#[derive(Clone, Copy)]
+/// Sets the verdict of missing numbers.
+fn mark(table: &mut [Verdict], missing: [f64; 2], index: impl Fn(f64) -> Option<usize>) {
+    for index in missing.into_iter().filter_map(index) {
+        table[index] = Verdict::Unknown;
+    }
+}
+
+/// Stored quality numbers, and which of them say that there is none (NaN for none such).
+pub(super) enum Codes {
+    U8(Vec<u8>, [f64; 2]),
+    U16(Vec<u16>, [f64; 2]),
+    I16(Vec<i16>, [f64; 2]),
+    /// NaN where missing.
+    F64(Vec<f64>),
+}
+
+/// What a rule says of every number of 16 bits, worked out once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tables {
+    unsigned: OnceLock<Result<Vec<Verdict>, String>>,
+    signed: OnceLock<Result<Vec<Verdict>, String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Seen,
     Hidden,
@@ -277,7 +338,7 @@ fn dilated(cells: &[bool], cols: usize, radius: usize) -> Vec<bool> {
         return cells.to_vec();
     }
     let rows = cells.len() / cols;
-    let beyond = radius + 1;
+    let beyond = radius as u8 + 1; // a rule's widest fits
     let mut distance = vec![beyond; cells.len()];
     for (distance, cells) in distance.chunks_exact_mut(cols).zip(cells.chunks_exact(cols)) {
         let mut since = beyond;
@@ -294,7 +355,7 @@ fn dilated(cells: &[bool], cols: usize, radius: usize) -> Vec<bool> {
     let mut grown = vec![false; cells.len()];
     for row in 0..rows {
         for other in row.saturating_sub(radius)..(row + radius + 1).min(rows) {
-            let reach = (radius * radius - row.abs_diff(other).pow(2)).isqrt();
+            let reach = (radius * radius - row.abs_diff(other).pow(2)).isqrt() as u8;
             let near = &distance[other * cols..(other + 1) * cols];
             for (cell, distance) in grown[row * cols..(row + 1) * cols].iter_mut().zip(near) {
                 *cell |= *distance <= reach;
@@ -337,8 +398,23 @@ impl fmt::Display for Quality {
 mod tests {
     use super::*;
 
+    /// Whether a number is hidden, in every type that holds it.
     fn hidden(quality: &Quality, value: f64) -> bool {
-        quality.hidden(&[value], 1).unwrap()[0]
+        let (tables, none) = (Tables::default(), [f64::NAN; 2]);
+        let judge = |codes: Codes| quality.hidden(&codes, 1, &tables).unwrap()[0];
+        let hidden = judge(Codes::F64(vec![value]));
+        if value == f64::from(value as u8) {
+            assert_eq!(judge(Codes::U8(vec![value as u8], none)), hidden, "{value}");
+            assert!(judge(Codes::U8(vec![value as u8], [value, f64::NAN])), "no quality");
+        }
+        if value == f64::from(value as u16) {
+            assert_eq!(judge(Codes::U16(vec![value as u16], none)), hidden, "{value}");
+            assert!(judge(Codes::U16(vec![value as u16], [f64::NAN, value])), "no quality");
+        }
+        if value == f64::from(value as i16) {
+            assert_eq!(judge(Codes::I16(vec![value as i16], none)), hidden, "{value}");
+        }
+        hidden
     }
 
     #[test]
@@ -357,7 +433,7 @@ mod tests {
         for rule in [&bits, &confidence, &classes, &vegetation, &range] {
             assert!(hidden(rule, f64::NAN), "no quality, no pixel: {rule}");
         }
-        assert!(bits.hidden(&[0.5], 1).unwrap_err().contains("no whole number"));
+        assert!(bits.hidden(&Codes::F64(vec![0.5]), 1, &Tables::default()).unwrap_err().contains("no whole number"));
     }
 
     #[test]
@@ -382,8 +458,8 @@ mod tests {
     #[test]
     fn missing_quality_does_not_spread() {
         let rule = Quality::band(1).bits([0]).dilate(1);
-        let values = [f64::NAN, 0.0, 0.0, 0.0, 1.0, 0.0];
-        assert_eq!(rule.hidden(&values, 6).unwrap(), [true, false, false, true, true, true]);
+        let values = Codes::F64(vec![f64::NAN, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(rule.hidden(&values, 6, &Tables::default()).unwrap(), [true, false, false, true, true, true]);
     }
 
     #[test]

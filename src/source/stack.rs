@@ -23,6 +23,7 @@ use steps::OffsetSteps;
 use views::Views;
 
 use super::gdal::{Pool, block_cache_bytes};
+use super::quality::Tables;
 use super::{Calibration, Quality, RasterSource, Slice, Uncertainty, check_request};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
@@ -59,7 +60,7 @@ pub struct RasterStack {
     source_bands: Option<Vec<String>>,
     calibration: Calibration,
     offset_steps: Option<OffsetSteps>,
-    quality: Vec<Quality>,
+    quality: Vec<(Quality, Tables)>,
     uncertainty: Option<Uncertainty>,
     /// How files are read on another grid than their own.
     views: Option<Views>,
@@ -213,7 +214,7 @@ impl StackBuilder {
             source_bands: self.source_bands,
             calibration: self.calibration,
             offset_steps: self.offset_steps.filter(|_| self.calibration.offset.is_none()),
-            quality,
+            quality: quality.into_iter().map(|rule| (rule, Tables::default())).collect(),
             uncertainty: self.uncertainty,
             views: survey.views,
             pool: Pool::default(),
@@ -262,7 +263,7 @@ impl RasterSource for RasterStack {
         if let Some(steps) = &self.offset_steps {
             set("offset_by", steps.to_string());
         }
-        for (index, rule) in self.quality.iter().enumerate() {
+        for (index, (rule, _)) in self.quality.iter().enumerate() {
             set(&if index == 0 { "quality".into() } else { format!("quality.{}", index + 1) }, rule.to_string());
         }
         if let Some(uncertainty) = &self.uncertainty {

@@ -1,13 +1,15 @@
 use std::path::Path;
 
 use ::gdal::errors::GdalError;
-use ::gdal::raster::{ColorInterpretation, GdalDataType, RasterBand};
+use ::gdal::raster::{ColorInterpretation, GdalDataType, GdalType, RasterBand};
 use ::gdal::{Dataset, Metadata};
 
 use super::{QuietErrors, View, message, open};
 use crate::error::Result;
 use crate::geometry::{Date, PixelRegion};
 use crate::source::Calibration;
+use crate::source::calibration::Converter;
+use crate::source::quality::Codes;
 
 /// Decoded bytes of all bands that a window of a pixel-interleaved file may have: they are in GDAL's cache while the bands are
 /// read one after another.
@@ -72,63 +74,124 @@ impl OpenRaster {
     ) -> Result<(), ReadFailure> {
         let _quiet = QuietErrors::new();
         let failed = |band: usize| move |error: GdalError| ReadFailure { band, error };
-        let several = self.window.filter(|window| bands.len() > 1 && spans_several(region, *window));
-        if let Some(window) = several {
-            let mut scratch = Vec::new();
-            for part in parts(region, window) {
-                for (&band, plane) in bands.iter().zip(&mut *planes) {
-                    scratch.resize(part.len(), 0.0);
-                    self.stored(band, &part, &mut scratch).map_err(failed(band))?;
-                    insert(&scratch, &part, plane, region);
-                }
-            }
-        } else {
+        let window = self.window.filter(|_| bands.len() > 1).unwrap_or((usize::MAX, usize::MAX));
+        for part in parts(region, window) {
             for (&band, plane) in bands.iter().zip(&mut *planes) {
-                self.stored(band, region, plane).map_err(failed(band))?;
+                self.physical(band, &part, calibration, plane, region).map_err(failed(band))?;
             }
         }
         for (&band, plane) in bands.iter().zip(&mut *planes) {
-            self.finish(band, region, calibration, plane).map_err(failed(band))?;
+            self.mask(band, region, plane).map_err(failed(band))?;
         }
         Ok(())
     }
 
-    /// Stored numbers of a window.
-    fn stored(&self, band: usize, region: &PixelRegion, values: &mut [f64]) -> Result<(), GdalError> {
-        read_window(&self.dataset.rasterband(band + 1)?, region, values)
-    }
-
-    /// Makes NaN of nodata and of what masks and alpha hide, and physical values of the others.
-    fn finish(
+    /// Reads stored numbers of a part and makes physical values of them, in the plane of its region.
+    fn physical(
         &self,
         index: usize,
-        region: &PixelRegion,
+        part: &PixelRegion,
         calibration: &Calibration,
-        values: &mut [f64],
+        plane: &mut [f64],
+        region: &PixelRegion,
     ) -> Result<(), GdalError> {
         let band = self.dataset.rasterband(index + 1)?;
         // A float32 file stores the nearest float32 of its nodata value.
         let single = band.band_type() == GdalDataType::Float32;
-        for nodata in [band.no_data_value(), calibration.nodata].into_iter().flatten() {
-            let nodata = if single { f64::from(nodata as f32) } else { nodata };
-            for value in values.iter_mut().filter(|value| **value == nodata) {
-                *value = f64::NAN;
-            }
+        let missing = [band.no_data_value(), calibration.nodata].map(|nodata| {
+            let nodata = nodata.unwrap_or(f64::NAN);
+            if single { f64::from(nodata as f32) } else { nodata }
+        });
+        let converter = calibration.converter(band.scale(), band.offset(), missing);
+        // Numbers are read as they are stored: what they mean is worked out in the one pass that copies them.
+        match band.band_type() {
+            GdalDataType::UInt8 => convert::<u8>(&band, part, converter, plane, region),
+            GdalDataType::UInt16 => convert::<u16>(&band, part, converter, plane, region),
+            GdalDataType::Int16 => convert::<i16>(&band, part, converter, plane, region),
+            GdalDataType::UInt32 => convert::<u32>(&band, part, converter, plane, region),
+            GdalDataType::Int32 => convert::<i32>(&band, part, converter, plane, region),
+            GdalDataType::Float32 => convert::<f32>(&band, part, converter, plane, region),
+            _ => convert::<f64>(&band, part, converter, plane, region),
         }
-        let flags = band.mask_flags()?;
-        // Nodata of a single band has been dealt with; nodata of all bands together is a mask of the dataset.
-        if flags.is_per_dataset() || !(flags.is_all_valid() || flags.is_nodata()) {
+    }
+
+    /// Makes NaN of what masks and alpha hide.
+    fn mask(&self, index: usize, region: &PixelRegion, values: &mut [f64]) -> Result<(), GdalError> {
+        let band = self.dataset.rasterband(index + 1)?;
+        if has_mask(&band)? {
             hide(&band.open_mask_band()?, region, values)?;
         }
         if let Some(alpha) = self.alpha.filter(|alpha| *alpha != index + 1) {
             hide(&self.dataset.rasterband(alpha)?, region, values)?;
         }
-        calibration.apply(band.scale(), band.offset(), values);
         Ok(())
+    }
+
+    /// Stored numbers of a quality band; `nodata` is missing beside the file's own.
+    pub(in crate::source) fn codes(
+        &self,
+        index: usize,
+        region: &PixelRegion,
+        nodata: Option<f64>,
+    ) -> Result<Codes, ReadFailure> {
+        let _quiet = QuietErrors::new();
+        let failed = |error: GdalError| ReadFailure { band: index, error };
+        let band = self.dataset.rasterband(index + 1).map_err(failed)?;
+        let masked = self.alpha.is_some() || has_mask(&band).map_err(failed)?;
+        let missing = [band.no_data_value(), nodata].map(|nodata| nodata.unwrap_or(f64::NAN));
+        match band.band_type() {
+            GdalDataType::UInt8 if !masked => Ok(Codes::U8(stored(&band, region).map_err(failed)?, missing)),
+            GdalDataType::UInt16 if !masked => Ok(Codes::U16(stored(&band, region).map_err(failed)?, missing)),
+            GdalDataType::Int16 if !masked => Ok(Codes::I16(stored(&band, region).map_err(failed)?, missing)),
+            _ => {
+                let mut values = vec![0.0; region.len()];
+                let calibration = Calibration { nodata, ..Calibration::stored() };
+                self.read(&[index], region, &calibration, &mut [&mut values])?;
+                Ok(Codes::F64(values))
+            }
+        }
     }
 }
 
-fn read_window(band: &RasterBand<'_>, region: &PixelRegion, values: &mut [f64]) -> Result<(), GdalError> {
+/// Nodata of a single band is no mask to be read; nodata of all bands together is one, of the dataset.
+fn has_mask(band: &RasterBand<'_>) -> Result<bool, GdalError> {
+    let flags = band.mask_flags()?;
+    Ok(flags.is_per_dataset() || !(flags.is_all_valid() || flags.is_nodata()))
+}
+
+fn stored<T: GdalType + Copy + Default>(band: &RasterBand<'_>, region: &PixelRegion) -> Result<Vec<T>, GdalError> {
+    let mut values = vec![T::default(); region.len()];
+    read_window(band, region, &mut values)?;
+    Ok(values)
+}
+
+/// Reads a part in the band's own type and converts it into the plane of its region.
+fn convert<T: GdalType + Copy + Default + Into<f64>>(
+    band: &RasterBand<'_>,
+    part: &PixelRegion,
+    converter: Converter,
+    plane: &mut [f64],
+    region: &PixelRegion,
+) -> Result<(), GdalError> {
+    let values = stored::<T>(band, part)?;
+    let (left, width) = (part.cols.start - region.cols.start, region.cols.len());
+    if part.cols == region.cols {
+        let start = (part.rows.start - region.rows.start) * width;
+        converter.convert(&values, &mut plane[start..start + values.len()]);
+    } else if !part.is_empty() {
+        for (row, values) in part.rows.clone().zip(values.chunks_exact(part.cols.len())) {
+            let start = (row - region.rows.start) * width + left;
+            converter.convert(values, &mut plane[start..start + values.len()]);
+        }
+    }
+    Ok(())
+}
+
+fn read_window<T: GdalType + Copy>(
+    band: &RasterBand<'_>,
+    region: &PixelRegion,
+    values: &mut [T],
+) -> Result<(), GdalError> {
     let (rows, cols) = region.shape();
     let start = (region.cols.start as isize, region.rows.start as isize);
     band.read_into_slice(start, (cols, rows), (cols, rows), values, None)
@@ -136,37 +199,22 @@ fn read_window(band: &RasterBand<'_>, region: &PixelRegion, values: &mut [f64]) 
 
 /// Makes NaN of what a mask hides.
 fn hide(mask: &RasterBand<'_>, region: &PixelRegion, values: &mut [f64]) -> Result<(), GdalError> {
-    let mut opacity = vec![0.0; values.len()];
-    read_window(mask, region, &mut opacity)?;
+    let opacity = stored::<f64>(mask, region)?;
     for (value, _) in values.iter_mut().zip(&opacity).filter(|(_, opacity)| **opacity == 0.0) {
         *value = f64::NAN;
     }
     Ok(())
 }
 
-fn spans_several(region: &PixelRegion, (rows, cols): (usize, usize)) -> bool {
-    let several = |range: &std::ops::Range<usize>, step: usize| range.end.div_ceil(step) - range.start / step > 1;
-    !region.is_empty() && (several(&region.rows, rows) || several(&region.cols, cols))
-}
-
 /// The region cut along the lines of windows that start at the raster's upper-left corner.
 fn parts(region: &PixelRegion, (rows, cols): (usize, usize)) -> impl Iterator<Item = PixelRegion> + use<> {
     let cut = |range: std::ops::Range<usize>, step: usize| {
         (range.start / step..range.end.div_ceil(step))
-            .map(move |k| range.start.max(k * step)..range.end.min((k + 1) * step))
+            .map(move |k| range.start.max(k * step)..range.end.min(k.saturating_add(1).saturating_mul(step)))
     };
     let (across, cols_range) = (cols, region.cols.clone());
     cut(region.rows.clone(), rows)
         .flat_map(move |rows| cut(cols_range.clone(), across).map(move |cols| PixelRegion::new(rows.clone(), cols)))
-}
-
-/// Copies a part into the plane of its region.
-fn insert(values: &[f64], part: &PixelRegion, plane: &mut [f64], region: &PixelRegion) {
-    let (left, width) = (part.cols.start - region.cols.start, region.cols.len());
-    for (row, values) in part.rows.clone().zip(values.chunks_exact(part.cols.len())) {
-        let start = (row - region.rows.start) * width + left;
-        plane[start..start + values.len()].copy_from_slice(values);
-    }
 }
 
 #[cfg(test)]
@@ -176,16 +224,14 @@ mod tests {
     #[test]
     fn parts_cover_a_region_once_along_the_lines_of_blocks() {
         let region = PixelRegion::new(3..17, 5..9);
-        let mut plane = vec![0.0; region.len()];
+        let mut seen = vec![0; region.len()];
         for part in parts(&region, (8, 4)) {
             assert_eq!((part.rows.start / 8, part.cols.start / 4), ((part.rows.end - 1) / 8, (part.cols.end - 1) / 4));
-            let values: Vec<f64> =
-                part.rows.clone().flat_map(|r| part.cols.clone().map(move |c| (100 * r + c) as f64)).collect();
-            insert(&values, &part, &mut plane, &region);
+            for (row, col) in part.rows.clone().flat_map(|r| part.cols.clone().map(move |c| (r, c))) {
+                seen[(row - 3) * 4 + col - 5] += 1;
+            }
         }
-        let expected: Vec<f64> = (3..17).flat_map(|r| (5..9).map(move |c| f64::from(100 * r + c))).collect();
-        assert_eq!(plane, expected);
-        assert!(spans_several(&region, (8, 4)) && !spans_several(&PixelRegion::new(8..16, 4..8), (8, 4)));
-        assert!(!spans_several(&PixelRegion::new(8..8, 4..8), (8, 4)));
+        assert!(seen.iter().all(|count| *count == 1), "{seen:?}");
+        assert_eq!(parts(&region, (usize::MAX, usize::MAX)).collect::<Vec<_>>(), [region]);
     }
 }

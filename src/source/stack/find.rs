@@ -61,9 +61,14 @@ impl<'a> DateRule<'a> {
 struct Partners {
     key: &'static str,
     template: Template,
-    /// By wildcards, or, where a date rule is given, by date (as the key's only text).
-    files: BTreeMap<Key, Vec<Option<PathBuf>>>,
+    /// By what tells whose they are.
+    files: BTreeMap<Key, Partner>,
     by_date: bool,
+}
+
+struct Partner {
+    names: Vec<Option<PathBuf>>,
+    taken: bool,
 }
 
 impl StackBuilder {
@@ -134,57 +139,57 @@ impl StackBuilder {
         for (key, place, date) in quality.chain(uncertainty) {
             let Place::Files(files) = place else { continue };
             let template = Template::new(key, files, pattern.folder.as_deref());
-            let mut files = template.find(bands)?;
-            if files.is_empty() {
+            let rule = date.map(|(date, format)| DateRule::new("quality.date", date, format)).transpose()?;
+            let mut found = BTreeMap::new();
+            for (wildcards, names) in template.find(bands)? {
+                let Some(first) = names.iter().flatten().next().cloned() else { continue };
+                let mark = match &rule {
+                    Some(rule) => vec![rule.date_of(&file_of(&first))?.to_string()],
+                    None => telling(&wildcards),
+                };
+                if let Some(other) = found.insert(mark, Partner { names, taken: false }) {
+                    return Err(ambiguous(key, other.names.iter().flatten().next(), &first));
+                }
+            }
+            if found.is_empty() {
                 return Err(Error::NoFiles { pattern: template.text().to_owned() });
             }
-            if let Some((date, format)) = date {
-                let rule = DateRule::new("quality.date", date, format)?;
-                files = by_date(files, &rule)?;
-            }
-            all.push(Partners { key, template, files, by_date: date.is_some() });
+            all.push(Partners { key, template, files: found, by_date: rule.is_some() });
         }
         Ok(all)
     }
 }
 
-/// Files by the date in their names.
-fn by_date(
-    files: BTreeMap<Key, Vec<Option<PathBuf>>>,
-    rule: &DateRule<'_>,
-) -> Result<BTreeMap<Key, Vec<Option<PathBuf>>>> {
-    let mut dated: BTreeMap<Key, Vec<Option<PathBuf>>> = BTreeMap::new();
-    for names in files.into_values() {
-        let Some(first) = names.iter().flatten().next() else { continue };
-        let date = rule.date_of(&file_of(first))?;
-        if let Some(other) = dated.get(&vec![date.to_string()]).and_then(|names| names.iter().flatten().next()) {
-            return Err(Error::setting(
-                "quality.date",
-                format!(
-                    "{} and {} are both of {date}; leave `date` out of `quality`, so that wildcards tell whose they are",
-                    other.display(),
-                    first.display()
-                ),
-            ));
-        }
-        dated.insert(vec![date.to_string()], names);
-    }
-    Ok(dated)
+/// The wildcards that tell granules apart: a `**` may stand for no folder.
+fn telling(key: &Key) -> Key {
+    key.iter().filter(|text| !text.is_empty()).cloned().collect()
+}
+
+fn ambiguous(key: &str, one: Option<&PathBuf>, other: &Path) -> Error {
+    let one = one.map(|path| path.display().to_string()).unwrap_or_default();
+    let other = other.display();
+    Error::setting(
+        key,
+        format!(
+            "{one} and {other} would go with the same data; narrow the pattern of `{key}`, or leave out its `date`, so that wildcards \
+             tell whose they are"
+        ),
+    )
 }
 
 impl Partners {
-    /// The files that go with a granule. By date they may serve several.
+    /// The files that go with a granule; by date they may serve several.
     fn take(&mut self, key: &Key, date: Date) -> Option<Vec<Option<PathBuf>>> {
-        if self.by_date {
-            self.files.get_mut(&vec![date.to_string()]).map(std::mem::take)
-        } else {
-            self.files.remove(key)
-        }
+        let mark = if self.by_date { vec![date.to_string()] } else { telling(key) };
+        let partner = self.files.get_mut(&mark)?;
+        partner.taken = true;
+        Some(partner.names.clone())
     }
 
     /// What is said of files that no granule has taken.
     fn without_data(&self, data: &Template) -> Option<Error> {
-        let path = self.files.values().flatten().flatten().next()?.clone();
+        let lone = self.files.values().find(|partner| !partner.taken)?;
+        let path = lone.names.iter().flatten().next()?.clone();
         let (key, text) = (self.key, self.template.text());
         Some(Error::NoPartner {
             path,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ndarray::{Array3, s};
+use ndarray::{Array3, Axis, s};
 
 use super::layout::Plane;
 use super::views::Flags;
@@ -10,6 +10,7 @@ use super::{Part, PartFile, RasterStack};
 use crate::error::{Error, Result};
 use crate::geometry::PixelRegion;
 use crate::source::gdal::{OpenRaster, ReadFailure, View};
+use crate::source::quality::Tables;
 use crate::source::{Calibration, Quality};
 
 /// Values of a region and, where the product gives uncertainty, their noise variances; **shape** (band, y, x).
@@ -19,10 +20,17 @@ pub(super) struct Block {
 }
 
 impl Block {
-    fn empty(stack: &RasterStack, bands: usize, region: &PixelRegion) -> Self {
-        let (rows, cols) = region.shape();
-        let nothing = || Array3::from_elem((bands, rows, cols), f64::NAN);
-        Self { values: nothing(), noise: (!stack.layout.uncertainty.is_empty()).then(nothing) }
+    fn missing(stack: &RasterStack, bands: usize, region: &PixelRegion) -> Self {
+        Self::of(stack, || Array3::from_elem((bands, region.rows.len(), region.cols.len()), f64::NAN))
+    }
+
+    /// To be read into; memory that is zero anyway.
+    fn unread(stack: &RasterStack, bands: usize, region: &PixelRegion) -> Self {
+        Self::of(stack, || Array3::zeros((bands, region.rows.len(), region.cols.len())))
+    }
+
+    fn of(stack: &RasterStack, plane: impl Fn() -> Array3<f64>) -> Self {
+        Self { values: plane(), noise: (!stack.layout.uncertainty.is_empty()).then(plane) }
     }
 
     /// Takes what is still missing from a granule's block of `part`.
@@ -69,11 +77,11 @@ impl RasterStack {
             (!shared.is_empty()).then_some((*index, shared))
         };
         let mut meeting = of_date.filter_map(|index| meeting(&index)).peekable();
-        let Some((index, shared)) = meeting.next() else { return Ok(Block::empty(self, bands.len(), region)) };
+        let Some((index, shared)) = meeting.next() else { return Ok(Block::missing(self, bands.len(), region)) };
         if shared == *region && meeting.peek().is_none() {
             return self.read_part(index, bands, region);
         }
-        let mut block = Block::empty(self, bands.len(), region);
+        let mut block = Block::missing(self, bands.len(), region);
         block.fill(region, &shared, &self.read_part(index, bands, &shared)?);
         for (index, shared) in meeting {
             if !block.is_complete(region, &shared) {
@@ -83,38 +91,43 @@ impl RasterStack {
         Ok(block)
     }
 
-    /// Reads bands of one granule inside `region` of the stack, which it meets.
-    fn read_part(&self, index: usize, bands: &[usize], region: &PixelRegion) -> Result<Block> {
-        let reader = Reader { stack: self, part: &self.parts[index], index, region };
-        let mut block = Block::empty(self, bands.len(), region);
-        let mut hidden: Vec<Vec<bool>> = Vec::new();
-        for (index, (rule, planes)) in self.quality.iter().zip(&self.layout.quality).enumerate() {
-            // One plane hides pixels in every band.
-            let each = planes.len() > 1;
-            let wanted: Vec<Plane> =
-                if each { bands.iter().map(|&band| planes[band]).collect() } else { planes.clone() };
-            for (k, plane) in wanted.into_iter().enumerate() {
-                let mask = reader.hidden(index, rule, plane)?;
-                let targets = if each { k..k + 1 } else { 0..bands.len() };
-                hidden.resize(bands.len(), Vec::new());
-                for target in &mut hidden[targets] {
-                    if target.is_empty() {
-                        target.clone_from(&mask);
-                    } else {
-                        target.iter_mut().zip(&mask).for_each(|(hidden, mask)| *hidden |= mask);
-                    }
+    /// What the quality rules hide of `bands`: a mask of all where any rule is for all, and one for each band.
+    fn hidden(&self, reader: &Reader<'_>, bands: &[usize]) -> Result<Vec<Mask>> {
+        let mut masks: Vec<Mask> = Vec::new();
+        for (index, ((rule, tables), planes)) in self.quality.iter().zip(&self.layout.quality).enumerate() {
+            let wanted: Vec<(Range<usize>, Plane)> = match planes.as_slice() {
+                [only] => vec![(0..bands.len(), *only)],
+                each => bands.iter().enumerate().map(|(k, &band)| (k..k + 1, each[band])).collect(),
+            };
+            for (planes, plane) in wanted {
+                let cells = reader.hidden(index, (rule, tables), plane)?;
+                match masks.iter_mut().find(|mask| mask.planes == planes) {
+                    Some(mask) => mask.add(&cells),
+                    None => masks.push(Mask { planes, cells }),
                 }
             }
         }
-        if !hidden.is_empty() && hidden.iter().all(|mask| mask.iter().all(|hidden| *hidden)) {
-            return Ok(block);
+        Ok(masks)
+    }
+
+    /// Reads bands of one granule inside `region` of the stack, which it meets.
+    fn read_part(&self, index: usize, bands: &[usize], region: &PixelRegion) -> Result<Block> {
+        let reader = Reader { stack: self, part: &self.parts[index], index, region };
+        let hidden = self.hidden(&reader, bands)?;
+        if hidden.iter().any(|mask| mask.planes.len() == bands.len() && mask.cells.iter().all(|hidden| *hidden)) {
+            return Ok(Block::missing(self, bands.len(), region));
         }
+        let mut block = Block::unread(self, bands.len(), region);
         let calibration = &self.parts[index].calibration(&self.calibration);
         let planes: Vec<Plane> = bands.iter().map(|&band| self.layout.bands[band]).collect();
         reader.planes(&planes, bands, calibration, &mut block.values)?;
-        for (mut plane, mask) in block.values.outer_iter_mut().zip(&hidden) {
-            for (value, _) in plane.iter_mut().zip(mask).filter(|(_, hidden)| **hidden) {
-                *value = f64::NAN;
+        for mask in &hidden {
+            for plane in mask.planes.clone() {
+                let mut plane = block.values.index_axis_mut(Axis(0), plane);
+                let Some(values) = plane.as_slice_mut() else { continue };
+                for (value, hidden) in values.iter_mut().zip(&mask.cells) {
+                    *value = if *hidden { f64::NAN } else { *value };
+                }
             }
         }
         if let (Some(noise), Some(rule)) = (&mut block.noise, &self.uncertainty) {
@@ -125,6 +138,18 @@ impl RasterStack {
             }
         }
         Ok(block)
+    }
+}
+
+/// What quality hides: cells of a region, in some of the planes of a block.
+struct Mask {
+    planes: Range<usize>,
+    cells: Vec<bool>,
+}
+
+impl Mask {
+    fn add(&mut self, other: &[bool]) {
+        self.cells.iter_mut().zip(other).for_each(|(hidden, other)| *hidden |= other);
     }
 }
 
@@ -202,7 +227,7 @@ impl Reader<'_> {
     }
 
     /// Which cells of the region a quality rule hides.
-    fn hidden(&self, index: usize, rule: &Quality, plane: Plane) -> Result<Vec<bool>> {
+    fn hidden(&self, index: usize, (rule, tables): (&Quality, &Tables), plane: Plane) -> Result<Vec<bool>> {
         let (view, place) = match &self.stack.views {
             None => (None, self.part.files[plane.file].place),
             Some(views) => {
@@ -211,16 +236,15 @@ impl Reader<'_> {
             }
         };
         let window = place.window(self.region, rule.margin());
-        let mut values = vec![0.0; window.len()];
-        if !window.is_empty() {
-            let stored = Calibration { nodata: rule.nodata, ..Calibration::stored() };
-            self.with(plane.file, (true, view), |raster| {
-                raster
-                    .read(&[plane.band], &window, &stored, &mut [&mut values])
-                    .map_err(|failure| self.failed(plane.file, &window, "quality".into(), failure))
-            })?;
+        if window.is_empty() {
+            return Ok(vec![true; self.region.len()]);
         }
-        let own = rule.hidden(&values, window.cols.len()).map_err(|problem| Error::Read {
+        let codes = self.with(plane.file, (true, view), |raster| {
+            raster
+                .codes(plane.band, &window, rule.nodata)
+                .map_err(|failure| self.failed(plane.file, &window, "quality".into(), failure))
+        })?;
+        let own = rule.hidden(&codes, window.cols.len(), tables).map_err(|problem| Error::Read {
             origin: self.part.files[plane.file].path.display().to_string(),
             date: self.part.date,
             band: "quality".into(),
@@ -229,6 +253,10 @@ impl Reader<'_> {
             problem,
             source: None,
         })?;
+        // Without a margin, and with all of the region inside.
+        if place.is_same() && window == place.window(self.region, 0) && window.shape() == self.region.shape() {
+            return Ok(own);
+        }
         let mut hidden = vec![true; self.region.len()];
         place.spread(&window, &own, self.region, true, |a, b| a | b, |cell, value| hidden[cell] = value);
         Ok(hidden)

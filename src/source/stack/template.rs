@@ -11,7 +11,7 @@ use crate::source::gdal::Subdataset;
 /// Where a band's name stands in a pattern.
 const BAND: &str = "{band}";
 
-/// The texts that a pattern's wildcards stand for, but for nothing: files of one granule have them in common.
+/// The texts that a pattern's wildcards stand for: files of one granule have them in common.
 pub(super) type Key = Vec<String>;
 
 /// A pattern of file names, `folder/*.{band}.tif`, or of subdataset names, `NETCDF:"folder/*.nc":{band}`.
@@ -75,9 +75,13 @@ impl Template {
                 source: None,
             })?;
             let text = path.to_string_lossy();
-            let Some(captures) = regex.captures(&text) else { continue };
-            // A `**` may stand for no folder.
-            let wildcards = groups(&regex, &captures, 'w').filter(|text| !text.is_empty()).map(str::to_owned);
+            let Some(captures) = regex.captures(&text) else {
+                if !self.is_per_band() {
+                    found.insert(vec![text.into_owned()], vec![Some(self.name_of(&path, ""))]);
+                }
+                continue; // of a band that is not asked for
+            };
+            let wildcards = groups(&regex, &captures, 'w').map(str::to_owned);
             let mut named = groups(&regex, &captures, 'b');
             let first = named.next();
             if !named.all(|other| Some(other) == first) {
