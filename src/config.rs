@@ -8,6 +8,8 @@
 
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod build;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+mod cubes;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -190,7 +192,12 @@ struct Instrument {
     name: String,
     files: Option<String>,
     zarr: Option<PathBuf>,
+    series: Option<PathBuf>,
     variable: Option<String>,
+    variables: Option<Vec<String>>,
+    dimensions: Option<Dimensions>,
+    crs: Option<String>,
+    dates: Option<Vec<Day>>,
     date: Option<String>,
     #[serde(default = "compact_date")]
     date_format: String,
@@ -206,6 +213,15 @@ struct Instrument {
     gate: Option<f64>,
     response: Option<toml::Table>,
     quality: Option<toml::Table>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Dimensions {
+    time: Option<String>,
+    band: Option<String>,
+    y: Option<String>,
+    x: Option<String>,
 }
 
 fn compact_date() -> String {

@@ -544,8 +544,8 @@ fn what_this_version_does_not_offer_is_refused_by_name() {
         ("[time]", "wavelengths_nm = [600, 800]\n[time]", &["target.wavelengths_nm", after, "leave it out"]),
         (fine, &response, &["instrument \"fine\": response", after, "leave it out"]),
         (fine, &quality, &["instrument \"fine\": quality", after, "mask the files"]),
-        ("files = \"fine_*.tif\"\ndate = 'fine_(\\d{8})'", cube, &["instrument \"fine\": zarr", after, "`files`"]),
-        (fine, "noise_variance = 1e-5\nvariable = \"x\"", &["instrument \"fine\": variable", after]),
+        ("files = \"fine_*.tif\"\ndate = 'fine_(\\d{8})'", cube, &["cube.zarr", "cannot open"]),
+        (fine, "noise_variance = 1e-5\nvariable = \"x\"", &["instrument \"fine\": variable", "`zarr`"]),
         ("\"uniform\"", "{ gaussian_fwhm = 500.0 }", &["instrument \"coarse\": footprint", after, "\"uniform\""]),
         ("store =", "space = \"components\"\nstore =", &["output.space", after, "\"bands\""]),
     ]);

@@ -1,8 +1,10 @@
 //! From the file's tables to a checked fusion.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::cubes;
 use super::values::{Memory, NumbersOrPath, Place};
 use super::{
     Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Reproject, Space,
@@ -158,8 +160,6 @@ impl FusionConfig {
         refuse(components, "output.space", "output of components", "write \"bands\"")?;
         for instrument in &document.instrument {
             let key = |name: &str| format!("instrument {:?}: {name}", instrument.name);
-            refuse(instrument.zarr.is_some(), &key("zarr"), "reading Zarr cubes", "give `files`")?;
-            refuse(instrument.variable.is_some(), &key("variable"), "reading Zarr cubes", "give `files`")?;
             let gaussian = matches!(instrument.footprint, Some(Place::Gaussian));
             refuse(gaussian, &key("footprint"), "a Gaussian footprint", "write \"uniform\"")?;
             refuse(instrument.response.is_some(), &key("response"), "a spectral response", leave_out)?;
@@ -225,8 +225,13 @@ impl FusionConfig {
 
     fn instrument(&self, instrument: &Instrument, target: &Grid) -> Result<model::Instrument> {
         let lenient = matches!(self.document.run.on_error, OnError::Skip);
-        let source =
-            open_stack(instrument, &self.folder, target, lenient).map_err(|error| named(error, &instrument.name))?;
+        let opened = match cubes::open(instrument, &self.folder) {
+            Ok(Some(cube)) => Ok(cube),
+            Ok(None) => open_stack(instrument, &self.folder, target, lenient)
+                .map(|stack| -> Arc<dyn RasterSource> { Arc::new(stack) }),
+            Err(error) => Err(error),
+        };
+        let source = opened.map_err(|error| named(error, &instrument.name))?;
         // Reprojected pixels are whole numbers of cells.
         let single = instrument.reproject.is_none() || target.lattice_offset(source.grid()).is_some();
         let mut built = model::Instrument::new(&instrument.name, source)
@@ -254,7 +259,9 @@ impl FusionConfig {
 }
 
 fn open_stack(instrument: &Instrument, folder: &Path, target: &Grid, lenient: bool) -> Result<RasterStack> {
-    let Some(files) = &instrument.files else { return Err(Error::setting("files", "not given")) };
+    let Some(files) = &instrument.files else {
+        return Err(Error::setting("files", "not given; give `files`, `zarr` or `series`"));
+    };
     let Some(date) = &instrument.date else {
         return Err(Error::setting(
             "date",

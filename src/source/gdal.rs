@@ -5,6 +5,7 @@ mod between;
 mod cache;
 mod crs;
 mod quiet;
+mod series;
 mod view;
 mod warp;
 
@@ -22,6 +23,7 @@ use cache::limit_block_cache;
 use crs::crs_of;
 pub use crs::{crs_from_definition, same_crs};
 use quiet::QuietErrors;
+pub use series::{RasterSeries, SeriesBuilder};
 pub use view::Resampling;
 pub(super) use view::View;
 
@@ -187,7 +189,12 @@ impl DatedFiles {
 
     /// Files open at once, at most, while so many threads read.
     pub(super) fn most_open(&self, readers: usize) -> usize {
-        self.files.len().min(IDLE_HANDLES + readers)
+        self.files.len().min(Self::most_handles(readers))
+    }
+
+    /// Handles open at once, at most, where several may be of one file.
+    fn most_handles(readers: usize) -> usize {
+        IDLE_HANDLES + readers
     }
 
     fn take(&self, index: usize) -> Option<Dataset> {

@@ -4,11 +4,15 @@
 //! values are physical (scale and offset applied) by the time they leave this room.
 
 mod calibration;
+#[cfg(any(feature = "gdal", feature = "zarr"))]
+mod cf;
 #[cfg(feature = "gdal")]
 pub mod gdal;
 mod memory;
 #[cfg(feature = "gdal")]
 mod stack;
+#[cfg(feature = "zarr")]
+mod zarr;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -20,10 +24,12 @@ use crate::geometry::{Crs, Date, Grid, PixelRegion};
 
 pub use calibration::Calibration;
 #[cfg(feature = "gdal")]
-pub use gdal::Resampling;
+pub use gdal::{RasterSeries, Resampling, SeriesBuilder};
 pub use memory::MemorySource;
 #[cfg(feature = "gdal")]
 pub use stack::{RasterStack, StackBuilder};
+#[cfg(feature = "zarr")]
+pub use zarr::{CubeBuilder, DimensionNames, ZarrCube};
 
 /// A dated stack of rasters on one grid, read lazily and from many threads at once.
 ///

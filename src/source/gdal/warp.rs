@@ -80,7 +80,8 @@ impl View {
         let (resampling, source) = (self.resampling.name(), escape(source));
         let transformer = transformer(native, &self.grid, &crs_of(file));
         Ok(format!(
-            "<VRTDataset rasterXSize=\"{cols}\" rasterYSize=\"{rows}\" subClass=\"VRTWarpedDataset\">{bands}\
+            "<VRTDataset rasterXSize=\"{cols}\" rasterYSize=\"{rows}\" subClass=\"VRTWarpedDataset\">\
+             <Metadata domain=\"IMAGE_STRUCTURE\"><MDI key=\"INTERLEAVE\">PIXEL</MDI></Metadata>{bands}\
              <BlockXSize>{block_cols}</BlockXSize><BlockYSize>{block_rows}</BlockYSize>\
              <GDALWarpOptions><ResampleAlg>{resampling}</ResampleAlg><WorkingDataType>Float64</WorkingDataType>\
              <Option name=\"INIT_DEST\">NO_DATA</Option><Option name=\"UNIFIED_SRC_NODATA\">NO</Option>\
