@@ -8,6 +8,8 @@
 
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod build;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+mod cubes;
 mod layout;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod source;
@@ -216,7 +218,12 @@ struct Instrument {
     files: Option<String>,
     list: Option<PathBuf>,
     zarr: Option<PathBuf>,
+    series: Option<PathBuf>,
     variable: Option<String>,
+    variables: Option<Vec<String>>,
+    dimensions: Option<Dimensions>,
+    crs: Option<String>,
+    dates: Option<Vec<Day>>,
     date: Option<String>,
     date_format: Option<String>,
     source_bands: Option<Vec<BandName>>,
@@ -237,6 +244,15 @@ struct Instrument {
     response: Option<Response>,
     quality: Option<OneOrMore<layout::QualityRule>>,
     uncertainty: Option<layout::UncertaintyRule>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Dimensions {
+    time: Option<String>,
+    band: Option<String>,
+    y: Option<String>,
+    x: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -26,16 +26,6 @@ pub enum Error {
         /// What is wrong with it and what would do.
         problem: String,
     },
-    /// A setting that this version does not offer yet.
-    #[error("{key}: {feature} is not available in this version of rasterfuse; {instead}")]
-    Unsupported {
-        /// The setting.
-        key: String,
-        /// What it asks for.
-        feature: String,
-        /// What to write instead.
-        instead: String,
-    },
     /// A grid that is not a north-up raster of positive size.
     #[error("{what}: {problem}")]
     Grid {

@@ -587,13 +587,15 @@ fn spectral_settings_that_do_not_fit_are_refused_by_key() {
 }
 
 #[test]
-fn what_this_version_does_not_offer_is_refused_by_name() {
+fn cubes_that_are_not_there_and_keys_that_do_not_go_with_them_are_named() {
     let cube = "zarr = \"cube.zarr\"\nvariable = \"reflectance\"";
-    World::new().refuses_all(&[(
-        "files = \"fine_*.tif\"\ndate = 'fine_(\\d{8})'",
-        cube,
-        &["instrument \"fine\": zarr", "is not available in this version", "`files`"],
-    )]);
+    let files = "files = \"fine_*.tif\"\ndate = 'fine_(\\d{8})'";
+    let noise = "noise_variance = 1e-5";
+    World::new().refuses_all(&[
+        (files, cube, &["cube.zarr", "cannot open"]),
+        (noise, "noise_variance = 1e-5\nvariable = \"x\"", &["instrument \"fine\": variable", "`zarr`"]),
+        (noise, "noise_variance = 1e-5\nzarr = \"cube.zarr\"", &["instrument \"fine\": files", "leave it out"]),
+    ]);
 }
 
 #[test]

@@ -544,3 +544,7 @@ mod rasters {
         }
     }
 }
+
+#[cfg(feature = "zarr")]
+#[path = "cubes/suite.rs"]
+mod cubes;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::stack::{Opened, open_stack};
+use super::source::{Opened, open_source};
 use super::values::{Memory, NumbersOrPath, Place};
 use super::{
     Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Reproject,
@@ -22,7 +22,7 @@ impl FusionConfig {
     ///
     /// # Errors
     /// Those of [`FusionBuilder::build`](crate::engine::FusionBuilder::build) and
-    /// [`StackBuilder::open`](crate::source::StackBuilder::open), and [`Error::Unsupported`] for keys that this version does not offer yet.
+    /// [`StackBuilder::open`](crate::source::StackBuilder::open).
     pub fn build(&self) -> Result<Fusion> {
         self.build_for(None)
     }
@@ -32,8 +32,6 @@ impl FusionConfig {
     /// # Errors
     /// As [`build`](Self::build).
     pub fn build_for(&self, shard: Option<Shard>) -> Result<Fusion> {
-        self.refuse_unsupported()?;
-
         let document = &self.document;
         if document.instrument.is_empty() {
             return Err(Error::setting("instrument", "empty; describe at least one [[instrument]]"));
@@ -148,23 +146,6 @@ impl FusionConfig {
         Ok(ZarrSink::create(self.folder.join(&output.store)).format(format))
     }
 
-    fn refuse_unsupported(&self) -> Result<()> {
-        let document = &self.document;
-        let refuse = |asked: bool, key: &str, feature: &str, instead: &str| {
-            if asked {
-                let (key, feature, instead) = (key.to_owned(), feature.to_owned(), instead.to_owned());
-                return Err(Error::Unsupported { key, feature, instead });
-            }
-            Ok(())
-        };
-        for instrument in &document.instrument {
-            let key = |name: &str| format!("instrument {:?}: {name}", instrument.name);
-            refuse(instrument.zarr.is_some(), &key("zarr"), "reading Zarr cubes", "give `files`")?;
-            refuse(instrument.variable.is_some(), &key("variable"), "reading Zarr cubes", "give `files`")?;
-        }
-        Ok(())
-    }
-
     pub(super) fn target(&self) -> Result<Grid> {
         let target = &self.document.target;
         let ways = "give either `like`, or `geotransform` and `shape` (and `crs`)";
@@ -263,19 +244,19 @@ impl FusionConfig {
 
     /// Opens the files of an instrument; `lenient` as for [`StackBuilder`](crate::source::StackBuilder::lenient).
     pub(super) fn open_instrument(&self, instrument: &Instrument, target: &Grid, lenient: bool) -> Result<Opened> {
-        open_stack(self, instrument, target, lenient).map_err(|error| named(error, &instrument.name))
+        open_source(self, instrument, target, lenient).map_err(|error| named(error, &instrument.name))
     }
 
     fn instrument(&self, instrument: &Instrument, target: &Grid) -> Result<model::Instrument> {
         let lenient = matches!(self.document.run.on_error, OnError::Skip);
-        let Opened { stack, noise_variance, response } = self.open_instrument(instrument, target, lenient)?;
+        let Opened { source, noise_variance, response } = self.open_instrument(instrument, target, lenient)?;
         // Reprojected pixels are whole numbers of cells.
-        let single = instrument.reproject.is_none() || target.lattice_offset(stack.grid()).is_some();
+        let single = instrument.reproject.is_none() || target.lattice_offset(source.grid()).is_some();
         let noise = noise_variance.ok_or_else(|| {
             let key = format!("instrument {:?}: noise_variance", instrument.name);
             Error::setting(key, "missing; state the variance of a pixel's error in u²")
         })?;
-        let mut built = model::Instrument::new(&instrument.name, stack)
+        let mut built = model::Instrument::new(&instrument.name, source)
             .footprint(match instrument.footprint {
                 Some(Place::Uniform) => Footprint::Uniform,
                 Some(Place::Gaussian(fwhm)) => Footprint::Gaussian { fwhm },

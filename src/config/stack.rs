@@ -2,43 +2,31 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Instrument;
 use super::layout::{BitField, Kind, OffsetBy, QualityRule, UncertaintyRule};
 use super::values::{BandName, OneOrMore};
-use super::{FusionConfig, Instrument};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
-use crate::model::{SpectralResponse, Values};
-use crate::preset::{Preset, PresetBand, response_of};
+use crate::preset::{Preset, PresetBand};
 use crate::source::{Granule, Quality, RasterStack, Spread, StackBuilder, Uncertainty};
 
-/// An instrument's stack and what its keys or its preset say of its bands.
-pub(super) struct Opened {
-    pub(super) stack: RasterStack,
-    pub(super) noise_variance: Option<Values>,
-    /// Where there is a spectral basis.
-    pub(super) response: Option<SpectralResponse>,
-}
-
-/// Opens the stack that an instrument's keys describe; with a preset and without `bands`, only what observes a target band.
+/// Opens the stack that an instrument's keys describe; with a preset, of these of its bands.
 pub(super) fn open_stack(
-    config: &FusionConfig,
     instrument: &Instrument,
+    preset: Option<&'static Preset>,
+    bands: &[&PresetBand],
+    folder: &Path,
     target: &Grid,
     lenient: bool,
-) -> Result<Opened> {
-    let (folder, spectral) = (config.folder.as_path(), config.document.basis.is_some());
-    let preset = instrument.preset.as_deref().map(Preset::find).transpose()?;
-    // With a basis every band sees all of the spectrum.
-    let target_bands = (!spectral).then_some(config.document.target.bands.as_slice());
-    let bands = preset.map(|preset| preset_bands(preset, instrument, target_bands)).transpose()?.unwrap_or_default();
+) -> Result<RasterStack> {
     let mut stack = match (&instrument.list, &instrument.files) {
         (Some(_), Some(_)) => return Err(Error::setting("list", "given beside `files`; give one of them")),
-        (Some(list), None) => listed(&folder.join(list), instrument, preset, &bands)?,
-        (None, Some(files)) => found(files, instrument, preset, &bands, folder)?,
+        (Some(list), None) => listed(&folder.join(list), instrument, preset, bands)?,
+        (None, Some(files)) => found(files, instrument, preset, bands, folder)?,
         (None, None) => {
             let problem = match preset {
                 Some(preset) => format!("not given; name the folder of the {} files", preset.name),
-                None => "not given".into(),
+                None => "not given; give `files`, `list`, `zarr` or `series`".into(),
             };
             return Err(Error::setting("files", problem));
         }
@@ -66,18 +54,11 @@ pub(super) fn open_stack(
     if let Some(reproject) = instrument.reproject {
         stack = stack.onto(target, reproject.into());
     }
-    let given = instrument.noise_variance.as_ref().map(|noise| noise.0.clone());
-    let response = match &instrument.response {
-        Some(response) => Some(config.response(response)?),
-        None if spectral => response_of(bands.iter().copied()),
-        None => None,
-    };
-    let noise_variance = given.or_else(|| Preset::noise_variance(&bands).map(Values::Each));
-    Ok(Opened { stack: stack.open()?, noise_variance, response })
+    stack.open()
 }
 
-/// The preset's bands to read.
-fn preset_bands(
+/// The preset's bands to read: without `bands`, only those that observe one of the target's.
+pub(super) fn preset_bands(
     preset: &'static Preset,
     instrument: &Instrument,
     target_bands: Option<&[String]>,

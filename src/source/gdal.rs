@@ -8,6 +8,7 @@ mod name;
 mod pool;
 mod quiet;
 mod raster;
+mod series;
 mod view;
 mod warp;
 
@@ -25,6 +26,7 @@ pub(super) use name::Subdataset;
 pub(super) use pool::Pool;
 use quiet::QuietErrors;
 pub(super) use raster::{OpenRaster, ReadFailure};
+pub use series::{RasterSeries, SeriesBuilder};
 pub use view::Resampling;
 pub(super) use view::View;
 

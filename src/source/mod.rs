@@ -4,6 +4,8 @@
 //! values are physical (scale and offset applied) by the time they leave this room.
 
 mod calibration;
+#[cfg(any(feature = "gdal", feature = "zarr"))]
+mod cf;
 #[cfg(feature = "gdal")]
 pub mod gdal;
 mod memory;
@@ -13,6 +15,8 @@ mod quality;
 mod stack;
 #[cfg(feature = "gdal")]
 mod uncertainty;
+#[cfg(feature = "zarr")]
+mod zarr;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -24,7 +28,7 @@ use crate::geometry::{Crs, Date, Grid, PixelRegion};
 
 pub use calibration::Calibration;
 #[cfg(feature = "gdal")]
-pub use gdal::Resampling;
+pub use gdal::{RasterSeries, Resampling, SeriesBuilder};
 pub use memory::MemorySource;
 #[cfg(feature = "gdal")]
 pub use quality::Quality;
@@ -32,6 +36,8 @@ pub use quality::Quality;
 pub use stack::{Granule, RasterStack, StackBuilder};
 #[cfg(feature = "gdal")]
 pub use uncertainty::{Spread, Uncertainty};
+#[cfg(feature = "zarr")]
+pub use zarr::{CubeBuilder, DimensionNames, ZarrCube};
 
 /// A dated stack of rasters on one grid, read lazily and from many threads at once.
 ///

@@ -42,7 +42,7 @@ impl OpenRaster {
     pub(in crate::source) fn open(path: &Path, date: Date, view: Option<&View>) -> Result<Self> {
         if let Some(view) = view {
             // All bands of a block are resampled together.
-            let dataset = view.open(path, Some(date))?;
+            let dataset = view.open(path, Some(date), None)?;
             return Ok(Self { dataset, alpha: None, window: Some(view.block_shape()) });
         }
         let dataset = open(path, Some(date))?;
@@ -59,6 +59,11 @@ impl OpenRaster {
             (rows * (WINDOW_BYTES / bytes.max(1)).max(1), cols)
         });
         Ok(Self { dataset, alpha, window })
+    }
+
+    /// Opens one band, by position, as a view that holds nothing else.
+    pub(in crate::source) fn open_band(path: &Path, date: Date, view: &View, band: usize) -> Result<Self> {
+        Ok(Self { dataset: view.open(path, Some(date), Some(band))?, alpha: None, window: None })
     }
 
     /// Reads a window of the bands at these positions, counted from 0, into planes of row-major values, calibrated, NaN where

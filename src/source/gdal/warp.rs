@@ -27,11 +27,12 @@ const MAX_ERROR: f64 = 0.01;
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 impl View {
-    /// Opens a file as this view: the same bands with the same names, scale and offset, float64, NaN where missing.
+    /// Opens a file as this view: the same bands, or `only` one of them by position, with the same names, scale and offset,
+    /// float64, NaN where missing.
     ///
     /// # Errors
     /// [`Error::Open`] when GDAL cannot open it or it has no geotransform, [`Error::Grid`] when it is not north-up.
-    pub(in crate::source) fn open(&self, path: &Path, date: Option<Date>) -> Result<Dataset> {
+    pub(in crate::source) fn open(&self, path: &Path, date: Option<Date>, only: Option<usize>) -> Result<Dataset> {
         let file = open(path, date)?;
         let native = super::header(path, &file, date)?.grid;
         let _quiet = QuietErrors::new();
@@ -43,7 +44,7 @@ impl View {
                 problem: format!("its path is no UTF-8 text, which `{KEY}` needs; rename it"),
                 source: None,
             })?;
-        let text = self.describe(&file, &native, &unmasked).map_err(|error| failed(&error))?;
+        let text = self.describe(&file, &native, &unmasked, only).map_err(|error| failed(&error))?;
         drop(file);
         open(Path::new(&text), date).map_err(|error| match error {
             // The path of the file, not the description.
@@ -53,11 +54,12 @@ impl View {
     }
 
     /// The resampling dataset. Its format is that of `gdalwarp -of VRT`.
-    fn describe(&self, file: &Dataset, native: &Grid, source: &str) -> Result<String, GdalError> {
+    fn describe(&self, file: &Dataset, native: &Grid, source: &str, only: Option<usize>) -> Result<String, GdalError> {
         let (rows, cols) = self.grid.shape();
         let mut bands = String::new();
         let mut mappings = String::new();
-        for index in 1..=file.raster_count() {
+        let held = only.map_or(1..=file.raster_count(), |only| only + 1..=only + 1);
+        for (own, index) in (1..).zip(held) {
             let band = file.rasterband(index)?;
             let name = escape(&band.description()?);
             let number = |tag: &str, value: Option<f64>| {
@@ -66,12 +68,12 @@ impl View {
             let (scale, offset) = (number("Scale", band.scale()), number("Offset", band.offset()));
             let _ = write!(
                 bands,
-                "<VRTRasterBand dataType=\"Float64\" band=\"{index}\" subClass=\"VRTWarpedRasterBand\">\
+                "<VRTRasterBand dataType=\"Float64\" band=\"{own}\" subClass=\"VRTWarpedRasterBand\">\
                  <Description>{name}</Description><NoDataValue>nan</NoDataValue>{offset}{scale}</VRTRasterBand>"
             );
             let _ = write!(
                 mappings,
-                "<BandMapping src=\"{index}\" dst=\"{index}\"><SrcNoDataReal>nan</SrcNoDataReal>\
+                "<BandMapping src=\"{index}\" dst=\"{own}\"><SrcNoDataReal>nan</SrcNoDataReal>\
                  <SrcNoDataImag>0</SrcNoDataImag><DstNoDataReal>nan</DstNoDataReal><DstNoDataImag>0</DstNoDataImag>\
                  </BandMapping>"
             );
@@ -81,7 +83,8 @@ impl View {
         let (resampling, source) = (self.resampling.name(), escape(source));
         let transformer = transformer(native, &self.grid, &crs_of(file));
         Ok(format!(
-            "<VRTDataset rasterXSize=\"{cols}\" rasterYSize=\"{rows}\" subClass=\"VRTWarpedDataset\">{bands}\
+            "<VRTDataset rasterXSize=\"{cols}\" rasterYSize=\"{rows}\" subClass=\"VRTWarpedDataset\">\
+             <Metadata domain=\"IMAGE_STRUCTURE\"><MDI key=\"INTERLEAVE\">PIXEL</MDI></Metadata>{bands}\
              <BlockXSize>{block_cols}</BlockXSize><BlockYSize>{block_rows}</BlockYSize>\
              <GDALWarpOptions><ResampleAlg>{resampling}</ResampleAlg><WorkingDataType>Float64</WorkingDataType>\
              <Option name=\"INIT_DEST\">NO_DATA</Option><Option name=\"UNIFIED_SRC_NODATA\">NO</Option>\

@@ -1,0 +1,128 @@
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Value};
+
+/// Which stored numbers are missing, and how the others become physical values.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::source) struct Packing {
+    pub(in crate::source) scale: Option<f64>,
+    pub(in crate::source) offset: Option<f64>,
+    /// Stored numbers that stand for missing values.
+    missing: Vec<f64>,
+    /// Stored numbers outside are missing.
+    range: Option<(f64, f64)>,
+}
+
+impl Packing {
+    /// From `scale_factor`, `add_offset`, `_FillValue`, `missing_value`, `valid_range`, `valid_min` and `valid_max`.
+    ///
+    /// # Errors
+    /// An attribute that is not what CF says, by name.
+    pub(in crate::source) fn new(attributes: &Map<String, Value>) -> Result<Self, String> {
+        let numbers = |key: &str| match attributes.get(key) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(values)) => {
+                values.iter().map(|value| number(value).ok_or_else(|| no_number(key, value))).collect()
+            }
+            Some(value) => number(value).map(|value| vec![value]).ok_or_else(|| no_number(key, value)),
+        };
+        let single = |key: &str| numbers(key).map(|values| values.first().copied());
+        let mut missing = numbers("_FillValue")?;
+        missing.extend(numbers("missing_value")?);
+        let mut range = (single("valid_min")?, single("valid_max")?);
+        match numbers("valid_range")?[..] {
+            [] => {}
+            [low, high] => range = (Some(low), Some(high)),
+            _ => return Err("valid_range must hold two numbers".into()),
+        }
+        let range = match range {
+            (None, None) => None,
+            (low, high) => Some((low.unwrap_or(f64::NEG_INFINITY), high.unwrap_or(f64::INFINITY))),
+        };
+        Ok(Self { scale: single("scale_factor")?, offset: single("add_offset")?, missing, range })
+    }
+
+    /// Takes another stored number for missing.
+    pub(in crate::source) fn hide_also(&mut self, value: f64) {
+        self.missing.push(value);
+    }
+
+    /// Rounds what stands for missing values as float32 arrays do.
+    pub(in crate::source) fn in_float32(mut self) -> Self {
+        let round = |value: f64| f64::from(value as f32);
+        self.missing.iter_mut().for_each(|value| *value = round(*value));
+        self.range = self.range.map(|(low, high)| (round(low), round(high)));
+        self
+    }
+
+    /// Makes NaN of what is missing; `values` are as stored.
+    pub(in crate::source) fn hide(&self, values: &mut [f64]) {
+        for &missing in &self.missing {
+            values.iter_mut().filter(|value| **value == missing).for_each(|value| *value = f64::NAN);
+        }
+        if let Some((low, high)) = self.range {
+            values.iter_mut().filter(|value| !(low..=high).contains(*value)).for_each(|value| *value = f64::NAN);
+        }
+    }
+}
+
+/// JSON has no NaN: Zarr writes it as text, and xarray writes fill values of floats as base64 of a little-endian float64.
+fn number(value: &Value) -> Option<f64> {
+    let Value::String(text) = value else { return value.as_f64() };
+    if let Ok(value) = text.parse() {
+        return Some(value); // "NaN", "Infinity"
+    }
+    let bytes = BASE64_STANDARD.decode(text).ok()?;
+    Some(f64::from_le_bytes(bytes.try_into().ok()?))
+}
+
+fn no_number(key: &str, value: &Value) -> String {
+    format!("{key} = {value} is no number")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn packing(attributes: Value) -> Result<Packing, String> {
+        match attributes {
+            Value::Object(attributes) => Packing::new(&attributes),
+            _ => unreachable!(),
+        }
+    }
+
+    fn hidden(packing: &Packing, values: &[f64]) -> Vec<bool> {
+        let mut values = values.to_vec();
+        packing.hide(&mut values);
+        values.iter().map(|value| value.is_nan()).collect()
+    }
+
+    #[test]
+    fn what_is_missing_is_said_in_stored_numbers() {
+        let all = packing(json!({
+            "_FillValue": -9, "missing_value": [7, 8], "valid_range": [-5, 100], "scale_factor": 0.5, "add_offset": 1.0
+        }));
+        let all = all.unwrap();
+        assert_eq!((all.scale, all.offset), (Some(0.5), Some(1.0)));
+        assert_eq!(
+            hidden(&all, &[-9.0, -5.0, 7.0, 8.0, 9.0, 100.0, 101.0]),
+            [true, false, true, true, false, false, true]
+        );
+        let low = packing(json!({ "valid_min": 0 })).unwrap();
+        assert_eq!(hidden(&low, &[-1.0, 0.0, 1e30]), [true, false, false]);
+        // What xarray writes for -9999.0.
+        let encoded = packing(json!({ "_FillValue": "AAAAAICHw8A=" })).unwrap();
+        assert_eq!(hidden(&encoded, &[-9999.0, 0.0]), [true, false]);
+        let rounded = packing(json!({ "_FillValue": 0.1 })).unwrap().in_float32();
+        assert_eq!(hidden(&rounded, &[f64::from(0.1_f32), 0.1]), [true, false]);
+        assert_eq!(packing(json!({})).unwrap(), Packing::default());
+    }
+
+    #[test]
+    fn attributes_of_another_kind_are_named() {
+        assert!(packing(json!({ "scale_factor": "half" })).unwrap_err().contains("scale_factor"));
+        assert!(packing(json!({ "valid_range": [1, 2, 3] })).unwrap_err().contains("valid_range"));
+    }
+}

@@ -1,0 +1,410 @@
+//! A series in one file: the bands of a raster, or of each of its variables, are dates.
+
+use std::path::{Path, PathBuf};
+
+use ::gdal::{Dataset, Metadata};
+use regex::Regex;
+
+use super::{Aligned, OpenRaster, Pool, RasterHeader, Resampling, View, block_cache_bytes, header, open, same_crs};
+use crate::error::{Error, Result};
+use crate::geometry::{Date, Grid, PixelRegion};
+use crate::source::cf::{self, Acquisitions};
+use crate::source::{Calibration, RasterSource, Slice, check_request};
+
+/// A date in a band's description, unless told otherwise.
+const ANY_DATE: &str = r"(?:^|\D)(\d{4}-?\d{2}-?\d{2})(?:\D|$)";
+
+/// What the netCDF and HDF5 libraries keep of the chunks of an open variable.
+const CHUNK_CACHE_BYTES: u64 = 16 << 20;
+
+/// A raster file that GDAL reads whose bands are dates: a GeoTIFF, or a NetCDF or HDF file with a variable for each band.
+///
+/// Opening reads headers; at any time only a bounded number of handles is open. Dates are told by the CF time coordinate of
+/// NetCDF, by the descriptions of the bands, or by a list.
+///
+/// ```no_run
+/// use rasterfuse::source::{RasterSeries, RasterSource};
+/// let era = RasterSeries::builder("era5.nc").variables(["t2m", "tp"]).open()?;
+/// println!("{} dates of {:?} on {}", era.dates().len(), era.bands(), era.grid());
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct RasterSeries {
+    path: PathBuf,
+    header: RasterHeader,
+    acquisitions: Acquisitions,
+    bands: Vec<String>,
+    /// What GDAL opens each band by.
+    paths: Vec<PathBuf>,
+    calibration: Calibration,
+    /// What it is read as, if not as it is.
+    view: Option<View>,
+    pool: Pool,
+}
+
+/// Collects what a [`RasterSeries`] needs; [`open`](Self::open) makes it.
+#[derive(Clone, Debug)]
+pub struct SeriesBuilder {
+    path: PathBuf,
+    variables: Vec<String>,
+    dates: Option<Vec<Date>>,
+    date: Option<(String, String)>,
+    calibration: Calibration,
+    onto: Option<(Grid, Resampling)>,
+}
+
+/// One variable of the file, or all of it.
+struct Opened {
+    name: Option<String>,
+    path: PathBuf,
+    header: RasterHeader,
+    dates: Vec<Date>,
+}
+
+impl RasterSeries {
+    /// A series in the file at `path`.
+    #[must_use]
+    pub fn builder(path: impl Into<PathBuf>) -> SeriesBuilder {
+        SeriesBuilder {
+            path: path.into(),
+            variables: Vec::new(),
+            dates: None,
+            date: None,
+            calibration: Calibration::default(),
+            onto: None,
+        }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl SeriesBuilder {
+    /// The variables of the file, one for each band, which take their names. Default: the only one it has, or the file itself.
+    #[must_use]
+    pub fn variables<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.variables = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The date of each band, in the file's order, in place of what the file says.
+    #[must_use]
+    pub fn dates(mut self, dates: impl IntoIterator<Item = Date>) -> Self {
+        self.dates = Some(dates.into_iter().collect());
+        self
+    }
+
+    /// How band descriptions tell the date: the first capture group of a regular expression, in a `strftime` form. Default:
+    /// the first `2024-01-31` or `20240131`.
+    #[must_use]
+    pub fn date(mut self, pattern: impl Into<String>, format: impl Into<String>) -> Self {
+        self.date = Some((pattern.into(), format.into()));
+        self
+    }
+
+    /// Factor from stored numbers to physical values, in place of the file's own.
+    #[must_use]
+    pub fn scale(mut self, scale: f64) -> Self {
+        self.calibration.scale = Some(scale);
+        self
+    }
+
+    /// Offset from stored numbers to physical values, in place of the file's own.
+    #[must_use]
+    pub fn offset(mut self, offset: f64) -> Self {
+        self.calibration.offset = Some(offset);
+        self
+    }
+
+    /// Physical values outside `[low, high]` are missing.
+    #[must_use]
+    pub fn valid_range(mut self, low: f64, high: f64) -> Self {
+        self.calibration.valid_range = Some((low, high));
+        self
+    }
+
+    /// Stored number that is missing, beside what the file says.
+    #[must_use]
+    pub fn nodata(mut self, nodata: f64) -> Self {
+        self.calibration.nodata = Some(nodata);
+        self
+    }
+
+    /// Reads the file, whatever its grid and CRS, on a grid whose lines are lines of `target`, as
+    /// [`StackBuilder::onto`](crate::source::StackBuilder::onto) does.
+    #[must_use]
+    pub fn onto(mut self, target: &Grid, resampling: Resampling) -> Self {
+        self.onto = Some((target.clone(), resampling));
+        self
+    }
+
+    /// Reads the headers.
+    ///
+    /// # Errors
+    /// [`Error::Open`] for a file that GDAL refuses, that tells no dates or two on a day, and [`Error::Setting`] for variables that
+    /// it does not hold or that differ in grid or dates, for a list of dates of another length, and for a malformed pattern or calibration.
+    pub fn open(self) -> Result<RasterSeries> {
+        self.calibration.validate()?;
+        let container = open(&self.path, None)?;
+        let paths = self.paths(&container)?;
+        drop(container);
+        let opened = paths.into_iter().map(|(name, path)| self.opened(name, path)).collect::<Result<Vec<_>>>()?;
+        let Some((first, others)) = opened.split_first() else {
+            return Err(Error::setting("variables", "an empty list"));
+        };
+        if let Some((other, difference)) = others.iter().find_map(|other| Some((other, difference(first, other)?))) {
+            let name = |opened: &Opened| opened.name.clone().unwrap_or_default();
+            return Err(Error::setting(
+                "variables",
+                format!(
+                    "{:?} has {difference} than {:?}; make instruments of those that differ",
+                    name(other),
+                    name(first)
+                ),
+            ));
+        }
+        let acquisitions = Acquisitions::new(&first.dates).map_err(|problem| self.error(problem))?;
+        let bands =
+            opened.iter().map(|opened| opened.name.clone().unwrap_or_else(|| "band1".into())).collect::<Vec<_>>();
+        let mut header = first.header.clone();
+        let view = match &self.onto {
+            None => None,
+            Some((target, resampling)) => {
+                let mut aligned = Aligned::new(target);
+                // Every date is opened by itself.
+                header.bands.truncate(1);
+                aligned.add(&self.path.display().to_string(), &header)?;
+                let view = aligned.view(*resampling)?.nodata(self.calibration.nodata);
+                header.open_bytes = view.open_bytes(&header);
+                header.block_shape = Some(view.block_shape());
+                header.grid = view.grid().clone();
+                Some(view)
+            }
+        };
+        let paths = opened.into_iter().map(|opened| opened.path).collect();
+        let calibration = self.calibration;
+        Ok(RasterSeries {
+            path: self.path,
+            header,
+            acquisitions,
+            bands,
+            paths,
+            calibration,
+            view,
+            pool: Pool::default(),
+        })
+    }
+
+    fn error(&self, problem: String) -> Error {
+        Error::Open { path: self.path.clone(), date: None, problem, source: None }
+    }
+
+    /// What to open: each variable with its name, or the file itself.
+    fn paths(&self, container: &Dataset) -> Result<Vec<(Option<String>, PathBuf)>> {
+        let held = subdatasets(container);
+        let names: Vec<&String> = held.iter().map(|(name, _)| name).collect();
+        if container.raster_count() > 0 && held.is_empty() {
+            // A file with one variable is that variable.
+            let own = container.rasterband(1).ok().and_then(|band| band.metadata_item("NETCDF_VARNAME", ""));
+            return match &self.variables[..] {
+                [] => Ok(vec![(own, self.path.clone())]),
+                [only] if own.as_ref() == Some(only) => Ok(vec![(own, self.path.clone())]),
+                _ => Err(Error::setting(
+                    "variables",
+                    format!(
+                        "{} holds {}, not {:?}",
+                        self.path.display(),
+                        own.unwrap_or("no variables".into()),
+                        self.variables
+                    ),
+                )),
+            };
+        }
+        if self.variables.is_empty() {
+            return match &held[..] {
+                [(name, path)] => Ok(vec![(Some(name.clone()), path.clone())]),
+                _ => Err(Error::setting(
+                    "variables",
+                    format!("{} holds {names:?}; name those to read", self.path.display()),
+                )),
+            };
+        }
+        let find = |name: &String| {
+            let found = held.iter().find(|(other, _)| other == name);
+            let (name, path) = found.ok_or_else(|| {
+                Error::setting(
+                    "variables",
+                    format!("{name:?} is not in {}, which holds {names:?}", self.path.display()),
+                )
+            })?;
+            Ok((Some(name.clone()), path.clone()))
+        };
+        self.variables.iter().map(find).collect()
+    }
+
+    /// Reads the header of one variable, or of the file.
+    fn opened(&self, name: Option<String>, path: PathBuf) -> Result<Opened> {
+        let dataset = open(&path, None)?;
+        let mut header = header(&path, &dataset, None)?;
+        let driver = dataset.driver().short_name();
+        if ["netCDF", "HDF5Image", "HDF4Image"].contains(&driver.as_str()) {
+            header.open_bytes += CHUNK_CACHE_BYTES;
+        }
+        let count = dataset.raster_count();
+        let dates = match &self.dates {
+            Some(dates) if dates.len() != count => {
+                let problem = format!("{} dates for the {count} bands of {}", dates.len(), path.display());
+                return Err(Error::setting("dates", problem));
+            }
+            Some(dates) => dates.clone(),
+            None => match times(&dataset).map_err(|problem| self.error(problem))? {
+                Some(dates) => dates,
+                None => self.described(&header)?,
+            },
+        };
+        if dates.is_empty() {
+            return Err(self.error("it has no bands".into()));
+        }
+        Ok(Opened { name, path, header, dates })
+    }
+
+    /// The dates that the descriptions of bands tell.
+    fn described(&self, header: &RasterHeader) -> Result<Vec<Date>> {
+        let pattern = self.date.as_ref().map_or(ANY_DATE, |(pattern, _)| pattern);
+        let regex = Regex::new(pattern)
+            .map_err(|error| Error::setting("date", format!("not a regular expression: {error}")))?;
+        let date = |(index, text): (usize, &String)| {
+            let captured = regex.captures(text).and_then(|groups| groups.get(1));
+            let parsed = captured.and_then(|found| match &self.date {
+                Some((_, format)) => Date::parse(found.as_str(), format).ok(),
+                None => Date::parse(&found.as_str().replace('-', ""), "%Y%m%d").ok(),
+            });
+            parsed.ok_or_else(|| {
+                self.error(format!(
+                    "band {} ({text:?}) tells no date, neither by a CF time coordinate nor by its description (date = '{pattern}'); \
+                     list the `dates` of all bands",
+                    index + 1
+                ))
+            })
+        };
+        header.bands.iter().enumerate().map(date).collect()
+    }
+}
+
+/// In what two variables differ.
+fn difference(first: &Opened, other: &Opened) -> Option<&'static str> {
+    let (a, b) = (&first.header.grid, &other.header.grid);
+    if a.geotransform() != b.geotransform() || a.shape() != b.shape() || !same_crs(a.crs(), b.crs()) {
+        Some("another grid")
+    } else if first.dates != other.dates {
+        Some("other dates")
+    } else {
+        None
+    }
+}
+
+/// Variables of a file and what GDAL opens them by: `NETCDF:"f.nc":red`, `HDF5:"f.h5"://grid/red`.
+fn subdatasets(container: &Dataset) -> Vec<(String, PathBuf)> {
+    let entries = container.metadata_domain("SUBDATASETS").unwrap_or_default();
+    let names = entries.iter().filter_map(|entry| {
+        let (key, name) = entry.split_once('=')?;
+        key.ends_with("_NAME").then_some(name)
+    });
+    names.filter_map(|name| Some((name.rsplit_once(':')?.1.trim_start_matches('/').to_owned(), name.into()))).collect()
+}
+
+/// The dates of the bands by the CF time coordinate of a NetCDF file, if it has one.
+fn times(dataset: &Dataset) -> Result<Option<Vec<Date>>, String> {
+    let entries = dataset.metadata_domain("").unwrap_or_default();
+    let units = entries.iter().find_map(|entry| {
+        let (key, value) = entry.split_once('=')?;
+        let dimension = key.strip_suffix("#units").filter(|_| value.to_lowercase().contains(" since "))?;
+        Some((dimension.to_owned(), value.to_owned()))
+    });
+    let Some((dimension, units)) = units else { return Ok(None) };
+    if let Some(extra) = dataset.metadata_item("NETCDF_DIM_EXTRA", "").filter(|extra| extra.contains(',')) {
+        return Err(format!("its bands run over {extra}; only {dimension:?} may: write a variable for each band"));
+    }
+    let calendar = dataset.metadata_item(&format!("{dimension}#calendar"), "");
+    let key = format!("NETCDF_DIM_{dimension}");
+    let value = |index: usize| {
+        let text = dataset.rasterband(index).ok().and_then(|band| band.metadata_item(&key, ""));
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| format!("band {index} tells no {key}"))
+    };
+    let values = (1..=dataset.raster_count()).map(value).collect::<Result<Vec<f64>, String>>()?;
+    cf::dates(&values, &units, calendar.as_deref()).map(Some).map_err(|problem| format!("{dimension:?}: {problem}"))
+}
+
+impl RasterSource for RasterSeries {
+    fn grid(&self) -> &Grid {
+        &self.header.grid
+    }
+
+    fn dates(&self) -> &[Date] {
+        &self.acquisitions.dates
+    }
+
+    fn bands(&self) -> &[String] {
+        &self.bands
+    }
+
+    fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
+        let position = self.acquisitions.positions[check_request(self, date, bands, region)?] as usize;
+        let (rows, cols) = region.shape();
+        let mut values = ndarray::Array3::zeros((bands.len(), rows, cols));
+        for (&band, mut plane) in bands.iter().zip(values.outer_iter_mut()) {
+            let (number, within) = match self.view {
+                None => (band, position),
+                // One of a single date: resampling one of many would resample them all.
+                Some(_) => (band * self.acquisitions.dates.len() + position, 0),
+            };
+            let raster = match self.pool.take(number) {
+                Some(raster) => raster,
+                None => match &self.view {
+                    None => OpenRaster::open(&self.paths[band], date, None)?,
+                    Some(view) => OpenRaster::open_band(&self.paths[band], date, view, position)?,
+                },
+            };
+            let Some(plane) = plane.as_slice_mut() else { continue };
+            raster.read(&[within], region, &self.calibration, &mut [plane]).map_err(|failure| Error::Read {
+                origin: self.paths[band].display().to_string(),
+                date,
+                band: self.bands[band].clone(),
+                rows: region.rows.clone(),
+                cols: region.cols.clone(),
+                problem: format!("{}; the file may be truncated or damaged: replace it", failure.message()),
+                source: Some(Box::new(failure.error)),
+            })?;
+            self.pool.put(number, raster);
+        }
+        Ok(Slice::new(date, region.clone(), values))
+    }
+
+    fn origin(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        let mut settings = vec![("variables".into(), format!("{:?}", self.bands))];
+        settings.extend(self.calibration.settings());
+        if let Some(view) = &self.view {
+            settings.push(("reproject".into(), format!("{:?}", view.resampling()).to_lowercase()));
+        }
+        settings
+    }
+
+    fn block_shape(&self) -> Option<(usize, usize)> {
+        self.header.block_shape
+    }
+
+    fn handle_bytes(&self, readers: usize) -> u64 {
+        self.header.open_bytes.saturating_mul(Pool::most_open(readers) as u64)
+    }
+
+    fn shared_cache_bytes(&self) -> u64 {
+        block_cache_bytes()
+    }
+}

@@ -1,0 +1,240 @@
+//! A Zarr cube with axes for time, band, y and x in any order, read through zarrs.
+
+mod axes;
+mod chunks;
+mod elements;
+mod folder;
+mod open;
+mod place;
+mod variable;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use ndarray::Array3;
+
+pub use axes::DimensionNames;
+use chunks::ChunkCache;
+use elements::Elements;
+pub use open::CubeBuilder;
+use variable::Variable;
+
+use super::cf::Acquisitions;
+use super::{Calibration, RasterSource, Slice, check_request};
+use crate::error::{BoxedError, Error, Result};
+use crate::geometry::{Date, Grid, PixelRegion};
+
+/// A group of a Zarr store (v2 or v3) on the file system: one variable with an axis of bands, or one variable for each band.
+///
+/// Opening reads metadata and coordinates; reading decodes only chunks that meet the region. Chunks that hold many dates are
+/// kept for a while, so that a tile's dates share them ([`CubeBuilder::cache_bytes`]).
+///
+/// ```no_run
+/// use rasterfuse::source::{RasterSource, ZarrCube};
+/// let cube = ZarrCube::builder("sentinel2.zarr").variables(["red", "nir"]).open()?;
+/// println!("{} dates of {:?} on {}", cube.dates().len(), cube.bands(), cube.grid());
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ZarrCube {
+    path: PathBuf,
+    grid: Grid,
+    acquisitions: Acquisitions,
+    bands: Vec<String>,
+    variables: Vec<Variable>,
+    /// Whether (y, x) coordinates increase along rows and decrease along columns: against the order of a raster's pixels.
+    flipped: (bool, bool),
+    calibration: Calibration,
+    cache: ChunkCache,
+}
+
+/// Copies of decoded and encoded chunks that a reader holds while it decodes one.
+const COPIES: u64 = 3;
+
+impl ZarrCube {
+    /// A cube in the group at `path`.
+    #[must_use]
+    pub fn builder(path: impl Into<PathBuf>) -> CubeBuilder {
+        CubeBuilder::new(path.into())
+    }
+
+    /// The store's folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The variable of a band, and the band's position along the axis of bands, if it has one.
+    fn variable_of(&self, band: usize) -> (usize, Option<usize>) {
+        match &self.variables[..] {
+            [only] if only.axes.band.is_some() => (0, Some(band)),
+            _ => (band, None),
+        }
+    }
+
+    /// Stored rows and columns of a region.
+    fn stored(&self, region: &PixelRegion) -> (Range<usize>, Range<usize>) {
+        let flip = |range: &Range<usize>, length: usize, flipped: bool| {
+            if flipped { length - range.end..length - range.start } else { range.clone() }
+        };
+        let (rows, cols) = self.grid.shape();
+        (flip(&region.rows, rows, self.flipped.0), flip(&region.cols, cols, self.flipped.1))
+    }
+
+    /// Reads the `wanted` (number of the plane in `planes`, position along the axis of bands) of one variable at a position in
+    /// time.
+    fn read_variable(
+        &self,
+        index: usize,
+        time: u64,
+        wanted: &[(usize, usize)],
+        region: &PixelRegion,
+        planes: &mut [f64],
+    ) -> Result<(), zarrs::array::ArrayError> {
+        let variable = &self.variables[index];
+        let (axes, size) = (variable.axes, &variable.chunk);
+        let (rows, cols) = self.stored(region);
+        let chunks = |range: &Range<usize>, axis: usize| {
+            range.start as u64 / size[axis]..(range.end as u64).div_ceil(size[axis])
+        };
+        let band_chunk = |band: usize| axes.band.map_or(0, |axis| band as u64 / size[axis]);
+        let mut band_chunks: Vec<u64> = wanted.iter().map(|&(_, band)| band_chunk(band)).collect();
+        band_chunks.sort_unstable();
+        band_chunks.dedup();
+        let mut chunk = vec![0; size.len()];
+        chunk[axes.time] = time / size[axes.time];
+        for held_bands in band_chunks {
+            if let Some(axis) = axes.band {
+                chunk[axis] = held_bands;
+            }
+            for (y, x) in chunks(&rows, axes.y).flat_map(|y| chunks(&cols, axes.x).map(move |x| (y, x))) {
+                (chunk[axes.y], chunk[axes.x]) = (y, x);
+                let part = variable.part(&chunk);
+                let elements = self.cache.get((index, chunk.clone()), || variable.decode(&part))?;
+                let held = Held { elements: &elements, ranges: part.to_ranges() };
+                for &(plane, band) in wanted.iter().filter(|(_, band)| band_chunk(*band) == held_bands) {
+                    let out = &mut planes[plane * region.len()..(plane + 1) * region.len()];
+                    held.copy_to(&axes, time, band, (&rows, &cols), out);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A decoded chunk and where it lies in the array.
+struct Held<'a> {
+    elements: &'a Elements,
+    ranges: Vec<Range<u64>>,
+}
+
+impl Held<'_> {
+    /// Copies what it holds of one date and band into a plane of the stored `rows` and `cols`.
+    fn copy_to(
+        &self,
+        axes: &axes::Axes,
+        time: u64,
+        band: usize,
+        (rows, cols): (&Range<usize>, &Range<usize>),
+        out: &mut [f64],
+    ) {
+        let mut strides = vec![1; self.ranges.len()];
+        for axis in (1..strides.len()).rev() {
+            strides[axis - 1] = strides[axis] * (self.ranges[axis].end - self.ranges[axis].start) as usize;
+        }
+        let from = |axis: usize, position: usize| (position - self.ranges[axis].start as usize) * strides[axis];
+        let both = |axis: usize, range: &Range<usize>| {
+            range.start.max(self.ranges[axis].start as usize)..range.end.min(self.ranges[axis].end as usize)
+        };
+        let first = from(axes.time, time as usize) + axes.band.map_or(0, |axis| from(axis, band));
+        let across = both(axes.x, cols);
+        for row in both(axes.y, rows) {
+            let line = (row - rows.start) * cols.len();
+            let line = &mut out[line + across.start - cols.start..line + across.end - cols.start];
+            self.elements.copy(first + from(axes.y, row) + from(axes.x, across.start), strides[axes.x], line);
+        }
+    }
+}
+
+/// Turns a plane of rows of `cols` values upside down, left to right, or both.
+fn flip(plane: &mut [f64], cols: usize, (rows_flipped, cols_flipped): (bool, bool)) {
+    if rows_flipped {
+        plane.reverse();
+    }
+    // Reversing all has turned the rows, too.
+    if rows_flipped != cols_flipped {
+        plane.chunks_mut(cols).for_each(<[f64]>::reverse);
+    }
+}
+
+impl RasterSource for ZarrCube {
+    fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    fn dates(&self) -> &[Date] {
+        &self.acquisitions.dates
+    }
+
+    fn bands(&self) -> &[String] {
+        &self.bands
+    }
+
+    fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
+        let time = u64::from(self.acquisitions.positions[check_request(self, date, bands, region)?]);
+        let (rows, cols) = region.shape();
+        let failed = |variable: &Variable, band: usize, error: BoxedError| Error::Read {
+            origin: format!("{}: {}", self.path.display(), variable.name),
+            date,
+            band: self.bands[band].clone(),
+            rows: region.rows.clone(),
+            cols: region.cols.clone(),
+            problem: format!("{error}; a chunk may be damaged: write the store again, or leave the date out"),
+            source: Some(error),
+        };
+        let mut planes = vec![0.0; bands.len() * region.len()];
+        for (index, variable) in self.variables.iter().enumerate() {
+            let of_it = |(plane, &band): (usize, &usize)| {
+                let (variable, position) = self.variable_of(band);
+                (variable == index).then_some((plane, position.unwrap_or(0)))
+            };
+            let wanted: Vec<_> = bands.iter().enumerate().filter_map(of_it).collect();
+            let Some(&(first, _)) = wanted.first().filter(|_| !region.is_empty()) else { continue };
+            self.read_variable(index, time, &wanted, region, &mut planes)
+                .map_err(|error| failed(variable, bands[first], Box::new(error)))?;
+            for (plane, _) in wanted {
+                let plane = &mut planes[plane * region.len()..(plane + 1) * region.len()];
+                variable.packing.hide(plane);
+                self.calibration.apply(variable.packing.scale, variable.packing.offset, plane);
+                flip(plane, cols, self.flipped);
+            }
+        }
+        let values = Array3::from_shape_vec((bands.len(), rows, cols), planes)
+            .map_err(|error| failed(&self.variables[0], 0, Box::new(error)))?;
+        Ok(Slice::new(date, region.clone(), values))
+    }
+
+    fn origin(&self) -> String {
+        let names: Vec<_> = self.variables.iter().map(|variable| variable.name.as_str()).collect();
+        format!("{}: {}", self.path.display(), names.join(", "))
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        let names: Vec<_> = self.variables.iter().map(|variable| &variable.name).collect();
+        let mut settings = vec![("variables".into(), format!("{names:?}"))];
+        settings.extend(self.calibration.settings());
+        settings
+    }
+
+    fn block_shape(&self) -> Option<(usize, usize)> {
+        let lengths = |axis: fn(&axes::Axes) -> usize| {
+            self.variables.iter().map(|variable| variable.chunk[axis(&variable.axes)] as usize).max()
+        };
+        lengths(|axes| axes.y).zip(lengths(|axes| axes.x))
+    }
+
+    fn handle_bytes(&self, readers: usize) -> u64 {
+        let largest = self.variables.iter().map(Variable::chunk_bytes).max().unwrap_or(0);
+        largest.saturating_mul(self.cache.capacity() as u64 + COPIES * readers as u64)
+    }
+}

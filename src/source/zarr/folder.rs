@@ -1,0 +1,93 @@
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use zarrs::storage::byte_range::{ByteRange, ByteRangeIterator};
+use zarrs::storage::{Bytes, MaybeBytesIterator, ReadableStorageTraits, StorageError, StoreKey};
+
+/// A folder that is only read. zarrs' own file system store remembers every key for ever; cubes have millions.
+#[derive(Debug)]
+pub(super) struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    pub(super) fn new(root: &Path) -> Self {
+        Self { root: root.to_path_buf() }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Names of the arrays right in the folder, sorted.
+    pub(super) fn arrays(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in self.root.read_dir()? {
+            let entry = entry?;
+            let is_array = |path: &Path| path.join(".zarray").exists() || is_array_v3(&path.join("zarr.json"));
+            if let Some(name) = entry.file_name().to_str().filter(|_| is_array(&entry.path())) {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn open(&self, key: &StoreKey) -> io::Result<Option<File>> {
+        match File::open(self.root.join(key.as_str())) {
+            Ok(file) => Ok(Some(file)),
+            // Below a file there is nothing, either.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn is_array_v3(path: &Path) -> bool {
+    let document = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    document.is_some_and(|document| document.get("node_type").is_some_and(|kind| kind == "array"))
+}
+
+fn read_range(file: &mut File, range: &ByteRange) -> io::Result<Bytes> {
+    let mut bytes = Vec::new();
+    match *range {
+        ByteRange::FromStart(offset, None) => {
+            file.seek(SeekFrom::Start(offset))?;
+            file.read_to_end(&mut bytes)?;
+        }
+        ByteRange::FromStart(offset, Some(length)) => {
+            file.seek(SeekFrom::Start(offset))?;
+            bytes.resize(length as usize, 0);
+            file.read_exact(&mut bytes)?;
+        }
+        ByteRange::Suffix(length) => {
+            let size = file.metadata()?.len();
+            file.seek(SeekFrom::Start(size.saturating_sub(length)))?;
+            file.read_to_end(&mut bytes)?;
+        }
+    }
+    Ok(bytes.into())
+}
+
+impl ReadableStorageTraits for Folder {
+    fn get_partial_many<'a>(
+        &'a self,
+        key: &StoreKey,
+        byte_ranges: ByteRangeIterator<'a>,
+    ) -> Result<MaybeBytesIterator<'a>, StorageError> {
+        let Some(mut file) = self.open(key)? else { return Ok(None) };
+        Ok(Some(Box::new(byte_ranges.map(move |range| Ok(read_range(&mut file, &range)?)))))
+    }
+
+    fn size_key(&self, key: &StoreKey) -> Result<Option<u64>, StorageError> {
+        Ok(match self.open(key)? {
+            Some(file) => Some(file.metadata()?.len()),
+            None => None,
+        })
+    }
+
+    fn supports_get_partial(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,319 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use zarrs::array::Array;
+
+use super::chunks::ChunkCache;
+use super::folder::Folder;
+use super::place::{self, Line};
+use super::variable::{self, Variable};
+use super::{DimensionNames, ZarrCube};
+use crate::error::{Error, Result};
+use crate::geometry::{Crs, Grid};
+use crate::source::Calibration;
+use crate::source::cf::{self, Acquisitions};
+
+/// Memory for decoded chunks where these hold several dates, unless the chunks under a tile need more.
+const CACHE_BYTES: u64 = 128 << 20;
+
+/// Chunks that a tile no larger than a chunk may touch.
+const CHUNKS_UNDER_A_TILE: u64 = 9;
+
+/// Collects what a [`ZarrCube`] needs; [`open`](Self::open) makes it.
+#[derive(Clone, Debug)]
+pub struct CubeBuilder {
+    path: PathBuf,
+    variables: Vec<String>,
+    dimensions: DimensionNames,
+    crs: Option<Crs>,
+    calibration: Calibration,
+    cache_bytes: Option<u64>,
+}
+
+impl CubeBuilder {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            variables: Vec::new(),
+            dimensions: DimensionNames::default(),
+            crs: None,
+            calibration: Calibration::default(),
+            cache_bytes: None,
+        }
+    }
+
+    /// The variable that holds the values, with or without an axis of bands. Default: the only one with axes for time, y and x.
+    #[must_use]
+    pub fn variable(self, name: impl Into<String>) -> Self {
+        self.variables([name])
+    }
+
+    /// The variables, one for each band, which take their names.
+    #[must_use]
+    pub fn variables<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.variables = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Names of dimensions that neither attributes (`axis`, `standard_name`, `units`) nor common names tell.
+    #[must_use]
+    pub fn dimensions(mut self, names: DimensionNames) -> Self {
+        self.dimensions = names;
+        self
+    }
+
+    /// The CRS, in place of the one that the store tells of.
+    #[must_use]
+    pub fn crs(mut self, crs: Crs) -> Self {
+        self.crs = Some(crs);
+        self
+    }
+
+    /// Factor from stored numbers to physical values, in place of `scale_factor`.
+    #[must_use]
+    pub fn scale(mut self, scale: f64) -> Self {
+        self.calibration.scale = Some(scale);
+        self
+    }
+
+    /// Offset from stored numbers to physical values, in place of `add_offset`.
+    #[must_use]
+    pub fn offset(mut self, offset: f64) -> Self {
+        self.calibration.offset = Some(offset);
+        self
+    }
+
+    /// Physical values outside `[low, high]` are missing.
+    #[must_use]
+    pub fn valid_range(mut self, low: f64, high: f64) -> Self {
+        self.calibration.valid_range = Some((low, high));
+        self
+    }
+
+    /// Memory for decoded chunks that hold several dates. A chunk is decoded once for all of these as long as the chunks under a
+    /// tile fit. Default: 128 MiB, or nine chunks of all bands where these are larger.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = Some(bytes);
+        self
+    }
+
+    /// Reads the metadata and coordinates.
+    ///
+    /// # Errors
+    /// [`Error::Open`] for a store that cannot be read, without even spacing, or with two acquisitions on a day, and
+    /// [`Error::Setting`] for variables and dimensions that are not there or not known what for, and for a malformed calibration.
+    pub fn open(self) -> Result<ZarrCube> {
+        self.calibration.validate()?;
+        let store = Store { folder: Arc::new(Folder::new(&self.path)), names: Vec::new() }.listed()?;
+        let variables = self.open_variables(&store)?;
+        let Some(first) = variables.first() else { return Err(Error::setting("variables", "an empty list")) };
+        let (grid, flipped) = self.place(&store, first)?;
+        let acquisitions = store.acquisitions(first)?;
+        let bands = match (&variables[..], first.axes.band) {
+            ([only], Some(axis)) => store.band_names(only, axis)?,
+            _ => variables.iter().map(|variable| variable.name.clone()).collect(),
+        };
+        let cache = ChunkCache::new(self.chunks_held(&variables));
+        let Self { path, calibration, .. } = self;
+        Ok(ZarrCube { path, grid, acquisitions, bands, variables, flipped, calibration, cache })
+    }
+
+    /// The variables asked for, on the same axes.
+    fn open_variables(&self, store: &Store) -> Result<Vec<Variable>> {
+        let names = if self.variables.is_empty() { vec![self.only_variable(store)?] } else { self.variables.clone() };
+        let mut variables: Vec<Variable> = Vec::with_capacity(names.len());
+        for name in &names {
+            let refuse = |problem: String| Error::setting("variables", format!("{name:?} {problem}"));
+            if !store.names.contains(name) {
+                let (path, held) = (self.path.display(), &store.names);
+                return Err(refuse(format!("is not in {path}, which holds {held:?}")));
+            }
+            let array = store.array(name)?;
+            let variable = Variable::new(name, array, &self.dimensions, |dimension| store.attributes(dimension));
+            let variable = variable.map_err(|problem| store.error(name, &problem))?;
+            if names.len() > 1 && variable.axes.band.is_some_and(|axis| variable.length(axis) > 1) {
+                return Err(refuse("has an axis of bands itself; give it alone, as `variable`".into()));
+            }
+            let axes = |variable: &Variable| {
+                let axes = variable.axes;
+                [axes.time, axes.y, axes.x].map(|axis| (variable.dimensions[axis].clone(), variable.length(axis)))
+            };
+            if let Some(first) = variables.first().filter(|first| axes(first) != axes(&variable)) {
+                let (found, expected) = (axes(&variable), axes(first));
+                return Err(refuse(format!(
+                    "has time, y and x {found:?}, but {:?} {expected:?}; make instruments of those that differ",
+                    first.name
+                )));
+            }
+            variables.push(variable);
+        }
+        Ok(variables)
+    }
+
+    /// The only array with axes for time, y and x.
+    fn only_variable(&self, store: &Store) -> Result<String> {
+        let mut found = Vec::new();
+        for name in &store.names {
+            let Ok(array) = store.array(name) else { continue };
+            if array.dimensionality() >= 3
+                && Variable::new(name, array, &self.dimensions, |dimension| store.attributes(dimension)).is_ok()
+            {
+                found.push(name.clone());
+            }
+        }
+        let path = self.path.display();
+        match &found[..] {
+            [only] => Ok(only.clone()),
+            [] => Err(Error::setting(
+                "variable",
+                format!("none of {:?} in {path} has known axes for time, y and x; name it", store.names),
+            )),
+            several => Err(Error::setting(
+                "variable",
+                format!("{path} holds {several:?}; name one, or `variables` for one per band"),
+            )),
+        }
+    }
+
+    /// The grid, and whether (rows, columns) are stored against its order.
+    fn place(&self, store: &Store, variable: &Variable) -> Result<(Grid, (bool, bool))> {
+        let mapping = store.grid_mapping(variable);
+        let geotransform = mapping.as_ref().and_then(place::geotransform);
+        let line = |axis: usize, origin_and_step: Option<(f64, f64)>| {
+            let (name, count) = (&variable.dimensions[axis], variable.length(axis));
+            match (store.coordinate(name, count)?, origin_and_step) {
+                // Coordinates rule: they stay true when a cube is cut, and a GeoTransform does not.
+                (Some(array), known) => variable::numbers(&array)
+                    .and_then(|centres| Line::new(&centres, known.map(|(_, step)| step)))
+                    .map_err(|problem| store.error(name, &problem)),
+                (None, Some((origin, step))) => Ok(place::line(origin, step, count)),
+                (None, None) => Err(store.error(
+                    &variable.name,
+                    &format!("there are neither coordinates {name:?} nor a GeoTransform that tell where it lies"),
+                )),
+            }
+        };
+        let y = line(variable.axes.y, geotransform.map(|[.., top, _, step]| (top, step)))?;
+        let x = line(variable.axes.x, geotransform.map(|[left, step, ..]| (left, step)))?;
+        let group = store.group_attributes();
+        let crs = self
+            .crs
+            .clone()
+            .unwrap_or_else(|| place::crs(mapping.iter().chain([variable.attributes()]).chain(group.iter())));
+        let grid = place::grid(crs, &y, &x).map_err(|error| match error {
+            Error::Grid { problem, .. } => Error::Grid { what: self.path.display().to_string(), problem },
+            other => other,
+        })?;
+        Ok((grid, (y.ascending, !x.ascending && x.count > 1)))
+    }
+
+    /// Decoded chunks that are kept.
+    fn chunks_held(&self, variables: &[Variable]) -> usize {
+        let largest = variables.iter().map(Variable::chunk_bytes).max().unwrap_or(1).max(1);
+        if let Some(bytes) = self.cache_bytes {
+            return (bytes / largest) as usize;
+        }
+        // A chunk of one date is not asked for again soon.
+        if variables.iter().all(|variable| variable.chunk[variable.axes.time] == 1) {
+            return 0;
+        }
+        let per_pixel: u64 = variables.iter().map(Variable::chunks_per_pixel).sum();
+        let all: u64 = variables.iter().map(Variable::chunks).sum();
+        (CACHE_BYTES / largest).max(per_pixel.saturating_mul(CHUNKS_UNDER_A_TILE)).min(all) as usize
+    }
+}
+
+/// A folder of arrays.
+struct Store {
+    folder: Arc<Folder>,
+    names: Vec<String>,
+}
+
+impl Store {
+    fn listed(self) -> Result<Self> {
+        let path = self.folder.root().to_path_buf();
+        let failed = |problem: String, source: Option<crate::error::BoxedError>| Error::Open {
+            path: path.clone(),
+            date: None,
+            problem,
+            source,
+        };
+        let names = self.folder.arrays().map_err(|error| failed(error.to_string(), Some(Box::new(error))))?;
+        if names.is_empty() {
+            return Err(failed("it holds no Zarr array; give the folder of the group that does".into(), None));
+        }
+        Ok(Self { names, ..self })
+    }
+
+    fn error(&self, name: &str, problem: &str) -> Error {
+        let problem = format!("{name:?}: {problem}");
+        Error::Open { path: self.folder.root().to_path_buf(), date: None, problem, source: None }
+    }
+
+    fn array(&self, name: &str) -> Result<Array<Folder>> {
+        variable::open(&self.folder, name).map_err(|problem| self.error(name, &problem))
+    }
+
+    /// Attributes of an array, if there is one of that name.
+    fn attributes(&self, name: &str) -> Option<Map<String, Value>> {
+        let array = self.names.iter().any(|held| held == name).then(|| self.array(name).ok())??;
+        Some(array.attributes().clone())
+    }
+
+    /// The coordinate of a dimension, if there is one.
+    fn coordinate(&self, dimension: &str, length: usize) -> Result<Option<Array<Folder>>> {
+        if !self.names.iter().any(|name| name == dimension) {
+            return Ok(None);
+        }
+        let array = self.array(dimension)?;
+        if array.shape() != [length as u64] {
+            let problem = format!("{:?} coordinates for a dimension of {length}", array.shape());
+            return Err(self.error(dimension, &problem));
+        }
+        Ok(Some(array))
+    }
+
+    /// Attributes of the variable that a grid mapping names, or of `spatial_ref` or `crs`.
+    fn grid_mapping(&self, variable: &Variable) -> Option<Map<String, Value>> {
+        let named = variable.attributes().get("grid_mapping").and_then(Value::as_str);
+        let named = named.and_then(|text| text.split([':', ' ']).next());
+        named.into_iter().chain(["spatial_ref", "crs"]).find_map(|name| self.attributes(name))
+    }
+
+    /// Attributes of the group; what is not readable tells nothing.
+    fn group_attributes(&self) -> Option<Map<String, Value>> {
+        let read = |name: &str| -> Option<Value> {
+            serde_json::from_slice(&std::fs::read(self.folder.root().join(name)).ok()?).ok()
+        };
+        let v3 = || read("zarr.json")?.get("attributes").cloned();
+        v3().or_else(|| read(".zattrs"))?.as_object().cloned()
+    }
+
+    /// The dates of a variable.
+    fn acquisitions(&self, variable: &Variable) -> Result<Acquisitions> {
+        let axis = variable.axes.time;
+        let name = &variable.dimensions[axis];
+        let Some(array) = self.coordinate(name, variable.length(axis))? else {
+            return Err(self.error(name, "the dimension of time has no coordinate that tells the dates"));
+        };
+        let text = |key: &str| array.attributes().get(key).and_then(Value::as_str);
+        let Some(units) = text("units") else {
+            return Err(self.error(name, "has no units, such as \"days since 1970-01-01\""));
+        };
+        variable::numbers(&array)
+            .and_then(|values| cf::dates(&values, units, text("calendar")))
+            .and_then(|dates| Acquisitions::new(&dates))
+            .map_err(|problem| self.error(name, &problem))
+    }
+
+    /// The names along an axis of bands.
+    fn band_names(&self, variable: &Variable, axis: usize) -> Result<Vec<String>> {
+        let (name, count) = (&variable.dimensions[axis], variable.length(axis));
+        match self.coordinate(name, count)? {
+            Some(array) => variable::labels(&array).map_err(|problem| self.error(name, &problem)),
+            None => Ok((1..=count).map(|band| format!("band{band}")).collect()),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Where a cube lies: its grid from coordinates or a geotransform, its CRS from the grid mapping.
+
+use serde_json::{Map, Value};
+
+use crate::geometry::{Crs, Grid};
+
+/// How far a coordinate may be from where even spacing puts it, in pixels: coordinates in float32 have some seven digits.
+const SPACING_TOLERANCE: f64 = 0.01;
+
+/// An axis of pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Line {
+    /// The lower edge of all.
+    pub(super) low: f64,
+    /// Size of a pixel.
+    pub(super) size: f64,
+    pub(super) count: usize,
+    /// Whether coordinates increase along the axis.
+    pub(super) ascending: bool,
+}
+
+impl Line {
+    /// From the coordinates of pixel centres; `size` is what else is known of the size of a pixel, for a single one.
+    ///
+    /// # Errors
+    /// Coordinates that are not evenly spaced.
+    pub(super) fn new(centres: &[f64], size: Option<f64>) -> Result<Self, String> {
+        let (Some(&first), Some(&last)) = (centres.first(), centres.last()) else { return Err("holds nothing".into()) };
+        let count = centres.len();
+        if count == 1 {
+            let size = size.map(f64::abs).filter(|size| *size > 0.0);
+            let size =
+                size.ok_or("holds one coordinate, which does not tell the size of a pixel: add a GeoTransform")?;
+            return Ok(Self { low: first - size / 2.0, size, count, ascending: false });
+        }
+        let step = (last - first) / (count - 1) as f64;
+        let uneven = centres.iter().enumerate().find(|(index, centre)| {
+            let off = (**centre - (first + *index as f64 * step)).abs();
+            off.is_nan() || off > SPACING_TOLERANCE * step.abs()
+        });
+        if let Some((index, centre)) = uneven.or((step == 0.0).then_some((0, &first))) {
+            return Err(format!(
+                "is not evenly spaced: {centre} at {index}, where steps of {step} lead to {}; only regular grids are read",
+                first + index as f64 * step
+            ));
+        }
+        let size = step.abs();
+        Ok(Self { low: first.min(last) - size / 2.0, size, count, ascending: step > 0.0 })
+    }
+
+    fn high(&self) -> f64 {
+        self.low + self.size * self.count as f64
+    }
+}
+
+/// A north-up grid from its axes.
+pub(super) fn grid(crs: Crs, y: &Line, x: &Line) -> crate::error::Result<Grid> {
+    Grid::new(crs, [x.low, x.size, 0.0, y.high(), 0.0, -y.size], (y.count, x.count))
+}
+
+/// The geotransform that a grid mapping holds, as GDAL and rioxarray write it.
+pub(super) fn geotransform(mapping: &Map<String, Value>) -> Option<[f64; 6]> {
+    let text = mapping.get("GeoTransform")?.as_str()?;
+    let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+    numbers.try_into().ok()
+}
+
+/// An axis from a geotransform alone: origin, step and number of pixels.
+pub(super) fn line(origin: f64, step: f64, count: usize) -> Line {
+    let size = step.abs();
+    let low = if step < 0.0 { origin - size * count as f64 } else { origin };
+    Line { low, size, count, ascending: step > 0.0 }
+}
+
+/// The CRS that a grid mapping, a variable or a group tells of; unknown when none does.
+pub(super) fn crs<'a>(attributes: impl IntoIterator<Item = &'a Map<String, Value>>) -> Crs {
+    for attributes in attributes {
+        let text = |key: &str| attributes.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let nested = || attributes.get("_CRS").and_then(|crs| crs.get("wkt")).and_then(Value::as_str);
+        if let Some(wkt) = text("crs_wkt").or_else(|| text("spatial_ref")).or_else(|| text("proj:wkt2")).or_else(nested)
+        {
+            return of_wkt(wkt);
+        }
+        if let Some(code) = text("proj:code").or_else(|| text("epsg_code")) {
+            return of_code(code);
+        }
+    }
+    Crs::unknown()
+}
+
+/// GDAL spells it the way it spells that of other inputs.
+#[cfg(feature = "gdal")]
+fn of_wkt(wkt: &str) -> Crs {
+    super::super::gdal::crs_from_definition(wkt).unwrap_or_else(|_| plain(wkt))
+}
+
+#[cfg(not(feature = "gdal"))]
+fn of_wkt(wkt: &str) -> Crs {
+    plain(wkt)
+}
+
+#[cfg(feature = "gdal")]
+fn of_code(code: &str) -> Crs {
+    super::super::gdal::crs_from_definition(code).unwrap_or_else(|_| Crs::unknown().with_code(code))
+}
+
+#[cfg(not(feature = "gdal"))]
+fn of_code(code: &str) -> Crs {
+    Crs::unknown().with_code(code)
+}
+
+fn plain(wkt: &str) -> Crs {
+    let crs = Crs::from_wkt(wkt);
+    match code_of(wkt) {
+        Some(code) => crs.with_code(code),
+        None => crs,
+    }
+}
+
+/// The authority code at the end of a WKT: `..., ID["EPSG",32633]]` or `..., AUTHORITY["EPSG","32633"]]`.
+fn code_of(wkt: &str) -> Option<String> {
+    let inside = wkt.trim_end().strip_suffix(']')?.trim_end().strip_suffix(']')?;
+    let (start, key) = ["ID[", "AUTHORITY["].iter().filter_map(|key| Some((inside.rfind(key)?, *key))).max()?;
+    let mut parts = inside[start + key.len()..].split(',').map(|part| part.trim().trim_matches('"'));
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(authority), Some(code), None) if !code.contains(['[', ']']) => Some(format!("{authority}:{code}")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_run_from_edge_to_edge_whichever_way_they_go() {
+        let down = Line::new(&[45.0, 35.0, 25.0], None).unwrap();
+        let up = Line::new(&[25.0, 35.0, 45.0], None).unwrap();
+        assert_eq!((down.low, down.high(), down.size, down.ascending), (20.0, 50.0, 10.0, false));
+        assert_eq!(up, Line { ascending: true, ..down });
+        let one = Line::new(&[25.0], Some(-10.0)).unwrap();
+        assert_eq!((one.low, one.high()), (20.0, 30.0));
+        assert!(Line::new(&[25.0], None).unwrap_err().contains("GeoTransform"));
+        assert_eq!(line(50.0, -10.0, 3), down);
+        assert_eq!(line(20.0, 10.0, 3), up);
+    }
+
+    #[test]
+    fn uneven_axes_are_refused_and_float32_is_even_enough() {
+        for uneven in [&[1.0, 2.0, 4.0][..], &[1.0, 1.0], &[1.0, f64::NAN, 3.0], &[1.0, 2.02, 3.0, 4.0]] {
+            assert!(Line::new(uneven, None).unwrap_err().contains("evenly"), "{uneven:?}");
+        }
+        let single: Vec<f64> = (0..3600).map(|k| f64::from(-179.95_f32 + 0.1 * k as f32)).collect();
+        assert!((Line::new(&single, None).unwrap().size - 0.1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn codes_end_the_text() {
+        for (wkt, code) in [
+            ("PROJCRS[\"x\",BASEGEOGCRS[\"w\",ID[\"EPSG\",4326]],ID[\"EPSG\",32633]]", Some("EPSG:32633")),
+            ("PROJCS[\"x\",AUTHORITY[\"EPSG\",\"32633\"]]", Some("EPSG:32633")),
+            ("PROJCRS[\"x\",BASEGEOGCRS[\"w\",ID[\"EPSG\",4326]]]", None),
+            ("PROJCRS[\"x\",ID[\"EPSG\",4326],REMARK[\"y\"]]", None),
+            ("", None),
+        ] {
+            assert_eq!(code_of(wkt).as_deref(), code, "{wkt}");
+        }
+    }
+}
