@@ -1,7 +1,6 @@
 //! A fusion described in TOML: the same settings as [`Fusion::builder`](crate::Fusion::builder), read from a file.
 //!
-//! Every key is checked; unknown keys are an error that names the key and its line. Keys this version knows but does not
-//! offer yet are refused by name, never ignored.
+//! Every key is checked; unknown keys are an error that names the key and its line.
 
 // Without GDAL and Zarr a description can be read but not built.
 #![cfg_attr(not(all(feature = "gdal", feature = "zarr")), allow(dead_code))]
