@@ -13,7 +13,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rasterfuse::config::FusionConfig;
 use rasterfuse::engine::{MemoryBudget, Progress, Shard, Start};
-use rasterfuse::sink::FusionSink;
+use rasterfuse::sink::{FusionSink, JudgedSink, Truth};
 
 /// Fuse raster time series into one gap-free series with uncertainty.
 #[derive(Debug, Parser)]
@@ -40,6 +40,10 @@ struct Arguments {
     /// Kubernetes job is heeded; 1/1 runs all tiles there too.
     #[arg(long, value_name = "i/n")]
     shard: Option<Shard>,
+    /// Compare with the truth of a simulated scene: a .npy file of shape (day, component or band, y, x), the first day being
+    /// time.start. RMSE and coverage of 90 % intervals are added to the report.
+    #[arg(long, value_name = "TRUTH.npy", conflicts_with = "finalize")]
+    truth: Option<PathBuf>,
     /// Make visible what all shards have written, or say which tiles are missing.
     #[arg(long, conflicts_with_all = ["shard", "resume"])]
     finalize: bool,
@@ -110,7 +114,16 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
         say(format!("shard     {shard}; nothing is visible before --finalize"));
         job = job.shard(shard);
     }
-    let report = job.run(&mut sink);
+    let report = match &arguments.truth {
+        None => job.run(&mut sink),
+        Some(path) => {
+            let mut judged = JudgedSink::new(sink, Truth::read(fusion.period().start(), path)?);
+            job.run(&mut judged).and_then(|mut report| {
+                report.scores = Some(judged.scores()?);
+                Ok(report)
+            })
+        }
+    };
     meter.end();
     let report = report?;
     if report.blocks == 0 {

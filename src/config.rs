@@ -1,7 +1,6 @@
 //! A fusion described in TOML: the same settings as [`Fusion::builder`](crate::Fusion::builder), read from a file.
 //!
-//! Every key is checked; unknown keys are an error that names the key and its line. Keys this version knows but does not
-//! offer yet are refused by name, never ignored.
+//! Every key is checked; unknown keys are an error that names the key and its line.
 
 // Without GDAL and Zarr a description can be read but not built.
 #![cfg_attr(not(all(feature = "gdal", feature = "zarr")), allow(dead_code))]
@@ -10,6 +9,11 @@
 mod build;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod cubes;
+mod layout;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+mod source;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+mod stack;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +21,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use values::{DateList, Day, Numbers, NumbersOrPath, Place};
+use values::{BandName, DateList, Day, Numbers, NumbersOrPath, OneOrMore, Place};
+
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+pub use source::InstrumentSource;
 
 /// A fusion read from TOML.
 ///
@@ -92,7 +99,7 @@ struct Document {
     window: Window,
     process: Process,
     prior: Prior,
-    basis: Option<toml::Table>,
+    basis: Option<Basis>,
     instrument: Vec<Instrument>,
     #[serde(default)]
     smoothing: Smoothing,
@@ -108,6 +115,7 @@ struct Target {
     crs: Option<String>,
     geotransform: Option<[f64; 6]>,
     shape: Option<[usize; 2]>,
+    #[serde(default)]
     bands: Vec<String>,
     wavelengths_nm: Option<Vec<f64>>,
     #[serde(default = "dimensionless")]
@@ -188,9 +196,26 @@ struct Prior {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Basis {
+    mean: PathBuf,
+    matrix: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Response {
+    centre_nm: Option<Vec<f64>>,
+    fwhm_nm: Option<Vec<f64>>,
+    table: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Instrument {
     name: String,
+    preset: Option<String>,
     files: Option<String>,
+    list: Option<PathBuf>,
     zarr: Option<PathBuf>,
     series: Option<PathBuf>,
     variable: Option<String>,
@@ -199,20 +224,25 @@ struct Instrument {
     crs: Option<String>,
     dates: Option<Vec<Day>>,
     date: Option<String>,
-    #[serde(default = "compact_date")]
-    date_format: String,
+    date_format: Option<String>,
+    source_bands: Option<Vec<BandName>>,
     bands: Option<Vec<String>>,
     reproject: Option<Reproject>,
+    mosaic: Option<bool>,
+    resolution: Option<f64>,
     footprint: Option<Place>,
-    noise_variance: Numbers,
+    noise_variance: Option<Numbers>,
     bias: Option<Numbers>,
     scale: Option<f64>,
     offset: Option<f64>,
+    offset_by: Option<layout::OffsetBy>,
+    nodata: Option<f64>,
     valid_range: Option<[f64; 2]>,
     missing: Option<Missing>,
     gate: Option<f64>,
-    response: Option<toml::Table>,
-    quality: Option<toml::Table>,
+    response: Option<Response>,
+    quality: Option<OneOrMore<layout::QualityRule>>,
+    uncertainty: Option<layout::UncertaintyRule>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -222,10 +252,6 @@ struct Dimensions {
     band: Option<String>,
     y: Option<String>,
     x: Option<String>,
-}
-
-fn compact_date() -> String {
-    "%Y%m%d".into()
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

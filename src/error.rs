@@ -26,16 +26,6 @@ pub enum Error {
         /// What is wrong with it and what would do.
         problem: String,
     },
-    /// A setting that this version does not offer yet.
-    #[error("{key}: {feature} is not available in this version of rasterfuse; {instead}")]
-    Unsupported {
-        /// The setting.
-        key: String,
-        /// What it asks for.
-        feature: String,
-        /// What to write instead.
-        instead: String,
-    },
     /// A grid that is not a north-up raster of positive size.
     #[error("{what}: {problem}")]
     Grid {
@@ -87,7 +77,7 @@ pub enum Error {
     },
     /// Two files of one stack on the same date.
     #[error(
-        "two files on {date}: {} and {}; narrow `files` or mosaic them first",
+        "two files on {date}: {} and {}; narrow `files`, or give mosaic = true to lay them over one another",
         first.display(), second.display()
     )]
     DuplicateDate {
@@ -97,6 +87,20 @@ pub enum Error {
         first: PathBuf,
         /// The other file.
         second: PathBuf,
+    },
+    /// A file that belongs with others and is not there.
+    #[error("{}{}: {what} is missing, {pattern} matches nothing that goes with it; {advice}", path.display(), on_date(*date))]
+    NoPartner {
+        /// The file that is there.
+        path: PathBuf,
+        /// Its date, when it has one.
+        date: Option<Date>,
+        /// What is missing: a band, `quality`, data.
+        what: String,
+        /// Where it was looked for.
+        pattern: String,
+        /// What to do.
+        advice: String,
     },
     /// A raster that cannot be opened.
     #[error("cannot open raster {}{}: {problem}", path.display(), on_date(*date))]
@@ -259,6 +263,22 @@ pub enum Error {
         /// The library's error.
         #[source]
         source: Option<BoxedError>,
+    },
+    /// A store that cannot be read.
+    #[error("cannot open store {}: {problem}", path.display())]
+    OpenStore {
+        /// The store.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A truth that does not fit or cannot be read.
+    #[error("truth {}: {problem}", path.display())]
+    Truth {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what would do.
+        problem: String,
     },
     /// A store that cannot be written.
     #[error("cannot write store {}: {problem}", path.display())]

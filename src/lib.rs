@@ -9,6 +9,7 @@
 //!
 //! Data flow one way: [`geometry`] (where and when) → [`source`] (what was observed) → [`model`] (what we believe) → [`filter`]
 //! (the numerics) → [`engine`] (the only place with threads) → [`sink`] (where results go). Start at [`Fusion::builder`].
+//! [`preset`] knows published products.
 
 #[cfg(feature = "config")]
 pub mod config;
@@ -18,6 +19,7 @@ pub mod filter;
 pub mod geometry;
 mod machine;
 pub mod model;
+pub mod preset;
 pub mod sink;
 pub mod source;
 

@@ -266,7 +266,7 @@ fn dates_that_cannot_be_read_are_refused_with_the_file_or_pattern() {
 fn two_files_on_one_date_are_both_named() {
     let world = World::new();
     world.raster("fine_20240105_again.tif", |tiff| tiff);
-    world.refuses(&[], &["2024-01-05", "fine_20240105.tif", "fine_20240105_again.tif", "narrow", "mosaic"]);
+    world.refuses(&[], &["2024-01-05", "fine_20240105.tif", "fine_20240105_again.tif", "narrow", "mosaic = true"]);
 }
 
 #[test]
@@ -533,21 +533,68 @@ fn a_description_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn what_this_version_does_not_offer_is_refused_by_name() {
-    let after = "is not available in this version";
+fn spectral_settings_that_do_not_fit_are_refused_by_key() {
+    let world = World::new();
+    let basis = |mean: &str, matrix: &str| format!("[basis]\nmean = \"{mean}\"\nmatrix = \"{matrix}\"\n[prior]");
+    let folder = world.folder.path();
+    ndarray_npy::write_npy(folder.join("mean.npy"), &ndarray::array![0.1, 0.3]).unwrap();
+    ndarray_npy::write_npy(folder.join("matrix.npy"), &ndarray::array![[1.0], [0.5]]).unwrap();
+    ndarray_npy::write_npy(folder.join("three.npy"), &ndarray::array![[1.0], [0.5], [0.1]]).unwrap();
+    let wavelengths = |text: &'static str| ("like = \"fine_20240101.tif\"\nbands = [\"red\", \"nir\"]", text);
+    let nm = wavelengths("like = \"fine_20240101.tif\"\nbands = [\"red\", \"nir\"]\nwavelengths_nm = [650, 860]");
+    let good = basis("mean.npy", "matrix.npy");
+    let good = ("[prior]", good.as_str());
+    let response = |text: &str| format!("noise_variance = 1e-5\nresponse = {text}");
     let fine = "noise_variance = 1e-5";
-    let quality = format!("{fine}\nquality = {{ files = \"q_*.tif\", date = \"q\", bits = [1] }}");
-    let response = format!("{fine}\nresponse = {{ centre_nm = [600, 800], fwhm_nm = [20, 20] }}");
+    let missing = basis("none.npy", "matrix.npy");
+    let three = basis("mean.npy", "three.npy");
+    for (changes, says) in [
+        (vec![good], vec!["target.wavelengths_nm", "not given", "[basis]"]),
+        (vec![nm], vec!["target.wavelengths_nm", "there is none"]),
+        (vec![nm, ("[prior]", missing.as_str())], vec!["none.npy"]),
+        (vec![nm, ("[prior]", three.as_str())], vec!["three.npy", "(3, 1)", "2 wavelengths"]),
+        (
+            vec![
+                wavelengths("like = \"fine_20240101.tif\"\nbands = [\"red\", \"nir\"]\nwavelengths_nm = [0.65, 0.86]"),
+                good,
+            ],
+            vec!["target.wavelengths_nm", "micrometres", "1000"],
+        ),
+        (
+            vec![wavelengths("like = \"fine_20240101.tif\"\nbands = [\"red\"]\nwavelengths_nm = [650, 860]"), good],
+            vec!["basis", "1 target band"],
+        ),
+        (vec![("store =", "space = \"components\"\nstore =")], vec!["output.space", "basis"]),
+        (
+            vec![("\"uniform\"", "{ gaussian_fwhm = 5.0 }")],
+            vec!["instrument \"coarse\": footprint", "narrower", "uniform"],
+        ),
+    ] {
+        world.refuses(&changes, &says);
+    }
+    for (text, says) in [
+        ("{ centre_nm = [600, 800] }", vec!["instrument \"fine\": response", "fwhm_nm"]),
+        ("{ centre_nm = [600, 800], fwhm_nm = [20] }", vec!["response", "one"]),
+        ("{ centre_nm = [0.65, 0.86], fwhm_nm = [0.02, 0.02] }", vec!["response", "micrometres", "1000"]),
+        ("{ centre_nm = [650, 11000], fwhm_nm = [200, 500] }", vec!["response", "11000", "650", "860"]),
+        ("{ table = \"none.csv\" }", vec!["none.csv"]),
+    ] {
+        let with = response(text);
+        world.refuses(&[nm, good, (fine, &with)], &says);
+    }
+    let lonely = response("{ centre_nm = [600, 800], fwhm_nm = [20, 20] }");
+    world.refuses(&[(fine, &lonely)], &["instrument \"fine\": response", "basis", "`bands`"]);
+}
+
+#[test]
+fn cubes_that_are_not_there_and_keys_that_do_not_go_with_them_are_named() {
     let cube = "zarr = \"cube.zarr\"\nvariable = \"reflectance\"";
+    let files = "files = \"fine_*.tif\"\ndate = 'fine_(\\d{8})'";
+    let noise = "noise_variance = 1e-5";
     World::new().refuses_all(&[
-        ("[prior]", "[basis]\nmean = \"m.npy\"\nmatrix = \"b.npy\"\n[prior]", &["basis", after, "leave it out"]),
-        ("[time]", "wavelengths_nm = [600, 800]\n[time]", &["target.wavelengths_nm", after, "leave it out"]),
-        (fine, &response, &["instrument \"fine\": response", after, "leave it out"]),
-        (fine, &quality, &["instrument \"fine\": quality", after, "mask the files"]),
-        ("files = \"fine_*.tif\"\ndate = 'fine_(\\d{8})'", cube, &["cube.zarr", "cannot open"]),
-        (fine, "noise_variance = 1e-5\nvariable = \"x\"", &["instrument \"fine\": variable", "`zarr`"]),
-        ("\"uniform\"", "{ gaussian_fwhm = 500.0 }", &["instrument \"coarse\": footprint", after, "\"uniform\""]),
-        ("store =", "space = \"components\"\nstore =", &["output.space", after, "\"bands\""]),
+        (files, cube, &["cube.zarr", "cannot open"]),
+        (noise, "noise_variance = 1e-5\nvariable = \"x\"", &["instrument \"fine\": variable", "`zarr`"]),
+        (noise, "noise_variance = 1e-5\nzarr = \"cube.zarr\"", &["instrument \"fine\": files", "leave it out"]),
     ]);
 }
 

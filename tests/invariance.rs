@@ -121,7 +121,7 @@ fn the_iterator_yields_what_a_run_writes_and_stops_when_dropped() {
         for ((band, row, col), value) in block.mean.indexed_iter() {
             let at = (block.time, band, block.region.rows.start + row, block.region.cols.start + col);
             assert_eq!(value.to_bits(), mean[at].to_bits());
-            assert_eq!(block.sd[(band, row, col)].to_bits(), sd[at].to_bits());
+            assert_eq!(block.uncertainty[(band, row, col)].to_bits(), sd[at].to_bits());
             seen += 1;
         }
     }

@@ -11,7 +11,7 @@ use gdal::spatial_ref::{AxisMappingStrategy, CoordTransform, SpatialRef};
 use ndarray::{Array3, Array4};
 use rasterfuse::geometry::{Grid, PixelRegion};
 use rasterfuse::source::gdal::crs_from_definition;
-use rasterfuse::source::{RasterSource, RasterStack, Resampling, StackBuilder};
+use rasterfuse::source::{Quality, RasterSource, RasterStack, Resampling, StackBuilder};
 use support::{Missing, Sample, Tiff, Truth, assert_says, day, same};
 use tempfile::TempDir;
 
@@ -586,4 +586,81 @@ fn toml_asks_for_it_with_a_key() {
     );
     let explicit = "reproject = \"bilinear\"\nfootprint = \"cell\"";
     assert_says(&refused("reproject = \"bilinear\"", explicit), &["instrument \"coarse\"", "\"cell\"", "uniform"]);
+}
+
+/// A cloud of absurd values, which only the quality raster tells of: on pixels of the data's size, on coarser and on finer ones.
+#[test]
+fn hidden_pixels_never_bleed_into_others() {
+    let slope_per_pixel = 30.0 * (0.01 + 0.02);
+    for (what, crs, native) in oblique() {
+        let mut values = sampled(&native, crs, plane);
+        values.slice_mut(ndarray::s![0, 24..34, 40..50]).fill(1e6);
+        for (rows, cols) in [(1, 1), (2, 2)] {
+            for finer in [false, true] {
+                let folder = write(&native, crs, values.clone(), |tiff| tiff);
+                let [left, width, _, top, _, height] = native.geotransform();
+                let (x, y) = (rows as f64, cols as f64);
+                let (shape, width, height) = if finer {
+                    ((native.rows() * rows, native.cols() * cols), width / x, height / y)
+                } else {
+                    ((native.rows().div_ceil(rows), native.cols().div_ceil(cols)), width * x, height * y)
+                };
+                let grid = Grid::new(native.crs().clone(), [left, width, 0.0, top, 0.0, height], shape).unwrap();
+                let place = |k: usize, step: usize| if finer { k / step } else { k * step };
+                let flags = Array3::from_shape_fn((1, shape.0, shape.1), |(_, row, col)| {
+                    let (row, col) = (place(row, rows), place(col, cols));
+                    f64::from(u8::from((24..34).contains(&row) && (40..50).contains(&col)) * 4)
+                });
+                let path = folder.path().join(format!("flags_{}.img.tif", day(0)));
+                let tiff = Tiff { crs: Some(crs), sample: Sample::U8, ..Tiff::new(&grid, flags.view()) };
+                Tiff { missing: Missing::Nodata(255.0), ..tiff }.write(&path);
+                for resampling in KINDS {
+                    let source = RasterStack::builder("scene_*.tif", r"_(\d{4}-\d\d-\d\d)")
+                        .folder(folder.path())
+                        .date_format("%Y-%m-%d")
+                        .quality(Quality::files("flags_*.img.tif").bits([2]))
+                        .onto(&target(), resampling);
+                    let (error, holes) = difference(&source.open().unwrap(), plane);
+                    assert!(error < slope_per_pixel, "{what}, {resampling:?}, {rows} {finer}: off by {error}");
+                    assert!((81..=400).contains(&holes), "{what}, {resampling:?}, {rows} {finer}: {holes} missing");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_number_given_as_nodata_is_no_value_between_pixels() {
+    let (_, _, grid) = oblique().remove(1);
+    let mut values = sampled(&grid, UTM34, plane);
+    values.slice_mut(ndarray::s![0, 24..34, 40..50]).fill(-9999.0);
+    let folder = write(&grid, UTM34, values, |tiff| tiff);
+    for resampling in KINDS {
+        let source = stack(folder.path()).nodata(-9999.0).onto(&target(), resampling).open().unwrap();
+        let (error, holes) = difference(&source, plane);
+        assert!(
+            error < 30.0 * (0.01 + 0.02) && (50..=130).contains(&holes),
+            "{resampling:?}: {error}, {holes} missing"
+        );
+    }
+}
+
+#[test]
+fn granules_of_two_zones_make_one_date() {
+    let folder = TempDir::new().unwrap();
+    let halves = [("west", UTM33, oblique().remove(0).2), ("east", UTM34, covering(UTM34, (30.0, 30.0)))];
+    for (name, crs, grid) in halves {
+        let mut values = sampled(&grid, crs, plane);
+        let cols = values.dim().2;
+        let half = if name == "west" { cols / 2 + 3..cols } else { 0..cols / 2 - 3 };
+        values.slice_mut(ndarray::s![.., .., half]).fill(f64::NAN);
+        let tiff = Tiff { crs: Some(crs), ..Tiff::new(&grid, values.view()) };
+        tiff.write(&folder.path().join(format!("{name}_{}.tif", day(0))));
+    }
+    let source = stack(folder.path()).mosaic(true).onto(&target(), Resampling::Bilinear).open().unwrap();
+    let (error, missing) = difference(&source, plane);
+    // Where half of the neighbours are missing the others stand for them; half a pixel is 0.45.
+    assert!(error < 0.2 && missing == 0, "{error}, {missing} missing");
+    let error = stack(folder.path()).mosaic(true).open().unwrap_err();
+    assert_says(&error.to_string(), &["west_", "EPSG:32633", "east_", "EPSG:32634", "reproject"]);
 }

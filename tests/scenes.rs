@@ -21,7 +21,7 @@ fn scenes() -> Vec<PathBuf> {
 /// Fuses a scene with a lag and compares with the expected arrays whose names begin with `prefix`.
 fn check(lag: usize, prefix: &str) {
     let scenes = scenes();
-    assert!(scenes.len() >= 9, "{scenes:?}");
+    assert!(scenes.len() >= 10, "{scenes:?}");
     for scene in scenes {
         let toml = std::fs::read_to_string(scene.join("fuse.toml")).unwrap();
         let toml = format!("{toml}\n[smoothing]\nlag = {lag}\n");

@@ -79,7 +79,7 @@ fn blocks(fusion: &Fusion) -> Vec<FusedBlock> {
     let odd = [f64::NAN, 1e30, -1e-60, -0.0, f64::MIN_POSITIVE, 0.1, 16_777_217.0];
     for (block, value) in blocks.iter_mut().zip(odd.iter().cycle()) {
         block.mean[(0, 0, 0)] = *value;
-        block.sd.slice_mut(s![1, .., -1]).fill(value.abs());
+        block.uncertainty.slice_mut(s![1, .., -1]).fill(value.abs());
     }
     blocks.sort_by_key(|block| (block.time * 5 + block.tile.0 * 7 + block.tile.1 * 3) % 11);
     blocks
@@ -93,7 +93,7 @@ fn assembled(layout: &SeriesLayout, blocks: &[FusedBlock]) -> Series {
     for block in blocks {
         let place = s![block.time, .., block.region.rows.clone(), block.region.cols.clone()];
         mean.slice_mut(place).assign(&block.mean.mapv(|v| v as f32));
-        sd.slice_mut(place).assign(&block.sd.mapv(|v| v as f32));
+        sd.slice_mut(place).assign(&block.uncertainty.mapv(|v| v as f32));
     }
     Series { dates: layout.dates.clone(), mean, sd }
 }

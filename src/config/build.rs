@@ -1,18 +1,18 @@
 //! From the file's tables to a checked fusion.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::cubes;
+use super::source::{Opened, open_source};
 use super::values::{Memory, NumbersOrPath, Place};
 use super::{
-    Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Reproject, Space,
+    Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Reproject,
+    Response, Space,
 };
-use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, Shard};
+use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, OutputSpace, Shard};
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid};
-use crate::model::{self, Footprint, Prior, PriorField, Process, Values};
+use crate::model::{self, Footprint, Prior, PriorField, Process, SpectralBasis, SpectralResponse, Values};
 use crate::sink::{ZarrFormat, ZarrSink};
 use crate::source::gdal::{crs_from_definition, read_header};
 use crate::source::{Calibration, RasterSource, RasterStack, Resampling};
@@ -22,7 +22,7 @@ impl FusionConfig {
     ///
     /// # Errors
     /// Those of [`FusionBuilder::build`](crate::engine::FusionBuilder::build) and
-    /// [`StackBuilder::open`](crate::source::StackBuilder::open), and [`Error::Unsupported`] for keys that this version does not offer yet.
+    /// [`StackBuilder::open`](crate::source::StackBuilder::open).
     pub fn build(&self) -> Result<Fusion> {
         self.build_for(None)
     }
@@ -32,18 +32,17 @@ impl FusionConfig {
     /// # Errors
     /// As [`build`](Self::build).
     pub fn build_for(&self, shard: Option<Shard>) -> Result<Fusion> {
-        self.refuse_unsupported()?;
-
         let document = &self.document;
-        if document.target.bands.is_empty() {
-            return Err(Error::setting("target.bands", "empty; list the names of the output bands"));
-        }
         if document.instrument.is_empty() {
             return Err(Error::setting("instrument", "empty; describe at least one [[instrument]]"));
         }
         let target = self.target()?;
         let mut builder = Fusion::builder(target.clone())
-            .bands(document.target.bands.iter().cloned())
+            .bands(self.bands()?)
+            .space(match document.output.space {
+                Space::Bands => OutputSpace::Bands,
+                Space::Components => OutputSpace::Components,
+            })
             .unit(document.target.unit.clone())
             .window(document.window.size, document.window.halo)
             .far_samples(document.window.far_samples, document.window.far_radius)
@@ -60,6 +59,9 @@ impl FusionConfig {
             .threads(document.run.threads)
             .shards(shard.map_or(1, Shard::count));
         builder = self.run_settings(builder)?;
+        if let Some(basis) = self.basis()? {
+            builder = builder.basis(basis);
+        }
         if let Some(start) = document.time.start {
             builder = builder.start(start.0);
         }
@@ -144,32 +146,7 @@ impl FusionConfig {
         Ok(ZarrSink::create(self.folder.join(&output.store)).format(format))
     }
 
-    fn refuse_unsupported(&self) -> Result<()> {
-        let document = &self.document;
-        let refuse = |asked: bool, key: &str, feature: &str, instead: &str| {
-            if asked {
-                let (key, feature, instead) = (key.to_owned(), feature.to_owned(), instead.to_owned());
-                return Err(Error::Unsupported { key, feature, instead });
-            }
-            Ok(())
-        };
-        let leave_out = "leave it out";
-        refuse(document.basis.is_some(), "basis", "a spectral basis", leave_out)?;
-        refuse(document.target.wavelengths_nm.is_some(), "target.wavelengths_nm", "a spectral basis", leave_out)?;
-        let components = matches!(document.output.space, Space::Components);
-        refuse(components, "output.space", "output of components", "write \"bands\"")?;
-        for instrument in &document.instrument {
-            let key = |name: &str| format!("instrument {:?}: {name}", instrument.name);
-            let gaussian = matches!(instrument.footprint, Some(Place::Gaussian));
-            refuse(gaussian, &key("footprint"), "a Gaussian footprint", "write \"uniform\"")?;
-            refuse(instrument.response.is_some(), &key("response"), "a spectral response", leave_out)?;
-            let instead = "leave it out and mask the files first";
-            refuse(instrument.quality.is_some(), &key("quality"), "masking by quality files", instead)?;
-        }
-        Ok(())
-    }
-
-    fn target(&self) -> Result<Grid> {
+    pub(super) fn target(&self) -> Result<Grid> {
         let target = &self.document.target;
         let ways = "give either `like`, or `geotransform` and `shape` (and `crs`)";
         match (&target.like, target.geotransform, target.shape) {
@@ -185,6 +162,48 @@ impl FusionConfig {
                 })
             }
             _ => Err(Error::setting("target", ways)),
+        }
+    }
+
+    /// Names of the target bands; wavelengths name themselves.
+    fn bands(&self) -> Result<Vec<String>> {
+        let target = &self.document.target;
+        match &target.wavelengths_nm {
+            Some(wavelengths) if target.bands.is_empty() => {
+                Ok(wavelengths.iter().map(|wavelength| format!("{wavelength} nm")).collect())
+            }
+            _ if target.bands.is_empty() => {
+                Err(Error::setting("target.bands", "empty; list the names of the output bands"))
+            }
+            _ => Ok(target.bands.clone()),
+        }
+    }
+
+    fn basis(&self) -> Result<Option<SpectralBasis>> {
+        let key = "target.wavelengths_nm";
+        match (&self.document.basis, &self.document.target.wavelengths_nm) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(Error::setting(key, "wavelengths are those of a [basis], and there is none")),
+            (Some(_), None) => {
+                Err(Error::setting(key, "not given; list the wavelengths in nm that the [basis] is made on"))
+            }
+            (Some(basis), Some(wavelengths)) => {
+                let path = |path: &Path| self.folder.join(path);
+                SpectralBasis::read(path(&basis.mean), path(&basis.matrix), wavelengths.clone()).map(Some)
+            }
+        }
+    }
+
+    /// The response of an instrument's bands.
+    pub(super) fn response(&self, response: &Response) -> Result<SpectralResponse> {
+        match response {
+            Response { centre_nm: Some(centres), fwhm_nm: Some(widths), table: None } => {
+                SpectralResponse::gaussian(centres.clone(), widths.clone())
+            }
+            Response { centre_nm: None, fwhm_nm: None, table: Some(table) } => {
+                SpectralResponse::from_csv(self.folder.join(table))
+            }
+            _ => Err(Error::setting("response", "give either `centre_nm` and `fwhm_nm`, or `table`")),
         }
     }
 
@@ -223,24 +242,28 @@ impl FusionConfig {
         }
     }
 
+    /// Opens the files of an instrument; `lenient` as for [`StackBuilder`](crate::source::StackBuilder::lenient).
+    pub(super) fn open_instrument(&self, instrument: &Instrument, target: &Grid, lenient: bool) -> Result<Opened> {
+        open_source(self, instrument, target, lenient).map_err(|error| named(error, &instrument.name))
+    }
+
     fn instrument(&self, instrument: &Instrument, target: &Grid) -> Result<model::Instrument> {
         let lenient = matches!(self.document.run.on_error, OnError::Skip);
-        let opened = match cubes::open(instrument, &self.folder) {
-            Ok(Some(cube)) => Ok(cube),
-            Ok(None) => open_stack(instrument, &self.folder, target, lenient)
-                .map(|stack| -> Arc<dyn RasterSource> { Arc::new(stack) }),
-            Err(error) => Err(error),
-        };
-        let source = opened.map_err(|error| named(error, &instrument.name))?;
+        let Opened { source, noise_variance, response } = self.open_instrument(instrument, target, lenient)?;
         // Reprojected pixels are whole numbers of cells.
         let single = instrument.reproject.is_none() || target.lattice_offset(source.grid()).is_some();
+        let noise = noise_variance.ok_or_else(|| {
+            let key = format!("instrument {:?}: noise_variance", instrument.name);
+            Error::setting(key, "missing; state the variance of a pixel's error in u²")
+        })?;
         let mut built = model::Instrument::new(&instrument.name, source)
             .footprint(match instrument.footprint {
                 Some(Place::Uniform) => Footprint::Uniform,
+                Some(Place::Gaussian(fwhm)) => Footprint::Gaussian { fwhm },
                 None if !single => Footprint::Uniform,
-                _ => Footprint::Cell,
+                Some(Place::Cell) | None => Footprint::Cell,
             })
-            .noise_variance(instrument.noise_variance.0.clone())
+            .noise_variance(noise)
             .missing(match instrument.missing {
                 Some(Missing::Pixel) => model::Missing::Pixel,
                 _ => model::Missing::Band,
@@ -251,38 +274,14 @@ impl FusionConfig {
         if let Some(bias) = &instrument.bias {
             built = built.bias(bias.0.clone());
         }
+        if let Some(response) = response {
+            built = built.response(response);
+        }
         if let Some(bands) = &instrument.bands {
             built = built.observes(bands.iter().cloned());
         }
         Ok(built)
     }
-}
-
-fn open_stack(instrument: &Instrument, folder: &Path, target: &Grid, lenient: bool) -> Result<RasterStack> {
-    let Some(files) = &instrument.files else {
-        return Err(Error::setting("files", "not given; give `files`, `zarr` or `series`"));
-    };
-    let Some(date) = &instrument.date else {
-        return Err(Error::setting(
-            "date",
-            "not given; a regular expression whose first group is the date, such as \"_(\\\\d{8})\"",
-        ));
-    };
-    let mut stack =
-        RasterStack::builder(files, date).folder(folder).date_format(&instrument.date_format).lenient(lenient);
-    if let Some(scale) = instrument.scale {
-        stack = stack.scale(scale);
-    }
-    if let Some(offset) = instrument.offset {
-        stack = stack.offset(offset);
-    }
-    if let Some([low, high]) = instrument.valid_range {
-        stack = stack.valid_range(low, high);
-    }
-    if let Some(reproject) = instrument.reproject {
-        stack = stack.onto(target, reproject.into());
-    }
-    stack.open()
 }
 
 /// A setting's error with the instrument's name.

@@ -5,18 +5,35 @@ use std::sync::Arc;
 
 use super::Instrument;
 use crate::error::{Error, Result};
+use crate::geometry::Grid;
 use crate::source::gdal::crs_from_definition;
 use crate::source::{DimensionNames, RasterSeries, RasterSource, ZarrCube};
+
+/// Keys of stacks of files alone.
+const STACKS: [(&str, fn(&Instrument) -> bool); 9] = [
+    ("files", |instrument| instrument.files.is_some()),
+    ("list", |instrument| instrument.list.is_some()),
+    ("preset", |instrument| instrument.preset.is_some()),
+    ("source_bands", |instrument| instrument.source_bands.is_some()),
+    ("mosaic", |instrument| instrument.mosaic.is_some()),
+    ("resolution", |instrument| instrument.resolution.is_some()),
+    ("offset_by", |instrument| instrument.offset_by.is_some()),
+    ("quality", |instrument| instrument.quality.is_some()),
+    ("uncertainty", |instrument| instrument.uncertainty.is_some()),
+];
 
 /// The cube or series of an instrument, if it has one.
 ///
 /// # Errors
 /// [`Error::Setting`] for keys that do not go together, and those of opening.
-pub(super) fn open(instrument: &Instrument, folder: &Path) -> Result<Option<Arc<dyn RasterSource>>> {
+pub(super) fn open(instrument: &Instrument, folder: &Path, target: &Grid) -> Result<Option<Arc<dyn RasterSource>>> {
+    if instrument.zarr.is_some() || instrument.series.is_some() {
+        refuse("is for `files`; leave it out", &STACKS.map(|(key, given)| (key, given(instrument))))?;
+    }
     match (&instrument.zarr, &instrument.series) {
         (Some(_), Some(_)) => Err(Error::setting("series", "given beside `zarr`; leave one out")),
         (Some(path), None) => Ok(Some(open_zarr(instrument, &folder.join(path))?)),
-        (None, Some(path)) => Ok(Some(open_series(instrument, &folder.join(path))?)),
+        (None, Some(path)) => Ok(Some(open_series(instrument, &folder.join(path), target)?)),
         (None, None) => {
             let only = "is for cubes (`zarr`) and series; leave it out beside `files`";
             refuse(
@@ -34,22 +51,17 @@ pub(super) fn open(instrument: &Instrument, folder: &Path) -> Result<Option<Arc<
     }
 }
 
-fn open_series(instrument: &Instrument, path: &Path) -> Result<Arc<dyn RasterSource>> {
+fn open_series(instrument: &Instrument, path: &Path, target: &Grid) -> Result<Arc<dyn RasterSource>> {
     refuse(
         "means nothing beside `series`; leave it out",
-        &[
-            ("files", instrument.files.is_some()),
-            ("dimensions", instrument.dimensions.is_some()),
-            ("crs", instrument.crs.is_some()),
-        ],
+        &[("dimensions", instrument.dimensions.is_some()), ("crs", instrument.crs.is_some())],
     )?;
-    refuse("is for `files`; leave it out beside `series`", &[("reproject", instrument.reproject.is_some())])?;
     let mut series = RasterSeries::builder(path).variables(variables(instrument)?);
     if let Some(dates) = &instrument.dates {
         series = series.dates(dates.iter().map(|day| day.0));
     }
     if let Some(date) = &instrument.date {
-        series = series.date(date, &instrument.date_format);
+        series = series.date(date, instrument.date_format.as_deref().unwrap_or("%Y%m%d"));
     }
     if let Some(scale) = instrument.scale {
         series = series.scale(scale);
@@ -60,14 +72,20 @@ fn open_series(instrument: &Instrument, path: &Path) -> Result<Arc<dyn RasterSou
     if let Some([low, high]) = instrument.valid_range {
         series = series.valid_range(low, high);
     }
+    if let Some(nodata) = instrument.nodata {
+        series = series.nodata(nodata);
+    }
+    if let Some(reproject) = instrument.reproject {
+        series = series.onto(target, reproject.into());
+    }
     Ok(Arc::new(series.open()?))
 }
 
 fn open_zarr(instrument: &Instrument, path: &Path) -> Result<Arc<dyn RasterSource>> {
     refuse(
-        "is for `files` and means nothing beside `zarr`; leave it out",
+        "is for files that GDAL reads and means nothing beside `zarr`; leave it out",
         &[
-            ("files", instrument.files.is_some()),
+            ("nodata", instrument.nodata.is_some()),
             ("date", instrument.date.is_some()),
             ("dates", instrument.dates.is_some()),
             ("reproject", instrument.reproject.is_some()),

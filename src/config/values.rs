@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use crate::engine::{MemoryBudget, OutputDates};
 use crate::geometry::Date;
@@ -38,7 +39,40 @@ pub(super) struct Memory(pub(super) MemoryBudget);
 pub(super) enum Place {
     Cell,
     Uniform,
-    Gaussian,
+    Gaussian(f64),
+}
+
+/// The name of a band, or its number.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected the name of a band or its number from 1")]
+pub(super) enum BandName {
+    Name(String),
+    Number(u32),
+}
+
+impl fmt::Display for BandName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// A table, or a list of them.
+#[derive(Clone, Debug)]
+pub(super) struct OneOrMore<T>(pub(super) Vec<T>);
+
+impl<'de, T: de::DeserializeOwned> Deserialize<'de> for OneOrMore<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(deserializer)?;
+        let list = match value {
+            toml::Value::Array(list) => list,
+            one => vec![one],
+        };
+        let read = |value: toml::Value| value.try_into().map_err(de::Error::custom);
+        list.into_iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 /// Reads a number or a list of numbers; a text only where one is expected.
@@ -153,12 +187,20 @@ impl<'de> Deserialize<'de> for Memory {
     }
 }
 
+fn number(value: &toml::Value) -> Option<f64> {
+    value.as_float().or_else(|| value.as_integer().map(|value| value as f64))
+}
+
 impl<'de> Deserialize<'de> for Place {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match toml::Value::deserialize(deserializer)? {
             toml::Value::String(text) if text == "cell" => Ok(Self::Cell),
             toml::Value::String(text) if text == "uniform" => Ok(Self::Uniform),
-            toml::Value::Table(table) if table.len() == 1 && table.contains_key("gaussian_fwhm") => Ok(Self::Gaussian),
+            toml::Value::Table(table)
+                if let (1, Some(fwhm)) = (table.len(), table.get("gaussian_fwhm").and_then(number)) =>
+            {
+                Ok(Self::Gaussian(fwhm))
+            }
             other => Err(de::Error::custom(format!(
                 "expected \"cell\", \"uniform\" or {{ gaussian_fwhm = ... }}, found {other}"
             ))),

@@ -4,6 +4,7 @@ use std::time::Duration;
 use rayon::ThreadPoolBuilder;
 
 use super::cells::CellModel;
+use super::output::{OutputSpace, Projection};
 use super::plan::{Plan, PlanInput};
 use super::spare::Spare;
 use super::steps::{Schedule, schedule};
@@ -11,7 +12,9 @@ use super::window::Part;
 use super::{Checkpoint, Fusion, MemoryBudget, OnError, OutputDates, Precision, Settings};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Grid, Tiling};
-use crate::model::{FarSamples, Instrument, ObservationModel, Prior, Process, independent_parts};
+use crate::model::{
+    FarSamples, Instrument, ObservationModel, Prior, Process, SpectralBasis, Spectrum, independent_parts,
+};
 
 /// Window sizes beyond this are slips of the keyboard; the plan's arithmetic stays far from overflow.
 const LARGEST_WINDOW: usize = 1 << 16;
@@ -24,6 +27,8 @@ const LARGEST_POOL: usize = 4096;
 pub struct FusionBuilder {
     target: Grid,
     bands: Vec<String>,
+    basis: Option<SpectralBasis>,
+    space: OutputSpace,
     unit: String,
     period: (Option<Date>, Option<Date>),
     output: OutputDates,
@@ -52,6 +57,8 @@ impl FusionBuilder {
         Self {
             target,
             bands: Vec::new(),
+            basis: None,
+            space: OutputSpace::Bands,
             unit: "1".into(),
             period: (None, None),
             output: OutputDates::Daily,
@@ -80,6 +87,21 @@ impl FusionBuilder {
     #[must_use]
     pub fn bands<S: Into<String>>(mut self, bands: impl IntoIterator<Item = S>) -> Self {
         self.bands = bands.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Describes the bands by the components of a spectral basis, whose wavelengths are those of the [bands](Self::bands), in
+    /// order: process, prior and windows are then about components. Default: the components are the bands.
+    #[must_use]
+    pub fn basis(mut self, basis: SpectralBasis) -> Self {
+        self.basis = Some(basis);
+        self
+    }
+
+    /// What is put out; default: the bands.
+    #[must_use]
+    pub fn space(mut self, space: OutputSpace) -> Self {
+        self.space = space;
         self
     }
 
@@ -248,12 +270,19 @@ impl FusionBuilder {
         self.check_names()?;
         let process = self.process.as_ref().ok_or_else(|| missing("process", "process(...)"))?;
         let prior = self.prior.clone().ok_or_else(|| missing("prior", "prior(...)"))?;
-        let p = self.bands.len();
+        let spectrum = Spectrum::new(self.bands.clone(), self.basis.clone().map(Arc::new))?;
+        if self.space == OutputSpace::Components && self.basis.is_none() {
+            let problem =
+                "\"components\" are those of a spectral basis, and there is none; give `basis`, or put out bands";
+            return Err(Error::setting("output.space", problem));
+        }
+        let projection = Projection::new(&spectrum, self.space);
+        let p = spectrum.components();
         prior.validate(&self.target, p)?;
         let instruments = self
             .instruments
             .iter()
-            .map(|instrument| instrument.resolve(&self.target, &self.bands))
+            .map(|instrument| instrument.resolve(&self.target, &spectrum))
             .collect::<Result<Vec<_>>>()?;
         self.check_overlap(&instruments)?;
         let period = self.period(&instruments)?;
@@ -279,6 +308,10 @@ impl FusionBuilder {
         let widest = |part: &Part| {
             let variance = |&j: &usize| Some(process.largest_variance(j, prior.constant_variance(j, p)?, days));
             let variances: Option<Vec<f64>> = part.components.iter().map(variance).collect();
+            // Noise that only the pixels know may be as small as it likes.
+            if instruments.iter().any(|instrument| instrument.source.knows_noise()) {
+                return None;
+            }
             let information: f64 = instruments.iter().map(|i| i.most_information(&part.components)).fold(0.0, f64::max);
             // A combination of several components has at most so many times the largest variance.
             let combined = information * part.components.len() as f64;
@@ -291,7 +324,8 @@ impl FusionBuilder {
         let window = if cells.is_some() { (1, 0) } else { (self.window_size, self.halo) };
         let plan = Plan::new(&PlanInput {
             target: &self.target,
-            bands: &self.bands,
+            spectrum: &spectrum,
+            layers: projection.layers(),
             parts: &parts.iter().map(|part| part.components.len()).collect::<Vec<_>>(),
             window,
             independent_cells: cells.is_some(),
@@ -318,7 +352,9 @@ impl FusionBuilder {
         settings.insert("output.tile", format!("[{}, {}]", plan.tile_shape.0, plan.tile_shape.1));
         Ok(Fusion {
             target: self.target,
-            bands: self.bands,
+            spectrum,
+            projection,
+            space: self.space,
             unit: self.unit,
             period,
             steps,
@@ -347,6 +383,10 @@ impl FusionBuilder {
     /// What decides the values, tile shape aside.
     fn settings(&self, period: DateRange, process: &Process, prior: &Prior) -> Settings {
         let mut settings = Settings::of_target(&self.target, &self.bands, &self.unit);
+        if let Some(basis) = &self.basis {
+            settings.insert("basis", basis.summary());
+        }
+        settings.insert("output.space", self.space);
         settings.insert("time.start", period.start());
         settings.insert(
             "time.output",

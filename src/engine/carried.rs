@@ -97,11 +97,9 @@ impl Carried {
         either!(self, state => state.predict(dynamics, dt_days));
     }
 
-    /// Mean and variance of state `i`, `dt_days` from now.
-    pub(super) fn predicted(&self, dynamics: &Dynamics, i: usize, dt_days: f64) -> (f64, f64) {
-        either!(self, state => {
-            (state.predicted_mean(dynamics, i, dt_days), state.predicted_cov(dynamics, i, i, dt_days))
-        })
+    /// Mean of state `i`, `dt_days` from now.
+    pub(super) fn predicted_mean(&self, dynamics: &Dynamics, i: usize, dt_days: f64) -> f64 {
+        either!(self, state => state.predicted_mean(dynamics, i, dt_days))
     }
 
     /// Covariance of states `i` and `j`, `dt_days` from now.

@@ -211,7 +211,7 @@ impl CellField {
 
 /// Rows of every plane of every block, band by band: by block, mean and standard deviation, component.
 fn targets(blocks: &mut [FusedBlock], plane: usize, step: usize, bands: usize) -> Vec<&mut [f64]> {
-    let fields = blocks.iter_mut().flat_map(|block| [&mut block.mean, &mut block.sd]);
+    let fields = blocks.iter_mut().flat_map(|block| [&mut block.mean, &mut block.uncertainty]);
     let planes = fields.filter_map(|field| field.as_slice_mut()).flat_map(|field| field.chunks_exact_mut(plane.max(1)));
     let mut rows: Vec<_> = planes.map(|plane| plane.chunks_mut(step.max(1))).collect();
     let mut targets = Vec::with_capacity(rows.len() * bands);

@@ -4,6 +4,7 @@ use std::time::Duration;
 use rayon::ThreadPool;
 
 use super::cells::CellModel;
+use super::output::{OutputSpace, Projection};
 use super::plan::Plan;
 use super::spare::Spare;
 use super::steps::Step;
@@ -12,7 +13,7 @@ use super::window::Part;
 use super::{Checkpoint, FusionBuilder, Job, Precision, Report, Settings};
 use crate::error::Result;
 use crate::geometry::{Date, DateRange, Grid, Tile, Tiling};
-use crate::model::{FarSamples, ObservationModel, Prior, ProcessModel};
+use crate::model::{FarSamples, ObservationModel, Prior, ProcessModel, SpectralBasis, Spectrum};
 use crate::sink::{FusionSink, SeriesLayout};
 
 /// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
@@ -54,7 +55,9 @@ use crate::sink::{FusionSink, SeriesLayout};
 #[derive(Debug)]
 pub struct Fusion {
     pub(super) target: Grid,
-    pub(super) bands: Vec<String>,
+    pub(super) spectrum: Spectrum,
+    pub(super) projection: Projection,
+    pub(super) space: OutputSpace,
     pub(super) unit: String,
     pub(super) period: DateRange,
     pub(super) steps: Vec<(Date, Step)>,
@@ -110,7 +113,19 @@ impl Fusion {
     /// Names of the output bands.
     #[must_use]
     pub fn bands(&self) -> &[String] {
-        &self.bands
+        self.spectrum.bands()
+    }
+
+    /// The spectral basis, where the components are not the bands themselves.
+    #[must_use]
+    pub fn basis(&self) -> Option<&SpectralBasis> {
+        self.spectrum.basis().map(AsRef::as_ref)
+    }
+
+    /// First and last day of the series.
+    #[must_use]
+    pub fn period(&self) -> DateRange {
+        self.period
     }
 
     /// The dates that are put out, in order.
@@ -180,7 +195,9 @@ impl Fusion {
     pub fn layout(&self) -> SeriesLayout {
         SeriesLayout {
             grid: self.target.clone(),
-            bands: self.bands.clone(),
+            bands: self.spectrum.bands().to_vec(),
+            basis: self.spectrum.basis().cloned(),
+            space: self.space,
             unit: self.unit.clone(),
             dates: self.output.clone(),
             lag: self.lag_asked,

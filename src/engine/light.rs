@@ -62,7 +62,7 @@ impl LightDay {
 impl TileState {
     /// Mean and covariance of each of the tile's cells, predicted to `date`, on which or before all states stand.
     pub(super) fn light(&self, fusion: &Fusion, date: Date) -> LightState {
-        let p = fusion.bands.len();
+        let p = fusion.spectrum.components();
         let (rows, cols) = self.tile.region.shape();
         let mut values = Array3::from_elem((p + p * (p + 1) / 2, rows, cols), f64::NAN);
         // Components of different parts stay independent.
@@ -77,7 +77,7 @@ impl TileState {
 
 impl WindowState {
     fn light(&self, fusion: &Fusion, date: Date, values: &mut Array3<f64>) {
-        let (p, n) = (fusion.bands.len(), self.support.n());
+        let (p, n) = (fusion.spectrum.components(), self.support.n());
         for (part, state) in fusion.parts.iter().zip(&self.parts) {
             let dt_days = f64::from(date.days_since(state.date));
             for cell in &self.out {
@@ -87,7 +87,7 @@ impl WindowState {
                 };
                 for (a, &j) in part.components.iter().enumerate() {
                     let state_j = a * n + cell.state;
-                    put(j, state.state.predicted(&state.dynamics, state_j, dt_days).0);
+                    put(j, state.state.predicted_mean(&state.dynamics, state_j, dt_days));
                     for (b, &l) in part.components[..=a].iter().enumerate() {
                         let state_l = b * n + cell.state;
                         put(p + pair(j, l), state.state.predicted_cov(&state.dynamics, (state_j, state_l), dt_days));
@@ -101,7 +101,7 @@ impl WindowState {
 /// What the light states of a date say of the cells of `extent`, as far as they lie on the grid: beyond it, as with any prior,
 /// the nearest cell counts. Where windows had failed the fusion's own prior does.
 pub(super) fn light_prior(fusion: &Fusion, folder: &StateFolder, date: Date, extent: &Rect) -> Result<PriorSlice> {
-    let p = fusion.bands.len();
+    let p = fusion.spectrum.components();
     let (rows, cols) = fusion.target.shape();
     let clamp = |from: i64, to: i64, n: usize| {
         let first = from.clamp(0, n as i64 - 1) as usize;

@@ -12,7 +12,7 @@ use super::{Checkpoint, Precision};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Grid, Tiling};
 use crate::machine;
-use crate::model::{FarSamples, ObservationModel, Prior};
+use crate::model::{FarSamples, ObservationModel, Prior, Spectrum};
 use cost::Costs;
 
 /// Full checkpoints up to this are kept by default, however small the output.
@@ -118,7 +118,9 @@ pub struct DiskSpace {
 /// What the plan is worked out from.
 pub(super) struct PlanInput<'a> {
     pub(super) target: &'a Grid,
-    pub(super) bands: &'a [String],
+    pub(super) spectrum: &'a Spectrum,
+    /// Layers of means and uncertainties put out.
+    pub(super) layers: (usize, usize),
     /// Components of each part that is filtered by itself.
     pub(super) parts: &'a [usize],
     /// (size, halo); (1, 0) where cells are independent.
@@ -204,9 +206,9 @@ impl Plan {
             plan.read_amplification = input.read_amplification(instrument, tile_shape);
         }
         let (rows, cols) = input.target.shape();
-        let store_bytes = [input.dates, input.bands.len(), rows, cols]
+        let store_bytes = [input.dates, input.layers.0 + input.layers.1, rows, cols]
             .into_iter()
-            .fold(2 * size_of::<f32>() as u64, |bytes, n| bytes.saturating_mul(n as u64));
+            .fold(size_of::<f32>() as u64, |bytes, n| bytes.saturating_mul(n as u64));
         let checkpoint = match input.checkpoint {
             Checkpoint::Auto if full_checkpoint_bytes <= store_bytes.max(SMALL_CHECKPOINT) => Checkpoint::Full,
             Checkpoint::Auto => Checkpoint::Light,
@@ -254,7 +256,7 @@ impl PlanInput<'_> {
             name: instrument.name.clone(),
             dates: dates.len(),
             span: dates.first().copied().zip(dates.last().copied()),
-            bands: instrument.observed(self.bands),
+            bands: instrument.observed(self.spectrum),
             unused_bands: unused.map(|(_, name)| name.clone()).collect(),
             coverage: self.target.coverage(source.grid()),
             block_shape: source.block_shape(),

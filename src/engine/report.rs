@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Scores;
 use crate::geometry::Date;
 
 /// Ratio of normalised innovation squared to its degrees of freedom beyond which something other than tuning is wrong.
@@ -30,6 +31,8 @@ pub struct Report {
     pub skipped: Vec<SkippedSlice>,
     /// Windows or independent cells whose arithmetic broke down, NaN from then on ([`OnError::Skip`](super::OnError::Skip)).
     pub failed_windows: Vec<FailedWindow>,
+    /// How far this run's blocks lie from a truth, where one was given ([`JudgedSink`](crate::sink::JudgedSink)).
+    pub scores: Option<Scores>,
     /// Blocks (tile × date) put out by this run.
     pub blocks: usize,
     /// Where the time went.
@@ -235,6 +238,9 @@ impl fmt::Display for Report {
             writeln!(f, "failed: {what} [{row}, {col}], NaN from {date} on: {reason}")?;
         }
         more(f, self.failed_windows.len(), all)?;
+        if let Some(scores) = &self.scores {
+            writeln!(f, "{scores}")?;
+        }
         let Timing { setup, read, filter, write, checkpoint, wait_read, wait_write } = self.timing;
         if self.windows > 0 {
             write!(f, "{} windows, ", self.windows)?;

@@ -14,7 +14,7 @@ pub(super) struct Spare(Mutex<Vec<Array3<f64>>>);
 impl Spare {
     pub(super) fn give(&self, blocks: Vec<FusedBlock>) {
         let mut arrays = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        arrays.extend(blocks.into_iter().flat_map(|block| [block.mean, block.sd]));
+        arrays.extend(blocks.into_iter().flat_map(|block| [block.mean, block.uncertainty]));
     }
 
     /// An array whose values are to be replaced.

@@ -24,11 +24,12 @@ pub struct FusedBlock {
     pub date: Date,
     /// Position of the date on the output axis.
     pub time: usize,
-    /// Fused values in u. **Shape** (band, y, x). NaN where neither an instrument nor the prior says anything, and in windows
-    /// that failed.
+    /// Fused values in u. **Shape** (band, y, x); of the components where [those are put out](super::OutputSpace). NaN where
+    /// neither an instrument nor the prior says anything, and in windows that failed.
     pub mean: Array3<f64>,
-    /// Their standard deviations in u. **Shape** (band, y, x).
-    pub sd: Array3<f64>,
+    /// Their standard deviations in u, **shape** (band, y, x). Where components are put out, their covariances: the p(p+1)/2
+    /// entries of the lower triangle row by row, **shape** (pair, y, x).
+    pub uncertainty: Array3<f64>,
 }
 
 /// The lazy tile-and-time iterator: yields one fused block at a time, tiles outermost, dates in order.

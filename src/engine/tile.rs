@@ -138,7 +138,7 @@ pub(super) struct TileState {
 impl TileState {
     /// The states of a tile before the first day.
     pub(super) fn first(fusion: &Fusion, tile: Tile) -> Result<Self> {
-        let prior = |extent: &Rect| fusion.prior.read(&fusion.target, extent, fusion.bands.len());
+        let prior = |extent: &Rect| fusion.prior.read(&fusion.target, extent, fusion.spectrum.components());
         Self::new(fusion, tile, fusion.before_first(), prior)
     }
 
@@ -281,14 +281,15 @@ impl TileState {
 /// Blocks of the dates that are done, with whatever values.
 pub(super) fn blocks(fusion: &Fusion, tile: &Tile, done: &[(Date, usize)]) -> Vec<FusedBlock> {
     let (rows, cols) = tile.region.shape();
-    let array = || fusion.spare.take((fusion.bands.len(), rows, cols));
+    let (means, uncertainties) = fusion.projection.layers();
+    let array = |layers: usize| fusion.spare.take((layers, rows, cols));
     let block = |&(date, time): &(Date, usize)| FusedBlock {
         tile: tile.index,
         region: tile.region.clone(),
         date,
         time,
-        mean: array(),
-        sd: array(),
+        mean: array(means),
+        uncertainty: array(uncertainties),
     };
     done.par_iter().map(block).collect()
 }

@@ -66,6 +66,9 @@ pub(super) struct Worker {
     pixels: Vec<SeenPixel>,
     values: Vec<f64>,
     part_values: Vec<f64>,
+    /// Noise of a pixel that has its own, of all bands and of a part's.
+    noise: Vec<f64>,
+    part_noise: Vec<f64>,
 }
 
 /// What a part makes of a date's pixels.
@@ -110,9 +113,9 @@ pub(super) struct Reading {
 /// What a window makes of a batch; its memory is used again for the next.
 #[derive(Debug, Default)]
 pub(super) struct WindowOutput {
-    /// Mean and variance for each date put out, for each component in the order of the parts, for each out cell. Dates are
-    /// wanting at the end when the window has failed.
-    pub(super) values: Vec<(f64, f64)>,
+    /// For each date put out, for each part, the means of its components and the covariances of their pairs, each for each out
+    /// cell. Dates are wanting at the end when the window has failed.
+    pub(super) values: Vec<f64>,
     /// (date of the batch, fit of an instrument).
     pub(super) innovations: Vec<(usize, Innovation)>,
     /// (date of the batch, pixels of an instrument).
@@ -170,7 +173,7 @@ impl WindowState {
     /// Turns the slices of a date into the pseudo-observations of each part.
     fn observe(&self, reading: &Reading, instruments: &[ObservationModel], parts: &[Part], worker: &mut Worker) {
         let n = self.support.n();
-        let Worker { parts: scratch, pixels, values, part_values, .. } = worker;
+        let Worker { parts: scratch, pixels, values, part_values, noise, part_noise, .. } = worker;
         pixels.clear();
         for part in scratch.iter_mut() {
             part.observations.clear();
@@ -189,6 +192,11 @@ impl WindowState {
                 if instruments[index].missing == Missing::Pixel && values.iter().any(|value| value.is_nan()) {
                     continue;
                 }
+                noise.clear();
+                if let Some(known) = &slice.noise_variance {
+                    noise.extend(known.slice(s![.., at.0, at.1]));
+                }
+                let known = noise.iter().any(|noise| !noise.is_nan());
                 let position = pixels.len() as u32;
                 let mut seen = false;
                 for (part, scratch) in parts.iter().zip(scratch.iter_mut()) {
@@ -199,7 +207,18 @@ impl WindowState {
                     part_values.clear();
                     part_values.extend(bands.rows.iter().map(|&band| values[band]));
                     let channel = |j: usize| Channel { offset: j * n, ..pixel.footprint };
-                    if scratch.observations.push_pixel(&bands.model, channel, part_values, &mut scratch.cache) {
+                    let PartScratch { observations, cache, .. } = scratch;
+                    let added = if known {
+                        let usual = bands.model.noise_variances();
+                        let own = bands.rows.iter().zip(usual).map(|(&band, &usual)| (noise[band], usual));
+                        part_noise.clear();
+                        part_noise
+                            .extend(own.map(|(own, usual)| if own > 0.0 && own.is_finite() { own } else { usual }));
+                        observations.push_noisy_pixel(&bands.model, channel, part_values, part_noise)
+                    } else {
+                        observations.push_pixel(&bands.model, channel, part_values, cache)
+                    };
+                    if added {
                         scratch.positions.push(position);
                         seen = true;
                     }
@@ -278,7 +297,7 @@ impl WindowState {
         Ok(())
     }
 
-    /// Appends mean and variance of every out cell on a date of the output axis or, with a lag, of so many dates earlier.
+    /// Appends means and covariances of every out cell on a date of the output axis or, with a lag, of so many dates earlier.
     fn put_out(&mut self, date: Date) {
         if self.parts.iter().all(|part| part.state.lag() == 0) {
             let n = self.support.n();
@@ -300,7 +319,7 @@ impl WindowState {
     fn put_out_lagged(&mut self, k: usize) {
         for part in &self.parts {
             if let Some(lagged) = part.state.lagged_at(k) {
-                put_out_lagged(lagged, &part.silent, &self.out, &mut self.output.values);
+                put_out_lagged(&lagged, &part.silent, &self.out, &mut self.output.values);
             }
         }
     }
@@ -332,31 +351,28 @@ impl PartState {
         }
     }
 
-    /// Appends mean and variance of every out cell, predicted to `date` without touching the state.
-    fn put_out(&self, date: Date, spatial: usize, out: &[OutCell], values: &mut Vec<(f64, f64)>) {
+    /// Appends means and covariances of every out cell, predicted to `date` without touching the state.
+    fn put_out(&self, date: Date, spatial: usize, out: &[OutCell], values: &mut Vec<f64>) {
         let dt_days = f64::from(date.days_since(self.date));
-        for first in (0..self.state.n()).step_by(spatial) {
-            for cell in out {
-                if self.silent[cell.state] {
-                    values.push((f64::NAN, f64::NAN));
-                } else {
-                    values.push(self.state.predicted(&self.dynamics, first + cell.state, dt_days));
-                }
+        let firsts = || (0..self.state.n()).step_by(spatial);
+        let mut put = |of: &dyn Fn(usize) -> f64| {
+            values.extend(out.iter().map(|cell| if self.silent[cell.state] { f64::NAN } else { of(cell.state) }));
+        };
+        for j in firsts() {
+            put(&|cell| self.state.predicted_mean(&self.dynamics, j + cell, dt_days));
+        }
+        for (k, j) in firsts().enumerate() {
+            for l in firsts().take(k + 1) {
+                put(&|cell| self.state.predicted_cov(&self.dynamics, (j + cell, l + cell), dt_days));
             }
         }
     }
 }
 
-/// Appends mean and variance of every out cell of a part at a remembered date.
-fn put_out_lagged(lagged: Lagged<'_>, silent: &[bool], out: &[OutCell], values: &mut Vec<(f64, f64)>) {
-    let own = silent.len();
-    for (j, mean) in lagged.mean.chunks_exact(own).enumerate() {
-        // Pairs come row by row; (j, j) ends row j.
-        let variance = &lagged.cov[(j + 1) * (j + 2) / 2 * own - own..];
-        for cell in out {
-            let value = (mean[cell.state], variance[cell.state]);
-            values.push(if silent[cell.state] { (f64::NAN, f64::NAN) } else { value });
-        }
+/// Appends means and covariances of every out cell of a part at a remembered date.
+fn put_out_lagged(lagged: &Lagged<'_>, silent: &[bool], out: &[OutCell], values: &mut Vec<f64>) {
+    for layer in [lagged.mean, lagged.cov].into_iter().flat_map(|layers| layers.chunks_exact(silent.len())) {
+        values.extend(out.iter().map(|cell| if silent[cell.state] { f64::NAN } else { layer[cell.state] }));
     }
 }
 

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::carried::Carried;
 use super::fusion::names;
+use super::output::Layer;
 use super::report::FailedWindow;
 use super::stream::FusedBlock;
 use super::summary::Summary;
@@ -14,7 +15,7 @@ use super::window::{OutCell, Part, PartState, Reading, WindowOutput, WindowState
 use super::{Fusion, OnError};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, PixelRegion, Rect, Window};
-use crate::model::{Adaptive, PriorSlice, Support};
+use crate::model::{Adaptive, PriorSlice, Support, pair};
 
 /// Builds the windows of a tile as they are on `date`.
 pub(super) fn build(
@@ -81,23 +82,40 @@ pub(super) fn advance(
 
 /// Puts the windows' results into the blocks of the dates that are done.
 pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [FusedBlock]) {
-    let p = fusion.bands.len();
-    let components = || fusion.parts.iter().flat_map(|part| part.components.iter().copied());
-    for (k, FusedBlock { mean, sd, .. }) in blocks.iter_mut().enumerate() {
+    // Where each layer of a window's values belongs among those that are known of a cell.
+    let (means, pairs) = fusion.projection.known();
+    let places: Vec<usize> = fusion.parts.iter().flat_map(|part| places(&part.components, means)).collect();
+    blocks.par_iter_mut().enumerate().for_each(|(k, FusedBlock { mean, uncertainty, .. })| {
         mean.fill(f64::NAN);
-        sd.fill(f64::NAN);
+        uncertainty.fill(f64::NAN);
+        // Components of different parts are independent.
+        let mut known = vec![0.0; means + pairs];
         for window in windows {
             let n = window.out.len();
+            let date = places.len() * n;
             // A window that has failed leaves its cells NaN.
-            let Some(values) = window.output.values.get(k * p * n..(k + 1) * p * n) else { continue };
-            for (band, values) in components().zip(values.chunks_exact(n)) {
-                for (cell, &(value, variance)) in window.out.iter().zip(values) {
-                    mean[(band, cell.row, cell.col)] = value;
-                    sd[(band, cell.row, cell.col)] = variance.sqrt();
+            let Some(values) = window.output.values.get(k * date..(k + 1) * date) else { continue };
+            for (index, cell) in window.out.iter().enumerate() {
+                for (&place, layer) in places.iter().zip(values.chunks_exact(n)) {
+                    known[place] = layer[index];
                 }
+                let (x, cov) = known.split_at(means);
+                fusion.projection.put(x, cov, |layer, value| match layer {
+                    Layer::Mean(layer) => mean[(layer, cell.row, cell.col)] = value,
+                    Layer::Uncertainty(layer) => uncertainty[(layer, cell.row, cell.col)] = value,
+                });
             }
         }
-    }
+    });
+}
+
+/// Positions of a part's means and covariances among those of all components, whose covariances follow `means` means.
+fn places(components: &[usize], means: usize) -> impl Iterator<Item = usize> + '_ {
+    let pairs = components
+        .iter()
+        .enumerate()
+        .flat_map(move |(k, &j)| components[..=k].iter().map(move |&l| means + pair(j, l)));
+    components.iter().copied().chain(pairs)
 }
 
 impl WindowState {

@@ -43,6 +43,16 @@ impl BandModel {
         Self { design, noise_variance, offset, channels }
     }
 
+    /// The same bands with other noise, in u².
+    ///
+    /// # Panics
+    /// When there is not one variance for each band.
+    #[must_use]
+    pub fn with_noise(&self, noise_variance: &[f64]) -> Self {
+        assert_eq!(noise_variance.len(), self.bands(), "one variance per band");
+        Self { noise_variance: noise_variance.to_vec(), ..self.clone() }
+    }
+
     /// Number of bands.
     #[must_use]
     pub fn bands(&self) -> usize {

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use super::workspace::{BLOCK, GOOD_BLOCK};
-use super::{BandModel, CompressionCache};
+use super::{BandModel, Compression, CompressionCache};
 
 /// A pixel's channel: the weighted sum of states `offset + states[k]` that one column of the band model multiplies.
 #[derive(Clone, Copy, Debug)]
@@ -105,8 +105,40 @@ impl Observations {
         cache: &mut CompressionCache,
     ) -> bool {
         assert_eq!(values.len(), model.bands(), "one value per band");
-        let Some(group) = self.groups.last_mut() else { return false };
+        let Some(group) = self.groups.last() else { return false };
         let Some(compression) = cache.get(group.instrument, model, values) else { return false };
+        self.push(model, compression, channel, values);
+        true
+    }
+
+    /// As [`push_pixel`](Self::push_pixel), the pixel having a noise variance of its own for each band.
+    ///
+    /// # Panics
+    /// As there, and when `noise_variance` are not as many, or one of a band that is present is not positive and finite.
+    pub fn push_noisy_pixel<'c>(
+        &mut self,
+        model: &BandModel,
+        channel: impl Fn(usize) -> Channel<'c>,
+        values: &[f64],
+        noise_variance: &[f64],
+    ) -> bool {
+        assert_eq!(values.len(), model.bands(), "one value per band");
+        let present: Vec<usize> = (0..values.len()).filter(|&band| !values[band].is_nan()).collect();
+        if present.is_empty() || self.groups.is_empty() {
+            return false;
+        }
+        let model = model.with_noise(noise_variance);
+        self.push(&model, &Compression::new(&model, present), channel, values);
+        true
+    }
+
+    fn push<'c>(
+        &mut self,
+        model: &BandModel,
+        compression: &Compression,
+        channel: impl Fn(usize) -> Channel<'c>,
+        values: &[f64],
+    ) {
         let first = self.z.len();
         let left_out = compression.project(model, values, &mut self.residuals, &mut self.z);
         if self.starts.is_empty() {
@@ -133,8 +165,9 @@ impl Observations {
             log_det: compression.log_det(),
             information: compression.information(),
         });
-        group.pixels.end = self.pixels.len();
-        true
+        if let Some(group) = self.groups.last_mut() {
+            group.pixels.end = self.pixels.len();
+        }
     }
 
     /// Keeps the pixels for which `keep` (given their position) is true, in their order.

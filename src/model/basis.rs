@@ -1,5 +1,12 @@
+//! A few components for many bands.
+
+mod files;
+
+use std::path::Path;
+
 use ndarray::{Array1, Array2};
 
+use super::wavelengths::wavelength_problem;
 use crate::error::{Error, Result};
 
 /// A spectral basis: a spectrum on the target's wavelengths is `mean + matrix · components`.
@@ -26,11 +33,10 @@ impl SpectralBasis {
     ///
     /// # Errors
     /// [`Error::Setting`] when lengths differ, a number is not finite, there are no components or more than wavelengths, or
-    /// wavelengths do not increase.
+    /// wavelengths do not increase or look like micrometres.
     pub fn new(wavelengths_nm: Vec<f64>, mean: Array1<f64>, matrix: Array2<f64>) -> Result<Self> {
         let n = wavelengths_nm.len();
-        if let Some(pair) = wavelengths_nm.windows(2).find(|pair| pair[0].is_nan() || pair[0] >= pair[1]) {
-            let problem = format!("{} is followed by {}; wavelengths must increase", pair[0], pair[1]);
+        if let Some(problem) = wavelength_problem(&wavelengths_nm) {
             return Err(Error::setting("target.wavelengths_nm", problem));
         }
         if mean.len() != n {
@@ -39,11 +45,12 @@ impl SpectralBasis {
         }
         let (rows, components) = matrix.dim();
         if rows != n || components == 0 || components > n {
-            let problem = format!("shape ({rows}, {components}); ({n} wavelengths, 1 to {n} components) is needed");
+            let advice = if components == n { ": transpose it" } else { "" };
+            let problem =
+                format!("shape ({rows}, {components}); ({n} wavelengths, 1 to {n} components) is needed{advice}");
             return Err(Error::setting("basis.matrix", problem));
         }
         for (key, finite) in [
-            ("target.wavelengths_nm", wavelengths_nm.iter().all(|value| value.is_finite())),
             ("basis.mean", mean.iter().all(|value| value.is_finite())),
             ("basis.matrix", matrix.iter().all(|value| value.is_finite())),
         ] {
@@ -52,6 +59,39 @@ impl SpectralBasis {
             }
         }
         Ok(Self { wavelengths_nm, mean, matrix })
+    }
+
+    /// A basis from two files of `numpy.save`: the mean, **shape** (wavelength), and the matrix, **shape** (wavelength,
+    /// component), of float64 or float32, in C or Fortran order.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the file: it cannot be read, holds no such array, or as [`new`](Self::new).
+    pub fn read(mean: impl AsRef<Path>, matrix: impl AsRef<Path>, wavelengths_nm: Vec<f64>) -> Result<Self> {
+        let (mean, matrix) = (mean.as_ref(), matrix.as_ref());
+        let n = wavelengths_nm.len();
+        let mean_values = files::read(mean, "basis.mean", &format!("shape ({n} wavelengths)"))?;
+        let shape = format!("shape ({n} wavelengths, components)");
+        let matrix_values = files::read(matrix, "basis.matrix", &shape)?;
+        Self::new(wavelengths_nm, mean_values, matrix_values).map_err(|error| match error {
+            Error::Setting { key, problem } if key == "basis.mean" => in_file(key, mean, &problem),
+            Error::Setting { key, problem } if key == "basis.matrix" => in_file(key, matrix, &problem),
+            other => other,
+        })
+    }
+
+    /// Name of the file of the mean that [`write`](Self::write) writes.
+    pub const MEAN_FILE: &str = "basis_mean.npy";
+    /// Name of the file of the matrix that [`write`](Self::write) writes.
+    pub const MATRIX_FILE: &str = "basis.npy";
+    /// Name of the file of the wavelengths that [`write`](Self::write) writes.
+    pub const WAVELENGTHS_FILE: &str = "wavelengths_nm.npy";
+
+    /// Writes `basis_mean.npy`, `basis.npy` and `wavelengths_nm.npy`, as float64, into a folder, which is made if need be.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the file that cannot be written.
+    pub fn write(&self, folder: impl AsRef<Path>) -> Result<()> {
+        files::write(self, folder.as_ref())
     }
 
     /// Number of wavelengths.
@@ -83,4 +123,8 @@ impl SpectralBasis {
     pub fn matrix(&self) -> &Array2<f64> {
         &self.matrix
     }
+}
+
+fn in_file(key: String, path: &Path, problem: &str) -> Error {
+    Error::Setting { key, problem: format!("{}: {problem}", path.display()) }
 }

@@ -1,4 +1,4 @@
-use super::Kernel;
+use super::{Average, Kernel};
 use crate::geometry::Rect;
 
 /// Entries of a displacement table at most (8 MiB); what lies beyond is evaluated when asked for.
@@ -67,39 +67,31 @@ impl Correlation {
         self.smooth(a.0 - b.0, a.1 - b.1) + nugget
     }
 
-    /// Between the averages over two unions of disjoint rectangles: the double mean of C over their cells, exact.
+    /// Between two averages over cells: the weighted double sum of C over them, exact.
     ///
     /// Cells of two rectangles that are `(dr, dc)` apart all have the same correlation, so the sum runs over
-    /// displacements, each counted as often as it occurs: `(h₁ + h₂)(w₁ + w₂)` terms, not `h₁ w₁ h₂ w₂`.
-    pub(crate) fn between_averages(&self, a: &[Rect], b: &[Rect]) -> f64 {
-        let count = |rects: &[Rect]| rects.iter().map(Rect::count).sum::<i64>() as f64;
+    /// displacements, each with the weight of all pairs so far apart, which weights by row times column make a product of the
+    /// rows' and the columns': `(h₁ + h₂)(w₁ + w₂)` terms, not `h₁ w₁ h₂ w₂`.
+    pub(crate) fn between_averages(&self, a: &Average, b: &Average) -> f64 {
         let mut sum = 0.0;
-        for from in a {
-            for to in b {
-                sum += self.sum_between(from, to) + self.nugget * from.intersection(to).count() as f64;
+        for from in a.rects() {
+            for to in b.rects() {
+                let (rows, cols) = (Average::rows_apart((a, from), (b, to)), Average::cols_apart((a, from), (b, to)));
+                for (dr, weight) in rows.iter() {
+                    sum += weight * cols.iter().map(|(dc, weight)| weight * self.smooth(dr, dc)).sum::<f64>();
+                }
+                sum += self.nugget * rows.together() * cols.together();
             }
         }
-        sum / (count(a) * count(b))
-    }
-
-    fn sum_between(&self, a: &Rect, b: &Rect) -> f64 {
-        // How many pairs of the two ranges are d apart.
-        let pairs = |a0: i64, a1: i64, b0: i64, b1: i64, d: i64| ((a1.min(b1 - d)) - (a0.max(b0 - d))).max(0) as f64;
-        let mut sum = 0.0;
-        for dr in b.top - a.bottom + 1..b.bottom - a.top {
-            let mut row = 0.0;
-            for dc in b.left - a.right + 1..b.right - a.left {
-                row += pairs(a.left, a.right, b.left, b.right, dc) * self.smooth(dr, dc);
-            }
-            sum += pairs(a.top, a.bottom, b.top, b.bottom, dr) * row;
-        }
-        sum
+        sum / (a.total() * b.total())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::Rect;
+    use crate::model::Profile;
 
     #[test]
     fn averages_equal_the_double_mean_over_cells() {
@@ -121,10 +113,36 @@ mod tests {
                 pairs += 1.0;
             }
         }
+        let (a, b) = (Average::new(a.into(), None), Average::new(b.into(), None));
         for correlation in [&tabulated, &direct] {
             assert!((correlation.between_averages(&a, &b) - sum / pairs).abs() < 1e-14);
             assert!((correlation.between_averages(&b, &a) - sum / pairs).abs() < 1e-14);
         }
         assert_eq!(tabulated.between_cells((3, 4), (3, 4)), 1.1);
+    }
+
+    #[test]
+    fn weighted_averages_equal_the_weighted_double_sum() {
+        let terms = vec![CorrelationTerm { kernel: Kernel::Exponential, range: 70.0, weight: 1.0 }];
+        let correlation = Correlation::new(terms, 0.2, (30.0, 20.0), (40, 40));
+        let line = |n: usize, peak: f64| (0..n).map(|k| (-0.1 * (k as f64 - peak).powi(2)).exp()).collect();
+        let profile = |first, rows, cols| Profile { first, rows: line(rows, 3.2), cols: line(cols, 2.5) };
+        let a = Average::new(vec![Rect::new(0..3, 0..6), Rect::new(3..7, 4..6)], Some(profile((0, 0), 7, 6)));
+        let b = Average::new(vec![Rect::new(2..7, -3..2)], Some(profile((2, -3), 6, 5)));
+        let c = Average::new(vec![Rect::new(-2..1, 1..3)], None);
+        let cells = |average: &Average| -> Vec<((i64, i64), f64)> {
+            let cells = average.rects().iter().flat_map(Rect::cells);
+            cells.map(|(row, col)| ((row, col), average.weight(row, col))).collect()
+        };
+        for (a, b) in [(&a, &b), (&b, &c), (&a, &a), (&c, &a)] {
+            let (mut sum, mut weights) = (0.0, (0.0, 0.0));
+            for (x, v) in cells(a) {
+                weights.0 += v;
+                sum += cells(b).iter().map(|(y, w)| v * w * correlation.between_cells(x, *y)).sum::<f64>();
+            }
+            weights.1 += cells(b).iter().map(|(_, w)| w).sum::<f64>();
+            let expected = sum / (weights.0 * weights.1);
+            assert!((correlation.between_averages(a, b) - expected).abs() < 1e-14 * expected);
+        }
     }
 }

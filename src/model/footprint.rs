@@ -1,11 +1,14 @@
 use std::collections::BTreeSet;
+use std::f64::consts::LN_2;
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::Profile;
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, PixelRegion, Rect};
 
 /// What part of the ground one pixel of an instrument sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Footprint {
     /// The pixel is a cell of the target lattice.
@@ -13,13 +16,32 @@ pub enum Footprint {
     /// The plain average of all cells of the target lattice whose centres lie in the pixel's rectangle, left and top
     /// edges included; the lattice goes on beyond the target grid.
     Uniform,
+    /// A Gaussian around the pixel's centre, for sensors that see beyond the edges of their pixels: a cell at a distance `d`
+    /// weighs `exp(-4 ln 2 d² / fwhm²)`, along each axis up to 1.3 FWHM (0.2 % of the weight lies beyond), the weights
+    /// scaled to sum 1; the lattice goes on beyond the target grid.
+    Gaussian {
+        /// Full width at half maximum, in CRS units.
+        fwhm: f64,
+    },
 }
+
+/// Where a Gaussian footprint ends, in FWHM from its centre.
+const TRUNCATION: f64 = 1.3;
 
 /// The cells of the target lattice under each pixel of an instrument: a rectangle of rows × columns for each.
 #[derive(Clone, Debug)]
 pub(crate) struct PixelLattice {
     rows: Vec<Range<i64>>,
     cols: Vec<Range<i64>>,
+    /// Weights of the cells along each row and column of pixels; all alike without.
+    weights: Option<Weights>,
+}
+
+/// Weights along the rows of cells of each row of pixels, and along the columns, each of sum 1.
+#[derive(Clone, Debug)]
+struct Weights {
+    rows: Vec<Arc<[f64]>>,
+    cols: Vec<Arc<[f64]>>,
 }
 
 impl PixelLattice {
@@ -36,7 +58,7 @@ impl PixelLattice {
                     )));
                 };
                 let spans = |first: i64, n: usize| (first..first + n as i64).map(|k| k..k + 1).collect();
-                Ok(Self { rows: spans(row, source.rows()), cols: spans(col, source.cols()) })
+                Ok(Self { rows: spans(row, source.rows()), cols: spans(col, source.cols()), weights: None })
             }
             Footprint::Uniform => {
                 let ((width, height), (pixel_width, pixel_height)) = (target.cell_size(), source.cell_size());
@@ -46,9 +68,40 @@ impl PixelLattice {
                          {height}; choose a finer target grid or aggregate the files first"
                     )));
                 }
-                Ok(Self { rows: target.rows_under(source), cols: target.cols_under(source) })
+                Ok(Self { rows: target.rows_under(source), cols: target.cols_under(source), weights: None })
+            }
+            Footprint::Gaussian { fwhm } => {
+                let (width, height) = target.cell_size();
+                if !fwhm.is_finite() || fwhm < width.max(height) {
+                    return Err(refuse(format!(
+                        "a Gaussian of FWHM {fwhm} is narrower than the target's cells of {width} x {height}; write \"uniform\" \
+                         or \"cell\", or choose a finer target grid"
+                    )));
+                }
+                let [left, _, _, top, _, _] = target.geotransform();
+                let lines = |centres: Vec<f64>, cell: f64| -> (Vec<_>, Vec<_>) {
+                    centres.into_iter().map(|centre| gaussian(centre / cell, fwhm / cell)).unzip()
+                };
+                let (rows, row_weights) = lines(source.y_centres().into_iter().map(|y| top - y).collect(), height);
+                let (cols, col_weights) = lines(source.x_centres().into_iter().map(|x| x - left).collect(), width);
+                Ok(Self { rows, cols, weights: Some(Weights { rows: row_weights, cols: col_weights }) })
             }
         }
+    }
+
+    /// The weights of the cells of one pixel, of sum 1, where they differ.
+    pub(crate) fn profile(&self, row: usize, col: usize) -> Option<Profile> {
+        let weights = self.weights.as_ref()?;
+        Some(Profile {
+            first: (self.rows[row].start, self.cols[col].start),
+            rows: Arc::clone(&weights.rows[row]),
+            cols: Arc::clone(&weights.cols[col]),
+        })
+    }
+
+    /// Whether the footprints of neighbouring pixels share cells.
+    pub(crate) fn overlaps(&self) -> bool {
+        self.weights.is_some()
     }
 
     /// The cells of one pixel.
@@ -104,6 +157,16 @@ impl PixelLattice {
     }
 }
 
+/// The cells that a Gaussian reaches and their weights, of sum 1; its `centre` and FWHM in cells.
+fn gaussian(centre: f64, fwhm: f64) -> (Range<i64>, Arc<[f64]>) {
+    let distance = |k: i64| (k as f64 + 0.5 - centre) / fwhm;
+    let first = (centre - TRUNCATION * fwhm - 0.5).ceil() as i64;
+    let end = (centre + TRUNCATION * fwhm - 0.5).floor() as i64 + 1;
+    let weights: Vec<f64> = (first..end).map(|k| (-4.0 * LN_2 * distance(k).powi(2)).exp()).collect();
+    let sum: f64 = weights.iter().sum();
+    (first..end, weights.into_iter().map(|weight| weight / sum).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,10 +189,28 @@ mod tests {
     }
 
     #[test]
+    fn gaussian_footprints_are_centred_and_halve_at_half_their_width() {
+        let target = grid(0.0, 0.0, 10.0, (6, 6));
+        // The second pixel's centre is that of cell 7, the first's lies on the edge between cells 1 and 2.
+        let source = grid(-7.5, 7.5, 55.0, (2, 2));
+        let lattice = PixelLattice::new(&target, &source, Footprint::Gaussian { fwhm: 60.0 }, "m").unwrap();
+        assert_eq!((lattice.rect(0, 1), lattice.overlaps()), (Rect::new(-6..10, 0..15), true));
+        let profile = lattice.profile(0, 1).unwrap();
+        assert_eq!((profile.rows.len(), profile.cols.len()), (16, 15));
+        assert!((profile.rows.iter().sum::<f64>() - 1.0).abs() < 1e-15);
+        assert!((profile.cols[10] / profile.cols[7] - 0.5).abs() < 1e-12, "30 m from the centre");
+        assert!(
+            (profile.cols[4] - profile.cols[10]).abs() < 1e-15 && (profile.rows[7] - profile.rows[8]).abs() < 1e-15
+        );
+        assert_eq!(lattice.covering(&Rect::cell(9, 14)), PixelRegion::new(0..2, 1..2));
+    }
+
+    #[test]
     fn misfits_are_refused() {
         let target = grid(0.0, 0.0, 10.0, (6, 6));
         assert!(PixelLattice::new(&target, &grid(5.0, 0.0, 10.0, (6, 6)), Footprint::Cell, "x").is_err());
         assert!(PixelLattice::new(&target, &grid(0.0, 0.0, 5.0, (6, 6)), Footprint::Uniform, "x").is_err());
+        assert!(PixelLattice::new(&target, &target, Footprint::Gaussian { fwhm: 9.0 }, "x").is_err());
         let shifted = PixelLattice::new(&target, &grid(20.0, 10.0, 10.0, (3, 3)), Footprint::Cell, "x").unwrap();
         assert_eq!(shifted.rect(0, 0), Rect::cell(-1, 2));
         assert!(shifted.covering(&Rect::new(4..6, 0..6)).is_empty());

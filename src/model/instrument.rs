@@ -3,7 +3,8 @@ use std::sync::Arc;
 use nalgebra::DMatrix;
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
-use super::{Footprint, PixelLattice, Values};
+use super::spectrum::{SeenBands, Spectrum};
+use super::{Footprint, PixelLattice, SpectralResponse, Values};
 use crate::error::{Error, Result};
 use crate::filter::BandModel;
 use crate::geometry::Grid;
@@ -41,6 +42,7 @@ pub struct Instrument {
     name: String,
     source: Arc<dyn RasterSource>,
     observes: Option<Vec<String>>,
+    response: Option<SpectralResponse>,
     footprint: Footprint,
     noise_variance: Option<Values>,
     bias: Values,
@@ -57,6 +59,7 @@ impl Instrument {
             name: name.into(),
             source: Arc::new(source),
             observes: None,
+            response: None,
             footprint: Footprint::Cell,
             noise_variance: None,
             bias: Values::Same(0.0),
@@ -72,6 +75,15 @@ impl Instrument {
         self
     }
 
+    /// How each band, in the source's order, weighs the spectrum that the fusion's
+    /// [basis](crate::engine::FusionBuilder::basis) describes. [`observes`](Self::observes) then only tells which bands are used:
+    /// those with any name. Without a response, each band sees the wavelength of the target band it observes.
+    #[must_use]
+    pub fn response(mut self, response: SpectralResponse) -> Self {
+        self.response = Some(response);
+        self
+    }
+
     /// What a pixel sees; default: one target cell.
     #[must_use]
     pub fn footprint(mut self, footprint: Footprint) -> Self {
@@ -79,7 +91,8 @@ impl Instrument {
         self
     }
 
-    /// Noise variance in u², one or one per source band. Required.
+    /// Noise variance in u², one or one per source band; where the source [knows better](crate::source::Slice::noise_variance)
+    /// that counts. Required.
     #[must_use]
     pub fn noise_variance(mut self, variance: impl Into<Values>) -> Self {
         self.noise_variance = Some(variance.into());
@@ -132,6 +145,7 @@ impl Instrument {
         let mut settings = vec![
             ("grid".into(), format!("[{rows}, {cols}] at {:?}", grid.geotransform())),
             ("bands".into(), bands),
+            ("response".into(), self.response.as_ref().map_or_else(|| "none".into(), SpectralResponse::summary)),
             ("footprint".into(), format!("{:?}", self.footprint)),
             ("noise_variance".into(), noise),
             ("bias".into(), self.bias.to_string()),
@@ -143,7 +157,7 @@ impl Instrument {
     }
 
     /// Checks everything against the target and works out what the filter needs.
-    pub(crate) fn resolve(&self, target: &Grid, target_bands: &[String]) -> Result<ObservationModel> {
+    pub(crate) fn resolve(&self, target: &Grid, spectrum: &Spectrum) -> Result<ObservationModel> {
         let key = |name: &str| format!("instrument {:?}: {name}", self.name);
         if !same_crs(self.source.grid().crs(), target.crs()) {
             return Err(Error::CrsMismatch {
@@ -153,8 +167,7 @@ impl Instrument {
             });
         }
         let lattice = PixelLattice::new(target, self.source.grid(), self.footprint, &self.name)?;
-        let observed = self.observed_bands(target_bands)?;
-        let n = observed.len();
+        let n = self.source.bands().len();
         let Some(noise) = &self.noise_variance else {
             return Err(Error::setting(
                 key("noise_variance"),
@@ -166,46 +179,84 @@ impl Instrument {
         if let Some(value) = bias.iter().find(|value| !value.is_finite()) {
             return Err(Error::setting(key("bias"), format!("{value} must be finite")));
         }
-        let used: Vec<(usize, usize)> =
-            observed.iter().enumerate().filter_map(|(band, target)| target.map(|target| (band, target))).collect();
-        let mut design = DMatrix::zeros(used.len(), target_bands.len());
-        for (row, &(_, target)) in used.iter().enumerate() {
-            design[(row, target)] = 1.0;
-        }
-        let pick = |values: &[f64]| used.iter().map(|&(band, _)| values[band]).collect();
+        let (source_bands, SeenBands { design, constant }) = self.seen_bands(spectrum)?;
+        let pick = |values: &[f64]| source_bands.iter().map(|&band| values[band]).collect();
         Ok(ObservationModel {
             name: self.name.clone(),
             source: Arc::clone(&self.source),
-            source_bands: used.iter().map(|&(band, _)| band).collect(),
-            design,
             noise: pick(&noise),
-            bias: pick(&bias),
+            offset: source_bands.iter().zip(&constant).map(|(&band, constant)| bias[band] + constant).collect(),
             missing: self.missing,
-            gate: self.gate.map(|quantile| Gate::new(quantile, used.len(), &key("gate"))).transpose()?,
+            gate: self.gate.map(|quantile| Gate::new(quantile, source_bands.len(), &key("gate"))).transpose()?,
+            source_bands,
+            design,
             lattice,
         })
     }
 
-    /// The target band of each source band.
-    fn observed_bands(&self, target_bands: &[String]) -> Result<Vec<Option<usize>>> {
-        let refuse = |problem: String| Err(Error::setting(format!("instrument {:?}: bands", self.name), problem));
+    /// The source bands that are read and what they see of the components.
+    fn seen_bands(&self, spectrum: &Spectrum) -> Result<(Vec<usize>, SeenBands)> {
+        let Some(response) = &self.response else {
+            let observed = self.observed_bands(spectrum.bands())?.into_iter().enumerate();
+            let (used, targets): (Vec<_>, Vec<_>) = observed.filter_map(|(band, target)| Some((band, target?))).unzip();
+            return Ok((used, spectrum.of_bands(&targets)));
+        };
         let held = self.source.bands();
-        let position = |name: &String| target_bands.iter().position(|target| target == name);
-        let observed: Vec<Option<usize>> = match &self.observes {
-            None => held.iter().map(position).collect(),
+        if response.bands() != held.len() {
+            let (listed, n) = (response.bands(), held.len());
+            let problem = format!(
+                "of {listed} bands, but {} holds {n} ({held:?}); give one for each of them",
+                self.source.origin()
+            );
+            return Err(Error::setting(format!("instrument {:?}: response", self.name), problem));
+        }
+        let names = self.listed_bands()?;
+        let used = (0..held.len()).filter(|&band| names.is_none_or(|names| !names[band].is_empty()));
+        let used: Vec<usize> = used.collect();
+        if used.is_empty() {
+            return Err(self.refuse_bands("all are empty; name at least one"));
+        }
+        let seen = spectrum.through(response, &used).map_err(|error| match error {
+            Error::Setting { key, problem } => {
+                Error::Setting { key: format!("instrument {:?}: {key}", self.name), problem }
+            }
+            other => other,
+        })?;
+        Ok((used, seen))
+    }
+
+    fn refuse_bands(&self, problem: impl Into<String>) -> Error {
+        Error::setting(format!("instrument {:?}: bands", self.name), problem)
+    }
+
+    /// The list of [`observes`](Self::observes), one for each source band.
+    fn listed_bands(&self) -> Result<Option<&[String]>> {
+        let held = self.source.bands();
+        match &self.observes {
             Some(names) if names.len() != held.len() => {
                 let (listed, n) = (names.len(), held.len());
-                return refuse(format!(
+                Err(self.refuse_bands(format!(
                     "{listed} listed, but {} holds {n} ({held:?}); list one target band for each, \"\" for bands not used",
                     self.source.origin()
-                ));
+                )))
             }
+            names => Ok(names.as_deref()),
+        }
+    }
+
+    /// The target band of each source band.
+    fn observed_bands(&self, target_bands: &[String]) -> Result<Vec<Option<usize>>> {
+        let held = self.source.bands();
+        let position = |name: &String| target_bands.iter().position(|target| target == name);
+        let observed: Vec<Option<usize>> = match self.listed_bands()? {
+            None => held.iter().map(position).collect(),
             Some(names) => {
                 let mut observed = Vec::with_capacity(names.len());
                 for name in names {
                     let target = position(name);
                     if target.is_none() && !name.is_empty() {
-                        return refuse(format!("{name:?} is not among the target bands {target_bands:?}"));
+                        let problem = format!("{name:?} is not among the target bands {target_bands:?}");
+                        return Err(self.refuse_bands(problem));
                     }
                     observed.push(target);
                 }
@@ -213,10 +264,11 @@ impl Instrument {
             }
         };
         if observed.iter().all(Option::is_none) {
-            return refuse(format!(
-                "none of the bands of {} ({held:?}) observes a target band ({target_bands:?}); say which does",
+            return Err(self.refuse_bands(format!(
+                "none of the bands of {} ({held:?}) observes a target band ({target_bands:?}); say which does, or with a \
+                 spectral basis give a `response`",
                 self.source.origin()
-            ));
+            )));
         }
         Ok(observed)
     }
@@ -232,7 +284,8 @@ pub(crate) struct ObservationModel {
     /// What each of them sees of the components. **Shape** (bands read, components).
     design: DMatrix<f64>,
     noise: Vec<f64>,
-    bias: Vec<f64>,
+    /// What each of them shows where all components are zero: bias and the basis's mean.
+    offset: Vec<f64>,
     pub(crate) missing: Missing,
     pub(crate) gate: Option<Gate>,
     pub(crate) lattice: PixelLattice,
@@ -288,10 +341,13 @@ impl ObservationModel {
         self.noise.iter().enumerate().map(of_row).sum()
     }
 
-    /// Names of the source bands that are read, each with those of the components it sees.
-    pub(crate) fn observed(&self, components: &[String]) -> Vec<(String, String)> {
+    /// Names of the source bands that are read, each with what it sees.
+    pub(crate) fn observed(&self, spectrum: &Spectrum) -> Vec<(String, String)> {
         let seen = |row: usize| {
-            let names = components.iter().enumerate().filter(|(j, _)| self.design[(row, *j)] != 0.0);
+            if spectrum.basis().is_some() {
+                return "the spectrum".into();
+            }
+            let names = spectrum.bands().iter().enumerate().filter(|(j, _)| self.design[(row, *j)] != 0.0);
             names.map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(" and ")
         };
         let held = self.source.bands();
@@ -304,7 +360,7 @@ impl ObservationModel {
         let rows: Vec<usize> = (0..self.design.nrows()).filter(|&row| sees(row)).collect();
         let design = rows.iter().flat_map(|&row| components.iter().map(move |&j| self.design[(row, j)])).collect();
         let pick = |values: &[f64]| rows.iter().map(|&row| values[row]).collect();
-        let model = BandModel::new(design, pick(&self.noise), pick(&self.bias));
+        let model = BandModel::new(design, pick(&self.noise), pick(&self.offset));
         PartBands { rows, model }
     }
 }
@@ -341,7 +397,7 @@ mod tests {
             source_bands: (0..rows.len()).collect(),
             design: DMatrix::from_fn(rows.len(), 4, |i, j| rows[i][j]),
             noise: (0..rows.len()).map(|k| 1.0 + k as f64).collect(),
-            bias: vec![0.0; rows.len()],
+            offset: vec![0.0; rows.len()],
             missing: Missing::Band,
             gate: None,
             lattice: PixelLattice::new(&grid, &grid, Footprint::Cell, "s").unwrap(),

@@ -2,29 +2,36 @@
 //!
 //! Imports [`crate::geometry`], [`crate::source`] and the types of [`crate::filter`] that it fills in.
 
+mod average;
 mod basis;
 mod correlation;
 mod footprint;
 mod instrument;
 mod kernel;
+mod pca;
 mod prior;
 mod process;
 mod response;
+mod spectrum;
 mod support;
 mod values;
+mod wavelengths;
 
 pub use basis::SpectralBasis;
 pub use footprint::Footprint;
 pub use instrument::{Instrument, Missing};
 pub use kernel::Kernel;
+pub use pca::{BandScale, PcaBuilder, SpectralPca};
 pub use prior::{Prior, PriorField};
 pub use process::Process;
 pub use response::SpectralResponse;
 pub use values::Values;
 
+pub(crate) use average::{Average, Profile};
 pub(crate) use correlation::Correlation;
 pub(crate) use footprint::PixelLattice;
 pub(crate) use instrument::{Gate, ObservationModel, PartBands, independent_parts};
-pub(crate) use prior::{PriorSlice, pair};
+pub(crate) use prior::{PriorSlice, pair, pair_count};
 pub(crate) use process::{Adaptive, ProcessModel};
+pub(crate) use spectrum::Spectrum;
 pub(crate) use support::{FarSamples, Support, far_cells};

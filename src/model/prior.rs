@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use ndarray::Array3;
 
+use super::Average;
 use super::Values;
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, PixelRegion, Rect};
@@ -202,11 +203,15 @@ impl FieldSlice {
         }
     }
 
-    /// Sum over the cells of a rectangle.
-    fn sum(&self, component: usize, rect: &Rect) -> f64 {
+    /// Sum over the cells of a rectangle, each times its weights in some averages.
+    fn sum(&self, component: usize, rect: &Rect, weights: &[&Average]) -> f64 {
+        let plain = weights.iter().all(|average| average.is_plain());
         match self {
-            Self::Constant(values) => values[component] * rect.count() as f64,
-            Self::Raster { .. } => rect.cells().map(|(row, col)| self.at(component, row, col)).sum(),
+            Self::Constant(values) if plain => values[component] * rect.count() as f64,
+            _ => {
+                let weight = |row, col| weights.iter().map(|average| average.weight(row, col)).product::<f64>();
+                rect.cells().map(|(row, col)| weight(row, col) * self.at(component, row, col)).sum()
+            }
         }
     }
 }
@@ -243,9 +248,10 @@ impl PriorSlice {
         self.mean.at(component, row, col)
     }
 
-    /// Sum of the means over a rectangle.
-    pub(crate) fn mean_sum(&self, component: usize, rect: &Rect) -> f64 {
-        self.mean.sum(component, rect)
+    /// Mean of an average.
+    pub(crate) fn mean_of(&self, component: usize, average: &Average) -> f64 {
+        let sums = average.rects().iter().map(|rect| self.mean.sum(component, rect, &[average]));
+        sums.sum::<f64>() / average.total()
     }
 
     /// Whether components of a cell may be correlated.
@@ -262,13 +268,16 @@ impl PriorSlice {
         }
     }
 
-    /// Sum of the covariances of two components over the cells of a rectangle.
-    pub(crate) fn cov_sum(&self, j: usize, l: usize, rect: &Rect) -> f64 {
-        match &self.cov {
-            CovSlice::Diagonal(variance) if j == l => variance.sum(j, rect),
-            CovSlice::Diagonal(_) => 0.0,
-            CovSlice::Full(pairs) => pairs.sum(pair(j, l), rect),
-        }
+    /// Covariance of two components of two averages: cells being independent, that of the cells that they share.
+    pub(crate) fn cov_of(&self, (j, l): (usize, usize), a: &Average, b: &Average) -> f64 {
+        let (field, layer) = match &self.cov {
+            CovSlice::Diagonal(_) if j != l => return 0.0,
+            CovSlice::Diagonal(variance) => (variance, j),
+            CovSlice::Full(pairs) => (pairs, pair(j, l)),
+        };
+        let shared = a.rects().iter().flat_map(|x| b.rects().iter().map(move |y| x.intersection(y)));
+        let sums = shared.filter(|rect| !rect.is_empty()).map(|rect| field.sum(layer, &rect, &[a, b]));
+        sums.sum::<f64>() / (a.total() * b.total())
     }
 }
 
@@ -276,4 +285,9 @@ impl PriorSlice {
 pub(crate) fn pair(j: usize, l: usize) -> usize {
     let (row, col) = (j.max(l), j.min(l));
     row * (row + 1) / 2 + col
+}
+
+/// Entries of the lower triangle of a matrix of so many rows.
+pub(crate) fn pair_count(rows: usize) -> usize {
+    rows * (rows + 1) / 2
 }

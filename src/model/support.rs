@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{Correlation, PixelLattice, PriorSlice, ProcessModel};
+use super::{Average, Correlation, PixelLattice, PriorSlice, ProcessModel, Profile};
 use crate::error::Result;
 use crate::filter::{BlockCov, Channel, Dynamics, ProcessBlock, State};
 use crate::geometry::{Rect, Window};
@@ -28,15 +28,9 @@ pub(crate) struct Support {
     cells: Vec<(i64, i64)>,
     /// How many of the cells are the window's own.
     own: usize,
-    remainders: Vec<Remainder>,
+    /// The average over the part of a footprint that is not among the cells.
+    remainders: Vec<Average>,
     pixels: Vec<Pixels>,
-}
-
-/// A part of a footprint, as disjoint rectangles.
-#[derive(Clone, Debug)]
-struct Remainder {
-    rects: Vec<Rect>,
-    count: i64,
 }
 
 /// The pixels of one instrument that observe a window: a sparse row each.
@@ -61,6 +55,9 @@ pub(crate) struct Pixel<'a> {
     /// Its sparse row over the spatial states.
     pub(crate) footprint: Channel<'a>,
 }
+
+/// Remainder states by footprint and its weights.
+type Known = HashMap<Rect, Vec<(Option<Profile>, u32)>>;
 
 /// The initial state of a window and which of its own cells the prior is silent about.
 #[derive(Clone, Debug)]
@@ -89,7 +86,7 @@ impl Support {
         let index: HashMap<(i64, i64), u32> = cells.iter().enumerate().map(|(i, &cell)| (cell, i as u32)).collect();
 
         let mut this = Self { cells, own, remainders: Vec::new(), pixels: Vec::new() };
-        let mut known: HashMap<Rect, u32> = HashMap::new();
+        let mut known = Known::new();
         for lattice in lattices {
             let mut pixels = this.observe(lattice, &padded, near, &index, &mut known);
             let nearest = |first: i64, end: i64, cells: usize| (first + end).div_euclid(2).clamp(0, cells as i64 - 1);
@@ -110,7 +107,7 @@ impl Support {
         padded: &Rect,
         near: usize,
         index: &HashMap<(i64, i64), u32>,
-        known: &mut HashMap<Rect, u32>,
+        known: &mut Known,
     ) -> Pixels {
         let mut touched: BTreeSet<(usize, usize)> = BTreeSet::new();
         let region = lattice.covering(padded);
@@ -133,8 +130,9 @@ impl Support {
         });
         let mut pixels = Pixels::default();
         for (row, col) in touched {
-            let footprint = lattice.rect(row, col);
-            let total = footprint.count() as f64;
+            let (footprint, profile) = (lattice.rect(row, col), lattice.profile(row, col));
+            let total = if profile.is_some() { 1.0 } else { footprint.count() as f64 };
+            let weight = |(row, col)| profile.as_ref().map_or(1.0, |profile| profile.weight(row, col)) / total;
             let far = far.get(&(row, col)).map_or(&[][..], Vec::as_slice);
             pixels.at.push((row as u32, col as u32));
             pixels.starts.push(pixels.states.len() as u32);
@@ -142,18 +140,25 @@ impl Support {
             for cell in covered.cells().chain(far.iter().copied()) {
                 if let Some(&state) = index.get(&cell) {
                     pixels.states.push(state);
-                    pixels.weights.push(1.0 / total);
+                    pixels.weights.push(weight(cell));
                 }
             }
-            let missing = footprint.count() - covered.count().max(0) - far.len() as i64;
-            if missing > 0 {
-                // Instruments on the same grid share the remainder: it is the same average.
-                let remainder = *known.entry(footprint).or_insert_with(|| {
-                    self.remainders.push(Remainder { rects: uncovered(&footprint, padded, far), count: missing });
-                    (self.cells.len() + self.remainders.len() - 1) as u32
-                });
+            let rest = uncovered(&footprint, padded, far);
+            if !rest.is_empty() {
+                // Instruments with the same pixels share the remainder: it is the same average.
+                let rest = Average::new(rest, profile.clone());
+                pixels.weights.push(rest.total() / total);
+                let same = known.entry(footprint).or_default();
+                let remainder = match same.iter().find(|(other, _)| *other == profile) {
+                    Some(&(_, remainder)) => remainder,
+                    None => {
+                        self.remainders.push(rest);
+                        let remainder = (self.cells.len() + self.remainders.len() - 1) as u32;
+                        same.push((profile, remainder));
+                        remainder
+                    }
+                };
                 pixels.states.push(remainder);
-                pixels.weights.push(missing as f64 / total);
             }
         }
         pixels
@@ -186,7 +191,7 @@ impl Support {
 
     /// Smallest rectangle of cells that holds every state, remainders included.
     pub(crate) fn extent(&self) -> Rect {
-        let rects = self.remainders.iter().flat_map(|remainder| remainder.rects.iter().copied());
+        let rects = self.remainders.iter().flat_map(|remainder| remainder.rects().iter().copied());
         let cells = self.cells.iter().map(|&(row, col)| Rect::cell(row, col));
         cells.chain(rects).reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0))
     }
@@ -206,12 +211,12 @@ impl Support {
     fn correlation(&self, correlation: &Correlation, cells: &Arc<[f64]>) -> BlockCov {
         let n_cells = self.cells.len();
         BlockCov::new(self.n(), n_cells, Arc::clone(cells), |i, j| {
-            let remainder = &self.remainders[i - n_cells].rects;
+            let remainder = &self.remainders[i - n_cells];
             if j < n_cells {
                 let (row, col) = self.cells[j];
-                correlation.between_averages(remainder, &[Rect::cell(row, col)])
+                correlation.between_averages(remainder, &Average::cell(row, col))
             } else {
-                correlation.between_averages(remainder, &self.remainders[j - n_cells].rects)
+                correlation.between_averages(remainder, &self.remainders[j - n_cells])
             }
         })
     }
@@ -242,8 +247,8 @@ impl Support {
         Dynamics::new(components.iter().map(block).collect())
     }
 
-    /// The state of some components that the prior describes. Cells are independent, so a remainder's variance is the sum of
-    /// its cells' over their number squared, and remainders that share cells are correlated.
+    /// The state of some components that the prior describes. Cells are independent, so remainders are
+    /// correlated by the cells that they share.
     ///
     /// # Errors
     /// [`Error::Setting`] where an instrument sees a cell that a prior raster leaves empty.
@@ -267,8 +272,7 @@ impl Support {
                 state.mean[first + i] = mean;
             }
             for (a, remainder) in self.remainders.iter().enumerate() {
-                let sum: f64 = remainder.rects.iter().map(|rect| prior.mean_sum(j, rect)).sum();
-                state.mean[first + n_cells + a] = sum / remainder.count as f64;
+                state.mean[first + n_cells + a] = prior.mean_of(j, remainder);
             }
             for (l, &other) in components[..=k].iter().enumerate() {
                 self.initial_cov(&mut state, (first, j), (l * n, other), prior);
@@ -299,9 +303,7 @@ impl Support {
         let n_cells = self.cells.len();
         for (a, remainder) in self.remainders.iter().enumerate() {
             for (b, near) in self.remainders[..=a].iter().enumerate() {
-                let pairs = remainder.rects.iter().flat_map(|x| near.rects.iter().map(move |y| x.intersection(y)));
-                let shared: f64 = pairs.filter(|rect| !rect.is_empty()).map(|rect| prior.cov_sum(j, l, &rect)).sum();
-                let cov = shared / (remainder.count as f64 * near.count as f64);
+                let cov = prior.cov_of((j, l), remainder, near);
                 state.cov.set(first + n_cells + a, other + n_cells + b, cov);
                 state.cov.set(first + n_cells + b, other + n_cells + a, cov);
             }
@@ -319,7 +321,7 @@ impl Support {
                     let empty = silent.get(i).copied().unwrap_or_else(|| (i..state.n()).step_by(n).any(unknown));
                     if empty {
                         let cell = self.cells.get(i).copied().unwrap_or_else(|| {
-                            let rect = self.remainders[i - self.cells.len()].rects[0];
+                            let rect = self.remainders[i - self.cells.len()].rects()[0];
                             (rect.top, rect.left)
                         });
                         return Err(prior.silent(cell, name));

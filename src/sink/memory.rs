@@ -30,15 +30,16 @@ impl MemorySink {
         self.layout.as_ref().map_or(&[], |layout| &layout.dates[..self.committed])
     }
 
-    /// Mean and standard deviation of the dates that are whole, **shape** (time, band, y, x) each.
+    /// Mean and standard deviation of the dates that are whole, **shape** (time, band, y, x) each; where components were put out,
+    /// their means, **shape** (time, component, y, x), and covariances, **shape** (time, pair, y, x).
     ///
     /// # Errors
     /// [`Error::Store`] when nothing was run into the sink.
     pub fn into_arrays(self) -> Result<(Array4<f64>, Array4<f64>)> {
         let series = self.series.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (mean, sd) = series.ok_or_else(|| failed("nothing was run into this sink".into()))?;
+        let (mean, uncertainty) = series.ok_or_else(|| failed("nothing was run into this sink".into()))?;
         let whole = s![..self.committed, .., .., ..];
-        Ok((mean.slice(whole).to_owned(), sd.slice(whole).to_owned()))
+        Ok((mean.slice(whole).to_owned(), uncertainty.slice(whole).to_owned()))
     }
 
     /// The report of a finished run.
@@ -60,21 +61,24 @@ impl FusionSink for MemorySink {
                 state: "this sink holds a series; make a new one".into(),
             });
         }
-        let shape = (layout.dates.len(), layout.bands.len(), layout.grid.rows(), layout.grid.cols());
+        let empty = |layers: usize| {
+            let shape = (layout.dates.len(), layers, layout.grid.rows(), layout.grid.cols());
+            Array4::from_elem(shape, f64::NAN)
+        };
+        let (means, uncertainties) = layout.layers();
         self.layout = Some(layout.clone());
-        let empty = Array4::from_elem(shape, f64::NAN);
-        self.series = Mutex::new(Some((empty.clone(), empty)));
+        self.series = Mutex::new(Some((empty(means), empty(uncertainties))));
         Ok(())
     }
 
     fn append(&self, block: &FusedBlock) -> Result<()> {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((mean, sd)) = series.as_mut() else {
+        let Some((mean, uncertainty)) = series.as_mut() else {
             return Err(failed("a block came before the series was begun".into()));
         };
         let place = s![block.time, .., block.region.rows.clone(), block.region.cols.clone()];
         mean.slice_mut(place).assign(&block.mean);
-        sd.slice_mut(place).assign(&block.sd);
+        uncertainty.slice_mut(place).assign(&block.uncertainty);
         Ok(())
     }
 

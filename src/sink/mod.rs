@@ -1,19 +1,25 @@
 //! Where results go. Imports the types of [`crate::engine`] that it is handed.
 
+mod judged;
 mod memory;
+mod truth;
 #[cfg(feature = "zarr")]
 mod zarr;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::engine::{FusedBlock, Report, Settings};
+use crate::engine::{FusedBlock, OutputSpace, Report, Settings};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
+use crate::model::{SpectralBasis, pair_count};
 
+pub use judged::JudgedSink;
 pub use memory::MemorySink;
+pub use truth::Truth;
 #[cfg(feature = "zarr")]
-pub use zarr::{ZarrFormat, ZarrSink};
+pub use zarr::{FusedSeries, ZarrFormat, ZarrSink};
 
 /// What a sink is told before the first block.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +29,10 @@ pub struct SeriesLayout {
     pub grid: Grid,
     /// Names of the bands.
     pub bands: Vec<String>,
+    /// The spectral basis of the bands, where there is one.
+    pub basis: Option<Arc<SpectralBasis>>,
+    /// What blocks hold: bands, or components of the basis.
+    pub space: OutputSpace,
     /// Unit of the bands.
     pub unit: String,
     /// Dates in order.
@@ -36,6 +46,16 @@ pub struct SeriesLayout {
 }
 
 impl SeriesLayout {
+    /// Layers of a block's means and of its uncertainties.
+    #[must_use]
+    pub fn layers(&self) -> (usize, usize) {
+        let components = self.basis.as_ref().map_or(self.bands.len(), |basis| basis.components());
+        match self.space {
+            OutputSpace::Bands => (self.bands.len(), self.bands.len()),
+            OutputSpace::Components => (components, pair_count(components)),
+        }
+    }
+
     /// How many of the first `dates` dates will not change when the series is appended to: with a lag, the last ones of a
     /// series wait for dates to come.
     #[must_use]

@@ -5,6 +5,7 @@
 
 mod crs;
 mod metadata;
+mod reader;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -17,9 +18,10 @@ use serde_json::{Map, Value, json};
 use zarrs::array::{Array, ArrayMetadata, CodecOptions};
 
 use super::{ExistingSeries, FusionSink, SeriesLayout, digest};
-use crate::engine::{FusedBlock, Report, Settings};
+use crate::engine::{FusedBlock, OutputSpace, Report, Settings};
 use crate::error::{BoxedError, Error, Result};
 use metadata::Documents;
+pub use reader::FusedSeries;
 use store::AtomicStore;
 
 /// Version of the Zarr format.
@@ -46,7 +48,8 @@ const PIECE: usize = 4096;
 const TIME_CHUNK: usize = 1024;
 
 /// Writes a series to a Zarr store in a folder: `mean` and `sd` of **shape** (time, band, y, x), float32, one chunk per tile and
-/// date, with CF and GeoZarr metadata.
+/// date, with CF and GeoZarr metadata. Where components are put out: `mean` of **shape** (time, component, y, x), `cov` of
+/// **shape** (time, pair, y, x), and the basis.
 #[derive(Debug)]
 pub struct ZarrSink {
     path: PathBuf,
@@ -64,7 +67,7 @@ struct Series {
     visible: Arc<AtomicStore>,
     documents: Documents,
     mean: Array<AtomicStore>,
-    sd: Array<AtomicStore>,
+    uncertainty: Array<AtomicStore>,
     committed: usize,
     /// Dates when a run ended the last time.
     finished: usize,
@@ -128,8 +131,8 @@ impl ZarrSink {
         let (chunks, visible) = (Arc::new(chunks), Arc::new(visible));
         let documents = Documents::new(layout, self.format);
         let open = |name: &str| open_array(&chunks, name, documents.array(name, layout.dates.len()));
-        let (mean, sd) = (open("mean")?, open("sd")?);
-        Ok(Series { layout: layout.clone(), chunks, visible, documents, mean, sd, committed, finished: 0 })
+        let (mean, uncertainty) = (open("mean")?, open(documents.uncertainty())?);
+        Ok(Series { layout: layout.clone(), chunks, visible, documents, mean, uncertainty, committed, finished: 0 })
     }
 
     fn series(&self) -> Result<&Series> {
@@ -152,8 +155,7 @@ fn not_begun(path: &Path) -> Error {
 }
 
 /// The series that a group's attributes tell of.
-fn series_of(document: &Value) -> Option<ExistingSeries> {
-    let attributes = document.get("attributes").or_else(|| document.get("metadata")?.get(".zattrs"))?;
+fn series_of(attributes: &Value) -> Option<ExistingSeries> {
     let run = attributes.get("rasterfuse")?;
     let count = |key: &str| run.get(key).and_then(Value::as_u64).map(|count| count as usize);
     let visible = count("dates_committed")?;
@@ -166,6 +168,11 @@ fn series_of(document: &Value) -> Option<ExistingSeries> {
         finished: run.get("report").is_some(),
         finished_dates: count("dates_finished").unwrap_or(0),
     })
+}
+
+/// The attributes of a group in one of its documents.
+fn attributes(document: &Value) -> Option<&Value> {
+    document.get("attributes").or_else(|| document.get("metadata")?.get(".zattrs"))
 }
 
 impl FusionSink for ZarrSink {
@@ -183,7 +190,7 @@ impl FusionSink for ZarrSink {
         let documents = GROUPS.iter().filter_map(|name| fs::read(self.path.join(name)).ok());
         let mut documents = documents.filter_map(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
         match documents.next() {
-            Some(document) => match series_of(&document) {
+            Some(document) => match attributes(&document).and_then(series_of) {
                 Some(series) => Ok(Some(series)),
                 None => foreign("not a series of this version of rasterfuse"),
             },
@@ -228,8 +235,8 @@ impl FusionSink for ZarrSink {
         let series = self.series()?;
         let chunk = [block.time as u64, 0, block.tile.0 as u64, block.tile.1 as u64];
         let (rows, cols) = series.layout.tile_shape;
-        let shape = (series.layout.bands.len(), rows, cols);
-        for (array, values) in [(&series.mean, &block.mean), (&series.sd, &block.sd)] {
+        for (array, values) in [(&series.mean, &block.mean), (&series.uncertainty, &block.uncertainty)] {
+            let shape = (values.dim().0, rows, cols);
             // The engine has a thread per block already.
             let options = CodecOptions::default().with_concurrent_target(1);
             let name = array.path().as_str();
@@ -302,7 +309,7 @@ impl Series {
     /// one that goes array by array may, between two steps, meet arrays of different lengths.
     fn write_metadata(&mut self, report: Option<&Report>) -> Result<()> {
         let dates = &self.layout.dates[..self.committed];
-        for name in ["mean", "sd", "time"] {
+        for name in ["mean", self.documents.uncertainty(), "time"] {
             self.documents.write_array(&self.visible, name, dates.len())?;
         }
         let mut run = Map::new();
@@ -311,6 +318,8 @@ impl Series {
         run.insert("end".into(), self.layout.dates.last().map(ToString::to_string).into());
         run.insert("dates_digest".into(), digest(&self.layout.dates).into());
         run.insert("lag".into(), self.layout.lag.into());
+        run.insert("bands".into(), self.layout.bands.clone().into());
+        run.insert("space".into(), self.layout.space.to_string().into());
         run.insert("dates_committed".into(), self.committed.into());
         run.insert("dates_settled".into(), self.layout.settled(self.committed).into());
         run.insert("dates_finished".into(), self.finished.into());
@@ -323,17 +332,34 @@ impl Series {
     }
 }
 
-/// Band, x, y and the grid mapping, which do not change as the series grows.
+/// Bands, their basis, x, y and the grid mapping, which do not change as the series grows.
 fn write_coordinates(store: &Arc<AtomicStore>, documents: &Documents, layout: &SeriesLayout) -> Result<()> {
-    for (name, values) in [("y", layout.grid.y_centres()), ("x", layout.grid.x_centres())] {
-        let array = open_array(store, name, documents.array(name, 0))?;
-        store_chunk(store, &array, &[0], values)?;
-        documents.write_array(store, name, 0)?;
-    }
+    let whole = Whole { store, documents };
+    whole.write("y", layout.grid.y_centres())?;
+    whole.write("x", layout.grid.x_centres())?;
     documents.write_bands(store, &layout.bands)?;
-    let mapping = open_array(store, "spatial_ref", documents.array("spatial_ref", 0))?;
-    store_chunk(store, &mapping, &[], vec![0_i64])?;
-    documents.write_array(store, "spatial_ref", 0)
+    if let Some(basis) = &layout.basis {
+        whole.write("band", basis.wavelengths_nm().to_vec())?;
+        if layout.space == OutputSpace::Components {
+            whole.write("basis", basis.matrix().iter().map(|value| *value as f32).collect())?;
+            whole.write("basis_mean", basis.mean().iter().map(|value| *value as f32).collect())?;
+        }
+    }
+    whole.write("spatial_ref", vec![0_i64])
+}
+
+/// Writes arrays that are one chunk.
+struct Whole<'a> {
+    store: &'a Arc<AtomicStore>,
+    documents: &'a Documents,
+}
+
+impl Whole<'_> {
+    fn write<T: zarrs::array::Element>(&self, name: &str, values: Vec<T>) -> Result<()> {
+        let array = open_array(self.store, name, self.documents.array(name, 0))?;
+        store_chunk(self.store, &array, &vec![0; array.dimensionality()], values)?;
+        self.documents.write_array(self.store, name, 0)
+    }
 }
 
 fn open_array(store: &Arc<AtomicStore>, name: &str, document: Value) -> Result<Array<AtomicStore>> {
@@ -412,13 +438,28 @@ fn report_document(report: &Report) -> Value {
     let failed = report.failed_windows.iter().map(|window| {
         json!({ "row": window.row, "col": window.col, "date": window.date.to_string(), "reason": window.reason })
     });
-    json!({
+    let scores = report.scores.iter().flat_map(|scores| scores.components.iter().chain(&scores.bands));
+    let scores = scores.map(|score| {
+        json!({
+            "name": score.name,
+            "values": score.values,
+            "rmse": score.rmse,
+            "bias": score.bias,
+            "coverage_90": score.coverage,
+            "rms_sd": score.rms_sd,
+        })
+    });
+    let mut document = json!({
         "windows": report.windows,
         "widened_windows": report.widened_windows,
         "instruments": instruments.collect::<Vec<_>>(),
         "skipped": skipped.collect::<Vec<_>>(),
         "failed_windows": failed.collect::<Vec<_>>(),
-    })
+    });
+    if report.scores.is_some() {
+        document["truth"] = scores.collect();
+    }
+    document
 }
 
 impl AtomicStore {

@@ -11,6 +11,8 @@ pub struct Calibration {
     pub offset: Option<f64>,
     /// Physical values outside `[low, high]` are missing.
     pub valid_range: Option<(f64, f64)>,
+    /// Stored number that says "missing", beside the file's own nodata value.
+    pub nodata: Option<f64>,
 }
 
 impl Calibration {
@@ -19,7 +21,19 @@ impl Calibration {
     pub fn settings(&self) -> Vec<(String, String)> {
         let text = |value: Option<f64>| value.map_or_else(|| "the file's own".into(), |value| format!("{value:?}"));
         let range = self.valid_range.map_or_else(|| "all".into(), |(low, high)| format!("[{low:?}, {high:?}]"));
-        vec![("scale".into(), text(self.scale)), ("offset".into(), text(self.offset)), ("valid_range".into(), range)]
+        let mut settings = vec![
+            ("scale".into(), text(self.scale)),
+            ("offset".into(), text(self.offset)),
+            ("valid_range".into(), range),
+        ];
+        settings.extend(self.nodata.map(|nodata| ("nodata".into(), format!("{nodata:?}"))));
+        settings
+    }
+
+    /// Numbers as they are stored.
+    #[cfg(feature = "gdal")]
+    pub(super) fn stored() -> Self {
+        Self { scale: Some(1.0), offset: Some(0.0), ..Self::default() }
     }
 
     /// Refuses scales of zero, values that are not finite and empty ranges.
@@ -41,13 +55,58 @@ impl Calibration {
 
     /// Turns stored numbers into physical values in place; infinities and values out of range become NaN.
     pub fn apply(&self, file_scale: Option<f64>, file_offset: Option<f64>, values: &mut [f64]) {
-        let scale = self.scale.or(file_scale).unwrap_or(1.0);
-        let offset = self.offset.or(file_offset).unwrap_or(0.0);
-        let (low, high) = self.valid_range.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+        let convert = self.converter(file_scale, file_offset, [f64::NAN; 2]);
         for value in values {
-            let physical = scale * *value + offset;
-            *value = if physical.is_finite() && physical >= low && physical <= high { physical } else { f64::NAN };
+            *value = convert.one(*value);
         }
+    }
+
+    /// What makes physical values of a file's numbers, of which `missing` are none (NaN for none such).
+    pub(super) fn converter(&self, file_scale: Option<f64>, file_offset: Option<f64>, missing: [f64; 2]) -> Converter {
+        let (low, high) = self.valid_range.unwrap_or((f64::MIN, f64::MAX));
+        Converter {
+            scale: self.scale.or(file_scale).unwrap_or(1.0),
+            offset: self.offset.or(file_offset).unwrap_or(0.0),
+            // Infinities are outside any range.
+            low: low.max(f64::MIN),
+            high: high.min(f64::MAX),
+            missing,
+        }
+    }
+}
+
+/// A calibration of one band, as numbers only.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Converter {
+    scale: f64,
+    offset: f64,
+    low: f64,
+    high: f64,
+    missing: [f64; 2],
+}
+
+impl Converter {
+    #[inline(always)]
+    fn one(&self, stored: f64) -> f64 {
+        let physical = self.scale * stored + self.offset;
+        let valid = (stored != self.missing[0])
+            & (stored != self.missing[1])
+            & (physical >= self.low)
+            & (physical <= self.high);
+        if valid { physical } else { f64::NAN }
+    }
+
+    /// Converts numbers of the file's own type, in vector instructions.
+    #[cfg(feature = "gdal")]
+    pub(super) fn convert<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut [f64]) {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (physical, stored) in physical.iter_mut().zip(stored) {
+                    *physical = self.one((*stored).into());
+                }
+            },
+        );
     }
 }
 
@@ -57,7 +116,7 @@ mod tests {
 
     #[test]
     fn given_scale_replaces_the_files_and_ranges_are_physical() {
-        let calibration = Calibration { scale: Some(1e-4), offset: None, valid_range: Some((0.0, 1.0)) };
+        let calibration = Calibration { scale: Some(1e-4), offset: None, valid_range: Some((0.0, 1.0)), nodata: None };
         let mut values = [5000.0, -1.0, 10_001.0, f64::INFINITY, 0.0];
         calibration.apply(Some(7.0), Some(0.0), &mut values);
         assert!((values[0] - 0.5).abs() < 1e-15);

@@ -10,7 +10,11 @@ mod cf;
 pub mod gdal;
 mod memory;
 #[cfg(feature = "gdal")]
+mod quality;
+#[cfg(feature = "gdal")]
 mod stack;
+#[cfg(feature = "gdal")]
+mod uncertainty;
 #[cfg(feature = "zarr")]
 mod zarr;
 
@@ -27,7 +31,11 @@ pub use calibration::Calibration;
 pub use gdal::{RasterSeries, Resampling, SeriesBuilder};
 pub use memory::MemorySource;
 #[cfg(feature = "gdal")]
-pub use stack::{RasterStack, StackBuilder};
+pub use quality::Quality;
+#[cfg(feature = "gdal")]
+pub use stack::{Granule, RasterStack, StackBuilder};
+#[cfg(feature = "gdal")]
+pub use uncertainty::{Spread, Uncertainty};
 #[cfg(feature = "zarr")]
 pub use zarr::{CubeBuilder, DimensionNames, ZarrCube};
 
@@ -51,6 +59,11 @@ pub trait RasterSource: Debug + Send + Sync {
     /// [`Error::Read`] when the date, a band or the region is not held or the pixels cannot be read,
     /// [`Error::Open`] when the file cannot be opened any more.
     fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice>;
+
+    /// Whether its slices may [know their noise](Slice::noise_variance). Default: no.
+    fn knows_noise(&self) -> bool {
+        false
+    }
 
     /// Where the data come from, for messages: a file pattern, a variable, "memory".
     fn origin(&self) -> String;
@@ -104,6 +117,10 @@ impl<S: RasterSource + ?Sized> RasterSource for Arc<S> {
         (**self).origin()
     }
 
+    fn knows_noise(&self) -> bool {
+        (**self).knows_noise()
+    }
+
     fn settings(&self) -> Vec<(String, String)> {
         (**self).settings()
     }
@@ -131,8 +148,8 @@ pub struct Slice {
     pub region: PixelRegion,
     /// Values. **Shape** (band, y, x) as asked for.
     pub values: Array3<f64>,
-    /// Noise variance of each value in u², where the source knows it, NaN where it does not; **shape** as the values. What it
-    /// does not know has the [instrument's](crate::model::Instrument::noise_variance).
+    /// Noise variance of each value in u², where the source knows it; **shape** as the values. Where it is NaN, infinite or not
+    /// positive the [instrument's](crate::model::Instrument::noise_variance) counts.
     pub noise_variance: Option<Array3<f64>>,
 }
 

@@ -49,16 +49,29 @@ def cells_between(low, high, size, low_included):
 
 
 def footprint(target, source, kind, i, j):
-    """Target lattice cells (row, column) seen by pixel (i, j); the lattice goes on beyond the grid."""
+    """Weights of the target lattice cells (row, column) seen by pixel (i, j); the lattice goes on beyond the grid."""
     if kind == "cell":
         col, row = (source.x0 - target.x0) / target.dx, (target.y0 - source.y0) / target.dy
         assert (source.dx, source.dy) == (target.dx, target.dy) and col == round(col) and row == round(row)
-        return [(round(row) + i, round(col) + j)]
+        return {(round(row) + i, round(col) + j): 1.0}
+    if kind != "cell" and kind != "uniform":
+        fwhm = kind["gaussian_fwhm"]
+        x, down = source.x0 + (j + 0.5) * source.dx - target.x0, target.y0 - source.y0 + (i + 0.5) * source.dy
+        reach = 1.3 * fwhm
+        near = lambda centre, size: range(int(np.floor((centre - reach) / size)) - 1, int(np.ceil((centre + reach) / size)) + 1)
+        weights = {}
+        for r in near(down, target.dy):
+            for c in near(x, target.dx):
+                dy, dx = (r + 0.5) * target.dy - down, (c + 0.5) * target.dx - x
+                if abs(dy) <= reach and abs(dx) <= reach:
+                    weights[r, c] = np.exp(-4 * np.log(2) * (dx**2 + dy**2) / fwhm**2)
+        total = sum(weights.values())
+        return {cell: weight / total for cell, weight in weights.items()}
     left = source.x0 + j * source.dx - target.x0
     down = target.y0 - source.y0 + i * source.dy  # distance downwards from the grid's top: the top edge is the low end
     cols = cells_between(left, left + source.dx, target.dx, True)
     rows = cells_between(down, down + source.dy, target.dy, True)
-    return [(r, c) for r in rows for c in cols]
+    return {(r, c): 1 / (len(rows) * len(cols)) for r in rows for c in cols}
 
 
 # -------------------------------------------------------------------------------------------------- what the files hold
@@ -217,7 +230,8 @@ def make_window(scene, top, left):
 
     def weights(footprint):
         w = np.zeros(len(cells))
-        w[[at[s] for s in footprint]] = 1 / len(footprint)
+        for cell, weight in footprint.items():
+            w[at[cell]] = weight
         return w
 
     return Window(
@@ -356,9 +370,10 @@ def write_inputs(rng, folder, cfg, crs, grid, inputs, day0):
             y = np.empty((nb, g.rows, g.cols))
             for i in range(g.rows):
                 for j in range(g.cols):
-                    seen = [at[s] for s in footprint(grid, g, c["footprint"], i, j)]
+                    seen = footprint(grid, g, c["footprint"], i, j)
+                    cells, weights = [at[s] for s in seen], np.array(list(seen.values()))
                     for b, name in enumerate(c["bands"]):
-                        y[b, i, j] = truth[day - first][bands.index(name), seen].mean() if name else rng.uniform(0, 0.5)
+                        y[b, i, j] = truth[day - first][bands.index(name), cells] @ weights if name else rng.uniform(0, 0.5)
             y += bias[:, None, None] + np.sqrt(noise)[:, None, None] * rng.standard_normal(y.shape)
             for _ in range(given.outliers):
                 y[rng.integers(nb), rng.integers(g.rows), rng.integers(g.cols)] = rng.choice([-0.35, 1.6])
@@ -896,7 +911,69 @@ store = "fused.zarr"
     }
 
 
-SCENES = [fine_only, misaligned_coarse, two_coarse, half_open, integers, single_cell, independent_cells, same_pixels, large_pixels]
+def gaussian():
+    return placed(0, 0, 30, 25, 7, 8), datetime.date(2021, 4, 1), """\
+[target]
+crs = "EPSG:32633"
+geotransform = [500000.0, 30.0, 0.0, 5000000.0, 0.0, -25.0]
+shape = [7, 8]
+bands = ["ndvi"]
+unit = "1"
+
+[time]
+start = "2021-04-01"
+end = "2021-04-06"
+output = "daily"
+
+[window]
+size = 4
+halo = 1
+
+[process]
+kernel = "exponential"
+range = 120.0
+variance = 4.0e-4
+nugget = 0.03
+phi = 0.95
+
+[prior]
+mean = 0.4
+variance = 0.02
+
+[[instrument]]              # centres anywhere between those of the cells; sees beyond its pixels and the grid
+name = "blurred"
+files = "blurred/blurred_*.tif"
+date = "blurred_(\\\\d{8})"
+bands = ["ndvi"]
+footprint = { gaussian_fwhm = 110.0 }
+noise_variance = 1.0e-5
+
+[[instrument]]              # the pixels of the first, other weights
+name = "sharper"
+files = "sharper/sharper_*.tif"
+date = "sharper_(\\\\d{8})"
+bands = ["ndvi"]
+footprint = { gaussian_fwhm = 70 }
+noise_variance = 4.0e-5
+
+[[instrument]]
+name = "plain"
+files = "plain/plain_*.tif"
+date = "plain_(\\\\d{8})"
+bands = ["ndvi"]
+footprint = "uniform"
+noise_variance = 3.0e-5
+
+[output]
+store = "fused.zarr"
+""", {
+        "blurred": Input(placed(25, 40, 95, 85, 3, 3), [0, 1, 3, 5], gaps=0.1),
+        "sharper": Input(placed(25, 40, 95, 85, 3, 3), [1, 4], gaps=0.1),
+        "plain": Input(placed(40, 20, 100, 90, 3, 3), [1, 2, 5], gaps=0.1),
+    }
+
+
+SCENES = [fine_only, misaligned_coarse, two_coarse, half_open, integers, single_cell, independent_cells, same_pixels, large_pixels, gaussian]
 
 
 def main():

@@ -86,10 +86,15 @@ pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// The `fuse` example that cargo has built beside the tests.
 pub(crate) fn fuse_program() -> Command {
+    example_program("fuse")
+}
+
+/// An example that cargo has built beside the tests.
+pub(crate) fn example_program(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
-    let program = profile.join("examples").join(format!("fuse{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.exists(), "build it first: cargo build --example fuse");
+    let program = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(program.exists(), "build it first: cargo build --example {name}");
     let mut command = Command::new(program);
     // The tests may themselves run in an array job.
     for name in ["SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX"] {

@@ -40,14 +40,15 @@ pub(super) struct SeenComponent {
 }
 
 impl CellModel {
-    /// The model, where cells and components are independent by process and instruments.
+    /// The model, where cells and components are independent by process and instruments, and no pixel has a noise of its own.
     pub(in crate::engine) fn new(
         process: &ProcessModel,
         instruments: &[ObservationModel],
         parts: &[Part],
     ) -> Option<Self> {
         let white = process.correlations.iter().all(crate::model::Correlation::is_white);
-        if !white || process.adaptive.is_some() || parts.iter().any(|part| part.components.len() != 1) {
+        let noisy = instruments.iter().any(|instrument| instrument.source.knows_noise());
+        if !white || noisy || process.adaptive.is_some() || parts.iter().any(|part| part.components.len() != 1) {
             return None;
         }
         let components = process.components.iter().map(|component| CellProcess {

@@ -5,6 +5,7 @@ use crate::engine::Precision;
 use crate::engine::cells::{BAND_BYTES, CellScratch, band_rows};
 use crate::filter::{State, Workspace};
 use crate::geometry::Tiling;
+use crate::model::pair_count;
 use crate::source::RasterSource;
 
 /// The program at rest: its code and that of its libraries, what they allocate once, stacks. `examples/fuse` peaks at 59 to
@@ -72,18 +73,21 @@ impl WindowCost {
             |ranges: &mut dyn Iterator<Item = std::ops::Range<i64>>| ranges.map(|r| r.end - r.start).max().unwrap_or(0);
         let near = (side(&mut tiling.padded_rows()) * side(&mut tiling.padded_cols())) as usize;
         let cells = near + input.far.count;
-        let (mut pixels, mut remainders) = (0, 0);
+        let (mut pixels, mut remainders, mut entries) = (0, 0, 0);
         for instrument in input.instruments {
             let most = instrument.lattice.most_pixels(tiling.padded_rows(), tiling.padded_cols());
             pixels += most.0 + input.far.count;
+            // Every cell once, or, where footprints overlap, in each pixel at most, and a remainder per pixel.
+            let (height, width) = instrument.lattice.largest();
+            let largest = ((height * width) as usize).min(cells);
+            entries += most.0 + if instrument.lattice.overlaps() { most.0 * largest } else { cells };
             // A far cell brings in at most one more pixel, seen in part.
             let coarse = instrument.lattice.largest() != (1, 1);
             remainders += most.1 + if coarse { input.far.count } else { 0 };
         }
         let n = cells + remainders;
         let states = n * input.parts.iter().sum::<usize>();
-        // A row's entries: every cell once per instrument, a remainder per pixel.
-        let rows = (cells * input.instruments.len() + pixels) * 12 + pixels * 12 + cells * 16;
+        let rows = entries * 12 + pixels * 12 + cells * 16;
         let tails = input.correlations * remainders * n * size_of::<f64>();
         let fixed = WINDOW_BYTES * (1 + input.parts.len());
         let small = (states * size_of::<f64>() + rows + tails + fixed) as u64;
@@ -186,7 +190,7 @@ impl<'a> Costs<'a> {
     fn memory_of_cells(&self, tile: (usize, usize), batch: usize) -> Memory {
         let (input, threads) = (self.input, self.input.threads as u64);
         let (rows, instruments) = (band_rows(tile.1), input.instruments.len());
-        let state = 2 * WORD * input.bands.len() as u64;
+        let state = 2 * WORD * input.spectrum.components() as u64;
         let (bands, slices) = (tile.0.div_ceil(rows) as u64, (instruments * batch + 1) as u64);
         Memory {
             program: PROGRAM_BYTES,
@@ -213,7 +217,8 @@ impl<'a> Costs<'a> {
             let (rows, cols) = self.input.pixels(tile, grid.cell_size());
             let pixels = product([rows.min(hull.rows.len() as u64), cols.min(hull.cols.len() as u64)]);
             let slices = plan.dates.min(2 * batch) as u64;
-            held = held.saturating_add(product([pixels, instrument.source_bands.len() as u64, WORD, slices]));
+            let planes = if instrument.source.knows_noise() { 2 } else { 1 };
+            held = held.saturating_add(product([planes, pixels, instrument.source_bands.len() as u64, WORD, slices]));
             largest = largest.max(pixels);
             most += plan.dates.min(batch);
         }
@@ -236,15 +241,16 @@ impl<'a> Costs<'a> {
         let input = self.input;
         // A tile's last batch also puts out what waits for the lag.
         let dates = batch.saturating_add(input.lag).min(input.dates) as u64;
-        let bands = input.bands.len() as u64;
+        let layers = (input.layers.0 + input.layers.1) as u64;
+        let known: u64 = input.parts.iter().map(|&c| (c + pair_count(c)) as u64).sum();
         let cells = (tile.0 * tile.1) as u64;
         let own = (input.window.0.min(input.target.rows()) * input.window.0.min(input.target.cols())) as u64;
-        let values = product([dates, bands, own]);
+        let values = product([dates, known, own]);
         // The buffers of the windows grow by doubling.
         let grown = values.checked_next_power_of_two().unwrap_or(u64::MAX);
-        let results = product([windows, grown, 2 * WORD]);
-        let blocks = product([2, dates, bands, cells, 2 * WORD]);
-        let encoding = product([dates.min(input.threads as u64), bands, cells, 4 * size_of::<f32>() as u64]);
+        let results = product([windows, grown, WORD]);
+        let blocks = product([2, dates, layers, cells, WORD]);
+        let encoding = product([dates.min(input.threads as u64), layers, cells, 2 * size_of::<f32>() as u64]);
         total([results, blocks, encoding])
     }
 
@@ -264,7 +270,7 @@ impl<'a> Costs<'a> {
 
     /// A checkpoint of the cells alone: means and the covariances among the components of each cell that are filtered together.
     pub(super) fn light_checkpoint(&self) -> u64 {
-        let kept: u64 = self.input.parts.iter().map(|&c| (c + c * (c + 1) / 2) as u64).sum();
+        let kept: u64 = self.input.parts.iter().map(|&c| (c + pair_count(c)) as u64).sum();
         let (rows, cols) = self.input.target.shape();
         product([rows as u64, cols as u64, kept, WORD])
     }

@@ -7,6 +7,9 @@ use super::{InstrumentPlan, Plan};
 /// Amplifications below this are not worth a word.
 const NOTABLE: f64 = 1.05;
 
+/// Bands listed one by one at most.
+const LISTED: usize = 12;
+
 /// `1.5 GiB` and the like.
 fn human(bytes: u64) -> impl fmt::Display {
     ByteSize::b(bytes).display().iec()
@@ -18,10 +21,20 @@ impl fmt::Display for InstrumentPlan {
         if let Some((first, last)) = self.span {
             write!(f, " from {first} to {last}")?;
         }
-        let bands: Vec<String> = self.bands.iter().map(|(from, to)| format!("{from} -> {to}")).collect();
-        write!(f, "; {}", bands.join(", "))?;
-        if !self.unused_bands.is_empty() {
-            write!(f, "; unused: {}", self.unused_bands.join(", "))?;
+        let of = |bands: &[(String, String)]| match bands {
+            // With a spectral basis all bands see the same, and there may be hundreds.
+            [(first, seen), .., (last, other)] if seen == other => {
+                format!("{} bands, {first} to {last} -> {seen}", bands.len())
+            }
+            _ => bands.iter().map(|(from, to)| format!("{from} -> {to}")).collect::<Vec<_>>().join(", "),
+        };
+        write!(f, "; {}", of(&self.bands))?;
+        match self.unused_bands.as_slice() {
+            [] => {}
+            [first, .., last] if self.unused_bands.len() > LISTED => {
+                write!(f, "; unused: {} bands, {first} to {last}", self.unused_bands.len())?;
+            }
+            unused => write!(f, "; unused: {}", unused.join(", "))?,
         }
         write!(f, "; covers {:.0} % of the target", 100.0 * self.coverage)?;
         if self.read_amplification > NOTABLE {

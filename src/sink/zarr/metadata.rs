@@ -3,11 +3,9 @@ use serde_json::{Map, Value, json};
 use super::crs::{coordinate, geozarr, grid_mapping};
 use super::store::AtomicStore;
 use super::{TIME_CHUNK, ZarrFormat};
+use crate::engine::OutputSpace;
 use crate::error::Result;
 use crate::sink::SeriesLayout;
-
-/// Arrays of the store, in the order of the consolidated metadata.
-const ARRAYS: [&str; 7] = ["mean", "sd", "time", "band", "y", "x", "spatial_ref"];
 
 /// The metadata documents of a store, for either version of the format.
 ///
@@ -40,6 +38,31 @@ enum DataType {
 }
 
 impl Documents {
+    /// Name of the array of uncertainties.
+    pub(super) fn uncertainty(&self) -> &'static str {
+        match self.layout.space {
+            OutputSpace::Components => "cov",
+            OutputSpace::Bands => "sd",
+        }
+    }
+
+    /// Name of the array of band names: the coordinate itself, unless that is wavelengths.
+    fn band_names(&self) -> &'static str {
+        if self.layout.basis.is_some() { "band_name" } else { "band" }
+    }
+
+    /// Arrays of the store, in the order of the consolidated metadata.
+    fn arrays(&self) -> Vec<&'static str> {
+        let mut arrays = vec!["mean", self.uncertainty(), "time", "band", "y", "x", "spatial_ref"];
+        if self.layout.basis.is_some() {
+            arrays.push(self.band_names());
+        }
+        if self.layout.space == OutputSpace::Components {
+            arrays.extend(["basis", "basis_mean"]);
+        }
+        arrays
+    }
+
     pub(super) fn new(layout: &SeriesLayout, format: ZarrFormat) -> Self {
         let band_chars = layout.bands.iter().map(|band| band.chars().count()).max().unwrap_or(1);
         Self { format, layout: layout.clone(), band_chars }
@@ -49,6 +72,7 @@ impl Documents {
         let layout = &self.layout;
         let (rows, cols) = layout.grid.shape();
         let bands = layout.bands.len();
+        let (means, uncertainties) = layout.layers();
         let line = |n: usize, dimension: &'static str, data_type: DataType, attributes: Map<String, Value>| ArrayKind {
             shape: vec![n],
             chunk: vec![n],
@@ -70,7 +94,29 @@ impl Documents {
                     "axis": "T"
                 })),
             },
-            "band" => line(bands, "band", DataType::Text, object(json!({ "long_name": "band name" }))),
+            "band" if layout.basis.is_some() => line(
+                bands,
+                "band",
+                DataType::Float64,
+                object(json!({ "standard_name": "radiation_wavelength", "long_name": "wavelength", "units": "nm" })),
+            ),
+            "band" | "band_name" => line(bands, "band", DataType::Text, object(json!({ "long_name": "band name" }))),
+            "basis" => ArrayKind {
+                shape: vec![bands, means],
+                chunk: vec![bands, means],
+                data_type: DataType::Float32,
+                dimensions: vec!["band", "component"],
+                attributes: object(json!({
+                    "long_name": "spectral basis: band = basis_mean + basis * component",
+                    "units": layout.unit
+                })),
+            },
+            "basis_mean" => line(
+                bands,
+                "band",
+                DataType::Float32,
+                object(json!({ "long_name": "mean spectrum of the spectral basis", "units": layout.unit })),
+            ),
             "y" => line(rows, "y", DataType::Float64, coordinate(layout.grid.crs(), false)),
             "x" => line(cols, "x", DataType::Float64, coordinate(layout.grid.crs(), true)),
             "spatial_ref" => ArrayKind {
@@ -82,11 +128,17 @@ impl Documents {
             },
             _ => {
                 let (tile_rows, tile_cols) = layout.tile_shape;
+                let (layers, dimension) = match (name, layout.space) {
+                    ("mean", OutputSpace::Components) => (means, "component"),
+                    ("mean", OutputSpace::Bands) => (means, "band"),
+                    (_, OutputSpace::Components) => (uncertainties, "pair"),
+                    (_, OutputSpace::Bands) => (uncertainties, "band"),
+                };
                 ArrayKind {
-                    shape: vec![dates, bands, rows, cols],
-                    chunk: vec![1, bands, tile_rows, tile_cols],
+                    shape: vec![dates, layers, rows, cols],
+                    chunk: vec![1, layers, tile_rows, tile_cols],
                     data_type: DataType::Float32,
-                    dimensions: vec!["time", "band", "y", "x"],
+                    dimensions: vec!["time", dimension, "y", "x"],
                     attributes: self.variable(name),
                 }
             }
@@ -94,15 +146,28 @@ impl Documents {
     }
 
     fn variable(&self, name: &str) -> Map<String, Value> {
-        let mut attributes = if name == "mean" {
-            object(json!({ "long_name": "fused value", "ancillary_variables": "sd" }))
-        } else {
-            object(json!({ "long_name": "standard deviation of the fused value" }))
+        let (value, spread) = match self.layout.space {
+            OutputSpace::Bands => ("fused value", "standard deviation of the fused value"),
+            OutputSpace::Components => (
+                "fused component of the spectral basis",
+                "covariance of the fused components: lower triangle, row by row",
+            ),
         };
-        attributes.insert("units".into(), self.layout.unit.clone().into());
+        let mut attributes = if name == "mean" {
+            object(json!({ "long_name": value, "ancillary_variables": self.uncertainty() }))
+        } else {
+            object(json!({ "long_name": spread }))
+        };
+        let unit = match self.layout.space {
+            OutputSpace::Bands => self.layout.unit.as_str(),
+            // The basis carries the unit.
+            OutputSpace::Components => "1",
+        };
+        attributes.insert("units".into(), unit.into());
         attributes.insert("grid_mapping".into(), "spatial_ref".into());
         // rioxarray finds the CRS only when the grid mapping is a coordinate.
-        attributes.insert("coordinates".into(), "spatial_ref".into());
+        let names = self.layout.basis.is_some() && self.layout.space == OutputSpace::Bands;
+        attributes.insert("coordinates".into(), if names { "spatial_ref band_name" } else { "spatial_ref" }.into());
         let crs = self.layout.grid.crs();
         if !crs.is_unknown() {
             // What GDAL before 3.9 reads.
@@ -168,6 +233,7 @@ impl Documents {
     /// Writes the band names with their document. The only texts of the store, encoded here: length-prefixed UTF-8 in v3, fixed-width
     /// UTF-32 in v2, which every reader of that version knows.
     pub(super) fn write_bands(&self, store: &AtomicStore, bands: &[String]) -> Result<()> {
+        let name = self.band_names();
         let mut chunk = Vec::new();
         let key = match self.format {
             ZarrFormat::V3 => {
@@ -176,18 +242,18 @@ impl Documents {
                     chunk.extend((band.len() as u32).to_le_bytes());
                     chunk.extend(band.as_bytes());
                 }
-                "band/c/0"
+                format!("{name}/c/0")
             }
             ZarrFormat::V2 => {
                 for band in bands {
                     let characters = band.chars().map(u32::from).chain(std::iter::repeat(0));
                     chunk.extend(characters.take(self.band_chars).flat_map(u32::to_le_bytes));
                 }
-                "band/0"
+                format!("{name}/0")
             }
         };
-        store.write(key, &chunk)?;
-        self.write_array(store, "band", 0)
+        store.write(&key, &chunk)?;
+        self.write_array(store, name, 0)
     }
 
     /// Writes the group's document, with those of all arrays consolidated: the step that reveals new dates.
@@ -198,7 +264,7 @@ impl Documents {
         match self.format {
             ZarrFormat::V3 => {
                 let arrays: Map<String, Value> =
-                    ARRAYS.iter().map(|name| ((*name).to_owned(), self.array(name, dates))).collect();
+                    self.arrays().into_iter().map(|name| (name.to_owned(), self.array(name, dates))).collect();
                 let group = json!({
                     "zarr_format": 3,
                     "node_type": "group",
@@ -215,7 +281,7 @@ impl Documents {
                 let mut metadata = Map::new();
                 metadata.insert(".zgroup".into(), group);
                 metadata.insert(".zattrs".into(), attributes);
-                for name in ARRAYS {
+                for name in self.arrays() {
                     metadata.insert(format!("{name}/.zarray"), self.array(name, dates));
                     metadata.insert(format!("{name}/.zattrs"), self.attributes_v2(name, dates));
                 }

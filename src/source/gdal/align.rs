@@ -46,7 +46,8 @@ struct Pixels {
     cells: (i64, i64),
     /// (row, column) of the cell where one of them begins.
     begin: (i64, i64),
-    scale: (f64, f64),
+    /// Size of a native pixel in pixels of the view, across and down.
+    native: (f64, f64),
     block: (usize, usize),
 }
 
@@ -100,7 +101,7 @@ impl Aligned {
                 ),
             ));
         };
-        let Pixels { cells, begin, scale, block } = pixels;
+        let Pixels { cells, begin, native, block } = pixels;
         // Pixels that hold the covered cells, counted from the one at `begin`.
         let rows = (covered.top - begin.0).div_euclid(cells.0)..(covered.bottom - 1 - begin.0).div_euclid(cells.0) + 1;
         let cols = (covered.left - begin.1).div_euclid(cells.1)..(covered.right - 1 - begin.1).div_euclid(cells.1) + 1;
@@ -116,7 +117,13 @@ impl Aligned {
         ];
         let shape = ((rows.end - rows.start) as usize, (cols.end - cols.start) as usize);
         let block = (block.0.min(shape.0), block.1.min(shape.1));
-        Ok(View { grid: Grid::new(self.target.crs().clone(), geotransform, shape)?, resampling, scale, block })
+        Ok(View {
+            grid: Grid::new(self.target.crs().clone(), geotransform, shape)?,
+            resampling,
+            native,
+            block,
+            nodata: None,
+        })
     }
 
     /// The pixels that fit this raster.
@@ -146,11 +153,7 @@ impl Aligned {
         let (width, height) = self.target.cell_size();
         let whole = |size: f64, cell: f64| ((size / cell).round() as i64).max(1);
         let cells = (whole(size_y, height), whole(size_x, width));
-        let scale_of = |size: f64, cell: f64, cells: i64| {
-            let scale = size / (cell * cells as f64);
-            if scale > 0.9 { 1.0 } else { scale }
-        };
-        let scale = (scale_of(size_x, width, cells.1), scale_of(size_y, height, cells.0));
+        let native_size = (size_x / (width * cells.1 as f64), size_y / (height * cells.0 as f64));
 
         // The native pixel corner nearest to the middle, and the target corner nearest to that.
         let [left, _, _, top, _, _] = native.grid.geotransform();
@@ -159,7 +162,7 @@ impl Aligned {
         let (corner_x, corner_y) = between.to_target(corner_u, corner_v).ok_or_else(unreachable)?;
         let begin = (((extent.top - corner_y) / height).round(), ((corner_x - extent.left) / width).round());
         let begin = ((begin.0 as i64).rem_euclid(cells.0), (begin.1 as i64).rem_euclid(cells.1));
-        Ok(Pixels { cells, begin, scale, block: block_shape(native, scale) })
+        Ok(Pixels { cells, begin, native: native_size, block: block_shape(native, native_size) })
     }
 
     /// Cells of the target, and of the margin around it, that a raster covers, or more; `None` when it covers none.
@@ -242,9 +245,9 @@ impl Aligned {
 }
 
 /// A block like the file's own, as far as memory for the pixels it comes from allows.
-fn block_shape(native: &RasterHeader, scale: (f64, f64)) -> (usize, usize) {
+fn block_shape(native: &RasterHeader, size: (f64, f64)) -> (usize, usize) {
     let (rows, cols) = native.block_shape.unwrap_or(BLOCK);
-    let pixels = BLOCK_BYTES / (8.0 * native.bands.len().max(1) as f64) * scale.0 * scale.1;
+    let pixels = BLOCK_BYTES / (8.0 * native.bands.len().max(1) as f64) * size.0.min(1.0) * size.1.min(1.0);
     let side = pixels.sqrt() as usize;
     let fit = |length: usize| length.clamp(BLOCK.0, BLOCK.1).min(side).max(1);
     (fit(rows), fit(cols))

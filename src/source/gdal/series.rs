@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ::gdal::{Dataset, Metadata};
 use regex::Regex;
 
-use super::{DatedFile, DatedFiles, RasterHeader, block_cache_bytes, header, open, same_crs};
+use super::{Aligned, OpenRaster, Pool, RasterHeader, Resampling, View, block_cache_bytes, header, open, same_crs};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::source::cf::{self, Acquisitions};
@@ -34,8 +34,12 @@ pub struct RasterSeries {
     header: RasterHeader,
     acquisitions: Acquisitions,
     bands: Vec<String>,
-    /// The file once for each variable.
-    files: DatedFiles,
+    /// What GDAL opens each band by.
+    paths: Vec<PathBuf>,
+    calibration: Calibration,
+    /// What it is read as, if not as it is.
+    view: Option<View>,
+    pool: Pool,
 }
 
 /// Collects what a [`RasterSeries`] needs; [`open`](Self::open) makes it.
@@ -46,6 +50,7 @@ pub struct SeriesBuilder {
     dates: Option<Vec<Date>>,
     date: Option<(String, String)>,
     calibration: Calibration,
+    onto: Option<(Grid, Resampling)>,
 }
 
 /// One variable of the file, or all of it.
@@ -66,6 +71,7 @@ impl RasterSeries {
             dates: None,
             date: None,
             calibration: Calibration::default(),
+            onto: None,
         }
     }
 
@@ -120,6 +126,21 @@ impl SeriesBuilder {
         self
     }
 
+    /// Stored number that is missing, beside what the file says.
+    #[must_use]
+    pub fn nodata(mut self, nodata: f64) -> Self {
+        self.calibration.nodata = Some(nodata);
+        self
+    }
+
+    /// Reads the file, whatever its grid and CRS, on a grid whose lines are lines of `target`, as
+    /// [`StackBuilder::onto`](crate::source::StackBuilder::onto) does.
+    #[must_use]
+    pub fn onto(mut self, target: &Grid, resampling: Resampling) -> Self {
+        self.onto = Some((target.clone(), resampling));
+        self
+    }
+
     /// Reads the headers.
     ///
     /// # Errors
@@ -148,10 +169,33 @@ impl SeriesBuilder {
         let acquisitions = Acquisitions::new(&first.dates).map_err(|problem| self.error(problem))?;
         let bands =
             opened.iter().map(|opened| opened.name.clone().unwrap_or_else(|| "band1".into())).collect::<Vec<_>>();
-        let header = first.header.clone();
-        let files = opened.into_iter().map(|opened| DatedFile::new(opened.dates[0], opened.path)).collect();
-        let files = DatedFiles::new(files, Vec::new(), self.calibration);
-        Ok(RasterSeries { path: self.path, header, acquisitions, bands, files })
+        let mut header = first.header.clone();
+        let view = match &self.onto {
+            None => None,
+            Some((target, resampling)) => {
+                let mut aligned = Aligned::new(target);
+                // Every date is opened by itself.
+                header.bands.truncate(1);
+                aligned.add(&self.path.display().to_string(), &header)?;
+                let view = aligned.view(*resampling)?.nodata(self.calibration.nodata);
+                header.open_bytes = view.open_bytes(&header);
+                header.block_shape = Some(view.block_shape());
+                header.grid = view.grid().clone();
+                Some(view)
+            }
+        };
+        let paths = opened.into_iter().map(|opened| opened.path).collect();
+        let calibration = self.calibration;
+        Ok(RasterSeries {
+            path: self.path,
+            header,
+            acquisitions,
+            bands,
+            paths,
+            calibration,
+            view,
+            pool: Pool::default(),
+        })
     }
 
     fn error(&self, problem: String) -> Error {
@@ -312,15 +356,29 @@ impl RasterSource for RasterSeries {
         let (rows, cols) = region.shape();
         let mut values = ndarray::Array3::zeros((bands.len(), rows, cols));
         for (&band, mut plane) in bands.iter().zip(values.outer_iter_mut()) {
-            let read = self.files.read(band, &[position], region).map_err(|error| match error {
-                // The file is one for all dates.
-                Error::Read { origin, rows, cols, problem, source, .. } => {
-                    Error::Read { origin, date, band: self.bands[band].clone(), rows, cols, problem, source }
-                }
-                Error::Open { path, problem, source, .. } => Error::Open { path, date: Some(date), problem, source },
-                other => other,
+            let (number, within) = match self.view {
+                None => (band, position),
+                // One of a single date: resampling one of many would resample them all.
+                Some(_) => (band * self.acquisitions.dates.len() + position, 0),
+            };
+            let raster = match self.pool.take(number) {
+                Some(raster) => raster,
+                None => match &self.view {
+                    None => OpenRaster::open(&self.paths[band], date, None)?,
+                    Some(view) => OpenRaster::open_band(&self.paths[band], date, view, position)?,
+                },
+            };
+            let Some(plane) = plane.as_slice_mut() else { continue };
+            raster.read(&[within], region, &self.calibration, &mut [plane]).map_err(|failure| Error::Read {
+                origin: self.paths[band].display().to_string(),
+                date,
+                band: self.bands[band].clone(),
+                rows: region.rows.clone(),
+                cols: region.cols.clone(),
+                problem: format!("{}; the file may be truncated or damaged: replace it", failure.message()),
+                source: Some(Box::new(failure.error)),
             })?;
-            plane.assign(&read.index_axis(ndarray::Axis(0), 0));
+            self.pool.put(number, raster);
         }
         Ok(Slice::new(date, region.clone(), values))
     }
@@ -331,7 +389,10 @@ impl RasterSource for RasterSeries {
 
     fn settings(&self) -> Vec<(String, String)> {
         let mut settings = vec![("variables".into(), format!("{:?}", self.bands))];
-        settings.extend(self.files.calibration().settings());
+        settings.extend(self.calibration.settings());
+        if let Some(view) = &self.view {
+            settings.push(("reproject".into(), format!("{:?}", view.resampling()).to_lowercase()));
+        }
         settings
     }
 
@@ -340,7 +401,7 @@ impl RasterSource for RasterSeries {
     }
 
     fn handle_bytes(&self, readers: usize) -> u64 {
-        self.header.open_bytes.saturating_mul(DatedFiles::most_handles(readers) as u64)
+        self.header.open_bytes.saturating_mul(Pool::most_open(readers) as u64)
     }
 
     fn shared_cache_bytes(&self) -> u64 {

@@ -1,7 +1,8 @@
 //! A grid that rasters of another grid or CRS are read on.
 
 use super::RasterHeader;
-use crate::geometry::{Grid, PixelRegion};
+use crate::error::Result;
+use crate::geometry::Grid;
 
 /// The key that asks for a view.
 pub(super) const KEY: &str = "reproject";
@@ -21,6 +22,16 @@ pub enum Resampling {
 }
 
 impl Resampling {
+    /// How far away, in native pixels along either axis, pixels are at most that a value comes from beside those under it.
+    pub(in crate::source) fn reach(self) -> f64 {
+        match self {
+            Self::Nearest => 0.0,
+            // Averages take in pixels of which they hold a part.
+            Self::Bilinear | Self::Average => 1.0,
+            Self::Cubic => 2.0,
+        }
+    }
+
     /// GDAL's name of it.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -37,10 +48,12 @@ impl Resampling {
 pub(in crate::source) struct View {
     pub(super) grid: Grid,
     pub(super) resampling: Resampling,
-    /// Pixels of the view per native pixel, across and down, at most 1: below, kernels are widened.
-    pub(super) scale: (f64, f64),
+    /// Size of a native pixel in pixels of the view, across and down.
+    pub(super) native: (f64, f64),
     /// (rows, columns) that are resampled at once.
     pub(super) block: (usize, usize),
+    /// Stored number that is missing whatever the file says.
+    pub(super) nodata: Option<f64>,
 }
 
 impl View {
@@ -57,27 +70,41 @@ impl View {
         self.resampling
     }
 
+    /// Size of a native pixel in pixels of the view, across and down.
+    pub(in crate::source) fn native(&self) -> (f64, f64) {
+        self.native
+    }
+
+    /// How much kernels are widened along an axis: pixels of the view per native pixel, where those are notably smaller.
+    pub(super) fn scale(native: f64) -> f64 {
+        if native > 0.9 { 1.0 } else { native }
+    }
+
     /// Memory that a file of this header takes while it is open as this view.
     pub(in crate::source) fn open_bytes(&self, native: &RasterHeader) -> u64 {
         let pixels = (self.block.0 * self.block.1) as f64;
-        let sources = (self.block.0 as f64 / self.scale.1 + 4.0) * (self.block.1 as f64 / self.scale.0 + 4.0);
+        let across = |pixels: usize, native: f64| pixels as f64 / Self::scale(native) + 4.0;
+        let sources = across(self.block.0, self.native.1) * across(self.block.1, self.native.0);
         // A value and a validity bit each, on either side; rotated blocks come from up to twice their area.
         let resampled = 9.0 * (pixels + 2.0 * sources) * native.bands.len() as f64;
         native.open_bytes + 2 * super::HANDLE_BYTES + resampled as u64
     }
 
-    /// The parts of a region that lie in a block each: all bands of one are resampled together and held for a moment only,
-    /// so that they should be read one after another.
-    pub(in crate::source) fn pieces(&self, region: &PixelRegion) -> Vec<PixelRegion> {
-        let cut = |range: &std::ops::Range<usize>, block: usize| {
-            let blocks = range.start / block..range.end.div_ceil(block);
-            let piece = |k: usize| (k * block).max(range.start)..((k + 1) * block).min(range.end);
-            blocks.map(piece).collect::<Vec<_>>()
-        };
-        if region.is_empty() {
-            return Vec::new();
-        }
-        let (down, across) = (cut(&region.rows, self.block.0), cut(&region.cols, self.block.1));
-        down.iter().flat_map(|rows| across.iter().map(|cols| PixelRegion::new(rows.clone(), cols.clone()))).collect()
+    /// The same for rasters of flags or classes with pixels of their own size: the pixel that holds the point, of pixels cut so
+    /// small that about every native one is looked at; with the (rows, columns) of them in each pixel of this view.
+    ///
+    /// # Errors
+    /// [`Error::Grid`](crate::Error::Grid) when that makes too many.
+    pub(in crate::source) fn of_flags(&self, cut: (usize, usize)) -> Result<Self> {
+        let [left, width, _, top, _, step] = self.grid.geotransform();
+        let (rows, cols) = self.grid.shape();
+        let geotransform = [left, width / cut.1 as f64, 0.0, top, 0.0, step / cut.0 as f64];
+        let grid = Grid::new(self.grid.crs().clone(), geotransform, (rows * cut.0, cols * cut.1))?;
+        Ok(Self { grid, resampling: Resampling::Nearest, native: (1.0, 1.0), block: self.block, nodata: None })
+    }
+
+    /// Numbers that are missing beside those that a file says are.
+    pub(in crate::source) fn nodata(self, nodata: Option<f64>) -> Self {
+        Self { nodata, ..self }
     }
 }

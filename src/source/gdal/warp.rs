@@ -27,22 +27,24 @@ const MAX_ERROR: f64 = 0.01;
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 impl View {
-    /// Opens a file as this view: the same bands with the same names, scale and offset, float64, NaN where missing.
+    /// Opens a file as this view: the same bands, or `only` one of them by position, with the same names, scale and offset,
+    /// float64, NaN where missing.
     ///
     /// # Errors
     /// [`Error::Open`] when GDAL cannot open it or it has no geotransform, [`Error::Grid`] when it is not north-up.
-    pub(in crate::source) fn open(&self, path: &Path, date: Option<Date>) -> Result<Dataset> {
+    pub(in crate::source) fn open(&self, path: &Path, date: Option<Date>, only: Option<usize>) -> Result<Dataset> {
         let file = open(path, date)?;
         let native = super::header(path, &file, date)?.grid;
         let _quiet = QuietErrors::new();
         let failed = |error: &GdalError| open_error(path, date, error);
-        let unmasked = unmasked(path, &file).map_err(|error| failed(&error))?.ok_or_else(|| Error::Open {
-            path: path.to_path_buf(),
-            date,
-            problem: format!("its path is no UTF-8 text, which `{KEY}` needs; rename it"),
-            source: None,
-        })?;
-        let text = self.describe(&file, &native, &unmasked).map_err(|error| failed(&error))?;
+        let unmasked =
+            unmasked(path, &file, self.nodata).map_err(|error| failed(&error))?.ok_or_else(|| Error::Open {
+                path: path.to_path_buf(),
+                date,
+                problem: format!("its path is no UTF-8 text, which `{KEY}` needs; rename it"),
+                source: None,
+            })?;
+        let text = self.describe(&file, &native, &unmasked, only).map_err(|error| failed(&error))?;
         drop(file);
         open(Path::new(&text), date).map_err(|error| match error {
             // The path of the file, not the description.
@@ -52,11 +54,12 @@ impl View {
     }
 
     /// The resampling dataset. Its format is that of `gdalwarp -of VRT`.
-    fn describe(&self, file: &Dataset, native: &Grid, source: &str) -> Result<String, GdalError> {
+    fn describe(&self, file: &Dataset, native: &Grid, source: &str, only: Option<usize>) -> Result<String, GdalError> {
         let (rows, cols) = self.grid.shape();
         let mut bands = String::new();
         let mut mappings = String::new();
-        for index in 1..=file.raster_count() {
+        let held = only.map_or(1..=file.raster_count(), |only| only + 1..=only + 1);
+        for (own, index) in (1..).zip(held) {
             let band = file.rasterband(index)?;
             let name = escape(&band.description()?);
             let number = |tag: &str, value: Option<f64>| {
@@ -65,18 +68,18 @@ impl View {
             let (scale, offset) = (number("Scale", band.scale()), number("Offset", band.offset()));
             let _ = write!(
                 bands,
-                "<VRTRasterBand dataType=\"Float64\" band=\"{index}\" subClass=\"VRTWarpedRasterBand\">\
+                "<VRTRasterBand dataType=\"Float64\" band=\"{own}\" subClass=\"VRTWarpedRasterBand\">\
                  <Description>{name}</Description><NoDataValue>nan</NoDataValue>{offset}{scale}</VRTRasterBand>"
             );
             let _ = write!(
                 mappings,
-                "<BandMapping src=\"{index}\" dst=\"{index}\"><SrcNoDataReal>nan</SrcNoDataReal>\
+                "<BandMapping src=\"{index}\" dst=\"{own}\"><SrcNoDataReal>nan</SrcNoDataReal>\
                  <SrcNoDataImag>0</SrcNoDataImag><DstNoDataReal>nan</DstNoDataReal><DstNoDataImag>0</DstNoDataImag>\
                  </BandMapping>"
             );
         }
         let (block_rows, block_cols) = self.block;
-        let (scale_x, scale_y) = self.scale;
+        let (scale_x, scale_y) = (Self::scale(self.native.0), Self::scale(self.native.1));
         let (resampling, source) = (self.resampling.name(), escape(source));
         let transformer = transformer(native, &self.grid, &crs_of(file));
         Ok(format!(
@@ -124,9 +127,9 @@ fn transformer(native: &Grid, view: &Grid, crs: &Crs) -> String {
     )
 }
 
-/// A dataset on the file's own grid, float64, NaN where nodata, a mask band or alpha hides the value; `None` when the path cannot be
+/// A dataset on the file's own grid, float64, NaN where nodata (the file's or the one given), a mask band or alpha hides the value; `None` when the path cannot be
 /// written in it.
-fn unmasked(path: &Path, file: &Dataset) -> Result<Option<String>, GdalError> {
+fn unmasked(path: &Path, file: &Dataset, nodata: Option<f64>) -> Result<Option<String>, GdalError> {
     let Some(path) = path.to_str() else { return Ok(None) };
     let bands = 1..=file.raster_count();
     let mut masked = Vec::new();
@@ -140,7 +143,7 @@ fn unmasked(path: &Path, file: &Dataset) -> Result<Option<String>, GdalError> {
     }
     let (size, serial) = (file.raster_size(), SERIAL.fetch_add(1, Ordering::Relaxed));
     let file = escape(path);
-    let own = |index: usize, masked: bool| complex_source(&file, index, masked);
+    let own = |index: usize, masked: bool| complex_source(&file, index, masked, nodata);
     let mask = alpha.map(|index| {
         format!("<MaskBand><VRTRasterBand dataType=\"Byte\">{}</VRTRasterBand></MaskBand>", own(index, false))
     });
@@ -149,15 +152,16 @@ fn unmasked(path: &Path, file: &Dataset) -> Result<Option<String>, GdalError> {
     let Some(alpha) = alpha else { return Ok(Some(dataset)) };
     // GDAL takes alpha for a mask in files of two or four bands only; here it is one, of all bands but itself.
     let inner = escape(&dataset);
-    let sources = bands.map(|index| complex_source(&inner, index, index != alpha));
+    let sources = bands.map(|index| complex_source(&inner, index, index != alpha, None));
     Ok(Some(virtual_dataset(size, serial, sources, "")))
 }
 
-fn complex_source(file: &str, band: usize, masked: bool) -> String {
+fn complex_source(file: &str, band: usize, masked: bool, nodata: Option<f64>) -> String {
+    let nodata = nodata.map_or_else(String::new, |nodata| format!("<NODATA>{nodata:?}</NODATA>"));
     let mask = if masked { "<UseMaskBand>true</UseMaskBand>" } else { "" };
     format!(
         "<ComplexSource><SourceFilename relativeToVRT=\"0\" shared=\"0\">{file}</SourceFilename>\
-         <SourceBand>{band}</SourceBand>{mask}</ComplexSource>"
+         <SourceBand>{band}</SourceBand>{nodata}{mask}</ComplexSource>"
     )
 }
 

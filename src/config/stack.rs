@@ -1,0 +1,286 @@
+//! From an instrument's tables to its stack of files.
+
+use std::path::{Path, PathBuf};
+
+use super::Instrument;
+use super::layout::{BitField, Kind, OffsetBy, QualityRule, UncertaintyRule};
+use super::values::{BandName, OneOrMore};
+use crate::error::{Error, Result};
+use crate::geometry::{Date, Grid};
+use crate::preset::{Preset, PresetBand};
+use crate::source::{Granule, Quality, RasterStack, Spread, StackBuilder, Uncertainty};
+
+/// Opens the stack that an instrument's keys describe; with a preset, of these of its bands.
+pub(super) fn open_stack(
+    instrument: &Instrument,
+    preset: Option<&'static Preset>,
+    bands: &[&PresetBand],
+    folder: &Path,
+    target: &Grid,
+    lenient: bool,
+) -> Result<RasterStack> {
+    let mut stack = match (&instrument.list, &instrument.files) {
+        (Some(_), Some(_)) => return Err(Error::setting("list", "given beside `files`; give one of them")),
+        (Some(list), None) => listed(&folder.join(list), instrument, preset, bands)?,
+        (None, Some(files)) => found(files, instrument, preset, bands, folder)?,
+        (None, None) => {
+            let problem = match preset {
+                Some(preset) => format!("not given; name the folder of the {} files", preset.name),
+                None => "not given; give `files`, `list`, `zarr` or `series`".into(),
+            };
+            return Err(Error::setting("files", problem));
+        }
+    };
+    stack = stack.lenient(lenient);
+    if let (None, Some(names)) = (preset, &instrument.source_bands) {
+        stack = stack.source_bands(names.iter().map(ToString::to_string));
+    }
+    stack = calibrated(stack, instrument);
+    if let Some(mosaic) = instrument.mosaic {
+        stack = stack.mosaic(mosaic);
+    }
+    if let Some(resolution) = instrument.resolution {
+        stack = stack.resolution(resolution);
+    }
+    if let Some(OneOrMore(rules)) = &instrument.quality {
+        stack = stack.no_quality();
+        for rule in rules {
+            stack = stack.quality(rule.build(instrument)?);
+        }
+    }
+    if let Some(rule) = &instrument.uncertainty {
+        stack = stack.uncertainty(rule.build(instrument)?);
+    }
+    if let Some(reproject) = instrument.reproject {
+        stack = stack.onto(target, reproject.into());
+    }
+    stack.open()
+}
+
+/// The preset's bands to read: without `bands`, only those that observe one of the target's.
+pub(super) fn preset_bands(
+    preset: &'static Preset,
+    instrument: &Instrument,
+    target_bands: Option<&[String]>,
+) -> Result<Vec<&'static PresetBand>> {
+    match (&instrument.source_bands, &instrument.bands) {
+        // Its bands are the file's.
+        _ if preset.bands.is_empty() => Ok(Vec::new()),
+        (Some(names), _) => preset.bands_named(names.iter().map(ToString::to_string)),
+        (None, Some(_)) => Ok(preset.bands.iter().collect()),
+        (None, None) => {
+            let Some(target_bands) = target_bands else { return Ok(preset.bands.iter().collect()) };
+            let observing: Vec<&PresetBand> =
+                preset.bands.iter().filter(|band| target_bands.iter().any(|target| target == band.name)).collect();
+            if observing.is_empty() {
+                let names: Vec<&str> = preset.bands.iter().map(|band| band.name).collect();
+                return Err(Error::setting(
+                    "preset",
+                    format!(
+                        "no band of {} ({names:?}) has the name of a target band ({target_bands:?}); give `source_bands`, and \
+                         `bands` to say which target band each observes",
+                        preset.name
+                    ),
+                ));
+            }
+            Ok(observing)
+        }
+    }
+}
+
+/// A stack of the files that match, which may be a preset's under a folder.
+fn found(
+    files: &str,
+    instrument: &Instrument,
+    preset: Option<&'static Preset>,
+    bands: &[&PresetBand],
+    folder: &Path,
+) -> Result<StackBuilder> {
+    let is_pattern = files.contains(['*', '?', '[', '{', '"']);
+    let date = instrument.date.as_deref().or(preset.map(|preset| preset.date));
+    let Some(date) = date else {
+        return Err(Error::setting(
+            "date",
+            "not given; a regular expression whose first group is the date, such as \"_(\\\\d{8})\"",
+        ));
+    };
+    let mut stack = match preset {
+        Some(preset) if is_pattern => preset.dress(RasterStack::builder(files, date), bands).folder(folder),
+        Some(preset) => preset.dress(RasterStack::builder(preset.files, date), bands).folder(folder.join(files)),
+        None => RasterStack::builder(files, date).folder(folder),
+    };
+    // Without its layout, the preset's quality files are not found.
+    if let (Some(preset), true, None) = (preset, is_pattern, &instrument.quality)
+        && !preset.quality.is_empty()
+    {
+        return Err(Error::setting(
+            "files",
+            format!(
+                "a pattern in place of the layout of {}; give `quality` with the files that go with it, or quality = []",
+                preset.name
+            ),
+        ));
+    }
+    if let Some(format) = &instrument.date_format {
+        stack = stack.date_format(format);
+    }
+    Ok(stack)
+}
+
+fn calibrated(mut stack: StackBuilder, instrument: &Instrument) -> StackBuilder {
+    if let Some(scale) = instrument.scale {
+        stack = stack.scale(scale);
+    }
+    if let Some(offset) = instrument.offset {
+        stack = stack.offset(offset);
+    }
+    if let Some(OffsetBy { pattern, steps }) = &instrument.offset_by {
+        stack = stack.offset_by(pattern, steps.iter().copied());
+    }
+    if let Some([low, high]) = instrument.valid_range {
+        stack = stack.valid_range(low, high);
+    }
+    if let Some(nodata) = instrument.nodata {
+        stack = stack.nodata(nodata);
+    }
+    stack
+}
+
+impl QualityRule {
+    fn build(&self, instrument: &Instrument) -> Result<Quality> {
+        let mut quality = match (&self.files, &self.band) {
+            (Some(files), None) => Quality::files(files),
+            (None, Some(band)) => Quality::band(band),
+            (None, None) if instrument.list.is_some() => Quality::listed(),
+            (None, None) => {
+                return Err(Error::setting("quality", "give `files`, or `band` for a band of the data file"));
+            }
+            (Some(_), Some(_)) => {
+                return Err(Error::setting("quality", "`files` and `band` are given; give one of them"));
+            }
+        };
+        if let Some(date) = &self.date {
+            let format = self.date_format.as_deref().or(instrument.date_format.as_deref()).unwrap_or("%Y%m%d");
+            quality = quality.date(date, format);
+        }
+        quality =
+            quality.layer(self.layer.unwrap_or(1)).bits(self.bits.iter().copied()).drop(self.drop.iter().copied());
+        for BitField { bits: [first, last], values } in &self.fields {
+            quality = quality.field(*first..=*last, values.iter().copied());
+        }
+        if let Some(keep) = &self.keep {
+            quality = quality.keep(keep.iter().copied());
+        }
+        if let Some([low, high]) = self.valid_range {
+            quality = quality.valid_range(low, high);
+        }
+        if let Some(nodata) = self.nodata {
+            quality = quality.nodata(nodata);
+        }
+        Ok(quality.dilate(self.dilate))
+    }
+}
+
+impl UncertaintyRule {
+    fn build(&self, instrument: &Instrument) -> Result<Uncertainty> {
+        let mut uncertainty = match (&self.files, &self.bands) {
+            (Some(files), None) => Uncertainty::files(files),
+            (None, Some(bands)) => Uncertainty::bands(bands),
+            (None, None) if instrument.list.is_some() => Uncertainty::listed(),
+            _ => {
+                let problem = "give either `files`, or `bands` for bands of the data file";
+                return Err(Error::setting("uncertainty", problem));
+            }
+        };
+        if let Some(scale) = self.scale {
+            uncertainty = uncertainty.scale(scale);
+        }
+        Ok(uncertainty.kind(match self.kind {
+            Kind::Sd => Spread::Sd,
+            Kind::Variance => Spread::Variance,
+        }))
+    }
+}
+
+/// A stack of the granules in a CSV file: a column `date`, one column `file` or one for each source band, and columns that
+/// start with `quality` or `uncertainty`.
+fn listed(
+    path: &Path,
+    instrument: &Instrument,
+    preset: Option<&'static Preset>,
+    bands: &[&PresetBand],
+) -> Result<StackBuilder> {
+    let failed = |problem: String| Error::setting("list", format!("{}: {problem}", path.display()));
+    let mut reader =
+        csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(|error| failed(error.to_string()))?;
+    let header = reader.headers().map_err(|error| failed(error.to_string()))?.clone();
+    let column = |name: &str| header.iter().position(|held| held == name);
+    let starting =
+        |start: &str| -> Vec<usize> { (0..header.len()).filter(|&k| header[k].starts_with(start)).collect() };
+    let date_column = column("date").ok_or_else(|| failed("no column `date`".into()))?;
+    let (quality, uncertainty) = (starting("quality"), starting("uncertainty"));
+    let data: Vec<usize> =
+        (0..header.len()).filter(|k| *k != date_column && !quality.contains(k) && !uncertainty.contains(k)).collect();
+    let one_file = data.len() == 1 && &header[data[0]] == "file";
+    let wanted: Vec<usize> = match (&instrument.source_bands, bands) {
+        _ if one_file => data.clone(),
+        (Some(names), _) => {
+            let find = |name: &BandName| {
+                column(&name.to_string())
+                    .ok_or_else(|| failed(format!("no column {:?} of `source_bands`", name.to_string())))
+            };
+            names.iter().map(find).collect::<Result<_>>()?
+        }
+        (None, []) => data.clone(),
+        (None, bands) => {
+            let find = |band: &&PresetBand| {
+                let found = column(band.id).or(column(band.name));
+                found.ok_or_else(|| failed(format!("no column {:?} or {:?}", band.id, band.name)))
+            };
+            bands.iter().map(find).collect::<Result<_>>()?
+        }
+    };
+    if wanted.is_empty() {
+        return Err(failed("no column of files; name it `file`, or give one for each source band".into()));
+    }
+    let base = path.parent().unwrap_or(Path::new(""));
+    let mut granules = Vec::new();
+    for (row, record) in reader.records().enumerate() {
+        let line = row + 2;
+        let record = record.map_err(|error| failed(error.to_string()))?;
+        let format = instrument.date_format.as_deref().unwrap_or("%Y-%m-%d");
+        let date = Date::parse(&record[date_column], format)
+            .map_err(|error| failed(format!("line {line}: {error}; fix it or `date_format`")))?;
+        let file = |k: &usize| match &record[*k] {
+            "" => Err(failed(format!(
+                "line {line} ({date}): {:?} is missing; name the file, or remove the line",
+                &header[*k]
+            ))),
+            name => Ok(resolved(base, name)),
+        };
+        let files = |columns: &[usize]| columns.iter().map(file).collect::<Result<Vec<PathBuf>>>();
+        let mut granule = Granule::new(date, files(&wanted)?).uncertainty(files(&uncertainty)?);
+        for column in &quality {
+            granule = granule.quality(files(&[*column])?);
+        }
+        granules.push(granule);
+    }
+    if granules.is_empty() {
+        return Err(failed("lists no files".into()));
+    }
+    let mut stack = RasterStack::of(granules).mosaic(true);
+    if let Some(preset) = preset {
+        stack = preset.dress(stack, bands).no_quality();
+        if !quality.is_empty() {
+            stack = preset.quality.iter().fold(stack, |stack, rule| stack.quality(rule.rule(Quality::listed())));
+        }
+    } else if !one_file {
+        stack = stack.source_bands(wanted.iter().map(|&k| &header[k]));
+    }
+    Ok(stack)
+}
+
+/// A file's path against the list's folder; names of subdatasets stay as they are.
+fn resolved(base: &Path, name: &str) -> PathBuf {
+    if name.contains(":\"") { name.into() } else { base.join(name) }
+}

@@ -1,0 +1,87 @@
+//! What becomes of states on their way out: the target bands with their standard deviations, or the components with their
+//! covariances.
+
+use std::sync::Arc;
+
+use crate::model::{SpectralBasis, Spectrum, pair, pair_count};
+
+/// What is put out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OutputSpace {
+    /// Mean and standard deviation of each target band.
+    #[default]
+    Bands,
+    /// Mean and covariances of the components of a [spectral basis](crate::model::SpectralBasis): far smaller, and all bands
+    /// with their uncertainty follow from them ([`SpectralBasis::band`](crate::model::SpectralBasis::band)).
+    Components,
+}
+
+impl std::fmt::Display for OutputSpace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Bands => "bands",
+            Self::Components => "components",
+        })
+    }
+}
+
+/// How what is known of a cell's components is put out.
+#[derive(Debug)]
+pub(super) struct Projection {
+    components: usize,
+    /// What bands are of the components; `None` where what is put out are the components themselves.
+    basis: Option<Arc<SpectralBasis>>,
+    space: OutputSpace,
+}
+
+impl Projection {
+    pub(super) fn new(spectrum: &Spectrum, space: OutputSpace) -> Self {
+        let basis = spectrum.basis().filter(|_| space == OutputSpace::Bands).cloned();
+        Self { components: spectrum.components(), basis, space }
+    }
+
+    /// Layers of a block's means and of its uncertainties.
+    pub(super) fn layers(&self) -> (usize, usize) {
+        let means = self.basis.as_ref().map_or(self.components, |basis| basis.wavelengths());
+        match self.space {
+            OutputSpace::Bands => (means, means),
+            OutputSpace::Components => (means, pair_count(self.components)),
+        }
+    }
+
+    /// Layers of means and covariances of what is known of a cell: [`put`](Self::put)'s input.
+    pub(super) fn known(&self) -> (usize, usize) {
+        (self.components, pair_count(self.components))
+    }
+
+    /// Puts out one cell: `mean` of each component and `cov` of each pair of them, as layers of the block's arrays.
+    pub(super) fn put(&self, mean: &[f64], cov: &[f64], mut put: impl FnMut(Layer, f64)) {
+        match (&self.basis, self.space) {
+            (None, OutputSpace::Components) => {
+                mean.iter().enumerate().for_each(|(j, value)| put(Layer::Mean(j), *value));
+                cov.iter().enumerate().for_each(|(pair, value)| put(Layer::Uncertainty(pair), *value));
+            }
+            (None, OutputSpace::Bands) => {
+                for (j, value) in mean.iter().enumerate() {
+                    put(Layer::Mean(j), *value);
+                    put(Layer::Uncertainty(j), cov[pair(j, j)].sqrt());
+                }
+            }
+            (Some(basis), _) => {
+                for band in 0..basis.wavelengths() {
+                    let (value, sd) = basis.band(band, mean, cov);
+                    put(Layer::Mean(band), value);
+                    put(Layer::Uncertainty(band), sd);
+                }
+            }
+        }
+    }
+}
+
+/// A layer of a block.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Layer {
+    Mean(usize),
+    Uncertainty(usize),
+}

@@ -1,0 +1,140 @@
+use std::sync::Arc;
+
+use crate::geometry::Rect;
+
+/// Weights of the cells of a footprint: that of its row times that of its column.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Profile {
+    /// Cell that the first weights belong to.
+    pub(crate) first: (i64, i64),
+    pub(crate) rows: Arc<[f64]>,
+    pub(crate) cols: Arc<[f64]>,
+}
+
+/// An average of the field over some cells of the target lattice.
+#[derive(Clone, Debug)]
+pub(crate) struct Average {
+    /// Disjoint.
+    rects: Vec<Rect>,
+    /// All cells weigh alike without.
+    profile: Option<Profile>,
+    /// Sum of the weights.
+    total: f64,
+}
+
+impl Profile {
+    fn row(&self, row: i64) -> f64 {
+        self.rows[(row - self.first.0) as usize]
+    }
+
+    fn col(&self, col: i64) -> f64 {
+        self.cols[(col - self.first.1) as usize]
+    }
+
+    /// Weight of one of the footprint's cells.
+    pub(crate) fn weight(&self, row: i64, col: i64) -> f64 {
+        self.row(row) * self.col(col)
+    }
+}
+
+impl Average {
+    pub(crate) fn new(rects: Vec<Rect>, profile: Option<Profile>) -> Self {
+        let mut this = Self { rects, profile, total: 0.0 };
+        let weight = |rect: &Rect| match &this.profile {
+            None => rect.count() as f64,
+            Some(profile) => {
+                let rows: f64 = (rect.top..rect.bottom).map(|row| profile.row(row)).sum();
+                rows * (rect.left..rect.right).map(|col| profile.col(col)).sum::<f64>()
+            }
+        };
+        this.total = this.rects.iter().map(weight).sum();
+        this
+    }
+
+    /// Of a single cell.
+    pub(crate) fn cell(row: i64, col: i64) -> Self {
+        Self { rects: vec![Rect::cell(row, col)], profile: None, total: 1.0 }
+    }
+
+    pub(crate) fn rects(&self) -> &[Rect] {
+        &self.rects
+    }
+
+    /// Sum of the weights of its cells.
+    pub(crate) fn total(&self) -> f64 {
+        self.total
+    }
+
+    /// Whether all cells weigh alike.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.profile.is_none()
+    }
+
+    /// Weight of one of its cells.
+    pub(crate) fn weight(&self, row: i64, col: i64) -> f64 {
+        self.profile.as_ref().map_or(1.0, |profile| profile.weight(row, col))
+    }
+
+    /// What pairs of rows, one of the first rectangle and one of the second, weigh together by how far they are apart.
+    pub(crate) fn rows_apart(a: (&Self, &Rect), b: (&Self, &Rect)) -> Apart {
+        let rows = |(average, rect): (&Self, &Rect)| average.line(rect.top..rect.bottom, Profile::row);
+        Apart::new(&rows(a), &rows(b))
+    }
+
+    /// The same of columns.
+    pub(crate) fn cols_apart(a: (&Self, &Rect), b: (&Self, &Rect)) -> Apart {
+        let cols = |(average, rect): (&Self, &Rect)| average.line(rect.left..rect.right, Profile::col);
+        Apart::new(&cols(a), &cols(b))
+    }
+
+    fn line(&self, span: std::ops::Range<i64>, weight: impl Fn(&Profile, i64) -> f64) -> Line {
+        let weights = self.profile.as_ref().map(|profile| span.clone().map(|k| weight(profile, k)).collect());
+        Line { first: span.start, len: span.end - span.start, weights }
+    }
+}
+
+/// Consecutive rows or columns with their weights; 1 each without.
+struct Line {
+    first: i64,
+    len: i64,
+    weights: Option<Vec<f64>>,
+}
+
+impl Line {
+    fn weight(&self, k: i64) -> f64 {
+        self.weights.as_ref().map_or(1.0, |weights| weights[k as usize])
+    }
+}
+
+/// Weights of displacements.
+pub(crate) struct Apart {
+    /// The smallest displacement.
+    first: i64,
+    weights: Vec<f64>,
+}
+
+impl Apart {
+    fn new(a: &Line, b: &Line) -> Self {
+        let first = b.first - a.first - a.len + 1;
+        let weight = |index: i64| {
+            // `b`'s k-th is `shift` after `a`'s k-th.
+            let shift = first + index + a.first - b.first;
+            let (start, end) = (0.max(-shift), a.len.min(b.len - shift));
+            if a.weights.is_none() && b.weights.is_none() {
+                (end - start) as f64
+            } else {
+                (start..end).map(|k| a.weight(k) * b.weight(k + shift)).sum()
+            }
+        };
+        Self { first, weights: (0..a.len + b.len - 1).map(weight).collect() }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, f64)> + '_ {
+        (self.first..).zip(self.weights.iter().copied())
+    }
+
+    /// What pairs of the same row or column weigh together.
+    pub(crate) fn together(&self) -> f64 {
+        usize::try_from(-self.first).ok().and_then(|index| self.weights.get(index)).copied().unwrap_or(0.0)
+    }
+}

@@ -1,0 +1,151 @@
+use std::ops::RangeInclusive;
+
+use super::SpectralPca;
+use super::walk::Walk;
+use crate::error::{Error, Result};
+use crate::model::Values;
+use crate::model::wavelengths::unit_problem;
+use crate::source::RasterSource;
+
+/// In what unit the bands are compared when components are sought. The basis is in u whichever it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum BandScale {
+    /// All bands alike, in u: principal components of the covariance. What noise there is counts as variance of the scene.
+    #[default]
+    Same,
+    /// Each band by its standard deviation: components of the correlation, for bands that vary by very different amounts.
+    Deviation,
+    /// Each band by the standard deviation of its noise, whose variance in u² is given, one or one per band of the source;
+    /// where slices tell their own [noise variance](crate::source::Slice::noise_variance), by that. Noise is subtracted, and
+    /// components that do not stand out of it are not counted.
+    Noise(Values),
+    /// As `Noise`, where the noise variance of a band is what the other bands do not explain of it (linear regression;
+    /// Bioucas-Dias and Nascimento, IEEE Transactions on Geoscience and Remote Sensing 46, 2008). Needs twice as many pixels as
+    /// bands, and noise that differs from band to band.
+    EstimatedNoise,
+}
+
+/// How many components.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Choice {
+    Fixed(usize),
+    /// As few as explain this share of the scene's variance.
+    Explained(f64),
+}
+
+/// Collects what a [`SpectralPca`] needs; [`fit`](Self::fit) makes it.
+#[derive(Clone, Debug)]
+pub struct PcaBuilder {
+    pub(super) wavelengths_nm: Vec<f64>,
+    pub(super) scale: BandScale,
+    pub(super) choice: Choice,
+    pub(super) every: usize,
+    without_nm: Vec<RangeInclusive<f64>>,
+}
+
+impl PcaBuilder {
+    pub(super) fn new(wavelengths_nm: Vec<f64>) -> Self {
+        let choice = Choice::Explained(0.999);
+        Self { wavelengths_nm, scale: BandScale::default(), choice, every: 1, without_nm: Vec::new() }
+    }
+
+    /// In what unit bands are compared, and what is known of the noise; default [`BandScale::Same`].
+    #[must_use]
+    pub fn scale(mut self, scale: BandScale) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    /// This many components.
+    #[must_use]
+    pub fn components(mut self, components: usize) -> Self {
+        self.choice = Choice::Fixed(components);
+        self
+    }
+
+    /// As few components as explain this share of the scene's variance (noise taken off, if it is known); default 0.999.
+    #[must_use]
+    pub fn explained(mut self, share: f64) -> Self {
+        self.choice = Choice::Explained(share);
+        self
+    }
+
+    /// Counts every n-th pixel of each row only, shifted by one from row to row and from date to date; default 1, all. All pixels
+    /// are read.
+    #[must_use]
+    pub fn every(mut self, n: usize) -> Self {
+        self.every = n;
+        self
+    }
+
+    /// Leaves out the bands of these wavelengths in nm, both ends included, such as those that water vapour hides.
+    #[must_use]
+    pub fn without_nm(mut self, wavelengths: RangeInclusive<f64>) -> Self {
+        self.without_nm.push(wavelengths);
+        self
+    }
+
+    /// Reads every date once, tile by tile, and finds the basis. Pixels with a missing value in any band are passed over.
+    ///
+    /// Runs on the calling thread; memory is one tile of at most 32 MiB and a few matrices of bands by bands, however
+    /// many dates there are. The same source gives the same bits.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for settings without sense, bands that are missing everywhere (with what to leave out), fewer
+    /// components than asked for, too few pixels; and those of [`RasterSource::read`].
+    pub fn fit<S: RasterSource + ?Sized>(&self, source: &S) -> Result<SpectralPca> {
+        let kept = self.kept(source)?;
+        let noise = match &self.scale {
+            BandScale::Noise(values) => {
+                let all = values.expand_positive(source.bands().len(), "noise_variance", "band")?;
+                Some(kept.iter().map(|&band| all[band]).collect())
+            }
+            _ => None,
+        };
+        let wavelengths_nm = kept.iter().map(|&band| self.wavelengths_nm[band]).collect();
+        Walk::new(source, kept, wavelengths_nm, noise, self.every).run()?.finish(self)
+    }
+
+    /// The bands to use, by increasing wavelength.
+    fn kept<S: RasterSource + ?Sized>(&self, source: &S) -> Result<Vec<usize>> {
+        let (found, bands) = (self.wavelengths_nm.len(), source.bands().len());
+        if found != bands {
+            let origin = source.origin();
+            let problem = format!("{found} for the {bands} bands of {origin}; give one for each band of the files");
+            return Err(Error::setting("wavelengths_nm", problem));
+        }
+        if let Some(band) = self.wavelengths_nm.iter().position(|value| !value.is_finite()) {
+            let problem = format!("that of band {} is {}; give nm", band + 1, self.wavelengths_nm[band]);
+            return Err(Error::setting("wavelengths_nm", problem));
+        }
+        if let Some(problem) = unit_problem(&self.wavelengths_nm) {
+            return Err(Error::setting("wavelengths_nm", problem));
+        }
+        match self.choice {
+            Choice::Fixed(0) => return Err(Error::setting("components", "0; at least 1 is needed")),
+            Choice::Explained(share) if !(share > 0.0 && share <= 1.0) => {
+                return Err(Error::setting(
+                    "explained",
+                    format!("{share}; give a share of the variance such as 0.999"),
+                ));
+            }
+            _ => {}
+        }
+        if self.every == 0 {
+            return Err(Error::setting("every", "0; give 1 for all pixels"));
+        }
+        let left_out = |value: f64| self.without_nm.iter().any(|range| range.contains(&value));
+        let mut kept: Vec<usize> = (0..bands).filter(|&band| !left_out(self.wavelengths_nm[band])).collect();
+        if kept.is_empty() {
+            return Err(Error::setting("without_nm", "no band is left; leave out less"));
+        }
+        kept.sort_by(|&a, &b| self.wavelengths_nm[a].total_cmp(&self.wavelengths_nm[b]));
+        if let Some(pair) = kept.windows(2).find(|pair| self.wavelengths_nm[pair[0]] == self.wavelengths_nm[pair[1]]) {
+            let (first, second, value) = (pair[0] + 1, pair[1] + 1, self.wavelengths_nm[pair[0]]);
+            let problem = format!("bands {first} and {second} are both at {value}; give each band its own wavelength");
+            return Err(Error::setting("wavelengths_nm", problem));
+        }
+        Ok(kept)
+    }
+}

@@ -1,0 +1,141 @@
+use std::sync::Arc;
+
+use nalgebra::{DMatrix, DVector};
+
+use super::{SpectralBasis, SpectralResponse, pair_count};
+use crate::error::{Error, Result};
+
+/// What the components of the state say of the target bands: they are the bands, or scores of a spectral basis.
+#[derive(Clone, Debug)]
+pub(crate) struct Spectrum {
+    bands: Vec<String>,
+    basis: Option<Arc<SpectralBasis>>,
+}
+
+/// What some bands see of the components: `y = design · x + constant`.
+#[derive(Clone, Debug)]
+pub(crate) struct SeenBands {
+    /// **Shape** (bands, components).
+    pub(crate) design: DMatrix<f64>,
+    /// In u.
+    pub(crate) constant: DVector<f64>,
+}
+
+impl Spectrum {
+    /// # Errors
+    /// [`Error::Setting`] when the basis is not one of the target bands.
+    pub(crate) fn new(bands: Vec<String>, basis: Option<Arc<SpectralBasis>>) -> Result<Self> {
+        if let Some(basis) = &basis
+            && basis.wavelengths() != bands.len()
+        {
+            let (wavelengths, n) = (basis.wavelengths(), bands.len());
+            let problem =
+                format!("{wavelengths} wavelengths, but {n} target bands; a basis has one wavelength per band");
+            return Err(Error::setting("basis", problem));
+        }
+        Ok(Self { bands, basis })
+    }
+
+    pub(crate) fn bands(&self) -> &[String] {
+        &self.bands
+    }
+
+    pub(crate) fn basis(&self) -> Option<&Arc<SpectralBasis>> {
+        self.basis.as_ref()
+    }
+
+    /// Number of components.
+    pub(crate) fn components(&self) -> usize {
+        self.basis.as_ref().map_or(self.bands.len(), |basis| basis.components())
+    }
+
+    /// Sees each of the target bands named by position.
+    pub(crate) fn of_bands(&self, bands: &[usize]) -> SeenBands {
+        match &self.basis {
+            None => SeenBands {
+                design: DMatrix::from_fn(bands.len(), self.bands.len(), |row, j| f64::from(u8::from(bands[row] == j))),
+                constant: DVector::zeros(bands.len()),
+            },
+            Some(basis) => SeenBands {
+                design: DMatrix::from_fn(bands.len(), basis.components(), |row, j| basis.matrix()[(bands[row], j)]),
+                constant: DVector::from_fn(bands.len(), |row, _| basis.mean()[bands[row]]),
+            },
+        }
+    }
+
+    /// Sees the spectrum through some bands of a response, by position: `R B` and `R μ`.
+    ///
+    /// # Errors
+    /// Those of [`SpectralResponse::weights`], and [`Error::Setting`] without a basis.
+    pub(crate) fn through(&self, response: &SpectralResponse, bands: &[usize]) -> Result<SeenBands> {
+        let Some(basis) = &self.basis else {
+            let problem = "a response weighs the wavelengths of a spectral basis, and there is none; give the fusion a basis, \
+                           or say with `bands` which target band each band observes";
+            return Err(Error::setting("response", problem));
+        };
+        let weights = response.weights_of(bands, basis.wavelengths_nm())?;
+        let matrix = basis.matrix();
+        let matrix = DMatrix::from_fn(matrix.nrows(), matrix.ncols(), |k, j| matrix[(k, j)]);
+        let mean = DVector::from_iterator(basis.wavelengths(), basis.mean().iter().copied());
+        Ok(SeenBands { design: &weights * matrix, constant: weights * mean })
+    }
+}
+
+impl SpectralBasis {
+    /// Value and standard deviation of a band where the components are known by their `mean` and `cov`, the lower triangle of
+    /// their covariance row by row: `μ + b x` and `√(b C bᵀ)`, in u.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use rasterfuse::model::SpectralBasis;
+    /// let basis = SpectralBasis::new(vec![500.0, 600.0], array![0.1, 0.2], array![[1.0, 0.0], [0.5, 2.0]])?;
+    /// let (value, sd) = basis.band(1, &[0.2, 0.1], &[0.04, 0.01, 0.09]);
+    /// assert!((value - 0.5).abs() < 1e-15 && (sd * sd - (0.01 + 0.02 + 0.36)).abs() < 1e-15);
+    /// # Ok::<(), rasterfuse::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When there is no such band.
+    #[must_use]
+    pub fn band(&self, band: usize, mean: &[f64], cov: &[f64]) -> (f64, f64) {
+        let weights = self.matrix().row(band);
+        let value = self.mean()[band] + weights.iter().zip(mean).map(|(b, x)| b * x).sum::<f64>();
+        let (mut rest, mut variance) = (cov, 0.0);
+        for (j, weight) in weights.iter().enumerate().take_while(|(j, _)| pair_count(*j) < cov.len()) {
+            let (row, below) = rest.split_at(j + 1);
+            rest = below;
+            let before: f64 = row[..j].iter().zip(weights).map(|(c, b)| c * b).sum();
+            variance += weight * (2.0 * before + weight * row[j]);
+        }
+        // A nearly singular covariance, rounded, may fall below zero; not `max`, which would make zero of NaN.
+        (value, if variance < 0.0 { 0.0 } else { variance.sqrt() })
+    }
+
+    /// Tells bases apart.
+    pub(crate) fn summary(&self) -> String {
+        let values = self.wavelengths_nm().iter().chain(self.mean()).chain(self.matrix());
+        format!("{} components of {} wavelengths, {:08x}", self.components(), self.wavelengths(), digest(values))
+    }
+}
+
+impl SpectralResponse {
+    /// Tells responses apart.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Self::Gaussian { centre_nm, fwhm_nm } => {
+                format!("Gaussian of {} bands, {:08x}", centre_nm.len(), digest(centre_nm.iter().chain(fwhm_nm)))
+            }
+            Self::Tabulated { wavelengths_nm, curves, .. } => {
+                let values = wavelengths_nm.iter().chain(curves.iter().flatten());
+                format!("table of {} bands, {:08x}", curves.len(), digest(values))
+            }
+        }
+    }
+}
+
+/// A number that two lists share only when they are the same, or by an unlikely chance.
+fn digest<'a>(values: impl Iterator<Item = &'a f64>) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    values.for_each(|value| hasher.update(&value.to_le_bytes()));
+    hasher.finalize()
+}

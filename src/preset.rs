@@ -1,0 +1,239 @@
+//! What published products are: names of bands, wavelengths, scale, quality bits, file names. A room above
+//! [`model`](crate::model): it imports the source's and the model's types and knows neither files nor threads.
+//!
+//! Numbers are those of the product's own guide, which every preset cites; where a guide gives none, none is given here.
+
+mod bands;
+mod products;
+
+use crate::error::{Error, Result};
+use crate::model::SpectralResponse;
+use products::ALL;
+
+/// A product as its user guide describes it.
+///
+/// ```
+/// use rasterfuse::preset::Preset;
+/// let hls = Preset::find("hls_s30")?;
+/// let red = hls.band("red").map(|band| (band.id, band.name));
+/// assert_eq!(red, Some(("B04", "red")));
+/// assert_eq!(hls.scale, Some(1e-4));
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Preset {
+    /// Its name in TOML, such as `hls_s30`.
+    pub name: &'static str,
+    /// What it is.
+    pub title: &'static str,
+    /// Pattern of its files under a folder.
+    pub files: &'static str,
+    /// Regular expression whose first group is the date.
+    pub date: &'static str,
+    /// `strftime` form of that group.
+    pub date_format: &'static str,
+    /// Its bands; empty where they are taken from the file.
+    pub bands: &'static [PresetBand],
+    /// Factor from stored numbers to reflectance; the file's own where not given.
+    pub scale: Option<f64>,
+    /// Offset from stored numbers to reflectance; the file's own where not given.
+    pub offset: Option<f64>,
+    /// An offset that depends on a number in the path: a regular expression and (number, offset) pairs.
+    pub offset_by: Option<(&'static str, &'static [(u32, f64)])>,
+    /// Stored number that says "missing".
+    pub nodata: Option<f64>,
+    /// Reflectances outside are missing.
+    pub valid_range: Option<(f64, f64)>,
+    /// Which pixels its quality rasters hide.
+    pub quality: &'static [PresetQuality],
+    /// Cell size that coarser bands and quality are repeated to, in units of its CRS.
+    pub resolution: Option<f64>,
+    /// Where the numbers are published.
+    pub citation: Citation,
+}
+
+/// A band of a product.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PresetBand {
+    /// Common name, the same for all products: coastal, blue, green, red, `red_edge1` to 3, nir, `nir_narrow`, swir1, swir2.
+    pub name: &'static str,
+    /// What `{band}` stands for in its files.
+    pub id: &'static str,
+    /// Centre wavelength in nm.
+    pub centre_nm: f64,
+    /// Full width at half maximum in nm.
+    pub fwhm_nm: f64,
+    /// Typical standard deviation of its error in u, where one is published.
+    pub noise_sd: Option<f64>,
+}
+
+/// A quality raster of a product and what it hides, as [`Quality`](crate::source::Quality) does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PresetQuality {
+    /// Pattern of its files.
+    pub files: &'static str,
+    /// Band of the file, from 1.
+    pub layer: usize,
+    /// Bits that hide, any of them.
+    pub bits: &'static [u32],
+    /// (first bit, last bit, values that hide).
+    pub fields: &'static [(u32, u32, &'static [u64])],
+    /// Classes that hide.
+    pub drop: &'static [f64],
+    /// Classes that do not; empty where all do that nothing else hides.
+    pub keep: &'static [f64],
+    /// Number that says that there is no quality.
+    pub nodata: Option<f64>,
+}
+
+/// Where numbers are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Citation {
+    /// The document.
+    pub title: &'static str,
+    /// Section or table.
+    pub section: &'static str,
+    /// Where it is.
+    pub url: &'static str,
+}
+
+impl Preset {
+    /// Every preset.
+    #[must_use]
+    pub fn all() -> &'static [Self] {
+        ALL
+    }
+
+    /// The preset of a name.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when there is none; it lists those there are.
+    pub fn find(name: &str) -> Result<&'static Self> {
+        ALL.iter().find(|preset| preset.name == name).ok_or_else(|| {
+            let names: Vec<&str> = ALL.iter().map(|preset| preset.name).collect();
+            Error::setting("preset", format!("there is no {name:?}; there are {}", names.join(", ")))
+        })
+    }
+
+    /// The band of a common name or of the product's own.
+    #[must_use]
+    pub fn band(&self, name: &str) -> Option<&'static PresetBand> {
+        self.bands.iter().find(|band| band.name == name || band.id == name)
+    }
+
+    /// The bands of these names, common or the product's own, in this order.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a name that no band has.
+    pub fn bands_named<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Result<Vec<&'static PresetBand>> {
+        let find = |name: S| {
+            self.band(name.as_ref()).ok_or_else(|| {
+                let held: Vec<String> = self.bands.iter().map(|band| format!("{} ({})", band.name, band.id)).collect();
+                let (name, preset) = (name.as_ref(), self.name);
+                Error::setting("source_bands", format!("{name:?} is no band of {preset}: {}", held.join(", ")))
+            })
+        };
+        names.into_iter().map(find).collect()
+    }
+
+    /// The response of its bands, as Gaussians; `None` where its bands are taken from the file.
+    #[must_use]
+    pub fn response(&self) -> Option<SpectralResponse> {
+        response_of(self.bands)
+    }
+
+    /// The typical noise variance of each of `bands` in u², where all of them have one.
+    #[must_use]
+    pub fn noise_variance(bands: &[&PresetBand]) -> Option<Vec<f64>> {
+        if bands.is_empty() {
+            return None;
+        }
+        bands.iter().map(|band| band.noise_sd.map(|sd| sd * sd)).collect()
+    }
+}
+
+/// Gaussian responses of bands; `None` for no bands.
+#[must_use]
+pub fn response_of<'a>(bands: impl IntoIterator<Item = &'a PresetBand>) -> Option<SpectralResponse> {
+    let (centre_nm, fwhm_nm): (Vec<f64>, Vec<f64>) =
+        bands.into_iter().map(|band| (band.centre_nm, band.fwhm_nm)).unzip();
+    (!centre_nm.is_empty()).then_some(SpectralResponse::Gaussian { centre_nm, fwhm_nm })
+}
+
+#[cfg(feature = "gdal")]
+mod stack {
+    use std::path::Path;
+
+    use super::{Preset, PresetBand, PresetQuality};
+    use crate::source::{Quality, RasterStack, StackBuilder};
+
+    impl Preset {
+        /// A stack of all its bands from the files under `folder`; every part of it can still be changed.
+        ///
+        /// ```no_run
+        /// use rasterfuse::preset::Preset;
+        /// let hls = Preset::find("hls_l30")?.stack("hls").open()?;
+        /// # Ok::<(), rasterfuse::Error>(())
+        /// ```
+        #[must_use]
+        pub fn stack(&self, folder: impl AsRef<Path>) -> StackBuilder {
+            let bands: Vec<&PresetBand> = self.bands.iter().collect();
+            self.stack_of(folder, &bands)
+        }
+
+        /// A stack of some of its bands, which are named by their common names.
+        #[must_use]
+        pub fn stack_of(&self, folder: impl AsRef<Path>, bands: &[&PresetBand]) -> StackBuilder {
+            self.dress(RasterStack::builder(self.files, self.date), bands).folder(folder.as_ref())
+        }
+
+        /// Gives a stack of this product's files what the product's guide says of them.
+        pub(crate) fn dress(&self, mut stack: StackBuilder, bands: &[&PresetBand]) -> StackBuilder {
+            stack = stack.date_format(self.date_format).mosaic(true);
+            if !bands.is_empty() {
+                stack =
+                    stack.source_bands(bands.iter().map(|band| band.id)).band_names(bands.iter().map(|band| band.name));
+            }
+            if let Some(scale) = self.scale {
+                stack = stack.scale(scale);
+            }
+            if let Some(offset) = self.offset {
+                stack = stack.offset(offset);
+            }
+            if let Some((pattern, steps)) = self.offset_by {
+                stack = stack.offset_by(pattern, steps.iter().copied());
+            }
+            if let Some(nodata) = self.nodata {
+                stack = stack.nodata(nodata);
+            }
+            if let Some((low, high)) = self.valid_range {
+                stack = stack.valid_range(low, high);
+            }
+            if let Some(resolution) = self.resolution {
+                stack = stack.resolution(resolution);
+            }
+            self.quality.iter().fold(stack, |stack, quality| stack.quality(quality.rule(Quality::files(quality.files))))
+        }
+    }
+
+    impl PresetQuality {
+        /// Gives quality files of this product what hides in them.
+        pub(crate) fn rule(&self, mut quality: Quality) -> Quality {
+            quality = quality.layer(self.layer).bits(self.bits.iter().copied()).drop(self.drop.iter().copied());
+            for (first, last, values) in self.fields {
+                quality = quality.field(*first..=*last, values.iter().copied());
+            }
+            if !self.keep.is_empty() {
+                quality = quality.keep(self.keep.iter().copied());
+            }
+            match self.nodata {
+                Some(nodata) => quality.nodata(nodata),
+                None => quality,
+            }
+        }
+    }
+}

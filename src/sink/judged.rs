@@ -1,0 +1,258 @@
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use ndarray::{Array3, ArrayView1, ArrayView3, s};
+
+use super::{ExistingSeries, FusionSink, SeriesLayout, Truth};
+use crate::engine::{FusedBlock, OutputSpace, Report, Score, Scores};
+use crate::error::{Error, Result};
+use crate::model::pair;
+
+/// Half the width of a 90 % interval of the normal distribution, in standard deviations.
+const HALF_WIDTH: f64 = 1.644_853_626_951_472_2;
+
+/// A sink that compares what passes with the truth of a simulated scene, and adds the result to the report.
+///
+/// Judged are the blocks that this run writes; a run that goes on with a series judges the new dates.
+#[derive(Debug)]
+pub struct JudgedSink<S> {
+    sink: S,
+    truth: Truth,
+    layout: Option<SeriesLayout>,
+    sums: Mutex<Sums>,
+}
+
+/// By component and by band.
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    components: Vec<LayerSums>,
+    bands: Vec<LayerSums>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct LayerSums {
+    values: u64,
+    covered: u64,
+    missing: u64,
+    errors: f64,
+    squares: f64,
+    variances: f64,
+}
+
+impl<S: FusionSink> JudgedSink<S> {
+    /// Judges what `sink` is given.
+    pub fn new(sink: S, truth: Truth) -> Self {
+        Self { sink, truth, layout: None, sums: Mutex::default() }
+    }
+
+    /// The sink behind.
+    pub fn into_inner(self) -> S {
+        self.sink
+    }
+
+    /// What was found so far.
+    ///
+    /// # Errors
+    /// [`Error::Truth`] before the series is begun.
+    pub fn scores(&self) -> Result<Scores> {
+        let layout = self.layout()?;
+        let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let score = |name: String, sums: &LayerSums| sums.score(name);
+        let components = sums.components.iter().enumerate();
+        Ok(Scores {
+            components: components.map(|(j, sums)| score(format!("component {}", j + 1), sums)).collect(),
+            bands: layout.bands.iter().cloned().zip(&sums.bands).map(|(name, sums)| score(name, sums)).collect(),
+        })
+    }
+
+    fn layout(&self) -> Result<&SeriesLayout> {
+        self.layout.as_ref().ok_or_else(|| self.refuse("the series has not been begun".into()))
+    }
+
+    fn refuse(&self, problem: String) -> Error {
+        Error::Truth { path: self.truth.place(), problem }
+    }
+
+    /// Refuses a truth that does not fit the series.
+    fn take(&mut self, layout: &SeriesLayout) -> Result<()> {
+        let [_, layers, rows, cols] = self.truth.shape();
+        let components = layout.basis.as_ref().map(|basis| basis.components());
+        let bands = layout.bands.len();
+        let known = layers == bands || Some(layers) == components;
+        if !known || (rows, cols) != layout.grid.shape() {
+            let (target_rows, target_cols) = layout.grid.shape();
+            let of = components.map_or_else(String::new, |components| format!("{components} components or "));
+            return Err(self.refuse(format!(
+                "its days have shape ({layers}, {rows}, {cols}); {of}{bands} bands of {target_rows} x {target_cols} cells are needed"
+            )));
+        }
+        self.layout = Some(layout.clone());
+        Ok(())
+    }
+
+    /// Compares a block with the truth.
+    fn judge(&self, block: &FusedBlock) -> Result<()> {
+        let layout = self.layout()?;
+        let Some(truth) = self.truth.on(block.date, &block.region)? else { return Ok(()) };
+        let mut sums = Sums::default();
+        let of_components = layout.basis.as_ref().filter(|basis| truth.dim().0 == basis.components());
+        match (layout.space, &layout.basis) {
+            (OutputSpace::Components, Some(basis)) => {
+                let components = basis.components();
+                if of_components.is_some() {
+                    let variance = |j| block.uncertainty.slice(s![pair(j, j), .., ..]);
+                    let variances: Vec<_> = (0..components).map(variance).collect();
+                    let layers = (0..components).map(|j| {
+                        let mut layer = LayerSums::default();
+                        let fused = block.mean.slice(s![j, .., ..]).into_iter().zip(variances[j]);
+                        let fused = fused.map(|(mean, variance)| (*mean, variance.sqrt()));
+                        layer.add(truth.slice(s![j, .., ..]).iter().copied().zip(fused));
+                        layer
+                    });
+                    sums.components = layers.collect();
+                }
+                sums.bands = vec![LayerSums::default(); basis.wavelengths()];
+                for_each_cell(block.mean.view(), block.uncertainty.view(), &truth, |mean, cov, truth| {
+                    for (band, sums) in sums.bands.iter_mut().enumerate() {
+                        let truth = if of_components.is_some() { basis.band(band, truth, &[]).0 } else { truth[band] };
+                        sums.add(std::iter::once((truth, basis.band(band, mean, cov))));
+                    }
+                });
+            }
+            _ => {
+                sums.bands = vec![LayerSums::default(); layout.bands.len()];
+                for_each_cell(block.mean.view(), block.uncertainty.view(), &truth, |mean, sd, truth| {
+                    for (band, sums) in sums.bands.iter_mut().enumerate() {
+                        let truth = of_components.map_or_else(|| truth[band], |basis| basis.band(band, truth, &[]).0);
+                        sums.add(std::iter::once((truth, (mean[band], sd[band]))));
+                    }
+                });
+            }
+        }
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner).merge(sums);
+        Ok(())
+    }
+}
+
+/// Calls back with the layers of each cell of three arrays of the same cells.
+fn for_each_cell(
+    mean: ArrayView3<'_, f64>,
+    uncertainty: ArrayView3<'_, f64>,
+    truth: &Array3<f64>,
+    mut call: impl FnMut(&[f64], &[f64], &[f64]),
+) {
+    let (_, rows, cols) = mean.dim();
+    let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+    let fill = |target: &mut Vec<f64>, layers: ArrayView1<'_, f64>| {
+        target.clear();
+        target.extend(layers);
+    };
+    for row in 0..rows {
+        for col in 0..cols {
+            fill(&mut a, mean.slice(s![.., row, col]));
+            fill(&mut b, uncertainty.slice(s![.., row, col]));
+            fill(&mut c, truth.slice(s![.., row, col]));
+            call(&a, &b, &c);
+        }
+    }
+}
+
+impl Sums {
+    fn merge(&mut self, other: Self) {
+        for (own, other) in [(&mut self.components, other.components), (&mut self.bands, other.bands)] {
+            own.resize_with(own.len().max(other.len()), LayerSums::default);
+            own.iter_mut().zip(&other).for_each(|(own, other)| own.merge(other));
+        }
+    }
+}
+
+impl LayerSums {
+    /// Adds (truth, (mean, sd)) of cells.
+    fn add(&mut self, cells: impl Iterator<Item = (f64, (f64, f64))>) {
+        for (truth, (mean, sd)) in cells.filter(|(truth, _)| !truth.is_nan()) {
+            let error = mean - truth;
+            if error.is_nan() || sd.is_nan() {
+                self.missing += 1;
+                continue;
+            }
+            self.values += 1;
+            self.covered += u64::from(error.abs() <= HALF_WIDTH * sd);
+            self.errors += error;
+            self.squares += error * error;
+            self.variances += sd * sd;
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.values += other.values;
+        self.covered += other.covered;
+        self.missing += other.missing;
+        self.errors += other.errors;
+        self.squares += other.squares;
+        self.variances += other.variances;
+    }
+
+    fn score(&self, name: String) -> Score {
+        let n = self.values as f64;
+        Score {
+            name,
+            values: self.values,
+            missing: self.missing,
+            rmse: (self.squares / n).sqrt(),
+            bias: self.errors / n,
+            coverage: self.covered as f64 / n,
+            rms_sd: (self.variances / n).sqrt(),
+        }
+    }
+}
+
+impl<S: FusionSink> FusionSink for JudgedSink<S> {
+    fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
+        self.take(layout)?;
+        self.sink.begin(layout)
+    }
+
+    fn existing(&self) -> Result<Option<ExistingSeries>> {
+        self.sink.existing()
+    }
+
+    fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
+        self.take(layout)?;
+        self.sink.reopen(layout, visible)
+    }
+
+    fn join(&mut self, layout: &SeriesLayout) -> Result<()> {
+        self.take(layout)?;
+        self.sink.join(layout)
+    }
+
+    fn append(&self, block: &FusedBlock) -> Result<()> {
+        self.judge(block)?;
+        self.sink.append(block)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.sink.flush()
+    }
+
+    fn commit(&mut self, dates: usize) -> Result<()> {
+        self.sink.commit(dates)
+    }
+
+    fn finish(&mut self, report: &Report) -> Result<()> {
+        let report = Report { scores: Some(self.scores()?), ..report.clone() };
+        self.sink.finish(&report)
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        self.sink.settings()
+    }
+
+    fn state_folder(&self) -> Option<PathBuf> {
+        self.sink.state_folder()
+    }
+
+    fn place(&self) -> PathBuf {
+        self.sink.place()
+    }
+}

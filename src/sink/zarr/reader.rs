@@ -1,0 +1,253 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Dimension, s};
+use serde_json::Value;
+use zarrs::array::{Array, ArraySubset};
+use zarrs::filesystem::FilesystemStore;
+
+use super::series_of;
+use crate::engine::OutputSpace;
+use crate::error::{BoxedError, Error, Result};
+use crate::geometry::{Crs, Date, Grid, PixelRegion};
+use crate::model::SpectralBasis;
+use crate::source::{RasterSource, Slice, check_request};
+
+/// Reads a store that a [`ZarrSink`](super::ZarrSink) wrote: values and standard deviations of bands, which are rebuilt where the
+/// store holds components of a spectral basis.
+///
+/// It is a [`RasterSource`] too, whose [slices](Slice) know their noise: the variances of the series.
+///
+/// ```no_run
+/// use rasterfuse::geometry::PixelRegion;
+/// use rasterfuse::sink::FusedSeries;
+/// use rasterfuse::source::RasterSource;
+/// let series = FusedSeries::open("fused.zarr")?;
+/// let last = series.dates()[series.dates().len() - 1];
+/// let (mean, sd) = series.values(last, &[0], &PixelRegion::new(0..64, 0..64))?; // (band, y, x)
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct FusedSeries {
+    path: PathBuf,
+    grid: Grid,
+    dates: Vec<Date>,
+    bands: Vec<String>,
+    basis: Option<SpectralBasis>,
+    space: OutputSpace,
+    mean: Array<FilesystemStore>,
+    uncertainty: Array<FilesystemStore>,
+    /// (rows, columns) of a chunk.
+    tile: (usize, usize),
+}
+
+impl FusedSeries {
+    /// Opens a store; shows the dates that are whole by now.
+    ///
+    /// # Errors
+    /// [`Error::OpenStore`] when there is no store of this crate.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let store = FilesystemStore::new(&path).map_err(|error| refuse(&path, error.to_string()))?;
+        let opening = Opening { path: &path, store: Arc::new(store) };
+        let attributes = group_attributes(&path)
+            .ok_or_else(|| refuse(&path, "holds no series of this version of rasterfuse".into()))?;
+        let series = series_of(&attributes).ok_or_else(|| refuse(&path, "its attributes tell of no series".into()))?;
+        let bands = attributes["rasterfuse"]["bands"].as_array().into_iter().flatten();
+        let bands: Vec<String> = bands.filter_map(|band| band.as_str().map(str::to_owned)).collect();
+        let space = match attributes["rasterfuse"]["space"].as_str() {
+            Some("components") => OutputSpace::Components,
+            _ => OutputSpace::Bands,
+        };
+        let basis = match space {
+            OutputSpace::Bands => None,
+            OutputSpace::Components => {
+                let wavelengths: Array1<f64> = opening.whole("band")?;
+                let mean: Array1<f32> = opening.whole("basis_mean")?;
+                let matrix: Array2<f32> = opening.whole("basis")?;
+                Some(SpectralBasis::new(wavelengths.to_vec(), mean.mapv(f64::from), matrix.mapv(f64::from))?)
+            }
+        };
+        let mean = opening.array("mean")?;
+        let uncertainty = opening.array(if basis.is_some() { "cov" } else { "sd" })?;
+        let days: Array1<i64> = opening.whole("time")?;
+        let dates = days.iter().take(series.visible).map(|day| Date::from_days(*day as i32)).collect();
+        let chunk = mean.chunk_shape(&[0; 4]).map_err(|error| opening.failed("mean", error))?;
+        let tile = match chunk.as_slice() {
+            [_, _, rows, cols] => (rows.get() as usize, cols.get() as usize),
+            _ => return Err(refuse(&path, "its array mean has not four dimensions".into())),
+        };
+        let grid = opening.grid(&mean)?;
+        Ok(Self { path, grid, dates, bands, basis, space, mean, uncertainty, tile })
+    }
+
+    /// What the store holds.
+    #[must_use]
+    pub fn space(&self) -> OutputSpace {
+        self.space
+    }
+
+    /// The spectral basis of a store of components.
+    #[must_use]
+    pub fn basis(&self) -> Option<&SpectralBasis> {
+        self.basis.as_ref()
+    }
+
+    /// Means and standard deviations of some bands (positions among [`bands`](RasterSource::bands)) on a date, each of **shape**
+    /// (band, y, x), in u.
+    ///
+    /// # Errors
+    /// [`Error::Read`] when date, band or region are not held, or the store is damaged.
+    pub fn values(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<(Array3<f64>, Array3<f64>)> {
+        let time = check_request(self, date, bands, region)?;
+        let layers = |array: &Array<FilesystemStore>| self.layers(array, date, time, region);
+        let (mean, uncertainty) = (layers(&self.mean)?, layers(&self.uncertainty)?);
+        let Some(basis) = &self.basis else {
+            let pick = |layers: &Array3<f64>| layers.select(ndarray::Axis(0), bands);
+            return Ok((pick(&mean), pick(&uncertainty)));
+        };
+        let (rows, cols) = region.shape();
+        let mut values = Array3::zeros((bands.len(), rows, cols));
+        let mut sd = values.clone();
+        let (mut x, mut cov) = (Vec::new(), Vec::new());
+        for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
+            x.clear();
+            x.extend(mean.slice(s![.., row, col]));
+            cov.clear();
+            cov.extend(uncertainty.slice(s![.., row, col]));
+            for (layer, &band) in bands.iter().enumerate() {
+                (values[(layer, row, col)], sd[(layer, row, col)]) = basis.band(band, &x, &cov);
+            }
+        }
+        Ok((values, sd))
+    }
+
+    /// Means and covariances of the components on a date, **shape** (component, y, x) and (pair, y, x), the lower triangle row by
+    /// row; of a store of bands, their means and standard deviations.
+    ///
+    /// # Errors
+    /// As [`values`](Self::values).
+    pub fn components(&self, date: Date, region: &PixelRegion) -> Result<(Array3<f64>, Array3<f64>)> {
+        let time = check_request(self, date, &[], region)?;
+        Ok((self.layers(&self.mean, date, time, region)?, self.layers(&self.uncertainty, date, time, region)?))
+    }
+
+    /// All layers of an array.
+    fn layers(
+        &self,
+        array: &Array<FilesystemStore>,
+        date: Date,
+        time: usize,
+        region: &PixelRegion,
+    ) -> Result<Array3<f64>> {
+        let range = |range: &std::ops::Range<usize>| range.start as u64..range.end as u64;
+        let time = time as u64;
+        let subset = [time..time + 1, 0..array.shape()[1], range(&region.rows), range(&region.cols)];
+        let values = array.retrieve_array_subset::<ArrayD<f32>>(&ArraySubset::new_with_ranges(&subset));
+        let values = values
+            .map_err(|error| error.to_string())
+            .and_then(|values| values.into_dimensionality::<ndarray::Ix4>().map_err(|error| error.to_string()));
+        let values: Array4<f32> = values.map_err(|problem| Error::Read {
+            origin: self.path.display().to_string(),
+            date,
+            band: array.path().as_str().trim_start_matches('/').into(),
+            rows: region.rows.clone(),
+            cols: region.cols.clone(),
+            problem,
+            source: None,
+        })?;
+        Ok(values.slice_move(s![0, .., .., ..]).mapv(f64::from))
+    }
+}
+
+/// The store while it is being opened.
+struct Opening<'a> {
+    path: &'a Path,
+    store: Arc<FilesystemStore>,
+}
+
+impl Opening<'_> {
+    fn failed(&self, name: &str, error: impl Into<BoxedError>) -> Error {
+        refuse(self.path, format!("array {name}: {}", error.into()))
+    }
+
+    fn array(&self, name: &str) -> Result<Array<FilesystemStore>> {
+        Array::open(Arc::clone(&self.store), &format!("/{name}")).map_err(|error| self.failed(name, error))
+    }
+
+    fn whole<T: zarrs::array::ElementOwned, D: Dimension>(&self, name: &str) -> Result<ndarray::Array<T, D>> {
+        let array = self.array(name)?;
+        let values: ArrayD<T> =
+            array.retrieve_array_subset(&array.subset_all()).map_err(|error| self.failed(name, error))?;
+        values.into_dimensionality().map_err(|error| self.failed(name, error))
+    }
+
+    /// The grid, as `spatial_ref` tells it.
+    fn grid(&self, mean: &Array<FilesystemStore>) -> Result<Grid> {
+        let mapping = self.array("spatial_ref")?;
+        let text = |key: &str| mapping.attributes().get(key).and_then(Value::as_str);
+        let numbers = text("GeoTransform").unwrap_or_default().split_whitespace().map(str::parse::<f64>);
+        let numbers: Vec<f64> = numbers.collect::<std::result::Result<_, _>>().unwrap_or_default();
+        let geotransform = <[f64; 6]>::try_from(numbers)
+            .map_err(|_| refuse(self.path, "spatial_ref has no GeoTransform of six numbers".into()))?;
+        let crs = text("crs_wkt").map_or_else(Crs::unknown, Crs::from_wkt);
+        let crs = match mean.attributes().get("proj:code").and_then(Value::as_str) {
+            Some(code) => crs.with_code(code),
+            None => crs,
+        };
+        match mean.shape() {
+            &[_, _, rows, cols] => Grid::new(crs, geotransform, (rows as usize, cols as usize)),
+            _ => Err(refuse(self.path, "its array mean has not four dimensions".into())),
+        }
+    }
+}
+
+fn refuse(path: &Path, problem: String) -> Error {
+    Error::OpenStore { path: path.to_path_buf(), problem }
+}
+
+/// Attributes of the group, of either version of the format.
+fn group_attributes(path: &Path) -> Option<Value> {
+    let read = |name: &str| serde_json::from_slice::<Value>(&fs::read(path.join(name)).ok()?).ok();
+    read("zarr.json").and_then(|group| group.get("attributes").cloned()).or_else(|| read(".zattrs"))
+}
+
+impl RasterSource for FusedSeries {
+    fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    fn dates(&self) -> &[Date] {
+        &self.dates
+    }
+
+    fn bands(&self) -> &[String] {
+        &self.bands
+    }
+
+    fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
+        let (values, sd) = self.values(date, bands, region)?;
+        let mut slice = Slice::new(date, region.clone(), values);
+        slice.noise_variance = Some(sd.mapv(|sd| sd * sd));
+        Ok(slice)
+    }
+
+    fn knows_noise(&self) -> bool {
+        true
+    }
+
+    fn origin(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn block_shape(&self) -> Option<(usize, usize)> {
+        Some(self.tile)
+    }
+
+    fn handle_bytes(&self, readers: usize) -> u64 {
+        // Each decodes one chunk of either array at a time.
+        let layers = self.mean.shape()[1] + self.uncertainty.shape()[1];
+        readers as u64 * layers * (self.tile.0 * self.tile.1 * size_of::<f32>()) as u64
+    }
+}

@@ -1,0 +1,242 @@
+use std::path::Path;
+
+use ::gdal::errors::GdalError;
+use ::gdal::raster::{ColorInterpretation, GdalDataType, GdalType, RasterBand};
+use ::gdal::{Dataset, Metadata};
+
+use super::{QuietErrors, View, message, open};
+use crate::error::Result;
+use crate::geometry::{Date, PixelRegion};
+use crate::source::Calibration;
+use crate::source::calibration::Converter;
+use crate::source::quality::Codes;
+
+/// Decoded bytes of all bands that a window of a pixel-interleaved file may have: they are in GDAL's cache while the bands are
+/// read one after another.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// An open dataset and what reading it needs to know.
+pub(in crate::source) struct OpenRaster {
+    dataset: Dataset,
+    /// The band that holds the opacity of the others, from 1. GDAL makes a mask of it only in files of two or four bands.
+    alpha: Option<usize>,
+    /// (rows, columns) to read at once where a decoded block holds all bands.
+    window: Option<(usize, usize)>,
+}
+
+/// A band that could not be read, by position, and why.
+pub(in crate::source) struct ReadFailure {
+    pub(in crate::source) band: usize,
+    pub(in crate::source) error: GdalError,
+}
+
+impl ReadFailure {
+    /// GDAL's own words.
+    pub(in crate::source) fn message(&self) -> String {
+        message(&self.error)
+    }
+}
+
+impl OpenRaster {
+    /// Opens a file or subdataset, as it is or as a view; `date` only serves the message.
+    pub(in crate::source) fn open(path: &Path, date: Date, view: Option<&View>) -> Result<Self> {
+        if let Some(view) = view {
+            // All bands of a block are resampled together.
+            let dataset = view.open(path, Some(date), None)?;
+            return Ok(Self { dataset, alpha: None, window: Some(view.block_shape()) });
+        }
+        let dataset = open(path, Some(date))?;
+        let _quiet = QuietErrors::new();
+        let bands = || (1..=dataset.raster_count()).filter_map(|index| Some((index, dataset.rasterband(index).ok()?)));
+        let alpha = bands()
+            .find(|(_, band)| band.color_interpretation() == ColorInterpretation::AlphaBand)
+            .map(|(index, _)| index);
+        let by_pixel = dataset.metadata_item("INTERLEAVE", "IMAGE_STRUCTURE").is_some_and(|order| order == "PIXEL");
+        let window = bands().next().filter(|_| by_pixel && dataset.raster_count() > 1).map(|(_, band)| {
+            let (cols, rows) = band.block_size();
+            let (rows, cols) = (rows.max(1), cols.max(1));
+            let bytes = rows * cols * dataset.raster_count() * band.band_type().bits().div_ceil(8) as usize;
+            (rows * (WINDOW_BYTES / bytes.max(1)).max(1), cols)
+        });
+        Ok(Self { dataset, alpha, window })
+    }
+
+    /// Opens one band, by position, as a view that holds nothing else.
+    pub(in crate::source) fn open_band(path: &Path, date: Date, view: &View, band: usize) -> Result<Self> {
+        Ok(Self { dataset: view.open(path, Some(date), Some(band))?, alpha: None, window: None })
+    }
+
+    /// Reads a window of the bands at these positions, counted from 0, into planes of row-major values, calibrated, NaN where
+    /// missing.
+    ///
+    /// Every block that the window meets is decoded once, whatever the order of bands in the file and the size of GDAL's cache.
+    pub(in crate::source) fn read(
+        &self,
+        bands: &[usize],
+        region: &PixelRegion,
+        calibration: &Calibration,
+        planes: &mut [&mut [f64]],
+    ) -> Result<(), ReadFailure> {
+        let _quiet = QuietErrors::new();
+        let failed = |band: usize| move |error: GdalError| ReadFailure { band, error };
+        let window = self.window.filter(|_| bands.len() > 1).unwrap_or((usize::MAX, usize::MAX));
+        for part in parts(region, window) {
+            for (&band, plane) in bands.iter().zip(&mut *planes) {
+                self.physical(band, &part, calibration, plane, region).map_err(failed(band))?;
+            }
+        }
+        for (&band, plane) in bands.iter().zip(&mut *planes) {
+            self.mask(band, region, plane).map_err(failed(band))?;
+        }
+        Ok(())
+    }
+
+    /// Reads stored numbers of a part and makes physical values of them, in the plane of its region.
+    fn physical(
+        &self,
+        index: usize,
+        part: &PixelRegion,
+        calibration: &Calibration,
+        plane: &mut [f64],
+        region: &PixelRegion,
+    ) -> Result<(), GdalError> {
+        let band = self.dataset.rasterband(index + 1)?;
+        // A float32 file stores the nearest float32 of its nodata value.
+        let single = band.band_type() == GdalDataType::Float32;
+        let missing = [band.no_data_value(), calibration.nodata].map(|nodata| {
+            let nodata = nodata.unwrap_or(f64::NAN);
+            if single { f64::from(nodata as f32) } else { nodata }
+        });
+        let converter = calibration.converter(band.scale(), band.offset(), missing);
+        // Numbers are read as they are stored: what they mean is worked out in the one pass that copies them.
+        match band.band_type() {
+            GdalDataType::UInt8 => convert::<u8>(&band, part, converter, plane, region),
+            GdalDataType::UInt16 => convert::<u16>(&band, part, converter, plane, region),
+            GdalDataType::Int16 => convert::<i16>(&band, part, converter, plane, region),
+            GdalDataType::UInt32 => convert::<u32>(&band, part, converter, plane, region),
+            GdalDataType::Int32 => convert::<i32>(&band, part, converter, plane, region),
+            GdalDataType::Float32 => convert::<f32>(&band, part, converter, plane, region),
+            _ => convert::<f64>(&band, part, converter, plane, region),
+        }
+    }
+
+    /// Makes NaN of what masks and alpha hide.
+    fn mask(&self, index: usize, region: &PixelRegion, values: &mut [f64]) -> Result<(), GdalError> {
+        let band = self.dataset.rasterband(index + 1)?;
+        if has_mask(&band)? {
+            hide(&band.open_mask_band()?, region, values)?;
+        }
+        if let Some(alpha) = self.alpha.filter(|alpha| *alpha != index + 1) {
+            hide(&self.dataset.rasterband(alpha)?, region, values)?;
+        }
+        Ok(())
+    }
+
+    /// Stored numbers of a quality band; `nodata` is missing beside the file's own.
+    pub(in crate::source) fn codes(
+        &self,
+        index: usize,
+        region: &PixelRegion,
+        nodata: Option<f64>,
+    ) -> Result<Codes, ReadFailure> {
+        let _quiet = QuietErrors::new();
+        let failed = |error: GdalError| ReadFailure { band: index, error };
+        let band = self.dataset.rasterband(index + 1).map_err(failed)?;
+        let masked = self.alpha.is_some() || has_mask(&band).map_err(failed)?;
+        let missing = [band.no_data_value(), nodata].map(|nodata| nodata.unwrap_or(f64::NAN));
+        match band.band_type() {
+            GdalDataType::UInt8 if !masked => Ok(Codes::U8(stored(&band, region).map_err(failed)?, missing)),
+            GdalDataType::UInt16 if !masked => Ok(Codes::U16(stored(&band, region).map_err(failed)?, missing)),
+            GdalDataType::Int16 if !masked => Ok(Codes::I16(stored(&band, region).map_err(failed)?, missing)),
+            _ => {
+                let mut values = vec![0.0; region.len()];
+                let calibration = Calibration { nodata, ..Calibration::stored() };
+                self.read(&[index], region, &calibration, &mut [&mut values])?;
+                Ok(Codes::F64(values))
+            }
+        }
+    }
+}
+
+/// Nodata of a single band is no mask to be read; nodata of all bands together is one, of the dataset.
+fn has_mask(band: &RasterBand<'_>) -> Result<bool, GdalError> {
+    let flags = band.mask_flags()?;
+    Ok(flags.is_per_dataset() || !(flags.is_all_valid() || flags.is_nodata()))
+}
+
+fn stored<T: GdalType + Copy + Default>(band: &RasterBand<'_>, region: &PixelRegion) -> Result<Vec<T>, GdalError> {
+    let mut values = vec![T::default(); region.len()];
+    read_window(band, region, &mut values)?;
+    Ok(values)
+}
+
+/// Reads a part in the band's own type and converts it into the plane of its region.
+fn convert<T: GdalType + Copy + Default + Into<f64>>(
+    band: &RasterBand<'_>,
+    part: &PixelRegion,
+    converter: Converter,
+    plane: &mut [f64],
+    region: &PixelRegion,
+) -> Result<(), GdalError> {
+    let values = stored::<T>(band, part)?;
+    let (left, width) = (part.cols.start - region.cols.start, region.cols.len());
+    if part.cols == region.cols {
+        let start = (part.rows.start - region.rows.start) * width;
+        converter.convert(&values, &mut plane[start..start + values.len()]);
+    } else if !part.is_empty() {
+        for (row, values) in part.rows.clone().zip(values.chunks_exact(part.cols.len())) {
+            let start = (row - region.rows.start) * width + left;
+            converter.convert(values, &mut plane[start..start + values.len()]);
+        }
+    }
+    Ok(())
+}
+
+fn read_window<T: GdalType + Copy>(
+    band: &RasterBand<'_>,
+    region: &PixelRegion,
+    values: &mut [T],
+) -> Result<(), GdalError> {
+    let (rows, cols) = region.shape();
+    let start = (region.cols.start as isize, region.rows.start as isize);
+    band.read_into_slice(start, (cols, rows), (cols, rows), values, None)
+}
+
+/// Makes NaN of what a mask hides.
+fn hide(mask: &RasterBand<'_>, region: &PixelRegion, values: &mut [f64]) -> Result<(), GdalError> {
+    let opacity = stored::<f64>(mask, region)?;
+    for (value, _) in values.iter_mut().zip(&opacity).filter(|(_, opacity)| **opacity == 0.0) {
+        *value = f64::NAN;
+    }
+    Ok(())
+}
+
+/// The region cut along the lines of windows that start at the raster's upper-left corner.
+fn parts(region: &PixelRegion, (rows, cols): (usize, usize)) -> impl Iterator<Item = PixelRegion> + use<> {
+    let cut = |range: std::ops::Range<usize>, step: usize| {
+        (range.start / step..range.end.div_ceil(step))
+            .map(move |k| range.start.max(k * step)..range.end.min(k.saturating_add(1).saturating_mul(step)))
+    };
+    let (across, cols_range) = (cols, region.cols.clone());
+    cut(region.rows.clone(), rows)
+        .flat_map(move |rows| cut(cols_range.clone(), across).map(move |cols| PixelRegion::new(rows.clone(), cols)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_a_region_once_along_the_lines_of_blocks() {
+        let region = PixelRegion::new(3..17, 5..9);
+        let mut seen = vec![0; region.len()];
+        for part in parts(&region, (8, 4)) {
+            assert_eq!((part.rows.start / 8, part.cols.start / 4), ((part.rows.end - 1) / 8, (part.cols.end - 1) / 4));
+            for (row, col) in part.rows.clone().flat_map(|r| part.cols.clone().map(move |c| (r, c))) {
+                seen[(row - 3) * 4 + col - 5] += 1;
+            }
+        }
+        assert!(seen.iter().all(|count| *count == 1), "{seen:?}");
+        assert_eq!(parts(&region, (usize::MAX, usize::MAX)).collect::<Vec<_>>(), [region]);
+    }
+}

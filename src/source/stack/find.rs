@@ -1,0 +1,215 @@
+//! From patterns to dated granules with their partners.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+use super::granule::Granule;
+use super::template::{Key, Template, file_of};
+use super::{Pattern, StackBuilder};
+use crate::error::{Error, Result};
+use crate::geometry::Date;
+use crate::source::quality::Place;
+
+/// How dates are taken from names.
+#[derive(Debug)]
+struct DateRule<'a> {
+    key: &'static str,
+    pattern: &'a str,
+    regex: Regex,
+    format: &'a str,
+}
+
+impl<'a> DateRule<'a> {
+    fn new(key: &'static str, pattern: &'a str, format: &'a str) -> Result<Self> {
+        let regex =
+            Regex::new(pattern).map_err(|error| Error::setting(key, format!("not a regular expression: {error}")))?;
+        if regex.captures_len() < 2 {
+            return Err(Error::setting(key, format!("'{pattern}' has no capture group; put the date in parentheses")));
+        }
+        Ok(Self { key, pattern, regex, format })
+    }
+
+    /// The date in the name of a file, or in its path.
+    fn date_of(&self, file: &Path) -> Result<Date> {
+        let no_date = |problem: String| Error::NoDate {
+            path: file.to_path_buf(),
+            pattern: self.pattern.to_owned(),
+            format: self.format.to_owned(),
+            problem,
+        };
+        let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let whole = file.to_string_lossy();
+        let captured = [&name, &whole].into_iter().find_map(|text| self.regex.captures(text)?.get(1));
+        let Some(text) = captured else {
+            let key = self.key;
+            return Err(no_date(format!(
+                "`{key}` matches neither its name nor its path; narrow `files` or fix `{key}`"
+            )));
+        };
+        Date::parse(text.as_str(), self.format).map_err(|_| {
+            no_date(format!(
+                "{:?} is not a date of this format; fix `date` or `date_format`, or narrow `files`",
+                text.as_str()
+            ))
+        })
+    }
+}
+
+/// Files that go with the data: of one quality rule, or of uncertainty.
+struct Partners {
+    key: &'static str,
+    template: Template,
+    /// By what tells whose they are.
+    files: BTreeMap<Key, Partner>,
+    by_date: bool,
+}
+
+struct Partner {
+    names: Vec<Option<PathBuf>>,
+    taken: bool,
+}
+
+impl StackBuilder {
+    /// Every granule that the pattern finds, in the order of their files' names.
+    pub(super) fn granules(&self, pattern: &Pattern) -> Result<Vec<Granule>> {
+        let bands = self.source_bands.as_deref().unwrap_or_default();
+        let template = Template::new("files", &pattern.files, pattern.folder.as_deref());
+        if template.is_per_band() && bands.is_empty() {
+            return Err(Error::setting(
+                "source_bands",
+                format!(
+                    "not given; list what {{band}} stands for in {:?}, such as [\"B04\", \"B05\"]",
+                    template.text()
+                ),
+            ));
+        }
+        let dates = DateRule::new("date", &pattern.date, &pattern.date_format)?;
+        let mut partners = self.partners(pattern, bands)?;
+        let mut granules = Vec::new();
+        for (key, names) in template.find(bands)? {
+            let Some(first) = names.iter().flatten().next() else { continue };
+            let date = dates.date_of(&file_of(first))?;
+            let mut granule = Granule::new(date, names.iter().flatten().cloned());
+            let mut missing = Vec::new();
+            for (band, _) in bands.iter().zip(&names).filter(|(_, name)| name.is_none()) {
+                let what = format!("band {band:?}");
+                missing.push(granule.misses(&what, &template.text_of(band), "take the band out of `source_bands`"));
+            }
+            for partners in &mut partners {
+                let files = partners.take(&key, date);
+                let (what, text) = (format!("`{}`", partners.key), partners.template.text());
+                let files = match files {
+                    Some(files) if files.iter().all(Option::is_some) => files.into_iter().flatten().collect(),
+                    _ => {
+                        missing.push(granule.misses(&what, text, &format!("leave out {what}")));
+                        Vec::new()
+                    }
+                };
+                if partners.key == "quality" {
+                    granule.quality.push(files);
+                } else {
+                    granule.uncertainty = files;
+                }
+            }
+            if let Some(error) = missing.into_iter().next() {
+                let Error::NoPartner { path, what, .. } = &error else { return Err(error) };
+                if !self.lenient {
+                    return Err(error);
+                }
+                granule.fault = Some((path.clone(), format!("{what} is missing")));
+            }
+            granules.push(granule);
+        }
+        granules.sort_by(|a, b| (a.date, a.name()).cmp(&(b.date, b.name())));
+        if granules.is_empty() {
+            return Err(Error::NoFiles { pattern: template.text().to_owned() });
+        }
+        match partners.iter().find_map(|partners| partners.without_data(&template)) {
+            Some(error) if !self.lenient => Err(error),
+            _ => Ok(granules),
+        }
+    }
+
+    fn partners(&self, pattern: &Pattern, bands: &[String]) -> Result<Vec<Partners>> {
+        let quality = self.quality.iter().map(|quality| ("quality", &quality.place, quality.date.as_ref()));
+        let uncertainty = self.uncertainty.iter().flat_map(|one| &one.places).map(|place| ("uncertainty", place, None));
+        let mut all = Vec::new();
+        for (key, place, date) in quality.chain(uncertainty) {
+            let Place::Files(files) = place else { continue };
+            let template = Template::new(key, files, pattern.folder.as_deref());
+            let rule = date.map(|(date, format)| DateRule::new("quality.date", date, format)).transpose()?;
+            let mut found = BTreeMap::new();
+            for (wildcards, names) in template.find(bands)? {
+                let Some(first) = names.iter().flatten().next().cloned() else { continue };
+                let mark = match &rule {
+                    Some(rule) => vec![rule.date_of(&file_of(&first))?.to_string()],
+                    None => telling(&wildcards),
+                };
+                if let Some(other) = found.insert(mark, Partner { names, taken: false }) {
+                    return Err(ambiguous(key, other.names.iter().flatten().next(), &first));
+                }
+            }
+            if found.is_empty() {
+                return Err(Error::NoFiles { pattern: template.text().to_owned() });
+            }
+            all.push(Partners { key, template, files: found, by_date: rule.is_some() });
+        }
+        Ok(all)
+    }
+}
+
+/// The wildcards that tell granules apart: a `**` may stand for no folder.
+fn telling(key: &Key) -> Key {
+    key.iter().filter(|text| !text.is_empty()).cloned().collect()
+}
+
+fn ambiguous(key: &str, one: Option<&PathBuf>, other: &Path) -> Error {
+    let one = one.map(|path| path.display().to_string()).unwrap_or_default();
+    let other = other.display();
+    Error::setting(
+        key,
+        format!(
+            "{one} and {other} would go with the same data; narrow the pattern of `{key}`, or leave out its `date`, so that wildcards \
+             tell whose they are"
+        ),
+    )
+}
+
+impl Partners {
+    /// The files that go with a granule; by date they may serve several.
+    fn take(&mut self, key: &Key, date: Date) -> Option<Vec<Option<PathBuf>>> {
+        let mark = if self.by_date { vec![date.to_string()] } else { telling(key) };
+        let partner = self.files.get_mut(&mark)?;
+        partner.taken = true;
+        Some(partner.names.clone())
+    }
+
+    /// What is said of files that no granule has taken.
+    fn without_data(&self, data: &Template) -> Option<Error> {
+        let lone = self.files.values().find(|partner| !partner.taken)?;
+        let path = lone.names.iter().flatten().next()?.clone();
+        let (key, text) = (self.key, self.template.text());
+        Some(Error::NoPartner {
+            path,
+            date: None,
+            what: "data".into(),
+            pattern: data.text().to_owned(),
+            advice: format!("add the data, or remove this file or narrow {text:?} of `{key}`"),
+        })
+    }
+}
+
+impl Granule {
+    /// What is said when one of its files is not there.
+    fn misses(&self, what: &str, pattern: &str, instead: &str) -> Error {
+        Error::NoPartner {
+            path: self.name().to_path_buf(),
+            date: Some(self.date),
+            what: what.to_owned(),
+            pattern: pattern.to_owned(),
+            advice: format!("add the file, or take this acquisition out of `files`, or {instead}"),
+        }
+    }
+}

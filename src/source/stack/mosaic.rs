@@ -1,0 +1,279 @@
+//! Reading a region of a date: the granules that meet it, masked, one over the other.
+
+use std::ops::Range;
+
+use ndarray::{Array3, Axis, s};
+
+use super::layout::Plane;
+use super::views::Flags;
+use super::{Part, PartFile, RasterStack};
+use crate::error::{Error, Result};
+use crate::geometry::PixelRegion;
+use crate::source::gdal::{OpenRaster, ReadFailure, View};
+use crate::source::quality::Tables;
+use crate::source::{Calibration, Quality};
+
+/// Values of a region and, where the product gives uncertainty, their noise variances; **shape** (band, y, x).
+pub(super) struct Block {
+    pub(super) values: Array3<f64>,
+    pub(super) noise: Option<Array3<f64>>,
+}
+
+impl Block {
+    fn missing(stack: &RasterStack, bands: usize, region: &PixelRegion) -> Self {
+        Self::of(stack, || Array3::from_elem((bands, region.rows.len(), region.cols.len()), f64::NAN))
+    }
+
+    /// To be read into; memory that is zero anyway.
+    fn unread(stack: &RasterStack, bands: usize, region: &PixelRegion) -> Self {
+        Self::of(stack, || Array3::zeros((bands, region.rows.len(), region.cols.len())))
+    }
+
+    fn of(stack: &RasterStack, plane: impl Fn() -> Array3<f64>) -> Self {
+        Self { values: plane(), noise: (!stack.layout.uncertainty.is_empty()).then(plane) }
+    }
+
+    /// Takes what is still missing from a granule's block of `part`.
+    fn fill(&mut self, region: &PixelRegion, part: &PixelRegion, block: &Self) {
+        let within = |range: &Range<usize>, start: usize| range.start - start..range.end - start;
+        let rows = within(&part.rows, region.rows.start);
+        let cols = within(&part.cols, region.cols.start);
+        let window = s![.., rows, cols];
+        let mut values = self.values.slice_mut(window);
+        if let (Some(noise), Some(new)) = (&mut self.noise, &block.noise) {
+            ndarray::Zip::from(noise.slice_mut(window)).and(&values).and(new).for_each(|noise, held, new| {
+                if held.is_nan() {
+                    *noise = *new;
+                }
+            });
+        }
+        values.zip_mut_with(&block.values, |held, new| {
+            if held.is_nan() {
+                *held = *new;
+            }
+        });
+    }
+
+    /// Whether nothing of a part is missing.
+    fn is_complete(&self, region: &PixelRegion, part: &PixelRegion) -> bool {
+        let rows = part.rows.start - region.rows.start..part.rows.end - region.rows.start;
+        let cols = part.cols.start - region.cols.start..part.cols.end - region.cols.start;
+        self.values.slice(s![.., rows, cols]).iter().all(|value| !value.is_nan())
+    }
+}
+
+impl RasterStack {
+    /// Reads bands of the `date`-th date inside `region`. The first granule that has a valid value of a pixel and band gives it.
+    pub(super) fn read_mosaic(&self, date: usize, bands: &[usize], region: &PixelRegion) -> Result<Block> {
+        let of_date = self.first_part[date]..self.first_part[date + 1];
+        if let Some((part, (path, problem))) =
+            self.parts[of_date.clone()].iter().find_map(|part| Some((part, part.fault.as_ref()?)))
+        {
+            let (path, date, problem) = (path.clone(), Some(part.date), problem.clone());
+            return Err(Error::Open { path, date, problem, source: None });
+        }
+        let meeting = |index: &usize| {
+            let shared = self.parts[*index].cells(self.layout.data_files).intersection(region);
+            (!shared.is_empty()).then_some((*index, shared))
+        };
+        let mut meeting = of_date.filter_map(|index| meeting(&index)).peekable();
+        let Some((index, shared)) = meeting.next() else { return Ok(Block::missing(self, bands.len(), region)) };
+        if shared == *region && meeting.peek().is_none() {
+            return self.read_part(index, bands, region);
+        }
+        let mut block = Block::missing(self, bands.len(), region);
+        block.fill(region, &shared, &self.read_part(index, bands, &shared)?);
+        for (index, shared) in meeting {
+            if !block.is_complete(region, &shared) {
+                block.fill(region, &shared, &self.read_part(index, bands, &shared)?);
+            }
+        }
+        Ok(block)
+    }
+
+    /// What the quality rules hide of `bands`: a mask of all where any rule is for all, and one for each band.
+    fn hidden(&self, reader: &Reader<'_>, bands: &[usize]) -> Result<Vec<Mask>> {
+        let mut masks: Vec<Mask> = Vec::new();
+        for (index, ((rule, tables), planes)) in self.quality.iter().zip(&self.layout.quality).enumerate() {
+            let wanted: Vec<(Range<usize>, Plane)> = match planes.as_slice() {
+                [only] => vec![(0..bands.len(), *only)],
+                each => bands.iter().enumerate().map(|(k, &band)| (k..k + 1, each[band])).collect(),
+            };
+            for (planes, plane) in wanted {
+                let cells = reader.hidden(index, (rule, tables), plane)?;
+                match masks.iter_mut().find(|mask| mask.planes == planes) {
+                    Some(mask) => mask.add(&cells),
+                    None => masks.push(Mask { planes, cells }),
+                }
+            }
+        }
+        Ok(masks)
+    }
+
+    /// Reads bands of one granule inside `region` of the stack, which it meets.
+    fn read_part(&self, index: usize, bands: &[usize], region: &PixelRegion) -> Result<Block> {
+        let reader = Reader { stack: self, part: &self.parts[index], index, region };
+        let hidden = self.hidden(&reader, bands)?;
+        if hidden.iter().any(|mask| mask.planes.len() == bands.len() && mask.cells.iter().all(|hidden| *hidden)) {
+            return Ok(Block::missing(self, bands.len(), region));
+        }
+        let mut block = Block::unread(self, bands.len(), region);
+        let calibration = &self.parts[index].calibration(&self.calibration);
+        let planes: Vec<Plane> = bands.iter().map(|&band| self.layout.bands[band]).collect();
+        reader.planes(&planes, bands, calibration, &mut block.values)?;
+        for mask in &hidden {
+            for plane in mask.planes.clone() {
+                let mut plane = block.values.index_axis_mut(Axis(0), plane);
+                let Some(values) = plane.as_slice_mut() else { continue };
+                for (value, hidden) in values.iter_mut().zip(&mask.cells) {
+                    *value = if *hidden { f64::NAN } else { *value };
+                }
+            }
+        }
+        if let (Some(noise), Some(rule)) = (&mut block.noise, &self.uncertainty) {
+            let planes: Vec<Plane> = bands.iter().map(|&band| self.layout.uncertainty[band]).collect();
+            reader.planes(&planes, bands, &rule.calibration(), noise)?;
+            if let Some(values) = noise.as_slice_mut() {
+                rule.to_variances(values);
+            }
+        }
+        Ok(block)
+    }
+}
+
+/// What quality hides: cells of a region, in some of the planes of a block.
+struct Mask {
+    planes: Range<usize>,
+    cells: Vec<bool>,
+}
+
+impl Mask {
+    fn add(&mut self, other: &[bool]) {
+        self.cells.iter_mut().zip(other).for_each(|(hidden, other)| *hidden |= other);
+    }
+}
+
+/// Reads files of one granule inside a region of the stack.
+struct Reader<'a> {
+    stack: &'a RasterStack,
+    part: &'a Part,
+    index: usize,
+    region: &'a PixelRegion,
+}
+
+impl Reader<'_> {
+    /// Runs with the open file, taken from the pool or opened; as a view, for `flags` in another way than for values.
+    fn with<T>(
+        &self,
+        file: usize,
+        (flags, view): (bool, Option<&View>),
+        read: impl FnOnce(&OpenRaster) -> Result<T>,
+    ) -> Result<T> {
+        let number = (self.index * self.stack.layout.files + file) * 2 + usize::from(flags && view.is_some());
+        let raster = match self.stack.pool.take(number) {
+            Some(raster) => raster,
+            None => OpenRaster::open(&self.part.files[file].path, self.part.date, view)?,
+        };
+        let result = read(&raster)?;
+        self.stack.pool.put(number, raster);
+        Ok(result)
+    }
+
+    /// Reads planes into the layers of `out`, file by file. `bands` are those of the stack, for messages.
+    fn planes(
+        &self,
+        planes: &[Plane],
+        bands: &[usize],
+        calibration: &Calibration,
+        out: &mut Array3<f64>,
+    ) -> Result<()> {
+        let Some(out) = out.as_slice_mut() else { return Ok(()) };
+        let mut layers: Vec<Option<&mut [f64]>> = match self.region.len() {
+            0 => return Ok(()),
+            len => out.chunks_exact_mut(len).map(Some).collect(),
+        };
+        for file in 0..self.stack.layout.files {
+            let mine: Vec<usize> = (0..planes.len()).filter(|&k| planes[k].file == file).collect();
+            if mine.is_empty() {
+                continue;
+            }
+            let positions: Vec<usize> = mine.iter().map(|&k| planes[k].band).collect();
+            let mut targets: Vec<&mut [f64]> = mine.iter().filter_map(|&k| layers[k].take()).collect();
+            let name = |position: usize| {
+                let at = positions.iter().position(|held| *held == position).map(|at| bands[mine[at]]);
+                at.map_or_else(String::new, |band| self.stack.layout.names[band].clone())
+            };
+            let view = self.stack.views.as_ref().map(|views| &views.data);
+            self.with(file, (false, view), |raster| {
+                let PartFile { place, .. } = &self.part.files[file];
+                let window = place.window(self.region, 0);
+                let failed = |failure: ReadFailure| self.failed(file, &window, name(failure.band), failure);
+                if place.is_same() && window.shape() == self.region.shape() {
+                    return raster.read(&positions, &window, calibration, &mut targets).map_err(failed);
+                }
+                let mut own = vec![0.0; window.len() * positions.len()];
+                if !window.is_empty() {
+                    let mut own: Vec<&mut [f64]> = own.chunks_exact_mut(window.len()).collect();
+                    raster.read(&positions, &window, calibration, &mut own).map_err(failed)?;
+                }
+                for (k, target) in targets.iter_mut().enumerate() {
+                    let values = &own[k * window.len()..(k + 1) * window.len()];
+                    place.spread(&window, values, self.region, f64::NAN, |a, _| a, |cell, value| target[cell] = value);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Which cells of the region a quality rule hides.
+    fn hidden(&self, index: usize, (rule, tables): (&Quality, &Tables), plane: Plane) -> Result<Vec<bool>> {
+        let (view, place) = match &self.stack.views {
+            None => (None, self.part.files[plane.file].place),
+            Some(views) => {
+                let Flags { view, place, .. } = &views.flags()[index];
+                (Some(view), *place)
+            }
+        };
+        let window = place.window(self.region, rule.margin());
+        if window.is_empty() {
+            return Ok(vec![true; self.region.len()]);
+        }
+        let codes = self.with(plane.file, (true, view), |raster| {
+            raster
+                .codes(plane.band, &window, rule.nodata)
+                .map_err(|failure| self.failed(plane.file, &window, "quality".into(), failure))
+        })?;
+        let own = rule.hidden(&codes, window.cols.len(), tables).map_err(|problem| Error::Read {
+            origin: self.part.files[plane.file].path.display().to_string(),
+            date: self.part.date,
+            band: "quality".into(),
+            rows: window.rows.clone(),
+            cols: window.cols.clone(),
+            problem,
+            source: None,
+        })?;
+        // Without a margin, and with all of the region inside.
+        if place.is_same() && window == place.window(self.region, 0) && window.shape() == self.region.shape() {
+            return Ok(own);
+        }
+        let mut hidden = vec![true; self.region.len()];
+        place.spread(&window, &own, self.region, true, |a, b| a | b, |cell, value| hidden[cell] = value);
+        Ok(hidden)
+    }
+
+    fn failed(&self, file: usize, window: &PixelRegion, band: String, failure: ReadFailure) -> Error {
+        Error::Read {
+            origin: self.part.files[file].path.display().to_string(),
+            date: self.part.date,
+            band,
+            rows: window.rows.clone(),
+            cols: window.cols.clone(),
+            problem: format!(
+                "{}; the file may be truncated or damaged: replace it, or take it out of `files`",
+                failure.message()
+            ),
+            source: Some(Box::new(failure.error)),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Opening a stack: the header of every file, and where each lies.
+
+use std::path::{Path, PathBuf};
+
+use super::granule::Granule;
+use super::layout::Layout;
+use super::place::{Place, refined};
+use super::views::Views;
+use super::{Part, PartFile, StackBuilder};
+use crate::error::{Error, Result};
+use crate::geometry::{Date, Grid};
+use crate::source::gdal::{Aligned, Pool, RasterHeader, dated_header};
+use crate::source::same_crs;
+
+/// What the first sound granule says, which all others match.
+struct Reference {
+    layout: Layout,
+    /// The lattice of the stack: cells of its size from some corner.
+    lattice: Grid,
+    files: Vec<PathBuf>,
+    bands: Vec<Vec<String>>,
+    /// (width, height) of the pixels of each file.
+    cell_sizes: Vec<(f64, f64)>,
+    places: Vec<Place>,
+    date: Date,
+    block_shape: Option<(usize, usize)>,
+}
+
+/// What is known on the way.
+#[derive(Default)]
+struct Found {
+    reference: Option<Reference>,
+    /// Where files are to be read on another grid: what there is to choose it by.
+    aligned: Option<Aligned>,
+    /// Header of the file that takes most memory while it is open.
+    largest: Option<RasterHeader>,
+}
+
+/// What opening has found out.
+pub(super) struct Survey {
+    pub(super) layout: Layout,
+    pub(super) grid: Grid,
+    pub(super) views: Option<Views>,
+    pub(super) parts: Vec<Part>,
+    pub(super) block_shape: Option<(usize, usize)>,
+    pub(super) open_file_bytes: u64,
+}
+
+impl StackBuilder {
+    /// Reads every header. With `lenient`, what is wrong with a granule is noted with it, as long as there is any that is right.
+    pub(super) fn survey(&self, granules: Vec<Granule>) -> Result<Survey> {
+        let mut found =
+            Found { aligned: self.onto.as_ref().map(|(target, _)| Aligned::new(target)), ..Found::default() };
+        let mut first_error = None;
+        let mut parts = Vec::with_capacity(granules.len());
+        let steps = self.offset_steps.as_ref().filter(|_| self.calibration.offset.is_none());
+        let steps = steps.map(|steps| Ok::<_, Error>((steps, steps.compile()?))).transpose()?;
+        for granule in granules {
+            let offset = steps.as_ref().map(|(steps, regex)| steps.offset_of(granule.name(), regex)).transpose()?;
+            let surveyed = self.survey_one(&granule, &mut found);
+            let (places, fault) = match (surveyed, granule.fault.clone()) {
+                (_, Some(fault)) => (None, Some(fault)),
+                (Ok(places), None) => (Some(places), None),
+                (Err(error), None) if self.lenient => {
+                    let fault = match &error {
+                        Error::Open { path, problem, .. } | Error::Inconsistent { path, problem, .. } => {
+                            (path.clone(), problem.clone())
+                        }
+                        other => (granule.name().to_path_buf(), other.to_string()),
+                    };
+                    first_error.get_or_insert(error);
+                    (None, Some(fault))
+                }
+                (Err(error), None) => return Err(error),
+            };
+            let files = granule.all_files().cloned();
+            let files = match places {
+                Some(places) => files.zip(places).map(|(path, place)| PartFile { path, place }).collect(),
+                None => Vec::new(),
+            };
+            parts.push(Part { date: granule.date, name: granule.name().to_path_buf(), files, offset, fault });
+        }
+        let Found { reference, aligned, largest } = found;
+        let (Some(reference), Some(largest)) = (reference, largest) else {
+            return Err(first_error.unwrap_or_else(|| Error::NoFiles { pattern: self.origin() }));
+        };
+        let (Some(aligned), Some((_, resampling))) = (aligned, &self.onto) else {
+            let grid = settle(&reference, &mut parts)?;
+            let Reference { layout, block_shape, .. } = reference;
+            return Ok(Survey { layout, grid, views: None, parts, block_shape, open_file_bytes: largest.open_bytes });
+        };
+        let view = aligned.view(*resampling)?.nodata(self.calibration.nodata);
+        let (grid, open_file_bytes) = (view.grid().clone(), view.open_bytes(&largest));
+        let whole = Place::new(&grid, &grid).map_err(|problem| Error::Grid { what: self.origin(), problem })?;
+        parts.iter_mut().flat_map(|part| &mut part.files).for_each(|file| file.place = whole);
+        let views = Some(Views::new(view, &reference.layout, &reference.cell_sizes)?);
+        let block_shape = views.as_ref().map(|views| views.data.block_shape());
+        Ok(Survey { layout: reference.layout, grid, views, parts, block_shape, open_file_bytes })
+    }
+
+    /// The places of a granule's files on the reference's lattice.
+    fn survey_one(&self, granule: &Granule, found: &mut Found) -> Result<Vec<Place>> {
+        if let Some((path, problem)) = &granule.fault {
+            let problem = problem.clone();
+            return Err(Error::Inconsistent { path: path.clone(), date: granule.date, problem });
+        }
+        let paths: Vec<&PathBuf> = granule.all_files().collect();
+        let headers =
+            paths.iter().map(|path| dated_header(path, Some(granule.date))).collect::<Result<Vec<RasterHeader>>>()?;
+        let known = match &mut found.reference {
+            Some(known) => known,
+            reference => reference.insert(self.reference(granule, &headers)?),
+        };
+        let largest = headers.iter().max_by_key(|header| header.open_bytes);
+        found.largest = found.largest.iter().chain(largest).max_by_key(|header| header.open_bytes).cloned();
+        if paths.len() != known.layout.files {
+            let (found, expected) = (paths.len(), known.layout.files);
+            return Err(Error::Inconsistent {
+                path: granule.name().to_path_buf(),
+                date: granule.date,
+                problem: format!(
+                    "{found} files, but {expected} in the first acquisition of the stack ({})",
+                    known.said(0)
+                ),
+            });
+        }
+        let mut places = Vec::with_capacity(paths.len());
+        for (file, (path, header)) in paths.iter().zip(&headers).enumerate() {
+            self.check_bands(known, file, path, granule.date, header)?;
+            let Some(aligned) = &mut found.aligned else {
+                places.push(self.place(known, file, path, granule.date, header)?);
+                continue;
+            };
+            if file < known.layout.data_files {
+                aligned.add(&path.display().to_string(), header)?;
+            }
+            // Where it lies is known when all are.
+            places.push(known.places[0]);
+        }
+        Ok(places)
+    }
+
+    fn check_bands(
+        &self,
+        known: &Reference,
+        file: usize,
+        path: &Path,
+        date: Date,
+        header: &RasterHeader,
+    ) -> Result<()> {
+        let differs = |problem: String| known.differs(file, path, date, &problem);
+        let expected = &known.bands[file];
+        if header.bands.len() != expected.len() {
+            let (found, expected) = (header.bands.len(), expected.len());
+            return Err(differs(format!("{found} bands, but {expected} in the first file of the stack")));
+        }
+        let one_each = known.layout.data_files > 1 || file >= known.layout.data_files;
+        let renamed = header.bands.iter().zip(expected).position(|(a, b)| !a.is_empty() && !b.is_empty() && a != b);
+        if let Some(band) = renamed.filter(|_| !one_each) {
+            let (found, expected) = (&header.bands[band], &expected[band]);
+            return Err(differs(format!(
+                "band {} is {found:?}, but {expected:?} in the first file of the stack",
+                band + 1
+            )));
+        }
+        Ok(())
+    }
+
+    fn place(&self, known: &Reference, file: usize, path: &Path, date: Date, header: &RasterHeader) -> Result<Place> {
+        let differs = |problem: String| known.differs(file, path, date, &problem);
+        let (found, expected) = (header.grid.crs(), known.lattice.crs());
+        if !same_crs(found, expected) {
+            return Err(differs(format!(
+                "CRS {found}, but {expected} in the first file of the stack; give reproject = \"nearest\" (or \
+                 \"bilinear\"), warp it first, or make an instrument of each CRS"
+            )));
+        }
+        let place = Place::new(&known.lattice, &header.grid).map_err(|problem| {
+            differs(format!("{problem} in the first file of the stack; give reproject = \"nearest\" (or \"bilinear\"), or warp all files to one lattice"))
+        })?;
+        if file < known.layout.data_files && place.is_finer() {
+            let ((w, _), (cell, _)) = (header.grid.cell_size(), known.lattice.cell_size());
+            return Err(differs(format!(
+                "cells of {w} are finer than those of the stack, {cell}; give resolution = {w}, or average the file first, for \
+                 example with gdalwarp -tr {cell} {cell} -r average"
+            )));
+        }
+        if !self.mosaic && file < known.layout.data_files && place != known.places[file] {
+            return Err(differs(format!(
+                "grid of {}, but {} in the first file of the stack; warp or crop all files to one grid, or give mosaic = true if \
+                 each covers a part of it",
+                header.grid, known.lattice
+            )));
+        }
+        Ok(place)
+    }
+
+    /// What the first granule says of the stack.
+    fn reference(&self, granule: &Granule, headers: &[RasterHeader]) -> Result<Reference> {
+        let layout =
+            Layout::new(granule, headers, self.source_bands.as_deref(), &self.quality, self.uncertainty.as_ref())?;
+        let first = layout.bands.first().map_or(0, |plane| plane.file);
+        let grid = &headers[first].grid;
+        let size = grid.cell_size();
+        let other = headers[..layout.data_files].iter().position(|header| {
+            let (w, h) = header.grid.cell_size();
+            (w / size.0 - 1.0).abs() > 1e-6 || (h / size.1 - 1.0).abs() > 1e-6
+        });
+        let lattice = match (self.resolution, other) {
+            (None, _) if self.onto.is_some() => grid.clone(),
+            (None, None) => grid.clone(),
+            (None, Some(other)) => {
+                let (w, smallest) = (headers[other].grid.cell_size().0, headers[other].grid.cell_size().0.min(size.0));
+                return Err(Error::setting(
+                    "resolution",
+                    format!(
+                        "not given, but {} has cells of {} and {} of {w}; give resolution = {smallest} to repeat the coarser \
+                         pixels, or make an instrument of each cell size",
+                        granule.files[first].display(),
+                        size.0,
+                        granule.files[other].display()
+                    ),
+                ));
+            }
+            (Some(resolution), _) => {
+                let cells = |size: f64| (size / resolution).round().max(1.0) as usize;
+                refined(grid, (cells(size.1), cells(size.0)))?
+            }
+        };
+        if let Some(resolution) = self.resolution
+            && (lattice.cell_size().0 / resolution - 1.0).abs() > 1e-6
+        {
+            let path = granule.files[first].display();
+            return Err(Error::setting(
+                "resolution",
+                format!(
+                    "{resolution} does not divide the cells of {} of {path}; give that or a whole part of it, or average the files \
+                     first, for example with gdalwarp -r average",
+                    size.0
+                ),
+            ));
+        }
+        let place = |(file, header): (usize, &RasterHeader)| {
+            let path = granule.all_files().nth(file).cloned().unwrap_or_default();
+            Place::new(&lattice, &header.grid).map_err(|problem| Error::Inconsistent {
+                path,
+                date: granule.date,
+                problem: format!("{problem}; warp it to that lattice"),
+            })
+        };
+        let places = if self.onto.is_some() {
+            let whole = Place::new(&lattice, &lattice);
+            vec![whole.map_err(|problem| Error::Grid { what: granule.name().display().to_string(), problem })?]
+        } else {
+            headers.iter().enumerate().map(place).collect::<Result<Vec<Place>>>()?
+        };
+        let block_shape = headers[first].block_shape.map(|(rows, cols)| {
+            let (up_rows, up_cols) = places.get(first).map_or((1, 1), Place::cells_per_pixel);
+            (rows * up_rows, cols * up_cols)
+        });
+        Ok(Reference {
+            layout,
+            lattice,
+            files: granule.all_files().cloned().collect(),
+            bands: headers.iter().map(|header| header.bands.clone()).collect(),
+            cell_sizes: headers.iter().map(|header| header.grid.cell_size()).collect(),
+            places,
+            date: granule.date,
+            block_shape,
+        })
+    }
+}
+
+impl Reference {
+    fn differs(&self, file: usize, path: &Path, date: Date, problem: &str) -> Error {
+        Error::Inconsistent { path: path.to_path_buf(), date, problem: format!("{problem} ({})", self.said(file)) }
+    }
+
+    /// The file that others are compared with, for messages.
+    fn said(&self, file: usize) -> String {
+        format!("{}, {}, {}", self.files[file].display(), self.layout.purpose(file), self.date)
+    }
+}
+
+/// The grid that holds the data of all parts, from whose corner their places are counted from then on.
+fn settle(reference: &Reference, parts: &mut [Part]) -> Result<Grid> {
+    let data = reference.layout.data_files;
+    let covers = parts.iter().flat_map(|part| part.files.iter().take(data)).map(|file| file.place.cover());
+    let union = covers.reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].max(b[3])]);
+    let [top, bottom, left, right] = union.unwrap_or_default();
+    for file in parts.iter_mut().flat_map(|part| &mut part.files) {
+        file.place = file.place.from_corner(top, left);
+    }
+    let [x, w, _, y, _, h] = reference.lattice.geotransform();
+    let corner = [x + left as f64 * w, w, 0.0, y + top as f64 * h, 0.0, h];
+    Grid::new(reference.lattice.crs().clone(), corner, ((bottom - top) as usize, (right - left) as usize))
+}
+
+/// Handles open at once, at most, while so many threads read a stack of these parts.
+pub(super) fn most_open(parts: &[Part], readers: usize) -> usize {
+    parts.iter().map(|part| part.files.len().max(1)).sum::<usize>().min(Pool::most_open(readers))
+}

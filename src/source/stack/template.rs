@@ -1,0 +1,203 @@
+//! Patterns of file names: wildcards, `{band}`, and rasters inside containers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use regex::{Captures, Regex};
+
+use crate::error::{Error, Result};
+use crate::source::gdal::Subdataset;
+
+/// Where a band's name stands in a pattern.
+const BAND: &str = "{band}";
+
+/// The texts that a pattern's wildcards stand for: files of one granule have them in common.
+pub(super) type Key = Vec<String>;
+
+/// A pattern of file names, `folder/*.{band}.tif`, or of subdataset names, `NETCDF:"folder/*.nc":{band}`.
+#[derive(Clone, Debug)]
+pub(super) struct Template {
+    /// The setting it comes from.
+    key: &'static str,
+    /// The pattern with its folder, for messages.
+    text: String,
+    /// What stands before and after the path in a subdataset's name.
+    around: (String, String),
+    /// The pattern of paths.
+    path: String,
+}
+
+impl Template {
+    pub(super) fn new(key: &'static str, pattern: &str, folder: Option<&Path>) -> Self {
+        let (around, path) = match Subdataset::parse(pattern) {
+            Some(name) => ((name.before, name.after), name.container.to_string_lossy().into_owned()),
+            None => (Default::default(), pattern.to_owned()),
+        };
+        // Wildcards in the folder's own name are escaped.
+        let path = match folder {
+            Some(folder) if Path::new(&path).is_relative() && !folder.as_os_str().is_empty() => {
+                format!("{}/{path}", glob::Pattern::escape(&folder.to_string_lossy()))
+            }
+            _ => path,
+        };
+        let text = format!("{}{path}{}", around.0, around.1);
+        Self { key, text, around, path }
+    }
+
+    /// The pattern with its folder.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The pattern of one band's files.
+    pub(super) fn text_of(&self, band: &str) -> String {
+        self.text.replace(BAND, band)
+    }
+
+    /// Whether there is a file, or a subdataset, for every band.
+    pub(super) fn is_per_band(&self) -> bool {
+        self.text.contains(BAND)
+    }
+
+    /// Every match by what its wildcards stand for: a name for each of `bands`, in their order, where the pattern has
+    /// `{band}`, and one otherwise.
+    pub(super) fn find(&self, bands: &[String]) -> Result<BTreeMap<Key, Vec<Option<PathBuf>>>> {
+        let malformed = |problem: String| Error::setting(self.key, format!("{:?} {problem}", self.text));
+        let anywhere = self.path.replace(BAND, "*");
+        let paths = glob::glob(&anywhere).map_err(|error| malformed(format!("is no wildcard pattern: {error}")))?;
+        let regex = expression(&self.path, bands).map_err(|error| malformed(format!("cannot be matched: {error}")))?;
+        let mut found = BTreeMap::new();
+        for entry in paths {
+            let path = entry.map_err(|error| Error::Open {
+                path: error.path().to_path_buf(),
+                date: None,
+                problem: error.error().to_string(),
+                source: None,
+            })?;
+            let text = path.to_string_lossy();
+            let Some(captures) = regex.captures(&text) else {
+                if !self.is_per_band() {
+                    found.insert(vec![text.into_owned()], vec![Some(self.name_of(&path, ""))]);
+                }
+                continue; // of a band that is not asked for
+            };
+            let wildcards = groups(&regex, &captures, 'w').map(str::to_owned);
+            let mut named = groups(&regex, &captures, 'b');
+            let first = named.next();
+            if !named.all(|other| Some(other) == first) {
+                continue; // a name of two bands
+            }
+            let slots = if self.is_per_band() { bands.len() } else { 1 };
+            let names: &mut Vec<Option<PathBuf>> =
+                found.entry(wildcards.collect()).or_insert_with(|| vec![None; slots]);
+            for (slot, name) in names.iter_mut().enumerate() {
+                let band = bands.get(slot).map_or("", String::as_str);
+                if first.is_none_or(|first| first == band) {
+                    *name = Some(self.name_of(&path, band));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// GDAL's name of a band in the file.
+    fn name_of(&self, path: &Path, band: &str) -> PathBuf {
+        let (before, after) = &self.around;
+        if before.is_empty() {
+            return path.to_path_buf();
+        }
+        format!("{before}{}{}", path.display(), after.replace(BAND, band)).into()
+    }
+}
+
+/// The file that a name is of: the container of a subdataset, or the path itself.
+pub(super) fn file_of(name: &Path) -> PathBuf {
+    Subdataset::parse(&name.to_string_lossy()).map_or_else(|| name.to_path_buf(), |name| name.container)
+}
+
+/// What the groups of a kind stand for; a `**` may stand for nothing.
+fn groups<'t>(regex: &Regex, captures: &Captures<'t>, kind: char) -> impl Iterator<Item = &'t str> {
+    let named = regex.capture_names().zip(captures.iter());
+    named
+        .filter(move |(name, _)| name.is_some_and(|name| name.starts_with(kind)))
+        .map(|(_, text)| text.map_or("", |m| m.as_str()))
+}
+
+/// The regular expression that matches what the wildcards match, with a group `w0`, `w1`, ... for each of them and `b0`, ... for
+/// each `{band}`.
+fn expression(pattern: &str, bands: &[String]) -> Result<Regex, regex::Error> {
+    let bands: Vec<String> = bands.iter().map(|band| regex::escape(band)).collect();
+    let (mut text, mut rest, mut wildcards, mut named) = (String::from("(?s)^"), pattern, 0, 0);
+    let mut group = |inner: &str| {
+        wildcards += 1;
+        format!("(?P<w{}>{inner})", wildcards - 1)
+    };
+    while let Some(next) = rest.chars().next() {
+        // Paths come without "./" and doubled slashes.
+        let at_start = rest.len() == pattern.len() || text.ends_with('/');
+        let mut taken = next.len_utf8();
+        if rest.starts_with(BAND) {
+            text += &format!("(?P<b{named}>{})", bands.join("|"));
+            named += 1;
+            taken = BAND.len();
+        } else if at_start && rest.starts_with("./") {
+            taken = 2;
+        } else if rest.starts_with("**/") {
+            text += &format!("(?:{}/)?", group(".*?"));
+            taken = 3;
+        } else if next == '*' {
+            text += &group("[^/]*");
+        } else if next == '?' {
+            text += &group("[^/]");
+        } else if let Some((class, length)) = character_class(rest) {
+            text += &group(&class);
+            taken = length;
+        } else if !(next == '/' && text.ends_with('/')) {
+            text += &regex::escape(&rest[..taken]);
+        }
+        rest = &rest[taken..];
+    }
+    Regex::new(&(text + "$"))
+}
+
+/// `[abc]` and `[!a-z]` as regular expressions write them, and their length in the pattern.
+fn character_class(rest: &str) -> Option<(String, usize)> {
+    let inner = rest.strip_prefix('[')?;
+    let (not, body) = inner.strip_prefix('!').map_or(("", inner), |body| ("^", body));
+    // A bracket that comes first is meant itself.
+    let end = body.char_indices().skip(1).find(|(_, c)| *c == ']')?.0;
+    let escaped: String = body[..end]
+        .chars()
+        .map(|c| if matches!(c, '[' | ']' | '\\' | '^' | '&' | '~') { format!("\\{c}") } else { c.to_string() })
+        .collect();
+    Some((format!("[{not}{escaped}]"), rest.len() - body.len() + end + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(pattern: &str, path: &str, bands: &[&str]) -> Option<(Key, Option<String>)> {
+        let bands: Vec<String> = bands.iter().map(ToString::to_string).collect();
+        let regex = expression(pattern, &bands).unwrap();
+        let captures = regex.captures(path)?;
+        let wildcards = groups(&regex, &captures, 'w').map(str::to_owned).collect();
+        Some((wildcards, groups(&regex, &captures, 'b').next().map(str::to_owned)))
+    }
+
+    #[test]
+    fn wildcards_and_bands_are_captured() {
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let hls = "hls/HLS.S30.*.{band}.tif";
+        assert_eq!(
+            key(hls, "hls/HLS.S30.T11SKU.2024123T183919.v2.0.B04.tif", &["B04", "B8A"]),
+            Some((texts(&["T11SKU.2024123T183919.v2.0"]), Some("B04".into())))
+        );
+        assert_eq!(key(hls, "hls/HLS.S30.T11SKU.2024123T183919.v2.0.B05.tif", &["B04", "B8A"]), None);
+        assert_eq!(key("./a//b[13]_?.tif", "a/b3_x.tif", &[]), Some((texts(&["3", "x"]), None)));
+        assert_eq!(key("a/[!0-9][[]*.tif", "a/x[y.tif", &[]), Some((texts(&["x", "[", "y"]), None)));
+        assert_eq!(key("r/**/B*.tif", "r/B1.tif", &[]).unwrap().0, ["", "1"]);
+        assert_eq!(key("r/**/B1.tif", "r/x/y/B1.tif", &[]).unwrap().0, ["x/y"]);
+        assert_eq!(key("a.b/*.tif", "aXb/1.tif", &[]), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! Uncertainty that products give for every pixel, as noise variance.
+
+use super::Calibration;
+use super::quality::Place;
+use crate::error::Result;
+
+/// What an uncertainty band holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Spread {
+    /// Standard deviations, in u.
+    #[default]
+    Sd,
+    /// Variances, in u².
+    Variance,
+}
+
+/// Where a product keeps its own uncertainty of every pixel.
+///
+/// Pixels whose uncertainty is missing or not positive have the instrument's noise variance.
+///
+/// ```
+/// use rasterfuse::source::{Spread, Uncertainty};
+/// let per_band = Uncertainty::files("aq/*_{band}_unc.tif").scale(1e-4);
+/// let inside = Uncertainty::bands(["red_var", "nir_var"]).kind(Spread::Variance);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Uncertainty {
+    pub(super) places: Vec<Place>,
+    scale: Option<f64>,
+    kind: Spread,
+}
+
+impl Uncertainty {
+    fn new(places: Vec<Place>) -> Self {
+        Self { places, scale: None, kind: Spread::Sd }
+    }
+
+    /// Files that match a wildcard pattern: with `{band}` one for each source band, otherwise one that holds a band for each,
+    /// in their order. Partners are found as those of [`Quality::files`](super::Quality::files).
+    #[must_use]
+    pub fn files(pattern: impl Into<String>) -> Self {
+        Self::new(vec![Place::Files(pattern.into())])
+    }
+
+    /// Bands of the data file, by name or number from 1: one for each source band, in their order.
+    #[must_use]
+    pub fn bands<S: ToString>(bands: impl IntoIterator<Item = S>) -> Self {
+        Self::new(bands.into_iter().map(|band| Place::Band(band.to_string())).collect())
+    }
+
+    /// Files that an explicit list of granules names
+    /// ([`Granule::uncertainty`](super::Granule::uncertainty)).
+    #[must_use]
+    pub fn listed() -> Self {
+        Self::new(vec![Place::Listed])
+    }
+
+    /// Factor from stored numbers to u or u², in place of the files' own.
+    #[must_use]
+    pub fn scale(mut self, scale: f64) -> Self {
+        self.scale = Some(scale);
+        self
+    }
+
+    /// What the bands hold; default: standard deviations.
+    #[must_use]
+    pub fn kind(mut self, kind: Spread) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// How stored numbers are read.
+    pub(super) fn calibration(&self) -> Calibration {
+        Calibration { scale: self.scale, ..Calibration::default() }
+    }
+
+    pub(super) fn validate(&self) -> Result<()> {
+        self.calibration().validate().map_err(|error| match error {
+            crate::Error::Setting { key, problem } => crate::Error::setting(format!("uncertainty.{key}"), problem),
+            other => other,
+        })
+    }
+
+    /// Makes variances of what was read; NaN where nothing is known.
+    pub(super) fn to_variances(&self, values: &mut [f64]) {
+        for value in values {
+            let variance = match self.kind {
+                Spread::Sd => *value * *value,
+                Spread::Variance => *value,
+            };
+            *value = if *value > 0.0 { variance } else { f64::NAN };
+        }
+    }
+
+    /// As settings remember it.
+    pub(super) fn text(&self) -> String {
+        let bands: Vec<&str> = self.places.iter().filter_map(Place::name).collect();
+        let scale = self.scale.map_or_else(|| "the file's own".into(), |scale| format!("{scale:?}"));
+        format!(
+            "{:?}, scale {scale}{}",
+            self.kind,
+            if bands.is_empty() { String::new() } else { format!(", bands {bands:?}") }
+        )
+    }
+}
+
+impl Place {
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Band(band) => Some(band),
+            _ => None,
+        }
+    }
+}
