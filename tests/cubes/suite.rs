@@ -485,6 +485,7 @@ fn chunks_of_many_dates_are_decoded_once_for_a_tiles_dates() {
 #[test]
 fn a_fused_series_is_a_cube() {
     use rasterfuse::Fusion;
+    use rasterfuse::engine::OutputDates;
     use rasterfuse::model::{Instrument, Kernel, Prior, Process};
     use rasterfuse::sink::{MemorySink, ZarrFormat, ZarrSink};
 
@@ -496,6 +497,8 @@ fn a_fused_series_is_a_cube() {
             .process(Process::new(Kernel::Exponential, 100.0, 1.0))
             .prior(Prior::new(100.0, 1e4))
             .tile(4, 6)
+            // The suite asks for dates between the truth's.
+            .output(OutputDates::Observed)
             .instrument(Instrument::new("one", truth.source()).noise_variance(1.0))
             .build()
             .unwrap()
@@ -510,7 +513,7 @@ fn a_fused_series_is_a_cube() {
         let cube = ZarrCube::builder(&path).variable("mean").open().unwrap();
         let fused = Truth {
             grid: truth.grid.clone(),
-            dates: (0..9).map(day).collect(),
+            dates: truth.dates.clone(),
             bands: truth.bands.clone(),
             values: mean.mapv(|value| f64::from(value as f32)),
         };
@@ -598,7 +601,7 @@ fn toml_names_a_cube_and_its_variables() {
         &refused(variable, "variable = \"refl\"\nreproject = \"cubic\""),
         &["instrument \"cube\": reproject", "`files`"],
     );
-    assert_says(&refused("band = \"l\"", "bands = \"l\""), &["bands", "line 17"]);
+    assert_says(&refused("band = \"l\"", "bands = \"l\""), &["bands", "line 16"]);
     assert_says(
         &refused(&format!("zarr = \"{name}\""), "files = \"*.tif\""),
         &["instrument \"cube\": variable", "`zarr`"],
