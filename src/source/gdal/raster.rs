@@ -72,7 +72,7 @@ impl OpenRaster {
         let window = self.window.filter(|_| bands.len() > 1).unwrap_or((usize::MAX, usize::MAX));
         for part in parts(region, window) {
             for (&band, plane) in bands.iter().zip(&mut *planes) {
-                self.physical(band, &part, calibration, plane, region).map_err(failed(band))?;
+                self.physical(band, &part, calibration, Target::Plane(plane, region)).map_err(failed(band))?;
             }
         }
         for (&band, plane) in bands.iter().zip(&mut *planes) {
@@ -81,14 +81,33 @@ impl OpenRaster {
         Ok(())
     }
 
-    /// Reads stored numbers of a part and makes physical values of them, in the plane of its region.
+    /// Whether so many bands of a window can be read one after the other without decoding a block twice.
+    pub(in crate::source) fn reads_at_once(&self, bands: usize, region: &PixelRegion) -> bool {
+        bands == 1 || self.window.is_none_or(|window| parts(region, window).count() == 1)
+    }
+
+    /// As [`read`](Self::read) for one band whose plane is appended to `values`.
+    pub(in crate::source) fn append(
+        &self,
+        band: usize,
+        region: &PixelRegion,
+        calibration: &Calibration,
+        values: &mut Vec<f64>,
+    ) -> Result<(), ReadFailure> {
+        let _quiet = QuietErrors::new();
+        let start = values.len();
+        self.physical(band, region, calibration, Target::End(values))
+            .and_then(|()| self.mask(band, region, &mut values[start..]))
+            .map_err(|error| ReadFailure { band, error })
+    }
+
+    /// Reads stored numbers of a part and makes physical values of them.
     fn physical(
         &self,
         index: usize,
         part: &PixelRegion,
         calibration: &Calibration,
-        plane: &mut [f64],
-        region: &PixelRegion,
+        target: Target<'_>,
     ) -> Result<(), GdalError> {
         let band = self.dataset.rasterband(index + 1)?;
         // A float32 file stores the nearest float32 of its nodata value.
@@ -100,13 +119,13 @@ impl OpenRaster {
         let converter = calibration.converter(band.scale(), band.offset(), missing);
         // Numbers are read as they are stored: what they mean is worked out in the one pass that copies them.
         match band.band_type() {
-            GdalDataType::UInt8 => convert::<u8>(&band, part, converter, plane, region),
-            GdalDataType::UInt16 => convert::<u16>(&band, part, converter, plane, region),
-            GdalDataType::Int16 => convert::<i16>(&band, part, converter, plane, region),
-            GdalDataType::UInt32 => convert::<u32>(&band, part, converter, plane, region),
-            GdalDataType::Int32 => convert::<i32>(&band, part, converter, plane, region),
-            GdalDataType::Float32 => convert::<f32>(&band, part, converter, plane, region),
-            _ => convert::<f64>(&band, part, converter, plane, region),
+            GdalDataType::UInt8 => convert::<u8>(&band, part, converter, target),
+            GdalDataType::UInt16 => convert::<u16>(&band, part, converter, target),
+            GdalDataType::Int16 => convert::<i16>(&band, part, converter, target),
+            GdalDataType::UInt32 => convert::<u32>(&band, part, converter, target),
+            GdalDataType::Int32 => convert::<i32>(&band, part, converter, target),
+            GdalDataType::Float32 => convert::<f32>(&band, part, converter, target),
+            _ => convert::<f64>(&band, part, converter, target),
         }
     }
 
@@ -154,42 +173,39 @@ fn has_mask(band: &RasterBand<'_>) -> Result<bool, GdalError> {
     Ok(flags.is_per_dataset() || !(flags.is_all_valid() || flags.is_nodata()))
 }
 
-fn stored<T: GdalType + Copy + Default>(band: &RasterBand<'_>, region: &PixelRegion) -> Result<Vec<T>, GdalError> {
-    let mut values = vec![T::default(); region.len()];
-    read_window(band, region, &mut values)?;
-    Ok(values)
+/// Where converted numbers go.
+enum Target<'a> {
+    /// Into the plane of a region that holds them.
+    Plane(&'a mut [f64], &'a PixelRegion),
+    /// Behind what is there.
+    End(&'a mut Vec<f64>),
 }
 
-/// Reads a part in the band's own type and converts it into the plane of its region.
-fn convert<T: GdalType + Copy + Default + Into<f64>>(
+fn stored<T: GdalType + Copy>(band: &RasterBand<'_>, region: &PixelRegion) -> Result<Vec<T>, GdalError> {
+    let (rows, cols) = region.shape();
+    let start = (region.cols.start as isize, region.rows.start as isize);
+    Ok(band.read_as::<T>(start, (cols, rows), (cols, rows), None)?.into_shape_and_vec().1)
+}
+
+/// Reads a part in the band's own type and converts it.
+fn convert<T: GdalType + Copy + Into<f64>>(
     band: &RasterBand<'_>,
     part: &PixelRegion,
     converter: Converter,
-    plane: &mut [f64],
-    region: &PixelRegion,
+    target: Target<'_>,
 ) -> Result<(), GdalError> {
     let values = stored::<T>(band, part)?;
-    let (left, width) = (part.cols.start - region.cols.start, region.cols.len());
-    if part.cols == region.cols {
-        let start = (part.rows.start - region.rows.start) * width;
-        converter.convert(&values, &mut plane[start..start + values.len()]);
-    } else if !part.is_empty() {
-        for (row, values) in part.rows.clone().zip(values.chunks_exact(part.cols.len())) {
-            let start = (row - region.rows.start) * width + left;
-            converter.convert(values, &mut plane[start..start + values.len()]);
+    match target {
+        Target::End(physical) => converter.append(&values, physical),
+        Target::Plane(plane, region) => {
+            let (left, width) = (part.cols.start - region.cols.start, region.cols.len());
+            for (row, values) in part.rows.clone().zip(values.chunks_exact(part.cols.len().max(1))) {
+                let start = (row - region.rows.start) * width + left;
+                converter.convert(values, &mut plane[start..start + values.len()]);
+            }
         }
     }
     Ok(())
-}
-
-fn read_window<T: GdalType + Copy>(
-    band: &RasterBand<'_>,
-    region: &PixelRegion,
-    values: &mut [T],
-) -> Result<(), GdalError> {
-    let (rows, cols) = region.shape();
-    let start = (region.cols.start as isize, region.rows.start as isize);
-    band.read_into_slice(start, (cols, rows), (cols, rows), values, None)
 }
 
 /// Makes NaN of what a mask hides.
