@@ -19,7 +19,7 @@ pub use crs::{crs_from_definition, same_crs};
 pub(super) use name::Subdataset;
 pub(super) use pool::Pool;
 use quiet::QuietErrors;
-pub(super) use raster::{OpenRaster, ReadFailure};
+pub(super) use raster::{OpenRaster, ReadFailure, Traits};
 
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};

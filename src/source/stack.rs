@@ -11,6 +11,7 @@ mod survey;
 mod template;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 pub use builder::StackBuilder;
 pub use granule::Granule;
@@ -20,7 +21,7 @@ use layout::Layout;
 use place::Place;
 use steps::OffsetSteps;
 
-use super::gdal::{Pool, block_cache_bytes};
+use super::gdal::{Pool, Traits, block_cache_bytes};
 use super::quality::Tables;
 use super::{Calibration, Quality, RasterSource, Slice, Uncertainty, check_request};
 use crate::error::{Error, Result};
@@ -85,6 +86,7 @@ struct Part {
 struct PartFile {
     path: PathBuf,
     place: Place,
+    traits: OnceLock<Traits>,
 }
 
 impl Part {

@@ -1,10 +1,11 @@
 use std::path::Path;
+use std::sync::OnceLock;
 
 use ::gdal::errors::GdalError;
 use ::gdal::raster::{ColorInterpretation, GdalDataType, GdalType, RasterBand};
 use ::gdal::{Dataset, Metadata};
 
-use super::{QuietErrors, message, open};
+use super::{QuietErrors, message, open, open_error};
 use crate::error::Result;
 use crate::geometry::{Date, PixelRegion};
 use crate::source::Calibration;
@@ -18,10 +19,38 @@ const WINDOW_BYTES: usize = 1 << 20;
 /// An open dataset and what reading it needs to know.
 pub(in crate::source) struct OpenRaster {
     dataset: Dataset,
+    traits: Traits,
+}
+
+/// What is asked of a file once, when it is first read.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::source) struct Traits {
     /// The band that holds the opacity of the others, from 1. GDAL makes a mask of it only in files of two or four bands.
     alpha: Option<usize>,
     /// (rows, columns) to read at once where a decoded block holds all bands.
     window: Option<(usize, usize)>,
+    /// Whether any band has a mask to be read.
+    masked: bool,
+}
+
+impl Traits {
+    fn of(dataset: &Dataset) -> Result<Self, GdalError> {
+        let bands =
+            (1..=dataset.raster_count()).map(|index| dataset.rasterband(index)).collect::<Result<Vec<_>, _>>()?;
+        let alpha = bands.iter().position(|band| band.color_interpretation() == ColorInterpretation::AlphaBand);
+        let by_pixel = dataset.metadata_item("INTERLEAVE", "IMAGE_STRUCTURE").is_some_and(|order| order == "PIXEL");
+        let window = bands.first().filter(|_| by_pixel && bands.len() > 1).map(|band| {
+            let (cols, rows) = band.block_size();
+            let (rows, cols) = (rows.max(1), cols.max(1));
+            let bytes = rows * cols * bands.len() * band.band_type().bits().div_ceil(8) as usize;
+            (rows * (WINDOW_BYTES / bytes.max(1)).max(1), cols)
+        });
+        let mut masked = false;
+        for band in &bands {
+            masked |= has_mask(band)?;
+        }
+        Ok(Self { alpha: alpha.map(|position| position + 1), window, masked })
+    }
 }
 
 /// A band that could not be read, by position, and why.
@@ -38,22 +67,18 @@ impl ReadFailure {
 }
 
 impl OpenRaster {
-    /// Opens a file or subdataset; `date` only serves the message.
-    pub(in crate::source) fn open(path: &Path, date: Date) -> Result<Self> {
+    /// Opens a file or subdataset, whose traits are found out unless they are known; `date` only serves the message.
+    pub(in crate::source) fn open(path: &Path, date: Date, known: &OnceLock<Traits>) -> Result<Self> {
         let dataset = open(path, Some(date))?;
         let _quiet = QuietErrors::new();
-        let bands = || (1..=dataset.raster_count()).filter_map(|index| Some((index, dataset.rasterband(index).ok()?)));
-        let alpha = bands()
-            .find(|(_, band)| band.color_interpretation() == ColorInterpretation::AlphaBand)
-            .map(|(index, _)| index);
-        let by_pixel = dataset.metadata_item("INTERLEAVE", "IMAGE_STRUCTURE").is_some_and(|order| order == "PIXEL");
-        let window = bands().next().filter(|_| by_pixel && dataset.raster_count() > 1).map(|(_, band)| {
-            let (cols, rows) = band.block_size();
-            let (rows, cols) = (rows.max(1), cols.max(1));
-            let bytes = rows * cols * dataset.raster_count() * band.band_type().bits().div_ceil(8) as usize;
-            (rows * (WINDOW_BYTES / bytes.max(1)).max(1), cols)
-        });
-        Ok(Self { dataset, alpha, window })
+        let traits = match known.get() {
+            Some(traits) => *traits,
+            None => {
+                let found = Traits::of(&dataset).map_err(|error| open_error(path, Some(date), &error))?;
+                *known.get_or_init(|| found)
+            }
+        };
+        Ok(Self { dataset, traits })
     }
 
     /// Reads a window of the bands at these positions, counted from 0, into planes of row-major values, calibrated, NaN where
@@ -69,7 +94,7 @@ impl OpenRaster {
     ) -> Result<(), ReadFailure> {
         let _quiet = QuietErrors::new();
         let failed = |band: usize| move |error: GdalError| ReadFailure { band, error };
-        let window = self.window.filter(|_| bands.len() > 1).unwrap_or((usize::MAX, usize::MAX));
+        let window = self.traits.window.filter(|_| bands.len() > 1).unwrap_or((usize::MAX, usize::MAX));
         for part in parts(region, window) {
             for (&band, plane) in bands.iter().zip(&mut *planes) {
                 self.physical(band, &part, calibration, Target::Plane(plane, region)).map_err(failed(band))?;
@@ -83,7 +108,7 @@ impl OpenRaster {
 
     /// Whether so many bands of a window can be read one after the other without decoding a block twice.
     pub(in crate::source) fn reads_at_once(&self, bands: usize, region: &PixelRegion) -> bool {
-        bands == 1 || self.window.is_none_or(|window| parts(region, window).count() == 1)
+        bands == 1 || self.traits.window.is_none_or(|window| parts(region, window).count() == 1)
     }
 
     /// As [`read`](Self::read) for one band whose plane is appended to `values`.
@@ -131,11 +156,13 @@ impl OpenRaster {
 
     /// Makes NaN of what masks and alpha hide.
     fn mask(&self, index: usize, region: &PixelRegion, values: &mut [f64]) -> Result<(), GdalError> {
-        let band = self.dataset.rasterband(index + 1)?;
-        if has_mask(&band)? {
-            hide(&band.open_mask_band()?, region, values)?;
+        if self.traits.masked {
+            let band = self.dataset.rasterband(index + 1)?;
+            if has_mask(&band)? {
+                hide(&band.open_mask_band()?, region, values)?;
+            }
         }
-        if let Some(alpha) = self.alpha.filter(|alpha| *alpha != index + 1) {
+        if let Some(alpha) = self.traits.alpha.filter(|alpha| *alpha != index + 1) {
             hide(&self.dataset.rasterband(alpha)?, region, values)?;
         }
         Ok(())
@@ -151,7 +178,7 @@ impl OpenRaster {
         let _quiet = QuietErrors::new();
         let failed = |error: GdalError| ReadFailure { band: index, error };
         let band = self.dataset.rasterband(index + 1).map_err(failed)?;
-        let masked = self.alpha.is_some() || has_mask(&band).map_err(failed)?;
+        let masked = self.traits.alpha.is_some() || self.traits.masked;
         let missing = [band.no_data_value(), nodata].map(|nodata| nodata.unwrap_or(f64::NAN));
         match band.band_type() {
             GdalDataType::UInt8 if !masked => Ok(Codes::U8(stored(&band, region).map_err(failed)?, missing)),

@@ -156,9 +156,10 @@ impl Reader<'_> {
     /// Runs with the open file, taken from the pool or opened.
     fn with<T>(&self, file: usize, read: impl FnOnce(&OpenRaster) -> Result<T>) -> Result<T> {
         let number = self.index * self.stack.layout.files + file;
+        let PartFile { path, traits, .. } = &self.part.files[file];
         let raster = match self.stack.pool.take(number) {
             Some(raster) => raster,
-            None => OpenRaster::open(&self.part.files[file].path, self.part.date)?,
+            None => OpenRaster::open(path, self.part.date, traits)?,
         };
         let result = read(&raster)?;
         self.stack.pool.put(number, raster);
