@@ -186,6 +186,11 @@ impl Reader<'_> {
         Ok(values)
     }
 
+    /// How data are opened on another grid.
+    fn data_view(&self) -> Option<&View> {
+        self.stack.views.as_ref().map(|views| &views.data)
+    }
+
     /// Reads planes one after the other; `None` where pixels are not cells, the region reaches beyond a file, or blocks that
     /// hold several bands would be decoded again for each.
     fn planes_in_order(
@@ -203,7 +208,7 @@ impl Reader<'_> {
             if !place.is_same() || window.shape() != self.region.shape() {
                 return Ok(None);
             }
-            let read = self.with(file, |raster| {
+            let read = self.with(file, (false, self.data_view()), |raster| {
                 if !raster.reads_at_once(run.len(), &window) {
                     return Ok(false);
                 }
@@ -246,8 +251,7 @@ impl Reader<'_> {
                 let at = positions.iter().position(|held| *held == position).map(|at| bands[mine[at]]);
                 at.map_or_else(String::new, |band| self.stack.layout.names[band].clone())
             };
-            let view = self.stack.views.as_ref().map(|views| &views.data);
-            self.with(file, (false, view), |raster| {
+            self.with(file, (false, self.data_view()), |raster| {
                 let PartFile { place, .. } = &self.part.files[file];
                 let window = place.window(self.region, 0);
                 let failed = |failure: ReadFailure| self.failed(file, &window, name(failure.band), failure);
