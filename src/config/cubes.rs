@@ -9,8 +9,11 @@ use crate::geometry::Grid;
 use crate::source::gdal::crs_from_definition;
 use crate::source::{DimensionNames, RasterSeries, RasterSource, ZarrCube};
 
+/// Whether an instrument has a key.
+type Given = fn(&Instrument) -> bool;
+
 /// Keys of stacks of files alone.
-const STACKS: [(&str, fn(&Instrument) -> bool); 9] = [
+const STACKS: [(&str, Given); 9] = [
     ("files", |instrument| instrument.files.is_some()),
     ("list", |instrument| instrument.list.is_some()),
     ("preset", |instrument| instrument.preset.is_some()),

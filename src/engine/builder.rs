@@ -13,7 +13,7 @@ use super::{Checkpoint, Fusion, MemoryBudget, OnError, OutputDates, Precision, S
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Grid, Tiling};
 use crate::model::{
-    FarSamples, Instrument, ObservationModel, Prior, Process, SpectralBasis, Spectrum, independent_parts,
+    FarSamples, Instrument, ObservationModel, Prior, Process, ProcessModel, SpectralBasis, Spectrum, independent_parts,
 };
 
 /// Window sizes beyond this are slips of the keyboard; the plan's arithmetic stays far from overflow.
@@ -305,20 +305,7 @@ impl FusionBuilder {
         // that it can be enlarged when the series is appended to.
         let lag = self.lag.min(output.len());
         let days = f64::from(period.end().days_since(period.start())) + 1.0;
-        let widest = |part: &Part| {
-            let variance = |&j: &usize| Some(process.largest_variance(j, prior.constant_variance(j, p)?, days));
-            let variances: Option<Vec<f64>> = part.components.iter().map(variance).collect();
-            // Noise that only the pixels know may be as small as it likes.
-            if instruments.iter().any(|instrument| instrument.source.knows_noise()) {
-                return None;
-            }
-            let information: f64 = instruments.iter().map(|i| i.most_information(&part.components)).fold(0.0, f64::max);
-            // A combination of several components has at most so many times the largest variance.
-            let combined = information * part.components.len() as f64;
-            variances.map(|variances| variances.into_iter().fold(0.0, f64::max) * combined)
-        };
-        let ratios: Option<Vec<f64>> = parts.iter().map(widest).collect();
-        let largest_ratio = ratios.map(|ratios| ratios.into_iter().fold(0.0, f64::max));
+        let largest_ratio = largest_ratio(&process, &prior, &instruments, &parts, days);
         let uncoupled = self.lag == 0 && self.far.count == 0 && self.precision == Precision::F64;
         let cells = uncoupled.then(|| CellModel::new(&process, &instruments, &parts)).flatten().map(Arc::new);
         let window = if cells.is_some() { (1, 0) } else { (self.window_size, self.halo) };
@@ -507,4 +494,29 @@ impl FusionBuilder {
 
 fn missing(key: &str, call: &str) -> Error {
     Error::setting(key, format!("not given; call FusionBuilder::{call}"))
+}
+
+/// Largest variance that any window can reach in `days` over the smallest noise variance, where both are known.
+fn largest_ratio(
+    process: &ProcessModel,
+    prior: &Prior,
+    instruments: &[ObservationModel],
+    parts: &[Part],
+    days: f64,
+) -> Option<f64> {
+    // Noise that only the pixels know may be as small as it likes.
+    if instruments.iter().any(|instrument| instrument.source.knows_noise()) {
+        return None;
+    }
+    let p = process.components.len();
+    let widest = |part: &Part| {
+        let variance = |&j: &usize| Some(process.largest_variance(j, prior.constant_variance(j, p)?, days));
+        let variances: Option<Vec<f64>> = part.components.iter().map(variance).collect();
+        let information = instruments.iter().map(|i| i.most_information(&part.components)).fold(0.0, f64::max);
+        // A combination of several components has at most so many times the largest variance.
+        let combined = information * part.components.len() as f64;
+        variances.map(|variances| variances.into_iter().fold(0.0, f64::max) * combined)
+    };
+    let ratios: Option<Vec<f64>> = parts.iter().map(widest).collect();
+    ratios.map(|ratios| ratios.into_iter().fold(0.0, f64::max))
 }

@@ -24,6 +24,7 @@ pub struct MemorySource {
     dates: Vec<Date>,
     bands: Vec<String>,
     values: Array4<f64>,
+    noise_variance: Option<Array4<f64>>,
 }
 
 impl MemorySource {
@@ -44,7 +45,21 @@ impl MemorySource {
             return Err(Error::setting("dates", format!("{} is followed by {}; sort them", pair[0], pair[1])));
         }
         values.mapv_inplace(|v| if v.is_finite() { v } else { f64::NAN });
-        Ok(Self { grid, dates, bands, values })
+        Ok(Self { grid, dates, bands, values, noise_variance: None })
+    }
+
+    /// Gives every value a noise variance in u², of the **shape** of the values; NaN where it is not known.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the shape is another.
+    pub fn with_noise_variance(mut self, noise_variance: Array4<f64>) -> Result<Self> {
+        if noise_variance.dim() != self.values.dim() {
+            let (found, expected) = (noise_variance.dim(), self.values.dim());
+            let problem = format!("shape {found:?}, but the values have {expected:?}");
+            return Err(Error::setting("noise_variance", problem));
+        }
+        self.noise_variance = Some(noise_variance);
+        Ok(self)
     }
 }
 
@@ -64,11 +79,20 @@ impl RasterSource for MemorySource {
     fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
         let time = check_request(self, date, bands, region)?;
         let (rows, cols) = region.shape();
-        let mut values = Array3::zeros((bands.len(), rows, cols));
-        for (mut out, &band) in values.axis_iter_mut(Axis(0)).zip(bands) {
-            out.assign(&self.values.slice(s![time, band, region.rows.clone(), region.cols.clone()]));
-        }
-        Ok(Slice::new(date, region.clone(), values))
+        let part = |held: &Array4<f64>| {
+            let mut part = Array3::zeros((bands.len(), rows, cols));
+            for (mut out, &band) in part.axis_iter_mut(Axis(0)).zip(bands) {
+                out.assign(&held.slice(s![time, band, region.rows.clone(), region.cols.clone()]));
+            }
+            part
+        };
+        let mut slice = Slice::new(date, region.clone(), part(&self.values));
+        slice.noise_variance = self.noise_variance.as_ref().map(part);
+        Ok(slice)
+    }
+
+    fn knows_noise(&self) -> bool {
+        self.noise_variance.is_some()
     }
 
     fn origin(&self) -> String {
