@@ -244,12 +244,12 @@ impl Quality {
             }
             Codes::U16(codes, missing) => {
                 let table = tables.unsigned.get_or_init(|| self.table((0..=u16::MAX).map(f64::from)));
-                self.look_up(codes, *missing, table.as_ref()?, usize::from)
+                look_up(codes, *missing, table.as_ref()?, usize::from)
             }
             Codes::I16(codes, missing) => {
                 let all = (0..=u16::MAX).map(|bits| f64::from(bits.cast_signed()));
                 let table = tables.signed.get_or_init(|| self.table(all));
-                self.look_up(codes, *missing, table.as_ref()?, |code| usize::from(code.cast_unsigned()))
+                look_up(codes, *missing, table.as_ref()?, |code| usize::from(code.cast_unsigned()))
             }
             Codes::F64(values) => self.judge_all(values)?,
         };
@@ -278,21 +278,17 @@ impl Quality {
         };
         values.iter().map(judge).collect()
     }
+}
 
-    fn look_up<T: Copy + Into<f64>>(
-        &self,
-        codes: &[T],
-        missing: [f64; 2],
-        table: &[Verdict],
-        index: impl Fn(T) -> usize,
-    ) -> Vec<Verdict> {
-        let judge = |code: &T| {
-            let value: f64 = (*code).into();
-            let missing = (value == missing[0]) | (value == missing[1]);
-            if missing { Verdict::Unknown } else { table[index(*code)] }
-        };
-        codes.iter().map(judge).collect()
-    }
+/// What a table says of each number, by its index there.
+fn look_up<T: Copy + Into<f64>>(
+    codes: &[T],
+    missing: [f64; 2],
+    table: &[Verdict],
+    index: impl Fn(T) -> usize,
+) -> Vec<Verdict> {
+    let judge = |code: &T| if missing.contains(&(*code).into()) { Verdict::Unknown } else { table[index(*code)] };
+    codes.iter().map(judge).collect()
 }
 
 /// Sets the verdict of missing numbers.
@@ -434,7 +430,7 @@ mod tests {
     #[test]
     fn dilation_equals_its_slow_twin() {
         for (rows, cols, seed) in [(1, 1, 1), (1, 17, 2), (13, 1, 3), (20, 31, 4), (9, 40, 5)] {
-            let set = |k: usize| (k * 2_654_435_761 + seed * 97) % 23 == 0;
+            let set = |k: usize| (k * 2_654_435_761 + seed * 97).is_multiple_of(23);
             let cells: Vec<bool> = (0..rows * cols).map(set).collect();
             for radius in [1, 2, 3, 7, 50] {
                 let slow: Vec<bool> = (0..rows * cols)
