@@ -542,7 +542,7 @@ fn presets_lists_and_rules_are_described_in_toml() {
     for tile in ["T11SKU", "T11SLU"] {
         let time = if tile == "T11SKU" { "2024123T183919" } else { "2024123T183915" };
         let name = |layer: &str| format!("{tile}/HLS.S30.{tile}.{time}.v2.0.{layer}.tif");
-        list += &format!("2024-05-02, {}, {}, {}\n", name("B8A"), name("B04"), name("Fmask"));
+        list.extend(["2024-05-02, ", &name("B8A"), ", ", &name("B04"), ", ", &name("Fmask"), "\n"]);
     }
     fs::write(shelf.path("files.csv"), &list).unwrap();
     fusion(&shelf, "preset = \"hls_s30\"\nlist = \"files.csv\"").unwrap();

@@ -2,8 +2,7 @@
 
 use super::PresetBand;
 
-/// Error of a surface reflectance ρ within the accuracy that LaSRC, MOD09, VIIRS and Sen2Cor are specified to, 0.005 + 0.05 ρ,
-/// at ρ = 0.2.
+/// Error of a surface reflectance ρ within the accuracy that these products are specified to, 0.005 + 0.05 ρ, at ρ = 0.2.
 const SPECIFIED_SD: f64 = 0.005 + 0.05 * 0.2;
 
 const fn band(name: &'static str, id: &'static str, centre_nm: f64, fwhm_nm: f64) -> PresetBand {

@@ -86,7 +86,9 @@ pub(super) struct Converter {
 }
 
 impl Converter {
+    /// Without branches, so that it goes into vector instructions.
     #[inline(always)]
+    #[allow(clippy::needless_bitwise_bool)]
     fn one(&self, stored: f64) -> f64 {
         let physical = self.scale * stored + self.offset;
         let valid = (stored != self.missing[0])

@@ -75,7 +75,7 @@ impl Place {
     }
 
     /// The same place counted from another corner.
-    pub(super) fn from_corner(self, top: i64, left: i64) -> Self {
+    pub(super) fn counted_from(self, top: i64, left: i64) -> Self {
         Self { row: self.row - top * self.pixels.0 as i64, col: self.col - left * self.pixels.1 as i64, ..self }
     }
 
@@ -193,7 +193,7 @@ mod tests {
         fine.spread(&window, &values, &region, -1, i32::max, |k, v| out[k] = v);
         // Cells that the raster covers in part count as outside.
         assert_eq!(out, [-1, -1, 6, -1, -1, -1, 14, -1]);
-        assert_eq!(fine.from_corner(1, 1).cover(), [-1, 3, 0, 3]);
+        assert_eq!(fine.counted_from(1, 1).cover(), [-1, 3, 0, 3]);
     }
 
     #[test]

@@ -292,7 +292,7 @@ fn settle(reference: &Reference, parts: &mut [Part]) -> Result<Grid> {
     let union = covers.reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].max(b[3])]);
     let [top, bottom, left, right] = union.unwrap_or_default();
     for file in parts.iter_mut().flat_map(|part| &mut part.files) {
-        file.place = file.place.from_corner(top, left);
+        file.place = file.place.counted_from(top, left);
     }
     let [x, w, _, y, _, h] = reference.lattice.geotransform();
     let corner = [x + left as f64 * w, w, 0.0, y + top as f64 * h, 0.0, h];

@@ -137,13 +137,13 @@ fn expression(pattern: &str, bands: &[String]) -> Result<Regex, regex::Error> {
         let at_start = rest.len() == pattern.len() || text.ends_with('/');
         let mut taken = next.len_utf8();
         if rest.starts_with(BAND) {
-            text += &format!("(?P<b{named}>{})", bands.join("|"));
+            text.extend(["(?P<b", &named.to_string(), ">", &bands.join("|"), ")"]);
             named += 1;
             taken = BAND.len();
         } else if at_start && rest.starts_with("./") {
             taken = 2;
         } else if rest.starts_with("**/") {
-            text += &format!("(?:{}/)?", group(".*?"));
+            text.extend(["(?:", &group(".*?"), "/)?"]);
             taken = 3;
         } else if next == '*' {
             text += &group("[^/]*");
