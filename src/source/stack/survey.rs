@@ -129,7 +129,7 @@ impl StackBuilder {
         }
         let mut places = Vec::with_capacity(paths.len());
         for (file, (path, header)) in paths.iter().zip(&headers).enumerate() {
-            self.check_bands(known, file, path, granule.date, header)?;
+            check_bands(known, file, path, granule.date, header)?;
             let Some(aligned) = &mut found.aligned else {
                 places.push(self.place(known, file, path, granule.date, header)?);
                 continue;
@@ -141,32 +141,6 @@ impl StackBuilder {
             places.push(known.places[0]);
         }
         Ok(places)
-    }
-
-    fn check_bands(
-        &self,
-        known: &Reference,
-        file: usize,
-        path: &Path,
-        date: Date,
-        header: &RasterHeader,
-    ) -> Result<()> {
-        let differs = |problem: String| known.differs(file, path, date, &problem);
-        let expected = &known.bands[file];
-        if header.bands.len() != expected.len() {
-            let (found, expected) = (header.bands.len(), expected.len());
-            return Err(differs(format!("{found} bands, but {expected} in the first file of the stack")));
-        }
-        let one_each = known.layout.data_files > 1 || file >= known.layout.data_files;
-        let renamed = header.bands.iter().zip(expected).position(|(a, b)| !a.is_empty() && !b.is_empty() && a != b);
-        if let Some(band) = renamed.filter(|_| !one_each) {
-            let (found, expected) = (&header.bands[band], &expected[band]);
-            return Err(differs(format!(
-                "band {} is {found:?}, but {expected:?} in the first file of the stack",
-                band + 1
-            )));
-        }
-        Ok(())
     }
 
     fn place(&self, known: &Reference, file: usize, path: &Path, date: Date, header: &RasterHeader) -> Result<Place> {
@@ -283,6 +257,26 @@ impl Reference {
     fn said(&self, file: usize) -> String {
         format!("{}, {}, {}", self.files[file].display(), self.layout.purpose(file), self.date)
     }
+}
+
+/// Refuses a file with other bands than the first acquisition's.
+fn check_bands(known: &Reference, file: usize, path: &Path, date: Date, header: &RasterHeader) -> Result<()> {
+    let differs = |problem: String| known.differs(file, path, date, &problem);
+    let expected = &known.bands[file];
+    if header.bands.len() != expected.len() {
+        let (found, expected) = (header.bands.len(), expected.len());
+        return Err(differs(format!("{found} bands, but {expected} in the first file of the stack")));
+    }
+    let one_each = known.layout.data_files > 1 || file >= known.layout.data_files;
+    let renamed = header.bands.iter().zip(expected).position(|(a, b)| !a.is_empty() && !b.is_empty() && a != b);
+    if let Some(band) = renamed.filter(|_| !one_each) {
+        let (found, expected) = (&header.bands[band], &expected[band]);
+        return Err(differs(format!(
+            "band {} is {found:?}, but {expected:?} in the first file of the stack",
+            band + 1
+        )));
+    }
+    Ok(())
 }
 
 /// The grid that holds the data of all parts, from whose corner their places are counted from then on.
