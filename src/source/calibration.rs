@@ -96,6 +96,17 @@ impl Converter {
         if valid { physical } else { f64::NAN }
     }
 
+    /// Appends the physical values of numbers; memory that is written once need not be cleared before.
+    #[cfg(feature = "gdal")]
+    pub(super) fn append<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut Vec<f64>) {
+        let mut chunk = [0.0; 1024];
+        for stored in stored.chunks(chunk.len()) {
+            let chunk = &mut chunk[..stored.len()];
+            self.convert(stored, chunk);
+            physical.extend_from_slice(chunk);
+        }
+    }
+
     /// Converts numbers of the file's own type, in vector instructions.
     #[cfg(feature = "gdal")]
     pub(super) fn convert<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut [f64]) {

@@ -19,13 +19,13 @@ use ::gdal::{Dataset, DatasetOptions, GdalOpenFlags, Metadata};
 
 pub(super) use align::Aligned;
 pub(super) use cache::block_cache_bytes;
-use cache::limit_block_cache;
+use cache::{limit_block_cache, list_no_folders};
 use crs::crs_of;
 pub use crs::{crs_from_definition, same_crs};
 pub(super) use name::Subdataset;
 pub(super) use pool::Pool;
 use quiet::QuietErrors;
-pub(super) use raster::{OpenRaster, ReadFailure};
+pub(super) use raster::{OpenRaster, ReadFailure, Traits};
 pub use series::{RasterSeries, SeriesBuilder};
 pub use view::Resampling;
 pub(super) use view::View;
@@ -69,6 +69,7 @@ pub(super) fn dated_header(path: &Path, date: Option<Date>) -> Result<RasterHead
 fn open(path: &Path, date: Option<Date>) -> Result<Dataset> {
     let _quiet = QuietErrors::new();
     limit_block_cache();
+    list_no_folders();
     let open_flags = GdalOpenFlags::GDAL_OF_RASTER | GdalOpenFlags::GDAL_OF_VERBOSE_ERROR;
     let options = DatasetOptions { open_flags, ..DatasetOptions::default() };
     Dataset::open_ex(path, options).map_err(|error| {

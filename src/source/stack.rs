@@ -12,6 +12,7 @@ mod template;
 mod views;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 pub use builder::StackBuilder;
 pub use granule::Granule;
@@ -22,7 +23,7 @@ use place::Place;
 use steps::OffsetSteps;
 use views::Views;
 
-use super::gdal::{Pool, block_cache_bytes};
+use super::gdal::{Pool, Traits, block_cache_bytes};
 use super::quality::Tables;
 use super::{Calibration, Quality, RasterSource, Slice, Uncertainty, check_request};
 use crate::error::{Error, Result};
@@ -89,6 +90,7 @@ struct Part {
 struct PartFile {
     path: PathBuf,
     place: Place,
+    traits: OnceLock<Traits>,
 }
 
 impl Part {

@@ -26,6 +26,17 @@ pub(super) fn limit_block_cache() {
     }
 }
 
+/// Keeps GDAL from listing the folder of every file that it opens, which takes long where there are thousands, unless the
+/// environment or the application has chosen. Files that go with one are still looked for, by name.
+pub(super) fn list_no_folders() {
+    const KEY: &str = "GDAL_DISABLE_READDIR_ON_OPEN";
+    if gdal::config::get_config_option(KEY, "").is_ok_and(|value| value.is_empty())
+        && let Err(error) = gdal::config::set_config_option(KEY, "TRUE")
+    {
+        tracing::warn!(%error, "cannot keep GDAL from listing folders");
+    }
+}
+
 /// Memory the cache may take.
 pub(in crate::source) fn block_cache_bytes() -> u64 {
     let ram = || machine::memory_bytes().ok();

@@ -1,10 +1,11 @@
 use std::path::Path;
+use std::sync::OnceLock;
 
 use ::gdal::errors::GdalError;
 use ::gdal::raster::{ColorInterpretation, GdalDataType, GdalType, RasterBand};
 use ::gdal::{Dataset, Metadata};
 
-use super::{QuietErrors, View, message, open};
+use super::{QuietErrors, View, message, open, open_error};
 use crate::error::Result;
 use crate::geometry::{Date, PixelRegion};
 use crate::source::Calibration;
@@ -18,10 +19,38 @@ const WINDOW_BYTES: usize = 1 << 20;
 /// An open dataset and what reading it needs to know.
 pub(in crate::source) struct OpenRaster {
     dataset: Dataset,
+    traits: Traits,
+}
+
+/// What is asked of a file once, when it is first read.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::source) struct Traits {
     /// The band that holds the opacity of the others, from 1. GDAL makes a mask of it only in files of two or four bands.
     alpha: Option<usize>,
     /// (rows, columns) to read at once where a decoded block holds all bands.
     window: Option<(usize, usize)>,
+    /// Whether any band has a mask to be read.
+    masked: bool,
+}
+
+impl Traits {
+    fn of(dataset: &Dataset) -> Result<Self, GdalError> {
+        let bands =
+            (1..=dataset.raster_count()).map(|index| dataset.rasterband(index)).collect::<Result<Vec<_>, _>>()?;
+        let alpha = bands.iter().position(|band| band.color_interpretation() == ColorInterpretation::AlphaBand);
+        let by_pixel = dataset.metadata_item("INTERLEAVE", "IMAGE_STRUCTURE").is_some_and(|order| order == "PIXEL");
+        let window = bands.first().filter(|_| by_pixel && bands.len() > 1).map(|band| {
+            let (cols, rows) = band.block_size();
+            let (rows, cols) = (rows.max(1), cols.max(1));
+            let bytes = rows * cols * bands.len() * band.band_type().bits().div_ceil(8) as usize;
+            (rows * (WINDOW_BYTES / bytes.max(1)).max(1), cols)
+        });
+        let mut masked = false;
+        for band in &bands {
+            masked |= has_mask(band)?;
+        }
+        Ok(Self { alpha: alpha.map(|position| position + 1), window, masked })
+    }
 }
 
 /// A band that could not be read, by position, and why.
@@ -38,32 +67,25 @@ impl ReadFailure {
 }
 
 impl OpenRaster {
-    /// Opens a file or subdataset, as it is or as a view; `date` only serves the message.
-    pub(in crate::source) fn open(path: &Path, date: Date, view: Option<&View>) -> Result<Self> {
-        if let Some(view) = view {
-            // All bands of a block are resampled together.
-            let dataset = view.open(path, Some(date), None)?;
-            return Ok(Self { dataset, alpha: None, window: Some(view.block_shape()) });
-        }
+    /// Opens a file or subdataset, whose traits are found out unless they are known; `date` only serves the message.
+    pub(in crate::source) fn open(path: &Path, date: Date, known: &OnceLock<Traits>) -> Result<Self> {
         let dataset = open(path, Some(date))?;
         let _quiet = QuietErrors::new();
-        let bands = || (1..=dataset.raster_count()).filter_map(|index| Some((index, dataset.rasterband(index).ok()?)));
-        let alpha = bands()
-            .find(|(_, band)| band.color_interpretation() == ColorInterpretation::AlphaBand)
-            .map(|(index, _)| index);
-        let by_pixel = dataset.metadata_item("INTERLEAVE", "IMAGE_STRUCTURE").is_some_and(|order| order == "PIXEL");
-        let window = bands().next().filter(|_| by_pixel && dataset.raster_count() > 1).map(|(_, band)| {
-            let (cols, rows) = band.block_size();
-            let (rows, cols) = (rows.max(1), cols.max(1));
-            let bytes = rows * cols * dataset.raster_count() * band.band_type().bits().div_ceil(8) as usize;
-            (rows * (WINDOW_BYTES / bytes.max(1)).max(1), cols)
-        });
-        Ok(Self { dataset, alpha, window })
+        let traits = match known.get() {
+            Some(traits) => *traits,
+            None => {
+                let found = Traits::of(&dataset).map_err(|error| open_error(path, Some(date), &error))?;
+                *known.get_or_init(|| found)
+            }
+        };
+        Ok(Self { dataset, traits })
     }
 
-    /// Opens one band, by position, as a view that holds nothing else.
-    pub(in crate::source) fn open_band(path: &Path, date: Date, view: &View, band: usize) -> Result<Self> {
-        Ok(Self { dataset: view.open(path, Some(date), Some(band))?, alpha: None, window: None })
+    /// Opens a file or subdataset as a view, of all its bands or of `only` one by position.
+    pub(in crate::source) fn open_view(path: &Path, date: Date, view: &View, only: Option<usize>) -> Result<Self> {
+        let dataset = view.open(path, Some(date), only)?;
+        // Whatever hides values has made them NaN; all bands of a block are resampled together.
+        Ok(Self { dataset, traits: Traits { alpha: None, window: Some(view.block_shape()), masked: false } })
     }
 
     /// Reads a window of the bands at these positions, counted from 0, into planes of row-major values, calibrated, NaN where
@@ -79,10 +101,10 @@ impl OpenRaster {
     ) -> Result<(), ReadFailure> {
         let _quiet = QuietErrors::new();
         let failed = |band: usize| move |error: GdalError| ReadFailure { band, error };
-        let window = self.window.filter(|_| bands.len() > 1).unwrap_or((usize::MAX, usize::MAX));
+        let window = self.traits.window.filter(|_| bands.len() > 1).unwrap_or((usize::MAX, usize::MAX));
         for part in parts(region, window) {
             for (&band, plane) in bands.iter().zip(&mut *planes) {
-                self.physical(band, &part, calibration, plane, region).map_err(failed(band))?;
+                self.physical(band, &part, calibration, Target::Plane(plane, region)).map_err(failed(band))?;
             }
         }
         for (&band, plane) in bands.iter().zip(&mut *planes) {
@@ -91,14 +113,33 @@ impl OpenRaster {
         Ok(())
     }
 
-    /// Reads stored numbers of a part and makes physical values of them, in the plane of its region.
+    /// Whether so many bands of a window can be read one after the other without decoding a block twice.
+    pub(in crate::source) fn reads_at_once(&self, bands: usize, region: &PixelRegion) -> bool {
+        bands == 1 || self.traits.window.is_none_or(|window| parts(region, window).count() == 1)
+    }
+
+    /// As [`read`](Self::read) for one band whose plane is appended to `values`.
+    pub(in crate::source) fn append(
+        &self,
+        band: usize,
+        region: &PixelRegion,
+        calibration: &Calibration,
+        values: &mut Vec<f64>,
+    ) -> Result<(), ReadFailure> {
+        let _quiet = QuietErrors::new();
+        let start = values.len();
+        self.physical(band, region, calibration, Target::End(values))
+            .and_then(|()| self.mask(band, region, &mut values[start..]))
+            .map_err(|error| ReadFailure { band, error })
+    }
+
+    /// Reads stored numbers of a part and makes physical values of them.
     fn physical(
         &self,
         index: usize,
         part: &PixelRegion,
         calibration: &Calibration,
-        plane: &mut [f64],
-        region: &PixelRegion,
+        target: Target<'_>,
     ) -> Result<(), GdalError> {
         let band = self.dataset.rasterband(index + 1)?;
         // A float32 file stores the nearest float32 of its nodata value.
@@ -110,23 +151,25 @@ impl OpenRaster {
         let converter = calibration.converter(band.scale(), band.offset(), missing);
         // Numbers are read as they are stored: what they mean is worked out in the one pass that copies them.
         match band.band_type() {
-            GdalDataType::UInt8 => convert::<u8>(&band, part, converter, plane, region),
-            GdalDataType::UInt16 => convert::<u16>(&band, part, converter, plane, region),
-            GdalDataType::Int16 => convert::<i16>(&band, part, converter, plane, region),
-            GdalDataType::UInt32 => convert::<u32>(&band, part, converter, plane, region),
-            GdalDataType::Int32 => convert::<i32>(&band, part, converter, plane, region),
-            GdalDataType::Float32 => convert::<f32>(&band, part, converter, plane, region),
-            _ => convert::<f64>(&band, part, converter, plane, region),
+            GdalDataType::UInt8 => convert::<u8>(&band, part, converter, target),
+            GdalDataType::UInt16 => convert::<u16>(&band, part, converter, target),
+            GdalDataType::Int16 => convert::<i16>(&band, part, converter, target),
+            GdalDataType::UInt32 => convert::<u32>(&band, part, converter, target),
+            GdalDataType::Int32 => convert::<i32>(&band, part, converter, target),
+            GdalDataType::Float32 => convert::<f32>(&band, part, converter, target),
+            _ => convert::<f64>(&band, part, converter, target),
         }
     }
 
     /// Makes NaN of what masks and alpha hide.
     fn mask(&self, index: usize, region: &PixelRegion, values: &mut [f64]) -> Result<(), GdalError> {
-        let band = self.dataset.rasterband(index + 1)?;
-        if has_mask(&band)? {
-            hide(&band.open_mask_band()?, region, values)?;
+        if self.traits.masked {
+            let band = self.dataset.rasterband(index + 1)?;
+            if has_mask(&band)? {
+                hide(&band.open_mask_band()?, region, values)?;
+            }
         }
-        if let Some(alpha) = self.alpha.filter(|alpha| *alpha != index + 1) {
+        if let Some(alpha) = self.traits.alpha.filter(|alpha| *alpha != index + 1) {
             hide(&self.dataset.rasterband(alpha)?, region, values)?;
         }
         Ok(())
@@ -142,7 +185,7 @@ impl OpenRaster {
         let _quiet = QuietErrors::new();
         let failed = |error: GdalError| ReadFailure { band: index, error };
         let band = self.dataset.rasterband(index + 1).map_err(failed)?;
-        let masked = self.alpha.is_some() || has_mask(&band).map_err(failed)?;
+        let masked = self.traits.alpha.is_some() || self.traits.masked;
         let missing = [band.no_data_value(), nodata].map(|nodata| nodata.unwrap_or(f64::NAN));
         match band.band_type() {
             GdalDataType::UInt8 if !masked => Ok(Codes::U8(stored(&band, region).map_err(failed)?, missing)),
@@ -164,42 +207,39 @@ fn has_mask(band: &RasterBand<'_>) -> Result<bool, GdalError> {
     Ok(flags.is_per_dataset() || !(flags.is_all_valid() || flags.is_nodata()))
 }
 
-fn stored<T: GdalType + Copy + Default>(band: &RasterBand<'_>, region: &PixelRegion) -> Result<Vec<T>, GdalError> {
-    let mut values = vec![T::default(); region.len()];
-    read_window(band, region, &mut values)?;
-    Ok(values)
+/// Where converted numbers go.
+enum Target<'a> {
+    /// Into the plane of a region that holds them.
+    Plane(&'a mut [f64], &'a PixelRegion),
+    /// Behind what is there.
+    End(&'a mut Vec<f64>),
 }
 
-/// Reads a part in the band's own type and converts it into the plane of its region.
-fn convert<T: GdalType + Copy + Default + Into<f64>>(
+fn stored<T: GdalType + Copy>(band: &RasterBand<'_>, region: &PixelRegion) -> Result<Vec<T>, GdalError> {
+    let (rows, cols) = region.shape();
+    let start = (region.cols.start as isize, region.rows.start as isize);
+    Ok(band.read_as::<T>(start, (cols, rows), (cols, rows), None)?.into_shape_and_vec().1)
+}
+
+/// Reads a part in the band's own type and converts it.
+fn convert<T: GdalType + Copy + Into<f64>>(
     band: &RasterBand<'_>,
     part: &PixelRegion,
     converter: Converter,
-    plane: &mut [f64],
-    region: &PixelRegion,
+    target: Target<'_>,
 ) -> Result<(), GdalError> {
     let values = stored::<T>(band, part)?;
-    let (left, width) = (part.cols.start - region.cols.start, region.cols.len());
-    if part.cols == region.cols {
-        let start = (part.rows.start - region.rows.start) * width;
-        converter.convert(&values, &mut plane[start..start + values.len()]);
-    } else if !part.is_empty() {
-        for (row, values) in part.rows.clone().zip(values.chunks_exact(part.cols.len())) {
-            let start = (row - region.rows.start) * width + left;
-            converter.convert(values, &mut plane[start..start + values.len()]);
+    match target {
+        Target::End(physical) => converter.append(&values, physical),
+        Target::Plane(plane, region) => {
+            let (left, width) = (part.cols.start - region.cols.start, region.cols.len());
+            for (row, values) in part.rows.clone().zip(values.chunks_exact(part.cols.len().max(1))) {
+                let start = (row - region.rows.start) * width + left;
+                converter.convert(values, &mut plane[start..start + values.len()]);
+            }
         }
     }
     Ok(())
-}
-
-fn read_window<T: GdalType + Copy>(
-    band: &RasterBand<'_>,
-    region: &PixelRegion,
-    values: &mut [T],
-) -> Result<(), GdalError> {
-    let (rows, cols) = region.shape();
-    let start = (region.cols.start as isize, region.rows.start as isize);
-    band.read_into_slice(start, (cols, rows), (cols, rows), values, None)
 }
 
 /// Makes NaN of what a mask hides.

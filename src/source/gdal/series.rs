@@ -1,11 +1,14 @@
 //! A series in one file: the bands of a raster, or of each of its variables, are dates.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use ::gdal::{Dataset, Metadata};
 use regex::Regex;
 
-use super::{Aligned, OpenRaster, Pool, RasterHeader, Resampling, View, block_cache_bytes, header, open, same_crs};
+use super::{
+    Aligned, OpenRaster, Pool, RasterHeader, Resampling, Traits, View, block_cache_bytes, header, open, same_crs,
+};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::source::cf::{self, Acquisitions};
@@ -36,6 +39,7 @@ pub struct RasterSeries {
     bands: Vec<String>,
     /// What GDAL opens each band by.
     paths: Vec<PathBuf>,
+    traits: Vec<OnceLock<Traits>>,
     calibration: Calibration,
     /// What it is read as, if not as it is.
     view: Option<View>,
@@ -184,7 +188,8 @@ impl SeriesBuilder {
                 Some(view)
             }
         };
-        let paths = opened.into_iter().map(|opened| opened.path).collect();
+        let paths: Vec<PathBuf> = opened.into_iter().map(|opened| opened.path).collect();
+        let traits = paths.iter().map(|_| OnceLock::new()).collect();
         let calibration = self.calibration;
         Ok(RasterSeries {
             path: self.path,
@@ -192,6 +197,7 @@ impl SeriesBuilder {
             acquisitions,
             bands,
             paths,
+            traits,
             calibration,
             view,
             pool: Pool::default(),
@@ -364,8 +370,8 @@ impl RasterSource for RasterSeries {
             let raster = match self.pool.take(number) {
                 Some(raster) => raster,
                 None => match &self.view {
-                    None => OpenRaster::open(&self.paths[band], date, None)?,
-                    Some(view) => OpenRaster::open_band(&self.paths[band], date, view, position)?,
+                    None => OpenRaster::open(&self.paths[band], date, &self.traits[band])?,
+                    Some(view) => OpenRaster::open_view(&self.paths[band], date, view, Some(position))?,
                 },
             };
             let Some(plane) = plane.as_slice_mut() else { continue };

@@ -21,16 +21,8 @@ pub(super) struct Block {
 
 impl Block {
     fn missing(stack: &RasterStack, bands: usize, region: &PixelRegion) -> Self {
-        Self::of(stack, || Array3::from_elem((bands, region.rows.len(), region.cols.len()), f64::NAN))
-    }
-
-    /// To be read into; memory that is zero anyway.
-    fn unread(stack: &RasterStack, bands: usize, region: &PixelRegion) -> Self {
-        Self::of(stack, || Array3::zeros((bands, region.rows.len(), region.cols.len())))
-    }
-
-    fn of(stack: &RasterStack, plane: impl Fn() -> Array3<f64>) -> Self {
-        Self { values: plane(), noise: (!stack.layout.uncertainty.is_empty()).then(plane) }
+        let nothing = || Array3::from_elem((bands, region.rows.len(), region.cols.len()), f64::NAN);
+        Self { values: nothing(), noise: (!stack.layout.uncertainty.is_empty()).then(nothing) }
     }
 
     /// Takes what is still missing from a granule's block of `part`.
@@ -117,10 +109,9 @@ impl RasterStack {
         if hidden.iter().any(|mask| mask.planes.len() == bands.len() && mask.cells.iter().all(|hidden| *hidden)) {
             return Ok(Block::missing(self, bands.len(), region));
         }
-        let mut block = Block::unread(self, bands.len(), region);
         let calibration = &self.parts[index].calibration(&self.calibration);
         let planes: Vec<Plane> = bands.iter().map(|&band| self.layout.bands[band]).collect();
-        reader.planes(&planes, bands, calibration, &mut block.values)?;
+        let mut block = Block { values: reader.planes(&planes, bands, calibration)?, noise: None };
         for mask in &hidden {
             for plane in mask.planes.clone() {
                 let mut plane = block.values.index_axis_mut(Axis(0), plane);
@@ -130,12 +121,13 @@ impl RasterStack {
                 }
             }
         }
-        if let (Some(noise), Some(rule)) = (&mut block.noise, &self.uncertainty) {
+        if let Some(rule) = &self.uncertainty {
             let planes: Vec<Plane> = bands.iter().map(|&band| self.layout.uncertainty[band]).collect();
-            reader.planes(&planes, bands, &rule.calibration(), noise)?;
+            let mut noise = reader.planes(&planes, bands, &rule.calibration())?;
             if let Some(values) = noise.as_slice_mut() {
                 rule.to_variances(values);
             }
+            block.noise = Some(noise);
         }
         Ok(block)
     }
@@ -170,17 +162,73 @@ impl Reader<'_> {
         read: impl FnOnce(&OpenRaster) -> Result<T>,
     ) -> Result<T> {
         let number = (self.index * self.stack.layout.files + file) * 2 + usize::from(flags && view.is_some());
-        let raster = match self.stack.pool.take(number) {
-            Some(raster) => raster,
-            None => OpenRaster::open(&self.part.files[file].path, self.part.date, view)?,
+        let PartFile { path, traits, .. } = &self.part.files[file];
+        let raster = match (self.stack.pool.take(number), view) {
+            (Some(raster), _) => raster,
+            (None, None) => OpenRaster::open(path, self.part.date, traits)?,
+            (None, Some(view)) => OpenRaster::open_view(path, self.part.date, view, None)?,
         };
         let result = read(&raster)?;
         self.stack.pool.put(number, raster);
         Ok(result)
     }
 
-    /// Reads planes into the layers of `out`, file by file. `bands` are those of the stack, for messages.
-    fn planes(
+    /// Reads planes, **shape** (plane, y, x). `bands` are those of the stack, for messages.
+    fn planes(&self, planes: &[Plane], bands: &[usize], calibration: &Calibration) -> Result<Array3<f64>> {
+        let shape = (planes.len(), self.region.rows.len(), self.region.cols.len());
+        if let Some(values) = self.planes_in_order(planes, bands, calibration)?
+            && let Ok(values) = Array3::from_shape_vec(shape, values)
+        {
+            return Ok(values);
+        }
+        let mut values = Array3::zeros(shape);
+        self.planes_by_file(planes, bands, calibration, &mut values)?;
+        Ok(values)
+    }
+
+    /// How data are opened on another grid.
+    fn data_view(&self) -> Option<&View> {
+        self.stack.views.as_ref().map(|views| &views.data)
+    }
+
+    /// Reads planes one after the other; `None` where pixels are not cells, the region reaches beyond a file, or blocks that
+    /// hold several bands would be decoded again for each.
+    fn planes_in_order(
+        &self,
+        planes: &[Plane],
+        bands: &[usize],
+        calibration: &Calibration,
+    ) -> Result<Option<Vec<f64>>> {
+        let mut values = Vec::with_capacity(planes.len() * self.region.len());
+        let mut next = 0;
+        for run in planes.chunk_by(|a, b| a.file == b.file) {
+            let file = run[0].file;
+            let place = &self.part.files[file].place;
+            let window = place.window(self.region, 0);
+            if !place.is_same() || window.shape() != self.region.shape() {
+                return Ok(None);
+            }
+            let read = self.with(file, (false, self.data_view()), |raster| {
+                if !raster.reads_at_once(run.len(), &window) {
+                    return Ok(false);
+                }
+                for (plane, &band) in run.iter().zip(&bands[next..]) {
+                    let name = &self.stack.layout.names[band];
+                    let read = raster.append(plane.band, &window, calibration, &mut values);
+                    read.map_err(|failure| self.failed(file, &window, name.clone(), failure))?;
+                }
+                Ok(true)
+            })?;
+            if !read {
+                return Ok(None);
+            }
+            next += run.len();
+        }
+        Ok(Some(values))
+    }
+
+    /// Reads planes into the layers of `out`, file by file.
+    fn planes_by_file(
         &self,
         planes: &[Plane],
         bands: &[usize],
@@ -203,8 +251,7 @@ impl Reader<'_> {
                 let at = positions.iter().position(|held| *held == position).map(|at| bands[mine[at]]);
                 at.map_or_else(String::new, |band| self.stack.layout.names[band].clone())
             };
-            let view = self.stack.views.as_ref().map(|views| &views.data);
-            self.with(file, (false, view), |raster| {
+            self.with(file, (false, self.data_view()), |raster| {
                 let PartFile { place, .. } = &self.part.files[file];
                 let window = place.window(self.region, 0);
                 let failed = |failure: ReadFailure| self.failed(file, &window, name(failure.band), failure);

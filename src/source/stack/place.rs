@@ -135,16 +135,20 @@ impl Place {
         for (k, row) in region.rows.clone().enumerate() {
             let rows =
                 index(Self::span(self.row, self.cells.0 as i64, self.pixels.0 as i64, &(row..row + 1)), &window.rows);
-            for (j, cols) in columns.iter().enumerate() {
-                let value = match (&rows, cols) {
-                    (Some(rows), Some(cols)) => rows
-                        .clone()
-                        .flat_map(|row| values[row * width + cols.start..row * width + cols.end].iter().copied())
-                        .reduce(&fold)
-                        .unwrap_or(outside),
-                    _ => outside,
-                };
-                give(k * columns.len() + j, value);
+            let cells = columns.iter().enumerate().map(|(j, cols)| (k * columns.len() + j, cols));
+            let Some(rows) = rows else {
+                cells.for_each(|(cell, _)| give(cell, outside));
+                continue;
+            };
+            if self.is_finer() {
+                for (cell, cols) in cells {
+                    let lines = rows.clone().map(|row| &values[row * width..(row + 1) * width]);
+                    let held = cols.iter().flat_map(|cols| lines.clone().flat_map(|line| &line[cols.clone()]));
+                    give(cell, held.copied().reduce(&fold).unwrap_or(outside));
+                }
+            } else {
+                let line = &values[rows.start * width..(rows.start + 1) * width];
+                cells.for_each(|(cell, cols)| give(cell, cols.as_ref().map_or(outside, |cols| line[cols.start])));
             }
         }
     }

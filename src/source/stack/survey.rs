@@ -1,6 +1,7 @@
 //! Opening a stack: the header of every file, and where each lies.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::granule::Granule;
 use super::layout::Layout;
@@ -75,7 +76,9 @@ impl StackBuilder {
             };
             let files = granule.all_files().cloned();
             let files = match places {
-                Some(places) => files.zip(places).map(|(path, place)| PartFile { path, place }).collect(),
+                Some(places) => {
+                    files.zip(places).map(|(path, place)| PartFile { path, place, traits: OnceLock::new() }).collect()
+                }
                 None => Vec::new(),
             };
             parts.push(Part { date: granule.date, name: granule.name().to_path_buf(), files, offset, fault });
