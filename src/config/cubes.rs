@@ -30,8 +30,10 @@ const STACKS: [(&str, Given); 9] = [
 /// # Errors
 /// [`Error::Setting`] for keys that do not go together, and those of opening.
 pub(super) fn open(instrument: &Instrument, folder: &Path, target: &Grid) -> Result<Option<Arc<dyn RasterSource>>> {
-    if instrument.zarr.is_some() || instrument.series.is_some() {
-        refuse("is for `files`; leave it out", &STACKS.map(|(key, given)| (key, given(instrument))))?;
+    let cube = instrument.zarr.is_some().then_some("zarr").or(instrument.series.is_some().then_some("series"));
+    if let Some(cube) = cube {
+        let problem = format!("is for stacks of files and means nothing beside `{cube}`; leave it out");
+        refuse(&problem, &STACKS.map(|(key, given)| (key, given(instrument))))?;
     }
     match (&instrument.zarr, &instrument.series) {
         (Some(_), Some(_)) => Err(Error::setting("series", "given beside `zarr`; leave one out")),

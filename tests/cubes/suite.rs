@@ -599,7 +599,7 @@ fn toml_names_a_cube_and_its_variables() {
     );
     assert_says(
         &refused(variable, "variable = \"refl\"\nreproject = \"cubic\""),
-        &["instrument \"cube\": reproject", "`files`"],
+        &["instrument \"cube\": reproject", "`zarr`"],
     );
     assert_says(&refused("band = \"l\"", "bands = \"l\""), &["bands", "line 16"]);
     assert_says(
