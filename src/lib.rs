@@ -19,6 +19,7 @@ pub mod filter;
 pub mod geometry;
 mod machine;
 pub mod model;
+mod npy;
 pub mod preset;
 pub mod sink;
 pub mod source;

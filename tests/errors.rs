@@ -576,7 +576,10 @@ fn spectral_settings_that_do_not_fit_are_refused_by_key() {
         ("{ centre_nm = [600, 800] }", vec!["instrument \"fine\": response", "fwhm_nm"]),
         ("{ centre_nm = [600, 800], fwhm_nm = [20] }", vec!["response", "one"]),
         ("{ centre_nm = [0.65, 0.86], fwhm_nm = [0.02, 0.02] }", vec!["response", "micrometres", "1000"]),
-        ("{ centre_nm = [650, 11000], fwhm_nm = [200, 500] }", vec!["response", "band 2", "10500", "650", "860", "leave the band out"]),
+        (
+            "{ centre_nm = [650, 11000], fwhm_nm = [200, 500] }",
+            vec!["response", "band 2", "10500", "650", "860", "leave the band out"],
+        ),
         ("{ table = \"none.csv\" }", vec!["none.csv"]),
     ] {
         let with = response(text);

@@ -102,12 +102,7 @@ impl WindowState {
 /// the nearest cell counts. Where windows had failed the fusion's own prior does.
 pub(super) fn light_prior(fusion: &Fusion, folder: &StateFolder, date: Date, extent: &Rect) -> Result<PriorSlice> {
     let p = fusion.spectrum.components();
-    let (rows, cols) = fusion.target.shape();
-    let clamp = |from: i64, to: i64, n: usize| {
-        let first = from.clamp(0, n as i64 - 1) as usize;
-        first..(to.clamp(1, n as i64) as usize).max(first + 1)
-    };
-    let region = PixelRegion::new(clamp(extent.top, extent.bottom, rows), clamp(extent.left, extent.right, cols));
+    let region = extent.nearest((0, 0), fusion.target.shape());
     let mut values = Array3::from_elem((p + p * (p + 1) / 2, region.rows.len(), region.cols.len()), f64::NAN);
     for (_, tile) in fusion.tiles() {
         let shared = tile.region.intersection(&region);

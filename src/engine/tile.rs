@@ -62,12 +62,7 @@ impl TileReader {
         let region = |lattice: &PixelLattice| {
             let rects = std::iter::once(padded).chain(far.iter().map(|&(row, col)| Rect::cell(row, col)));
             let pixels = rects.map(|rect| lattice.covering(&rect)).filter(|region| !region.is_empty());
-            pixels.reduce(|a, b| {
-                PixelRegion::new(
-                    a.rows.start.min(b.rows.start)..a.rows.end.max(b.rows.end),
-                    a.cols.start.min(b.cols.start)..a.cols.end.max(b.cols.end),
-                )
-            })
+            pixels.reduce(|a, b| a.hull(&b))
         };
         Self { regions: fusion.instruments.iter().map(|instrument| region(&instrument.lattice)).collect() }
     }

@@ -34,6 +34,13 @@ impl PixelRegion {
         self.rows.is_empty() || self.cols.is_empty()
     }
 
+    /// The smallest region that holds both.
+    #[must_use]
+    pub fn hull(&self, other: &Self) -> Self {
+        let hull = |a: &Range<usize>, b: &Range<usize>| a.start.min(b.start)..a.end.max(b.end);
+        Self { rows: hull(&self.rows, &other.rows), cols: hull(&self.cols, &other.cols) }
+    }
+
     /// The pixels in both regions; may be empty.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
@@ -111,6 +118,20 @@ impl Rect {
         }
     }
 
+    /// The cells of a grid of `shape`, at cell (row, column) `first` of the lattice, that lie inside, or nearest to it where none
+    /// does.
+    #[must_use]
+    pub fn nearest(&self, first: (i64, i64), shape: (usize, usize)) -> PixelRegion {
+        let clamp = |from: i64, to: i64, n: usize| {
+            let start = from.clamp(0, n as i64 - 1) as usize;
+            start..(to.clamp(1, n as i64) as usize).max(start + 1)
+        };
+        PixelRegion::new(
+            clamp(self.top - first.0, self.bottom - first.0, shape.0),
+            clamp(self.left - first.1, self.right - first.1, shape.1),
+        )
+    }
+
     /// The cells of `self` outside `hole`, as at most four disjoint rectangles appended to `out`.
     pub fn subtract_into(&self, hole: &Self, out: &mut Vec<Self>) {
         let cut = self.intersection(hole);
@@ -143,6 +164,14 @@ impl From<&PixelRegion> for Rect {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_nearest_cells_of_a_grid_are_those_inside_or_at_its_edge() {
+        let rect = Rect::new(-3..4, 8..12);
+        assert_eq!(rect.nearest((0, 0), (10, 10)), PixelRegion::new(0..4, 8..10));
+        assert_eq!(rect.nearest((5, 0), (2, 20)), PixelRegion::new(0..1, 8..12));
+        assert_eq!(rect.nearest((0, -30), (3, 20)), PixelRegion::new(0..3, 19..20));
+    }
 
     #[test]
     fn subtraction_partitions_the_rest() {

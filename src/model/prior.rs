@@ -5,7 +5,7 @@ use ndarray::Array3;
 use super::Average;
 use super::Values;
 use crate::error::{Error, Result};
-use crate::geometry::{Grid, PixelRegion, Rect};
+use crate::geometry::{Grid, Rect};
 use crate::source::{RasterSource, same_crs};
 
 const MEAN: &str = "prior.mean";
@@ -142,15 +142,7 @@ impl PriorField {
         let (Some(offset), Some(&date)) = (target.lattice_offset(source.grid()), source.dates().first()) else {
             return Err(Error::setting(key, format!("{}: does not fit the target grid", source.origin())));
         };
-        let clamp = |from: i64, to: i64, offset: i64, n: usize| {
-            let first = (from - offset).clamp(0, n as i64 - 1) as usize;
-            first..((to - offset).clamp(1, n as i64) as usize).max(first + 1)
-        };
-        let (rows, cols) = source.grid().shape();
-        let region = PixelRegion::new(
-            clamp(rect.top, rect.bottom, offset.0, rows),
-            clamp(rect.left, rect.right, offset.1, cols),
-        );
+        let region = rect.nearest(offset, source.grid().shape());
         let bands: Vec<usize> = (0..source.bands().len()).collect();
         let values = source.read(date, &bands, &region)?.values;
         if key == VARIANCE

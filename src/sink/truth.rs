@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -7,6 +7,7 @@ use ndarray::{Array3, Array4, s};
 
 use crate::error::{Error, Result};
 use crate::geometry::{Date, PixelRegion};
+use crate::npy::{NpyFile, Number};
 
 /// What a simulated scene really was, day by day: components of the spectral basis, or bands.
 #[derive(Debug)]
@@ -23,22 +24,6 @@ enum Values {
     File { path: PathBuf, file: Mutex<File>, first: u64, number: Number },
 }
 
-/// How a file stores a number, little-endian.
-#[derive(Clone, Copy, Debug)]
-enum Number {
-    F32,
-    F64,
-}
-
-impl Number {
-    fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F64 => 8,
-        }
-    }
-}
-
 impl Truth {
     /// `values` of **shape** (day, component or band, y, x), NaN where it is not known, of the days from `start` on.
     #[must_use]
@@ -53,25 +38,15 @@ impl Truth {
     /// [`Error::Truth`] when it is no such file.
     pub fn read(start: Date, path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let file = File::open(&path).map_err(|error| refuse(&path, format!("cannot open: {error}")))?;
-        let mut reader = BufReader::new(file);
-        let header = npyz::NpyHeader::from_reader(&mut reader)
-            .map_err(|error| refuse(&path, format!("no .npy file: {error}")))?;
-        let first = reader.stream_position().map_err(|error| refuse(&path, error.to_string()))?;
-        let dtype = header.dtype().descr();
-        let number = match dtype.trim_matches('\'') {
-            "<f4" => Number::F32,
-            "<f8" => Number::F64,
-            other => return Err(refuse(&path, format!("holds {other}; save float32 or float64, little-endian"))),
-        };
-        let dims: Vec<usize> = header.shape().iter().map(|&n| n as usize).collect();
+        let NpyFile { shape: dims, number, fortran, first, file } =
+            NpyFile::open(&path).map_err(|problem| refuse(&path, problem))?;
         let Ok(shape) = <[usize; 4]>::try_from(dims.as_slice()) else {
             return Err(refuse(&path, format!("shape {dims:?}; (day, component or band, y, x) is needed")));
         };
-        if header.order() != npyz::Order::C {
+        if fortran {
             return Err(refuse(&path, "is in Fortran order; save it in C order (numpy.ascontiguousarray)".into()));
         }
-        let values = Values::File { path, file: Mutex::new(reader.into_inner()), first, number };
+        let values = Values::File { path, file: Mutex::new(file.into_inner()), first, number };
         Ok(Self { start, shape, values })
     }
 
@@ -114,22 +89,15 @@ impl Truth {
                             .seek(SeekFrom::Start(first + (index * number.bytes()) as u64))
                             .and_then(|_| file.read_exact(&mut bytes));
                         read.map_err(|error| refuse(path, format!("on {date}: {error}; it may be truncated")))?;
-                        number.decode(&bytes, truth.slice_mut(s![layer, k, ..]).iter_mut());
+                        truth
+                            .slice_mut(s![layer, k, ..])
+                            .iter_mut()
+                            .zip(number.decode(&bytes))
+                            .for_each(|(to, value)| *to = value);
                     }
                 }
                 Ok(Some(truth))
             }
-        }
-    }
-}
-
-impl Number {
-    fn decode<'a>(self, bytes: &[u8], target: impl Iterator<Item = &'a mut f64>) {
-        for (bytes, value) in bytes.chunks_exact(self.bytes()).zip(target) {
-            *value = match self {
-                Self::F32 => f64::from(f32::from_le_bytes(bytes.try_into().unwrap_or_default())),
-                Self::F64 => f64::from_le_bytes(bytes.try_into().unwrap_or_default()),
-            };
         }
     }
 }

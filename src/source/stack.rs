@@ -97,13 +97,7 @@ impl Part {
     /// Cells that its first `data_files` files cover.
     fn cells(&self, data_files: usize) -> PixelRegion {
         let cells = self.files.iter().take(data_files).map(|file| file.place.cells());
-        let hull = |a: PixelRegion, b: PixelRegion| {
-            PixelRegion::new(
-                a.rows.start.min(b.rows.start)..a.rows.end.max(b.rows.end),
-                a.cols.start.min(b.cols.start)..a.cols.end.max(b.cols.end),
-            )
-        };
-        cells.reduce(hull).unwrap_or(PixelRegion::new(0..0, 0..0))
+        cells.reduce(|a, b| a.hull(&b)).unwrap_or(PixelRegion::new(0..0, 0..0))
     }
 
     /// The stack's calibration with its own offset.

@@ -1,52 +1,45 @@
 //! Bases in NumPy's files.
 
+use std::io::BufWriter;
 use std::path::Path;
 
-use ndarray::{Array, Array1, Dimension};
-use ndarray_npy::{ReadNpyError, ReadNpyExt, ReadableElement, WriteNpyExt};
+use ndarray::{Array, ArrayView, Dimension, ShapeBuilder};
+use npyz::WriterBuilder;
 
 use super::SpectralBasis;
 use crate::error::{Error, Result};
+use crate::npy::NpyFile;
 
-/// Reads an array of float64 or float32, in C or Fortran order; `shape` says what is needed.
-pub(super) fn read<D: Dimension>(path: &Path, key: &str, shape: &str) -> Result<Array<f64, D>> {
-    let failed = |problem: String| Error::setting(key, format!("{}: {problem}", path.display()));
-    let array = match read_as::<f64, D>(path) {
-        Err(ReadNpyError::WrongDescriptor(_)) => read_as::<f32, D>(path).map(|array| array.mapv(f64::from)),
-        other => other,
+/// Reads an array of float64 or float32, in C or Fortran order; `needed` says which shape.
+pub(super) fn read<D: Dimension>(path: &Path, key: &str, needed: &str) -> Result<Array<f64, D>> {
+    let read = || {
+        let mut file = NpyFile::open(path)?;
+        let values = file.read()?;
+        let found = file.shape.len();
+        let shape = ndarray::IxDyn(&file.shape).set_f(file.fortran);
+        let array = Array::from_shape_vec(shape, values).map_err(|error| error.to_string())?;
+        array.into_dimensionality().map_err(|_| format!("an array of {found} dimensions; {needed} is needed"))
     };
-    array.map_err(|error| {
-        failed(match error {
-            ReadNpyError::Io(error) => format!("cannot read: {error}"),
-            ReadNpyError::WrongDescriptor(found) => {
-                format!("numbers of type {found}; float64 or float32 is needed: save array.astype('float64')")
-            }
-            ReadNpyError::WrongNdim(_, found) => {
-                format!("an array of {found} dimensions; {shape} is needed")
-            }
-            ReadNpyError::ParseHeader(error) => format!("not a file of numpy.save: {error}"),
-            ReadNpyError::MissingData => "it ends too early; write or copy it again".into(),
-            error => format!("{error}; write it again with numpy.save"),
-        })
-    })
-}
-
-fn read_as<T: ReadableElement, D: Dimension>(path: &Path) -> Result<Array<T, D>, ReadNpyError> {
-    Array::read_npy(std::io::BufReader::new(std::fs::File::open(path)?))
+    read().map_err(|problem| Error::setting(key, format!("{}: {problem}", path.display())))
 }
 
 /// Writes the three arrays of a basis into a folder.
 pub(super) fn write(basis: &SpectralBasis, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)
         .map_err(|error| Error::setting("basis", format!("cannot make folder {}: {error}", folder.display())))?;
-    write_array(&folder.join(SpectralBasis::MEAN_FILE), &basis.mean)?;
-    // A matrix that was transposed would be written in Fortran order, which not everything reads.
-    write_array(&folder.join(SpectralBasis::MATRIX_FILE), &basis.matrix.as_standard_layout())?;
-    write_array(&folder.join(SpectralBasis::WAVELENGTHS_FILE), &Array1::from(basis.wavelengths_nm.clone()))
+    write_array(&folder.join(SpectralBasis::MEAN_FILE), basis.mean.view())?;
+    write_array(&folder.join(SpectralBasis::MATRIX_FILE), basis.matrix.view())?;
+    write_array(&folder.join(SpectralBasis::WAVELENGTHS_FILE), ndarray::aview1(&basis.wavelengths_nm))
 }
 
-fn write_array(path: &Path, array: &impl WriteNpyExt) -> Result<()> {
-    let failed = |problem: String| Error::setting("basis", format!("cannot write {}: {problem}", path.display()));
-    let file = std::fs::File::create(path).map_err(|error| failed(error.to_string()))?;
-    array.write_npy(std::io::BufWriter::new(file)).map_err(|error| failed(error.to_string()))
+/// In C order, which everything reads.
+fn write_array<D: Dimension>(path: &Path, array: ArrayView<'_, f64, D>) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let shape: Vec<u64> = array.shape().iter().map(|&n| n as u64).collect();
+        let file = BufWriter::new(std::fs::File::create(path)?);
+        let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
+        writer.extend(array.iter())?;
+        writer.finish()
+    };
+    write().map_err(|error| Error::setting("basis", format!("cannot write {}: {error}", path.display())))
 }
