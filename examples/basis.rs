@@ -188,7 +188,10 @@ fn open(arguments: &Arguments) -> Result<Images> {
     };
     match (&arguments.config, &arguments.instrument, &arguments.direct.files, &arguments.direct.date) {
         (Some(config), Some(name), ..) => {
-            let instrument = FusionConfig::read(config)?.source(name)?;
+            let instrument = FusionConfig::read(config)?.source(name).map_err(|error| match error {
+                Error::Setting { key, problem } => setting(&format!("{}: {key}", config.display()), problem),
+                other => other,
+            })?;
             let described = || instrument.wavelengths_nm.map(|numbers| in_nm(numbers, config)).transpose();
             let wavelengths_nm = told.map_or_else(described, |told| Ok(Some(told)))?.ok_or_else(missing)?;
             Ok(Images { source: instrument.source, wavelengths_nm, noise_variance: instrument.noise_variance })

@@ -618,7 +618,7 @@ fn what_is_missing_or_does_not_fit_is_named_with_the_fix() {
 
     let shelf = hls();
     shelf.put(&name("B04"), file(numbers(0, (8, 10))).at(0, 6).tiff(other));
-    let words = [&name("B04"), "2024-05-02", "EPSG:32612", "EPSG:32611", "T11SKU", "warp it to one CRS"];
+    let words = [&name("B04"), "2024-05-02", "EPSG:32612", "EPSG:32611", "T11SKU", "reproject", "warp it first"];
     assert_says(&message(stack(&shelf).open()), &words);
 
     let shelf = hls();
