@@ -118,9 +118,9 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
         None => job.run(&mut sink),
         Some(path) => {
             let mut judged = JudgedSink::new(sink, Truth::read(fusion.period().start(), path)?);
-            job.run(&mut judged).and_then(|mut report| {
-                report.scores = Some(judged.scores()?);
-                Ok(report)
+            job.run(&mut judged).map(|mut report| {
+                report.scores = judged.scores();
+                report
             })
         }
     };

@@ -11,7 +11,7 @@ use gdal::spatial_ref::{AxisMappingStrategy, CoordTransform, SpatialRef};
 use ndarray::{Array3, Array4};
 use rasterfuse::geometry::{Grid, PixelRegion};
 use rasterfuse::source::gdal::crs_from_definition;
-use rasterfuse::source::{Quality, RasterSource, RasterStack, Resampling, StackBuilder};
+use rasterfuse::source::{Quality, RasterSeries, RasterSource, RasterStack, Resampling, StackBuilder};
 use support::{Missing, Sample, Tiff, Truth, assert_says, day, same};
 use tempfile::TempDir;
 
@@ -92,7 +92,7 @@ fn named(folder: &TempDir, k: i32) -> PathBuf {
 }
 
 /// The only raster of a folder.
-fn write(grid: &Grid, crs: &'static str, values: Array3<f64>, tiff: impl Fn(Tiff) -> Tiff) -> TempDir {
+fn write(grid: &Grid, crs: &'static str, values: Array3<f64>, tiff: impl FnOnce(Tiff) -> Tiff) -> TempDir {
     let folder = TempDir::new().unwrap();
     let plain = Tiff { crs: Some(crs), ..Tiff::new(grid, values.view()) };
     tiff(plain).write(&named(&folder, 0));
@@ -663,4 +663,37 @@ fn granules_of_two_zones_make_one_date() {
     assert!(error < 0.2 && missing == 0, "{error}, {missing} missing");
     let error = stack(folder.path()).mosaic(true).open().unwrap_err();
     assert_says(&error.to_string(), &["west_", "EPSG:32633", "east_", "EPSG:32634", "reproject"]);
+}
+
+/// Bands that are dates: each is resampled by itself, and holds its own values.
+#[test]
+fn a_series_in_one_file_lies_where_it_belongs() {
+    for (what, crs, grid) in oblique() {
+        let one = sampled(&grid, crs, plane);
+        let values = Array3::from_shape_fn((3, grid.rows(), grid.cols()), |(t, row, col)| {
+            if t == 2 && row < 30 { -5.0 } else { one[(0, row, col)] + 1000.0 * t as f64 }
+        });
+        let names = (0..3).map(|t| day(t).to_string()).collect();
+        let folder = write(&grid, crs, values, |tiff| Tiff { names, ..tiff });
+        let series = RasterSeries::builder(named(&folder, 0)).nodata(-5.0).onto(&target(), Resampling::Bilinear);
+        let series = series.open().unwrap();
+        assert!(target().lattice_offset(series.grid()).is_some(), "{what}");
+        assert!(series.settings().contains(&("reproject".to_owned(), "bilinear".to_owned())));
+        for t in 0..3 {
+            let slice = series.read(day(t), &[0], &series.grid().region()).unwrap();
+            let (mut seen, mut largest) = (0, 0.0_f64);
+            for ((_, row, col), value) in slice.values.indexed_iter().filter(|(_, value)| !value.is_nan()) {
+                seen += 1;
+                let expected = plane(series.grid().centre(row as i64, col as i64)) + 1000.0 * f64::from(t);
+                largest = largest.max((value - expected).abs());
+            }
+            // At the edge of a gap the neighbours that are there stand for the others.
+            assert!(largest < if t == 2 { 0.5 } else { 0.02 }, "{what}, {t}: off by {largest}");
+            let all = slice.values.len();
+            assert!(
+                if t == 2 { (all / 4..3 * all / 4).contains(&seen) } else { seen == all },
+                "{what}, {t}: {seen} of {all}"
+            );
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::Instrument;
 use crate::error::{Error, Result};
 use crate::geometry::Grid;
 use crate::source::gdal::crs_from_definition;
-use crate::source::{DimensionNames, RasterSeries, RasterSource, ZarrCube};
+use crate::source::{Calibration, DimensionNames, RasterSeries, RasterSource, ZarrCube};
 
 /// Whether an instrument has a key.
 type Given = fn(&Instrument) -> bool;
@@ -61,6 +61,8 @@ fn open_series(instrument: &Instrument, path: &Path, target: &Grid) -> Result<Ar
         "means nothing beside `series`; leave it out",
         &[("dimensions", instrument.dimensions.is_some()), ("crs", instrument.crs.is_some())],
     )?;
+    let loose = instrument.date_format.is_some() && instrument.date.is_none();
+    refuse("is the form of `date`, which is not given; leave it out", &[("date_format", loose)])?;
     let mut series = RasterSeries::builder(path).variables(variables(instrument)?);
     if let Some(dates) = &instrument.dates {
         series = series.dates(dates.iter().map(|day| day.0));
@@ -68,18 +70,7 @@ fn open_series(instrument: &Instrument, path: &Path, target: &Grid) -> Result<Ar
     if let Some(date) = &instrument.date {
         series = series.date(date, instrument.date_format.as_deref().unwrap_or("%Y%m%d"));
     }
-    if let Some(scale) = instrument.scale {
-        series = series.scale(scale);
-    }
-    if let Some(offset) = instrument.offset {
-        series = series.offset(offset);
-    }
-    if let Some([low, high]) = instrument.valid_range {
-        series = series.valid_range(low, high);
-    }
-    if let Some(nodata) = instrument.nodata {
-        series = series.nodata(nodata);
-    }
+    series = series.calibration(calibration(instrument));
     if let Some(reproject) = instrument.reproject {
         series = series.onto(target, reproject.into());
     }
@@ -90,8 +81,8 @@ fn open_zarr(instrument: &Instrument, path: &Path) -> Result<Arc<dyn RasterSourc
     refuse(
         "is for files that GDAL reads and means nothing beside `zarr`; leave it out",
         &[
-            ("nodata", instrument.nodata.is_some()),
             ("date", instrument.date.is_some()),
+            ("date_format", instrument.date_format.is_some()),
             ("dates", instrument.dates.is_some()),
             ("reproject", instrument.reproject.is_some()),
         ],
@@ -104,16 +95,14 @@ fn open_zarr(instrument: &Instrument, path: &Path) -> Result<Arc<dyn RasterSourc
     if let Some(crs) = &instrument.crs {
         cube = cube.crs(crs_from_definition(crs).map_err(|error| rename(error, "crs"))?);
     }
-    if let Some(scale) = instrument.scale {
-        cube = cube.scale(scale);
-    }
-    if let Some(offset) = instrument.offset {
-        cube = cube.offset(offset);
-    }
-    if let Some([low, high]) = instrument.valid_range {
-        cube = cube.valid_range(low, high);
-    }
+    cube = cube.calibration(calibration(instrument));
     Ok(Arc::new(cube.open()?))
+}
+
+/// How stored numbers become physical values, as far as it is given.
+fn calibration(instrument: &Instrument) -> Calibration {
+    let valid_range = instrument.valid_range.map(|[low, high]| (low, high));
+    Calibration { scale: instrument.scale, offset: instrument.offset, valid_range, nodata: instrument.nodata }
 }
 
 /// The variables asked for; none when the store is to tell.

@@ -21,6 +21,12 @@ pub(super) fn open_stack(
 ) -> Result<RasterStack> {
     let mut stack = match (&instrument.list, &instrument.files) {
         (Some(_), Some(_)) => return Err(Error::setting("list", "given beside `files`; give one of them")),
+        (Some(_), None) if instrument.date.is_some() => {
+            return Err(Error::setting(
+                "date",
+                "means nothing beside `list`, whose column `date` tells it; leave it out",
+            ));
+        }
         (Some(list), None) => listed(&folder.join(list), instrument, preset, bands)?,
         (None, Some(files)) => found(files, instrument, preset, bands, folder)?,
         (None, None) => {
@@ -32,10 +38,10 @@ pub(super) fn open_stack(
         }
     };
     stack = stack.lenient(lenient);
-    if let (None, Some(names)) = (preset, &instrument.source_bands) {
+    if let (true, Some(names)) = (bands.is_empty(), &instrument.source_bands) {
         stack = stack.source_bands(names.iter().map(ToString::to_string));
     }
-    stack = calibrated(stack, instrument);
+    stack = calibrated(stack, instrument)?;
     if let Some(mosaic) = instrument.mosaic {
         stack = stack.mosaic(mosaic);
     }
@@ -51,6 +57,11 @@ pub(super) fn open_stack(
     if let Some(rule) = &instrument.uncertainty {
         stack = stack.uncertainty(rule.build(instrument)?);
     }
+    if let (Some(_), Some(_)) = (instrument.reproject, instrument.resolution) {
+        let problem = "reprojected pixels have a size of their own; give either `resolution` or `reproject`";
+        return Err(Error::setting("resolution", problem));
+    }
+    stack = stack.covering(target);
     if let Some(reproject) = instrument.reproject {
         stack = stack.onto(target, reproject.into());
     }
@@ -127,7 +138,10 @@ fn found(
     Ok(stack)
 }
 
-fn calibrated(mut stack: StackBuilder, instrument: &Instrument) -> StackBuilder {
+fn calibrated(mut stack: StackBuilder, instrument: &Instrument) -> Result<StackBuilder> {
+    if let (Some(_), Some(_)) = (instrument.offset, &instrument.offset_by) {
+        return Err(Error::setting("offset_by", "given beside `offset`; give one of them"));
+    }
     if let Some(scale) = instrument.scale {
         stack = stack.scale(scale);
     }
@@ -143,7 +157,7 @@ fn calibrated(mut stack: StackBuilder, instrument: &Instrument) -> StackBuilder 
     if let Some(nodata) = instrument.nodata {
         stack = stack.nodata(nodata);
     }
-    stack
+    Ok(stack)
 }
 
 impl QualityRule {
@@ -271,6 +285,12 @@ fn listed(
     let mut stack = RasterStack::of(granules).mosaic(true);
     if let Some(preset) = preset {
         stack = preset.dress(stack, bands).no_quality();
+        if quality.is_empty() && !preset.quality.is_empty() && instrument.quality.is_none() {
+            return Err(failed(format!(
+                "no column `quality` for that of {}, which hides clouds; add it, or say quality = []",
+                preset.name
+            )));
+        }
         if !quality.is_empty() {
             stack = preset.quality.iter().fold(stack, |stack, rule| stack.quality(rule.rule(Quality::listed())));
         }

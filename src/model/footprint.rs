@@ -28,6 +28,9 @@ pub enum Footprint {
 /// Where a Gaussian footprint ends, in FWHM from its centre.
 const TRUNCATION: f64 = 1.3;
 
+/// Pixels beyond which a FWHM is a slip, mostly of its unit.
+const WIDEST: f64 = 10.0;
+
 /// The cells of the target lattice under each pixel of an instrument: a rectangle of rows × columns for each.
 #[derive(Clone, Debug)]
 pub(crate) struct PixelLattice {
@@ -78,12 +81,23 @@ impl PixelLattice {
                          or \"cell\", or choose a finer target grid"
                     )));
                 }
+                let (pixel_width, pixel_height) = source.cell_size();
+                if fwhm > WIDEST * pixel_width.max(pixel_height) {
+                    return Err(refuse(format!(
+                        "a Gaussian of FWHM {fwhm} is wider than {WIDEST} pixels of {pixel_width} x {pixel_height}; give it in units of the \
+                         target's CRS ({})",
+                        target.crs()
+                    )));
+                }
                 let [left, _, _, top, _, _] = target.geotransform();
-                let lines = |centres: Vec<f64>, cell: f64| -> (Vec<_>, Vec<_>) {
-                    centres.into_iter().map(|centre| gaussian(centre / cell, fwhm / cell)).unzip()
+                let lines = |centres: Vec<f64>, cell: f64, cells: usize| -> (Vec<_>, Vec<_>) {
+                    centres.into_iter().map(|centre| gaussian(centre / cell, fwhm / cell, cells)).unzip()
                 };
-                let (rows, row_weights) = lines(source.y_centres().into_iter().map(|y| top - y).collect(), height);
-                let (cols, col_weights) = lines(source.x_centres().into_iter().map(|x| x - left).collect(), width);
+                let (rows, cols) = target.shape();
+                let down = source.y_centres().into_iter().map(|y| top - y).collect();
+                let across = source.x_centres().into_iter().map(|x| x - left).collect();
+                let (rows, row_weights) = lines(down, height, rows);
+                let (cols, col_weights) = lines(across, width, cols);
                 Ok(Self { rows, cols, weights: Some(Weights { rows: row_weights, cols: col_weights }) })
             }
         }
@@ -157,11 +171,15 @@ impl PixelLattice {
     }
 }
 
-/// The cells that a Gaussian reaches and their weights, of sum 1; its `centre` and FWHM in cells.
-fn gaussian(centre: f64, fwhm: f64) -> (Range<i64>, Arc<[f64]>) {
+/// The cells that a Gaussian reaches and their weights, of sum 1, or none where it reaches none of the grid's `cells`; its
+/// `centre` and FWHM in cells.
+fn gaussian(centre: f64, fwhm: f64, cells: usize) -> (Range<i64>, Arc<[f64]>) {
     let distance = |k: i64| (k as f64 + 0.5 - centre) / fwhm;
     let first = (centre - TRUNCATION * fwhm - 0.5).ceil() as i64;
     let end = (centre + TRUNCATION * fwhm - 0.5).floor() as i64 + 1;
+    if end <= 0 || first >= cells as i64 {
+        return (first..end, Arc::new([]));
+    }
     let weights: Vec<f64> = (first..end).map(|k| (-4.0 * LN_2 * distance(k).powi(2)).exp()).collect();
     let sum: f64 = weights.iter().sum();
     (first..end, weights.into_iter().map(|weight| weight / sum).collect())

@@ -112,12 +112,11 @@ impl Support {
         let mut touched: BTreeSet<(usize, usize)> = BTreeSet::new();
         let region = lattice.covering(padded);
         touched.extend(region.rows.flat_map(|row| region.cols.clone().map(move |col| (row, col))));
-        // Far cells by the pixel that holds them.
+        // Far cells by the pixels that hold them: several where footprints overlap.
         let mut far: BTreeMap<(usize, usize), Vec<(i64, i64)>> = BTreeMap::new();
         for &(row, col) in &self.cells[near..] {
             let region = lattice.covering(&Rect::cell(row, col));
-            if !region.is_empty() {
-                let pixel = (region.rows.start, region.cols.start);
+            for pixel in region.rows.flat_map(|row| region.cols.clone().map(move |col| (row, col))) {
                 touched.insert(pixel);
                 far.entry(pixel).or_default().push((row, col));
             }

@@ -13,6 +13,7 @@ const HALF_WIDTH: f64 = 1.644_853_626_951_472_2;
 
 /// A sink that compares what passes with the truth of a simulated scene, and adds the result to the report.
 ///
+/// A truth of as many layers as the spectral basis has components is one of components, even where there are as many bands.
 /// Judged are the blocks that this run writes; a run that goes on with a series judges the new dates.
 #[derive(Debug)]
 pub struct JudgedSink<S> {
@@ -50,16 +51,13 @@ impl<S: FusionSink> JudgedSink<S> {
         self.sink
     }
 
-    /// What was found so far.
-    ///
-    /// # Errors
-    /// [`Error::Truth`] before the series is begun.
-    pub fn scores(&self) -> Result<Scores> {
-        let layout = self.layout()?;
+    /// What was found so far; `None` before any block has come, as in a run that finds nothing left to do.
+    pub fn scores(&self) -> Option<Scores> {
+        let layout = self.layout.as_ref()?;
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let score = |name: String, sums: &LayerSums| sums.score(name);
         let components = sums.components.iter().enumerate();
-        Ok(Scores {
+        Some(Scores {
             components: components.map(|(j, sums)| score(format!("component {}", j + 1), sums)).collect(),
             bands: layout.bands.iter().cloned().zip(&sums.bands).map(|(name, sums)| score(name, sums)).collect(),
         })
@@ -240,7 +238,7 @@ impl<S: FusionSink> FusionSink for JudgedSink<S> {
     }
 
     fn finish(&mut self, report: &Report) -> Result<()> {
-        let report = Report { scores: Some(self.scores()?), ..report.clone() };
+        let report = Report { scores: self.scores(), ..report.clone() };
         self.sink.finish(&report)
     }
 

@@ -15,6 +15,50 @@ pub struct Calibration {
     pub nodata: Option<f64>,
 }
 
+/// The methods of a builder with a field `calibration`.
+#[cfg(any(feature = "gdal", feature = "zarr"))]
+macro_rules! calibration_setters {
+    () => {
+        /// How stored numbers become physical values, as a whole.
+        #[must_use]
+        pub fn calibration(mut self, calibration: crate::source::Calibration) -> Self {
+            self.calibration = calibration;
+            self
+        }
+
+        /// Factor from stored numbers to physical values, in place of the data's own.
+        #[must_use]
+        pub fn scale(mut self, scale: f64) -> Self {
+            self.calibration.scale = Some(scale);
+            self
+        }
+
+        /// Offset from stored numbers to physical values, in place of the data's own.
+        #[must_use]
+        pub fn offset(mut self, offset: f64) -> Self {
+            self.calibration.offset = Some(offset);
+            self
+        }
+
+        /// Physical values outside `[low, high]` are missing.
+        #[must_use]
+        pub fn valid_range(mut self, low: f64, high: f64) -> Self {
+            self.calibration.valid_range = Some((low, high));
+            self
+        }
+
+        /// Stored number that says "missing", beside the data's own nodata value.
+        #[must_use]
+        pub fn nodata(mut self, nodata: f64) -> Self {
+            self.calibration.nodata = Some(nodata);
+            self
+        }
+    };
+}
+
+#[cfg(any(feature = "gdal", feature = "zarr"))]
+pub(super) use calibration_setters;
+
 impl Calibration {
     /// What was given, by key.
     #[must_use]
@@ -53,9 +97,9 @@ impl Calibration {
         Ok(())
     }
 
-    /// Turns stored numbers into physical values in place; infinities and values out of range become NaN.
+    /// Turns stored numbers into physical values in place; infinities, values out of range and [`nodata`](Self::nodata) become NaN.
     pub fn apply(&self, file_scale: Option<f64>, file_offset: Option<f64>, values: &mut [f64]) {
-        let convert = self.converter(file_scale, file_offset, [f64::NAN; 2]);
+        let convert = self.converter(file_scale, file_offset, [self.nodata.unwrap_or(f64::NAN), f64::NAN]);
         for value in values {
             *value = convert.one(*value);
         }

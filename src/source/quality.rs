@@ -175,6 +175,9 @@ impl Quality {
         if nothing {
             return refuse("hides nothing; give `bits`, `fields`, `drop`, `keep` or `valid_range`".into());
         }
+        if self.keep.as_ref().is_some_and(Vec::is_empty) {
+            return refuse("keep = [] hides every pixel; list the classes to keep, or leave it out".into());
+        }
         if let Some(bit) = self
             .bits
             .iter()

@@ -76,6 +76,9 @@ impl Uncertainty {
     }
 
     pub(super) fn validate(&self) -> Result<()> {
+        if let Some(scale) = self.scale.filter(|scale| *scale <= 0.0) {
+            return Err(crate::Error::setting("uncertainty.scale", format!("{scale} must be positive")));
+        }
         self.calibration().validate().map_err(|error| match error {
             crate::Error::Setting { key, problem } => crate::Error::setting(format!("uncertainty.{key}"), problem),
             other => other,

@@ -304,6 +304,7 @@ fn scale_offset_and_ranges_are_the_stores_unless_given() {
     store.coordinates(&truth, NAMES, (false, false));
     let attributes = json!({ "scale_factor": 0.25, "add_offset": -3.0, "_FillValue": -9, "valid_range": [10, 240] });
     store.array("refl", &NAMES, &[3, 3, 7, 11], &int16(3), attributes, &integers(&truth));
+    let numbers = integers(&truth);
     let stored = truth.map(|v| if (10.0..=240.0).contains(&v) { v } else { f64::NAN });
     let holds = |builder: CubeBuilder, scale: f64, offset: f64| {
         conforms(&builder.open().unwrap(), &stored.clone().map(|v| scale * v + offset));
@@ -311,6 +312,9 @@ fn scale_offset_and_ranges_are_the_stores_unless_given() {
     holds(store.cube(), 0.25, -3.0);
     holds(store.cube().scale(2.0), 2.0, -3.0);
     holds(store.cube().scale(1.0).offset(0.5), 1.0, 0.5);
+    let picked = f64::from(*numbers.iter().find(|value| (10..=240).contains(*value)).unwrap());
+    let hidden = stored.clone().map(|v| if v == picked { f64::NAN } else { 0.25 * v - 3.0 });
+    conforms(&store.cube().nodata(picked).open().unwrap(), &hidden);
     let narrow = stored.map(|v| 0.25 * v - 3.0).map(|v| if (0.0..=40.0).contains(&v) { v } else { f64::NAN });
     let cube = store.cube().valid_range(0.0, 40.0).open().unwrap();
     conforms(&cube, &narrow);

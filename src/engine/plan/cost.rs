@@ -76,14 +76,21 @@ impl WindowCost {
         let (mut pixels, mut remainders, mut entries) = (0, 0, 0);
         for instrument in input.instruments {
             let most = instrument.lattice.most_pixels(tiling.padded_rows(), tiling.padded_cols());
-            pixels += most.0 + input.far.count;
+            // A far cell brings in the pixels that hold it, seen in part.
+            let (rows, cols) = input.target.shape();
+            let cells_of = |n: usize| (0..n as i64).map(|k| k..k + 1);
+            let far_pixels = if input.far.count == 0 {
+                0
+            } else {
+                input.far.count * instrument.lattice.most_pixels(cells_of(rows), cells_of(cols)).0
+            };
+            pixels += most.0 + far_pixels;
             // Every cell once, or, where footprints overlap, in each pixel at most, and a remainder per pixel.
             let (height, width) = instrument.lattice.largest();
             let largest = ((height * width) as usize).min(cells);
             entries += most.0 + if instrument.lattice.overlaps() { most.0 * largest } else { cells };
-            // A far cell brings in at most one more pixel, seen in part.
             let coarse = instrument.lattice.largest() != (1, 1);
-            remainders += most.1 + if coarse { input.far.count } else { 0 };
+            remainders += most.1 + if coarse { far_pixels } else { 0 };
         }
         let n = cells + remainders;
         let states = n * input.parts.iter().sum::<usize>();

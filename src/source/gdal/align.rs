@@ -27,14 +27,13 @@ const BLOCK: (usize, usize) = (64, 256);
 /// Chooses the grid of a view from the headers of all rasters that are to be read on it.
 ///
 /// Its pixels are whole numbers of target cells, as close as can be to the size that the first raster's pixels have in the
-/// middle of the target; its lines are those of the target's that come closest to the first raster's there; it covers what any of the
-/// rasters covers of the target.
+/// middle of the target; its lines are those of the target's that come closest to the first raster's there; it covers the target.
 #[derive(Debug)]
 pub(in crate::source) struct Aligned {
     target: Grid,
     pixels: Option<Pixels>,
-    /// Cells of the target that a raster covers, or more.
-    covered: Option<Rect>,
+    /// Whether a raster covers any cell of the target.
+    reached: bool,
     /// The raster seen last: most stacks have one grid.
     last: Option<Grid>,
 }
@@ -53,7 +52,7 @@ struct Pixels {
 
 impl Aligned {
     pub(in crate::source) fn new(target: &Grid) -> Self {
-        Self { target: target.clone(), pixels: None, covered: None, last: None }
+        Self { target: target.clone(), pixels: None, reached: false, last: None }
     }
 
     /// Takes account of a raster; `what` names it in messages.
@@ -78,9 +77,7 @@ impl Aligned {
                 ),
             ));
         }
-        if let Some(rect) = self.covered_by(&native.grid, first.cells, &between) {
-            self.covered = Some(self.covered.map_or(rect, |before| before.hull(&rect)));
-        }
+        self.reached |= self.meets(&native.grid, first.cells, &between);
         self.last = Some(native.grid.clone());
         Ok(())
     }
@@ -91,7 +88,7 @@ impl Aligned {
     /// # Errors
     /// [`Error::Setting`] when none reaches the target.
     pub(in crate::source) fn view(&self, resampling: Resampling) -> Result<View> {
-        let (Some(pixels), Some(covered)) = (self.pixels, self.covered) else {
+        let (Some(pixels), true) = (self.pixels, self.reached) else {
             return Err(Error::setting(
                 KEY,
                 format!(
@@ -102,7 +99,9 @@ impl Aligned {
             ));
         };
         let Pixels { cells, begin, native, block } = pixels;
-        // Pixels that hold the covered cells, counted from the one at `begin`.
+        // Pixels that hold the cells, counted from the one at `begin`. All of the target, whatever the rasters cover of it: the
+        // grid must not change when one is added.
+        let covered = self.padded(cells);
         let rows = (covered.top - begin.0).div_euclid(cells.0)..(covered.bottom - 1 - begin.0).div_euclid(cells.0) + 1;
         let cols = (covered.left - begin.1).div_euclid(cells.1)..(covered.right - 1 - begin.1).div_euclid(cells.1) + 1;
         let (width, height) = self.target.cell_size();
@@ -165,28 +164,25 @@ impl Aligned {
         Ok(Pixels { cells, begin, native: native_size, block: block_shape(native, native_size) })
     }
 
-    /// Cells of the target, and of the margin around it, that a raster covers, or more; `None` when it covers none.
+    /// Cells of the target and of the margin around it.
+    fn padded(&self, cells: (i64, i64)) -> Rect {
+        let (rows, cols) = self.target.shape();
+        let (margin_rows, margin_cols) = (MARGIN * cells.0, MARGIN * cells.1);
+        Rect::new(-margin_rows..rows as i64 + margin_rows, -margin_cols..cols as i64 + margin_cols)
+    }
+
+    /// Whether a raster covers any cell of the target or of the margin around it, as far as can be told.
     ///
     /// Looked for from both sides, as either may be far too large for the other's CRS: where points of the target lie on
     /// the raster, and where the raster's edge lies on the target.
-    fn covered_by(&self, native: &Grid, cells: (i64, i64), between: &Between) -> Option<Rect> {
-        let (rows, cols) = self.target.shape();
-        let (margin_rows, margin_cols) = (MARGIN * cells.0, MARGIN * cells.1);
-        let padded = Rect::new(-margin_rows..rows as i64 + margin_rows, -margin_cols..cols as i64 + margin_cols);
-        let mut covered: Option<Rect> = None;
-        let mut add = |rect: Rect| {
-            let rect = rect.intersection(&padded);
-            if !rect.is_empty() {
-                covered = Some(covered.map_or(rect, |before| before.hull(&rect)));
-            }
-        };
-
+    fn meets(&self, native: &Grid, cells: (i64, i64), between: &Between) -> bool {
+        let padded = self.padded(cells);
+        let hit = |rect: Rect| !rect.intersection(&padded).is_empty();
         let extent = native.extent();
         if matches!(between, Between::Same) {
             let (first, last) =
                 (self.cell((extent.left, extent.top), 1.0), self.cell((extent.right, extent.bottom), -1.0));
-            add(Rect::new(first.0..last.0 + 1, first.1..last.1 + 1));
-            return covered;
+            return hit(Rect::new(first.0..last.0 + 1, first.1..last.1 + 1));
         }
         let (pixel_width, pixel_height) = native.cell_size();
         let holds = |(u, v): (f64, f64)| {
@@ -194,39 +190,38 @@ impl Aligned {
                 && (extent.bottom - pixel_height..=extent.top + pixel_height).contains(&v)
         };
         let part = |k: usize, from: i64, to: i64| from + (to - from) * k as i64 / SAMPLES as i64;
-        for (i, j) in (0..SAMPLES).flat_map(|i| (0..SAMPLES).map(move |j| (i, j))) {
-            // A patch of the target counts when a corner or the middle of it lies on the raster.
-            let rows = part(i, padded.top, padded.bottom)..part(i + 1, padded.top, padded.bottom);
-            let cols = part(j, padded.left, padded.right)..part(j + 1, padded.left, padded.right);
-            let (x, y) = self.corner(rows.start as f64, cols.start as f64);
-            let (x2, y2) = self.corner(rows.end as f64, cols.end as f64);
-            let points = [(f64::midpoint(x, x2), f64::midpoint(y, y2)), (x, y), (x2, y), (x, y2), (x2, y2)];
-            if points.into_iter().any(|(x, y)| between.to_native(x, y).is_some_and(holds)) {
-                add(Rect::new(rows, cols));
-            }
+        let corners = |i: usize, j: usize| {
+            self.corner(part(i, padded.top, padded.bottom) as f64, part(j, padded.left, padded.right) as f64)
+        };
+        // The corners and the middle of each patch of the target.
+        let patch = |(i, j): (usize, usize)| {
+            let ((x, y), (x2, y2)) = (corners(i, j), corners(i + 1, j + 1));
+            [(f64::midpoint(x, x2), f64::midpoint(y, y2)), (x, y), (x2, y), (x, y2), (x2, y2)]
+        };
+        let mut points = (0..SAMPLES).flat_map(|i| (0..SAMPLES).map(move |j| (i, j))).flat_map(patch);
+        if points.any(|(x, y)| between.to_native(x, y).is_some_and(holds)) {
+            return true;
         }
         let edge = |k: usize, a: (f64, f64), b: (f64, f64)| {
             let t = k as f64 / SAMPLES as f64;
             (a.0 + t * (b.0 - a.0), a.1 + t * (b.1 - a.1))
         };
-        let corners = [
+        let outline = [
             (extent.left, extent.top),
             (extent.right, extent.top),
             (extent.right, extent.bottom),
             (extent.left, extent.bottom),
             (extent.left, extent.top),
         ];
-        let line = corners.windows(2).flat_map(|pair| (0..SAMPLES).map(move |k| edge(k, pair[0], pair[1])));
-        let line: Vec<_> = line.chain([corners[0]]).map(|(u, v)| between.to_target(u, v)).collect();
-        for pair in line.windows(2) {
-            if let [Some(a), Some(b)] = *pair {
-                let (a, b) = (self.cell(a, 0.0), self.cell(b, 0.0));
-                // The line between them is a little curved.
-                let along = |a: i64, b: i64, around: i64| a.min(b) - around..a.max(b) + 1 + around;
-                add(Rect::new(along(a.0, b.0, cells.0), along(a.1, b.1, cells.1)));
-            }
-        }
-        covered
+        let line = outline.windows(2).flat_map(|pair| (0..SAMPLES).map(move |k| edge(k, pair[0], pair[1])));
+        let line: Vec<_> = line.chain([outline[0]]).map(|(u, v)| between.to_target(u, v)).collect();
+        line.windows(2).any(|pair| {
+            let [Some(a), Some(b)] = *pair else { return false };
+            let (a, b) = (self.cell(a, 0.0), self.cell(b, 0.0));
+            // The line between them is a little curved.
+            let along = |a: i64, b: i64, around: i64| a.min(b) - around..a.max(b) + 1 + around;
+            hit(Rect::new(along(a.0, b.0, cells.0), along(a.1, b.1, cells.1)))
+        })
     }
 
     /// (x, y) of a corner of the target's lattice.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
+use crate::source::calibration::calibration_setters;
 use crate::source::cf::{self, Acquisitions};
 use crate::source::{Calibration, RasterSource, Slice, check_request};
 
@@ -109,33 +110,7 @@ impl SeriesBuilder {
         self
     }
 
-    /// Factor from stored numbers to physical values, in place of the file's own.
-    #[must_use]
-    pub fn scale(mut self, scale: f64) -> Self {
-        self.calibration.scale = Some(scale);
-        self
-    }
-
-    /// Offset from stored numbers to physical values, in place of the file's own.
-    #[must_use]
-    pub fn offset(mut self, offset: f64) -> Self {
-        self.calibration.offset = Some(offset);
-        self
-    }
-
-    /// Physical values outside `[low, high]` are missing.
-    #[must_use]
-    pub fn valid_range(mut self, low: f64, high: f64) -> Self {
-        self.calibration.valid_range = Some((low, high));
-        self
-    }
-
-    /// Stored number that is missing, beside what the file says.
-    #[must_use]
-    pub fn nodata(mut self, nodata: f64) -> Self {
-        self.calibration.nodata = Some(nodata);
-        self
-    }
+    calibration_setters!();
 
     /// Reads the file, whatever its grid and CRS, on a grid whose lines are lines of `target`, as
     /// [`StackBuilder::onto`](crate::source::StackBuilder::onto) does.

@@ -22,16 +22,6 @@ pub enum Resampling {
 }
 
 impl Resampling {
-    /// How far away, in native pixels along either axis, pixels are at most that a value comes from beside those under it.
-    pub(in crate::source) fn reach(self) -> f64 {
-        match self {
-            Self::Nearest => 0.0,
-            // Averages take in pixels of which they hold a part.
-            Self::Bilinear | Self::Average => 1.0,
-            Self::Cubic => 2.0,
-        }
-    }
-
     /// GDAL's name of it.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -73,6 +63,20 @@ impl View {
     /// Size of a native pixel in pixels of the view, across and down.
     pub(in crate::source) fn native(&self) -> (f64, f64) {
         self.native
+    }
+
+    /// How far away, in pixels of the view along an axis, native pixels (of this size there) are at most that a value comes
+    /// from beside those under it.
+    pub(in crate::source) fn reach(&self, native: f64) -> f64 {
+        // Kernels of interpolation are widened to whole pixels of the view where those are larger.
+        let widened = native / Self::scale(native);
+        match self.resampling {
+            Resampling::Nearest => 0.0,
+            // Averages take in native pixels of which they hold a part.
+            Resampling::Average => native,
+            Resampling::Bilinear => widened,
+            Resampling::Cubic => 2.0 * widened,
+        }
     }
 
     /// How much kernels are widened along an axis: pixels of the view per native pixel, where those are notably smaller.

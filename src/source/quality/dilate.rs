@@ -6,7 +6,8 @@ pub(super) fn dilated(cells: &[bool], cols: usize, radius: usize) -> Vec<bool> {
         return cells.to_vec();
     }
     let rows = cells.len() / cols;
-    let beyond = radius as u8 + 1; // a rule's widest fits
+    let radius = radius.min(usize::from(u16::MAX) - 1); // no raster is wider by much
+    let beyond = radius as u16 + 1;
     let mut distance = vec![beyond; cells.len()];
     for (distance, cells) in distance.chunks_exact_mut(cols).zip(cells.chunks_exact(cols)) {
         let mut since = beyond;
@@ -23,7 +24,7 @@ pub(super) fn dilated(cells: &[bool], cols: usize, radius: usize) -> Vec<bool> {
     let mut grown = vec![false; cells.len()];
     for row in 0..rows {
         for other in row.saturating_sub(radius)..(row + radius + 1).min(rows) {
-            let reach = (radius * radius - row.abs_diff(other).pow(2)).isqrt() as u8;
+            let reach = (radius * radius - row.abs_diff(other).pow(2)).isqrt() as u16;
             let near = &distance[other * cols..(other + 1) * cols];
             for (cell, distance) in grown[row * cols..(row + 1) * cols].iter_mut().zip(near) {
                 *cell |= *distance <= reach;
@@ -42,7 +43,7 @@ mod tests {
         for (rows, cols, seed) in [(1, 1, 1), (1, 17, 2), (13, 1, 3), (20, 31, 4), (9, 40, 5)] {
             let set = |k: usize| (k * 2_654_435_761 + seed * 97).is_multiple_of(23);
             let cells: Vec<bool> = (0..rows * cols).map(set).collect();
-            for radius in [1, 2, 3, 7, 50] {
+            for radius in [1, 2, 3, 7, 50, 255, 300] {
                 let slow: Vec<bool> = (0..rows * cols)
                     .map(|k| {
                         (0..rows * cols).any(|other| {

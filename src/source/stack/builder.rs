@@ -4,6 +4,7 @@ use super::granule::Granule;
 use super::steps::OffsetSteps;
 use crate::error::{Error, Result};
 use crate::geometry::Grid;
+use crate::source::calibration::calibration_setters;
 use crate::source::quality::Place;
 use crate::source::{Calibration, Quality, Resampling, Uncertainty};
 
@@ -18,6 +19,7 @@ pub struct StackBuilder {
     pub(super) mosaic: bool,
     pub(super) resolution: Option<f64>,
     pub(super) onto: Option<(Grid, Resampling)>,
+    pub(super) covering: Option<Grid>,
     pub(super) quality: Vec<Quality>,
     pub(super) uncertainty: Option<Uncertainty>,
     pub(super) lenient: bool,
@@ -50,6 +52,7 @@ impl StackBuilder {
             mosaic: false,
             resolution: None,
             onto: None,
+            covering: None,
             quality: Vec::new(),
             uncertainty: None,
             lenient: false,
@@ -89,47 +92,16 @@ impl StackBuilder {
         self
     }
 
-    /// How stored numbers become physical values, as a whole.
-    #[must_use]
-    pub fn calibration(mut self, calibration: Calibration) -> Self {
-        self.calibration = calibration;
-        self
-    }
-
-    /// Factor from stored numbers to physical values, in place of the files' own.
-    #[must_use]
-    pub fn scale(mut self, scale: f64) -> Self {
-        self.calibration.scale = Some(scale);
-        self
-    }
-
-    /// Offset from stored numbers to physical values, in place of the files' own and of [`offset_by`](Self::offset_by).
-    #[must_use]
-    pub fn offset(mut self, offset: f64) -> Self {
-        self.calibration.offset = Some(offset);
-        self
-    }
+    calibration_setters!();
 
     /// An offset for each granule, told by the number in the first group of `pattern` in the path of its first file: that of
-    /// the last of `steps` (number, offset), ascending, whose number is not larger. Sentinel-2's baseline:
+    /// the last of `steps` (number, offset), ascending, whose number is not larger. Takes the place of an offset given before; one
+    /// given later takes its place. Sentinel-2's baseline:
     /// `offset_by(r"_N(\d{4})_", [(0, 0.0), (400, -0.1)])`.
     #[must_use]
     pub fn offset_by(mut self, pattern: impl Into<String>, steps: impl IntoIterator<Item = (u32, f64)>) -> Self {
         self.offset_steps = Some(OffsetSteps::new(pattern.into(), steps.into_iter().collect()));
-        self
-    }
-
-    /// Physical values outside `[low, high]` are missing.
-    #[must_use]
-    pub fn valid_range(mut self, low: f64, high: f64) -> Self {
-        self.calibration.valid_range = Some((low, high));
-        self
-    }
-
-    /// Stored number that says "missing", beside the files' own nodata value.
-    #[must_use]
-    pub fn nodata(mut self, nodata: f64) -> Self {
-        self.calibration.nodata = Some(nodata);
+        self.calibration.offset = None;
         self
     }
 
@@ -139,6 +111,14 @@ impl StackBuilder {
     #[must_use]
     pub fn mosaic(mut self, mosaic: bool) -> Self {
         self.mosaic = mosaic;
+        self
+    }
+
+    /// With [`mosaic`](Self::mosaic), makes the stack's grid cover `target`, whatever granules there are: a new granule then does
+    /// not change it, and a series can be appended to. Default: the grid is the smallest that holds all granules.
+    #[must_use]
+    pub fn covering(mut self, target: &Grid) -> Self {
+        self.covering = Some(target.clone());
         self
     }
 
@@ -154,10 +134,11 @@ impl StackBuilder {
     /// its cells, as close to their native size as can be. A raster whose pixels become single cells has the footprint
     /// [`Cell`](crate::model::Footprint::Cell), a coarser one [`Uniform`](crate::model::Footprint::Uniform). Values are resampled
     /// before scale, offset and valid range apply; missing ones (nodata, NaN, mask bands, alpha) count as none. What a quality
-    /// raster hides is looked up pixel by pixel, and where values are interpolated its neighbours are hidden too. Default: the
-    /// files are read as they are.
+    /// raster hides is looked up pixel by pixel, and where values are interpolated its neighbours are hidden too. Takes the place
+    /// of a [`resolution`](Self::resolution) given before. Default: the files are read as they are.
     #[must_use]
     pub fn onto(mut self, target: &Grid, resampling: Resampling) -> Self {
+        self.resolution = None;
         self.onto = Some((target.clone(), resampling));
         self
     }
@@ -235,6 +216,11 @@ impl StackBuilder {
         let Files::Listed(granules) = &self.files else { return Ok(()) };
         if granules.is_empty() {
             return Err(Error::setting("files", "an empty list"));
+        }
+        if self.uncertainty.is_none() && granules.iter().any(|granule| !granule.uncertainty.is_empty()) {
+            let problem = "the list names files of uncertainty, but nothing says what they hold; give `uncertainty`, such as \
+                           { kind = \"sd\" }, or leave them out of the list";
+            return Err(Error::setting("uncertainty", problem));
         }
         let listed = self.quality.iter().filter(|rule| !matches!(rule.place, Place::Band(_))).count();
         let patterns = self.quality.iter().any(|rule| matches!(rule.place, Place::Files(_)))

@@ -79,7 +79,7 @@ impl Place {
         Self { row: self.row - top * self.pixels.0 as i64, col: self.col - left * self.pixels.1 as i64, ..self }
     }
 
-    /// The stack's cells that it covers; its stack starts where it does or before.
+    /// The stack's cells that it covers; some may lie beyond its end.
     pub(super) fn cells(&self) -> PixelRegion {
         let [top, bottom, left, right] = self.cover().map(|edge| edge.max(0) as usize);
         PixelRegion::new(top..bottom, left..right)

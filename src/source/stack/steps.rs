@@ -44,10 +44,11 @@ impl OffsetSteps {
             let (path, pattern) = (path.display(), &self.pattern);
             Error::setting(KEY, format!("{path}: {problem} ('{pattern}'); give `offset`, or narrow `files`"))
         };
-        let text = path.to_string_lossy();
-        let number = regex.captures(&text).and_then(|captures| captures.get(1));
-        let number: u32 = number
-            .and_then(|number| number.as_str().parse().ok())
+        // The file's own name first, then those of its folders from the nearest on, then all of it.
+        let names = path.ancestors().filter_map(Path::file_name).map(|name| name.to_string_lossy());
+        let mut texts = names.chain([path.to_string_lossy()]);
+        let number: u32 = texts
+            .find_map(|text| regex.captures(&text)?.get(1)?.as_str().parse().ok())
             .ok_or_else(|| refuse("its path does not hold the number that tells its offset"))?;
         let step = self.steps.iter().rev().find(|(from, _)| *from <= number);
         step.map(|(_, offset)| *offset).ok_or_else(|| refuse(&format!("no offset is known for {number}")))

@@ -13,6 +13,9 @@ use crate::geometry::{Date, Grid};
 use crate::source::gdal::{Aligned, Pool, RasterHeader, dated_header};
 use crate::source::same_crs;
 
+/// Cells that a pixel is cut into at most, a side.
+const FINEST: f64 = 1000.0;
+
 /// What the first sound granule says, which all others match.
 struct Reference {
     layout: Layout,
@@ -57,11 +60,11 @@ impl StackBuilder {
         let steps = self.offset_steps.as_ref().filter(|_| self.calibration.offset.is_none());
         let steps = steps.map(|steps| Ok::<_, Error>((steps, steps.compile()?))).transpose()?;
         for granule in granules {
-            let offset = steps.as_ref().map(|(steps, regex)| steps.offset_of(granule.name(), regex)).transpose()?;
-            let surveyed = self.survey_one(&granule, &mut found);
-            let (places, fault) = match (surveyed, granule.fault.clone()) {
+            let offset = || steps.as_ref().map(|(steps, regex)| steps.offset_of(granule.name(), regex)).transpose();
+            let surveyed = self.survey_one(&granule, &mut found).and_then(|places| Ok((places, offset()?)));
+            let (sound, fault) = match (surveyed, granule.fault.clone()) {
                 (_, Some(fault)) => (None, Some(fault)),
-                (Ok(places), None) => (Some(places), None),
+                (Ok(sound), None) => (Some(sound), None),
                 (Err(error), None) if self.lenient => {
                     let fault = match &error {
                         Error::Open { path, problem, .. } | Error::Inconsistent { path, problem, .. } => {
@@ -74,13 +77,9 @@ impl StackBuilder {
                 }
                 (Err(error), None) => return Err(error),
             };
-            let files = granule.all_files().cloned();
-            let files = match places {
-                Some(places) => {
-                    files.zip(places).map(|(path, place)| PartFile { path, place, traits: OnceLock::new() }).collect()
-                }
-                None => Vec::new(),
-            };
+            let (places, offset) = sound.unwrap_or_default();
+            let files = granule.all_files().cloned().zip(places);
+            let files = files.map(|(path, place)| PartFile { path, place, traits: OnceLock::new() }).collect();
             parts.push(Part { date: granule.date, name: granule.name().to_path_buf(), files, offset, fault });
         }
         let Found { reference, aligned, largest } = found;
@@ -88,7 +87,7 @@ impl StackBuilder {
             return Err(first_error.unwrap_or_else(|| Error::NoFiles { pattern: self.origin() }));
         };
         let (Some(aligned), Some((_, resampling))) = (aligned, &self.onto) else {
-            let grid = settle(&reference, &mut parts)?;
+            let grid = settle(&reference, self.covering.as_ref().filter(|_| self.mosaic), &mut parts)?;
             let Reference { layout, block_shape, .. } = reference;
             return Ok(Survey { layout, grid, views: None, parts, block_shape, open_file_bytes: largest.open_bytes });
         };
@@ -199,6 +198,13 @@ impl StackBuilder {
                     ),
                 ));
             }
+            (Some(resolution), _) if size.0.max(size.1) / resolution > FINEST => {
+                let problem = format!(
+                    "{resolution} cuts pixels of {} x {} into more than {FINEST} a side; give a larger one",
+                    size.0, size.1
+                );
+                return Err(Error::setting("resolution", problem));
+            }
             (Some(resolution), _) => {
                 let cells = |size: f64| (size / resolution).round().max(1.0) as usize;
                 refined(grid, (cells(size.1), cells(size.0)))?
@@ -279,12 +285,29 @@ fn check_bands(known: &Reference, file: usize, path: &Path, date: Date, header: 
     Ok(())
 }
 
-/// The grid that holds the data of all parts, from whose corner their places are counted from then on.
-fn settle(reference: &Reference, parts: &mut [Part]) -> Result<Grid> {
+/// Pixels of context that a stack keeps around the grid that it is to cover.
+const MARGIN: i64 = 2;
+
+/// The grid that holds the data of all parts, or covers `target` where they reach it, from whose corner their places are counted
+/// from then on.
+fn settle(reference: &Reference, target: Option<&Grid>, parts: &mut [Part]) -> Result<Grid> {
     let data = reference.layout.data_files;
     let covers = parts.iter().flat_map(|part| part.files.iter().take(data)).map(|file| file.place.cover());
     let union = covers.reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].max(b[3])]);
-    let [top, bottom, left, right] = union.unwrap_or_default();
+    let union = union.unwrap_or_default();
+    let whole = target.filter(|target| same_crs(target.crs(), reference.lattice.crs())).map(|target| {
+        let ([x, w, _, y, _, h], extent) = (reference.lattice.geotransform(), target.extent());
+        let down = |edge: f64| (edge - y) / h;
+        let across = |edge: f64| (edge - x) / w;
+        [
+            down(extent.top).floor() as i64 - MARGIN,
+            down(extent.bottom).ceil() as i64 + MARGIN,
+            across(extent.left).floor() as i64 - MARGIN,
+            across(extent.right).ceil() as i64 + MARGIN,
+        ]
+    });
+    let meets = |a: &[i64; 4]| a[0] < union[1] && union[0] < a[1] && a[2] < union[3] && union[2] < a[3];
+    let [top, bottom, left, right] = whole.filter(meets).unwrap_or(union);
     for file in parts.iter_mut().flat_map(|part| &mut part.files) {
         file.place = file.place.counted_from(top, left);
     }

@@ -37,7 +37,8 @@ impl Views {
             let view = data.of_flags((rows as usize, cols as usize))?;
             let place = Place::new(data.grid(), view.grid())
                 .map_err(|problem| Error::Grid { what: "quality on another grid".into(), problem })?;
-            let around = data.resampling().reach() * f64::hypot(rows * native_y, cols * native_x);
+            let reach = |native: f64| data.reach(native);
+            let around = f64::hypot(rows * reach(native_y), cols * reach(native_x));
             // A point may lie anywhere in the pixel that it is looked up in.
             Ok(Flags { view, place, around: around.ceil() as usize })
         });

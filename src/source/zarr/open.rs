@@ -12,6 +12,7 @@ use super::{DimensionNames, ZarrCube};
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Grid};
 use crate::source::Calibration;
+use crate::source::calibration::calibration_setters;
 use crate::source::cf::{self, Acquisitions};
 
 /// Memory for decoded chunks where these hold several dates, unless the chunks under a tile need more.
@@ -70,26 +71,7 @@ impl CubeBuilder {
         self
     }
 
-    /// Factor from stored numbers to physical values, in place of `scale_factor`.
-    #[must_use]
-    pub fn scale(mut self, scale: f64) -> Self {
-        self.calibration.scale = Some(scale);
-        self
-    }
-
-    /// Offset from stored numbers to physical values, in place of `add_offset`.
-    #[must_use]
-    pub fn offset(mut self, offset: f64) -> Self {
-        self.calibration.offset = Some(offset);
-        self
-    }
-
-    /// Physical values outside `[low, high]` are missing.
-    #[must_use]
-    pub fn valid_range(mut self, low: f64, high: f64) -> Self {
-        self.calibration.valid_range = Some((low, high));
-        self
-    }
+    calibration_setters!();
 
     /// Memory for decoded chunks that hold several dates. A chunk is decoded once for all of these as long as the chunks under a
     /// tile fit. Default: 128 MiB, or nine chunks of all bands where these are larger.
@@ -107,7 +89,10 @@ impl CubeBuilder {
     pub fn open(self) -> Result<ZarrCube> {
         self.calibration.validate()?;
         let store = Store { folder: Arc::new(Folder::new(&self.path)), names: Vec::new() }.listed()?;
-        let variables = self.open_variables(&store)?;
+        let mut variables = self.open_variables(&store)?;
+        if let Some(nodata) = self.calibration.nodata {
+            variables.iter_mut().for_each(|variable| variable.hide_also(nodata));
+        }
         let Some(first) = variables.first() else { return Err(Error::setting("variables", "an empty list")) };
         let (grid, flipped) = self.place(&store, first)?;
         let acquisitions = store.acquisitions(first)?;
