@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -99,6 +100,13 @@ fn range(text: &str) -> Result<RangeInclusive<f64>, String> {
     numbers.ok_or_else(|| "give wavelengths in nm such as 1340-1460".into())
 }
 
+/// Prints a line; nobody reading it, as behind `| head`, is no reason to stop.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -135,7 +143,12 @@ fn find(arguments: &Arguments) -> Result<()> {
     let pca = builder.fit(&*source)?;
     pca.basis().write(&arguments.output)?;
 
-    println!(
+    let snippet = snippet(&pca, &*source, arguments);
+    let path = arguments.output.join("basis.toml");
+    fs::write(&path, &snippet)
+        .map_err(|error| setting("output", format!("cannot write {}: {error}", path.display())))?;
+
+    say!(
         "{} of {} pixels on {} dates of {} have all {} bands",
         pca.pixels(),
         pca.pixels_seen(),
@@ -146,26 +159,22 @@ fn find(arguments: &Arguments) -> Result<()> {
     match pca.noise_variance() {
         Some(variances) => {
             let mean = variances.iter().sum::<f64>() / variances.len() as f64;
-            println!("noise variance {mean:.3e} on average, taken off");
+            say!("noise variance {mean:.3e} on average, taken off");
         }
-        None => println!("noise counts as variance of the scene (--noise)"),
+        None => say!("noise counts as variance of the scene (--noise)"),
     }
-    println!("\ncomponent  variance   explained, together");
+    say!("\ncomponent  variance   explained, together");
     let mut together = 0.0;
     for (k, (variance, share)) in pca.variances().iter().zip(pca.explained()).enumerate() {
         together += share;
-        println!("{:>9}  {variance:.3e}  {:8.4} %  {:8.4} %", k + 1, 100.0 * share, 100.0 * together);
+        say!("{:>9}  {variance:.3e}  {:8.4} %  {:8.4} %", k + 1, 100.0 * share, 100.0 * together);
     }
 
-    let snippet = snippet(&pca, &*source, arguments);
-    let path = arguments.output.join("basis.toml");
-    fs::write(&path, &snippet)
-        .map_err(|error| setting("output", format!("cannot write {}: {error}", path.display())))?;
-    println!("\nTo paste into the description (also in {}):\n\n{snippet}", path.display());
+    say!("\nTo paste into the description (also in {}):\n\n{snippet}", path.display());
     if arguments.memory {
         match peak_kib() {
-            Some(peak) => println!("peak memory {peak} KiB"),
-            None => println!("peak memory unknown; /proc/self/status does not tell"),
+            Some(peak) => say!("peak memory {peak} KiB"),
+            None => say!("peak memory unknown; /proc/self/status does not tell"),
         }
     }
     Ok(())

@@ -58,10 +58,12 @@ pub enum Error {
         format: String,
     },
     /// A file pattern that matches no file.
-    #[error("files = {pattern:?} matches no file; check the folder and the wildcard")]
+    #[error("files = {pattern:?} matches no file; {problem}")]
     NoFiles {
         /// The pattern, with the folder it was resolved against.
         pattern: String,
+        /// What of it is not there.
+        problem: String,
     },
     /// A file whose name holds no date.
     #[error("{}: {problem} (date = '{pattern}', date_format = {format:?})", path.display())]
@@ -351,7 +353,7 @@ fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {
     } else if expected.is_unknown() {
         "give target.crs"
     } else {
-        "warp it first, for example with gdalwarp, or give an instrument reproject = \"bilinear\" (in code StackBuilder::onto)"
+        "warp it first, for example with gdalwarp, or give an instrument reproject = \"nearest\" (in code StackBuilder::onto)"
     }
 }
 

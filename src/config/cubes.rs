@@ -57,10 +57,7 @@ pub(super) fn open(instrument: &Instrument, folder: &Path, target: &Grid) -> Res
 }
 
 fn open_series(instrument: &Instrument, path: &Path, target: &Grid) -> Result<Arc<dyn RasterSource>> {
-    refuse(
-        "means nothing beside `series`; leave it out",
-        &[("dimensions", instrument.dimensions.is_some()), ("crs", instrument.crs.is_some())],
-    )?;
+    refuse("means nothing beside `series`; leave it out", &[("dimensions", instrument.dimensions.is_some())])?;
     let loose = instrument.date_format.is_some() && instrument.date.is_none();
     refuse("is the form of `date`, which is not given; leave it out", &[("date_format", loose)])?;
     let mut series = RasterSeries::builder(path).variables(variables(instrument)?);
@@ -71,6 +68,9 @@ fn open_series(instrument: &Instrument, path: &Path, target: &Grid) -> Result<Ar
         series = series.date(date, instrument.date_format.as_deref().unwrap_or("%Y%m%d"));
     }
     series = series.calibration(calibration(instrument));
+    if let Some(crs) = &instrument.crs {
+        series = series.crs(crs_from_definition(crs).map_err(|error| rename(error, "crs"))?);
+    }
     if let Some(reproject) = instrument.reproject {
         series = series.onto(target, reproject.into());
     }

@@ -389,7 +389,7 @@ impl FusionBuilder {
         settings.insert("window.far_radius", format!("{:?}", self.far.radius));
         settings.add_process(process);
         settings.add_prior(prior);
-        settings.add_instruments(&self.instruments);
+        settings.add_instruments(&self.instruments, &self.bands);
         settings.insert("smoothing.lag", self.lag);
         settings.insert("run.precision", self.precision);
         settings

@@ -276,6 +276,20 @@ impl PlanInput<'_> {
                 warnings.push(format!("instrument {:?} has no date between {start} and {end}", plan.name));
             }
         }
+        for (plan, instrument) in costs.instruments().iter().zip(self.instruments) {
+            let (used, unused) = (plan.bands.len(), plan.unused_bands.len());
+            if instrument.by_name && self.spectrum.basis().is_some() && unused > 0 {
+                let text = "have the name of a target band; give it a `response`, or `bands`";
+                warnings.push(format!("instrument {:?}: only {used} of its {} bands {text}", plan.name, used + unused));
+            }
+        }
+        if self.spectrum.basis().is_none() {
+            for (j, band) in self.spectrum.bands().iter().enumerate() {
+                if !self.instruments.iter().any(|instrument| instrument.sees(j)) {
+                    warnings.push(format!("no instrument observes {band:?}: the result is the prior; check its name"));
+                }
+            }
+        }
         if self.lag_asked >= self.dates {
             let (asked, dates) = (self.lag_asked, self.dates);
             let text = "are put out: every one of them waits for the last and rests on all observations";

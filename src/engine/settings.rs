@@ -87,12 +87,12 @@ impl Settings {
         prior.settings().into_iter().for_each(|(key, value)| self.insert(key, value));
     }
 
-    pub(super) fn add_instruments(&mut self, instruments: &[Instrument]) {
+    pub(super) fn add_instruments(&mut self, instruments: &[Instrument], target_bands: &[String]) {
         let names: Vec<&str> = instruments.iter().map(Instrument::name).collect();
         self.insert("instruments", format!("{names:?}"));
         for instrument in instruments {
             let key = |name: &str| format!("instrument {:?}: {name}", instrument.name());
-            instrument.settings().into_iter().for_each(|(name, value)| self.insert(key(&name), value));
+            instrument.settings(target_bands).into_iter().for_each(|(name, value)| self.insert(key(&name), value));
         }
     }
 }

@@ -56,7 +56,7 @@ impl PixelLattice {
                 let Some((row, col)) = target.lattice_offset(source) else {
                     return Err(refuse(format!(
                         "\"cell\" needs pixels that are cells of the target grid, but the source has {source} and the \
-                         target {target}; use \"uniform\" for coarser pixels; reproject = \"bilinear\", or warping the files first, \
+                         target {target}; use \"uniform\" for coarser pixels; reproject = \"nearest\", or warping the files first, \
                          brings others onto the target's lines"
                     )));
                 };

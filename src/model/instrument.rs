@@ -134,12 +134,16 @@ impl Instrument {
     }
 
     /// What decides its observations, by key.
-    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+    pub(crate) fn settings(&self, target_bands: &[String]) -> Vec<(String, String)> {
         let grid = self.source.grid();
         let (rows, cols) = grid.shape();
-        let bands = match &self.observes {
-            Some(names) => format!("{names:?}"),
-            None => format!("by name, {:?}", self.source.bands()),
+        // Written as a list whether it was given or found by name.
+        let by_name = |name: &String| if target_bands.contains(name) { name.clone() } else { String::new() };
+        let held = self.source.bands();
+        let bands = match (&self.observes, &self.response) {
+            (Some(names), _) => format!("{names:?} of {held:?}"),
+            (None, None) => format!("{:?} of {held:?}", held.iter().map(by_name).collect::<Vec<_>>()),
+            (None, Some(_)) => format!("all of {held:?}"),
         };
         let noise = self.noise_variance.as_ref().map(Values::to_string).unwrap_or_default();
         let mut settings = vec![
@@ -189,6 +193,7 @@ impl Instrument {
             missing: self.missing,
             gate: self.gate.map(|quantile| Gate::new(quantile, source_bands.len(), &key("gate"))).transpose()?,
             source_bands,
+            by_name: self.response.is_none() && self.observes.is_none(),
             design,
             lattice,
         })
@@ -202,26 +207,21 @@ impl Instrument {
             return Ok((used, spectrum.of_bands(&targets)));
         };
         let held = self.source.bands();
-        if response.bands() != held.len() {
-            let (listed, n) = (response.bands(), held.len());
-            let problem = format!(
-                "of {listed} bands, but {} holds {n} ({held:?}); give one for each of them",
-                self.source.origin()
-            );
-            return Err(Error::setting(format!("instrument {:?}: response", self.name), problem));
-        }
+        let named = |error: Error| match error {
+            Error::Setting { key, problem } => {
+                Error::Setting { key: format!("instrument {:?}: {key}", self.name), problem }
+            }
+            other => other,
+        };
+        let of_response = response.bands_for(held).map_err(named)?;
         let names = self.listed_bands()?;
         let used = (0..held.len()).filter(|&band| names.is_none_or(|names| !names[band].is_empty()));
         let used: Vec<usize> = used.collect();
         if used.is_empty() {
             return Err(self.refuse_bands("all are empty; name at least one"));
         }
-        let seen = spectrum.through(response, &used).map_err(|error| match error {
-            Error::Setting { key, problem } => {
-                Error::Setting { key: format!("instrument {:?}: {key}", self.name), problem }
-            }
-            other => other,
-        })?;
+        let curves: Vec<usize> = used.iter().map(|&band| of_response[band]).collect();
+        let seen = spectrum.through(response, &curves).map_err(named)?;
         Ok((used, seen))
     }
 
@@ -281,6 +281,8 @@ pub(crate) struct ObservationModel {
     pub(crate) source: Arc<dyn RasterSource>,
     /// Source bands that are read.
     pub(crate) source_bands: Vec<usize>,
+    /// Whether they were found by their names alone.
+    pub(crate) by_name: bool,
     /// What each of them sees of the components. **Shape** (bands read, components).
     design: DMatrix<f64>,
     noise: Vec<f64>,
@@ -333,6 +335,11 @@ pub(crate) struct PartBands {
 }
 
 impl ObservationModel {
+    /// Whether it sees a component.
+    pub(crate) fn sees(&self, component: usize) -> bool {
+        self.design.column(component).iter().any(|weight| *weight != 0.0)
+    }
+
     /// Reciprocal of the smallest noise variance that any combination of `components` can have, or more.
     pub(crate) fn most_information(&self, components: &[usize]) -> f64 {
         let of_row = |(row, noise): (usize, &f64)| {
@@ -395,6 +402,7 @@ mod tests {
             name: "s".into(),
             source: Arc::new(source),
             source_bands: (0..rows.len()).collect(),
+            by_name: false,
             design: DMatrix::from_fn(rows.len(), 4, |i, j| rows[i][j]),
             noise: (0..rows.len()).map(|k| 1.0 + k as f64).collect(),
             offset: vec![0.0; rows.len()],

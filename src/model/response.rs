@@ -39,6 +39,8 @@ pub enum SpectralResponse {
         wavelengths_nm: Vec<f64>,
         /// A curve for each band, of one value per knot, in any unit.
         curves: Vec<Vec<f64>>,
+        /// Names of the bands, where there are any.
+        names: Vec<String>,
         /// The file they come from, for messages.
         file: Option<PathBuf>,
     },
@@ -62,7 +64,7 @@ impl SpectralResponse {
     /// [`Error::Setting`] with key `response`: lengths differ, there are no bands or fewer than two knots, wavelengths do not
     /// increase or look like micrometres, a curve is nowhere positive or not finite.
     pub fn tabulated(wavelengths_nm: impl Into<Vec<f64>>, curves: Vec<Vec<f64>>) -> Result<Self> {
-        let response = Self::Tabulated { wavelengths_nm: wavelengths_nm.into(), curves, file: None };
+        let response = Self::Tabulated { wavelengths_nm: wavelengths_nm.into(), curves, names: Vec::new(), file: None };
         response.validate()?;
         Ok(response)
     }
@@ -76,6 +78,36 @@ impl SpectralResponse {
         let response = table::read(path.as_ref())?;
         response.validate()?;
         Ok(response)
+    }
+
+    /// The band of the response for each of an instrument's bands: those of the same names where they all have them, else in order.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when only some names agree, or the numbers of bands differ.
+    pub(crate) fn bands_for(&self, held: &[String]) -> Result<Vec<usize>> {
+        let named = match self {
+            Self::Tabulated { names, .. } => names.as_slice(),
+            Self::Gaussian { .. } => &[],
+        };
+        let position = |name: &String| named.iter().position(|other| other.eq_ignore_ascii_case(name));
+        let found: Vec<Option<usize>> = held.iter().map(position).collect();
+        if let Some(all) = found.iter().copied().collect::<Option<Vec<usize>>>().filter(|all| !all.is_empty()) {
+            return Ok(all);
+        }
+        if let Some(absent) = found.iter().position(Option::is_none).filter(|_| found.iter().any(Option::is_some)) {
+            let problem = format!(
+                "no column {:?} among {named:?}, though other columns are named like bands of the instrument; name all or none alike",
+                held[absent]
+            );
+            return Err(self.error(&problem));
+        }
+        if self.bands() != held.len() {
+            let (listed, n) = (self.bands(), held.len());
+            return Err(
+                self.error(&format!("of {listed} bands, but the instrument holds {n} ({held:?}); give one for each"))
+            );
+        }
+        Ok((0..held.len()).collect())
     }
 
     /// Number of bands.

@@ -100,11 +100,14 @@ fn message(error: &GdalError) -> String {
 fn header(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<RasterHeader> {
     let _quiet = QuietErrors::new();
     let (cols, rows) = dataset.raster_size();
-    let no_place = || Error::Open {
+    let no_place = || {
+        Error::Open {
         path: path.to_path_buf(),
         date,
-        problem: "it has no geotransform; georeference it first (gdal_translate -a_srs -a_ullr)".into(),
+        problem: "it has no geotransform; georeference it first (gdal_translate -a_srs -a_ullr; a NetCDF file needs CF attributes of x and y, which \
+                  rioxarray's write_coordinate_system gives)".into(),
         source: None,
+    }
     };
     let geotransform = dataset.geo_transform().map_err(|_| no_place())?;
     let grid = Grid::new(crs_of(dataset), geotransform, (rows, cols)).map_err(|error| match error {

@@ -89,6 +89,13 @@ pub trait RasterSource: Debug + Send + Sync {
         0
     }
 
+    /// Memory that reading so many bands of (rows, columns) of pixels takes while it goes on, beside the slice it gives, at most:
+    /// masks, parts that are put together. The planner counts it for each thread that reads. Default: a plane of numbers.
+    fn scratch_bytes(&self, bands: usize, (rows, cols): (u64, u64)) -> u64 {
+        let _ = bands;
+        rows.saturating_mul(cols).saturating_mul(size_of::<f64>() as u64)
+    }
+
     /// Memory at most of a cache that the sources of this process share, such as GDAL's; the planner counts the largest,
     /// once. Default 0.
     fn shared_cache_bytes(&self) -> u64 {
@@ -131,6 +138,10 @@ impl<S: RasterSource + ?Sized> RasterSource for Arc<S> {
 
     fn handle_bytes(&self, readers: usize) -> u64 {
         (**self).handle_bytes(readers)
+    }
+
+    fn scratch_bytes(&self, bands: usize, shape: (u64, u64)) -> u64 {
+        (**self).scratch_bytes(bands, shape)
     }
 
     fn shared_cache_bytes(&self) -> u64 {

@@ -6,6 +6,7 @@ mod granule;
 mod layout;
 mod mosaic;
 mod place;
+mod scratch;
 mod steps;
 mod survey;
 mod template;
@@ -274,6 +275,10 @@ impl RasterSource for RasterStack {
 
     fn handle_bytes(&self, readers: usize) -> u64 {
         self.open_file_bytes.saturating_mul(survey::most_open(&self.parts, readers) as u64)
+    }
+
+    fn scratch_bytes(&self, bands: usize, shape: (u64, u64)) -> u64 {
+        self.scratch(bands as u64, shape)
     }
 
     fn shared_cache_bytes(&self) -> u64 {

@@ -204,7 +204,7 @@ impl RasterSource for ZarrCube {
                 .map_err(|error| failed(variable, bands[first], Box::new(error)))?;
             for (plane, _) in wanted {
                 let plane = &mut planes[plane * region.len()..(plane + 1) * region.len()];
-                variable.packing.hide(plane);
+                variable.packing.hide(variable.bits(), plane);
                 self.calibration.apply(variable.packing.scale, variable.packing.offset, plane);
                 flip(plane, cols, self.flipped);
             }

@@ -5,7 +5,7 @@ use crate::engine::Precision;
 use crate::engine::cells::{BAND_BYTES, CellScratch, band_rows};
 use crate::filter::{State, Workspace};
 use crate::geometry::Tiling;
-use crate::model::pair_count;
+use crate::model::{ObservationModel, pair_count};
 use crate::source::RasterSource;
 
 /// The program at rest: its code and that of its libraries, what they allocate once, stacks. `examples/fuse` peaks at 59 to
@@ -214,22 +214,24 @@ impl<'a> Costs<'a> {
         }
     }
 
-    /// Two batches of slices, one being filtered while the next is read; a plane for each slice that is being read, its mask;
+    /// Two batches of slices, one being filtered while the next is read; what reading takes for each thread;
     /// and the prior's rasters.
     fn slices(&self, tile: (usize, usize), batch: usize) -> u64 {
-        let (mut held, mut largest, mut most) = (0_u64, 0, 0);
+        let (mut held, mut scratch, mut most) = (0_u64, 0, 0);
         for (instrument, plan) in self.input.instruments.iter().zip(self.instruments) {
             let grid = instrument.source.grid();
             let hull = instrument.lattice.covering(&self.input.whole());
             let (rows, cols) = self.input.pixels(tile, grid.cell_size());
+            let (rows, cols) = (rows + self.beyond(instrument).0, cols + self.beyond(instrument).1);
             let pixels = product([rows.min(hull.rows.len() as u64), cols.min(hull.cols.len() as u64)]);
             let slices = plan.dates.min(2 * batch) as u64;
             let planes = if instrument.source.knows_noise() { 2 } else { 1 };
             held = held.saturating_add(product([planes, pixels, instrument.source_bands.len() as u64, WORD, slices]));
-            largest = largest.max(pixels);
+            let shape = (rows.min(hull.rows.len() as u64), cols.min(hull.cols.len() as u64));
+            scratch = scratch.max(instrument.source.scratch_bytes(instrument.source_bands.len(), shape));
             most += plan.dates.min(batch);
         }
-        let masks = product([largest, most.min(self.input.threads) as u64, WORD]);
+        let reading = product([scratch, most.min(self.input.threads) as u64]);
         let prior = |source: &dyn RasterSource| {
             // Around the cells of a tile also those under pixels that reach beyond them.
             let reach = self.input.instruments.iter().map(|instrument| instrument.lattice.largest());
@@ -239,7 +241,19 @@ impl<'a> Costs<'a> {
             let (all_rows, all_cols) = source.grid().shape();
             product([rows.min(all_rows as u64), cols.min(all_cols as u64), source.bands().len() as u64, WORD])
         };
-        total([held, masks, total(self.input.prior.sources().map(prior))])
+        total([held, reading, total(self.input.prior.sources().map(prior))])
+    }
+
+    /// (rows, columns) of pixels around a tile whose footprints reach into it, where footprints overlap.
+    fn beyond(&self, instrument: &ObservationModel) -> (u64, u64) {
+        if !instrument.lattice.overlaps() {
+            return (0, 0);
+        }
+        let ((height, width), (cell_width, cell_height)) =
+            (instrument.lattice.largest(), self.input.target.cell_size());
+        let (pixel_width, pixel_height) = instrument.source.grid().cell_size();
+        let pixels = |cells: i64, cell: f64, pixel: f64| (cells as f64 * cell / pixel).ceil() as u64;
+        (pixels(height, cell_height, pixel_height), pixels(width, cell_width, pixel_width))
     }
 
     /// Three batches of output: what the windows give, the blocks made of it, and blocks being written, of which each thread

@@ -35,7 +35,8 @@ pub(super) fn read(path: &Path) -> Result<SpectralResponse> {
             column.push(number);
         }
     }
-    Ok(SpectralResponse::Tabulated { wavelengths_nm, curves, file: Some(path.to_path_buf()) })
+    let names = header.iter().skip(1).map(str::to_owned).collect();
+    Ok(SpectralResponse::Tabulated { wavelengths_nm, curves, names, file: Some(path.to_path_buf()) })
 }
 
 /// What is wrong with the header.

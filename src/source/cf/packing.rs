@@ -11,6 +11,8 @@ pub(in crate::source) struct Packing {
     missing: Vec<f64>,
     /// Stored numbers outside are missing.
     range: Option<(f64, f64)>,
+    /// Whether signed integers stand for unsigned ones of as many bits (`_Unsigned` of the NetCDF conventions).
+    unsigned: bool,
 }
 
 impl Packing {
@@ -39,7 +41,10 @@ impl Packing {
             (None, None) => None,
             (low, high) => Some((low.unwrap_or(f64::NEG_INFINITY), high.unwrap_or(f64::INFINITY))),
         };
-        Ok(Self { scale: single("scale_factor")?, offset: single("add_offset")?, missing, range })
+        let unsigned = attributes.get("_Unsigned").is_some_and(|value| {
+            value.as_bool().unwrap_or_else(|| value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true")))
+        });
+        Ok(Self { scale: single("scale_factor")?, offset: single("add_offset")?, missing, range, unsigned })
     }
 
     /// Takes another stored number for missing.
@@ -55,10 +60,20 @@ impl Packing {
         self
     }
 
-    /// Makes NaN of what is missing; `values` are as stored.
-    pub(in crate::source) fn hide(&self, values: &mut [f64]) {
-        for &missing in &self.missing {
-            values.iter_mut().filter(|value| **value == missing).for_each(|value| *value = f64::NAN);
+    /// Makes NaN of what is missing; `values` are as stored, in integers of so many `bits` or floats of any. Signed integers that
+    /// stand for unsigned ones become these: what is below zero belongs above the largest of them.
+    pub(in crate::source) fn hide(&self, bits: u32, values: &mut [f64]) {
+        let hide = |values: &mut [f64]| {
+            for &missing in &self.missing {
+                values.iter_mut().filter(|value| **value == missing).for_each(|value| *value = f64::NAN);
+            }
+        };
+        hide(values);
+        if self.unsigned {
+            let beyond = 2.0_f64.powi(bits as i32);
+            values.iter_mut().filter(|value| **value < 0.0).for_each(|value| *value += beyond);
+            // What is missing may have been written either way.
+            hide(values);
         }
         if let Some((low, high)) = self.range {
             values.iter_mut().filter(|value| !(low..=high).contains(*value)).for_each(|value| *value = f64::NAN);
@@ -95,7 +110,7 @@ mod tests {
 
     fn hidden(packing: &Packing, values: &[f64]) -> Vec<bool> {
         let mut values = values.to_vec();
-        packing.hide(&mut values);
+        packing.hide(16, &mut values);
         values.iter().map(|value| value.is_nan()).collect()
     }
 

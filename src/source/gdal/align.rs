@@ -122,6 +122,7 @@ impl Aligned {
             native,
             block,
             nodata: None,
+            assumed: None,
         })
     }
 

@@ -10,7 +10,7 @@ use super::{
     Aligned, OpenRaster, Pool, RasterHeader, Resampling, Traits, View, block_cache_bytes, header, open, same_crs,
 };
 use crate::error::{Error, Result};
-use crate::geometry::{Date, Grid, PixelRegion};
+use crate::geometry::{Crs, Date, Grid, PixelRegion};
 use crate::source::calibration::calibration_setters;
 use crate::source::cf::{self, Acquisitions};
 use crate::source::{Calibration, RasterSource, Slice, check_request};
@@ -56,6 +56,7 @@ pub struct SeriesBuilder {
     date: Option<(String, String)>,
     calibration: Calibration,
     onto: Option<(Grid, Resampling)>,
+    crs: Option<Crs>,
 }
 
 /// One variable of the file, or all of it.
@@ -77,6 +78,7 @@ impl RasterSeries {
             date: None,
             calibration: Calibration::default(),
             onto: None,
+            crs: None,
         }
     }
 
@@ -111,6 +113,13 @@ impl SeriesBuilder {
     }
 
     calibration_setters!();
+
+    /// The CRS of the file, in place of what it tells.
+    #[must_use]
+    pub fn crs(mut self, crs: Crs) -> Self {
+        self.crs = Some(crs);
+        self
+    }
 
     /// Reads the file, whatever its grid and CRS, on a grid whose lines are lines of `target`, as
     /// [`StackBuilder::onto`](crate::source::StackBuilder::onto) does.
@@ -156,7 +165,7 @@ impl SeriesBuilder {
                 // Every date is opened by itself.
                 header.bands.truncate(1);
                 aligned.add(&self.path.display().to_string(), &header)?;
-                let view = aligned.view(*resampling)?.nodata(self.calibration.nodata);
+                let view = aligned.view(*resampling)?.nodata(self.calibration.nodata).assuming(self.crs.clone());
                 header.open_bytes = view.open_bytes(&header);
                 header.block_shape = Some(view.block_shape());
                 header.grid = view.grid().clone();
@@ -230,6 +239,9 @@ impl SeriesBuilder {
     fn opened(&self, name: Option<String>, path: PathBuf) -> Result<Opened> {
         let dataset = open(&path, None)?;
         let mut header = header(&path, &dataset, None)?;
+        if let Some(crs) = &self.crs {
+            header.grid = Grid::new(crs.clone(), header.grid.geotransform(), header.grid.shape())?;
+        }
         let driver = dataset.driver().short_name();
         if ["netCDF", "HDF5Image", "HDF4Image"].contains(&driver.as_str()) {
             header.open_bytes += CHUNK_CACHE_BYTES;

@@ -2,7 +2,7 @@
 
 use super::RasterHeader;
 use crate::error::Result;
-use crate::geometry::Grid;
+use crate::geometry::{Crs, Grid};
 
 /// The key that asks for a view.
 pub(super) const KEY: &str = "reproject";
@@ -44,6 +44,8 @@ pub(in crate::source) struct View {
     pub(super) block: (usize, usize),
     /// Stored number that is missing whatever the file says.
     pub(super) nodata: Option<f64>,
+    /// CRS of files that do not tell theirs.
+    pub(super) assumed: Option<Crs>,
 }
 
 impl View {
@@ -104,11 +106,23 @@ impl View {
         let (rows, cols) = self.grid.shape();
         let geotransform = [left, width / cut.1 as f64, 0.0, top, 0.0, step / cut.0 as f64];
         let grid = Grid::new(self.grid.crs().clone(), geotransform, (rows * cut.0, cols * cut.1))?;
-        Ok(Self { grid, resampling: Resampling::Nearest, native: (1.0, 1.0), block: self.block, nodata: None })
+        Ok(Self {
+            grid,
+            resampling: Resampling::Nearest,
+            native: (1.0, 1.0),
+            block: self.block,
+            nodata: None,
+            assumed: self.assumed.clone(),
+        })
     }
 
     /// Numbers that are missing beside those that a file says are.
     pub(in crate::source) fn nodata(self, nodata: Option<f64>) -> Self {
         Self { nodata, ..self }
+    }
+
+    /// The CRS of files that do not tell theirs.
+    pub(in crate::source) fn assuming(self, crs: Option<Crs>) -> Self {
+        Self { assumed: crs, ..self }
     }
 }

@@ -81,7 +81,7 @@ impl View {
         let (block_rows, block_cols) = self.block;
         let (scale_x, scale_y) = (Self::scale(self.native.0), Self::scale(self.native.1));
         let (resampling, source) = (self.resampling.name(), escape(source));
-        let transformer = transformer(native, &self.grid, &crs_of(file));
+        let transformer = transformer(native, &self.grid, &self.assumed.clone().unwrap_or_else(|| crs_of(file)));
         Ok(format!(
             "<VRTDataset rasterXSize=\"{cols}\" rasterYSize=\"{rows}\" subClass=\"VRTWarpedDataset\">\
              <Metadata domain=\"IMAGE_STRUCTURE\"><MDI key=\"INTERLEAVE\">PIXEL</MDI></Metadata>{bands}\

@@ -86,16 +86,24 @@ impl StackBuilder {
             ));
         }
         let dates = DateRule::new("date", &pattern.date, &pattern.date_format)?;
+        let found = template.find(bands)?;
+        if found.is_empty() {
+            return Err(template.no_files());
+        }
         let mut partners = self.partners(pattern, bands)?;
         let mut granules = Vec::new();
-        for (key, names) in template.find(bands)? {
+        for (key, names) in found {
             let Some(first) = names.iter().flatten().next() else { continue };
             let date = dates.date_of(&file_of(first))?;
             let mut granule = Granule::new(date, names.iter().flatten().cloned());
             let mut missing = Vec::new();
             for (band, _) in bands.iter().zip(&names).filter(|(_, name)| name.is_none()) {
                 let what = format!("band {band:?}");
-                missing.push(granule.misses(&what, &template.text_of(band), "take the band out of `source_bands`"));
+                missing.push(granule.misses(
+                    &what,
+                    &template.text_of(band),
+                    "take the band out of `source_bands` (with a preset, name those there are)",
+                ));
             }
             for partners in &mut partners {
                 let files = partners.take(&key, date);
@@ -124,7 +132,7 @@ impl StackBuilder {
         }
         granules.sort_by(|a, b| (a.date, a.name()).cmp(&(b.date, b.name())));
         if granules.is_empty() {
-            return Err(Error::NoFiles { pattern: template.text().to_owned() });
+            return Err(template.no_files());
         }
         match partners.iter().find_map(|partners| partners.without_data(&template)) {
             Some(error) if !self.lenient => Err(error),
@@ -152,7 +160,7 @@ impl StackBuilder {
                 }
             }
             if found.is_empty() {
-                return Err(Error::NoFiles { pattern: template.text().to_owned() });
+                return Err(template.no_files());
             }
             all.push(Partners { key, template, files: found, by_date: rule.is_some() });
         }

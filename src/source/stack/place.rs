@@ -54,6 +54,11 @@ impl Place {
         self.pixels != (1, 1)
     }
 
+    /// Pixels per stack cell, (rows, columns).
+    pub(super) fn pixels_per_cell(&self) -> (usize, usize) {
+        self.pixels
+    }
+
     /// Stack cells per pixel, (rows, columns).
     pub(super) fn cells_per_pixel(&self) -> (usize, usize) {
         self.cells

@@ -84,7 +84,8 @@ impl StackBuilder {
         }
         let Found { reference, aligned, largest } = found;
         let (Some(reference), Some(largest)) = (reference, largest) else {
-            return Err(first_error.unwrap_or_else(|| Error::NoFiles { pattern: self.origin() }));
+            return Err(first_error
+                .unwrap_or_else(|| Error::NoFiles { pattern: self.origin(), problem: "give at least one".into() }));
         };
         let (Some(aligned), Some((_, resampling))) = (aligned, &self.onto) else {
             let grid = settle(&reference, self.covering.as_ref().filter(|_| self.mosaic), &mut parts)?;
@@ -159,6 +160,13 @@ impl StackBuilder {
             return Err(differs(format!(
                 "cells of {w} are finer than those of the stack, {cell}; give resolution = {w}, or average the file first, for \
                  example with gdalwarp -tr {cell} {cell} -r average"
+            )));
+        }
+        if self.resolution.is_none() && file < known.layout.data_files && !place.is_same() {
+            let ((w, _), (cell, _)) = (header.grid.cell_size(), known.lattice.cell_size());
+            return Err(differs(format!(
+                "cells of {w} are coarser than those of the stack, {cell}; give resolution = {cell} to repeat its pixels, or make an \
+                 instrument of each cell size"
             )));
         }
         if !self.mosaic && file < known.layout.data_files && place != known.places[file] {

@@ -100,6 +100,19 @@ impl Template {
         Ok(found)
     }
 
+    /// The error where no file matches.
+    pub(super) fn no_files(&self) -> Error {
+        let fixed: Vec<&str> = self.path.split('/').take_while(|part| !part.contains(['*', '?', '[', '{'])).collect();
+        let folder = fixed.join("/");
+        let absent = !folder.is_empty() && !Path::new(&folder).exists();
+        let problem = if absent {
+            format!("there is no {folder}; check the folder's name")
+        } else {
+            "check the folder and the wildcard".into()
+        };
+        Error::NoFiles { pattern: self.text().to_owned(), problem }
+    }
+
     /// GDAL's name of a band in the file.
     fn name_of(&self, path: &Path, band: &str) -> PathBuf {
         let (before, after) = &self.around;

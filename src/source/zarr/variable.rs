@@ -83,6 +83,11 @@ pub(super) fn labels(array: &Array<Folder>) -> Result<Vec<String>, String> {
 }
 
 impl Variable {
+    /// Bits of a stored number.
+    pub(super) fn bits(&self) -> u32 {
+        self.kind.bytes() as u32 * 8
+    }
+
     /// Takes a stored number for missing, beside those that the variable says are.
     pub(super) fn hide_also(&mut self, nodata: f64) {
         self.packing.hide_also(if self.kind == Kind::F32 { f64::from(nodata as f32) } else { nodata });
