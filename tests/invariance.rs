@@ -166,12 +166,22 @@ fn instruments_may_come_in_any_order() {
 /// Far cells only split what the remainders hold together, as long as they bring in no pixel that is not seen anyway.
 #[test]
 fn far_samples_split_remainders_exactly() {
+    // Gaussian footprints overlap, so that a far cell lies under several pixels.
+    far_samples_split(&[Footprint::Uniform]);
+    far_samples_split(&[Footprint::Gaussian { fwhm: 120.0 }]);
+    far_samples_split(&[Footprint::Gaussian { fwhm: 120.0 }, Footprint::Gaussian { fwhm: 100.0 }, Footprint::Uniform]);
+}
+
+fn far_samples_split(footprints: &[Footprint]) {
     let with = |far: usize| {
-        let coarse = source(grid(0.0, 0.0, 90.0, (2, 2)), &[1, 2, 4], 5);
-        let coarse = Instrument::new("coarse", coarse).footprint(Footprint::Uniform).noise_variance(1e-3);
         let process = Process::new(Kernel::Exponential, 100.0, 1e-2).nugget(0.1).phi(0.9);
         let builder = Fusion::builder(grid(0.0, 0.0, 30.0, (6, 6))).bands(["red", "nir"]).window(2, 2);
-        run(builder.far_samples(far, 200.0).process(process).prior(Prior::new(0.4, 0.2)).instrument(coarse))
+        let builder = builder.far_samples(far, 200.0).process(process).prior(Prior::new(0.4, 0.2));
+        run(footprints.iter().enumerate().fold(builder, |builder, (k, footprint)| {
+            let coarse = source(grid(0.0, 0.0, 90.0, (2, 2)), &[1, 2, 4], 5 + k as u64);
+            let coarse = Instrument::new(format!("coarse {k}"), coarse).footprint(*footprint);
+            builder.instrument(coarse.noise_variance(1e-3))
+        }))
     };
     let (mean, sd, _) = with(0);
     for far in [1, 5, 20] {

@@ -13,7 +13,7 @@ use ndarray::{Array2, Array3, Axis};
 use rasterfuse::config::FusionConfig;
 use rasterfuse::geometry::{Crs, Date, Grid, PixelRegion};
 use rasterfuse::preset::Preset;
-use rasterfuse::source::{Granule, Quality, RasterSource, RasterStack, Spread, StackBuilder, Uncertainty};
+use rasterfuse::source::{Granule, Quality, RasterSource, RasterStack, Resampling, Spread, StackBuilder, Uncertainty};
 use rasterfuse::{Error, Result};
 use support::{Missing, Sample, Tiff, assert_says, same};
 use tempfile::TempDir;
@@ -266,6 +266,11 @@ fn safe_folders_of_both_baselines_give_the_same_reflectance() {
         assert_same(&whole(&stack, date), &expected);
         assert_regions_agree(&stack, date);
     }
+    // On another grid the preset's resolution means nothing.
+    let elsewhere =
+        Grid::new(stack.grid().crs().clone(), [400_005.0, 10.0, 0.0, 3_599_995.0, 0.0, -10.0], (20, 20)).unwrap();
+    let moved = preset.stack_of(shelf.folder.path(), &bands).onto(&elsewhere, Resampling::Bilinear).open().unwrap();
+    assert!(elsewhere.lattice_offset(moved.grid()).is_some() && whole(&moved, day(5, 7)).iter().any(|v| !v.is_nan()));
     let settings = stack.settings();
     assert!(settings.iter().any(|(key, value)| key == "offset_by" && value.contains("400")), "{settings:?}");
     // A given offset is the only one.
@@ -295,6 +300,15 @@ fn bands_of_several_cell_sizes_need_a_resolution() {
     assert_same(&whole(&repeated, day(5, 2)), &expected);
     assert_regions_agree(&repeated, day(5, 2));
     assert_says(&message(stack().resolution(60.0).open()), &["resolution", "60", "30", "average"]);
+    assert_says(&message(stack().resolution(1e-12).open()), &["resolution", "more than 1000"]);
+    // Coarser ones that come later are no better.
+    for mosaic in [false, true] {
+        let shelf = Shelf::new();
+        shelf.put("a_20240502.tif", file(numbers(0, (8, 12))));
+        shelf.put("a_20240503.tif", file(numbers(1, (4, 6))).cell(60.0));
+        let later = message(shelf.stack("a_*.tif", r"_(\d{8})").mosaic(mosaic).open());
+        assert_says(&later, &["a_20240503.tif", "60", "coarser", "resolution = 30"]);
+    }
     assert_says(&message(stack().resolution(20.0).open()), &["resolution", "20", "divide"]);
     assert_says(&message(stack().resolution(-1.0).open()), &["resolution", "positive"]);
 }
@@ -674,4 +688,70 @@ fn partners_may_be_found_by_date() {
         &message(stack(by_date.date(r"q_(\d{8})", "%Y%m%d"))),
         &["quality", "q_20240502.tif", "again.tif", "same data", "narrow"],
     );
+}
+
+/// What a series is made with does not change when a granule lands beside those that were there.
+#[test]
+fn a_new_granule_changes_no_setting() {
+    let shelf = Shelf::new();
+    let describe = |extra: &str| {
+        let keys = "files = \"a_*.tif\"\ndate = '_(\\d{8})_'\nmosaic = true\nbands = [\"red\"]\nnoise_variance = 1e-4";
+        fusion(&shelf, &format!("{keys}\n{extra}")).unwrap().settings().clone()
+    };
+    let image = || file(numbers(0, (8, 8)));
+    shelf.put("a_20240502_west.tif", image());
+    let before = [describe(""), describe("reproject = \"nearest\"")];
+    shelf.put("a_20240503_east.tif", image().at(0, 8));
+    shelf.put("a_20240503_far.tif", image().at(0, 400));
+    let after = [describe(""), describe("reproject = \"nearest\"")];
+    for (before, after) in before.iter().zip(&after) {
+        let differences = before.differences(after);
+        assert!(differences.is_empty(), "{differences:?}");
+    }
+    // The new granule is there.
+    let stack = shelf.stack("a_*.tif", r"_(\d{8})_").mosaic(true);
+    let stack =
+        stack.covering(&Grid::new(stack_crs(), [400_000.0, 30.0, 0.0, 3_600_000.0, 0.0, -30.0], (8, 16)).unwrap());
+    let stack = stack.open().unwrap();
+    assert_eq!(stack.grid().shape(), (12, 20), "two pixels around the target");
+    let values = whole(&stack, day(5, 3));
+    let expected = numbers(0, (8, 8));
+    for ((_, row, col), value) in values.indexed_iter() {
+        let there = (2..10).contains(&row) && (10..18).contains(&col);
+        assert_eq!(value.is_nan(), !there, "{row}, {col}");
+        assert!(!there || (value - expected[(row - 2, col - 10)]).abs() < 1e-6);
+    }
+    assert_regions_agree(&stack, day(5, 3));
+}
+
+fn stack_crs() -> Crs {
+    rasterfuse::source::gdal::crs_from_definition(UTM).unwrap()
+}
+
+#[test]
+fn what_would_mean_nothing_is_refused_and_what_nothing_observes_is_told() {
+    let shelf = hls();
+    let refused = |instrument: &str, words: &[&str]| {
+        let error = fusion(&shelf, instrument).map(|_| ()).unwrap_err().to_string();
+        assert_says(&error, words);
+    };
+    let hls = "preset = \"hls_s30\"\nfiles = \".\"";
+    refused(&format!("{hls}\nresolution = 30.0\nreproject = \"nearest\""), &["resolution", "reproject", "either"]);
+    refused(
+        &format!("{hls}\noffset = 0.1\noffset_by = {{ pattern = '(\\d)', steps = [[0, 0.1]] }}"),
+        &["offset_by", "one of"],
+    );
+    refused(&format!("{hls}\nquality = {{ files = \"**/*.Fmask.tif\", keep = [] }}"), &["quality", "keep = []"]);
+    fs::write(shelf.path("bare.csv"), "date, B04\n2024-05-02, a.tif\n").unwrap();
+    refused(
+        "preset = \"hls_s30\"\nlist = \"bare.csv\"\nsource_bands = [\"red\"]",
+        &["bare.csv", "quality", "quality = []"],
+    );
+    fs::write(shelf.path("sd.csv"), "date, file, uncertainty\n2024-05-02, a.tif, b.tif\n").unwrap();
+    refused("list = \"sd.csv\"\nnoise_variance = 1e-4", &["uncertainty", "the list names files"]);
+    refused("list = \"sd.csv\"\nnoise_variance = 1e-4\ndate = '('", &["date", "list", "leave it out"]);
+    refused("preset = \"hls_s30\"\nfiles = \"hsl\"", &["there is no", "hsl"]);
+    let fusion = fusion(&shelf, &format!("{hls}\nsource_bands = [\"red\"]")).unwrap();
+    let warnings = fusion.plan().warnings.join("; ");
+    assert_says(&warnings, &["no instrument observes \"nir_narrow\""]);
 }

@@ -702,3 +702,38 @@ fn a_series_in_one_file_lies_where_it_belongs() {
         }
     }
 }
+
+/// The same where pixels become much larger ones: kernels are widened, and so is what they must not take in.
+#[test]
+fn hidden_pixels_never_bleed_where_many_make_one() {
+    for ratio in [3, 20] {
+        let size = 30.0 / f64::from(ratio);
+        let shape = (60 * ratio as usize, 80 * ratio as usize);
+        let native = Grid::new(target().crs().clone(), [LEFT, size, 0.0, TOP, 0.0, -size], shape).unwrap();
+        // A cloud that begins within a cell, and a grain of it far away.
+        let cloud = |row: usize, col: usize| {
+            let edge = 20 * ratio as usize + ratio as usize / 2;
+            (edge..2 * edge).contains(&row) && col > edge || (row, col) == (5 * ratio as usize, 7 * ratio as usize)
+        };
+        let values = sampled(&native, UTM33, plane);
+        let mut clouded = values.clone();
+        clouded.indexed_iter_mut().filter(|((_, r, c), _)| cloud(*r, *c)).for_each(|(_, value)| *value = 1e6);
+        let folder = write(&native, UTM33, clouded, |tiff| tiff);
+        let flags = Array3::from_shape_fn((1, shape.0, shape.1), |(_, r, c)| f64::from(u8::from(cloud(r, c))));
+        let tiff = Tiff { crs: Some(UTM33), sample: Sample::U8, ..Tiff::new(&native, flags.view()) };
+        Tiff { missing: Missing::Nodata(255.0), ..tiff }
+            .write(&folder.path().join(format!("flags_{}.img.tif", day(0))));
+        for resampling in KINDS {
+            let source = RasterStack::builder("scene_*.tif", r"_(\d{4}-\d\d-\d\d)")
+                .folder(folder.path())
+                .date_format("%Y-%m-%d")
+                .quality(Quality::files("flags_*.img.tif").bits([0]))
+                .onto(&target(), resampling)
+                .open()
+                .unwrap();
+            let (error, holes) = difference(&source, plane);
+            assert!(error < 30.0 * (0.01 + 0.02), "{ratio}, {resampling:?}: off by {error}");
+            assert!(holes < 2600, "{ratio}, {resampling:?}: {holes} missing of 4800");
+        }
+    }
+}

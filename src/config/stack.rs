@@ -238,6 +238,13 @@ fn listed(
     let one_file = data.len() == 1 && &header[data[0]] == "file";
     let wanted: Vec<usize> = match (&instrument.source_bands, bands) {
         _ if one_file => data.clone(),
+        (_, bands) if !bands.is_empty() => {
+            let find = |band: &&PresetBand| {
+                let found = column(band.id).or(column(band.name));
+                found.ok_or_else(|| failed(format!("no column {:?} or {:?}", band.id, band.name)))
+            };
+            bands.iter().map(find).collect::<Result<_>>()?
+        }
         (Some(names), _) => {
             let find = |name: &BandName| {
                 column(&name.to_string())
@@ -245,14 +252,7 @@ fn listed(
             };
             names.iter().map(find).collect::<Result<_>>()?
         }
-        (None, []) => data.clone(),
-        (None, bands) => {
-            let find = |band: &&PresetBand| {
-                let found = column(band.id).or(column(band.name));
-                found.ok_or_else(|| failed(format!("no column {:?} or {:?}", band.id, band.name)))
-            };
-            bands.iter().map(find).collect::<Result<_>>()?
-        }
+        (None, _) => data.clone(),
     };
     if wanted.is_empty() {
         return Err(failed("no column of files; name it `file`, or give one for each source band".into()));

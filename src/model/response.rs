@@ -270,3 +270,27 @@ fn interpolate(knots: &[f64], values: &[f64], at: f64) -> f64 {
     let share = (at - knots[after - 1]) / (knots[after] - knots[after - 1]);
     values[after - 1] + share * (values[after] - values[after - 1])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bands_are_matched_by_name_or_in_order_but_not_by_both() {
+        let named = |names: &[&str]| SpectralResponse::Tabulated {
+            wavelengths_nm: vec![500.0, 900.0],
+            curves: vec![vec![1.0, 1.0]; names.len()],
+            names: names.iter().map(ToString::to_string).collect(),
+            file: None,
+        };
+        let held = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let table = named(&["blue", "NIR", "red"]);
+        assert_eq!(table.bands_for(&held(&["red", "nir"])).unwrap(), [2, 1]);
+        assert_eq!(table.bands_for(&held(&["band1", "band2", "band3"])).unwrap(), [0, 1, 2]);
+        let problem = table.bands_for(&held(&["red", "swir"])).unwrap_err().to_string();
+        assert!(problem.contains("\"swir\"") && problem.contains("NIR"), "{problem}");
+        assert!(table.bands_for(&held(&["band1"])).unwrap_err().to_string().contains("3 bands"));
+        let gaussian = SpectralResponse::gaussian([500.0], [20.0]).unwrap();
+        assert_eq!(gaussian.bands_for(&held(&["red"])).unwrap(), [0]);
+    }
+}
