@@ -14,8 +14,10 @@ import xarray as xr
 store = pathlib.Path(sys.argv[1])
 for options in ({}, {"consolidated": False}):
     ds = xr.open_zarr(store, **options)
-    assert ds["mean"].dims == ds["sd"].dims == ("time", "band", "y", "x"), ds
-    assert ds["mean"].dtype == ds["sd"].dtype == np.float32
+    components = "cov" in ds
+    spread, layer = ("cov", "component") if components else ("sd", "band")
+    assert ds["mean"].dims == ("time", layer, "y", "x") and ds[spread].dims == ("time", "pair" if components else "band", "y", "x"), ds
+    assert ds["mean"].dtype == ds[spread].dtype == np.float32
     assert ds["time"].dtype.kind == "M" and ds["time"].to_index().is_monotonic_increasing
     days = ds["time"].values.astype("datetime64[D]")
     assert (days.astype("datetime64[ns]") == ds["time"].values).all(), "dates are whole days"
@@ -25,8 +27,19 @@ for options in ({}, {"consolidated": False}):
     assert run["dates_committed"] == run["dates_planned"] == ds.sizes["time"], run
     assert [i["name"] for i in run["report"]["instruments"]]
 
-    mean, sd = ds["mean"].values, ds["sd"].values
-    assert np.isfinite(mean).all() and (sd > 0).all()
+    mean, sd = ds["mean"].values, ds[spread].values
+    assert np.isfinite(mean).all() and (np.isfinite(sd).all() if components else (sd > 0).all())
+    if components:
+        # The lines of docs/store.md, against the textbook's.
+        day = ds.isel(time=-1); bands = ds["basis_mean"] + xr.dot(ds["basis"], day["mean"], dim="component")
+        j, k = np.tril_indices(ds.sizes["component"]); weights = (1 + (j != k)) * ds["basis"].values[:, j] * ds["basis"].values[:, k]
+        band_sd = np.sqrt(xr.dot(xr.DataArray(weights, dims=("band", "pair")), day["cov"], dim="pair").clip(min=0))
+        B, C = ds["basis"].values.astype(float), np.zeros((ds.sizes["component"],) * 2)
+        for row, col in ((0, 0), (3, 5)):
+            C[j, k] = C[k, j] = day["cov"].values[:, row, col]
+            assert np.allclose(band_sd.values[:, row, col], np.sqrt(np.einsum("bp,pq,bq->b", B, C, B)), rtol=1e-3)
+            assert np.allclose(bands.values[:, row, col], ds["basis_mean"].values + B @ day["mean"].values[:, row, col], rtol=1e-5)
+        assert ds["band"].dtype == np.float64 and ds["band"].attrs["units"] == "nm" and ds["band_name"].dims == ("band",)
 
     rio = ds["mean"].rio
     assert rio.crs is not None and rio.crs.is_projected
