@@ -8,7 +8,7 @@ use std::path::Path;
 use ndarray::{Array1, Array2, Array3, Array4, Axis, Dimension, s};
 use ndarray_npy::NpzReader;
 use rasterfuse::Fusion;
-use rasterfuse::engine::OutputSpace;
+use rasterfuse::engine::{FusionBuilder, OutputSpace};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::model::{Footprint, Instrument, Kernel, Missing, Prior, Process, SpectralBasis, SpectralResponse};
 use rasterfuse::sink::MemorySink;
@@ -39,6 +39,10 @@ fn grid(side: usize) -> Grid {
 }
 
 fn fusion(case: &mut Case, kernel: Kernel, missing: Missing, space: OutputSpace, lag: usize) -> Fusion {
+    described(case, kernel, missing, lag).space(space).build().unwrap()
+}
+
+fn described(case: &mut Case, kernel: Kernel, missing: Missing, lag: usize) -> FusionBuilder {
     let wavelengths = case.list("waves");
     let names: Vec<String> = wavelengths.iter().map(|wavelength| format!("{wavelength:.1}")).collect();
     let mean: Array1<f64> = case.array("mean");
@@ -59,7 +63,6 @@ fn fusion(case: &mut Case, kernel: Kernel, missing: Missing, space: OutputSpace,
     let mut builder = Fusion::builder(grid(SIDE))
         .bands(names)
         .basis(basis)
-        .space(space)
         .window(SIDE, 0)
         .lag(lag)
         .process(process)
@@ -83,7 +86,7 @@ fn fusion(case: &mut Case, kernel: Kernel, missing: Missing, space: OutputSpace,
                 .noise_variance(case.list(&format!("inst{k}_var"))),
         );
     }
-    builder.build().unwrap()
+    builder
 }
 
 /// (time, layer, y, x) against (time, cell, layer).
@@ -181,4 +184,50 @@ fn bands_are_rebuilt_from_a_store_of_components() {
     }
     let error = FusedSeries::open(folder.path()).unwrap_err().to_string();
     assert!(error.contains("holds no series"), "{error}");
+}
+
+/// Components that are filtered together go through checkpoints: full ones to the bit, light ones with their covariances.
+#[cfg(feature = "zarr")]
+#[test]
+fn tomorrows_date_goes_on_from_components() {
+    use rasterfuse::engine::{Checkpoint, Start};
+    use rasterfuse::sink::{FusedSeries, ZarrSink};
+    use rasterfuse::source::RasterSource;
+
+    let folder = tempfile::tempdir().unwrap();
+    let region = rasterfuse::geometry::PixelRegion::new(0..SIDE, 0..SIDE);
+    let run = |name: &str, end: i32, lag: usize, checkpoint: Checkpoint, start: Start| {
+        let mut case = Case::open("spectra_bands.npz");
+        let builder = described(&mut case, Kernel::Matern32, Missing::Band, lag).space(OutputSpace::Components);
+        let builder = builder.end(Date::from_days(end)).tile(2, 4).window(2, 2).checkpoint(checkpoint).replay_days(2);
+        let fusion = builder.build().unwrap();
+        fusion.job().start(start).run(&mut ZarrSink::create(folder.path().join(name))).unwrap();
+    };
+    for (lag, checkpoint) in [(0, Checkpoint::Full), (2, Checkpoint::Full), (0, Checkpoint::Light)] {
+        let name = |what: &str| format!("{what}-{lag}-{checkpoint}.zarr");
+        run(&name("whole"), 7, lag, checkpoint, Start::New);
+        run(&name("grown"), 4, lag, checkpoint, Start::New);
+        run(&name("grown"), 7, lag, checkpoint, Start::Append);
+        let open = |what: &str| FusedSeries::open(folder.path().join(name(what))).unwrap();
+        let (whole, grown) = (open("whole"), open("grown"));
+        assert_eq!(whole.dates(), grown.dates());
+        for &date in whole.dates() {
+            let (a, b) = (whole.components(date, &region).unwrap(), grown.components(date, &region).unwrap());
+            if checkpoint == Checkpoint::Full {
+                assert_eq!(a, b, "{date}, lag {lag}");
+                continue;
+            }
+            let variance = |cov: &Array3<f64>, j: usize, at: (usize, usize)| cov[(j * (j + 3) / 2, at.0, at.1)];
+            // What cells have in common is lost, what the components of a cell have is not.
+            let mut squares = 0.0;
+            for ((j, row, col), value) in a.0.indexed_iter() {
+                let (spread, other) = (variance(&a.1, j, (row, col)), variance(&b.1, j, (row, col)));
+                squares += (value - b.0[(j, row, col)]).powi(2) / spread;
+                assert!((spread / other).ln().abs() < 0.5, "{date}: {spread} and {other}");
+            }
+            let rms = (squares / a.0.len() as f64).sqrt();
+            println!("{date}: {rms:.2} standard deviations");
+            assert!(rms < 0.6, "{date}: {rms} standard deviations");
+        }
+    }
 }

@@ -60,7 +60,8 @@ fn assert_scores(score: &Score, cells: impl Iterator<Item = (f64, f64, f64)>) {
     assert!(close(score.rmse, mean(&|(truth, value, _)| (value - truth).powi(2)).sqrt()), "{score}");
     assert!(close(score.bias, mean(&|(truth, value, _)| value - truth)), "{score}");
     assert!(close(score.rms_sd, mean(&|(_, _, sd)| sd * sd).sqrt()), "{score}");
-    let covered = mean(&|(truth, value, sd)| f64::from(u8::from((value - truth).abs() <= 1.644_853_626_951_472_2 * sd)));
+    let covered =
+        mean(&|(truth, value, sd)| f64::from(u8::from((value - truth).abs() <= 1.644_853_626_951_472_2 * sd)));
     assert!(close(score.coverage, covered), "{score}");
     assert!(score.coverage > 0.02 && score.coverage < 0.98, "the test can tell: {score}");
 }
