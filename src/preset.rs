@@ -185,7 +185,17 @@ mod stack {
             self.stack_of(folder, &bands)
         }
 
-        /// A stack of some of its bands, which are named by their common names.
+        /// A stack of some of its bands, which are named by their common names; files of the others need not be there.
+        ///
+        /// ```no_run
+        /// use rasterfuse::preset::Preset;
+        /// use rasterfuse::source::{RasterSource, Resampling};
+        /// let hls = Preset::find("hls_s30")?;
+        /// let landsat = Preset::find("landsat_c2_l2_oli")?.stack("landsat").open()?;
+        /// let bands = hls.bands_named(["red", "nir_narrow"])?;
+        /// let stack = hls.stack_of("hls", &bands).onto(landsat.grid(), Resampling::Nearest).open()?;
+        /// # Ok::<(), rasterfuse::Error>(())
+        /// ```
         #[must_use]
         pub fn stack_of(&self, folder: impl AsRef<Path>, bands: &[&PresetBand]) -> StackBuilder {
             self.dress(RasterStack::builder(self.files, self.date), bands).folder(folder.as_ref())

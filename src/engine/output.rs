@@ -17,6 +17,16 @@ pub enum OutputSpace {
     Components,
 }
 
+impl OutputSpace {
+    /// Layers of means and of uncertainties where there are so many bands and components.
+    pub(crate) fn layers(self, bands: usize, components: usize) -> (usize, usize) {
+        match self {
+            Self::Bands => (bands, bands),
+            Self::Components => (components, pair_count(components)),
+        }
+    }
+}
+
 impl std::fmt::Display for OutputSpace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -43,11 +53,8 @@ impl Projection {
 
     /// Layers of a block's means and of its uncertainties.
     pub(super) fn layers(&self) -> (usize, usize) {
-        let means = self.basis.as_ref().map_or(self.components, |basis| basis.wavelengths());
-        match self.space {
-            OutputSpace::Bands => (means, means),
-            OutputSpace::Components => (means, pair_count(self.components)),
-        }
+        let bands = self.basis.as_ref().map_or(self.components, |basis| basis.wavelengths());
+        self.space.layers(bands, self.components)
     }
 
     /// Layers of means and covariances of what is known of a cell: [`put`](Self::put)'s input.

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use ndarray::{Array1, Array2};
 
+use super::pair_count;
+use super::spectrum::digest;
 use super::wavelengths::wavelength_problem;
 use crate::error::{Error, Result};
 
@@ -127,4 +129,41 @@ impl SpectralBasis {
 
 fn in_file(key: String, path: &Path, problem: &str) -> Error {
     Error::Setting { key, problem: format!("{}: {problem}", path.display()) }
+}
+
+impl SpectralBasis {
+    /// Value and standard deviation of a band where the components are known by their `mean` and `cov`, the lower triangle of
+    /// their covariance row by row: `μ + b x` and `√(b C bᵀ)`, in u.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use rasterfuse::model::SpectralBasis;
+    /// let basis = SpectralBasis::new(vec![500.0, 600.0], array![0.1, 0.2], array![[1.0, 0.0], [0.5, 2.0]])?;
+    /// let (value, sd) = basis.band(1, &[0.2, 0.1], &[0.04, 0.01, 0.09]);
+    /// assert!((value - 0.5).abs() < 1e-15 && (sd * sd - (0.01 + 0.02 + 0.36)).abs() < 1e-15);
+    /// # Ok::<(), rasterfuse::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When there is no such band.
+    #[must_use]
+    pub fn band(&self, band: usize, mean: &[f64], cov: &[f64]) -> (f64, f64) {
+        let weights = self.matrix().row(band);
+        let value = self.mean()[band] + weights.iter().zip(mean).map(|(b, x)| b * x).sum::<f64>();
+        let (mut rest, mut variance) = (cov, 0.0);
+        for (j, weight) in weights.iter().enumerate().take_while(|(j, _)| pair_count(*j) < cov.len()) {
+            let (row, below) = rest.split_at(j + 1);
+            rest = below;
+            let before: f64 = row[..j].iter().zip(weights).map(|(c, b)| c * b).sum();
+            variance += weight * (2.0 * before + weight * row[j]);
+        }
+        // A nearly singular covariance, rounded, may fall below zero; not `max`, which would make zero of NaN.
+        (value, if variance < 0.0 { 0.0 } else { variance.sqrt() })
+    }
+
+    /// Tells bases apart.
+    pub(crate) fn summary(&self) -> String {
+        let values = self.wavelengths_nm().iter().chain(self.mean()).chain(self.matrix());
+        format!("{} components of {} wavelengths, {:08x}", self.components(), self.wavelengths(), digest(values))
+    }
 }

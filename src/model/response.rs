@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nalgebra::DMatrix;
 
+use super::spectrum::digest;
 use super::wavelengths::{unit_problem, wavelength_problem};
 use crate::error::{Error, Result};
 
@@ -271,6 +272,22 @@ fn interpolate(knots: &[f64], values: &[f64], at: f64) -> f64 {
     values[after - 1] + share * (values[after] - values[after - 1])
 }
 
+impl SpectralResponse {
+    /// Tells responses apart.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Self::Gaussian { centre_nm, fwhm_nm } => {
+                format!("Gaussian of {} bands, {:08x}", centre_nm.len(), digest(centre_nm.iter().chain(fwhm_nm)))
+            }
+            Self::Tabulated { wavelengths_nm, curves, names, .. } => {
+                let values = wavelengths_nm.iter().chain(curves.iter().flatten());
+                // Names decide whose curve is whose.
+                format!("table of {} bands {names:?}, {:08x}", curves.len(), digest(values))
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,6 +307,8 @@ mod tests {
         let problem = table.bands_for(&held(&["red", "swir"])).unwrap_err().to_string();
         assert!(problem.contains("\"swir\"") && problem.contains("NIR"), "{problem}");
         assert!(table.bands_for(&held(&["band1"])).unwrap_err().to_string().contains("3 bands"));
+        // Renamed columns are other curves for the same bands: a series made with the one must not go on with the other.
+        assert_ne!(table.summary(), named(&["blue", "red", "NIR"]).summary());
         let gaussian = SpectralResponse::gaussian([500.0], [20.0]).unwrap();
         assert_eq!(gaussian.bands_for(&held(&["red"])).unwrap(), [0]);
     }

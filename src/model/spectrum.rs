@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use nalgebra::{DMatrix, DVector};
 
-use super::{SpectralBasis, SpectralResponse, pair_count};
+use super::{SpectralBasis, SpectralResponse};
 use crate::error::{Error, Result};
 
 /// What the components of the state say of the target bands: they are the bands, or scores of a spectral basis.
@@ -81,60 +81,8 @@ impl Spectrum {
     }
 }
 
-impl SpectralBasis {
-    /// Value and standard deviation of a band where the components are known by their `mean` and `cov`, the lower triangle of
-    /// their covariance row by row: `μ + b x` and `√(b C bᵀ)`, in u.
-    ///
-    /// ```
-    /// use ndarray::array;
-    /// use rasterfuse::model::SpectralBasis;
-    /// let basis = SpectralBasis::new(vec![500.0, 600.0], array![0.1, 0.2], array![[1.0, 0.0], [0.5, 2.0]])?;
-    /// let (value, sd) = basis.band(1, &[0.2, 0.1], &[0.04, 0.01, 0.09]);
-    /// assert!((value - 0.5).abs() < 1e-15 && (sd * sd - (0.01 + 0.02 + 0.36)).abs() < 1e-15);
-    /// # Ok::<(), rasterfuse::Error>(())
-    /// ```
-    ///
-    /// # Panics
-    /// When there is no such band.
-    #[must_use]
-    pub fn band(&self, band: usize, mean: &[f64], cov: &[f64]) -> (f64, f64) {
-        let weights = self.matrix().row(band);
-        let value = self.mean()[band] + weights.iter().zip(mean).map(|(b, x)| b * x).sum::<f64>();
-        let (mut rest, mut variance) = (cov, 0.0);
-        for (j, weight) in weights.iter().enumerate().take_while(|(j, _)| pair_count(*j) < cov.len()) {
-            let (row, below) = rest.split_at(j + 1);
-            rest = below;
-            let before: f64 = row[..j].iter().zip(weights).map(|(c, b)| c * b).sum();
-            variance += weight * (2.0 * before + weight * row[j]);
-        }
-        // A nearly singular covariance, rounded, may fall below zero; not `max`, which would make zero of NaN.
-        (value, if variance < 0.0 { 0.0 } else { variance.sqrt() })
-    }
-
-    /// Tells bases apart.
-    pub(crate) fn summary(&self) -> String {
-        let values = self.wavelengths_nm().iter().chain(self.mean()).chain(self.matrix());
-        format!("{} components of {} wavelengths, {:08x}", self.components(), self.wavelengths(), digest(values))
-    }
-}
-
-impl SpectralResponse {
-    /// Tells responses apart.
-    pub(crate) fn summary(&self) -> String {
-        match self {
-            Self::Gaussian { centre_nm, fwhm_nm } => {
-                format!("Gaussian of {} bands, {:08x}", centre_nm.len(), digest(centre_nm.iter().chain(fwhm_nm)))
-            }
-            Self::Tabulated { wavelengths_nm, curves, .. } => {
-                let values = wavelengths_nm.iter().chain(curves.iter().flatten());
-                format!("table of {} bands, {:08x}", curves.len(), digest(values))
-            }
-        }
-    }
-}
-
 /// A number that two lists share only when they are the same, or by an unlikely chance.
-fn digest<'a>(values: impl Iterator<Item = &'a f64>) -> u32 {
+pub(super) fn digest<'a>(values: impl Iterator<Item = &'a f64>) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     values.for_each(|value| hasher.update(&value.to_le_bytes()));
     hasher.finalize()

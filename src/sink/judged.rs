@@ -6,7 +6,7 @@ use ndarray::{Array3, ArrayView1, ArrayView3, s};
 use super::{ExistingSeries, FusionSink, SeriesLayout, Truth};
 use crate::engine::{FusedBlock, OutputSpace, Report, Score, Scores};
 use crate::error::{Error, Result};
-use crate::model::pair;
+use crate::model::{SpectralBasis, pair};
 
 /// Half the width of a 90 % interval of the normal distribution, in standard deviations.
 const HALF_WIDTH: f64 = 1.644_853_626_951_472_2;
@@ -92,41 +92,22 @@ impl<S: FusionSink> JudgedSink<S> {
     fn judge(&self, block: &FusedBlock) -> Result<()> {
         let layout = self.layout()?;
         let Some(truth) = self.truth.on(block.date, &block.region)? else { return Ok(()) };
-        let mut sums = Sums::default();
-        let of_components = layout.basis.as_ref().filter(|basis| truth.dim().0 == basis.components());
-        match (layout.space, &layout.basis) {
-            (OutputSpace::Components, Some(basis)) => {
-                let components = basis.components();
-                if of_components.is_some() {
-                    let variance = |j| block.uncertainty.slice(s![pair(j, j), .., ..]);
-                    let variances: Vec<_> = (0..components).map(variance).collect();
-                    let layers = (0..components).map(|j| {
-                        let mut layer = LayerSums::default();
-                        let fused = block.mean.slice(s![j, .., ..]).into_iter().zip(variances[j]);
-                        let fused = fused.map(|(mean, variance)| (*mean, variance.sqrt()));
-                        layer.add(truth.slice(s![j, .., ..]).iter().copied().zip(fused));
-                        layer
-                    });
-                    sums.components = layers.collect();
-                }
-                sums.bands = vec![LayerSums::default(); basis.wavelengths()];
-                for_each_cell(block.mean.view(), block.uncertainty.view(), &truth, |mean, cov, truth| {
-                    for (band, sums) in sums.bands.iter_mut().enumerate() {
-                        let truth = if of_components.is_some() { basis.band(band, truth, &[]).0 } else { truth[band] };
-                        sums.add(std::iter::once((truth, basis.band(band, mean, cov))));
-                    }
-                });
+        let basis = layout.basis.as_deref();
+        let of_components = basis.filter(|basis| truth.dim().0 == basis.components());
+        let fused = basis.filter(|_| layout.space == OutputSpace::Components);
+        let components = fused.and(of_components).map_or(0, SpectralBasis::components);
+        let none = |layers: usize| vec![LayerSums::default(); layers];
+        let mut sums = Sums { components: none(components), bands: none(layout.bands.len()) };
+        for_each_cell(block.mean.view(), block.uncertainty.view(), &truth, |mean, uncertainty, truth| {
+            for (j, sums) in sums.components.iter_mut().enumerate() {
+                sums.add(truth[j], (mean[j], uncertainty[pair(j, j)].sqrt()));
             }
-            _ => {
-                sums.bands = vec![LayerSums::default(); layout.bands.len()];
-                for_each_cell(block.mean.view(), block.uncertainty.view(), &truth, |mean, sd, truth| {
-                    for (band, sums) in sums.bands.iter_mut().enumerate() {
-                        let truth = of_components.map_or_else(|| truth[band], |basis| basis.band(band, truth, &[]).0);
-                        sums.add(std::iter::once((truth, (mean[band], sd[band]))));
-                    }
-                });
+            for (band, sums) in sums.bands.iter_mut().enumerate() {
+                let truth = of_components.map_or_else(|| truth[band], |basis| basis.band(band, truth, &[]).0);
+                let of_bands = || (mean[band], uncertainty[band]);
+                sums.add(truth, fused.map_or_else(of_bands, |basis| basis.band(band, mean, uncertainty)));
             }
-        }
+        });
         self.sums.lock().unwrap_or_else(PoisonError::into_inner).merge(sums);
         Ok(())
     }
@@ -165,20 +146,21 @@ impl Sums {
 }
 
 impl LayerSums {
-    /// Adds (truth, (mean, sd)) of cells.
-    fn add(&mut self, cells: impl Iterator<Item = (f64, (f64, f64))>) {
-        for (truth, (mean, sd)) in cells.filter(|(truth, _)| !truth.is_nan()) {
-            let error = mean - truth;
-            if error.is_nan() || sd.is_nan() {
-                self.missing += 1;
-                continue;
-            }
-            self.values += 1;
-            self.covered += u64::from(error.abs() <= HALF_WIDTH * sd);
-            self.errors += error;
-            self.squares += error * error;
-            self.variances += sd * sd;
+    /// Adds what was true of a cell, and its mean and standard deviation.
+    fn add(&mut self, truth: f64, (mean, sd): (f64, f64)) {
+        let error = mean - truth;
+        if truth.is_nan() {
+            return;
         }
+        if error.is_nan() || sd.is_nan() {
+            self.missing += 1;
+            return;
+        }
+        self.values += 1;
+        self.covered += u64::from(error.abs() <= HALF_WIDTH * sd);
+        self.errors += error;
+        self.squares += error * error;
+        self.variances += sd * sd;
     }
 
     fn merge(&mut self, other: &Self) {

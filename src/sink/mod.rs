@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::engine::{FusedBlock, OutputSpace, Report, Settings};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
-use crate::model::{SpectralBasis, pair_count};
+use crate::model::SpectralBasis;
 
 pub use judged::JudgedSink;
 pub use memory::MemorySink;
@@ -50,10 +50,7 @@ impl SeriesLayout {
     #[must_use]
     pub fn layers(&self) -> (usize, usize) {
         let components = self.basis.as_ref().map_or(self.bands.len(), |basis| basis.components());
-        match self.space {
-            OutputSpace::Bands => (self.bands.len(), self.bands.len()),
-            OutputSpace::Components => (components, pair_count(components)),
-        }
+        self.space.layers(self.bands.len(), components)
     }
 
     /// How many of the first `dates` dates will not change when the series is appended to: with a lag, the last ones of a

@@ -3,25 +3,28 @@
 //! Chunks are written first and hidden: what readers see is decided by the shapes in the metadata, which are rewritten only
 //! when whole dates are safely on disk. A run that dies leaves a store that opens and shows the dates committed so far.
 
+mod chunk;
 mod crs;
 mod metadata;
 mod reader;
+mod report;
 mod store;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
-use ndarray::ArrayView3;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use zarrs::array::{Array, ArrayMetadata, CodecOptions};
 
 use super::{ExistingSeries, FusionSink, SeriesLayout, digest};
 use crate::engine::{FusedBlock, OutputSpace, Report, Settings};
 use crate::error::{BoxedError, Error, Result};
+use chunk::whole_chunk;
 use metadata::Documents;
 pub use reader::FusedSeries;
+use report::report_document;
 use store::AtomicStore;
 
 /// Version of the Zarr format.
@@ -40,9 +43,6 @@ const CLAIM: &str = ".begun";
 
 /// The documents that readers see the group by, v3 and v2: those that are replaced last.
 const GROUPS: [&str; 2] = ["zarr.json", ".zmetadata"];
-
-/// Values that are converted at a time.
-const PIECE: usize = 4096;
 
 /// Dates per chunk of the `time` coordinate.
 const TIME_CHUNK: usize = 1024;
@@ -372,94 +372,6 @@ where
     T: zarrs::array::Element,
 {
     array.store_chunk(chunk, values).map_err(|error| store.error(array.path().as_str(), error))
-}
-
-/// The block as float32 in the shape of a whole chunk; beyond the grid's edge NaN. `Err` with the first value too large.
-fn whole_chunk(values: ArrayView3<'_, f64>, shape: (usize, usize, usize)) -> std::result::Result<Vec<f32>, f64> {
-    let mut chunk: Vec<f32> = Vec::with_capacity(shape.0 * shape.1 * shape.2);
-    let mut fits = true;
-    if let Some(values) = values.as_slice().filter(|_| values.dim() == shape) {
-        // In pieces that are still in the cache when they are looked at again.
-        for values in values.chunks(PIECE) {
-            chunk.extend(values.iter().map(|value| *value as f32));
-            fits &= all_fit(&chunk[chunk.len() - values.len()..], values);
-        }
-    } else {
-        let (_, rows, cols) = values.dim();
-        for plane in values.outer_iter() {
-            for row in plane.outer_iter() {
-                chunk.extend(row.iter().map(|value| *value as f32));
-                fits &= row.iter().all(|value| !value.is_finite() | (*value as f32).is_finite());
-                chunk.extend(std::iter::repeat_n(f32::NAN, shape.2 - cols));
-            }
-            chunk.extend(std::iter::repeat_n(f32::NAN, (shape.1 - rows) * shape.2));
-        }
-        chunk.resize(shape.0 * shape.1 * shape.2, f32::NAN);
-    }
-    if fits {
-        return Ok(chunk);
-    }
-    let large = |value: &&f64| value.is_finite() && !(**value as f32).is_finite();
-    values.iter().find(large).map_or(Ok(chunk), |value| Err(*value))
-}
-
-/// Whether every number has stayed one.
-fn all_fit(stored: &[f32], values: &[f64]) -> bool {
-    // Without a way out early, for vector instructions.
-    let lost = stored.iter().zip(values).map(|(stored, value)| stored.is_infinite() & value.is_finite());
-    !lost.fold(false, |any, lost| any | lost)
-}
-
-/// The parts of a report that a rerun reproduces; times are not among them.
-fn report_document(report: &Report) -> Value {
-    let instruments = report.instruments.iter().map(|instrument| {
-        let column = |of: &dyn Fn(&crate::engine::DateDiagnostics) -> Value| -> Vec<Value> {
-            instrument.dates.iter().map(of).collect()
-        };
-        json!({
-            "name": instrument.name,
-            "dates": column(&|d| d.date.to_string().into()),
-            "pixels": column(&|d| d.pixels.into()),
-            "refused": column(&|d| d.refused.into()),
-            "values": column(&|d| d.values.into()),
-            "dof": column(&|d| d.dof.into()),
-            "nis": column(&|d| d.nis.into()),
-            "log_likelihood": column(&|d| d.log_likelihood.into()),
-        })
-    });
-    let skipped = report.skipped.iter().map(|slice| {
-        json!({
-            "instrument": slice.instrument,
-            "date": slice.date.to_string(),
-            "tiles": slice.tiles,
-            "reason": slice.reason,
-        })
-    });
-    let failed = report.failed_windows.iter().map(|window| {
-        json!({ "row": window.row, "col": window.col, "date": window.date.to_string(), "reason": window.reason })
-    });
-    let scores = report.scores.iter().flat_map(|scores| scores.components.iter().chain(&scores.bands));
-    let scores = scores.map(|score| {
-        json!({
-            "name": score.name,
-            "values": score.values,
-            "rmse": score.rmse,
-            "bias": score.bias,
-            "coverage_90": score.coverage,
-            "rms_sd": score.rms_sd,
-        })
-    });
-    let mut document = json!({
-        "windows": report.windows,
-        "widened_windows": report.widened_windows,
-        "instruments": instruments.collect::<Vec<_>>(),
-        "skipped": skipped.collect::<Vec<_>>(),
-        "failed_windows": failed.collect::<Vec<_>>(),
-    });
-    if report.scores.is_some() {
-        document["truth"] = scores.collect();
-    }
-    document
 }
 
 impl AtomicStore {
