@@ -192,6 +192,16 @@ struct Adaptive {
 struct Prior {
     mean: NumbersOrPath,
     variance: NumbersOrPath,
+    #[serde(default)]
+    correlation: PriorCorrelation,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PriorCorrelation {
+    #[default]
+    Independent,
+    Process,
 }
 
 #[derive(Clone, Debug, Deserialize)]

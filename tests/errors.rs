@@ -408,6 +408,7 @@ fn other_settings_that_cannot_work_are_refused_by_key() {
         (fine, "noise_variance = 1e-5\nvalid_range = [0.0]", &["valid_range", "line"]),
         (fine, "noise_variance = 1e-5\nmissing = \"both\"", &["missing", "both", "pixel", "line"]),
         ("mean = 0.2", "mean = inf", &["prior.mean", "finite"]),
+        ("mean = 0.2", "mean = 0.2\ncorrelation = \"both\"", &["correlation", "both", "process", "line"]),
         ("mean = 0.2", "mean = \"prior_small.tif\"", &["prior.mean", "prior_small.tif", "cover"]),
         ("mean = 0.2", "mean = \"prior_bands.tif\"", &["prior.mean", "prior_bands.tif", "3 bands"]),
         ("range = 60.0\n", "", &["process.range", "not given", "CRS"]),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::source::{Opened, open_source};
 use super::values::{Memory, NumbersOrPath, Place};
 use super::{
-    Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, Reproject,
-    Response, Space,
+    Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, PriorCorrelation,
+    Reproject, Response, Space,
 };
 use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, OutputSpace, Shard};
 use crate::error::{Error, Result};
@@ -47,10 +47,7 @@ impl FusionConfig {
             .window(document.window.size, document.window.halo)
             .far_samples(document.window.far_samples, document.window.far_radius)
             .process(self.process()?)
-            .prior(Prior::new(
-                self.field("prior.mean", &document.prior.mean)?,
-                self.field("prior.variance", &document.prior.variance)?,
-            ))
+            .prior(self.prior()?)
             .lag(document.smoothing.lag)
             .precision(match document.run.precision {
                 Precision::F64 => engine::Precision::F64,
@@ -225,6 +222,15 @@ impl FusionConfig {
             built = built.adaptive(weight, scale);
         }
         Ok(built)
+    }
+
+    fn prior(&self) -> Result<Prior> {
+        let super::Prior { mean, variance, correlation } = &self.document.prior;
+        let prior = Prior::new(self.field("prior.mean", mean)?, self.field("prior.variance", variance)?);
+        Ok(match correlation {
+            PriorCorrelation::Independent => prior,
+            PriorCorrelation::Process => prior.correlated(),
+        })
     }
 
     fn field(&self, key: &str, field: &NumbersOrPath) -> Result<PriorField> {

@@ -132,7 +132,10 @@ impl WindowState {
         let correlations = support.correlations(&fusion.process, cells);
         let names = names(&fusion.instruments);
         let part = |part: &Part| {
-            let initial = support.initial_state(&part.components, prior, &names)?;
+            let mut initial = support.initial_state(&part.components, prior, &names)?;
+            if prior.is_correlated() {
+                support.correlate(&mut initial.state, &part.components, prior, &fusion.process, &correlations);
+            }
             let dynamics = support.dynamics(&fusion.process, &correlations, &part.components);
             let (n, own) = (support.n(), support.own_cells().len());
             let mut state = Carried::new(initial.state, fusion.precision);

@@ -11,13 +11,15 @@ use crate::source::{RasterSource, same_crs};
 const MEAN: &str = "prior.mean";
 const VARIANCE: &str = "prior.variance";
 
-/// What is believed before the first observation: mean and variance of every component, independent between cells.
+/// What is believed before the first observation: mean and variance of every component, independent between cells unless it is
+/// [correlated](Self::correlated).
 ///
 /// It describes the day *before* the first day of the series; the first step is one ordinary prediction of one day.
 #[derive(Clone, Debug)]
 pub struct Prior {
     mean: PriorField,
     variance: PriorField,
+    correlated: bool,
 }
 
 /// The same everywhere, or from a raster.
@@ -48,7 +50,28 @@ impl Prior {
     /// A prior of the given mean (u) and variance (u²).
     #[must_use]
     pub fn new(mean: impl Into<PriorField>, variance: impl Into<PriorField>) -> Self {
-        Self { mean: mean.into(), variance: variance.into() }
+        Self { mean: mean.into(), variance: variance.into(), correlated: false }
+    }
+
+    /// Correlates cells as the process does: `Cov(x(s), x(s')) = sd(s) sd(s') K(s, s') / K(s, s)`, `K` the process covariance
+    /// of the component and `sd²` the prior variance. Components stay independent of each other.
+    ///
+    /// With a [memory](super::Process::phi) φ < 1 the process is stationary when the variance is `K(s, s) / (1 - φ²)`, the sum
+    /// of the kernels' `σ² (1 + nugget)` over `1 - φ²`.
+    ///
+    /// Where the variance is a raster, the average over the part of a footprint beyond a window has the mean standard deviation
+    /// of its cells.
+    ///
+    /// ```
+    /// use rasterfuse::model::{Kernel, Prior, Process};
+    /// let (variance, phi) = (1e-4, 0.98);
+    /// let process = Process::new(Kernel::Exponential, 300.0, variance).phi(phi);
+    /// let stationary = Prior::new(0.0, variance / (1.0 - phi * phi)).correlated();
+    /// ```
+    #[must_use]
+    pub fn correlated(mut self) -> Self {
+        self.correlated = true;
+        self
     }
 
     /// Mean and variance by their keys; of rasters what they say of themselves.
@@ -60,7 +83,8 @@ impl Prior {
                 std::iter::once((key.to_owned(), "a raster".to_owned())).chain(own).collect()
             }
         };
-        [(MEAN, &self.mean), (VARIANCE, &self.variance)].into_iter().flat_map(field).collect()
+        let correlation = self.correlated.then(|| ("prior.correlation".to_owned(), "process".to_owned()));
+        [(MEAN, &self.mean), (VARIANCE, &self.variance)].into_iter().flat_map(field).chain(correlation).collect()
     }
 
     /// Refuses variances that are not positive and rasters that do not fit.
@@ -103,6 +127,7 @@ impl Prior {
         Ok(PriorSlice {
             mean: self.mean.read(MEAN, target, rect, p)?,
             cov: CovSlice::Diagonal(self.variance.read(VARIANCE, target, rect, p)?),
+            correlated: self.correlated,
         })
     }
 }
@@ -161,6 +186,7 @@ impl PriorField {
 pub(crate) struct PriorSlice {
     mean: FieldSlice,
     cov: CovSlice,
+    correlated: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -213,7 +239,7 @@ impl PriorSlice {
     /// **shape** (pair, y, x), the lower triangle row by row.
     pub(crate) fn of_cells(mean: Array3<f64>, cov: Array3<f64>, first: (i64, i64)) -> Self {
         let field = |values| FieldSlice::Raster { values, first, origin: "the light checkpoint".into() };
-        Self { mean: field(mean), cov: CovSlice::Full(field(cov)) }
+        Self { mean: field(mean), cov: CovSlice::Full(field(cov)), correlated: false }
     }
 
     /// The rasters, for messages.
@@ -244,6 +270,25 @@ impl PriorSlice {
     pub(crate) fn mean_of(&self, component: usize, average: &Average) -> f64 {
         let sums = average.rects().iter().map(|rect| self.mean.sum(component, rect, &[average]));
         sums.sum::<f64>() / average.total()
+    }
+
+    /// Whether cells are correlated as the process correlates them.
+    pub(crate) fn is_correlated(&self) -> bool {
+        self.correlated
+    }
+
+    /// Standard deviation of a cell where cells are correlated; NaN where the prior says nothing.
+    pub(crate) fn sd(&self, component: usize, row: i64, col: i64) -> f64 {
+        self.cov(component, component, row, col).sqrt()
+    }
+
+    /// Mean standard deviation of the cells of an average.
+    pub(crate) fn mean_sd(&self, component: usize, average: &Average) -> f64 {
+        let CovSlice::Diagonal(FieldSlice::Constant(variance)) = &self.cov else {
+            let weighted = |(row, col): (i64, i64)| average.weight(row, col) * self.sd(component, row, col);
+            return average.rects().iter().flat_map(Rect::cells).map(weighted).sum::<f64>() / average.total();
+        };
+        variance[component].sqrt()
     }
 
     /// Whether components of a cell may be correlated.

@@ -98,7 +98,7 @@ class Scene:
     process_cov: object  # (component, coordinates) -> K_j
     phi: float
     prior_mean: np.ndarray
-    prior_variance: np.ndarray
+    prior_cov: object  # (component, coordinates) -> covariance on the day before the first
     instruments: list
 
 
@@ -121,14 +121,27 @@ def correlation(kernel, distance, length):
 
 
 def covariance(process, p):
-    """K_j(s, s') = variance_j (k(|s - s'|; range_j) + nugget_j [s = s']), as a function of (j, coordinates)."""
-    variance, length, nugget = (per(process.get(k, d), p) for k, d in (("variance", None), ("range", 1.0), ("nugget", 0.0)))
+    """K_j(s, s') = sum of variance_j (k(|s - s'|; range_j) + nugget_j [s = s']), as a function of (j, coordinates)."""
 
-    def k(j, xy):
+    def term(kernel, j, xy):
+        variance, length, nugget = (per(kernel.get(k, d), p)[j] for k, d in (("variance", None), ("range", 1.0), ("nugget", 0.0)))
         d = np.sqrt(((xy[:, None, :] - xy[None, :, :]) ** 2).sum(-1))
-        return variance[j] * (correlation(process["kernel"], d, length[j]) + nugget[j] * np.eye(len(xy)))
+        return variance * (correlation(kernel["kernel"], d, length) + nugget * np.eye(len(xy)))
 
-    return k
+    return lambda j, xy: sum(term(kernel, j, xy) for kernel in [process] + process.get("nested", []))
+
+
+def prior_covariance(cfg, p):
+    """The prior's variance on the diagonal, or times the correlation of the process."""
+    variance, process_cov = per(cfg["prior"]["variance"], p), covariance(cfg["process"], p)
+
+    def correlated(j, xy):
+        k = process_cov(j, xy)
+        return variance[j] * k / k[0, 0]
+
+    if cfg["prior"].get("correlation") == "process":
+        return correlated
+    return lambda j, xy: variance[j] * np.eye(len(xy))
 
 
 def raster_grid(path):
@@ -196,7 +209,7 @@ def read_scene(folder):
         covariance(cfg["process"], len(bands)),
         cfg["process"].get("phi", 1.0),
         per(cfg["prior"]["mean"], len(bands)),
-        per(cfg["prior"]["variance"], len(bands)),
+        prior_covariance(cfg, len(bands)),
         instruments,
     )
 
@@ -279,7 +292,7 @@ def filter_window(scene, window):
     """Filtered and, LAG days later, smoothed mean and sd (time, component, own cell), and the log-likelihood."""
     p, n = len(scene.bands), len(window.cells)
     Q = block_diag(*(scene.process_cov(j, window.xy) for j in range(p)))
-    m, P = np.repeat(scene.prior_mean, n), np.diag(np.repeat(scene.prior_variance, n))
+    m, P = np.repeat(scene.prior_mean, n), block_diag(*(scene.prior_cov(j, window.xy) for j in range(p)))
     own = np.array([[j * n + window.cells.index(s) for s in window.own] for j in range(p)])
     predicted, filtered, loglik = [], [], 0.0
     for day in scene.days:
@@ -351,7 +364,9 @@ def simulate(rng, cfg, grid, inputs, days):
     p, process = len(cfg["target"]["bands"]), cfg["process"]
     k = covariance(process, p)
     root = [np.linalg.cholesky(k(j, xy) + 1e-12 * np.eye(len(xy))) for j in range(p)]
-    x = per(cfg["prior"]["mean"], p)[:, None] + np.sqrt(per(cfg["prior"]["variance"], p))[:, None] * rng.standard_normal((p, len(xy)))
+    prior = prior_covariance(cfg, p)
+    x = per(cfg["prior"]["mean"], p)[:, None] + np.array(
+        [np.linalg.cholesky(prior(j, xy)) @ z for j, z in enumerate(rng.standard_normal((p, len(xy))))])
     truth = []
     for _ in days:
         x = process.get("phi", 1.0) * x + np.array([root[j] @ rng.standard_normal(len(xy)) for j in range(p)])
@@ -973,7 +988,78 @@ store = "fused.zarr"
     }
 
 
-SCENES = [fine_only, misaligned_coarse, two_coarse, half_open, integers, single_cell, independent_cells, same_pixels, large_pixels, gaussian]
+def correlated_prior():
+    return placed(0, 0, 30, 25, 8, 9), datetime.date(2022, 3, 1), """\
+[target]
+crs = "EPSG:32633"
+geotransform = [500000.0, 30.0, 0.0, 5000000.0, 0.0, -25.0]
+shape = [8, 9]
+bands = ["red", "nir"]
+unit = "1"
+
+[time]
+start = "2022-03-01"
+end = "2022-03-06"
+output = "daily"
+
+[window]
+size = 3
+halo = 1
+
+[process]                   # an anomaly: stationary with the prior below
+kernel = "exponential"
+range = [90.0, 140.0]
+variance = [3.0e-4, 6.0e-4]
+nugget = 0.05
+phi = 0.9
+
+[[process.nested]]
+kernel = "matern32"
+range = 300.0
+variance = 2.0e-4
+
+[prior]
+mean = 0.0
+variance = [0.0027105, 0.0043684]   # (variance (1 + nugget) + that of the nested kernel) / (1 - phi^2)
+correlation = "process"
+
+[[instrument]]
+name = "fine"
+files = "fine/fine_*.tif"
+date = "fine_(\\\\d{8})"
+bands = ["red", "nir"]
+footprint = "cell"
+noise_variance = 2.0e-5
+
+[[instrument]]
+name = "coarse"
+files = "coarse/coarse_*.tif"
+date = "coarse_(\\\\d{8})"
+bands = ["nir", "red"]
+footprint = "uniform"
+noise_variance = 1.0e-5
+
+[[instrument]]
+name = "blurred"
+files = "blurred/blurred_*.tif"
+date = "blurred_(\\\\d{8})"
+bands = ["nir"]
+footprint = { gaussian_fwhm = 90.0 }
+noise_variance = 1.0e-5
+
+[output]
+store = "fused.zarr"
+""", {
+        "fine": Input(placed(0, 0, 30, 25, 8, 9), [2], gaps=0.4),
+        "coarse": Input(placed(40, 45, 110, 100, 4, 4), [0, 1, 4], gaps=0.1),
+        "blurred": Input(placed(25, 40, 95, 85, 3, 3), [0, 3], gaps=0.1),
+    }
+
+
+SCENES = [
+    fine_only, misaligned_coarse, two_coarse, half_open, integers, single_cell, independent_cells, same_pixels, large_pixels, gaussian,
+    correlated_prior,
+]
 
 
 def main():
