@@ -11,6 +11,8 @@ mod build;
 mod cubes;
 mod layout;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
+mod offsets;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
 mod source;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod stack;
@@ -243,6 +245,8 @@ struct Instrument {
     footprint: Option<Place>,
     noise_variance: Option<Numbers>,
     bias: Option<Numbers>,
+    #[serde(default)]
+    offset_layer: Vec<layout::OffsetLayer>,
     scale: Option<f64>,
     offset: Option<f64>,
     offset_by: Option<layout::OffsetBy>,

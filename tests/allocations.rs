@@ -4,7 +4,7 @@
 #[path = "../benches/common/mod.rs"]
 mod common;
 
-use common::twin::{Scratch, Twin};
+use common::twin::{COMPONENTS, Scratch, Twin};
 use rasterfuse::filter::{Real, State};
 
 /// Allocations of a second run through the series of the benchmark's window with the memory of the first.
@@ -13,7 +13,7 @@ fn allocations<T: Real>(lag: usize, history: bool, cast: impl Fn(State) -> State
     let dynamics = twin.dynamics();
     let start = || {
         let state = cast(twin.start(lag));
-        if history { state.with_history(&dynamics, 0.3, 0.5) } else { state }
+        if history { state.with_history(&dynamics, COMPONENTS, 0.3, 0.5) } else { state }
     };
     let mut scratch = Scratch::new();
     let (mut warm, mut state) = (start(), start());

@@ -178,7 +178,7 @@ proptest! {
     fn the_history_equals_its_definition(problem in problem(), weight in 0.0..1.0_f64) {
         const SCALE: f64 = 0.3;
         let dynamics = problem.dynamics();
-        let mut state = problem.start().with_history(&dynamics, weight, SCALE);
+        let mut state = problem.start().with_history(&dynamics, COMPONENTS, weight, SCALE);
         let mut stored: Vec<(Vec<f64>, Vec<f64>)> = Vec::new();
         let (mut observations, mut cache, mut workspace) =
             (Observations::new(), CompressionCache::new(), Workspace::new());

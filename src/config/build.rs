@@ -262,6 +262,8 @@ impl FusionConfig {
             let key = format!("instrument {:?}: noise_variance", instrument.name);
             Error::setting(key, "missing; state the variance of a pixel's error in u²")
         })?;
+        let layer = |layer| self.offset_layer(layer, source.as_ref()).map_err(|error| named(error, &instrument.name));
+        let layers = instrument.offset_layer.iter().map(layer).collect::<Result<Vec<_>>>()?;
         let mut built = model::Instrument::new(&instrument.name, source)
             .footprint(match instrument.footprint {
                 Some(Place::Uniform) => Footprint::Uniform,
@@ -279,6 +281,9 @@ impl FusionConfig {
         }
         if let Some(bias) = &instrument.bias {
             built = built.bias(bias.0.clone());
+        }
+        for layer in layers {
+            built = built.offset_layer(layer);
         }
         if let Some(response) = response {
             built = built.response(response);

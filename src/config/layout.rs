@@ -1,8 +1,10 @@
-//! The tables of an instrument that say where its pixels are and which of them count.
+//! The tables of an instrument that say where its pixels are, which of them count, and how its offsets wander.
+
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::values::BandName;
+use super::values::{BandName, Numbers};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,4 +57,37 @@ pub(super) enum Kind {
 pub(super) struct OffsetBy {
     pub(super) pattern: String,
     pub(super) steps: Vec<(u32, f64)>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OffsetLayer {
+    pub(super) per: Per,
+    pub(super) variance: Numbers,
+    pub(super) drift: Option<Numbers>,
+    pub(super) phi: Option<Numbers>,
+    pub(super) group: Option<Group>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Per {
+    Pixel,
+    Window,
+    Acquisition,
+    Group,
+}
+
+/// A pattern for the files' paths, or a table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a regular expression for the files' paths or { table = \"groups.csv\" }")]
+pub(super) enum Group {
+    Pattern(String),
+    Table(GroupTable),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GroupTable {
+    pub(super) table: PathBuf,
 }

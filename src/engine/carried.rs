@@ -66,15 +66,11 @@ impl Carried {
     }
 
     /// See [`State::with_history`].
-    pub(super) fn with_history(self, dynamics: &Dynamics, weight: f64, scale: f64) -> Self {
+    pub(super) fn with_history(self, dynamics: &Dynamics, blocks: usize, weight: f64, scale: f64) -> Self {
         match self {
-            Self::Double(state) => Self::Double(state.with_history(dynamics, weight, scale)),
-            Self::Single(state) => Self::Single(state.with_history(dynamics, weight, scale)),
+            Self::Double(state) => Self::Double(state.with_history(dynamics, blocks, weight, scale)),
+            Self::Single(state) => Self::Single(state.with_history(dynamics, blocks, weight, scale)),
         }
-    }
-
-    pub(super) fn n(&self) -> usize {
-        either!(self, state => state.n())
     }
 
     pub(super) fn lag(&self) -> usize {

@@ -77,7 +77,7 @@ impl TileState {
 
 impl WindowState {
     fn light(&self, fusion: &Fusion, date: Date, values: &mut Array3<f64>) {
-        let (p, n) = (fusion.spectrum.components(), self.support.n());
+        let p = fusion.spectrum.components();
         for (part, state) in fusion.parts.iter().zip(&self.parts) {
             let dt_days = f64::from(date.days_since(state.date));
             for cell in &self.out {
@@ -86,10 +86,10 @@ impl WindowState {
                     values[(layer, cell.row, cell.col)] = if known { value } else { f64::NAN };
                 };
                 for (a, &j) in part.components.iter().enumerate() {
-                    let state_j = a * n + cell.state;
+                    let state_j = state.layout.state(a, cell.state);
                     put(j, state.state.predicted_mean(&state.dynamics, state_j, dt_days));
                     for (b, &l) in part.components[..=a].iter().enumerate() {
-                        let state_l = b * n + cell.state;
+                        let state_l = state.layout.state(b, cell.state);
                         put(p + pair(j, l), state.state.predicted_cov(&state.dynamics, (state_j, state_l), dt_days));
                     }
                 }

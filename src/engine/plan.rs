@@ -12,7 +12,7 @@ use super::{Checkpoint, Precision};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Grid, Tiling};
 use crate::machine;
-use crate::model::{FarSamples, ObservationModel, Prior, Spectrum};
+use crate::model::{FarSamples, ObservationModel, PartSize, Prior, Spectrum};
 use cost::Costs;
 
 /// Full checkpoints up to this are kept by default, however small the output.
@@ -122,7 +122,7 @@ pub(super) struct PlanInput<'a> {
     /// Layers of means and uncertainties put out.
     pub(super) layers: (usize, usize),
     /// Components of each part that is filtered by itself.
-    pub(super) parts: &'a [usize],
+    pub(super) parts: &'a [PartSize],
     /// (size, halo); (1, 0) where cells are independent.
     pub(super) window: (usize, usize),
     pub(super) independent_cells: bool,

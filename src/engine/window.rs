@@ -4,9 +4,9 @@ use ndarray::s;
 
 use super::carried::{Carried, Scratch};
 use crate::error::{Error, Result};
-use crate::filter::{Channel, CompressionCache, Dynamics, Innovation, Lagged, NumericalError, Observations};
+use crate::filter::{CompressionCache, Dynamics, Innovation, Lagged, NumericalError, Observations};
 use crate::geometry::Date;
-use crate::model::{Missing, ObservationModel, PartBands, Support};
+use crate::model::{Layout, Missing, ObservationModel, PartBands, PartSize, Support};
 use crate::source::Slice;
 
 /// Components that are filtered together, and what each instrument sees of them.
@@ -15,6 +15,13 @@ pub(super) struct Part {
     pub(super) components: Vec<usize>,
     /// By instrument.
     pub(super) bands: Vec<PartBands>,
+}
+
+impl Part {
+    pub(super) fn size(&self) -> PartSize {
+        let bands = self.bands.iter().map(|bands| bands.rows.len()).collect();
+        PartSize { components: self.components.len(), bands }
+    }
 }
 
 /// One window on its way through time.
@@ -38,6 +45,7 @@ pub(super) struct WindowState {
 /// The states of a window's part.
 #[derive(Debug)]
 pub(super) struct PartState {
+    pub(super) layout: Layout,
     pub(super) dynamics: Dynamics,
     pub(super) state: Carried,
     /// The date the state describes, or the day before the series.
@@ -69,6 +77,8 @@ pub(super) struct Worker {
     /// Noise of a pixel that has its own, of all bands and of a part's.
     noise: Vec<f64>,
     part_noise: Vec<f64>,
+    /// The offsets that a pixel has, as positions among those of a band.
+    offsets: Vec<u32>,
 }
 
 /// What a part makes of a date's pixels.
@@ -172,8 +182,7 @@ impl WindowState {
 
     /// Turns the slices of a date into the pseudo-observations of each part.
     fn observe(&self, reading: &Reading, instruments: &[ObservationModel], parts: &[Part], worker: &mut Worker) {
-        let n = self.support.n();
-        let Worker { parts: scratch, pixels, values, part_values, noise, part_noise, .. } = worker;
+        let Worker { parts: scratch, pixels, values, part_values, noise, part_noise, offsets, .. } = worker;
         pixels.clear();
         for part in scratch.iter_mut() {
             part.observations.clear();
@@ -185,7 +194,8 @@ impl WindowState {
                     scratch.observations.begin_group(index);
                 }
             }
-            for pixel in self.support.pixels(index) {
+            let layers = &instruments[index].offset_layers;
+            for (k, pixel) in self.support.pixels(index).enumerate() {
                 let at = (pixel.at.0 - slice.region.rows.start, pixel.at.1 - slice.region.cols.start);
                 values.clear();
                 values.extend(slice.values.slice(s![.., at.0, at.1]));
@@ -196,17 +206,18 @@ impl WindowState {
                 if let Some(known) = &slice.noise_variance {
                     noise.extend(known.slice(s![.., at.0, at.1]));
                 }
+                self.support.offsets(index).of_pixel(layers, k, reading.date, offsets);
                 let known = noise.iter().any(|noise| !noise.is_nan());
                 let position = pixels.len() as u32;
                 let mut seen = false;
-                for (part, scratch) in parts.iter().zip(scratch.iter_mut()) {
+                for ((part, state), scratch) in parts.iter().zip(&self.parts).zip(scratch.iter_mut()) {
                     let bands = &part.bands[index];
                     if bands.rows.is_empty() {
                         continue;
                     }
                     part_values.clear();
                     part_values.extend(bands.rows.iter().map(|&band| values[band]));
-                    let channel = |j: usize| Channel { offset: j * n, ..pixel.footprint };
+                    let channel = |j: usize| state.layout.channel(index, j, pixel.footprint, offsets);
                     let PartScratch { observations, cache, .. } = scratch;
                     let added = if known {
                         let usual = bands.model.noise_variances();
@@ -300,9 +311,8 @@ impl WindowState {
     /// Appends means and covariances of every out cell on a date of the output axis or, with a lag, of so many dates earlier.
     fn put_out(&mut self, date: Date) {
         if self.parts.iter().all(|part| part.state.lag() == 0) {
-            let n = self.support.n();
             for part in &self.parts {
-                part.put_out(date, n, &self.out, &mut self.output.values);
+                part.put_out(date, &self.out, &mut self.output.values);
             }
             return;
         }
@@ -352,9 +362,9 @@ impl PartState {
     }
 
     /// Appends means and covariances of every out cell, predicted to `date` without touching the state.
-    fn put_out(&self, date: Date, spatial: usize, out: &[OutCell], values: &mut Vec<f64>) {
+    fn put_out(&self, date: Date, out: &[OutCell], values: &mut Vec<f64>) {
         let dt_days = f64::from(date.days_since(self.date));
-        let firsts = || (0..self.state.n()).step_by(spatial);
+        let firsts = || (0..self.layout.components()).map(|j| self.layout.state(j, 0));
         let mut put = |of: &dyn Fn(usize) -> f64| {
             values.extend(out.iter().map(|cell| if self.silent[cell.state] { f64::NAN } else { of(cell.state) }));
         };

@@ -14,8 +14,9 @@ use super::summary::Summary;
 use super::window::{OutCell, Part, PartState, Reading, WindowOutput, WindowState, Worker};
 use super::{Fusion, OnError};
 use crate::error::{Error, Result};
+use crate::filter::Dynamics;
 use crate::geometry::{Date, PixelRegion, Rect, Window};
-use crate::model::{Adaptive, PriorSlice, Support, pair};
+use crate::model::{Adaptive, Layout, PriorSlice, Support, pair};
 
 /// Builds the windows of a tile as they are on `date`.
 pub(super) fn build(
@@ -24,11 +25,12 @@ pub(super) fn build(
     date: Date,
     prior: impl FnOnce(&Rect) -> Result<PriorSlice>,
 ) -> Result<Vec<WindowState>> {
-    let lattices: Vec<_> = fusion.instruments.iter().map(|instrument| &instrument.lattice).collect();
     let (shape, cell_size) = (fusion.target.shape(), fusion.target.cell_size());
     let windows: Vec<Window> = fusion.tiling.windows(tile).collect();
-    let supports: Vec<Support> =
-        windows.par_iter().map(|window| Support::new(window, shape, cell_size, fusion.far, &lattices)).collect();
+    let supports: Vec<Support> = windows
+        .par_iter()
+        .map(|window| Support::new(window, shape, cell_size, fusion.far, &fusion.instruments))
+        .collect();
 
     // Most windows have the same cells but for their place, hence the same correlation between them.
     let mut shared: HashMap<_, Vec<Arc<[f64]>>> = HashMap::new();
@@ -132,21 +134,25 @@ impl WindowState {
         let correlations = support.correlations(&fusion.process, cells);
         let names = names(&fusion.instruments);
         let part = |part: &Part| {
-            let mut initial = support.initial_state(&part.components, prior, &names)?;
+            let layout = Layout::new(&support, part.components.len(), &part.bands);
+            let mut initial = support.initial_state(layout.n(), &part.components, prior, &names)?;
             if prior.is_correlated() {
                 support.correlate(&mut initial.state, &part.components, prior, &fusion.process, &correlations);
             }
-            let dynamics = support.dynamics(&fusion.process, &correlations, &part.components);
-            let (n, own) = (support.n(), support.own_cells().len());
+            layout.start_offsets(&mut initial.state, &support, &fusion.instruments, &part.bands);
+            let field = support.field_blocks(&fusion.process, &correlations, &part.components);
+            let offsets = layout.offset_blocks(&support, &fusion.instruments, &part.bands);
+            let dynamics = Dynamics::new(field.into_iter().chain(offsets).collect());
+            let own = support.own_cells().len();
             let mut state = Carried::new(initial.state, fusion.precision);
             if fusion.lag > 0 {
-                let own_cells = (0..part.components.len()).map(|j| j * n..j * n + own);
+                let own_cells = (0..part.components.len()).map(|j| layout.state(j, 0)..layout.state(j, own));
                 state = state.with_lags(own_cells.collect(), fusion.lag);
             }
             if let Some(Adaptive { weight, scale }) = fusion.process.adaptive {
-                state = state.with_history(&dynamics, weight, scale);
+                state = state.with_history(&dynamics, part.components.len(), weight, scale);
             }
-            Ok(PartState { dynamics, state, date, silent: initial.silent })
+            Ok(PartState { layout, dynamics, state, date, silent: initial.silent })
         };
         let parts = fusion.parts.iter().map(part).collect::<Result<Vec<_>>>()?;
         let counts = tile.rows.contains(&window.core.rows.start) && tile.cols.contains(&window.core.cols.start);

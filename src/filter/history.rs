@@ -1,5 +1,7 @@
+use std::ops::Range;
+
+use super::ProcessBlock;
 use super::snapshot::{SnapshotMismatch, SnapshotReader, put_count, put_values};
-use super::{Dynamics, ProcessBlock};
 
 /// Uncorrelated variance that keeps the state-dependent covariance of cells with the same history positive definite, u².
 const JITTER: f64 = 1e-10;
@@ -22,7 +24,7 @@ pub(super) struct History {
     scale: f64,
     /// Updates so far; before the first, Q is used as it is.
     updates: usize,
-    /// By block of the dynamics.
+    /// By block of the dynamics, as far as they depend on the past.
     blocks: Vec<BlockHistory>,
     /// Scratch.
     column: Vec<f64>,
@@ -44,9 +46,9 @@ struct BlockHistory {
 }
 
 impl History {
-    pub(super) fn new(dynamics: &Dynamics, weight: f64, scale: f64) -> Self {
-        let longest = dynamics.blocks().iter().map(|(_, block)| block.len).max().unwrap_or(0);
-        let block = |(states, block): &(std::ops::Range<usize>, ProcessBlock)| BlockHistory {
+    pub(super) fn new(dynamics: &[(Range<usize>, ProcessBlock)], weight: f64, scale: f64) -> Self {
+        let longest = dynamics.iter().map(|(_, block)| block.len).max().unwrap_or(0);
+        let block = |(states, block): &(Range<usize>, ProcessBlock)| BlockHistory {
             first: states.start,
             precision: vec![0.0; block.len],
             gram: vec![0.0; block.len * (block.len + 1) / 2],
@@ -58,9 +60,14 @@ impl History {
             weight,
             scale,
             updates: 0,
-            blocks: dynamics.blocks().iter().map(block).collect(),
+            blocks: dynamics.iter().map(block).collect(),
             column: Vec::with_capacity(longest),
         }
+    }
+
+    /// Whether a block of the dynamics depends on the past.
+    pub(super) fn covers(&self, block: usize) -> bool {
+        block < self.blocks.len()
     }
 
     /// Takes in the state after an update.

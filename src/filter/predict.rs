@@ -180,7 +180,9 @@ impl Dynamics {
                 let (row, col) = (i.max(j) - states.start, i.min(j) - states.start);
                 let correlation = block.correlation.get(row, col);
                 let blended = |history: &History| history.entry(index, row, col, block.variance, correlation);
-                growth(block.transition, dt_days) * block.variance * history.map_or(correlation, blended)
+                growth(block.transition, dt_days)
+                    * block.variance
+                    * history.filter(|history| history.covers(index)).map_or(correlation, blended)
             }
             _ => 0.0,
         }
@@ -221,7 +223,7 @@ impl<T: Real> State<T> {
             for j in states.clone() {
                 let column = &mut self.cov.column_mut(j)[..states.end - j];
                 let first = j - states.start;
-                match &mut self.history {
+                match self.history.as_mut().filter(|history| history.covers(index)) {
                     None => {
                         let correlation = &block.correlation;
                         pulp::Arch::new().dispatch(AddColumn { correlation, j: first, scale, target: column });

@@ -59,19 +59,20 @@ impl<T: Real> State<T> {
         self
     }
 
-    /// Lets the process covariance of `dynamics` depend on the state's past: `Q ← weight Q + (1 - weight) Q_x`, in which states
+    /// Lets the process covariance of the first `blocks` blocks of `dynamics` depend on the state's past: `Q ← weight Q + (1 - weight) Q_x`, in which states
     /// with like histories change alike, `scale` being the length `ℓ_x` of likeness in u.
     ///
     /// `Q_x(s, s') = σ_s σ_s' exp(-d / ℓ_x) + 1e-10 [s = s']`, `d` the distance between the precision-weighted histories of
     /// filtered means over the dates with observations, each component by itself.
     ///
     /// # Panics
-    /// When the dynamics are of another size, `weight` is not in [0, 1] or `scale` not positive.
+    /// When the dynamics are of another size or have fewer blocks, `weight` is not in [0, 1] or `scale` not positive.
     #[must_use]
-    pub fn with_history(mut self, dynamics: &Dynamics, weight: f64, scale: f64) -> Self {
+    pub fn with_history(mut self, dynamics: &Dynamics, blocks: usize, weight: f64, scale: f64) -> Self {
         assert_eq!(dynamics.n(), self.n(), "the dynamics of this state");
+        assert!(blocks <= dynamics.blocks().len(), "blocks of the dynamics");
         assert!((0.0..=1.0).contains(&weight) && scale > 0.0, "a weight in [0, 1], a positive scale");
-        self.history = Some(History::new(dynamics, weight, scale));
+        self.history = Some(History::new(&dynamics.blocks()[..blocks], weight, scale));
         self
     }
 

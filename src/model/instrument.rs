@@ -2,8 +2,10 @@ use std::sync::Arc;
 
 use nalgebra::DMatrix;
 
+use super::layout::MOST_LAYERS;
+use super::offset::OffsetModel;
 use super::spectrum::{SeenBands, Spectrum};
-use super::{Footprint, Gate, PixelLattice, SpectralResponse, Values};
+use super::{Footprint, Gate, OffsetLayer, PixelLattice, SpectralResponse, Values};
 use crate::error::{Error, Result};
 use crate::filter::BandModel;
 use crate::geometry::Grid;
@@ -45,6 +47,7 @@ pub struct Instrument {
     footprint: Footprint,
     noise_variance: Option<Values>,
     bias: Values,
+    offset_layers: Vec<OffsetLayer>,
     missing: Missing,
     gate: Option<f64>,
 }
@@ -62,6 +65,7 @@ impl Instrument {
             footprint: Footprint::Cell,
             noise_variance: None,
             bias: Values::Same(0.0),
+            offset_layers: Vec::new(),
             missing: Missing::Band,
             gate: None,
         }
@@ -102,6 +106,14 @@ impl Instrument {
     #[must_use]
     pub fn bias(mut self, bias: impl Into<Values>) -> Self {
         self.bias = bias.into();
+        self
+    }
+
+    /// Adds a layer of offsets that are estimated with the field, beside the constant bias; default none. Windows then hold states
+    /// for them, and all cells of a fusion are filtered by windows.
+    #[must_use]
+    pub fn offset_layer(mut self, layer: OffsetLayer) -> Self {
+        self.offset_layers.push(layer);
         self
     }
 
@@ -155,6 +167,8 @@ impl Instrument {
             ("missing".into(), format!("{:?}", self.missing)),
             ("gate".into(), self.gate.map_or_else(|| "none".into(), |gate| format!("{gate:?}"))),
         ];
+        let layers = self.offset_layers.iter().enumerate();
+        settings.extend(layers.map(|(k, layer)| (format!("offset_layer {}", k + 1), layer.summary())));
         settings.extend(self.source.settings());
         settings
     }
@@ -184,7 +198,15 @@ impl Instrument {
         }
         let (source_bands, SeenBands { design, constant }) = self.seen_bands(spectrum)?;
         let pick = |values: &[f64]| source_bands.iter().map(|&band| values[band]).collect();
+        if self.offset_layers.len() > MOST_LAYERS {
+            let layers = self.offset_layers.len();
+            return Err(Error::setting(key("offset_layer"), format!("{layers} layers; give at most {MOST_LAYERS}")));
+        }
+        let layer = |(k, layer): (usize, &OffsetLayer)| {
+            layer.resolve(n, &source_bands, &key(&format!("offset_layer {}", k + 1)))
+        };
         Ok(ObservationModel {
+            offset_layers: self.offset_layers.iter().enumerate().map(layer).collect::<Result<_>>()?,
             name: self.name.clone(),
             source: Arc::clone(&self.source),
             noise: pick(&noise),
@@ -287,6 +309,7 @@ pub(crate) struct ObservationModel {
     noise: Vec<f64>,
     /// What each of them shows where all components are zero: bias and the basis's mean.
     offset: Vec<f64>,
+    pub(crate) offset_layers: Vec<OffsetModel>,
     pub(crate) missing: Missing,
     pub(crate) gate: Option<Gate>,
     pub(crate) lattice: PixelLattice,
@@ -331,7 +354,13 @@ impl ObservationModel {
     pub(crate) fn part(&self, components: &[usize]) -> PartBands {
         let sees = |row: usize| components.iter().any(|&j| self.design[(row, j)] != 0.0);
         let rows: Vec<usize> = (0..self.design.nrows()).filter(|&row| sees(row)).collect();
-        let design = rows.iter().flat_map(|&row| components.iter().map(move |&j| self.design[(row, j)])).collect();
+        // The offsets of a band are one more channel, seen by that band alone.
+        let offsets = if self.offset_layers.is_empty() { 0 } else { rows.len() };
+        let design = rows.iter().enumerate().flat_map(|(band, &row)| {
+            let seen = components.iter().map(move |&j| self.design[(row, j)]);
+            seen.chain((0..offsets).map(move |other| if other == band { 1.0 } else { 0.0 }))
+        });
+        let design = design.collect();
         let pick = |values: &[f64]| rows.iter().map(|&row| values[row]).collect();
         let model = BandModel::new(design, pick(&self.noise), pick(&self.offset));
         PartBands { rows, model }
@@ -372,6 +401,7 @@ mod tests {
             design: DMatrix::from_fn(rows.len(), 4, |i, j| rows[i][j]),
             noise: (0..rows.len()).map(|k| 1.0 + k as f64).collect(),
             offset: vec![0.0; rows.len()],
+            offset_layers: Vec::new(),
             missing: Missing::Band,
             gate: None,
             lattice: PixelLattice::new(&grid, &grid, Footprint::Cell, "s").unwrap(),

@@ -3,9 +3,10 @@ mod correlated;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{Average, Correlation, PixelLattice, PriorSlice, ProcessModel, Profile};
+use super::offset::OffsetStates;
+use super::{Average, Correlation, ObservationModel, PixelLattice, PriorSlice, ProcessModel, Profile};
 use crate::error::Result;
-use crate::filter::{BlockCov, Channel, Dynamics, ProcessBlock, State};
+use crate::filter::{BlockCov, Channel, ProcessBlock, State};
 use crate::geometry::{Rect, Window};
 
 /// Candidates tried per far sample before giving up: samples that fall on cells already held, or off the grid, are passed.
@@ -33,6 +34,8 @@ pub(crate) struct Support {
     /// The average over the part of a footprint that is not among the cells.
     remainders: Vec<Average>,
     pixels: Vec<Pixels>,
+    /// The offsets of each instrument.
+    offsets: Vec<OffsetStates>,
 }
 
 /// The pixels of one instrument that observe a window: a sparse row each.
@@ -70,13 +73,13 @@ pub(crate) struct InitialState {
 }
 
 impl Support {
-    /// The support of `window` on a grid of `shape` cells of `cell_size`, observed through `lattices`.
+    /// The support of `window` on a grid of `shape` cells of `cell_size`, observed by `instruments`.
     pub(crate) fn new(
         window: &Window,
         shape: (usize, usize),
         cell_size: (f64, f64),
         far: FarSamples,
-        lattices: &[&PixelLattice],
+        instruments: &[ObservationModel],
     ) -> Self {
         let core = Rect::from(&window.core);
         let padded = window.padded_rect();
@@ -87,9 +90,10 @@ impl Support {
         cells.extend(far_cells(window, shape, cell_size, far));
         let index: HashMap<(i64, i64), u32> = cells.iter().enumerate().map(|(i, &cell)| (cell, i as u32)).collect();
 
-        let mut this = Self { cells, own, remainders: Vec::new(), pixels: Vec::new() };
+        let mut this = Self { cells, own, remainders: Vec::new(), pixels: Vec::new(), offsets: Vec::new() };
         let mut known = Known::new();
-        for lattice in lattices {
+        for instrument in instruments {
+            let lattice = &instrument.lattice;
             let mut pixels = this.observe(lattice, &padded, near, &index, &mut known);
             let nearest = |first: i64, end: i64, cells: usize| (first + end).div_euclid(2).clamp(0, cells as i64 - 1);
             let home = |&(row, col): &(u32, u32)| {
@@ -97,6 +101,7 @@ impl Support {
                 core.contains(nearest(rect.top, rect.bottom, shape.0), nearest(rect.left, rect.right, shape.1))
             };
             pixels.home = pixels.at.iter().map(home).collect();
+            this.offsets.push(OffsetStates::new(&instrument.offset_layers, pixels.at.len()));
             this.pixels.push(pixels);
         }
         this
@@ -175,6 +180,11 @@ impl Support {
         &self.cells[..self.own]
     }
 
+    /// The offsets of an instrument.
+    pub(crate) fn offsets(&self, instrument: usize) -> &OffsetStates {
+        &self.offsets[instrument]
+    }
+
     /// Pixels of an instrument that observe the window.
     pub(crate) fn pixels(&self, instrument: usize) -> impl Iterator<Item = Pixel<'_>> {
         let pixels = &self.pixels[instrument];
@@ -229,13 +239,13 @@ impl Support {
         pairs.map(|(correlation, cells)| Arc::new(self.correlation(correlation, cells))).collect()
     }
 
-    /// How the window's states of some components move. State vector: component-major, `x[j n + i]`.
-    pub(crate) fn dynamics(
+    /// How the field's states of some components move. State vector: component-major, `x[j n + i]`.
+    pub(crate) fn field_blocks(
         &self,
         process: &ProcessModel,
         correlations: &[Arc<BlockCov>],
         components: &[usize],
-    ) -> Dynamics {
+    ) -> Vec<ProcessBlock> {
         let block = |&j: &usize| {
             let component = &process.components[j];
             ProcessBlock {
@@ -245,22 +255,23 @@ impl Support {
                 correlation: Arc::clone(&correlations[component.correlation]),
             }
         };
-        Dynamics::new(components.iter().map(block).collect())
+        components.iter().map(block).collect()
     }
 
-    /// The state of some components that the prior describes. Cells are independent, so remainders are
-    /// correlated by the cells that they share.
+    /// The state of `states` entries whose first are those of some components, as the prior describes them. Cells are
+    /// independent, so remainders are correlated by the cells that they share.
     ///
     /// # Errors
     /// [`Error::Setting`] where an instrument sees a cell that a prior raster leaves empty.
     pub(crate) fn initial_state(
         &self,
+        states: usize,
         components: &[usize],
         prior: &PriorSlice,
         names: &[&str],
     ) -> Result<InitialState> {
         let (n, n_cells) = (self.n(), self.cells.len());
-        let mut state = State::new(n * components.len());
+        let mut state = State::new(states);
         let mut silent = vec![false; self.cells.len()];
         for (k, &j) in components.iter().enumerate() {
             let first = k * n;
@@ -279,7 +290,7 @@ impl Support {
                 self.initial_cov(&mut state, (first, j), (l * n, other), prior);
             }
         }
-        self.check_silence(&state, &silent, prior, names)?;
+        self.check_silence(&state, components.len() * n, &silent, prior, names)?;
         silent.truncate(self.own);
         Ok(InitialState { state, silent })
     }
@@ -312,14 +323,21 @@ impl Support {
     }
 
     /// Refuses a prior that is silent where an instrument looks.
-    fn check_silence(&self, state: &State, silent: &[bool], prior: &PriorSlice, names: &[&str]) -> Result<()> {
+    fn check_silence(
+        &self,
+        state: &State,
+        end: usize,
+        silent: &[bool],
+        prior: &PriorSlice,
+        names: &[&str],
+    ) -> Result<()> {
         let n = self.n();
         for (instrument, name) in names.iter().enumerate() {
             for pixel in self.pixels(instrument) {
                 for &i in pixel.footprint.states {
                     let i = i as usize;
                     let unknown = |k: usize| state.mean[k].is_nan() || state.cov.get(k, k).is_nan();
-                    let empty = silent.get(i).copied().unwrap_or_else(|| (i..state.n()).step_by(n).any(unknown));
+                    let empty = silent.get(i).copied().unwrap_or_else(|| (i..end).step_by(n).any(unknown));
                     if empty {
                         let cell = self.cells.get(i).copied().unwrap_or_else(|| {
                             let rect = self.remainders[i - self.cells.len()].rects()[0];

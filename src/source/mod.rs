@@ -19,6 +19,7 @@ mod uncertainty;
 mod zarr;
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ndarray::Array3;
@@ -67,6 +68,12 @@ pub trait RasterSource: Debug + Send + Sync {
 
     /// Where the data come from, for messages: a file pattern, a variable, "memory".
     fn origin(&self) -> String;
+
+    /// The file (the first, where there are several) that holds a date; `None` where dates have no files of their own, the default.
+    fn path_of(&self, date: Date) -> Option<PathBuf> {
+        let _ = date;
+        None
+    }
 
     /// What besides the files decides the values, by key, such as scale and offset: a run goes on with a series only when
     /// they are the same. Default: nothing.
@@ -126,6 +133,10 @@ impl<S: RasterSource + ?Sized> RasterSource for Arc<S> {
 
     fn knows_noise(&self) -> bool {
         (**self).knows_noise()
+    }
+
+    fn path_of(&self, date: Date) -> Option<PathBuf> {
+        (**self).path_of(date)
     }
 
     fn settings(&self) -> Vec<(String, String)> {

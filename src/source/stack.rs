@@ -248,6 +248,10 @@ impl RasterSource for RasterStack {
         self.origin.clone()
     }
 
+    fn path_of(&self, date: Date) -> Option<PathBuf> {
+        self.files().find(|(of, _)| *of == date).map(|(_, path)| path.to_path_buf())
+    }
+
     fn settings(&self) -> Vec<(String, String)> {
         let mut settings = self.calibration.settings();
         let mut set = |key: &str, value: String| settings.push((key.to_owned(), value));

@@ -75,7 +75,7 @@ impl FusionBuilder {
             target: &self.target,
             spectrum: &spectrum,
             layers: projection.layers(),
-            parts: &parts.iter().map(|part| part.components.len()).collect::<Vec<_>>(),
+            parts: &parts.iter().map(Part::size).collect::<Vec<_>>(),
             window,
             independent_cells: cells.is_some(),
             far: self.far,
@@ -266,8 +266,8 @@ fn largest_ratio(
     parts: &[Part],
     days: f64,
 ) -> Option<f64> {
-    // Noise that only the pixels know may be as small as it likes.
-    if instruments.iter().any(|instrument| instrument.source.knows_noise()) {
+    // Noise that only the pixels know may be as small as it likes, and offsets may wander anywhere.
+    if instruments.iter().any(|instrument| instrument.source.knows_noise() || !instrument.offset_layers.is_empty()) {
         return None;
     }
     let p = process.components.len();

@@ -48,7 +48,14 @@ impl CellModel {
     ) -> Option<Self> {
         let white = process.correlations.iter().all(crate::model::Correlation::is_white);
         let noisy = instruments.iter().any(|instrument| instrument.source.knows_noise());
-        if !white || noisy || process.adaptive.is_some() || parts.iter().any(|part| part.components.len() != 1) {
+        // Offsets tie cells together, or are states of their own.
+        let offsets = instruments.iter().any(|instrument| !instrument.offset_layers.is_empty());
+        if !white
+            || noisy
+            || offsets
+            || process.adaptive.is_some()
+            || parts.iter().any(|part| part.components.len() != 1)
+        {
             return None;
         }
         let components = process.components.iter().map(|component| CellProcess {

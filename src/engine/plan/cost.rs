@@ -5,7 +5,7 @@ use crate::engine::Precision;
 use crate::engine::cells::{BAND_BYTES, CellScratch, band_rows};
 use crate::filter::{State, Workspace};
 use crate::geometry::Tiling;
-use crate::model::{ObservationModel, pair_count};
+use crate::model::{ObservationModel, PartSize, pair_count};
 use crate::source::RasterSource;
 
 /// The program at rest: its code and that of its libraries, what they allocate once, stacks. `examples/fuse` peaks at 59 to
@@ -74,6 +74,7 @@ impl WindowCost {
         let near = (side(&mut tiling.padded_rows()) * side(&mut tiling.padded_cols())) as usize;
         let cells = near + input.far.count;
         let (mut pixels, mut remainders, mut entries) = (0, 0, 0);
+        let mut offsets = Vec::with_capacity(input.instruments.len());
         for instrument in input.instruments {
             let most = instrument.lattice.most_pixels(tiling.padded_rows(), tiling.padded_cols());
             // A far cell brings in the pixels that hold it, seen in part.
@@ -84,7 +85,9 @@ impl WindowCost {
             } else {
                 input.far.count * instrument.lattice.most_pixels(cells_of(rows), cells_of(cols)).0
             };
-            pixels += most.0 + far_pixels;
+            let seen = most.0 + far_pixels;
+            pixels += seen;
+            offsets.push(instrument.offset_layers.iter().map(|layer| layer.count(seen)).sum::<usize>());
             // Every cell once, or, where footprints overlap, in each pixel at most, and a remainder per pixel.
             let (height, width) = instrument.lattice.largest();
             let largest = ((height * width) as usize).min(cells);
@@ -93,10 +96,14 @@ impl WindowCost {
             remainders += most.1 + if coarse { far_pixels } else { 0 };
         }
         let n = cells + remainders;
-        let states = n * input.parts.iter().sum::<usize>();
+        let part_states: Vec<usize> = input.parts.iter().map(|part| part.states(n, &offsets)).collect();
+        let states = part_states.iter().sum();
         let rows = entries * 12 + pixels * 12 + cells * 16;
         let tails = input.correlations * remainders * n * size_of::<f64>();
-        let fixed = WINDOW_BYTES * (1 + input.parts.len());
+        // Offsets of each part share an identity.
+        let identities =
+            input.parts.len() * offsets.iter().map(|count| count * count).sum::<usize>() * size_of::<f64>();
+        let fixed = WINDOW_BYTES * (1 + input.parts.len()) + identities;
         let small = (states * size_of::<f64>() + rows + tails + fixed) as u64;
         let own = size.min(input.target.rows()) * size.min(input.target.cols());
         // What a state can have seen before it is forgotten.
@@ -105,30 +112,39 @@ impl WindowCost {
         let double = input.precision == Precision::F64 || !fits;
         let state_bytes = if double { State::<f64>::bytes } else { State::<f32>::bytes };
         let states_of = |lag: usize| {
-            let parts = input.parts.iter().map(|c| state_bytes(n * c, own * c, lag));
+            let parts = input.parts.iter().zip(&part_states);
+            let parts = parts.map(|(part, &states)| state_bytes(states, own * part.components, lag));
             parts.fold(0, u64::saturating_add)
         };
-        let history = if input.adaptive { State::<f64>::history_bytes(states, n) } else { 0 };
+        let components: usize = input.parts.iter().map(|part| part.components).sum();
+        let history = if input.adaptive { State::<f64>::history_bytes(n * components, n) } else { 0 };
         let lag_bytes = states_of(input.lag).saturating_sub(states_of(0));
         let bytes = small.saturating_add(states_of(0)).saturating_add(lag_bytes).saturating_add(history);
-        let largest = input.parts.iter().max().copied().unwrap_or(1);
-        let rows = (n + input.lag * own) * largest;
+        let largest = part_states.iter().max().copied().unwrap_or(1);
+        let lagged = own * input.parts.iter().map(|part| part.components).max().unwrap_or(1);
+        let rows = largest + input.lag * lagged;
         let workspace = Workspace::<f64>::bytes(rows)
             + match input.precision {
                 Precision::F64 => 0,
                 // And the copy of a state that an update may have to be undone to.
                 Precision::F32 => {
-                    let copy = State::<f32>::bytes(n * largest, own * largest, input.lag);
+                    let copy = State::<f32>::bytes(largest, lagged, input.lag);
                     Workspace::<f32>::bytes(rows) + usize::try_from(copy).unwrap_or(usize::MAX / 4)
                 }
             };
         let shapes = if input.far.count == 0 { tiling.window_shapes() } else { usize::MAX };
         let shape_bytes = (input.correlations * cells * (cells + 1) / 2 * size_of::<f64>()) as u64;
         let word = if double { size_of::<f64>() } else { size_of::<f32>() };
-        let kept = |c: &usize| kept_bytes(n * c, own * c, input.lag, word as u64);
-        let checkpoint_bytes = input.parts.iter().map(kept).fold(history, u64::saturating_add);
+        let kept =
+            |(part, &states): (&PartSize, &usize)| kept_bytes(states, own * part.components, input.lag, word as u64);
+        let checkpoint_bytes = input.parts.iter().zip(&part_states).map(kept).fold(history, u64::saturating_add);
         Self { states, workspace: workspace as u64, bytes, shape_bytes, shapes, lag_bytes, double, checkpoint_bytes }
     }
+}
+
+/// Means and covariances that are known of a cell.
+fn known_layers(part: &PartSize) -> u64 {
+    (part.components + pair_count(part.components)) as u64
 }
 
 /// What a checkpoint keeps of `n` states of which `lagged` are remembered at `lag` times.
@@ -263,7 +279,7 @@ impl<'a> Costs<'a> {
         // A tile's last batch also puts out what waits for the lag.
         let dates = batch.saturating_add(input.lag).min(input.dates) as u64;
         let layers = (input.layers.0 + input.layers.1) as u64;
-        let known: u64 = input.parts.iter().map(|&c| (c + pair_count(c)) as u64).sum();
+        let known: u64 = input.parts.iter().map(known_layers).sum();
         let cells = (tile.0 * tile.1) as u64;
         let own = (input.window.0.min(input.target.rows()) * input.window.0.min(input.target.cols())) as u64;
         let values = product([dates, known, own]);
@@ -291,7 +307,7 @@ impl<'a> Costs<'a> {
 
     /// A checkpoint of the cells alone: means and the covariances among the components of each cell that are filtered together.
     pub(super) fn light_checkpoint(&self) -> u64 {
-        let kept: u64 = self.input.parts.iter().map(|&c| (c + pair_count(c)) as u64).sum();
+        let kept: u64 = self.input.parts.iter().map(known_layers).sum();
         let (rows, cols) = self.input.target.shape();
         product([rows as u64, cols as u64, kept, WORD])
     }

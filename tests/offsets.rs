@@ -1,0 +1,218 @@
+//! Offset layers of instruments: windows against the joint Gaussian of everything, and what runs must keep.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use nalgebra::{DMatrix, DVector};
+use ndarray::{Array1, Array2, Array4};
+use rasterfuse::Fusion;
+use rasterfuse::engine::FusionBuilder;
+use rasterfuse::geometry::{Crs, Date, Grid};
+use rasterfuse::model::{AcquisitionGroups, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, SpectralBasis};
+use rasterfuse::sink::MemorySink;
+use rasterfuse::source::MemorySource;
+use support::problem::noise;
+
+const SIDE: usize = 4;
+const DAYS: i32 = 9;
+const PRIOR: f64 = 0.04;
+const RANGE: f64 = 50.0;
+const CHANGE: f64 = 2e-3;
+const NOISE: f64 = 1e-3;
+
+fn day(k: i32) -> Date {
+    Date::from_days(k)
+}
+
+fn grid(size: f64, side: usize) -> Grid {
+    Grid::new(Crs::unknown(), [0.0, size, 0.0, 0.0, 0.0, -size], (side, side)).unwrap()
+}
+
+/// The layers of the coarse instrument, as the crate knows them and as covariance of the offsets of two (pixel, day).
+type Cov = Box<dyn Fn((usize, i32), (usize, i32)) -> f64>;
+
+fn layers() -> Vec<(OffsetLayer, Cov)> {
+    let groups = AcquisitionGroups::new((0..DAYS).filter(|k| *k != 5).map(|k| (day(k), format!("path {}", k % 2))));
+    // The first day is a day from the start.
+    let walk = |variance: f64, drift: f64| move |a: i32, b: i32| variance + drift * f64::from(a.min(b) + 1);
+    let pull = |variance: f64, phi: f64| move |a: i32, b: i32| variance * phi.powi((a - b).abs());
+    let group = |k: i32| (k != 5).then_some(k % 2);
+    let (pixel, window, slow) = (walk(0.01, 1e-3), pull(0.02, 0.7), walk(0.015, 0.0));
+    vec![
+        (
+            OffsetLayer::per_pixel(0.01).drift(1e-3),
+            Box::new(move |a, b| if a.0 == b.0 { pixel(a.1, b.1) } else { 0.0 }),
+        ),
+        (OffsetLayer::per_window(0.02).phi(0.7), Box::new(move |a, b| window(a.1, b.1))),
+        (OffsetLayer::per_acquisition(0.005), Box::new(|a, b| if a.1 == b.1 { 0.005 } else { 0.0 })),
+        (
+            OffsetLayer::per_group(0.015, groups),
+            Box::new(move |a, b| match (group(a.1), group(b.1)) {
+                (Some(one), Some(other)) if one == other => slow(a.1, b.1),
+                _ => 0.0,
+            }),
+        ),
+    ]
+}
+
+struct Scene {
+    fine: (Vec<i32>, Array4<f64>),
+    coarse: (Vec<i32>, Array4<f64>),
+    /// What bands see of components; **shape** (bands, components).
+    matrix: Array2<f64>,
+}
+
+impl Scene {
+    fn new(matrix: Array2<f64>) -> Self {
+        let bands = matrix.nrows();
+        let values = |seed: u64, dates: usize, side: usize| {
+            Array4::from_shape_fn((dates, bands, side, side), |(t, b, r, c)| {
+                let k = ((t * bands + b) * side + r) * side + c;
+                if k % 7 == 3 { f64::NAN } else { 0.2 + 0.2 * noise(seed, k) }
+            })
+        };
+        let (fine, coarse) = (vec![0, 6], vec![0, 1, 2, 4, 5, 7]);
+        let (fine_values, coarse_values) = (values(1, fine.len(), SIDE), values(2, coarse.len(), SIDE / 2));
+        Self { fine: (fine, fine_values), coarse: (coarse, coarse_values), matrix }
+    }
+
+    fn builder(&self) -> FusionBuilder {
+        let bands: Vec<String> = (0..self.matrix.nrows()).map(|b| format!("b{b}")).collect();
+        let source = |(dates, values): &(Vec<i32>, Array4<f64>), size: f64, side: usize| {
+            let dates = dates.iter().copied().map(day).collect();
+            MemorySource::new(grid(size, side), dates, bands.clone(), values.clone()).unwrap()
+        };
+        let fine = Instrument::new("fine", source(&self.fine, 30.0, SIDE)).noise_variance(NOISE);
+        let coarse = Instrument::new("coarse", source(&self.coarse, 60.0, SIDE / 2));
+        let coarse = coarse.footprint(Footprint::Uniform).noise_variance(NOISE);
+        let coarse = layers().into_iter().fold(coarse, |coarse, (layer, _)| coarse.offset_layer(layer));
+        let builder = Fusion::builder(grid(30.0, SIDE))
+            .bands(bands.clone())
+            .process(Process::new(Kernel::Exponential, RANGE, CHANGE))
+            .prior(Prior::new(0.1, PRIOR))
+            .window(SIDE, 0)
+            .end(day(DAYS - 1))
+            .instrument(fine)
+            .instrument(coarse);
+        if self.is_plain() {
+            return builder;
+        }
+        let wavelengths = (0..bands.len()).map(|b| 400.0 + 100.0 * b as f64).collect();
+        builder.basis(SpectralBasis::new(wavelengths, Array1::zeros(bands.len()), self.matrix.clone()).unwrap())
+    }
+
+    fn is_plain(&self) -> bool {
+        self.matrix.nrows() == self.matrix.ncols()
+    }
+
+    /// Mean and sd of each (band, cell) on `at`, given what was seen up to `until`.
+    fn joint(&self, at: i32, until: i32) -> Vec<(f64, f64)> {
+        let (bands, p) = self.matrix.dim();
+        // (weights of cells, day, band, pixel of the coarse instrument, value)
+        let mut data: Vec<(Vec<f64>, i32, usize, Option<usize>, f64)> = Vec::new();
+        for (instrument, (dates, values)) in [&self.fine, &self.coarse].into_iter().enumerate() {
+            for ((t, b, r, c), &value) in values.indexed_iter().filter(|(_, value)| value.is_finite()) {
+                let inside = |cell: usize| match instrument {
+                    0 => f64::from(cell == r * SIDE + c),
+                    _ => f64::from(cell / SIDE / 2 == r && cell % SIDE / 2 == c) / 4.0,
+                };
+                let weights = (0..SIDE * SIDE).map(inside).collect();
+                let pixel = (instrument == 1).then_some(r * 2 + c);
+                data.push((weights, dates[t], b, pixel, value));
+            }
+        }
+        data.retain(|entry| entry.1 <= until);
+        // Covariance of two cells of a component on two days.
+        let cell_cov = |(s, a): (usize, i32), (t, b): (usize, i32)| {
+            let far = f64::hypot((s % SIDE) as f64 - (t % SIDE) as f64, (s / SIDE) as f64 - (t / SIDE) as f64) * 30.0;
+            let prior = if s == t { PRIOR } else { 0.0 };
+            prior + CHANGE * f64::from(a.min(b) + 1) * (-far / RANGE).exp()
+        };
+        let spectral = |a: usize, b: usize| (0..p).map(|j| self.matrix[(a, j)] * self.matrix[(b, j)]).sum::<f64>();
+        let layers = layers();
+        let cells = |weights: &[f64]| -> Vec<(usize, f64)> {
+            weights.iter().copied().enumerate().filter(|(_, weight)| *weight != 0.0).collect()
+        };
+        let field = |x: &[f64], a: i32, y: &[f64], b: i32| -> f64 {
+            let pairs = cells(x).into_iter().flat_map(|s| cells(y).into_iter().map(move |t| (s, t)));
+            pairs.map(|((s, v), (t, w))| v * w * cell_cov((s, a), (t, b))).sum()
+        };
+        let n = data.len();
+        let cov = DMatrix::from_fn(n, n, |i, k| {
+            let ((x, a, band, pixel, _), (y, b, other, there, _)) = (&data[i], &data[k]);
+            let offsets: f64 = match (pixel, there) {
+                (Some(one), Some(two)) if band == other => {
+                    layers.iter().map(|(_, cov)| cov((*one, *a), (*two, *b))).sum()
+                }
+                _ => 0.0,
+            };
+            spectral(*band, *other) * field(x, *a, y, *b) + offsets + if i == k { NOISE } else { 0.0 }
+        });
+        let level = |band: usize| 0.1 * (0..p).map(|j| self.matrix[(band, j)]).sum::<f64>();
+        let residual = DVector::from_iterator(n, data.iter().map(|(_, _, band, _, value)| value - level(*band)));
+        let factor = cov.cholesky().unwrap();
+        let solved = factor.solve(&residual);
+        let at_cell = |band: usize, cell: usize| {
+            let mut weights = vec![0.0; SIDE * SIDE];
+            weights[cell] = 1.0;
+            let cross = data.iter().map(|(y, b, other, _, _)| spectral(band, *other) * field(&weights, at, y, *b));
+            let cross = DVector::from_iterator(n, cross);
+            let own = spectral(band, band) * cell_cov((cell, at), (cell, at));
+            (level(band) + cross.dot(&solved), (own - cross.dot(&factor.solve(&cross))).sqrt())
+        };
+        (0..bands).flat_map(|band| (0..SIDE * SIDE).map(move |cell| at_cell(band, cell))).collect()
+    }
+}
+
+fn scenes() -> [Scene; 2] {
+    let mixed = Array2::from_shape_vec((3, 2), vec![1.0, 0.2, 0.5, -0.7, 0.3, 0.9]).unwrap();
+    [Scene::new(Array2::eye(2)), Scene::new(mixed)]
+}
+
+#[test]
+fn filtered_and_smoothed_values_equal_the_joint_gaussian() {
+    for scene in scenes() {
+        for lag in [0, 3] {
+            let mut sink = MemorySink::new();
+            scene.builder().lag(lag as usize).build().unwrap().run(&mut sink).unwrap();
+            let (mean, sd) = sink.into_arrays().unwrap();
+            for at in [0, 3, 5, 8] {
+                let expected = scene.joint(at, (at + lag).min(DAYS - 1));
+                for (k, (m, s)) in expected.into_iter().enumerate() {
+                    let place = (at as usize, k / (SIDE * SIDE), k % (SIDE * SIDE) / SIDE, k % SIDE);
+                    assert!((mean[place] - m).abs() < 1e-9, "lag {lag}, {place:?}: {} {m}", mean[place]);
+                    assert!((sd[place] - s).abs() < 1e-9, "lag {lag}, {place:?}: {} {s}", sd[place]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_plan_counts_the_offsets() {
+    let scene = &scenes()[0];
+    let with = scene.builder().build().unwrap();
+    // Two bands, each 16 cells and offsets of 4 pixels, a window, an acquisition and two groups.
+    assert_eq!(with.plan().states_per_window, 2 * (16 + 4 + 1 + 1 + 2));
+}
+
+#[test]
+fn a_table_of_other_groups_is_another_series() {
+    let layer = |names: [&str; 2]| {
+        OffsetLayer::per_group(0.01, AcquisitionGroups::new([(day(0), names[0]), (day(1), names[1])]))
+    };
+    let settings = |layer: OffsetLayer| {
+        let source =
+            MemorySource::new(grid(30.0, 2), vec![day(0)], vec!["b".into()], Array4::zeros((1, 1, 2, 2))).unwrap();
+        let fusion = Fusion::builder(grid(30.0, 2))
+            .bands(["b"])
+            .process(Process::new(Kernel::None, 0.0, 1e-3))
+            .prior(Prior::new(0.0, 1.0))
+            .instrument(Instrument::new("one", source).noise_variance(1e-3).offset_layer(layer));
+        fusion.build().unwrap().settings().clone()
+    };
+    let (one, other) = (settings(layer(["a", "b"])), settings(layer(["a", "c"])));
+    let differences = one.differences(&other);
+    assert_eq!(differences.len(), 1);
+    assert_eq!(differences[0].key, "instrument \"one\": offset_layer 1");
+}
