@@ -14,7 +14,7 @@ use ndarray::Array4;
 use proptest::prelude::*;
 use rasterfuse::engine::{Checkpoint, FusedBlock, FusionBuilder, OutputDates, Precision, Report, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::model::{Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
 use rasterfuse::sink::{ExistingSeries, FusionSink, SeriesLayout, ZarrSink};
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Error, Fusion, Result};
@@ -50,6 +50,7 @@ struct Options {
     single: bool,
     adaptive: bool,
     gated: bool,
+    offsets: bool,
     observed: bool,
     /// Independent cells, which are filtered one by one; most of the others then mean nothing.
     cells: bool,
@@ -70,9 +71,12 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
     let options = &Options {
         single: options.single && !options.cells,
         adaptive: options.adaptive && !options.cells,
+        offsets: options.offsets && !options.cells,
         lag: if options.cells { 0 } else { options.lag },
         ..options.clone()
     };
+    let blurred = Instrument::new("coarse", coarse).footprint(Footprint::Uniform).noise_variance([1e-2, 2e-2]);
+    let wandering = || OffsetLayer::per_pixel([1e-2, 2e-2]).drift(1e-3);
     let builder = Fusion::builder(grid(0.0, 0.0, 30.0, (ROWS, COLS)))
         .bands(["red", "nir"])
         .start(Date::from_days(0))
@@ -86,7 +90,7 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         .tile(options.tile.0, options.tile.1)
         .checkpoint(Checkpoint::Full)
         .instrument(if options.gated { sharp.gate(0.9) } else { sharp })
-        .instrument(Instrument::new("coarse", coarse).footprint(Footprint::Uniform).noise_variance([1e-2, 2e-2]));
+        .instrument(if options.offsets { blurred.offset_layer(wandering()) } else { blurred });
     // The axis ends on a given day, observed or not.
     if options.observed { builder } else { builder.end(Date::from_days(end)) }
 }
@@ -201,13 +205,13 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_bytes_are_the_same(
-        flags in any::<[bool; 5]>(),
+        flags in any::<[bool; 6]>(),
         lag in 0..6_usize,
         tile in (4..ROWS + 4, 4..COLS + 4),
         mut legs in proptest::collection::vec(leg(), 1..4),
     ) {
-        let [single, adaptive, gated, observed, cells] = flags;
-        let options = Options { single, adaptive, gated, observed, cells, lag, tile };
+        let [single, adaptive, gated, offsets, observed, cells] = flags;
+        let options = Options { single, adaptive, gated, offsets, observed, cells, lag, tile };
         prop_assert_eq!(fusion(&options, 9).build().unwrap().plan().independent_cells, cells);
         legs.sort_by_key(|leg| leg.end);
         let folder = tempfile::tempdir().unwrap();
