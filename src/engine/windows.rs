@@ -16,7 +16,7 @@ use super::{Fusion, OnError};
 use crate::error::{Error, Result};
 use crate::filter::Dynamics;
 use crate::geometry::{Date, PixelRegion, Rect, Window};
-use crate::model::{Adaptive, Layout, PriorSlice, Support, pair};
+use crate::model::{Adaptive, Layout, ObservationModel, PriorSlice, Support, pair};
 
 /// Builds the windows of a tile as they are on `date`.
 pub(super) fn build(
@@ -25,12 +25,11 @@ pub(super) fn build(
     date: Date,
     prior: impl FnOnce(&Rect) -> Result<PriorSlice>,
 ) -> Result<Vec<WindowState>> {
+    let observers: Vec<_> = fusion.instruments.iter().map(ObservationModel::observer).collect();
     let (shape, cell_size) = (fusion.target.shape(), fusion.target.cell_size());
     let windows: Vec<Window> = fusion.tiling.windows(tile).collect();
-    let supports: Vec<Support> = windows
-        .par_iter()
-        .map(|window| Support::new(window, shape, cell_size, fusion.far, &fusion.instruments))
-        .collect();
+    let supports: Vec<Support> =
+        windows.par_iter().map(|window| Support::new(window, shape, cell_size, fusion.far, &observers)).collect();
 
     // Most windows have the same cells but for their place, hence the same correlation between them.
     let mut shared: HashMap<_, Vec<Arc<[f64]>>> = HashMap::new();

@@ -324,6 +324,11 @@ pub(crate) struct PartBands {
 }
 
 impl ObservationModel {
+    /// What windows need to know of it.
+    pub(crate) fn observer(&self) -> (&PixelLattice, &[OffsetModel]) {
+        (&self.lattice, &self.offset_layers)
+    }
+
     /// Whether it sees a component.
     pub(crate) fn sees(&self, component: usize) -> bool {
         self.design.column(component).iter().any(|weight| *weight != 0.0)

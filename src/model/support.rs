@@ -3,8 +3,8 @@ mod correlated;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::offset::OffsetStates;
-use super::{Average, Correlation, ObservationModel, PixelLattice, PriorSlice, ProcessModel, Profile};
+use super::offset::{OffsetModel, OffsetStates};
+use super::{Average, Correlation, PixelLattice, PriorSlice, ProcessModel, Profile};
 use crate::error::Result;
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
 use crate::geometry::{Rect, Window};
@@ -73,13 +73,13 @@ pub(crate) struct InitialState {
 }
 
 impl Support {
-    /// The support of `window` on a grid of `shape` cells of `cell_size`, observed by `instruments`.
+    /// The support of `window` on a grid of `shape` cells of `cell_size`, observed through lattices of pixels with offset layers.
     pub(crate) fn new(
         window: &Window,
         shape: (usize, usize),
         cell_size: (f64, f64),
         far: FarSamples,
-        instruments: &[ObservationModel],
+        observers: &[(&PixelLattice, &[OffsetModel])],
     ) -> Self {
         let core = Rect::from(&window.core);
         let padded = window.padded_rect();
@@ -92,8 +92,7 @@ impl Support {
 
         let mut this = Self { cells, own, remainders: Vec::new(), pixels: Vec::new(), offsets: Vec::new() };
         let mut known = Known::new();
-        for instrument in instruments {
-            let lattice = &instrument.lattice;
+        for &(lattice, layers) in observers {
             let mut pixels = this.observe(lattice, &padded, near, &index, &mut known);
             let nearest = |first: i64, end: i64, cells: usize| (first + end).div_euclid(2).clamp(0, cells as i64 - 1);
             let home = |&(row, col): &(u32, u32)| {
@@ -101,7 +100,7 @@ impl Support {
                 core.contains(nearest(rect.top, rect.bottom, shape.0), nearest(rect.left, rect.right, shape.1))
             };
             pixels.home = pixels.at.iter().map(home).collect();
-            this.offsets.push(OffsetStates::new(&instrument.offset_layers, pixels.at.len()));
+            this.offsets.push(OffsetStates::new(layers, pixels.at.len()));
             this.pixels.push(pixels);
         }
         this
