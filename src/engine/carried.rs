@@ -65,6 +65,14 @@ impl Carried {
         }
     }
 
+    /// See [`State::lagging_also`].
+    pub(super) fn lagging_also(self, further: Vec<Vec<(usize, f64)>>) -> Self {
+        match self {
+            Self::Double(state) => Self::Double(state.lagging_also(further)),
+            Self::Single(state) => Self::Single(state.lagging_also(further)),
+        }
+    }
+
     /// See [`State::with_history`].
     pub(super) fn with_history(self, dynamics: &Dynamics, blocks: usize, weight: f64, scale: f64) -> Self {
         match self {

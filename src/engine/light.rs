@@ -86,11 +86,9 @@ impl WindowState {
                     values[(layer, cell.row, cell.col)] = if known { value } else { f64::NAN };
                 };
                 for (a, &j) in part.components.iter().enumerate() {
-                    let state_j = state.layout.state(a, cell.state);
-                    put(j, state.state.predicted_mean(&state.dynamics, state_j, dt_days));
+                    put(j, state.predicted_mean(&self.support, (a, cell.state), dt_days));
                     for (b, &l) in part.components[..=a].iter().enumerate() {
-                        let state_l = state.layout.state(b, cell.state);
-                        put(p + pair(j, l), state.state.predicted_cov(&state.dynamics, (state_j, state_l), dt_days));
+                        put(p + pair(j, l), state.predicted_cov(&self.support, (a, b, cell.state), dt_days));
                     }
                 }
             }

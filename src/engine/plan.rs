@@ -12,7 +12,7 @@ use super::{Checkpoint, Precision};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Grid, Tiling};
 use crate::machine;
-use crate::model::{FarSamples, ObservationModel, PartSize, Prior, Spectrum};
+use crate::model::{FarSamples, FieldModel, ObservationModel, PartSize, Prior, Spectrum};
 use cost::Costs;
 
 /// Full checkpoints up to this are kept by default, however small the output.
@@ -123,6 +123,8 @@ pub(super) struct PlanInput<'a> {
     pub(super) layers: (usize, usize),
     /// Components of each part that is filtered by itself.
     pub(super) parts: &'a [PartSize],
+    /// Beside the first.
+    pub(super) fields: &'a [FieldModel],
     /// (size, halo); (1, 0) where cells are independent.
     pub(super) window: (usize, usize),
     pub(super) independent_cells: bool,

@@ -195,7 +195,7 @@ impl WindowState {
                 }
             }
             let layers = &instruments[index].offset_layers;
-            for (k, pixel) in self.support.pixels(index).enumerate() {
+            for pixel in self.support.pixels(index) {
                 let at = (pixel.at.0 - slice.region.rows.start, pixel.at.1 - slice.region.cols.start);
                 values.clear();
                 values.extend(slice.values.slice(s![.., at.0, at.1]));
@@ -206,7 +206,7 @@ impl WindowState {
                 if let Some(known) = &slice.noise_variance {
                     noise.extend(known.slice(s![.., at.0, at.1]));
                 }
-                self.support.offsets(index).of_pixel(layers, k, reading.date, offsets);
+                self.support.offsets(index).of_pixel(layers, pixel.index, reading.date, offsets);
                 let known = noise.iter().any(|noise| !noise.is_nan());
                 let position = pixels.len() as u32;
                 let mut seen = false;
@@ -217,7 +217,7 @@ impl WindowState {
                     }
                     part_values.clear();
                     part_values.extend(bands.rows.iter().map(|&band| values[band]));
-                    let channel = |j: usize| state.layout.channel(index, j, pixel.footprint, offsets);
+                    let channel = |j: usize| state.layout.channel(&self.support, (index, pixel), j, offsets);
                     let PartScratch { observations, cache, .. } = scratch;
                     let added = if known {
                         let usual = bands.model.noise_variances();
@@ -312,7 +312,7 @@ impl WindowState {
     fn put_out(&mut self, date: Date) {
         if self.parts.iter().all(|part| part.state.lag() == 0) {
             for part in &self.parts {
-                part.put_out(date, &self.out, &mut self.output.values);
+                part.put_out(date, &self.support, &self.out, &mut self.output.values);
             }
             return;
         }
@@ -362,20 +362,34 @@ impl PartState {
     }
 
     /// Appends means and covariances of every out cell, predicted to `date` without touching the state.
-    fn put_out(&self, date: Date, out: &[OutCell], values: &mut Vec<f64>) {
+    fn put_out(&self, date: Date, support: &Support, out: &[OutCell], values: &mut Vec<f64>) {
         let dt_days = f64::from(date.days_since(self.date));
-        let firsts = || (0..self.layout.components()).map(|j| self.layout.state(j, 0));
         let mut put = |of: &dyn Fn(usize) -> f64| {
             values.extend(out.iter().map(|cell| if self.silent[cell.state] { f64::NAN } else { of(cell.state) }));
         };
-        for j in firsts() {
-            put(&|cell| self.state.predicted_mean(&self.dynamics, j + cell, dt_days));
+        let components = 0..self.layout.components();
+        for j in components.clone() {
+            put(&|cell| self.predicted_mean(support, (j, cell), dt_days));
         }
-        for (k, j) in firsts().enumerate() {
-            for l in firsts().take(k + 1) {
-                put(&|cell| self.state.predicted_cov(&self.dynamics, (j + cell, l + cell), dt_days));
-            }
+        for (j, l) in components.flat_map(|j| (0..=j).map(move |l| (j, l))) {
+            put(&|cell| self.predicted_cov(support, (j, l, cell), dt_days));
         }
+    }
+
+    /// Mean of a component of one of the window's own cells, over all fields, so many days from now.
+    pub(super) fn predicted_mean(&self, support: &Support, (j, cell): (usize, usize), dt_days: f64) -> f64 {
+        let states = self.layout.cell(support, j, cell);
+        states.map(|(state, weight)| weight * self.state.predicted_mean(&self.dynamics, state, dt_days)).sum()
+    }
+
+    /// Covariance of two components of one of the window's own cells.
+    pub(super) fn predicted_cov(&self, support: &Support, (j, l, cell): (usize, usize, usize), dt_days: f64) -> f64 {
+        let row = |(state, weight): (usize, f64)| {
+            let others = self.layout.cell(support, l, cell);
+            let cov = |other: usize| self.state.predicted_cov(&self.dynamics, (state, other), dt_days);
+            weight * others.map(|(other, weight)| weight * cov(other)).sum::<f64>()
+        };
+        self.layout.cell(support, j, cell).map(row).sum()
     }
 }
 

@@ -16,7 +16,7 @@ use super::{Fusion, OnError};
 use crate::error::{Error, Result};
 use crate::filter::Dynamics;
 use crate::geometry::{Date, PixelRegion, Rect, Window};
-use crate::model::{Adaptive, Layout, ObservationModel, PriorSlice, Support, pair};
+use crate::model::{Adaptive, Layers, Layout, ObservationModel, PriorSlice, Support, pair};
 
 /// Builds the windows of a tile as they are on `date`.
 pub(super) fn build(
@@ -28,8 +28,10 @@ pub(super) fn build(
     let observers: Vec<_> = fusion.instruments.iter().map(ObservationModel::observer).collect();
     let (shape, cell_size) = (fusion.target.shape(), fusion.target.cell_size());
     let windows: Vec<Window> = fusion.tiling.windows(tile).collect();
-    let supports: Vec<Support> =
-        windows.par_iter().map(|window| Support::new(window, shape, cell_size, fusion.far, &observers)).collect();
+    let supports: Vec<Support> = windows
+        .par_iter()
+        .map(|window| Support::new(window, shape, cell_size, fusion.far, &observers, &fusion.process.fields))
+        .collect();
 
     // Most windows have the same cells but for their place, hence the same correlation between them.
     let mut shared: HashMap<_, Vec<Arc<[f64]>>> = HashMap::new();
@@ -138,15 +140,29 @@ impl WindowState {
             if prior.is_correlated() {
                 support.correlate(&mut initial.state, &part.components, prior, &fusion.process, &correlations);
             }
-            layout.start_offsets(&mut initial.state, &support, &fusion.instruments, &part.bands);
+            let layers = Layers {
+                layout: &layout,
+                support: &support,
+                process: &fusion.process,
+                correlations: &correlations,
+                instruments: &fusion.instruments,
+                components: &part.components,
+                bands: &part.bands,
+                cell_size: fusion.target.cell_size(),
+            };
+            layers.start(&mut initial.state);
             let field = support.field_blocks(&fusion.process, &correlations, &part.components);
-            let offsets = layout.offset_blocks(&support, &fusion.instruments, &part.bands);
-            let dynamics = Dynamics::new(field.into_iter().chain(offsets).collect());
+            let dynamics = Dynamics::new(field.into_iter().chain(layers.blocks()).collect());
             let own = support.own_cells().len();
             let mut state = Carried::new(initial.state, fusion.precision);
             if fusion.lag > 0 {
                 let own_cells = (0..part.components.len()).map(|j| layout.state(j, 0)..layout.state(j, own));
                 state = state.with_lags(own_cells.collect(), fusion.lag);
+                if !layout.is_one_field() {
+                    let cells = (0..part.components.len()).flat_map(|j| (0..own).map(move |cell| (j, cell)));
+                    state = state
+                        .lagging_also(cells.map(|(j, cell)| layout.further(&support, j, cell).collect()).collect());
+                }
             }
             if let Some(Adaptive { weight, scale }) = fusion.process.adaptive {
                 state = state.with_history(&dynamics, part.components.len(), weight, scale);

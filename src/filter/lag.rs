@@ -1,4 +1,5 @@
 use std::ops::Range;
+use std::sync::Arc;
 
 use faer::{Mat, MatMut};
 
@@ -31,6 +32,8 @@ pub(super) struct Lags<T: Real> {
     mean: Vec<f64>,
     /// Variances when they were taken in. **Shape** (capacity, lagged).
     first: Vec<f64>,
+    /// What is added to each lagged state: (state, weight). Empty where nothing is.
+    further: Arc<[Vec<(usize, f64)>]>,
     /// Covariances between ranges `a >= b` at the same position, pair by pair. **Shape** (capacity, pairs, positions).
     cov: Vec<f64>,
 }
@@ -63,6 +66,7 @@ impl<T: Real> Lags<T> {
             cross: Mat::zeros(capacity * lagged, n),
             mean: vec![0.0; capacity * lagged],
             first: vec![0.0; capacity * lagged],
+            further: Arc::default(),
             cov: vec![0.0; capacity * pairs],
         }
     }
@@ -71,7 +75,14 @@ impl<T: Real> Lags<T> {
         let cross = Mat::from_fn(self.cross.nrows(), self.cross.ncols(), |i, j| U::of(self.cross[(i, j)].to_f64()));
         let Self { ref ranges, capacity, used, oldest, len, ref mean, ref first, ref cov, .. } = *self;
         let (ranges, mean, first, cov) = (ranges.clone(), mean.clone(), first.clone(), cov.clone());
-        Lags { ranges, capacity, used, oldest, len, cross, mean, first, cov }
+        let further = Arc::clone(&self.further);
+        Lags { ranges, capacity, used, oldest, len, cross, mean, first, further, cov }
+    }
+
+    /// Remembers sums: each lagged state with so many others times weights.
+    pub(super) fn add_further(&mut self, further: Vec<Vec<(usize, f64)>>) {
+        assert_eq!(further.len(), self.lagged(), "a sum for each remembered state");
+        self.further = further.into();
     }
 
     /// States remembered of one time.
@@ -157,6 +168,42 @@ impl<T: Real> Lags<T> {
         for (target, (i, j)) in self.cov[slot * pairs..].iter_mut().zip(entries) {
             *target = present.get(i, j);
         }
+        if !self.further.is_empty() {
+            self.sum_up(slot, mean, present);
+        }
+    }
+
+    /// Makes sums of what was taken into a slot.
+    fn sum_up(&mut self, slot: usize, mean: &[f64], present: &SymmetricMatrix<T>) {
+        let (lagged, pairs) = (self.lagged(), self.pairs());
+        let first = slot * lagged;
+        for (k, entries) in self.further.iter().enumerate() {
+            for &(state, weight) in entries {
+                self.mean[first + k] += weight * mean[state];
+                for j in 0..mean.len() {
+                    self.cross[(first + k, j)] += T::of(weight * present.get(state, j));
+                }
+            }
+        }
+        let positions = lagged / self.ranges.len();
+        for k in 0..lagged {
+            self.first[first + k] = self.sum_cov(first, k, k);
+        }
+        let mut pair = slot * pairs;
+        for (a, b) in (0..self.ranges.len()).flat_map(|a| (0..=a).map(move |b| (a, b))) {
+            for k in 0..positions {
+                self.cov[pair] = self.sum_cov(first, a * positions + k, b * positions + k);
+                pair += 1;
+            }
+        }
+    }
+
+    /// Covariance of two sums of the slot whose first row is `first`: from that of the one with the states of the other.
+    fn sum_cov(&self, first: usize, a: usize, b: usize) -> f64 {
+        let positions = self.lagged() / self.ranges.len();
+        let with = |state: usize| self.cross[(first + a, state)].to_f64();
+        let own = with(self.ranges[b / positions].start + b % positions);
+        own + self.further[b].iter().map(|&(state, weight)| weight * with(state)).sum::<f64>()
     }
 
     fn forget(&mut self) {

@@ -14,6 +14,16 @@ pub struct Channel<'a> {
     pub weights: &'a [f64],
 }
 
+/// One piece of a channel is a channel.
+impl<'a> IntoIterator for Channel<'a> {
+    type Item = Self;
+    type IntoIter = std::iter::Once<Self>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        std::iter::once(self)
+    }
+}
+
 /// The pseudo-observations of one window on one date: sparse rows, their noise, grouped by pixel and instrument.
 ///
 /// Noise is independent between pixels. Reused from date to date; clearing keeps the memory.
@@ -93,14 +103,14 @@ impl Observations {
     }
 
     /// Adds a pixel of the current instrument: `values` (one per band of `model`, NaN where missing) observe `channel(j)`
-    /// for each column j of the design. Returns whether it was added; a pixel without values is not.
+    /// (or the sum of several) for each column j of the design. Returns whether it was added; a pixel without values is not.
     ///
     /// # Panics
     /// When `values` do not match the model's bands.
-    pub fn push_pixel<'c>(
+    pub fn push_pixel<'c, C: IntoIterator<Item = Channel<'c>>>(
         &mut self,
         model: &BandModel,
-        channel: impl Fn(usize) -> Channel<'c>,
+        channel: impl Fn(usize) -> C,
         values: &[f64],
         cache: &mut CompressionCache,
     ) -> bool {
@@ -115,10 +125,10 @@ impl Observations {
     ///
     /// # Panics
     /// As there, and when `noise_variance` are not as many, or one of a band that is present is not positive and finite.
-    pub fn push_noisy_pixel<'c>(
+    pub fn push_noisy_pixel<'c, C: IntoIterator<Item = Channel<'c>>>(
         &mut self,
         model: &BandModel,
-        channel: impl Fn(usize) -> Channel<'c>,
+        channel: impl Fn(usize) -> C,
         values: &[f64],
         noise_variance: &[f64],
     ) -> bool {
@@ -132,11 +142,11 @@ impl Observations {
         true
     }
 
-    fn push<'c>(
+    fn push<'c, C: IntoIterator<Item = Channel<'c>>>(
         &mut self,
         model: &BandModel,
         compression: &Compression,
-        channel: impl Fn(usize) -> Channel<'c>,
+        channel: impl Fn(usize) -> C,
         values: &[f64],
     ) {
         let first = self.z.len();
@@ -147,10 +157,10 @@ impl Observations {
         }
         for k in 0..compression.rank() {
             match compression.weights(k) {
-                None => push_channel(&mut self.states, &mut self.weights, &channel(k), 1.0),
+                None => push_channel(&mut self.states, &mut self.weights, channel(k), 1.0),
                 Some(weights) => {
                     for (j, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
-                        push_channel(&mut self.states, &mut self.weights, &channel(j), weight);
+                        push_channel(&mut self.states, &mut self.weights, channel(j), weight);
                     }
                 }
             }
@@ -274,7 +284,14 @@ impl Observations {
     }
 }
 
-fn push_channel(states: &mut Vec<u32>, weights: &mut Vec<f64>, channel: &Channel<'_>, weight: f64) {
-    states.extend(channel.states.iter().map(|&state| state + channel.offset as u32));
-    weights.extend(channel.weights.iter().map(|w| w * weight));
+fn push_channel<'c>(
+    states: &mut Vec<u32>,
+    weights: &mut Vec<f64>,
+    pieces: impl IntoIterator<Item = Channel<'c>>,
+    weight: f64,
+) {
+    for piece in pieces {
+        states.extend(piece.states.iter().map(|&state| state + piece.offset as u32));
+        weights.extend(piece.weights.iter().map(|w| w * weight));
+    }
 }

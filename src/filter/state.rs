@@ -59,6 +59,18 @@ impl<T: Real> State<T> {
         self
     }
 
+    /// Adds to each state that is remembered, in the order of the ranges, further states times weights: it is the sums that are
+    /// remembered.
+    ///
+    /// # Panics
+    /// When there are not as many sums as remembered states, or one reaches beyond the state.
+    #[must_use]
+    pub fn lagging_also(mut self, further: Vec<Vec<(usize, f64)>>) -> Self {
+        assert!(further.iter().flatten().all(|(state, _)| *state < self.n()), "sums within the state");
+        self.lags.add_further(further);
+        self
+    }
+
     /// Lets the process covariance of the first `blocks` blocks of `dynamics` depend on the state's past: `Q ← weight Q + (1 - weight) Q_x`, in which states
     /// with like histories change alike, `scale` being the length `ℓ_x` of likeness in u.
     ///

@@ -23,11 +23,13 @@ pub(crate) struct Average {
 }
 
 impl Profile {
-    fn row(&self, row: i64) -> f64 {
+    /// Weight of a row.
+    pub(crate) fn row(&self, row: i64) -> f64 {
         self.rows[(row - self.first.0) as usize]
     }
 
-    fn col(&self, col: i64) -> f64 {
+    /// Weight of a column.
+    pub(crate) fn col(&self, col: i64) -> f64 {
         self.cols[(col - self.first.1) as usize]
     }
 

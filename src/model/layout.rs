@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use super::{ObservationModel, PartBands, Support};
+use super::field::FieldComponent;
+use super::{FieldModel, ObservationModel, PartBands, Pixel, ProcessModel, Support};
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
 
 /// The offsets of one pixel count one by one.
@@ -9,16 +10,25 @@ const ONES: [f64; MOST_LAYERS] = [1.0; MOST_LAYERS];
 /// Offset layers of an instrument at most.
 pub(crate) const MOST_LAYERS: usize = 16;
 
-/// Where the states of a part of a window stand: component by component the field's spatial states, then instrument by instrument
-/// and band by band the offsets of its layers.
+/// Where the states of a part of a window stand: component by component the spatial states of the first field, then those of each
+/// further field, then instrument by instrument and band by band the offsets of its layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     components: usize,
     /// Spatial states of a component.
     spatial: usize,
-    /// By instrument.
-    offsets: Vec<Offsets>,
+    /// Further fields.
+    fields: Vec<Place>,
+    /// Offsets by instrument.
+    offsets: Vec<Place>,
     n: usize,
+}
+
+/// Runs of states of the same length: a field's of each component, an instrument's offsets of each band.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    first: usize,
+    len: usize,
 }
 
 /// How large a part is, whatever the window.
@@ -30,31 +40,27 @@ pub(crate) struct PartSize {
 }
 
 impl PartSize {
-    /// States in a window of so many spatial ones that sees so many offsets of a band of each instrument.
-    pub(crate) fn states(&self, spatial: usize, offsets: &[usize]) -> usize {
-        spatial * self.components
-            + self.bands.iter().zip(offsets).map(|(bands, offsets)| bands * offsets).sum::<usize>()
+    /// States in a window of so many of each component, that sees so many offsets of a band of each instrument.
+    pub(crate) fn states(&self, of_component: usize, offsets: &[usize]) -> usize {
+        let offsets = self.bands.iter().zip(offsets).map(|(bands, offsets)| bands * offsets);
+        of_component * self.components + offsets.sum::<usize>()
     }
-}
-
-/// The offsets of an instrument.
-#[derive(Clone, Copy, Debug)]
-struct Offsets {
-    first: usize,
-    per_band: usize,
 }
 
 impl Layout {
     /// Of the states that `support` makes for so many components, and for the instruments' bands that see them.
     pub(crate) fn new(support: &Support, components: usize, bands: &[PartBands]) -> Self {
         let mut n = support.n() * components;
-        let place = |(instrument, bands): (usize, &PartBands)| {
-            let offsets = Offsets { first: n, per_band: support.offsets(instrument).per_band() };
-            n += offsets.per_band * bands.rows.len();
-            offsets
+        let mut place = |len: usize, runs: usize| {
+            let first = n;
+            n += len * runs;
+            Place { first, len }
         };
-        let offsets = bands.iter().enumerate().map(place).collect();
-        Self { components, spatial: support.n(), offsets, n }
+        let fields = support.fields().map(|nodes| place(nodes.map_or(support.n(), |nodes| nodes.len()), components));
+        let fields = fields.collect();
+        let offsets = bands.iter().enumerate();
+        let offsets = offsets.map(|(k, bands)| place(support.offsets(k).per_band(), bands.rows.len())).collect();
+        Self { components, spatial: support.n(), fields, offsets, n }
     }
 
     /// Number of states.
@@ -67,43 +73,96 @@ impl Layout {
         self.components
     }
 
-    /// The state of a component's spatial state.
+    /// The state of a component's spatial state in the first field.
     pub(crate) fn state(&self, component: usize, spatial: usize) -> usize {
         component * self.spatial + spatial
     }
 
-    /// What a channel of an instrument's pixel consists of: a component's average over the footprint, behind the components the
-    /// offsets of a band, of which the pixel has those at `offsets` among the band's.
+    /// What a channel of an instrument's pixel consists of: a component's averages over the footprint, of each field; behind the
+    /// components the offsets of a band, of which the pixel has those at `offsets` among the band's.
     pub(crate) fn channel<'a>(
-        &self,
-        instrument: usize,
+        &'a self,
+        support: &'a Support,
+        (instrument, pixel): (usize, Pixel<'a>),
         channel: usize,
-        footprint: Channel<'a>,
         offsets: &'a [u32],
-    ) -> Channel<'a> {
-        match channel.checked_sub(self.components) {
-            None => Channel { offset: self.state(channel, 0), ..footprint },
+    ) -> impl Iterator<Item = Channel<'a>> + use<'a> {
+        let band = channel.checked_sub(self.components);
+        let first = match band {
+            None => Channel { offset: self.state(channel, 0), ..pixel.footprint },
             Some(band) => {
-                let Offsets { first, per_band } = self.offsets[instrument];
-                Channel { offset: first + band * per_band, states: offsets, weights: &ONES[..offsets.len()] }
+                let Place { first, len } = self.offsets[instrument];
+                Channel { offset: first + band * len, states: offsets, weights: &ONES[..offsets.len()] }
             }
-        }
+        };
+        let fields = if band.is_none() { self.fields.as_slice() } else { &[] };
+        let further = fields.iter().zip(support.fields()).map(move |(place, nodes)| Channel {
+            offset: place.first + channel * place.len,
+            ..nodes.map_or(pixel.footprint, |nodes| nodes.pixel(instrument, pixel.index))
+        });
+        std::iter::once(first).chain(further)
     }
 
-    /// How the offsets move, in the order of their states.
-    pub(crate) fn offset_blocks(
+    /// The states of further fields that add to a component of one of the window's own cells, with their weights.
+    pub(crate) fn further(
         &self,
         support: &Support,
-        instruments: &[ObservationModel],
-        bands: &[PartBands],
-    ) -> Vec<ProcessBlock> {
-        let mut blocks: Vec<ProcessBlock> = Vec::new();
-        for (k, (instrument, bands)) in instruments.iter().zip(bands).enumerate() {
+        component: usize,
+        cell: usize,
+    ) -> impl Iterator<Item = (usize, f64)> {
+        self.fields.iter().zip(support.fields()).flat_map(move |(place, nodes)| {
+            let first = place.first + component * place.len;
+            let own = nodes.is_none().then_some((first + cell, 1.0));
+            let row = nodes.map(|nodes| nodes.cell(cell));
+            let entries = row.into_iter().flat_map(|row| row.states.iter().zip(row.weights));
+            own.into_iter().chain(entries.map(move |(&state, &weight)| (first + state as usize, weight)))
+        })
+    }
+
+    /// All states that make a component of one of the window's own cells, with their weights.
+    pub(crate) fn cell(&self, support: &Support, component: usize, cell: usize) -> impl Iterator<Item = (usize, f64)> {
+        std::iter::once((self.state(component, cell), 1.0)).chain(self.further(support, component, cell))
+    }
+
+    /// Whether cells consist of the first field alone.
+    pub(crate) fn is_one_field(&self) -> bool {
+        self.fields.is_empty()
+    }
+}
+
+/// What a part's further layers are made of, beside the places of their states.
+pub(crate) struct Layers<'a> {
+    pub(crate) layout: &'a Layout,
+    pub(crate) support: &'a Support,
+    pub(crate) process: &'a ProcessModel,
+    /// Between the spatial states, for each of the process's correlations.
+    pub(crate) correlations: &'a [Arc<BlockCov>],
+    pub(crate) instruments: &'a [ObservationModel],
+    pub(crate) components: &'a [usize],
+    /// By instrument.
+    pub(crate) bands: &'a [PartBands],
+    /// (width, height) of a cell in CRS units.
+    pub(crate) cell_size: (f64, f64),
+}
+
+impl Layers<'_> {
+    /// How they move, in the order of their states.
+    pub(crate) fn blocks(&self) -> Vec<ProcessBlock> {
+        let mut blocks = Vec::new();
+        for (index, field) in self.process.fields.iter().enumerate() {
+            for &j in self.components {
+                let FieldComponent { transition, variance, .. } = field.components[j];
+                let correlation = self.correlation(index, field, j);
+                blocks.push(ProcessBlock { len: correlation.n(), transition, variance, correlation });
+            }
+        }
+        let fields = blocks.len();
+        for (k, (instrument, bands)) in self.instruments.iter().zip(self.bands).enumerate() {
             for &band in &bands.rows {
-                for (layer, states) in instrument.offset_layers.iter().zip(&support.offsets(k).layers) {
+                for (layer, states) in instrument.offset_layers.iter().zip(&self.support.offsets(k).layers) {
                     let offset = layer.bands[band];
                     // Bands and layers of as many offsets share the identity.
-                    let known = blocks.iter().find(|block| block.len == states.len());
+                    let known = blocks[fields..].iter().find(|block| block.len == states.len());
                     let correlation = known.map_or_else(
                         || Arc::new(BlockCov::dense(states.len(), |i, j| f64::from(i == j))),
                         |known| Arc::clone(&known.correlation),
@@ -116,23 +175,40 @@ impl Layout {
         blocks
     }
 
-    /// Fills in the offsets' variances before the first day; their means are zero.
-    pub(crate) fn start_offsets(
-        &self,
-        state: &mut State,
-        support: &Support,
-        instruments: &[ObservationModel],
-        bands: &[PartBands],
-    ) {
-        for (k, (instrument, bands)) in instruments.iter().zip(bands).enumerate() {
-            let Offsets { first, per_band } = self.offsets[k];
+    /// Fills in their variances before the first day; their means are zero.
+    pub(crate) fn start(&self, state: &mut State) {
+        for (index, field) in self.process.fields.iter().enumerate() {
+            let Place { first, len } = self.layout.fields[index];
+            for (k, &j) in self.components.iter().enumerate() {
+                let prior = field.components[j].prior;
+                if prior > 0.0 {
+                    let (first, correlation) = (first + k * len, self.correlation(index, field, j));
+                    for (a, b) in (0..len).flat_map(|a| (0..=a).map(move |b| (a, b))) {
+                        state.cov.set(first + a, first + b, prior * correlation.get(a, b));
+                    }
+                }
+            }
+        }
+        for (k, (instrument, bands)) in self.instruments.iter().zip(self.bands).enumerate() {
+            let Place { first, len } = self.layout.offsets[k];
             for (row, &band) in bands.rows.iter().enumerate() {
-                for (layer, states) in instrument.offset_layers.iter().zip(&support.offsets(k).layers) {
-                    for i in states.clone().map(|i| first + row * per_band + i) {
+                for (layer, states) in instrument.offset_layers.iter().zip(&self.support.offsets(k).layers) {
+                    for i in states.clone().map(|i| first + row * len + i) {
                         state.cov.set(i, i, layer.bands[band].variance);
                     }
                 }
             }
+        }
+    }
+
+    /// Between the states of a further field.
+    fn correlation(&self, index: usize, field: &FieldModel, component: usize) -> Arc<BlockCov> {
+        let FieldComponent { kernel, range, correlation, .. } = field.components[component];
+        match (self.support.field(index), correlation) {
+            (Some(nodes), _) => Arc::new(BlockCov::dense(nodes.len(), |i, j| {
+                kernel.correlation(nodes.distance(i, j, field.block, self.cell_size), range)
+            })),
+            (None, correlation) => Arc::clone(&self.correlations[correlation.unwrap_or_default()]),
         }
     }
 }

@@ -3,7 +3,7 @@ use super::correlation::{Correlation, CorrelationTerm};
 use crate::error::{Error, Result};
 use crate::filter;
 
-use super::Kernel;
+use super::{Field, FieldModel, Kernel};
 
 /// How the scene changes: each component walks in time with spatially correlated steps.
 ///
@@ -20,6 +20,7 @@ pub struct Process {
     terms: Vec<Term>,
     transition: Values,
     adaptive: Option<Adaptive>,
+    fields: Vec<Field>,
 }
 
 /// A process covariance that depends on the state's past.
@@ -43,7 +44,7 @@ impl Process {
     /// A random walk (φ = 1) whose steps have the given kernel, range ℓ and variance σ² per day.
     #[must_use]
     pub fn new(kernel: Kernel, range: impl Into<Values>, variance: impl Into<Values>) -> Self {
-        let this = Self { terms: Vec::new(), transition: Values::Same(1.0), adaptive: None };
+        let this = Self { terms: Vec::new(), transition: Values::Same(1.0), adaptive: None, fields: Vec::new() };
         this.nested(kernel, range, variance)
     }
 
@@ -80,6 +81,13 @@ impl Process {
         self
     }
 
+    /// Adds a field with a memory of its own; its components add to those of the first.
+    #[must_use]
+    pub fn field(mut self, field: Field) -> Self {
+        self.fields.push(field);
+        self
+    }
+
     /// Every parameter by its key.
     pub(crate) fn settings(&self) -> Vec<(String, String)> {
         let mut settings = vec![("phi".to_owned(), self.transition.to_string())];
@@ -93,6 +101,10 @@ impl Process {
         if let Some(Adaptive { weight, scale }) = self.adaptive {
             settings.push(("adaptive.weight".into(), format!("{weight:?}")));
             settings.push(("adaptive.scale".into(), format!("{scale:?}")));
+        }
+        for (k, field) in self.fields.iter().enumerate() {
+            settings
+                .extend(field.settings().into_iter().map(|(key, value)| (format!("field {}: {key}", k + 1), value)));
         }
         settings
     }
@@ -112,7 +124,7 @@ impl Process {
             }
         }
         let terms = self.terms.iter().map(|term| term.resolve(p)).collect::<Result<Vec<_>>>()?;
-        let mut shapes: Vec<(Vec<CorrelationTerm>, f64)> = Vec::new();
+        let mut shapes: Vec<Shape> = Vec::new();
         let mut components = Vec::with_capacity(p);
         for (j, &transition) in transition.iter().enumerate() {
             let variance: f64 = terms.iter().map(|term| term[j].variance).sum();
@@ -125,17 +137,33 @@ impl Process {
                 })
                 .collect();
             let nugget = terms.iter().map(|term| term[j].nugget * term[j].variance / variance).sum();
-            let shape = (weighted, nugget);
-            let correlation = shapes.iter().position(|known| *known == shape).unwrap_or_else(|| {
-                shapes.push(shape);
-                shapes.len() - 1
-            });
+            let correlation = place(&mut shapes, (weighted, nugget));
             components.push(Component { transition, variance, correlation });
+        }
+        let mut fields = Vec::with_capacity(self.fields.len());
+        for (k, field) in self.fields.iter().enumerate() {
+            let mut field = field.resolve(p, cell_size, &format!("process.field {}", k + 1))?;
+            for component in field.components.iter_mut().filter(|_| field.block == 1) {
+                let term = CorrelationTerm { kernel: component.kernel, range: component.range, weight: 1.0 };
+                component.correlation = Some(place(&mut shapes, (vec![term], 0.0)));
+            }
+            fields.push(field);
         }
         let correlations =
             shapes.into_iter().map(|(terms, nugget)| Correlation::new(terms, nugget, cell_size, reach)).collect();
-        Ok(ProcessModel { components, correlations, adaptive: self.adaptive })
+        Ok(ProcessModel { components, correlations, adaptive: self.adaptive, fields })
     }
+}
+
+/// Kernels and nugget that components share.
+type Shape = (Vec<CorrelationTerm>, f64);
+
+/// Position of a shape among those known, to which it is added when it is new.
+fn place(shapes: &mut Vec<Shape>, shape: Shape) -> usize {
+    shapes.iter().position(|known| *known == shape).unwrap_or_else(|| {
+        shapes.push(shape);
+        shapes.len() - 1
+    })
 }
 
 /// The parameters of one kernel for one component.
@@ -173,6 +201,8 @@ pub(crate) struct ProcessModel {
     pub(crate) components: Vec<Component>,
     pub(crate) correlations: Vec<Correlation>,
     pub(crate) adaptive: Option<Adaptive>,
+    /// Fields added to the first.
+    pub(crate) fields: Vec<FieldModel>,
 }
 
 impl ProcessModel {

@@ -3,8 +3,10 @@ mod correlated;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::nodes::NodeStates;
 use super::offset::{OffsetModel, OffsetStates};
-use super::{Average, Correlation, PixelLattice, PriorSlice, ProcessModel, Profile};
+use super::rows::SparseRows;
+use super::{Average, Correlation, FieldModel, PixelLattice, PriorSlice, ProcessModel, Profile};
 use crate::error::Result;
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
 use crate::geometry::{Rect, Window};
@@ -36,6 +38,8 @@ pub(crate) struct Support {
     pixels: Vec<Pixels>,
     /// The offsets of each instrument.
     offsets: Vec<OffsetStates>,
+    /// Further fields: none of their own where they have the spatial states of the first.
+    fields: Vec<Option<NodeStates>>,
 }
 
 /// The pixels of one instrument that observe a window: a sparse row each.
@@ -45,14 +49,14 @@ struct Pixels {
     at: Vec<(u32, u32)>,
     /// Whether the window's own cells hold the footprint's centre, or the cell of the grid nearest to it.
     home: Vec<bool>,
-    starts: Vec<u32>,
-    states: Vec<u32>,
-    weights: Vec<f64>,
+    rows: SparseRows,
 }
 
 /// A pixel that observes a window.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pixel<'a> {
+    /// Its position among the instrument's pixels.
+    pub(crate) index: usize,
     /// (row, column) on the instrument's grid.
     pub(crate) at: (usize, usize),
     /// Whether this is the one window that counts the pixel: the one that holds its centre.
@@ -80,6 +84,7 @@ impl Support {
         cell_size: (f64, f64),
         far: FarSamples,
         observers: &[(&PixelLattice, &[OffsetModel])],
+        fields: &[FieldModel],
     ) -> Self {
         let core = Rect::from(&window.core);
         let padded = window.padded_rect();
@@ -90,7 +95,8 @@ impl Support {
         cells.extend(far_cells(window, shape, cell_size, far));
         let index: HashMap<(i64, i64), u32> = cells.iter().enumerate().map(|(i, &cell)| (cell, i as u32)).collect();
 
-        let mut this = Self { cells, own, remainders: Vec::new(), pixels: Vec::new(), offsets: Vec::new() };
+        let mut this =
+            Self { cells, own, remainders: Vec::new(), pixels: Vec::new(), offsets: Vec::new(), fields: Vec::new() };
         let mut known = Known::new();
         for &(lattice, layers) in observers {
             let mut pixels = this.observe(lattice, &padded, near, &index, &mut known);
@@ -103,7 +109,13 @@ impl Support {
             this.offsets.push(OffsetStates::new(layers, pixels.at.len()));
             this.pixels.push(pixels);
         }
-        this
+        let nodes = |field: &FieldModel| {
+            let seen =
+                observers.iter().zip(&this.pixels).map(|((lattice, _), pixels)| (*lattice, pixels.at.as_slice()));
+            (field.block > 1).then(|| NodeStates::new(field.block, this.own_cells(), seen))
+        };
+        let fields = fields.iter().map(nodes).collect();
+        Self { fields, ..this }
     }
 
     /// The rows of one instrument; adds the remainders they need.
@@ -140,19 +152,18 @@ impl Support {
             let weight = |(row, col)| profile.as_ref().map_or(1.0, |profile| profile.weight(row, col)) / total;
             let far = far.get(&(row, col)).map_or(&[][..], Vec::as_slice);
             pixels.at.push((row as u32, col as u32));
-            pixels.starts.push(pixels.states.len() as u32);
+            pixels.rows.begin();
             let covered = footprint.intersection(padded);
             for cell in covered.cells().chain(far.iter().copied()) {
                 if let Some(&state) = index.get(&cell) {
-                    pixels.states.push(state);
-                    pixels.weights.push(weight(cell));
+                    pixels.rows.push(state, weight(cell));
                 }
             }
             let rest = uncovered(&footprint, padded, far);
             if !rest.is_empty() {
                 // Instruments with the same pixels share the remainder: it is the same average.
                 let rest = Average::new(rest, profile.clone());
-                pixels.weights.push(rest.total() / total);
+                let share = rest.total() / total;
                 let same = known.entry(footprint).or_default();
                 let remainder = match same.iter().find(|(other, _)| *other == profile) {
                     Some(&(_, remainder)) => remainder,
@@ -163,7 +174,7 @@ impl Support {
                         remainder
                     }
                 };
-                pixels.states.push(remainder);
+                pixels.rows.push(remainder, share);
             }
         }
         pixels
@@ -184,18 +195,24 @@ impl Support {
         &self.offsets[instrument]
     }
 
+    /// The states of each further field; `None` where they are the spatial states again.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = Option<&NodeStates>> {
+        self.fields.iter().map(Option::as_ref)
+    }
+
+    /// The states of a further field; `None` where they are the spatial states again.
+    pub(crate) fn field(&self, field: usize) -> Option<&NodeStates> {
+        self.fields[field].as_ref()
+    }
+
     /// Pixels of an instrument that observe the window.
     pub(crate) fn pixels(&self, instrument: usize) -> impl Iterator<Item = Pixel<'_>> {
         let pixels = &self.pixels[instrument];
-        pixels.at.iter().enumerate().map(move |(k, &(row, col))| {
-            let end = pixels.starts.get(k + 1).map_or(pixels.states.len(), |&end| end as usize);
-            let entries = pixels.starts[k] as usize..end;
-            let (states, weights) = (&pixels.states[entries.clone()], &pixels.weights[entries]);
-            Pixel {
-                at: (row as usize, col as usize),
-                home: pixels.home[k],
-                footprint: Channel { offset: 0, states, weights },
-            }
+        pixels.at.iter().enumerate().map(move |(k, &(row, col))| Pixel {
+            index: k,
+            at: (row as usize, col as usize),
+            home: pixels.home[k],
+            footprint: pixels.rows.row(k),
         })
     }
 

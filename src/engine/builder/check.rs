@@ -80,6 +80,7 @@ impl FusionBuilder {
             independent_cells: cells.is_some(),
             far: self.far,
             correlations: process.correlations.len(),
+            fields: &process.fields,
             instruments: &instruments,
             prior: &prior,
             period,
@@ -266,8 +267,10 @@ fn largest_ratio(
     parts: &[Part],
     days: f64,
 ) -> Option<f64> {
-    // Noise that only the pixels know may be as small as it likes, and offsets may wander anywhere.
-    if instruments.iter().any(|instrument| instrument.source.knows_noise() || !instrument.offset_layers.is_empty()) {
+    // Noise that only the pixels know may be as small as it likes, and further layers add variances of their own.
+    if !process.fields.is_empty()
+        || instruments.iter().any(|instrument| instrument.source.knows_noise() || !instrument.offset_layers.is_empty())
+    {
         return None;
     }
     let p = process.components.len();

@@ -53,6 +53,7 @@ impl CellModel {
         if !white
             || noisy
             || offsets
+            || !process.fields.is_empty()
             || process.adaptive.is_some()
             || parts.iter().any(|part| part.components.len() != 1)
         {

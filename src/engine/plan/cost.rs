@@ -5,7 +5,7 @@ use crate::engine::Precision;
 use crate::engine::cells::{BAND_BYTES, CellScratch, band_rows};
 use crate::filter::{State, Workspace};
 use crate::geometry::Tiling;
-use crate::model::{ObservationModel, PartSize, pair_count};
+use crate::model::{FieldModel, NodeStates, ObservationModel, PartSize, pair_count};
 use crate::source::RasterSource;
 
 /// The program at rest: its code and that of its libraries, what they allocate once, stacks. `examples/fuse` peaks at 59 to
@@ -96,14 +96,29 @@ impl WindowCost {
             remainders += most.1 + if coarse { far_pixels } else { 0 };
         }
         let n = cells + remainders;
-        let part_states: Vec<usize> = input.parts.iter().map(|part| part.states(n, &offsets)).collect();
+        let components: usize = input.parts.iter().map(|part| part.components).sum();
+        // Nodes of coarse fields: around the window, and around each far cell.
+        let reach = input.instruments.iter().map(|instrument| instrument.lattice.largest());
+        let reach = reach.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+        let sides = (side(&mut tiling.padded_rows()), side(&mut tiling.padded_cols()));
+        let of_field = |field: &FieldModel| match field.block {
+            1 => n,
+            block => NodeStates::most(block, sides, reach) + input.far.count * NodeStates::most(block, (1, 1), reach),
+        };
+        let of_fields: Vec<usize> = input.fields.iter().map(of_field).collect();
+        let of_component = n + of_fields.iter().sum::<usize>();
+        let part_states: Vec<usize> = input.parts.iter().map(|part| part.states(of_component, &offsets)).collect();
         let states = part_states.iter().sum();
         let rows = entries * 12 + pixels * 12 + cells * 16;
         let tails = input.correlations * remainders * n * size_of::<f64>();
         // Offsets of each part share an identity.
         let identities =
             input.parts.len() * offsets.iter().map(|count| count * count).sum::<usize>() * size_of::<f64>();
-        let fixed = WINDOW_BYTES * (1 + input.parts.len()) + identities;
+        // Coarse fields have a correlation of each component and weights of each pixel and cell of their own.
+        let coarse = input.fields.iter().zip(&of_fields).filter(|(field, _)| field.block > 1);
+        let coarse =
+            coarse.map(|(_, nodes)| components * nodes * (nodes + 1) / 2 * size_of::<f64>() + nodes * pixels * 12);
+        let fixed = WINDOW_BYTES * (1 + input.parts.len()) + identities + coarse.sum::<usize>();
         let small = (states * size_of::<f64>() + rows + tails + fixed) as u64;
         let own = size.min(input.target.rows()) * size.min(input.target.cols());
         // What a state can have seen before it is forgotten.
@@ -116,7 +131,6 @@ impl WindowCost {
             let parts = parts.map(|(part, &states)| state_bytes(states, own * part.components, lag));
             parts.fold(0, u64::saturating_add)
         };
-        let components: usize = input.parts.iter().map(|part| part.components).sum();
         let history = if input.adaptive { State::<f64>::history_bytes(n * components, n) } else { 0 };
         let lag_bytes = states_of(input.lag).saturating_sub(states_of(0));
         let bytes = small.saturating_add(states_of(0)).saturating_add(lag_bytes).saturating_add(history);

@@ -1,4 +1,4 @@
-//! Offset layers of instruments: windows against the joint Gaussian of everything, and what runs must keep.
+//! Further layers of the state, fields and offsets of instruments: windows against the joint Gaussian of everything, and what runs must keep.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod support;
@@ -8,7 +8,9 @@ use ndarray::{Array1, Array2, Array4};
 use rasterfuse::Fusion;
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{AcquisitionGroups, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, SpectralBasis};
+use rasterfuse::model::{
+    AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, SpectralBasis,
+};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 use support::problem::noise;
@@ -55,7 +57,41 @@ fn layers() -> Vec<(OffsetLayer, Cov)> {
     ]
 }
 
+/// Further fields, as the crate knows them and as covariance of two (cell, day).
+fn fields() -> Vec<(Field, Cov)> {
+    let distance = |a: (f64, f64), b: (f64, f64)| f64::hypot(a.0 - b.0, a.1 - b.1);
+    let centre = |cell: usize| ((cell / SIDE) as f64 + 0.5, (cell % SIDE) as f64 + 0.5);
+    let matern = |far: f64| (1.0 + 3.0_f64.sqrt() * far) * (-3.0_f64.sqrt() * far).exp();
+    // Interpolation between the centres of blocks of 2 cells, node by node.
+    let hat = |at: f64, node: i64| (1.0 - (at / 2.0 - 0.5 - node as f64).abs()).max(0.0);
+    let nodes = || (-1..3_i64).flat_map(|r| (-1..3_i64).map(move |c| (r, c)));
+    let weights = move |cell: usize| -> Vec<((i64, i64), f64)> {
+        let (y, x) = centre(cell);
+        nodes().map(|(r, c)| ((r, c), hat(y, r) * hat(x, c))).filter(|(_, weight)| *weight > 0.0).collect()
+    };
+    let between = move |s: usize, t: usize| -> f64 {
+        let pairs = weights(s).into_iter().flat_map(|a| weights(t).into_iter().map(move |b| (a, b)));
+        let at = |(r, c): (i64, i64)| (r as f64 * 60.0, c as f64 * 60.0);
+        pairs.map(|((a, v), (b, w))| v * w * matern(distance(at(a), at(b)) / 200.0)).sum()
+    };
+    let stationary = 1e-3 / (1.0 - 0.8 * 0.8);
+    vec![
+        (
+            Field::new(Kernel::Matern32, 80.0, 1e-3).phi(0.8).block(1),
+            Box::new(move |(s, a), (t, b)| {
+                stationary * 0.8_f64.powi((a - b).abs()) * matern(distance(centre(s), centre(t)) * 30.0 / 80.0)
+            }),
+        ),
+        (
+            Field::new(Kernel::Matern32, 200.0, 2e-3).prior_variance(0.01).block(2),
+            Box::new(move |(s, a), (t, b)| (0.01 + 2e-3 * f64::from(a.min(b) + 1)) * between(s, t)),
+        ),
+    ]
+}
+
 struct Scene {
+    /// Whether there are further fields.
+    fields: bool,
     fine: (Vec<i32>, Array4<f64>),
     coarse: (Vec<i32>, Array4<f64>),
     /// What bands see of components; **shape** (bands, components).
@@ -63,7 +99,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(matrix: Array2<f64>) -> Self {
+    fn new(matrix: Array2<f64>, fields: bool) -> Self {
         let bands = matrix.nrows();
         let values = |seed: u64, dates: usize, side: usize| {
             Array4::from_shape_fn((dates, bands, side, side), |(t, b, r, c)| {
@@ -73,7 +109,7 @@ impl Scene {
         };
         let (fine, coarse) = (vec![0, 6], vec![0, 1, 2, 4, 5, 7]);
         let (fine_values, coarse_values) = (values(1, fine.len(), SIDE), values(2, coarse.len(), SIDE / 2));
-        Self { fine: (fine, fine_values), coarse: (coarse, coarse_values), matrix }
+        Self { fields, fine: (fine, fine_values), coarse: (coarse, coarse_values), matrix }
     }
 
     fn builder(&self) -> FusionBuilder {
@@ -86,9 +122,11 @@ impl Scene {
         let coarse = Instrument::new("coarse", source(&self.coarse, 60.0, SIDE / 2));
         let coarse = coarse.footprint(Footprint::Uniform).noise_variance(NOISE);
         let coarse = layers().into_iter().fold(coarse, |coarse, (layer, _)| coarse.offset_layer(layer));
+        let plain = Process::new(Kernel::Exponential, RANGE, CHANGE);
+        let process = fields().into_iter().fold(plain.clone(), |process, (field, _)| process.field(field));
         let builder = Fusion::builder(grid(30.0, SIDE))
             .bands(bands.clone())
-            .process(Process::new(Kernel::Exponential, RANGE, CHANGE))
+            .process(if self.fields { process } else { plain })
             .prior(Prior::new(0.1, PRIOR))
             .window(SIDE, 0)
             .end(day(DAYS - 1))
@@ -122,11 +160,13 @@ impl Scene {
             }
         }
         data.retain(|entry| entry.1 <= until);
+        let further = if self.fields { fields() } else { Vec::new() };
         // Covariance of two cells of a component on two days.
         let cell_cov = |(s, a): (usize, i32), (t, b): (usize, i32)| {
             let far = f64::hypot((s % SIDE) as f64 - (t % SIDE) as f64, (s / SIDE) as f64 - (t / SIDE) as f64) * 30.0;
             let prior = if s == t { PRIOR } else { 0.0 };
-            prior + CHANGE * f64::from(a.min(b) + 1) * (-far / RANGE).exp()
+            let further: f64 = further.iter().map(|(_, cov)| cov((s, a), (t, b))).sum();
+            prior + CHANGE * f64::from(a.min(b) + 1) * (-far / RANGE).exp() + further
         };
         let spectral = |a: usize, b: usize| (0..p).map(|j| self.matrix[(a, j)] * self.matrix[(b, j)]).sum::<f64>();
         let layers = layers();
@@ -164,9 +204,10 @@ impl Scene {
     }
 }
 
-fn scenes() -> [Scene; 2] {
+fn scenes() -> [Scene; 4] {
     let mixed = Array2::from_shape_vec((3, 2), vec![1.0, 0.2, 0.5, -0.7, 0.3, 0.9]).unwrap();
-    [Scene::new(Array2::eye(2)), Scene::new(mixed)]
+    let plain = || Array2::eye(2);
+    [Scene::new(plain(), false), Scene::new(mixed.clone(), false), Scene::new(plain(), true), Scene::new(mixed, true)]
 }
 
 #[test]

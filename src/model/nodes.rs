@@ -1,0 +1,144 @@
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::rows::SparseRows;
+use super::{PixelLattice, Profile};
+use crate::filter::Channel;
+use crate::geometry::Rect;
+
+/// The states of a coarse field in a window: its values at centres of blocks of cells, between which it is interpolated
+/// bilinearly.
+///
+/// Blocks divide the target lattice from the grid's upper-left cell, so the nodes of neighbouring windows are the same. Nodes are
+/// held for every cell and every footprint that the window observes, as far as footprints reach: nothing remains outside.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeStates {
+    /// (row, column) of their blocks.
+    nodes: Vec<(i64, i64)>,
+    /// Weights of the window's own cells.
+    cells: SparseRows,
+    /// Weights of each instrument's pixels.
+    pixels: Vec<SparseRows>,
+}
+
+/// Weights of nodes by their blocks.
+type Weights = Vec<((i64, i64), f64)>;
+
+impl NodeStates {
+    /// For the window's own cells and the pixels (row, column) that each lattice shows of it, in blocks of so many cells.
+    pub(crate) fn new<'a>(
+        block: usize,
+        own: &[(i64, i64)],
+        pixels: impl Iterator<Item = (&'a PixelLattice, &'a [(u32, u32)])>,
+    ) -> Self {
+        let block = block as i64;
+        let of_cells: Vec<Weights> =
+            own.iter().map(|&(row, col)| weights(block, &Rect::cell(row, col), None)).collect();
+        let of_pixel = |lattice: &PixelLattice, &(row, col): &(u32, u32)| {
+            let (row, col) = (row as usize, col as usize);
+            weights(block, &lattice.rect(row, col), lattice.profile(row, col).as_ref())
+        };
+        let of_pixels: Vec<Vec<Weights>> =
+            pixels.map(|(lattice, at)| at.iter().map(|at| of_pixel(lattice, at)).collect()).collect();
+        let mut index: BTreeMap<(i64, i64), u32> = BTreeMap::new();
+        for (node, _) in of_cells.iter().chain(of_pixels.iter().flatten()).flatten() {
+            index.insert(*node, 0);
+        }
+        index.values_mut().zip(0..).for_each(|(state, k)| *state = k);
+        let rows = |all: &[Weights]| {
+            let mut rows = SparseRows::default();
+            for weights in all {
+                rows.begin();
+                weights.iter().for_each(|(node, weight)| rows.push(index[node], *weight));
+            }
+            rows
+        };
+        let (cells, pixels) = (rows(&of_cells), of_pixels.iter().map(|all| rows(all)).collect());
+        Self { nodes: index.into_keys().collect(), cells, pixels }
+    }
+
+    /// Number of states.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// One of the window's own cells.
+    pub(crate) fn cell(&self, cell: usize) -> Channel<'_> {
+        self.cells.row(cell)
+    }
+
+    /// What a pixel of an instrument sees.
+    pub(crate) fn pixel(&self, instrument: usize, pixel: usize) -> Channel<'_> {
+        self.pixels[instrument].row(pixel)
+    }
+
+    /// Distance of two nodes in CRS units, the cells being of `cell_size` (width, height) and the blocks of so many cells.
+    pub(crate) fn distance(&self, i: usize, j: usize, block: usize, cell_size: (f64, f64)) -> f64 {
+        let ((row, col), (other_row, other_col)) = (self.nodes[i], self.nodes[j]);
+        let apart = |a: i64, b: i64, size: f64| (a - b) as f64 * block as f64 * size;
+        f64::hypot(apart(col, other_col, cell_size.0), apart(row, other_row, cell_size.1))
+    }
+
+    /// States at most that cells in a rectangle of so many need, with footprints of so many cells that reach beyond it.
+    pub(crate) fn most(block: usize, cells: (i64, i64), footprint: (i64, i64)) -> usize {
+        let side = |cells: i64, reach: i64| ((cells + 2 * reach) / block as i64 + 2) as usize;
+        side(cells.0, footprint.0) * side(cells.1, footprint.1)
+    }
+}
+
+/// Weights of the nodes in the average over a rectangle of cells: interpolation and footprints being products of rows and columns,
+/// so are these.
+fn weights(block: i64, rect: &Rect, profile: Option<&Profile>) -> Weights {
+    let rows = line(block, rect.top..rect.bottom, |row| profile.map_or(1.0, |profile| profile.row(row)));
+    let cols = line(block, rect.left..rect.right, |col| profile.map_or(1.0, |profile| profile.col(col)));
+    let pairs = rows.iter().flat_map(|&(row, v)| cols.iter().map(move |&(col, w)| ((row, col), v * w)));
+    pairs.filter(|(_, weight)| *weight != 0.0).collect()
+}
+
+/// Weights, which sum to 1, of the centres of blocks along a line of cells.
+fn line(block: i64, cells: Range<i64>, weight: impl Fn(i64) -> f64) -> Vec<(i64, f64)> {
+    let mut sums: BTreeMap<i64, f64> = BTreeMap::new();
+    let mut total = 0.0;
+    for cell in cells {
+        // In half cells, so that centres of cells and blocks are whole numbers.
+        let beyond = 2 * cell + 1 - block;
+        let (first, rest) = (beyond.div_euclid(2 * block), beyond.rem_euclid(2 * block));
+        let share = rest as f64 / (2 * block) as f64;
+        let weight = weight(cell);
+        total += weight;
+        *sums.entry(first).or_default() += weight * (1.0 - share);
+        if rest > 0 {
+            *sums.entry(first + 1).or_default() += weight * share;
+        }
+    }
+    sums.into_iter().map(|(node, sum)| (node, sum / total)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A plane, which bilinear interpolation keeps: its average over a footprint from the nodes and cell by cell.
+    #[test]
+    fn averages_of_a_plane_are_exact() {
+        let plane = |y: f64, x: f64| 3.0 + 0.7 * y - 0.4 * x + 0.05 * y * x;
+        let profile = Profile { first: (-5, 2), rows: [1.0, 2.0, 3.0, 2.5].into(), cols: [0.5, 1.0, 4.0].into() };
+        for (block, rect, profile) in [
+            (4, Rect::new(-5..-1, 2..5), Some(&profile)),
+            (5, Rect::new(-5..-1, 2..5), None),
+            (3, Rect::new(0..30, -20..7), None),
+            (7, Rect::cell(3, 3), None),
+        ] {
+            let weigh = |row, col| profile.map_or(1.0, |profile| profile.weight(row, col));
+            let total: f64 = rect.cells().map(|(row, col)| weigh(row, col)).sum();
+            let expected: f64 =
+                rect.cells().map(|(r, c)| weigh(r, c) * plane(r as f64 + 0.5, c as f64 + 0.5)).sum::<f64>() / total;
+            let centre = |node: i64| (node as f64 + 0.5) * block as f64;
+            let found: f64 =
+                weights(block, &rect, profile).iter().map(|((r, c), w)| w * plane(centre(*r), centre(*c))).sum();
+            assert!((found - expected).abs() < 1e-12, "{block} {rect:?}: {found} {expected}");
+        }
+        // A cell at the centre of its block is the block's node.
+        assert_eq!(weights(7, &Rect::cell(3, 3), None), [((0, 0), 1.0)]);
+    }
+}
