@@ -170,6 +170,8 @@ struct Process {
     phi: Option<Numbers>,
     #[serde(default)]
     nested: Vec<NestedTerm>,
+    #[serde(default)]
+    field: Vec<Field>,
     adaptive: Option<Adaptive>,
 }
 
@@ -180,6 +182,17 @@ struct NestedTerm {
     range: Option<Numbers>,
     variance: Numbers,
     nugget: Option<Numbers>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Field {
+    kernel: Kernel,
+    range: Option<Numbers>,
+    variance: Numbers,
+    phi: Option<Numbers>,
+    prior_variance: Option<Numbers>,
+    block: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -14,7 +14,7 @@ use ndarray::Array4;
 use proptest::prelude::*;
 use rasterfuse::engine::{Checkpoint, FusedBlock, FusionBuilder, OutputDates, Precision, Report, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
+use rasterfuse::model::{Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
 use rasterfuse::sink::{ExistingSeries, FusionSink, SeriesLayout, ZarrSink};
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Error, Fusion, Result};
@@ -50,7 +50,7 @@ struct Options {
     single: bool,
     adaptive: bool,
     gated: bool,
-    offsets: bool,
+    layers: bool,
     observed: bool,
     /// Independent cells, which are filtered one by one; most of the others then mean nothing.
     cells: bool,
@@ -68,10 +68,12 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
     let sharp = Instrument::new("fine", fine).noise_variance(1e-3);
     let kernel = if options.cells { Kernel::None } else { Kernel::Exponential };
     let process = Process::new(kernel, 150.0, [1e-2, 2e-2]).phi([0.98, 1.0]);
+    let layered = Field::new(Kernel::Matern32, 400.0, 5e-3).phi(0.9);
+    let process = if options.layers && !options.cells { process.field(layered) } else { process };
     let options = &Options {
         single: options.single && !options.cells,
         adaptive: options.adaptive && !options.cells,
-        offsets: options.offsets && !options.cells,
+        layers: options.layers && !options.cells,
         lag: if options.cells { 0 } else { options.lag },
         ..options.clone()
     };
@@ -90,7 +92,7 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         .tile(options.tile.0, options.tile.1)
         .checkpoint(Checkpoint::Full)
         .instrument(if options.gated { sharp.gate(0.9) } else { sharp })
-        .instrument(if options.offsets { blurred.offset_layer(wandering()) } else { blurred });
+        .instrument(if options.layers { blurred.offset_layer(wandering()) } else { blurred });
     // The axis ends on a given day, observed or not.
     if options.observed { builder } else { builder.end(Date::from_days(end)) }
 }
@@ -210,8 +212,8 @@ proptest! {
         tile in (4..ROWS + 4, 4..COLS + 4),
         mut legs in proptest::collection::vec(leg(), 1..4),
     ) {
-        let [single, adaptive, gated, offsets, observed, cells] = flags;
-        let options = Options { single, adaptive, gated, offsets, observed, cells, lag, tile };
+        let [single, adaptive, gated, layers, observed, cells] = flags;
+        let options = Options { single, adaptive, gated, layers, observed, cells, lag, tile };
         prop_assert_eq!(fusion(&options, 9).build().unwrap().plan().independent_cells, cells);
         legs.sort_by_key(|leg| leg.end);
         let folder = tempfile::tempdir().unwrap();

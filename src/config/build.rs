@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::source::{Opened, open_source};
 use super::values::{Memory, NumbersOrPath, Place};
 use super::{
-    Adaptive, Checkpoint, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision, PriorCorrelation,
-    Reproject, Response, Space,
+    Adaptive, Checkpoint, Field, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision,
+    PriorCorrelation, Reproject, Response, Space,
 };
 use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, OutputSpace, Shard};
 use crate::error::{Error, Result};
@@ -217,6 +217,20 @@ impl FusionConfig {
         }
         if let Some(phi) = &process.phi {
             built = built.phi(phi.0.clone());
+        }
+        for Field { kernel, range, variance, phi, prior_variance, block } in &process.field {
+            let range = range_of(*kernel, range.as_ref().map(|range| &range.0), "process.field.range")?;
+            let mut field = model::Field::new((*kernel).into(), range, variance.0.clone());
+            if let Some(phi) = phi {
+                field = field.phi(phi.0.clone());
+            }
+            if let Some(prior) = prior_variance {
+                field = field.prior_variance(prior.0.clone());
+            }
+            if let Some(cells) = block {
+                field = field.block(*cells);
+            }
+            built = built.field(field);
         }
         if let Some(Adaptive { weight, scale }) = process.adaptive {
             built = built.adaptive(weight, scale);
