@@ -329,6 +329,21 @@ impl ObservationModel {
         (&self.lattice, &self.offset_layers)
     }
 
+    /// What each band read sees of the components. **Shape** (bands read, components).
+    pub(crate) fn design(&self) -> &DMatrix<f64> {
+        &self.design
+    }
+
+    /// Usual noise variance of each band read, in u².
+    pub(crate) fn noise(&self) -> &[f64] {
+        &self.noise
+    }
+
+    /// What each band read shows where all components are zero, in u.
+    pub(crate) fn offsets(&self) -> &[f64] {
+        &self.offset
+    }
+
     /// Whether it sees a component.
     pub(crate) fn sees(&self, component: usize) -> bool {
         self.design.column(component).iter().any(|weight| *weight != 0.0)

@@ -19,6 +19,7 @@ mod prior;
 mod process;
 mod response;
 mod rows;
+mod seasonal;
 mod spectrum;
 mod support;
 mod values;
@@ -35,6 +36,7 @@ pub use pca::{BandScale, PcaBuilder, SpectralPca};
 pub use prior::{Prior, PriorField};
 pub use process::Process;
 pub use response::SpectralResponse;
+pub use seasonal::{Harmonics, SeasonalBuilder, SeasonalFit, SeasonalMean, SeasonalTile};
 pub use values::Values;
 
 pub(crate) use average::{Average, Profile};

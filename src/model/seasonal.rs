@@ -1,0 +1,14 @@
+//! The mean that returns every year, cell by cell: fitted in passes over the data, used as the mean function of a fusion.
+
+mod builder;
+mod fit;
+mod harmonics;
+mod pool;
+mod product;
+mod seen;
+mod sums;
+
+pub use builder::SeasonalBuilder;
+pub use fit::{SeasonalFit, SeasonalTile};
+pub use harmonics::Harmonics;
+pub use product::SeasonalMean;

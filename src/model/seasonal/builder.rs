@@ -1,0 +1,204 @@
+use super::fit::SeasonalFit;
+use super::harmonics::YEAR_DAYS;
+use super::{Harmonics, SeasonalMean};
+use crate::error::{Error, Result};
+use crate::geometry::Grid;
+use crate::model::{Instrument, SpectralBasis};
+
+/// Harmonics beyond which a curve of a year follows the weather.
+const MOST_HARMONICS: usize = 6;
+
+/// How far neighbours may lie, in cells: beyond, they are no neighbours and tiles no tiles.
+const WIDEST_RADIUS: usize = 256;
+
+/// Neighbouring cells that help where a cell has little data.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Neighbours {
+    /// In cells.
+    pub(super) radius: usize,
+    /// Observations that their common curve counts for.
+    pub(super) strength: f64,
+}
+
+/// Collects how a [`SeasonalMean`] is fitted; [`fit`](Self::fit) makes it.
+///
+/// For each component (target band), the coefficients `c` of a cell minimise
+///
+/// `Σ_t w_t (y_t − φ_tᵀ c)² + ρ Σ_h h² |c_h − c̄_h|² + ν |c − c̄|²`
+///
+/// over its observations `y_t` on dates with the terms `φ_t` of the [`Harmonics`]; `c_h` are the two coefficients of harmonic
+/// `h`, whose `h²` makes the penalty that on the mean squared slope of the curve. `ρ` ([`ridge`](Self::ridge)) and `ν`
+/// ([`neighbours`](Self::neighbours)) are in observations, so that they mean the same whatever the unit and the scatter of
+/// the data. `c̄` is the curve of the neighbourhood: the same minimum for the average sums of all cells around that have data,
+/// cells `d` rows (and columns alike) away weighing `(1 − d²/(radius + 1)²)²`, drawn by `ρ` towards the curve of the scene, and
+/// that the minimum for the scene's averages of each date, weighed by the share of the scene that was seen. So where a cell has
+/// no data in a season its neighbours' speak, and then the scene's.
+///
+/// Weights are 1 in the first pass. Each further pass lowers those of observations that lie far off, `w = (κ + 1)/(κ + r²/σ²)`
+/// with the residual `r` from the curve of the pass before and `κ` the degrees of freedom of [`robust`](Self::robust): the
+/// EM algorithm for errors that follow Student's t (Lange, Little and Taylor, *Journal of the American Statistical Association*
+/// 84, 1989), for which sums at constant memory are enough. `σ²` is the mean of `w r²` in the cell and, weighing as `ν`
+/// observations, in the neighbourhood.
+#[derive(Clone, Debug)]
+pub struct SeasonalBuilder {
+    pub(super) harmonics: usize,
+    pub(super) period_days: f64,
+    pub(super) ridge: f64,
+    pub(super) robust: Option<f64>,
+    pub(super) passes: usize,
+    pub(super) neighbours: Option<Neighbours>,
+    pub(super) memory_bytes: u64,
+}
+
+impl Default for SeasonalBuilder {
+    fn default() -> Self {
+        Self {
+            harmonics: 2,
+            period_days: YEAR_DAYS,
+            ridge: 3.0,
+            robust: Some(4.0),
+            passes: 4,
+            neighbours: Some(Neighbours { radius: 4, strength: 4.0 }),
+            memory_bytes: 512 << 20,
+        }
+    }
+}
+
+impl SeasonalBuilder {
+    /// Number of harmonics; default 2. Those of order `h` can follow what lasts longer than a period / (2h).
+    #[must_use]
+    pub fn harmonics(mut self, count: usize) -> Self {
+        self.harmonics = count;
+        self
+    }
+
+    /// The period in days; default 365.2425, a year.
+    #[must_use]
+    pub fn period_days(mut self, days: f64) -> Self {
+        self.period_days = days;
+        self
+    }
+
+    /// What draws harmonics towards those of the neighbourhood (and theirs to the scene's, and those to zero), in observations;
+    /// default 3.
+    #[must_use]
+    pub fn ridge(mut self, observations: f64) -> Self {
+        self.ridge = observations;
+        self
+    }
+
+    /// Degrees of freedom of the errors' heavy tails, smaller for more leftover clouds; default 4. `None`: plain least squares,
+    /// in one pass.
+    #[must_use]
+    pub fn robust(mut self, degrees: impl Into<Option<f64>>) -> Self {
+        self.robust = degrees.into();
+        self
+    }
+
+    /// How often the data are read for the cells' curves where the fit is [robust](Self::robust); default 4.
+    #[must_use]
+    pub fn passes(mut self, passes: usize) -> Self {
+        self.passes = passes;
+        self
+    }
+
+    /// Lets the curve of the cells around, up to `radius` rows and columns away, count for so many observations of each cell;
+    /// default 4 cells and 4 observations.
+    #[must_use]
+    pub fn neighbours(mut self, radius: usize, observations: f64) -> Self {
+        self.neighbours = Some(Neighbours { radius, strength: observations });
+        self
+    }
+
+    /// Fits each cell by itself. Harmonics are then drawn towards those of the scene.
+    #[must_use]
+    pub fn without_neighbours(mut self) -> Self {
+        self.neighbours = None;
+        self
+    }
+
+    /// Memory for the sums and values of the tile that is being fitted; default 512 MiB. It changes no bit of the result.
+    #[must_use]
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = bytes;
+        self
+    }
+
+    /// Fits the mean of every cell of `target` to all dates of the instruments whose pixels are its cells, and keeps it in
+    /// memory: `terms + 1` numbers of 4 bytes for each cell and component. `bands` are the target's; with a `basis`, the
+    /// components are its scores.
+    ///
+    /// # Errors
+    /// Those of [`prepare`](Self::prepare), and of reading.
+    pub fn fit(
+        &self,
+        target: &Grid,
+        bands: &[String],
+        basis: Option<&SpectralBasis>,
+        instruments: &[Instrument],
+    ) -> Result<SeasonalMean> {
+        self.prepare(target, bands, basis, instruments)?.collect()
+    }
+
+    /// As [`fit`](Self::fit), but for the tiles: reads everything once, for the curve of the scene, and gives what
+    /// [fits tile after tile](SeasonalFit::tiles).
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the setting that cannot work, an instrument whose pixels are not cells or whose bands do not
+    /// tell the components, or a band that nothing observes; [`Error::CrsMismatch`]; those of reading.
+    pub fn prepare(
+        &self,
+        target: &Grid,
+        bands: &[String],
+        basis: Option<&SpectralBasis>,
+        instruments: &[Instrument],
+    ) -> Result<SeasonalFit> {
+        self.check()?;
+        SeasonalFit::new(self, target, bands, basis, instruments)
+    }
+
+    /// What is fitted, without the coefficients.
+    pub(super) fn curve(&self) -> Harmonics {
+        Harmonics::new(self.harmonics, self.period_days)
+    }
+
+    /// Passes over the data for the cells' curves.
+    pub(super) fn rounds(&self) -> usize {
+        if self.robust.is_some() { self.passes } else { 1 }
+    }
+
+    fn check(&self) -> Result<()> {
+        let refuse = |key: &str, problem: String| Err(Error::setting(format!("seasonal.{key}"), problem));
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        if !(1..=MOST_HARMONICS).contains(&self.harmonics) {
+            return refuse("harmonics", format!("{}; give 1 to {MOST_HARMONICS}", self.harmonics));
+        }
+        if !positive(self.period_days) {
+            return refuse("period_days", format!("{} must be positive, as {YEAR_DAYS} is", self.period_days));
+        }
+        if !positive(self.ridge) {
+            let problem =
+                "must be positive: cells with few dates have no curve of their own without it; give a small number";
+            return refuse("ridge", format!("{} {problem}", self.ridge));
+        }
+        if let Some(degrees) = self.robust.filter(|degrees| !positive(*degrees)) {
+            return refuse(
+                "robust",
+                format!("{degrees} must be positive, as 4 is; leave it out for plain least squares"),
+            );
+        }
+        if self.passes == 0 {
+            return refuse("passes", "0; give at least 1".into());
+        }
+        if let Some(Neighbours { radius, strength }) = self.neighbours {
+            if !(1..=WIDEST_RADIUS).contains(&radius) {
+                return refuse("neighbours", format!("a radius of {radius} cells; give 1 to {WIDEST_RADIUS}, or none"));
+            }
+            if !positive(strength) {
+                let problem = "must be positive; without neighbours each cell is fitted by itself";
+                return refuse("neighbours", format!("{strength} observations {problem}"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,264 @@
+//! The passes over the data: one for the curve of the scene, and some for the cells', tile by tile.
+
+use std::sync::Arc;
+
+use ndarray::{Array2, Array3, Array4};
+
+use super::builder::SeasonalBuilder;
+use super::pool::Pool;
+use super::seen::Seen;
+use super::sums::{Sums, System};
+use super::{Harmonics, SeasonalMean};
+use crate::error::{Error, Result};
+use crate::geometry::{Grid, PixelRegion};
+use crate::model::{Instrument, SpectralBasis, Spectrum};
+
+/// Tiles are whole multiples of this, where they are larger: the chunks of a store.
+pub(super) const CHUNK: usize = 256;
+
+/// A seasonal mean about to be fitted, tile by tile: [`SeasonalBuilder::prepare`] makes it.
+#[derive(Debug)]
+pub struct SeasonalFit {
+    settings: SeasonalBuilder,
+    target: Grid,
+    components: Vec<String>,
+    instruments: Vec<Seen>,
+    /// By component.
+    scene: Vec<SceneCurve>,
+    tile: (usize, usize),
+    margin: usize,
+}
+
+/// The curve of the averages of a scene.
+#[derive(Clone, Debug, PartialEq)]
+struct SceneCurve {
+    coefficients: Vec<f64>,
+    /// Of all values about it, in u².
+    variance: f64,
+}
+
+/// The fitted cells of a tile.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SeasonalTile {
+    /// Cells of the target grid.
+    pub region: PixelRegion,
+    /// Coefficients in u, **shape** (component, term, y, x).
+    pub coefficients: Array4<f32>,
+    /// Standard deviation of the observations about the curve in u, far-off ones weighing less; **shape** (component, y, x).
+    pub scatter: Array3<f32>,
+}
+
+impl SeasonalFit {
+    pub(super) fn new(
+        settings: &SeasonalBuilder,
+        target: &Grid,
+        bands: &[String],
+        basis: Option<&SpectralBasis>,
+        instruments: &[Instrument],
+    ) -> Result<Self> {
+        let spectrum = Spectrum::new(bands.to_vec(), basis.cloned().map(Arc::new))?;
+        let instruments: Vec<Seen> =
+            instruments.iter().map(|instrument| Seen::new(instrument, target, &spectrum)).collect::<Result<_>>()?;
+        let components = match basis {
+            None => bands.to_vec(),
+            Some(basis) => (1..=basis.components()).map(|j| format!("component {j}")).collect(),
+        };
+        let margin = settings.neighbours.map_or(0, |neighbours| 2 * neighbours.radius * settings.rounds());
+        let mut fit = Self {
+            settings: settings.clone(),
+            target: target.clone(),
+            components,
+            instruments,
+            scene: Vec::new(),
+            tile: (0, 0),
+            margin,
+        };
+        fit.tile = fit.choose_tile()?;
+        fit.scene = fit.scene()?;
+        Ok(fit)
+    }
+
+    /// The grid of the cells.
+    #[must_use]
+    pub fn grid(&self) -> &Grid {
+        &self.target
+    }
+
+    /// Names of the target bands, or of a basis's components.
+    #[must_use]
+    pub fn components(&self) -> &[String] {
+        &self.components
+    }
+
+    /// The terms of the curves.
+    #[must_use]
+    pub fn harmonics(&self) -> Harmonics {
+        self.settings.curve()
+    }
+
+    /// (rows, columns) of the tiles, but for those at the right and the bottom.
+    #[must_use]
+    pub fn tile_shape(&self) -> (usize, usize) {
+        self.tile
+    }
+
+    /// The largest tile that memory holds with its neighbours.
+    fn choose_tile(&self) -> Result<(usize, usize)> {
+        let (terms, p) = (self.harmonics().terms(), self.components.len());
+        let (own, shared) = Sums::numbers(terms);
+        let slice = self.instruments.iter().map(Seen::bytes_per_cell).max().unwrap_or(0);
+        let per_cell = ((p * own + shared + 4) * size_of::<f64>()) as u64 + slice;
+        let cells = self.settings.memory_bytes / per_cell;
+        let (rows, cols) = self.target.shape();
+        if (rows * cols) as u64 <= cells {
+            return Ok((rows, cols));
+        }
+        let least = (2 * self.margin + 1).min(rows) * (2 * self.margin + 1).min(cols);
+        if cells < least as u64 {
+            let problem = format!(
+                "{} bytes, but the smallest tile with its neighbours takes {}; allow more",
+                self.settings.memory_bytes,
+                least as u64 * per_cell
+            );
+            return Err(Error::setting("seasonal.memory", problem));
+        }
+        let round = |side: usize| if side > CHUNK { side / CHUNK * CHUNK } else { side };
+        let square = (cells as f64).sqrt() as usize;
+        let height = rows.min(square);
+        let wide = |height: usize| (cells as usize / height).min(cols);
+        let side = |padded: usize, all: usize| if padded >= all { all } else { round(padded - 2 * self.margin) };
+        let (height, width) =
+            if height == rows { (height, wide(height)) } else { (cells as usize / wide(square), wide(square)) };
+        Ok((side(height, rows), side(width, cols)))
+    }
+
+    /// Whole rows that memory holds.
+    fn strip_rows(&self) -> usize {
+        let slice = self.instruments.iter().map(Seen::bytes_per_cell).max().unwrap_or(0) + size_of::<f64>() as u64;
+        let row = slice * self.target.cols() as u64;
+        ((self.settings.memory_bytes / row) as usize).clamp(1, self.target.rows())
+    }
+
+    /// Fits tile after tile, row by row; neighbouring ones agree as if there were none.
+    pub fn tiles(&self) -> impl Iterator<Item = Result<SeasonalTile>> + '_ {
+        self.regions(self.tile).map(|region| self.fit(region))
+    }
+
+    fn regions(&self, (height, width): (usize, usize)) -> impl Iterator<Item = PixelRegion> + use<> {
+        let (rows, cols) = self.target.shape();
+        (0..rows).step_by(height).flat_map(move |row| {
+            (0..cols)
+                .step_by(width)
+                .map(move |col| PixelRegion::new(row..(row + height).min(rows), col..(col + width).min(cols)))
+        })
+    }
+
+    /// Everything in memory.
+    pub(super) fn collect(&self) -> Result<SeasonalMean> {
+        let (rows, cols) = self.target.shape();
+        let (p, terms) = (self.components.len(), self.harmonics().terms());
+        let mut coefficients = Array4::zeros((p, terms, rows, cols));
+        let mut scatter = Array3::zeros((p, rows, cols));
+        for tile in self.tiles() {
+            let SeasonalTile { region, coefficients: part, scatter: spread } = tile?;
+            let PixelRegion { rows, cols } = region;
+            coefficients.slice_mut(ndarray::s![.., .., rows.clone(), cols.clone()]).assign(&part);
+            scatter.slice_mut(ndarray::s![.., rows, cols]).assign(&spread);
+        }
+        SeasonalMean::from_arrays(self.target.clone(), self.components.clone(), self.harmonics(), coefficients, scatter)
+    }
+
+    /// The curve of the scene: that of its averages on each date, which weigh by the share of it that was seen.
+    fn scene(&self) -> Result<Vec<SceneCurve>> {
+        let harmonics = self.harmonics();
+        let n = harmonics.terms();
+        let mut terms = vec![0.0; n];
+        let mut systems: Vec<System> = self.components.iter().map(|_| System::new(n)).collect();
+        // Most values on any date, all values, their sum and sum of squares.
+        let mut totals = vec![[0.0_f64; 4]; self.components.len()];
+        let strip = (self.strip_rows(), self.target.cols());
+        for instrument in &self.instruments {
+            for &date in instrument.dates() {
+                harmonics.evaluate(date, &mut terms);
+                let mut sums = vec![[0.0; 3]; self.components.len()];
+                for region in self.regions(strip) {
+                    let mut plane = Array2::zeros(region.shape());
+                    instrument.read(date, &region, &mut plane, |component, plane| {
+                        // Row by row, so that the height of strips changes no bit.
+                        for row in plane.rows() {
+                            let seen = || row.iter().filter(|value| !value.is_nan());
+                            let row = [seen().count() as f64, seen().sum(), seen().map(|value| value * value).sum()];
+                            sums[component].iter_mut().zip(row).for_each(|(sum, row): (&mut f64, f64)| *sum += row);
+                        }
+                    })?;
+                }
+                for ((system, [count, sum, squares]), totals) in systems.iter_mut().zip(sums).zip(&mut totals) {
+                    if count > 0.0 {
+                        system.add(&terms, sum / count, count);
+                        *totals = [totals[0].max(count), totals[1] + count, totals[2] + sum, totals[3] + squares];
+                    }
+                }
+            }
+        }
+        let curve = |((mut system, [most, count, sum, squares]), name): ((System, [f64; 4]), &String)| {
+            if most == 0.0 {
+                let problem = format!("no instrument whose pixels are cells holds any value of {name:?} in the target");
+                return Err(Error::setting("seasonal", problem));
+            }
+            system.divide(most);
+            system.draw(|k| ((Harmonics::order(k).pow(2) as f64) * self.settings.ridge, 0.0));
+            let mean = sum / count;
+            Ok(SceneCurve { coefficients: system.solve().to_vec(), variance: (squares / count - mean * mean).max(0.0) })
+        };
+        systems.into_iter().zip(totals).zip(&self.components).map(curve).collect()
+    }
+
+    /// The cells of a region, and around them those that they depend on.
+    fn fit(&self, region: PixelRegion) -> Result<SeasonalTile> {
+        let harmonics = self.harmonics();
+        let n = harmonics.terms();
+        let widen = |cells: &std::ops::Range<usize>, all: usize| {
+            cells.start.saturating_sub(self.margin)..(cells.end + self.margin).min(all)
+        };
+        let (rows, cols) = self.target.shape();
+        let padded = PixelRegion::new(widen(&region.rows, rows), widen(&region.cols, cols));
+        let mut sums: Vec<Sums> = self.components.iter().map(|_| Sums::new(padded.len(), n)).collect();
+        let mut pool = Pool::new(padded.shape(), self.settings.neighbours.map(|neighbours| neighbours.radius));
+        let mut plane = Array2::zeros(padded.shape());
+        let mut terms = vec![0.0; n];
+        for round in 0..self.settings.rounds() {
+            let degrees = self.settings.robust.filter(|_| round > 0);
+            sums.iter_mut().for_each(Sums::clear);
+            for instrument in &self.instruments {
+                for &date in instrument.dates() {
+                    harmonics.evaluate(date, &mut terms);
+                    instrument.read(date, &padded, &mut plane, |component, plane| {
+                        let scene = dot(&self.scene[component].coefficients, &terms);
+                        if let Some(values) = plane.as_slice() {
+                            sums[component].add(values, &terms, scene, degrees);
+                        }
+                    })?;
+                }
+            }
+            for (sums, scene) in sums.iter_mut().zip(&self.scene) {
+                sums.solve(&self.settings, &mut pool, scene.variance);
+            }
+        }
+        let cell = |row: usize, col: usize| {
+            let (row, col) = (region.rows.start + row - padded.rows.start, region.cols.start + col - padded.cols.start);
+            row * padded.cols.len() + col
+        };
+        let (p, (rows, cols)) = (self.components.len(), region.shape());
+        let coefficients = Array4::from_shape_fn((p, n, rows, cols), |(j, k, row, col)| {
+            (self.scene[j].coefficients[k] + sums[j].coefficient(k, cell(row, col))) as f32
+        });
+        let scatter =
+            Array3::from_shape_fn((p, rows, cols), |(j, row, col)| sums[j].variance(cell(row, col)).sqrt() as f32);
+        Ok(SeasonalTile { region, coefficients, scatter })
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}

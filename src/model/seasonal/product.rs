@@ -1,0 +1,175 @@
+use std::sync::Arc;
+
+use ndarray::{Array3, Array4, Axis, concatenate, s};
+
+use super::{Harmonics, SeasonalBuilder, SeasonalTile};
+use crate::error::Result;
+use crate::geometry::{Date, Grid, PixelRegion};
+use crate::source::{MemorySource, RasterSource};
+
+/// The seasonal mean of every cell and component of a scene: the mean function of a fusion whose state is the anomaly.
+///
+/// [`SeasonalBuilder`] fits one; with the feature `zarr` it is stored and opened by
+/// [`SeasonalStore`](crate::sink::SeasonalStore). Coefficients are float32 and read where they are asked for.
+///
+/// ```
+/// use ndarray::Array4;
+/// use rasterfuse::geometry::{Crs, Date, Grid};
+/// use rasterfuse::model::{Instrument, SeasonalMean};
+/// use rasterfuse::source::MemorySource;
+///
+/// // Three years of a greenness that peaks in summer.
+/// let grid = Grid::new(Crs::unknown(), [0.0, 10.0, 0.0, 0.0, 0.0, -10.0], (1, 2))?;
+/// let dates: Vec<Date> = (0..110).map(|k| Date::from_days(10_957 + 10 * k)).collect();
+/// let green = |date: Date| 0.5 - 0.3 * (std::f64::consts::TAU * f64::from(date.days_since(dates[0])) / 365.2425).cos();
+/// let values = Array4::from_shape_fn((110, 1, 1, 2), |(time, _, _, _)| green(dates[time]));
+/// let source = MemorySource::new(grid.clone(), dates.clone(), vec!["ndvi".into()], values)?;
+///
+/// let bands = ["ndvi".to_owned()];
+/// let instrument = Instrument::new("s2", source).noise_variance(1e-4);
+/// let seasonal = SeasonalMean::builder().fit(&grid, &bands, None, &[instrument])?;
+/// let july = seasonal.mean(Date::from_ymd(2024, 7, 1)?, &grid.region())?; // (component, y, x)
+/// assert!((july[(0, 0, 1)] - 0.8).abs() < 0.02);
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SeasonalMean {
+    harmonics: Harmonics,
+    components: Vec<String>,
+    /// Of each component the coefficients and the scatter, a band each.
+    source: Arc<dyn RasterSource>,
+    fingerprint: u64,
+}
+
+impl SeasonalMean {
+    /// How a mean is fitted.
+    #[must_use]
+    pub fn builder() -> SeasonalBuilder {
+        SeasonalBuilder::default()
+    }
+
+    /// The mean that arrays hold: `coefficients` of **shape** (component, term, y, x) and `scatter` of **shape**
+    /// (component, y, x).
+    pub(super) fn from_arrays(
+        grid: Grid,
+        components: Vec<String>,
+        harmonics: Harmonics,
+        coefficients: Array4<f32>,
+        scatter: Array3<f32>,
+    ) -> Result<Self> {
+        let tile = SeasonalTile { region: grid.region(), coefficients, scatter };
+        let mut fingerprint = Fingerprint::default();
+        fingerprint.add(&tile);
+        let layers = concatenate![Axis(1), tile.coefficients, tile.scatter.insert_axis(Axis(1))];
+        let (p, n, rows, cols) = layers.dim();
+        let values = Array4::from_shape_fn((1, p * n, rows, cols), |(_, layer, row, col)| {
+            f64::from(layers[(layer / n, layer % n, row, col)])
+        });
+        let names = Self::layer_names(&components, harmonics);
+        let source = MemorySource::new(grid, vec![harmonics.reference()], names, values)?;
+        Ok(Self { harmonics, components, source: Arc::new(source), fingerprint: fingerprint.0 })
+    }
+
+    /// Names of a source's bands.
+    pub(super) fn layer_names(components: &[String], harmonics: Harmonics) -> Vec<String> {
+        let layers = |component: &String| {
+            let terms = harmonics.names().chain(["scatter".to_owned()]);
+            terms.map(|term| format!("{component} {term}")).collect::<Vec<_>>()
+        };
+        components.iter().flat_map(layers).collect()
+    }
+
+    /// The terms of the curves.
+    #[must_use]
+    pub fn harmonics(&self) -> Harmonics {
+        self.harmonics
+    }
+
+    /// Names of the target bands, or of a basis's components.
+    #[must_use]
+    pub fn components(&self) -> &[String] {
+        &self.components
+    }
+
+    /// The grid of the cells.
+    #[must_use]
+    pub fn grid(&self) -> &Grid {
+        self.source.grid()
+    }
+
+    /// A number that two means share only when they are the same, or by an unlikely chance.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// Where it is kept, for messages.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.source.origin()
+    }
+
+    /// Coefficients of a region's cells in u, **shape** (component, term, y, x).
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn coefficients(&self, region: &PixelRegion) -> Result<Array4<f64>> {
+        let n = self.harmonics.terms();
+        let layers = (0..self.components.len()).flat_map(|j| (0..n).map(move |k| j * (n + 1) + k));
+        let values = self.read(&layers.collect::<Vec<_>>(), region)?;
+        let (rows, cols) = region.shape();
+        let shape = (self.components.len(), n, rows, cols);
+        Ok(Array4::from_shape_fn(shape, |(j, k, row, col)| values[(j * n + k, row, col)]))
+    }
+
+    /// Standard deviation of the observations about the curve in u, **shape** (component, y, x).
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn scatter(&self, region: &PixelRegion) -> Result<Array3<f64>> {
+        let n = self.harmonics.terms();
+        self.read(&(0..self.components.len()).map(|j| j * (n + 1) + n).collect::<Vec<_>>(), region)
+    }
+
+    /// The mean of a region's cells on a date in u, **shape** (component, y, x).
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn mean(&self, date: Date, region: &PixelRegion) -> Result<Array3<f64>> {
+        let mut terms = vec![0.0; self.harmonics.terms()];
+        self.harmonics.evaluate(date, &mut terms);
+        let coefficients = self.coefficients(region)?;
+        let (p, _, rows, cols) = coefficients.dim();
+        let mut mean = Array3::zeros((p, rows, cols));
+        for (k, term) in terms.iter().enumerate() {
+            mean.scaled_add(*term, &coefficients.slice(s![.., k, .., ..]));
+        }
+        Ok(mean)
+    }
+
+    fn read(&self, layers: &[usize], region: &PixelRegion) -> Result<Array3<f64>> {
+        Ok(self.source.read(self.harmonics.reference(), layers, region)?.values)
+    }
+}
+
+/// A number made of all coefficients with their places, in whatever order they come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fingerprint(pub(crate) u64);
+
+impl Fingerprint {
+    pub(crate) fn add(&mut self, tile: &SeasonalTile) {
+        for ((component, term, row, col), value) in tile.coefficients.indexed_iter() {
+            let place = mix(((tile.region.rows.start + row) as u64) << 32 | (tile.region.cols.start + col) as u64);
+            let layer = mix((component as u64) << 32 | term as u64);
+            self.0 = self.0.wrapping_add(mix(place ^ layer.rotate_left(17) ^ u64::from(value.to_bits())));
+        }
+    }
+}
+
+/// Steele, Lea and Flood's splitmix64: every bit of the argument decides every bit of the result.
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}

@@ -1,0 +1,297 @@
+//! Seasonal means: what is fitted.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::f64::consts::TAU;
+
+use ndarray::{Array4, s};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use rasterfuse::geometry::{Crs, Date, Grid};
+use rasterfuse::model::{Footprint, Instrument, SeasonalMean, SpectralBasis};
+use rasterfuse::source::MemorySource;
+
+fn grid(size: f64, shape: (usize, usize)) -> Grid {
+    Grid::new(Crs::unknown(), [0.0, size, 0.0, 0.0, 0.0, -size], shape).unwrap()
+}
+
+fn bands(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+/// The curve that the scenes of these tests are made of.
+fn curve(date: Date, row: usize, col: usize) -> f64 {
+    let year = f64::from(date.days_since_epoch()) / 365.2425;
+    0.4 + 0.01 * row as f64 + (0.2 + 0.005 * col as f64) * (TAU * year).cos() + 0.05 * (2.0 * TAU * year).sin()
+}
+
+/// Three years of the curves with a little noise; where `seen` says.
+fn scene(
+    shape: (usize, usize),
+    seen: impl Fn(&mut StdRng, usize, usize, usize) -> Option<f64>,
+) -> (Vec<Date>, Array4<f64>) {
+    let mut rng = StdRng::seed_from_u64(5);
+    let dates: Vec<Date> = (0..90).map(|k| Date::from_days(16_500 + 12 * k)).collect();
+    let values = Array4::from_shape_fn((dates.len(), 1, shape.0, shape.1), |(time, _, row, col)| {
+        let noise = rng.random_range(-0.01..0.01);
+        seen(&mut rng, time, row, col).map_or(f64::NAN, |error| curve(dates[time], row, col) + noise + error)
+    });
+    (dates, values)
+}
+
+fn source(shape: (usize, usize), (dates, values): (Vec<Date>, Array4<f64>)) -> MemorySource {
+    MemorySource::new(grid(10.0, shape), dates, bands(&["ndvi"]), values).unwrap()
+}
+
+/// Root mean square error over all cells and a year of dates.
+fn error(mean: &SeasonalMean) -> f64 {
+    let dates = (0..36).map(|k| Date::from_days(17_000 + 10 * k));
+    let squares = dates.flat_map(|date| {
+        let mean = mean.mean(date, &mean.grid().region()).unwrap();
+        mean.indexed_iter().map(|((_, row, col), mu)| (mu - curve(date, row, col)).powi(2)).collect::<Vec<_>>()
+    });
+    let squares: Vec<f64> = squares.collect();
+    (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
+}
+
+#[test]
+fn curves_are_found_under_leftover_clouds() {
+    let shape = (9, 10);
+    let cloudy = |rng: &mut StdRng, _: usize, _: usize, _: usize| match rng.random_range(0.0..1.0) {
+        u if u < 0.4 => None,
+        u if u < 0.46 => Some(-0.5),
+        _ => Some(0.0),
+    };
+    let fit = |builder: rasterfuse::model::SeasonalBuilder| {
+        let instrument = Instrument::new("s2", source(shape, scene(shape, cloudy))).noise_variance(1e-4);
+        builder.fit(&grid(10.0, shape), &bands(&["ndvi"]), None, &[instrument]).unwrap()
+    };
+    let (robust, plain) = (fit(SeasonalMean::builder()), fit(SeasonalMean::builder().robust(None)));
+    assert!(error(&robust) < 0.015, "{}", error(&robust));
+    assert!(error(&plain) > 3.0 * error(&robust), "{}", error(&plain));
+    let scatter = robust.scatter(&robust.grid().region()).unwrap();
+    assert!(scatter.iter().all(|sd| (0.004..0.1).contains(sd)), "{scatter:?}");
+}
+
+#[test]
+fn neighbours_help_where_a_cell_has_little_data() {
+    let shape = (12, 12);
+    // A cell that is seen four times, in spring.
+    let rare = |_: &mut StdRng, time: usize, row: usize, col: usize| {
+        ((row, col) != (5, 6) || [6, 7, 8, 9].contains(&time)).then_some(0.0)
+    };
+    let fit = |builder: rasterfuse::model::SeasonalBuilder| {
+        let instrument = Instrument::new("s2", source(shape, scene(shape, rare))).noise_variance(1e-4);
+        builder.fit(&grid(10.0, shape), &bands(&["ndvi"]), None, &[instrument]).unwrap()
+    };
+    let (helped, alone) = (fit(SeasonalMean::builder()), fit(SeasonalMean::builder().without_neighbours()));
+    let autumn = Date::from_ymd(2016, 10, 1).unwrap();
+    let off = |mean: &SeasonalMean| {
+        (mean.mean(autumn, &mean.grid().region()).unwrap()[(0, 5, 6)] - curve(autumn, 5, 6)).abs()
+    };
+    assert!(off(&helped) < 0.01, "{} {}", off(&helped), off(&alone));
+}
+
+/// Tiles, several instruments on parts of the target, dates of both.
+#[test]
+fn tiles_change_no_bit() {
+    let shape = (40, 37);
+    let holes = |rng: &mut StdRng, _: usize, _: usize, _: usize| (rng.random_range(0.0..1.0) < 0.5).then_some(0.0);
+    let instruments = || {
+        let whole = source(shape, scene(shape, holes));
+        let (dates, values) = scene((20, 30), holes);
+        let later = dates.iter().map(|date| *date + 5).collect();
+        let part = Grid::new(Crs::unknown(), [50.0, 10.0, 0.0, -120.0, 0.0, -10.0], (20, 30)).unwrap();
+        let part = MemorySource::new(part, later, bands(&["ndvi"]), values).unwrap();
+        [Instrument::new("a", whole).noise_variance(1e-4), Instrument::new("b", part).noise_variance(1e-4).bias(0.03)]
+    };
+    let builder = SeasonalMean::builder().neighbours(1, 3.0).passes(2);
+    let fit = |builder: rasterfuse::model::SeasonalBuilder| {
+        builder.prepare(&grid(10.0, shape), &bands(&["ndvi"]), None, &instruments()).unwrap()
+    };
+    let whole = fit(builder.clone()).tiles().next().unwrap().unwrap();
+    assert_eq!(whole.region.shape(), shape);
+    let tiled = fit(builder.memory_bytes(100_000));
+    let mut tiles = 0;
+    for tile in tiled.tiles() {
+        let tile = tile.unwrap();
+        let (rows, cols) = (tile.region.rows.clone(), tile.region.cols.clone());
+        assert_eq!(tile.coefficients, whole.coefficients.slice(s![.., .., rows.clone(), cols.clone()]));
+        assert_eq!(tile.scatter, whole.scatter.slice(s![.., rows, cols]));
+        tiles += 1;
+    }
+    assert!(tiles > 3, "{tiles}");
+    let message = |builder: rasterfuse::model::SeasonalBuilder| {
+        builder.prepare(&grid(10.0, shape), &bands(&["ndvi"]), None, &instruments()).unwrap_err().to_string()
+    };
+    assert!(message(SeasonalMean::builder().memory_bytes(1000)).contains("seasonal.memory"));
+}
+
+/// Of a spectral basis, the components are fitted: least squares of the bands where all are there.
+#[test]
+fn components_of_a_basis_have_means() {
+    let shape = (6, 5);
+    let (dates, scores) = scene(shape, |_, _, _, _| Some(0.0));
+    let matrix = ndarray::array![[0.6, 0.8], [0.8, -0.6], [0.5, 0.1]];
+    let mean = ndarray::array![0.2, 0.3, 0.4];
+    let basis = SpectralBasis::new(vec![450.0, 550.0, 650.0], mean.clone(), matrix.clone()).unwrap();
+    let values = Array4::from_shape_fn((dates.len(), 3, 6, 5), |(t, b, r, c)| {
+        let score = scores[(t, 0, r, c)];
+        mean[b] + matrix[(b, 0)] * score - matrix[(b, 1)] * 0.5 * score
+    });
+    let names = bands(&["b1", "b2", "b3"]);
+    let emit = MemorySource::new(grid(10.0, shape), dates.clone(), names.clone(), values.clone()).unwrap();
+    let builder = SeasonalMean::builder();
+    let emit = Instrument::new("emit", emit).noise_variance([1e-4, 2e-4, 1e-3]);
+    let fitted = builder.fit(&grid(10.0, shape), &names, Some(&basis), &[emit]).unwrap();
+    assert_eq!(fitted.components().len(), 2);
+    let date = Date::from_days(17_000);
+    let mu = fitted.mean(date, &grid(10.0, shape).region()).unwrap();
+    assert!((mu[(0, 3, 3)] - curve(date, 3, 3)).abs() < 0.01 && (mu[(1, 3, 3)] + 0.5 * curve(date, 3, 3)).abs() < 0.01);
+
+    // Fewer bands than components tell nothing.
+    let one = values.slice_move(s![.., 0..1, .., ..]).to_owned();
+    let pan = MemorySource::new(grid(10.0, shape), dates, bands(&["b1"]), one).unwrap();
+    let pan = Instrument::new("pan", pan).noise_variance(1e-4);
+    let refused = builder.fit(&grid(10.0, shape), &names, Some(&basis), &[pan]).unwrap_err().to_string();
+    assert!(refused.contains("\"pan\": response") && refused.contains("leave the instrument out"), "{refused}");
+}
+
+#[test]
+fn what_cannot_be_fitted_is_refused() {
+    let shape = (6, 6);
+    let target = grid(10.0, shape);
+    let s2 = || Instrument::new("s2", source(shape, scene(shape, |_, _, _, _| Some(0.0)))).noise_variance(1e-4);
+    let message = |builder: rasterfuse::model::SeasonalBuilder, names: &[&str], instrument: Instrument| {
+        builder.fit(&target, &bands(names), None, &[instrument]).unwrap_err().to_string()
+    };
+    let builder = SeasonalMean::builder;
+    for (bad, key) in [
+        (builder().harmonics(0), "seasonal.harmonics"),
+        (builder().harmonics(9), "seasonal.harmonics"),
+        (builder().period_days(0.0), "seasonal.period_days"),
+        (builder().ridge(0.0), "seasonal.ridge"),
+        (builder().robust(-1.0), "seasonal.robust"),
+        (builder().passes(0), "seasonal.passes"),
+        (builder().neighbours(0, 1.0), "seasonal.neighbours"),
+        (builder().neighbours(2, f64::NAN), "seasonal.neighbours"),
+    ] {
+        let text = message(bad, &["ndvi"], s2());
+        assert!(text.contains(key), "{text}");
+    }
+    let text = message(builder(), &["ndvi", "evi"], s2());
+    assert!(text.contains("\"evi\""), "{text}");
+    let coarse =
+        MemorySource::new(grid(30.0, (2, 2)), vec![Date::from_days(1)], bands(&["ndvi"]), Array4::zeros((1, 1, 2, 2)));
+    let coarse = Instrument::new("modis", coarse.unwrap()).footprint(Footprint::Uniform).noise_variance(1e-4);
+    let text = message(builder(), &["ndvi"], coarse);
+    assert!(text.contains("\"modis\": footprint") && text.contains("leave the instrument out"), "{text}");
+}
+
+/// How well the mean alone predicts what it has not seen, by what it is fitted with: the table of the documentation.
+#[cfg(feature = "gdal")]
+mod ablation {
+    use std::path::Path;
+
+    use ndarray::Array2;
+    use rasterfuse::model::SeasonalBuilder;
+    use rasterfuse::source::{RasterSource, RasterStack};
+
+    use super::*;
+
+    /// A date's values of a block of 30 × 30 cells.
+    struct Block {
+        time: usize,
+        first: (usize, usize),
+        truth: Array2<f64>,
+    }
+
+    /// Takes blocks out of ten dates, of cells that are mostly clear.
+    fn withhold(values: &mut Array4<f64>, seed: u64) -> Vec<Block> {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (times, _, rows, cols) = values.dim();
+        let mut blocks: Vec<Block> = Vec::new();
+        while blocks.len() < 10 {
+            let (time, row, col) =
+                (rng.random_range(0..times), rng.random_range(0..=rows - 30), rng.random_range(0..=cols - 30));
+            let mut block = values.slice_mut(s![time, 0, row..row + 30, col..col + 30]);
+            if blocks.iter().all(|other| other.time != time) && block.iter().filter(|v| v.is_finite()).count() > 800 {
+                blocks.push(Block { time, first: (row, col), truth: block.to_owned() });
+                block.fill(f64::NAN);
+            }
+        }
+        blocks
+    }
+
+    #[test]
+    #[ignore = "measures; needs the rasters of Sentinel-2 NDVI beside the crate"]
+    fn ablation() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/s2_ndvi");
+        let stack = RasterStack::builder("s2ndvi_*.tif", r"s2ndvi_(\d{8})").folder(folder).open().unwrap();
+        let (target, dates) = (stack.grid().clone(), stack.dates().to_vec());
+        let (rows, cols) = target.shape();
+        let mut all = Array4::zeros((dates.len(), 1, rows, cols));
+        for (time, &date) in dates.iter().enumerate() {
+            all.slice_mut(s![time, .., .., ..]).assign(&stack.read(date, &[0], &target.region()).unwrap().values);
+        }
+        let measure = |builder: &SeasonalBuilder| {
+            // All; from April to October; all without the mean error of each block.
+            let (mut squares, mut counts) = ([0.0; 3], [0.0; 3]);
+            for seed in 0..8 {
+                let mut values = all.clone();
+                let blocks = withhold(&mut values, seed);
+                let source = MemorySource::new(target.clone(), dates.clone(), bands(&["ndvi"]), values).unwrap();
+                let instrument = Instrument::new("s2", source).noise_variance(1e-4);
+                let mean = builder.fit(&target, &bands(&["ndvi"]), None, &[instrument]).unwrap();
+                for Block { time, first, truth } in blocks {
+                    let mu = mean.mean(dates[time], &target.region()).unwrap();
+                    let errors = truth.indexed_iter().filter(|(_, value)| value.is_finite());
+                    let errors: Vec<f64> =
+                        errors.map(|((row, col), v)| mu[(0, first.0 + row, first.1 + col)] - v).collect();
+                    let n = errors.len() as f64;
+                    let sum: f64 = errors.iter().map(|error| error * error).sum();
+                    let common = errors.iter().sum::<f64>() / n;
+                    let month: u32 = dates[time].format("%m").parse().unwrap();
+                    let growing = if (4..=10).contains(&month) { 1.0 } else { 0.0 };
+                    let of = [(sum, n), (growing * sum, growing * n), (sum - n * common * common, n)];
+                    for (k, (sum, n)) in of.into_iter().enumerate() {
+                        squares[k] += sum;
+                        counts[k] += n;
+                    }
+                }
+            }
+            [0, 1, 2].map(|k| (squares[k] / counts[k]).sqrt())
+        };
+        let report = |name: &str, builder: SeasonalBuilder| {
+            let [all, growing, within] = measure(&builder);
+            println!("{name:<44} {all:.4}  {growing:.4}   {within:.4}");
+        };
+        println!("{:<44} all     Apr-Oct  within blocks", "RMSE");
+        let base = SeasonalMean::builder;
+        report("defaults", base());
+        for harmonics in 1..=4 {
+            report(&format!("harmonics {harmonics}"), base().harmonics(harmonics));
+        }
+        for ridge in [0.01, 0.1, 0.3, 1.0, 3.0, 10.0] {
+            for harmonics in [2, 3] {
+                report(&format!("harmonics {harmonics}, ridge {ridge}"), base().harmonics(harmonics).ridge(ridge));
+            }
+        }
+        report("robust off", base().robust(None));
+        for degrees in [1.0, 2.0, 4.0, 8.0] {
+            report(&format!("robust, {degrees} degrees"), base().robust(degrees));
+        }
+        for passes in [2, 3, 4, 6, 10] {
+            report(&format!("{passes} passes"), base().passes(passes));
+        }
+        report("without neighbours", base().without_neighbours());
+        report("without neighbours, robust off", base().without_neighbours().robust(None));
+        for radius in [1, 2, 4, 8, 16] {
+            for strength in [1.0, 4.0, 16.0] {
+                report(
+                    &format!("neighbours {radius} cells, {strength} observations"),
+                    base().neighbours(radius, strength),
+                );
+            }
+        }
+    }
+}
