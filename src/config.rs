@@ -317,6 +317,7 @@ struct Output {
     store: PathBuf,
     #[serde(default)]
     space: Space,
+    sd_factor: Option<Numbers>,
     zarr_format: Option<u8>,
     tile: Option<[usize; 2]>,
 }

@@ -9,7 +9,7 @@
 //!
 //! Data flow one way: [`geometry`] (where and when) → [`source`] (what was observed) → [`model`] (what we believe) → [`filter`]
 //! (the numerics) → [`engine`] (the only place with threads) → [`sink`] (where results go). Start at [`Fusion::builder`].
-//! [`preset`] knows published products.
+//! [`preset`] knows published products, [`validate`] what a fusion is worth.
 
 #[cfg(feature = "config")]
 pub mod config;
@@ -23,6 +23,7 @@ mod npy;
 pub mod preset;
 pub mod sink;
 pub mod source;
+pub mod validate;
 
 /// The arrays of the public interface.
 pub use ndarray;

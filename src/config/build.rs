@@ -32,6 +32,14 @@ impl FusionConfig {
     /// # Errors
     /// As [`build`](Self::build).
     pub fn build_for(&self, shard: Option<Shard>) -> Result<Fusion> {
+        self.builder()?.shards(shard.map_or(1, Shard::count)).build()
+    }
+
+    /// The description as the library has it, its inputs opened (headers only), to be changed or validated before it is built.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), as far as files and keys are concerned.
+    pub fn builder(&self) -> Result<FusionBuilder> {
         let document = &self.document;
         if document.instrument.is_empty() {
             return Err(Error::setting("instrument", "empty; describe at least one [[instrument]]"));
@@ -53,8 +61,7 @@ impl FusionConfig {
                 Precision::F64 => engine::Precision::F64,
                 Precision::F32 => engine::Precision::F32,
             })
-            .threads(document.run.threads)
-            .shards(shard.map_or(1, Shard::count));
+            .threads(document.run.threads);
         builder = self.run_settings(builder)?;
         if let Some(basis) = self.basis()? {
             builder = builder.basis(basis);
@@ -78,7 +85,10 @@ impl FusionConfig {
         for instrument in &document.instrument {
             builder = builder.instrument(self.instrument(instrument, &target)?);
         }
-        builder.build()
+        if let Some(factor) = &document.output.sd_factor {
+            builder = builder.sd_factor(factor.0.clone());
+        }
+        Ok(builder)
     }
 
     /// The same with another memory budget.

@@ -2,11 +2,13 @@
 
 mod check;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Checkpoint, MemoryBudget, OnError, OutputDates, OutputSpace, Precision};
 use crate::geometry::{Date, Grid};
-use crate::model::{FarSamples, Instrument, Prior, Process, SpectralBasis};
+use crate::model::{FarSamples, Instrument, Prior, Process, SpectralBasis, Values};
+use crate::source::RasterSource;
 
 /// Collects the description of a fusion; [`build`](Self::build) checks it.
 #[derive(Clone, Debug)]
@@ -15,6 +17,7 @@ pub struct FusionBuilder {
     bands: Vec<String>,
     basis: Option<SpectralBasis>,
     space: OutputSpace,
+    sd_factor: Values,
     unit: String,
     period: (Option<Date>, Option<Date>),
     output: OutputDates,
@@ -36,6 +39,7 @@ pub struct FusionBuilder {
     replay_days: u32,
     checkpoint_interval: Duration,
     keep_checkpoints: usize,
+    withholds: bool,
 }
 
 impl FusionBuilder {
@@ -45,6 +49,7 @@ impl FusionBuilder {
             bands: Vec::new(),
             basis: None,
             space: OutputSpace::Bands,
+            sd_factor: Values::Same(1.0),
             unit: "1".into(),
             period: (None, None),
             output: OutputDates::Daily,
@@ -66,6 +71,7 @@ impl FusionBuilder {
             replay_days: 30,
             checkpoint_interval: Duration::from_mins(10),
             keep_checkpoints: 1,
+            withholds: false,
         }
     }
 
@@ -88,6 +94,15 @@ impl FusionBuilder {
     #[must_use]
     pub fn space(mut self, space: OutputSpace) -> Self {
         self.space = space;
+        self
+    }
+
+    /// What the standard deviations put out are multiplied by, one number or one per band (one, where components are put out):
+    /// what [`Validation`](crate::validate::Validation) found that intervals need to hold what they should. The filter itself is not
+    /// touched. Default 1.
+    #[must_use]
+    pub fn sd_factor(mut self, factor: impl Into<Values>) -> Self {
+        self.sd_factor = factor.into();
         self
     }
 
@@ -244,6 +259,15 @@ impl FusionBuilder {
     #[must_use]
     pub fn keep_checkpoints(mut self, count: usize) -> Self {
         self.keep_checkpoints = count.max(1);
+        self
+    }
+
+    /// Gives every instrument the source that `withhold` makes of it; windows then predict what is withheld.
+    pub(crate) fn withhold(mut self, mut withhold: impl FnMut(&Instrument) -> Arc<dyn RasterSource>) -> Self {
+        for instrument in &mut self.instruments {
+            instrument.replace_source(withhold(instrument));
+        }
+        self.withholds = true;
         self
     }
 }

@@ -144,6 +144,11 @@ impl Carried {
         self.update(observations, scratch).map(|(fits, _)| (fits, true))
     }
 
+    /// See [`State::seen`].
+    pub(super) fn seen(&self, observations: &Observations, pixel: usize) -> (f64, f64) {
+        either!(self, state => state.seen(observations, pixel))
+    }
+
     pub(super) fn pixel_nis(
         &self,
         observations: &Observations,

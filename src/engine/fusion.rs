@@ -80,6 +80,8 @@ pub struct Fusion {
     pub(super) spare: Spare,
     /// What decides the values.
     pub(super) settings: Settings,
+    /// Whether sources withhold observations, which are then predicted.
+    pub(super) withholds: bool,
     pub(super) on_error: OnError,
     pub(super) replay_days: u32,
     pub(super) checkpoint_interval: Duration,
@@ -166,6 +168,16 @@ impl Fusion {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The instruments, in order.
+    pub(crate) fn instruments(&self) -> &[ObservationModel] {
+        &self.instruments
+    }
+
+    /// Dates that a result waits for, and whether cells are filtered one by one, without windows.
+    pub(crate) fn lag_and_independence(&self) -> (usize, bool) {
+        (self.lag_asked, self.cells.is_some())
     }
 
     /// The tiles with their positions.

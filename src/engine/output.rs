@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::model::{SpectralBasis, Spectrum, pair, pair_count};
+use ndarray::Array3;
+
+use crate::error::{Error, Result};
+use crate::model::{SpectralBasis, Spectrum, Values, pair, pair_count};
 
 /// What is put out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,12 +46,33 @@ pub(super) struct Projection {
     /// What bands are of the components; `None` where what is put out are the components themselves.
     basis: Option<Arc<SpectralBasis>>,
     space: OutputSpace,
+    /// What standard deviations are multiplied by: of each band, or the first of all components.
+    sd_factors: Vec<f64>,
 }
 
 impl Projection {
-    pub(super) fn new(spectrum: &Spectrum, space: OutputSpace) -> Self {
+    /// # Errors
+    /// [`Error::Setting`] when there is not one factor, or one for each band, or they are not positive.
+    pub(super) fn new(spectrum: &Spectrum, space: OutputSpace, sd_factor: &Values) -> Result<Self> {
         let basis = spectrum.basis().filter(|_| space == OutputSpace::Bands).cloned();
-        Self { components: spectrum.components(), basis, space }
+        let key = "output.sd_factor";
+        if space == OutputSpace::Components && matches!(sd_factor, Values::Each(factors) if factors.len() > 1) {
+            let problem =
+                "one per band, but components are put out, whose covariances take one factor; give one number";
+            return Err(Error::setting(key, problem));
+        }
+        let (n, of) = if space == OutputSpace::Components { (1, "series") } else { (spectrum.bands().len(), "band") };
+        let sd_factors = sd_factor.expand_positive(n, key, of)?;
+        Ok(Self { components: spectrum.components(), basis, space, sd_factors })
+    }
+
+    /// Multiplies standard deviations that were not [put](Self::put), of bands that are the components.
+    pub(super) fn scale(&self, uncertainty: &mut Array3<f64>) {
+        for (mut layer, &factor) in
+            uncertainty.outer_iter_mut().zip(&self.sd_factors).filter(|(_, factor)| **factor != 1.0)
+        {
+            layer *= factor;
+        }
     }
 
     /// Layers of a block's means and of its uncertainties.
@@ -67,19 +91,20 @@ impl Projection {
         match (&self.basis, self.space) {
             (None, OutputSpace::Components) => {
                 mean.iter().enumerate().for_each(|(j, value)| put(Layer::Mean(j), *value));
-                cov.iter().enumerate().for_each(|(pair, value)| put(Layer::Uncertainty(pair), *value));
+                let factor = self.sd_factors[0] * self.sd_factors[0];
+                cov.iter().enumerate().for_each(|(pair, value)| put(Layer::Uncertainty(pair), factor * value));
             }
             (None, OutputSpace::Bands) => {
                 for (j, value) in mean.iter().enumerate() {
                     put(Layer::Mean(j), *value);
-                    put(Layer::Uncertainty(j), cov[pair(j, j)].sqrt());
+                    put(Layer::Uncertainty(j), self.sd_factors[j] * cov[pair(j, j)].sqrt());
                 }
             }
             (Some(basis), _) => {
                 for band in 0..basis.wavelengths() {
                     let (value, sd) = basis.band(band, mean, cov);
                     put(Layer::Mean(band), value);
-                    put(Layer::Uncertainty(band), sd);
+                    put(Layer::Uncertainty(band), self.sd_factors[band] * sd);
                 }
             }
         }

@@ -1,4 +1,19 @@
+use std::f64::consts::{FRAC_1_PI, SQRT_2};
 use std::fmt;
+
+use serde::Serialize;
+use statrs::function::erf::erf;
+
+/// Half the width of a 90 % interval of the normal distribution, in standard deviations.
+const HALF_WIDTH_90: f64 = 1.644_853_626_951_472_2;
+
+/// Half the width of a 50 % interval.
+const HALF_WIDTH_50: f64 = 0.674_489_750_196_081_7;
+
+/// Factors are counted in bins of this many per doubling, from `2^LEAST_OCTAVE` on.
+const BINS_PER_OCTAVE: usize = 32;
+const LEAST_OCTAVE: i32 = -6;
+const OCTAVES: usize = 16;
 
 /// How far a run lies from the truth of a simulated scene ([`JudgedSink`](crate::sink::JudgedSink)).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -8,10 +23,12 @@ pub struct Scores {
     pub components: Vec<Score>,
     /// By band.
     pub bands: Vec<Score>,
+    /// All bands together.
+    pooled: Score,
 }
 
-/// How far a component or band lies from the truth, over cells and dates.
-#[derive(Clone, Debug, PartialEq)]
+/// How far a component or band lies from what it should be, over cells and dates.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Score {
     /// Its name.
@@ -24,43 +41,211 @@ pub struct Score {
     pub rmse: f64,
     /// Mean error, in u.
     pub bias: f64,
+    /// Mean absolute error, in u.
+    pub mae: f64,
+    /// Mean continuous ranked probability score, in u, less is better: the mean absolute error of a forecast that gives a
+    /// distribution instead of a value. For a Gaussian `σ (z (2 Φ(z) - 1) + 2 φ(z) - 1/√π)`, `z` the error in standard deviations
+    /// (Gneiting & Raftery, *Strictly Proper Scoring Rules, Prediction, and Estimation*, JASA 102, 2007, eq. 21 and below).
+    pub crps: f64,
+    /// Share of the truth inside the 50 % interval, mean ± 0.674 standard deviations.
+    #[serde(rename = "coverage_50")]
+    pub coverage_half: f64,
     /// Share of the truth inside the 90 % interval, mean ± 1.645 standard deviations.
+    #[serde(rename = "coverage_90")]
     pub coverage: f64,
+    /// Mean width of the 90 % interval, in u.
+    #[serde(rename = "width_90")]
+    pub width: f64,
     /// Root of the mean stated variance, in u: equal to `rmse` when uncertainty is calibrated.
     pub rms_sd: f64,
+    /// Mean of the squared error over the stated variance: 1 when uncertainty is calibrated.
+    pub nis: f64,
+    /// What fused standard deviations are to be multiplied by for 90 % of the truth to lie inside the 90 % interval, the noise
+    /// of what they are compared with staying as it is. `None` where no factor does it: where the noise alone makes the interval
+    /// wide enough, and without values.
+    pub sd_factor: Option<f64>,
+}
+
+/// Sums that a [`Score`] is made of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ScoreSums {
+    values: u64,
+    covered_half: u64,
+    covered: u64,
+    missing: u64,
+    errors: f64,
+    magnitudes: f64,
+    squares: f64,
+    variances: f64,
+    widths: f64,
+    crps: f64,
+    nis: f64,
+    factors: Factors,
+}
+
+impl ScoreSums {
+    /// Adds what was seen of a value, with a noise of variance `noise`, and its predicted mean and standard deviation.
+    pub(crate) fn add(&mut self, seen: f64, (mean, sd): (f64, f64), noise: f64) {
+        if seen.is_nan() {
+            return;
+        }
+        let error = mean - seen;
+        if error.is_nan() || sd.is_nan() {
+            self.missing += 1;
+            return;
+        }
+        let total = if noise > 0.0 { (sd * sd + noise).sqrt() } else { sd };
+        self.values += 1;
+        self.covered_half += u64::from(error.abs() <= HALF_WIDTH_50 * total);
+        self.covered += u64::from(error.abs() <= HALF_WIDTH_90 * total);
+        self.errors += error;
+        self.magnitudes += error.abs();
+        self.squares += error * error;
+        self.variances += total * total;
+        self.widths += 2.0 * HALF_WIDTH_90 * total;
+        self.crps += gaussian_crps(error, total);
+        if error != 0.0 {
+            self.nis += (error / total).powi(2);
+        }
+        // The interval just reaches the value when (f sd)² + noise = (error / half width)².
+        self.factors.add(((error / HALF_WIDTH_90).powi(2) - noise).max(0.0).sqrt() / sd);
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.values += other.values;
+        self.covered_half += other.covered_half;
+        self.covered += other.covered;
+        self.missing += other.missing;
+        self.errors += other.errors;
+        self.magnitudes += other.magnitudes;
+        self.squares += other.squares;
+        self.variances += other.variances;
+        self.widths += other.widths;
+        self.crps += other.crps;
+        self.nis += other.nis;
+        self.factors.merge(&other.factors);
+    }
+
+    /// Whether nothing was compared.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values == 0
+    }
+
+    pub(crate) fn score(&self, name: impl Into<String>) -> Score {
+        let n = self.values as f64;
+        Score {
+            name: name.into(),
+            values: self.values,
+            missing: self.missing,
+            rmse: (self.squares / n).sqrt(),
+            bias: self.errors / n,
+            mae: self.magnitudes / n,
+            crps: self.crps / n,
+            coverage_half: self.covered_half as f64 / n,
+            coverage: self.covered as f64 / n,
+            width: self.widths / n,
+            rms_sd: (self.variances / n).sqrt(),
+            nis: self.nis / n,
+            sd_factor: self.factors.quantile(0.9),
+        }
+    }
+}
+
+/// See [`Score::crps`].
+fn gaussian_crps(error: f64, sd: f64) -> f64 {
+    if sd == 0.0 {
+        return error.abs();
+    }
+    let z = error / sd;
+    let density = (-0.5 * z * z).exp() * (0.5 * FRAC_1_PI).sqrt();
+    sd * (z * erf(z / SQRT_2) + 2.0 * density - FRAC_1_PI.sqrt())
+}
+
+/// The factors on the standard deviation at which each interval would just reach its value, counted in bins of 2 %, so that
+/// memory does not grow with the number of values.
+#[derive(Clone, Debug, Default)]
+struct Factors {
+    /// Below the first bin, zero included.
+    below: u64,
+    /// Beyond the last one.
+    beyond: u64,
+    /// Empty before the first.
+    bins: Vec<u64>,
+}
+
+impl Factors {
+    fn add(&mut self, factor: f64) {
+        let place = (factor.log2() - f64::from(LEAST_OCTAVE)) * BINS_PER_OCTAVE as f64;
+        // No factor is zero over zero: an exact prediction is reached by any.
+        if place.is_nan() || place < 0.0 {
+            self.below += 1;
+        } else if place >= (OCTAVES * BINS_PER_OCTAVE) as f64 {
+            self.beyond += 1;
+        } else {
+            self.bins.resize(OCTAVES * BINS_PER_OCTAVE, 0);
+            self.bins[place as usize] += 1;
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.below += other.below;
+        self.beyond += other.beyond;
+        if self.bins.is_empty() {
+            self.bins.clone_from(&other.bins);
+        } else {
+            self.bins.iter_mut().zip(&other.bins).for_each(|(own, other)| *own += other);
+        }
+    }
+
+    /// The quantile, evenly spread inside its bin on the scale of logarithms.
+    fn quantile(&self, share: f64) -> Option<f64> {
+        let all = self.below + self.beyond + self.bins.iter().sum::<u64>();
+        let wanted = share * all as f64;
+        let mut passed = self.below as f64;
+        if all == 0 || passed >= wanted {
+            return None;
+        }
+        for (bin, &count) in self.bins.iter().enumerate() {
+            let count = count as f64;
+            if passed + count >= wanted {
+                let place = bin as f64 + (wanted - passed) / count;
+                return Some((place / BINS_PER_OCTAVE as f64 + f64::from(LEAST_OCTAVE)).exp2());
+            }
+            passed += count;
+        }
+        None
+    }
 }
 
 /// Bands listed one by one at most; of more, the range.
 const LISTED: usize = 12;
 
 impl Scores {
+    /// Scores of components and bands, each by its name.
+    pub(crate) fn new<'a>(
+        components: impl Iterator<Item = (String, &'a ScoreSums)>,
+        bands: impl Iterator<Item = (String, &'a ScoreSums)>,
+    ) -> Self {
+        let mut all = ScoreSums::default();
+        let bands = bands.map(|(name, sums)| {
+            all.merge(sums);
+            sums.score(name)
+        });
+        let bands = bands.collect();
+        let components = components.map(|(name, sums)| sums.score(name)).collect();
+        Self { components, bands, pooled: all.score("all bands") }
+    }
+
     /// All bands together; `None` without any.
     #[must_use]
     pub fn all_bands(&self) -> Option<Score> {
-        pooled("all bands", &self.bands)
+        (self.pooled.values > 0).then(|| self.pooled.clone())
     }
-}
-
-fn pooled(name: &str, scores: &[Score]) -> Option<Score> {
-    let sum = |of: &dyn Fn(&Score) -> f64| scores.iter().filter(|score| score.values > 0).map(of).sum::<f64>();
-    let n = sum(&|score| score.values as f64);
-    (n > 0.0).then(|| {
-        let mean = |of: &dyn Fn(&Score) -> f64| sum(&|score| of(score) * score.values as f64) / n;
-        Score {
-            name: name.into(),
-            values: n as u64,
-            missing: scores.iter().map(|score| score.missing).sum(),
-            rmse: mean(&|score| score.rmse.powi(2)).sqrt(),
-            bias: mean(&|score| score.bias),
-            coverage: mean(&|score| score.coverage),
-            rms_sd: mean(&|score| score.rms_sd.powi(2)).sqrt(),
-        }
-    })
 }
 
 impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, values, missing, rmse, bias, coverage, rms_sd } = self;
+        let Self { name, values, missing, rmse, bias, coverage, rms_sd, .. } = self;
         write!(f, "{name:<16} {values:>12} {rmse:>12.6} {rms_sd:>12.6} {bias:>12.6} {:>9.2} %", 100.0 * coverage)?;
         if *missing > 0 {
             write!(f, "   {missing} missing")?;
@@ -95,5 +280,68 @@ impl fmt::Display for Scores {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The score's definition, `∫ (F(x) - [x ≥ y])² dx`, by the midpoint rule.
+    fn crps_by_quadrature(error: f64, sd: f64) -> f64 {
+        let (steps, reach) = (200_000, 12.0 * sd + error.abs());
+        let width = 2.0 * reach / f64::from(steps);
+        let at = |k: i32| {
+            let x = (f64::from(k) + 0.5) * width - reach;
+            let below = 0.5 * (1.0 + erf(x / (sd * SQRT_2)));
+            let seen = if x >= -error { 1.0 } else { 0.0 };
+            (below - seen).powi(2) * width
+        };
+        (0..steps).map(at).sum()
+    }
+
+    #[test]
+    fn crps_is_the_integral_it_stands_for() {
+        for (error, sd) in [(0.0, 1.0), (0.3, 0.2), (-0.7, 0.1), (2.0, 3.0)] {
+            let (closed, slow) = (gaussian_crps(error, sd), crps_by_quadrature(error, sd));
+            assert!((closed - slow).abs() < 2e-4 * slow, "{error} {sd}: {closed} {slow}");
+        }
+        assert_eq!(gaussian_crps(-0.2, 0.0), 0.2);
+        // 2 φ(0) - 1/√π
+        assert!((gaussian_crps(0.0, 1.0) - 0.233_695).abs() < 1e-6);
+    }
+
+    /// Errors that follow N(0, s² + v) exactly (quantiles in place of draws), judged with s/k: the factor finds k.
+    #[test]
+    fn the_factor_brings_coverage_back() {
+        let (s, v, n) = (0.3, 0.02, 20_000);
+        let quantiles: Vec<f64> = {
+            use statrs::distribution::{ContinuousCDF, Normal};
+            let normal = Normal::new(0.0, 1.0).unwrap();
+            (0..n).map(|k| normal.inverse_cdf((f64::from(k) + 0.5) / f64::from(n))).collect()
+        };
+        for k in [1.0, 0.6, 2.5] {
+            let judge = |factor: f64| {
+                let mut parts = [ScoreSums::default(), ScoreSums::default()];
+                for (place, z) in quantiles.iter().enumerate() {
+                    let error = z * (s * s + v).sqrt();
+                    parts[place % 2].add(0.2, (0.2 + error, factor * s / k), v);
+                }
+                let [mut all, other] = parts;
+                all.merge(&other);
+                all.score("x")
+            };
+            let score = judge(1.0);
+            let factor = score.sd_factor.unwrap();
+            assert!((factor / k - 1.0).abs() < 0.01, "{k}: {factor}");
+            let repaired = judge(factor);
+            assert!((repaired.coverage - 0.9).abs() < 0.003 && (repaired.nis - 1.0).abs() < 0.02, "{repaired:?}");
+            assert!(
+                (repaired.coverage_half - 0.5).abs() < 0.01 && (repaired.crps / repaired.rmse - 0.5642).abs() < 0.01
+            );
+        }
+        let mut noisy = ScoreSums::default();
+        noisy.add(0.2, (0.21, 0.1), 1.0);
+        assert_eq!((noisy.score("x").sd_factor, ScoreSums::default().score("x").sd_factor), (None, None));
     }
 }

@@ -8,6 +8,7 @@ use super::pipeline::InFlight;
 use super::report::Timing;
 use super::summary::Summary;
 use super::tile::{TileReader, TileState, Workers};
+use super::window::Prediction;
 use super::{Fusion, Report};
 use crate::error::Result;
 use crate::geometry::{Date, PixelRegion};
@@ -48,6 +49,8 @@ pub struct TileTime<'a> {
     timing: Timing,
     workers: Workers,
     in_flight: InFlight,
+    /// What the latest batch made of withheld values.
+    predictions: Vec<Prediction>,
 }
 
 impl<'a> TileTime<'a> {
@@ -63,6 +66,7 @@ impl<'a> TileTime<'a> {
             timing: Timing::default(),
             workers: Workers::new(fusion),
             in_flight: InFlight::default(),
+            predictions: Vec::new(),
         }
     }
 
@@ -77,8 +81,13 @@ impl<'a> TileTime<'a> {
         Report { blocks: self.blocks, timing: self.timing, ..report }
     }
 
+    /// What the latest batch made of [withheld](crate::validate) values.
+    pub(crate) fn predictions(&self) -> &[Prediction] {
+        &self.predictions
+    }
+
     /// The blocks of the next batch of dates of a tile, or `None` when all is done. Batches without output are empty.
-    fn next_batch(&mut self) -> Option<Result<Vec<FusedBlock>>> {
+    pub(crate) fn next_batch(&mut self) -> Option<Result<Vec<FusedBlock>>> {
         if self.done {
             return None;
         }
@@ -110,6 +119,7 @@ impl<'a> TileTime<'a> {
         self.timing.read += read - started;
         self.timing.filter += read.elapsed();
         self.blocks += blocks.len();
+        std::mem::swap(&mut self.predictions, &mut state.predictions);
         if last < fusion.steps.len() {
             self.current = Some((reader, state));
         } else {

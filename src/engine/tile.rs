@@ -11,7 +11,7 @@ use super::report::FailedWindow;
 use super::steps::Step;
 use super::stream::FusedBlock;
 use super::summary::Summary;
-use super::window::{Reading, Waiting, WindowState, Worker};
+use super::window::{Prediction, Reading, Waiting, WindowState, Worker};
 use super::{Fusion, OnError, windows};
 use crate::error::{Error, Result};
 use crate::filter::NumericalError;
@@ -128,6 +128,8 @@ pub(super) struct TileState {
     learned: Option<Date>,
     /// Values that windows or cells have been conditioned on.
     pub(super) observations: u64,
+    /// What the windows that count made of the latest batch's withheld values.
+    pub(super) predictions: Vec<Prediction>,
 }
 
 impl TileState {
@@ -160,6 +162,7 @@ impl TileState {
             summary: Summary::default(),
             learned: None,
             observations: 0,
+            predictions: Vec::new(),
         })
     }
 
@@ -256,13 +259,16 @@ impl TileState {
                         self.summary.add_cells(date, instrument, fit);
                     }
                 }
+                blocks.par_iter_mut().for_each(|block| fusion.projection.scale(&mut block.uncertainty));
                 Ok(blocks)
             }
             States::Windows(windows) => {
                 windows::advance(fusion, windows, (batch, last), &workers.windows, &mut self.summary)?;
+                self.predictions.clear();
                 for window in windows.iter().filter(|window| window.counts) {
                     self.observations +=
                         window.output.innovations.iter().map(|(_, fit)| fit.values as u64).sum::<u64>();
+                    self.predictions.extend_from_slice(&window.output.predictions);
                     self.summary.add(&window.output, |index| Some(steps[index].0).filter(|date| is_new(*date)));
                 }
                 let mut blocks = blocks(fusion, &self.tile, &done);

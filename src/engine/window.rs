@@ -40,6 +40,8 @@ pub(super) struct WindowState {
     pub(super) failed: bool,
     /// What it made of the latest batch.
     pub(super) output: WindowOutput,
+    /// Where observations are withheld: the latest date on which each pixel of each instrument held a value.
+    pub(super) last_seen: Vec<Vec<Option<Date>>>,
 }
 
 /// The states of a window's part.
@@ -88,6 +90,21 @@ struct PartScratch {
     cache: CompressionCache,
     /// Position of each observed pixel among the date's pixels.
     positions: Vec<u32>,
+    /// What is to be predicted.
+    probes: Observations,
+    probed: Vec<Probe>,
+}
+
+/// A withheld value.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    instrument: usize,
+    /// Pixel of the window.
+    pixel: usize,
+    /// Position of the band in the part.
+    band: usize,
+    value: f64,
+    noise: f64,
 }
 
 /// A pixel that a window sees on a date.
@@ -130,6 +147,25 @@ pub(super) struct WindowOutput {
     pub(super) innovations: Vec<(usize, Innovation)>,
     /// (date of the batch, pixels of an instrument).
     pub(super) pixels: Vec<(usize, PixelCount)>,
+    /// What was made of withheld values.
+    pub(super) predictions: Vec<Prediction>,
+}
+
+/// A withheld value and what the state, conditioned on all that was kept up to its date, says of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prediction {
+    pub(crate) date: Date,
+    pub(crate) instrument: usize,
+    /// Among the bands read.
+    pub(crate) band: usize,
+    pub(crate) value: f64,
+    /// Of what the instrument would show, in u, its noise aside.
+    pub(crate) mean: f64,
+    pub(crate) variance: f64,
+    /// Of its noise.
+    pub(crate) noise: f64,
+    /// Days since the pixel last held a value that was kept.
+    pub(crate) days_since: Option<u32>,
 }
 
 /// How many pixels of an instrument a window is home to and how many of them it refused.
@@ -145,6 +181,7 @@ impl WindowOutput {
         self.values.clear();
         self.innovations.clear();
         self.pixels.clear();
+        self.predictions.clear();
     }
 }
 
@@ -168,6 +205,9 @@ impl WindowState {
                 self.failed = true;
                 return Err(self.numerical(reading.date, source));
             }
+            if !self.last_seen.is_empty() {
+                self.predict_withheld(reading, parts, worker);
+            }
             if reading.output {
                 self.put_out(reading.date);
             }
@@ -187,11 +227,14 @@ impl WindowState {
         for part in scratch.iter_mut() {
             part.observations.clear();
             part.positions.clear();
+            part.probes.clear();
+            part.probed.clear();
         }
         for &(index, ref slice) in &reading.slices {
             for (part, scratch) in parts.iter().zip(scratch.iter_mut()) {
                 if !part.bands[index].rows.is_empty() {
                     scratch.observations.begin_group(index);
+                    scratch.probes.begin_group(index);
                 }
             }
             let layers = &instruments[index].offset_layers;
@@ -199,8 +242,13 @@ impl WindowState {
                 let at = (pixel.at.0 - slice.region.rows.start, pixel.at.1 - slice.region.cols.start);
                 values.clear();
                 values.extend(slice.values.slice(s![.., at.0, at.1]));
+                // A pixel is predicted by the one window that counts it.
+                let withheld = slice.withheld.as_ref().filter(|_| pixel.home && self.counts);
                 if instruments[index].missing == Missing::Pixel && values.iter().any(|value| value.is_nan()) {
-                    continue;
+                    if withheld.is_none() {
+                        continue;
+                    }
+                    values.fill(f64::NAN);
                 }
                 noise.clear();
                 if let Some(known) = &slice.noise_variance {
@@ -218,13 +266,24 @@ impl WindowState {
                     part_values.clear();
                     part_values.extend(bands.rows.iter().map(|&band| values[band]));
                     let channel = |j: usize| state.layout.channel(&self.support, (index, pixel), j, offsets);
-                    let PartScratch { observations, cache, .. } = scratch;
+                    let PartScratch { observations, cache, probes, probed, .. } = scratch;
+                    if let Some(withheld) = withheld {
+                        for (k, &band) in bands.rows.iter().enumerate() {
+                            let value = withheld[(band, at.0, at.1)];
+                            if !value.is_nan() {
+                                probes.push_probe(&bands.model, k, channel, cache);
+                                let own = noise.get(band).copied().unwrap_or(f64::NAN);
+                                let noise = known_noise(own, bands.model.noise_variances()[k]);
+                                probed.push(Probe { instrument: index, pixel: pixel.index, band: k, value, noise });
+                            }
+                        }
+                    }
                     let added = if known {
                         let usual = bands.model.noise_variances();
-                        let own = bands.rows.iter().zip(usual).map(|(&band, &usual)| (noise[band], usual));
                         part_noise.clear();
-                        part_noise
-                            .extend(own.map(|(own, usual)| if own > 0.0 && own.is_finite() { own } else { usual }));
+                        part_noise.extend(
+                            bands.rows.iter().zip(usual).map(|(&band, &usual)| known_noise(noise[band], usual)),
+                        );
                         observations.push_noisy_pixel(&bands.model, channel, part_values, part_noise)
                     } else {
                         observations.push_pixel(&bands.model, channel, part_values, cache)
@@ -306,6 +365,40 @@ impl WindowState {
             observations.retain(|k| !pixels[positions[k] as usize].refused);
         }
         Ok(())
+    }
+
+    /// Predicts what the instruments would have shown where values are withheld, and takes note of the pixels seen.
+    fn predict_withheld(&mut self, reading: &Reading, parts: &[Part], worker: &Worker) {
+        let date = reading.date;
+        for ((part, state), scratch) in parts.iter().zip(&mut self.parts).zip(&worker.parts) {
+            if scratch.probed.is_empty() {
+                continue;
+            }
+            state.predict_to(date);
+            for (k, probe) in scratch.probed.iter().enumerate() {
+                let bands = &part.bands[probe.instrument];
+                let (mean, variance) = state.state.seen(&scratch.probes, k);
+                self.output.predictions.push(Prediction {
+                    date,
+                    instrument: probe.instrument,
+                    band: bands.rows[probe.band],
+                    value: probe.value,
+                    mean: bands.model.offsets()[probe.band] + mean,
+                    variance,
+                    noise: probe.noise,
+                    days_since: self.last_seen[probe.instrument][probe.pixel]
+                        .map(|seen| date.days_since(seen).unsigned_abs()),
+                });
+            }
+        }
+        for &(instrument, ref slice) in &reading.slices {
+            for (pixel, seen) in self.support.pixels(instrument).zip(&mut self.last_seen[instrument]) {
+                let at = (pixel.at.0 - slice.region.rows.start, pixel.at.1 - slice.region.cols.start);
+                if slice.values.slice(s![.., at.0, at.1]).iter().any(|value| !value.is_nan()) {
+                    *seen = Some(date);
+                }
+            }
+        }
     }
 
     /// Appends means and covariances of every out cell on a date of the output axis or, with a lag, of so many dates earlier.
@@ -391,6 +484,11 @@ impl PartState {
         };
         self.layout.cell(support, j, cell).map(row).sum()
     }
+}
+
+/// The noise variance that counts: a pixel's own where it is one, the instrument's otherwise.
+fn known_noise(own: f64, usual: f64) -> f64 {
+    if own > 0.0 && own.is_finite() { own } else { usual }
 }
 
 /// Appends means and covariances of every out cell of a part at a remembered date.

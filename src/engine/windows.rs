@@ -172,7 +172,18 @@ impl WindowState {
         let parts = fusion.parts.iter().map(part).collect::<Result<Vec<_>>>()?;
         let counts = tile.rows.contains(&window.core.rows.start) && tile.cols.contains(&window.core.cols.start);
         let out = out_cells(&support, tile);
-        Ok(Self { support, parts, out, counts, widened: false, failed: false, output: WindowOutput::default() })
+        let pixels = |instrument: usize| vec![None; support.pixels(instrument).count()];
+        let last_seen = fusion.withholds.then(|| (0..fusion.instruments.len()).map(pixels).collect());
+        Ok(Self {
+            support,
+            parts,
+            out,
+            counts,
+            widened: false,
+            failed: false,
+            output: WindowOutput::default(),
+            last_seen: last_seen.unwrap_or_default(),
+        })
     }
 }
 

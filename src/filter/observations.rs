@@ -41,6 +41,7 @@ pub struct Observations {
     pixels: Vec<PixelRows>,
     groups: Vec<Group>,
     residuals: Vec<f64>,
+    probe: Vec<f64>,
 }
 
 /// The rows of one pixel and what it adds to the likelihood beyond them.
@@ -142,6 +143,27 @@ impl Observations {
         true
     }
 
+    /// Adds a pixel of the current instrument that is to be predicted, not taken in: one band of it alone, as if it held what it
+    /// shows where all channels are zero and one unit more, so that its pseudo-observation tells its own scale
+    /// ([`State::seen`](super::State::seen)).
+    ///
+    /// # Panics
+    /// When the model has no such band.
+    pub fn push_probe<'c, C: IntoIterator<Item = Channel<'c>>>(
+        &mut self,
+        model: &BandModel,
+        band: usize,
+        channel: impl Fn(usize) -> C,
+        cache: &mut CompressionCache,
+    ) {
+        let mut values = std::mem::take(&mut self.probe);
+        values.clear();
+        values.resize(model.bands(), f64::NAN);
+        values[band] = model.offsets()[band] + 1.0;
+        self.push_pixel(model, channel, &values, cache);
+        self.probe = values;
+    }
+
     fn push<'c, C: IntoIterator<Item = Channel<'c>>>(
         &mut self,
         model: &BandModel,
@@ -234,6 +256,11 @@ impl Observations {
     /// Largest reciprocal of a noise variance.
     pub(super) fn information(&self) -> f64 {
         self.pixels.iter().map(|pixel| pixel.information).fold(0.0, f64::max)
+    }
+
+    /// The pseudo-observation of a row.
+    pub(super) fn z(&self, row: usize) -> f64 {
+        self.z[row]
     }
 
     /// `z - H m` of a row.

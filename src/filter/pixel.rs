@@ -1,6 +1,22 @@
 use super::{NumericalError, Observations, Real, State, Workspace};
 
 impl<T: Real> State<T> {
+    /// Mean and variance of what the band of a [probe](Observations::push_probe) shows beyond what it shows where all channels
+    /// are zero, in u and u², its noise aside: `H m` and `H P Hᵀ`. `pixel` counts over all groups.
+    #[must_use]
+    pub fn seen(&self, observations: &Observations, pixel: usize) -> (f64, f64) {
+        let row = observations.pixel(pixel).rows.start;
+        let entries = || observations.row(row);
+        let variance: f64 = entries()
+            .flat_map(|(i, a)| entries().map(move |(j, b)| (i, j, a * b)))
+            .map(|(i, j, w)| w * self.cov.get(i, j))
+            .sum();
+        let mean: f64 = entries().map(|(i, a)| a * self.mean[i]).sum();
+        // A residual of one unit became z.
+        let scale = observations.z(row).recip();
+        (mean * scale, variance * scale * scale)
+    }
+
     /// A pixel's own normalised innovation squared and its degrees of freedom, the number of its values: how far the pixel
     /// lies from the state as it is, all other pixels aside. `pixel` counts over all groups.
     ///
@@ -53,5 +69,44 @@ impl<T: Real> State<T> {
             below.iter_mut().zip(&column[1..]).for_each(|(value, c)| *value -= whitened * c);
         }
         Ok((nis, pixel.values))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::{BandModel, Channel, CompressionCache};
+
+    /// Bands of one channel and of several, of either sign, against the dense product.
+    #[test]
+    fn probes_tell_what_a_band_shows() {
+        let mut state: State = State::new(4);
+        for i in 0..4 {
+            state.mean[i] = 0.3 - 0.2 * i as f64;
+            (0..=i).for_each(|j| state.cov.set(i, j, if i == j { 0.5 } else { 0.04 * (i + j) as f64 }));
+        }
+        let channels = [[(0_u32, 0.25), (1, 0.75)], [(0, 0.5), (1, 0.5)]];
+        for design in [vec![-0.8, 0.0, 0.0, 1.0], vec![0.9, -0.4, 0.2, 0.7]] {
+            let model = BandModel::new(design.clone(), vec![1e-3, 2e-3], vec![0.1, 0.0]);
+            let weights = channels.map(|entries| entries.map(|(_, weight)| weight));
+            let states = channels.map(|entries| entries.map(|(state, _)| state));
+            let channel = |j: usize| Channel { offset: 2 * j, states: &states[j], weights: &weights[j] };
+            let (mut observations, mut cache) = (Observations::new(), CompressionCache::new());
+            observations.begin_group(0);
+            (0..2).for_each(|band| observations.push_probe(&model, band, channel, &mut cache));
+            for band in 0..2 {
+                let row: Vec<(usize, f64)> = (0..2)
+                    .flat_map(|j| channels[j].map(|(s, w)| (2 * j + s as usize, w * design[2 * band + j])))
+                    .collect();
+                let mean: f64 = row.iter().map(|(i, w)| w * state.mean[*i]).sum();
+                let cov = |(i, a): &(usize, f64)| row.iter().map(|(j, b)| a * b * state.cov.get(*i, *j)).sum::<f64>();
+                let variance: f64 = row.iter().map(cov).sum();
+                let seen = state.seen(&observations, band);
+                assert!(
+                    (seen.0 - mean).abs() < 1e-12 && (seen.1 - variance).abs() < 1e-12,
+                    "{seen:?} {mean} {variance}"
+                );
+            }
+        }
     }
 }

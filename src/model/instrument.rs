@@ -144,6 +144,11 @@ impl Instrument {
         &self.source
     }
 
+    /// Reads another source of the same grid, dates and bands.
+    pub(crate) fn replace_source(&mut self, source: Arc<dyn RasterSource>) {
+        self.source = source;
+    }
+
     /// What decides its observations, by key.
     pub(crate) fn settings(&self, target_bands: &[String]) -> Vec<(String, String)> {
         let grid = self.source.grid();
@@ -347,6 +352,35 @@ impl ObservationModel {
     /// Whether it sees a component.
     pub(crate) fn sees(&self, component: usize) -> bool {
         self.design.column(component).iter().any(|weight| *weight != 0.0)
+    }
+
+    /// The component that a band shows as it is, where that is all it shows.
+    pub(crate) fn shown_by(&self, band: usize) -> Option<usize> {
+        let row = self.design.row(band);
+        let mut seen = row.iter().enumerate().filter(|(_, weight)| **weight != 0.0);
+        let (component, weight) = seen.next()?;
+        (*weight == 1.0 && seen.next().is_none()).then_some(component)
+    }
+
+    /// Mean and standard deviation of what a band shows of a single cell, its noise aside, given the mean of each component
+    /// and the covariance of each pair.
+    pub(crate) fn shown_of(
+        &self,
+        band: usize,
+        mean: impl Fn(usize) -> f64,
+        cov: impl Fn(usize, usize) -> f64,
+    ) -> (f64, f64) {
+        let row = self.design.row(band);
+        let seen = || row.iter().copied().enumerate().filter(|(_, weight)| *weight != 0.0);
+        let value = self.offset[band] + seen().map(|(j, weight)| weight * mean(j)).sum::<f64>();
+        let variance: f64 =
+            seen().flat_map(|(j, a)| seen().map(move |(l, b)| (j, l, a * b))).map(|(j, l, w)| w * cov(j, l)).sum();
+        (value, variance.sqrt())
+    }
+
+    /// Noise variance of a band, where a pixel has none of its own.
+    pub(crate) fn usual_noise(&self, band: usize) -> f64 {
+        self.noise[band]
     }
 
     /// Reciprocal of the smallest noise variance that any combination of `components` can have, or more.

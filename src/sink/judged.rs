@@ -4,12 +4,9 @@ use std::sync::{Mutex, PoisonError};
 use ndarray::{Array3, ArrayView1, ArrayView3, s};
 
 use super::{ExistingSeries, FusionSink, SeriesLayout, Truth};
-use crate::engine::{FusedBlock, OutputSpace, Report, Score, Scores};
+use crate::engine::{FusedBlock, OutputSpace, Report, ScoreSums, Scores};
 use crate::error::{Error, Result};
 use crate::model::{SpectralBasis, pair};
-
-/// Half the width of a 90 % interval of the normal distribution, in standard deviations.
-const HALF_WIDTH: f64 = 1.644_853_626_951_472_2;
 
 /// A sink that compares what passes with the truth of a simulated scene, and adds the result to the report.
 ///
@@ -26,18 +23,8 @@ pub struct JudgedSink<S> {
 /// By component and by band.
 #[derive(Clone, Debug, Default)]
 struct Sums {
-    components: Vec<LayerSums>,
-    bands: Vec<LayerSums>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct LayerSums {
-    values: u64,
-    covered: u64,
-    missing: u64,
-    errors: f64,
-    squares: f64,
-    variances: f64,
+    components: Vec<ScoreSums>,
+    bands: Vec<ScoreSums>,
 }
 
 impl<S: FusionSink> JudgedSink<S> {
@@ -55,12 +42,11 @@ impl<S: FusionSink> JudgedSink<S> {
     pub fn scores(&self) -> Option<Scores> {
         let layout = self.layout.as_ref()?;
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let score = |name: String, sums: &LayerSums| sums.score(name);
         let components = sums.components.iter().enumerate();
-        Some(Scores {
-            components: components.map(|(j, sums)| score(format!("component {}", j + 1), sums)).collect(),
-            bands: layout.bands.iter().cloned().zip(&sums.bands).map(|(name, sums)| score(name, sums)).collect(),
-        })
+        Some(Scores::new(
+            components.map(|(j, sums)| (format!("component {}", j + 1), sums)),
+            layout.bands.iter().cloned().zip(&sums.bands),
+        ))
     }
 
     fn layout(&self) -> Result<&SeriesLayout> {
@@ -96,16 +82,16 @@ impl<S: FusionSink> JudgedSink<S> {
         let of_components = basis.filter(|basis| truth.dim().0 == basis.components());
         let fused = basis.filter(|_| layout.space == OutputSpace::Components);
         let components = fused.and(of_components).map_or(0, SpectralBasis::components);
-        let none = |layers: usize| vec![LayerSums::default(); layers];
+        let none = |layers: usize| vec![ScoreSums::default(); layers];
         let mut sums = Sums { components: none(components), bands: none(layout.bands.len()) };
         for_each_cell(block.mean.view(), block.uncertainty.view(), &truth, |mean, uncertainty, truth| {
             for (j, sums) in sums.components.iter_mut().enumerate() {
-                sums.add(truth[j], (mean[j], uncertainty[pair(j, j)].sqrt()));
+                sums.add(truth[j], (mean[j], uncertainty[pair(j, j)].sqrt()), 0.0);
             }
             for (band, sums) in sums.bands.iter_mut().enumerate() {
                 let truth = of_components.map_or_else(|| truth[band], |basis| basis.band(band, truth, &[]).0);
                 let of_bands = || (mean[band], uncertainty[band]);
-                sums.add(truth, fused.map_or_else(of_bands, |basis| basis.band(band, mean, uncertainty)));
+                sums.add(truth, fused.map_or_else(of_bands, |basis| basis.band(band, mean, uncertainty)), 0.0);
             }
         });
         self.sums.lock().unwrap_or_else(PoisonError::into_inner).merge(sums);
@@ -139,49 +125,8 @@ fn for_each_cell(
 impl Sums {
     fn merge(&mut self, other: Self) {
         for (own, other) in [(&mut self.components, other.components), (&mut self.bands, other.bands)] {
-            own.resize_with(own.len().max(other.len()), LayerSums::default);
+            own.resize_with(own.len().max(other.len()), ScoreSums::default);
             own.iter_mut().zip(&other).for_each(|(own, other)| own.merge(other));
-        }
-    }
-}
-
-impl LayerSums {
-    /// Adds what was true of a cell, and its mean and standard deviation.
-    fn add(&mut self, truth: f64, (mean, sd): (f64, f64)) {
-        let error = mean - truth;
-        if truth.is_nan() {
-            return;
-        }
-        if error.is_nan() || sd.is_nan() {
-            self.missing += 1;
-            return;
-        }
-        self.values += 1;
-        self.covered += u64::from(error.abs() <= HALF_WIDTH * sd);
-        self.errors += error;
-        self.squares += error * error;
-        self.variances += sd * sd;
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.values += other.values;
-        self.covered += other.covered;
-        self.missing += other.missing;
-        self.errors += other.errors;
-        self.squares += other.squares;
-        self.variances += other.variances;
-    }
-
-    fn score(&self, name: String) -> Score {
-        let n = self.values as f64;
-        Score {
-            name,
-            values: self.values,
-            missing: self.missing,
-            rmse: (self.squares / n).sqrt(),
-            bias: self.errors / n,
-            coverage: self.covered as f64 / n,
-            rms_sd: (self.variances / n).sqrt(),
         }
     }
 }

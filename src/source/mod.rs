@@ -173,13 +173,15 @@ pub struct Slice {
     /// Noise variance of each value in u², where the source knows it; **shape** as the values. Where it is NaN, infinite or not
     /// positive the [instrument's](crate::model::Instrument::noise_variance) counts.
     pub noise_variance: Option<Array3<f64>>,
+    /// Values that are kept from the fusion, which predicts them instead; **shape** as the values, NaN elsewhere.
+    pub(crate) withheld: Option<Array3<f64>>,
 }
 
 impl Slice {
     /// A slice whose source knows nothing of its noise; `values` of **shape** (band, y, x).
     #[must_use]
     pub fn new(date: Date, region: PixelRegion, values: Array3<f64>) -> Self {
-        Self { date, region, values, noise_variance: None }
+        Self { date, region, values, noise_variance: None, withheld: None }
     }
 }
 

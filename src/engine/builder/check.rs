@@ -14,7 +14,7 @@ use crate::engine::window::Part;
 use crate::engine::{Fusion, OutputDates, OutputSpace, Precision, Settings};
 use crate::error::{Error, Result};
 use crate::geometry::{DateRange, Tiling};
-use crate::model::{Instrument, ObservationModel, Prior, Process, ProcessModel, Spectrum, independent_parts};
+use crate::model::{Instrument, ObservationModel, Prior, Process, ProcessModel, Spectrum, Values, independent_parts};
 
 /// Window sizes beyond this are slips of the keyboard; the plan's arithmetic stays far from overflow.
 const LARGEST_WINDOW: usize = 1 << 16;
@@ -38,7 +38,7 @@ impl FusionBuilder {
                 "\"components\" are those of a spectral basis, and there is none; give `basis`, or put out bands";
             return Err(Error::setting("output.space", problem));
         }
-        let projection = Projection::new(&spectrum, self.space);
+        let projection = Projection::new(&spectrum, self.space, &self.sd_factor)?;
         let p = spectrum.components();
         prior.validate(&self.target, p)?;
         let instruments = self
@@ -123,6 +123,7 @@ impl FusionBuilder {
             pool,
             spare: Spare::default(),
             settings,
+            withholds: self.withholds,
             on_error: self.on_error,
             replay_days: self.replay_days,
             checkpoint_interval: self.checkpoint_interval,
@@ -137,6 +138,9 @@ impl FusionBuilder {
             settings.insert("basis", basis.summary());
         }
         settings.insert("output.space", self.space);
+        if self.sd_factor != Values::Same(1.0) {
+            settings.insert("output.sd_factor", &self.sd_factor);
+        }
         settings.insert("time.start", period.start());
         settings.insert(
             "time.output",

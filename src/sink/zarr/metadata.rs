@@ -156,7 +156,12 @@ impl Documents {
         let mut attributes = if name == "mean" {
             object(json!({ "long_name": value, "ancillary_variables": self.uncertainty() }))
         } else {
-            object(json!({ "long_name": spread }))
+            let mut attributes = object(json!({ "long_name": spread }));
+            if let Some(factor) = self.layout.settings.get("output.sd_factor") {
+                let comment = format!("standard deviations are the model's, multiplied by {factor} (output.sd_factor)");
+                attributes.insert("comment".into(), comment.into());
+            }
+            attributes
         };
         let unit = match self.layout.space {
             OutputSpace::Bands => self.layout.unit.as_str(),

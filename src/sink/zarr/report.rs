@@ -37,7 +37,13 @@ pub(super) fn report_document(report: &Report) -> Value {
             "values": score.values,
             "rmse": score.rmse,
             "bias": score.bias,
+            "mae": score.mae,
+            "crps": score.crps,
+            "coverage_50": score.coverage_half,
             "coverage_90": score.coverage,
+            "width_90": score.width,
+            "nis": score.nis,
+            "sd_factor": score.sd_factor,
             "rms_sd": score.rms_sd,
         })
     });

@@ -1,0 +1,169 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::mask::WithheldKind;
+use super::report::{ALL_BANDS, Estimate, InstrumentValidation, ScoreRow, ValidationReport};
+use super::source::WithholdingSource;
+use crate::engine::{FusedBlock, Fusion, Prediction, ScoreSums};
+use crate::error::Result;
+use crate::geometry::Rect;
+use crate::model::{ObservationModel, pair};
+use crate::source::RasterSource;
+
+/// Longest times since the latest observation that are judged together, in days.
+const DAYS: [u32; 5] = [4, 8, 16, 32, 64];
+
+/// Compares predictions with what was withheld, in sums that do not grow with the number of values.
+#[derive(Debug)]
+pub(super) struct Judge<'a> {
+    fusion: &'a Fusion,
+    sources: &'a [Arc<WithholdingSource>],
+    /// Whether what is put out is judged as well, and as what.
+    of_blocks: Option<Estimate>,
+    /// By instrument.
+    sums: Vec<InstrumentSums>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct InstrumentSums {
+    by_band: BTreeMap<(Estimate, usize, WithheldKind), ScoreSums>,
+    /// Of filtered predictions, by position among [`DAYS`]; one more beyond, and one where there was no observation before.
+    by_days: BTreeMap<usize, ScoreSums>,
+}
+
+impl<'a> Judge<'a> {
+    /// `of_blocks`: whether blocks put out are judged, too, with a lag or where there are no windows.
+    pub(super) fn new(fusion: &'a Fusion, sources: &'a [Arc<WithholdingSource>], of_blocks: bool) -> Self {
+        let (lag, _) = fusion.lag_and_independence();
+        let estimate = if lag > 0 { Estimate::Smoothed } else { Estimate::Filtered };
+        Self {
+            fusion,
+            sources,
+            of_blocks: of_blocks.then_some(estimate),
+            sums: vec![InstrumentSums::default(); sources.len()],
+        }
+    }
+
+    /// Takes in what windows predicted.
+    pub(super) fn filtered(&mut self, predictions: &[Prediction]) {
+        for prediction in predictions {
+            let Prediction { date, instrument, band, value, mean, variance, noise, days_since } = *prediction;
+            let Some(kind) = self.sources[instrument].mask().kind(date) else { continue };
+            let days = days_since.map_or(DAYS.len() + 1, |days| DAYS.partition_point(|longest| *longest < days));
+            let sums = &mut self.sums[instrument];
+            let of_band = sums.by_band.entry((Estimate::Filtered, band, kind)).or_default();
+            for sums in [of_band, sums.by_days.entry(days).or_default()] {
+                sums.add(value, (mean, variance.sqrt()), noise);
+            }
+        }
+    }
+
+    /// Takes in a block that was put out: what it says of the withheld pixels that are cells of it.
+    pub(super) fn block(&mut self, block: &FusedBlock) -> Result<()> {
+        let Some(estimate) = self.of_blocks else { return Ok(()) };
+        let components = self.fusion.basis().is_some();
+        for (k, source) in self.sources.iter().enumerate() {
+            let model = &self.fusion.instruments()[k];
+            let Some(kind) = source.mask().kind(block.date) else { continue };
+            let Some(first) = model.lattice.first_of_single_cells() else { continue };
+            let pixels = model.lattice.covering(&Rect::from(&block.region));
+            if pixels.is_empty() {
+                continue;
+            }
+            let slice = source.read(block.date, &model.source_bands, &pixels)?;
+            let Some(withheld) = &slice.withheld else { continue };
+            for ((band, row, col), &value) in withheld.indexed_iter().filter(|(_, value)| !value.is_nan()) {
+                let cell = |pixel: usize, first: i64, start: usize| (pixel as i64 + first - start as i64) as usize;
+                let row_in = cell(pixels.rows.start + row, first.0, block.region.rows.start);
+                let col_in = cell(pixels.cols.start + col, first.1, block.region.cols.start);
+                let mean = |j: usize| block.mean[(j, row_in, col_in)];
+                let cov = |j: usize, l: usize| match (components, j == l) {
+                    (true, _) => block.uncertainty[(pair(j.max(l), j.min(l)), row_in, col_in)],
+                    (false, true) => block.uncertainty[(j, row_in, col_in)].powi(2),
+                    // Without a basis components are independent.
+                    (false, false) => 0.0,
+                };
+                let own = slice.noise_variance.as_ref().map_or(f64::NAN, |noise| noise[(band, row, col)]);
+                let noise = if own > 0.0 && own.is_finite() { own } else { model.usual_noise(band) };
+                let sums = self.sums[k].by_band.entry((estimate, band, kind)).or_default();
+                sums.add(value, model.shown_of(band, mean, cov), noise);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn report(self, seed: u64, lag: usize) -> ValidationReport {
+        let sd_factor = self.sd_factor();
+        let instruments = self.fusion.instruments().iter().zip(self.sources).zip(&self.sums);
+        let instruments = instruments.map(|((model, source), sums)| InstrumentValidation {
+            name: model.name.clone(),
+            whole_dates: source.mask().whole().iter().map(ToString::to_string).collect(),
+            share: source.mask().blocks().map_or(0.0, |(share, _)| share),
+            block: source.mask().blocks().map(|(_, block)| block),
+            scores: sums.rows(model),
+        });
+        ValidationReport { seed, lag, instruments: instruments.collect(), sd_factor }
+    }
+
+    /// The factor of each target band, where instruments whose pixels are cells show all bands as they are.
+    fn sd_factor(&self) -> Option<Vec<f64>> {
+        if self.fusion.basis().is_some() {
+            return None;
+        }
+        let final_estimate = self.of_blocks.unwrap_or(Estimate::Filtered);
+        let mut of_target = vec![ScoreSums::default(); self.fusion.bands().len()];
+        for (model, sums) in self.fusion.instruments().iter().zip(&self.sums) {
+            if model.lattice.first_of_single_cells().is_none() {
+                continue;
+            }
+            // Offsets are not put out, so what is put out says less of such an instrument than the windows.
+            let wanted = if model.offset_layers.is_empty() { final_estimate } else { Estimate::Filtered };
+            for ((estimate, band, _), sums) in &sums.by_band {
+                if let Some(target) = model.shown_by(*band).filter(|_| *estimate == wanted) {
+                    of_target[target].merge(sums);
+                }
+            }
+        }
+        of_target.into_iter().map(|sums| sums.score("").sd_factor).collect()
+    }
+}
+
+impl InstrumentSums {
+    /// The most general first.
+    fn rows(&self, model: &ObservationModel) -> Vec<ScoreRow> {
+        let held = model.source.bands();
+        let name = |band: usize| held[model.source_bands[band]].clone();
+        let mut rows = Vec::new();
+        for estimate in [Estimate::Smoothed, Estimate::Filtered] {
+            let of_estimate = || self.by_band.iter().filter(move |((other, ..), _)| *other == estimate);
+            let mut put = |kind: Option<WithheldKind>, band: Option<usize>| {
+                let chosen = of_estimate().filter(|((_, of_band, of_kind), _)| {
+                    band.is_none_or(|b| b == *of_band) && kind.is_none_or(|k| k == *of_kind)
+                });
+                let mut sums = ScoreSums::default();
+                chosen.for_each(|(_, chosen)| sums.merge(chosen));
+                if !sums.is_empty() {
+                    let score = sums.score(band.map_or_else(|| ALL_BANDS.into(), name));
+                    rows.push(ScoreRow { estimate, kind, days_since: None, score });
+                }
+            };
+            let kinds = [None, Some(WithheldKind::Block), Some(WithheldKind::Date)];
+            kinds.into_iter().for_each(|kind| put(kind, None));
+            // Of a single band all has been said.
+            for band in (0..model.source_bands.len()).filter(|_| model.source_bands.len() > 1) {
+                kinds.into_iter().for_each(|kind| put(kind, Some(band)));
+            }
+        }
+        for (&bin, sums) in &self.by_days {
+            let first = bin.checked_sub(1).map_or(0, |before| DAYS[before.min(DAYS.len() - 1)] + 1);
+            let days = match DAYS.get(bin) {
+                Some(last) => format!("{first} to {last} days after"),
+                None if bin == DAYS.len() => format!("{first} days after or more"),
+                None => "never seen before".into(),
+            };
+            let score = sums.score(ALL_BANDS);
+            rows.push(ScoreRow { estimate: Estimate::Filtered, kind: None, days_since: Some(days), score });
+        }
+        rows
+    }
+}

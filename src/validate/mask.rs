@@ -1,0 +1,239 @@
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::geometry::Date;
+
+/// Share of the dates that are withheld as a whole, unless told.
+const USUAL_SHARE_OF_DATES: f64 = 0.1;
+
+/// Pixels per side of a block, unless told, and how many blocks an image should have along its shorter side then.
+const USUAL_BLOCK: usize = 8;
+const LEAST_BLOCKS: usize = 4;
+
+/// Larger shares would leave a fusion of another kind.
+const LARGEST_SHARE: f64 = 0.5;
+
+/// What is withheld of an instrument.
+///
+/// Its first date is always kept whole, and nothing is withheld of an instrument with a single date: there would be nothing left
+/// to begin from. With two dates the second is withheld as a whole.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Withhold {
+    share: f64,
+    block: Option<usize>,
+    dates: Option<usize>,
+}
+
+impl Default for Withhold {
+    /// A tenth of the pixels in blocks, and a tenth of the dates, at least one.
+    fn default() -> Self {
+        Self { share: 0.1, block: None, dates: None }
+    }
+}
+
+impl Withhold {
+    /// Keeps all observations.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { share: 0.0, block: None, dates: Some(0) }
+    }
+
+    /// Share of the blocks of every date (but the first, and those withheld whole) that is withheld, 0 to 0.5; default 0.1.
+    #[must_use]
+    pub fn share(mut self, share: f64) -> Self {
+        self.share = share;
+        self
+    }
+
+    /// Pixels per side of a block; default 8, or less where the image would have fewer than four blocks along a side.
+    #[must_use]
+    pub fn block(mut self, pixels: usize) -> Self {
+        self.block = Some(pixels);
+        self
+    }
+
+    /// How many dates are withheld as a whole, spread over the period; all but the first at most. Default: a tenth, at least one.
+    #[must_use]
+    pub fn dates(mut self, dates: usize) -> Self {
+        self.dates = Some(dates);
+        self
+    }
+}
+
+/// How a value was withheld.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum WithheldKind {
+    /// With a block of pixels; others of the same date were kept.
+    Block,
+    /// With its whole date.
+    Date,
+}
+
+/// Which pixels of an instrument are withheld: a function of date and pixel, so that no mask is ever held.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mask {
+    seed: u64,
+    share: f64,
+    block: usize,
+    /// Dates withheld as a whole.
+    whole: Vec<Date>,
+    /// Dates of which blocks are withheld.
+    partly: Vec<Date>,
+}
+
+impl Mask {
+    /// For an instrument with so many (rows, columns) of pixels and the `dates` of the period.
+    pub(super) fn new(
+        (seed, name): (u64, &str),
+        withhold: Withhold,
+        (rows, cols): (usize, usize),
+        dates: &[Date],
+    ) -> Result<Self> {
+        let Withhold { share, block, dates: whole } = withhold;
+        if !(0.0..=LARGEST_SHARE).contains(&share) {
+            let problem = format!("{share} must be a share from 0 to {LARGEST_SHARE}");
+            return Err(Error::setting(format!("validation: instrument {name:?}: share"), problem));
+        }
+        if block == Some(0) {
+            let problem = "0 pixels; give at least 1";
+            return Err(Error::setting(format!("validation: instrument {name:?}: block"), problem));
+        }
+        let usual = USUAL_BLOCK.min(rows.min(cols) / LEAST_BLOCKS).max(1);
+        let seed = mixed([seed, u64::from(crc32fast::hash(name.as_bytes()))]);
+        let candidates = dates.get(1..).unwrap_or_default();
+        let usual_dates = (candidates.len() as f64 * USUAL_SHARE_OF_DATES).round().max(1.0) as usize;
+        let count = whole.unwrap_or(usual_dates).min(candidates.len());
+        // One of each of as many stretches of dates, so that they are spread.
+        let one_of = |k: usize| {
+            let stretch = k * candidates.len() / count..(k + 1) * candidates.len() / count;
+            candidates[stretch.start + (mixed([seed, 1, k as u64]) % stretch.len() as u64) as usize]
+        };
+        let whole: Vec<Date> = (0..count).map(one_of).collect();
+        let partly =
+            candidates.iter().copied().filter(|date| share > 0.0 && whole.binary_search(date).is_err()).collect();
+        Ok(Self { seed, share, block: block.unwrap_or(usual), whole, partly })
+    }
+
+    /// Every date of which something may be withheld.
+    pub(super) fn dates(&self) -> impl Iterator<Item = Date> + '_ {
+        self.whole.iter().chain(&self.partly).copied()
+    }
+
+    /// Dates withheld as a whole.
+    pub(super) fn whole(&self) -> &[Date] {
+        &self.whole
+    }
+
+    /// Share and side of the blocks, where there are any.
+    pub(super) fn blocks(&self) -> Option<(f64, usize)> {
+        (!self.partly.is_empty()).then_some((self.share, self.block))
+    }
+
+    /// How values of a date are withheld, if any are.
+    pub(super) fn kind(&self, date: Date) -> Option<WithheldKind> {
+        let among = |dates: &[Date]| dates.binary_search(&date).is_ok();
+        if among(&self.whole) { Some(WithheldKind::Date) } else { among(&self.partly).then_some(WithheldKind::Block) }
+    }
+
+    /// Whether a pixel (row, column) is withheld on a date of this kind.
+    pub(super) fn holds(&self, kind: WithheldKind, date: Date, (row, col): (usize, usize)) -> bool {
+        if kind == WithheldKind::Date {
+            return true;
+        }
+        let day = u64::from(date.days_since_epoch().cast_unsigned());
+        // Edges of blocks move from date to date.
+        let shift = mixed([self.seed, 2, day]);
+        let side = self.block as u64;
+        let (row, col) = ((row as u64 + shift % side) / side, (col as u64 + (shift >> 32) % side) / side);
+        let drawn = (mixed([self.seed, 3, day, row, col]) >> 11) as f64 / (1_u64 << 53) as f64;
+        drawn < self.share
+    }
+}
+
+/// A number that looks drawn at random for every other list of numbers: each is added to what the finaliser of `SplitMix64`
+/// (Steele, Lea & Flood, *Fast Splittable Pseudorandom Number Generators*, OOPSLA 2014) made of those before it.
+fn mixed<const N: usize>(numbers: [u64; N]) -> u64 {
+    numbers.into_iter().fold(0, |state: u64, number| {
+        let z = state.wrapping_add(number).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn days(n: i32) -> Vec<Date> {
+        (0..n).map(|k| Date::from_days(100 + 3 * k)).collect()
+    }
+
+    fn mask(seed: u64, withhold: Withhold, dates: i32) -> Mask {
+        Mask::new((seed, "a"), withhold, (64, 80), &days(dates)).unwrap()
+    }
+
+    #[test]
+    fn a_share_of_blocks_is_drawn_anew_on_each_date() {
+        let mask = mask(5, Withhold::default().share(0.3).dates(4), 41);
+        let (mut held, mut all, mut seams, mut neighbours) = (0, 0, 0, 0);
+        for &date in &mask.partly {
+            for (row, col) in (0..64).flat_map(|row| (0..80).map(move |col| (row, col))) {
+                let here = mask.holds(WithheldKind::Block, date, (row, col));
+                held += u64::from(here);
+                all += 1;
+                if col > 0 {
+                    neighbours += 1;
+                    seams += u64::from(here != mask.holds(WithheldKind::Block, date, (row, col - 1)));
+                }
+            }
+        }
+        let share = held as f64 / all as f64;
+        assert!((share - 0.3).abs() < 0.02, "{share}");
+        // Neighbours differ at one seam in eight, where 2 · 0.3 · 0.7 of the blocks do.
+        let seams = seams as f64 / neighbours as f64;
+        assert!((seams - 0.42 / 8.0).abs() < 0.01, "{seams}");
+        let pattern =
+            |date: Date| (0..80).map(|col| mask.holds(WithheldKind::Block, date, (20, col))).collect::<Vec<_>>();
+        assert_ne!(pattern(mask.partly[0]), pattern(mask.partly[1]));
+    }
+
+    #[test]
+    fn dates_are_spread_and_the_first_is_kept() {
+        let other = mask(6, Withhold::default().dates(4), 41);
+        let mask = mask(5, Withhold::default().dates(4), 41);
+        assert_eq!((mask.whole.len(), mask.partly.len()), (4, 36));
+        assert_eq!(mask.kind(Date::from_days(100)), None);
+        for (k, date) in mask.whole.iter().enumerate() {
+            let position = (date.days_since_epoch() - 100) as usize / 3 - 1;
+            assert!((k * 10..k * 10 + 10).contains(&position), "{position}");
+            assert_eq!(mask.kind(*date), Some(WithheldKind::Date));
+        }
+        assert_ne!(mask.whole, other.whole, "another seed");
+    }
+
+    #[test]
+    fn something_is_always_left() {
+        let usual = Withhold::default();
+        let two = mask(0, usual, 2);
+        assert_eq!((two.whole(), two.blocks()), (&days(2)[1..], None));
+        assert_eq!(mask(0, usual, 1).dates().count(), 0);
+        assert_eq!(mask(0, usual, 0).dates().count(), 0);
+        assert_eq!(mask(0, usual.dates(99), 5).whole(), &days(5)[1..]);
+        assert_eq!(mask(0, Withhold::nothing(), 9).dates().count(), 0);
+        let three = mask(0, usual, 3);
+        assert_eq!((three.whole().len(), three.blocks()), (1, Some((0.1, 8))));
+        assert_eq!(Mask::new((0, "modis"), usual, (4, 4), &days(9)).unwrap().blocks(), Some((0.1, 1)));
+    }
+
+    #[test]
+    fn shares_and_blocks_that_cannot_be_are_refused() {
+        let refused = |withhold: Withhold| Mask::new((0, "a"), withhold, (9, 9), &days(9)).unwrap_err().to_string();
+        for share in [-0.1, 0.6, f64::NAN] {
+            assert!(refused(Withhold::default().share(share)).contains("share"));
+        }
+        assert!(refused(Withhold::default().block(0)).contains("block"));
+    }
+}

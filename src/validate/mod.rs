@@ -1,0 +1,161 @@
+//! What a fusion is worth: observations are withheld, predicted from all others, and compared. Imports every other room.
+//!
+//! Withheld are contiguous blocks of pixels, which the rest of their date predicts as well, and whole dates, which only other dates
+//! and instruments predict. Two kinds of predictions are judged: *filtered* ones, which rest on the observations up to their date, and
+//! with a lag *smoothed* ones, as the fusion puts them out.
+//!
+//! Where there are windows, they predict what an instrument would have shown at its withheld pixels as they predict every
+//! observation: footprints that reach beyond the window and correlation inside them are exact, for coarse pixels as for fine
+//! ones. What is put out with a lag are cells, whose joint distribution is not known any more; so smoothed predictions are judged
+//! for instruments whose pixels are cells only.
+
+mod judge;
+mod mask;
+mod report;
+mod source;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::engine::{FusionBuilder, OutputDates, OutputSpace};
+use crate::error::{Error, Result};
+use crate::geometry::Date;
+use crate::model::Instrument;
+use judge::Judge;
+use mask::Mask;
+use source::WithholdingSource;
+
+pub use mask::{WithheldKind, Withhold};
+pub use report::{Estimate, InstrumentValidation, ScoreRow, ValidationReport};
+
+/// Withholds observations of a fusion, predicts them, and tells how well.
+///
+/// ```
+/// use ndarray::Array4;
+/// use rasterfuse::Fusion;
+/// use rasterfuse::geometry::{Crs, Date, Grid};
+/// use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+/// use rasterfuse::source::MemorySource;
+/// use rasterfuse::validate::{Validation, Withhold};
+///
+/// let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (16, 16))?;
+/// let dates: Vec<Date> = (0..12).map(Date::from_days).collect();
+/// let values = Array4::from_shape_fn((12, 1, 16, 16), |(t, _, y, x)| 0.3 + 0.01 * (t as f64 + ((x * y) as f64).sin()));
+/// let source = MemorySource::new(grid.clone(), dates, vec!["red".into()], values)?;
+/// let fusion = Fusion::builder(grid)
+///     .bands(["red"])
+///     .process(Process::new(Kernel::Exponential, 100.0, 1e-4))
+///     .prior(Prior::new(0.3, 0.01))
+///     .instrument(Instrument::new("s2", source).noise_variance(1e-5));
+/// let report = Validation::new().withhold(Withhold::default().share(0.2).dates(2)).seed(7).run(fusion)?;
+/// let score = &report.instruments[0].scores[0].score; // all that was withheld
+/// assert!(score.values > 500 && score.rmse < 0.03);
+/// println!("{report}");
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Validation {
+    seed: u64,
+    usual: Withhold,
+    /// By name.
+    of_instrument: Vec<(String, Withhold)>,
+}
+
+impl Validation {
+    /// The defaults of [`Withhold`] for every instrument.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What is drawn: the same seed withholds the same observations of the same inputs. Default 0.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// What is withheld of instruments about which nothing else is said.
+    #[must_use]
+    pub fn withhold(mut self, withhold: Withhold) -> Self {
+        self.usual = withhold;
+        self
+    }
+
+    /// What is withheld of one instrument.
+    #[must_use]
+    pub fn withhold_of(mut self, instrument: impl Into<String>, withhold: Withhold) -> Self {
+        self.of_instrument.push((instrument.into(), withhold));
+        self
+    }
+
+    /// Fuses without what is withheld, and judges. Nothing is written; memory does not grow with the length of the series.
+    ///
+    /// A factor on the standard deviations ([`FusionBuilder::sd_factor`]) is left aside: the report says what it should be.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for shares and blocks that cannot be, for instruments that are not there, and when nothing would be
+    /// withheld; otherwise those of [`FusionBuilder::build`] and of [`Job::run`](crate::engine::Job::run).
+    pub fn run(&self, fusion: FusionBuilder) -> Result<ValidationReport> {
+        let plain = fusion.clone().build()?;
+        let period = plain.period();
+        let dates = |instrument: &Instrument| -> Vec<Date> {
+            instrument.source().dates().iter().copied().filter(|date| period.contains(*date)).collect()
+        };
+        let models = plain.instruments();
+        for (name, _) in &self.of_instrument {
+            if models.iter().all(|model| model.name != *name) {
+                let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
+                let problem = format!("none is called {name:?}; there are {names:?}");
+                return Err(Error::setting("validation: instrument", problem));
+            }
+        }
+        let mut sources: Vec<Arc<WithholdingSource>> = Vec::with_capacity(models.len());
+        let mut refused = None;
+        let withholding = fusion.withhold(|instrument| {
+            let of_this = self.of_instrument.iter().rev().find(|(name, _)| name == instrument.name());
+            let withhold = of_this.map_or(self.usual, |(_, withhold)| *withhold);
+            let shape = instrument.source().grid().shape();
+            let mask = Mask::new((self.seed, instrument.name()), withhold, shape, &dates(instrument));
+            let mask = mask.unwrap_or_else(|error| {
+                refused.get_or_insert(error);
+                Mask::default()
+            });
+            let source = Arc::new(WithholdingSource::new(Arc::clone(instrument.source()), mask));
+            sources.push(Arc::clone(&source));
+            source
+        });
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        let withheld: BTreeSet<Date> = sources.iter().flat_map(|source| source.mask().dates()).collect();
+        if withheld.is_empty() {
+            let problem = "nothing would be withheld: an instrument needs at least two dates in the period, and a share or a \
+                           number of dates above zero";
+            return Err(Error::setting("validation", problem));
+        }
+        let (lag, independent) = plain.lag_and_independence();
+        let mut withholding = withholding.sd_factor(1.0).start(period.start()).end(period.end());
+        if lag == 0 {
+            // The lag counts dates of the output axis; without one, only those needed are put out.
+            withholding = withholding.output(OutputDates::Dates(withheld.into_iter().collect()));
+        }
+        if plain.basis().is_some() {
+            withholding = withholding.space(OutputSpace::Components);
+        }
+        drop(plain);
+        let fusion = withholding.build()?;
+        let mut judge = Judge::new(&fusion, &sources, lag > 0 || independent);
+        // The plan counts the batches of slices and results that reading ahead and writing behind would hold; there is one of each
+        // here, and the values withheld, beside the slices, and their predictions take less than the others.
+        let mut stream = fusion.stream();
+        while let Some(blocks) = stream.next_batch() {
+            let blocks = blocks?;
+            judge.filtered(stream.predictions());
+            for block in &blocks {
+                judge.block(block)?;
+            }
+        }
+        Ok(judge.report(self.seed, lag))
+    }
+}

@@ -1,0 +1,139 @@
+use std::fmt;
+
+use serde::Serialize;
+
+use super::mask::WithheldKind;
+use crate::engine::Score;
+
+/// The name of scores over all bands.
+pub(super) const ALL_BANDS: &str = "all bands";
+
+/// Which prediction of a withheld value is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Estimate {
+    /// By the observations up to its date (lag 0).
+    Filtered,
+    /// With the fusion's lag.
+    Smoothed,
+}
+
+/// How well withheld observations were predicted; `serde` serialises it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ValidationReport {
+    /// What was drawn by.
+    pub seed: u64,
+    /// The fusion's lag, in dates of its output axis.
+    pub lag: usize,
+    /// One for each.
+    pub instruments: Vec<InstrumentValidation>,
+    /// For each target band, what the fused standard deviations are to be multiplied by for 90 % intervals to hold 90 % of what was
+    /// withheld of the instruments whose pixels are cells ([`Score::sd_factor`]); for
+    /// [`FusionBuilder::sd_factor`](crate::engine::FusionBuilder::sd_factor). `None` where it cannot be told of some band, and
+    /// with a spectral basis.
+    pub sd_factor: Option<Vec<f64>>,
+}
+
+/// How well an instrument's withheld observations were predicted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct InstrumentValidation {
+    /// Its name.
+    pub name: String,
+    /// Dates that were withheld as a whole.
+    pub whole_dates: Vec<String>,
+    /// Share of the blocks that was withheld of other dates.
+    pub share: f64,
+    /// Pixels per side of a block, where there were any.
+    pub block: Option<usize>,
+    /// Smoothed before filtered; all bands before each; all kinds before each; last, by time. Empty when none of what was withheld
+    /// held a value.
+    pub scores: Vec<ScoreRow>,
+}
+
+/// A score and what it is over.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ScoreRow {
+    /// Which prediction.
+    pub estimate: Estimate,
+    /// How the values were withheld; `None`: however.
+    pub kind: Option<WithheldKind>,
+    /// How many days after the pixel last held a value that was kept; `None`: however many.
+    pub days_since: Option<String>,
+    /// The score, named by the band. Predicted is what the instrument would show, noise included.
+    #[serde(flatten)]
+    pub score: Score,
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Filtered => "filtered",
+            Self::Smoothed => "smoothed",
+        })
+    }
+}
+
+impl ScoreRow {
+    fn label(&self) -> String {
+        let of = match (self.kind, &self.days_since) {
+            (Some(WithheldKind::Block), _) => "blocks".into(),
+            (Some(WithheldKind::Date), _) => "whole dates".into(),
+            (None, Some(days)) => days.clone(),
+            (None, None) => self.score.name.clone(),
+        };
+        format!("{} {of}", self.estimate)
+    }
+}
+
+impl fmt::Display for InstrumentValidation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let blocks = match self.block {
+            Some(block) => format!("{:.0} % in blocks of {block} x {block} pixels, ", 100.0 * self.share),
+            None => String::new(),
+        };
+        let dates = match &self.whole_dates[..] {
+            [] => "no whole date".into(),
+            dates if dates.len() <= 6 => format!("whole dates {}", dates.join(", ")),
+            dates => format!("{} whole dates", dates.len()),
+        };
+        write!(f, "{}: withheld {blocks}{dates}", self.name)?;
+        if self.scores.is_empty() {
+            return write!(f, "; none held a value to compare with");
+        }
+        write!(
+            f,
+            "\n  {:<28} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7} {:>7} {:>10} {:>7} {:>7}",
+            "", "values", "RMSE", "bias", "MAE", "CRPS", "in 50%", "in 90%", "width 90%", "z sd", "factor"
+        )?;
+        // Each band over both kinds, each kind over all bands, each time.
+        for row in self.scores.iter().filter(|row| row.kind.is_none() || row.score.name == ALL_BANDS) {
+            let Score { values, rmse, bias, mae, crps, coverage_half, coverage, width, nis, sd_factor, .. } =
+                &row.score;
+            let factor = sd_factor.map_or_else(|| "-".into(), |factor| format!("{factor:.2}"));
+            write!(
+                f,
+                "\n  {:<28} {values:>10} {rmse:>10.5} {bias:>10.5} {mae:>10.5} {crps:>10.5} {coverage_half:>7.3} {coverage:>7.3} \
+                 {width:>10.5} {:>7.2} {factor:>7}",
+                row.label(),
+                nis.sqrt()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ValidationReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}, lag {}", self.seed, self.lag)?;
+        self.instruments.iter().try_for_each(|instrument| write!(f, "\n{instrument}"))?;
+        if let Some(factors) = &self.sd_factor {
+            let factors: Vec<String> = factors.iter().map(|factor| format!("{factor:.2}")).collect();
+            write!(f, "\n[output] sd_factor = [{}]", factors.join(", "))?;
+        }
+        Ok(())
+    }
+}
