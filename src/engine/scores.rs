@@ -314,7 +314,7 @@ mod tests {
     /// Errors that follow N(0, s² + v) exactly (quantiles in place of draws), judged with s/k: the factor finds k.
     #[test]
     fn the_factor_brings_coverage_back() {
-        let (s, v, n) = (0.3, 0.02, 20_000);
+        let (s, v, n) = (0.3_f64, 0.02_f64, 20_000);
         let quantiles: Vec<f64> = {
             use statrs::distribution::{ContinuousCDF, Normal};
             let normal = Normal::new(0.0, 1.0).unwrap();
