@@ -173,6 +173,7 @@ struct Process {
     #[serde(default)]
     field: Vec<Field>,
     adaptive: Option<Adaptive>,
+    relative: Option<Relative>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -200,6 +201,13 @@ struct Field {
 struct Adaptive {
     weight: f64,
     scale: f64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Relative {
+    weight: Numbers,
+    level: Numbers,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -283,3 +283,37 @@ fn an_adaptive_process_of_weight_one_is_the_plain_one() {
     let ratio = report.instruments[0].total().unwrap().nis_ratio();
     assert!((0.7..1.4).contains(&ratio), "{ratio}");
 }
+
+/// After the last observation a cell's variance grows with the square of its level, and a coarser axis of dates is as good as a
+/// finer one, smoothed or not.
+#[test]
+fn change_relative_to_the_level_goes_with_it_whatever_is_put_out() {
+    let mut values = clear();
+    values.slice_mut(s![7.., .., .., ..]).fill(f64::NAN);
+    let with = |kernel: Kernel, phi: f64, values: &Array4<f64>| {
+        let process = Process::new(kernel, 150.0, 2e-5).phi(phi).relative(1.0, [0.2, 0.3, 0.4]);
+        fusion(sensor(values.clone())).process(process)
+    };
+    let (mean, sd, _) = run(with(Kernel::None, 1.0, &values));
+    assert!(!with(Kernel::None, 1.0, &values).build().unwrap().plan().independent_cells);
+    for ((band, r, c), last) in mean.index_axis(Axis(0), 6).indexed_iter() {
+        let level = [0.2, 0.3, 0.4][band];
+        let grown = sd[(10, band, r, c)].powi(2) - sd[(6, band, r, c)].powi(2);
+        assert!((grown / (4.0 * 2e-5 * (last / level).powi(2)) - 1.0).abs() < 1e-9, "{band} {r} {c}: {grown}");
+    }
+    values.slice_mut(s![2..5, .., .., ..]).fill(f64::NAN);
+    for lag in [0, 2] {
+        let builder = || with(Kernel::Exponential, 0.95, &values).lag(lag);
+        let dates = |days: &[i32]| OutputDates::Dates(days.iter().copied().map(Date::from_days).collect());
+        let (daily, daily_sd, _) = run(builder().lag(if lag == 0 { 0 } else { DAYS }));
+        let (some, some_sd, _) = run(builder().output(dates(&[3, 8, 11])));
+        for (k, day) in [3, 8, 11].into_iter().enumerate() {
+            for (a, b) in some.index_axis(Axis(0), k).iter().zip(daily.index_axis(Axis(0), day)) {
+                assert!((a - b).abs() < 1e-12, "lag {lag}, day {day}: {a} {b}");
+            }
+            for (a, b) in some_sd.index_axis(Axis(0), k).iter().zip(daily_sd.index_axis(Axis(0), day)) {
+                assert!((a / b - 1.0).abs() < 1e-10, "lag {lag}, day {day}: {a} {b}");
+            }
+        }
+    }
+}

@@ -245,6 +245,9 @@ impl FusionConfig {
         if let Some(Adaptive { weight, scale }) = process.adaptive {
             built = built.adaptive(weight, scale);
         }
+        if let Some(super::Relative { weight, level }) = &process.relative {
+            built = built.relative(weight.0.clone(), level.0.clone());
+        }
         Ok(built)
     }
 

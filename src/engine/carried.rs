@@ -81,6 +81,11 @@ impl Carried {
         }
     }
 
+    /// See [`State::take_level`].
+    pub(super) fn take_level(&mut self, dynamics: &Dynamics, offset: impl Fn(usize) -> f64) {
+        either!(self, state => state.take_level(dynamics, offset));
+    }
+
     pub(super) fn lag(&self) -> usize {
         either!(self, state => state.lag())
     }

@@ -147,6 +147,8 @@ pub(super) struct PlanInput<'a> {
     pub(super) lag_asked: usize,
     /// Whether the process covariance depends on the state's past.
     pub(super) adaptive: bool,
+    /// Whether change goes with the level.
+    pub(super) relative: bool,
     pub(super) precision: Precision,
     pub(super) checkpoint: Checkpoint,
     /// Largest variance that any window can reach over the smallest noise variance, where it is known.

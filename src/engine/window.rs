@@ -329,6 +329,7 @@ impl WindowState {
             self.widened |= part.prepare(date, observations);
             let (fits, widened) = part.state.update(observations, carried)?;
             self.widened |= widened;
+            part.take_level();
             self.output.innovations.extend(fits.iter().map(|fit| (index, *fit)));
         }
         Ok(())
@@ -445,6 +446,11 @@ impl PartState {
     fn prepare(&mut self, date: Date, observations: &Observations) -> bool {
         self.predict_to(date);
         self.state.widen_for(observations)
+    }
+
+    /// Takes the level that change is relative to from what the state now says.
+    pub(super) fn take_level(&mut self) {
+        self.state.take_level(&self.dynamics, |_| 0.0);
     }
 
     fn predict_to(&mut self, date: Date) {
@@ -567,7 +573,7 @@ mod tests {
             let coarse = Instrument::new("coarse", source(70.0, 6)?).footprint(Footprint::Uniform);
             let fusion = Fusion::builder(grid(30.0, 12)?)
                 .bands(["red", "nir"])
-                .process(Process::new(Kernel::Exponential, 100.0, 1e-3).phi(0.99).adaptive(0.5, 0.1))
+                .process(Process::new(Kernel::Exponential, 100.0, 1e-3).phi(0.99).adaptive(0.5, 0.1).relative(0.5, 0.3))
                 .prior(Prior::new(0.3, 0.01))
                 .instrument(Instrument::new("fine", source(30.0, 12)?).noise_variance(1e-3).gate(0.99))
                 .instrument(coarse.noise_variance(1e-3))

@@ -153,6 +153,7 @@ impl WindowState {
             layers.start(&mut initial.state);
             let field = support.field_blocks(&fusion.process, &correlations, &part.components);
             let dynamics = Dynamics::new(field.into_iter().chain(layers.blocks()).collect());
+            let dynamics = dynamics.with_relative(fusion.process.relative(&part.components));
             let own = support.own_cells().len();
             let mut state = Carried::new(initial.state, fusion.precision);
             if fusion.lag > 0 {
@@ -167,7 +168,9 @@ impl WindowState {
             if let Some(Adaptive { weight, scale }) = fusion.process.adaptive {
                 state = state.with_history(&dynamics, part.components.len(), weight, scale);
             }
-            Ok(PartState { layout, dynamics, state, date, silent: initial.silent })
+            let mut part = PartState { layout, dynamics, state, date, silent: initial.silent };
+            part.take_level();
+            Ok(part)
         };
         let parts = fusion.parts.iter().map(part).collect::<Result<Vec<_>>>()?;
         let counts = tile.rows.contains(&window.core.rows.start) && tile.cols.contains(&window.core.cols.start);

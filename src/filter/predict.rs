@@ -2,7 +2,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::history::History;
-use super::{Real, State};
+use super::relative::AddScaledColumn;
+use super::{Real, Relative, State};
 
 /// Correlation of the states of one block, shared where it is the same.
 ///
@@ -137,6 +138,8 @@ pub struct ProcessBlock {
 #[derive(Clone, Debug)]
 pub struct Dynamics {
     blocks: Vec<(Range<usize>, ProcessBlock)>,
+    /// Of the first blocks.
+    relative: Vec<Relative>,
 }
 
 impl Dynamics {
@@ -149,7 +152,19 @@ impl Dynamics {
             next = states.end;
             (states, block)
         };
-        Self { blocks: blocks.into_iter().map(place).collect() }
+        Self { blocks: blocks.into_iter().map(place).collect(), relative: Vec::new() }
+    }
+
+    /// Lets the first blocks, as many as are given, change in proportion to their level, which
+    /// [`State::take_level`] tells.
+    #[must_use]
+    pub fn with_relative(mut self, relative: Vec<Relative>) -> Self {
+        self.relative = relative;
+        self
+    }
+
+    pub(super) fn relative(&self) -> &[Relative] {
+        &self.relative
     }
 
     /// Number of states.
@@ -222,15 +237,27 @@ impl<T: Real> State<T> {
             let scale = growth(block.transition, dt_days) * block.variance;
             for j in states.clone() {
                 let column = &mut self.cov.column_mut(j)[..states.end - j];
-                let first = j - states.start;
-                match self.history.as_mut().filter(|history| history.covers(index)) {
-                    None => {
-                        let correlation = &block.correlation;
+                let (correlation, first) = (&block.correlation, j - states.start);
+                // Where change goes with the level: what the column is multiplied by, row by row.
+                let factors = self.factors.get(j..states.end);
+                let scale = factors.map_or(scale, |factors| scale * factors[0]);
+                match (self.history.as_mut().filter(|history| history.covers(index)), factors) {
+                    (None, None) => {
                         pulp::Arch::new().dispatch(AddColumn { correlation, j: first, scale, target: column });
                     }
-                    Some(history) => {
+                    (None, Some(factors)) => {
+                        let target = column;
+                        pulp::Arch::new().dispatch(AddScaledColumn { correlation, j: first, scale, factors, target });
+                    }
+                    (Some(history), None) => {
                         let blended = history.column(index, block, first).iter();
                         column.iter_mut().zip(blended).for_each(|(value, entry)| *value += T::of(scale * entry));
+                    }
+                    (Some(history), Some(factors)) => {
+                        let blended = history.column(index, block, first).iter().zip(factors);
+                        let add =
+                            |(value, (entry, factor)): (&mut T, (&f64, &f64))| *value += T::of(scale * factor * entry);
+                        column.iter_mut().zip(blended).for_each(add);
                     }
                 }
             }

@@ -42,7 +42,8 @@ pub(super) fn put_count(count: usize, target: &mut Vec<u8>) {
 }
 
 impl<T: Real> State<T> {
-    /// Appends everything that the past has made of the state: mean, covariance, remembered times and history.
+    /// Appends everything that the past has made of the state: mean, covariance, remembered times, history and
+    /// the level that change goes by.
     pub fn append_snapshot(&self, target: &mut Vec<u8>) {
         put_values(&self.mean, target);
         (0..self.n()).for_each(|j| put_values(self.cov.column(j), target));
@@ -50,6 +51,7 @@ impl<T: Real> State<T> {
         if let Some(history) = &self.history {
             history.append_snapshot(target);
         }
+        put_values(&self.factors, target);
     }
 
     /// Makes the state what it was when it [was appended](Self::append_snapshot), bit by bit; gives the bytes after it.
@@ -66,6 +68,7 @@ impl<T: Real> State<T> {
         }
         self.lags.restore_snapshot(&mut reader)?;
         self.history.as_mut().map_or(Ok(()), |history: &mut History| history.restore_snapshot(&mut reader))?;
+        reader.values(&mut self.factors)?;
         Ok(reader.bytes)
     }
 }

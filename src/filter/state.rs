@@ -15,6 +15,8 @@ pub struct State<T: Real = f64> {
     pub cov: SymmetricMatrix<T>,
     pub(super) lags: Lags<T>,
     pub(super) history: Option<History>,
+    /// Of each state, where change goes with the level; else empty.
+    pub(super) factors: Vec<f64>,
 }
 
 /// A copy of a state before an update; used again from state to state.
@@ -28,7 +30,8 @@ impl State {
     /// A state of `n` zeros with zero covariance.
     #[must_use]
     pub fn new(n: usize) -> Self {
-        Self { mean: vec![0.0; n], cov: SymmetricMatrix::zeros(n), lags: Lags::none(), history: None }
+        let (mean, cov) = (vec![0.0; n], SymmetricMatrix::zeros(n));
+        Self { mean, cov, lags: Lags::none(), history: None, factors: Vec::new() }
     }
 }
 
@@ -42,7 +45,13 @@ impl<T: Real> State<T> {
     /// The same state with its covariances in another type.
     #[must_use]
     pub fn cast<U: Real>(&self) -> State<U> {
-        State { mean: self.mean.clone(), cov: self.cov.cast(), lags: self.lags.cast(), history: self.history.clone() }
+        State {
+            mean: self.mean.clone(),
+            cov: self.cov.cast(),
+            lags: self.lags.cast(),
+            history: self.history.clone(),
+            factors: self.factors.clone(),
+        }
     }
 
     /// Remembers some states at up to `lag` earlier times (see [`remember`](Self::remember)), for fixed-lag smoothing.
@@ -175,6 +184,7 @@ impl<T: Real> State<T> {
     #[must_use]
     pub fn predicted_cov(&self, dynamics: &Dynamics, i: usize, j: usize, dt_days: f64) -> f64 {
         let kept = dynamics.transition(i, dt_days) * dynamics.transition(j, dt_days) * self.cov.get(i, j);
-        kept + dynamics.process_cov(self.history.as_ref(), i, j, dt_days)
+        let added = dynamics.process_cov(self.history.as_ref(), i, j, dt_days);
+        kept + if self.factors.is_empty() { added } else { self.factors[i] * self.factors[j] * added }
     }
 }

@@ -1,7 +1,7 @@
 use super::Values;
 use super::correlation::{Correlation, CorrelationTerm};
 use crate::error::{Error, Result};
-use crate::filter;
+use crate::filter::{self, Relative};
 
 use super::{Field, FieldModel, Kernel};
 
@@ -21,6 +21,8 @@ pub struct Process {
     transition: Values,
     adaptive: Option<Adaptive>,
     fields: Vec<Field>,
+    /// Weight and level.
+    relative: Option<(Values, Values)>,
 }
 
 /// A process covariance that depends on the state's past.
@@ -44,7 +46,8 @@ impl Process {
     /// A random walk (φ = 1) whose steps have the given kernel, range ℓ and variance σ² per day.
     #[must_use]
     pub fn new(kernel: Kernel, range: impl Into<Values>, variance: impl Into<Values>) -> Self {
-        let this = Self { terms: Vec::new(), transition: Values::Same(1.0), adaptive: None, fields: Vec::new() };
+        let transition = Values::Same(1.0);
+        let this = Self { terms: Vec::new(), transition, adaptive: None, fields: Vec::new(), relative: None };
         this.nested(kernel, range, variance)
     }
 
@@ -88,6 +91,19 @@ impl Process {
         self
     }
 
+    /// Lets change go with the level: `K(s, s') ← g(s) g(s') K(s, s')`, `g(s)² = 1 - weight + weight (value(s) / level)²`, so that
+    /// with a weight of 1 the standard deviation of change is proportional to the value, and process variances are those at
+    /// `level`. `weight` lies in [0, 1]; `level`, in u, is positive.
+    ///
+    /// `value` is the mean of the state (of a footprint's rest, its average) after the window's last update of the components
+    /// that are filtered together, or of the prior before the first: it does not change while nothing is observed. So neither
+    /// does the result depend on which dates are put out.
+    #[must_use]
+    pub fn relative(mut self, weight: impl Into<Values>, level: impl Into<Values>) -> Self {
+        self.relative = Some((weight.into(), level.into()));
+        self
+    }
+
     /// Every parameter by its key.
     pub(crate) fn settings(&self) -> Vec<(String, String)> {
         let mut settings = vec![("phi".to_owned(), self.transition.to_string())];
@@ -106,6 +122,10 @@ impl Process {
             settings
                 .extend(field.settings().into_iter().map(|(key, value)| (format!("field {}: {key}", k + 1), value)));
         }
+        if let Some((weight, level)) = &self.relative {
+            settings.push(("relative.weight".into(), weight.to_string()));
+            settings.push(("relative.level".into(), level.to_string()));
+        }
         settings
     }
 
@@ -123,6 +143,7 @@ impl Process {
                 return Err(Error::setting("process.adaptive.scale", format!("{scale} must be positive")));
             }
         }
+        let relative = self.resolve_relative(p)?;
         let terms = self.terms.iter().map(|term| term.resolve(p)).collect::<Result<Vec<_>>>()?;
         let mut shapes: Vec<Shape> = Vec::new();
         let mut components = Vec::with_capacity(p);
@@ -138,7 +159,8 @@ impl Process {
                 .collect();
             let nugget = terms.iter().map(|term| term[j].nugget * term[j].variance / variance).sum();
             let correlation = place(&mut shapes, (weighted, nugget));
-            components.push(Component { transition, variance, correlation });
+            let relative = relative.get(j).copied();
+            components.push(Component { transition, variance, correlation, relative });
         }
         let mut fields = Vec::with_capacity(self.fields.len());
         for (k, field) in self.fields.iter().enumerate() {
@@ -152,6 +174,17 @@ impl Process {
         let correlations =
             shapes.into_iter().map(|(terms, nugget)| Correlation::new(terms, nugget, cell_size, reach)).collect();
         Ok(ProcessModel { components, correlations, adaptive: self.adaptive, fields })
+    }
+
+    /// One for each component, or none.
+    fn resolve_relative(&self, p: usize) -> Result<Vec<Relative>> {
+        let Some((weight, level)) = &self.relative else { return Ok(Vec::new()) };
+        let weight = weight.expand(p, "process.relative.weight", "component")?;
+        if let Some(value) = weight.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+            return Err(Error::setting("process.relative.weight", format!("{value} must lie in [0, 1]")));
+        }
+        let level = level.expand_positive(p, "process.relative.level", "component")?;
+        Ok(weight.into_iter().zip(level).map(|(weight, level)| Relative { weight, level }).collect())
     }
 }
 
@@ -206,12 +239,26 @@ pub(crate) struct ProcessModel {
 }
 
 impl ProcessModel {
-    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u².
-    pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> f64 {
-        let Component { transition, variance, correlation } = self.components[j];
+    /// Whether change goes with the level.
+    pub(crate) fn is_relative(&self) -> bool {
+        self.components.iter().any(|component| component.relative.is_some())
+    }
+
+    /// How the change of some components goes with the level; none where it does not.
+    pub(crate) fn relative(&self, components: &[usize]) -> Vec<Relative> {
+        components.iter().filter_map(|&j| self.components[j].relative).collect()
+    }
+
+    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; without bound where it
+    /// goes with the level.
+    pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> Option<f64> {
+        let Component { transition, variance, correlation, relative } = self.components[j];
+        if relative.is_some() {
+            return None;
+        }
         // The state-dependent covariance adds no more than the other does, jitter aside.
         let cell = self.correlations[correlation].between_cells((0, 0), (0, 0));
-        prior + filter::growth(transition, days) * variance * cell.max(1.0)
+        Some(prior + filter::growth(transition, days) * variance * cell.max(1.0))
     }
 }
 
@@ -224,6 +271,8 @@ pub(crate) struct Component {
     pub(crate) variance: f64,
     /// Index into the correlations.
     pub(crate) correlation: usize,
+    /// How change goes with the level, for all components or none.
+    pub(crate) relative: Option<Relative>,
 }
 
 #[cfg(test)]
@@ -264,6 +313,10 @@ mod tests {
         check(Process::new(Kernel::None, 0.0, 1.0).nugget(-0.5), "process.nugget");
         check(Process::new(Kernel::None, 0.0, 1.0).adaptive(1.1, 0.1), "process.adaptive.weight");
         check(Process::new(Kernel::None, 0.0, 1.0).adaptive(0.2, 0.0), "process.adaptive.scale");
+        check(Process::new(Kernel::None, 0.0, 1.0).relative(-0.1, 0.2), "process.relative.weight");
+        check(Process::new(Kernel::None, 0.0, 1.0).relative([1.0, f64::NAN], 0.2), "process.relative.weight");
+        check(Process::new(Kernel::None, 0.0, 1.0).relative(1.0, [0.2, 0.0]), "process.relative.level");
+        check(Process::new(Kernel::None, 0.0, 1.0).relative(1.0, [0.2]), "process.relative.level");
         assert!(Process::new(Kernel::None, 0.0, 1.0).resolve(2, (30.0, 30.0), (2, 2)).is_ok());
     }
 }

@@ -96,6 +96,7 @@ class Scene:
     size: int
     halo: int
     process_cov: object  # (component, coordinates) -> K_j
+    relative: object  # (component, means) -> what the standard deviation of change is multiplied by
     phi: float
     prior_mean: np.ndarray
     prior_cov: object  # (component, coordinates) -> covariance on the day before the first
@@ -129,6 +130,14 @@ def covariance(process, p):
         return variance * (correlation(kernel["kernel"], d, length) + nugget * np.eye(len(xy)))
 
     return lambda j, xy: sum(term(kernel, j, xy) for kernel in [process] + process.get("nested", []))
+
+
+def relative_change(process, p):
+    """g with g^2 = 1 - weight + weight (value / level)^2, as a function of (j, values)."""
+    if "relative" not in process:
+        return lambda j, values: np.ones_like(values)
+    weight, level = (per(process["relative"][k], p) for k in ("weight", "level"))
+    return lambda j, values: np.sqrt(1 - weight[j] + weight[j] * (values / level[j]) ** 2)
 
 
 def prior_covariance(cfg, p):
@@ -207,6 +216,7 @@ def read_scene(folder):
         cfg["window"]["size"],
         cfg["window"]["halo"],
         covariance(cfg["process"], len(bands)),
+        relative_change(cfg["process"], len(bands)),
         cfg["process"].get("phi", 1.0),
         per(cfg["prior"]["mean"], len(bands)),
         prior_covariance(cfg, len(bands)),
@@ -294,14 +304,21 @@ def filter_window(scene, window):
     Q = block_diag(*(scene.process_cov(j, window.xy) for j in range(p)))
     m, P = np.repeat(scene.prior_mean, n), block_diag(*(scene.prior_cov(j, window.xy) for j in range(p)))
     own = np.array([[j * n + window.cells.index(s) for s in window.own] for j in range(p)])
-    predicted, filtered, loglik = [], [], 0.0
+    g = np.concatenate([scene.relative(j, m[j * n : (j + 1) * n]) for j in range(p)])
+    predicted, filtered, added, loglik = [], [], [], 0.0
     for day in scene.days:
-        m, P = scene.phi * m, scene.phi**2 * P + Q
+        added.append(g[:, None] * Q * g)
+        m, P = scene.phi * m, scene.phi**2 * P + added[-1]
         predicted.append((m, P))
         H, y, v = observations(scene, window, day)
         if len(y):
             m, P, ll = update(m, P, H, y, v)
             loglik += ll
+            # Components are independent of each other: the level of each is that of its own last update.
+            for j in range(p):
+                states = slice(j * n, (j + 1) * n)
+                if H[:, states].any():
+                    g[states] = scene.relative(j, m[states])
         filtered.append((m, P))
 
     def smoothed(day, last):
@@ -311,7 +328,7 @@ def filter_window(scene, window):
             gain = scene.phi * cho_solve(cho_factor(predicted[t + 1][1], lower=True), filtered[t][1]).T
             m = filtered[t][0] + gain @ (m - predicted[t + 1][0])
             A = np.eye(len(m)) - scene.phi * gain
-            P = A @ filtered[t][1] @ A.T + gain @ (P + Q) @ gain.T
+            P = A @ filtered[t][1] @ A.T + gain @ (P + added[t + 1]) @ gain.T
         return m, P
 
     last = len(scene.days) - 1
@@ -1056,9 +1073,63 @@ store = "fused.zarr"
     }
 
 
+def relative_levels():
+    return placed(0, 0, 30, 30, 6, 8), datetime.date(2023, 5, 1), """\
+[target]
+crs = "EPSG:32633"
+geotransform = [500000.0, 30.0, 0.0, 5000000.0, 0.0, -30.0]
+shape = [6, 8]
+bands = ["red", "nir"]
+unit = "1"
+
+[time]
+start = "2023-05-01"
+end = "2023-05-09"
+output = "daily"
+
+[window]
+size = 3
+halo = 8                    # every window holds the grid, hence whole pixels: the level is that of cells alone
+
+[process]
+kernel = "exponential"
+range = [90.0, 140.0]
+variance = [3.0e-4, 6.0e-4]
+nugget = 0.05
+phi = 0.95
+relative = { weight = [1.0, 0.6], level = [0.15, 0.3] }
+
+[prior]
+mean = [0.1, 0.35]
+variance = 0.01
+
+[[instrument]]
+name = "fine"
+files = "fine/fine_*.tif"
+date = "fine_(\\\\d{8})"
+bands = ["red", "nir"]
+footprint = "cell"
+noise_variance = 2.0e-5
+
+[[instrument]]              # in step with the grid; one band alone
+name = "coarse"
+files = "coarse/coarse_*.tif"
+date = "coarse_(\\\\d{8})"
+bands = ["nir"]
+footprint = "uniform"
+noise_variance = 1.0e-5
+
+[output]
+store = "fused.zarr"
+""", {
+        "fine": Input(placed(0, 0, 30, 30, 6, 8), [1, 6], gaps=0.3),
+        "coarse": Input(placed(0, 0, 60, 60, 3, 4), [0, 2, 3, 7], gaps=0.2),
+    }
+
+
 SCENES = [
     fine_only, misaligned_coarse, two_coarse, half_open, integers, single_cell, independent_cells, same_pixels, large_pixels, gaussian,
-    correlated_prior,
+    correlated_prior, relative_levels,
 ]
 
 

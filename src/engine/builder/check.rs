@@ -94,6 +94,7 @@ impl FusionBuilder {
             lag,
             lag_asked: self.lag,
             adaptive: process.adaptive.is_some(),
+            relative: process.is_relative(),
             precision: self.precision,
             checkpoint: self.checkpoint,
             largest_ratio,
@@ -279,7 +280,7 @@ fn largest_ratio(
     }
     let p = process.components.len();
     let widest = |part: &Part| {
-        let variance = |&j: &usize| Some(process.largest_variance(j, prior.constant_variance(j, p)?, days));
+        let variance = |&j: &usize| process.largest_variance(j, prior.constant_variance(j, p)?, days);
         let variances: Option<Vec<f64>> = part.components.iter().map(variance).collect();
         let information = instruments.iter().map(|i| i.most_information(&part.components)).fold(0.0, f64::max);
         // A combination of several components has at most so many times the largest variance.

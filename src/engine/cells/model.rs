@@ -55,6 +55,7 @@ impl CellModel {
             || offsets
             || !process.fields.is_empty()
             || process.adaptive.is_some()
+            || process.is_relative()
             || parts.iter().any(|part| part.components.len() != 1)
         {
             return None;

@@ -61,7 +61,7 @@ pub(super) struct WindowCost {
     lag_bytes: u64,
     /// Whether covariances are counted in float64.
     pub(super) double: bool,
-    /// What a checkpoint keeps of it: mean, lower triangle, remembered dates, history.
+    /// What a checkpoint keeps of it: mean, lower triangle, remembered dates, history, levels.
     checkpoint_bytes: u64,
 }
 
@@ -132,6 +132,7 @@ impl WindowCost {
             parts.fold(0, u64::saturating_add)
         };
         let history = if input.adaptive { State::<f64>::history_bytes(n * components, n) } else { 0 };
+        let history = history + if input.relative { State::<f64>::level_bytes(states) } else { 0 };
         let lag_bytes = states_of(input.lag).saturating_sub(states_of(0));
         let bytes = small.saturating_add(states_of(0)).saturating_add(lag_bytes).saturating_add(history);
         let largest = part_states.iter().max().copied().unwrap_or(1);
