@@ -326,6 +326,8 @@ struct Output {
     #[serde(default)]
     space: Space,
     sd_factor: Option<Numbers>,
+    #[serde(default)]
+    offsets: bool,
     zarr_format: Option<u8>,
     tile: Option<[usize; 2]>,
 }

@@ -229,6 +229,41 @@ fn filtered_and_smoothed_values_equal_the_joint_gaussian() {
     }
 }
 
+/// Two fine images tell a coarse pixel's offset, and what is put out says so for each of its cells.
+#[test]
+fn offsets_are_put_out() {
+    const OFFSETS: [[f64; 2]; 2] = [[0.03, -0.02], [0.0, 0.05]];
+    let (fine, coarse) = (grid(30.0, SIDE), grid(60.0, SIDE / 2));
+    let source = |grid: &Grid, values: &dyn Fn(usize, usize) -> f64| {
+        let (rows, cols) = grid.shape();
+        let values = Array4::from_shape_fn((3, 1, rows, cols), |(_, _, r, c)| values(r, c));
+        MemorySource::new(grid.clone(), (0..3).map(day).collect(), vec!["b".into()], values).unwrap()
+    };
+    let sharp = source(&fine, &|_, _| 0.3);
+    let blurred = source(&coarse, &|r, c| 0.3 + OFFSETS[r][c]);
+    let layered = |layer: OffsetLayer| {
+        let blurred = Instrument::new("coarse", blurred.clone()).footprint(Footprint::Uniform).noise_variance(1e-6);
+        Fusion::builder(fine.clone())
+            .bands(["b"])
+            .process(Process::new(Kernel::Exponential, RANGE, 1e-6))
+            .prior(Prior::new(0.3, PRIOR))
+            .window(3, 1)
+            .instrument(Instrument::new("fine", sharp.clone()).noise_variance(1e-6))
+            .instrument(blurred.offset_layer(layer))
+            .put_out_offsets(true)
+    };
+    let mut sink = MemorySink::new();
+    layered(OffsetLayer::per_pixel(0.01)).build().unwrap().run(&mut sink).unwrap();
+    let (mean, sd) = sink.offsets().unwrap();
+    assert_eq!(mean.dim(), (3, 1, SIDE, SIDE));
+    for ((_, _, r, c), value) in mean.indexed_iter() {
+        assert!((value - OFFSETS[r / 2][c / 2]).abs() < 1e-3, "[{r}, {c}]: {value}");
+    }
+    assert!(sd.iter().all(|sd| (1e-4..2e-3).contains(sd)), "{sd}");
+    let refused = |builder: FusionBuilder| builder.build().unwrap_err().to_string();
+    assert!(refused(layered(OffsetLayer::per_pixel(0.01)).lag(1)).starts_with("output.offsets"));
+}
+
 #[test]
 fn the_plan_counts_the_offsets() {
     let scene = &scenes()[0];

@@ -51,6 +51,7 @@ impl FusionConfig {
                 Space::Bands => OutputSpace::Bands,
                 Space::Components => OutputSpace::Components,
             })
+            .put_out_offsets(document.output.offsets)
             .unit(document.target.unit.clone())
             .window(document.window.size, document.window.halo)
             .far_samples(document.window.far_samples, document.window.far_radius)

@@ -18,6 +18,7 @@ pub struct FusionBuilder {
     basis: Option<SpectralBasis>,
     space: OutputSpace,
     sd_factor: Values,
+    put_out_offsets: bool,
     unit: String,
     period: (Option<Date>, Option<Date>),
     output: OutputDates,
@@ -50,6 +51,7 @@ impl FusionBuilder {
             basis: None,
             space: OutputSpace::Bands,
             sd_factor: Values::Same(1.0),
+            put_out_offsets: false,
             unit: "1".into(),
             period: (None, None),
             output: OutputDates::Daily,
@@ -103,6 +105,15 @@ impl FusionBuilder {
     #[must_use]
     pub fn sd_factor(mut self, factor: impl Into<Values>) -> Self {
         self.sd_factor = factor.into();
+        self
+    }
+
+    /// Whether what [offset layers](crate::model::Instrument::offset_layer) have come to is put out with every date, for each
+    /// cell and each band of an instrument that has layers: the offset of the pixel that holds the cell. Filtered, so there may
+    /// be no lag. Default: no.
+    #[must_use]
+    pub fn put_out_offsets(mut self, yes: bool) -> Self {
+        self.put_out_offsets = yes;
         self
     }
 

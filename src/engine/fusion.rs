@@ -67,6 +67,8 @@ pub struct Fusion {
     pub(super) process: ProcessModel,
     pub(super) prior: Prior,
     pub(super) instruments: Vec<ObservationModel>,
+    /// Offsets that are put out: (instrument, band read).
+    pub(super) offsets: Vec<(usize, usize)>,
     /// Groups of components that are filtered apart.
     pub(super) parts: Vec<Part>,
     /// Where all cells are independent: how they are filtered one by one, without windows.
@@ -202,6 +204,15 @@ impl Fusion {
         layout
     }
 
+    /// Instrument and band of each offset that is put out.
+    fn offset_names(&self) -> Vec<String> {
+        let name = |&(instrument, band): &(usize, usize)| {
+            let instrument = &self.instruments[instrument];
+            format!("{} {}", instrument.name, instrument.source.bands()[instrument.source_bands[band]])
+        };
+        self.offsets.iter().map(name).collect()
+    }
+
     /// What a sink is told before the first block.
     #[must_use]
     pub fn layout(&self) -> SeriesLayout {
@@ -211,6 +222,7 @@ impl Fusion {
             basis: self.spectrum.basis().cloned(),
             space: self.space,
             unit: self.unit.clone(),
+            offsets: self.offset_names(),
             dates: self.output.clone(),
             lag: self.lag_asked,
             tile_shape: self.tiling.tile_shape(),

@@ -50,5 +50,5 @@ pub use scores::{Score, Scores};
 pub use settings::{SettingDifference, Settings};
 pub use shard::Shard;
 pub use steps::OutputDates;
-pub use stream::{FusedBlock, TileTime};
+pub use stream::{BlockOffsets, FusedBlock, TileTime};
 pub(crate) use window::Prediction;

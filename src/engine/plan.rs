@@ -123,6 +123,8 @@ pub(super) struct PlanInput<'a> {
     pub(super) layers: (usize, usize),
     /// Components of each part that is filtered by itself.
     pub(super) parts: &'a [PartSize],
+    /// Offsets that are put out.
+    pub(super) offsets: usize,
     /// Beside the first.
     pub(super) fields: &'a [FieldModel],
     /// (size, halo); (1, 0) where cells are independent.

@@ -2,7 +2,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ndarray::Array3;
 
-use super::stream::FusedBlock;
+use super::stream::{BlockOffsets, FusedBlock};
 
 /// Arrays of blocks that have been written, to be filled again: asking the system for fresh memory, which it clears, takes
 /// longer than filling it.
@@ -14,7 +14,10 @@ pub(super) struct Spare(Mutex<Vec<Array3<f64>>>);
 impl Spare {
     pub(super) fn give(&self, blocks: Vec<FusedBlock>) {
         let mut arrays = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        arrays.extend(blocks.into_iter().flat_map(|block| [block.mean, block.uncertainty]));
+        for FusedBlock { mean, uncertainty, offsets, .. } in blocks {
+            arrays.extend([mean, uncertainty]);
+            arrays.extend(offsets.into_iter().flat_map(|BlockOffsets { mean, sd }| [mean, sd]));
+        }
     }
 
     /// An array whose values are to be replaced.

@@ -31,6 +31,18 @@ pub struct FusedBlock {
     /// Their standard deviations in u, **shape** (band, y, x). Where components are put out, their covariances: the p(p+1)/2
     /// entries of the lower triangle row by row, **shape** (pair, y, x).
     pub uncertainty: Array3<f64>,
+    /// Where [asked for](super::FusionBuilder::put_out_offsets), what the offset layers of instruments have come to.
+    pub offsets: Option<BlockOffsets>,
+}
+
+/// Offsets of instruments, the sum of all layers, at the pixel that holds each cell.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct BlockOffsets {
+    /// Means in u. **Shape** ([offset](crate::sink::SeriesLayout::offsets), y, x). NaN where the instrument has no pixel.
+    pub mean: Array3<f64>,
+    /// Their standard deviations in u, of the same shape.
+    pub sd: Array3<f64>,
 }
 
 /// The lazy tile-and-time iterator: yields one fused block at a time, tiles outermost, dates in order.

@@ -9,7 +9,7 @@ use super::cells::{CellField, CellScratch};
 use super::pipeline::InFlight;
 use super::report::FailedWindow;
 use super::steps::Step;
-use super::stream::FusedBlock;
+use super::stream::{BlockOffsets, FusedBlock};
 use super::summary::Summary;
 use super::window::{Prediction, Reading, Waiting, WindowState, Worker};
 use super::{Fusion, OnError, windows};
@@ -291,6 +291,8 @@ pub(super) fn blocks(fusion: &Fusion, tile: &Tile, done: &[(Date, usize)]) -> Ve
         time,
         mean: array(means),
         uncertainty: array(uncertainties),
+        offsets: (!fusion.offsets.is_empty())
+            .then(|| BlockOffsets { mean: array(fusion.offsets.len()), sd: array(fusion.offsets.len()) }),
     };
     done.par_iter().map(block).collect()
 }

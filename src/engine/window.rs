@@ -32,6 +32,8 @@ pub(super) struct WindowState {
     pub(super) parts: Vec<PartState>,
     /// Own cells inside the tile.
     pub(super) out: Vec<OutCell>,
+    /// Where offsets are put out: for each instrument the pixel that holds each own cell; none for those without layers.
+    pub(super) offset_pixels: Vec<Option<Vec<Option<u32>>>>,
     /// Whether its diagnostics count in this tile; a window that straddles tiles counts in one.
     pub(super) counts: bool,
     /// Whether it has left float32 for float64.
@@ -209,7 +211,7 @@ impl WindowState {
                 self.predict_withheld(reading, parts, worker);
             }
             if reading.output {
-                self.put_out(reading.date);
+                self.put_out(reading.date, instruments, parts, worker);
             }
         }
         if last {
@@ -403,11 +405,12 @@ impl WindowState {
     }
 
     /// Appends means and covariances of every out cell on a date of the output axis or, with a lag, of so many dates earlier.
-    fn put_out(&mut self, date: Date) {
+    fn put_out(&mut self, date: Date, instruments: &[ObservationModel], parts: &[Part], worker: &mut Worker) {
         if self.parts.iter().all(|part| part.state.lag() == 0) {
             for part in &self.parts {
                 part.put_out(date, &self.support, &self.out, &mut self.output.values);
             }
+            self.put_out_offsets(date, instruments, parts, &mut worker.offsets);
             return;
         }
         if self.parts.iter().all(|part| part.state.remembered() == part.state.lag()) {
@@ -416,6 +419,29 @@ impl WindowState {
         for part in &mut self.parts {
             part.predict_to(date);
             part.state.remember();
+        }
+    }
+
+    /// Appends means and variances of the offsets of each out cell, part by part, instrument by instrument, band by band.
+    fn put_out_offsets(&mut self, date: Date, instruments: &[ObservationModel], parts: &[Part], states: &mut Vec<u32>) {
+        for (part, known) in parts.iter().zip(&self.parts) {
+            let dt_days = f64::from(date.days_since(known.date));
+            for (k, pixels) in self.offset_pixels.iter().enumerate() {
+                let (Some(pixels), layers) = (pixels, &instruments[k].offset_layers) else { continue };
+                for band in 0..part.bands[k].rows.len() {
+                    let mut put = |of: &dyn Fn(&[u32]) -> f64| {
+                        for cell in &self.out {
+                            let value = pixels[cell.state].map_or(f64::NAN, |pixel| {
+                                self.support.offsets(k).of_pixel(layers, pixel as usize, date, states);
+                                of(states)
+                            });
+                            self.output.values.push(value);
+                        }
+                    };
+                    put(&|states| known.offset_mean((k, band), states, dt_days));
+                    put(&|states| known.offset_variance((k, band), states, dt_days));
+                }
+            }
         }
     }
 
@@ -479,6 +505,19 @@ impl PartState {
     pub(super) fn predicted_mean(&self, support: &Support, (j, cell): (usize, usize), dt_days: f64) -> f64 {
         let states = self.layout.cell(support, j, cell);
         states.map(|(state, weight)| weight * self.state.predicted_mean(&self.dynamics, state, dt_days)).sum()
+    }
+
+    /// Mean of a sum of offsets of an instrument's band.
+    fn offset_mean(&self, band: (usize, usize), offsets: &[u32], dt_days: f64) -> f64 {
+        let states = self.layout.offset_states(band, offsets);
+        states.map(|state| self.state.predicted_mean(&self.dynamics, state, dt_days)).sum()
+    }
+
+    /// Its variance.
+    fn offset_variance(&self, band: (usize, usize), offsets: &[u32], dt_days: f64) -> f64 {
+        let states = self.layout.offset_states(band, offsets);
+        let pairs = states.clone().flat_map(|i| states.clone().map(move |j| (i, j)));
+        pairs.map(|pair| self.state.predicted_cov(&self.dynamics, pair, dt_days)).sum()
     }
 
     /// Covariance of two components of one of the window's own cells.

@@ -9,14 +9,14 @@ use super::carried::Carried;
 use super::fusion::names;
 use super::output::Layer;
 use super::report::FailedWindow;
-use super::stream::FusedBlock;
+use super::stream::{BlockOffsets, FusedBlock};
 use super::summary::Summary;
 use super::window::{OutCell, Part, PartState, Reading, WindowOutput, WindowState, Worker};
 use super::{Fusion, OnError};
 use crate::error::{Error, Result};
 use crate::filter::Dynamics;
 use crate::geometry::{Date, PixelRegion, Rect, Window};
-use crate::model::{Adaptive, Layers, Layout, ObservationModel, PriorSlice, Support, pair};
+use crate::model::{Adaptive, Layers, Layout, ObservationModel, PartBands, PriorSlice, Support, pair};
 
 /// Builds the windows of a tile as they are on `date`.
 pub(super) fn build(
@@ -88,16 +88,25 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
     // Where each layer of a window's values belongs among those that are known of a cell.
     let (means, pairs) = fusion.projection.known();
     let places: Vec<usize> = fusion.parts.iter().flat_map(|part| places(&part.components, means)).collect();
-    blocks.par_iter_mut().enumerate().for_each(|(k, FusedBlock { mean, uncertainty, .. })| {
+    let offset_places: Vec<usize> = fusion.parts.iter().flat_map(|part| offset_places(fusion, part)).collect();
+    blocks.par_iter_mut().enumerate().for_each(|(k, FusedBlock { mean, uncertainty, offsets, .. })| {
         mean.fill(f64::NAN);
         uncertainty.fill(f64::NAN);
+        if let Some(offsets) = offsets {
+            offsets.mean.fill(f64::NAN);
+            offsets.sd.fill(f64::NAN);
+        }
         // Components of different parts are independent.
         let mut known = vec![0.0; means + pairs];
         for window in windows {
             let n = window.out.len();
-            let date = places.len() * n;
+            let date = (places.len() + 2 * fusion.offsets.len()) * n;
             // A window that has failed leaves its cells NaN.
             let Some(values) = window.output.values.get(k * date..(k + 1) * date) else { continue };
+            let (values, rest) = values.split_at(places.len() * n);
+            if let Some(offsets) = offsets {
+                put_offsets(window, &offset_places, rest, offsets);
+            }
             for (index, cell) in window.out.iter().enumerate() {
                 for (&place, layer) in places.iter().zip(values.chunks_exact(n)) {
                     known[place] = layer[index];
@@ -110,6 +119,25 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
             }
         }
     });
+}
+
+/// Positions of the offsets that a part puts out among all.
+fn offset_places(fusion: &Fusion, part: &Part) -> Vec<usize> {
+    let of_instrument =
+        |(k, bands): (usize, &PartBands)| bands.rows.iter().map(move |&band| (k, band)).collect::<Vec<_>>();
+    let bands = part.bands.iter().enumerate().flat_map(of_instrument);
+    bands.filter_map(|band| fusion.offsets.iter().position(|known| *known == band)).collect()
+}
+
+/// Puts a window's offsets, mean and variance of each in turn, into a block.
+fn put_offsets(window: &WindowState, places: &[usize], values: &[f64], offsets: &mut BlockOffsets) {
+    for (&place, layers) in places.iter().zip(values.chunks_exact(2 * window.out.len())) {
+        let (means, variances) = layers.split_at(window.out.len());
+        for ((cell, mean), variance) in window.out.iter().zip(means).zip(variances) {
+            offsets.mean[(place, cell.row, cell.col)] = *mean;
+            offsets.sd[(place, cell.row, cell.col)] = variance.sqrt();
+        }
+    }
 }
 
 /// Positions of a part's means and covariances among those of all components, whose covariances follow `means` means.
@@ -177,10 +205,17 @@ impl WindowState {
         let out = out_cells(&support, tile);
         let pixels = |instrument: usize| vec![None; support.pixels(instrument).count()];
         let last_seen = fusion.withholds.then(|| (0..fusion.instruments.len()).map(pixels).collect());
+        let holding = |k: usize| {
+            let wanted = fusion.offsets.iter().any(|(instrument, _)| *instrument == k);
+            wanted.then(|| support.pixels_of_cells(k, &fusion.instruments[k].lattice))
+        };
+        let offset_pixels =
+            if fusion.offsets.is_empty() { Vec::new() } else { (0..fusion.instruments.len()).map(holding).collect() };
         Ok(Self {
             support,
             parts,
             out,
+            offset_pixels,
             counts,
             widened: false,
             failed: false,

@@ -53,8 +53,8 @@ impl Field {
     }
 
     /// Cells per side of its blocks; 1 for a state per cell. Default: a quarter of the shortest range, an eighth with the
-    /// exponential kernel. Interpolation between centres that far apart loses at most a tenth of the variance with the Matérn
-    /// kernels, a fifth with the exponential.
+    /// exponential kernel. Interpolation between centres that far apart loses at most 7 (Matérn 3/2), 5 (Matérn 5/2) or 10
+    /// (exponential) percent of the variance.
     #[must_use]
     pub fn block(mut self, cells: usize) -> Self {
         self.block = Some(cells);

@@ -124,6 +124,16 @@ impl Layout {
         std::iter::once((self.state(component, cell), 1.0)).chain(self.further(support, component, cell))
     }
 
+    /// The offsets at `offsets` among those of an instrument's band, as states.
+    pub(crate) fn offset_states<'a>(
+        &self,
+        (instrument, band): (usize, usize),
+        offsets: &'a [u32],
+    ) -> impl Iterator<Item = usize> + Clone + use<'a> {
+        let Place { first, len } = self.offsets[instrument];
+        offsets.iter().map(move |&offset| first + band * len + offset as usize)
+    }
+
     /// Whether cells consist of the first field alone.
     pub(crate) fn is_one_field(&self) -> bool {
         self.fields.is_empty()

@@ -216,6 +216,18 @@ impl Support {
         })
     }
 
+    /// The pixel of an instrument that holds each of the window's own cells, as a position among those that observe the window:
+    /// the first, where footprints overlap.
+    pub(crate) fn pixels_of_cells(&self, instrument: usize, lattice: &PixelLattice) -> Vec<Option<u32>> {
+        let at = &self.pixels[instrument].at;
+        let places: HashMap<(u32, u32), u32> = at.iter().copied().zip(0..).collect();
+        let pixel = |&(row, col): &(i64, i64)| {
+            let region = lattice.covering(&Rect::cell(row, col));
+            places.get(&(region.rows.start as u32, region.cols.start as u32)).copied().filter(|_| !region.is_empty())
+        };
+        self.own_cells().iter().map(pixel).collect()
+    }
+
     /// Smallest rectangle of cells that holds every state, remainders included.
     pub(crate) fn extent(&self) -> Rect {
         let rects = self.remainders.iter().flat_map(|remainder| remainder.rects().iter().copied());

@@ -13,6 +13,7 @@ use crate::geometry::Date;
 pub struct MemorySink {
     layout: Option<SeriesLayout>,
     series: Mutex<Option<(Array4<f64>, Array4<f64>)>>,
+    offsets: Mutex<Option<(Array4<f64>, Array4<f64>)>>,
     committed: usize,
     report: Option<Report>,
 }
@@ -42,6 +43,13 @@ impl MemorySink {
         Ok((mean.slice(whole).to_owned(), uncertainty.slice(whole).to_owned()))
     }
 
+    /// Mean and standard deviation of the [offsets](SeriesLayout::offsets) that were put out, **shape** (time, offset, y, x) each;
+    /// `None` where there are none.
+    #[must_use]
+    pub fn offsets(&self) -> Option<(Array4<f64>, Array4<f64>)> {
+        self.offsets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The report of a finished run.
     #[must_use]
     pub fn report(&self) -> Option<&Report> {
@@ -66,6 +74,8 @@ impl FusionSink for MemorySink {
             Array4::from_elem(shape, f64::NAN)
         };
         let (means, uncertainties) = layout.layers();
+        let offsets = layout.offsets.len();
+        self.offsets = Mutex::new((offsets > 0).then(|| (empty(offsets), empty(offsets))));
         self.layout = Some(layout.clone());
         self.series = Mutex::new(Some((empty(means), empty(uncertainties))));
         Ok(())
@@ -79,6 +89,11 @@ impl FusionSink for MemorySink {
         let place = s![block.time, .., block.region.rows.clone(), block.region.cols.clone()];
         mean.slice_mut(place).assign(&block.mean);
         uncertainty.slice_mut(place).assign(&block.uncertainty);
+        let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some((mean, sd)), Some(of_block)) = (offsets.as_mut(), &block.offsets) {
+            mean.slice_mut(place).assign(&of_block.mean);
+            sd.slice_mut(place).assign(&of_block.sd);
+        }
         Ok(())
     }
 

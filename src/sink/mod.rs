@@ -35,6 +35,8 @@ pub struct SeriesLayout {
     pub space: OutputSpace,
     /// Unit of the bands.
     pub unit: String,
+    /// Instrument and band of each offset that blocks hold beside; none by default.
+    pub offsets: Vec<String>,
     /// Dates in order.
     pub dates: Vec<Date>,
     /// Dates of the axis that each result waited for; 0 when it was filtered.

@@ -68,6 +68,8 @@ struct Series {
     documents: Documents,
     mean: Array<AtomicStore>,
     uncertainty: Array<AtomicStore>,
+    /// Means and standard deviations of offsets.
+    offsets: Option<(Array<AtomicStore>, Array<AtomicStore>)>,
     committed: usize,
     /// Dates when a run ended the last time.
     finished: usize,
@@ -132,7 +134,9 @@ impl ZarrSink {
         let documents = Documents::new(layout, self.format);
         let open = |name: &str| open_array(&chunks, name, documents.array(name, layout.dates.len()));
         let (mean, uncertainty) = (open("mean")?, open(documents.uncertainty())?);
-        Ok(Series { layout: layout.clone(), chunks, visible, documents, mean, uncertainty, committed, finished: 0 })
+        let offsets = if layout.offsets.is_empty() { None } else { Some((open("offset")?, open("offset_sd")?)) };
+        let layout = layout.clone();
+        Ok(Series { layout, chunks, visible, documents, mean, uncertainty, offsets, committed, finished: 0 })
     }
 
     fn series(&self) -> Result<&Series> {
@@ -235,7 +239,10 @@ impl FusionSink for ZarrSink {
         let series = self.series()?;
         let chunk = [block.time as u64, 0, block.tile.0 as u64, block.tile.1 as u64];
         let (rows, cols) = series.layout.tile_shape;
-        for (array, values) in [(&series.mean, &block.mean), (&series.uncertainty, &block.uncertainty)] {
+        let offsets = series.offsets.as_ref().zip(block.offsets.as_ref());
+        let offsets = offsets.map(|((mean, sd), offsets)| [(mean, &offsets.mean), (sd, &offsets.sd)]);
+        let fused = [(&series.mean, &block.mean), (&series.uncertainty, &block.uncertainty)];
+        for (array, values) in fused.into_iter().chain(offsets.into_iter().flatten()) {
             let shape = (values.dim().0, rows, cols);
             // The engine has a thread per block already.
             let options = CodecOptions::default().with_concurrent_target(1);
@@ -309,7 +316,8 @@ impl Series {
     /// one that goes array by array may, between two steps, meet arrays of different lengths.
     fn write_metadata(&mut self, report: Option<&Report>) -> Result<()> {
         let dates = &self.layout.dates[..self.committed];
-        for name in ["mean", self.documents.uncertainty(), "time"] {
+        let offsets = if self.offsets.is_some() { &["offset", "offset_sd"][..] } else { &[] };
+        for name in ["mean", self.documents.uncertainty()].iter().chain(offsets).chain(&["time"]) {
             self.documents.write_array(&self.visible, name, dates.len())?;
         }
         let mut run = Map::new();
@@ -337,7 +345,7 @@ fn write_coordinates(store: &Arc<AtomicStore>, documents: &Documents, layout: &S
     let whole = Whole { store, documents };
     whole.write("y", layout.grid.y_centres())?;
     whole.write("x", layout.grid.x_centres())?;
-    documents.write_bands(store, &layout.bands)?;
+    documents.write_all_names(store)?;
     if let Some(basis) = &layout.basis {
         whole.write("band", basis.wavelengths_nm().to_vec())?;
         if layout.space == OutputSpace::Components {

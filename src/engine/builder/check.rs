@@ -58,6 +58,7 @@ impl FusionBuilder {
                 Part { components, bands }
             })
             .collect();
+        let offsets = self.offsets(&instruments)?;
         let pool = ThreadPoolBuilder::new()
             .num_threads(self.threads)
             .thread_name(|index| format!("rasterfuse-{index}"))
@@ -74,7 +75,8 @@ impl FusionBuilder {
         let plan = Plan::new(&PlanInput {
             target: &self.target,
             spectrum: &spectrum,
-            layers: projection.layers(),
+            layers: (projection.layers().0 + offsets.len(), projection.layers().1 + offsets.len()),
+            offsets: offsets.len(),
             parts: &parts.iter().map(Part::size).collect::<Vec<_>>(),
             window,
             independent_cells: cells.is_some(),
@@ -115,6 +117,7 @@ impl FusionBuilder {
             process,
             prior,
             instruments,
+            offsets,
             parts,
             cells,
             lag,
@@ -142,6 +145,9 @@ impl FusionBuilder {
         if self.sd_factor != Values::Same(1.0) {
             settings.insert("output.sd_factor", &self.sd_factor);
         }
+        if self.put_out_offsets {
+            settings.insert("output.offsets", true);
+        }
         settings.insert("time.start", period.start());
         settings.insert(
             "time.output",
@@ -161,6 +167,25 @@ impl FusionBuilder {
         settings.insert("smoothing.lag", self.lag);
         settings.insert("run.precision", self.precision);
         settings
+    }
+
+    /// Offsets to put out: (instrument, band read).
+    fn offsets(&self, instruments: &[ObservationModel]) -> Result<Vec<(usize, usize)>> {
+        if !self.put_out_offsets {
+            return Ok(Vec::new());
+        }
+        if self.lag > 0 {
+            let problem = "offsets are filtered, and with a smoothing lag the values are not; leave out one of them";
+            return Err(Error::setting("output.offsets", problem));
+        }
+        let layered = instruments.iter().enumerate().filter(|(_, instrument)| !instrument.offset_layers.is_empty());
+        let bands =
+            |(k, instrument): (usize, &ObservationModel)| (0..instrument.source_bands.len()).map(move |band| (k, band));
+        let offsets: Vec<_> = layered.flat_map(bands).collect();
+        if offsets.is_empty() {
+            return Err(Error::setting("output.offsets", "no instrument has an offset_layer"));
+        }
+        Ok(offsets)
     }
 
     fn check_names(&self) -> Result<()> {

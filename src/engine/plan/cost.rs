@@ -294,7 +294,7 @@ impl<'a> Costs<'a> {
         // A tile's last batch also puts out what waits for the lag.
         let dates = batch.saturating_add(input.lag).min(input.dates) as u64;
         let layers = (input.layers.0 + input.layers.1) as u64;
-        let known: u64 = input.parts.iter().map(known_layers).sum();
+        let known = input.parts.iter().map(known_layers).sum::<u64>() + 2 * input.offsets as u64;
         let cells = (tile.0 * tile.1) as u64;
         let own = (input.window.0.min(input.target.rows()) * input.window.0.min(input.target.cols())) as u64;
         let values = product([dates, known, own]);

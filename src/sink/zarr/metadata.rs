@@ -15,7 +15,8 @@ use crate::sink::SeriesLayout;
 pub(super) struct Documents {
     format: ZarrFormat,
     layout: SeriesLayout,
-    band_chars: usize,
+    /// Characters of the longest name.
+    name_chars: usize,
 }
 
 /// What distinguishes one array from another, whatever the format.
@@ -60,12 +61,16 @@ impl Documents {
         if self.layout.space == OutputSpace::Components {
             arrays.extend(["basis", "basis_mean"]);
         }
+        if !self.layout.offsets.is_empty() {
+            arrays.extend(["offset", "offset_sd", "offset_band"]);
+        }
         arrays
     }
 
     pub(super) fn new(layout: &SeriesLayout, format: ZarrFormat) -> Self {
-        let band_chars = layout.bands.iter().map(|band| band.chars().count()).max().unwrap_or(1);
-        Self { format, layout: layout.clone(), band_chars }
+        let names = layout.bands.iter().chain(&layout.offsets);
+        let name_chars = names.map(|name| name.chars().count()).max().unwrap_or(1);
+        Self { format, layout: layout.clone(), name_chars }
     }
 
     fn kind(&self, name: &str, dates: usize) -> ArrayKind {
@@ -101,6 +106,12 @@ impl Documents {
                 object(json!({ "standard_name": "radiation_wavelength", "long_name": "wavelength", "units": "nm" })),
             ),
             "band" | "band_name" => line(bands, "band", DataType::Text, object(json!({ "long_name": "band name" }))),
+            "offset_band" => line(
+                layout.offsets.len(),
+                "offset_band",
+                DataType::Text,
+                object(json!({ "long_name": "instrument and band of the offset" })),
+            ),
             "basis" => ArrayKind {
                 shape: vec![bands, means],
                 chunk: vec![bands, means],
@@ -129,6 +140,7 @@ impl Documents {
             _ => {
                 let (tile_rows, tile_cols) = layout.tile_shape;
                 let (layers, dimension) = match (name, layout.space) {
+                    ("offset" | "offset_sd", _) => (layout.offsets.len(), "offset_band"),
                     ("mean", OutputSpace::Components) => (means, "component"),
                     ("mean", OutputSpace::Bands) => (means, "band"),
                     (_, OutputSpace::Components) => (uncertainties, "pair"),
@@ -147,23 +159,26 @@ impl Documents {
 
     fn variable(&self, name: &str) -> Map<String, Value> {
         let (value, spread) = match self.layout.space {
+            _ if name.starts_with("offset") => {
+                ("offset of the instrument's pixel that holds the cell", "standard deviation of the offset")
+            }
             OutputSpace::Bands => ("fused value", "standard deviation of the fused value"),
             OutputSpace::Components => (
                 "fused component of the spectral basis",
                 "covariance of the fused components: lower triangle, row by row",
             ),
         };
-        let mut attributes = if name == "mean" {
-            object(json!({ "long_name": value, "ancillary_variables": self.uncertainty() }))
-        } else {
-            let mut attributes = object(json!({ "long_name": spread }));
-            if let Some(factor) = self.layout.settings.get("output.sd_factor") {
-                let comment = format!("standard deviations are the model's, multiplied by {factor} (output.sd_factor)");
-                attributes.insert("comment".into(), comment.into());
-            }
-            attributes
+        let mut attributes = match name {
+            "mean" => object(json!({ "long_name": value, "ancillary_variables": self.uncertainty() })),
+            "offset" => object(json!({ "long_name": value, "ancillary_variables": "offset_sd" })),
+            _ => object(json!({ "long_name": spread })),
         };
+        if let Some(factor) = self.layout.settings.get("output.sd_factor").filter(|_| name == self.uncertainty()) {
+            let comment = format!("standard deviations are the model's, multiplied by {factor} (output.sd_factor)");
+            attributes.insert("comment".into(), comment.into());
+        }
         let unit = match self.layout.space {
+            _ if name.starts_with("offset") => self.layout.unit.as_str(),
             OutputSpace::Bands => self.layout.unit.as_str(),
             // The basis carries the unit.
             OutputSpace::Components => "1",
@@ -197,7 +212,7 @@ impl Documents {
             DataType::Float64 => ("<f8".to_owned(), json!("NaN")),
             // Integer coordinates with a fill value would turn into floats in xarray.
             DataType::Int64 | DataType::Days => ("<i8".to_owned(), Value::Null),
-            DataType::Text => (format!("<U{}", self.band_chars), Value::Null),
+            DataType::Text => (format!("<U{}", self.name_chars), Value::Null),
         };
         let compressor = match kind.data_type {
             DataType::Float32 => json!({ "id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 2, "blocksize": 0 }),
@@ -235,24 +250,32 @@ impl Documents {
         }
     }
 
-    /// Writes the band names with their document. The only texts of the store, encoded here: length-prefixed UTF-8 in v3, fixed-width
+    /// Writes the names of bands, and of offsets, with their documents.
+    pub(super) fn write_all_names(&self, store: &AtomicStore) -> Result<()> {
+        self.write_names(store, self.band_names(), &self.layout.bands)?;
+        if self.layout.offsets.is_empty() {
+            return Ok(());
+        }
+        self.write_names(store, "offset_band", &self.layout.offsets)
+    }
+
+    /// Writes an array of names with its document. The only texts of the store, encoded here: length-prefixed UTF-8 in v3, fixed-width
     /// UTF-32 in v2, which every reader of that version knows.
-    pub(super) fn write_bands(&self, store: &AtomicStore, bands: &[String]) -> Result<()> {
-        let name = self.band_names();
+    fn write_names(&self, store: &AtomicStore, name: &str, names: &[String]) -> Result<()> {
         let mut chunk = Vec::new();
         let key = match self.format {
             ZarrFormat::V3 => {
-                chunk.extend((bands.len() as u32).to_le_bytes());
-                for band in bands {
-                    chunk.extend((band.len() as u32).to_le_bytes());
-                    chunk.extend(band.as_bytes());
+                chunk.extend((names.len() as u32).to_le_bytes());
+                for text in names {
+                    chunk.extend((text.len() as u32).to_le_bytes());
+                    chunk.extend(text.as_bytes());
                 }
                 format!("{name}/c/0")
             }
             ZarrFormat::V2 => {
-                for band in bands {
-                    let characters = band.chars().map(u32::from).chain(std::iter::repeat(0));
-                    chunk.extend(characters.take(self.band_chars).flat_map(u32::to_le_bytes));
+                for text in names {
+                    let characters = text.chars().map(u32::from).chain(std::iter::repeat(0));
+                    chunk.extend(characters.take(self.name_chars).flat_map(u32::to_le_bytes));
                 }
                 format!("{name}/0")
             }
