@@ -9,6 +9,8 @@
 mod build;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod cubes;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+mod estimate;
 mod layout;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod offsets;
@@ -25,6 +27,8 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use values::{BandName, DateList, Day, Numbers, NumbersOrPath, OneOrMore, Place};
 
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+pub use estimate::Estimated;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 pub use source::InstrumentSource;
 
@@ -59,6 +63,9 @@ pub use source::InstrumentSource;
 pub struct FusionConfig {
     folder: PathBuf,
     document: Document,
+    /// What is left to be estimated.
+    #[cfg(all(feature = "gdal", feature = "zarr"))]
+    free: Option<estimate::Free>,
 }
 
 impl FusionConfig {
@@ -71,9 +78,8 @@ impl FusionConfig {
         let path = path.as_ref();
         let failed = |problem: String| Error::ConfigFile { path: path.to_path_buf(), problem };
         let text = std::fs::read_to_string(path).map_err(|error| failed(format!("cannot read: {error}")))?;
-        let document = toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        Ok(Self { folder, document })
+        Self::of(&text, folder, path.to_path_buf()).map_err(|error| failed(error.to_string()))
     }
 
     /// Reads TOML from a string; relative paths in it are relative to `folder`.
@@ -82,10 +88,23 @@ impl FusionConfig {
     /// As [`read`](Self::read).
     pub fn parse(text: &str, folder: impl Into<PathBuf>) -> Result<Self> {
         let folder = folder.into();
-        match toml::from_str(text) {
-            Ok(document) => Ok(Self { folder, document }),
-            Err(error) => Err(Error::ConfigFile { path: folder, problem: error.to_string() }),
-        }
+        let path = folder.clone();
+        Self::of(text, folder.clone(), path)
+            .map_err(|error| Error::ConfigFile { path: folder, problem: error.to_string() })
+    }
+
+    /// Of the text of the file at `path`.
+    #[cfg(all(feature = "gdal", feature = "zarr"))]
+    fn of(text: &str, folder: PathBuf, path: PathBuf) -> Result<Self, toml::de::Error> {
+        let (free, filled) = estimate::Free::find(text, path).unzip();
+        let document = toml::from_str(filled.as_deref().unwrap_or(text))?;
+        Ok(Self { folder, document, free })
+    }
+
+    /// Of the text of a file.
+    #[cfg(not(all(feature = "gdal", feature = "zarr")))]
+    fn of(text: &str, folder: PathBuf, _: PathBuf) -> Result<Self, toml::de::Error> {
+        Ok(Self { folder, document: toml::from_str(text)? })
     }
 }
 
@@ -108,6 +127,8 @@ struct Document {
     output: Output,
     #[serde(default)]
     run: Run,
+    #[serde(default)]
+    estimate: Estimate,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -370,4 +391,21 @@ enum Precision {
     #[default]
     F64,
     F32,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Estimate {
+    windows: Option<usize>,
+    window: Option<usize>,
+    dates: Option<usize>,
+    criterion: CriterionName,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum CriterionName {
+    Aic,
+    #[default]
+    Bic,
 }

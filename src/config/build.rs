@@ -1,6 +1,7 @@
 //! From the file's tables to a checked fusion.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::source::{Opened, open_source};
@@ -16,6 +17,14 @@ use crate::model::{self, Footprint, Prior, PriorField, Process, SpectralBasis, S
 use crate::sink::{ZarrFormat, ZarrSink};
 use crate::source::gdal::{crs_from_definition, read_header};
 use crate::source::{Calibration, RasterSource, RasterStack, Resampling};
+
+/// What a description refers to, opened.
+#[derive(Clone)]
+pub(super) struct Inputs {
+    pub(super) target: Grid,
+    /// In the order of the description.
+    pub(super) instruments: Vec<Opened>,
+}
 
 impl FusionConfig {
     /// Opens the inputs (headers only), checks everything and plans the run.
@@ -40,12 +49,33 @@ impl FusionConfig {
     /// # Errors
     /// As [`build`](Self::build), as far as files and keys are concerned.
     pub fn builder(&self) -> Result<FusionBuilder> {
+        self.refuse_free()?;
+        let builder = self.describe(&self.open()?)?;
+        // A store that is there already has its tiles, whatever memory there is now.
+        let tile = self.document.output.tile.map(Into::into).or(self.sink()?.tile_shape()?);
+        Ok(match tile {
+            Some((rows, cols)) => builder.tile(rows, cols),
+            None => builder,
+        })
+    }
+
+    /// Opens the inputs (headers only).
+    pub(super) fn open(&self) -> Result<Inputs> {
         let document = &self.document;
         if document.instrument.is_empty() {
             return Err(Error::setting("instrument", "empty; describe at least one [[instrument]]"));
         }
         let target = self.target()?;
-        let mut builder = Fusion::builder(target.clone())
+        let lenient = matches!(document.run.on_error, OnError::Skip);
+        let open = |instrument| self.open_instrument(instrument, &target, lenient);
+        let instruments = document.instrument.iter().map(open).collect::<Result<_>>()?;
+        Ok(Inputs { target, instruments })
+    }
+
+    /// The description of the fusion, tile and shards aside.
+    pub(super) fn describe(&self, inputs: &Inputs) -> Result<FusionBuilder> {
+        let document = &self.document;
+        let mut builder = Fusion::builder(inputs.target.clone())
             .bands(self.bands()?)
             .space(match document.output.space {
                 Space::Bands => OutputSpace::Bands,
@@ -76,15 +106,11 @@ impl FusionConfig {
         if let Some(output) = &document.time.output {
             builder = builder.output(output.0.clone());
         }
-        // A store that is there already has its tiles, whatever memory there is now.
-        if let Some((rows, cols)) = document.output.tile.map(Into::into).or(self.sink()?.tile_shape()?) {
-            builder = builder.tile(rows, cols);
-        }
         if let Some(memory) = document.run.memory {
             builder = builder.memory(memory.0);
         }
-        for instrument in &document.instrument {
-            builder = builder.instrument(self.instrument(instrument, &target)?);
+        for (instrument, opened) in document.instrument.iter().zip(&inputs.instruments) {
+            builder = builder.instrument(self.instrument(instrument, &inputs.target, opened)?);
         }
         if let Some(factor) = &document.output.sd_factor {
             builder = builder.sd_factor(factor.0.clone());
@@ -281,18 +307,18 @@ impl FusionConfig {
         open_source(self, instrument, target, lenient).map_err(|error| named(error, &instrument.name))
     }
 
-    fn instrument(&self, instrument: &Instrument, target: &Grid) -> Result<model::Instrument> {
-        let lenient = matches!(self.document.run.on_error, OnError::Skip);
-        let Opened { source, noise_variance, response } = self.open_instrument(instrument, target, lenient)?;
+    fn instrument(&self, instrument: &Instrument, target: &Grid, opened: &Opened) -> Result<model::Instrument> {
+        let Opened { source, noise_variance, response } = opened;
         // Reprojected pixels are whole numbers of cells.
         let single = instrument.reproject.is_none() || target.lattice_offset(source.grid()).is_some();
-        let noise = noise_variance.ok_or_else(|| {
+        let given = instrument.noise_variance.as_ref().map(|noise| noise.0.clone());
+        let noise = given.or_else(|| noise_variance.clone()).ok_or_else(|| {
             let key = format!("instrument {:?}: noise_variance", instrument.name);
             Error::setting(key, "missing; state the variance of a pixel's error in u²")
         })?;
         let layer = |layer| self.offset_layer(layer, source.as_ref()).map_err(|error| named(error, &instrument.name));
         let layers = instrument.offset_layer.iter().map(layer).collect::<Result<Vec<_>>>()?;
-        let mut built = model::Instrument::new(&instrument.name, source)
+        let mut built = model::Instrument::new(&instrument.name, Arc::clone(source))
             .footprint(match instrument.footprint {
                 Some(Place::Uniform) => Footprint::Uniform,
                 Some(Place::Gaussian(fwhm)) => Footprint::Gaussian { fwhm },
@@ -314,7 +340,7 @@ impl FusionConfig {
             built = built.offset_layer(layer);
         }
         if let Some(response) = response {
-            built = built.response(response);
+            built = built.response(response.clone());
         }
         if let Some(bands) = &instrument.bands {
             built = built.observes(bands.iter().cloned());

@@ -24,6 +24,7 @@ pub struct InstrumentSource {
 }
 
 /// An instrument's source and what its keys or its preset say of its bands.
+#[derive(Clone)]
 pub(super) struct Opened {
     pub(super) source: Arc<dyn RasterSource>,
     pub(super) noise_variance: Option<Values>,

@@ -12,8 +12,8 @@ use super::stream::TileTime;
 use super::window::Part;
 use super::{Checkpoint, FusionBuilder, Job, Precision, Report, Settings};
 use crate::error::Result;
-use crate::geometry::{Date, DateRange, Grid, Tile, Tiling};
-use crate::model::{FarSamples, ObservationModel, Prior, ProcessModel, SpectralBasis, Spectrum};
+use crate::geometry::{Date, DateRange, Grid, Rect, Tile, Tiling};
+use crate::model::{FarSamples, ObservationModel, Prior, PriorSlice, ProcessModel, SpectralBasis, Spectrum};
 use crate::sink::{FusionSink, SeriesLayout};
 
 /// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
@@ -190,6 +190,11 @@ impl Fusion {
     /// The day that the prior describes.
     pub(super) fn before_first(&self) -> Date {
         self.period.start() + -1
+    }
+
+    /// The prior of the cells of a rectangle.
+    pub(super) fn first_prior(&self, extent: &Rect) -> Result<PriorSlice> {
+        self.prior.read(&self.target, extent, self.spectrum.components())
     }
 
     /// What is kept at the end of a run: full, light or off.

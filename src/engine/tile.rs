@@ -135,8 +135,7 @@ pub(super) struct TileState {
 impl TileState {
     /// The states of a tile before the first day.
     pub(super) fn first(fusion: &Fusion, tile: Tile) -> Result<Self> {
-        let prior = |extent: &Rect| fusion.prior.read(&fusion.target, extent, fusion.spectrum.components());
-        Self::new(fusion, tile, fusion.before_first(), prior)
+        Self::new(fusion, tile, fusion.before_first(), |extent| fusion.first_prior(extent))
     }
 
     /// The states of a tile as they are on `date`, before which nothing is known but `prior`, which gives the prior of the

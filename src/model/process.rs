@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::Values;
 use super::correlation::{Correlation, CorrelationTerm};
 use crate::error::{Error, Result};
@@ -239,6 +241,7 @@ pub(crate) struct ProcessModel {
 }
 
 impl ProcessModel {
+<<<<<<< HEAD
     /// Whether change goes with the level.
     pub(crate) fn is_relative(&self) -> bool {
         self.components.iter().any(|component| component.relative.is_some())
@@ -256,6 +259,21 @@ impl ProcessModel {
         if relative.is_some() {
             return None;
         }
+=======
+    /// Forgets the correlations of all components but these; the others must not be asked for any more.
+    pub(crate) fn keep<'a>(&mut self, components: impl Iterator<Item = &'a usize>) {
+        let used: BTreeSet<usize> = components.map(|&j| self.components[j].correlation).collect();
+        let mut index = 0..;
+        self.correlations.retain(|_| index.next().is_some_and(|k| used.contains(&k)));
+        for component in &mut self.components {
+            component.correlation = used.iter().position(|&k| k == component.correlation).unwrap_or_default();
+        }
+    }
+
+    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u².
+    pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> f64 {
+        let Component { transition, variance, correlation } = self.components[j];
+>>>>>>> b13dcd6 (Maximum likelihood estimation of a description's numbers)
         // The state-dependent covariance adds no more than the other does, jitter aside.
         let cell = self.correlations[correlation].between_cells((0, 0), (0, 0));
         Some(prior + filter::growth(transition, days) * variance * cell.max(1.0))

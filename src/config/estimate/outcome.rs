@@ -1,0 +1,134 @@
+//! What an estimation has found, as a report and as a description.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use toml_edit::{DocumentMut, Item};
+
+use super::fill;
+use super::slots::{Slot, Step};
+use crate::error::{Error, Result};
+use crate::estimate::{Choice, Estimate, Estimation, Fit};
+
+/// What an estimation has found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Estimated {
+    /// The description with numbers in place of `"estimate"`: comments and spaces are the user's, standard errors are in comments.
+    pub text: String,
+    /// The estimates.
+    pub fit: Fit,
+    /// Structures that were compared, by the table that was free.
+    pub choices: Vec<(String, Choice)>,
+    /// Blocks that were looked at, and cells per side of each.
+    pub blocks: (usize, usize),
+    path: PathBuf,
+}
+
+impl Estimated {
+    pub(super) fn new(
+        path: PathBuf,
+        text: String,
+        fit: Fit,
+        choices: Vec<(String, Choice)>,
+        estimation: &Estimation,
+    ) -> Self {
+        Self { text, fit, choices, blocks: (estimation.blocks(), estimation.side()), path }
+    }
+
+    /// Where the description goes by default: `FUSION.estimated.toml` beside `FUSION.toml`.
+    #[must_use]
+    pub fn default_path(&self) -> PathBuf {
+        self.path.with_extension("estimated.toml")
+    }
+
+    /// Writes the description.
+    ///
+    /// # Errors
+    /// [`Error::ConfigFile`] when it cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        std::fs::write(path, &self.text).map_err(|error| Error::ConfigFile {
+            path: path.to_path_buf(),
+            problem: format!("cannot write: {error}; name another file"),
+        })
+    }
+}
+
+impl fmt::Display for Estimated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (blocks, side) = self.blocks;
+        writeln!(f, "estimated from {} values in {blocks} blocks of {side} x {side} cells", self.fit.values)?;
+        for (table, choice) in &self.choices {
+            if choice.fits().len() > 1 {
+                writeln!(f, "structures of {table}:")?;
+                choice.table().iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+            }
+        }
+        write!(f, "{}", self.fit)
+    }
+}
+
+/// The document with the estimates of its slots, and comments that say how sure they are and what was compared.
+pub(super) fn write(document: &DocumentMut, slots: &[Slot], fit: &Fit, choices: &[(String, Choice)]) -> String {
+    let mut document = document.clone();
+    for slot in slots {
+        fill::put(&mut document, slot, fit.numbers.list(&slot.to_string()), |number| format!("{number:.4e}"));
+    }
+    let mut told: Vec<(Vec<Step>, String)> = Vec::new();
+    for slot in slots {
+        let key = slot.to_string();
+        let spreads: Vec<String> = fit.of(&key).map(Estimate::spread).collect();
+        let line = line_of(&document, &slot.path);
+        // On a line with other numbers it says which it is about.
+        let own = line.len() == slot.path.len();
+        let text = if own { spreads.join(", ") } else { format!("{key} {}", spreads.join(", ")) };
+        match told.iter_mut().find(|(known, _)| *known == line) {
+            Some((_, comment)) => *comment = format!("{comment}; {text}"),
+            None => told.push((line, text)),
+        }
+    }
+    for (line, text) in told {
+        comment(&mut document, &line, &text);
+    }
+    let compared = choices.iter().filter(|(_, choice)| choice.fits().len() > 1);
+    let lines = compared.flat_map(|(table, choice)| {
+        let title = format!("# Structures of {table} that were compared:\n");
+        std::iter::once(title).chain(choice.table().into_iter().map(|line| format!("# {line}\n")))
+    });
+    lines.collect::<String>() + &document.to_string()
+}
+
+/// The part of a path that ends at the value that a line of its own is for: what lies in a list or in braces is on that of the whole.
+fn line_of(document: &DocumentMut, path: &[Step]) -> Vec<Step> {
+    let mut item = document.as_item();
+    for (k, step) in path.iter().enumerate() {
+        let next = match (item, step) {
+            (Item::Table(table), Step::Key(key)) => table.get(key),
+            (Item::ArrayOfTables(tables), Step::Index(index)) => {
+                // A table of a list has no item of its own: the key after it has.
+                let Some(Step::Key(key)) = path.get(k + 1) else { return path.to_vec() };
+                let found = tables.get(*index).and_then(|table| table.get(key));
+                return match found {
+                    Some(Item::Value(_)) => path[..k + 2].to_vec(),
+                    _ => path.to_vec(),
+                };
+            }
+            _ => return path[..k].to_vec(),
+        };
+        match next {
+            Some(next) => item = next,
+            None => return path.to_vec(),
+        }
+    }
+    path.to_vec()
+}
+
+/// Adds a comment behind a value, after the user's own.
+fn comment(document: &mut DocumentMut, path: &[Step], text: &str) {
+    let Some(value) = super::slots::value_at(document, path) else { return };
+    let decor = value.decor_mut();
+    let before = decor.suffix().and_then(|suffix| suffix.as_str()).unwrap_or("").trim_end().to_owned();
+    let joined = if before.trim_start().starts_with('#') { format!("{before}; {text}") } else { format!(" # {text}") };
+    decor.set_suffix(joined);
+}

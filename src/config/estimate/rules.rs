@@ -1,0 +1,146 @@
+//! What is believed of a number before the data have spoken: its scale, and a weak prior made of what the data are like.
+
+use super::slots::Slot;
+use crate::config::build::Inputs;
+use crate::error::{Error, Result};
+use crate::estimate::{DataSummary, Numbers, Parameter};
+
+/// Share of a band's variance that is taken for noise to begin with.
+const NOISE_SHARE: f64 = 0.02;
+
+/// Width of the priors of variances, of ranges: factors.
+const VARIANCE_WIDTH: f64 = 10.0;
+const RANGE_WIDTH: f64 = 4.0;
+
+/// Ranges to begin with, in cells: of the process, of a further term.
+const RANGE_CELLS: f64 = 8.0;
+const FAR_RANGE_CELLS: f64 = 80.0;
+
+/// What a key's numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Of each component, in CRS units.
+    Range,
+    FarRange,
+    /// Of each component, in u² per day.
+    Change,
+    /// Of each component, relative to another variance.
+    Nugget,
+    Memory,
+    PriorMean,
+    PriorVariance,
+    /// Of each band of the instrument.
+    Noise,
+    Bias,
+    /// One number: the weight of a share.
+    Share,
+    /// One number, in u.
+    Likeness,
+}
+
+fn kind(slot: &Slot) -> Option<Kind> {
+    Some(match slot.keys().as_slice() {
+        ["process", "range"] => Kind::Range,
+        ["process", "nested", "range"] => Kind::FarRange,
+        ["process", "variance"] | ["process", "nested", "variance"] => Kind::Change,
+        ["process", "nugget"] | ["process", "nested", "nugget"] => Kind::Nugget,
+        ["process", "phi"] => Kind::Memory,
+        ["process", "adaptive", "weight"] => Kind::Share,
+        ["process", "adaptive", "scale"] => Kind::Likeness,
+        ["prior", "mean"] => Kind::PriorMean,
+        ["prior", "variance"] => Kind::PriorVariance,
+        ["instrument", "noise_variance"] => Kind::Noise,
+        ["instrument", "bias"] => Kind::Bias,
+        _ => return None,
+    })
+}
+
+/// Valid numbers, good for nothing but opening the inputs.
+pub(super) fn placeholders(slots: &[Slot]) -> Numbers {
+    let mut numbers = Numbers::default();
+    slots.iter().for_each(|slot| numbers.set(slot.to_string(), [0.5]));
+    numbers
+}
+
+/// What the data let one believe.
+pub(super) struct Beliefs<'a> {
+    data: &'a DataSummary,
+    inputs: &'a Inputs,
+}
+
+impl<'a> Beliefs<'a> {
+    pub(super) fn new(data: &'a DataSummary, inputs: &'a Inputs) -> Self {
+        Self { data, inputs }
+    }
+
+    /// The parameter of a slot: one number for each component or band, or for the element that it is.
+    pub(super) fn parameter(&self, slot: &Slot) -> Result<Parameter> {
+        let key = slot.to_string();
+        let Some(kind) = kind(slot) else {
+            return Err(Error::setting(key, "cannot be estimated; give it a value"));
+        };
+        let cell = self.data.cell_size.0.min(self.data.cell_size.1);
+        // (mean, variance, change per day) of what each number is about.
+        let about: Vec<(f64, f64, f64)> = match kind {
+            Kind::Noise | Kind::Bias => self.of_bands(slot),
+            Kind::Share | Kind::Likeness => vec![self.of_component(0)],
+            _ => (0..self.data.components).map(|component| self.of_component(component)).collect(),
+        };
+        let about = match slot.element() {
+            Some(index) => vec![*about.get(index).ok_or_else(|| {
+                Error::setting(&key, format!("the {}th of {} numbers; give no more", index + 1, about.len()))
+            })?],
+            None => about,
+        };
+        let positive = |belief: &dyn Fn(&(f64, f64, f64)) -> f64, width: f64| {
+            let centres: Vec<f64> = about.iter().map(belief).collect();
+            Parameter::positive(&key, centres.clone()).priors(centres.into_iter().map(|centre| (centre, width)))
+        };
+        Ok(match kind {
+            Kind::Range => positive(&|_| RANGE_CELLS * cell, RANGE_WIDTH),
+            Kind::FarRange => positive(&|_| FAR_RANGE_CELLS * cell, RANGE_WIDTH),
+            Kind::Change => positive(&|(_, _, change)| *change, VARIANCE_WIDTH),
+            Kind::Nugget => positive(&|_| 0.03, VARIANCE_WIDTH),
+            Kind::PriorVariance => positive(&|(_, variance, _)| *variance, RANGE_WIDTH),
+            Kind::Noise => positive(&|(_, variance, _)| NOISE_SHARE * variance, VARIANCE_WIDTH),
+            Kind::Likeness => positive(&|(_, variance, _)| variance.sqrt(), VARIANCE_WIDTH),
+            Kind::Memory => Parameter::share(&key, vec![0.98; about.len()]).prior(0.98, VARIANCE_WIDTH),
+            Kind::Share => Parameter::share(&key, vec![0.5; about.len()]).prior(0.5, VARIANCE_WIDTH),
+            Kind::PriorMean | Kind::Bias => {
+                let deviation = |(_, variance, _): &(f64, f64, f64)| variance.sqrt();
+                let size = about.iter().map(deviation).fold(0.0, f64::max);
+                let belief = |about: &(f64, f64, f64)| match kind {
+                    Kind::PriorMean => (about.0, deviation(about)),
+                    _ => (0.0, 0.3 * deviation(about)),
+                };
+                let beliefs: Vec<(f64, f64)> = about.iter().map(belief).collect();
+                Parameter::real(&key, beliefs.iter().map(|(centre, _)| *centre).collect::<Vec<_>>(), size)
+                    .priors(beliefs)
+            }
+        })
+    }
+
+    /// Mean, variance and change per day of a component; of what no band shows by itself, something sensible.
+    fn of_component(&self, component: usize) -> (f64, f64, f64) {
+        let shown = self.data.component(component);
+        let mean = shown.map_or(0.0, |band| band.mean);
+        let variance = shown.map_or(1.0, |band| band.variance).max(f64::MIN_POSITIVE.sqrt());
+        let change = shown.map(|band| band.change).filter(|change| *change > 0.0).unwrap_or(variance / 100.0);
+        (mean, variance, change)
+    }
+
+    /// The same of each band of the slot's instrument's source.
+    fn of_bands(&self, slot: &Slot) -> Vec<(f64, f64, f64)> {
+        let Some(index) = slot.position("instrument") else { return Vec::new() };
+        let count = self.inputs.instruments.get(index).map_or(0, |opened| opened.source.bands().len());
+        let bands = self.data.instruments.get(index).map_or(&[][..], |instrument| &instrument.bands);
+        let of = |source_band: usize| {
+            let read = bands.iter().find(|band| band.source_band == source_band && band.values > 1);
+            read.map_or((0.0, 1.0, 1.0), |band| {
+                let component = band.component.map(|component| self.of_component(component).1);
+                (band.mean, component.unwrap_or(band.variance).max(f64::MIN_POSITIVE.sqrt()), band.change)
+            })
+        };
+        (0..count).map(of).collect()
+    }
+}

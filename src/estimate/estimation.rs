@@ -1,0 +1,175 @@
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use super::objective::Objective;
+use super::optimum::search;
+use super::{Candidate, Choice, Criterion, DataSummary, Estimate, Fit, Numbers};
+use crate::engine::{FusionBuilder, Sample, Sampling, Trial};
+use crate::error::{Error, Result};
+
+/// How much of a scene is looked at for an estimation.
+///
+/// What is read stays in memory, 8 bytes for each value of the blocks looked at, missing ones included: dates × bands × pixels of
+/// twice as many blocks as are kept. It does not grow with the scene.
+#[derive(Clone, Copy, Debug)]
+pub struct EstimationBuilder {
+    sampling: Sampling,
+}
+
+impl EstimationBuilder {
+    /// Blocks at most; default 16.
+    #[must_use]
+    pub fn blocks(mut self, blocks: usize) -> Self {
+        self.sampling.blocks = blocks;
+        self
+    }
+
+    /// Cells per side of a block; default 12. Time grows with its fourth to sixth power.
+    #[must_use]
+    pub fn side(mut self, cells: usize) -> Self {
+        self.sampling.side = cells;
+        self
+    }
+
+    /// Dates with observations that a block uses at most, one after the other; default 200. Each block of a longer series has a
+    /// stretch of its own.
+    #[must_use]
+    pub fn dates(mut self, dates: usize) -> Self {
+        self.sampling.dates = dates;
+        self
+    }
+
+    /// Worker threads; 0, the default, is one per core.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.sampling.threads = threads;
+        self
+    }
+
+    /// Reads the blocks. `description` tells grid, period and instruments; its numbers do not matter, as long as they are valid.
+    ///
+    /// # Errors
+    /// Those of [`FusionBuilder::build`] and of reading; [`Error::Setting`] when no block holds a value.
+    pub fn read(self, description: FusionBuilder) -> Result<Estimation> {
+        let Sampling { blocks, side, dates, .. } = self.sampling;
+        for (key, value) in [("blocks", blocks), ("side", side), ("dates", dates)] {
+            if value == 0 {
+                return Err(Error::setting(format!("estimate.{key}"), "0; give at least 1"));
+            }
+        }
+        let trial = Trial::new(description, side)?;
+        let sample = Sample::read(&trial, self.sampling)?;
+        let summary = DataSummary::new(&sample, &trial);
+        Ok(Estimation { sample, summary })
+    }
+}
+
+/// Blocks of a scene, in memory, to which descriptions are fitted.
+#[derive(Debug)]
+pub struct Estimation {
+    sample: Sample,
+    summary: DataSummary,
+}
+
+impl Estimation {
+    /// An estimation with 16 blocks of 12 × 12 cells.
+    #[must_use]
+    pub fn builder() -> EstimationBuilder {
+        EstimationBuilder { sampling: Sampling { blocks: 16, side: 12, dates: 200, threads: 0 } }
+    }
+
+    /// What the sample's values are like.
+    #[must_use]
+    pub fn summary(&self) -> &DataSummary {
+        &self.summary
+    }
+
+    /// Blocks that were kept.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.sample.blocks().len()
+    }
+
+    /// Cells per side of each.
+    #[must_use]
+    pub fn side(&self) -> usize {
+        self.sample.side()
+    }
+
+    /// Values in them.
+    #[must_use]
+    pub fn values(&self) -> usize {
+        self.sample.blocks().iter().map(|block| block.values).sum()
+    }
+
+    /// Log-likelihood of the sample with the given numbers; negative infinity where the filter breaks down.
+    ///
+    /// # Errors
+    /// Those of the candidate's description.
+    pub fn log_likelihood(&self, candidate: &Candidate, numbers: &Numbers) -> Result<f64> {
+        Trial::new(candidate.describe(numbers)?, self.sample.side())?;
+        let trial = |_| Trial::new(candidate.describe(numbers).ok()?, self.sample.side()).ok();
+        Ok(self.sample.log_likelihoods(1, trial, self.blocks()).into_iter().flatten().sum())
+    }
+
+    /// Finds the numbers of a candidate that are most likely, weak priors included. Numbers of parts of the scene that are filtered
+    /// apart and share none are found apart, in parallel.
+    ///
+    /// # Errors
+    /// Those of the description with its initial numbers; [`Error::Setting`] when the likelihood breaks down wherever it is tried.
+    pub fn fit(&self, candidate: &Candidate) -> Result<Fit> {
+        let started = Instant::now();
+        let objective = Objective::new(&self.sample, candidate)?;
+        let mut theta = objective.start();
+        let base = theta.clone();
+        let mut sd = vec![None; theta.len()];
+        let groups = objective.groups();
+        let found: Vec<_> = objective
+            .install(|| groups.par_iter().with_max_len(1).map(|group| search(&objective, group, &base)).collect());
+        let mut converged = true;
+        for (group, optimum) in groups.iter().zip(found) {
+            let Some(optimum) = optimum else {
+                let key = objective.entries[group.entries[0]].key.clone();
+                let problem =
+                    "the likelihood breaks down wherever it was tried; check the other settings, and valid_range";
+                return Err(Error::setting(key, problem));
+            };
+            converged &= optimum.converged;
+            for ((&entry, value), error) in group.entries.iter().zip(optimum.theta).zip(optimum.sd) {
+                theta[entry] = value;
+                sd[entry] = Some(error);
+            }
+        }
+        let estimates = objective.entries.iter().zip(&theta).zip(sd);
+        Ok(Fit {
+            candidate: candidate.name().to_owned(),
+            numbers: objective.numbers(&theta),
+            estimates: estimates.map(|((entry, &theta), sd)| Estimate::new(entry, theta, sd)).collect(),
+            log_likelihood: objective.log_likelihood(&theta),
+            penalty: objective.penalty(&theta),
+            values: self.values(),
+            converged,
+            evaluations: objective.evaluations(),
+            time: started.elapsed(),
+        })
+    }
+
+    /// Fits every candidate and chooses the best. Candidates that break down wherever they are tried are passed over while others
+    /// do not.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit) of the last candidate, when none can be fitted.
+    pub fn choose(&self, candidates: &[Candidate], criterion: Criterion) -> Result<Choice> {
+        let mut fits = Vec::new();
+        let mut failure = Error::setting("estimate", "no candidate to choose from");
+        for candidate in candidates {
+            match self.fit(candidate) {
+                Ok(fit) => fits.push(fit),
+                Err(error) => failure = error,
+            }
+        }
+        let best = (0..fits.len()).min_by(|&a, &b| criterion.of(&fits[a]).total_cmp(&criterion.of(&fits[b])));
+        best.map(|best| Choice { fits, best, criterion }).ok_or(failure)
+    }
+}

@@ -1,0 +1,142 @@
+use std::fmt;
+use std::time::Duration;
+
+use super::parameter::Entry;
+use super::{Numbers, Scale};
+
+/// One number that was estimated.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Estimate {
+    /// Key of its parameter.
+    pub key: String,
+    /// Its position among the parameter's numbers.
+    pub index: usize,
+    /// How many numbers the parameter has.
+    pub of: usize,
+    /// The estimate.
+    pub value: f64,
+    /// Where it was estimated.
+    pub scale: Scale,
+    /// Standard error of the unbounded number, from the curvature of likelihood and prior; NaN where there is no minimum.
+    pub sd: f64,
+    /// Whether the observations say anything of it; what they do not is as it was to begin with.
+    pub observed: bool,
+}
+
+impl Estimate {
+    pub(super) fn new(entry: &Entry, theta: f64, sd: Option<f64>) -> Self {
+        Self {
+            key: entry.key.clone(),
+            index: entry.index,
+            of: entry.of,
+            value: entry.scale.outside(theta),
+            scale: entry.scale,
+            sd: sd.unwrap_or(f64::NAN),
+            observed: sd.is_some(),
+        }
+    }
+
+    /// The values one standard error below and above.
+    #[must_use]
+    pub fn interval(&self) -> (f64, f64) {
+        let theta = self.scale.inside(self.value);
+        (self.scale.outside(theta - self.sd), self.scale.outside(theta + self.sd))
+    }
+
+    /// The standard error as text: `x/÷ 1.2` of positive numbers, `± 0.003` of real ones, an interval of shares.
+    #[must_use]
+    pub fn spread(&self) -> String {
+        match self.scale {
+            _ if !self.observed => "not observed".into(),
+            _ if self.sd.is_nan() => "not determined".into(),
+            Scale::Log => format!("x/÷ {:.3}", self.sd.exp()),
+            Scale::Logit => {
+                let (low, high) = self.interval();
+                format!("{low:.4} to {high:.4}")
+            }
+            Scale::Linear(size) => format!("± {:.2e}", self.sd * size),
+        }
+    }
+
+    /// How many standard errors `value` lies from the estimate, on its scale.
+    #[must_use]
+    pub fn distance(&self, value: f64) -> f64 {
+        (self.scale.inside(value) - self.scale.inside(self.value)).abs() / self.sd
+    }
+}
+
+/// A description's numbers at their most likely.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Fit {
+    /// Name of the candidate.
+    pub candidate: String,
+    /// Its numbers, those that were not estimated included.
+    pub numbers: Numbers,
+    /// What was estimated, in the order of the candidate's parameters.
+    pub estimates: Vec<Estimate>,
+    /// Log-likelihood of the sample, all constants included.
+    pub log_likelihood: f64,
+    /// What the weak priors take away: half the squared distances from their centres, in standard deviations.
+    pub penalty: f64,
+    /// Values in the sample.
+    pub values: usize,
+    /// Whether every search ended at a minimum.
+    pub converged: bool,
+    /// Likelihoods of single blocks and parts that it took.
+    pub evaluations: usize,
+    /// Time it took.
+    pub time: Duration,
+}
+
+impl Fit {
+    /// Numbers that the observations say something of.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.estimates.iter().filter(|estimate| estimate.observed).count()
+    }
+
+    /// Akaike's information criterion, `2 k - 2 ln L`, L being likelihood times weak priors: lower is better.
+    #[must_use]
+    pub fn aic(&self) -> f64 {
+        2.0 * self.parameters() as f64 - 2.0 * (self.log_likelihood - self.penalty)
+    }
+
+    /// Bayesian information criterion, `k ln n - 2 ln L`, L being likelihood times weak priors: lower is better.
+    #[must_use]
+    pub fn bic(&self) -> f64 {
+        self.parameters() as f64 * (self.values as f64).ln() - 2.0 * (self.log_likelihood - self.penalty)
+    }
+
+    /// The estimates of a key.
+    pub fn of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Estimate> {
+        self.estimates.iter().filter(move |estimate| estimate.key == key)
+    }
+}
+
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.estimates.iter().map(|estimate| name(estimate).chars().count()).max().unwrap_or(0);
+        for estimate in &self.estimates {
+            writeln!(f, "{:width$}  {:<11} {}", name(estimate), format!("{:.4e}", estimate.value), estimate.spread())?;
+        }
+        write!(
+            f,
+            "log-likelihood {:.1} of {} values, {} parameters, AIC {:.1}, BIC {:.1}; {} evaluations in {:.1} s{}",
+            self.log_likelihood,
+            self.values,
+            self.parameters(),
+            self.aic(),
+            self.bic(),
+            self.evaluations,
+            self.time.as_secs_f64(),
+            if self.converged { "" } else { "; NOT CONVERGED" }
+        )
+    }
+}
+
+/// A key, with the position where it has several numbers.
+fn name(estimate: &Estimate) -> String {
+    if estimate.of == 1 { estimate.key.clone() } else { format!("{}[{}]", estimate.key, estimate.index) }
+}

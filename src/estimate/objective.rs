@@ -1,0 +1,337 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::parameter::Entry;
+use super::{Candidate, Numbers};
+use crate::engine::{Sample, Trial};
+use crate::error::Result;
+use crate::geometry::Date;
+
+/// Step of second differences in unbounded numbers: log-likelihoods of thousands of values are good to about 1e-9, so that
+/// they are good to 1e-4 where truncation costs about as much.
+const STEP: f64 = 1e-2;
+
+/// Step of first differences forward, which put the minimum off by half of it.
+const SHORT_STEP: f64 = 1e-4;
+
+/// How far a number is moved to see whether it matters: a range far below a cell does not, a little more of it.
+const FAR: f64 = 3.0;
+
+/// The posterior of a description's numbers, up to a constant: weak priors times the likelihood of a sample.
+///
+/// Parts of the scene that are filtered apart have likelihoods of their own, each of which depends on some of the numbers: a
+/// derivative is worked out from the parts that it concerns alone.
+pub(super) struct Objective<'a> {
+    sample: &'a Sample,
+    candidate: &'a Candidate,
+    pub(super) entries: Vec<Entry>,
+    /// For each part, the entries that its likelihood depends on.
+    depends: Vec<Vec<usize>>,
+    evaluations: AtomicUsize,
+}
+
+/// Parts that share numbers, and the numbers: a problem of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Group {
+    parts: Vec<usize>,
+    pub(super) entries: Vec<usize>,
+}
+
+/// Value, gradient and Hessian of the negative log-posterior in a group's numbers.
+#[derive(Clone, Debug)]
+pub(super) struct Curve {
+    pub(super) value: f64,
+    pub(super) gradient: Vec<f64>,
+    pub(super) hessian: Vec<Vec<f64>>,
+}
+
+impl<'a> Objective<'a> {
+    /// # Errors
+    /// Those of the description with the parameters' initial numbers.
+    pub(super) fn new(sample: &'a Sample, candidate: &'a Candidate) -> Result<Self> {
+        let mut entries = Vec::new();
+        for parameter in candidate.parameters() {
+            entries.extend(parameter.entries()?);
+        }
+        let mut this = Self { sample, candidate, entries, depends: Vec::new(), evaluations: AtomicUsize::new(0) };
+        let parts = Trial::new(candidate.describe(&this.numbers(&this.start()))?, sample.side())?.parts().len();
+        this.depends = this.dependencies(parts);
+        Ok(this)
+    }
+
+    /// Which entries each part depends on, found by trying: whatever a description does with its numbers is heeded.
+    fn dependencies(&self, parts: usize) -> Vec<Vec<usize>> {
+        // As few blocks as show every band of every instrument.
+        let mut seen = vec![BTreeSet::new()];
+        for block in self.sample.blocks() {
+            let mut all = seen[seen.len() - 1].clone();
+            all.extend(block.seen().map(|seen| (seen.instrument, seen.band)));
+            seen.push(all);
+        }
+        let blocks = seen.iter().position(|some| some.len() == seen[seen.len() - 1].len()).unwrap_or(1);
+        let start = self.start();
+        let moved = |part: usize, entry: Option<usize>| {
+            let mut theta = start.clone();
+            if let Some(entry) = entry {
+                theta[entry] += FAR;
+            }
+            (part, theta)
+        };
+        let tries = std::iter::once(None).chain((0..self.entries.len()).map(Some));
+        let points: Vec<_> = tries.flat_map(|entry| (0..parts).map(move |part| (part, entry))).collect();
+        let points: Vec<_> = points.into_iter().map(|(part, entry)| moved(part, entry)).collect();
+        let values = self.log_likelihoods(&points, blocks);
+        let (base, moved) = values.split_at(parts);
+        let depends = |part: usize| {
+            // Where the likelihood breaks down nothing can be told: the number may matter.
+            let differs = |entry: &usize| {
+                let (before, after) = (&base[part], &moved[entry * parts + part]);
+                before != after || before.iter().any(|value| value.is_infinite())
+            };
+            (0..self.entries.len()).filter(differs).collect()
+        };
+        (0..parts).map(depends).collect()
+    }
+
+    /// Where the parameters begin, unbounded.
+    pub(super) fn start(&self) -> Vec<f64> {
+        self.entries.iter().map(|entry| entry.start).collect()
+    }
+
+    /// The numbers of a point.
+    pub(super) fn numbers(&self, theta: &[f64]) -> Numbers {
+        let mut numbers = self.candidate.fixed().clone();
+        for first in self.entries.iter().filter(|entry| entry.index == 0) {
+            numbers.set(&first.key, vec![f64::NAN; first.of]);
+        }
+        for (entry, theta) in self.entries.iter().zip(theta) {
+            numbers.replace(&entry.key, entry.index, entry.scale.outside(*theta));
+        }
+        numbers
+    }
+
+    /// Parts and numbers that have nothing to do with each other.
+    pub(super) fn groups(&self) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        for (part, depends) in self.depends.iter().enumerate() {
+            let mut group = Group { parts: vec![part], entries: depends.clone() };
+            let (joined, apart): (Vec<_>, Vec<_>) =
+                groups.into_iter().partition(|other| other.entries.iter().any(|entry| depends.contains(entry)));
+            for other in joined {
+                group.parts.extend(other.parts);
+                group.entries.extend(other.entries);
+            }
+            group.parts.sort_unstable();
+            group.entries.sort_unstable();
+            group.entries.dedup();
+            groups = apart;
+            groups.push(group);
+        }
+        groups.retain(|group| !group.entries.is_empty());
+        groups
+    }
+
+    /// Values of the sample and the parts' likelihoods computed so far, each of one block.
+    pub(super) fn evaluations(&self) -> usize {
+        self.evaluations.load(Ordering::Relaxed)
+    }
+
+    /// Blocks of the sample.
+    pub(super) fn blocks(&self) -> usize {
+        self.sample.blocks().len()
+    }
+
+    /// Runs something on the sample's threads.
+    pub(super) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.sample.install(work)
+    }
+
+    /// The log-likelihood of all parts.
+    pub(super) fn log_likelihood(&self, theta: &[f64]) -> f64 {
+        let points: Vec<_> = (0..self.depends.len()).map(|part| (part, theta.to_vec())).collect();
+        self.log_likelihoods(&points, self.blocks()).into_iter().flatten().sum()
+    }
+
+    /// What the weak priors say of a point, negative: half the squared distances.
+    pub(super) fn penalty(&self, theta: &[f64]) -> f64 {
+        self.entries.iter().zip(theta).map(|(entry, theta)| entry.penalty(*theta)[0]).sum()
+    }
+
+    /// Log-likelihoods of (part, point) for each of the first blocks.
+    fn log_likelihoods(&self, points: &[(usize, Vec<f64>)], blocks: usize) -> Vec<Vec<f64>> {
+        self.evaluations.fetch_add(points.len() * blocks, Ordering::Relaxed);
+        self.sample.log_likelihoods(points.len(), |k| self.trial(&points[k]), blocks)
+    }
+
+    /// The model of a part at a point, if it is one.
+    fn trial(&self, (part, theta): &(usize, Vec<f64>)) -> Option<Trial> {
+        let description = self.candidate.describe(&self.numbers(theta)).ok()?;
+        Some(Trial::new(description, self.sample.side()).ok()?.of_part(*part))
+    }
+
+    /// Negative log-posterior of a group at points whose other entries are `base`'s; infinite where the filter breaks down.
+    pub(super) fn values(&self, group: &Group, base: &[f64], points: &[Vec<f64>], blocks: usize) -> Vec<f64> {
+        let whole = |own: &[f64]| group.whole(base, own);
+        let tried: Vec<_> =
+            points.iter().flat_map(|own| group.parts.iter().map(move |&part| (part, whole(own)))).collect();
+        let values = self.log_likelihoods(&tried, blocks);
+        let value = |(own, parts): (&Vec<f64>, &[Vec<f64>])| {
+            let penalty: f64 =
+                group.entries.iter().zip(own).map(|(&k, &theta)| self.entries[k].penalty(theta)[0]).sum();
+            penalty - parts.iter().flatten().sum::<f64>()
+        };
+        points.iter().zip(values.chunks(group.parts.len())).map(value).collect()
+    }
+
+    /// Value and derivatives at a point, by central differences and, for mixed ones, forward ones; `None` where a neighbour breaks
+    /// down.
+    pub(super) fn curve(&self, group: &Group, base: &[f64], own: &[f64], blocks: usize) -> Option<Curve> {
+        let theta = group.whole(base, own);
+        let mut points = Vec::new();
+        for &part in &group.parts {
+            let own = &self.depends[part];
+            points.push((part, theta.clone()));
+            for (k, &entry) in own.iter().enumerate() {
+                points.push((part, moved(&theta, &[(entry, STEP)])));
+                points.push((part, moved(&theta, &[(entry, -STEP)])));
+                points.extend(own[..k].iter().map(|&other| (part, moved(&theta, &[(entry, STEP), (other, STEP)]))));
+            }
+        }
+        let values = self.log_likelihoods(&points, blocks);
+        let mut values = values.iter().map(|blocks| -blocks.iter().sum::<f64>());
+        let n = group.entries.len();
+        let mut curve = Curve { value: 0.0, gradient: vec![0.0; n], hessian: vec![vec![0.0; n]; n] };
+        for &part in &group.parts {
+            let at: Vec<usize> =
+                self.depends[part].iter().filter_map(|entry| group.entries.binary_search(entry).ok()).collect();
+            let centre = values.next()?;
+            curve.value += centre;
+            let mut ahead = Vec::with_capacity(at.len());
+            for (k, &row) in at.iter().enumerate() {
+                let (plus, minus) = (values.next()?, values.next()?);
+                curve.gradient[row] += (plus - minus) / (2.0 * STEP);
+                curve.hessian[row][row] += (plus - 2.0 * centre + minus) / (STEP * STEP);
+                for (&col, other) in at[..k].iter().zip(&ahead) {
+                    let mixed = (values.next()? - plus - other + centre) / (STEP * STEP);
+                    curve.hessian[row][col] += mixed;
+                    curve.hessian[col][row] += mixed;
+                }
+                ahead.push(plus);
+            }
+        }
+        self.add_priors(group, own, &mut curve);
+        curve.is_finite().then_some(curve)
+    }
+
+    /// What each date adds to the gradient of the log-likelihood, all blocks together.
+    pub(super) fn scores(&self, group: &Group, base: &[f64], own: &[f64]) -> Vec<Vec<f64>> {
+        let theta = group.whole(base, own);
+        let mut points = Vec::new();
+        for &part in &group.parts {
+            for &entry in &self.depends[part] {
+                points.extend([STEP, -STEP].map(|step| (part, moved(&theta, &[(entry, step)]))));
+            }
+        }
+        self.evaluations.fetch_add(points.len() * self.blocks(), Ordering::Relaxed);
+        let by_date = self.sample.by_date(points.len(), |k| self.trial(&points[k]), self.blocks());
+        let places = group.parts.iter().flat_map(|&part| &self.depends[part]);
+        let mut scores: BTreeMap<Date, Vec<f64>> = BTreeMap::new();
+        for (entry, pair) in places.zip(by_date.chunks(2)) {
+            let Ok(k) = group.entries.binary_search(entry) else { continue };
+            for (sign, values) in [1.0, -1.0].into_iter().zip(pair) {
+                for (&date, value) in values {
+                    let score = scores.entry(date).or_insert_with(|| vec![0.0; own.len()]);
+                    score[k] += sign * value / (2.0 * STEP);
+                }
+            }
+        }
+        scores.into_values().filter(|score| score.iter().all(|value| value.is_finite())).collect()
+    }
+
+    /// As [`curve`](Self::curve), with the Hessian that gradients tell on the way from another point (symmetric rank one, Nocedal &
+    /// Wright, *Numerical Optimization*, 2nd ed., eq. 6.24): as many likelihoods as numbers, not as pairs of them.
+    pub(super) fn curve_from(
+        &self,
+        group: &Group,
+        base: &[f64],
+        (from, before): (&[f64], &Curve),
+        own: &[f64],
+        blocks: usize,
+    ) -> Option<Curve> {
+        let theta = group.whole(base, own);
+        let mut points = Vec::new();
+        for &part in &group.parts {
+            points.push((part, theta.clone()));
+            points.extend(self.depends[part].iter().map(|&entry| (part, moved(&theta, &[(entry, SHORT_STEP)]))));
+        }
+        let values = self.log_likelihoods(&points, blocks);
+        let mut values = values.iter().map(|blocks| -blocks.iter().sum::<f64>());
+        let n = group.entries.len();
+        let mut curve = Curve { value: 0.0, gradient: vec![0.0; n], hessian: vec![vec![0.0; n]; n] };
+        for &part in &group.parts {
+            let centre = values.next()?;
+            curve.value += centre;
+            for entry in &self.depends[part] {
+                let slope = (values.next()? - centre) / SHORT_STEP;
+                curve.gradient[group.entries.binary_search(entry).ok()?] += slope;
+            }
+        }
+        self.add_priors(group, own, &mut curve);
+        curve.hessian.clone_from(&before.hessian);
+        let step: Vec<f64> = own.iter().zip(from).map(|(to, from)| to - from).collect();
+        let turn = curve.gradient.iter().zip(&before.gradient).map(|(after, before)| after - before);
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let rest: Vec<f64> = turn.zip(&before.hessian).map(|(turn, row)| turn - dot(row, &step)).collect();
+        let along = dot(&rest, &step);
+        if along.abs() > 1e-8 * dot(&rest, &rest).sqrt() * dot(&step, &step).sqrt() {
+            for (row, a) in curve.hessian.iter_mut().zip(&rest) {
+                row.iter_mut().zip(&rest).for_each(|(entry, b)| *entry += a * b / along);
+            }
+        }
+        curve.is_finite().then_some(curve)
+    }
+
+    /// Adds value, slope and curvature of the weak priors.
+    fn add_priors(&self, group: &Group, own: &[f64], curve: &mut Curve) {
+        for (k, (&entry, &theta)) in group.entries.iter().zip(own).enumerate() {
+            let [value, slope, curvature] = self.entries[entry].penalty(theta);
+            curve.value += value;
+            curve.gradient[k] += slope;
+            curve.hessian[k][k] += curvature;
+        }
+    }
+}
+
+impl Curve {
+    fn is_finite(&self) -> bool {
+        self.gradient.iter().chain(self.hessian.iter().flatten()).all(|value| value.is_finite())
+    }
+
+    /// The same of another number of blocks, about.
+    pub(super) fn scaled(mut self, factor: f64) -> Self {
+        self.value *= factor;
+        self.gradient.iter_mut().for_each(|value| *value *= factor);
+        self.hessian.iter_mut().flatten().for_each(|value| *value *= factor);
+        self
+    }
+}
+
+impl Group {
+    /// The point whose entries are `own` in the group and `base`'s elsewhere.
+    fn whole(&self, base: &[f64], own: &[f64]) -> Vec<f64> {
+        let mut theta = base.to_vec();
+        self.entries.iter().zip(own).for_each(|(&entry, &value)| theta[entry] = value);
+        theta
+    }
+
+    /// The group's entries of a point.
+    pub(super) fn own(&self, theta: &[f64]) -> Vec<f64> {
+        self.entries.iter().map(|&entry| theta[entry]).collect()
+    }
+}
+
+fn moved(theta: &[f64], by: &[(usize, f64)]) -> Vec<f64> {
+    let mut theta = theta.to_vec();
+    by.iter().for_each(|&(entry, step)| theta[entry] += step);
+    theta
+}

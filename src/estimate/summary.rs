@@ -1,0 +1,125 @@
+use std::collections::HashMap;
+
+use crate::engine::{Sample, Trial};
+
+/// What a sample's values are like, for where to begin and what to believe weakly.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DataSummary {
+    /// By instrument, in the description's order.
+    pub instruments: Vec<InstrumentSummary>,
+    /// Number of components.
+    pub components: usize,
+    /// (width, height) of a cell in CRS units.
+    pub cell_size: (f64, f64),
+}
+
+/// What an instrument's values are like.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct InstrumentSummary {
+    /// Its name.
+    pub name: String,
+    /// Whether its pixels are target cells.
+    pub sees_cells: bool,
+    /// By band that it reads.
+    pub bands: Vec<BandSummary>,
+}
+
+/// What a band's values are like.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct BandSummary {
+    /// Position among the source's bands.
+    pub source_band: usize,
+    /// The component it shows, where it shows one alone.
+    pub component: Option<usize>,
+    /// Values.
+    pub values: usize,
+    /// Their mean, in u.
+    pub mean: f64,
+    /// Their variance, in u².
+    pub variance: f64,
+    /// Variance of change between two values of a pixel, one after the other, per day: in u² per day, the median of squared
+    /// changes scaled as for normal ones, so that clouds matter little. NaN where no pixel has two values.
+    pub change: f64,
+}
+
+/// Median of χ² with one degree of freedom.
+const MEDIAN_OF_SQUARES: f64 = 0.454_936;
+
+impl DataSummary {
+    pub(super) fn new(sample: &Sample, trial: &Trial) -> Self {
+        let mut bands: HashMap<(usize, usize), Values> = HashMap::new();
+        for block in sample.blocks() {
+            let mut before = HashMap::new();
+            for seen in block.seen() {
+                let band = bands.entry((seen.instrument, seen.band)).or_default();
+                band.add(seen.value);
+                let pixel = (seen.instrument, seen.band, seen.pixel);
+                if let Some((date, value)) = before.insert(pixel, (seen.date, seen.value)) {
+                    let days = f64::from(seen.date.days_since(date));
+                    band.changes.push((seen.value - value).powi(2) / days);
+                }
+            }
+        }
+        let instrument = |(k, (name, source_bands)): (usize, (&str, &[usize]))| {
+            let band = |(band, &source_band): (usize, &usize)| {
+                let summary = bands.remove(&(k, band)).unwrap_or_default().summary();
+                BandSummary { source_band, component: trial.component_of(k, band), ..summary }
+            };
+            let bands = source_bands.iter().enumerate().map(band).collect();
+            InstrumentSummary { name: name.to_owned(), sees_cells: trial.sees_cells(k), bands }
+        };
+        let mut instrument = instrument;
+        let instruments = trial.instruments().enumerate().map(&mut instrument).collect();
+        Self { instruments, components: trial.components(), cell_size: trial.cell_size() }
+    }
+
+    /// What is known of a component: by the instrument that sees cells with most values, or else by any.
+    #[must_use]
+    pub fn component(&self, component: usize) -> Option<&BandSummary> {
+        let of = |instrument: &'_ InstrumentSummary| instrument.sees_cells;
+        let bands = self
+            .instruments
+            .iter()
+            .flat_map(|instrument| instrument.bands.iter().map(move |band| (of(instrument), band)).collect::<Vec<_>>());
+        let showing = bands.filter(|(_, band)| band.component == Some(component) && band.values > 1);
+        showing.max_by_key(|(cells, band)| (*cells, band.values)).map(|(_, band)| band)
+    }
+}
+
+/// Sums of a band's values.
+#[derive(Debug, Default)]
+struct Values {
+    count: usize,
+    mean: f64,
+    squares: f64,
+    changes: Vec<f64>,
+}
+
+impl Values {
+    /// Welford's update.
+    fn add(&mut self, value: f64) {
+        self.count += 1;
+        let before = value - self.mean;
+        self.mean += before / self.count as f64;
+        self.squares += before * (value - self.mean);
+    }
+
+    fn summary(mut self) -> BandSummary {
+        let middle = self.changes.len() / 2;
+        let change = if self.changes.is_empty() {
+            f64::NAN
+        } else {
+            *self.changes.select_nth_unstable_by(middle, f64::total_cmp).1 / MEDIAN_OF_SQUARES
+        };
+        BandSummary {
+            values: self.count,
+            mean: self.mean,
+            variance: self.squares / self.count.max(1) as f64,
+            change,
+            ..BandSummary::default()
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Parameters that made a scene are found again, wherever the search begins.
+
+use nalgebra::{DMatrix, DVector};
+use ndarray::Array4;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use rand_distr::StandardNormal;
+use rasterfuse::estimate::{Candidate, Criterion, Estimation, Fit, Numbers, Parameter};
+use rasterfuse::geometry::{Crs, Date, Grid};
+use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::source::MemorySource;
+use rasterfuse::{Fusion, Result};
+
+/// Cells per side of the scene, and of a coarse pixel.
+const SIDE: usize = 24;
+const COARSE: usize = 6;
+const CELL: f64 = 30.0;
+
+const DAYS: usize = 24;
+
+/// What a scene is made with.
+#[derive(Clone, Copy, Debug)]
+struct Recipe {
+    kernel: Kernel,
+    range: f64,
+    variance: f64,
+    phi: f64,
+    fine_noise: f64,
+    coarse_noise: f64,
+    coarse_bias: f64,
+}
+
+const RECIPE: Recipe = Recipe {
+    kernel: Kernel::Exponential,
+    range: 150.0,
+    variance: 2e-4,
+    phi: 1.0,
+    fine_noise: 4e-5,
+    coarse_noise: 1e-5,
+    coarse_bias: 0.02,
+};
+
+/// A scene of one field that walks, seen by a fine sensor every fourth day, with gaps, and by a coarse one daily.
+struct Scene {
+    fine: MemorySource,
+    coarse: MemorySource,
+    grid: Grid,
+}
+
+fn grid(cell: f64, side: usize) -> Grid {
+    Grid::new(Crs::unknown(), [0.0, cell, 0.0, 0.0, 0.0, -cell], (side, side)).unwrap()
+}
+
+impl Recipe {
+    fn scene(&self, bands: &[&str], seed: u64) -> Scene {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut normal = move |sd: f64| sd * random.sample::<f64, _>(StandardNormal);
+        let n = SIDE * SIDE;
+        let place = |k: usize| ((k / SIDE) as f64 * CELL, (k % SIDE) as f64 * CELL);
+        let correlation = DMatrix::from_fn(n, n, |i, j| {
+            let (a, b) = (place(i), place(j));
+            self.kernel.correlation(f64::hypot(a.0 - b.0, a.1 - b.1), self.range) + if i == j { 1e-9 } else { 0.0 }
+        });
+        let factor = correlation.cholesky().unwrap().l();
+        let pixels = SIDE / COARSE;
+        let mut fine = Array4::from_elem((DAYS.div_ceil(4), bands.len(), SIDE, SIDE), f64::NAN);
+        let mut coarse = Array4::zeros((DAYS, bands.len(), pixels, pixels));
+        for band in 0..bands.len() {
+            let mut x = DVector::from_fn(n, |_, _| 0.3 + normal(0.1));
+            for day in 0..DAYS {
+                let step = &factor * DVector::from_fn(n, |_, _| normal(self.variance.sqrt()));
+                x = x * self.phi + step;
+                for (row, col) in (0..SIDE).flat_map(|row| (0..SIDE).map(move |col| (row, col))) {
+                    let value = x[row * SIDE + col];
+                    if day % 4 == 0 && (row / 3 + col / 5 + day) % 7 != 0 {
+                        fine[(day / 4, band, row, col)] = value + normal(self.fine_noise.sqrt());
+                    }
+                    coarse[(day, band, row / COARSE, col / COARSE)] += value / (COARSE * COARSE) as f64;
+                }
+                let mut seen = coarse.slice_mut(ndarray::s![day, band, .., ..]);
+                seen.mapv_inplace(|value| value + self.coarse_bias + normal(self.coarse_noise.sqrt()));
+            }
+        }
+        let names = || bands.iter().map(ToString::to_string).collect();
+        let dates = |step: usize| (0..DAYS).step_by(step).map(|day| Date::from_days(day as i32)).collect();
+        Scene {
+            fine: MemorySource::new(grid(CELL, SIDE), dates(4), names(), fine).unwrap(),
+            coarse: MemorySource::new(grid(CELL * COARSE as f64, pixels), dates(1), names(), coarse).unwrap(),
+            grid: grid(CELL, SIDE),
+        }
+    }
+}
+
+impl Scene {
+    /// A structure of this scene with everything but the prior free.
+    fn candidate(&self, name: &str, kernel: Kernel, bands: &[&str], wrong: f64) -> Candidate {
+        let (fine, coarse) = (std::sync::Arc::new(self.fine.clone()), std::sync::Arc::new(self.coarse.clone()));
+        let (grid, names) = (self.grid.clone(), bands.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let describe = move |numbers: &Numbers| -> Result<_> {
+            let fine = Instrument::new("fine", fine.clone()).noise_variance(numbers.values("fine.noise_variance"));
+            let coarse = Instrument::new("coarse", coarse.clone())
+                .footprint(Footprint::Uniform)
+                .noise_variance(numbers.values("coarse.noise_variance"))
+                .bias(numbers.values("coarse.bias"));
+            Ok(Fusion::builder(grid.clone())
+                .bands(names.clone())
+                .process(Process::new(kernel, numbers.values("range"), numbers.values("variance")))
+                .prior(Prior::new(0.3, 0.01))
+                .instrument(fine)
+                .instrument(coarse))
+        };
+        let each = |value: f64| vec![value; bands.len()];
+        Candidate::new(name, describe)
+            .parameter(Parameter::positive("range", each(100.0 * wrong)))
+            .parameter(Parameter::positive("variance", each(1e-4 * wrong)))
+            .parameter(Parameter::positive("fine.noise_variance", each(1e-4 / wrong)))
+            .parameter(Parameter::positive("coarse.noise_variance", each(1e-4 / wrong)))
+            .parameter(Parameter::real("coarse.bias", each(0.0), 0.1))
+    }
+
+    fn estimation(&self, bands: &[&str]) -> Estimation {
+        let candidate = self.candidate("", Kernel::Exponential, bands, 1.0);
+        let mut numbers = Numbers::default();
+        for parameter in candidate.parameters() {
+            numbers.set(parameter.key(), [1e-4]);
+        }
+        Estimation::builder().blocks(9).side(8).read(candidate.describe(&numbers).unwrap()).unwrap()
+    }
+}
+
+/// How far the estimates are from the truth, in standard errors.
+fn distances(fit: &Fit, recipe: &Recipe) -> Vec<f64> {
+    let truth = [recipe.range, recipe.variance, recipe.fine_noise, recipe.coarse_noise, recipe.coarse_bias];
+    let per_key = fit.estimates.len() / truth.len();
+    fit.estimates.iter().enumerate().map(|(k, estimate)| estimate.distance(truth[k / per_key])).collect()
+}
+
+#[test]
+fn what_made_a_scene_is_found_within_two_standard_errors() {
+    let bands = ["red", "nir"];
+    let scene = RECIPE.scene(&bands, 1);
+    let estimation = scene.estimation(&bands);
+    assert_eq!(estimation.blocks(), 9);
+    let fit = estimation.fit(&scene.candidate("exponential", Kernel::Exponential, &bands, 1.0)).unwrap();
+    println!("{fit}");
+    assert!(fit.converged);
+    let distances = distances(&fit, &RECIPE);
+    assert!(distances.iter().all(|distance| *distance < 2.0), "{distances:?}");
+}
+
+#[test]
+fn starts_wrong_by_a_hundred_end_at_the_same_numbers() {
+    let bands = ["red"];
+    let scene = RECIPE.scene(&bands, 2);
+    let estimation = scene.estimation(&bands);
+    let fits: Vec<Fit> = [1.0, 100.0, 0.01]
+        .into_iter()
+        .map(|wrong| estimation.fit(&scene.candidate("", Kernel::Exponential, &bands, wrong)).unwrap())
+        .collect();
+    for fit in &fits {
+        println!("{fit}");
+        assert!(fit.converged);
+        for (a, b) in fit.estimates.iter().zip(&fits[0].estimates) {
+            assert!(b.distance(a.value) < 0.05, "{}: {} and {}", a.key, a.value, b.value);
+        }
+    }
+}
+
+#[test]
+fn likelihood_chooses_the_structure() {
+    let bands = ["red"];
+    let recipe = Recipe { kernel: Kernel::Matern52, range: 90.0, ..RECIPE };
+    let scene = recipe.scene(&bands, 3);
+    let estimation = scene.estimation(&bands);
+    let candidates = [("exponential", Kernel::Exponential), ("matern52", Kernel::Matern52), ("none", Kernel::None)]
+        .map(|(name, kernel)| scene.candidate(name, kernel, &bands, 1.0));
+    let choice = estimation.choose(&candidates, Criterion::Bic).unwrap();
+    println!("{}", choice.table().join("\n"));
+    assert_eq!(choice.best().candidate, "matern52");
+    // Without a kernel the range means nothing: it is left as it was, and not counted.
+    let none = &choice.fits()[2];
+    assert!(none.of("range").all(|range| !range.observed && range.value == 100.0));
+    assert_eq!(none.parameters(), 4);
+}
