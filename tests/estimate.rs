@@ -1,4 +1,7 @@
 //! Parameters that made a scene are found again, wherever the search begins.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
 
 use nalgebra::{DMatrix, DVector};
 use ndarray::Array4;
@@ -181,4 +184,130 @@ fn likelihood_chooses_the_structure() {
     let none = &choice.fits()[2];
     assert!(none.of("range").all(|range| !range.observed && range.value == 100.0));
     assert_eq!(none.parameters(), 4);
+}
+
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+mod described {
+    use rasterfuse::config::FusionConfig;
+
+    use super::support::{Tiff, assert_says};
+    use super::*;
+
+    /// A description of the scene's files, its numbers free.
+    const TEXT: &str = r#"
+[target]
+like = "fine/fine_19700101.tif"
+bands = ["red"]
+
+[process]   # the scene
+kernel = "exponential"
+range = "estimate"    # of fields
+variance = ["estimate"]
+nugget = 0.0
+
+[prior]
+mean = "estimate"
+variance = 0.01
+
+[[instrument]]
+name = "fine"
+files = "fine/fine_*.tif"
+date = 'fine_(\d{8})'
+noise_variance = "estimate"
+
+[[instrument]]
+name = "coarse"   # sees averages
+files = "coarse/coarse_*.tif"
+date = 'coarse_(\d{8})'
+footprint = "uniform"
+noise_variance = 1e-5
+bias = "estimate"
+
+[estimate]
+windows = 9
+window = 8
+
+[output]
+store = "fused.zarr"
+"#;
+
+    fn write(scene: &Scene, folder: &std::path::Path) {
+        for (name, source) in [("fine", &scene.fine), ("coarse", &scene.coarse)] {
+            use rasterfuse::source::RasterSource;
+            std::fs::create_dir(folder.join(name)).unwrap();
+            for &date in source.dates() {
+                let (rows, cols) = source.grid().shape();
+                let region = rasterfuse::geometry::PixelRegion::new(0..rows, 0..cols);
+                let mut tiff = Tiff::new(source.grid(), source.read(date, &[0], &region).unwrap().values.view());
+                tiff.names = vec!["red".into()];
+                tiff.write(&folder.join(name).join(format!("{name}_{}.tif", date.to_string().replace('-', ""))));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_with_estimate_in_it_becomes_one_with_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&RECIPE.scene(&["red"], 1), folder.path());
+        let path = folder.path().join("fuse.toml");
+        std::fs::write(&path, TEXT).unwrap();
+        let config = FusionConfig::read(&path).unwrap();
+        assert_says(&config.build().unwrap_err().to_string(), &["process.range", "estimate them first"]);
+        let estimated = config.estimate().unwrap();
+        println!("{estimated}\n{}", estimated.text);
+        assert!(estimated.fit.converged);
+        assert!(estimated.fit.of("process.range").all(|range| range.distance(RECIPE.range) < 2.0));
+        assert!(estimated.fit.of("instrument[1].bias").all(|bias| bias.distance(RECIPE.coarse_bias) < 2.0));
+        // Every line but those with numbers is the user's own.
+        for (ours, theirs) in estimated.text.lines().zip(TEXT.lines()) {
+            if theirs.contains("\"estimate\"") {
+                assert!(ours.contains('#') && !ours.contains("estimate"), "{ours}");
+                assert!(ours.starts_with(theirs.split_once('=').unwrap().0));
+            } else {
+                assert_eq!(ours, theirs);
+            }
+        }
+        assert!(estimated.text.contains("# of fields; x/÷ "));
+        assert_eq!(estimated.default_path(), folder.path().join("fuse.estimated.toml"));
+        estimated.write(estimated.default_path()).unwrap();
+        let config = FusionConfig::read(estimated.default_path()).unwrap();
+        assert!(config.build().is_ok());
+        assert_says(&config.estimate().unwrap_err().to_string(), &["nothing is left to estimate"]);
+    }
+
+    #[test]
+    fn whole_tables_are_given_the_likeliest_structure() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&RECIPE.scene(&["red"], 1), folder.path());
+        let tables = TEXT.find("[process]").unwrap()..TEXT.find("[[instrument]]").unwrap();
+        let mut text = TEXT.to_owned();
+        text.replace_range(tables, "process = \"estimate\"\nprior = { mean = 0.3, variance = 0.01 }\n");
+        // Keys of the root come before all tables.
+        let at = text.find("[target]").unwrap();
+        let start = text.find("process = ").unwrap();
+        let end = text.find("[[instrument]]").unwrap();
+        let moved = text[start..end].to_owned();
+        text.replace_range(start..end, "");
+        text.insert_str(at, &moved);
+        let estimated = FusionConfig::parse(&text, folder.path()).unwrap().estimate().unwrap();
+        println!("{estimated}\n{}", estimated.text);
+        assert_eq!(estimated.choices[0].1.best().candidate, "exponential");
+        assert!(estimated.text.starts_with("# Structures of process that were compared:"));
+        assert!(FusionConfig::parse(&estimated.text, folder.path()).unwrap().build().is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_estimated_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&RECIPE.scene(&["red"], 1), folder.path());
+        let refused = |from: &str, to: &str, words: &[&str]| {
+            let config = FusionConfig::parse(&TEXT.replace(from, to), folder.path());
+            let message = config.and_then(|config| config.estimate()).unwrap_err().to_string();
+            assert_says(&message, words);
+        };
+        refused("windows = 9", "windows = 0", &["estimate.windows", "at least 1"]);
+        refused("windows = 9", "window_count = 9", &["unknown field `window_count`", "windows"]);
+        refused("kernel = \"exponential\"", "kernel = \"estimate\"", &["kernel"]);
+        refused("[\"estimate\"]", "[1e-4, \"estimate\"]", &["process.variance"]);
+    }
 }

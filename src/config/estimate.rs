@@ -108,7 +108,7 @@ impl FusionConfig {
             super::CriterionName::Aic => Criterion::Aic,
             super::CriterionName::Bic => Criterion::Bic,
         };
-        let mut document = free.document.clone();
+        let mut document = with_fixed_blocks(free.document.clone());
         let mut choices = Vec::new();
         // One table after the other: while its structures are compared, those chosen before hold and those to come are the first.
         loop {
@@ -116,7 +116,7 @@ impl FusionConfig {
             let Some((table, rest)) = tables.split_first() else { break };
             let structures = table.structures();
             let mut documents = Vec::new();
-            for structure in &structures {
+            for structure in structures {
                 let mut tried = document.clone();
                 table.put(&mut tried, structure);
                 let chosen = tried.clone();
@@ -125,7 +125,7 @@ impl FusionConfig {
                         other.put(&mut tried, first);
                     }
                 }
-                documents.push((chosen, self.candidate(&structure.name, tried, &inputs, &estimation)?));
+                documents.push((chosen, self.candidate(structure.name, tried, &inputs, &estimation)?));
             }
             let candidates: Vec<Candidate> = documents.iter().map(|(_, candidate)| candidate.clone()).collect();
             let choice = estimation.choose(&candidates, criterion)?;
@@ -152,6 +152,7 @@ impl FusionConfig {
         inputs: &Arc<Inputs>,
         estimation: &Estimation,
     ) -> Result<Candidate> {
+        let document = with_fixed_blocks(document);
         let slots = slots::find(&document);
         let beliefs = Beliefs::new(estimation.summary(), inputs);
         let parameters = slots.iter().map(|slot| beliefs.parameter(slot)).collect::<Result<Vec<Parameter>>>()?;
@@ -162,4 +163,14 @@ impl FusionConfig {
         };
         Ok(parameters.into_iter().fold(Candidate::new(name, describe), Candidate::parameter))
     }
+}
+
+/// Gives further fields whose range is free blocks that do not depend on it: the likelihood would jump with them.
+fn with_fixed_blocks(mut document: DocumentMut) -> DocumentMut {
+    let free_fields = slots::find(&document).into_iter().filter(|slot| slot.keys() == ["process", "field", "range"]);
+    for slot in free_fields {
+        let of_field = &slot.path[..slot.path.len() - 1];
+        slots::insert_at(&mut document, of_field, "block", rules::field_block());
+    }
+    document
 }

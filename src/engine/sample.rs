@@ -178,8 +178,8 @@ impl Sample {
         blocks.retain(|block| index.next().is_some_and(|k| kept.contains(&k)) && block.values > 0);
         if blocks.is_empty() {
             let problem =
-                "no value in any of the blocks looked at; check time, masks and valid_range, or look at more blocks";
-            return Err(Error::setting("estimate.blocks", problem));
+                "no value in any of the blocks looked at; check time, masks and valid_range, or look at more windows";
+            return Err(Error::setting("estimate.windows", problem));
         }
         Ok(Self { side, blocks, pool })
     }

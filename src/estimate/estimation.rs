@@ -53,7 +53,7 @@ impl EstimationBuilder {
     /// Those of [`FusionBuilder::build`] and of reading; [`Error::Setting`] when no block holds a value.
     pub fn read(self, description: FusionBuilder) -> Result<Estimation> {
         let Sampling { blocks, side, dates, .. } = self.sampling;
-        for (key, value) in [("blocks", blocks), ("side", side), ("dates", dates)] {
+        for (key, value) in [("windows", blocks), ("window", side), ("dates", dates)] {
             if value == 0 {
                 return Err(Error::setting(format!("estimate.{key}"), "0; give at least 1"));
             }

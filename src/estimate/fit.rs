@@ -30,7 +30,7 @@ impl Estimate {
             key: entry.key.clone(),
             index: entry.index,
             of: entry.of,
-            value: entry.scale.outside(theta),
+            value: entry.number(theta),
             scale: entry.scale,
             sd: sd.unwrap_or(f64::NAN),
             observed: sd.is_some(),

@@ -105,7 +105,7 @@ impl<'a> Objective<'a> {
             numbers.set(&first.key, vec![f64::NAN; first.of]);
         }
         for (entry, theta) in self.entries.iter().zip(theta) {
-            numbers.replace(&entry.key, entry.index, entry.scale.outside(*theta));
+            numbers.replace(&entry.key, entry.index, entry.number(*theta));
         }
         numbers
     }

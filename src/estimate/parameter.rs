@@ -133,7 +133,7 @@ impl Parameter {
                 );
             }
             let key = self.key.clone();
-            entries.push(Entry { key, index, of: self.len(), scale: self.scale, start, prior });
+            entries.push(Entry { key, index, of: self.len(), scale: self.scale, initial, start, prior });
         }
         Ok(entries)
     }
@@ -147,6 +147,7 @@ pub(super) struct Entry {
     /// How many its parameter has.
     pub(super) of: usize,
     pub(super) scale: Scale,
+    initial: f64,
     /// Where to begin, unbounded.
     pub(super) start: f64,
     /// Centre and standard deviation, unbounded.
@@ -154,6 +155,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// The number of an unbounded one; where it began it is what was given, to the last digit.
+    pub(super) fn number(&self, theta: f64) -> f64 {
+        if theta == self.start { self.initial } else { self.scale.outside(theta) }
+    }
+
     /// Half the squared distance from the prior's centre, in standard deviations: what the prior adds to the negative
     /// log-likelihood; with first and second derivative.
     pub(super) fn penalty(&self, theta: f64) -> [f64; 3] {

@@ -262,12 +262,20 @@ impl ProcessModel {
 =======
     /// Forgets the correlations of all components but these; the others must not be asked for any more.
     pub(crate) fn keep<'a>(&mut self, components: impl Iterator<Item = &'a usize>) {
-        let used: BTreeSet<usize> = components.map(|&j| self.components[j].correlation).collect();
+        let mut used = BTreeSet::new();
+        for &j in components {
+            used.insert(self.components[j].correlation);
+            used.extend(self.fields.iter().filter_map(|field| field.components[j].correlation));
+        }
+        let place = |correlation: usize| used.iter().position(|&k| k == correlation).unwrap_or_default();
+        for component in &mut self.components {
+            component.correlation = place(component.correlation);
+        }
+        for component in self.fields.iter_mut().flat_map(|field| &mut field.components) {
+            component.correlation = component.correlation.map(place);
+        }
         let mut index = 0..;
         self.correlations.retain(|_| index.next().is_some_and(|k| used.contains(&k)));
-        for component in &mut self.components {
-            component.correlation = used.iter().position(|&k| k == component.correlation).unwrap_or_default();
-        }
     }
 
     /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u².

@@ -8,6 +8,10 @@ use crate::estimate::{DataSummary, Numbers, Parameter};
 /// Share of a band's variance that is taken for noise to begin with.
 const NOISE_SHARE: f64 = 0.02;
 
+/// Share of a band's variance that an instrument's offsets have to begin with, and days in which they wander by as much.
+const OFFSET_SHARE: f64 = 0.1;
+const OFFSET_DAYS: f64 = 100.0;
+
 /// Width of the priors of variances, of ranges: factors.
 const VARIANCE_WIDTH: f64 = 10.0;
 const RANGE_WIDTH: f64 = 4.0;
@@ -32,6 +36,9 @@ enum Kind {
     /// Of each band of the instrument.
     Noise,
     Bias,
+    OffsetVariance,
+    OffsetDrift,
+    OffsetMemory,
     /// One number: the weight of a share.
     Share,
     /// One number, in u.
@@ -41,18 +48,26 @@ enum Kind {
 fn kind(slot: &Slot) -> Option<Kind> {
     Some(match slot.keys().as_slice() {
         ["process", "range"] => Kind::Range,
-        ["process", "nested", "range"] => Kind::FarRange,
-        ["process", "variance"] | ["process", "nested", "variance"] => Kind::Change,
+        ["process", "nested" | "field", "range"] => Kind::FarRange,
+        ["process", "variance"] | ["process", "nested" | "field", "variance"] => Kind::Change,
         ["process", "nugget"] | ["process", "nested", "nugget"] => Kind::Nugget,
-        ["process", "phi"] => Kind::Memory,
+        ["process", "phi"] | ["process", "field", "phi"] => Kind::Memory,
         ["process", "adaptive", "weight"] => Kind::Share,
         ["process", "adaptive", "scale"] => Kind::Likeness,
         ["prior", "mean"] => Kind::PriorMean,
-        ["prior", "variance"] => Kind::PriorVariance,
+        ["prior", "variance"] | ["process", "field", "prior_variance"] => Kind::PriorVariance,
         ["instrument", "noise_variance"] => Kind::Noise,
         ["instrument", "bias"] => Kind::Bias,
+        ["instrument", "offset_layer", "variance"] => Kind::OffsetVariance,
+        ["instrument", "offset_layer", "drift"] => Kind::OffsetDrift,
+        ["instrument", "offset_layer", "phi"] => Kind::OffsetMemory,
         _ => return None,
     })
+}
+
+/// Cells per side of the blocks of a further field whose range is estimated: it must not change with the range.
+pub(super) fn field_block() -> i64 {
+    (FAR_RANGE_CELLS / 8.0) as i64
 }
 
 /// Valid numbers, good for nothing but opening the inputs.
@@ -82,7 +97,9 @@ impl<'a> Beliefs<'a> {
         let cell = self.data.cell_size.0.min(self.data.cell_size.1);
         // (mean, variance, change per day) of what each number is about.
         let about: Vec<(f64, f64, f64)> = match kind {
-            Kind::Noise | Kind::Bias => self.of_bands(slot),
+            Kind::Noise | Kind::Bias | Kind::OffsetVariance | Kind::OffsetDrift | Kind::OffsetMemory => {
+                self.of_bands(slot)
+            }
             Kind::Share | Kind::Likeness => vec![self.of_component(0)],
             _ => (0..self.data.components).map(|component| self.of_component(component)).collect(),
         };
@@ -103,8 +120,11 @@ impl<'a> Beliefs<'a> {
             Kind::Nugget => positive(&|_| 0.03, VARIANCE_WIDTH),
             Kind::PriorVariance => positive(&|(_, variance, _)| *variance, RANGE_WIDTH),
             Kind::Noise => positive(&|(_, variance, _)| NOISE_SHARE * variance, VARIANCE_WIDTH),
+            Kind::OffsetVariance => positive(&|(_, variance, _)| OFFSET_SHARE * variance, VARIANCE_WIDTH),
+            Kind::OffsetDrift => positive(&|(_, variance, _)| OFFSET_SHARE * variance / OFFSET_DAYS, VARIANCE_WIDTH),
             Kind::Likeness => positive(&|(_, variance, _)| variance.sqrt(), VARIANCE_WIDTH),
             Kind::Memory => Parameter::share(&key, vec![0.98; about.len()]).prior(0.98, VARIANCE_WIDTH),
+            Kind::OffsetMemory => Parameter::share(&key, vec![0.9; about.len()]).prior(0.9, VARIANCE_WIDTH),
             Kind::Share => Parameter::share(&key, vec![0.5; about.len()]).prior(0.5, VARIANCE_WIDTH),
             Kind::PriorMean | Kind::Bias => {
                 let deviation = |(_, variance, _): &(f64, f64, f64)| variance.sqrt();

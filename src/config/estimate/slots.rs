@@ -45,6 +45,11 @@ impl Slot {
             _ => None,
         }
     }
+
+    /// Whether it stands for a table of an instrument, not for a number.
+    fn is_table(&self) -> bool {
+        matches!(self.path.as_slice(), [.., Step::Index(_), Step::Key(key)] if key == "offset_layer")
+    }
 }
 
 impl fmt::Display for Slot {
@@ -62,7 +67,7 @@ impl fmt::Display for Slot {
 
 /// Tables in which any number may be estimated, and keys of an instrument that may.
 const TABLES: [&str; 2] = ["process", "prior"];
-const OF_INSTRUMENT: [&str; 2] = ["noise_variance", "bias"];
+const OF_INSTRUMENT: [&str; 3] = ["noise_variance", "bias", "offset_layer"];
 
 /// Every value of the places that numbers may be estimated in that says so.
 pub(super) fn find(document: &DocumentMut) -> Vec<Slot> {
@@ -76,7 +81,8 @@ pub(super) fn find(document: &DocumentMut) -> Vec<Slot> {
     if let Some(item) = document.get(key) {
         let mut all = Vec::new();
         walk_item(item, &mut vec![Step::Key(key.into())], &mut all);
-        let heeded = |slot: &Slot| slot.keys().get(1).is_some_and(|key| OF_INSTRUMENT.contains(key));
+        let heeded =
+            |slot: &Slot| slot.keys().get(1).is_some_and(|key| OF_INSTRUMENT.contains(key)) && !slot.is_table();
         slots.extend(all.into_iter().filter(heeded));
     }
     slots
@@ -155,6 +161,31 @@ fn in_value<'a>(value: &'a mut Value, path: &[Step]) -> Option<&'a mut Value> {
     }
 }
 
+/// Gives the table at a path, one of a list of tables, a key where it has none.
+pub(super) fn insert_at(document: &mut DocumentMut, path: &[Step], key: &str, number: i64) {
+    let (Some(Step::Index(index)), Some((Step::Key(first), between))) = (path.last(), path.split_first()) else {
+        return;
+    };
+    let mut item = document.get_mut(first);
+    for step in &between[..between.len() - 1] {
+        let Step::Key(key) = step else { return };
+        item = item.and_then(|item| item.get_mut(key));
+    }
+    match item {
+        Some(Item::ArrayOfTables(tables)) => {
+            if let Some(table) = tables.get_mut(*index) {
+                table.entry(key).or_insert(toml_edit::value(number));
+            }
+        }
+        Some(Item::Value(Value::Array(tables))) => {
+            if let Some(table) = tables.get_mut(*index).and_then(Value::as_inline_table_mut) {
+                table.entry(key).or_insert(number.into());
+            }
+        }
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,5 +215,19 @@ mod tests {
         }
         assert_eq!((slots[0].element(), slots[3].position("instrument")), (Some(1), Some(1)));
         assert_eq!(slots[1].keys(), ["process", "nested", "range"]);
+    }
+
+    #[test]
+    fn keys_are_added_where_there_are_none() {
+        let text = "[[process.field]]\nblock = 3\n[[process.field]]\nrange = 1.0\n";
+        let mut document: DocumentMut = text.parse().unwrap();
+        for index in 0..2 {
+            let path = [Step::Key("process".into()), Step::Key("field".into()), Step::Index(index)];
+            insert_at(&mut document, &path, "block", 10);
+        }
+        assert_eq!(document.to_string(), text.to_owned() + "block = 10\n");
+        let mut inline: DocumentMut = "process = { field = [{ range = 1.0 }] }".parse().unwrap();
+        insert_at(&mut inline, &[Step::Key("process".into()), Step::Key("field".into()), Step::Index(0)], "block", 10);
+        assert!(inline.to_string().contains("block = 10"));
     }
 }

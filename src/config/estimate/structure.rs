@@ -2,83 +2,147 @@
 
 use std::fmt;
 
-use toml_edit::{DocumentMut, InlineTable, Item, Value};
+use toml_edit::{DocumentMut, Item, Value};
 
 use super::ESTIMATE;
+use super::slots::{Step, value_at};
 
 /// A table that says `"estimate"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FreeTable {
     Process,
     Prior,
+    /// Offset layers of an instrument, by its position.
+    Offsets(usize),
 }
 
 /// One structure of a table.
 #[derive(Clone, Debug)]
 pub(super) struct Structure {
-    pub(super) name: String,
-    /// Keys of the table, as TOML.
-    keys: Vec<(&'static str, String)>,
+    pub(super) name: &'static str,
+    /// The value that takes the word's place, as TOML.
+    text: &'static str,
 }
 
 impl fmt::Display for FreeTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.key())
+        match self {
+            Self::Process => f.write_str("process"),
+            Self::Prior => f.write_str("prior"),
+            Self::Offsets(index) => write!(f, "instrument[{index}].offset_layer"),
+        }
     }
 }
 
-/// The tables of a document that are free. The process comes first, for the prior does not decide what suits it.
+/// The tables of a document that are free, in the order in which their structures are chosen: instruments that disagree are told
+/// from a scene that changes by offsets, so these come first.
 pub(super) fn free_tables(document: &DocumentMut) -> Vec<FreeTable> {
-    let free = |table: &FreeTable| document.get(table.key()).and_then(Item::as_str) == Some(ESTIMATE);
-    [FreeTable::Process, FreeTable::Prior].into_iter().filter(free).collect()
+    let instruments = document.get("instrument").and_then(Item::as_array_of_tables).map_or(0, |tables| tables.len());
+    let tables = (0..instruments).map(FreeTable::Offsets).chain([FreeTable::Process, FreeTable::Prior]);
+    let mut document = document.clone();
+    tables.filter(|table| table.value(&mut document).and_then(|value| value.as_str()) == Some(ESTIMATE)).collect()
 }
+
+/// Structures of the process. Change of single cells beside the kernel is free in each.
+const PROCESSES: [Structure; 4] = [
+    Structure {
+        name: "exponential",
+        text: r#"{ kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate" }"#,
+    },
+    Structure {
+        name: "matern32",
+        text: r#"{ kernel = "matern32", range = "estimate", variance = "estimate", nugget = "estimate" }"#,
+    },
+    Structure {
+        name: "exponential, and far",
+        text: r#"{ kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate", nested = [{ kernel = "exponential", range = "estimate", variance = "estimate" }] }"#,
+    },
+    Structure {
+        name: "matern32, and far",
+        text: r#"{ kernel = "matern32", range = "estimate", variance = "estimate", nugget = "estimate", nested = [{ kernel = "matern32", range = "estimate", variance = "estimate" }] }"#,
+    },
+];
+
+/// Structures of the prior.
+const PRIORS: [Structure; 2] = [
+    Structure { name: "independent cells", text: r#"{ mean = "estimate", variance = "estimate" }"# },
+    Structure {
+        name: "correlated as the process",
+        text: r#"{ mean = "estimate", variance = "estimate", correlation = "process" }"#,
+    },
+];
+
+/// Structures of an instrument's offsets.
+const OFFSETS: [Structure; 4] = [
+    Structure { name: "no offsets", text: "[]" },
+    Structure { name: "per pixel", text: r#"[{ per = "pixel", variance = "estimate" }]"# },
+    Structure {
+        name: "per pixel, drifting",
+        text: r#"[{ per = "pixel", variance = "estimate", drift = "estimate" }]"#,
+    },
+    Structure {
+        name: "per pixel, drifting, and per acquisition",
+        text: r#"[{ per = "pixel", variance = "estimate", drift = "estimate" }, { per = "acquisition", variance = "estimate" }]"#,
+    },
+];
 
 impl FreeTable {
-    fn key(self) -> &'static str {
+    fn path(self) -> Vec<Step> {
         match self {
-            Self::Process => "process",
-            Self::Prior => "prior",
-        }
-    }
-
-    /// The structures it may have.
-    pub(super) fn structures(self) -> Vec<Structure> {
-        let free = || format!("{ESTIMATE:?}");
-        let process = |name: &str, kernel: &str, further: Vec<(&'static str, String)>| {
-            let mut keys = vec![("kernel", format!("{kernel:?}")), ("range", free()), ("variance", free())];
-            keys.push(("nugget", free()));
-            keys.extend(further);
-            Structure { name: name.into(), keys }
-        };
-        match self {
-            Self::Process => {
-                let far =
-                    || ("nested", r#"[{ kernel = "exponential", range = "estimate", variance = "estimate" }]"#.into());
-                vec![
-                    process("exponential", "exponential", vec![]),
-                    process("matern32", "matern32", vec![]),
-                    process("exponential at two ranges", "exponential", vec![far()]),
-                    process("matern32 and exponential at two ranges", "matern32", vec![far()]),
-                ]
-            }
-            Self::Prior => {
-                vec![Structure { name: "independent cells".into(), keys: vec![("mean", free()), ("variance", free())] }]
+            Self::Process => vec![Step::Key("process".into())],
+            Self::Prior => vec![Step::Key("prior".into())],
+            Self::Offsets(index) => {
+                vec![Step::Key("instrument".into()), Step::Index(index), Step::Key("offset_layer".into())]
             }
         }
     }
 
-    /// Puts a structure in the place of the word: a table on one line, where it was.
+    fn value(self, document: &mut DocumentMut) -> Option<&mut Value> {
+        value_at(document, &self.path())
+    }
+
+    /// The structures it may have; the first stands for it while those of other tables are compared.
+    pub(super) fn structures(self) -> &'static [Structure] {
+        match self {
+            Self::Process => &PROCESSES,
+            Self::Prior => &PRIORS,
+            Self::Offsets(_) => &OFFSETS,
+        }
+    }
+
+    /// Puts a structure in the place of the word, on its line.
     pub(super) fn put(self, document: &mut DocumentMut, structure: &Structure) {
-        let mut table = InlineTable::new();
-        for (key, text) in &structure.keys {
-            if let Ok(value) = text.parse::<Value>() {
-                table.insert(*key, value);
-            }
+        if let (Some(value), Ok(mut new)) = (self.value(document), structure.text.parse::<Value>()) {
+            *new.decor_mut() = value.decor().clone();
+            *value = new;
         }
-        if let Some(value) = document.get_mut(self.key()).and_then(Item::as_value_mut) {
-            let decor = value.decor().clone();
-            *value = Value::InlineTable(table);
-            *value.decor_mut() = decor;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_structure_is_toml_with_something_to_estimate_or_nothing() {
+        for structure in PROCESSES.iter().chain(&PRIORS).chain(&OFFSETS) {
+            let value: Value = structure.text.parse().unwrap();
+            assert!(value.to_string().contains(ESTIMATE) || structure.text == "[]", "{}", structure.name);
         }
+    }
+
+    #[test]
+    fn structures_take_the_place_of_the_word_and_leave_the_rest() {
+        let text = "process = \"estimate\" # ours\n[[instrument]]\noffset_layer = \"estimate\"\n";
+        let mut document: DocumentMut = text.parse().unwrap();
+        assert_eq!(free_tables(&document), [FreeTable::Offsets(0), FreeTable::Process]);
+        FreeTable::Process.put(&mut document, &PROCESSES[0]);
+        FreeTable::Offsets(0).put(&mut document, &OFFSETS[0]);
+        assert!(free_tables(&document).is_empty());
+        let text = document.to_string();
+        assert!(
+            text.starts_with("process = { kernel = ")
+                && text.ends_with(" } # ours\n[[instrument]]\noffset_layer = []\n")
+        );
     }
 }
