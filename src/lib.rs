@@ -9,12 +9,8 @@
 //!
 //! Data flow one way: [`geometry`] (where and when) → [`source`] (what was observed) → [`model`] (what we believe) → [`filter`]
 //! (the numerics) → [`engine`] (the only place with threads) → [`sink`] (where results go). Start at [`Fusion::builder`].
-<<<<<<< HEAD
 //! [`preset`] knows published products, [`validate`] what a fusion is worth.
-=======
 //! [`estimate`] finds the numbers of a description by likelihood.
-//! [`preset`] knows published products.
->>>>>>> b13dcd6 (Maximum likelihood estimation of a description's numbers)
 
 #[cfg(feature = "config")]
 pub mod config;

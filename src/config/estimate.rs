@@ -14,7 +14,7 @@ use toml_edit::DocumentMut;
 use super::FusionConfig;
 use super::build::Inputs;
 use crate::error::{Error, Result};
-use crate::estimate::{Candidate, Criterion, Estimation, Numbers, Parameter};
+use crate::estimate::{Candidate, Criterion, Estimation, Numbers};
 use rules::Beliefs;
 
 pub use outcome::Estimated;
@@ -154,14 +154,14 @@ impl FusionConfig {
     ) -> Result<Candidate> {
         let document = with_fixed_blocks(document);
         let slots = slots::find(&document);
-        let beliefs = Beliefs::new(estimation.summary(), inputs);
-        let parameters = slots.iter().map(|slot| beliefs.parameter(slot)).collect::<Result<Vec<Parameter>>>()?;
-        let (inputs, folder) = (Arc::clone(inputs), self.folder.clone());
+        let opened = Arc::clone(inputs);
+        let beliefs = Beliefs::new(estimation.summary(), &opened);
+        let (inputs, folder, slots_of) = (Arc::clone(inputs), self.folder.clone(), slots.clone());
         let describe = move |numbers: &Numbers| {
-            let text = fill::with(&document, &slots, numbers).to_string();
+            let text = fill::with(&document, &slots_of, numbers).to_string();
             FusionConfig::parse(&text, folder.clone())?.describe(&inputs)
         };
-        Ok(parameters.into_iter().fold(Candidate::new(name, describe), Candidate::parameter))
+        slots.iter().try_fold(Candidate::new(name, describe), |candidate, slot| beliefs.add(candidate, slot))
     }
 }
 

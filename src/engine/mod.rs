@@ -46,11 +46,8 @@ pub use output::OutputSpace;
 pub use plan::{DiskSpace, InstrumentPlan, Plan};
 pub use progress::Progress;
 pub use report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice, Timing};
-<<<<<<< HEAD
-pub(crate) use scores::ScoreSums;
-=======
 pub(crate) use sample::{Sample, Sampling, Trial};
->>>>>>> b13dcd6 (Maximum likelihood estimation of a description's numbers)
+pub(crate) use scores::ScoreSums;
 pub use scores::{Score, Scores};
 pub use settings::{SettingDifference, Settings};
 pub use shard::Shard;

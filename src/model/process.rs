@@ -241,7 +241,6 @@ pub(crate) struct ProcessModel {
 }
 
 impl ProcessModel {
-<<<<<<< HEAD
     /// Whether change goes with the level.
     pub(crate) fn is_relative(&self) -> bool {
         self.components.iter().any(|component| component.relative.is_some())
@@ -252,14 +251,6 @@ impl ProcessModel {
         components.iter().filter_map(|&j| self.components[j].relative).collect()
     }
 
-    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; without bound where it
-    /// goes with the level.
-    pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> Option<f64> {
-        let Component { transition, variance, correlation, relative } = self.components[j];
-        if relative.is_some() {
-            return None;
-        }
-=======
     /// Forgets the correlations of all components but these; the others must not be asked for any more.
     pub(crate) fn keep<'a>(&mut self, components: impl Iterator<Item = &'a usize>) {
         let mut used = BTreeSet::new();
@@ -278,10 +269,13 @@ impl ProcessModel {
         self.correlations.retain(|_| index.next().is_some_and(|k| used.contains(&k)));
     }
 
-    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u².
-    pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> f64 {
-        let Component { transition, variance, correlation } = self.components[j];
->>>>>>> b13dcd6 (Maximum likelihood estimation of a description's numbers)
+    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; without bound where it
+    /// goes with the level.
+    pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> Option<f64> {
+        let Component { transition, variance, correlation, relative } = self.components[j];
+        if relative.is_some() {
+            return None;
+        }
         // The state-dependent covariance adds no more than the other does, jitter aside.
         let cell = self.correlations[correlation].between_cells((0, 0), (0, 0));
         Some(prior + filter::growth(transition, days) * variance * cell.max(1.0))

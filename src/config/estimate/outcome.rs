@@ -78,7 +78,10 @@ pub(super) fn write(document: &DocumentMut, slots: &[Slot], fit: &Fit, choices: 
     let mut told: Vec<(Vec<Step>, String)> = Vec::new();
     for slot in slots {
         let key = slot.to_string();
-        let spreads: Vec<String> = fit.of(&key).map(Estimate::spread).collect();
+        let mut spreads: Vec<String> = fit.of(&key).map(Estimate::spread).collect();
+        if spreads.is_empty() {
+            spreads.push("of the data".into());
+        }
         let line = line_of(&document, &slot.path);
         // On a line with other numbers it says which it is about.
         let own = line.len() == slot.path.len();

@@ -3,7 +3,7 @@
 use super::slots::Slot;
 use crate::config::build::Inputs;
 use crate::error::{Error, Result};
-use crate::estimate::{DataSummary, Numbers, Parameter};
+use crate::estimate::{Candidate, DataSummary, Numbers, Parameter};
 
 /// Share of a band's variance that is taken for noise to begin with.
 const NOISE_SHARE: f64 = 0.02;
@@ -39,6 +39,10 @@ enum Kind {
     OffsetVariance,
     OffsetDrift,
     OffsetMemory,
+    /// Of each component.
+    Weight,
+    /// Of each component, in u; cannot be told from the variance.
+    Level,
     /// One number: the weight of a share.
     Share,
     /// One number, in u.
@@ -52,6 +56,8 @@ fn kind(slot: &Slot) -> Option<Kind> {
         ["process", "variance"] | ["process", "nested" | "field", "variance"] => Kind::Change,
         ["process", "nugget"] | ["process", "nested", "nugget"] => Kind::Nugget,
         ["process", "phi"] | ["process", "field", "phi"] => Kind::Memory,
+        ["process", "relative", "weight"] => Kind::Weight,
+        ["process", "relative", "level"] => Kind::Level,
         ["process", "adaptive", "weight"] => Kind::Share,
         ["process", "adaptive", "scale"] => Kind::Likeness,
         ["prior", "mean"] => Kind::PriorMean,
@@ -88,8 +94,25 @@ impl<'a> Beliefs<'a> {
         Self { data, inputs }
     }
 
-    /// The parameter of a slot: one number for each component or band, or for the element that it is.
-    pub(super) fn parameter(&self, slot: &Slot) -> Result<Parameter> {
+    /// Adds what a slot stands for to a candidate: a parameter of one number for each component or band, or for the element that it
+    /// is; or numbers that the data tell and no likelihood can, a level being no different from another variance.
+    pub(super) fn add(&self, candidate: Candidate, slot: &Slot) -> Result<Candidate> {
+        let level = |component: usize| {
+            let (mean, variance, _) = self.of_component(component);
+            mean.abs().max(variance.sqrt())
+        };
+        if kind(slot) != Some(Kind::Level) {
+            return Ok(candidate.parameter(self.parameter(slot)?));
+        }
+        let levels: Vec<f64> = match slot.element() {
+            Some(index) => vec![level(index)],
+            None => (0..self.data.components).map(level).collect(),
+        };
+        Ok(candidate.fix(slot.to_string(), levels))
+    }
+
+    /// The parameter of a slot.
+    fn parameter(&self, slot: &Slot) -> Result<Parameter> {
         let key = slot.to_string();
         let Some(kind) = kind(slot) else {
             return Err(Error::setting(key, "cannot be estimated; give it a value"));
@@ -114,6 +137,7 @@ impl<'a> Beliefs<'a> {
             Parameter::positive(&key, centres.clone()).priors(centres.into_iter().map(|centre| (centre, width)))
         };
         Ok(match kind {
+            Kind::Level => return Err(Error::setting(key, "cannot be estimated; give it a value")),
             Kind::Range => positive(&|_| RANGE_CELLS * cell, RANGE_WIDTH),
             Kind::FarRange => positive(&|_| FAR_RANGE_CELLS * cell, RANGE_WIDTH),
             Kind::Change => positive(&|(_, _, change)| *change, VARIANCE_WIDTH),
@@ -125,7 +149,7 @@ impl<'a> Beliefs<'a> {
             Kind::Likeness => positive(&|(_, variance, _)| variance.sqrt(), VARIANCE_WIDTH),
             Kind::Memory => Parameter::share(&key, vec![0.98; about.len()]).prior(0.98, VARIANCE_WIDTH),
             Kind::OffsetMemory => Parameter::share(&key, vec![0.9; about.len()]).prior(0.9, VARIANCE_WIDTH),
-            Kind::Share => Parameter::share(&key, vec![0.5; about.len()]).prior(0.5, VARIANCE_WIDTH),
+            Kind::Share | Kind::Weight => Parameter::share(&key, vec![0.5; about.len()]).prior(0.5, VARIANCE_WIDTH),
             Kind::PriorMean | Kind::Bias => {
                 let deviation = |(_, variance, _): &(f64, f64, f64)| variance.sqrt();
                 let size = about.iter().map(deviation).fold(0.0, f64::max);
