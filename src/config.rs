@@ -194,6 +194,8 @@ struct Process {
     #[serde(default)]
     field: Vec<Field>,
     adaptive: Option<Adaptive>,
+    #[serde(default)]
+    inflate: bool,
     relative: Option<Relative>,
 }
 
@@ -296,6 +298,9 @@ struct Instrument {
     valid_range: Option<[f64; 2]>,
     missing: Option<Missing>,
     gate: Option<f64>,
+    robust: Option<f64>,
+    #[serde(default)]
+    inflate: bool,
     response: Option<Response>,
     quality: Option<OneOrMore<layout::QualityRule>>,
     uncertainty: Option<layout::UncertaintyRule>,

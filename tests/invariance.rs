@@ -37,17 +37,20 @@ fn source(grid: Grid, days: &[i32], seed: u64) -> Arc<MemorySource> {
 }
 
 fn fusion() -> FusionBuilder {
-    fusion_with([false; 4])
+    fusion_with([false; 5])
 }
 
-/// With float32, with a state-dependent process covariance, with gates, with change relative to the level and a correlated prior.
-fn fusion_with([single, adaptive, gated, relative]: [bool; 4]) -> FusionBuilder {
+/// With float32, with a state-dependent process covariance, with gates, with change relative to the level and a correlated prior, with
+/// noise, change and weights by what innovations tell.
+fn fusion_with([single, adaptive, gated, relative, adapting]: [bool; 5]) -> FusionBuilder {
     let fine = source(grid(0.0, 0.0, 30.0, (ROWS, COLS)), &[3, 9], 1);
     let coarse = source(grid(-100.0, 80.0, 170.0, (5, 6)), &[1, 2, 3, 4, 7], 2);
     let sharp = Instrument::new("fine", fine).noise_variance(1e-3);
     let process =
         Process::new(Kernel::Exponential, 150.0, [1e-2, 2e-2]).nested(Kernel::Matern32, 600.0, 1e-3).phi(0.98);
     let process = if relative { process.relative([1.0, 0.5], 0.4) } else { process };
+    let process = process.inflate(adapting);
+    let sharp = if adapting { sharp.robust(4.0) } else { sharp };
     Fusion::builder(grid(0.0, 0.0, 30.0, (ROWS, COLS)))
         .bands(["red", "nir"])
         .window(3, 2)
@@ -60,7 +63,8 @@ fn fusion_with([single, adaptive, gated, relative]: [bool; 4]) -> FusionBuilder 
             Instrument::new("coarse", coarse)
                 .footprint(Footprint::Uniform)
                 .noise_variance([1e-2, 2e-2])
-                .missing(Missing::Pixel),
+                .missing(Missing::Pixel)
+                .inflate(adapting),
         )
 }
 
@@ -87,7 +91,7 @@ proptest! {
         threads in 1..4_usize,
         batch in 1..12_usize,
         lag in 0..12_usize,
-        options in any::<[bool; 4]>(),
+        options in any::<[bool; 5]>(),
     ) {
         let fusion = || fusion_with(options).lag(lag);
         let (mean, sd, report) = run(fusion().tile(64, 64).threads(1));
@@ -101,7 +105,7 @@ proptest! {
     /// Windows of several hundred states: several panels, dates of many blocks, some windows leaving float32 on the way.
     #[test]
     fn large_windows_are_no_exception(tile in 3..ROWS, threads in 1..4_usize, batch in 1..12_usize, lag in 0..3_usize) {
-        let fusion = || fusion_with([true; 4]).window(5, 7).far_samples(0, 0.0).prior(Prior::new(0.4, [0.2, 400.0])).lag(lag);
+        let fusion = || fusion_with([true, true, true, true, false]).window(5, 7).far_samples(0, 0.0).prior(Prior::new(0.4, [0.2, 400.0])).lag(lag);
         let (mean, sd, report) = run(fusion().tile(64, 64).threads(1));
         let (other_mean, other_sd, other) = run(fusion().tile(tile, tile).threads(threads).batch_dates(batch));
         assert_same_bits(&mean, &other_mean);

@@ -53,6 +53,8 @@ struct Options {
     layers: bool,
     /// Change relative to the level.
     relative: bool,
+    /// Noise, change and weights by what innovations tell.
+    adapting: bool,
     observed: bool,
     /// Independent cells, which are filtered one by one; most of the others then mean nothing.
     cells: bool,
@@ -77,12 +79,16 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         adaptive: options.adaptive && !options.cells,
         layers: options.layers && !options.cells,
         relative: options.relative && !options.cells,
+        adapting: options.adapting && !options.cells,
         lag: if options.cells { 0 } else { options.lag },
         ..options.clone()
     };
     let blurred = Instrument::new("coarse", coarse).footprint(Footprint::Uniform).noise_variance([1e-2, 2e-2]);
     let wandering = || OffsetLayer::per_pixel([1e-2, 2e-2]).drift(1e-3);
     let process = if options.relative { process.relative([1.0, 0.5], 0.4) } else { process };
+    let process = process.inflate(options.adapting);
+    let sharp = if options.adapting { sharp.robust(4.0).inflate(true) } else { sharp };
+    let blurred = blurred.inflate(options.adapting);
     let builder = Fusion::builder(grid(0.0, 0.0, 30.0, (ROWS, COLS)))
         .bands(["red", "nir"])
         .start(Date::from_days(0))
@@ -211,13 +217,13 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_bytes_are_the_same(
-        flags in any::<[bool; 7]>(),
+        flags in any::<[bool; 8]>(),
         lag in 0..6_usize,
         tile in (4..ROWS + 4, 4..COLS + 4),
         mut legs in proptest::collection::vec(leg(), 1..4),
     ) {
-        let [single, adaptive, gated, layers, relative, observed, cells] = flags;
-        let options = Options { single, adaptive, gated, layers, relative, observed, cells, lag, tile };
+        let [single, adaptive, gated, layers, relative, adapting, observed, cells] = flags;
+        let options = Options { single, adaptive, gated, layers, relative, adapting, observed, cells, lag, tile };
         prop_assert_eq!(fusion(&options, 9).build().unwrap().plan().independent_cells, cells);
         legs.sort_by_key(|leg| leg.end);
         let folder = tempfile::tempdir().unwrap();

@@ -269,6 +269,7 @@ impl FusionConfig {
             }
             built = built.field(field);
         }
+        built = built.inflate(process.inflate);
         if let Some(Adaptive { weight, scale }) = process.adaptive {
             built = built.adaptive(weight, scale);
         }
@@ -333,6 +334,10 @@ impl FusionConfig {
         if let Some(quantile) = instrument.gate {
             built = built.gate(quantile);
         }
+        if let Some(dof) = instrument.robust {
+            built = built.robust(dof);
+        }
+        built = built.inflate(instrument.inflate);
         if let Some(bias) = &instrument.bias {
             built = built.bias(bias.0.clone());
         }

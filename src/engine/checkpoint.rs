@@ -347,6 +347,7 @@ impl PartState {
             Carried::Double(state) => state.append_snapshot(target),
             Carried::Single(state) => state.append_snapshot(target),
         }
+        self.inflation.append_snapshot(target);
     }
 
     /// Gives the bytes after the part's own.
@@ -358,9 +359,10 @@ impl PartState {
             // It had left float32 by then.
             self.state = Carried::Double(state.cast());
         }
-        match &mut self.state {
-            Carried::Double(state) => state.restore_snapshot(bytes).ok(),
-            Carried::Single(state) => state.restore_snapshot(bytes).ok(),
-        }
+        let bytes = match &mut self.state {
+            Carried::Double(state) => state.restore_snapshot(bytes),
+            Carried::Single(state) => state.restore_snapshot(bytes),
+        };
+        self.inflation.restore_snapshot(bytes.ok()?, &mut self.dynamics)
     }
 }

@@ -12,6 +12,7 @@ mod carried;
 mod cells;
 mod checkpoint;
 mod fusion;
+mod inflation;
 mod job;
 mod light;
 mod lock;

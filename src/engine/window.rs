@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use ndarray::s;
 
 use super::carried::{Carried, Scratch};
+use super::inflation::Inflation;
 use crate::error::{Error, Result};
 use crate::filter::{CompressionCache, Dynamics, Innovation, Lagged, NumericalError, Observations};
 use crate::geometry::Date;
@@ -54,6 +55,8 @@ pub(super) struct PartState {
     pub(super) state: Carried,
     /// The date the state describes, or the day before the series.
     pub(super) date: Date,
+    /// How much larger noise and change have turned out than stated.
+    pub(super) inflation: Inflation,
     /// Own cells about which neither prior nor instruments say anything: NaN.
     pub(super) silent: Vec<bool>,
 }
@@ -115,7 +118,7 @@ struct SeenPixel {
     instrument: usize,
     /// Whether this is the one window that counts the pixel.
     home: bool,
-    /// Normalised innovation squared and its degrees of freedom, of instruments that are gated.
+    /// Normalised innovation squared and its degrees of freedom, of instruments that are gated or robust.
     nis: f64,
     dof: usize,
     refused: bool,
@@ -164,8 +167,9 @@ pub(crate) struct Prediction {
     /// Of what the instrument would show, in u, its noise aside.
     pub(crate) mean: f64,
     pub(crate) variance: f64,
-    /// Of its noise.
+    /// Of its noise, as stated, and by how much more it has turned out to be.
     pub(crate) noise: f64,
+    pub(crate) inflation: f64,
     /// Days since the pixel last held a value that was kept.
     pub(crate) days_since: Option<u32>,
 }
@@ -311,8 +315,11 @@ impl WindowState {
         instruments: &[ObservationModel],
         worker: &mut Worker,
     ) -> Result<(), NumericalError> {
-        if worker.pixels.iter().any(|pixel| instruments[pixel.instrument].gate.is_some()) {
-            self.gate(date, instruments, worker)?;
+        if instruments.iter().any(|instrument| instrument.inflate) {
+            self.inflate(worker);
+        }
+        if worker.pixels.iter().any(|pixel| instruments[pixel.instrument].judges_pixels()) {
+            self.judge(date, instruments, worker)?;
         }
         for pixels in worker.pixels.chunk_by(|a, b| a.instrument == b.instrument) {
             let home = || pixels.iter().filter(|pixel| pixel.home);
@@ -332,14 +339,29 @@ impl WindowState {
             let (fits, widened) = part.state.update(observations, carried)?;
             self.widened |= widened;
             part.take_level();
+            part.inflation.learn(fits, |instrument| instruments[instrument].inflate, &mut part.dynamics);
             self.output.innovations.extend(fits.iter().map(|fit| (index, *fit)));
         }
         Ok(())
     }
 
+    /// Gives every observation the noise that has been learned.
+    fn inflate(&self, worker: &mut Worker) {
+        let Worker { parts, pixels, .. } = worker;
+        for (part, PartScratch { observations, positions, .. }) in self.parts.iter().zip(parts) {
+            for (k, &position) in positions.iter().enumerate() {
+                let factor = part.inflation.of_noise(pixels[position as usize].instrument);
+                if factor > 1.0 {
+                    observations.soften(k, factor);
+                }
+            }
+        }
+    }
+
     /// Refuses each pixel whose own normalised innovation squared, over all its bands, exceeds what its instrument's gate
-    /// allows. Judged by the prediction alone, so that neither the order of instruments nor that of pixels matters.
-    fn gate(
+    /// allows, and gives more noise to those of robust instruments that lie far off. Judged by the prediction alone, so that neither
+    /// the order of instruments nor that of pixels matters.
+    fn judge(
         &mut self,
         date: Date,
         instruments: &[ObservationModel],
@@ -352,7 +374,7 @@ impl WindowState {
             }
             for (k, &position) in scratch.positions.iter().enumerate() {
                 let pixel = &mut pixels[position as usize];
-                if instruments[pixel.instrument].gate.is_some() {
+                if instruments[pixel.instrument].judges_pixels() {
                     let (nis, dof) = part.state.pixel_nis(&scratch.observations, k, carried)?;
                     pixel.nis += nis;
                     pixel.dof += dof;
@@ -365,6 +387,13 @@ impl WindowState {
             }
         }
         for PartScratch { observations, positions, .. } in parts {
+            for (k, &position) in positions.iter().enumerate() {
+                let pixel = &pixels[position as usize];
+                let weight = instruments[pixel.instrument].weight(pixel.nis, pixel.dof);
+                if weight < 1.0 && !pixel.refused {
+                    observations.soften(k, weight.recip());
+                }
+            }
             observations.retain(|k| !pixels[positions[k] as usize].refused);
         }
         Ok(())
@@ -389,6 +418,7 @@ impl WindowState {
                     mean: bands.model.offsets()[probe.band] + mean,
                     variance,
                     noise: probe.noise,
+                    inflation: state.inflation.of_noise(probe.instrument),
                     days_since: self.last_seen[probe.instrument][probe.pixel]
                         .map(|seen| date.days_since(seen).unsigned_abs()),
                 });

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::carried::Carried;
 use super::fusion::names;
+use super::inflation::Inflation;
 use super::output::Layer;
 use super::report::FailedWindow;
 use super::stream::{BlockOffsets, FusedBlock};
@@ -180,6 +181,7 @@ impl WindowState {
             };
             layers.start(&mut initial.state);
             let field = support.field_blocks(&fusion.process, &correlations, &part.components);
+            let inflated = fusion.process.inflate.then_some(field.len());
             let dynamics = Dynamics::new(field.into_iter().chain(layers.blocks()).collect());
             let dynamics = dynamics.with_relative(fusion.process.relative(&part.components));
             let own = support.own_cells().len();
@@ -196,7 +198,9 @@ impl WindowState {
             if let Some(Adaptive { weight, scale }) = fusion.process.adaptive {
                 state = state.with_history(&dynamics, part.components.len(), weight, scale);
             }
-            let mut part = PartState { layout, dynamics, state, date, silent: initial.silent };
+            let noise = fusion.instruments.iter().map(|instrument| instrument.inflate);
+            let inflation = Inflation::new(noise, inflated, &dynamics);
+            let mut part = PartState { layout, dynamics, state, date, silent: initial.silent, inflation };
             part.take_level();
             Ok(part)
         };

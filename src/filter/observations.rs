@@ -202,6 +202,18 @@ impl Observations {
         }
     }
 
+    /// Multiplies the noise variances of a pixel, which counts over all groups, by `factor`: it is then what it would be, had it been
+    /// pushed with that noise.
+    pub fn soften(&mut self, pixel: usize, factor: f64) {
+        let pixel = &mut self.pixels[pixel];
+        let noise = self.noise_starts[pixel.rows.start]..self.noise_starts[pixel.rows.end];
+        self.noise[noise].iter_mut().for_each(|value| *value *= factor);
+        // Of det V, as many factors are left out as there are values more than rows.
+        pixel.log_det += (pixel.values - pixel.rows.len()) as f64 * factor.ln();
+        pixel.left_out /= factor;
+        pixel.information /= factor;
+    }
+
     /// Keeps the pixels for which `keep` (given their position) is true, in their order.
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         let (mut pixels, mut rows, mut entries, mut noise) = (0, 0, 0, 0);

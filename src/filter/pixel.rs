@@ -109,4 +109,42 @@ mod tests {
             }
         }
     }
+
+    /// A pixel that is softened is one that was pushed with more noise, the likelihood included; one that is seen through several
+    /// bands and one through too few.
+    #[test]
+    fn softened_pixels_are_those_of_more_noise() {
+        let designs = [vec![1.0, 1.0, 1.0], vec![0.9, 0.4, 0.2, 0.7, -0.3, 0.5], vec![0.9, 1.8, 0.5, 1.0, 0.1, 0.2]];
+        for design in designs {
+            let noise = [1e-3, 2e-3, 5e-3];
+            let model = BandModel::new(design.clone(), noise.to_vec(), vec![0.1, 0.0, 0.2]);
+            let channel = |j: usize| Channel { offset: 2 * j, states: &[0, 1], weights: &[0.3, 0.7] };
+            let start = || {
+                let mut state: State = State::new(4);
+                (0..4).for_each(|i| state.cov.set(i, i, 0.02 + 0.01 * i as f64));
+                state.cov.set(1, 0, 0.01);
+                state
+            };
+            let values = [0.35, 0.1, 0.4];
+            let (mut softened, mut noisy, mut cache) =
+                (Observations::new(), Observations::new(), CompressionCache::new());
+            for observations in [&mut softened, &mut noisy] {
+                observations.begin_group(0);
+            }
+            softened.push_pixel(&model, channel, &values, &mut cache);
+            softened.push_pixel(&model, channel, &[0.2, f64::NAN, 0.3], &mut cache);
+            softened.soften(0, 7.0);
+            noisy.push_noisy_pixel(&model, channel, &values, &noise.map(|noise| 7.0 * noise));
+            noisy.push_pixel(&model, channel, &[0.2, f64::NAN, 0.3], &mut cache);
+            let (mut a, mut b) = (start(), start());
+            let (mut first, mut second) = (Workspace::new(), Workspace::new());
+            let fits = (a.update(&softened, &mut first).unwrap()[0], b.update(&noisy, &mut second).unwrap()[0]);
+            assert!((fits.0.nis - fits.1.nis).abs() < 1e-9 * fits.1.nis, "{fits:?}");
+            assert!((fits.0.log_likelihood - fits.1.log_likelihood).abs() < 1e-9, "{fits:?}");
+            for i in 0..4 {
+                assert!((a.mean[i] - b.mean[i]).abs() < 1e-12 && (a.cov.get(i, i) - b.cov.get(i, i)).abs() < 1e-12);
+            }
+            assert!((softened.information() - noisy.information()).abs() < 1e-9 * noisy.information());
+        }
+    }
 }

@@ -167,6 +167,18 @@ impl Dynamics {
         &self.relative
     }
 
+    /// Process variance of each block.
+    pub(crate) fn variances(&self) -> impl Iterator<Item = f64> + '_ {
+        self.blocks.iter().map(|(_, block)| block.variance)
+    }
+
+    /// Gives a block another process variance.
+    pub(crate) fn set_variance(&mut self, block: usize, variance: f64) {
+        if let Some((_, block)) = self.blocks.get_mut(block) {
+            block.variance = variance;
+        }
+    }
+
     /// Number of states.
     #[must_use]
     pub fn n(&self) -> usize {

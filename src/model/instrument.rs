@@ -50,6 +50,8 @@ pub struct Instrument {
     offset_layers: Vec<OffsetLayer>,
     missing: Missing,
     gate: Option<f64>,
+    robust: Option<f64>,
+    inflate: bool,
 }
 
 impl Instrument {
@@ -68,6 +70,8 @@ impl Instrument {
             offset_layers: Vec::new(),
             missing: Missing::Band,
             gate: None,
+            robust: None,
+            inflate: false,
         }
     }
 
@@ -132,6 +136,26 @@ impl Instrument {
         self
     }
 
+    /// Believes that errors have the heavy tails of Student's t with so many degrees of freedom, above 0: a pixel whose own normalised
+    /// innovation squared `NIS` over its `d` values is larger than expected has the noise variances `v / w`,
+    /// `w = min(1, (ν + d)/(ν + NIS))`, the weight that the t distribution gives it (Agamennoni, Nieto & Nebot, *Approximate Inference in
+    /// State-Space Models With Heavy-Tailed Noise*, IEEE TSP 60, 2012; Roth, Özkan & Gustafsson, *A Student's t filter for heavy
+    /// tailed process and measurement noise*, ICASSP 2013), never above one. 4 is a usual choice; large numbers approach the Gaussian.
+    /// Default: Gaussian.
+    #[must_use]
+    pub fn robust(mut self, degrees_of_freedom: f64) -> Self {
+        self.robust = Some(degrees_of_freedom);
+        self
+    }
+
+    /// Whether the noise variances stated are the least: every window multiplies them by a factor that it learns from the normalised
+    /// innovations, by groups of components that are filtered apart (by band, without a spectral basis); a few tens of dates tell. Default: no.
+    #[must_use]
+    pub fn inflate(mut self, inflate: bool) -> Self {
+        self.inflate = inflate;
+        self
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -174,6 +198,8 @@ impl Instrument {
         ];
         let layers = self.offset_layers.iter().enumerate();
         settings.extend(layers.map(|(k, layer)| (format!("offset_layer {}", k + 1), layer.summary())));
+        settings.extend(self.robust.map(|dof| ("robust".into(), format!("{dof:?}"))));
+        settings.extend(self.inflate.then(|| ("inflate".into(), "true".into())));
         settings.extend(self.source.settings());
         settings
     }
@@ -201,6 +227,10 @@ impl Instrument {
         if let Some(value) = bias.iter().find(|value| !value.is_finite()) {
             return Err(Error::setting(key("bias"), format!("{value} must be finite")));
         }
+        if let Some(dof) = self.robust.filter(|dof| !(*dof > 0.0 && dof.is_finite())) {
+            let problem = format!("{dof} must be a positive number of degrees of freedom, such as 4.0");
+            return Err(Error::setting(key("robust"), problem));
+        }
         let (source_bands, SeenBands { design, constant }) = self.seen_bands(spectrum)?;
         let pick = |values: &[f64]| source_bands.iter().map(|&band| values[band]).collect();
         if self.offset_layers.len() > MOST_LAYERS {
@@ -217,6 +247,8 @@ impl Instrument {
             noise: pick(&noise),
             offset: source_bands.iter().zip(&constant).map(|(&band, constant)| bias[band] + constant).collect(),
             missing: self.missing,
+            robust: self.robust,
+            inflate: self.inflate,
             gate: self.gate.map(|quantile| Gate::new(quantile, source_bands.len(), &key("gate"))).transpose()?,
             source_bands,
             by_name: self.response.is_none() && self.observes.is_none(),
@@ -317,6 +349,10 @@ pub(crate) struct ObservationModel {
     pub(crate) offset_layers: Vec<OffsetModel>,
     pub(crate) missing: Missing,
     pub(crate) gate: Option<Gate>,
+    /// Degrees of freedom of heavy tails.
+    pub(crate) robust: Option<f64>,
+    /// Whether noise is inflated by what innovations tell.
+    pub(crate) inflate: bool,
     pub(crate) lattice: PixelLattice,
 }
 
@@ -329,6 +365,16 @@ pub(crate) struct PartBands {
 }
 
 impl ObservationModel {
+    /// Whether each of its pixels is compared with the prediction before any is taken in.
+    pub(crate) fn judges_pixels(&self) -> bool {
+        self.gate.is_some() || self.robust.is_some()
+    }
+
+    /// What the information of a pixel of this normalised innovation squared, over so many values, is multiplied by.
+    pub(crate) fn weight(&self, nis: f64, dof: usize) -> f64 {
+        self.robust.map_or(1.0, |nu| ((nu + dof as f64) / (nu + nis)).min(1.0))
+    }
+
     /// What windows need to know of it.
     pub(crate) fn observer(&self) -> (&PixelLattice, &[OffsetModel]) {
         (&self.lattice, &self.offset_layers)
@@ -458,6 +504,8 @@ mod tests {
             offset_layers: Vec::new(),
             missing: Missing::Band,
             gate: None,
+            robust: None,
+            inflate: false,
             lattice: PixelLattice::new(&grid, &grid, Footprint::Cell, "s").unwrap(),
         }
     }

@@ -25,6 +25,7 @@ pub struct Process {
     fields: Vec<Field>,
     /// Weight and level.
     relative: Option<(Values, Values)>,
+    inflate: bool,
 }
 
 /// A process covariance that depends on the state's past.
@@ -49,7 +50,8 @@ impl Process {
     #[must_use]
     pub fn new(kernel: Kernel, range: impl Into<Values>, variance: impl Into<Values>) -> Self {
         let transition = Values::Same(1.0);
-        let this = Self { terms: Vec::new(), transition, adaptive: None, fields: Vec::new(), relative: None };
+        let this =
+            Self { terms: Vec::new(), transition, adaptive: None, fields: Vec::new(), relative: None, inflate: false };
         this.nested(kernel, range, variance)
     }
 
@@ -106,6 +108,15 @@ impl Process {
         self
     }
 
+    /// Whether the variances stated are the least: every window multiplies those of the field, and of [further ones](Self::field), by a
+    /// factor that it learns from the normalised innovations of all instruments, by groups of components that are filtered apart (by
+    /// band, without a spectral basis); a few tens of dates tell. Default: no.
+    #[must_use]
+    pub fn inflate(mut self, inflate: bool) -> Self {
+        self.inflate = inflate;
+        self
+    }
+
     /// Every parameter by its key.
     pub(crate) fn settings(&self) -> Vec<(String, String)> {
         let mut settings = vec![("phi".to_owned(), self.transition.to_string())];
@@ -128,6 +139,7 @@ impl Process {
             settings.push(("relative.weight".into(), weight.to_string()));
             settings.push(("relative.level".into(), level.to_string()));
         }
+        settings.extend(self.inflate.then(|| ("inflate".into(), "true".into())));
         settings
     }
 
@@ -175,7 +187,7 @@ impl Process {
         }
         let correlations =
             shapes.into_iter().map(|(terms, nugget)| Correlation::new(terms, nugget, cell_size, reach)).collect();
-        Ok(ProcessModel { components, correlations, adaptive: self.adaptive, fields })
+        Ok(ProcessModel { components, correlations, adaptive: self.adaptive, inflate: self.inflate, fields })
     }
 
     /// One for each component, or none.
@@ -236,6 +248,8 @@ pub(crate) struct ProcessModel {
     pub(crate) components: Vec<Component>,
     pub(crate) correlations: Vec<Correlation>,
     pub(crate) adaptive: Option<Adaptive>,
+    /// Whether change is inflated by what innovations tell.
+    pub(crate) inflate: bool,
     /// Fields added to the first.
     pub(crate) fields: Vec<FieldModel>,
 }

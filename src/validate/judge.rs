@@ -6,7 +6,7 @@ use super::report::{ALL_BANDS, Estimate, InstrumentValidation, ScoreRow, Validat
 use super::source::WithholdingSource;
 use crate::engine::{FusedBlock, Fusion, Prediction, ScoreSums};
 use crate::error::Result;
-use crate::geometry::Rect;
+use crate::geometry::{Date, Rect};
 use crate::model::{ObservationModel, pair};
 use crate::source::RasterSource;
 
@@ -22,6 +22,9 @@ pub(super) struct Judge<'a> {
     of_blocks: Option<Estimate>,
     /// By instrument.
     sums: Vec<InstrumentSums>,
+    /// Sum and number of the factors on the noise of withheld values, by date, instrument and band, until what was put out of the
+    /// date has been judged.
+    inflation: BTreeMap<(Date, usize, usize), (f64, f64)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -41,19 +44,25 @@ impl<'a> Judge<'a> {
             sources,
             of_blocks: of_blocks.then_some(estimate),
             sums: vec![InstrumentSums::default(); sources.len()],
+            inflation: BTreeMap::new(),
         }
     }
 
     /// Takes in what windows predicted.
     pub(super) fn filtered(&mut self, predictions: &[Prediction]) {
         for prediction in predictions {
-            let Prediction { date, instrument, band, value, mean, variance, noise, days_since } = *prediction;
+            let Prediction { date, instrument, band, value, mean, variance, noise, inflation, days_since } =
+                *prediction;
             let Some(kind) = self.sources[instrument].mask().kind(date) else { continue };
             let days = days_since.map_or(DAYS.len() + 1, |days| DAYS.partition_point(|longest| *longest < days));
             let sums = &mut self.sums[instrument];
             let of_band = sums.by_band.entry((Estimate::Filtered, band, kind)).or_default();
             for sums in [of_band, sums.by_days.entry(days).or_default()] {
-                sums.add(value, (mean, variance.sqrt()), noise);
+                sums.add(value, (mean, variance.sqrt()), inflation * noise);
+            }
+            if inflation > 1.0 && self.of_blocks.is_some() {
+                let (sum, count) = self.inflation.entry((date, instrument, band)).or_default();
+                (*sum, *count) = (*sum + inflation, *count + 1.0);
             }
         }
     }
@@ -85,10 +94,13 @@ impl<'a> Judge<'a> {
                 };
                 let own = slice.noise_variance.as_ref().map_or(f64::NAN, |noise| noise[(band, row, col)]);
                 let noise = if own > 0.0 && own.is_finite() { own } else { model.usual_noise(band) };
+                // What windows have learned of the noise they keep; here its mean over what they predicted of the date does.
+                let learned = self.inflation.get(&(block.date, k, band)).map_or(1.0, |(sum, count)| sum / count);
                 let sums = self.sums[k].by_band.entry((estimate, band, kind)).or_default();
-                sums.add(value, model.shown_of(band, mean, cov), noise);
+                sums.add(value, model.shown_of(band, mean, cov), learned * noise);
             }
         }
+        self.inflation.retain(|(date, ..), _| *date > block.date);
         Ok(())
     }
 

@@ -69,7 +69,8 @@ impl FusionBuilder {
         let lag = self.lag.min(output.len());
         let days = f64::from(period.end().days_since(period.start())) + 1.0;
         let largest_ratio = largest_ratio(&process, &prior, &instruments, &parts, days);
-        let uncoupled = self.lag == 0 && self.far.count == 0 && self.precision == Precision::F64;
+        let adapts = process.inflate || instruments.iter().any(|i| i.inflate || i.robust.is_some());
+        let uncoupled = self.lag == 0 && self.far.count == 0 && self.precision == Precision::F64 && !adapts;
         let cells = uncoupled.then(|| CellModel::new(&process, &instruments, &parts)).flatten().map(Arc::new);
         let window = if cells.is_some() { (1, 0) } else { (self.window_size, self.halo) };
         let plan = Plan::new(&PlanInput {
@@ -297,8 +298,10 @@ fn largest_ratio(
     parts: &[Part],
     days: f64,
 ) -> Option<f64> {
-    // Noise that only the pixels know may be as small as it likes, and further layers add variances of their own.
-    if !process.fields.is_empty()
+    // Noise that only the pixels know may be as small as it likes, further layers add variances of
+    // their own, and process variances may be learned.
+    if process.inflate
+        || !process.fields.is_empty()
         || instruments.iter().any(|instrument| instrument.source.knows_noise() || !instrument.offset_layers.is_empty())
     {
         return None;
