@@ -15,6 +15,8 @@ mod layout;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod offsets;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
+mod seasonal;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
 mod source;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod stack;
@@ -120,6 +122,7 @@ struct Document {
     window: Window,
     process: Process,
     prior: Prior,
+    seasonal: Option<Seasonal>,
     basis: Option<Basis>,
     instrument: Vec<Instrument>,
     #[serde(default)]
@@ -248,6 +251,12 @@ enum PriorCorrelation {
     #[default]
     Independent,
     Process,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seasonal {
+    mean: PathBuf,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -13,7 +13,9 @@ use super::{
 use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, OutputSpace, Shard};
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid};
-use crate::model::{self, Footprint, Prior, PriorField, Process, SpectralBasis, SpectralResponse, Values};
+use crate::model::{
+    self, Footprint, Prior, PriorField, Process, SeasonalMean, SpectralBasis, SpectralResponse, Values,
+};
 use crate::sink::{ZarrFormat, ZarrSink};
 use crate::source::gdal::{crs_from_definition, read_header};
 use crate::source::{Calibration, RasterSource, RasterStack, Resampling};
@@ -24,6 +26,8 @@ pub(super) struct Inputs {
     pub(super) target: Grid,
     /// In the order of the description.
     pub(super) instruments: Vec<Opened>,
+    /// The mean function.
+    pub(super) seasonal: Option<SeasonalMean>,
 }
 
 impl FusionConfig {
@@ -69,7 +73,7 @@ impl FusionConfig {
         let lenient = matches!(document.run.on_error, OnError::Skip);
         let open = |instrument| self.open_instrument(instrument, &target, lenient);
         let instruments = document.instrument.iter().map(open).collect::<Result<_>>()?;
-        Ok(Inputs { target, instruments })
+        Ok(Inputs { target, instruments, seasonal: self.seasonal()? })
     }
 
     /// The description of the fusion, tile and shards aside.
@@ -96,6 +100,9 @@ impl FusionConfig {
         builder = self.run_settings(builder)?;
         if let Some(basis) = self.basis()? {
             builder = builder.basis(basis);
+        }
+        if let Some(seasonal) = &inputs.seasonal {
+            builder = builder.seasonal(seasonal.clone());
         }
         if let Some(start) = document.time.start {
             builder = builder.start(start.0);
@@ -200,7 +207,7 @@ impl FusionConfig {
     }
 
     /// Names of the target bands; wavelengths name themselves.
-    fn bands(&self) -> Result<Vec<String>> {
+    pub(super) fn bands(&self) -> Result<Vec<String>> {
         let target = &self.document.target;
         match &target.wavelengths_nm {
             Some(wavelengths) if target.bands.is_empty() => {
@@ -213,7 +220,7 @@ impl FusionConfig {
         }
     }
 
-    fn basis(&self) -> Result<Option<SpectralBasis>> {
+    pub(super) fn basis(&self) -> Result<Option<SpectralBasis>> {
         let key = "target.wavelengths_nm";
         match (&self.document.basis, &self.document.target.wavelengths_nm) {
             (None, None) => Ok(None),
@@ -308,7 +315,12 @@ impl FusionConfig {
         open_source(self, instrument, target, lenient).map_err(|error| named(error, &instrument.name))
     }
 
-    fn instrument(&self, instrument: &Instrument, target: &Grid, opened: &Opened) -> Result<model::Instrument> {
+    pub(super) fn instrument(
+        &self,
+        instrument: &Instrument,
+        target: &Grid,
+        opened: &Opened,
+    ) -> Result<model::Instrument> {
         let Opened { source, noise_variance, response } = opened;
         // Reprojected pixels are whole numbers of cells.
         let single = instrument.reproject.is_none() || target.lattice_offset(source.grid()).is_some();

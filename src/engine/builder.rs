@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Checkpoint, MemoryBudget, OnError, OutputDates, OutputSpace, Precision};
 use crate::geometry::{Date, Grid};
-use crate::model::{FarSamples, Instrument, Prior, Process, SpectralBasis, Values};
+use crate::model::{FarSamples, Instrument, Prior, Process, SeasonalMean, SpectralBasis, Values};
 use crate::source::RasterSource;
 
 /// Collects the description of a fusion; [`build`](Self::build) checks it.
@@ -27,6 +27,7 @@ pub struct FusionBuilder {
     far: FarSamples,
     process: Option<Process>,
     prior: Option<Prior>,
+    seasonal: Option<SeasonalMean>,
     instruments: Vec<Instrument>,
     tile: Option<(usize, usize)>,
     memory: MemoryBudget,
@@ -60,6 +61,7 @@ impl FusionBuilder {
             far: FarSamples::default(),
             process: None,
             prior: None,
+            seasonal: None,
             instruments: Vec::new(),
             tile: None,
             memory: MemoryBudget::default(),
@@ -171,6 +173,14 @@ impl FusionBuilder {
     #[must_use]
     pub fn prior(mut self, prior: Prior) -> Self {
         self.prior = Some(prior);
+        self
+    }
+
+    /// A mean function: the state is the anomaly about the mean of each cell on each date, and so are process, [prior](Self::prior)
+    /// and gates; observations and results are values. Default: none.
+    #[must_use]
+    pub fn seasonal(mut self, mean: SeasonalMean) -> Self {
+        self.seasonal = Some(mean);
         self
     }
 

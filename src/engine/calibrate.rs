@@ -60,7 +60,7 @@ impl Fusion {
         let started = Instant::now();
         let mut state = self.pool.install(|| TileState::first(self, sample.clone()))?;
         let setup = started.elapsed();
-        let (whole, part) = (TileReader::new(self, &tile), TileReader::new(self, &sample));
+        let (whole, part) = (TileReader::new(self, &tile)?, TileReader::new(self, &sample)?);
         let (workers, in_flight) = (Workers::new(self), InFlight::default());
         // Steps by who observes, evenly spread over the series.
         let mut sets: BTreeMap<(&[usize], bool), Vec<usize>> = BTreeMap::new();

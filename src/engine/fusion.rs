@@ -13,7 +13,9 @@ use super::window::Part;
 use super::{Checkpoint, FusionBuilder, Job, Precision, Report, Settings};
 use crate::error::Result;
 use crate::geometry::{Date, DateRange, Grid, Rect, Tile, Tiling};
-use crate::model::{FarSamples, ObservationModel, Prior, PriorSlice, ProcessModel, SpectralBasis, Spectrum};
+use crate::model::{
+    FarSamples, ObservationModel, Prior, PriorSlice, ProcessModel, SeasonalMean, SpectralBasis, Spectrum,
+};
 use crate::sink::{FusionSink, SeriesLayout};
 
 /// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
@@ -66,6 +68,8 @@ pub struct Fusion {
     pub(super) far: FarSamples,
     pub(super) process: ProcessModel,
     pub(super) prior: Prior,
+    /// The mean function; the state is the anomaly.
+    pub(super) seasonal: Option<SeasonalMean>,
     pub(super) instruments: Vec<ObservationModel>,
     /// Offsets that are put out: (instrument, band read).
     pub(super) offsets: Vec<(usize, usize)>,

@@ -24,6 +24,7 @@ mod progress;
 mod report;
 mod sample;
 mod scores;
+mod seasonal;
 mod settings;
 mod shard;
 mod spare;

@@ -109,6 +109,16 @@ impl Projection {
             }
         }
     }
+
+    /// Calls with every layer of a block's means that a component is part of, and its weight there.
+    pub(super) fn spread(&self, component: usize, mut put: impl FnMut(usize, f64)) {
+        match &self.basis {
+            None => put(component, 1.0),
+            Some(basis) => {
+                basis.matrix().column(component).iter().enumerate().for_each(|(band, weight)| put(band, *weight));
+            }
+        }
+    }
 }
 
 /// A layer of a block.

@@ -215,7 +215,14 @@ fn read_all(
 ) -> Duration {
     let mut took = Duration::ZERO;
     for (tile, batches) in &reads.tiles {
-        let reader = TileReader::new(fusion, tile);
+        let reader = match TileReader::new(fusion, tile) {
+            Ok(reader) => reader,
+            Err(error) => {
+                // Nobody takes it when filtering has ended on an error of its own.
+                let _ = to_filter.send(Err(error));
+                return took;
+            }
+        };
         for steps in batches {
             let started = Instant::now();
             let batch = io.install(|| reader.read(fusion, &fusion.steps[steps.clone()], in_flight));

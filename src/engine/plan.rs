@@ -12,7 +12,7 @@ use super::{Checkpoint, Precision};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Grid, Tiling};
 use crate::machine;
-use crate::model::{FarSamples, FieldModel, ObservationModel, PartSize, Prior, Spectrum};
+use crate::model::{FarSamples, FieldModel, ObservationModel, PartSize, Prior, SeasonalMean, Spectrum};
 use cost::Costs;
 
 /// Full checkpoints up to this are kept by default, however small the output.
@@ -135,6 +135,8 @@ pub(super) struct PlanInput<'a> {
     pub(super) correlations: usize,
     pub(super) instruments: &'a [ObservationModel],
     pub(super) prior: &'a Prior,
+    /// The mean function.
+    pub(super) seasonal: Option<&'a SeasonalMean>,
     pub(super) period: DateRange,
     pub(super) steps: &'a [(Date, Step)],
     pub(super) dates: usize,

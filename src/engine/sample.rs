@@ -252,7 +252,7 @@ impl Block {
         let first = ((time * (spare + 1) as f64) as usize).min(spare);
         let stretch = &observed[first..observed.len().min(first + dates)];
         let before = if first == 0 { fusion.before_first() } else { observed[first].0 + -1 };
-        let mut readings = TileReader::new(fusion, &tile).read(fusion, stretch, &InFlight::default())?;
+        let mut readings = TileReader::new(fusion, &tile)?.read(fusion, stretch, &InFlight::default())?;
         let windows = windows::build(fusion, &tile.region, before, |extent| fusion.first_prior(extent))?;
         let mut values = 0;
         for reading in &mut readings {

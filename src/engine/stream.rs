@@ -116,7 +116,7 @@ impl<'a> TileTime<'a> {
                 let Some(tile) = fusion.tiling.tile(self.next_tile) else { return Ok(None) };
                 self.next_tile += 1;
                 let started = Instant::now();
-                let reader = TileReader::new(fusion, &tile);
+                let reader = TileReader::new(fusion, &tile)?;
                 let state = fusion.pool.install(|| TileState::first(fusion, tile))?;
                 self.timing.setup += started.elapsed();
                 (reader, state)

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::cells::{CellField, CellScratch};
 use super::pipeline::InFlight;
 use super::report::FailedWindow;
+use super::seasonal::Curves;
 use super::steps::Step;
 use super::stream::{BlockOffsets, FusedBlock};
 use super::summary::Summary;
@@ -16,7 +17,7 @@ use super::{Fusion, OnError, windows};
 use crate::error::{Error, Result};
 use crate::filter::NumericalError;
 use crate::geometry::{Date, PixelRegion, Rect, Tile, Window};
-use crate::model::{PixelLattice, PriorSlice, far_cells};
+use crate::model::{ObservationModel, PixelLattice, PriorSlice, far_cells};
 
 /// Scratch memory of the threads of a run, one worker each.
 #[derive(Debug)]
@@ -45,10 +46,14 @@ impl Workers {
 pub(super) struct TileReader {
     /// Pixels of each instrument; `None` where it sees nothing of the tile.
     regions: Vec<Option<PixelRegion>>,
+    /// The mean function of these pixels, which is taken off.
+    means: Vec<Option<Curves>>,
 }
 
 impl TileReader {
-    pub(super) fn new(fusion: &Fusion, tile: &Tile) -> Self {
+    /// # Errors
+    /// Those of reading a mean function.
+    pub(super) fn new(fusion: &Fusion, tile: &Tile) -> Result<Self> {
         // Independent cells have no windows, hence no context.
         let windows: Vec<Window> = match fusion.cells {
             None => fusion.tiling.windows(&tile.region).collect(),
@@ -64,7 +69,13 @@ impl TileReader {
             let pixels = rects.map(|rect| lattice.covering(&rect)).filter(|region| !region.is_empty());
             pixels.reduce(|a, b| a.hull(&b))
         };
-        Self { regions: fusion.instruments.iter().map(|instrument| region(&instrument.lattice)).collect() }
+        let regions: Vec<_> = fusion.instruments.iter().map(|instrument| region(&instrument.lattice)).collect();
+        let mean = |(instrument, region): (&ObservationModel, &Option<PixelRegion>)| {
+            let (Some(mean), Some(region)) = (&fusion.seasonal, region) else { return Ok(None) };
+            Curves::of_pixels(mean, &fusion.target, instrument, region).map(Some)
+        };
+        let means = fusion.instruments.iter().zip(&regions).map(mean).collect::<Result<_>>()?;
+        Ok(Self { regions, means })
     }
 
     /// Reads a batch of dates, slices in parallel. What cannot be read is an error or passed over, as the fusion says.
@@ -83,6 +94,12 @@ impl TileReader {
                 under_way().push((instrument, date, Instant::now()));
                 let read = model.source.read(date, &model.source_bands, region);
                 under_way().retain(|(other, day, _)| (*other, *day) != (instrument, date));
+                let read = read.map(|mut slice| {
+                    if let Some(mean) = &self.means[instrument] {
+                        mean.take_off(model, &mut slice);
+                    }
+                    slice
+                });
                 match read {
                     Err(error) if fusion.on_error == OnError::Skip => Ok(Err(error.to_string())),
                     read => read.map(Ok),
@@ -120,6 +137,8 @@ pub(super) enum States {
 pub(super) struct TileState {
     pub(super) tile: Tile,
     pub(super) states: States,
+    /// The mean function of its cells, which is added to what is put out.
+    mean: Option<Curves>,
     pub(super) next_step: usize,
     /// Dates that were fused but wait for the lag.
     waiting: Waiting,
@@ -154,6 +173,7 @@ impl TileState {
             }
         };
         Ok(Self {
+            mean: Curves::of_cells(fusion, &tile.region)?,
             tile,
             states,
             next_step: fusion.steps.partition_point(|(step, _)| *step <= date),
@@ -239,7 +259,7 @@ impl TileState {
         self.next_step += batch.len();
         let dates = steps.iter().filter_map(|(date, step)| Some((*date, step.output?)));
         let done = self.waiting.pass(dates, last);
-        match &mut self.states {
+        let mut blocks = match &mut self.states {
             States::Cells(cells) => {
                 let mut blocks = blocks(fusion, &self.tile, &done);
                 let failures = cells.advance(steps, batch, &mut blocks, &workers.cells);
@@ -259,7 +279,7 @@ impl TileState {
                     }
                 }
                 blocks.par_iter_mut().for_each(|block| fusion.projection.scale(&mut block.uncertainty));
-                Ok(blocks)
+                blocks
             }
             States::Windows(windows) => {
                 windows::advance(fusion, windows, (batch, last), &workers.windows, &mut self.summary)?;
@@ -272,9 +292,13 @@ impl TileState {
                 }
                 let mut blocks = blocks(fusion, &self.tile, &done);
                 windows::assemble(fusion, windows, &mut blocks);
-                Ok(blocks)
+                blocks
             }
+        };
+        if let Some(mean) = &self.mean {
+            mean.add(&fusion.projection, &mut blocks);
         }
+        Ok(blocks)
     }
 }
 

@@ -7,7 +7,7 @@ use super::inflation::Inflation;
 use crate::error::{Error, Result};
 use crate::filter::{CompressionCache, Dynamics, Innovation, Lagged, NumericalError, Observations};
 use crate::geometry::Date;
-use crate::model::{Layout, Missing, ObservationModel, PartBands, PartSize, Support};
+use crate::model::{Layout, Missing, ObservationModel, PartBands, PartSize, StateCurves, Support};
 use crate::source::Slice;
 
 /// Components that are filtered together, and what each instrument sees of them.
@@ -59,6 +59,8 @@ pub(super) struct PartState {
     pub(super) inflation: Inflation,
     /// Own cells about which neither prior nor instruments say anything: NaN.
     pub(super) silent: Vec<bool>,
+    /// The mean function of its states, where change goes with their level.
+    pub(super) curves: Option<StateCurves>,
 }
 
 /// A cell that the tile puts out.
@@ -506,7 +508,10 @@ impl PartState {
 
     /// Takes the level that change is relative to from what the state now says.
     pub(super) fn take_level(&mut self) {
-        self.state.take_level(&self.dynamics, |_| 0.0);
+        match &mut self.curves {
+            None => self.state.take_level(&self.dynamics, |_| 0.0),
+            Some(curves) => self.state.take_level(&self.dynamics, curves.on(self.date)),
+        }
     }
 
     fn predict_to(&mut self, date: Date) {
@@ -651,7 +656,7 @@ mod tests {
                 .precision(precision)
                 .build()?;
             let Some(tile) = fusion.tiling.tile(0) else { panic!("no tile") };
-            let reader = TileReader::new(&fusion, &tile);
+            let reader = TileReader::new(&fusion, &tile)?;
             let read = |steps| reader.read(&fusion, steps, &InFlight::default());
             let batches = fusion.steps.chunks(8).map(read).collect::<Result<Vec<_>>>()?;
             let tile = TileState::first(&fusion, tile)?;

@@ -17,7 +17,9 @@ use super::{Fusion, OnError};
 use crate::error::{Error, Result};
 use crate::filter::Dynamics;
 use crate::geometry::{Date, PixelRegion, Rect, Window};
-use crate::model::{Adaptive, Layers, Layout, ObservationModel, PartBands, PriorSlice, Support, pair};
+use crate::model::{
+    Adaptive, Layers, Layout, ObservationModel, PartBands, PriorSlice, SeasonalSlice, StateCurves, Support, pair,
+};
 
 /// Builds the windows of a tile as they are on `date`.
 pub(super) fn build(
@@ -44,9 +46,11 @@ pub(super) fn build(
     let extent =
         supports.iter().map(Support::extent).reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0));
     let prior = prior(&extent)?;
+    let mean = fusion.seasonal.as_ref().filter(|_| fusion.process.is_relative());
+    let mean = mean.map(|mean| mean.slice(&fusion.target, &extent)).transpose()?;
     let window = |(window, support): (Window, Support)| {
         let cells = &shared[&support.shape_key()];
-        WindowState::new(fusion, tile, &window, support, cells, &prior, date)
+        WindowState::new(fusion, tile, &window, support, cells, (&prior, mean.as_ref()), date)
     };
     windows.into_par_iter().zip(supports).map(window).collect()
 }
@@ -158,11 +162,12 @@ impl WindowState {
         window: &Window,
         support: Support,
         cells: &[Arc<[f64]>],
-        prior: &PriorSlice,
+        (prior, mean): (&PriorSlice, Option<&SeasonalSlice>),
         date: Date,
     ) -> Result<Self> {
         let correlations = support.correlations(&fusion.process, cells);
         let names = names(&fusion.instruments);
+        let averages = if mean.is_some() { support.averages() } else { Vec::new() };
         let part = |part: &Part| {
             let layout = Layout::new(&support, part.components.len(), &part.bands);
             let mut initial = support.initial_state(layout.n(), &part.components, prior, &names)?;
@@ -200,7 +205,9 @@ impl WindowState {
             }
             let noise = fusion.instruments.iter().map(|instrument| instrument.inflate);
             let inflation = Inflation::new(noise, inflated, &dynamics);
-            let mut part = PartState { layout, dynamics, state, date, silent: initial.silent, inflation };
+            let curves = mean.map(|mean| StateCurves::new(mean, &part.components, &averages));
+            let silent = initial.silent;
+            let mut part = PartState { layout, dynamics, state, date, silent, inflation, curves };
             part.take_level();
             Ok(part)
         };

@@ -173,6 +173,12 @@ impl Instrument {
         self.source = source;
     }
 
+    /// Whether each of its pixels sees a target cell.
+    #[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
+    pub(crate) fn footprint_is_cell(&self) -> bool {
+        self.footprint == Footprint::Cell
+    }
+
     /// What decides its observations, by key.
     pub(crate) fn settings(&self, target_bands: &[String]) -> Vec<(String, String)> {
         let grid = self.source.grid();

@@ -49,5 +49,8 @@ pub(crate) use layout::{Layers, Layout, PartSize};
 pub(crate) use nodes::NodeStates;
 pub(crate) use prior::{PriorSlice, pair, pair_count};
 pub(crate) use process::{Adaptive, ProcessModel};
+#[cfg(feature = "zarr")]
+pub(crate) use seasonal::Fingerprint;
+pub(crate) use seasonal::{SeasonalSlice, StateCurves};
 pub(crate) use spectrum::Spectrum;
 pub(crate) use support::{FarSamples, Pixel, Support, far_cells};

@@ -6,9 +6,13 @@ mod harmonics;
 mod pool;
 mod product;
 mod seen;
+mod slice;
 mod sums;
 
 pub use builder::SeasonalBuilder;
 pub use fit::{SeasonalFit, SeasonalTile};
 pub use harmonics::Harmonics;
 pub use product::SeasonalMean;
+
+pub(crate) use product::Fingerprint;
+pub(crate) use slice::{SeasonalSlice, StateCurves};

@@ -228,6 +228,12 @@ impl Support {
         self.own_cells().iter().map(pixel).collect()
     }
 
+    /// The spatial states as averages of cells.
+    pub(crate) fn averages(&self) -> Vec<Average> {
+        let cells = self.cells.iter().map(|&(row, col)| Average::cell(row, col));
+        cells.chain(self.remainders.iter().cloned()).collect()
+    }
+
     /// Smallest rectangle of cells that holds every state, remainders included.
     pub(crate) fn extent(&self) -> Rect {
         let rects = self.remainders.iter().flat_map(|remainder| remainder.rects().iter().copied());

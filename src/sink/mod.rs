@@ -19,7 +19,7 @@ pub use judged::JudgedSink;
 pub use memory::MemorySink;
 pub use truth::Truth;
 #[cfg(feature = "zarr")]
-pub use zarr::{FusedSeries, ZarrFormat, ZarrSink};
+pub use zarr::{FusedSeries, SeasonalStore, ZarrFormat, ZarrSink};
 
 /// What a sink is told before the first block.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,9 +5,11 @@
 
 mod chunk;
 mod crs;
+mod group;
 mod metadata;
 mod reader;
 mod report;
+mod seasonal;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ use chunk::whole_chunk;
 use metadata::Documents;
 pub use reader::FusedSeries;
 use report::report_document;
+pub use seasonal::SeasonalStore;
 use store::AtomicStore;
 
 /// Version of the Zarr format.

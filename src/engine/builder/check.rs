@@ -14,7 +14,9 @@ use crate::engine::window::Part;
 use crate::engine::{Fusion, OutputDates, OutputSpace, Precision, Settings};
 use crate::error::{Error, Result};
 use crate::geometry::{DateRange, Tiling};
-use crate::model::{Instrument, ObservationModel, Prior, Process, ProcessModel, Spectrum, Values, independent_parts};
+use crate::model::{
+    Instrument, ObservationModel, Prior, Process, ProcessModel, SeasonalMean, Spectrum, Values, independent_parts,
+};
 
 /// Window sizes beyond this are slips of the keyboard; the plan's arithmetic stays far from overflow.
 const LARGEST_WINDOW: usize = 1 << 16;
@@ -41,6 +43,9 @@ impl FusionBuilder {
         let projection = Projection::new(&spectrum, self.space, &self.sd_factor)?;
         let p = spectrum.components();
         prior.validate(&self.target, p)?;
+        if let Some(seasonal) = &self.seasonal {
+            seasonal.validate(&self.target, &spectrum)?;
+        }
         let instruments = self
             .instruments
             .iter()
@@ -86,6 +91,7 @@ impl FusionBuilder {
             fields: &process.fields,
             instruments: &instruments,
             prior: &prior,
+            seasonal: self.seasonal.as_ref(),
             period,
             steps: &steps,
             dates: output.len(),
@@ -117,6 +123,7 @@ impl FusionBuilder {
             far: self.far,
             process,
             prior,
+            seasonal: self.seasonal,
             instruments,
             offsets,
             parts,
@@ -164,6 +171,9 @@ impl FusionBuilder {
         settings.insert("window.far_radius", format!("{:?}", self.far.radius));
         settings.add_process(process);
         settings.add_prior(prior);
+        for (key, value) in self.seasonal.iter().flat_map(SeasonalMean::settings) {
+            settings.insert(format!("seasonal.{key}"), value);
+        }
         settings.add_instruments(&self.instruments, &self.bands);
         settings.insert("smoothing.lag", self.lag);
         settings.insert("run.precision", self.precision);

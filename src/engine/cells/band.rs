@@ -285,7 +285,7 @@ mod tests {
             .tile(12, 300)
             .build()?;
         let (Some(tile), Some(model)) = (fusion.tiling.tile(0), &fusion.cells) else { panic!("no independent cells") };
-        let reader = TileReader::new(&fusion, &tile);
+        let reader = TileReader::new(&fusion, &tile)?;
         let prior = fusion.prior.read(&fusion.target, &Rect::from(&tile.region), 2)?;
         let mut field =
             CellField::new(Arc::clone(model), &fusion.instruments, &tile.region, &prior, fusion.before_first())?;

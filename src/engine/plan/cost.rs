@@ -3,9 +3,10 @@
 use super::{InstrumentPlan, PlanInput};
 use crate::engine::Precision;
 use crate::engine::cells::{BAND_BYTES, CellScratch, band_rows};
+use crate::engine::seasonal::STRIP_ROWS;
 use crate::filter::{State, Workspace};
 use crate::geometry::Tiling;
-use crate::model::{FieldModel, NodeStates, ObservationModel, PartSize, pair_count};
+use crate::model::{FieldModel, NodeStates, ObservationModel, PartSize, StateCurves, pair_count};
 use crate::source::RasterSource;
 
 /// The program at rest: its code and that of its libraries, what they allocate once, stacks. `examples/fuse` peaks at 59 to
@@ -119,7 +120,9 @@ impl WindowCost {
         let coarse =
             coarse.map(|(_, nodes)| components * nodes * (nodes + 1) / 2 * size_of::<f64>() + nodes * pixels * 12);
         let fixed = WINDOW_BYTES * (1 + input.parts.len()) + identities + coarse.sum::<usize>();
-        let small = (states * size_of::<f64>() + rows + tails + fixed) as u64;
+        let curves = input.seasonal.filter(|_| input.relative);
+        let curves = curves.map_or(0, |mean| StateCurves::bytes(n * mean.components().len(), mean.harmonics().terms()));
+        let small = (states * size_of::<f64>() + rows + tails + fixed + curves) as u64;
         let own = size.min(input.target.rows()) * size.min(input.target.cols());
         // What a state can have seen before it is forgotten.
         let dates = if input.lag > 0 { input.steps.len() } else { 1 };
@@ -182,7 +185,8 @@ impl<'a> Costs<'a> {
     pub(super) fn new(input: &'a PlanInput<'a>, instruments: &'a [InstrumentPlan]) -> Self {
         let sources = || {
             let observed = input.instruments.iter().map(|instrument| (instrument.source.as_ref(), input.threads));
-            observed.chain(input.prior.sources().map(|source| (source, 1)))
+            let seasonal = input.seasonal.map(|mean| (mean.source(), 2));
+            observed.chain(input.prior.sources().map(|source| (source, 1))).chain(seasonal)
         };
         let cache = sources().map(|(source, _)| source.shared_cache_bytes()).max().unwrap_or(0);
         let handles = total(sources().map(|(source, readers)| source.handle_bytes(readers)));
@@ -272,7 +276,27 @@ impl<'a> Costs<'a> {
             let (all_rows, all_cols) = source.grid().shape();
             product([rows.min(all_rows as u64), cols.min(all_cols as u64), source.bands().len() as u64, WORD])
         };
-        total([held, reading, total(self.input.prior.sources().map(prior))])
+        total([held, reading, total(self.input.prior.sources().map(prior)), self.seasonal(tile)])
+    }
+
+    /// The curves of a tile's cells and of the pixels read for it, and a strip of cells from which those of coarse pixels are
+    /// averaged, as it is read.
+    fn seasonal(&self, tile: (usize, usize)) -> u64 {
+        let Some(mean) = self.input.seasonal else { return 0 };
+        let curve = product([mean.components().len() as u64, mean.harmonics().terms() as u64, WORD]);
+        let mut held = product([tile.0 as u64, tile.1 as u64]);
+        let mut strip = held;
+        for instrument in self.input.instruments {
+            let (rows, cols) = self.input.pixels(tile, instrument.source.grid().cell_size());
+            let (rows, cols) = (rows + self.beyond(instrument).0, cols + self.beyond(instrument).1);
+            held = held.saturating_add(product([rows, cols]));
+            let (height, width) = instrument.lattice.largest();
+            let (near_rows, near_cols) = self.input.pixels(tile, self.input.target.cell_size());
+            let high = near_rows.saturating_add(2 * height as u64).min((STRIP_ROWS.max(height)) as u64);
+            strip = strip.max(product([high, near_cols.saturating_add(2 * width as u64)]));
+        }
+        // What a store decodes is float32, and becomes float64.
+        total([product([held, curve]), product([strip, curve, 3]) / 2])
     }
 
     /// (rows, columns) of pixels around a tile whose footprints reach into it, where footprints overlap.

@@ -37,8 +37,9 @@ pub(super) struct Neighbours {
 /// Weights are 1 in the first pass. Each further pass lowers those of observations that lie far off, `w = (κ + 1)/(κ + r²/σ²)`
 /// with the residual `r` from the curve of the pass before and `κ` the degrees of freedom of [`robust`](Self::robust): the
 /// EM algorithm for errors that follow Student's t (Lange, Little and Taylor, *Journal of the American Statistical Association*
-/// 84, 1989), for which sums at constant memory are enough. `σ²` is the mean of `w r²` in the cell and, weighing as `ν`
-/// observations, in the neighbourhood.
+/// 84, 1989), for which sums at constant memory are enough. `σ²` is `Σ w r² / Σ w` of the cell and, weighing as `ν`
+/// observations, of the neighbourhood: dividing by the sum of weights rather than their number makes the passes few (Meng and
+/// van Dyk, *Journal of the Royal Statistical Society* B 59, 1997).
 #[derive(Clone, Debug)]
 pub struct SeasonalBuilder {
     pub(super) harmonics: usize,

@@ -10,7 +10,7 @@ use super::seen::Seen;
 use super::sums::{Sums, System};
 use super::{Harmonics, SeasonalMean};
 use crate::error::{Error, Result};
-use crate::geometry::{Grid, PixelRegion};
+use crate::geometry::{Date, Grid, PixelRegion};
 use crate::model::{Instrument, SpectralBasis, Spectrum};
 
 /// Tiles are whole multiples of this, where they are larger: the chunks of a store.
@@ -91,6 +91,11 @@ impl SeasonalFit {
         &self.components
     }
 
+    /// Names and dates of the instruments.
+    pub fn instruments(&self) -> impl Iterator<Item = (&str, &[Date])> {
+        self.instruments.iter().map(|instrument| (instrument.name(), instrument.dates()))
+    }
+
     /// The terms of the curves.
     #[must_use]
     pub fn harmonics(&self) -> Harmonics {
@@ -154,8 +159,11 @@ impl SeasonalFit {
         })
     }
 
-    /// Everything in memory.
-    pub(super) fn collect(&self) -> Result<SeasonalMean> {
+    /// Fits all tiles and keeps them in memory.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn collect(&self) -> Result<SeasonalMean> {
         let (rows, cols) = self.target.shape();
         let (p, terms) = (self.components.len(), self.harmonics().terms());
         let mut coefficients = Array4::zeros((p, terms, rows, cols));

@@ -34,6 +34,12 @@ impl Harmonics {
         Self { count, period_days, reference: Date::from_days(REFERENCE) }
     }
 
+    /// The same with phases that begin on another day.
+    #[must_use]
+    pub(crate) fn with_reference(self, reference: Date) -> Self {
+        Self { reference, ..self }
+    }
+
     /// Number of harmonics.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -9,8 +9,6 @@ pub(super) struct Pool {
     kernel: Vec<f64>,
     /// Sum of the weights of those with observations.
     weights: Vec<f64>,
-    /// Average number of observations.
-    seen: Vec<f64>,
     averages: Vec<f64>,
     line: Vec<f64>,
 }
@@ -20,17 +18,10 @@ impl Pool {
         let weight = |k: i64, radius: i64| (1.0 - (k as f64 / (radius + 1) as f64).powi(2)).powi(2);
         let kernel =
             radius.map(|radius| (-(radius as i64)..=radius as i64).map(|k| weight(k, radius as i64)).collect());
-        Self {
-            shape,
-            kernel: kernel.unwrap_or_default(),
-            weights: Vec::new(),
-            seen: Vec::new(),
-            averages: Vec::new(),
-            line: Vec::new(),
-        }
+        Self { shape, kernel: kernel.unwrap_or_default(), weights: Vec::new(), averages: Vec::new(), line: Vec::new() }
     }
 
-    /// Tells which cells have observations, and how many.
+    /// Tells how many observations each cell has: those without count in no average.
     pub(super) fn observed(&mut self, counts: &[f64]) {
         if self.kernel.is_empty() {
             return;
@@ -38,8 +29,6 @@ impl Pool {
         self.weights.clear();
         self.weights.extend(counts.iter().map(|count| f64::from(u8::from(*count > 0.0))));
         smooth(&mut self.weights, self.shape, &self.kernel, &mut self.line);
-        self.average(counts);
-        std::mem::swap(&mut self.seen, &mut self.averages);
     }
 
     /// Averages planes of cells; 0 where no neighbour has an observation. Without neighbours, nothing.
@@ -59,11 +48,6 @@ impl Pool {
 
     pub(super) fn averages(&self) -> &[f64] {
         &self.averages
-    }
-
-    /// Average number of observations in each neighbourhood.
-    pub(super) fn seen(&self) -> &[f64] {
-        &self.seen
     }
 }
 
@@ -99,13 +83,12 @@ mod tests {
         pool.average(&values);
         let weight = |d: usize| (1.0 - (d as f64 / 3.0).powi(2)).max(0.0).powi(2);
         for cell in 0..30_usize {
-            let (mut sum, mut n, mut total) = (0.0, 0.0, 0.0);
+            let (mut sum, mut total) = (0.0, 0.0);
             for other in (0..30_usize).filter(|&other| counts[other] > 0.0) {
                 let w = weight((cell / 6).abs_diff(other / 6)) * weight((cell % 6).abs_diff(other % 6));
-                (sum, n, total) = (sum + w * values[other], n + w * counts[other], total + w);
+                (sum, total) = (sum + w * values[other], total + w);
             }
             assert!((pool.averages()[cell] - sum / total).abs() < 1e-14);
-            assert!((pool.seen()[cell] - n / total).abs() < 1e-13);
         }
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use ndarray::{Array3, Array4, Axis, concatenate, s};
 
 use super::{Harmonics, SeasonalBuilder, SeasonalTile};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::source::{MemorySource, RasterSource};
 
@@ -34,11 +34,11 @@ use crate::source::{MemorySource, RasterSource};
 /// ```
 #[derive(Clone, Debug)]
 pub struct SeasonalMean {
-    harmonics: Harmonics,
-    components: Vec<String>,
+    pub(super) harmonics: Harmonics,
+    pub(super) components: Vec<String>,
     /// Of each component the coefficients and the scatter, a band each.
-    source: Arc<dyn RasterSource>,
-    fingerprint: u64,
+    pub(super) source: Arc<dyn RasterSource>,
+    pub(super) fingerprint: u64,
 }
 
 impl SeasonalMean {
@@ -70,8 +70,18 @@ impl SeasonalMean {
         Ok(Self { harmonics, components, source: Arc::new(source), fingerprint: fingerprint.0 })
     }
 
+    /// The mean whose coefficients and scatter are the bands of a source, component by component.
+    pub(crate) fn from_source(
+        source: Arc<dyn RasterSource>,
+        components: Vec<String>,
+        harmonics: Harmonics,
+        fingerprint: u64,
+    ) -> Self {
+        Self { harmonics, components, source, fingerprint }
+    }
+
     /// Names of a source's bands.
-    pub(super) fn layer_names(components: &[String], harmonics: Harmonics) -> Vec<String> {
+    pub(crate) fn layer_names(components: &[String], harmonics: Harmonics) -> Vec<String> {
         let layers = |component: &String| {
             let terms = harmonics.names().chain(["scatter".to_owned()]);
             terms.map(|term| format!("{component} {term}")).collect::<Vec<_>>()
@@ -119,7 +129,9 @@ impl SeasonalMean {
         let values = self.read(&layers.collect::<Vec<_>>(), region)?;
         let (rows, cols) = region.shape();
         let shape = (self.components.len(), n, rows, cols);
-        Ok(Array4::from_shape_fn(shape, |(j, k, row, col)| values[(j * n + k, row, col)]))
+        values.into_shape_with_order(shape).map_err(|error| {
+            Error::setting("seasonal.mean", format!("{}: not {shape:?} coefficients: {error}", self.origin()))
+        })
     }
 
     /// Standard deviation of the observations about the curve in u, **shape** (component, y, x).

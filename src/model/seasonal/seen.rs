@@ -42,6 +42,10 @@ impl Seen {
         Ok(Self { model, first, inverse })
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.model.name
+    }
+
     pub(super) fn dates(&self) -> &[Date] {
         self.model.source.dates()
     }

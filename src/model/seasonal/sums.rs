@@ -101,14 +101,14 @@ impl Sums {
     pub(super) fn solve(&mut self, settings: &SeasonalBuilder, pool: &mut Pool, scene_variance: f64) {
         let (cells, terms) = (self.cells, self.terms);
         let known = triangle(terms) + terms;
-        let count = (known + 1) * cells..(known + 2) * cells;
-        pool.observed(&self.fields[count.clone()]);
+        pool.observed(&self.fields[(known + 1) * cells..(known + 2) * cells]);
         let around = settings.neighbours.map(|neighbours| neighbours.strength);
         pool.average(&self.fields[..known * cells]);
         let ridge = |k: usize, level: f64| level + settings.ridge * (Harmonics::order(k).pow(2) as f64);
-        let mut scatter = vec![0.0; cells];
+        // Σ w r² of each cell, and Σ w, which is the first of the sums.
+        let mut scatter = [vec![0.0; cells].as_slice(), &self.fields[..cells]].concat();
         let mut system = System::new(terms);
-        for (cell, scatter) in scatter.iter_mut().enumerate() {
+        for (cell, scatter) in scatter[..cells].iter_mut().enumerate() {
             let mut towards = [0.0; System::MOST];
             if around.is_some() {
                 system.load(pool.averages(), cells, cell);
@@ -135,18 +135,17 @@ impl Sums {
             *scatter = sum.max(0.0);
         }
         let least = (LEAST_SCATTER * scene_variance).max(f64::MIN_POSITIVE);
-        let counts = &self.fields[count];
         pool.average(&scatter);
-        let (averages, seen) = (pool.averages(), pool.seen());
+        let averages = pool.averages();
         for (cell, variance) in self.variance.iter_mut().enumerate() {
-            let (mut sum, mut n) = (scatter[cell], counts[cell]);
+            let (mut sum, mut weight) = (scatter[cell], scatter[cells + cell]);
             if let Some(strength) = around
-                && seen[cell] > 0.0
+                && averages[cells + cell] > 0.0
             {
-                sum += strength * averages[cell] / seen[cell];
-                n += strength;
+                sum += strength * averages[cell] / averages[cells + cell];
+                weight += strength;
             }
-            *variance = if n > 0.0 { (sum / n).max(least) } else { scene_variance.max(least) };
+            *variance = if weight > 0.0 { (sum / weight).max(least) } else { scene_variance.max(least) };
         }
     }
 

@@ -162,17 +162,17 @@ impl FusedSeries {
 }
 
 /// The store while it is being opened.
-struct Opening<'a> {
-    path: &'a Path,
-    store: Arc<FilesystemStore>,
+pub(super) struct Opening<'a> {
+    pub(super) path: &'a Path,
+    pub(super) store: Arc<FilesystemStore>,
 }
 
 impl Opening<'_> {
-    fn failed(&self, name: &str, error: impl Into<BoxedError>) -> Error {
+    pub(super) fn failed(&self, name: &str, error: impl Into<BoxedError>) -> Error {
         refuse(self.path, format!("array {name}: {}", error.into()))
     }
 
-    fn array(&self, name: &str) -> Result<Array<FilesystemStore>> {
+    pub(super) fn array(&self, name: &str) -> Result<Array<FilesystemStore>> {
         Array::open(Arc::clone(&self.store), &format!("/{name}")).map_err(|error| self.failed(name, error))
     }
 
@@ -184,7 +184,7 @@ impl Opening<'_> {
     }
 
     /// The grid, as `spatial_ref` tells it.
-    fn grid(&self, mean: &Array<FilesystemStore>) -> Result<Grid> {
+    pub(super) fn grid(&self, mean: &Array<FilesystemStore>) -> Result<Grid> {
         let mapping = self.array("spatial_ref")?;
         let text = |key: &str| mapping.attributes().get(key).and_then(Value::as_str);
         let numbers = text("GeoTransform").unwrap_or_default().split_whitespace().map(str::parse::<f64>);
@@ -203,12 +203,12 @@ impl Opening<'_> {
     }
 }
 
-fn refuse(path: &Path, problem: String) -> Error {
+pub(super) fn refuse(path: &Path, problem: String) -> Error {
     Error::OpenStore { path: path.to_path_buf(), problem }
 }
 
 /// Attributes of the group, of either version of the format.
-fn group_attributes(path: &Path) -> Option<Value> {
+pub(super) fn group_attributes(path: &Path) -> Option<Value> {
     let read = |name: &str| serde_json::from_slice::<Value>(&fs::read(path.join(name)).ok()?).ok();
     read("zarr.json").and_then(|group| group.get("attributes").cloned()).or_else(|| read(".zattrs"))
 }

@@ -1,0 +1,187 @@
+//! Fits the mean of the year to every cell: `cargo run --release --example seasonal -- FUSION.toml -o seasonal.zarr`.
+//!
+//! Reads the dates of the instruments whose pixels are target cells a few times, tile by tile, in memory that does not grow with
+//! them, and writes the store that `[seasonal]` names. Exit status 0 on success, 1 with one message on any error.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use rasterfuse::Result;
+use rasterfuse::config::FusionConfig;
+use rasterfuse::geometry::Date;
+use rasterfuse::model::SeasonalMean;
+use rasterfuse::sink::SeasonalStore;
+
+/// Fit the seasonal mean of every cell of a target.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Description of a fusion; the store of its [seasonal] need not be there yet.
+    config: PathBuf,
+    /// Instruments to fit to; may be given more than once. Default: all whose pixels are target cells.
+    #[arg(long, value_name = "NAME")]
+    instrument: Vec<String>,
+    /// Folder of the store; a seasonal mean that is there is replaced.
+    #[arg(short, long, default_value = "seasonal.zarr")]
+    output: PathBuf,
+    /// Number of harmonics; default: the library's.
+    #[arg(long)]
+    harmonics: Option<usize>,
+    /// Period in days; default: a year.
+    #[arg(long)]
+    period_days: Option<f64>,
+    /// What draws harmonics towards those of the neighbourhood, in observations.
+    #[arg(long)]
+    ridge: Option<f64>,
+    /// Degrees of freedom of the errors' heavy tails; 0 for plain least squares.
+    #[arg(long)]
+    robust: Option<f64>,
+    /// How often the data are read for a robust fit.
+    #[arg(long)]
+    passes: Option<usize>,
+    /// Radius in cells, and observations that neighbours count for; 0 0 for none.
+    #[arg(long, num_args = 2, value_names = ["CELLS", "OBSERVATIONS"])]
+    neighbours: Option<Vec<f64>>,
+    /// Memory for sums and values of a tile, in MiB.
+    #[arg(long)]
+    memory: Option<u64>,
+}
+
+/// Prints a line; nobody reading it, as behind `| head`, is no reason to stop.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            let _ = message.print();
+            return ExitCode::from(u8::from(message.use_stderr()));
+        }
+    };
+    match fit(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn fit(arguments: &Arguments) -> Result<()> {
+    let started = Instant::now();
+    let mut settings = SeasonalMean::builder();
+    if let Some(harmonics) = arguments.harmonics {
+        settings = settings.harmonics(harmonics);
+    }
+    if let Some(days) = arguments.period_days {
+        settings = settings.period_days(days);
+    }
+    if let Some(ridge) = arguments.ridge {
+        settings = settings.ridge(ridge);
+    }
+    if let Some(degrees) = arguments.robust {
+        settings = settings.robust(Some(degrees).filter(|degrees| *degrees != 0.0));
+    }
+    if let Some(passes) = arguments.passes {
+        settings = settings.passes(passes);
+    }
+    if let Some([cells, observations]) = arguments.neighbours.as_deref() {
+        settings = match (*cells, *observations) {
+            (0.0, _) | (_, 0.0) => settings.without_neighbours(),
+            (cells, observations) => settings.neighbours(cells as usize, observations),
+        };
+    }
+    if let Some(mebibytes) = arguments.memory {
+        settings = settings.memory_bytes(mebibytes << 20);
+    }
+    let fit = FusionConfig::read(&arguments.config)?.seasonal_fit(&settings, &arguments.instrument)?;
+    let (height, width) = fit.tile_shape();
+    for (name, dates) in fit.instruments() {
+        let span = dates.first().zip(dates.last()).map_or_else(String::new, |(a, b)| format!(", {a} to {b}"));
+        say!("{name}: {} dates{span}", dates.len());
+    }
+    let mean = SeasonalStore::create(&arguments.output).write(&fit)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let (rows, cols) = mean.grid().shape();
+    say!(
+        "{rows} x {cols} cells in tiles of {height} x {width}, {} harmonics, {seconds:.1} s",
+        mean.harmonics().count()
+    );
+
+    let summary = Summary::of(&mean)?;
+    say!("\n{:<16} {:>9}  {:>9}  {:>9}  {:>9}  {:>9}", "averages of", "mean", "lowest", "on", "highest", "on");
+    for (name, line) in mean.components().iter().zip(&summary.lines) {
+        let [(low, low_day), (high, high_day)] = line.extremes;
+        let (low_day, high_day) = (low_day.format("%d %b"), high_day.format("%d %b"));
+        say!("{name:<16} {:>9.4}  {low:>9.4}  {low_day:>9}  {high:>9.4}  {high_day:>9}", line.mean);
+    }
+    let variances: Vec<String> = summary.lines.iter().map(|line| format!("{:.3e}", line.variance)).collect();
+    say!("\nTo put into the description; the prior's variance is that of the observations about the mean:\n");
+    say!("[seasonal]\nmean = {:?}", relative(&arguments.output, &arguments.config).display().to_string());
+    say!("\n[prior]\nmean = 0.0\nvariance = [{}]", variances.join(", "));
+    Ok(())
+}
+
+/// What a report says of a mean.
+struct Summary {
+    lines: Vec<Line>,
+}
+
+/// Averages of the cells of a component.
+struct Line {
+    mean: f64,
+    /// Lowest and highest mean of a day, and the day.
+    extremes: [(f64, Date); 2],
+    /// Of the observations about the mean.
+    variance: f64,
+}
+
+impl Summary {
+    /// Reads every coefficient once, some rows at a time.
+    fn of(mean: &SeasonalMean) -> Result<Self> {
+        let harmonics = mean.harmonics();
+        let (rows, cols) = mean.grid().shape();
+        let (p, n) = (mean.components().len(), harmonics.terms());
+        let mut sums = vec![vec![0.0; n + 1]; p];
+        for first in (0..rows).step_by(256) {
+            let region = rasterfuse::geometry::PixelRegion::new(first..(first + 256).min(rows), 0..cols);
+            let (coefficients, scatter) = (mean.coefficients(&region)?, mean.scatter(&region)?);
+            for ((j, k, ..), value) in coefficients.indexed_iter() {
+                sums[j][k] += value;
+            }
+            for ((j, ..), value) in scatter.indexed_iter() {
+                sums[j][n] += value * value;
+            }
+        }
+        let cells = (rows * cols) as f64;
+        let line = |sums: &Vec<f64>| {
+            let mut terms = vec![0.0; n];
+            let mut value = |date: Date| {
+                harmonics.evaluate(date, &mut terms);
+                terms.iter().zip(sums).map(|(term, sum)| term * sum).sum::<f64>() / cells
+            };
+            let days = (0..harmonics.period_days().ceil() as i32).map(|k| harmonics.reference() + k);
+            let curve: Vec<(f64, Date)> = days.map(|date| (value(date), date)).collect();
+            let extreme = |better: fn(f64, f64) -> bool| {
+                let first = (f64::NAN, harmonics.reference());
+                curve.iter().fold(first, |best, day| if best.0.is_nan() || better(day.0, best.0) { *day } else { best })
+            };
+            let extremes = [extreme(|a, b| a < b), extreme(|a, b| a > b)];
+            Line { mean: sums[0] / cells, extremes, variance: sums[n] / cells }
+        };
+        Ok(Self { lines: sums.iter().map(line).collect() })
+    }
+}
+
+/// A path as a description would name it: relative to its own folder if it lies there, whole otherwise.
+fn relative(path: &Path, config: &Path) -> PathBuf {
+    let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let folder = std::fs::canonicalize(config).ok().and_then(|config| config.parent().map(Path::to_path_buf));
+    folder.and_then(|folder| whole.strip_prefix(folder).ok().map(Path::to_path_buf)).unwrap_or(whole)
+}

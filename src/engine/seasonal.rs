@@ -1,0 +1,116 @@
+//! The mean function of a fusion whose state is the anomaly: taken off what is read, added to what is put out.
+//!
+//! Means are linear in their coefficients, so the mean of a footprint has the footprint's average coefficients. These are worked
+//! out once for every pixel of a tile, over all of its footprint: how windows cut it up does not matter, and they need not know.
+
+use ndarray::{Array2, Array4, Zip, s};
+use rayon::prelude::*;
+
+use super::Fusion;
+use super::output::Projection;
+use super::stream::FusedBlock;
+use crate::error::Result;
+use crate::geometry::{Date, Grid, PixelRegion, Rect};
+use crate::model::{Average, Harmonics, ObservationModel, SeasonalMean};
+use crate::source::Slice;
+
+/// Rows of cells that are read at a time for the averages of coarse pixels: chunks of a store are decoded once or twice.
+pub(super) const STRIP_ROWS: i64 = 512;
+
+/// The curves of some cells or pixels.
+#[derive(Debug)]
+pub(super) struct Curves {
+    harmonics: Harmonics,
+    /// **Shape** (component, term, y, x).
+    coefficients: Array4<f64>,
+}
+
+impl Curves {
+    /// Those of the cells of a tile.
+    pub(super) fn of_cells(fusion: &Fusion, tile: &PixelRegion) -> Result<Option<Self>> {
+        let Some(mean) = &fusion.seasonal else { return Ok(None) };
+        let slice = mean.slice(&fusion.target, &Rect::from(tile))?;
+        Ok(Some(Self { harmonics: mean.harmonics(), coefficients: slice.into_coefficients() }))
+    }
+
+    /// Those of the pixels of an instrument, averages over their footprints.
+    pub(super) fn of_pixels(
+        mean: &SeasonalMean,
+        target: &Grid,
+        instrument: &ObservationModel,
+        pixels: &PixelRegion,
+    ) -> Result<Self> {
+        let (harmonics, lattice) = (mean.harmonics(), &instrument.lattice);
+        let (p, terms) = (mean.components().len(), harmonics.terms());
+        let row_of = |row: usize| lattice.rect(row, pixels.cols.start).hull(&lattice.rect(row, pixels.cols.end - 1));
+        let mut coefficients = Array4::zeros((p, terms, pixels.rows.len(), pixels.cols.len()));
+        let mut row = pixels.rows.start;
+        while row < pixels.rows.end {
+            let mut strip = row_of(row);
+            let first = row;
+            row += 1;
+            while row < pixels.rows.end && strip.hull(&row_of(row)).bottom - strip.top <= STRIP_ROWS {
+                strip = strip.hull(&row_of(row));
+                row += 1;
+            }
+            let slice = mean.slice(target, &strip)?;
+            for (y, x) in (first..row).flat_map(|y| pixels.cols.clone().map(move |x| (y, x))) {
+                let average = Average::new(vec![lattice.rect(y, x)], lattice.profile(y, x));
+                for (j, k) in (0..p).flat_map(|j| (0..terms).map(move |k| (j, k))) {
+                    coefficients[(j, k, y - pixels.rows.start, x - pixels.cols.start)] =
+                        slice.coefficient_of(j, k, &average);
+                }
+            }
+        }
+        Ok(Self { harmonics, coefficients })
+    }
+
+    /// The mean of a component on a date whose terms are given.
+    fn mean(&self, component: usize, terms: &[f64], out: &mut Array2<f64>) {
+        out.fill(0.0);
+        for (k, &term) in terms.iter().enumerate() {
+            let coefficients = self.coefficients.slice(s![component, k, .., ..]);
+            Zip::from(&mut *out).and(coefficients).for_each(|out, coefficient| *out += term * coefficient);
+        }
+    }
+
+    fn terms(&self, date: Date) -> Vec<f64> {
+        let mut terms = vec![0.0; self.harmonics.terms()];
+        self.harmonics.evaluate(date, &mut terms);
+        terms
+    }
+
+    fn plane(&self) -> Array2<f64> {
+        let (_, _, rows, cols) = self.coefficients.dim();
+        Array2::zeros((rows, cols))
+    }
+
+    /// Takes off what the bands of a slice of these pixels show of the mean.
+    pub(super) fn take_off(&self, instrument: &ObservationModel, slice: &mut Slice) {
+        let (terms, mut mean) = (self.terms(slice.date), self.plane());
+        let design = instrument.design();
+        for component in (0..design.ncols()).filter(|&j| instrument.sees(j)) {
+            self.mean(component, &terms, &mut mean);
+            for (band, &weight) in design.column(component).iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
+                for values in [Some(&mut slice.values), slice.withheld.as_mut()].into_iter().flatten() {
+                    let values = values.slice_mut(s![band, .., ..]);
+                    Zip::from(values).and(&mean).for_each(|value, mean| *value -= weight * mean);
+                }
+            }
+        }
+    }
+
+    /// Adds the mean of these cells to blocks of theirs.
+    pub(super) fn add(&self, projection: &Projection, blocks: &mut [FusedBlock]) {
+        blocks.par_iter_mut().for_each(|block| {
+            let (terms, mut mean) = (self.terms(block.date), self.plane());
+            for component in 0..self.coefficients.dim().0 {
+                self.mean(component, &terms, &mut mean);
+                projection.spread(component, |layer, weight| {
+                    let values = block.mean.slice_mut(s![layer, .., ..]);
+                    Zip::from(values).and(&mean).for_each(|value, mean| *value += weight * mean);
+                });
+            }
+        });
+    }
+}
