@@ -207,7 +207,7 @@ impl WindowState {
             let inflation = Inflation::new(noise, inflated, &dynamics);
             let curves = mean.map(|mean| StateCurves::new(mean, &part.components, &averages));
             let silent = initial.silent;
-            let mut part = PartState { layout, dynamics, state, date, silent, inflation, curves };
+            let mut part = PartState { layout, dynamics, state, date, silent, curves, inflation };
             part.take_level();
             Ok(part)
         };
