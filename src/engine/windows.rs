@@ -207,7 +207,7 @@ impl WindowState {
             let inflation = Inflation::new(noise, inflated, &dynamics);
             let curves = mean.map(|mean| StateCurves::new(mean, &part.components, &averages));
             let silent = initial.silent;
-            let mut part = PartState { layout, dynamics, state, date, silent, curves, inflation };
+            let mut part = PartState { layout, dynamics, state, date, inflation, silent, curves };
             part.take_level();
             Ok(part)
         };
