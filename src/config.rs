@@ -200,6 +200,7 @@ struct Process {
     #[serde(default)]
     inflate: bool,
     relative: Option<Relative>,
+    features: Option<Features>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -227,6 +228,25 @@ struct Field {
 struct Adaptive {
     weight: f64,
     scale: f64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Features {
+    raster: PathBuf,
+    bands: Option<Vec<usize>>,
+    scale: Numbers,
+    #[serde(default)]
+    combine: Combine,
+    weight: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Combine {
+    #[default]
+    Times,
+    Plus,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -399,6 +399,8 @@ fn other_settings_that_cannot_work_are_refused_by_key() {
     world.raster("prior_small.tif", |tiff| Tiff { values: values((2, 5, 8)), ..tiff });
     world.raster("prior_bands.tif", |tiff| Tiff { values: values((3, 6, 8)), ..tiff });
     let fine = "noise_variance = 1e-5";
+    let features =
+        |raster: &str, more: &str| format!("[process.features]\nraster = \"{raster}\"\nscale = 0.1\n{more}\n");
     world.refuses_all(&[
         (fine, "noise_variance = 1e-5\nbias = nan", &["instrument \"fine\": bias", "finite"]),
         (fine, "noise_variance = 1e-5\nbias = [0.0]", &["instrument \"fine\": bias", "2 bands"]),
@@ -410,6 +412,19 @@ fn other_settings_that_cannot_work_are_refused_by_key() {
         ("phi = 0.99", "relative = { weight = 1.5, level = 0.2 }", &["process.relative.weight", "[0, 1]"]),
         ("phi = 0.99", "relative = { weight = 1.0, level = 0.0 }", &["process.relative.level", "positive"]),
         ("phi = 0.99", "relative = { weight = 1.0 }", &["level", "line"]),
+        ("phi = 0.99", &features("none.tif", ""), &["process.features.raster", "no raster", "none.tif"]),
+        ("phi = 0.99", &features("prior_small.tif", ""), &["process.features", "prior_small.tif", "cover"]),
+        ("phi = 0.99", &features("prior_bands.tif", "bands = [0, 3]"), &["process.features.bands", "3", "0 to 2"]),
+        ("phi = 0.99", &features("prior_bands.tif", "bands = [1, 1]"), &["process.features.bands", "twice"]),
+        ("phi = 0.99", &features("prior_bands.tif", "bands = []"), &["process.features.bands", "no band"]),
+        ("phi = 0.99", &features("prior_bands.tif", "weight = 0.5"), &["process.features.weight", "plus"]),
+        ("phi = 0.99", &features("prior_bands.tif", "combine = \"plus\""), &["process.features.weight", "not given"]),
+        ("phi = 0.99", &features("prior_bands.tif", "combine = \"minus\""), &["combine", "minus", "plus", "line"]),
+        (
+            "phi = 0.99",
+            &features("prior_bands.tif", "combine = \"plus\"\nweight = 1.5"),
+            &["process.features.weight", "[0, 1]"],
+        ),
         ("mean = 0.2", "mean = inf", &["prior.mean", "finite"]),
         ("mean = 0.2", "mean = 0.2\ncorrelation = \"both\"", &["correlation", "both", "process", "line"]),
         ("mean = 0.2", "mean = \"prior_small.tif\"", &["prior.mean", "prior_small.tif", "cover"]),

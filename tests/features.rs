@@ -7,7 +7,7 @@ use ndarray::{Array4, Axis, s};
 use rasterfuse::Fusion;
 use rasterfuse::engine::{FusionBuilder, OutputDates, Precision, Report};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Footprint, Instrument, Kernel, Missing, Prior, Process};
+use rasterfuse::model::{Features, Footprint, Instrument, Kernel, Missing, Prior, Process};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 
@@ -316,4 +316,50 @@ fn change_relative_to_the_level_goes_with_it_whatever_is_put_out() {
             }
         }
     }
+}
+
+/// A scene of two classes with a ragged edge, of which one changes under clouds: what the coarse sensor sees of the change is that
+/// class's alone, and cells of it are told by a reference image.
+#[test]
+fn likeness_of_features_keeps_edges_sharp() {
+    let side = 24;
+    let greens = |r: usize, c: usize| (2 * r + 3 * c + (r * 5 + c * 3) % 7) % 29 < 13;
+    let truth = |t: usize, r: usize, c: usize| match (greens(r, c), t) {
+        (true, 3..) => 0.45,
+        (true, _) => 0.2,
+        (false, _) => 0.5,
+    };
+    let dates = |days: &[i32]| days.iter().copied().map(Date::from_days).collect::<Vec<_>>();
+    let of = |size: f64, side: usize, days: &[i32], values: Array4<f64>| {
+        Arc::new(MemorySource::new(grid(size, side), dates(days), vec!["red".into()], values).unwrap())
+    };
+    let fine = Array4::from_shape_fn((1, 1, side, side), |(_, _, r, c)| truth(0, r, c) + 0.003 * noise(r * 31 + c));
+    let coarse = Array4::from_shape_fn((8, 1, 4, 4), |(t, _, r, c)| {
+        let under = (0..36).map(|k| truth(t, r * 6 + k / 6, c * 6 + k % 6)).sum::<f64>() / 36.0;
+        under + 0.003 * noise(7000 + t * 16 + r * 4 + c)
+    });
+    let error = |features: Option<Features>| {
+        let process = Process::new(Kernel::Matern32, 600.0, 4e-3);
+        let builder = Fusion::builder(grid(30.0, side))
+            .bands(["red"])
+            .window(4, 4)
+            .process(features.map_or(process.clone(), |features| process.features(features)))
+            .prior(Prior::new(0.35, 0.04))
+            .instrument(Instrument::new("fine", of(30.0, side, &[0], fine.clone())).noise_variance(1e-5))
+            .instrument(
+                Instrument::new("coarse", of(180.0, 4, &[0, 1, 2, 3, 4, 5, 6, 7], coarse.clone()))
+                    .footprint(Footprint::Uniform)
+                    .noise_variance(1e-5),
+            );
+        let (mean, _, _) = run(builder);
+        let squares =
+            mean.index_axis(Axis(0), 7).indexed_iter().map(|((_, r, c), m)| (m - truth(7, r, c)).powi(2)).sum::<f64>();
+        (squares / (side * side) as f64).sqrt()
+    };
+    let plain = error(None);
+    let reference = || of(30.0, side, &[0], fine.clone());
+    let times = error(Some(Features::new(reference(), 0.02)));
+    let plus = error(Some(Features::new(reference(), 0.02).plus(0.9)));
+    println!("root mean square error: {plain:.5} plain, {times:.5} times, {plus:.5} plus");
+    assert!(times < 0.25 * plain && plus < 0.1 * plain, "{plain} {times} {plus}");
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rasterfuse::Fusion;
 use rasterfuse::engine::{FusionBuilder, OutputDates, Precision, Report};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Footprint, Instrument, Kernel, Missing, Prior, Process};
+use rasterfuse::model::{Features, Footprint, Instrument, Kernel, Missing, Prior, Process};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 
@@ -36,13 +36,18 @@ fn source(grid: Grid, days: &[i32], seed: u64) -> Arc<MemorySource> {
     Arc::new(MemorySource::new(grid, dates, vec!["red".into(), "nir".into()], values).unwrap())
 }
 
+/// Features on a larger grid than the target's, with holes.
+fn reference() -> Arc<MemorySource> {
+    source(grid(-60.0, 30.0, 30.0, (ROWS + 2, COLS + 5)), &[0], 3)
+}
+
 fn fusion() -> FusionBuilder {
-    fusion_with([false; 5])
+    fusion_with([false; 6])
 }
 
 /// With float32, with a state-dependent process covariance, with gates, with change relative to the level and a correlated prior, with
-/// noise, change and weights by what innovations tell.
-fn fusion_with([single, adaptive, gated, relative, adapting]: [bool; 5]) -> FusionBuilder {
+/// noise, change and weights by what innovations tell, with features.
+fn fusion_with([single, adaptive, gated, relative, adapting, alike]: [bool; 6]) -> FusionBuilder {
     let fine = source(grid(0.0, 0.0, 30.0, (ROWS, COLS)), &[3, 9], 1);
     let coarse = source(grid(-100.0, 80.0, 170.0, (5, 6)), &[1, 2, 3, 4, 7], 2);
     let sharp = Instrument::new("fine", fine).noise_variance(1e-3);
@@ -51,6 +56,7 @@ fn fusion_with([single, adaptive, gated, relative, adapting]: [bool; 5]) -> Fusi
     let process = if relative { process.relative([1.0, 0.5], 0.4) } else { process };
     let process = process.inflate(adapting);
     let sharp = if adapting { sharp.robust(4.0) } else { sharp };
+    let process = if alike { process.features(Features::new(reference(), 0.3).bands([1])) } else { process };
     Fusion::builder(grid(0.0, 0.0, 30.0, (ROWS, COLS)))
         .bands(["red", "nir"])
         .window(3, 2)
@@ -91,7 +97,7 @@ proptest! {
         threads in 1..4_usize,
         batch in 1..12_usize,
         lag in 0..12_usize,
-        options in any::<[bool; 5]>(),
+        options in any::<[bool; 6]>(),
     ) {
         let fusion = || fusion_with(options).lag(lag);
         let (mean, sd, report) = run(fusion().tile(64, 64).threads(1));
@@ -105,7 +111,7 @@ proptest! {
     /// Windows of several hundred states: several panels, dates of many blocks, some windows leaving float32 on the way.
     #[test]
     fn large_windows_are_no_exception(tile in 3..ROWS, threads in 1..4_usize, batch in 1..12_usize, lag in 0..3_usize) {
-        let fusion = || fusion_with([true, true, true, true, false]).window(5, 7).far_samples(0, 0.0).prior(Prior::new(0.4, [0.2, 400.0])).lag(lag);
+        let fusion = || fusion_with([true, true, true, true, false, true]).window(5, 7).far_samples(0, 0.0).prior(Prior::new(0.4, [0.2, 400.0])).lag(lag);
         let (mean, sd, report) = run(fusion().tile(64, 64).threads(1));
         let (other_mean, other_sd, other) = run(fusion().tile(tile, tile).threads(threads).batch_dates(batch));
         assert_same_bits(&mean, &other_mean);

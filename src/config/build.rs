@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::source::{Opened, open_source};
 use super::values::{Memory, NumbersOrPath, Place};
 use super::{
-    Adaptive, Checkpoint, Field, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision,
+    Adaptive, Checkpoint, Combine, Field, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision,
     PriorCorrelation, Reproject, Response, Space,
 };
 use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, OutputSpace, Shard};
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid};
 use crate::model::{
-    self, Footprint, Prior, PriorField, Process, SeasonalMean, SpectralBasis, SpectralResponse, Values,
+    self, Features, Footprint, Prior, PriorField, Process, SeasonalMean, SpectralBasis, SpectralResponse, Values,
 };
 use crate::sink::{ZarrFormat, ZarrSink};
 use crate::source::gdal::{crs_from_definition, read_header};
@@ -283,7 +283,35 @@ impl FusionConfig {
         if let Some(super::Relative { weight, level }) = &process.relative {
             built = built.relative(weight.0.clone(), level.0.clone());
         }
-        Ok(built)
+        Ok(match &process.features {
+            Some(features) => built.features(self.features(features)?),
+            None => built,
+        })
+    }
+
+    fn features(&self, features: &super::Features) -> Result<Features> {
+        let mut built =
+            Features::new(self.undated("process.features.raster", &features.raster)?, features.scale.0.clone());
+        if let Some(bands) = &features.bands {
+            built = built.bands(bands.iter().copied());
+        }
+        let refuse = |problem: &str| Err(Error::setting("process.features.weight", problem));
+        match (features.combine, features.weight) {
+            (Combine::Times, None) => Ok(built.times()),
+            (Combine::Times, Some(_)) => refuse("it goes with combine = \"plus\"; leave it out"),
+            (Combine::Plus, Some(weight)) => Ok(built.plus(weight)),
+            (Combine::Plus, None) => refuse("not given; combine = \"plus\" needs the share of likeness"),
+        }
+    }
+
+    /// A raster of which one date is read.
+    fn undated(&self, key: &str, path: &Path) -> Result<RasterStack> {
+        let path = self.folder.join(path);
+        if !path.exists() {
+            return Err(Error::setting(key, format!("there is no raster {}", path.display())));
+        }
+        // A raster without date: any will do.
+        RasterStack::from_files([(Date::from_days(0), path)], Calibration::default())
     }
 
     fn prior(&self) -> Result<Prior> {
@@ -298,15 +326,7 @@ impl FusionConfig {
     fn field(&self, key: &str, field: &NumbersOrPath) -> Result<PriorField> {
         match field {
             NumbersOrPath::Numbers(values) => Ok(PriorField::Constant(values.clone())),
-            NumbersOrPath::Path(path) => {
-                let path = self.folder.join(path);
-                if !path.exists() {
-                    return Err(Error::setting(key, format!("there is no raster {}", path.display())));
-                }
-                // A raster without date: any will do.
-                let stack = RasterStack::from_files([(Date::from_days(0), path)], Calibration::default())?;
-                Ok(PriorField::raster(stack))
-            }
+            NumbersOrPath::Path(path) => Ok(PriorField::raster(self.undated(key, path)?)),
         }
     }
 

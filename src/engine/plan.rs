@@ -12,7 +12,7 @@ use super::{Checkpoint, Precision};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Grid, Tiling};
 use crate::machine;
-use crate::model::{FarSamples, FieldModel, ObservationModel, PartSize, Prior, SeasonalMean, Spectrum};
+use crate::model::{FarSamples, FeatureModel, FieldModel, ObservationModel, PartSize, Prior, SeasonalMean, Spectrum};
 use cost::Costs;
 
 /// Full checkpoints up to this are kept by default, however small the output.
@@ -153,6 +153,8 @@ pub(super) struct PlanInput<'a> {
     pub(super) adaptive: bool,
     /// Whether change goes with the level.
     pub(super) relative: bool,
+    /// Where cells with like features change alike.
+    pub(super) features: Option<&'a FeatureModel>,
     pub(super) precision: Precision,
     pub(super) checkpoint: Checkpoint,
     /// Largest variance that any window can reach over the smallest noise variance, where it is known.

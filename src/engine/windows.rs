@@ -15,7 +15,7 @@ use super::summary::Summary;
 use super::window::{OutCell, Part, PartState, Reading, WindowOutput, WindowState, Worker};
 use super::{Fusion, OnError};
 use crate::error::{Error, Result};
-use crate::filter::Dynamics;
+use crate::filter::{BlockCov, Dynamics};
 use crate::geometry::{Date, PixelRegion, Rect, Window};
 use crate::model::{
     Adaptive, Layers, Layout, ObservationModel, PartBands, PriorSlice, SeasonalSlice, StateCurves, Support, pair,
@@ -40,7 +40,12 @@ pub(super) fn build(
     let mut shared: HashMap<_, Vec<Arc<[f64]>>> = HashMap::new();
     for support in &supports {
         shared.entry(support.shape_key()).or_insert_with(|| {
-            fusion.process.correlations.iter().map(|correlation| support.cell_correlation(correlation)).collect()
+            // Likeness is a window's own.
+            let cells = |(k, correlation)| match fusion.process.alike {
+                alike if k < alike => Arc::new([]) as Arc<[f64]>,
+                _ => support.cell_correlation(correlation),
+            };
+            fusion.process.correlations.iter().enumerate().map(cells).collect()
         });
     }
     let extent =
@@ -48,9 +53,12 @@ pub(super) fn build(
     let prior = prior(&extent)?;
     let mean = fusion.seasonal.as_ref().filter(|_| fusion.process.is_relative());
     let mean = mean.map(|mean| mean.slice(&fusion.target, &extent)).transpose()?;
+    let features = fusion.process.features.as_ref();
+    let likeness = features.map(|features| features.read(&fusion.target, &extent)).transpose()?;
     let window = |(window, support): (Window, Support)| {
         let cells = &shared[&support.shape_key()];
-        WindowState::new(fusion, tile, &window, support, cells, (&prior, mean.as_ref()), date)
+        let correlations = support.correlations(&fusion.process, cells, likeness.as_ref());
+        WindowState::new(fusion, tile, &window, support, &correlations, (&prior, mean.as_ref()), date)
     };
     windows.into_par_iter().zip(supports).map(window).collect()
 }
@@ -161,31 +169,30 @@ impl WindowState {
         tile: &PixelRegion,
         window: &Window,
         support: Support,
-        cells: &[Arc<[f64]>],
+        correlations: &[Arc<BlockCov>],
         (prior, mean): (&PriorSlice, Option<&SeasonalSlice>),
         date: Date,
     ) -> Result<Self> {
-        let correlations = support.correlations(&fusion.process, cells);
         let names = names(&fusion.instruments);
         let averages = if mean.is_some() { support.averages() } else { Vec::new() };
         let part = |part: &Part| {
             let layout = Layout::new(&support, part.components.len(), &part.bands);
             let mut initial = support.initial_state(layout.n(), &part.components, prior, &names)?;
             if prior.is_correlated() {
-                support.correlate(&mut initial.state, &part.components, prior, &fusion.process, &correlations);
+                support.correlate(&mut initial.state, &part.components, prior, &fusion.process, correlations);
             }
             let layers = Layers {
                 layout: &layout,
                 support: &support,
                 process: &fusion.process,
-                correlations: &correlations,
+                correlations,
                 instruments: &fusion.instruments,
                 components: &part.components,
                 bands: &part.bands,
                 cell_size: fusion.target.cell_size(),
             };
             layers.start(&mut initial.state);
-            let field = support.field_blocks(&fusion.process, &correlations, &part.components);
+            let field = support.field_blocks(&fusion.process, correlations, &part.components);
             let inflated = fusion.process.inflate.then_some(field.len());
             let dynamics = Dynamics::new(field.into_iter().chain(layers.blocks()).collect());
             let dynamics = dynamics.with_relative(fusion.process.relative(&part.components));

@@ -47,7 +47,8 @@ impl Correlation {
         self.terms.iter().map(|term| term.weight * term.kernel.correlation(distance, term.range)).sum()
     }
 
-    fn smooth(&self, rows: i64, cols: i64) -> f64 {
+    /// Between cells so many rows and columns apart, without the nugget.
+    pub(crate) fn smooth(&self, rows: i64, cols: i64) -> f64 {
         let (rows, cols) = (rows.abs(), cols.abs());
         if rows < self.rows && cols < self.cols {
             self.table[(rows * self.cols + cols) as usize]
@@ -84,6 +85,24 @@ impl Correlation {
             }
         }
         sum / (a.total() * b.total())
+    }
+}
+
+impl Correlation {
+    /// Uncorrelated variance of a cell.
+    pub(crate) fn nugget(&self) -> f64 {
+        self.nugget
+    }
+
+    /// The nugget's part of [`between_averages`](Self::between_averages).
+    pub(crate) fn nugget_between(&self, a: &Average, b: &Average) -> f64 {
+        if self.nugget == 0.0 {
+            return 0.0;
+        }
+        let pairs = a.rects().iter().flat_map(|from| b.rects().iter().map(move |to| ((a, from), (b, to))));
+        let shared =
+            pairs.map(|(from, to)| Average::rows_apart(from, to).together() * Average::cols_apart(from, to).together());
+        self.nugget * shared.sum::<f64>() / (a.total() * b.total())
     }
 }
 

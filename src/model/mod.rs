@@ -5,6 +5,7 @@
 mod average;
 mod basis;
 mod correlation;
+mod features;
 mod field;
 mod footprint;
 mod gate;
@@ -17,8 +18,10 @@ mod offset;
 mod pca;
 mod prior;
 mod process;
+mod raster;
 mod response;
 mod rows;
+mod samples;
 mod seasonal;
 mod spectrum;
 mod support;
@@ -26,6 +29,7 @@ mod values;
 mod wavelengths;
 
 pub use basis::SpectralBasis;
+pub use features::Features;
 pub use field::Field;
 pub use footprint::Footprint;
 pub use groups::AcquisitionGroups;
@@ -41,6 +45,7 @@ pub use values::Values;
 
 pub(crate) use average::{Average, Profile};
 pub(crate) use correlation::Correlation;
+pub(crate) use features::{FeatureModel, Likeness};
 pub(crate) use field::FieldModel;
 pub(crate) use footprint::PixelLattice;
 pub(crate) use gate::Gate;

@@ -4,9 +4,10 @@ use ndarray::Array3;
 
 use super::Average;
 use super::Values;
+use super::raster::{check_cover, read_around};
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, Rect};
-use crate::source::{RasterSource, same_crs};
+use crate::source::RasterSource;
 
 const MEAN: &str = "prior.mean";
 const VARIANCE: &str = "prior.variance";
@@ -133,29 +134,12 @@ impl Prior {
 }
 
 fn check_raster(key: &str, source: &dyn RasterSource, target: &Grid, p: usize) -> Result<()> {
-    let refuse = |problem: String| Err(Error::setting(key, format!("{}: {problem}", source.origin())));
     let bands = source.bands().len();
     if bands != p && bands != 1 {
-        return refuse(format!("{bands} bands; give one, or one for each of the {p} components"));
+        let problem = format!("{bands} bands; give one, or one for each of the {p} components");
+        return Err(Error::setting(key, format!("{}: {problem}", source.origin())));
     }
-    if source.dates().is_empty() {
-        return refuse("no date".into());
-    }
-    if !same_crs(source.grid().crs(), target.crs()) {
-        return Err(Error::CrsMismatch {
-            what: format!("{key} ({})", source.origin()),
-            expected: target.crs().clone(),
-            found: source.grid().crs().clone(),
-        });
-    }
-    let covers = target.lattice_offset(source.grid()).is_some_and(|(row, col)| {
-        let (rows, cols) = (source.grid().rows() as i64, source.grid().cols() as i64);
-        row <= 0 && col <= 0 && row + rows >= target.rows() as i64 && col + cols >= target.cols() as i64
-    });
-    if !covers {
-        return refuse(format!("its grid ({}) does not cover the target grid ({target}) cell by cell", source.grid()));
-    }
-    Ok(())
+    check_cover(key, source, target)
 }
 
 impl PriorField {
@@ -164,19 +148,14 @@ impl PriorField {
             Self::Constant(values) => return Ok(FieldSlice::Constant(values.expand(p, key, "component")?)),
             Self::Raster(source) => source,
         };
-        let (Some(offset), Some(&date)) = (target.lattice_offset(source.grid()), source.dates().first()) else {
-            return Err(Error::setting(key, format!("{}: does not fit the target grid", source.origin())));
-        };
-        let region = rect.nearest(offset, source.grid().shape());
         let bands: Vec<usize> = (0..source.bands().len()).collect();
-        let values = source.read(date, &bands, &region)?.values;
+        let (values, first) = read_around(key, source.as_ref(), &bands, target, rect)?;
         if key == VARIANCE
             && let Some(value) = values.iter().find(|value| **value <= 0.0)
         {
             let problem = format!("{}: {value} must be positive, or NaN where nothing is known", source.origin());
             return Err(Error::setting(key, problem));
         }
-        let first = (region.rows.start as i64 + offset.0, region.cols.start as i64 + offset.1);
         Ok(FieldSlice::Raster { values, first, origin: source.origin() })
     }
 }

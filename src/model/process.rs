@@ -4,8 +4,9 @@ use super::Values;
 use super::correlation::{Correlation, CorrelationTerm};
 use crate::error::{Error, Result};
 use crate::filter::{self, Relative};
+use crate::geometry::Grid;
 
-use super::{Field, FieldModel, Kernel};
+use super::{FeatureModel, Features, Field, FieldModel, Kernel};
 
 /// How the scene changes: each component walks in time with spatially correlated steps.
 ///
@@ -22,6 +23,7 @@ pub struct Process {
     terms: Vec<Term>,
     transition: Values,
     adaptive: Option<Adaptive>,
+    features: Option<Features>,
     fields: Vec<Field>,
     /// Weight and level.
     relative: Option<(Values, Values)>,
@@ -50,8 +52,15 @@ impl Process {
     #[must_use]
     pub fn new(kernel: Kernel, range: impl Into<Values>, variance: impl Into<Values>) -> Self {
         let transition = Values::Same(1.0);
-        let this =
-            Self { terms: Vec::new(), transition, adaptive: None, fields: Vec::new(), relative: None, inflate: false };
+        let this = Self {
+            terms: Vec::new(),
+            transition,
+            adaptive: None,
+            features: None,
+            fields: Vec::new(),
+            relative: None,
+            inflate: false,
+        };
         this.nested(kernel, range, variance)
     }
 
@@ -85,6 +94,13 @@ impl Process {
     #[must_use]
     pub fn adaptive(mut self, weight: f64, scale: f64) -> Self {
         self.adaptive = Some(Adaptive { weight, scale });
+        self
+    }
+
+    /// Lets cells with like features, of a reference image for example, change alike.
+    #[must_use]
+    pub fn features(mut self, features: Features) -> Self {
+        self.features = Some(features);
         self
     }
 
@@ -131,6 +147,8 @@ impl Process {
             settings.push(("adaptive.weight".into(), format!("{weight:?}")));
             settings.push(("adaptive.scale".into(), format!("{scale:?}")));
         }
+        let features = self.features.iter().flat_map(Features::settings);
+        settings.extend(features.map(|(key, value)| (format!("features.{key}"), value)));
         for (k, field) in self.fields.iter().enumerate() {
             settings
                 .extend(field.settings().into_iter().map(|(key, value)| (format!("field {}: {key}", k + 1), value)));
@@ -172,22 +190,37 @@ impl Process {
                 })
                 .collect();
             let nugget = terms.iter().map(|term| term[j].nugget * term[j].variance / variance).sum();
-            let correlation = place(&mut shapes, (weighted, nugget));
+            let correlation = place(&mut shapes, 0, (weighted, nugget));
             let relative = relative.get(j).copied();
             components.push(Component { transition, variance, correlation, relative });
         }
+        // Likeness is for the first field alone, so that the others share no correlation with it then.
+        let alike = if self.features.is_some() { shapes.len() } else { 0 };
         let mut fields = Vec::with_capacity(self.fields.len());
         for (k, field) in self.fields.iter().enumerate() {
             let mut field = field.resolve(p, cell_size, &format!("process.field {}", k + 1))?;
             for component in field.components.iter_mut().filter(|_| field.block == 1) {
                 let term = CorrelationTerm { kernel: component.kernel, range: component.range, weight: 1.0 };
-                component.correlation = Some(place(&mut shapes, (vec![term], 0.0)));
+                component.correlation = Some(place(&mut shapes, alike, (vec![term], 0.0)));
             }
             fields.push(field);
         }
         let correlations =
             shapes.into_iter().map(|(terms, nugget)| Correlation::new(terms, nugget, cell_size, reach)).collect();
-        Ok(ProcessModel { components, correlations, adaptive: self.adaptive, inflate: self.inflate, fields })
+        Ok(ProcessModel {
+            components,
+            correlations,
+            alike,
+            features: None,
+            adaptive: self.adaptive,
+            inflate: self.inflate,
+            fields,
+        })
+    }
+
+    /// Checks the features, which [`resolve`](Self::resolve) leaves out, against the target grid.
+    pub(crate) fn resolve_features(&self, target: &Grid) -> Result<Option<FeatureModel>> {
+        self.features.as_ref().map(|features| features.resolve(target)).transpose()
     }
 
     /// One for each component, or none.
@@ -205,9 +238,10 @@ impl Process {
 /// Kernels and nugget that components share.
 type Shape = (Vec<CorrelationTerm>, f64);
 
-/// Position of a shape among those known, to which it is added when it is new.
-fn place(shapes: &mut Vec<Shape>, shape: Shape) -> usize {
-    shapes.iter().position(|known| *known == shape).unwrap_or_else(|| {
+/// Position of a shape among those known from the `first` on, to which it is added when it is new.
+fn place(shapes: &mut Vec<Shape>, first: usize, shape: Shape) -> usize {
+    let known = shapes[first..].iter().position(|known| *known == shape);
+    known.map(|position| first + position).unwrap_or_else(|| {
         shapes.push(shape);
         shapes.len() - 1
     })
@@ -247,6 +281,9 @@ impl Term {
 pub(crate) struct ProcessModel {
     pub(crate) components: Vec<Component>,
     pub(crate) correlations: Vec<Correlation>,
+    /// How many of them, the first, go by likeness.
+    pub(crate) alike: usize,
+    pub(crate) features: Option<FeatureModel>,
     pub(crate) adaptive: Option<Adaptive>,
     /// Whether change is inflated by what innovations tell.
     pub(crate) inflate: bool,

@@ -1,3 +1,4 @@
+mod alike;
 mod correlated;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use super::nodes::NodeStates;
 use super::offset::{OffsetModel, OffsetStates};
 use super::rows::SparseRows;
-use super::{Average, Correlation, FieldModel, PixelLattice, PriorSlice, ProcessModel, Profile};
+use super::{Average, Correlation, FieldModel, Likeness, PixelLattice, PriorSlice, ProcessModel, Profile};
 use crate::error::Result;
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
 use crate::geometry::{Rect, Window};
@@ -267,10 +268,19 @@ impl Support {
     }
 
     /// Correlation between all states, for each of the process's correlations; `cells` is
-    /// [`cell_correlation`](Self::cell_correlation) for each.
-    pub(crate) fn correlations(&self, process: &ProcessModel, cells: &[Arc<[f64]>]) -> Vec<Arc<BlockCov>> {
-        let pairs = process.correlations.iter().zip(cells);
-        pairs.map(|(correlation, cells)| Arc::new(self.correlation(correlation, cells))).collect()
+    /// [`cell_correlation`](Self::cell_correlation) for each. Those of the first field go by `likeness`, where it has any.
+    pub(crate) fn correlations(
+        &self,
+        process: &ProcessModel,
+        cells: &[Arc<[f64]>],
+        likeness: Option<&Likeness>,
+    ) -> Vec<Arc<BlockCov>> {
+        let pairs = process.correlations.iter().zip(cells).enumerate();
+        let between = |(k, (correlation, cells))| match likeness {
+            Some(likeness) if k < process.alike => self.alike(correlation, likeness),
+            _ => self.correlation(correlation, cells),
+        };
+        pairs.map(|pair| Arc::new(between(pair))).collect()
     }
 
     /// How the field's states of some components move. State vector: component-major, `x[j n + i]`.

@@ -121,13 +121,31 @@ def correlation(kernel, distance, length):
     raise ValueError(kernel)
 
 
-def covariance(process, p):
-    """K_j(s, s') = sum of variance_j (k(|s - s'|; range_j) + nugget_j [s = s']), as a function of (j, coordinates)."""
+def likeness(folder, process, xy):
+    """exp(-d) of the scaled features of every two cells; cells beyond the raster have those of the nearest one."""
+    cfg = process["features"]
+    grid = raster_grid(folder / cfg["raster"])
+    with rasterio.open(folder / cfg["raster"]) as f:
+        values = f.read()[cfg.get("bands", slice(None))].astype(float)
+    row = np.clip(np.floor((grid.y0 - xy[:, 1]) / grid.dy).astype(int), 0, grid.rows - 1)
+    col = np.clip(np.floor((xy[:, 0] - grid.x0) / grid.dx).astype(int), 0, grid.cols - 1)
+    scaled = values[:, row, col] / per(cfg["scale"], len(values))[:, None]
+    alike = np.exp(-np.sqrt(((scaled[:, :, None] - scaled[:, None, :]) ** 2).sum(0)))
+    return np.where(np.eye(len(xy), dtype=bool), 1.0, np.nan_to_num(alike, nan=0.0))
+
+
+def covariance(folder, process, p):
+    """K_j(s, s') = sum of variance_j (k(|s - s'|; range_j) + nugget_j [s = s']), k combined with the likeness of features, as a
+    function of (j, coordinates)."""
 
     def term(kernel, j, xy):
         variance, length, nugget = (per(kernel.get(k, d), p)[j] for k, d in (("variance", None), ("range", 1.0), ("nugget", 0.0)))
         d = np.sqrt(((xy[:, None, :] - xy[None, :, :]) ** 2).sum(-1))
-        return variance * (correlation(kernel["kernel"], d, length) + nugget * np.eye(len(xy)))
+        k = correlation(kernel["kernel"], d, length)
+        if "features" in process:
+            alike, w = likeness(folder, process, xy), process["features"].get("weight")
+            k = k * alike if w is None else (1 - w) * k + w * alike
+        return variance * (k + nugget * np.eye(len(xy)))
 
     return lambda j, xy: sum(term(kernel, j, xy) for kernel in [process] + process.get("nested", []))
 
@@ -140,9 +158,9 @@ def relative_change(process, p):
     return lambda j, values: np.sqrt(1 - weight[j] + weight[j] * (values / level[j]) ** 2)
 
 
-def prior_covariance(cfg, p):
+def prior_covariance(folder, cfg, p):
     """The prior's variance on the diagonal, or times the correlation of the process."""
-    variance, process_cov = per(cfg["prior"]["variance"], p), covariance(cfg["process"], p)
+    variance, process_cov = per(cfg["prior"]["variance"], p), covariance(folder, cfg["process"], p)
 
     def correlated(j, xy):
         k = process_cov(j, xy)
@@ -215,11 +233,11 @@ def read_scene(folder):
         [first + n * DAY for n in range((last - first).days + 1)],
         cfg["window"]["size"],
         cfg["window"]["halo"],
-        covariance(cfg["process"], len(bands)),
+        covariance(folder, cfg["process"], len(bands)),
         relative_change(cfg["process"], len(bands)),
         cfg["process"].get("phi", 1.0),
         per(cfg["prior"]["mean"], len(bands)),
-        prior_covariance(cfg, len(bands)),
+        prior_covariance(folder, cfg, len(bands)),
         instruments,
     )
 
@@ -372,16 +390,16 @@ class Input:
     nodata: float = None  # None: NaN without a nodata tag
 
 
-def simulate(rng, cfg, grid, inputs, days):
+def simulate(rng, folder, cfg, grid, inputs, days):
     """Truth (day, component, lattice cell) on a lattice that holds every pixel, and the cell index of (row, column)."""
     seen = {s for c in cfg["instrument"] for i in range(inputs[c["name"]].grid.rows) for j in range(inputs[c["name"]].grid.cols)
             for s in footprint(grid, inputs[c["name"]].grid, c["footprint"], i, j)}
     cells = sorted(seen)
-    xy = np.array([(c * grid.dx, -r * grid.dy) for r, c in cells])
+    xy = np.array([(grid.x0 + (c + 0.5) * grid.dx, grid.y0 - (r + 0.5) * grid.dy) for r, c in cells])
     p, process = len(cfg["target"]["bands"]), cfg["process"]
-    k = covariance(process, p)
+    k = covariance(folder, process, p)
     root = [np.linalg.cholesky(k(j, xy) + 1e-12 * np.eye(len(xy))) for j in range(p)]
-    prior = prior_covariance(cfg, p)
+    prior = prior_covariance(folder, cfg, p)
     x = per(cfg["prior"]["mean"], p)[:, None] + np.array(
         [np.linalg.cholesky(prior(j, xy)) @ z for j, z in enumerate(rng.standard_normal((p, len(xy))))])
     truth = []
@@ -394,7 +412,7 @@ def simulate(rng, cfg, grid, inputs, days):
 def write_inputs(rng, folder, cfg, crs, grid, inputs, day0):
     bands = cfg["target"]["bands"]
     first, last = min(min(i.days) for i in inputs.values()), max(max(i.days) for i in inputs.values())
-    truth, at = simulate(rng, cfg, grid, inputs, range(first, last + 1))
+    truth, at = simulate(rng, folder, cfg, grid, inputs, range(first, last + 1))
     for c in cfg["instrument"]:
         given, nb = inputs[c["name"]], len(c["bands"])
         g, noise, bias = given.grid, per(c["noise_variance"], nb), per(c.get("bias", 0.0), nb)
@@ -427,11 +445,24 @@ def write_inputs(rng, folder, cfg, crs, grid, inputs, day0):
                 f.write(stored.astype(given.dtype))
 
 
+def write_features(rng, path, crs, grid):
+    """Three bands of two classes with an oblique edge, and two cells of which not all is known."""
+    row, col = np.mgrid[: grid.rows, : grid.cols]
+    level = np.where(row + 2 * col < grid.cols + grid.rows // 2, 0.1, 0.4)
+    values = np.stack([level + 0.02 * rng.standard_normal(level.shape) for _ in range(3)]).astype("float32")
+    values[0, 1, 1] = values[2, 4, 3] = np.nan
+    with rasterio.open(path, "w", driver="GTiff", width=grid.cols, height=grid.rows, count=3, dtype="float32", crs=crs,
+                       transform=grid.transform(), compress="deflate") as f:
+        f.write(values)
+
+
 def make_scene(folder, seed, toml, grid, inputs, day0, crs="EPSG:32633"):
     """Write one scene: inputs, `fuse.toml`, expected arrays."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "fuse.toml").write_text(toml)
+    if "features" in tomllib.loads(toml)["process"]:
+        write_features(np.random.default_rng(seed), folder / "features.tif", crs, grid)
     write_inputs(np.random.default_rng(seed), folder, tomllib.loads(toml), crs, grid, inputs, day0)
     scene = read_scene(folder)
     assert scene.grid == grid, "the target of fuse.toml is not the grid the inputs were made for"
@@ -1127,9 +1158,74 @@ store = "fused.zarr"
     }
 
 
+def like_features(raster, nested, prior):
+    return placed(0, 0, 30, 25, 8, 9), datetime.date(2022, 8, 1), f"""\
+[target]
+crs = "EPSG:32633"
+geotransform = [500000.0, 30.0, 0.0, 5000000.0, 0.0, -25.0]
+shape = [8, 9]
+bands = ["ndvi"]
+unit = "1"
+
+[time]
+start = "2022-08-01"
+end = "2022-08-06"
+output = "daily"
+
+[window]
+size = 4
+halo = 1
+
+[process]
+kernel = "matern32"
+range = 200.0
+variance = 4.0e-4
+nugget = 0.02
+
+[process.features]          # of a raster with holes; cells beyond it are like the nearest
+raster = "features.tif"
+{raster}
+{nested}
+[prior]
+mean = 0.4
+variance = 0.02
+{prior}
+[[instrument]]
+name = "fine"
+files = "fine/fine_*.tif"
+date = "fine_(\\\\d{{8}})"
+bands = ["ndvi"]
+footprint = "cell"
+noise_variance = 1.0e-4
+
+[[instrument]]              # at most 20 cells to a pixel: all of them are taken
+name = "coarse"
+files = "coarse/coarse_*.tif"
+date = "coarse_(\\\\d{{8}})"
+bands = ["ndvi"]
+footprint = "uniform"
+noise_variance = 1.0e-5
+
+[output]
+store = "fused.zarr"
+""", {
+        "fine": Input(placed(0, 0, 30, 25, 8, 9), [1], gaps=0.6),
+        "coarse": Input(placed(40, 30, 110, 100, 3, 4), [0, 2, 5], gaps=0.1),
+    }
+
+
+def times_features():
+    return like_features("scale = [0.1, 0.2]\nbands = [0, 2]", "", "correlation = \"process\"\n")
+
+
+def plus_features():
+    nested = "\n[[process.nested]]\nkernel = \"exponential\"\nrange = 90.0\nvariance = 1.0e-4\n"
+    return like_features("scale = 0.15\ncombine = \"plus\"\nweight = 0.7", nested, "")
+
+
 SCENES = [
     fine_only, misaligned_coarse, two_coarse, half_open, integers, single_cell, independent_cells, same_pixels, large_pixels, gaussian,
-    correlated_prior, relative_levels,
+    correlated_prior, relative_levels, times_features, plus_features,
 ]
 
 

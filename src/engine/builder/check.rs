@@ -55,7 +55,9 @@ impl FusionBuilder {
         let period = self.period(&instruments)?;
         let Schedule { steps, output } = schedule(period, &self.output, &instruments)?;
         let mut settings = self.settings(period, process, &prior);
+        let features = process.resolve_features(&self.target)?;
         let process = process.resolve(p, self.target.cell_size(), self.reach(&instruments))?;
+        let process = ProcessModel { features, ..process };
         let parts: Vec<Part> = independent_parts(&instruments, p)
             .into_iter()
             .map(|components| {
@@ -104,6 +106,7 @@ impl FusionBuilder {
             lag_asked: self.lag,
             adaptive: process.adaptive.is_some(),
             relative: process.is_relative(),
+            features: process.features.as_ref(),
             precision: self.precision,
             checkpoint: self.checkpoint,
             largest_ratio,

@@ -56,6 +56,7 @@ impl CellModel {
             || !process.fields.is_empty()
             || process.adaptive.is_some()
             || process.is_relative()
+            || process.features.is_some()
             || parts.iter().any(|part| part.components.len() != 1)
         {
             return None;

@@ -6,7 +6,7 @@ use crate::engine::cells::{BAND_BYTES, CellScratch, band_rows};
 use crate::engine::seasonal::STRIP_ROWS;
 use crate::filter::{State, Workspace};
 use crate::geometry::Tiling;
-use crate::model::{FieldModel, NodeStates, ObservationModel, PartSize, StateCurves, pair_count};
+use crate::model::{FeatureModel, FieldModel, NodeStates, ObservationModel, PartSize, StateCurves, pair_count};
 use crate::source::RasterSource;
 
 /// The program at rest: its code and that of its libraries, what they allocate once, stacks. `examples/fuse` peaks at 59 to
@@ -55,7 +55,7 @@ pub(super) struct WindowCost {
     workspace: u64,
     /// Correlation between the cells, shared by windows of the same shape.
     shape_bytes: u64,
-    /// Different shapes of windows at most; with far samples every window may have its own.
+    /// Different shapes of windows at most; with far samples or features every window may have its own.
     shapes: usize,
     bytes: u64,
     /// Of which for remembered dates.
@@ -150,7 +150,8 @@ impl WindowCost {
                     Workspace::<f32>::bytes(rows) + usize::try_from(copy).unwrap_or(usize::MAX / 4)
                 }
             };
-        let shapes = if input.far.count == 0 { tiling.window_shapes() } else { usize::MAX };
+        let shared = input.far.count == 0 && input.features.is_none();
+        let shapes = if shared { tiling.window_shapes() } else { usize::MAX };
         let shape_bytes = (input.correlations * cells * (cells + 1) / 2 * size_of::<f64>()) as u64;
         let word = if double { size_of::<f64>() } else { size_of::<f32>() };
         let kept =
@@ -186,7 +187,9 @@ impl<'a> Costs<'a> {
         let sources = || {
             let observed = input.instruments.iter().map(|instrument| (instrument.source.as_ref(), input.threads));
             let seasonal = input.seasonal.map(|mean| (mean.source(), 2));
-            observed.chain(input.prior.sources().map(|source| (source, 1))).chain(seasonal)
+            let features = input.features.map(FeatureModel::source);
+            let once = input.prior.sources().chain(features).map(|source| (source, 1));
+            observed.chain(once).chain(seasonal)
         };
         let cache = sources().map(|(source, _)| source.shared_cache_bytes()).max().unwrap_or(0);
         let handles = total(sources().map(|(source, readers)| source.handle_bytes(readers)));
@@ -267,16 +270,19 @@ impl<'a> Costs<'a> {
             most += plan.dates.min(batch);
         }
         let reading = product([scratch, most.min(self.input.threads) as u64]);
-        let prior = |source: &dyn RasterSource| {
+        let around = |source: &dyn RasterSource| {
             // Around the cells of a tile also those under pixels that reach beyond them.
             let reach = self.input.instruments.iter().map(|instrument| instrument.lattice.largest());
             let reach = reach.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
             let (rows, cols) = self.input.pixels(tile, source.grid().cell_size());
             let (rows, cols) = (rows + 2 * reach.0 as u64, cols + 2 * reach.1 as u64);
             let (all_rows, all_cols) = source.grid().shape();
-            product([rows.min(all_rows as u64), cols.min(all_cols as u64), source.bands().len() as u64, WORD])
+            product([rows.min(all_rows as u64), cols.min(all_cols as u64)])
         };
-        total([held, reading, total(self.input.prior.sources().map(prior)), self.seasonal(tile)])
+        let prior = |source: &dyn RasterSource| product([around(source), source.bands().len() as u64, WORD]);
+        let features =
+            self.input.features.map_or(0, |features| product([around(features.source()), features.cell_bytes()]));
+        total([held, reading, features, total(self.input.prior.sources().map(prior)), self.seasonal(tile)])
     }
 
     /// The curves of a tile's cells and of the pixels read for it, and a strip of cells from which those of coarse pixels are

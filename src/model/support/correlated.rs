@@ -67,7 +67,7 @@ mod tests {
         let process = Process::new(Kernel::Exponential, 90.0, 2e-4).nugget(0.1).nested(Kernel::Matern32, 400.0, 1e-4);
         let process = process.phi(PHI).resolve(1, (30.0, 30.0), (20, 20))?;
         let cells: Vec<_> = process.correlations.iter().map(|c| support.cell_correlation(c)).collect();
-        let correlations = support.correlations(&process, &cells);
+        let correlations = support.correlations(&process, &cells, None);
         let slice = prior.read(&target, &support.extent(), 1)?;
         let mut state = support.initial_state(support.n(), &[0], &slice, &["a", "b"])?.state;
         assert!(slice.is_correlated() && !support.remainders.is_empty());

@@ -1,0 +1,170 @@
+use std::sync::Arc;
+
+use super::Support;
+use crate::filter::BlockCov;
+use crate::geometry::Rect;
+use crate::model::features::{Combine, Likeness};
+use crate::model::{Average, Correlation};
+
+/// A cell that stands for a state, alone or among others.
+struct Sample<'a> {
+    at: (i64, i64),
+    weight: f64,
+    features: &'a [f64],
+}
+
+impl Support {
+    /// Correlation between all states where alike cells change alike. Where likeness counts, averages are those of the
+    /// [cells that stand for them](Average::spread), elsewhere they are exact; each way it is the covariance of averages of a
+    /// field, hence positive semi-definite, and so is the sum.
+    pub(super) fn alike(&self, correlation: &Correlation, likeness: &Likeness) -> BlockCov {
+        let cell = |&(row, col): &(i64, i64)| Average::cell(row, col);
+        let averages: Vec<Average> = self.cells.iter().map(cell).chain(self.remainders.iter().cloned()).collect();
+        let samples: Vec<Vec<Sample<'_>>> =
+            averages.iter().map(|average| represent(average, correlation, likeness)).collect();
+        let n_cells = self.cells.len();
+        let entry = |i: usize, j: usize| {
+            let near = |a: (i64, i64), b: (i64, i64)| correlation.smooth(a.0 - b.0, a.1 - b.1);
+            let (a, b) = (&averages[i], &averages[j]);
+            // Averages share cells with averages alone.
+            let nugget = match (i < n_cells, j < n_cells) {
+                (true, _) => correlation.nugget() * f64::from(i == j),
+                (false, true) => 0.0,
+                (false, false) => correlation.nugget_between(a, b),
+            };
+            nugget
+                + match likeness.combine {
+                    Combine::Times => sum(&samples[i], &samples[j], near),
+                    Combine::Plus(weight) => {
+                        let far = if i < n_cells {
+                            near(self.cells[i], self.cells[j])
+                        } else {
+                            correlation.between_averages(a, b) - nugget
+                        };
+                        (1.0 - weight) * far + weight * sum(&samples[i], &samples[j], |_, _| 1.0)
+                    }
+                }
+        };
+        let cells: Arc<[f64]> = BlockCov::pack(n_cells, entry);
+        BlockCov::new(self.n(), n_cells, cells, entry)
+    }
+}
+
+/// The cells that stand for an average. Each cell of the average gives its weight to that of them with which it is correlated
+/// most, so that the shares of classes are kept.
+fn represent<'a>(average: &Average, correlation: &Correlation, likeness: &'a Likeness) -> Vec<Sample<'a>> {
+    let sample = |at| Sample { at, weight: 0.0, features: likeness.at(at) };
+    let mut samples: Vec<Sample<'_>> = average.spread().into_iter().map(sample).collect();
+    for cell in average.rects().iter().flat_map(Rect::cells) {
+        let features = likeness.at(cell);
+        // As logarithms, the nearest of equals.
+        let unlike = |sample: &Sample<'_>| {
+            let apart = (cell.0 - sample.at.0, cell.1 - sample.at.1);
+            let distance = if apart == (0, 0) { 0.0 } else { Likeness::distance(features, sample.features) };
+            let far = match likeness.combine {
+                Combine::Times => -correlation.smooth(apart.0, apart.1).ln(),
+                Combine::Plus(_) => 0.0,
+            };
+            (distance + far, apart.0 * apart.0 + apart.1 * apart.1)
+        };
+        let nearest = (0..samples.len()).map(|k| (k, unlike(&samples[k])));
+        let nearest = nearest.min_by(|(_, a), (_, b)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        if let Some((k, _)) = nearest {
+            samples[k].weight += average.weight(cell.0, cell.1) / average.total();
+        }
+    }
+    samples
+}
+
+/// Likeness of two averages, each pair of cells times `weight` of the two.
+fn sum(a: &[Sample<'_>], b: &[Sample<'_>], weight: impl Fn((i64, i64), (i64, i64)) -> f64) -> f64 {
+    let pair = |x: &Sample<'_>, y: &Sample<'_>| {
+        let alike = if x.at == y.at { 1.0 } else { (-Likeness::distance(x.features, y.features)).exp() };
+        x.weight * y.weight * alike * weight(x.at, y.at)
+    };
+    a.iter().map(|x| b.iter().map(|y| pair(x, y)).sum::<f64>()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use nalgebra::DMatrix;
+    use ndarray::Array4;
+
+    use super::*;
+    use crate::Result;
+    use crate::geometry::{Crs, Date, Grid, PixelRegion, Tiling};
+    use crate::model::{Features, Footprint, Kernel, PixelLattice, Process};
+    use crate::source::MemorySource;
+
+    const SIDE: usize = 40;
+
+    /// Two classes with an oblique edge, and some texture.
+    fn feature(row: i64, col: i64) -> f64 {
+        let class = if row + 2 * col < 55 { 0.1 } else { 0.4 };
+        class + 0.02 * ((row * 7 + col * 13) % 11) as f64 / 11.0
+    }
+
+    fn grid(size: f64, side: usize) -> Result<Grid> {
+        Grid::new(Crs::unknown(), [0.0, size, 0.0, 0.0, 0.0, -size], (side, side))
+    }
+
+    #[test]
+    fn sampled_averages_are_near_the_exact_ones_and_definite() -> Result<()> {
+        let target = grid(30.0, SIDE)?;
+        let values = Array4::from_shape_fn((1, 1, SIDE, SIDE), |(_, _, row, col)| feature(row as i64, col as i64));
+        let source = MemorySource::new(target.clone(), vec![Date::from_days(0)], vec!["f".into()], values)?;
+        let lattices = [
+            PixelLattice::new(&target, &grid(400.0, 3)?, Footprint::Uniform, "a")?,
+            PixelLattice::new(&target, &grid(400.0, 3)?, Footprint::Gaussian { fwhm: 300.0 }, "b")?,
+        ];
+        let tiling = Tiling::new((SIDE, SIDE), (SIDE, SIDE), 4, 2);
+        let Some(window) = tiling.windows(&PixelRegion::new(12..16, 12..16)).next() else { panic!("no window") };
+        let observers = [(&lattices[0], &[][..]), (&lattices[1], &[][..])];
+        let support = Support::new(&window, (SIDE, SIDE), (30.0, 30.0), Default::default(), &observers, &[]);
+        let process = Process::new(Kernel::Exponential, 300.0, 1.0).nugget(0.05);
+        let process = process.resolve(1, (30.0, 30.0), (60, 60))?;
+        let correlation = &process.correlations[0];
+        for (features, times) in
+            [(Features::new(source.clone(), 0.1).times(), true), (Features::new(source.clone(), 0.1).plus(0.6), false)]
+        {
+            let likeness = features.resolve(&target)?.read(&target, &support.extent())?;
+            let alike = support.alike(correlation, &likeness);
+            let n = support.n();
+            assert!(support.remainders.iter().any(|average| average.spread().len() == 32));
+            // What is sampled is a field's covariance: definite, whatever the samples.
+            let dense = DMatrix::from_fn(n, n, |i, j| alike.get(i, j)) + DMatrix::identity(n, n) * 1e-12;
+            assert!(dense.cholesky().is_some());
+
+            let between = |a: (i64, i64), b: (i64, i64)| {
+                let inside = |(row, col): (i64, i64)| feature(row.clamp(0, 39), col.clamp(0, 39));
+                let likeness = (-(inside(a) - inside(b)).abs() / 0.1).exp();
+                let near = (-30.0 * f64::hypot((a.0 - b.0) as f64, (a.1 - b.1) as f64) / 300.0).exp();
+                let nugget = if a == b { 0.05 } else { 0.0 };
+                nugget + if times { near * likeness } else { 0.4 * near + 0.6 * likeness }
+            };
+            let cells = |i: usize| -> Vec<((i64, i64), f64)> {
+                if i < support.cells.len() {
+                    return vec![(support.cells[i], 1.0)];
+                }
+                let average = &support.remainders[i - support.cells.len()];
+                let cells = average.rects().iter().flat_map(Rect::cells);
+                cells.map(|(r, c)| ((r, c), average.weight(r, c) / average.total())).collect()
+            };
+            let mut worst = 0.0_f64;
+            for i in 0..n {
+                for j in 0..=i {
+                    let exact: f64 = cells(i)
+                        .iter()
+                        .map(|(a, v)| cells(j).iter().map(|(b, w)| v * w * between(*a, *b)).sum::<f64>())
+                        .sum();
+                    let off = (alike.get(i, j) - exact).abs();
+                    assert!(i >= support.cells.len() || off < 1e-14, "{i} {j}");
+                    worst = worst.max(off);
+                }
+            }
+            println!("off by at most {worst:.4}, times: {times}");
+            assert!(worst < 0.03, "a correlation of averages is off by {worst}");
+        }
+        Ok(())
+    }
+}
