@@ -116,8 +116,8 @@ impl Process {
     /// `level`. `weight` lies in [0, 1]; `level`, in u, is positive.
     ///
     /// `value` is the mean of the state (of a footprint's rest, its average) after the window's last update of the components
-    /// that are filtered together, or of the prior before the first: it does not change while nothing is observed. So neither
-    /// does the result depend on which dates are put out.
+    /// that are filtered together, or of the prior before the first, with the seasonal mean of that date added where there is
+    /// one: it does not change while nothing is observed. So neither does the result depend on which dates are put out.
     #[must_use]
     pub fn relative(mut self, weight: impl Into<Values>, level: impl Into<Values>) -> Self {
         self.relative = Some((weight.into(), level.into()));
