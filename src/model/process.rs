@@ -240,11 +240,11 @@ type Shape = (Vec<CorrelationTerm>, f64);
 
 /// Position of a shape among those known from the `first` on, to which it is added when it is new.
 fn place(shapes: &mut Vec<Shape>, first: usize, shape: Shape) -> usize {
-    let known = shapes[first..].iter().position(|known| *known == shape);
-    known.map(|position| first + position).unwrap_or_else(|| {
-        shapes.push(shape);
-        shapes.len() - 1
-    })
+    if let Some(known) = shapes[first..].iter().position(|known| *known == shape) {
+        return first + known;
+    }
+    shapes.push(shape);
+    shapes.len() - 1
 }
 
 /// The parameters of one kernel for one component.
