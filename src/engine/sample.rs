@@ -54,6 +54,9 @@ pub(crate) struct Block {
     pub(crate) values: usize,
 }
 
+/// What each date adds to a log-likelihood.
+type ByDate = Vec<(Date, f64)>;
+
 /// One value of a block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Seen {
@@ -200,7 +203,7 @@ impl Sample {
         trial: impl Fn(usize) -> Option<Trial> + Sync,
         blocks: usize,
     ) -> Vec<Vec<f64>> {
-        let sum = |dates: Option<Vec<(Date, f64)>>| {
+        let sum = |dates: Option<ByDate>| {
             let sum = dates.map(|dates| dates.iter().map(|(_, value)| value).sum::<f64>());
             sum.filter(|sum| sum.is_finite()).unwrap_or(f64::NEG_INFINITY)
         };
@@ -215,7 +218,7 @@ impl Sample {
         trial: impl Fn(usize) -> Option<Trial> + Sync,
         blocks: usize,
     ) -> Vec<BTreeMap<Date, f64>> {
-        let sum = |blocks: Vec<Option<Vec<(Date, f64)>>>| {
+        let sum = |blocks: Vec<Option<ByDate>>| {
             let mut dates = BTreeMap::new();
             for (date, value) in blocks.into_iter().flat_map(Option::unwrap_or_default) {
                 *dates.entry(date).or_insert(0.0) += value;
@@ -230,7 +233,7 @@ impl Sample {
         trials: usize,
         trial: impl Fn(usize) -> Option<Trial> + Sync,
         blocks: usize,
-    ) -> Vec<Vec<Option<Vec<(Date, f64)>>>> {
+    ) -> Vec<Vec<Option<ByDate>>> {
         let blocks = &self.blocks[..blocks.min(self.blocks.len())];
         let of_trial = |k: usize| match trial(k) {
             None => vec![None; blocks.len()],
@@ -297,7 +300,7 @@ impl Block {
     }
 
     /// Prediction-error decomposition: what each date adds to the log-likelihood.
-    fn log_likelihood(&self, fusion: &Fusion) -> Result<Vec<(Date, f64)>> {
+    fn log_likelihood(&self, fusion: &Fusion) -> Result<ByDate> {
         let mut windows = windows::build(fusion, &self.region, self.before, |extent| fusion.first_prior(extent))?;
         // A worker remembers what it made of noise and design: those of another trial are others.
         let mut worker = Worker::new(fusion.parts.len());

@@ -55,6 +55,20 @@ impl Candidate {
         self
     }
 
+    /// Begins with these numbers where it has parameters of their keys and lengths.
+    #[must_use]
+    pub fn begin_with(mut self, numbers: &Numbers) -> Self {
+        for parameter in &mut self.parameters {
+            let known = numbers.list(&parameter.key);
+            // A share that rounds to 1 is no number to begin with.
+            let inside = known.iter().all(|&number| parameter.scale.inside(number).is_finite());
+            if known.len() == parameter.len() && inside {
+                parameter.initial = known.to_vec();
+            }
+        }
+        self
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -155,7 +155,8 @@ impl Estimation {
         })
     }
 
-    /// Fits every candidate and chooses the best. Candidates that break down wherever they are tried are passed over while others
+    /// Fits every candidate and chooses the best. Each search begins, among other places, with what the best so far has found of
+    /// numbers of the same key, so that a structure that holds another is not fitted worse. Candidates that break down wherever they are tried are passed over while others
     /// do not.
     ///
     /// # Errors
@@ -163,11 +164,14 @@ impl Estimation {
     pub fn choose(&self, candidates: &[Candidate], criterion: Criterion) -> Result<Choice> {
         let mut fits = Vec::new();
         let mut failure = Error::setting("estimate", "no candidate to choose from");
+        let mut known: Option<&Fit> = None;
         for candidate in candidates {
-            match self.fit(candidate) {
+            let candidate = known.map_or_else(|| candidate.clone(), |fit| candidate.clone().begin_with(&fit.numbers));
+            match self.fit(&candidate) {
                 Ok(fit) => fits.push(fit),
                 Err(error) => failure = error,
             }
+            known = fits.iter().min_by(|a, b| criterion.of(a).total_cmp(&criterion.of(b)));
         }
         let best = (0..fits.len()).min_by(|&a, &b| criterion.of(&fits[a]).total_cmp(&criterion.of(&fits[b])));
         best.map(|best| Choice { fits, best, criterion }).ok_or(failure)

@@ -10,6 +10,7 @@ use argmin::solver::trustregion::{Steihaug, TrustRegion};
 use nalgebra::{DMatrix, DVector};
 
 use super::objective::{Curve, Group, Objective};
+use super::parameter::Entry;
 
 /// A minimum is found when a Newton step promises less than this of log-likelihood: a fiftieth of a standard error.
 const TOLERANCE: f64 = 2e-4;
@@ -105,7 +106,7 @@ struct Descended {
 /// The best of points all over the range, best first: where the parameters begin, the middle of the range, and a Sobol sequence.
 fn scan(objective: &Objective<'_>, group: &Group, base: &[f64], blocks: usize) -> Vec<Vec<f64>> {
     let entries = || group.entries.iter().map(|&entry| &objective.entries[entry]);
-    let mut points = vec![group.own(base), entries().map(|entry| entry.centre()).collect()];
+    let mut points = vec![group.own(base), entries().map(Entry::centre).collect()];
     let count = (TRIED.0 + TRIED.1 * group.entries.len()).min(TRIED.2) as u32;
     for k in 0..count {
         let share =

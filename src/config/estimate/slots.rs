@@ -22,11 +22,13 @@ pub(super) struct Slot {
 impl Slot {
     /// The keys on the way, without positions: what is believed of it depends on them.
     pub(super) fn keys(&self) -> Vec<&str> {
-        let key = |step| match step {
-            &Step::Key(ref key) => Some(key.as_str()),
-            Step::Index(_) => None,
-        };
-        self.path.iter().filter_map(key).collect()
+        let mut keys = Vec::with_capacity(self.path.len());
+        for step in &self.path {
+            if let Step::Key(key) = step {
+                keys.push(key.as_str());
+            }
+        }
+        keys
     }
 
     /// The position behind a key, such as an instrument's among `instrument`.

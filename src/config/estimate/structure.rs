@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use toml_edit::{DocumentMut, Item, Value};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Value};
 
 use super::ESTIMATE;
 use super::slots::{Step, value_at};
@@ -37,7 +37,7 @@ impl fmt::Display for FreeTable {
 /// The tables of a document that are free, in the order in which their structures are chosen: instruments that disagree are told
 /// from a scene that changes by offsets, so these come first.
 pub(super) fn free_tables(document: &DocumentMut) -> Vec<FreeTable> {
-    let instruments = document.get("instrument").and_then(Item::as_array_of_tables).map_or(0, |tables| tables.len());
+    let instruments = document.get("instrument").and_then(Item::as_array_of_tables).map_or(0, ArrayOfTables::len);
     let tables = (0..instruments).map(FreeTable::Offsets).chain([FreeTable::Process, FreeTable::Prior]);
     let mut document = document.clone();
     tables.filter(|table| table.value(&mut document).and_then(|value| value.as_str()) == Some(ESTIMATE)).collect()
