@@ -28,6 +28,8 @@ pub struct Candidate {
     name: String,
     parameters: Vec<Parameter>,
     fixed: Numbers,
+    /// Whether some parameters begin with what has been found of them.
+    known: bool,
     describe: Arc<Describe>,
 }
 
@@ -38,7 +40,13 @@ impl Candidate {
         name: impl Into<String>,
         describe: impl Fn(&Numbers) -> Result<FusionBuilder> + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), parameters: Vec::new(), fixed: Numbers::default(), describe: Arc::new(describe) }
+        Self {
+            name: name.into(),
+            parameters: Vec::new(),
+            fixed: Numbers::default(),
+            known: false,
+            describe: Arc::new(describe),
+        }
     }
 
     /// Adds a parameter that is estimated.
@@ -55,7 +63,7 @@ impl Candidate {
         self
     }
 
-    /// Begins with these numbers where it has parameters of their keys and lengths.
+    /// Begins with these numbers where it has parameters of their keys and lengths, and looks less far for the optimum.
     #[must_use]
     pub fn begin_with(mut self, numbers: &Numbers) -> Self {
         for parameter in &mut self.parameters {
@@ -64,6 +72,7 @@ impl Candidate {
             let inside = known.iter().all(|&number| parameter.scale.inside(number).is_finite());
             if known.len() == parameter.len() && inside {
                 parameter.initial = known.to_vec();
+                self.known = true;
             }
         }
         self
@@ -79,6 +88,10 @@ impl Candidate {
     #[must_use]
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.known
     }
 
     pub(super) fn fixed(&self) -> &Numbers {

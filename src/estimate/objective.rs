@@ -136,6 +136,11 @@ impl<'a> Objective<'a> {
         self.evaluations.load(Ordering::Relaxed)
     }
 
+    /// Whether some numbers begin with what has been found of them.
+    pub(super) fn is_known(&self) -> bool {
+        self.candidate.is_known()
+    }
+
     /// Blocks of the sample.
     pub(super) fn blocks(&self) -> usize {
         self.sample.blocks().len()

@@ -107,8 +107,11 @@ struct Descended {
 fn scan(objective: &Objective<'_>, group: &Group, base: &[f64], blocks: usize) -> Vec<Vec<f64>> {
     let entries = || group.entries.iter().map(|&entry| &objective.entries[entry]);
     let mut points = vec![group.own(base), entries().map(Entry::centre).collect()];
-    let count = (TRIED.0 + TRIED.1 * group.entries.len()).min(TRIED.2) as u32;
-    for k in 0..count {
+    let (count, starts) = match objective.is_known() {
+        true => (TRIED.0, 1),
+        false => ((TRIED.0 + TRIED.1 * group.entries.len()).min(TRIED.2), STARTS),
+    };
+    for k in 0..count as u32 {
         let share =
             |dimension: usize| f64::from(sobol_burley::sample(k, dimension as u32 % 256, (dimension / 256) as u32));
         points.push(entries().enumerate().map(|(dimension, entry)| entry.spread(share(dimension))).collect());
@@ -116,7 +119,7 @@ fn scan(objective: &Objective<'_>, group: &Group, base: &[f64], blocks: usize) -
     let values = objective.values(group, base, &points, blocks);
     let mut order: Vec<usize> = (0..points.len()).filter(|&k| values[k].is_finite()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
-    order.into_iter().take(STARTS).map(|k| points[k].clone()).collect()
+    order.into_iter().take(starts).map(|k| points[k].clone()).collect()
 }
 
 /// Newton steps in a trust region (Nocedal & Wright, *Numerical Optimization*, 2nd ed., algorithms 4.1 and 7.2) to a minimum near
