@@ -74,8 +74,8 @@ pub(crate) struct Seen {
 pub(crate) struct Trial(Fusion);
 
 impl Trial {
-    /// Builds the model for blocks of `side` cells. Without lag, in float64, and without gates: what is refused must not depend
-    /// on the parameters.
+    /// Builds the model for blocks of `side` cells. Without lag, in float64, and without gates, robust updates and inflation: what is
+    /// refused, or believed less, must not depend on the parameters.
     pub(crate) fn new(description: FusionBuilder, side: usize) -> Result<Self> {
         let mut fusion = description
             .window(side, 0)
@@ -95,8 +95,9 @@ impl Trial {
         fusion.cells = None;
         fusion.tiling = Tiling::new(fusion.target.shape(), (side, side), side, 0);
         for instrument in &mut fusion.instruments {
-            instrument.gate = None;
+            (instrument.gate, instrument.robust, instrument.inflate) = (None, None, false);
         }
+        fusion.process.inflate = false;
         Ok(Self(fusion))
     }
 
