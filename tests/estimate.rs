@@ -252,7 +252,7 @@ store = "fused.zarr"
         let path = folder.path().join("fuse.toml");
         std::fs::write(&path, TEXT).unwrap();
         let config = FusionConfig::read(&path).unwrap();
-        assert_says(&config.build().unwrap_err().to_string(), &["process.range", "estimate them first"]);
+        assert_says(&config.build().unwrap_err().to_string(), &["process.range", "estimate first"]);
         let estimated = config.estimate().unwrap();
         println!("{estimated}\n{}", estimated.text);
         assert!(estimated.fit.converged);

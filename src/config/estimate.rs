@@ -55,11 +55,6 @@ impl Free {
         let filled = fill::with(&first, &slots, &rules::placeholders(&slots));
         Some((Self { path, document, what }, filled.to_string()))
     }
-
-    /// What is free, as a person would look for it.
-    pub(super) fn what(&self) -> String {
-        self.what.join(", ")
-    }
 }
 
 impl FusionConfig {
@@ -68,15 +63,13 @@ impl FusionConfig {
         match &self.free {
             None => Ok(()),
             Some(free) => {
-                let key = free.what.first().cloned().unwrap_or_default();
-                Err(Error::setting(
-                    key,
-                    format!(
-                        "\"estimate\" ({}): numbers are needed to fuse; estimate them first (cargo run --release --example \
-                         estimate -- FUSION.toml, or FusionConfig::estimate) and run what that writes",
-                        free.what()
-                    ),
-                ))
+                let (first, rest) = free.what.split_first().map_or((String::new(), &[][..]), |(a, b)| (a.clone(), b));
+                let others = if rest.is_empty() { String::new() } else { format!(" (as are {})", rest.join(", ")) };
+                let problem = format!(
+                    "left to \"estimate\"{others}; estimate first, with cargo run --release --example estimate -- FUSION.toml or \
+                     FusionConfig::estimate, and fuse with the description that is written"
+                );
+                Err(Error::setting(first, problem))
             }
         }
     }
