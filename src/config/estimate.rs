@@ -14,7 +14,7 @@ use toml_edit::DocumentMut;
 use super::FusionConfig;
 use super::build::Inputs;
 use crate::error::{Error, Result};
-use crate::estimate::{Candidate, Criterion, Estimation, Numbers};
+use crate::estimate::{Candidate, Choice, Criterion, Estimation, Numbers};
 use rules::Beliefs;
 
 pub use outcome::Estimated;
@@ -43,7 +43,7 @@ impl Free {
         let mut first = document.clone();
         let mut what: Vec<String> = tables.iter().map(ToString::to_string).collect();
         for table in &tables {
-            if let Some(structure) = table.structures().first() {
+            if let Some(structure) = table.structures(&document).next() {
                 table.put(&mut first, structure);
             }
         }
@@ -102,37 +102,35 @@ impl FusionConfig {
             super::CriterionName::Bic => Criterion::Bic,
         };
         let mut document = with_fixed_blocks(free.document.clone());
-        let mut choices = Vec::new();
+        let mut choices: Vec<(String, Choice)> = Vec::new();
+        let mut known = Numbers::default();
         // One table after the other: while its structures are compared, those chosen before hold and those to come are the first.
-        loop {
-            let tables = structure::free_tables(&document);
-            let Some((table, rest)) = tables.split_first() else { break };
-            let structures = table.structures();
-            let mut documents = Vec::new();
-            for structure in structures {
-                let mut tried = document.clone();
-                table.put(&mut tried, structure);
-                let chosen = tried.clone();
+        while let Some((table, rest)) = structure::free_tables(&document).split_first() {
+            let mut tried = Vec::new();
+            for structure in table.structures(&document) {
+                let mut chosen = document.clone();
+                table.put(&mut chosen, structure);
+                let mut whole = chosen.clone();
                 for other in rest {
-                    if let Some(first) = other.structures().first() {
-                        other.put(&mut tried, first);
+                    if let Some(first) = other.structures(&document).next() {
+                        other.put(&mut whole, first);
                     }
                 }
-                documents.push((chosen, self.candidate(structure.name, tried, &inputs, &estimation)?));
+                let candidate = self.candidate(structure.name, whole, &inputs, &estimation)?.begin_with(&known);
+                tried.push((chosen, candidate));
             }
-            let candidates: Vec<Candidate> = documents.iter().map(|(_, candidate)| candidate.clone()).collect();
+            let candidates: Vec<Candidate> = tried.iter().map(|(_, candidate)| candidate.clone()).collect();
             let choice = estimation.choose(&candidates, criterion)?;
-            let best = choice.best().candidate.clone();
-            let chosen = documents.into_iter().find(|(_, candidate)| candidate.name() == best);
-            document = chosen.map_or(document, |(chosen, _)| chosen);
+            let Some((chosen, _)) = tried.into_iter().find(|(_, tried)| tried.name() == choice.best().candidate) else {
+                break;
+            };
+            document = chosen;
+            known = choice.best().numbers.clone();
             choices.push((table.to_string(), choice));
         }
         let slots = slots::find(&document);
-        let fit = match choices.last() {
-            // Everything was free in the last comparison that is free now.
-            Some((_, choice)) => choice.best().clone(),
-            None => estimation.fit(&self.candidate("description", document.clone(), &inputs, &estimation)?)?,
-        };
+        let description = self.candidate("description", document.clone(), &inputs, &estimation)?;
+        let fit = estimation.fit(&description.begin_with(&known))?;
         let text = outcome::write(&document, &slots, &fit, &choices);
         Ok(Estimated::new(free.path.clone(), text, fit, choices, &estimation))
     }

@@ -147,7 +147,7 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// The best.
+    /// The best: on a part of the sample, without standard errors.
     #[must_use]
     pub fn best(&self) -> &Fit {
         &self.fits[self.best]

@@ -8,6 +8,9 @@ use super::{Candidate, Choice, Criterion, DataSummary, Estimate, Fit, Numbers};
 use crate::engine::{FusionBuilder, Sample, Sampling, Trial};
 use crate::error::{Error, Result};
 
+/// Blocks that structures are compared on at least, where there are so many.
+const COMPARED: usize = 6;
+
 /// How much of a scene is looked at for an estimation.
 ///
 /// What is read stays in memory, 8 bytes for each value of the blocks looked at, missing ones included: dates × bands × pixels of
@@ -100,7 +103,11 @@ impl Estimation {
     /// Values in them.
     #[must_use]
     pub fn values(&self) -> usize {
-        self.sample.blocks().iter().map(|block| block.values).sum()
+        self.values_of(self.blocks())
+    }
+
+    fn values_of(&self, blocks: usize) -> usize {
+        self.sample.blocks()[..blocks].iter().map(|block| block.values).sum()
     }
 
     /// Log-likelihood of the sample with the given numbers; negative infinity where the filter breaks down.
@@ -119,14 +126,20 @@ impl Estimation {
     /// # Errors
     /// Those of the description with its initial numbers; [`Error::Setting`] when the likelihood breaks down wherever it is tried.
     pub fn fit(&self, candidate: &Candidate) -> Result<Fit> {
+        self.fit_to(candidate, self.blocks(), false)
+    }
+
+    /// Fits a candidate to the first blocks; `roughly` without standard errors.
+    fn fit_to(&self, candidate: &Candidate, blocks: usize, roughly: bool) -> Result<Fit> {
         let started = Instant::now();
-        let objective = Objective::new(&self.sample, candidate)?;
+        let objective = Objective::new(&self.sample, candidate, blocks)?;
         let mut theta = objective.start();
         let base = theta.clone();
         let mut sd = vec![None; theta.len()];
         let groups = objective.groups();
-        let found: Vec<_> = objective
-            .install(|| groups.par_iter().with_max_len(1).map(|group| search(&objective, group, &base)).collect());
+        let found: Vec<_> = objective.install(|| {
+            groups.par_iter().with_max_len(1).map(|group| search(&objective, group, &base, roughly)).collect()
+        });
         let mut converged = true;
         for (group, optimum) in groups.iter().zip(found) {
             let Some(optimum) = optimum else {
@@ -148,26 +161,28 @@ impl Estimation {
             estimates: estimates.map(|((entry, &theta), sd)| Estimate::new(entry, theta, sd)).collect(),
             log_likelihood: objective.log_likelihood(&theta),
             penalty: objective.penalty(&theta),
-            values: self.values(),
+            values: self.values_of(blocks),
             converged,
             evaluations: objective.evaluations(),
             time: started.elapsed(),
         })
     }
 
-    /// Fits every candidate and chooses the best. Each search begins, among other places, with what the best so far has found of
-    /// numbers of the same key, so that a structure that holds another is not fitted worse. Candidates that break down wherever they are tried are passed over while others
-    /// do not.
+    /// Fits every candidate to half of the blocks, roughly, and chooses the best, which is to be [fitted](Self::fit) to all of them
+    /// then, [beginning](Candidate::begin_with) with what was found. Each search begins, among other places, with what the best so far
+    /// has found of numbers of the same key, so that a structure that holds another is not fitted worse. Candidates that break down
+    /// wherever they are tried are passed over while others do not.
     ///
     /// # Errors
     /// As [`fit`](Self::fit) of the last candidate, when none can be fitted.
     pub fn choose(&self, candidates: &[Candidate], criterion: Criterion) -> Result<Choice> {
+        let blocks = self.blocks().div_ceil(2).max(COMPARED).min(self.blocks());
         let mut fits = Vec::new();
         let mut failure = Error::setting("estimate", "no candidate to choose from");
         let mut known: Option<&Fit> = None;
         for candidate in candidates {
             let candidate = known.map_or_else(|| candidate.clone(), |fit| candidate.clone().begin_with(&fit.numbers));
-            match self.fit(&candidate) {
+            match self.fit_to(&candidate, blocks, true) {
                 Ok(fit) => fits.push(fit),
                 Err(error) => failure = error,
             }

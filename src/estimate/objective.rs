@@ -27,6 +27,8 @@ pub(super) struct Objective<'a> {
     pub(super) entries: Vec<Entry>,
     /// For each part, the entries that its likelihood depends on.
     depends: Vec<Vec<usize>>,
+    /// Blocks that count.
+    blocks: usize,
     evaluations: AtomicUsize,
 }
 
@@ -48,12 +50,13 @@ pub(super) struct Curve {
 impl<'a> Objective<'a> {
     /// # Errors
     /// Those of the description with the parameters' initial numbers.
-    pub(super) fn new(sample: &'a Sample, candidate: &'a Candidate) -> Result<Self> {
+    pub(super) fn new(sample: &'a Sample, candidate: &'a Candidate, blocks: usize) -> Result<Self> {
         let mut entries = Vec::new();
         for parameter in candidate.parameters() {
             entries.extend(parameter.entries()?);
         }
-        let mut this = Self { sample, candidate, entries, depends: Vec::new(), evaluations: AtomicUsize::new(0) };
+        let (depends, evaluations) = (Vec::new(), AtomicUsize::new(0));
+        let mut this = Self { sample, candidate, entries, depends, blocks, evaluations };
         let parts = Trial::new(candidate.describe(&this.numbers(&this.start()))?, sample.side())?.parts().len();
         this.depends = this.dependencies(parts);
         Ok(this)
@@ -141,9 +144,9 @@ impl<'a> Objective<'a> {
         self.candidate.is_known()
     }
 
-    /// Blocks of the sample.
+    /// Blocks of the sample that count.
     pub(super) fn blocks(&self) -> usize {
-        self.sample.blocks().len()
+        self.blocks
     }
 
     /// Runs something on the sample's threads.

@@ -12,8 +12,10 @@ use nalgebra::{DMatrix, DVector};
 use super::objective::{Curve, Group, Objective};
 use super::parameter::Entry;
 
-/// A minimum is found when a Newton step promises less than this of log-likelihood: a fiftieth of a standard error.
+/// A minimum is found when a Newton step promises less than this of log-likelihood: a fiftieth of a standard error. On the way to it,
+/// or where structures are compared, less will do: where they differ by little any of them is good.
 const TOLERANCE: f64 = 2e-4;
+const ROUGHLY: f64 = 2e-2;
 
 /// Newton steps at most.
 const STEPS: u64 = 60;
@@ -47,19 +49,25 @@ pub(super) struct Optimum {
 /// Looks for the best numbers of a group; the other entries are `base`'s. `None` when the likelihood breaks down wherever it is
 /// tried.
 ///
-/// A few blocks are searched from the best of points all over the range, then all blocks from what was best of these.
-pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64]) -> Option<Optimum> {
+/// A few blocks are searched from the best of points all over the range, then all blocks from what was best of these; `roughly`
+/// leaves it at that, without standard errors.
+pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], roughly: bool) -> Option<Optimum> {
     let all = objective.blocks();
     let some = all.div_ceil(SOME.0).max(SOME.1).min(all);
-    let descent = |start: Vec<f64>| descend(objective, group, base, (start, None), some);
+    let descent = |start: Vec<f64>| descend(objective, group, base, (start, None), (some, ROUGHLY));
     let mut found: Vec<Descended> = scan(objective, group, base, some).into_iter().filter_map(descent).collect();
     found.sort_by(|a, b| a.curve.value.total_cmp(&b.curve.value));
     let best = found.into_iter().find_map(|Descended { theta, curve, .. }| {
         let curve = curve.scaled(all as f64 / some as f64);
-        descend(objective, group, base, (theta, Some(curve)), all)
+        descend(objective, group, base, (theta, Some(curve)), (all, ROUGHLY))
     })?;
+    if roughly {
+        let sd = vec![f64::NAN; best.theta.len()];
+        let converged = promise(&best.curve.gradient, &best.curve.hessian).is_some_and(|promise| promise < ROUGHLY);
+        return Some(Optimum { theta: best.theta, sd, converged });
+    }
     // What gradients told of the curvature on the way may be coarse: the last steps go by all of it.
-    let Descended { theta, curve, .. } = descend(objective, group, base, (best.theta, None), all)?;
+    let Descended { theta, curve, .. } = descend(objective, group, base, (best.theta, None), (all, TOLERANCE))?;
     let sd = deviations(objective, group, base, &theta, &curve);
     let converged = promise(&curve.gradient, &curve.hessian).is_some_and(|promise| promise < TOLERANCE);
     Some(Optimum { theta, sd, converged })
@@ -129,12 +137,12 @@ fn descend(
     group: &Group,
     base: &[f64],
     (start, known): (Vec<f64>, Option<Curve>),
-    blocks: usize,
+    (blocks, tolerance): (usize, f64),
 ) -> Option<Descended> {
     let latest = Mutex::new(None);
     let problem = Posterior { objective, group, base, blocks, known, latest: &latest };
     let region = TrustRegion::new(Steihaug::new()).with_radius(1.0).ok()?.with_max_radius(LONGEST).ok()?;
-    let descent = Executor::new(problem, Descent { region })
+    let descent = Executor::new(problem, Descent { region, tolerance })
         .configure(|state| state.param(start).max_iters(STEPS))
         .ctrlc(false)
         .run();
@@ -209,6 +217,7 @@ type Iteration = IterState<Vec<f64>, Vec<f64>, (), Vec<Vec<f64>>, (), f64>;
 /// A trust region that knows when it has arrived.
 struct Descent {
     region: Region,
+    tolerance: f64,
 }
 
 impl<'a> Solver<Posterior<'a>, Iteration> for Descent {
@@ -234,7 +243,7 @@ impl<'a> Solver<Posterior<'a>, Iteration> for Descent {
 
     fn terminate(&mut self, state: &Iteration) -> TerminationStatus {
         let flat = match (state.get_gradient(), state.get_hessian()) {
-            (Some(gradient), Some(rows)) => promise(gradient, rows).is_some_and(|promise| promise < TOLERANCE),
+            (Some(gradient), Some(rows)) => promise(gradient, rows).is_some_and(|promise| promise < self.tolerance),
             _ => false,
         };
         if flat {

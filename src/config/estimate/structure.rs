@@ -10,10 +10,10 @@ use super::slots::{Step, value_at};
 /// A table that says `"estimate"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FreeTable {
-    Process,
     Prior,
     /// Offset layers of an instrument, by its position.
     Offsets(usize),
+    Process,
 }
 
 /// One structure of a table.
@@ -34,17 +34,18 @@ impl fmt::Display for FreeTable {
     }
 }
 
-/// The tables of a document that are free, in the order in which their structures are chosen: instruments that disagree are told
-/// from a scene that changes by offsets, so these come first.
+/// The tables of a document that are free, in the order in which their structures are chosen: what matters most comes first. A prior of
+/// independent cells where they are not takes disagreement and change for it, and offsets of instruments must be told from change.
 pub(super) fn free_tables(document: &DocumentMut) -> Vec<FreeTable> {
     let instruments = document.get("instrument").and_then(Item::as_array_of_tables).map_or(0, ArrayOfTables::len);
-    let tables = (0..instruments).map(FreeTable::Offsets).chain([FreeTable::Process, FreeTable::Prior]);
+    let tables =
+        std::iter::once(FreeTable::Prior).chain((0..instruments).map(FreeTable::Offsets)).chain([FreeTable::Process]);
     let mut document = document.clone();
     tables.filter(|table| table.value(&mut document).and_then(|value| value.as_str()) == Some(ESTIMATE)).collect()
 }
 
 /// Structures of the process. Change of single cells beside the kernel is free in each.
-const PROCESSES: [Structure; 4] = [
+const PROCESSES: [Structure; 6] = [
     Structure {
         name: "exponential",
         text: r#"{ kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate" }"#,
@@ -60,6 +61,26 @@ const PROCESSES: [Structure; 4] = [
     Structure {
         name: "matern32, and far",
         text: r#"{ kernel = "matern32", range = "estimate", variance = "estimate", nugget = "estimate", nested = [{ kernel = "matern32", range = "estimate", variance = "estimate" }] }"#,
+    },
+    Structure {
+        name: "exponential, with the level",
+        text: r#"{ kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate", relative = { weight = "estimate", level = "estimate" } }"#,
+    },
+    Structure {
+        name: "matern32, with the level",
+        text: r#"{ kernel = "matern32", range = "estimate", variance = "estimate", nugget = "estimate", relative = { weight = "estimate", level = "estimate" } }"#,
+    },
+];
+
+/// Further ones about a mean function: without it they would be drawn towards zero.
+const REVERTING: [Structure; 2] = [
+    Structure {
+        name: "exponential, reverting",
+        text: r#"{ kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate", phi = "estimate" }"#,
+    },
+    Structure {
+        name: "matern32, reverting",
+        text: r#"{ kernel = "matern32", range = "estimate", variance = "estimate", nugget = "estimate", phi = "estimate" }"#,
     },
 ];
 
@@ -101,13 +122,15 @@ impl FreeTable {
         value_at(document, &self.path())
     }
 
-    /// The structures it may have; the first stands for it while those of other tables are compared.
-    pub(super) fn structures(self) -> &'static [Structure] {
-        match self {
-            Self::Process => &PROCESSES,
-            Self::Prior => &PRIORS,
-            Self::Offsets(_) => &OFFSETS,
-        }
+    /// The structures it may have in a document; the first stands for it while those of other tables are compared.
+    pub(super) fn structures(self, document: &DocumentMut) -> impl Iterator<Item = &'static Structure> {
+        let (all, more): (&[Structure], &[Structure]) = match self {
+            Self::Process if document.contains_key("seasonal") => (&PROCESSES, &REVERTING),
+            Self::Process => (&PROCESSES, &[]),
+            Self::Prior => (&PRIORS, &[]),
+            Self::Offsets(_) => (&OFFSETS, &[]),
+        };
+        all.iter().chain(more)
     }
 
     /// Puts a structure in the place of the word, on its line.
@@ -125,7 +148,7 @@ mod tests {
 
     #[test]
     fn every_structure_is_toml_with_something_to_estimate_or_nothing() {
-        for structure in PROCESSES.iter().chain(&PRIORS).chain(&OFFSETS) {
+        for structure in PROCESSES.iter().chain(&REVERTING).chain(&PRIORS).chain(&OFFSETS) {
             let value: Value = structure.text.parse().unwrap();
             assert!(value.to_string().contains(ESTIMATE) || structure.text == "[]", "{}", structure.name);
         }
