@@ -11,8 +11,11 @@ use crate::geometry::Date;
 /// they are good to 1e-4 where truncation costs about as much.
 const STEP: f64 = 1e-2;
 
-/// Step of first differences forward, which put the minimum off by half of it.
+/// Step of first differences forward, of which half the curvature is taken off.
 const SHORT_STEP: f64 = 1e-4;
+
+/// Shortest way on which gradients tell of the curvature: on a shorter one it is as it was, and differences are errors.
+const SHORTEST: f64 = 1e-3;
 
 /// How far a number is moved to see whether it matters: a range far below a cell does not, a little more of it.
 const FAR: f64 = 3.0;
@@ -286,12 +289,16 @@ impl<'a> Objective<'a> {
         }
         self.add_priors(group, own, &mut curve);
         curve.hessian.clone_from(&before.hessian);
+        for (k, (slope, row)) in curve.gradient.iter_mut().zip(&curve.hessian).enumerate() {
+            *slope -= 0.5 * SHORT_STEP * row[k];
+        }
         let step: Vec<f64> = own.iter().zip(from).map(|(to, from)| to - from).collect();
         let turn = curve.gradient.iter().zip(&before.gradient).map(|(after, before)| after - before);
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let rest: Vec<f64> = turn.zip(&before.hessian).map(|(turn, row)| turn - dot(row, &step)).collect();
         let along = dot(&rest, &step);
-        if along.abs() > 1e-8 * dot(&rest, &rest).sqrt() * dot(&step, &step).sqrt() {
+        let long = dot(&step, &step).sqrt() > SHORTEST;
+        if long && along.abs() > 1e-8 * dot(&rest, &rest).sqrt() * dot(&step, &step).sqrt() {
             for (row, a) in curve.hessian.iter_mut().zip(&rest) {
                 row.iter_mut().zip(&rest).for_each(|(entry, b)| *entry += a * b / along);
             }

@@ -17,6 +17,9 @@ use super::parameter::Entry;
 const TOLERANCE: f64 = 2e-4;
 const ROUGHLY: f64 = 2e-2;
 
+/// What may be left at the end, all of the curvature being known: a sixteenth of a standard error.
+const ARRIVED: f64 = 2e-3;
+
 /// Newton steps at most.
 const STEPS: u64 = 60;
 
@@ -66,10 +69,11 @@ pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], rou
         let converged = promise(&best.curve.gradient, &best.curve.hessian).is_some_and(|promise| promise < ROUGHLY);
         return Some(Optimum { theta: best.theta, sd, converged });
     }
-    // What gradients told of the curvature on the way may be coarse: the last steps go by all of it.
-    let Descended { theta, curve, .. } = descend(objective, group, base, (best.theta, None), (all, TOLERANCE))?;
+    // What gradients told of the curvature on the way may be coarse: the last steps, and the standard errors, go by all of it.
+    let Descended { theta, curve, age } = descend(objective, group, base, (best.theta, None), (all, TOLERANCE))?;
+    let curve = if age == 0 { curve } else { objective.curve(group, base, &theta, all)? };
     let sd = deviations(objective, group, base, &theta, &curve);
-    let converged = promise(&curve.gradient, &curve.hessian).is_some_and(|promise| promise < TOLERANCE);
+    let converged = promise(&curve.gradient, &curve.hessian).is_some_and(|promise| promise < ARRIVED);
     Some(Optimum { theta, sd, converged })
 }
 
@@ -115,9 +119,10 @@ struct Descended {
 fn scan(objective: &Objective<'_>, group: &Group, base: &[f64], blocks: usize) -> Vec<Vec<f64>> {
     let entries = || group.entries.iter().map(|&entry| &objective.entries[entry]);
     let mut points = vec![group.own(base), entries().map(Entry::centre).collect()];
-    let (count, starts) = match objective.is_known() {
-        true => (TRIED.0, 1),
-        false => ((TRIED.0 + TRIED.1 * group.entries.len()).min(TRIED.2), STARTS),
+    let (count, starts) = if objective.is_known() {
+        (TRIED.0, 1)
+    } else {
+        ((TRIED.0 + TRIED.1 * group.entries.len()).min(TRIED.2), STARTS)
     };
     for k in 0..count as u32 {
         let share =
