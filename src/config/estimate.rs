@@ -3,6 +3,7 @@
 mod fill;
 mod outcome;
 mod rules;
+mod sensible;
 mod slots;
 mod structure;
 
@@ -38,12 +39,13 @@ impl Free {
             return None;
         }
         // What is no TOML is told by whoever reads it as such.
-        let document: DocumentMut = text.parse().ok()?;
+        let mut document: DocumentMut = text.parse().ok()?;
+        structure::widen(&mut document);
         let tables = structure::free_tables(&document);
         let mut first = document.clone();
         let mut what: Vec<String> = tables.iter().map(ToString::to_string).collect();
         for table in &tables {
-            if let Some(structure) = table.structures(&document).next() {
+            if let Some(structure) = table.structures(&document, None).first() {
                 table.put(&mut first, structure);
             }
         }
@@ -84,6 +86,9 @@ impl FusionConfig {
             let problem = "nothing is left to estimate; write \"estimate\" in place of numbers of process, prior, noise_variance or bias";
             return Err(Error::setting("estimate", problem));
         };
+        if free.wants_seasonal_mean() && self.spans_years()? {
+            return self.with_seasonal_mean(free)?.estimate();
+        }
         let inputs = Arc::new(self.open()?);
         let options = &self.document.estimate;
         let mut builder = Estimation::builder().threads(self.document.run.threads);
@@ -104,19 +109,22 @@ impl FusionConfig {
         let mut document = with_fixed_blocks(free.document.clone());
         let mut choices: Vec<(String, Choice)> = Vec::new();
         let mut known = Numbers::default();
+        let features = self.reference(&inputs, &estimation)?;
+        let set_by_data = free.prior_is_free();
         // One table after the other: while its structures are compared, those chosen before hold and those to come are the first.
         while let Some((table, rest)) = structure::free_tables(&document).split_first() {
             let mut tried = Vec::new();
-            for structure in table.structures(&document) {
+            for structure in table.structures(&document, features.as_deref()) {
                 let mut chosen = document.clone();
-                table.put(&mut chosen, structure);
+                table.put(&mut chosen, &structure);
                 let mut whole = chosen.clone();
                 for other in rest {
-                    if let Some(first) = other.structures(&document).next() {
+                    if let Some(first) = other.structures(&document, None).first() {
                         other.put(&mut whole, first);
                     }
                 }
-                let candidate = self.candidate(structure.name, whole, &inputs, &estimation)?.begin_with(&known);
+                let candidate =
+                    self.candidate(&structure.name, whole, (&inputs, set_by_data), &estimation)?.begin_with(&known);
                 tried.push((chosen, candidate));
             }
             let candidates: Vec<Candidate> = tried.iter().map(|(_, candidate)| candidate.clone()).collect();
@@ -129,7 +137,7 @@ impl FusionConfig {
             choices.push((table.to_string(), choice));
         }
         let slots = slots::find(&document);
-        let description = self.candidate("description", document.clone(), &inputs, &estimation)?;
+        let description = self.candidate("description", document.clone(), (&inputs, set_by_data), &estimation)?;
         let fit = estimation.fit(&description.begin_with(&known))?;
         let text = outcome::write(&document, &slots, &fit, &choices);
         Ok(Estimated::new(free.path.clone(), text, fit, choices, &estimation))
@@ -140,13 +148,13 @@ impl FusionConfig {
         &self,
         name: &str,
         document: DocumentMut,
-        inputs: &Arc<Inputs>,
+        (inputs, set_by_data): (&Arc<Inputs>, bool),
         estimation: &Estimation,
     ) -> Result<Candidate> {
         let document = with_fixed_blocks(document);
         let slots = slots::find(&document);
         let opened = Arc::clone(inputs);
-        let beliefs = Beliefs::new(estimation.summary(), &opened);
+        let beliefs = Beliefs::new(estimation.summary(), &opened, set_by_data);
         let (inputs, folder, slots_of) = (Arc::clone(inputs), self.folder.clone(), slots.clone());
         let describe = move |numbers: &Numbers| {
             let text = fill::with(&document, &slots_of, numbers).to_string();

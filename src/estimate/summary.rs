@@ -1,6 +1,7 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::engine::{Sample, Trial};
+use crate::geometry::Date;
 
 /// What a sample's values are like, for where to begin and what to believe weakly.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +25,8 @@ pub struct InstrumentSummary {
     pub sees_cells: bool,
     /// By band that it reads.
     pub bands: Vec<BandSummary>,
+    /// The date with most values.
+    pub fullest: Option<Date>,
 }
 
 /// What a band's values are like.
@@ -51,11 +54,13 @@ const MEDIAN_OF_SQUARES: f64 = 0.454_936;
 impl DataSummary {
     pub(super) fn new(sample: &Sample, trial: &Trial) -> Self {
         let mut bands: HashMap<(usize, usize), Values> = HashMap::new();
+        let mut dates: HashMap<usize, BTreeMap<Date, usize>> = HashMap::new();
         for block in sample.blocks() {
             let mut before = HashMap::new();
             for seen in block.seen() {
                 let band = bands.entry((seen.instrument, seen.band)).or_default();
                 band.add(seen.value);
+                *dates.entry(seen.instrument).or_default().entry(seen.date).or_default() += 1;
                 let pixel = (seen.instrument, seen.band, seen.pixel);
                 if let Some((date, value)) = before.insert(pixel, (seen.date, seen.value)) {
                     let days = f64::from(seen.date.days_since(date));
@@ -69,7 +74,10 @@ impl DataSummary {
                 BandSummary { source_band, component: trial.component_of(k, band), ..summary }
             };
             let bands = source_bands.iter().enumerate().map(band).collect();
-            InstrumentSummary { name: name.to_owned(), sees_cells: trial.sees_cells(k), bands }
+            // The earliest of the fullest.
+            let counts = dates.remove(&k).unwrap_or_default().into_iter().rev();
+            let fullest = counts.max_by_key(|(_, count)| *count).map(|(date, _)| date);
+            InstrumentSummary { name: name.to_owned(), sees_cells: trial.sees_cells(k), bands, fullest }
         };
         let mut instrument = instrument;
         let instruments = trial.instruments().enumerate().map(&mut instrument).collect();

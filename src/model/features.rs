@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use ndarray::{Array2, Array3, s};
+
 use super::Values;
 use super::raster::{check_cover, read_around};
 use crate::error::{Error, Result};
@@ -8,6 +10,9 @@ use crate::source::RasterSource;
 
 const KEY: &str = "process.features";
 
+/// Cells within which a missing feature is taken from another cell.
+const FILL: i64 = 16;
+
 /// Features of the cells, such as the bands of a clear reference image: cells with like features change alike.
 ///
 /// The correlation of change `k(|s - s'|)` becomes `k(|s - s'|) k_x(s, s')` ([times](Self::times), the default) or
@@ -15,7 +20,8 @@ const KEY: &str = "process.features";
 /// features of the two cells, each divided by its scale. Nuggets stay as they are.
 ///
 /// The raster lies on the target's lattice and covers the target grid; its first date is read. Beyond it the nearest cell counts.
-/// A cell of which a feature is missing (NaN) is like no other: `k_x = 0`.
+/// A cell of which a feature is missing (NaN) has those of the nearest cell that is whole, up to 16 cells away; farther from all of
+/// them it is like no other: `k_x = 0`.
 ///
 /// ```
 /// use ndarray::Array4;
@@ -147,7 +153,9 @@ impl FeatureModel {
 
     /// The likeness of the cells of `rect`.
     pub(crate) fn read(&self, target: &Grid, rect: &Rect) -> Result<Likeness> {
-        let (values, first) = read_around(KEY, self.source.as_ref(), &self.bands, target, rect)?;
+        let around = Rect::new(rect.top - FILL..rect.bottom + FILL, rect.left - FILL..rect.right + FILL);
+        let (mut values, first) = read_around(KEY, self.source.as_ref(), &self.bands, target, &around)?;
+        fill(&mut values);
         let (bands, rows, cols) = values.dim();
         let mut features = Vec::with_capacity(bands * rows * cols);
         for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
@@ -156,6 +164,28 @@ impl FeatureModel {
             features.extend(scaled.map(|value| if value.is_finite() { value } else { f64::NAN }));
         }
         Ok(Likeness { features, bands, first, shape: (rows as i64, cols as i64), combine: self.combine })
+    }
+}
+
+/// Gives cells of which a band is missing the features of the nearest cell that is whole, within [`FILL`] cells.
+fn fill(features: &mut Array3<f64>) {
+    let (_, rows, cols) = features.dim();
+    let whole = |row: usize, col: usize| features.slice(s![.., row, col]).iter().all(|value| value.is_finite());
+    let known = Array2::from_shape_fn((rows, cols), |(row, col)| whole(row, col));
+    // The order of ties does not depend on what else was read.
+    let mut steps: Vec<(i64, i64)> = Rect::new(-FILL..FILL + 1, -FILL..FILL + 1).cells().collect();
+    steps.retain(|(row, col)| row * row + col * col <= FILL * FILL);
+    steps.sort_by_key(|&(row, col)| (row * row + col * col, row, col));
+    for ((row, col), _) in known.indexed_iter().filter(|(_, known)| !**known) {
+        let at = |step: &(i64, i64)| (row.checked_add_signed(step.0 as isize), col.checked_add_signed(step.1 as isize));
+        let nearest = steps.iter().find_map(|step| match at(step) {
+            (Some(row), Some(col)) => known.get((row, col)).is_some_and(|known| *known).then_some((row, col)),
+            _ => None,
+        });
+        if let Some((from_row, from_col)) = nearest {
+            let found = features.slice(s![.., from_row, from_col]).to_owned();
+            features.slice_mut(s![.., row, col]).assign(&found);
+        }
     }
 }
 

@@ -5,16 +5,23 @@ use crate::config::build::Inputs;
 use crate::error::{Error, Result};
 use crate::estimate::{Candidate, DataSummary, Numbers, Parameter};
 
-/// Share of a band's variance that is taken for noise to begin with.
-const NOISE_SHARE: f64 = 0.02;
+/// Share of a band's variance that is taken for the noise of fine pixels to begin with.
+const NOISE_SHARE: f64 = 0.003;
 
-/// Share of a band's variance that an instrument's offsets have to begin with, and days in which they wander by as much.
+/// Shares of the change of coarse pixels from day to day that are taken for their noise, and for the wandering of their offsets.
+const COARSE_NOISE_SHARE: f64 = 0.1;
+const DRIFT_SHARE: f64 = 0.25;
+
+/// Share of a band's variance that an instrument's offsets have to begin with.
 const OFFSET_SHARE: f64 = 0.1;
-const OFFSET_DAYS: f64 = 100.0;
 
-/// Width of the priors of variances, of ranges: factors.
+/// Widths of the priors, factors: of what is hardly known, of change, of noise, of ranges, and of the change of cells when only
+/// coarse pixels show any: then they say nothing of it, and the prior must.
 const VARIANCE_WIDTH: f64 = 10.0;
-const RANGE_WIDTH: f64 = 4.0;
+const CHANGE_WIDTH: f64 = 5.0;
+const NOISE_WIDTH: f64 = 7.0;
+const RANGE_WIDTH: f64 = 3.0;
+const UNSEEN_CHANGE_WIDTH: f64 = 2.0;
 
 /// Ranges to begin with, in cells: of the process, of a further term.
 const RANGE_CELLS: f64 = 8.0;
@@ -28,6 +35,7 @@ enum Kind {
     FarRange,
     /// Of each component, in u² per day.
     Change,
+    FarChange,
     /// Of each component, relative to another variance.
     Nugget,
     Memory,
@@ -53,7 +61,8 @@ fn kind(slot: &Slot) -> Option<Kind> {
     Some(match slot.keys().as_slice() {
         ["process", "range"] => Kind::Range,
         ["process", "nested" | "field", "range"] => Kind::FarRange,
-        ["process", "variance"] | ["process", "nested" | "field", "variance"] => Kind::Change,
+        ["process", "variance"] => Kind::Change,
+        ["process", "nested" | "field", "variance"] => Kind::FarChange,
         ["process", "nugget"] | ["process", "nested", "nugget"] => Kind::Nugget,
         ["process", "phi"] | ["process", "field", "phi"] => Kind::Memory,
         ["process", "relative", "weight"] => Kind::Weight,
@@ -87,11 +96,13 @@ pub(super) fn placeholders(slots: &[Slot]) -> Numbers {
 pub(super) struct Beliefs<'a> {
     data: &'a DataSummary,
     inputs: &'a Inputs,
+    /// Whether the numbers of the prior are those of the data, not the likeliest.
+    prior_by_data: bool,
 }
 
 impl<'a> Beliefs<'a> {
-    pub(super) fn new(data: &'a DataSummary, inputs: &'a Inputs) -> Self {
-        Self { data, inputs }
+    pub(super) fn new(data: &'a DataSummary, inputs: &'a Inputs, prior_by_data: bool) -> Self {
+        Self { data, inputs, prior_by_data }
     }
 
     /// Adds what a slot stands for to a candidate: a parameter of one number for each component or band, or for the element that it
@@ -101,14 +112,19 @@ impl<'a> Beliefs<'a> {
             let (mean, variance, _) = self.of_component(component);
             mean.abs().max(variance.sqrt())
         };
-        if kind(slot) != Some(Kind::Level) {
-            return Ok(candidate.parameter(self.parameter(slot)?));
-        }
-        let levels: Vec<f64> = match slot.element() {
-            Some(index) => vec![level(index)],
-            None => (0..self.data.components).map(level).collect(),
+        let told: &dyn Fn(usize) -> f64 = match kind(slot) {
+            Some(Kind::Level) => &level,
+            Some(Kind::PriorMean) if self.prior_by_data => &|component| self.of_component(component).0,
+            Some(Kind::PriorVariance) if self.prior_by_data && slot.keys()[0] == "prior" => {
+                &|component| self.of_component(component).1
+            }
+            _ => return Ok(candidate.parameter(self.parameter(slot)?)),
         };
-        Ok(candidate.fix(slot.to_string(), levels))
+        let numbers: Vec<f64> = match slot.element() {
+            Some(index) => vec![told(index)],
+            None => (0..self.data.components).map(told).collect(),
+        };
+        Ok(candidate.fix(slot.to_string(), numbers))
     }
 
     /// The parameter of a slot.
@@ -140,15 +156,17 @@ impl<'a> Beliefs<'a> {
             Kind::Level => return Err(Error::setting(key, "cannot be estimated; give it a value")),
             Kind::Range => positive(&|_| RANGE_CELLS * cell, RANGE_WIDTH),
             Kind::FarRange => positive(&|_| FAR_RANGE_CELLS * cell, RANGE_WIDTH),
-            Kind::Change => positive(&|(_, _, change)| *change, VARIANCE_WIDTH),
+            Kind::Change => positive(&|(_, _, change)| *change, self.change_width()),
+            Kind::FarChange => positive(&|(_, _, change)| 0.5 * change, CHANGE_WIDTH),
             Kind::Nugget => positive(&|_| 0.03, VARIANCE_WIDTH),
             Kind::PriorVariance => positive(&|(_, variance, _)| *variance, RANGE_WIDTH),
-            Kind::Noise => positive(&|(_, variance, _)| NOISE_SHARE * variance, VARIANCE_WIDTH),
+            Kind::Noise if self.sees_cells(slot) => positive(&|(_, variance, _)| NOISE_SHARE * variance, NOISE_WIDTH),
+            Kind::Noise => positive(&|(_, _, change)| COARSE_NOISE_SHARE * change, CHANGE_WIDTH),
             Kind::OffsetVariance => positive(&|(_, variance, _)| OFFSET_SHARE * variance, VARIANCE_WIDTH),
-            Kind::OffsetDrift => positive(&|(_, variance, _)| OFFSET_SHARE * variance / OFFSET_DAYS, VARIANCE_WIDTH),
+            Kind::OffsetDrift => positive(&|(_, _, change)| DRIFT_SHARE * change, CHANGE_WIDTH),
             Kind::Likeness => positive(&|(_, variance, _)| variance.sqrt(), VARIANCE_WIDTH),
             Kind::Memory => Parameter::share(&key, vec![0.98; about.len()]).prior(0.98, VARIANCE_WIDTH),
-            Kind::OffsetMemory => Parameter::share(&key, vec![0.9; about.len()]).prior(0.9, VARIANCE_WIDTH),
+            Kind::OffsetMemory => Parameter::share(&key, vec![0.98; about.len()]).prior(0.98, CHANGE_WIDTH),
             Kind::Share | Kind::Weight => Parameter::share(&key, vec![0.5; about.len()]).prior(0.5, VARIANCE_WIDTH),
             Kind::PriorMean | Kind::Bias => {
                 let deviation = |(_, variance, _): &(f64, f64, f64)| variance.sqrt();
@@ -169,8 +187,30 @@ impl<'a> Beliefs<'a> {
         let shown = self.data.component(component);
         let mean = shown.map_or(0.0, |band| band.mean);
         let variance = shown.map_or(1.0, |band| band.variance).max(f64::MIN_POSITIVE.sqrt());
-        let change = shown.map(|band| band.change).filter(|change| *change > 0.0).unwrap_or(variance / 100.0);
+        // Where no cell is seen twice, coarse pixels tell of change, if less than there is.
+        let any = || self.changes_of(component).find(|change| *change > 0.0);
+        let change = shown.map(|band| band.change).filter(|change| *change > 0.0);
+        let change = change.or_else(any).unwrap_or(variance / 100.0);
         (mean, variance, change)
+    }
+
+    /// Change that any instrument's bands show of a component.
+    fn changes_of(&self, component: usize) -> impl Iterator<Item = f64> + '_ {
+        let bands = self.data.instruments.iter().flat_map(|instrument| &instrument.bands);
+        bands.filter(move |band| band.component == Some(component)).map(|band| band.change)
+    }
+
+    /// How well the change of cells is known beforehand.
+    fn change_width(&self) -> f64 {
+        let cells = self.data.instruments.iter().filter(|instrument| instrument.sees_cells);
+        let twice = cells.flat_map(|instrument| &instrument.bands).any(|band| band.change > 0.0);
+        if twice { CHANGE_WIDTH } else { UNSEEN_CHANGE_WIDTH }
+    }
+
+    /// Whether the slot's instrument has pixels that are cells.
+    fn sees_cells(&self, slot: &Slot) -> bool {
+        let index = slot.position("instrument");
+        index.and_then(|index| self.data.instruments.get(index)).is_some_and(|instrument| instrument.sees_cells)
     }
 
     /// The same of each band of the slot's instrument's source.
@@ -182,7 +222,9 @@ impl<'a> Beliefs<'a> {
             let read = bands.iter().find(|band| band.source_band == source_band && band.values > 1);
             read.map_or((0.0, 1.0, 1.0), |band| {
                 let component = band.component.map(|component| self.of_component(component).1);
-                (band.mean, component.unwrap_or(band.variance).max(f64::MIN_POSITIVE.sqrt()), band.change)
+                let variance = component.unwrap_or(band.variance).max(f64::MIN_POSITIVE.sqrt());
+                let change = if band.change > 0.0 { band.change } else { variance / 100.0 };
+                (band.mean, variance, change)
             })
         };
         (0..count).map(of).collect()

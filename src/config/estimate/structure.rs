@@ -19,9 +19,15 @@ pub(super) enum FreeTable {
 /// One structure of a table.
 #[derive(Clone, Debug)]
 pub(super) struct Structure {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// The value that takes the word's place, as TOML.
-    text: &'static str,
+    text: String,
+}
+
+impl Structure {
+    fn new(name: &str, text: &str) -> Self {
+        Self { name: name.into(), text: text.into() }
+    }
 }
 
 impl fmt::Display for FreeTable {
@@ -34,8 +40,8 @@ impl fmt::Display for FreeTable {
     }
 }
 
-/// The tables of a document that are free, in the order in which their structures are chosen: what matters most comes first. A prior of
-/// independent cells where they are not takes disagreement and change for it, and offsets of instruments must be told from change.
+/// The tables of a document that are free, in the order in which their structures are chosen: what matters most comes first: offsets of
+/// instruments must be told from change.
 pub(super) fn free_tables(document: &DocumentMut) -> Vec<FreeTable> {
     let instruments = document.get("instrument").and_then(Item::as_array_of_tables).map_or(0, ArrayOfTables::len);
     let tables =
@@ -44,67 +50,58 @@ pub(super) fn free_tables(document: &DocumentMut) -> Vec<FreeTable> {
     tables.filter(|table| table.value(&mut document).and_then(|value| value.as_str()) == Some(ESTIMATE)).collect()
 }
 
-/// Structures of the process. Change of single cells beside the kernel is free in each.
-const PROCESSES: [Structure; 6] = [
-    Structure {
-        name: "exponential",
-        text: r#"{ kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate" }"#,
-    },
-    Structure {
-        name: "matern32",
-        text: r#"{ kernel = "matern32", range = "estimate", variance = "estimate", nugget = "estimate" }"#,
-    },
-    Structure {
-        name: "exponential, and far",
-        text: r#"{ kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate", nested = [{ kernel = "exponential", range = "estimate", variance = "estimate" }] }"#,
-    },
-    Structure {
-        name: "matern32, and far",
-        text: r#"{ kernel = "matern32", range = "estimate", variance = "estimate", nugget = "estimate", nested = [{ kernel = "matern32", range = "estimate", variance = "estimate" }] }"#,
-    },
-    Structure {
-        name: "exponential, with the level",
-        text: r#"{ kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate", relative = { weight = "estimate", level = "estimate" } }"#,
-    },
-    Structure {
-        name: "matern32, with the level",
-        text: r#"{ kernel = "matern32", range = "estimate", variance = "estimate", nugget = "estimate", relative = { weight = "estimate", level = "estimate" } }"#,
-    },
-];
+/// Takes the word for numbers that stand for a table as one for the table: a prior all of whose numbers are free, and the bias of
+/// an instrument with pixels of its own, whose disagreement is hardly ever a constant.
+pub(super) fn widen(document: &mut DocumentMut) {
+    let is_free = |item: Option<&Item>| item.and_then(Item::as_str) == Some(ESTIMATE);
+    let whole = document
+        .get("prior")
+        .and_then(Item::as_table_like)
+        .is_some_and(|prior| prior.len() == 2 && is_free(prior.get("mean")) && is_free(prior.get("variance")));
+    if whole {
+        document.insert("prior", toml_edit::value(ESTIMATE));
+    }
+    let Some(instruments) = document.get_mut("instrument").and_then(Item::as_array_of_tables_mut) else { return };
+    for instrument in instruments.iter_mut() {
+        let coarse = instrument.get("footprint").is_some_and(|footprint| footprint.as_str() != Some("cell"));
+        if coarse && is_free(instrument.get("bias")) && !instrument.contains_key("offset_layer") {
+            instrument.insert("offset_layer", toml_edit::value(ESTIMATE));
+        }
+    }
+}
 
-/// Further ones about a mean function: without it they would be drawn towards zero.
-const REVERTING: [Structure; 2] = [
-    Structure {
-        name: "exponential, reverting",
-        text: r#"{ kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate", phi = "estimate" }"#,
-    },
-    Structure {
-        name: "matern32, reverting",
-        text: r#"{ kernel = "matern32", range = "estimate", variance = "estimate", nugget = "estimate", phi = "estimate" }"#,
-    },
-];
+/// What every process has; change of single cells beside the kernel is free.
+const KERNEL: &str = r#"kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate""#;
 
-/// Structures of the prior.
-const PRIORS: [Structure; 2] = [
-    Structure { name: "independent cells", text: r#"{ mean = "estimate", variance = "estimate" }"# },
-    Structure {
-        name: "correlated as the process",
-        text: r#"{ mean = "estimate", variance = "estimate", correlation = "process" }"#,
-    },
-];
+/// A sum of kernels: change over far more than fields.
+const FAR: &str = r#"nested = [{ kernel = "exponential", range = "estimate", variance = "estimate" }]"#;
+
+/// About a mean function; without one the state would be drawn towards zero.
+const REVERTING: &str = r#"phi = "estimate""#;
+
+/// Structures of the process; with `features`, a table of those of a reference image, also of cells that change alike by them.
+fn processes(seasonal: bool, features: Option<&str>) -> Vec<Structure> {
+    let terms = |names: &[&str], terms: &[&str]| {
+        let memory = if seasonal { (Some("drawn back to the mean"), Some(REVERTING)) } else { (None, None) };
+        let name = names.iter().copied().chain(memory.0).collect::<Vec<_>>().join(", ");
+        let text = std::iter::once(KERNEL).chain(terms.iter().copied()).chain(memory.1).collect::<Vec<_>>().join(", ");
+        Structure { name, text: format!("{{ {text} }}") }
+    };
+    let mut all = vec![terms(&["one range"], &[]), terms(&["near and far"], &[FAR])];
+    if let Some(features) = features {
+        all.push(terms(&["near and far", "like cells alike"], &[FAR, &format!("features = {features}")]));
+    }
+    all
+}
+
+/// The structure of the prior: the data tell its numbers, and neighbouring cells are alike as their change is.
+const PRIOR: &str = r#"{ mean = "estimate", variance = "estimate", correlation = "process" }"#;
 
 /// Structures of an instrument's offsets.
-const OFFSETS: [Structure; 4] = [
-    Structure { name: "no offsets", text: "[]" },
-    Structure { name: "per pixel", text: r#"[{ per = "pixel", variance = "estimate" }]"# },
-    Structure {
-        name: "per pixel, drifting",
-        text: r#"[{ per = "pixel", variance = "estimate", drift = "estimate" }]"#,
-    },
-    Structure {
-        name: "per pixel, drifting, and per acquisition",
-        text: r#"[{ per = "pixel", variance = "estimate", drift = "estimate" }, { per = "acquisition", variance = "estimate" }]"#,
-    },
+const OFFSETS: [(&str, &str); 3] = [
+    ("no offsets", "[]"),
+    ("per pixel, drifting", r#"[{ per = "pixel", variance = "estimate", drift = "estimate" }]"#),
+    ("per pixel, forgotten", r#"[{ per = "pixel", variance = "estimate", phi = "estimate" }]"#),
 ];
 
 impl FreeTable {
@@ -122,15 +119,14 @@ impl FreeTable {
         value_at(document, &self.path())
     }
 
-    /// The structures it may have in a document; the first stands for it while those of other tables are compared.
-    pub(super) fn structures(self, document: &DocumentMut) -> impl Iterator<Item = &'static Structure> {
-        let (all, more): (&[Structure], &[Structure]) = match self {
-            Self::Process if document.contains_key("seasonal") => (&PROCESSES, &REVERTING),
-            Self::Process => (&PROCESSES, &[]),
-            Self::Prior => (&PRIORS, &[]),
-            Self::Offsets(_) => (&OFFSETS, &[]),
-        };
-        all.iter().chain(more)
+    /// The structures it may have in a document, where `features` are to be had; the first stands for it while those of other
+    /// tables are compared.
+    pub(super) fn structures(self, document: &DocumentMut, features: Option<&str>) -> Vec<Structure> {
+        match self {
+            Self::Process => processes(document.contains_key("seasonal"), features),
+            Self::Prior => vec![Structure::new("correlated as the process", PRIOR)],
+            Self::Offsets(_) => OFFSETS.iter().map(|(name, text)| Structure::new(name, text)).collect(),
+        }
     }
 
     /// Puts a structure in the place of the word, on its line.
@@ -148,7 +144,14 @@ mod tests {
 
     #[test]
     fn every_structure_is_toml_with_something_to_estimate_or_nothing() {
-        for structure in PROCESSES.iter().chain(&REVERTING).chain(&PRIORS).chain(&OFFSETS) {
+        let mut document = DocumentMut::new();
+        let features = Some("{ raster = 'a.tif', scale = 1.0 }");
+        let tables = [FreeTable::Prior, FreeTable::Offsets(0), FreeTable::Process];
+        let mut all: Vec<_> = tables.iter().flat_map(|table| table.structures(&document, features)).collect();
+        document.insert("seasonal", toml_edit::table());
+        all.extend(FreeTable::Process.structures(&document, features));
+        assert_eq!(all.len(), 1 + 3 + 3 + 3);
+        for structure in all {
             let value: Value = structure.text.parse().unwrap();
             assert!(value.to_string().contains(ESTIMATE) || structure.text == "[]", "{}", structure.name);
         }
@@ -159,8 +162,10 @@ mod tests {
         let text = "process = \"estimate\" # ours\n[[instrument]]\noffset_layer = \"estimate\"\n";
         let mut document: DocumentMut = text.parse().unwrap();
         assert_eq!(free_tables(&document), [FreeTable::Offsets(0), FreeTable::Process]);
-        FreeTable::Process.put(&mut document, &PROCESSES[0]);
-        FreeTable::Offsets(0).put(&mut document, &OFFSETS[0]);
+        for table in [FreeTable::Process, FreeTable::Offsets(0)] {
+            let structures = table.structures(&document, None);
+            table.put(&mut document, &structures[0]);
+        }
         assert!(free_tables(&document).is_empty());
         let text = document.to_string();
         assert!(
