@@ -46,6 +46,8 @@ pub struct BandSummary {
     /// Variance of change between two values of a pixel, one after the other, per day: in u² per day, the median of squared
     /// changes scaled as for normal ones, so that clouds matter little. NaN where no pixel has two values.
     pub change: f64,
+    /// The same by the mean: where changes are rare and large, as in composites and filled gaps, several times as much. NaN likewise.
+    pub mean_change: f64,
 }
 
 /// Median of χ² with one degree of freedom.
@@ -122,7 +124,9 @@ impl Values {
         } else {
             *self.changes.select_nth_unstable_by(middle, f64::total_cmp).1 / MEDIAN_OF_SQUARES
         };
+        let mean_change = self.changes.iter().sum::<f64>() / self.changes.len() as f64;
         BandSummary {
+            mean_change,
             values: self.count,
             mean: self.mean,
             variance: self.squares / self.count.max(1) as f64,

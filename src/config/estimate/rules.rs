@@ -197,7 +197,7 @@ impl<'a> Beliefs<'a> {
     /// Change that any instrument's bands show of a component.
     fn changes_of(&self, component: usize) -> impl Iterator<Item = f64> + '_ {
         let bands = self.data.instruments.iter().flat_map(|instrument| &instrument.bands);
-        bands.filter(move |band| band.component == Some(component)).map(|band| band.change)
+        bands.filter(move |band| band.component == Some(component)).map(|band| band.mean_change)
     }
 
     /// How well the change of cells is known beforehand.
@@ -223,7 +223,7 @@ impl<'a> Beliefs<'a> {
             read.map_or((0.0, 1.0, 1.0), |band| {
                 let component = band.component.map(|component| self.of_component(component).1);
                 let variance = component.unwrap_or(band.variance).max(f64::MIN_POSITIVE.sqrt());
-                let change = if band.change > 0.0 { band.change } else { variance / 100.0 };
+                let change = if band.mean_change > 0.0 { band.mean_change } else { variance / 100.0 };
                 (band.mean, variance, change)
             })
         };
