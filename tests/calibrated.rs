@@ -11,7 +11,7 @@ use rand_distr::{Distribution, StandardNormal};
 use rasterfuse::Fusion;
 use rasterfuse::engine::{OutputDates, Score};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+use rasterfuse::model::{Field, Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::{JudgedSink, MemorySink, Truth};
 use rasterfuse::source::MemorySource;
 use support::assert_says;
@@ -165,6 +165,56 @@ fn a_single_cell_is_filtered_as_by_hand() {
         }
         assert!(!noisier || noise_log > 0.0);
     }
+}
+
+/// One cell with a further field: change of both fields is inflated alike, and their beginnings are not.
+#[test]
+fn change_of_further_fields_is_inflated_as_by_hand() {
+    const PHI: f64 = 0.8;
+    const FIELD: f64 = 3e-4;
+    let days = 40;
+    let (_, mut seen) = scene(days, (1, 1), (9.0 * WALK, 0.0));
+    (3..days).step_by(4).for_each(|t| seen[(t, 0, 0, 0)] = f64::NAN);
+    let mut sink = MemorySink::new();
+    let fusion = Fusion::builder(grid((1, 1)))
+        .bands(["red"])
+        .process(process(WALK).field(Field::new(Kernel::Matern32, 100.0, FIELD).phi(PHI).block(1)).inflate(true))
+        .prior(Prior::new(0.3, PRIOR))
+        .instrument(instrument(&seen, NOISE));
+    fusion.build().unwrap().run(&mut sink).unwrap();
+    let (mean, sd) = sink.into_arrays().unwrap();
+
+    let (mut m, mut p) = ([0.3, 0.0], [[PRIOR, 0.0], [0.0, FIELD / (1.0 - PHI * PHI)]]);
+    let (mut gap, mut log) = (0, 0.0_f64);
+    for t in 0..days {
+        gap += 1;
+        let transition = [1.0, PHI.powi(gap)];
+        let grown = [WALK * f64::from(gap), FIELD * (1.0 - PHI.powi(2 * gap)) / (1.0 - PHI * PHI)];
+        let ahead = [m[0], transition[1] * m[1]];
+        let mut wider = p;
+        for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            wider[i][j] *= transition[i] * transition[j];
+            wider[i][j] += if i == j { log.exp() * grown[i] } else { 0.0 };
+        }
+        let columns = [wider[0][0] + wider[1][0], wider[0][1] + wider[1][1]];
+        let (at, y) = ((t, 0, 0, 0), seen[(t, 0, 0, 0)]);
+        if y.is_nan() {
+            let (level, variance) = (ahead[0] + ahead[1], columns[0] + columns[1]);
+            assert!((mean[at] - level).abs() < 1e-12 && (sd[at] - variance.sqrt()).abs() < 1e-12, "day {t}");
+            continue;
+        }
+        gap = 0;
+        let (innovation, variance) = (y - ahead[0] - ahead[1], columns[0] + columns[1] + NOISE);
+        for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            p[i][j] = wider[i][j] - columns[i] * columns[j] / variance;
+        }
+        m = [ahead[0] + columns[0] / variance * innovation, ahead[1] + columns[1] / variance * innovation];
+        let nis = innovation * innovation / variance;
+        log = (log + 0.1 / 17.0 * (nis.min(5.0) - 1.0)).clamp(0.0, 1e4_f64.ln());
+        let spread = (p[0][0] + 2.0 * p[0][1] + p[1][1]).sqrt();
+        assert!((mean[at] - m[0] - m[1]).abs() < 1e-12 && (sd[at] - spread).abs() < 1e-12, "day {t}");
+    }
+    assert!(log > 0.0);
 }
 
 #[test]

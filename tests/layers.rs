@@ -264,6 +264,59 @@ fn offsets_are_put_out() {
     assert!(refused(layered(OffsetLayer::per_pixel(0.01)).lag(1)).starts_with("output.offsets"));
 }
 
+/// On dates with and without an acquisition, with and without a group: an offset where every layer has one.
+#[test]
+fn offsets_of_all_kinds_are_put_out_on_the_dates_that_have_them() {
+    const OFFSET: f64 = 0.04;
+    const ACQUIRED: [i32; 3] = [0, 2, 3];
+    let source = |grid: Grid, days: &[i32], value: f64| {
+        let (rows, cols) = grid.shape();
+        let values = Array4::from_elem((days.len(), 1, rows, cols), value);
+        MemorySource::new(grid, days.iter().copied().map(day).collect(), vec!["b".into()], values).unwrap()
+    };
+    let run = |layers: Vec<OffsetLayer>| {
+        let sharp = Instrument::new("fine", source(grid(30.0, SIDE), &[0, 1, 2, 3, 4], 0.3)).noise_variance(1e-6);
+        let blurred = Instrument::new("coarse", source(grid(60.0, SIDE / 2), &ACQUIRED, 0.3 + OFFSET));
+        let blurred = blurred.footprint(Footprint::Uniform).noise_variance(1e-6);
+        let blurred = layers.into_iter().fold(blurred, Instrument::offset_layer);
+        let mut sink = MemorySink::new();
+        let builder = Fusion::builder(grid(30.0, SIDE))
+            .bands(["b"])
+            .process(Process::new(Kernel::Exponential, RANGE, 1e-6))
+            .prior(Prior::new(0.3, PRIOR))
+            .window(3, 1)
+            .instrument(sharp)
+            .instrument(blurred)
+            .put_out_offsets(true);
+        builder.build().unwrap().run(&mut sink).unwrap();
+        sink.offsets().unwrap()
+    };
+    let groups = || AcquisitionGroups::new([(day(0), "a"), (day(2), "b"), (day(4), "b")]);
+    let pixel = || OffsetLayer::per_pixel(0.01);
+    let group = || OffsetLayer::per_group(0.01, groups());
+    let acquisition = || OffsetLayer::per_acquisition(0.01);
+    let cases: [(Vec<OffsetLayer>, &[usize]); 7] = [
+        (vec![pixel()], &[0, 1, 2, 3, 4]),
+        (vec![OffsetLayer::per_window(0.01)], &[0, 1, 2, 3, 4]),
+        (vec![acquisition()], &[0, 2, 3]),
+        (vec![group()], &[0, 2, 4]),
+        (vec![pixel(), group()], &[0, 2, 4]),
+        (vec![pixel(), acquisition()], &[0, 2, 3]),
+        (vec![acquisition(), group()], &[0, 2]),
+    ];
+    for (k, (layers, dates)) in cases.into_iter().enumerate() {
+        let (mean, sd) = run(layers);
+        assert_eq!(mean.dim(), (5, 1, SIDE, SIDE));
+        for ((at, value), sd) in mean.indexed_iter().zip(&sd) {
+            if dates.contains(&at.0) {
+                assert!((value - OFFSET).abs() < 2e-3 && (1e-4..3e-3).contains(sd), "{k}, {at:?}: {value} {sd}");
+            } else {
+                assert!(value.is_nan() && sd.is_nan(), "{k}, {at:?}: {value} {sd}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_plan_counts_the_offsets() {
     let scene = &scenes()[0];

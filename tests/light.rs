@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use rasterfuse::Fusion;
 use rasterfuse::engine::{Checkpoint, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::model::{Field, Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::ZarrSink;
 use rasterfuse::source::MemorySource;
 use support::{assert_says, day, tree};
@@ -121,6 +121,40 @@ fn appending_from_light_checkpoints_is_near_the_exact_result() {
     }
     assert!(errors[0].0 > 2.0 * errors[4].0, "{errors:?}");
     assert!(errors[4].0 < 0.2 && errors[4].1.abs() < 0.05, "{errors:?}");
+}
+
+/// A light state is of the sum of all fields: further ones begin with nothing of their own.
+#[test]
+fn further_fields_begin_at_zero_from_a_light_checkpoint() {
+    const FIELD: f64 = 1e-3;
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("fused.zarr");
+    let run = |end: i32, start: Start| {
+        let seen = (0..6).map(day).collect();
+        let seen = MemorySource::new(grid(30.0, 2), seen, vec!["red".into()], Array4::from_elem((6, 1, 2, 2), 0.35));
+        let process = Process::new(Kernel::Exponential, 1e-3, 2e-4);
+        let fusion = Fusion::builder(grid(30.0, 2))
+            .bands(["red"])
+            .start(day(0))
+            .end(day(end))
+            .process(process.field(Field::new(Kernel::Matern32, 1e-3, FIELD).phi(0.9).block(1)))
+            .prior(Prior::new(0.3, 0.01))
+            .instrument(Instrument::new("fine", seen.unwrap()).noise_variance(1e-4))
+            .checkpoint(Checkpoint::Light)
+            .replay_days(0);
+        fusion.build().unwrap().job().start(start).run(&mut ZarrSink::create(&store)).unwrap();
+    };
+    run(5, Start::New);
+    run(7, Start::Append);
+    let (mean, sd) = (values(&store, "mean"), values(&store, "sd"));
+    for cell in 0..4 {
+        let at = |values: &[f32], day: usize| f64::from(values[day * 4 + cell]);
+        assert_eq!(at(&mean, 5), at(&mean, 6));
+        let grown = at(&sd, 5).powi(2) + 2e-4 + FIELD;
+        assert!((at(&sd, 6).powi(2) / grown - 1.0).abs() < 1e-5, "{} {grown}", at(&sd, 6).powi(2));
+        let grown = grown + 2e-4 + FIELD * 0.81;
+        assert!((at(&sd, 7).powi(2) / grown - 1.0).abs() < 1e-5, "{} {grown}", at(&sd, 7).powi(2));
+    }
 }
 
 /// Day by day, by shards, in any order of tiles: the same as in one go from the same light state, every day.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ndarray::Array4;
 use rasterfuse::engine::{Checkpoint, FusionBuilder, OutputDates, Report, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+use rasterfuse::model::{AcquisitionGroups, Instrument, Kernel, OffsetLayer, Prior, Process};
 use rasterfuse::sink::{FusionSink, ZarrFormat, ZarrSink};
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Fusion, Result};
@@ -102,6 +102,32 @@ fn copy(from: &Path, to: &Path) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
+}
+
+/// Acquisitions that were taken in as of another group than they are of now.
+#[test]
+fn corrected_groups_are_noticed_and_replayed() {
+    let tilted = |end: i32, of_day_3: &str| {
+        let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (SIDE, SIDE)).unwrap();
+        let days: Vec<i32> = (0..=end).filter(|k| k % 2 == 1).collect();
+        let values = Array4::from_shape_fn((days.len(), 1, SIDE, SIDE), |(t, _, r, c)| {
+            5.0 + ((days[t] as usize * 7 + r + c) % 5) as f64 / 10.0
+        });
+        let dates = days.into_iter().map(date).collect();
+        let source = MemorySource::new(grid, dates, vec!["red".into()], values).unwrap();
+        let group = |k: i32| if k == 3 { of_day_3 } else { ["190", "191"][(k / 2 % 2) as usize] };
+        let groups = AcquisitionGroups::new((0..20).map(|k| (date(k), group(k))));
+        let layer = OffsetLayer::per_group(0.1, groups);
+        builder(0..=end, end).instrument(Instrument::new("tilted", source).noise_variance(1e-2).offset_layer(layer))
+    };
+    let place = Place::new();
+    place.run(tilted(6, "191"), Start::New, false).unwrap();
+    let words = ["fused.zarr", "\"tilted\"", "1970-01-04", "another group", "--replay"];
+    place.assert_refused(tilted(8, "190"), Start::Append, false, &words);
+    place.run(tilted(8, "190"), Start::Append, true).unwrap();
+    // What was replayed is known as it is now.
+    place.run(tilted(9, "190"), Start::Append, false).unwrap();
+    place.assert_like(tilted(9, "190"));
 }
 
 #[test]

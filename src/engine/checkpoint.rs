@@ -50,6 +50,9 @@ pub(super) struct PassedStep {
     pub(super) date: Date,
     pub(super) output: bool,
     pub(super) instruments: Vec<usize>,
+    /// Of instruments with offsets of groups: to which group, layer by layer, the acquisition belonged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) groups: BTreeMap<usize, Vec<Option<String>>>,
 }
 
 /// How far a tile has come.

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -199,6 +200,16 @@ impl Fusion {
     /// The prior of the cells of a rectangle.
     pub(super) fn first_prior(&self, extent: &Rect) -> Result<PriorSlice> {
         self.prior.read(&self.target, extent, self.spectrum.components())
+    }
+
+    /// Of those instruments that have offsets of groups: the group, layer by layer, of what they acquired on a date.
+    pub(super) fn groups_on(&self, date: Date, instruments: &[usize]) -> BTreeMap<usize, Vec<Option<String>>> {
+        let groups = |&instrument: &usize| {
+            let layers = self.instruments[instrument].offset_layers.iter();
+            let groups: Vec<_> = layers.filter_map(|layer| layer.group_on(date)).collect();
+            (!groups.is_empty()).then(|| (instrument, groups.into_iter().map(|group| group.map(Into::into)).collect()))
+        };
+        instruments.iter().filter_map(groups).collect()
     }
 
     /// What is kept at the end of a run: full, light or off.

@@ -132,7 +132,9 @@ pub(super) fn light_prior(fusion: &Fusion, folder: &StateFolder, date: Date, ext
                 None => prior.mean(layer, row, col),
                 Some(layer) => {
                     let j = (0..p).find(|&j| pair(j, j) >= layer).unwrap_or(0);
-                    prior.cov(j, layer - pair(j, 0), row, col)
+                    let l = layer - pair(j, 0);
+                    let further: f64 = fusion.process.fields.iter().map(|field| field.components[j].prior).sum();
+                    prior.cov(j, l, row, col) + if j == l { further } else { 0.0 }
                 }
             };
         }

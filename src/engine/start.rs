@@ -218,6 +218,23 @@ impl<'a> Starts<'a> {
                 late = Some(Agreement::Late(*date, instrument));
                 break;
             }
+            // That of an acquisition which was taken in with another group comes late.
+            let groups = self.fusion.groups_on(*date, &step.instruments);
+            let known = |instrument: &usize| passed.get(date).and_then(|step| step.groups.get(instrument));
+            let other = groups.iter().find(|(instrument, groups)| known(instrument) != Some(*groups));
+            if let Some((&instrument, _)) = other {
+                if !self.replay {
+                    let name = &self.fusion.instruments[instrument].name;
+                    let problem = format!(
+                        "what instrument {name:?} saw on {date} was taken in as of another group than it is of now; replay the dates \
+                         since then (--replay), or put the groups of dates up to {} back as they were",
+                        record.date
+                    );
+                    return Err(Error::CannotContinue { path: self.place(), problem });
+                }
+                late = Some(Agreement::Late(*date, instrument));
+                break;
+            }
         }
         // With `output = "observed"` a late date is a new date of the output axis as well.
         // That a run is for fewer dates is told elsewhere.

@@ -217,7 +217,7 @@ impl WindowState {
                 self.predict_withheld(reading, parts, worker);
             }
             if reading.output {
-                self.put_out(reading.date, instruments, parts, worker);
+                self.put_out(reading, instruments, parts, worker);
             }
         }
         if last {
@@ -437,12 +437,13 @@ impl WindowState {
     }
 
     /// Appends means and covariances of every out cell on a date of the output axis or, with a lag, of so many dates earlier.
-    fn put_out(&mut self, date: Date, instruments: &[ObservationModel], parts: &[Part], worker: &mut Worker) {
+    fn put_out(&mut self, reading: &Reading, instruments: &[ObservationModel], parts: &[Part], worker: &mut Worker) {
+        let date = reading.date;
         if self.parts.iter().all(|part| part.state.lag() == 0) {
             for part in &self.parts {
                 part.put_out(date, &self.support, &self.out, &mut self.output.values);
             }
-            self.put_out_offsets(date, instruments, parts, &mut worker.offsets);
+            self.put_out_offsets(reading, instruments, parts, &mut worker.offsets);
             return;
         }
         if self.parts.iter().all(|part| part.state.remembered() == part.state.lag()) {
@@ -454,16 +455,27 @@ impl WindowState {
         }
     }
 
-    /// Appends means and variances of the offsets of each out cell, part by part, instrument by instrument, band by band.
-    fn put_out_offsets(&mut self, date: Date, instruments: &[ObservationModel], parts: &[Part], states: &mut Vec<u32>) {
+    /// Appends means and variances of the offsets of each out cell, part by part, instrument by instrument, band by band; NaN
+    /// where one of the instrument's layers has none on the date.
+    fn put_out_offsets(
+        &mut self,
+        reading: &Reading,
+        instruments: &[ObservationModel],
+        parts: &[Part],
+        states: &mut Vec<u32>,
+    ) {
+        let date = reading.date;
         for (part, known) in parts.iter().zip(&self.parts) {
             let dt_days = f64::from(date.days_since(known.date));
             for (k, pixels) in self.offset_pixels.iter().enumerate() {
                 let (Some(pixels), layers) = (pixels, &instruments[k].offset_layers) else { continue };
+                let acquired = reading.slices.iter().any(|(instrument, _)| *instrument == k);
+                let whole = layers.iter().all(|layer| layer.exists_on(date, acquired));
                 for band in 0..part.bands[k].rows.len() {
                     let mut put = |of: &dyn Fn(&[u32]) -> f64| {
                         for cell in &self.out {
-                            let value = pixels[cell.state].map_or(f64::NAN, |pixel| {
+                            let pixel = pixels[cell.state].filter(|_| whole && !known.silent[cell.state]);
+                            let value = pixel.map_or(f64::NAN, |pixel| {
                                 self.support.offsets(k).of_pixel(layers, pixel as usize, date, states);
                                 of(states)
                             });

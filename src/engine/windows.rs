@@ -191,9 +191,10 @@ impl WindowState {
                 bands: &part.bands,
                 cell_size: fusion.target.cell_size(),
             };
-            layers.start(&mut initial.state);
+            layers.start(&mut initial.state, prior);
             let field = support.field_blocks(&fusion.process, correlations, &part.components);
-            let inflated = fusion.process.inflate.then_some(field.len());
+            // Of the first field and of further ones, whose blocks come before those of offsets.
+            let inflated = fusion.process.inflate.then_some(field.len() * (1 + fusion.process.fields.len()));
             let dynamics = Dynamics::new(field.into_iter().chain(layers.blocks()).collect());
             let dynamics = dynamics.with_relative(fusion.process.relative(&part.components));
             let own = support.own_cells().len();

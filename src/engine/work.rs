@@ -177,6 +177,7 @@ impl Work {
             date: *date,
             output: step.output.is_some(),
             instruments: step.instruments.clone(),
+            groups: fusion.groups_on(*date, &step.instruments),
         };
         Record {
             settings: fusion.settings.clone(),

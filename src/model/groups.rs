@@ -15,10 +15,14 @@ pub struct AcquisitionGroups {
 }
 
 impl AcquisitionGroups {
-    /// The group of each date, by name. Dates that are not listed have no offset of the layer.
+    /// The group of each date, by name; of a date that is listed twice the first. Dates that are not listed have no offset of
+    /// the layer.
     pub fn new<S: Into<String>>(dates: impl IntoIterator<Item = (Date, S)>) -> Self {
-        let named: Vec<(Date, String)> = dates.into_iter().map(|(date, name)| (date, name.into())).collect();
-        let names: BTreeSet<&String> = named.iter().map(|(_, name)| name).collect();
+        let mut named: BTreeMap<Date, String> = BTreeMap::new();
+        for (date, name) in dates {
+            named.entry(date).or_insert_with(|| name.into());
+        }
+        let names: BTreeSet<&String> = named.values().collect();
         let names: Vec<String> = names.into_iter().cloned().collect();
         let index = |name: &String| names.binary_search(name).ok();
         let of_date = named.iter().filter_map(|(date, name)| Some((*date, index(name)?))).collect();
@@ -48,7 +52,7 @@ impl AcquisitionGroups {
             .trim(csv::Trim::All)
             .from_path(path)
             .map_err(|error| refuse(error.to_string()))?;
-        let mut groups: Vec<(Date, String)> = Vec::new();
+        let mut groups: BTreeMap<Date, String> = BTreeMap::new();
         for row in table.records() {
             let row = row.map_err(|error| refuse(error.to_string()))?;
             let line = row.position().map_or(0, csv::Position::line);
@@ -57,10 +61,10 @@ impl AcquisitionGroups {
             };
             let date: Date =
                 date.parse().map_err(|_| refuse(format!("line {line}: {date:?} is no date YYYY-MM-DD")))?;
-            if let Some((_, other)) = groups.iter().find(|(known, other)| *known == date && other != group) {
+            if let Some(other) = groups.get(&date).filter(|other| *other != group) {
                 return Err(refuse(format!("line {line}: {date} is of group {group:?} and of {other:?}")));
             }
-            groups.push((date, group.to_owned()));
+            groups.insert(date, group.to_owned());
         }
         Ok(Self::new(groups))
     }
@@ -100,6 +104,9 @@ mod tests {
         let groups = AcquisitionGroups::new([(day(3), "191"), (day(1), "190"), (day(8), "191")]);
         assert_eq!(groups.names(), ["190", "191"]);
         assert_eq!((groups.of(day(8)), groups.of(day(1)), groups.of(day(2))), (Some(1), Some(0), None));
+        // The first counts.
+        let twice = AcquisitionGroups::new([(day(1), "190"), (day(1), "189"), (day(2), "191")]);
+        assert_eq!((twice.names(), twice.of(day(1))), (&["190".to_owned(), "191".to_owned()][..], Some(0)));
     }
 
     #[test]

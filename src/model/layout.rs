@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use super::field::FieldComponent;
-use super::{FieldModel, ObservationModel, PartBands, Pixel, ProcessModel, Support};
+use super::nodes::NodeStates;
+use super::{FieldModel, ObservationModel, PartBands, Pixel, PriorSlice, ProcessModel, Support};
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
 
 /// The offsets of one pixel count one by one.
@@ -56,7 +57,7 @@ impl Layout {
             n += len * runs;
             Place { first, len }
         };
-        let fields = support.fields().map(|nodes| place(nodes.map_or(support.n(), |nodes| nodes.len()), components));
+        let fields = support.fields().map(|nodes| place(nodes.map_or(support.n(), NodeStates::len), components));
         let fields = fields.collect();
         let offsets = bands.iter().enumerate();
         let offsets = offsets.map(|(k, bands)| place(support.offsets(k).per_band(), bands.rows.len())).collect();
@@ -185,9 +186,11 @@ impl Layers<'_> {
         blocks
     }
 
-    /// Fills in their variances before the first day; their means are zero.
-    pub(crate) fn start(&self, state: &mut State) {
-        for (index, field) in self.process.fields.iter().enumerate() {
+    /// Fills in their variances as a window begins; their means are zero. A prior of the sum of all fields is the first field's
+    /// alone: of the others nothing remains to be said.
+    pub(crate) fn start(&self, state: &mut State, prior: &PriorSlice) {
+        let fields = if prior.is_of_all_fields() { &[] } else { self.process.fields.as_slice() };
+        for (index, field) in fields.iter().enumerate() {
             let Place { first, len } = self.layout.fields[index];
             for (k, &j) in self.components.iter().enumerate() {
                 let prior = field.components[j].prior;

@@ -81,7 +81,12 @@ impl NodeStates {
 
     /// States at most that cells in a rectangle of so many need, with footprints of so many cells that reach beyond it.
     pub(crate) fn most(block: usize, cells: (i64, i64), footprint: (i64, i64)) -> usize {
-        let side = |cells: i64, reach: i64| ((cells + 2 * reach) / block as i64 + 2) as usize;
+        // The first cell lies between two centres, at worst just before the second; where blocks have an odd side, centres are
+        // those of cells.
+        let side = |cells: i64, reach: i64| {
+            let beyond = ((cells + 2 * reach) as usize).saturating_sub(1 + block % 2);
+            beyond.div_ceil(block) + 2
+        };
         side(cells.0, footprint.0) * side(cells.1, footprint.1)
     }
 }
@@ -117,6 +122,24 @@ fn line(block: i64, cells: Range<i64>, weight: impl Fn(i64) -> f64) -> Vec<(i64,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Windows of so many cells at every place among the blocks.
+    #[test]
+    fn no_window_needs_more_nodes_than_the_most() {
+        for (block, rows, cols) in (2..7).flat_map(|b| (1..15).flat_map(move |r| (1..4).map(move |c| (b, r, c)))) {
+            let len = |top: i64, left: i64| {
+                let own: Vec<_> = Rect::new(top..top + rows, left..left + cols).cells().collect();
+                NodeStates::new(block, &own, std::iter::empty()).len()
+            };
+            let size = block as i64;
+            let found = (0..size).flat_map(|top| (0..size).map(move |left| len(top, left))).max();
+            assert_eq!(found, Some(NodeStates::most(block, (rows, cols), (0, 0))), "{block}: {rows} x {cols}");
+            assert_eq!(
+                NodeStates::most(block, (rows, cols), (2, 1)),
+                NodeStates::most(block, (rows + 4, cols + 2), (0, 0))
+            );
+        }
+    }
 
     /// A plane, which bilinear interpolation keeps: its average over a footprint from the nodes and cell by cell.
     #[test]

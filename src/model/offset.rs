@@ -177,6 +177,23 @@ impl OffsetModel {
         }
     }
 
+    /// Whether pixels have one on a date, on which the instrument did or did not acquire.
+    pub(crate) fn exists_on(&self, date: Date, acquired: bool) -> bool {
+        match &self.per {
+            Per::Pixel | Per::Window => true,
+            Per::Acquisition => acquired,
+            Per::Group(groups) => groups.of(date).is_some(),
+        }
+    }
+
+    /// The group of a date, if it has groups; dates may have none.
+    pub(crate) fn group_on(&self, date: Date) -> Option<Option<&str>> {
+        match &self.per {
+            Per::Pixel | Per::Window | Per::Acquisition => None,
+            Per::Group(groups) => Some(groups.of(date).map(|group| groups.names()[group].as_str())),
+        }
+    }
+
     /// Which of them a pixel has on a date.
     fn of(&self, pixel: usize, date: Date) -> Option<usize> {
         match &self.per {

@@ -129,6 +129,7 @@ impl Prior {
             mean: self.mean.read(MEAN, target, rect, p)?,
             cov: CovSlice::Diagonal(self.variance.read(VARIANCE, target, rect, p)?),
             correlated: self.correlated,
+            of_all_fields: false,
         })
     }
 }
@@ -166,6 +167,7 @@ pub(crate) struct PriorSlice {
     mean: FieldSlice,
     cov: CovSlice,
     correlated: bool,
+    of_all_fields: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -214,11 +216,11 @@ impl FieldSlice {
 }
 
 impl PriorSlice {
-    /// What is known of the cells from `first` on the target lattice: means of **shape** (component, y, x) and covariances of
+    /// What is known of the sum of all fields in the cells from `first` on the target lattice: means of **shape** (component, y, x) and covariances of
     /// **shape** (pair, y, x), the lower triangle row by row.
     pub(crate) fn of_cells(mean: Array3<f64>, cov: Array3<f64>, first: (i64, i64)) -> Self {
         let field = |values| FieldSlice::Raster { values, first, origin: "the light checkpoint".into() };
-        Self { mean: field(mean), cov: CovSlice::Full(field(cov)), correlated: false }
+        Self { mean: field(mean), cov: CovSlice::Full(field(cov)), correlated: false, of_all_fields: true }
     }
 
     /// The rasters, for messages.
@@ -273,6 +275,11 @@ impl PriorSlice {
     /// Whether components of a cell may be correlated.
     pub(crate) fn couples(&self) -> bool {
         matches!(self.cov, CovSlice::Full(_))
+    }
+
+    /// Whether it is of the sum of all fields, as a light checkpoint is, rather than of the first.
+    pub(crate) fn is_of_all_fields(&self) -> bool {
+        self.of_all_fields
     }
 
     /// Covariance of two components of a cell; NaN where the prior says nothing.

@@ -60,7 +60,7 @@ impl<'a> Judge<'a> {
             for sums in [of_band, sums.by_days.entry(days).or_default()] {
                 sums.add(value, (mean, variance.sqrt()), inflation * noise);
             }
-            if inflation > 1.0 && self.of_blocks.is_some() {
+            if self.of_blocks.is_some() && self.fusion.instruments()[instrument].inflate {
                 let (sum, count) = self.inflation.entry((date, instrument, band)).or_default();
                 (*sum, *count) = (*sum + inflation, *count + 1.0);
             }

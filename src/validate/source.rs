@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ndarray::Array3;
@@ -60,6 +61,10 @@ impl RasterSource for WithholdingSource {
 
     fn origin(&self) -> String {
         self.inner.origin()
+    }
+
+    fn path_of(&self, date: Date) -> Option<PathBuf> {
+        self.inner.path_of(date)
     }
 
     fn settings(&self) -> Vec<(String, String)> {
