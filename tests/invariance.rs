@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use rasterfuse::Fusion;
 use rasterfuse::engine::{FusionBuilder, OutputDates, Precision, Report};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Features, Footprint, Instrument, Kernel, Missing, Prior, Process};
+use rasterfuse::model::{
+    AcquisitionGroups, Features, Field, Footprint, Instrument, Kernel, Missing, OffsetLayer, Prior, Process,
+};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 
@@ -42,12 +44,12 @@ fn reference() -> Arc<MemorySource> {
 }
 
 fn fusion() -> FusionBuilder {
-    fusion_with([false; 6])
+    fusion_with([false; 7])
 }
 
 /// With float32, with a state-dependent process covariance, with gates, with change relative to the level and a correlated prior, with
-/// noise, change and weights by what innovations tell, with features.
-fn fusion_with([single, adaptive, gated, relative, adapting, alike]: [bool; 6]) -> FusionBuilder {
+/// noise, change and weights by what innovations tell, with features, with further fields and offsets of all kinds.
+fn fusion_with([single, adaptive, gated, relative, adapting, alike, layers]: [bool; 7]) -> FusionBuilder {
     let fine = source(grid(0.0, 0.0, 30.0, (ROWS, COLS)), &[3, 9], 1);
     let coarse = source(grid(-100.0, 80.0, 170.0, (5, 6)), &[1, 2, 3, 4, 7], 2);
     let sharp = Instrument::new("fine", fine).noise_variance(1e-3);
@@ -57,6 +59,20 @@ fn fusion_with([single, adaptive, gated, relative, adapting, alike]: [bool; 6]) 
     let process = process.inflate(adapting);
     let sharp = if adapting { sharp.robust(4.0) } else { sharp };
     let process = if alike { process.features(Features::new(reference(), 0.3).bands([1])) } else { process };
+    let fields = [
+        Field::new(Kernel::Matern32, 400.0, 5e-3).phi(0.9).block(2),
+        Field::new(Kernel::Exponential, 100.0, [2e-3, 1e-3]).phi(0.5).block(1),
+    ];
+    let process = if layers { fields.into_iter().fold(process, Process::field) } else { process };
+    let groups = AcquisitionGroups::new([1, 2, 4, 5].map(|day| (Date::from_days(day), format!("path {}", day % 2))));
+    let offsets = [
+        OffsetLayer::per_pixel([1e-2, 2e-2]).drift(1e-3),
+        OffsetLayer::per_window(1e-2).phi(0.7),
+        OffsetLayer::per_acquisition(1e-2),
+        OffsetLayer::per_group(1e-2, groups),
+    ];
+    let blurred = Instrument::new("coarse", coarse).footprint(Footprint::Uniform);
+    let blurred = blurred.noise_variance([1e-2, 2e-2]).missing(Missing::Pixel).inflate(adapting);
     Fusion::builder(grid(0.0, 0.0, 30.0, (ROWS, COLS)))
         .bands(["red", "nir"])
         .window(3, 2)
@@ -65,13 +81,7 @@ fn fusion_with([single, adaptive, gated, relative, adapting, alike]: [bool; 6]) 
         .prior(if relative { Prior::new(0.4, 0.2).correlated() } else { Prior::new(0.4, 0.2) })
         .precision(if single { Precision::F32 } else { Precision::F64 })
         .instrument(if gated { sharp.gate(0.9) } else { sharp })
-        .instrument(
-            Instrument::new("coarse", coarse)
-                .footprint(Footprint::Uniform)
-                .noise_variance([1e-2, 2e-2])
-                .missing(Missing::Pixel)
-                .inflate(adapting),
-        )
+        .instrument(if layers { offsets.into_iter().fold(blurred, Instrument::offset_layer) } else { blurred })
 }
 
 fn run(builder: FusionBuilder) -> (Array4<f64>, Array4<f64>, Report) {
@@ -96,12 +106,21 @@ proptest! {
         tile in (1..ROWS + 4, 1..COLS + 4),
         threads in 1..4_usize,
         batch in 1..12_usize,
-        lag in 0..12_usize,
-        options in any::<[bool; 6]>(),
+        lag in prop_oneof![Just(0), 0..12_usize],
+        options in any::<[bool; 7]>(),
     ) {
-        let fusion = || fusion_with(options).lag(lag);
-        let (mean, sd, report) = run(fusion().tile(64, 64).threads(1));
-        let (other_mean, other_sd, other) = run(fusion().tile(tile.0, tile.1).threads(threads).batch_dates(batch));
+        let offsets = options[6] && lag == 0;
+        let fusion = || fusion_with(options).lag(lag).put_out_offsets(offsets);
+        let (mut sink, mut other_sink) = (MemorySink::new(), MemorySink::new());
+        let report = fusion().tile(64, 64).threads(1).build().unwrap().run(&mut sink).unwrap();
+        let other = fusion().tile(tile.0, tile.1).threads(threads).batch_dates(batch).build().unwrap();
+        let other = other.run(&mut other_sink).unwrap();
+        if offsets {
+            let ((mean, sd), (other_mean, other_sd)) = (sink.offsets().unwrap(), other_sink.offsets().unwrap());
+            assert_same_bits(&mean, &other_mean);
+            assert_same_bits(&sd, &other_sd);
+        }
+        let ((mean, sd), (other_mean, other_sd)) = (sink.into_arrays().unwrap(), other_sink.into_arrays().unwrap());
         assert_same_bits(&mean, &other_mean);
         assert_same_bits(&sd, &other_sd);
         prop_assert_eq!(&report.instruments, &other.instruments);
@@ -111,7 +130,7 @@ proptest! {
     /// Windows of several hundred states: several panels, dates of many blocks, some windows leaving float32 on the way.
     #[test]
     fn large_windows_are_no_exception(tile in 3..ROWS, threads in 1..4_usize, batch in 1..12_usize, lag in 0..3_usize) {
-        let fusion = || fusion_with([true, true, true, true, false, true]).window(5, 7).far_samples(0, 0.0).prior(Prior::new(0.4, [0.2, 400.0])).lag(lag);
+        let fusion = || fusion_with([true, true, true, true, false, true, false]).window(5, 7).far_samples(0, 0.0).prior(Prior::new(0.4, [0.2, 400.0])).lag(lag);
         let (mean, sd, report) = run(fusion().tile(64, 64).threads(1));
         let (other_mean, other_sd, other) = run(fusion().tile(tile, tile).threads(threads).batch_dates(batch));
         assert_same_bits(&mean, &other_mean);

@@ -14,7 +14,7 @@ use ndarray::Array4;
 use proptest::prelude::*;
 use rasterfuse::engine::{Checkpoint, FusedBlock, FusionBuilder, OutputDates, Precision, Report, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
+use rasterfuse::model::{AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
 use rasterfuse::sink::{ExistingSeries, FusionSink, SeriesLayout, ZarrSink};
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Error, Fusion, Result};
@@ -84,7 +84,15 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         ..options.clone()
     };
     let blurred = Instrument::new("coarse", coarse).footprint(Footprint::Uniform).noise_variance([1e-2, 2e-2]);
-    let wandering = || OffsetLayer::per_pixel([1e-2, 2e-2]).drift(1e-3);
+    // Groups of dates to come are known beforehand; some dates have none.
+    let path = |day: i32| (Date::from_days(day), if day % 3 == 0 { "190" } else { "191" });
+    let groups = AcquisitionGroups::new((0..DAYS).filter(|day| day % 7 != 4).map(path));
+    let wandering = [
+        OffsetLayer::per_pixel([1e-2, 2e-2]).drift(1e-3),
+        OffsetLayer::per_window(1e-3).phi(0.7),
+        OffsetLayer::per_acquisition(1e-3),
+        OffsetLayer::per_group(2e-3, groups),
+    ];
     let process = if options.relative { process.relative([1.0, 0.5], 0.4) } else { process };
     let process = process.inflate(options.adapting);
     let sharp = if options.adapting { sharp.robust(4.0).inflate(true) } else { sharp };
@@ -102,7 +110,12 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         .tile(options.tile.0, options.tile.1)
         .checkpoint(Checkpoint::Full)
         .instrument(if options.gated { sharp.gate(0.9) } else { sharp })
-        .instrument(if options.layers { blurred.offset_layer(wandering()) } else { blurred });
+        .instrument(if options.layers {
+            wandering.into_iter().fold(blurred, Instrument::offset_layer)
+        } else {
+            blurred
+        })
+        .put_out_offsets(options.layers && options.lag == 0);
     // The axis ends on a given day, observed or not.
     if options.observed { builder } else { builder.end(Date::from_days(end)) }
 }
