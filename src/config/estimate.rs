@@ -136,6 +136,9 @@ impl FusionConfig {
             known = choice.best().numbers.clone();
             choices.push((table.to_string(), choice));
         }
+        if free.chooses_structure() && !document.contains_key("window") {
+            document.insert("window", sensible::window(inputs.target.cell_size()));
+        }
         let slots = slots::find(&document);
         let description = self.candidate("description", document.clone(), (&inputs, set_by_data), &estimation)?;
         let fit = estimation.fit(&description.begin_with(&known))?;

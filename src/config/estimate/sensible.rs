@@ -14,6 +14,11 @@ use crate::model::SeasonalMean;
 use crate::sink::SeasonalStore;
 use crate::source::{Calibration, RasterSource, RasterStack};
 
+/// Far samples of windows that the description does not describe, and cells within which they lie: gaps of some ten cells are then
+/// filled from around them.
+const FAR_SAMPLES: i64 = 80;
+const FAR_CELLS: f64 = 35.0;
+
 /// Days of cell-sized observations from which on a mean of the year is fitted.
 const YEARS_DAYS: i32 = 550;
 
@@ -27,6 +32,11 @@ impl Free {
     /// Whether the prior's numbers are to be those of the data.
     pub(super) fn prior_is_free(&self) -> bool {
         free_tables(&self.document).contains(&FreeTable::Prior)
+    }
+
+    /// Whether the process is to be chosen.
+    pub(super) fn chooses_structure(&self) -> bool {
+        free_tables(&self.document).contains(&FreeTable::Process)
     }
 
     /// Whether the process may be about a mean of the year.
@@ -91,6 +101,16 @@ impl FusionConfig {
         }
         Ok(None)
     }
+}
+
+/// A window for cells of a size.
+pub(super) fn window((width, height): (f64, f64)) -> Item {
+    let mut table = toml_edit::Table::new();
+    table.insert("size", toml_edit::value(4));
+    table.insert("halo", toml_edit::value(4));
+    table.insert("far_samples", toml_edit::value(FAR_SAMPLES));
+    table.insert("far_radius", toml_edit::value(FAR_CELLS * width.max(height)));
+    Item::Table(table)
 }
 
 /// Standard deviation of each band in the middle of a raster.
