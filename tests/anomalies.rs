@@ -1,5 +1,5 @@
 //! Fusing anomalies about a seasonal mean is fusing what is left of the observations without it, plus the mean.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod support;
 
@@ -53,7 +53,7 @@ fn source(grid: &Grid, days: &[i32], values: Array4<f64>) -> MemorySource {
 /// Curves that differ from cell to cell.
 fn mean(components: usize, basis: Option<&SpectralBasis>) -> SeasonalMean {
     let days: Vec<i32> = (0..12).map(|k| 31 * k).collect();
-    let bands = names(basis.map_or(components, |basis| basis.wavelengths()));
+    let bands = names(basis.map_or(components, SpectralBasis::wavelengths));
     let instrument = Instrument::new("s", source(&target(), &days, values(&target(), &days, bands.len(), 9)));
     let instrument = instrument.noise_variance(1e-3);
     SeasonalMean::builder().without_neighbours().robust(None).fit(&target(), &bands, basis, &[instrument]).unwrap()

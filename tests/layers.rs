@@ -1,5 +1,5 @@
 //! Further layers of the state, fields and offsets of instruments: windows against the joint Gaussian of everything, and what runs must keep.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod support;
 

@@ -15,7 +15,7 @@ pub struct Channel<'a> {
 }
 
 /// One piece of a channel is a channel.
-impl<'a> IntoIterator for Channel<'a> {
+impl IntoIterator for Channel<'_> {
     type Item = Self;
     type IntoIter = std::iter::Once<Self>;
 

@@ -187,6 +187,7 @@ impl OffsetModel {
     }
 
     /// The group of a date, if it has groups; dates may have none.
+    #[allow(clippy::option_option)] // no groups at all is another thing than none on a date
     pub(crate) fn group_on(&self, date: Date) -> Option<Option<&str>> {
         match &self.per {
             Per::Pixel | Per::Window | Per::Acquisition => None,

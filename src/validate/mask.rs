@@ -164,6 +164,7 @@ fn mixed<const N: usize>(numbers: [u64; N]) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_lossless)] // counts
 mod tests {
     use super::*;
 

@@ -12,6 +12,7 @@ import datetime
 import pathlib
 import re
 import shutil
+import sys
 import tomllib
 from dataclasses import dataclass
 
@@ -122,11 +123,20 @@ def correlation(kernel, distance, length):
 
 
 def likeness(folder, process, xy):
-    """exp(-d) of the scaled features of every two cells; cells beyond the raster have those of the nearest one."""
+    """exp(-d) of the scaled features of every two cells; cells beyond the raster have those of the nearest one, as have holes."""
     cfg = process["features"]
     grid = raster_grid(folder / cfg["raster"])
     with rasterio.open(folder / cfg["raster"]) as f:
         values = f.read()[cfg.get("bands", slice(None))].astype(float)
+    # Holes have the features of the nearest whole cell within 16 cells, the upper and left one of several.
+    whole = np.argwhere(np.isfinite(values).all(0))
+    filled = values.copy()
+    for r, c in np.argwhere(~np.isfinite(values).all(0)):
+        d2 = ((whole - (r, c)) ** 2).sum(1)
+        k = np.lexsort((whole[:, 1], whole[:, 0], d2))[0]
+        if d2[k] <= 16**2:
+            filled[:, r, c] = values[:, whole[k, 0], whole[k, 1]]
+    values = filled
     row = np.clip(np.floor((grid.y0 - xy[:, 1]) / grid.dy).astype(int), 0, grid.rows - 1)
     col = np.clip(np.floor((xy[:, 0] - grid.x0) / grid.dx).astype(int), 0, grid.cols - 1)
     scaled = values[:, row, col] / per(cfg["scale"], len(values))[:, None]
@@ -1233,6 +1243,8 @@ def main():
     here = pathlib.Path(__file__).resolve().parent
     for scene in SCENES:
         name = scene.__name__
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         grid, day0, toml, inputs = scene()
         made = make_scene(here / name, list(name.encode()), toml, grid, inputs, day0)
         print(f"{name}: {len(made.days)} days, {len(made.bands)} bands, {grid.rows} x {grid.cols} cells")

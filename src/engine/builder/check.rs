@@ -30,6 +30,7 @@ impl FusionBuilder {
     /// # Errors
     /// [`Error::Setting`] naming the setting that cannot work, [`Error::CrsMismatch`] for an instrument in another CRS,
     /// [`Error::Memory`] when the budget is too small for any tile, [`Error::Threads`].
+    #[allow(clippy::too_many_lines)] // one check after the other, then a long list of fields
     pub fn build(self) -> Result<Fusion> {
         self.check_names()?;
         let process = self.process.as_ref().ok_or_else(|| missing("process", "process(...)"))?;

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use crate::Result;
     use crate::geometry::{Crs, Date, Grid, PixelRegion, Tiling};
-    use crate::model::{Features, Footprint, Kernel, PixelLattice, Process};
+    use crate::model::{FarSamples, Features, Footprint, Kernel, PixelLattice, Process};
     use crate::source::MemorySource;
 
     const SIDE: usize = 40;
@@ -120,7 +120,7 @@ mod tests {
         let tiling = Tiling::new((SIDE, SIDE), (SIDE, SIDE), 4, 2);
         let Some(window) = tiling.windows(&PixelRegion::new(12..16, 12..16)).next() else { panic!("no window") };
         let observers = [(&lattices[0], &[][..]), (&lattices[1], &[][..])];
-        let support = Support::new(&window, (SIDE, SIDE), (30.0, 30.0), Default::default(), &observers, &[]);
+        let support = Support::new(&window, (SIDE, SIDE), (30.0, 30.0), FarSamples::default(), &observers, &[]);
         let process = Process::new(Kernel::Exponential, 300.0, 1.0).nugget(0.05);
         let process = process.resolve(1, (30.0, 30.0), (60, 60))?;
         let correlation = &process.correlations[0];

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
     use crate::filter::Dynamics;
     use crate::geometry::{Crs, Date, Grid, PixelRegion, Rect, Tiling};
-    use crate::model::{Footprint, Kernel, PixelLattice, Prior, PriorField, Process};
+    use crate::model::{FarSamples, Footprint, Kernel, PixelLattice, Prior, PriorField, Process};
     use crate::source::MemorySource;
     use crate::{Error, Result};
 
@@ -63,7 +63,7 @@ mod tests {
         let tiling = Tiling::new((6, 6), (6, 6), 3, 1);
         let Some(window) = tiling.windows(&PixelRegion::new(0..6, 0..6)).next() else { panic!("no window") };
         let observers = [(&lattices[0], &[][..]), (&lattices[1], &[][..])];
-        let support = Support::new(&window, (6, 6), (30.0, 30.0), Default::default(), &observers, &[]);
+        let support = Support::new(&window, (6, 6), (30.0, 30.0), FarSamples::default(), &observers, &[]);
         let process = Process::new(Kernel::Exponential, 90.0, 2e-4).nugget(0.1).nested(Kernel::Matern32, 400.0, 1e-4);
         let process = process.phi(PHI).resolve(1, (30.0, 30.0), (20, 20))?;
         let cells: Vec<_> = process.correlations.iter().map(|c| support.cell_correlation(c)).collect();
