@@ -86,10 +86,10 @@ impl FusionConfig {
             let problem = "nothing is left to estimate; write \"estimate\" in place of numbers of process, prior, noise_variance or bias";
             return Err(Error::setting("estimate", problem));
         };
-        if free.wants_seasonal_mean() && self.spans_years()? {
+        let inputs = Arc::new(self.open()?);
+        if free.wants_seasonal_mean() && inputs.span_years() {
             return self.with_seasonal_mean(free)?.estimate();
         }
-        let inputs = Arc::new(self.open()?);
         let options = &self.document.estimate;
         let mut builder = Estimation::builder().threads(self.document.run.threads);
         if let Some(blocks) = options.windows {

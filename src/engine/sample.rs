@@ -82,6 +82,7 @@ impl Trial {
             .far_samples(0, 0.0)
             .tile(side, side)
             .output(OutputDates::Observed)
+            .put_out_offsets(false)
             .lag(0)
             .precision(Precision::F64)
             .on_error(OnError::Abort)

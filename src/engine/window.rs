@@ -1,14 +1,17 @@
-use std::collections::VecDeque;
+mod part;
+mod waiting;
 
 use ndarray::s;
 
-use super::carried::{Carried, Scratch};
-use super::inflation::Inflation;
+use super::carried::Scratch;
 use crate::error::{Error, Result};
-use crate::filter::{CompressionCache, Dynamics, Innovation, Lagged, NumericalError, Observations};
+use crate::filter::{CompressionCache, Innovation, NumericalError, Observations};
 use crate::geometry::Date;
-use crate::model::{Layout, Missing, ObservationModel, PartBands, PartSize, StateCurves, Support};
+use crate::model::{Missing, ObservationModel, PartBands, PartSize, Support};
 use crate::source::Slice;
+
+pub(super) use part::PartState;
+pub(super) use waiting::Waiting;
 
 /// Components that are filtered together, and what each instrument sees of them.
 #[derive(Debug)]
@@ -45,22 +48,6 @@ pub(super) struct WindowState {
     pub(super) output: WindowOutput,
     /// Where observations are withheld: the latest date on which each pixel of each instrument held a value.
     pub(super) last_seen: Vec<Vec<Option<Date>>>,
-}
-
-/// The states of a window's part.
-#[derive(Debug)]
-pub(super) struct PartState {
-    pub(super) layout: Layout,
-    pub(super) dynamics: Dynamics,
-    pub(super) state: Carried,
-    /// The date the state describes, or the day before the series.
-    pub(super) date: Date,
-    /// How much larger noise and change have turned out than stated.
-    pub(super) inflation: Inflation,
-    /// Own cells about which neither prior nor instruments say anything: NaN.
-    pub(super) silent: Vec<bool>,
-    /// The mean function of its states, where change goes with their level.
-    pub(super) curves: Option<StateCurves>,
 }
 
 /// A cell that the tile puts out.
@@ -493,7 +480,7 @@ impl WindowState {
     fn put_out_lagged(&mut self, k: usize) {
         for part in &self.parts {
             if let Some(lagged) = part.state.lagged_at(k) {
-                put_out_lagged(&lagged, &part.silent, &self.out, &mut self.output.values);
+                part.put_out_lagged(&lagged, &self.out, &mut self.output.values);
             }
         }
     }
@@ -510,123 +497,9 @@ impl WindowState {
     }
 }
 
-impl PartState {
-    /// Makes the state ready for a date's observations: predicted, and in a precision that holds it beside their noise,
-    /// which may be a wider one; tells whether it is.
-    fn prepare(&mut self, date: Date, observations: &Observations) -> bool {
-        self.predict_to(date);
-        self.state.widen_for(observations)
-    }
-
-    /// Takes the level that change is relative to from what the state now says.
-    pub(super) fn take_level(&mut self) {
-        match &mut self.curves {
-            None => self.state.take_level(&self.dynamics, |_| 0.0),
-            Some(curves) => self.state.take_level(&self.dynamics, curves.on(self.date)),
-        }
-    }
-
-    fn predict_to(&mut self, date: Date) {
-        if date > self.date {
-            self.state.predict(&self.dynamics, f64::from(date.days_since(self.date)));
-            self.date = date;
-        }
-    }
-
-    /// Appends means and covariances of every out cell, predicted to `date` without touching the state.
-    fn put_out(&self, date: Date, support: &Support, out: &[OutCell], values: &mut Vec<f64>) {
-        let dt_days = f64::from(date.days_since(self.date));
-        let mut put = |of: &dyn Fn(usize) -> f64| {
-            values.extend(out.iter().map(|cell| if self.silent[cell.state] { f64::NAN } else { of(cell.state) }));
-        };
-        let components = 0..self.layout.components();
-        for j in components.clone() {
-            put(&|cell| self.predicted_mean(support, (j, cell), dt_days));
-        }
-        for (j, l) in components.flat_map(|j| (0..=j).map(move |l| (j, l))) {
-            put(&|cell| self.predicted_cov(support, (j, l, cell), dt_days));
-        }
-    }
-
-    /// Mean of a component of one of the window's own cells, over all fields, so many days from now.
-    pub(super) fn predicted_mean(&self, support: &Support, (j, cell): (usize, usize), dt_days: f64) -> f64 {
-        let states = self.layout.cell(support, j, cell);
-        states.map(|(state, weight)| weight * self.state.predicted_mean(&self.dynamics, state, dt_days)).sum()
-    }
-
-    /// Mean of a sum of offsets of an instrument's band.
-    fn offset_mean(&self, band: (usize, usize), offsets: &[u32], dt_days: f64) -> f64 {
-        let states = self.layout.offset_states(band, offsets);
-        states.map(|state| self.state.predicted_mean(&self.dynamics, state, dt_days)).sum()
-    }
-
-    /// Its variance.
-    fn offset_variance(&self, band: (usize, usize), offsets: &[u32], dt_days: f64) -> f64 {
-        let states = self.layout.offset_states(band, offsets);
-        let pairs = states.clone().flat_map(|i| states.clone().map(move |j| (i, j)));
-        pairs.map(|pair| self.state.predicted_cov(&self.dynamics, pair, dt_days)).sum()
-    }
-
-    /// Covariance of two components of one of the window's own cells.
-    pub(super) fn predicted_cov(&self, support: &Support, (j, l, cell): (usize, usize, usize), dt_days: f64) -> f64 {
-        let row = |(state, weight): (usize, f64)| {
-            let others = self.layout.cell(support, l, cell);
-            let cov = |other: usize| self.state.predicted_cov(&self.dynamics, (state, other), dt_days);
-            weight * others.map(|(other, weight)| weight * cov(other)).sum::<f64>()
-        };
-        self.layout.cell(support, j, cell).map(row).sum()
-    }
-}
-
 /// The noise variance that counts: a pixel's own where it is one, the instrument's otherwise.
 fn known_noise(own: f64, usual: f64) -> f64 {
     if own > 0.0 && own.is_finite() { own } else { usual }
-}
-
-/// Appends means and covariances of every out cell of a part at a remembered date.
-fn put_out_lagged(lagged: &Lagged<'_>, silent: &[bool], out: &[OutCell], values: &mut Vec<f64>) {
-    for layer in [lagged.mean, lagged.cov].into_iter().flat_map(|layers| layers.chunks_exact(silent.len())) {
-        values.extend(out.iter().map(|cell| if silent[cell.state] { f64::NAN } else { layer[cell.state] }));
-    }
-}
-
-/// Which dates leave a window with which batch: they wait for as many dates of the output axis as the lag.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    lag: usize,
-    dates: VecDeque<(Date, usize)>,
-}
-
-impl Waiting {
-    pub(super) fn new(lag: usize) -> Self {
-        Self { lag, dates: VecDeque::new() }
-    }
-
-    /// What waits of the dates passed so far: the latest of them.
-    pub(super) fn after(lag: usize, passed: impl DoubleEndedIterator<Item = (Date, usize)>) -> Self {
-        let mut dates: VecDeque<_> = passed.rev().take(lag).collect();
-        dates.make_contiguous().reverse();
-        Self { lag, dates }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.dates.len()
-    }
-
-    /// Takes in the dates (with their positions on the output axis) of a batch and gives those that are done.
-    pub(super) fn pass(&mut self, dates: impl Iterator<Item = (Date, usize)>, last: bool) -> Vec<(Date, usize)> {
-        let mut done = Vec::new();
-        for date in dates {
-            self.dates.push_back(date);
-            if self.dates.len() > self.lag {
-                done.extend(self.dates.pop_front());
-            }
-        }
-        if last {
-            done.extend(self.dates.drain(..));
-        }
-        done
-    }
 }
 
 #[cfg(test)]

@@ -142,6 +142,8 @@ impl Criterion {
 #[derive(Clone, Debug)]
 pub struct Choice {
     pub(super) fits: Vec<Fit>,
+    /// (name, reason).
+    pub(super) failed: Vec<(String, String)>,
     pub(super) best: usize,
     pub(super) criterion: Criterion,
 }
@@ -157,6 +159,11 @@ impl Choice {
     #[must_use]
     pub fn fits(&self) -> &[Fit] {
         &self.fits
+    }
+
+    /// Name of each candidate that could not be fitted, and why.
+    pub fn failed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.failed.iter().map(|(name, reason)| (name.as_str(), reason.as_str()))
     }
 
     /// One line for each candidate, the best marked.
@@ -178,6 +185,7 @@ impl Choice {
                 self.criterion.of(fit) - least
             )
         };
-        self.fits.iter().enumerate().map(line).collect()
+        let failed = self.failed().map(|(name, reason)| format!("  {name}  could not be fitted: {reason}"));
+        self.fits.iter().enumerate().map(line).chain(failed).collect()
     }
 }

@@ -170,25 +170,29 @@ impl Estimation {
 
     /// Fits every candidate to half of the blocks, roughly, and chooses the best, which is to be [fitted](Self::fit) to all of them
     /// then, [beginning](Candidate::begin_with) with what was found. Each search begins, among other places, with what the best so far
-    /// has found of numbers of the same key, so that a structure that holds another is not fitted worse. Candidates that break down
-    /// wherever they are tried are passed over while others do not.
+    /// has found of numbers of the same key, so that a structure that holds another is not fitted worse. Candidates that cannot be
+    /// fitted are passed over while others can, and [named](Choice::failed).
     ///
     /// # Errors
     /// As [`fit`](Self::fit) of the last candidate, when none can be fitted.
     pub fn choose(&self, candidates: &[Candidate], criterion: Criterion) -> Result<Choice> {
         let blocks = self.blocks().div_ceil(2).max(COMPARED).min(self.blocks());
         let mut fits = Vec::new();
+        let mut failed = Vec::new();
         let mut failure = Error::setting("estimate", "no candidate to choose from");
         let mut known: Option<&Fit> = None;
         for candidate in candidates {
             let candidate = known.map_or_else(|| candidate.clone(), |fit| candidate.clone().begin_with(&fit.numbers));
             match self.fit_to(&candidate, blocks, true) {
                 Ok(fit) => fits.push(fit),
-                Err(error) => failure = error,
+                Err(error) => {
+                    failed.push((candidate.name().to_owned(), error.to_string()));
+                    failure = error;
+                }
             }
             known = fits.iter().min_by(|a, b| criterion.of(a).total_cmp(&criterion.of(b)));
         }
         let best = (0..fits.len()).min_by(|&a, &b| criterion.of(&fits[a]).total_cmp(&criterion.of(&fits[b])));
-        best.map(|best| Choice { fits, best, criterion }).ok_or(failure)
+        best.map(|best| Choice { fits, failed, best, criterion }).ok_or(failure)
     }
 }

@@ -60,7 +60,7 @@ impl fmt::Display for Estimated {
         let (blocks, side) = self.blocks;
         writeln!(f, "estimated from {} values in {blocks} blocks of {side} x {side} cells", self.fit.values)?;
         for (table, choice) in &self.choices {
-            if choice.fits().len() > 1 {
+            if choice.table().len() > 1 {
                 writeln!(f, "structures of {table}:")?;
                 choice.table().iter().try_for_each(|line| writeln!(f, "  {line}"))?;
             }
@@ -73,7 +73,7 @@ impl fmt::Display for Estimated {
 pub(super) fn write(document: &DocumentMut, slots: &[Slot], fit: &Fit, choices: &[(String, Choice)]) -> String {
     let mut document = document.clone();
     for slot in slots {
-        fill::put(&mut document, slot, fit.numbers.list(&slot.to_string()), |number| format!("{number:.4e}"));
+        fill::put(&mut document, slot, fit.numbers.list(&slot.to_string()), written);
     }
     let mut told: Vec<(Vec<Step>, String)> = Vec::new();
     for slot in slots {
@@ -94,12 +94,22 @@ pub(super) fn write(document: &DocumentMut, slots: &[Slot], fit: &Fit, choices: 
     for (line, text) in told {
         comment(&mut document, &line, &text);
     }
-    let compared = choices.iter().filter(|(_, choice)| choice.fits().len() > 1);
+    let compared = choices.iter().filter(|(_, choice)| choice.table().len() > 1);
     let lines = compared.flat_map(|(table, choice)| {
         let title = format!("# Structures of {table} that were compared:\n");
         std::iter::once(title).chain(choice.table().into_iter().map(|line| format!("# {line}\n")))
     });
     lines.collect::<String>() + &document.to_string()
+}
+
+/// A number as it is written: to five digits, and of one just below 1, such as a memory, as many as its distance from 1 needs.
+fn written(number: f64) -> String {
+    let rest = 1.0 - number;
+    if rest > 0.0 && rest < 0.1 {
+        format!("{number:.*}", 4 + (-rest.log10()).ceil() as usize)
+    } else {
+        format!("{number:.4e}")
+    }
 }
 
 /// The part of a path that ends at the value that a line of its own is for: what lies in a list or in braces is on that of the whole.
@@ -134,4 +144,19 @@ fn comment(document: &mut DocumentMut, path: &[Step], text: &str) {
     let before = decor.suffix().and_then(|suffix| suffix.as_str()).unwrap_or("").trim_end().to_owned();
     let joined = if before.trim_start().starts_with('#') { format!("{before}; {text}") } else { format!(" # {text}") };
     decor.set_suffix(joined);
+}
+
+#[cfg(test)]
+mod digits {
+    use super::written;
+
+    /// A memory just below 1 must not be written as 1, nor lose the digits that its decay is made of.
+    #[test]
+    fn numbers_below_one_keep_their_distance_from_it() {
+        for number in [0.99997, 0.999_999_123, 0.95, 0.5, 2.5e-7, 1.0, 37.25] {
+            let read: f64 = written(number).parse().unwrap();
+            assert!((read - number).abs() <= 1e-4 * number.min((1.0 - number).abs()).max(1e-12), "{number}: {read}");
+        }
+        assert!(written(0.99997).parse::<f64>().unwrap() < 1.0);
+    }
 }

@@ -41,26 +41,23 @@ impl Free {
 
     /// Whether the process may be about a mean of the year.
     pub(super) fn wants_seasonal_mean(&self) -> bool {
-        !self.document.contains_key("seasonal") && free_tables(&self.document).contains(&FreeTable::Process)
+        !self.document.contains_key("seasonal") && self.chooses_structure()
+    }
+}
+
+impl Inputs {
+    /// Whether an instrument whose pixels are cells has seen more than one and a half years.
+    pub(super) fn span_years(&self) -> bool {
+        self.instruments.iter().any(|opened| {
+            let (source, dates) = (opened.source.as_ref(), opened.source.dates());
+            let long =
+                dates.first().zip(dates.last()).is_some_and(|(first, last)| last.days_since(*first) > YEARS_DAYS);
+            long && self.target.lattice_offset(source.grid()).is_some()
+        })
     }
 }
 
 impl FusionConfig {
-    /// Whether an instrument whose pixels are cells has seen more than one and a half years.
-    pub(super) fn spans_years(&self) -> Result<bool> {
-        let target = self.target()?;
-        for instrument in &self.document.instrument {
-            let source = self.open_instrument(instrument, &target, true)?.source;
-            let dates = source.dates();
-            let (Some(first), Some(last)) = (dates.first(), dates.last()) else { continue };
-            let cells = target.lattice_offset(source.grid()).is_some();
-            if cells && last.days_since(*first) > YEARS_DAYS {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// The description with a seasonal mean, which is fitted and stored beside it.
     pub(super) fn with_seasonal_mean(&self, free: &Free) -> Result<Self> {
         let stem = free.path.file_stem().map_or_else(|| "fusion".into(), |stem| stem.to_string_lossy());
@@ -77,7 +74,7 @@ impl FusionConfig {
 
     /// A table of features: the image of a cell-sized instrument with most values of the sample, if it has a file to itself.
     pub(super) fn reference(&self, inputs: &Inputs, estimation: &Estimation) -> Result<Option<String>> {
-        let target = self.target()?;
+        let target = &inputs.target;
         for (instrument, opened) in estimation.summary().instruments.iter().zip(&inputs.instruments) {
             let source = opened.source.as_ref();
             if !instrument.sees_cells || source.dates().len() < 2 {

@@ -1,0 +1,102 @@
+use super::OutCell;
+use crate::engine::carried::Carried;
+use crate::engine::inflation::Inflation;
+use crate::filter::{Dynamics, Lagged, Observations};
+use crate::geometry::Date;
+use crate::model::{Layout, StateCurves, Support};
+
+/// The states of a window's part.
+#[derive(Debug)]
+pub(in crate::engine) struct PartState {
+    pub(in crate::engine) layout: Layout,
+    pub(in crate::engine) dynamics: Dynamics,
+    pub(in crate::engine) state: Carried,
+    /// The date the state describes, or the day before the series.
+    pub(in crate::engine) date: Date,
+    /// How much larger noise and change have turned out than stated.
+    pub(in crate::engine) inflation: Inflation,
+    /// Own cells about which neither prior nor instruments say anything: NaN.
+    pub(in crate::engine) silent: Vec<bool>,
+    /// The mean function of its states, where change goes with their level.
+    pub(in crate::engine) curves: Option<StateCurves>,
+}
+
+impl PartState {
+    /// Makes the state ready for a date's observations: predicted, and in a precision that holds it beside their noise,
+    /// which may be a wider one; tells whether it is.
+    pub(super) fn prepare(&mut self, date: Date, observations: &Observations) -> bool {
+        self.predict_to(date);
+        self.state.widen_for(observations)
+    }
+
+    /// Takes the level that change is relative to from what the state now says.
+    pub(in crate::engine) fn take_level(&mut self) {
+        match &mut self.curves {
+            None => self.state.take_level(&self.dynamics, |_| 0.0),
+            Some(curves) => self.state.take_level(&self.dynamics, curves.on(self.date)),
+        }
+    }
+
+    pub(super) fn predict_to(&mut self, date: Date) {
+        if date > self.date {
+            self.state.predict(&self.dynamics, f64::from(date.days_since(self.date)));
+            self.date = date;
+        }
+    }
+
+    /// Appends means and covariances of every out cell, predicted to `date` without touching the state.
+    pub(super) fn put_out(&self, date: Date, support: &Support, out: &[OutCell], values: &mut Vec<f64>) {
+        let dt_days = f64::from(date.days_since(self.date));
+        let mut put = |of: &dyn Fn(usize) -> f64| {
+            values.extend(out.iter().map(|cell| if self.silent[cell.state] { f64::NAN } else { of(cell.state) }));
+        };
+        let components = 0..self.layout.components();
+        for j in components.clone() {
+            put(&|cell| self.predicted_mean(support, (j, cell), dt_days));
+        }
+        for (j, l) in components.flat_map(|j| (0..=j).map(move |l| (j, l))) {
+            put(&|cell| self.predicted_cov(support, (j, l, cell), dt_days));
+        }
+    }
+
+    /// Mean of a component of one of the window's own cells, over all fields, so many days from now.
+    pub(in crate::engine) fn predicted_mean(&self, support: &Support, (j, cell): (usize, usize), dt_days: f64) -> f64 {
+        let states = self.layout.cell(support, j, cell);
+        states.map(|(state, weight)| weight * self.state.predicted_mean(&self.dynamics, state, dt_days)).sum()
+    }
+
+    /// Mean of a sum of offsets of an instrument's band.
+    pub(super) fn offset_mean(&self, band: (usize, usize), offsets: &[u32], dt_days: f64) -> f64 {
+        let states = self.layout.offset_states(band, offsets);
+        states.map(|state| self.state.predicted_mean(&self.dynamics, state, dt_days)).sum()
+    }
+
+    /// Its variance.
+    pub(super) fn offset_variance(&self, band: (usize, usize), offsets: &[u32], dt_days: f64) -> f64 {
+        let states = self.layout.offset_states(band, offsets);
+        let pairs = states.clone().flat_map(|i| states.clone().map(move |j| (i, j)));
+        pairs.map(|pair| self.state.predicted_cov(&self.dynamics, pair, dt_days)).sum()
+    }
+
+    /// Covariance of two components of one of the window's own cells.
+    pub(in crate::engine) fn predicted_cov(
+        &self,
+        support: &Support,
+        (j, l, cell): (usize, usize, usize),
+        dt_days: f64,
+    ) -> f64 {
+        let row = |(state, weight): (usize, f64)| {
+            let others = self.layout.cell(support, l, cell);
+            let cov = |other: usize| self.state.predicted_cov(&self.dynamics, (state, other), dt_days);
+            weight * others.map(|(other, weight)| weight * cov(other)).sum::<f64>()
+        };
+        self.layout.cell(support, j, cell).map(row).sum()
+    }
+
+    /// Appends means and covariances of every out cell at a remembered date.
+    pub(super) fn put_out_lagged(&self, lagged: &Lagged<'_>, out: &[OutCell], values: &mut Vec<f64>) {
+        for layer in [lagged.mean, lagged.cov].into_iter().flat_map(|layers| layers.chunks_exact(self.silent.len())) {
+            values.extend(out.iter().map(|cell| if self.silent[cell.state] { f64::NAN } else { layer[cell.state] }));
+        }
+    }
+}
