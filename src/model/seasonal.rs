@@ -14,5 +14,6 @@ pub use fit::{SeasonalFit, SeasonalTile};
 pub use harmonics::Harmonics;
 pub use product::SeasonalMean;
 
+#[cfg(feature = "zarr")]
 pub(crate) use product::Fingerprint;
 pub(crate) use slice::{SeasonalSlice, StateCurves};

@@ -35,6 +35,7 @@ impl Harmonics {
     }
 
     /// The same with phases that begin on another day.
+    #[cfg(feature = "zarr")]
     #[must_use]
     pub(crate) fn with_reference(self, reference: Date) -> Self {
         Self { reference, ..self }

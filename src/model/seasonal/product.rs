@@ -71,6 +71,7 @@ impl SeasonalMean {
     }
 
     /// The mean whose coefficients and scatter are the bands of a source, component by component.
+    #[cfg(feature = "zarr")]
     pub(crate) fn from_source(
         source: Arc<dyn RasterSource>,
         components: Vec<String>,
