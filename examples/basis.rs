@@ -3,9 +3,10 @@
 //! Reads every date once, in memory that does not grow with them, and writes the files that `[basis]` names. Exit status 0 on
 //! success, 1 with one message on any error.
 
+mod common;
+
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,6 +18,8 @@ use rasterfuse::config::FusionConfig;
 use rasterfuse::model::{BandScale, SpectralBasis, SpectralPca, Values};
 use rasterfuse::source::{RasterSource, RasterStack};
 use rasterfuse::{Error, Result};
+
+use common::command::{run, say};
 
 /// Find a spectral basis in hyperspectral images.
 #[derive(Debug, Parser)]
@@ -100,28 +103,8 @@ fn range(text: &str) -> Result<RangeInclusive<f64>, String> {
     numbers.ok_or_else(|| "give wavelengths in nm such as 1340-1460".into())
 }
 
-/// Prints a line; nobody reading it, as behind `| head`, is no reason to stop.
-macro_rules! say {
-    ($($text:tt)*) => {{
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
-}
-
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(message) => {
-            let _ = message.print();
-            return ExitCode::from(u8::from(message.use_stderr()));
-        }
-    };
-    match find(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    run(find)
 }
 
 fn find(arguments: &Arguments) -> Result<()> {

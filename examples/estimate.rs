@@ -3,13 +3,16 @@
 //! Writes `FUSION.estimated.toml`, the same file with numbers and, in comments, how sure they are. Exit status 0 on success, 1 with
 //! one message on any error.
 
-use std::io::Write;
+mod common;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
 use rasterfuse::config::FusionConfig;
+
+use common::command::{run, say};
 
 /// Find the numbers of a fusion, and its structure, by maximum likelihood.
 #[derive(Debug, Parser)]
@@ -22,21 +25,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).without_time().init();
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(message) => {
-            let _ = message.print();
-            return ExitCode::from(u8::from(message.use_stderr()));
-        }
-    };
-    match estimate(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    run(estimate)
 }
 
 fn estimate(arguments: &Arguments) -> rasterfuse::Result<()> {
@@ -44,9 +33,7 @@ fn estimate(arguments: &Arguments) -> rasterfuse::Result<()> {
     let estimated = FusionConfig::read(&arguments.config)?.estimate()?;
     let path = arguments.output.clone().unwrap_or_else(|| estimated.default_path());
     estimated.write(&path)?;
-    // Nobody reading it, as behind `| head`, is no reason to fail.
-    let mut out = std::io::stdout();
-    let _ = writeln!(out, "{estimated}");
-    let _ = writeln!(out, "written {}; total {:.1} s", path.display(), started.elapsed().as_secs_f64());
+    say!("{estimated}");
+    say!("written {}; total {:.1} s", path.display(), started.elapsed().as_secs_f64());
     Ok(())
 }

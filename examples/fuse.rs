@@ -2,8 +2,9 @@
 //!
 //! Exit status 0 on success, 1 with one message on any error.
 
-use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+mod common;
+
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -14,6 +15,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rasterfuse::config::FusionConfig;
 use rasterfuse::engine::{MemoryBudget, Progress, Shard, Start};
 use rasterfuse::sink::{FusionSink, JudgedSink, Truth};
+
+use common::command::{run, say};
 
 /// Fuse raster time series into one gap-free series with uncertainty.
 #[derive(Debug, Parser)]
@@ -50,21 +53,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).without_time().init();
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(message) => {
-            let _ = message.print();
-            return ExitCode::from(u8::from(message.use_stderr()));
-        }
-    };
-    match fuse(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    run(fuse)
 }
 
 fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
@@ -82,17 +71,17 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
     let fusion = config.build_for(shard)?;
     let mut sink = config.sink()?;
     if arguments.plan {
-        say(fusion.plan());
+        say!("{}", fusion.plan());
         let free_bytes = fusion.plan().disk(&sink.place())?.free_bytes;
         let human = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec();
-        say(format!("disk      at most {} of {} free", human(fusion.plan().disk_bytes()), human(free_bytes)));
+        say!("disk      at most {} of {} free", human(fusion.plan().disk_bytes()), human(free_bytes));
         match sink.existing() {
-            Ok(Some(existing)) => say(format!("note      the store holds {}", existing.describe())),
+            Ok(Some(existing)) => say!("note      the store holds {}", existing.describe()),
             Ok(None) => {}
-            Err(error) => say(format!("warning   {error}")),
+            Err(error) => say!("warning   {error}"),
         }
         if arguments.calibrate {
-            say(format!("time      {}", fusion.calibrate()?));
+            say!("time      {}", fusion.calibrate()?);
         }
         return Ok(());
     }
@@ -106,12 +95,12 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
     let job = fusion.job().start(start).replay(arguments.replay).check_disk(config.checks_disk());
     let mut job = job.progress(|progress| meter.show(progress));
     if arguments.finalize {
-        say(job.finalize(&mut sink)?);
+        say!("{}", job.finalize(&mut sink)?);
         return Ok(());
     }
-    say(fusion.plan());
+    say!("{}", fusion.plan());
     if let Some(shard) = shard {
-        say(format!("shard     {shard}; nothing is visible before --finalize"));
+        say!("shard     {shard}; nothing is visible before --finalize");
         job = job.shard(shard);
     }
     let report = match &arguments.truth {
@@ -127,16 +116,11 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
     meter.end();
     let report = report?;
     if report.blocks == 0 {
-        say("nothing was left to do; the report is that of earlier runs");
+        say!("nothing was left to do; the report is that of earlier runs");
     }
-    say(report);
-    say(format!("total {:.2} s", started.elapsed().as_secs_f64()));
+    say!("{report}");
+    say!("total {:.2} s", started.elapsed().as_secs_f64());
     Ok(())
-}
-
-/// Prints a line; nobody reading it, as behind `| head`, is no reason to stop a run.
-fn say(text: impl Display) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Shows how far the run has come: a bar on a terminal, a line every so often otherwise.

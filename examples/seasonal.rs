@@ -3,7 +3,8 @@
 //! Reads the dates of the instruments whose pixels are target cells a few times, tile by tile, in memory that does not grow with
 //! them, and writes the store that `[seasonal]` names. Exit status 0 on success, 1 with one message on any error.
 
-use std::io::Write;
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -14,6 +15,8 @@ use rasterfuse::config::FusionConfig;
 use rasterfuse::geometry::Date;
 use rasterfuse::model::SeasonalMean;
 use rasterfuse::sink::SeasonalStore;
+
+use common::command::{run, say};
 
 /// Fit the seasonal mean of every cell of a target.
 #[derive(Debug, Parser)]
@@ -49,28 +52,8 @@ struct Arguments {
     memory: Option<u64>,
 }
 
-/// Prints a line; nobody reading it, as behind `| head`, is no reason to stop.
-macro_rules! say {
-    ($($text:tt)*) => {{
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
-}
-
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(message) => {
-            let _ = message.print();
-            return ExitCode::from(u8::from(message.use_stderr()));
-        }
-    };
-    match fit(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    run(fit)
 }
 
 fn fit(arguments: &Arguments) -> Result<()> {

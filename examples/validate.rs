@@ -2,6 +2,8 @@
 //!
 //! Exit status 0 on success, 1 with one message on any error.
 
+mod common;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -9,6 +11,8 @@ use std::time::Instant;
 use clap::Parser;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::validate::{Validation, Withhold};
+
+use common::command::{run, say};
 
 /// Withhold observations (blocks of pixels and whole dates), fuse without them, and tell how well they are predicted.
 #[derive(Debug, Parser)]
@@ -36,21 +40,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).without_time().init();
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(message) => {
-            let _ = message.print();
-            return ExitCode::from(u8::from(message.use_stderr()));
-        }
-    };
-    match validate(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    run(validate)
 }
 
 fn validate(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
@@ -70,7 +60,7 @@ fn validate(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             .fold(validation.withhold(Withhold::nothing()), |validation, name| validation.withhold_of(name, withhold)),
     };
     let report = validation.run(FusionConfig::read(&arguments.config)?.builder()?)?;
-    println!("{report}\ntotal {:.2} s", started.elapsed().as_secs_f64());
+    say!("{report}\ntotal {:.2} s", started.elapsed().as_secs_f64());
     if let Some(path) = &arguments.json {
         let failed = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
         std::fs::write(path, serde_json::to_vec_pretty(&report)?).map_err(failed)?;

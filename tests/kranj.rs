@@ -1,4 +1,4 @@
-//! Real Landsat and MODIS through `examples/kranj.toml`. The rasters live outside the crate; CI sets `RASTERFUSE_REQUIRE_SHARED`.
+//! Real Landsat and MODIS through `examples/kranj.toml`.
 #![cfg(all(feature = "gdal", feature = "zarr", feature = "config"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -45,11 +45,7 @@ fn correlation(pairs: &[(f64, f64)]) -> f64 {
 #[test]
 fn the_fused_series_keeps_landsat_and_follows_modis() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let rasters = project.join("../shared/data/kranj");
-    if !rasters.is_dir() {
-        assert!(std::env::var_os("RASTERFUSE_REQUIRE_SHARED").is_none(), "no rasters at {}", rasters.display());
-        return;
-    }
+    let rasters = project.join("examples/data/kranj");
     let fusion = FusionConfig::read(project.join("examples/kranj.toml")).unwrap().build().unwrap();
     let mut sink = MemorySink::new();
     fusion.run(&mut sink).unwrap();

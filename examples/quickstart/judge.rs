@@ -1,15 +1,14 @@
 //! How good the fused series is: against the truth, and against the simplest thing one could do instead.
 
 use std::fmt;
-use std::ops::{Add, Range, RangeInclusive};
+use std::ops::{Range, RangeInclusive};
 
-use ndarray::{Array2, Array3, Array4, ArrayView3, ArrayView4, Axis, Zip};
+use ndarray::{Array2, Array3, Array4, ArrayView4, Axis, Zip};
 
+use crate::common::score::Score;
 use crate::scene::{BANDS, Scene};
 use crate::sensors::Acquisitions;
 
-/// Half the width of the central 90 % of a Gaussian, in standard deviations.
-pub(crate) const Z90: f64 = 1.645;
 /// Where the coverage of a 90 % interval may end up on one scene, whose cells are far from independent.
 const COVERAGE: RangeInclusive<f64> = 0.85..=0.95;
 
@@ -75,43 +74,46 @@ pub(crate) fn pixels_over(scene: &Scene, coarse: &Acquisitions) -> (Vec<usize>, 
 /// The comparison with the truth, band by band.
 #[derive(Debug)]
 pub(crate) struct Verdict {
-    bands: Vec<Sums>,
+    bands: Vec<Scores>,
 }
 
-/// Sums over cells and days.
+/// Of the fused and of the naive series.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sums {
-    values: f64,
-    squared_error: f64,
-    squared_error_naive: f64,
-    sd: f64,
-    /// How often the 90 % interval holds the truth.
-    inside: f64,
+struct Scores {
+    fused: Score,
+    naive: Score,
 }
 
 impl Verdict {
     pub(crate) fn new(fused: &Fused, naive: &CarriedForward, truth: ArrayView4<'_, f64>) -> Self {
-        let sums = |band| {
-            let of = |series: ArrayView4<'_, f64>| series.index_axis_move(Axis(1), band).to_owned();
-            let (mean, sd) = (of(fused.mean.view()), of(fused.sd.view()));
-            Sums::new(mean.view(), sd.view(), of(naive.values.view()).view(), of(truth).view())
+        let scores = |band| {
+            let of = |series: &Array4<f64>| series.index_axis(Axis(1), band).to_owned();
+            let truth = truth.index_axis(Axis(1), band);
+            Scores {
+                fused: Score::of_estimates(&of(&fused.mean), &of(&fused.sd), &truth),
+                naive: Score::of(&of(&naive.values), &truth),
+            }
         };
-        Self { bands: (0..BANDS.len()).map(sums).collect() }
+        Self { bands: (0..BANDS.len()).map(scores).collect() }
     }
 
-    fn total(&self) -> Sums {
-        self.bands.iter().copied().fold(Sums::default(), Sums::add)
+    fn total(&self) -> Scores {
+        self.bands.iter().fold(Scores::default(), |mut total, band| {
+            total.fused += band.fused;
+            total.naive += band.naive;
+            total
+        })
     }
 
     /// Refuses a result that a user should not trust, and says why.
     pub(crate) fn check(&self) -> Result<(), String> {
-        for (name, sums) in BANDS.iter().zip(&self.bands) {
-            if sums.rmse() >= sums.rmse_naive() {
-                let (fused, naive) = (sums.rmse(), sums.rmse_naive());
+        for (name, scores) in BANDS.iter().zip(&self.bands) {
+            let (fused, naive) = (scores.fused.rmse(), scores.naive.rmse());
+            if fused >= naive {
                 return Err(format!("fusing does not pay: {name} has RMSE {fused:.4}, carried forward {naive:.4}"));
             }
         }
-        let coverage = self.total().coverage();
+        let coverage = self.total().fused.coverage();
         if !COVERAGE.contains(&coverage) {
             let (low, high) = COVERAGE.into_inner();
             return Err(format!(
@@ -120,54 +122,6 @@ impl Verdict {
             ));
         }
         Ok(())
-    }
-}
-
-impl Sums {
-    fn new(
-        mean: ArrayView3<'_, f64>,
-        sd: ArrayView3<'_, f64>,
-        naive: ArrayView3<'_, f64>,
-        truth: ArrayView3<'_, f64>,
-    ) -> Self {
-        let mut sums = Self::default();
-        Zip::from(mean).and(sd).and(naive).and(truth).for_each(|mean, sd, naive, truth| {
-            sums = sums
-                + Self {
-                    values: 1.0,
-                    squared_error: (mean - truth).powi(2),
-                    squared_error_naive: (naive - truth).powi(2),
-                    sd: *sd,
-                    inside: f64::from((mean - truth).abs() <= Z90 * sd),
-                };
-        });
-        sums
-    }
-
-    fn rmse(&self) -> f64 {
-        (self.squared_error / self.values).sqrt()
-    }
-
-    fn rmse_naive(&self) -> f64 {
-        (self.squared_error_naive / self.values).sqrt()
-    }
-
-    fn coverage(&self) -> f64 {
-        self.inside / self.values
-    }
-}
-
-impl Add for Sums {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            values: self.values + other.values,
-            squared_error: self.squared_error + other.squared_error,
-            squared_error_naive: self.squared_error_naive + other.squared_error_naive,
-            sd: self.sd + other.sd,
-            inside: self.inside + other.inside,
-        }
     }
 }
 
@@ -180,9 +134,9 @@ impl fmt::Display for Verdict {
             "band", "RMSE fused", "RMSE carried forward", "mean sd", "in 90 % interval"
         )?;
         let total = self.total();
-        for (name, sums) in BANDS.iter().zip(&self.bands).chain([(&"all", &total)]) {
-            let (fused, naive, sd) = (sums.rmse(), sums.rmse_naive(), sums.sd / sums.values);
-            write!(f, "\n{name:<8} {fused:>11.4} {naive:>21.4} {sd:>9.4} {:>16.1} %", 100.0 * sums.coverage())?;
+        for (name, Scores { fused, naive }) in BANDS.iter().zip(&self.bands).chain([(&"all", &total)]) {
+            let (rmse, persistence, sd) = (fused.rmse(), naive.rmse(), fused.mean_sd());
+            write!(f, "\n{name:<8} {rmse:>11.4} {persistence:>21.4} {sd:>9.4} {:>16.1} %", 100.0 * fused.coverage())?;
         }
         Ok(())
     }

@@ -10,9 +10,10 @@
 //! errors smaller than those of the last clear image, and does the 90 % interval hold the truth 90 % of the time? If not,
 //! the program ends with an error.
 //!
-//! What a real project needs is in [`describe`] and the few lines of [`main`] that run it.
+//! What a real project needs is in [`describe`] and the few lines of [`quickstart`] that run it.
 
-mod canvas;
+#[path = "../common/mod.rs"]
+mod common;
 mod judge;
 mod picture;
 mod scene;
@@ -21,6 +22,7 @@ mod sensors;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
@@ -31,6 +33,7 @@ use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::{MemorySink, ZarrSink};
 use rasterfuse::source::{RasterSource, RasterStack};
 
+use common::command::{run, say};
 use judge::{CarriedForward, Fused, Verdict};
 use picture::Figure;
 use scene::{BANDS, CHANGE_RANGE, CHANGE_VARIANCE, Scene};
@@ -59,8 +62,11 @@ struct Arguments {
     seed: u64,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    run(quickstart)
+}
+
+fn quickstart(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let temporary = tempfile::tempdir()?;
     let folder = arguments.keep.as_deref().unwrap_or(temporary.path());
@@ -74,25 +80,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     let modis = sensors::modis(&scene, &mut rng)?;
     landsat.write_int16(&folder.join("landsat"), "landsat")?;
     modis.write_float32(&folder.join("modis"), "modis")?;
-    println!("generated in {:.1} s\n", started.elapsed().as_secs_f64());
+    say!("generated in {:.1} s\n", started.elapsed().as_secs_f64());
 
     let fusion = describe(folder)?;
-    println!("{}\n", fusion.plan());
+    say!("{}\n", fusion.plan());
     let mut sink = MemorySink::new();
     let report = fusion.run(&mut sink)?;
-    println!("{report}\n");
+    say!("{report}\n");
     let (mean, sd) = sink.into_arrays()?;
     let fused = Fused { mean, sd };
 
     let naive = CarriedForward::new(&scene, &landsat, &modis, PRIOR_MEAN);
     let verdict = Verdict::new(&fused, &naive, scene.truth());
-    println!("{verdict}\n");
+    say!("{verdict}\n");
     Figure { scene: &scene, landsat: &landsat, modis: &modis, naive: &naive, fused: &fused }.draw(&arguments.out)?;
-    println!("figure    {}", arguments.out.display());
+    say!("figure    {}", arguments.out.display());
     if let Some(folder) = &arguments.keep {
         keep(&fusion, store, folder)?;
     }
-    println!("total     {:.1} s", started.elapsed().as_secs_f64());
+    say!("total     {:.1} s", started.elapsed().as_secs_f64());
     Ok(verdict.check()?)
 }
 
@@ -123,9 +129,9 @@ fn keep(fusion: &Fusion, mut store: ZarrSink, folder: &Path) -> Result<(), Box<d
     fusion.run(&mut store)?;
     let file = folder.join("fuse.toml");
     fs::write(&file, description())?;
-    println!("kept      images, fused.zarr and fuse.toml in {}", folder.display());
-    println!("\nNext, run the same fusion from its description, or change something in it first:");
-    println!("  cargo run --release --example fuse -- {}", file.display());
+    say!("kept      images, fused.zarr and fuse.toml in {}", folder.display());
+    say!("\nNext, run the same fusion from its description, or change something in it first:");
+    say!("  cargo run --release --example fuse -- {}", file.display());
     Ok(())
 }
 
