@@ -233,7 +233,10 @@ struct Adaptive {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Features {
-    raster: PathBuf,
+    raster: Option<PathBuf>,
+    /// The curves of the seasonal mean in its place.
+    #[serde(default)]
+    seasonal: bool,
     bands: Option<Vec<usize>>,
     scale: Numbers,
     #[serde(default)]

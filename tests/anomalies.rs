@@ -9,7 +9,7 @@ use ndarray::{Array2, Array4, s};
 use rasterfuse::Fusion;
 use rasterfuse::engine::{FusionBuilder, OutputSpace};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process, SeasonalMean, SpectralBasis};
+use rasterfuse::model::{Features, Footprint, Instrument, Kernel, Prior, Process, SeasonalMean, SpectralBasis};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 
@@ -255,6 +255,42 @@ fn levels_are_values() {
     let (fused, sd) = run(builder(0.0).seasonal(mean));
     let (twin, twin_sd) = run(builder(0.25));
     assert!(farthest(&fused, &twin) < 1e-9 && farthest(&sd, &twin_sd) < 1e-9, "{}", farthest(&fused, &twin));
+}
+
+/// Likeness of years is that of a raster of the curves at eight points of the year.
+#[test]
+fn like_years_change_alike() {
+    let mean = mean(2, None);
+    let coefficients = mean.coefficients(&target().region()).unwrap();
+    let curves = Array4::from_shape_fn((1, 16, 12, 10), |(_, band, r, c)| {
+        let (component, angle) = (band / 8, std::f64::consts::TAU * (band % 8) as f64 / 8.0);
+        let of = |term: usize| coefficients[(component, term, r, c)];
+        let twice = 2.0 * angle;
+        let value = of(0) + of(1) * angle.cos() + of(2) * angle.sin() + of(3) * twice.cos() + of(4) * twice.sin();
+        value / 8.0_f64.sqrt()
+    });
+    let by_hand = Features::new(source(&target(), &[0], curves), [vec![0.3; 8], vec![0.6; 8]].concat());
+    let builder = |features: Option<Features>| {
+        let process = Process::new(Kernel::Exponential, 90.0, 1e-3);
+        let process = features.into_iter().fold(process, |process, features| process.features(features));
+        let builder =
+            Fusion::builder(target()).bands(names(2)).process(process).prior(Prior::new(0.0, 0.1)).window(4, 2);
+        sensors().into_iter().enumerate().fold(builder, |builder, (seed, (name, pixels, seen, days))| {
+            let instrument = Instrument::new(name, source(&pixels, &days, values(&pixels, &days, 2, seed)));
+            builder.instrument(instrument.footprint(seen).noise_variance(1e-3))
+        })
+    };
+    let (fused, sd) = run(builder(Some(Features::of_seasonal(&mean, [0.3, 0.6]))));
+    let (twin, twin_sd) = run(builder(Some(by_hand)));
+    assert!(farthest(&fused, &twin) < 1e-9 && farthest(&sd, &twin_sd) < 1e-9, "{}", farthest(&fused, &twin));
+    let (plain, _) = run(builder(None));
+    assert!(farthest(&fused, &plain) > 1e-3, "likeness has no effect");
+
+    let message = |features| builder(Some(features)).build().unwrap_err().to_string();
+    let three = message(Features::of_seasonal(&mean, [0.3, 0.6, 0.9]));
+    support::assert_says(&three, &["process.features.scale", "3 values for 2 components"]);
+    let bands = message(Features::of_seasonal(&mean, 0.3).bands([0]));
+    support::assert_says(&bands, &["process.features.bands", "as a whole"]);
 }
 
 #[test]

@@ -420,6 +420,9 @@ fn other_settings_that_cannot_work_are_refused_by_key() {
         ("phi = 0.99", &features("prior_bands.tif", "weight = 0.5"), &["process.features.weight", "plus"]),
         ("phi = 0.99", &features("prior_bands.tif", "combine = \"plus\""), &["process.features.weight", "not given"]),
         ("phi = 0.99", &features("prior_bands.tif", "combine = \"minus\""), &["combine", "minus", "plus", "line"]),
+        ("phi = 0.99", &features("prior_bands.tif", "seasonal = true"), &["process.features", "either", "not both"]),
+        ("phi = 0.99", "features = { scale = 0.1 }", &["process.features", "name a raster", "seasonal = true"]),
+        ("phi = 0.99", "features = { scale = 0.1, seasonal = true }", &["process.features", "there is no [seasonal]"]),
         (
             "phi = 0.99",
             &features("prior_bands.tif", "combine = \"plus\"\nweight = 1.5"),

@@ -89,7 +89,7 @@ impl FusionConfig {
             .unit(document.target.unit.clone())
             .window(document.window.size, document.window.halo)
             .far_samples(document.window.far_samples, document.window.far_radius)
-            .process(self.process()?)
+            .process(self.process(inputs.seasonal.as_ref())?)
             .prior(self.prior()?)
             .lag(document.smoothing.lag)
             .precision(match document.run.precision {
@@ -248,7 +248,7 @@ impl FusionConfig {
         }
     }
 
-    fn process(&self) -> Result<Process> {
+    fn process(&self, seasonal: Option<&SeasonalMean>) -> Result<Process> {
         let process = &self.document.process;
         let range = range_of(process.kernel, process.range.as_ref().map(|range| &range.0), "process.range")?;
         let variance = process.variance.0.clone();
@@ -284,14 +284,25 @@ impl FusionConfig {
             built = built.relative(weight.0.clone(), level.0.clone());
         }
         Ok(match &process.features {
-            Some(features) => built.features(self.features(features)?),
+            Some(features) => built.features(self.features(features, seasonal)?),
             None => built,
         })
     }
 
-    fn features(&self, features: &super::Features) -> Result<Features> {
-        let mut built =
-            Features::new(self.undated("process.features.raster", &features.raster)?, features.scale.0.clone());
+    fn features(&self, features: &super::Features, seasonal: Option<&SeasonalMean>) -> Result<Features> {
+        let scale = features.scale.0.clone();
+        let refuse = |problem: &str| Err(Error::setting("process.features", problem));
+        let mut built = match (&features.raster, features.seasonal, seasonal) {
+            (Some(raster), false, _) => Features::new(self.undated("process.features.raster", raster)?, scale),
+            (None, true, Some(mean)) => Features::of_seasonal(mean, scale),
+            (None, true, None) => {
+                return refuse("seasonal = true, but there is no [seasonal] mean; name one, or a raster");
+            }
+            (Some(_), true, _) => return refuse("give either raster or seasonal = true, not both"),
+            (None, false, _) => {
+                return refuse("name a raster, or say seasonal = true for the curves of the [seasonal] mean");
+            }
+        };
         if let Some(bands) = &features.bands {
             built = built.bands(bands.iter().copied());
         }

@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use ndarray::{Array2, Array3, s};
 
-use super::Values;
 use super::raster::{check_cover, read_around};
+use super::seasonal::{PHASES, SeasonalCurves};
+use super::{SeasonalMean, Values};
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, Rect};
 use crate::source::RasterSource;
@@ -40,7 +41,9 @@ const FILL: i64 = 16;
 pub struct Features {
     source: Arc<dyn RasterSource>,
     bands: Option<Vec<usize>>,
+    /// One for all, or one for each group of `grouped` bands.
     scale: Values,
+    grouped: usize,
     combine: Combine,
 }
 
@@ -56,10 +59,18 @@ impl Features {
     /// From the first date of `source`, `scale` (one for all bands or one for each that is used) in the features' units.
     #[must_use]
     pub fn new(source: impl RasterSource + 'static, scale: impl Into<Values>) -> Self {
-        Self { source: Arc::new(source), bands: None, scale: scale.into(), combine: Combine::Times }
+        Self { source: Arc::new(source), bands: None, scale: scale.into(), grouped: 1, combine: Combine::Times }
     }
 
-    /// Uses some of the bands, as positions from 0. Default: all.
+    /// The year of each cell by its seasonal mean: cells with like curves change alike. `scale`, one for all components or one for
+    /// each, is the root mean square difference of two curves, in u, that brings the correlation down to 1/e.
+    #[must_use]
+    pub fn of_seasonal(mean: &SeasonalMean, scale: impl Into<Values>) -> Self {
+        Self { grouped: PHASES, ..Self::new(SeasonalCurves::new(mean.clone()), scale) }
+    }
+
+    /// Uses some of the raster's bands, as positions from 0. Default: all. Not for the curves of a
+    /// [seasonal mean](Self::of_seasonal).
     #[must_use]
     pub fn bands(mut self, bands: impl IntoIterator<Item = usize>) -> Self {
         self.bands = Some(bands.into_iter().collect());
@@ -99,6 +110,9 @@ impl Features {
         let held = self.source.bands().len();
         let bands = self.bands.clone().unwrap_or_else(|| (0..held).collect());
         let key = |name: &str| format!("{KEY}.{name}");
+        if self.grouped > 1 && self.bands.is_some() {
+            return Err(Error::setting(key("bands"), "the curves of a seasonal mean count as a whole; leave it out"));
+        }
         if bands.is_empty() {
             return Err(Error::setting(key("bands"), "no band; name some, or leave it out for all"));
         }
@@ -117,7 +131,9 @@ impl Features {
         {
             return Err(Error::setting(key("weight"), format!("{weight} must lie in [0, 1]")));
         }
-        let scale = self.scale.expand_positive(bands.len(), &key("scale"), "band")?;
+        let of = if self.grouped == 1 { "band" } else { "component" };
+        let scale = self.scale.expand_positive(bands.len() / self.grouped, &key("scale"), of)?;
+        let scale = scale.into_iter().flat_map(|scale| std::iter::repeat_n(scale, self.grouped)).collect();
         Ok(FeatureModel { source: Arc::clone(&self.source), bands, scale, combine: self.combine })
     }
 }
@@ -125,7 +141,7 @@ impl Features {
 /// The same raster, read alike.
 impl PartialEq for Features {
     fn eq(&self, other: &Self) -> bool {
-        let rest = |of: &Self| (of.bands.clone(), of.scale.clone(), of.combine);
+        let rest = |of: &Self| (of.bands.clone(), of.scale.clone(), of.grouped, of.combine);
         Arc::ptr_eq(&self.source, &other.source) && rest(self) == rest(other)
     }
 }

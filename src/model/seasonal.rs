@@ -1,6 +1,7 @@
 //! The mean that returns every year, cell by cell: fitted in passes over the data, used as the mean function of a fusion.
 
 mod builder;
+mod curves;
 mod fit;
 mod harmonics;
 mod pool;
@@ -14,6 +15,7 @@ pub use fit::{SeasonalFit, SeasonalTile};
 pub use harmonics::Harmonics;
 pub use product::SeasonalMean;
 
+pub(crate) use curves::{PHASES, SeasonalCurves};
 #[cfg(feature = "zarr")]
 pub(crate) use product::Fingerprint;
 pub(crate) use slice::{SeasonalSlice, StateCurves};

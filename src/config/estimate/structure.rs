@@ -79,7 +79,11 @@ const FAR: &str = r#"nested = [{ kernel = "exponential", range = "estimate", var
 /// About a mean function; without one the state would be drawn towards zero.
 const REVERTING: &str = r#"phi = "estimate""#;
 
-/// Structures of the process; with `features`, a table of those of a reference image, also of cells that change alike by them.
+/// Cells whose mean year runs alike change alike.
+const YEARS: &str = r#"features = { seasonal = true, scale = "estimate" }"#;
+
+/// Structures of the process; about a mean of the year also of cells that change alike by it, without one of cells alike by
+/// `features`, a table of those of a reference image.
 fn processes(seasonal: bool, features: Option<&str>) -> Vec<Structure> {
     let terms = |names: &[&str], terms: &[&str]| {
         let memory = if seasonal { (Some("drawn back to the mean"), Some(REVERTING)) } else { (None, None) };
@@ -88,7 +92,10 @@ fn processes(seasonal: bool, features: Option<&str>) -> Vec<Structure> {
         Structure { name, text: format!("{{ {text} }}") }
     };
     let mut all = vec![terms(&["one range"], &[]), terms(&["near and far"], &[FAR])];
-    if let Some(features) = features {
+    if seasonal {
+        all.push(terms(&["one range", "like years alike"], &[YEARS]));
+        all.push(terms(&["near and far", "like years alike"], &[FAR, YEARS]));
+    } else if let Some(features) = features {
         all.push(terms(&["near and far", "like cells alike"], &[FAR, &format!("features = {features}")]));
     }
     all
@@ -150,7 +157,7 @@ mod tests {
         let mut all: Vec<_> = tables.iter().flat_map(|table| table.structures(&document, features)).collect();
         document.insert("seasonal", toml_edit::table());
         all.extend(FreeTable::Process.structures(&document, features));
-        assert_eq!(all.len(), 1 + 3 + 3 + 3);
+        assert_eq!(all.len(), 1 + 3 + 3 + 4);
         for structure in all {
             let value: Value = structure.text.parse().unwrap();
             assert!(value.to_string().contains(ESTIMATE) || structure.text == "[]", "{}", structure.name);
