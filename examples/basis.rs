@@ -129,7 +129,7 @@ fn find(arguments: &Arguments) -> Result<()> {
     let snippet = snippet(&pca, &*source, arguments);
     let path = arguments.output.join("basis.toml");
     fs::write(&path, &snippet)
-        .map_err(|error| setting("output", format!("cannot write {}: {error}", path.display())))?;
+        .map_err(|error| Error::setting("output", format!("cannot write {}: {error}", path.display())))?;
 
     say!(
         "{} of {} pixels on {} dates of {} have all {} bands",
@@ -173,17 +173,14 @@ struct Images {
 fn open(arguments: &Arguments) -> Result<Images> {
     let told = arguments.direct.wavelengths.as_deref().map(read_wavelengths).transpose()?;
     let missing = || {
-        setting(
+        Error::setting(
             "wavelengths",
             "the description does not tell them; give response = { centre_nm = [...], .. } or --wavelengths FILE",
         )
     };
     match (&arguments.config, &arguments.instrument, &arguments.direct.files, &arguments.direct.date) {
         (Some(config), Some(name), ..) => {
-            let instrument = FusionConfig::read(config)?.source(name).map_err(|error| match error {
-                Error::Setting { key, problem } => setting(&format!("{}: {key}", config.display()), problem),
-                other => other,
-            })?;
+            let instrument = FusionConfig::read(config)?.source(name)?;
             let described = || instrument.wavelengths_nm.map(|numbers| in_nm(numbers, config)).transpose();
             let wavelengths_nm = told.map_or_else(described, |told| Ok(Some(told)))?.ok_or_else(missing)?;
             Ok(Images { source: instrument.source, wavelengths_nm, noise_variance: instrument.noise_variance })
@@ -200,13 +197,13 @@ fn open(arguments: &Arguments) -> Result<Images> {
             let source = Arc::new(builder.open()?);
             Ok(Images { source, wavelengths_nm: told.ok_or_else(missing)?, noise_variance: None })
         }
-        _ => Err(setting("config", "give a description and --instrument, or --files, --date and --wavelengths")),
+        _ => Err(Error::setting("config", "give a description and --instrument, or --files, --date and --wavelengths")),
     }
 }
 
 /// Numbers of an array file, or of a text, separated by spaces, commas or lines.
 fn read_wavelengths(path: &Path) -> Result<Vec<f64>> {
-    let failed = |problem: String| setting("wavelengths", format!("{}: {problem}", path.display()));
+    let failed = |problem: String| Error::setting("wavelengths", format!("{}: {problem}", path.display()));
     let numbers: Vec<f64> = if path.extension().is_some_and(|extension| extension == "npy") {
         let array: ndarray::Array1<f64> = ndarray_npy::read_npy(path).map_err(|error| failed(error.to_string()))?;
         array.to_vec()
@@ -226,7 +223,7 @@ fn read_wavelengths(path: &Path) -> Result<Vec<f64>> {
 fn in_nm(numbers: Vec<f64>, path: &Path) -> Result<Vec<f64>> {
     if numbers.iter().all(|number| *number < 100.0) {
         let problem = "the wavelengths look like micrometres; give nanometres: multiply them by 1000";
-        return Err(setting("wavelengths", format!("{}: {problem}", path.display())));
+        return Err(Error::setting("wavelengths", format!("{}: {problem}", path.display())));
     }
     Ok(numbers)
 }
@@ -272,8 +269,4 @@ fn peak_kib() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches(" kB").parse().ok()
-}
-
-fn setting(key: &str, problem: impl Into<String>) -> Error {
-    Error::Setting { key: key.into(), problem: problem.into() }
 }

@@ -63,6 +63,8 @@ pub use source::InstrumentSource;
 /// ```
 #[derive(Clone, Debug)]
 pub struct FusionConfig {
+    /// The file that it was read from, for messages.
+    file: Option<PathBuf>,
     folder: PathBuf,
     document: Document,
     /// What is left to be estimated.
@@ -81,7 +83,8 @@ impl FusionConfig {
         let failed = |problem: String| Error::ConfigFile { path: path.to_path_buf(), problem };
         let text = std::fs::read_to_string(path).map_err(|error| failed(format!("cannot read: {error}")))?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        Self::of(&text, folder, path.to_path_buf()).map_err(|error| failed(error.to_string()))
+        let config = Self::of(&text, folder, path.to_path_buf()).map_err(|error| failed(error.to_string()))?;
+        Ok(Self { file: Some(path.to_path_buf()), ..config })
     }
 
     /// Reads TOML from a string; relative paths in it are relative to `folder`.
@@ -100,13 +103,13 @@ impl FusionConfig {
     fn of(text: &str, folder: PathBuf, path: PathBuf) -> Result<Self, toml::de::Error> {
         let (free, filled) = estimate::Free::find(text, path).unzip();
         let document = toml::from_str(filled.as_deref().unwrap_or(text))?;
-        Ok(Self { folder, document, free })
+        Ok(Self { file: None, folder, document, free })
     }
 
     /// Of the text of a file.
     #[cfg(not(all(feature = "gdal", feature = "zarr")))]
     fn of(text: &str, folder: PathBuf, _: PathBuf) -> Result<Self, toml::de::Error> {
-        Ok(Self { folder, document: toml::from_str(text)? })
+        Ok(Self { file: None, folder, document: toml::from_str(text)? })
     }
 }
 

@@ -1,10 +1,14 @@
 //! The crate's error type: every variant carries what a person needs to act on it.
 
-use std::path::PathBuf;
+mod calls;
+mod text;
+
+use std::path::{Path, PathBuf};
 
 use crate::engine::SettingDifference;
 use crate::filter::NumericalError;
 use crate::geometry::{Crs, Date};
+use text::{crs_advice, list, on_date, setting, size, tile_advice, tile_list};
 
 /// Result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -18,10 +22,21 @@ pub type BoxedError = Box<dyn std::error::Error + Send + Sync + 'static>;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting that cannot work; `key` is its name in the builder and in the TOML file.
-    #[error("{key}: {problem}")]
+    /// A setting that cannot work. The message names the file that it was read from, or else the call that takes it.
+    ///
+    /// ```
+    /// use rasterfuse::{Fusion, geometry::{Crs, Grid}};
+    /// let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
+    /// let error = Fusion::builder(grid).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "target.bands (FusionBuilder::bands): not given; name the output bands");
+    /// # Ok::<(), rasterfuse::Error>(())
+    /// ```
+    #[error("{}", setting(file.as_deref(), key, problem))]
     Setting {
-        /// The setting, for example `process.variance` or `instrument "modis": noise_variance`.
+        /// The TOML file that describes it, where there is one.
+        file: Option<PathBuf>,
+        /// Its TOML key, for example `process.variance` or `instrument "modis": noise_variance`; the last part is the name of the
+        /// call too, where it has no key.
         key: String,
         /// What is wrong with it and what would do.
         problem: String,
@@ -341,82 +356,33 @@ impl std::fmt::Debug for Error {
 }
 
 impl Error {
-    /// A [`Error::Setting`] from borrowed parts.
-    pub(crate) fn setting(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Setting { key: key.into(), problem: problem.into() }
+    /// An [`Error::Setting`] with its key and what is wrong with it, for sources and sinks of one's own too.
+    #[must_use]
+    pub fn setting(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Setting { file: None, key: key.into(), problem: problem.into() }
     }
-}
 
-fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {
-    if found.is_unknown() {
-        "say what CRS its files are in, for example with gdal_edit.py -a_srs"
-    } else if expected.is_unknown() {
-        "give target.crs"
-    } else {
-        "warp it first, for example with gdalwarp, or give an instrument reproject = \"nearest\" (in code StackBuilder::onto)"
-    }
-}
-
-/// `71.3 MiB` and the like, rounded up or down to a number that still is, or is not, enough.
-fn size(bytes: u64, up: bool) -> String {
-    let units = [("TiB", 40, 100), ("GiB", 30, 100), ("MiB", 20, 10), ("KiB", 10, 10)];
-    let Some((unit, shift, parts)) = units.into_iter().find(|(_, shift, _)| bytes >> shift > 0) else {
-        return format!("{bytes} bytes");
-    };
-    let exact = u128::from(bytes) * parts;
-    let rounded = if up { exact.div_ceil(1 << shift) } else { exact >> shift };
-    let digits = if parts == 100 { 2 } else { 1 };
-    format!("{}.{:0digits$} {unit}", rounded / parts, rounded % parts)
-}
-
-fn on_date(date: Option<Date>) -> String {
-    date.map_or_else(String::new, |date| format!(" ({date})"))
-}
-
-/// Of shards that begin at the same moment, each with a plan of its own, the first one's tiles hold.
-fn tile_advice(differences: &[SettingDifference]) -> &'static str {
-    match differences {
-        [one] if one.key == "output.tile" => {
-            "; if the tile was chosen by the memory there is, run again: it is the store's then"
+    /// The same of a setting of the instrument `name`.
+    pub(crate) fn of_instrument(self, name: &str) -> Self {
+        match self {
+            Self::Setting { file, key, problem } => {
+                Self::Setting { file, key: format!("instrument {name:?}: {key}"), problem }
+            }
+            other => other,
         }
-        _ => "",
     }
-}
 
-fn list(differences: &[SettingDifference]) -> String {
-    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// The first few of the tiles.
-fn tile_list(tiles: &[(usize, usize)]) -> String {
-    const LISTED: usize = 20;
-    let names: Vec<String> = tiles.iter().take(LISTED).map(|(row, col)| format!("[{row}, {col}]")).collect();
-    let more = if tiles.len() > LISTED { ", ..." } else { "" };
-    format!("{}{more}", names.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use bytesize::ByteSize;
-
-    use super::*;
-
-    #[test]
-    fn rounded_sizes_still_are_or_are_not_enough() {
-        for (bytes, down, up) in [
-            (1000, "1000 bytes", "1000 bytes"),
-            (8 << 20, "8.0 MiB", "8.0 MiB"),
-            ((8 << 20) + 1, "8.0 MiB", "8.1 MiB"),
-            ((1 << 30) - 1, "1023.9 MiB", "1024.0 MiB"),
-            ((5 << 30) / 2 + 1, "2.50 GiB", "2.51 GiB"),
-            (u64::MAX, "16777215.99 TiB", "16777216.00 TiB"),
-        ] {
-            assert_eq!((size(bytes, false).as_str(), size(bytes, true).as_str()), (down, up));
-        }
-        for k in 0..100_000_u64 {
-            let bytes = k * k * 997 + k;
-            let read = |up: bool| size(bytes, up).replace(" bytes", " B").parse::<ByteSize>().unwrap().as_u64();
-            assert!(read(false) <= bytes && bytes <= read(true), "{bytes}");
+    /// The same of a setting that the TOML file at `path` describes.
+    pub(crate) fn in_description(self, path: Option<&Path>) -> Self {
+        match self {
+            Self::Setting { file: None, key, problem } => {
+                Self::Setting { file: path.map(Path::to_path_buf), key, problem }
+            }
+            Self::Grid { what, problem } if what == "target" => match path {
+                Some(path) => Self::Grid { what: format!("{}: {what}", path.display()), problem },
+                None => Self::Grid { what, problem },
+            },
+            other => other,
         }
     }
 }

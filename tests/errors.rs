@@ -133,6 +133,9 @@ impl World {
         let before = self.listing();
         let message = match fuse(&self.describe(replacements)) {
             Ok(_) => return Err(format!("{replacements:?}: accepted")),
+            Err(Error::Setting { file, key, .. }) if file.as_deref() != Some(&self.path("fusion.toml")) => {
+                return Err(format!("{replacements:?}: {key}: names {file:?} in place of its file"));
+            }
             Err(error) => error.to_string(),
         };
         let after = self.listing();

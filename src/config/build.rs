@@ -53,14 +53,20 @@ impl FusionConfig {
     /// # Errors
     /// As [`build`](Self::build), as far as files and keys are concerned.
     pub fn builder(&self) -> Result<FusionBuilder> {
-        self.refuse_free()?;
-        let builder = self.describe(&self.open()?)?;
+        self.naming(self.refuse_free())?;
+        let builder = self.naming(self.open().and_then(|inputs| self.describe(&inputs)))?;
         // A store that is there already has its tiles, whatever memory there is now.
         let tile = self.document.output.tile.map(Into::into).or(self.sink()?.tile_shape()?);
+        let builder = builder.described_in(self.file.clone());
         Ok(match tile {
             Some((rows, cols)) => builder.tile(rows, cols),
             None => builder,
         })
+    }
+
+    /// A result whose error, if it is of a setting, names the file.
+    pub(super) fn naming<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| error.in_description(self.file.as_deref()))
     }
 
     /// Opens the inputs (headers only).
@@ -176,13 +182,14 @@ impl FusionConfig {
     /// [`Error::Setting`] for an unknown `zarr_format`.
     pub fn sink(&self) -> Result<ZarrSink> {
         let output = &self.document.output;
+        let refuse = |key: &str, problem: String| self.naming(Err(Error::setting(key, problem)));
         if output.store.as_os_str().is_empty() {
-            return Err(Error::setting("output.store", "empty; name the folder of the store"));
+            return refuse("output.store", "empty; name the folder of the store".into());
         }
         let format = match output.zarr_format {
             None | Some(3) => ZarrFormat::V3,
             Some(2) => ZarrFormat::V2,
-            Some(other) => return Err(Error::setting("output.zarr_format", format!("{other}; give 3 or 2"))),
+            Some(other) => return refuse("output.zarr_format", format!("{other}; give 3 or 2")),
         };
         Ok(ZarrSink::create(self.folder.join(&output.store)).format(format))
     }
@@ -343,7 +350,7 @@ impl FusionConfig {
 
     /// Opens the files of an instrument; `lenient` as for [`StackBuilder`](crate::source::StackBuilder::lenient).
     pub(super) fn open_instrument(&self, instrument: &Instrument, target: &Grid, lenient: bool) -> Result<Opened> {
-        open_source(self, instrument, target, lenient).map_err(|error| named(error, &instrument.name))
+        open_source(self, instrument, target, lenient).map_err(|error| error.of_instrument(&instrument.name))
     }
 
     pub(super) fn instrument(
@@ -360,7 +367,8 @@ impl FusionConfig {
             let key = format!("instrument {:?}: noise_variance", instrument.name);
             Error::setting(key, "missing; state the variance of a pixel's error in u²")
         })?;
-        let layer = |layer| self.offset_layer(layer, source.as_ref()).map_err(|error| named(error, &instrument.name));
+        let layer =
+            |layer| self.offset_layer(layer, source.as_ref()).map_err(|error| error.of_instrument(&instrument.name));
         let layers = instrument.offset_layer.iter().map(layer).collect::<Result<Vec<_>>>()?;
         let mut built = model::Instrument::new(&instrument.name, Arc::clone(source))
             .footprint(match instrument.footprint {
@@ -394,14 +402,6 @@ impl FusionConfig {
             built = built.observes(bands.iter().cloned());
         }
         Ok(built)
-    }
-}
-
-/// A setting's error with the instrument's name.
-fn named(error: Error, name: &str) -> Error {
-    match error {
-        Error::Setting { key, problem } => Error::Setting { key: format!("instrument {name:?}: {key}"), problem },
-        other => other,
     }
 }
 

@@ -82,6 +82,10 @@ impl FusionConfig {
     /// # Errors
     /// [`Error::Setting`] when nothing is left to estimate or something cannot be; those of opening and reading the inputs.
     pub fn estimate(&self) -> Result<Estimated> {
+        self.naming(self.estimate_free())
+    }
+
+    fn estimate_free(&self) -> Result<Estimated> {
         let Some(free) = &self.free else {
             let problem = "nothing is left to estimate; write \"estimate\" in place of numbers of process, prior, noise_variance or bias";
             return Err(Error::setting("estimate", problem));

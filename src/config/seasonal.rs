@@ -34,6 +34,10 @@ impl FusionConfig {
     /// [`Error::Setting`] when there is no such instrument, or none whose pixels are cells; those of
     /// [`StackBuilder::open`](crate::source::StackBuilder::open) and [`SeasonalBuilder::prepare`].
     pub fn seasonal_fit(&self, settings: &SeasonalBuilder, names: &[String]) -> Result<SeasonalFit> {
+        self.naming(self.prepare_seasonal(settings, names))
+    }
+
+    fn prepare_seasonal(&self, settings: &SeasonalBuilder, names: &[String]) -> Result<SeasonalFit> {
         let target = self.target()?;
         let described = &self.document.instrument;
         let known = || described.iter().map(|instrument| instrument.name.as_str()).collect::<Vec<_>>();

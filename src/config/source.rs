@@ -67,6 +67,10 @@ impl FusionConfig {
     /// [`Error::Setting`] when there is no such instrument, and those of
     /// [`StackBuilder::open`](crate::source::StackBuilder::open).
     pub fn source(&self, name: &str) -> Result<InstrumentSource> {
+        self.naming(self.source_of(name))
+    }
+
+    fn source_of(&self, name: &str) -> Result<InstrumentSource> {
         let instruments = &self.document.instrument;
         let Some(instrument) = instruments.iter().find(|instrument| instrument.name == name) else {
             let names: Vec<&str> = instruments.iter().map(|instrument| instrument.name.as_str()).collect();

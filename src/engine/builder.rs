@@ -2,6 +2,7 @@
 
 mod check;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct FusionBuilder {
     checkpoint_interval: Duration,
     keep_checkpoints: usize,
     withholds: bool,
+    /// The TOML file that says all this, for messages.
+    description: Option<PathBuf>,
 }
 
 impl FusionBuilder {
@@ -76,6 +79,7 @@ impl FusionBuilder {
             checkpoint_interval: Duration::from_mins(10),
             keep_checkpoints: 1,
             withholds: false,
+            description: None,
         }
     }
 
@@ -280,6 +284,13 @@ impl FusionBuilder {
     #[must_use]
     pub fn keep_checkpoints(mut self, count: usize) -> Self {
         self.keep_checkpoints = count.max(1);
+        self
+    }
+
+    /// Remembers the TOML file that says all this, which errors then name.
+    #[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
+    pub(crate) fn described_in(mut self, file: Option<PathBuf>) -> Self {
+        self.description = file;
         self
     }
 

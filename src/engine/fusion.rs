@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +90,8 @@ pub struct Fusion {
     pub(super) settings: Settings,
     /// Whether sources withhold observations, which are then predicted.
     pub(super) withholds: bool,
+    /// The TOML file that describes it, for messages.
+    pub(super) description: Option<PathBuf>,
     pub(super) on_error: OnError,
     pub(super) replay_days: u32,
     pub(super) checkpoint_interval: Duration,
@@ -175,6 +178,11 @@ impl Fusion {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// A result whose error, if it is of a setting, names the TOML file that says it.
+    pub(super) fn naming<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| error.in_description(self.description.as_deref()))
     }
 
     /// The instruments, in order.

@@ -113,6 +113,10 @@ impl<'a> Job<'a> {
     /// [`Error::CannotContinue`], [`Error::LateDate`], [`Error::Checkpoint`], [`Error::Locked`], [`Error::DiskSpace`]. What was
     /// committed before it stays readable, and can be resumed.
     pub fn run(&self, sink: &mut dyn FusionSink) -> Result<Report> {
+        self.fusion.naming(self.run_series(sink))
+    }
+
+    fn run_series(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         let fusion = self.fusion;
         let Some(folder) = sink.state_folder().map(StateFolder::new) else {
             return self.run_without_state(sink);

@@ -103,7 +103,7 @@ impl<'a> TileTime<'a> {
         if self.done {
             return None;
         }
-        let batch = self.advance();
+        let batch = self.fusion.naming(self.advance());
         self.done = !matches!(batch, Ok(Some(_)));
         batch.transpose()
     }

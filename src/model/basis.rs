@@ -75,8 +75,8 @@ impl SpectralBasis {
         let shape = format!("shape ({n} wavelengths, components)");
         let matrix_values = files::read(matrix, "basis.matrix", &shape)?;
         Self::new(wavelengths_nm, mean_values, matrix_values).map_err(|error| match error {
-            Error::Setting { key, problem } if key == "basis.mean" => in_file(key, mean, &problem),
-            Error::Setting { key, problem } if key == "basis.matrix" => in_file(key, matrix, &problem),
+            Error::Setting { key, problem, .. } if key == "basis.mean" => in_file(key, mean, &problem),
+            Error::Setting { key, problem, .. } if key == "basis.matrix" => in_file(key, matrix, &problem),
             other => other,
         })
     }
@@ -128,7 +128,7 @@ impl SpectralBasis {
 }
 
 fn in_file(key: String, path: &Path, problem: &str) -> Error {
-    Error::Setting { key, problem: format!("{}: {problem}", path.display()) }
+    Error::setting(key, format!("{}: {problem}", path.display()))
 }
 
 impl SpectralBasis {

@@ -271,12 +271,7 @@ impl Instrument {
             return Ok((used, spectrum.of_bands(&targets)));
         };
         let held = self.source.bands();
-        let named = |error: Error| match error {
-            Error::Setting { key, problem } => {
-                Error::Setting { key: format!("instrument {:?}: {key}", self.name), problem }
-            }
-            other => other,
-        };
+        let named = |error: Error| error.of_instrument(&self.name);
         let of_response = response.bands_for(held).map_err(named)?;
         let names = self.listed_bands()?;
         let used = (0..held.len()).filter(|&band| names.is_none_or(|names| !names[band].is_empty()));

@@ -80,7 +80,7 @@ impl Uncertainty {
             return Err(crate::Error::setting("uncertainty.scale", format!("{scale} must be positive")));
         }
         self.calibration().validate().map_err(|error| match error {
-            crate::Error::Setting { key, problem } => crate::Error::setting(format!("uncertainty.{key}"), problem),
+            crate::Error::Setting { key, problem, .. } => crate::Error::setting(format!("uncertainty.{key}"), problem),
             other => other,
         })
     }

@@ -30,11 +30,16 @@ impl FusionBuilder {
     /// # Errors
     /// [`Error::Setting`] naming the setting that cannot work, [`Error::CrsMismatch`] for an instrument in another CRS,
     /// [`Error::Memory`] when the budget is too small for any tile, [`Error::Threads`].
-    #[allow(clippy::too_many_lines)] // one check after the other, then a long list of fields
     pub fn build(self) -> Result<Fusion> {
+        let description = self.description.clone();
+        self.checked().map_err(|error| error.in_description(description.as_deref()))
+    }
+
+    #[allow(clippy::too_many_lines)] // one check after the other, then a long list of fields
+    fn checked(self) -> Result<Fusion> {
         self.check_names()?;
-        let process = self.process.as_ref().ok_or_else(|| missing("process", "process(...)"))?;
-        let prior = self.prior.clone().ok_or_else(|| missing("prior", "prior(...)"))?;
+        let process = self.process.as_ref().ok_or_else(|| missing("process", "say how the scene changes"))?;
+        let prior = self.prior.clone().ok_or_else(|| missing("prior", "say what is believed before the first day"))?;
         let spectrum = Spectrum::new(self.bands.clone(), self.basis.clone().map(Arc::new))?;
         if self.space == OutputSpace::Components && self.basis.is_none() {
             let problem =
@@ -140,6 +145,7 @@ impl FusionBuilder {
             spare: Spare::default(),
             settings,
             withholds: self.withholds,
+            description: self.description,
             on_error: self.on_error,
             replay_days: self.replay_days,
             checkpoint_interval: self.checkpoint_interval,
@@ -208,10 +214,10 @@ impl FusionBuilder {
             names.iter().enumerate().find(|(k, name)| names[..*k].contains(name)).map(|(_, name)| (*name).to_owned())
         };
         if self.bands.is_empty() {
-            return Err(missing("target.bands", "bands([...])"));
+            return Err(missing("target.bands", "name the output bands"));
         }
         if self.instruments.is_empty() {
-            return Err(missing("instrument", "instrument(...)"));
+            return Err(missing("instrument", "add at least one"));
         }
         let bands: Vec<&str> = self.bands.iter().map(String::as_str).collect();
         if bands.contains(&"") {
@@ -300,8 +306,8 @@ impl FusionBuilder {
     }
 }
 
-fn missing(key: &str, call: &str) -> Error {
-    Error::setting(key, format!("not given; call FusionBuilder::{call}"))
+fn missing(key: &str, advice: &str) -> Error {
+    Error::setting(key, format!("not given; {advice}"))
 }
 
 /// Largest variance that any window can reach in `days` over the smallest noise variance, where both are known.

@@ -1,0 +1,134 @@
+//! Which call takes a setting: errors name settings by their TOML keys, and programs have none.
+
+/// Keys without the numbers of list entries, each with the calls that take it. Settings of an instrument that are not here belong
+/// to its source, whose builders have methods of these names.
+const CALLS: [(&str, &str); 76] = [
+    ("target", "Fusion::builder"),
+    ("target.bands", "FusionBuilder::bands"),
+    ("target.wavelengths_nm", "SpectralBasis::new"),
+    ("target.crs", "crs_from_definition"),
+    ("basis", "FusionBuilder::basis"),
+    ("basis.mean", "SpectralBasis::new"),
+    ("basis.matrix", "SpectralBasis::new"),
+    ("time", "FusionBuilder::start, FusionBuilder::end"),
+    ("time.output", "FusionBuilder::output"),
+    ("window.size", "FusionBuilder::window"),
+    ("window.halo", "FusionBuilder::window"),
+    ("window.far_samples", "FusionBuilder::far_samples"),
+    ("window.far_radius", "FusionBuilder::far_samples"),
+    ("process", "FusionBuilder::process"),
+    ("process.range", "Process::new"),
+    ("process.variance", "Process::new"),
+    ("process.nugget", "Process::nugget"),
+    ("process.phi", "Process::phi"),
+    ("process.nested.range", "Process::nested"),
+    ("process.nested.variance", "Process::nested"),
+    ("process.nested.nugget", "Process::nugget"),
+    ("process.adaptive.weight", "Process::adaptive"),
+    ("process.adaptive.scale", "Process::adaptive"),
+    ("process.relative.weight", "Process::relative"),
+    ("process.relative.level", "Process::relative"),
+    ("process.features.raster", "Features::new"),
+    ("process.features.scale", "Features::new"),
+    ("process.features.bands", "Features::bands"),
+    ("process.features.weight", "Features::plus"),
+    ("process.field.range", "Field::new"),
+    ("process.field.variance", "Field::new"),
+    ("process.field.phi", "Field::phi"),
+    ("process.field.prior_variance", "Field::prior_variance"),
+    ("process.field.block", "Field::block"),
+    ("prior", "FusionBuilder::prior"),
+    ("prior.mean", "Prior::new"),
+    ("prior.variance", "Prior::new"),
+    ("instrument", "FusionBuilder::instrument"),
+    ("instrument: noise_variance", "Instrument::noise_variance"),
+    ("instrument: bias", "Instrument::bias"),
+    ("instrument: bands", "Instrument::observes"),
+    ("instrument: response", "Instrument::response"),
+    ("instrument: footprint", "Instrument::footprint"),
+    ("instrument: gate", "Instrument::gate"),
+    ("instrument: robust", "Instrument::robust"),
+    ("instrument: offset_layer", "Instrument::offset_layer"),
+    ("instrument: offset_layer.variance", "OffsetLayer::per_pixel and the like"),
+    ("instrument: offset_layer.phi", "OffsetLayer::phi"),
+    ("instrument: offset_layer.drift", "OffsetLayer::drift"),
+    ("instrument: offset_layer.group", "OffsetLayer::per_group"),
+    ("output.space", "FusionBuilder::space"),
+    ("output.sd_factor", "FusionBuilder::sd_factor"),
+    ("output.offsets", "FusionBuilder::put_out_offsets"),
+    ("output.tile", "FusionBuilder::tile"),
+    ("run.memory", "FusionBuilder::memory"),
+    ("run.threads", "FusionBuilder::threads"),
+    ("batch_dates", "FusionBuilder::batch_dates"),
+    ("shards", "FusionBuilder::shards"),
+    ("seasonal", "SeasonalMean::builder"),
+    ("seasonal.mean", "FusionBuilder::seasonal"),
+    ("seasonal.harmonics", "SeasonalBuilder::harmonics"),
+    ("seasonal.period_days", "SeasonalBuilder::period_days"),
+    ("seasonal.ridge", "SeasonalBuilder::ridge"),
+    ("seasonal.robust", "SeasonalBuilder::robust"),
+    ("seasonal.passes", "SeasonalBuilder::passes"),
+    ("seasonal.neighbours", "SeasonalBuilder::neighbours"),
+    ("seasonal.memory", "SeasonalBuilder::memory_bytes"),
+    ("estimate", "Estimation::choose"),
+    ("estimate.windows", "EstimationBuilder::blocks"),
+    ("estimate.window", "EstimationBuilder::side"),
+    ("estimate.dates", "EstimationBuilder::dates"),
+    ("validation", "Validation::withhold"),
+    ("validation: instrument", "Validation::withhold_of"),
+    ("validation: instrument: share", "Validation::withhold, Validation::withhold_of"),
+    ("validation: instrument: block", "Validation::withhold, Validation::withhold_of"),
+    ("preset", "Preset::find"),
+];
+
+/// The call that takes the setting with this key.
+pub(super) fn call(key: &str) -> Option<&'static str> {
+    let key = anonymous(key);
+    CALLS.iter().find(|(known, _)| *known == key).map(|(_, call)| *call)
+}
+
+/// A key without names of instruments and numbers of list entries: `instrument "a": offset_layer 2.phi` and
+/// `instrument "b": offset_layer 1.phi` are one.
+fn anonymous(key: &str) -> String {
+    // Names are printed by `Debug`, so that a quote in one is escaped.
+    let mut plain = String::with_capacity(key.len());
+    let (mut quoted, mut escaped) = (false, false);
+    for letter in key.chars() {
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            _ => plain.push(letter),
+        }
+    }
+    let mut key = String::with_capacity(plain.len());
+    for word in plain.split(' ').filter(|word| !word.is_empty()) {
+        let rest = word.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        if !key.is_empty() && rest.len() == word.len() && !rest.starts_with(':') {
+            key.push(' ');
+        }
+        key.push_str(rest);
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_do_not_hide_the_call() {
+        for (key, expected) in [
+            ("process.variance", "Process::new"),
+            ("instrument \"a.b: \\\" 7\": noise_variance", "Instrument::noise_variance"),
+            ("instrument \"modis\": offset_layer 2.phi", "OffsetLayer::phi"),
+            ("instrument \"modis\": offset_layer", "Instrument::offset_layer"),
+            ("process.field 1.block", "Field::block"),
+            ("validation: instrument \"x\": share", "Validation::withhold, Validation::withhold_of"),
+        ] {
+            assert_eq!(call(key), Some(expected), "{key}: {}", anonymous(key));
+        }
+        assert_eq!(call("instrument \"modis\": files"), None);
+    }
+}

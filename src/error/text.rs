@@ -1,0 +1,90 @@
+//! What messages are made of.
+
+use std::path::Path;
+
+use super::calls::call;
+use crate::engine::SettingDifference;
+use crate::geometry::{Crs, Date};
+
+/// A setting with what names it for whoever made it: the file that it was read from, or the call that takes it.
+pub(super) fn setting(file: Option<&Path>, key: &str, problem: &str) -> String {
+    match (file, call(key)) {
+        (Some(file), _) => format!("{}: {key}: {problem}", file.display()),
+        (None, Some(call)) => format!("{key} ({call}): {problem}"),
+        (None, None) => format!("{key}: {problem}"),
+    }
+}
+
+pub(super) fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {
+    if found.is_unknown() {
+        "say what CRS its files are in, for example with gdal_edit.py -a_srs"
+    } else if expected.is_unknown() {
+        "give target.crs"
+    } else {
+        "warp it first, for example with gdalwarp, or give an instrument reproject = \"nearest\" (in code StackBuilder::onto)"
+    }
+}
+
+/// `71.3 MiB` and the like, rounded up or down to a number that still is, or is not, enough.
+pub(super) fn size(bytes: u64, up: bool) -> String {
+    let units = [("TiB", 40, 100), ("GiB", 30, 100), ("MiB", 20, 10), ("KiB", 10, 10)];
+    let Some((unit, shift, parts)) = units.into_iter().find(|(_, shift, _)| bytes >> shift > 0) else {
+        return format!("{bytes} bytes");
+    };
+    let exact = u128::from(bytes) * parts;
+    let rounded = if up { exact.div_ceil(1 << shift) } else { exact >> shift };
+    let digits = if parts == 100 { 2 } else { 1 };
+    format!("{}.{:0digits$} {unit}", rounded / parts, rounded % parts)
+}
+
+pub(super) fn on_date(date: Option<Date>) -> String {
+    date.map_or_else(String::new, |date| format!(" ({date})"))
+}
+
+/// Of shards that begin at the same moment, each with a plan of its own, the first one's tiles hold.
+pub(super) fn tile_advice(differences: &[SettingDifference]) -> &'static str {
+    match differences {
+        [one] if one.key == "output.tile" => {
+            "; if the tile was chosen by the memory there is, run again: it is the store's then"
+        }
+        _ => "",
+    }
+}
+
+pub(super) fn list(differences: &[SettingDifference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The first few of the tiles.
+pub(super) fn tile_list(tiles: &[(usize, usize)]) -> String {
+    const LISTED: usize = 20;
+    let names: Vec<String> = tiles.iter().take(LISTED).map(|(row, col)| format!("[{row}, {col}]")).collect();
+    let more = if tiles.len() > LISTED { ", ..." } else { "" };
+    format!("{}{more}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytesize::ByteSize;
+
+    use super::*;
+
+    #[test]
+    fn rounded_sizes_still_are_or_are_not_enough() {
+        for (bytes, down, up) in [
+            (1000, "1000 bytes", "1000 bytes"),
+            (8 << 20, "8.0 MiB", "8.0 MiB"),
+            ((8 << 20) + 1, "8.0 MiB", "8.1 MiB"),
+            ((1 << 30) - 1, "1023.9 MiB", "1024.0 MiB"),
+            ((5 << 30) / 2 + 1, "2.50 GiB", "2.51 GiB"),
+            (u64::MAX, "16777215.99 TiB", "16777216.00 TiB"),
+        ] {
+            assert_eq!((size(bytes, false).as_str(), size(bytes, true).as_str()), (down, up));
+        }
+        for k in 0..100_000_u64 {
+            let bytes = k * k * 997 + k;
+            let read = |up: bool| size(bytes, up).replace(" bytes", " B").parse::<ByteSize>().unwrap().as_u64();
+            assert!(read(false) <= bytes && bytes <= read(true), "{bytes}");
+        }
+    }
+}
