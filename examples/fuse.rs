@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use rasterfuse::Fusion;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::engine::{MemoryBudget, Progress, Shard, Start};
-use rasterfuse::sink::{FusionSink, JudgedSink, Truth};
+use rasterfuse::sink::{FusionSink, JudgedSink, Truth, ZarrSink};
+use serde_json::json;
 
 use common::command::{run, say};
 
@@ -27,6 +29,10 @@ struct Arguments {
     /// Print what the run would take, and run nothing.
     #[arg(long)]
     plan: bool,
+    /// Print one JSON object in place of tables: of --plan `plan`, `disk`, `store` and `time`, of a run `plan`, `report` and
+    /// `total_seconds`.
+    #[arg(long)]
+    json: bool,
     /// With --plan: try a few windows and dates, and estimate how long the run will take.
     #[arg(long, requires = "plan")]
     calibrate: bool,
@@ -71,19 +77,7 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
     let fusion = config.build_for(shard)?;
     let mut sink = config.sink()?;
     if arguments.plan {
-        say!("{}", fusion.plan());
-        let free_bytes = fusion.plan().disk(&sink.place())?.free_bytes;
-        let human = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec();
-        say!("disk      at most {} of {} free", human(fusion.plan().disk_bytes()), human(free_bytes));
-        match sink.existing() {
-            Ok(Some(existing)) => say!("note      the store holds {}", existing.describe()),
-            Ok(None) => {}
-            Err(error) => say!("warning   {error}"),
-        }
-        if arguments.calibrate {
-            say!("time      {}", fusion.calibrate()?);
-        }
-        return Ok(());
+        return show_plan(arguments, &fusion, &sink);
     }
     let start = match (arguments.resume, arguments.append) {
         (true, _) => Start::Resume,
@@ -95,12 +89,21 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
     let job = fusion.job().start(start).replay(arguments.replay).check_disk(config.checks_disk());
     let mut job = job.progress(|progress| meter.show(progress));
     if arguments.finalize {
-        say!("{}", job.finalize(&mut sink)?);
+        let report = job.finalize(&mut sink)?;
+        if arguments.json {
+            say!("{:#}", json!({ "report": report }));
+        } else {
+            say!("{report}");
+        }
         return Ok(());
     }
-    say!("{}", fusion.plan());
+    if !arguments.json {
+        say!("{}", fusion.plan());
+    }
     if let Some(shard) = shard {
-        say!("shard     {shard}; nothing is visible before --finalize");
+        if !arguments.json {
+            say!("shard     {shard}; nothing is visible before --finalize");
+        }
         job = job.shard(shard);
     }
     let report = match &arguments.truth {
@@ -114,12 +117,40 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
         }
     };
     meter.end();
-    let report = report?;
+    let (report, seconds) = (report?, started.elapsed().as_secs_f64());
+    if arguments.json {
+        say!("{:#}", json!({ "plan": fusion.plan(), "report": report, "total_seconds": seconds }));
+        return Ok(());
+    }
     if report.blocks == 0 {
         say!("nothing was left to do; the report is that of earlier runs");
     }
     say!("{report}");
-    say!("total {:.2} s", started.elapsed().as_secs_f64());
+    say!("total {seconds:.2} s");
+    Ok(())
+}
+
+/// What a run would take, what there is, and what is there already.
+fn show_plan(arguments: &Arguments, fusion: &Fusion, sink: &ZarrSink) -> rasterfuse::Result<()> {
+    let (plan, held) = (fusion.plan(), sink.existing());
+    let disk = plan.disk(&sink.place())?;
+    let time = arguments.calibrate.then(|| fusion.calibrate()).transpose()?;
+    if arguments.json {
+        let held = held.map_or_else(|error| Some(error.to_string()), |held| held.map(|held| held.describe()));
+        say!("{:#}", json!({ "plan": plan, "disk": disk, "store": held, "time": time }));
+        return Ok(());
+    }
+    let human = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec();
+    say!("{plan}");
+    say!("disk      at most {} of {} free", human(plan.disk_bytes()), human(disk.free_bytes));
+    match held {
+        Ok(Some(held)) => say!("note      the store holds {}", held.describe()),
+        Ok(None) => {}
+        Err(error) => say!("warning   {error}"),
+    }
+    if let Some(time) = time {
+        say!("time      {time}");
+    }
     Ok(())
 }
 

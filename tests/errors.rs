@@ -797,6 +797,30 @@ fn the_program_succeeds_with_status_0_a_report_and_no_complaint() {
 }
 
 #[test]
+fn the_program_tells_plan_and_report_as_json() {
+    let world = World::new();
+    world.describe(&[]);
+    let told = |arguments: &[&str]| -> serde_json::Value {
+        let output = fuse_in(world.folder.path(), arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let plan = told(&["fusion.toml", "--plan", "--json"]);
+    assert_eq!(plan["plan"]["instruments"][1]["name"], "coarse");
+    assert!(plan["plan"]["disk_bytes"].as_u64() < plan["disk"]["free_bytes"].as_u64());
+    assert!(plan["store"].is_null() && plan["time"].is_null());
+    let run = told(&["fusion.toml", "--json"]);
+    assert_eq!(run["plan"], plan["plan"]);
+    assert_eq!(run["report"]["instruments"][0]["dates"], serde_json::json!(["2024-01-01", "2024-01-05"]));
+    // What a rerun reproduces is in the store by the same names.
+    let text = fs::read_to_string(world.store().join("zarr.json")).unwrap();
+    let group: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (key, value) in group["attributes"]["rasterfuse"]["report"].as_object().unwrap() {
+        assert_eq!(value, &run["report"][key], "{key}");
+    }
+}
+
+#[test]
 fn the_program_fails_with_status_1_and_the_librarys_message_alone() {
     let world = World::new();
     fs::write(world.path("text_20240103.tif"), "not a raster").unwrap();

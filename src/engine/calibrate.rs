@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
 use super::Fusion;
 use super::pipeline::InFlight;
 use super::tile::{TileReader, TileState, Workers};
@@ -31,6 +33,19 @@ impl TimeEstimate {
     #[must_use]
     pub fn total(&self) -> Duration {
         self.setup + self.filter.max(self.read)
+    }
+}
+
+/// In seconds: `total_seconds`, `setup_seconds`, `filter_seconds`, `read_seconds`.
+impl Serialize for TimeEstimate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { setup, filter, read } = self;
+        let mut estimate = serializer.serialize_struct("TimeEstimate", 4)?;
+        estimate.serialize_field("total_seconds", &self.total().as_secs_f64())?;
+        estimate.serialize_field("setup_seconds", &setup.as_secs_f64())?;
+        estimate.serialize_field("filter_seconds", &filter.as_secs_f64())?;
+        estimate.serialize_field("read_seconds", &read.as_secs_f64())?;
+        estimate.end()
     }
 }
 

@@ -1,11 +1,14 @@
 mod cost;
 mod display;
+mod json;
 mod reads;
 #[cfg(test)]
 mod tests;
 mod tile;
 
 use std::path::Path;
+
+use serde::Serialize;
 
 use super::steps::Step;
 use super::{Checkpoint, Precision};
@@ -22,6 +25,31 @@ const SMALL_CHECKPOINT: u64 = 4 << 30;
 const SMALL_TILE: usize = 32 * 32;
 
 /// What a run will take, known before it starts.
+///
+/// Printed it is a short table. `serde` serialises it, with the fields here by their names, `memory_bytes` and `disk_bytes`:
+/// sizes are in bytes, shapes are `[rows, columns]`, dates text, the bands of instruments `[source band, target band]`.
+///
+/// ```
+/// # use rasterfuse::Fusion;
+/// # use rasterfuse::geometry::{Crs, Date, Grid};
+/// # use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+/// # use rasterfuse::source::MemorySource;
+/// # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
+/// # let days = vec![Date::from_days(0), Date::from_days(4)];
+/// # let source = MemorySource::new(grid.clone(), days, vec!["red".into()], ndarray::Array4::zeros((2, 1, 8, 8)))?;
+/// # let builder = Fusion::builder(grid).bands(["red"]).process(Process::new(Kernel::Exponential, 100.0, 1e-3))
+/// #     .prior(Prior::new(0.2, 0.01)).instrument(Instrument::new("fine", source).noise_variance(1e-5));
+/// let fusion = builder.build()?; // headers only
+/// let plan = fusion.plan();
+/// println!("{plan}");
+/// assert_eq!((plan.dates, plan.windows), (5, 4)); // daily; windows of 4 x 4 cells
+/// assert!(plan.memory_bytes() < plan.budget_bytes);
+/// let json = serde_json::to_value(plan).unwrap();
+/// assert_eq!(json["target_shape"], serde_json::json!([8, 8]));
+/// assert_eq!(json["memory_bytes"], plan.memory_bytes());
+/// assert_eq!(json["instruments"][0]["span"], serde_json::json!(["1970-01-01", "1970-01-05"]));
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Plan {
@@ -85,7 +113,7 @@ pub struct Plan {
 }
 
 /// What an instrument brings to a run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct InstrumentPlan {
     /// Its name.
@@ -108,7 +136,7 @@ pub struct InstrumentPlan {
 }
 
 /// Room on a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DiskSpace {
     /// Bytes that may still be written, by this user.

@@ -1,7 +1,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
 /// How far a run has come.
+///
+/// Printed it is a line; `serde` serialises it with the names of its fields, `elapsed_seconds` and `remaining_seconds`, for logs and
+/// dashboards.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
@@ -35,6 +40,22 @@ impl Progress {
     }
 }
 
+/// Times in seconds.
+impl Serialize for Progress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { tiles, dates, blocks, observations, elapsed, waiting_for } = self;
+        let mut progress = serializer.serialize_struct("Progress", 7)?;
+        progress.serialize_field("tiles", tiles)?;
+        progress.serialize_field("dates", dates)?;
+        progress.serialize_field("blocks", blocks)?;
+        progress.serialize_field("observations", observations)?;
+        progress.serialize_field("elapsed_seconds", &elapsed.as_secs_f64())?;
+        progress.serialize_field("remaining_seconds", &self.remaining().map(|left| left.as_secs_f64()))?;
+        progress.serialize_field("waiting_for", waiting_for)?;
+        progress.end()
+    }
+}
+
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ((tile, tiles), (done, all)) = (self.tiles, self.dates);
@@ -59,5 +80,7 @@ mod tests {
         assert_eq!(progress.remaining(), None);
         progress.dates.0 = 2;
         assert_eq!(progress.remaining(), Some(Duration::from_secs(18)));
+        let json = serde_json::to_value(&progress).unwrap();
+        assert_eq!((&json["dates"], &json["remaining_seconds"]), (&serde_json::json!([2, 8]), &18.0.into()));
     }
 }

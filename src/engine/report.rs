@@ -1,3 +1,5 @@
+mod json;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -18,6 +20,33 @@ const SUSPICIOUS_SHARE: f64 = 0.2;
 /// likelihood, good for comparing settings of the same windows. Where all cells are independent, each by itself
 /// ([`Plan::independent_cells`](super::Plan::independent_cells)), every value counts once, and the likelihood is that of the
 /// model. The sums do not depend on tiles or threads.
+///
+/// Printed it is a short table. `serde` serialises it with the names of its fields but for `scores`, which is `truth` and
+/// there only where there is one, and with `log_likelihood`; dates are text, times in seconds (`timing.filter_seconds`). An instrument is a table by columns (`dates`, `pixels`,
+/// `refused`, `values`, `dof`, `nis`, `log_likelihood`) with their sums in `total`, where `nis_ratio` is nearest 1 when the model is
+/// right. What a run does not know of itself alone is in the store's attributes under the same names.
+///
+/// ```
+/// # use rasterfuse::Fusion;
+/// # use rasterfuse::geometry::{Crs, Date, Grid};
+/// # use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+/// # use rasterfuse::sink::MemorySink;
+/// # use rasterfuse::source::MemorySource;
+/// # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
+/// # let days = vec![Date::from_days(0), Date::from_days(4)];
+/// # let source = MemorySource::new(grid.clone(), days, vec!["red".into()], ndarray::Array4::zeros((2, 1, 8, 8)))?;
+/// # let builder = Fusion::builder(grid).bands(["red"]).process(Process::new(Kernel::None, 0.0, 1e-3))
+/// #     .prior(Prior::new(0.0, 0.01)).instrument(Instrument::new("fine", source).noise_variance(1e-5));
+/// let report = builder.build()?.run(&mut MemorySink::new())?;
+/// println!("{report}");
+/// let json = serde_json::to_value(&report).unwrap();
+/// let fine = &json["instruments"][0];
+/// assert_eq!(fine["dates"], serde_json::json!(["1970-01-01", "1970-01-05"]));
+/// assert_eq!(fine["pixels"], serde_json::json!([64, 64]));
+/// assert_eq!((&fine["total"]["values"], &json["log_likelihood"]), (&128.into(), &report.log_likelihood().into()));
+/// assert!(json["timing"]["filter_seconds"].is_f64());
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
@@ -40,7 +69,7 @@ pub struct Report {
 }
 
 /// A slice that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SkippedSlice {
     /// Its instrument.
@@ -78,7 +107,7 @@ pub struct InstrumentReport {
 }
 
 /// Fit of one instrument on one date, summed over windows or cells.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct DateDiagnostics {
     /// The date.

@@ -1,7 +1,7 @@
 use std::f64::consts::{FRAC_1_PI, SQRT_2};
 use std::fmt;
 
-use serde::Serialize;
+use serde::ser::{Serialize, Serializer};
 use statrs::function::erf::erf;
 
 /// Half the width of a 90 % interval of the normal distribution, in standard deviations.
@@ -28,7 +28,7 @@ pub struct Scores {
 }
 
 /// How far a component or band lies from what it should be, over cells and dates.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Score {
     /// Its name.
@@ -240,6 +240,13 @@ impl Scores {
     #[must_use]
     pub fn all_bands(&self) -> Option<Score> {
         (self.pooled.values > 0).then(|| self.pooled.clone())
+    }
+}
+
+/// One list: components, then bands.
+impl Serialize for Scores {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.components.iter().chain(&self.bands))
     }
 }
 

@@ -2,7 +2,7 @@ use std::fmt::{self, Write};
 use std::str::FromStr;
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
@@ -16,8 +16,9 @@ use crate::error::{Error, Result};
 /// assert_eq!(Date::parse("2020068", "%Y%j")?, date);
 /// # Ok::<(), rasterfuse::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+///
+/// `serde` serialises it as text, `"2020-03-08"`, and reads that and days since 1970-01-01.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(i32);
 
 /// Day number of 1970-01-01 in chrono's proleptic Gregorian count.
@@ -109,6 +110,27 @@ impl fmt::Display for Date {
     }
 }
 
+impl Serialize for Date {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Date {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a date such as \"2020-03-08\"")]
+        enum Written {
+            Days(i32),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Days(days) => Ok(Self(days)),
+            Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
 /// A daily axis: every day from the first to the last, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DateRange {
@@ -171,6 +193,18 @@ mod tests {
         assert!(matches!(Date::parse("20240231", "%Y%m%d"), Err(Error::Date { .. })));
         assert_eq!(Date::from_days(-1).to_string(), "1969-12-31");
         assert_eq!(expected.format("%Y%j"), "2024123");
+    }
+
+    #[test]
+    fn dates_are_serialised_as_text_and_read_as_days_too() {
+        let date = Date::from_ymd(2024, 5, 2).unwrap();
+        assert_eq!(serde_json::to_string(&date).unwrap(), "\"2024-05-02\"");
+        for written in ["\"2024-05-02\"", "19845"] {
+            assert_eq!(serde_json::from_str::<Date>(written).unwrap(), date);
+        }
+        for wrong in ["\"2024-05-32\"", "1.5", "null"] {
+            assert!(serde_json::from_str::<Date>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -337,7 +337,7 @@ impl Series {
         let settings = self.layout.settings.iter().map(|(key, value)| (key.to_owned(), value.into()));
         run.insert("settings".into(), Value::Object(settings.collect()));
         if let Some(report) = report {
-            run.insert("report".into(), report_document(report));
+            run.insert("report".into(), report_document(report, self.visible.root())?);
         }
         self.documents.write_group(&self.visible, Value::Object(run), dates.len())
     }
