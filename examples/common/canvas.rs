@@ -70,7 +70,9 @@ impl Scale {
 
     /// From zero, for what cannot be negative.
     pub(crate) fn from_zero<'a>(values: impl IntoIterator<Item = &'a f64>, gradient: Gradient) -> Self {
-        Self::new(0.0, Self::of(values, gradient).high, gradient)
+        let high = Self::of(values, gradient).high;
+        let step = round_step(high);
+        Self::new(0.0, (high / step - 1e-6).ceil() * step, gradient)
     }
 
     /// From `low` to `high`.
