@@ -145,7 +145,7 @@ impl Chart<'_> {
         chart
             .configure_mesh()
             .disable_mesh()
-            .x_labels((size.0 / 230) as usize)
+            .x_labels((size.0 / 170) as usize)
             .x_label_formatter(&|value| match self.horizontal {
                 Horizontal::Days(first) => (first + value.round() as i32).format("%-d %b"),
                 Horizontal::Numbers(_) => format!("{value:.0}"),

@@ -15,7 +15,7 @@ pub(crate) const AXIS: i32 = 78;
 const GAP: i32 = 28;
 /// Width of a colour bar, and of its numbers and name.
 const BAR: i32 = 26;
-const BAR_LABELS: i32 = 122;
+const BAR_LABELS: i32 = 140;
 const TICKS: i32 = 40;
 
 /// A map: its title, a line below that, and its values as colours.
@@ -145,7 +145,7 @@ fn bar(canvas: &Canvas<'_>, (x, y): (i32, i32), height: i32, name: &str, colours
         canvas.draw(&PathElement::new([(x + BAR, at), (x + BAR + 7, at)], INK))?;
         text(canvas, &colours.label(colours.low + above), (x + BAR + 14, at), SMALL, HPos::Left)?;
     }
-    upright(canvas, name, (x + BAR + BAR_LABELS - 20, y + height / 2))
+    upright(canvas, name, (x + BAR + BAR_LABELS - 16, y + height / 2))
 }
 
 /// Red, green and blue bytes of an image, row by row.

@@ -4,6 +4,8 @@
 pub(crate) mod canvas;
 pub(crate) mod chart;
 pub(crate) mod command;
+#[cfg(feature = "gdal")]
+pub(crate) mod kranj;
 pub(crate) mod map;
 pub(crate) mod png;
 pub(crate) mod random;

@@ -41,7 +41,7 @@ pub(crate) fn palette(rgb: &[u8]) -> (Vec<Colour>, Vec<u8>) {
     colours.sort_by_key(|colour| (usize::MAX - counts[colour], *colour));
     let mut kept: Vec<Colour> = colours.iter().copied().take(ROOM / 2).collect();
     let nearest = |kept: &[Colour], colour: &Colour| {
-        (0_u8..=255).zip(kept).map(|(index, other)| (distance(colour, other), index)).min().unwrap_or_default()
+        (0_u8..=255).zip(kept).map(|(index, other)| (distance(*colour, *other), index)).min().unwrap_or_default()
     };
     let mut missed: Vec<f64> = colours.iter().map(|colour| f64::from(nearest(&kept, colour).0)).collect();
     while kept.len() < ROOM.min(colours.len()) {
@@ -49,13 +49,13 @@ pub(crate) fn palette(rgb: &[u8]) -> (Vec<Colour>, Vec<u8>) {
         let Some(worst) = (0..colours.len()).max_by(|a, b| loss(*a).total_cmp(&loss(*b))) else { break };
         kept.push(colours[worst]);
         for (missed, colour) in missed.iter_mut().zip(&colours) {
-            *missed = missed.min(f64::from(distance(colour, &colours[worst])));
+            *missed = missed.min(f64::from(distance(*colour, colours[worst])));
         }
     }
     let numbers: HashMap<Colour, u8> = colours.iter().map(|colour| (*colour, nearest(&kept, colour).1)).collect();
     (kept, pixels().map(|colour| numbers[&colour]).collect())
 }
 
-fn distance(a: &Colour, b: &Colour) -> i32 {
-    a.iter().zip(b).map(|(a, b)| (i32::from(*a) - i32::from(*b)).pow(2)).sum()
+fn distance(a: Colour, b: Colour) -> i32 {
+    a.into_iter().zip(b).map(|(a, b)| (i32::from(a) - i32::from(b)).pow(2)).sum()
 }

@@ -49,7 +49,7 @@ impl Figure<'_> {
         let cells = cells(&sd);
 
         let reflectance = Scale::of(truth.iter().chain(nir), colorous::VIRIDIS);
-        let rmse = |values: &Array2<f64>| format!("RMSE {:.3}", Score::of(values, &truth).rmse());
+        let rmse = |values: &Array2<f64>| format!("RMSE {:.3}", Score::of(values, truth).rmse());
         let multi_title = format!("multispectral, {}", multi_date.format("%-d %b"));
         let hyper_title = format!("hyperspectral, {}", hyper_date.format("%-d %b"));
         let map = |title, subtitle, values| Map { title, subtitle, values, colours: reflectance, bar: None };

@@ -9,9 +9,9 @@ use rasterfuse::source::{RasterSource, RasterStack};
 
 use crate::common::canvas::{COARSE, Drawn, FINE, FUSED, LARGE, Scale, picture, text};
 use crate::common::chart::{AXIS, Chart, Horizontal, Layer};
+use crate::common::kranj::image;
 use crate::common::map::{LEFT, Map, MapRow};
 use crate::common::score::Score;
-use crate::image;
 
 /// The band that is shown: nir.
 const BAND: usize = 3;

@@ -90,8 +90,8 @@ impl Verdict {
             let of = |series: &Array4<f64>| series.index_axis(Axis(1), band).to_owned();
             let truth = truth.index_axis(Axis(1), band);
             Scores {
-                fused: Score::of_estimates(&of(&fused.mean), &of(&fused.sd), &truth),
-                naive: Score::of(&of(&naive.values), &truth),
+                fused: Score::of_estimates(&of(&fused.mean), &of(&fused.sd), truth),
+                naive: Score::of(&of(&naive.values), truth),
             }
         };
         Self { bands: (0..BANDS.len()).map(scores).collect() }
