@@ -138,7 +138,7 @@ impl Criterion {
     }
 }
 
-/// Structures that were fitted, and the best.
+/// Structures that were fitted, and the one that was chosen.
 #[derive(Clone, Debug)]
 pub struct Choice {
     pub(super) fits: Vec<Fit>,
@@ -149,7 +149,7 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// The best: on a part of the sample, without standard errors.
+    /// The one chosen: fitted on a part of the sample, without standard errors.
     #[must_use]
     pub fn best(&self) -> &Fit {
         &self.fits[self.best]
@@ -166,10 +166,10 @@ impl Choice {
         self.failed.iter().map(|(name, reason)| (name.as_str(), reason.as_str()))
     }
 
-    /// One line for each candidate, the best marked.
+    /// One line for each candidate, the chosen one marked.
     #[must_use]
     pub fn table(&self) -> Vec<String> {
-        let least = self.criterion.of(self.best());
+        let least = self.fits.iter().map(|fit| self.criterion.of(fit)).fold(f64::INFINITY, f64::min);
         let width = self.fits.iter().map(|fit| fit.candidate.chars().count()).max().unwrap_or(0);
         let name = match self.criterion {
             Criterion::Aic => "AIC",

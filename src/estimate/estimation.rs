@@ -11,6 +11,9 @@ use crate::error::{Error, Result};
 /// Blocks that structures are compared on at least, where there are so many.
 const COMPARED: usize = 6;
 
+/// Difference of a criterion, twice a logarithm, up to which the candidate named first is kept.
+const EVIDENCE: f64 = 6.0;
+
 /// How much of a scene is looked at for an estimation.
 ///
 /// What is read stays in memory, 8 bytes for each value of the blocks looked at, missing ones included: dates × bands × pixels of
@@ -168,9 +171,11 @@ impl Estimation {
         })
     }
 
-    /// Fits every candidate to half of the blocks, roughly, and chooses the best, which is to be [fitted](Self::fit) to all of them
-    /// then, [beginning](Candidate::begin_with) with what was found. Each search begins, among other places, with what the best so far
-    /// has found of numbers of the same key, so that a structure that holds another is not fitted worse. Candidates that cannot be
+    /// Fits every candidate to half of the blocks, roughly, and chooses the first whose criterion is within 6 of the least: beyond
+    /// that evidence is called strong (Kass & Raftery, *Bayes Factors*, Journal of the American Statistical Association 90, 1995),
+    /// so put first what you would rather have. What is chosen is to be [fitted](Self::fit) to all blocks then,
+    /// [beginning](Candidate::begin_with) with what was found. Each search begins, among other places, with what the best so far has
+    /// found of numbers of the same key, so that a structure that holds another is not fitted worse. Candidates that cannot be
     /// fitted are passed over while others can, and [named](Choice::failed).
     ///
     /// # Errors
@@ -192,7 +197,8 @@ impl Estimation {
             }
             known = fits.iter().min_by(|a, b| criterion.of(a).total_cmp(&criterion.of(b)));
         }
-        let best = (0..fits.len()).min_by(|&a, &b| criterion.of(&fits[a]).total_cmp(&criterion.of(&fits[b])));
+        let least = fits.iter().map(|fit| criterion.of(fit)).min_by(f64::total_cmp);
+        let best = least.and_then(|least| fits.iter().position(|fit| criterion.of(fit) <= least + EVIDENCE));
         best.map(|best| Choice { fits, failed, best, criterion }).ok_or(failure)
     }
 }
