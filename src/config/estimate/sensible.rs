@@ -103,7 +103,7 @@ impl FusionConfig {
 /// A window for cells of a size.
 pub(super) fn window((width, height): (f64, f64)) -> Item {
     let mut table = toml_edit::Table::new();
-    table.insert("size", toml_edit::value(4));
+    table.insert("size", toml_edit::value(8));
     table.insert("halo", toml_edit::value(4));
     table.insert("far_samples", toml_edit::value(FAR_SAMPLES));
     table.insert("far_radius", toml_edit::value(FAR_CELLS * width.max(height)));
