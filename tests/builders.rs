@@ -35,6 +35,10 @@ fn working() -> FusionBuilder {
     empty().bands(["red"]).process(process()).prior(Prior::new(0.2, 0.01)).instrument(fine())
 }
 
+fn with_bands<const N: usize>(bands: [&str; N]) -> FusionBuilder {
+    working().bands(bands)
+}
+
 fn with(instrument: Instrument) -> FusionBuilder {
     working().instrument(instrument)
 }
@@ -60,6 +64,7 @@ fn every_setting_names_the_call_that_takes_it() {
     let cases: Vec<(&str, FusionBuilder)> = vec![
         ("FusionBuilder::bands", empty()),
         ("FusionBuilder::bands", working().bands(["red", "red"])),
+        ("FusionBuilder::bands", with_bands([]).instrument(other().observes(["nir"]))),
         ("FusionBuilder::instrument", empty().bands(["red"])),
         ("FusionBuilder::instrument", with(fine())),
         ("FusionBuilder::process", empty().bands(["red"]).instrument(fine())),
@@ -120,6 +125,18 @@ fn every_setting_names_the_call_that_takes_it() {
         .map(|(call, message)| format!("{call}: {message}"))
         .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn bands_that_all_instruments_observe_need_not_be_named() {
+    let named =
+        |builder: FusionBuilder| builder.build().map(|fusion| (fusion.bands().to_vec(), fusion.settings().clone()));
+    let one = with_bands([]);
+    assert_eq!(named(one).unwrap(), named(working()).unwrap());
+    let two = with_bands([]).instrument(other().observes(["red"]));
+    assert_eq!(named(two).unwrap().0, ["red"]);
+    let message = refusal(with_bands([]).instrument(other().observes(["nir"])));
+    assert!(message.contains("\"fine\" observes [\"red\"], \"other\" [\"nir\"]"), "{message}");
 }
 
 #[test]

@@ -83,7 +83,8 @@ impl FusionBuilder {
         }
     }
 
-    /// Names of the output bands. Required.
+    /// Names of the output bands. Default: the names that the instruments observe, where all observe the same, in the order of the
+    /// first.
     #[must_use]
     pub fn bands<S: Into<String>>(mut self, bands: impl IntoIterator<Item = S>) -> Self {
         self.bands = bands.into_iter().map(Into::into).collect();

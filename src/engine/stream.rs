@@ -48,6 +48,31 @@ pub struct BlockOffsets {
 /// The lazy tile-and-time iterator: yields one fused block at a time, tiles outermost, dates in order.
 ///
 /// After an error it yields nothing more.
+///
+/// ```
+/// # use rasterfuse::geometry::{Crs, Date, Grid};
+/// # use rasterfuse::source::MemorySource;
+/// # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
+/// # let days = vec![Date::from_days(0), Date::from_days(2)];
+/// # let source = MemorySource::new(grid.clone(), days, vec!["red".into()], ndarray::Array4::from_elem((2, 1, 8, 8), 0.2))?;
+/// # use rasterfuse::{Fusion, model::{Instrument, Kernel, Prior, Process}};
+/// # let fusion = Fusion::builder(grid)
+/// #     .process(Process::new(Kernel::Exponential, 100.0, 1e-4))
+/// #     .prior(Prior::new(0.3, 0.05))
+/// #     .instrument(Instrument::new("fine", source).noise_variance(1e-5))
+/// #     .build()?;
+/// let mut warmest = (f64::NEG_INFINITY, None);
+/// for block in fusion.stream() {
+///     let block = block?; // one tile on one date; (band, y, x)
+///     let mean = block.mean.mean().unwrap_or(f64::NAN);
+///     if mean > warmest.0 {
+///         warmest = (mean, Some(block.date));
+///     }
+/// }
+/// assert_eq!(fusion.output_dates().len(), 3);
+/// assert!(warmest.1.is_some_and(|date| fusion.period().contains(date)));
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TileTime<'a> {
     fusion: &'a Fusion,

@@ -37,7 +37,7 @@ impl Date {
     /// [`Error::Date`] when there is no such day.
     pub fn from_ymd(year: i32, month: u32, day: u32) -> Result<Self> {
         NaiveDate::from_ymd_opt(year, month, day)
-            .map(Self::from)
+            .map(from_chrono)
             .ok_or_else(|| Error::Date { text: format!("{year}-{month}-{day}"), format: "%Y-%m-%d".into() })
     }
 
@@ -48,7 +48,7 @@ impl Date {
     pub fn parse(text: &str, format: &str) -> Result<Self> {
         NaiveDate::parse_from_str(text, format)
             .or_else(|_| NaiveDateTime::parse_from_str(text, format).map(|time| time.date()))
-            .map(Self::from)
+            .map(from_chrono)
             .map_err(|_| Error::Date { text: text.into(), format: format.into() })
     }
 
@@ -79,10 +79,9 @@ impl Date {
     }
 }
 
-impl From<NaiveDate> for Date {
-    fn from(date: NaiveDate) -> Self {
-        Self(date.num_days_from_ce() - EPOCH_FROM_CE)
-    }
+/// The date of a day of chrono's.
+fn from_chrono(date: NaiveDate) -> Date {
+    Date(date.num_days_from_ce() - EPOCH_FROM_CE)
 }
 
 impl std::ops::Add<i32> for Date {
@@ -181,6 +180,12 @@ impl DateRange {
     }
 }
 
+impl fmt::Display for DateRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.start, self.end)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,7 +215,7 @@ mod tests {
     #[test]
     fn ranges_include_both_ends() {
         let range = DateRange::new("2020-02-27".parse().unwrap(), "2020-03-01".parse().unwrap()).unwrap();
-        assert_eq!(range.len(), 4);
+        assert_eq!((range.len(), range.to_string().as_str()), (4, "2020-02-27 to 2020-03-01"));
         assert_eq!(range.days().nth(2).unwrap().to_string(), "2020-02-29");
         assert!(DateRange::new(range.end(), range.start()).is_err());
     }

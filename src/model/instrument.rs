@@ -1,15 +1,15 @@
+mod observation;
+
 use std::sync::Arc;
 
-use nalgebra::DMatrix;
-
 use super::layout::MOST_LAYERS;
-use super::offset::OffsetModel;
 use super::spectrum::{SeenBands, Spectrum};
 use super::{Footprint, Gate, OffsetLayer, PixelLattice, SpectralResponse, Values};
 use crate::error::{Error, Result};
-use crate::filter::BandModel;
 use crate::geometry::Grid;
 use crate::source::{RasterSource, same_crs};
+
+pub(crate) use observation::{ObservationModel, PartBands, independent_parts};
 
 /// What a missing band means for the rest of its pixel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,6 +173,22 @@ impl Instrument {
         self.source = source;
     }
 
+    /// The target bands that it observes by name, each once, in order; none where its response tells what it sees.
+    pub(crate) fn band_names(&self) -> Vec<&str> {
+        let names = match (&self.observes, &self.response) {
+            (_, Some(_)) => &[],
+            (Some(names), None) => names.as_slice(),
+            (None, None) => self.source.bands(),
+        };
+        let mut once: Vec<&str> = Vec::with_capacity(names.len());
+        for name in names.iter().filter(|name| !name.is_empty()) {
+            if !once.contains(&name.as_str()) {
+                once.push(name);
+            }
+        }
+        once
+    }
+
     /// Whether each of its pixels sees a target cell.
     #[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
     pub(crate) fn footprint_is_cell(&self) -> bool {
@@ -330,196 +346,5 @@ impl Instrument {
             )));
         }
         Ok(observed)
-    }
-}
-
-/// An instrument, checked against the target.
-#[derive(Clone, Debug)]
-pub(crate) struct ObservationModel {
-    pub(crate) name: String,
-    pub(crate) source: Arc<dyn RasterSource>,
-    /// Source bands that are read.
-    pub(crate) source_bands: Vec<usize>,
-    /// Whether they were found by their names alone.
-    pub(crate) by_name: bool,
-    /// What each of them sees of the components. **Shape** (bands read, components).
-    design: DMatrix<f64>,
-    noise: Vec<f64>,
-    /// What each of them shows where all components are zero: bias and the basis's mean.
-    offset: Vec<f64>,
-    pub(crate) offset_layers: Vec<OffsetModel>,
-    pub(crate) missing: Missing,
-    pub(crate) gate: Option<Gate>,
-    /// Degrees of freedom of heavy tails.
-    pub(crate) robust: Option<f64>,
-    /// Whether noise is inflated by what innovations tell.
-    pub(crate) inflate: bool,
-    pub(crate) lattice: PixelLattice,
-}
-
-/// What an instrument sees of a part of the components.
-#[derive(Clone, Debug)]
-pub(crate) struct PartBands {
-    /// Its bands, as positions among the bands read.
-    pub(crate) rows: Vec<usize>,
-    pub(crate) model: BandModel,
-}
-
-impl ObservationModel {
-    /// Whether each of its pixels is compared with the prediction before any is taken in.
-    pub(crate) fn judges_pixels(&self) -> bool {
-        self.gate.is_some() || self.robust.is_some()
-    }
-
-    /// What the information of a pixel of this normalised innovation squared, over so many values, is multiplied by.
-    pub(crate) fn weight(&self, nis: f64, dof: usize) -> f64 {
-        self.robust.map_or(1.0, |nu| ((nu + dof as f64) / (nu + nis)).min(1.0))
-    }
-
-    /// What windows need to know of it.
-    pub(crate) fn observer(&self) -> (&PixelLattice, &[OffsetModel]) {
-        (&self.lattice, &self.offset_layers)
-    }
-
-    /// What each band read sees of the components. **Shape** (bands read, components).
-    pub(crate) fn design(&self) -> &DMatrix<f64> {
-        &self.design
-    }
-
-    /// Usual noise variance of each band read, in u².
-    pub(crate) fn noise(&self) -> &[f64] {
-        &self.noise
-    }
-
-    /// What each band read shows where all components are zero, in u.
-    pub(crate) fn offsets(&self) -> &[f64] {
-        &self.offset
-    }
-
-    /// Whether it sees a component.
-    pub(crate) fn sees(&self, component: usize) -> bool {
-        self.design.column(component).iter().any(|weight| *weight != 0.0)
-    }
-
-    /// The component that a band shows as it is, where that is all it shows.
-    pub(crate) fn shown_by(&self, band: usize) -> Option<usize> {
-        let row = self.design.row(band);
-        let mut seen = row.iter().enumerate().filter(|(_, weight)| **weight != 0.0);
-        let (component, weight) = seen.next()?;
-        (*weight == 1.0 && seen.next().is_none()).then_some(component)
-    }
-
-    /// Mean and standard deviation of what a band shows of a single cell, its noise aside, given the mean of each component
-    /// and the covariance of each pair.
-    pub(crate) fn shown_of(
-        &self,
-        band: usize,
-        mean: impl Fn(usize) -> f64,
-        cov: impl Fn(usize, usize) -> f64,
-    ) -> (f64, f64) {
-        let row = self.design.row(band);
-        let seen = || row.iter().copied().enumerate().filter(|(_, weight)| *weight != 0.0);
-        let value = self.offset[band] + seen().map(|(j, weight)| weight * mean(j)).sum::<f64>();
-        let variance: f64 =
-            seen().flat_map(|(j, a)| seen().map(move |(l, b)| (j, l, a * b))).map(|(j, l, w)| w * cov(j, l)).sum();
-        (value, variance.sqrt())
-    }
-
-    /// Noise variance of a band, where a pixel has none of its own.
-    pub(crate) fn usual_noise(&self, band: usize) -> f64 {
-        self.noise[band]
-    }
-
-    /// Reciprocal of the smallest noise variance that any combination of `components` can have, or more.
-    pub(crate) fn most_information(&self, components: &[usize]) -> f64 {
-        let of_row = |(row, noise): (usize, &f64)| {
-            components.iter().map(|&j| self.design[(row, j)].powi(2)).sum::<f64>() / noise
-        };
-        self.noise.iter().enumerate().map(of_row).sum()
-    }
-
-    /// Names of the source bands that are read, each with what it sees.
-    pub(crate) fn observed(&self, spectrum: &Spectrum) -> Vec<(String, String)> {
-        let seen = |row: usize| {
-            if spectrum.basis().is_some() {
-                return "the spectrum".into();
-            }
-            let names = spectrum.bands().iter().enumerate().filter(|(j, _)| self.design[(row, *j)] != 0.0);
-            names.map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(" and ")
-        };
-        let held = self.source.bands();
-        self.source_bands.iter().enumerate().map(|(row, &band)| (held[band].clone(), seen(row))).collect()
-    }
-
-    /// The bands that see any of `components`, which no band may share with others.
-    pub(crate) fn part(&self, components: &[usize]) -> PartBands {
-        let sees = |row: usize| components.iter().any(|&j| self.design[(row, j)] != 0.0);
-        let rows: Vec<usize> = (0..self.design.nrows()).filter(|&row| sees(row)).collect();
-        // The offsets of a band are one more channel, seen by that band alone.
-        let offsets = if self.offset_layers.is_empty() { 0 } else { rows.len() };
-        let design = rows.iter().enumerate().flat_map(|(band, &row)| {
-            let seen = components.iter().map(move |&j| self.design[(row, j)]);
-            seen.chain((0..offsets).map(move |other| if other == band { 1.0 } else { 0.0 }))
-        });
-        let design = design.collect();
-        let pick = |values: &[f64]| rows.iter().map(|&row| values[row]).collect();
-        let model = BandModel::new(design, pick(&self.noise), pick(&self.offset));
-        PartBands { rows, model }
-    }
-}
-
-/// Groups the components so that no band of any instrument sees two groups.
-///
-/// Components are independent beforehand and walk independently, so groups that no observation couples stay independent:
-/// their joint covariance is block-diagonal for ever, and each group is filtered by itself, exactly. Without a spectral
-/// basis every target band is a group of its own.
-pub(crate) fn independent_parts(instruments: &[ObservationModel], p: usize) -> Vec<Vec<usize>> {
-    let mut label: Vec<usize> = (0..p).collect();
-    for row in instruments.iter().flat_map(|instrument| instrument.design.row_iter()) {
-        let seen: Vec<usize> = (0..p).filter(|&j| row[j] != 0.0).map(|j| label[j]).collect();
-        if let Some(&first) = seen.iter().min() {
-            label.iter_mut().filter(|label| seen.contains(*label)).for_each(|label| *label = first);
-        }
-    }
-    let members = |group: usize| (0..p).filter(|&j| label[j] == group).collect::<Vec<_>>();
-    (0..p).map(members).filter(|part| !part.is_empty()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::geometry::Crs;
-    use crate::source::MemorySource;
-
-    fn sensor(rows: &[[f64; 4]]) -> ObservationModel {
-        let grid = Grid::new(Crs::unknown(), [0.0, 1.0, 0.0, 0.0, 0.0, -1.0], (1, 1)).unwrap();
-        let source = MemorySource::new(grid.clone(), vec![], vec![], ndarray::Array4::zeros((0, 0, 1, 1))).unwrap();
-        ObservationModel {
-            name: "s".into(),
-            source: Arc::new(source),
-            source_bands: (0..rows.len()).collect(),
-            by_name: false,
-            design: DMatrix::from_fn(rows.len(), 4, |i, j| rows[i][j]),
-            noise: (0..rows.len()).map(|k| 1.0 + k as f64).collect(),
-            offset: vec![0.0; rows.len()],
-            offset_layers: Vec::new(),
-            missing: Missing::Band,
-            gate: None,
-            robust: None,
-            inflate: false,
-            lattice: PixelLattice::new(&grid, &grid, Footprint::Cell, "s").unwrap(),
-        }
-    }
-
-    #[test]
-    fn bands_that_see_two_components_couple_them() {
-        let single = sensor(&[[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
-        assert_eq!(independent_parts(std::slice::from_ref(&single), 4), [vec![0], vec![1], vec![2], vec![3]]);
-        let mixed = sensor(&[[0.0, 0.0, 0.5, 0.5], [0.3, 0.0, 0.0, 0.7]]);
-        assert_eq!(independent_parts(&[single, mixed.clone()], 4), [vec![0, 2, 3], vec![1]]);
-        let part = mixed.part(&[0, 2, 3]);
-        assert_eq!(part.rows, [0, 1]);
-        assert_eq!(part.model.channels(), 3);
-        assert!(mixed.part(&[1]).rows.is_empty());
     }
 }

@@ -16,6 +16,13 @@ const VARIANCE: &str = "prior.variance";
 /// [correlated](Self::correlated).
 ///
 /// It describes the day *before* the first day of the series; the first step is one ordinary prediction of one day.
+///
+/// ```
+/// use rasterfuse::model::Prior;
+/// let vague = Prior::new(0.3, 0.05); // mean in u and variance in u² of every band
+/// let by_band = Prior::new([0.05, 0.3], [0.01, 0.05]).correlated(); // an anomaly: correlated as change is
+/// # let _ = (vague, by_band);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Prior {
     mean: PriorField,
@@ -25,6 +32,7 @@ pub struct Prior {
 
 /// The same everywhere, or from a raster.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum PriorField {
     /// One number, or one per component.
     Constant(Values),

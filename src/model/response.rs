@@ -5,6 +5,7 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use nalgebra::DMatrix;
+use ndarray::Array2;
 
 use super::spectrum::digest;
 use super::wavelengths::{unit_problem, wavelength_problem};
@@ -20,7 +21,7 @@ const LEAST_OF_PEAK: f64 = 1.0 / 16.0;
 /// use rasterfuse::model::SpectralResponse;
 /// let response = SpectralResponse::gaussian([560.0, 665.0], [35.0, 30.0])?;
 /// let weights = response.weights(&[540.0, 560.0, 580.0, 660.0, 680.0])?;
-/// assert_eq!(weights.shape(), (2, 5));
+/// assert_eq!(weights.dim(), (2, 5));
 /// assert!((weights.row(0).sum() - 1.0).abs() < 1e-12 && weights[(0, 1)] > weights[(0, 0)]);
 /// # Ok::<(), rasterfuse::Error>(())
 /// ```
@@ -128,8 +129,9 @@ impl SpectralResponse {
     ///
     /// # Errors
     /// [`Error::Setting`] with key `response`: as the constructors, and a band that these wavelengths do not see.
-    pub fn weights(&self, wavelengths_nm: &[f64]) -> Result<DMatrix<f64>> {
-        self.weights_of(&(0..self.bands()).collect::<Vec<_>>(), wavelengths_nm)
+    pub fn weights(&self, wavelengths_nm: &[f64]) -> Result<Array2<f64>> {
+        let weights = self.weights_of(&(0..self.bands()).collect::<Vec<_>>(), wavelengths_nm)?;
+        Ok(Array2::from_shape_fn(weights.shape(), |at| weights[at]))
     }
 
     /// The same of some of the bands, by position.

@@ -7,6 +7,7 @@ const SENSIBLE: std::ops::RangeInclusive<f64> = 1e-60..=1e60;
 
 /// One number for all components (or bands), or one for each.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Values {
     /// The same for all.
     Same(f64),

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::geometry::Date;
 
 /// Collects a whole series in memory: the reference implementation, and handy for small scenes. Unlike every other part of
-/// a run it does grow with the number of dates.
+/// a run it does grow with the number of dates. An example is at [`Fusion::builder`](crate::Fusion::builder).
 #[derive(Debug, Default)]
 pub struct MemorySink {
     layout: Option<SeriesLayout>,

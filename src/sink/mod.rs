@@ -110,6 +110,52 @@ pub fn digest(dates: &[Date]) -> u32 {
 /// several threads at once, never twice for the same tile and date; [`commit`](Self::commit) when the first so many dates
 /// are whole, with a growing number; [`finish`](Self::finish) once when all is written. After an error nothing more is called.
 /// Only committed dates may be visible to readers.
+///
+/// ```
+/// # use rasterfuse::geometry::{Crs, Date, Grid};
+/// # use rasterfuse::source::MemorySource;
+/// # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
+/// # let days = vec![Date::from_days(0), Date::from_days(2)];
+/// # let source = MemorySource::new(grid.clone(), days, vec!["red".into()], ndarray::Array4::from_elem((2, 1, 8, 8), 0.2))?;
+/// # use rasterfuse::{Fusion, model::{Instrument, Kernel, Prior, Process}};
+/// # let fusion = Fusion::builder(grid)
+/// #     .process(Process::new(Kernel::Exponential, 100.0, 1e-4))
+/// #     .prior(Prior::new(0.3, 0.05))
+/// #     .instrument(Instrument::new("fine", source).noise_variance(1e-5))
+/// #     .build()?;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use rasterfuse::Result;
+/// use rasterfuse::engine::{FusedBlock, Report};
+/// use rasterfuse::sink::{FusionSink, SeriesLayout};
+///
+/// /// Counts cells that are well known.
+/// #[derive(Debug, Default)]
+/// struct Known(AtomicUsize);
+///
+/// impl FusionSink for Known {
+///     fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
+///         println!("{} dates of {:?}", layout.dates.len(), layout.bands);
+///         Ok(())
+///     }
+///     fn append(&self, block: &FusedBlock) -> Result<()> {
+///         self.0.fetch_add(block.uncertainty.iter().filter(|sd| **sd < 0.02).count(), Ordering::Relaxed);
+///         Ok(())
+///     }
+///     fn commit(&mut self, dates: usize) -> Result<()> {
+///         println!("{dates} dates are whole");
+///         Ok(())
+///     }
+///     fn finish(&mut self, report: &Report) -> Result<()> {
+///         println!("{report}");
+///         Ok(())
+///     }
+/// }
+///
+/// let mut known = Known::default();
+/// fusion.run(&mut known)?;
+/// assert_eq!(known.0.into_inner(), 3 * 64);
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
 pub trait FusionSink: Debug + Send + Sync {
     /// Prepares for a new series.
     ///

@@ -53,6 +53,30 @@ const TIME_CHUNK: usize = 1024;
 /// Writes a series to a Zarr store in a folder: `mean` and `sd` of **shape** (time, band, y, x), float32, one chunk per tile and
 /// date, with CF and GeoZarr metadata. Where components are put out: `mean` of **shape** (time, component, y, x), `cov` of
 /// **shape** (time, pair, y, x), and the basis.
+///
+/// ```
+/// # use rasterfuse::geometry::{Crs, Date, Grid};
+/// # use rasterfuse::source::MemorySource;
+/// # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
+/// # let days = vec![Date::from_days(0), Date::from_days(2)];
+/// # let source = MemorySource::new(grid.clone(), days, vec!["red".into()], ndarray::Array4::from_elem((2, 1, 8, 8), 0.2))?;
+/// # use rasterfuse::{Fusion, model::{Instrument, Kernel, Prior, Process}};
+/// # let fusion = Fusion::builder(grid)
+/// #     .process(Process::new(Kernel::Exponential, 100.0, 1e-4))
+/// #     .prior(Prior::new(0.3, 0.05))
+/// #     .instrument(Instrument::new("fine", source).noise_variance(1e-5))
+/// #     .build()?;
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("fused.zarr");
+/// use rasterfuse::sink::{FusedSeries, ZarrSink};
+/// use rasterfuse::source::RasterSource;
+///
+/// fusion.run(&mut ZarrSink::create(&path))?; // a path such as "fused.zarr"
+/// let series = FusedSeries::open(&path)?;
+/// let (mean, sd) = series.values(series.dates()[1], &[0], &series.grid().region())?; // (band, y, x)
+/// assert!((mean[(0, 4, 4)] - 0.2).abs() < 0.01 && sd[(0, 4, 4)] < 0.02);
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ZarrSink {
     path: PathBuf,

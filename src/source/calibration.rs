@@ -3,7 +3,16 @@ use crate::error::{Error, Result};
 /// How stored numbers become physical values: `value = scale × stored + offset`, kept when inside the valid range.
 ///
 /// What is not given is taken from the file (its own scale and offset; 1 and 0 where it says nothing).
+///
+/// ```
+/// let mut reflectance = rasterfuse::source::Calibration::default();
+/// (reflectance.scale, reflectance.valid_range) = (Some(1e-4), Some((0.0, 1.5)));
+/// let mut values = [1200.0, 30_000.0];
+/// reflectance.apply(None, None, &mut values);
+/// assert!((values[0] - 0.12).abs() < 1e-12 && values[1].is_nan());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Calibration {
     /// Replaces the file's scale.
     pub scale: Option<f64>,

@@ -44,6 +44,48 @@ pub use zarr::{CubeBuilder, DimensionNames, ZarrCube};
 ///
 /// Implementations hold headers, never pixels of the whole series: memory must not grow with the number of dates by
 /// more than a name each.
+///
+/// ```
+/// use ndarray::Array3;
+/// use rasterfuse::Result;
+/// use rasterfuse::geometry::{Crs, Date, Grid, PixelRegion};
+/// use rasterfuse::source::{RasterSource, Slice, check_request};
+///
+/// /// A simulated sensor, whose pixels brighten from day to day.
+/// #[derive(Debug)]
+/// struct Simulated {
+///     grid: Grid,
+///     dates: Vec<Date>,
+///     bands: Vec<String>,
+/// }
+///
+/// impl RasterSource for Simulated {
+///     fn grid(&self) -> &Grid {
+///         &self.grid
+///     }
+///     fn dates(&self) -> &[Date] {
+///         &self.dates
+///     }
+///     fn bands(&self) -> &[String] {
+///         &self.bands
+///     }
+///     fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
+///         let day = check_request(self, date, bands, region)?; // refuses what is not held
+///         let (rows, cols) = region.shape();
+///         Ok(Slice::new(date, region.clone(), Array3::from_elem((bands.len(), rows, cols), 0.1 + 0.01 * day as f64)))
+///     }
+///     fn origin(&self) -> String {
+///         "simulation".into()
+///     }
+/// }
+///
+/// let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
+/// let source = Simulated { grid, dates: (0..5).map(Date::from_days).collect(), bands: vec!["red".into()] };
+/// let slice = source.read(Date::from_days(3), &[0], &PixelRegion::new(0..2, 0..4))?;
+/// assert_eq!((slice.values.dim(), slice.values[(0, 1, 3)]), ((1, 2, 4), 0.13));
+/// assert!(source.read(Date::from_days(9), &[0], &PixelRegion::new(0..2, 0..4)).is_err());
+/// # Ok::<(), rasterfuse::Error>(())
+/// ```
 pub trait RasterSource: Debug + Send + Sync {
     /// The grid all dates share.
     fn grid(&self) -> &Grid;

@@ -36,7 +36,10 @@ impl FusionBuilder {
     }
 
     #[allow(clippy::too_many_lines)] // one check after the other, then a long list of fields
-    fn checked(self) -> Result<Fusion> {
+    fn checked(mut self) -> Result<Fusion> {
+        if self.bands.is_empty() && self.basis.is_none() {
+            self.bands = self.shared_bands()?;
+        }
         self.check_names()?;
         let process = self.process.as_ref().ok_or_else(|| missing("process", "say how the scene changes"))?;
         let prior = self.prior.clone().ok_or_else(|| missing("prior", "say what is believed before the first day"))?;
@@ -207,6 +210,26 @@ impl FusionBuilder {
             return Err(Error::setting("output.offsets", "no instrument has an offset_layer"));
         }
         Ok(offsets)
+    }
+
+    /// The bands that every instrument observes, where they all observe the same.
+    fn shared_bands(&self) -> Result<Vec<String>> {
+        let Some((first, others)) = self.instruments.split_first() else { return Ok(Vec::new()) };
+        let bands = first.band_names();
+        let sorted = |instrument: &Instrument| {
+            let mut names: Vec<String> = instrument.band_names().into_iter().map(Into::into).collect();
+            names.sort_unstable();
+            names
+        };
+        if let Some(other) = others.iter().find(|other| sorted(other) != sorted(first)) {
+            let (a, b) = (first.name(), other.name());
+            let problem = format!(
+                "not given, and {a:?} observes {bands:?}, {b:?} {:?}; name the output bands, and what each band observes",
+                other.band_names()
+            );
+            return Err(Error::setting("target.bands", problem));
+        }
+        Ok(bands.into_iter().map(Into::into).collect())
     }
 
     fn check_names(&self) -> Result<()> {

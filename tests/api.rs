@@ -1,0 +1,92 @@
+//! What programs rely on beside values: types that cross threads, and print.
+#![allow(missing_docs)]
+
+use std::fmt::{Debug, Display};
+
+use rasterfuse::engine::{
+    FusedBlock, FusionBuilder, InstrumentPlan, Job, Plan, Progress, Report, Scores, Settings, Shard, TileTime,
+    TimeEstimate,
+};
+use rasterfuse::estimate::{Candidate, Choice, Estimation, Fit, Numbers, Parameter};
+use rasterfuse::geometry::{Crs, Date, DateRange, Grid, PixelRegion};
+use rasterfuse::model::{
+    Features, Field, Instrument, OffsetLayer, Prior, Process, SeasonalBuilder, SeasonalFit, SeasonalMean,
+    SpectralBasis, SpectralPca, SpectralResponse, Values,
+};
+use rasterfuse::sink::{JudgedSink, MemorySink, SeriesLayout};
+use rasterfuse::source::{Calibration, MemorySource, RasterSource, Slice};
+use rasterfuse::validate::{Validation, ValidationReport};
+use rasterfuse::{Error, Fusion};
+
+fn crosses_threads<T: Send + Sync + Debug>() {}
+fn cheap<T: Clone + Send + Sync + Debug>() {}
+fn prints<T: Display>() {}
+fn serialises<T: serde::Serialize>() {}
+
+#[test]
+fn main_types_cross_threads() {
+    crosses_threads::<Fusion>();
+    crosses_threads::<Error>();
+    crosses_threads::<Estimation>();
+    crosses_threads::<SeasonalFit>();
+    crosses_threads::<MemorySink>();
+    crosses_threads::<JudgedSink<MemorySink>>();
+    crosses_threads::<Box<dyn RasterSource>>();
+    fn moves<T: Send + Debug>() {}
+    moves::<TileTime<'_>>();
+    fn borrows<T: Debug>() {}
+    borrows::<Job<'_>>();
+}
+
+#[cfg(feature = "zarr")]
+#[test]
+fn stores_and_cubes_cross_threads() {
+    use rasterfuse::sink::{FusedSeries, SeasonalStore, ZarrSink};
+    crosses_threads::<ZarrSink>();
+    crosses_threads::<FusedSeries>();
+    crosses_threads::<SeasonalStore>();
+    crosses_threads::<rasterfuse::source::ZarrCube>();
+}
+
+#[cfg(feature = "gdal")]
+#[test]
+fn rasters_cross_threads() {
+    crosses_threads::<rasterfuse::source::RasterStack>();
+    crosses_threads::<rasterfuse::source::RasterSeries>();
+    cheap::<rasterfuse::source::StackBuilder>();
+}
+
+#[test]
+fn descriptions_and_results_are_values() {
+    cheap::<FusionBuilder>();
+    cheap::<Instrument>();
+    cheap::<(Process, Prior, Field, Features, OffsetLayer)>();
+    cheap::<(SeasonalBuilder, SeasonalMean, SpectralBasis, SpectralPca, SpectralResponse)>();
+    cheap::<(Candidate, Parameter, Numbers, Fit, Choice, Validation, ValidationReport)>();
+    cheap::<(Plan, Report, Scores, Progress, Settings, SeriesLayout, FusedBlock, Slice)>();
+    cheap::<(Grid, Crs, Date, DateRange, PixelRegion, Calibration, MemorySource)>();
+}
+
+#[test]
+fn what_a_person_would_print_prints_and_what_a_program_would_read_serialises() {
+    prints::<Error>();
+    prints::<Plan>();
+    prints::<InstrumentPlan>();
+    prints::<Report>();
+    prints::<Scores>();
+    prints::<Progress>();
+    prints::<TimeEstimate>();
+    prints::<ValidationReport>();
+    prints::<Fit>();
+    prints::<Grid>();
+    prints::<Crs>();
+    prints::<Date>();
+    prints::<DateRange>();
+    prints::<Shard>();
+    prints::<Values>();
+    serialises::<Plan>();
+    serialises::<Report>();
+    serialises::<Progress>();
+    serialises::<TimeEstimate>();
+    serialises::<ValidationReport>();
+}
