@@ -2,13 +2,6 @@ use crate::error::{Error, Result};
 use crate::machine;
 
 /// How much memory a run may take: the whole process, the program itself and GDAL's cache included.
-///
-/// ```
-/// use rasterfuse::engine::MemoryBudget;
-/// assert_eq!(MemoryBudget::Bytes(2 << 30).bytes()?, 2 << 30);
-/// assert_eq!(MemoryBudget::default(), MemoryBudget::Fraction(0.25));
-/// # Ok::<(), rasterfuse::Error>(())
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum MemoryBudget {

@@ -72,42 +72,6 @@ impl EstimationBuilder {
 }
 
 /// Blocks of a scene, in memory, to which descriptions are fitted.
-///
-/// ```
-/// use ndarray::Array4;
-/// use rasterfuse::Fusion;
-/// use rasterfuse::estimate::{Candidate, Estimation, Parameter};
-/// # use rasterfuse::geometry::{Crs, Date, Grid};
-/// use rasterfuse::model::{Instrument, Kernel, Prior, Process};
-/// use rasterfuse::source::MemorySource;
-///
-/// // Cells that step by ± 0.02 from day to day, seen with noise of ± 0.005.
-/// # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
-/// # let dates: Vec<Date> = (0..40).map(Date::from_days).collect();
-/// let coin = |k: usize| if (k * k * 7919 + k * 104_729) % 10_007 < 5_003 { 1.0 } else { -1.0 };
-/// let values = Array4::from_shape_fn((40, 1, 8, 8), |(t, _, y, x)| {
-///     let cell = 1_000 * (8 * y + x);
-///     0.3 + (0..=t).map(|k| 0.02 * coin(cell + k)).sum::<f64>() + 0.005 * coin(cell + 500 + t)
-/// });
-/// let source = MemorySource::new(grid.clone(), dates, vec!["red".into()], values)?;
-/// let scene = Fusion::builder(grid)
-///     .prior(Prior::new(0.3, 0.01))
-///     .instrument(Instrument::new("fine", source).noise_variance(0.005 * 0.005));
-///
-/// let candidate = {
-///     let scene = scene.clone();
-///     Candidate::new("independent", move |numbers| {
-///         Ok(scene.clone().process(Process::new(Kernel::None, 0.0, numbers.values("variance"))))
-///     })
-///     .parameter(Parameter::positive("variance", [1e-3]))
-/// };
-/// let estimation = Estimation::builder().side(4).read(scene.process(Process::new(Kernel::None, 0.0, 1e-3)))?;
-/// let fit = estimation.fit(&candidate)?;
-/// println!("{fit}");
-/// let variance = fit.estimates[0].value;
-/// assert!((variance.sqrt() - 0.02).abs() < 0.002, "{variance}");
-/// # Ok::<(), rasterfuse::Error>(())
-/// ```
 #[derive(Debug)]
 pub struct Estimation {
     sample: Sample,
