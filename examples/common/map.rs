@@ -57,7 +57,7 @@ impl MapRow<'_> {
     }
 
     /// Left edge of a map.
-    fn left_of(&self, index: usize) -> i32 {
+    pub(crate) fn left_of(&self, index: usize) -> i32 {
         let beside = |map: &Map<'_>| if map.bar.is_some() { GAP / 2 + BAR + BAR_LABELS } else { 0 };
         LEFT + self.maps.iter().take(index).map(|map| self.map_size().0 + GAP + beside(map)).sum::<i32>()
     }
