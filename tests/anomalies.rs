@@ -272,7 +272,7 @@ fn like_years_change_alike() {
     let by_hand = Features::new(source(&target(), &[0], curves), [vec![0.3; 8], vec![0.6; 8]].concat());
     let builder = |features: Option<Features>| {
         let process = Process::new(Kernel::Exponential, 90.0, 1e-3);
-        let process = features.into_iter().fold(process, |process, features| process.features(features));
+        let process = features.into_iter().fold(process, Process::features);
         let builder =
             Fusion::builder(target()).bands(names(2)).process(process).prior(Prior::new(0.0, 0.1)).window(4, 2);
         sensors().into_iter().enumerate().fold(builder, |builder, (seed, (name, pixels, seen, days))| {

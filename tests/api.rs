@@ -20,6 +20,8 @@ use rasterfuse::{Error, Fusion};
 
 fn crosses_threads<T: Send + Sync + Debug>() {}
 fn cheap<T: Clone + Send + Sync + Debug>() {}
+fn moves<T: Send + Debug>() {}
+fn debugs<T: Debug>() {}
 fn prints<T: Display>() {}
 fn serialises<T: serde::Serialize>() {}
 
@@ -32,10 +34,8 @@ fn main_types_cross_threads() {
     crosses_threads::<MemorySink>();
     crosses_threads::<JudgedSink<MemorySink>>();
     crosses_threads::<Box<dyn RasterSource>>();
-    fn moves<T: Send + Debug>() {}
     moves::<TileTime<'_>>();
-    fn borrows<T: Debug>() {}
-    borrows::<Job<'_>>();
+    debugs::<Job<'_>>();
 }
 
 #[cfg(feature = "zarr")]

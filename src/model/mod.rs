@@ -55,7 +55,6 @@ pub(crate) use nodes::NodeStates;
 pub(crate) use prior::{PriorSlice, pair, pair_count};
 pub(crate) use process::{Adaptive, ProcessModel};
 #[cfg(feature = "zarr")]
-#[cfg(feature = "zarr")]
 pub(crate) use seasonal::Fingerprint;
 pub(crate) use seasonal::{SeasonalSlice, StateCurves};
 pub(crate) use spectrum::Spectrum;
