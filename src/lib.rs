@@ -1,5 +1,5 @@
 // The README speaks of files and stores; its code compiles only with them.
-#![cfg_attr(all(feature = "gdal", feature = "zarr"), doc = include_str!("../README.md"))]
+#![cfg_attr(all(feature = "gdal", feature = "zarr"), doc = include_str!(concat!(env!("OUT_DIR"), "/README.md")))]
 #![cfg_attr(
     not(all(feature = "gdal", feature = "zarr")),
     doc = "Fuses raster time series of several instruments into one gap-free series with uncertainty, in constant memory."
@@ -11,6 +11,10 @@
 //! (the numerics) → [`engine`] (the only place with threads) → [`sink`] (where results go). Start at [`Fusion::builder`].
 //! [`preset`] knows published products, [`validate`] what a fusion is worth.
 //! [`estimate`] finds the numbers of a description by likelihood.
+#![cfg_attr(
+    all(doc, feature = "gdal", feature = "zarr"),
+    doc = "[`guide`] holds the pages of the documentation beside the API."
+)]
 
 #[cfg(feature = "config")]
 pub mod config;
@@ -19,6 +23,8 @@ mod error;
 pub mod estimate;
 pub mod filter;
 pub mod geometry;
+#[cfg(all(any(doc, doctest), feature = "gdal", feature = "zarr"))]
+pub mod guide;
 mod machine;
 pub mod model;
 mod npy;

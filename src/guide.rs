@@ -1,0 +1,17 @@
+//! The pages of `docs/`, as the repository shows them; their code is compiled by the tests. Exists in the documentation only.
+#![doc = include_str!(concat!(env!("OUT_DIR"), "/guide.md"))]
+
+/// Declares a module that holds nothing but a page.
+macro_rules! pages {
+    ($($name:ident)*) => {
+        $(
+            #[doc = include_str!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".md"))]
+            pub mod $name {}
+        )*
+    };
+}
+
+pages! {
+    first_hour model choosing inputs toml store spectra seasonal estimation validation ablations operations scale design measurements
+    correctness_issues
+}
