@@ -36,7 +36,8 @@ fn links(line: &str, page: &Path, up: &str) -> io::Result<String> {
     let mut done = String::new();
     let mut rest = line;
     while let Some((before, target, after)) = next_link(rest) {
-        let (name, anchor) = target.split_once('#').map_or((target, String::new()), |(name, id)| (name, format!("#{id}")));
+        let (name, anchor) =
+            target.split_once('#').map_or((target, String::new()), |(name, id)| (name, format!("#{id}")));
         let to = normal(&page.with_file_name(name));
         let (text, start) = before.rfind('[').map_or((before, before.len()), |start| (&before[start + 1..], start));
         rest = after;

@@ -41,15 +41,19 @@ impl Date {
             .ok_or_else(|| Error::Date { text: format!("{year}-{month}-{day}"), format: "%Y-%m-%d".into() })
     }
 
-    /// Reads a date, or a date with a time of day that is dropped, by a `strftime` format.
+    /// Reads a date, or a date with a time of day that is dropped, by a `strftime` format. Of text that is nothing but digits no field may
+    /// be short of one: `2023091`, a day of the year, is no 1 September by `%Y%m%d`.
     ///
     /// # Errors
     /// [`Error::Date`] when the text does not follow the format or names no day.
     pub fn parse(text: &str, format: &str) -> Result<Self> {
         NaiveDate::parse_from_str(text, format)
             .or_else(|_| NaiveDateTime::parse_from_str(text, format).map(|time| time.date()))
+            .ok()
             .map(from_chrono)
-            .map_err(|_| Error::Date { text: text.into(), format: format.into() })
+            // Without separators a missing digit would move all that follow.
+            .filter(|date| !text.bytes().all(|b| b.is_ascii_digit()) || date.format(format).len() <= text.len())
+            .ok_or_else(|| Error::Date { text: text.into(), format: format.into() })
     }
 
     /// Writes the date by a `strftime` format, for file names and the like: `date.format("%Y%m%d")`. An unknown specifier ends
@@ -195,7 +199,10 @@ mod tests {
         let expected = Date::from_ymd(2024, 5, 2).unwrap();
         assert_eq!(Date::parse("2024123T183919", "%Y%jT%H%M%S").unwrap(), expected);
         assert_eq!(Date::parse("20240502", "%Y%m%d").unwrap(), expected);
+        assert_eq!(Date::parse("2024-5-2", "%Y-%m-%d").unwrap(), expected);
         assert!(matches!(Date::parse("20240231", "%Y%m%d"), Err(Error::Date { .. })));
+        // A day of the year, not 1 September.
+        assert!(matches!(Date::parse("2023091", "%Y%m%d"), Err(Error::Date { .. })));
         assert_eq!(Date::from_days(-1).to_string(), "1969-12-31");
         assert_eq!(expected.format("%Y%j"), "2024123");
     }
