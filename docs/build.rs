@@ -1,6 +1,7 @@
 //! Prepares README and `docs/` for rustdoc, where a page lies elsewhere: links between pages lead to the modules of `guide`, pictures are
 //! put into the page, and links to other files of the repository become their text.
 
+use std::fmt::Write;
 use std::path::{Component, Path, PathBuf};
 use std::{env, fs, io};
 
@@ -42,17 +43,17 @@ fn links(line: &str, page: &Path, up: &str) -> io::Result<String> {
         let (text, start) = before.rfind('[').map_or((before, before.len()), |start| (&before[start + 1..], start));
         rest = after;
         if target.contains("://") || name.is_empty() {
-            done.push_str(&format!("{before}]({target})"));
+            _ = write!(done, "{before}]({target})");
         } else if to.extension().is_some_and(|end| end == "md") && to.starts_with("docs") {
             let module = to.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let place = if module == "README" { "index.html".into() } else { format!("{module}/index.html") };
-            done.push_str(&format!("{before}]({up}{place}{anchor})"));
+            _ = write!(done, "{before}]({up}{place}{anchor})");
         } else if to.as_os_str() == "README.md" {
-            done.push_str(&format!("{before}](../{up}index.html{anchor})"));
+            _ = write!(done, "{before}](../{up}index.html{anchor})");
         } else if before[..start].ends_with('!') {
-            done.push_str(&format!("{before}](data:image/png;base64,{})", STANDARD.encode(fs::read(&to)?)));
+            _ = write!(done, "{before}](data:image/png;base64,{})", STANDARD.encode(fs::read(&to)?));
         } else {
-            done.push_str(&format!("{}{text}", &before[..start]));
+            _ = write!(done, "{}{text}", &before[..start]);
         }
     }
     Ok(done + rest)
