@@ -307,6 +307,55 @@ store = "fused.zarr"
         assert!(FusionConfig::parse(&estimated.text, folder.path()).unwrap().build().is_ok());
     }
 
+    /// Two classes whose years run apart, over two years: the process is drawn back to a seasonal mean, unless the prior is given.
+    #[test]
+    fn long_series_are_given_a_seasonal_mean() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("fine")).unwrap();
+        let (grid, side) = (grid(CELL, 12), 12);
+        let mut random = StdRng::seed_from_u64(5);
+        for k in 0..26 {
+            let date = Date::from_days(17_000 + 28 * k);
+            let swing = (std::f64::consts::TAU * f64::from(28 * k) / 365.2425).cos();
+            let day: f64 = random.sample(StandardNormal);
+            let values = ndarray::Array3::from_shape_fn((1, side, side), |(_, row, col)| {
+                let class = if (row / 3 + col / 4) % 2 == 0 { 0.25 } else { 0.05 };
+                let noise: f64 = random.sample(StandardNormal);
+                0.5 - class * swing + 0.03 * day + 0.01 * noise
+            });
+            let mut tiff = Tiff::new(&grid, values.view());
+            tiff.names = vec!["red".into()];
+            tiff.write(&folder.path().join(format!("fine/fine_{}.tif", date.to_string().replace('-', ""))));
+        }
+        let first = Date::from_days(17_000).to_string().replace('-', "");
+        let text = |prior: &str| {
+            format!(
+                "process = \"estimate\"\nprior = {prior}\ntarget = {{ like = \"fine/fine_{first}.tif\", bands = [\"red\"] }}\n\
+                 output = {{ store = \"fused.zarr\" }}\nestimate = {{ windows = 2, window = 6 }}\n[[instrument]]\nname = \"fine\"\n\
+                 files = \"fine/fine_*.tif\"\ndate = 'fine_(\\d{{8}})'\nnoise_variance = 1e-4\n"
+            )
+        };
+        let path = folder.path().join("fuse.toml");
+        let estimate = |prior: &str| {
+            std::fs::write(&path, text(prior)).unwrap();
+            FusionConfig::read(&path).unwrap().estimate().unwrap()
+        };
+        let free = estimate("\"estimate\"");
+        println!("{free}\n{}", free.text);
+        assert!(
+            free.text.contains("[seasonal]\nmean = \"fuse.seasonal.zarr\"") && free.text.contains("[window]\nsize = 8")
+        );
+        let (table, choice) = &free.choices[1];
+        let names: Vec<_> = choice.fits().iter().map(|fit| fit.candidate.as_str()).collect();
+        assert!(
+            table == "process" && names.len() == 4 && names[2] == "one range, like years alike, drawn back to the mean"
+        );
+        assert!(FusionConfig::parse(&free.text, folder.path()).unwrap().build().is_ok());
+
+        let given = estimate("{ mean = 0.5, variance = 0.05 }");
+        assert!(!given.text.contains("[seasonal]") && !given.text.contains("phi"), "{}", given.text);
+    }
+
     #[test]
     fn what_cannot_be_estimated_is_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -318,7 +367,11 @@ store = "fused.zarr"
         };
         refused("windows = 9", "windows = 0", &["estimate.windows", "at least 1"]);
         refused("windows = 9", "window_count = 9", &["unknown field `window_count`", "windows"]);
-        refused("kernel = \"exponential\"", "kernel = \"estimate\"", &["kernel"]);
+        refused(
+            "kernel = \"exponential\"",
+            "kernel = \"estimate\"",
+            &["unknown variant `estimate`", "exponential", "line 7"],
+        );
         refused("[\"estimate\"]", "[1e-4, \"estimate\"]", &["process.variance"]);
     }
 }

@@ -39,8 +39,7 @@ impl Free {
             return None;
         }
         // What is no TOML is told by whoever reads it as such.
-        let mut document: DocumentMut = text.parse().ok()?;
-        structure::widen(&mut document);
+        let document: DocumentMut = text.parse().ok()?;
         let tables = structure::free_tables(&document);
         let mut first = document.clone();
         let mut what: Vec<String> = tables.iter().map(ToString::to_string).collect();
@@ -54,6 +53,8 @@ impl Free {
         if what.is_empty() {
             return None;
         }
+        // Words where no number can be are left for whoever reads the rest.
+        let slots: Vec<_> = slots.into_iter().filter(rules::can_be_estimated).collect();
         let filled = fill::with(&first, &slots, &rules::placeholders(&slots));
         Some((Self { path, document, what }, filled.to_string()))
     }
@@ -79,8 +80,12 @@ impl FusionConfig {
     /// Estimates every number, and chooses every structure, that the description leaves to `"estimate"`, by maximum likelihood on
     /// blocks spread over the scene.
     ///
+    /// Where process and prior are free and cells were seen for more than 550 days, a seasonal mean is fitted first, to all dates
+    /// there are, and stored beside the description as `NAME.seasonal.zarr`; one of that name that is there is replaced.
+    ///
     /// # Errors
-    /// [`Error::Setting`] when nothing is left to estimate or something cannot be; those of opening and reading the inputs.
+    /// [`Error::Setting`] when nothing is left to estimate or something cannot be; those of opening and reading the inputs, and of
+    /// [`SeasonalStore::write`](crate::sink::SeasonalStore::write).
     pub fn estimate(&self) -> Result<Estimated> {
         self.naming(self.estimate_free())
     }
@@ -91,8 +96,11 @@ impl FusionConfig {
             return Err(Error::setting("estimate", problem));
         };
         let inputs = Arc::new(self.open()?);
-        if free.wants_seasonal_mean() && inputs.span_years() {
-            return self.with_seasonal_mean(free)?.estimate();
+        if free.wants_seasonal_mean()
+            && self.span_years(&inputs)?
+            && let Some(with_mean) = self.with_seasonal_mean(free)?
+        {
+            return with_mean.estimate();
         }
         let options = &self.document.estimate;
         let mut builder = Estimation::builder().threads(self.document.run.threads);
@@ -111,6 +119,12 @@ impl FusionConfig {
             super::CriterionName::Bic => Criterion::Bic,
         };
         let mut document = with_fixed_blocks(free.document.clone());
+        structure::widen(&mut document, |index| {
+            inputs.instruments.get(index).is_some_and(|opened| self.is_coarse(index, opened, &inputs.target))
+        });
+        if structure::prior_is_numbers(&document) {
+            document["prior"]["correlation"] = toml_edit::value("process");
+        }
         let mut choices: Vec<(String, Choice)> = Vec::new();
         let mut known = Numbers::default();
         let features = self.reference(&inputs, &estimation)?;

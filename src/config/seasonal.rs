@@ -61,6 +61,7 @@ impl FusionConfig {
     }
 }
 
-fn has_cells(instrument: &model::Instrument, target: &Grid) -> bool {
+/// Whether the pixels of an instrument are cells of the target.
+pub(super) fn has_cells(instrument: &model::Instrument, target: &Grid) -> bool {
     instrument.footprint_is_cell() && target.lattice_offset(instrument.source().grid()).is_some()
 }

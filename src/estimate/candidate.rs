@@ -185,7 +185,9 @@ impl Choice {
                 self.criterion.of(fit) - least
             )
         };
-        let failed = self.failed().map(|(name, reason)| format!("  {name}  could not be fitted: {reason}"));
+        // A reason may have lines of its own; the table goes into comments.
+        let one_line = |reason: &str| reason.split_whitespace().collect::<Vec<_>>().join(" ");
+        let failed = self.failed().map(|(name, reason)| format!("  {name}  could not be fitted: {}", one_line(reason)));
         self.fits.iter().enumerate().map(line).chain(failed).collect()
     }
 }

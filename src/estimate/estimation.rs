@@ -118,8 +118,12 @@ impl Estimation {
     /// # Errors
     /// Those of the candidate's description.
     pub fn log_likelihood(&self, candidate: &Candidate, numbers: &Numbers) -> Result<f64> {
-        Trial::new(candidate.describe(numbers)?, self.sample.side())?;
-        let trial = |_| Trial::new(candidate.describe(numbers).ok()?, self.sample.side()).ok();
+        // What the candidate fixes holds unless other numbers are given for it.
+        let mut all = candidate.fixed().clone();
+        numbers.iter().for_each(|(key, numbers)| all.set(key, numbers));
+        let numbers = all;
+        Trial::new(candidate.describe(&numbers)?, self.sample.side())?;
+        let trial = |_| Trial::new(candidate.describe(&numbers).ok()?, self.sample.side()).ok();
         Ok(self.sample.log_likelihoods(1, trial, self.blocks()).into_iter().flatten().sum())
     }
 
@@ -189,7 +193,12 @@ impl Estimation {
         for candidate in candidates {
             let candidate = known.map_or_else(|| candidate.clone(), |fit| candidate.clone().begin_with(&fit.numbers));
             match self.fit_to(&candidate, blocks, true) {
-                Ok(fit) => fits.push(fit),
+                Ok(fit) if criterion.of(&fit).is_finite() => fits.push(fit),
+                Ok(fit) => {
+                    let problem = format!("{}: its likelihood is not finite anywhere", candidate.name());
+                    failed.push((fit.candidate, "its likelihood is not finite anywhere".into()));
+                    failure = Error::setting("estimate", problem);
+                }
                 Err(error) => {
                     failed.push((candidate.name().to_owned(), error.to_string()));
                     failure = error;

@@ -36,10 +36,14 @@ impl Estimated {
         Self { text, fit, choices, blocks: (estimation.blocks(), estimation.side()), path }
     }
 
-    /// Where the description goes by default: `FUSION.estimated.toml` beside `FUSION.toml`.
+    /// Where the description goes by default: `FUSION.estimated.toml` beside `FUSION.toml`; `fusion.estimated.toml` in the folder of
+    /// one that is no file.
     #[must_use]
     pub fn default_path(&self) -> PathBuf {
-        self.path.with_extension("estimated.toml")
+        match self.path.is_dir() || self.path.as_os_str().is_empty() {
+            true => self.path.join("fusion.estimated.toml"),
+            false => self.path.with_extension("estimated.toml"),
+        }
     }
 
     /// Writes the description.

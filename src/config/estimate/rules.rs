@@ -85,6 +85,11 @@ pub(super) fn field_block() -> i64 {
     (FAR_RANGE_CELLS / 8.0) as i64
 }
 
+/// Whether a number can be where the word stands.
+pub(super) fn can_be_estimated(slot: &Slot) -> bool {
+    kind(slot).is_some()
+}
+
 /// Valid numbers, good for nothing but opening the inputs.
 pub(super) fn placeholders(slots: &[Slot]) -> Numbers {
     let mut numbers = Numbers::default();
@@ -112,10 +117,12 @@ impl<'a> Beliefs<'a> {
             let (mean, variance, _) = self.of_component(component);
             mean.abs().max(variance.sqrt())
         };
+        // Of components that no band shows by itself the data tell nothing.
+        let by_data = self.prior_by_data && (0..self.data.components).all(|j| self.data.component(j).is_some());
         let told: &dyn Fn(usize) -> f64 = match kind(slot) {
             Some(Kind::Level) => &level,
-            Some(Kind::PriorMean) if self.prior_by_data => &|component| self.of_component(component).0,
-            Some(Kind::PriorVariance) if self.prior_by_data && slot.keys()[0] == "prior" => {
+            Some(Kind::PriorMean) if by_data => &|component| self.of_component(component).0,
+            Some(Kind::PriorVariance) if by_data && slot.keys()[0] == "prior" => {
                 &|component| self.of_component(component).1
             }
             _ => return Ok(candidate.parameter(self.parameter(slot)?)),

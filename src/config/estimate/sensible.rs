@@ -4,12 +4,14 @@
 use toml_edit::{Item, Value};
 
 use super::Free;
-use super::structure::{FreeTable, free_tables};
+use super::structure::{FreeTable, free_tables, prior_is_numbers};
 use crate::config::FusionConfig;
 use crate::config::build::Inputs;
+use crate::config::seasonal::has_cells;
+use crate::config::source::Opened;
 use crate::error::{Error, Result};
 use crate::estimate::Estimation;
-use crate::geometry::{Date, PixelRegion};
+use crate::geometry::{Date, Grid, PixelRegion};
 use crate::model::SeasonalMean;
 use crate::sink::SeasonalStore;
 use crate::source::{Calibration, RasterSource, RasterStack};
@@ -22,6 +24,9 @@ const FAR_CELLS: f64 = 35.0;
 /// Days of cell-sized observations from which on a mean of the year is fitted.
 const YEARS_DAYS: i32 = 550;
 
+/// Dates that a curve of five numbers for each cell should have, clouds being what they are.
+const YEARS_DATES: usize = 12;
+
 /// Pixels a side of what is looked at of a reference image for its spread.
 const MIDDLE: usize = 512;
 
@@ -31,7 +36,7 @@ const ALIKE: f64 = 4.0;
 impl Free {
     /// Whether the prior's numbers are to be those of the data.
     pub(super) fn prior_is_free(&self) -> bool {
-        free_tables(&self.document).contains(&FreeTable::Prior)
+        free_tables(&self.document).contains(&FreeTable::Prior) || prior_is_numbers(&self.document)
     }
 
     /// Whether the process is to be chosen.
@@ -39,36 +44,52 @@ impl Free {
         free_tables(&self.document).contains(&FreeTable::Process)
     }
 
-    /// Whether the process may be about a mean of the year.
+    /// Whether the process may be about a mean of the year: not where the prior is given, which would be one of anomalies then.
     pub(super) fn wants_seasonal_mean(&self) -> bool {
-        !self.document.contains_key("seasonal") && self.chooses_structure()
-    }
-}
-
-impl Inputs {
-    /// Whether an instrument whose pixels are cells has seen more than one and a half years.
-    pub(super) fn span_years(&self) -> bool {
-        self.instruments.iter().any(|opened| {
-            let (source, dates) = (opened.source.as_ref(), opened.source.dates());
-            let long =
-                dates.first().zip(dates.last()).is_some_and(|(first, last)| last.days_since(*first) > YEARS_DAYS);
-            long && self.target.lattice_offset(source.grid()).is_some()
-        })
+        !self.document.contains_key("seasonal") && self.chooses_structure() && self.prior_is_free()
     }
 }
 
 impl FusionConfig {
-    /// The description with a seasonal mean, which is fitted and stored beside it.
-    pub(super) fn with_seasonal_mean(&self, free: &Free) -> Result<Self> {
+    /// Whether an instrument whose pixels are cells has seen more than one and a half years, often enough for a curve.
+    pub(super) fn span_years(&self, inputs: &Inputs) -> Result<bool> {
+        for (described, opened) in self.document.instrument.iter().zip(&inputs.instruments) {
+            let dates = opened.source.dates();
+            let ends = dates.first().zip(dates.last());
+            let long = dates.len() >= YEARS_DATES && ends.is_some_and(|(a, b)| b.days_since(*a) > YEARS_DAYS);
+            if long && has_cells(&self.instrument(described, &inputs.target, opened)?, &inputs.target) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether an instrument, by its position, sees something else than cells: by its footprint or, where that is not written, by
+    /// the grid its pixels come in.
+    pub(super) fn is_coarse(&self, index: usize, opened: &Opened, target: &Grid) -> bool {
+        let described = self.document.instrument.get(index);
+        let built = described.and_then(|described| self.instrument(described, target, opened).ok());
+        built.is_some_and(|instrument| !has_cells(&instrument, target))
+    }
+
+    /// The description with a seasonal mean, which is fitted and stored beside it; `None` where what is seen does not tell one.
+    pub(super) fn with_seasonal_mean(&self, free: &Free) -> Result<Option<Self>> {
         let stem = free.path.file_stem().map_or_else(|| "fusion".into(), |stem| stem.to_string_lossy());
         let name = format!("{stem}.seasonal.zarr");
-        let fit = self.seasonal_fit(&SeasonalMean::builder(), &[])?;
+        let fit = match self.seasonal_fit(&SeasonalMean::builder(), &[]) {
+            Err(error @ Error::Setting { .. }) => {
+                tracing::warn!("no seasonal mean is fitted: {error}");
+                return Ok(None);
+            }
+            fit => fit?,
+        };
         SeasonalStore::create(self.folder.join(&name)).write(&fit)?;
         let mut document = free.document.clone();
         let mut table = toml_edit::Table::new();
         table.insert("mean", toml_edit::value(name));
         document.insert("seasonal", Item::Table(table));
         Self::of(&document.to_string(), self.folder.clone(), free.path.clone())
+            .map(Some)
             .map_err(|error| Error::ConfigFile { path: free.path.clone(), problem: error.to_string() })
     }
 

@@ -50,24 +50,25 @@ pub(super) fn free_tables(document: &DocumentMut) -> Vec<FreeTable> {
     tables.filter(|table| table.value(&mut document).and_then(|value| value.as_str()) == Some(ESTIMATE)).collect()
 }
 
-/// Takes the word for numbers that stand for a table as one for the table: a prior all of whose numbers are free, and the bias of
-/// an instrument with pixels of its own, whose disagreement is hardly ever a constant.
-pub(super) fn widen(document: &mut DocumentMut) {
-    let is_free = |item: Option<&Item>| item.and_then(Item::as_str) == Some(ESTIMATE);
-    let whole = document
-        .get("prior")
-        .and_then(Item::as_table_like)
-        .is_some_and(|prior| prior.len() == 2 && is_free(prior.get("mean")) && is_free(prior.get("variance")));
-    if whole {
-        document.insert("prior", toml_edit::value(ESTIMATE));
-    }
+/// Whether the prior is a table of nothing but a free mean and a free variance, which stands for the word.
+pub(super) fn prior_is_numbers(document: &DocumentMut) -> bool {
+    let prior = document.get("prior").and_then(Item::as_table_like);
+    prior.is_some_and(|prior| prior.len() == 2 && is_free(prior.get("mean")) && is_free(prior.get("variance")))
+}
+
+/// Takes the word in place of a bias for one in place of offset layers, too, where `coarse` says of an instrument, by its position,
+/// that its pixels are no cells: their disagreement is hardly ever a constant.
+pub(super) fn widen(document: &mut DocumentMut, coarse: impl Fn(usize) -> bool) {
     let Some(instruments) = document.get_mut("instrument").and_then(Item::as_array_of_tables_mut) else { return };
-    for instrument in instruments.iter_mut() {
-        let coarse = instrument.get("footprint").is_some_and(|footprint| footprint.as_str() != Some("cell"));
-        if coarse && is_free(instrument.get("bias")) && !instrument.contains_key("offset_layer") {
+    for (index, instrument) in instruments.iter_mut().enumerate() {
+        if coarse(index) && is_free(instrument.get("bias")) && !instrument.contains_key("offset_layer") {
             instrument.insert("offset_layer", toml_edit::value(ESTIMATE));
         }
     }
+}
+
+fn is_free(item: Option<&Item>) -> bool {
+    item.and_then(Item::as_str) == Some(ESTIMATE)
 }
 
 /// What every process has; change of single cells beside the kernel is free.
@@ -162,6 +163,16 @@ mod tests {
             let value: Value = structure.text.parse().unwrap();
             assert!(value.to_string().contains(ESTIMATE), "{}", structure.name);
         }
+    }
+
+    #[test]
+    fn a_free_bias_is_more_than_a_constant_where_pixels_are_no_cells() {
+        let text = "[prior]\nmean = \"estimate\" # per band\nvariance = \"estimate\"\n[[instrument]]\nbias = \"estimate\"\n[[instrument]]\nbias = \"estimate\"\n[[instrument]]\nbias = 0.1\n";
+        let mut document: DocumentMut = text.parse().unwrap();
+        assert!(prior_is_numbers(&document));
+        widen(&mut document, |index| index > 0);
+        assert_eq!(free_tables(&document), [FreeTable::Offsets(1)]);
+        assert!(document.to_string().starts_with("[prior]\nmean = \"estimate\" # per band\n"));
     }
 
     #[test]
