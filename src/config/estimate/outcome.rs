@@ -40,9 +40,10 @@ impl Estimated {
     /// one that is no file.
     #[must_use]
     pub fn default_path(&self) -> PathBuf {
-        match self.path.is_dir() || self.path.as_os_str().is_empty() {
-            true => self.path.join("fusion.estimated.toml"),
-            false => self.path.with_extension("estimated.toml"),
+        if self.path.is_dir() || self.path.as_os_str().is_empty() {
+            self.path.join("fusion.estimated.toml")
+        } else {
+            self.path.with_extension("estimated.toml")
         }
     }
 
