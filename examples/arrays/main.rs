@@ -9,8 +9,11 @@
 //! every block goes into a running product and is forgotten: on which day has the NDVI of a cell passed 0.5, and how sure is that? What
 //! is kept is three days per cell, however long the series.
 //!
-//! Bands are fused with their uncertainty, so the probability is exact: `(nir - red) / (nir + red) > c` is
-//! `(1 - c) nir - (1 + c) red > 0`, and that sum is Gaussian. The scene is generated, so the days can be compared with the true ones.
+//! Bands are fused with their uncertainty, so the probability needs no approximation beside the model's: `(nir - red) / (nir + red) > c`
+//! is `(1 - c) nir - (1 + c) red > 0`, and that sum is Gaussian where the model holds. Each day's probability is of that day alone. That
+//! the NDVI passed 0.5 for the *first* time by a day is another event, which the distribution of a single day does not tell: the days
+//! on which the probability reaches 5 and 95 % are marks of how fast certainty comes, no interval for the day of passage. The scene is
+//! generated, so all can be compared with the truth.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -23,7 +26,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use ndarray::{Array2, s};
+use ndarray::{Array2, Zip, s};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rasterfuse::engine::FusedBlock;
@@ -73,16 +76,24 @@ fn arrays(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let truth = spring.green_day();
     let last_clear = first_day(&fine.dates, spring.dates[0], |time, cell| spring::ndvi(fine.at(time, cell)));
     let [low, day, high] = &green.days;
-    let inside = truth.indexed_iter().filter(|(cell, day)| (low[*cell]..=high[*cell]).contains(*day)).count();
-    say!("first day with NDVI above {THRESHOLD}, against the truth");
+    // Both are judged on the same cells.
+    let judged = Zip::from(&truth)
+        .and(day)
+        .and(&last_clear)
+        .map_collect(|truth, fused, clear| if fused.is_nan() || clear.is_nan() { f64::NAN } else { *truth });
+    let count = judged.iter().filter(|day| !day.is_nan()).count();
+    say!("first day with NDVI above {THRESHOLD}, against the truth: {count} cells, {} left out", judged.len() - count);
+    say!("because the truth, the fused series or the clear images have no such day");
     say!("{:<34} {:>8} {:>8}", "", "RMSE", "bias");
     for (name, days) in [("fused, probability above 1/2", day), ("first clear fine image above", &last_clear)] {
-        let score = Score::of(days, &truth);
+        let score = Score::of(days, &judged);
         say!("{name:<34} {:>6.1} d {:>6.1} d", score.rmse(), score.bias());
     }
-    let share = 100.0 * inside as f64 / truth.len() as f64;
-    let width = green.mean_width();
-    say!("from the day of 5 % to that of 95 %: {width:.1} days on average, the true day inside for {share:.1} %");
+    let sure = || truth.indexed_iter().filter(|(cell, day)| !(high[*cell].is_nan() || day.is_nan()));
+    let inside = sure().filter(|(cell, day)| (low[*cell]..=high[*cell]).contains(*day)).count();
+    let (sure, width) = (sure().count(), green.mean_width());
+    say!("the probability goes from 5 to 95 % in {width:.1} days on average, the true day among them for {inside} of");
+    say!("{sure} cells; {} cells do not reach 95 %, or are never green", truth.len() - sure);
     say!("kept: {} kB for {} blocks\n", 3 * 8 * truth.len() / 1000, stream.report().blocks);
 
     let probable = |day: &CellDay| (day.days_since(&spring), green_probability(day.mean, day.sd));
@@ -92,6 +103,7 @@ fn arrays(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         fine: &fine,
         coarse: &coarse,
         truth,
+        judged,
         last_clear,
         green: &green,
         cell,
@@ -133,7 +145,7 @@ impl GreenUp {
         Self { days: [(); 3].map(|()| Array2::from_elem(shape, f64::NAN)) }
     }
 
-    /// Days from a probability of 5 % to one of 95 %.
+    /// Days from a probability of 5 % to one of 95 %; NaN where that has not come.
     fn width(&self) -> Array2<f64> {
         &self.days[2] - &self.days[0]
     }

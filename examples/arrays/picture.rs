@@ -53,8 +53,11 @@ pub(crate) struct Figure<'a> {
     pub(crate) spring: &'a Spring,
     pub(crate) fine: &'a Seen,
     pub(crate) coarse: &'a Seen,
-    /// True day, and that of the first clear image.
+    /// True day.
     pub(crate) truth: Array2<f64>,
+    /// True day of the cells for which fused and clear images both tell one.
+    pub(crate) judged: Array2<f64>,
+    /// Day of the first clear image that is green.
     pub(crate) last_clear: Array2<f64>,
     pub(crate) green: &'a GreenUp,
     pub(crate) cell: (usize, usize),
@@ -69,7 +72,7 @@ impl Figure<'_> {
         let [_, day, _] = &self.green.days;
         let width = self.green.width();
         let days = Scale::of(&self.truth, colorous::VIRIDIS).since(self.spring.dates[0]);
-        let rmse = |days: &Array2<f64>| format!("RMSE {:.1} days", Score::of(days, &self.truth).rmse());
+        let rmse = |days: &Array2<f64>| format!("RMSE {:.1} days", Score::of(days, &self.judged).rmse());
         let map = |title, subtitle, values| Map { title, subtitle, values, colours: days, bar: None };
         let maps = MapRow {
             grid: &self.spring.target,
@@ -79,7 +82,7 @@ impl Figure<'_> {
                 map("fused", rmse(day), day.view()),
                 Map { bar: Some("first day"), ..map("truth", String::new(), self.truth.view()) },
                 Map {
-                    title: "fused, 5 to 95 %",
+                    title: "probability 5 to 95 %",
                     subtitle: format!("mean {:.1} days", self.green.mean_width()),
                     values: width.view(),
                     colours: Scale::from_zero(&width, colorous::INFERNO),

@@ -25,12 +25,15 @@ pub(crate) struct Verdict {
     regions: [[Score; 2]; REGIONS.len()],
     /// Mean angle between spectrum and truth in degrees.
     angles: [f64; 2],
+    /// How many cells and days those are, and of how many.
+    compared: usize,
+    all: usize,
 }
 
 impl Verdict {
     pub(crate) fn new(twin: &Twin, hyper: &Seen, fused: &Spectra<'_>) -> Self {
         let mut regions = [[Score::default(); 2]; REGIONS.len()];
-        let (mut angles, mut count) = ([0.0; 2], 0.0);
+        let (mut angles, mut compared) = ([0.0; 2], 0);
         for (time, row, col) in ndarray::indices((twin.dates.len(), twin.target.rows(), twin.target.cols())) {
             let Some(last) = last_clear(twin, hyper, time, (row, col)) else { continue };
             let truth = twin.truth.slice(s![time, .., row, col]);
@@ -43,9 +46,10 @@ impl Verdict {
             }
             angles[0] += angle(ArrayView1::from(&mean), truth);
             angles[1] += angle(last, truth);
-            count += 1.0;
+            compared += 1;
         }
-        Self { regions, angles: angles.map(|sum| sum / count) }
+        let all = twin.dates.len() * twin.target.rows() * twin.target.cols();
+        Self { regions, angles: angles.map(|sum| sum / compared as f64), compared, all }
     }
 }
 
@@ -69,7 +73,11 @@ fn angle(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "against the truth, all cells, days and wavelengths")?;
+        writeln!(
+            f,
+            "against the truth, all wavelengths, on the {} of {} cells and days with a clear hyperspectral image before",
+            self.compared, self.all
+        )?;
         write!(
             f,
             "{:<8} {:>11} {:>16} {:>9} {:>18}",
