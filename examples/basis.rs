@@ -234,7 +234,7 @@ fn snippet(pca: &SpectralPca, source: &dyn RasterSource, arguments: &Arguments) 
     let short =
         |values: &mut dyn Iterator<Item = f64>| values.map(|v| format!("{v:.3e}")).collect::<Vec<_>>().join(", ");
     let wavelengths = pca.basis().wavelengths_nm();
-    let names: Vec<String> = wavelengths.iter().map(|value| format!("\"{value}nm\"")).collect();
+    let names: Vec<String> = wavelengths.iter().map(|value| format!("\"{value} nm\"")).collect();
     let dates = source.dates();
     let days = dates.first().zip(dates.last()).map_or(1, |(first, last)| last.days_since(*first).max(1));
     let variances = pca.variances();

@@ -136,8 +136,12 @@ fn show_plan(arguments: &Arguments, fusion: &Fusion, sink: &ZarrSink) -> rasterf
     let disk = plan.disk(&sink.place())?;
     let time = arguments.calibrate.then(|| fusion.calibrate()).transpose()?;
     if arguments.json {
-        let held = held.map_or_else(|error| Some(error.to_string()), |held| held.map(|held| held.describe()));
-        say!("{:#}", json!({ "plan": plan, "disk": disk, "store": held, "time": time }));
+        let mut shown = json!({ "plan": plan, "disk": disk, "time": time });
+        match held {
+            Ok(held) => shown["store"] = json!(held.map(|held| held.describe())),
+            Err(error) => shown["store_error"] = json!(error.to_string()),
+        }
+        say!("{shown:#}");
         return Ok(());
     }
     let human = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec();

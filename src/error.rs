@@ -331,7 +331,7 @@ pub enum Error {
         batch_dates: usize,
     },
     /// A worker pool that cannot be started.
-    #[error("cannot start {threads} worker threads")]
+    #[error("cannot start {}", worker_threads(*threads))]
     Threads {
         /// Threads asked for; 0 is one per core.
         threads: usize,
@@ -347,6 +347,15 @@ pub enum Error {
         /// Line, key and what is wrong.
         problem: String,
     },
+}
+
+/// So many threads, as text.
+fn worker_threads(threads: usize) -> String {
+    match threads {
+        0 => "a worker thread for each core".into(),
+        1 => "a worker thread".into(),
+        many => format!("{many} worker threads"),
+    }
 }
 
 impl std::fmt::Debug for Error {

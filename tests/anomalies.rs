@@ -280,6 +280,8 @@ fn like_years_change_alike() {
             builder.instrument(instrument.footprint(seen).noise_variance(1e-3))
         })
     };
+    assert_eq!(Features::of_seasonal(&mean, [0.3, 0.6]), Features::of_seasonal(&mean, [0.3, 0.6]));
+    assert_ne!(Features::of_seasonal(&mean, [0.3, 0.6]), Features::of_seasonal(&mean, 0.3));
     let (fused, sd) = run(builder(Some(Features::of_seasonal(&mean, [0.3, 0.6]))));
     let (twin, twin_sd) = run(builder(Some(by_hand)));
     assert!(farthest(&fused, &twin) < 1e-9 && farthest(&sd, &twin_sd) < 1e-9, "{}", farthest(&fused, &twin));

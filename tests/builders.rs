@@ -76,6 +76,7 @@ fn every_setting_names_the_call_that_takes_it() {
         ("FusionBuilder::memory", working().memory(MemoryBudget::Bytes(0))),
         ("FusionBuilder::memory", working().memory(MemoryBudget::Fraction(2.0))),
         ("FusionBuilder::threads", working().threads(1 << 20)),
+        ("FusionBuilder::keep_checkpoints", working().keep_checkpoints(0)),
         ("FusionBuilder::batch_dates", working().batch_dates(0)),
         ("FusionBuilder::shards", working().shards(0)),
         ("FusionBuilder::window", working().window(0, 4)),

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Runs the Python and shell snippets of a document about the store, each in a folder of its own that holds a `fused.zarr`.
+"""Runs the Python and shell snippets of a document about a store, each in a folder of its own that holds the store it reads.
 
   snippets.py docs/store.md --bands STORE --components STORE --v2 STORE
+  snippets.py docs/seasonal.md --seasonal STORE
 
-Python that speaks of a basis gets the store of components, other Python that of bands; shell commands get the one in Zarr v2.
+Python that speaks of a basis gets the store of components, other Python that of bands; shell commands get the one in Zarr v2. With a
+seasonal mean, only Python is run: what the shell does there makes the store.
 """
 import argparse
 import pathlib
@@ -15,16 +17,22 @@ import tempfile
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("document", type=pathlib.Path)
-for kind in ("bands", "components", "v2"):
-    arguments.add_argument(f"--{kind}", type=pathlib.Path, required=True)
+for kind in ("bands", "components", "v2", "seasonal"):
+    arguments.add_argument(f"--{kind}", type=pathlib.Path)
 arguments = arguments.parse_args()
+languages = {"python"} if arguments.seasonal else {"python", "sh"}
 
 snippets = re.findall(r"^```(python|sh)\n(.*?)^```$", arguments.document.read_text(), re.DOTALL | re.MULTILINE)
-assert {language for language, _ in snippets} == {"python", "sh"}, "no snippets: has the document moved?"
+snippets = [(language, text) for language, text in snippets if language in languages]
+assert {language for language, _ in snippets} == languages, "no snippets: has the document moved?"
 for language, text in snippets:
-    store = arguments.v2 if language == "sh" else arguments.components if "basis" in text else arguments.bands
+    if arguments.seasonal:
+        store, name = arguments.seasonal, "seasonal.zarr"
+    else:
+        store = arguments.v2 if language == "sh" else arguments.components if "basis" in text else arguments.bands
+        name = "fused.zarr"
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(store, pathlib.Path(folder) / "fused.zarr")
+        shutil.copytree(store, pathlib.Path(folder) / name)
         if language == "sh":
             command = ["bash", "-euo", "pipefail", "-c", text]
         else:

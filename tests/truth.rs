@@ -62,8 +62,8 @@ fn assert_scores(score: &Score, cells: impl Iterator<Item = (f64, f64, f64)>) {
     assert!(close(score.rms_sd, mean(&|(_, _, sd)| sd * sd).sqrt()), "{score}");
     let covered =
         mean(&|(truth, value, sd)| f64::from(u8::from((value - truth).abs() <= 1.644_853_626_951_472_2 * sd)));
-    assert!(close(score.coverage, covered), "{score}");
-    assert!(score.coverage > 0.02 && score.coverage < 0.98, "the test can tell: {score}");
+    assert!(close(score.coverage_90, covered), "{score}");
+    assert!(score.coverage_90 > 0.02 && score.coverage_90 < 0.98, "the test can tell: {score}");
 }
 
 /// Truth of components with holes, from an array and from either kind of file, beyond the period and short of it.

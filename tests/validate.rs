@@ -13,7 +13,7 @@ use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process, SpectralBasis};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
-use rasterfuse::validate::{Estimate, ScoreRow, Validation, ValidationReport, WithheldKind, Withhold};
+use rasterfuse::validate::{DaysSince, Estimate, ScoreRow, Validation, ValidationReport, WithheldKind, Withhold};
 use support::assert_says;
 
 const CELL: f64 = 30.0;
@@ -82,26 +82,29 @@ fn a_true_model_is_found_calibrated_by_cells_and_by_windows() {
     let (coarse_tiles, fine_tiles) = (windows((24, 24)), windows((8, 12)));
     for kind in [None, Some(WithheldKind::Block), Some(WithheldKind::Date)] {
         let score = &row(&cells, 0, Estimate::Filtered, kind).score;
-        assert!((score.coverage - 0.9).abs() < 0.03 && (score.coverage_half - 0.5).abs() < 0.04, "{cells}");
-        assert!((score.nis - 1.0).abs() < 0.1 && (score.rms_sd / score.rmse - 1.0).abs() < 0.05, "{cells}");
+        assert!((score.coverage_90 - 0.9).abs() < 0.03 && (score.coverage_50 - 0.5).abs() < 0.04, "{cells}");
+        assert!((score.nis_ratio - 1.0).abs() < 0.1 && (score.rms_sd / score.rmse - 1.0).abs() < 0.05, "{cells}");
         assert!((score.crps / (0.5642 * score.rmse) - 1.0).abs() < 0.03 && score.bias.abs() < 0.1 * score.rmse);
         assert!((score.sd_factor.unwrap() - 1.0).abs() < 0.1, "{cells}");
         for report in [&coarse_tiles, &fine_tiles] {
             let other = &row(report, 0, Estimate::Filtered, kind).score;
-            assert_eq!((other.values, other.coverage), (score.values, score.coverage));
-            assert!(close(other.rmse, score.rmse) && close(other.crps, score.crps) && close(other.nis, score.nis));
+            assert_eq!((other.values, other.coverage_90), (score.values, score.coverage_90));
+            assert!(
+                close(other.rmse, score.rmse)
+                    && close(other.crps, score.crps)
+                    && close(other.nis_ratio, score.nis_ratio)
+            );
             let smoothed = &row(report, 0, Estimate::Smoothed, kind).score;
             assert_eq!(smoothed.values, score.values);
-            assert!(smoothed.rmse < 0.9 * score.rmse && (smoothed.coverage - 0.9).abs() < 0.03, "{report}");
+            assert!(smoothed.rmse < 0.9 * score.rmse && (smoothed.coverage_90 - 0.9).abs() < 0.03, "{report}");
         }
     }
     let blocks = row(&cells, 0, Estimate::Filtered, Some(WithheldKind::Block)).score.values as f64;
     assert!((blocks / (26.0 * 24.0 * 24.0) - 0.25).abs() < 0.03, "{blocks}");
     assert!((cells.sd_factor.as_ref().unwrap()[0] - 1.0).abs() < 0.1);
     // Time since the latest observation: two days for most.
-    let by_days: Vec<_> =
-        coarse_tiles.instruments[0].scores.iter().filter_map(|row| row.days_since.as_deref()).collect();
-    assert_eq!(by_days[..2], ["0 to 4 days after", "5 to 8 days after"]);
+    let by_days: Vec<_> = coarse_tiles.instruments[0].scores.iter().filter_map(|row| row.days_since).collect();
+    assert_eq!(by_days[..2], [DaysSince::Between(0, 4), DaysSince::Between(5, 8)]);
     assert_says(&coarse_tiles.to_string(), &["smoothed blocks", "filtered whole dates"]);
     assert_eq!(validation.run(fusion(Kernel::None, shape).instrument(fine(values.clone()))).unwrap(), cells);
     let other = validation.seed(4).run(fusion(Kernel::None, shape).instrument(fine(values))).unwrap();
@@ -139,7 +142,7 @@ fn predictions_are_those_of_a_run_that_never_saw_the_date() {
             let validation = Validation::new().seed(seed).withhold(Withhold::nothing()).withhold_of("fine", withhold);
             validation.run(whole(n, n - 1)).unwrap()
         })
-        .find(|report| report.instruments[0].whole_dates == [last.to_string()])
+        .find(|report| report.instruments[0].whole_dates == [last])
         .unwrap();
     let mut sink = MemorySink::new();
     whole(n - 1, n - 1).end(last).output(OutputDates::Dates(vec![last])).build().unwrap().run(&mut sink).unwrap();
@@ -151,7 +154,7 @@ fn predictions_are_those_of_a_run_that_never_saw_the_date() {
     let score = &row(&fine_report, 0, Estimate::Filtered, None).score;
     assert_eq!(score.values as f64, count);
     assert!(close(score.bias, cells().map(error).sum::<f64>() / count), "{fine_report}");
-    assert!(close(score.nis, cells().map(|at| error(at).powi(2) / variance(at)).sum::<f64>() / count));
+    assert!(close(score.nis_ratio, cells().map(|at| error(at).powi(2) / variance(at)).sum::<f64>() / count));
     assert!(close(score.rms_sd, (cells().map(variance).sum::<f64>() / count).sqrt()));
     assert!(fine_report.instruments[1].scores.is_empty(), "nothing of it was withheld");
 
@@ -162,11 +165,11 @@ fn predictions_are_those_of_a_run_that_never_saw_the_date() {
             let validation = Validation::new().seed(seed).withhold(Withhold::nothing()).withhold_of("coarse", withhold);
             validation.run(whole(n, n)).unwrap()
         })
-        .find(|report| report.instruments[1].whole_dates == [(last + 1).to_string()])
+        .find(|report| report.instruments[1].whole_dates == [last + 1])
         .unwrap();
     let score = &row(&coarse_report, 1, Estimate::Filtered, Some(WithheldKind::Date)).score;
     assert_eq!((score.values, innovation.values), (1, 1));
-    assert!(close(score.nis, innovation.nis), "{} {}", score.nis, innovation.nis);
+    assert!(close(score.nis_ratio, innovation.nis), "{} {}", score.nis_ratio, innovation.nis);
     // ln p = -(ln 2 π S + ν²/S)/2
     let s = (-2.0 * innovation.log_likelihood - innovation.nis).exp() / std::f64::consts::TAU;
     assert!(close(score.rms_sd.powi(2), s) && close(score.rmse.powi(2) / s, innovation.nis));
@@ -198,10 +201,10 @@ fn bands_of_a_basis_are_predicted_alike_by_windows_and_from_components() {
         .output(OutputDates::Observed);
     // Of the last date both are conditioned on the same: a lag reaches no further.
     let validation = (0..20).map(|seed| Validation::new().seed(seed).withhold(Withhold::default().share(0.0).dates(1)));
-    let last = dates(5)[4].to_string();
+    let last = dates(5)[4];
     let report = validation
         .map(|validation| validation.run(fusion.clone().lag(1)).unwrap())
-        .find(|report| report.instruments[0].whole_dates == [last.clone()])
+        .find(|report| report.instruments[0].whole_dates == [last])
         .unwrap();
     for band in ["a", "b", "c"] {
         let of = |estimate: Estimate| {
@@ -210,7 +213,10 @@ fn bands_of_a_basis_are_predicted_alike_by_windows_and_from_components() {
         };
         let (filtered, smoothed) = (of(Estimate::Filtered), of(Estimate::Smoothed));
         assert_eq!(filtered.values, smoothed.values);
-        assert!(close(filtered.rmse, smoothed.rmse) && close(filtered.nis, smoothed.nis), "{filtered:?} {smoothed:?}");
+        assert!(
+            close(filtered.rmse, smoothed.rmse) && close(filtered.nis_ratio, smoothed.nis_ratio),
+            "{filtered:?} {smoothed:?}"
+        );
         assert!(close(filtered.rms_sd, smoothed.rms_sd) && filtered.values > 40);
     }
 }

@@ -96,7 +96,7 @@ impl Twin {
 
     /// Names of the bands: their wavelengths.
     pub(crate) fn bands(&self) -> Vec<String> {
-        self.wavelengths_nm.iter().map(|wavelength| format!("{wavelength}nm")).collect()
+        self.wavelengths_nm.iter().map(|wavelength| format!("{wavelength} nm")).collect()
     }
 
     /// What the hyperspectral instrument sees: all wavelengths, on few dates, in pixels of several cells.

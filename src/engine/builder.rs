@@ -281,10 +281,11 @@ impl FusionBuilder {
         self
     }
 
-    /// How many checkpoints of each tile are kept, at least 1 (the default); older ones are what late dates are replayed from.
+    /// How many checkpoints of each tile are kept, at least 1 (the default); older ones are what late dates are replayed from. None
+    /// are kept with [`Checkpoint::Off`].
     #[must_use]
     pub fn keep_checkpoints(mut self, count: usize) -> Self {
-        self.keep_checkpoints = count.max(1);
+        self.keep_checkpoints = count;
         self
     }
 

@@ -25,10 +25,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Observations per second.
+    /// Observations per second; 0 before any time has passed.
     #[must_use]
     pub fn rate(&self) -> f64 {
-        self.observations as f64 / self.elapsed.as_secs_f64()
+        if self.elapsed.is_zero() { 0.0 } else { self.observations as f64 / self.elapsed.as_secs_f64() }
     }
 
     /// Time left, if the rest goes like what is done; `None` before anything is.
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn time_left_follows_from_what_is_done() {
         let mut progress = Progress { dates: (0, 8), elapsed: Duration::from_secs(6), ..Progress::default() };
-        assert_eq!(progress.remaining(), None);
+        assert_eq!((progress.remaining(), Progress::default().rate()), (None, 0.0));
         progress.dates.0 = 2;
         assert_eq!(progress.remaining(), Some(Duration::from_secs(18)));
         let json = serde_json::to_value(&progress).unwrap();

@@ -1,7 +1,7 @@
 use std::f64::consts::{FRAC_1_PI, SQRT_2};
 use std::fmt;
 
-use serde::ser::{Serialize, Serializer};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 use statrs::function::erf::erf;
 
 /// Half the width of a 90 % interval of the normal distribution, in standard deviations.
@@ -15,7 +15,8 @@ const BINS_PER_OCTAVE: usize = 32;
 const LEAST_OCTAVE: i32 = -6;
 const OCTAVES: usize = 16;
 
-/// How far a run lies from the truth of a simulated scene ([`JudgedSink`](crate::sink::JudgedSink)).
+/// How far a run lies from the truth of a simulated scene ([`JudgedSink`](crate::sink::JudgedSink)); `serde` serialises it as
+/// `{components, bands, all_bands}`.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Scores {
@@ -48,18 +49,15 @@ pub struct Score {
     /// (Gneiting & Raftery, *Strictly Proper Scoring Rules, Prediction, and Estimation*, JASA 102, 2007, eq. 21 and below).
     pub crps: f64,
     /// Share of the truth inside the 50 % interval, mean ± 0.674 standard deviations.
-    #[serde(rename = "coverage_50")]
-    pub coverage_half: f64,
+    pub coverage_50: f64,
     /// Share of the truth inside the 90 % interval, mean ± 1.645 standard deviations.
-    #[serde(rename = "coverage_90")]
-    pub coverage: f64,
+    pub coverage_90: f64,
     /// Mean width of the 90 % interval, in u.
-    #[serde(rename = "width_90")]
-    pub width: f64,
+    pub width_90: f64,
     /// Root of the mean stated variance, in u: equal to `rmse` when uncertainty is calibrated.
     pub rms_sd: f64,
     /// Mean of the squared error over the stated variance: 1 when uncertainty is calibrated.
-    pub nis: f64,
+    pub nis_ratio: f64,
     /// What fused standard deviations are to be multiplied by for 90 % of the truth to lie inside the 90 % interval, the noise
     /// of what they are compared with staying as it is. `None` where no factor does it: where the noise alone makes the interval
     /// wide enough, and without values.
@@ -141,11 +139,11 @@ impl ScoreSums {
             bias: self.errors / n,
             mae: self.magnitudes / n,
             crps: self.crps / n,
-            coverage_half: self.covered_half as f64 / n,
-            coverage: self.covered as f64 / n,
-            width: self.widths / n,
+            coverage_50: self.covered_half as f64 / n,
+            coverage_90: self.covered as f64 / n,
+            width_90: self.widths / n,
             rms_sd: (self.variances / n).sqrt(),
-            nis: self.nis / n,
+            nis_ratio: self.nis / n,
             sd_factor: self.factors.quantile(0.9),
         }
     }
@@ -243,17 +241,21 @@ impl Scores {
     }
 }
 
-/// One list: components, then bands.
+/// `all_bands` is null where nothing was compared.
 impl Serialize for Scores {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.components.iter().chain(&self.bands))
+        let mut scores = serializer.serialize_struct("Scores", 3)?;
+        scores.serialize_field("components", &self.components)?;
+        scores.serialize_field("bands", &self.bands)?;
+        scores.serialize_field("all_bands", &self.all_bands())?;
+        scores.end()
     }
 }
 
 impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, values, missing, rmse, bias, coverage, rms_sd, .. } = self;
-        write!(f, "{name:<16} {values:>12} {rmse:>12.6} {rms_sd:>12.6} {bias:>12.6} {:>9.2} %", 100.0 * coverage)?;
+        let Self { name, values, missing, rmse, bias, coverage_90, rms_sd, .. } = self;
+        write!(f, "{name:<16} {values:>12} {rmse:>12.6} {rms_sd:>12.6} {bias:>12.6} {:>9.2} %", 100.0 * coverage_90)?;
         if *missing > 0 {
             write!(f, "   {missing} missing")?;
         }
@@ -279,7 +281,7 @@ impl fmt::Display for Scores {
                 let values = || self.bands.iter().filter(|score| score.values > 0).map(of);
                 (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max))
             };
-            let (rmse, coverage) = (range(&|score| score.rmse), range(&|score| 100.0 * score.coverage));
+            let (rmse, coverage) = (range(&|score| score.rmse), range(&|score| 100.0 * score.coverage_90));
             write!(
                 f,
                 "\nband by band: RMSE {:.6} to {:.6}, {:.2} to {:.2} % inside",
@@ -318,6 +320,17 @@ mod tests {
         assert!((gaussian_crps(0.0, 1.0) - 0.233_695).abs() < 1e-6);
     }
 
+    #[test]
+    fn json_has_components_bands_and_all() {
+        let mut sums = ScoreSums::default();
+        sums.add(0.2, (0.21, 0.1), 0.0);
+        let scores = Scores::new(std::iter::empty(), [("red".to_owned(), &sums)].into_iter());
+        let json = serde_json::to_value(&scores).unwrap();
+        assert_eq!((&json["components"], &json["bands"][0]["name"]), (&serde_json::json!([]), &"red".into()));
+        assert_eq!((&json["all_bands"]["coverage_90"], &json["all_bands"]["values"]), (&1.0.into(), &1.into()));
+        assert!(serde_json::to_value(Scores::default()).unwrap()["all_bands"].is_null());
+    }
+
     /// Errors that follow N(0, s² + v) exactly (quantiles in place of draws), judged with s/k: the factor finds k.
     #[test]
     fn the_factor_brings_coverage_back() {
@@ -342,10 +355,11 @@ mod tests {
             let factor = score.sd_factor.unwrap();
             assert!((factor / k - 1.0).abs() < 0.01, "{k}: {factor}");
             let repaired = judge(factor);
-            assert!((repaired.coverage - 0.9).abs() < 0.003 && (repaired.nis - 1.0).abs() < 0.02, "{repaired:?}");
             assert!(
-                (repaired.coverage_half - 0.5).abs() < 0.01 && (repaired.crps / repaired.rmse - 0.5642).abs() < 0.01
+                (repaired.coverage_90 - 0.9).abs() < 0.003 && (repaired.nis_ratio - 1.0).abs() < 0.02,
+                "{repaired:?}"
             );
+            assert!((repaired.coverage_50 - 0.5).abs() < 0.01 && (repaired.crps / repaired.rmse - 0.5642).abs() < 0.01);
         }
         let mut noisy = ScoreSums::default();
         noisy.add(0.2, (0.21, 0.1), 1.0);

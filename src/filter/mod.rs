@@ -1,5 +1,8 @@
 //! Prediction and update of one window's state. Pure numerics: no I/O, no threads, no clock; imports no other room.
 //!
+//! **No promise of stability**: its types are plain numbers with public fields, so that tests and benchmarks reach all of them. Until 1.0
+//! this module is outside [SemVer](https://semver.org): fields and calls may change in any release.
+//!
 //! The filter knows states, not what they stand for: a diagonal transition, a block-diagonal process covariance
 //! ([`Dynamics`]) and sparse observation rows ([`Observations`]) are all it sees, so layers of any kind (fields, offsets of
 //! instruments) are its caller's business. A [`State`] may carry its past along ([`State::with_lags`]): fixed-lag smoothing is

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::mask::WithheldKind;
-use super::report::{ALL_BANDS, Estimate, InstrumentValidation, ScoreRow, ValidationReport};
+use super::report::{ALL_BANDS, DaysSince, Estimate, InstrumentValidation, ScoreRow, ValidationReport};
 use super::source::WithholdingSource;
 use crate::engine::{FusedBlock, Fusion, Prediction, ScoreSums};
 use crate::error::Result;
@@ -109,7 +109,7 @@ impl<'a> Judge<'a> {
         let instruments = self.fusion.instruments().iter().zip(self.sources).zip(&self.sums);
         let instruments = instruments.map(|((model, source), sums)| InstrumentValidation {
             name: model.name.clone(),
-            whole_dates: source.mask().whole().iter().map(ToString::to_string).collect(),
+            whole_dates: source.mask().whole().to_vec(),
             share: source.mask().blocks().map_or(0.0, |(share, _)| share),
             block: source.mask().blocks().map(|(_, block)| block),
             scores: sums.rows(model),
@@ -169,9 +169,9 @@ impl InstrumentSums {
         for (&bin, sums) in &self.by_days {
             let first = bin.checked_sub(1).map_or(0, |before| DAYS[before.min(DAYS.len() - 1)] + 1);
             let days = match DAYS.get(bin) {
-                Some(last) => format!("{first} to {last} days after"),
-                None if bin == DAYS.len() => format!("{first} days after or more"),
-                None => "never seen before".into(),
+                Some(&last) => DaysSince::Between(first, last),
+                None if bin == DAYS.len() => DaysSince::AtLeast(first),
+                None => DaysSince::Never,
             };
             let score = sums.score(ALL_BANDS);
             rows.push(ScoreRow { estimate: Estimate::Filtered, kind: None, days_since: Some(days), score });

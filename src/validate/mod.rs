@@ -26,7 +26,7 @@ use mask::Mask;
 use source::WithholdingSource;
 
 pub use mask::{WithheldKind, Withhold};
-pub use report::{Estimate, InstrumentValidation, ScoreRow, ValidationReport};
+pub use report::{DaysSince, Estimate, InstrumentValidation, ScoreRow, ValidationReport};
 
 /// Withholds observations of a fusion, predicts them, and tells how well.
 ///

@@ -1,15 +1,16 @@
 use std::fmt;
 
-use serde::Serialize;
+use serde::ser::{Serialize, Serializer};
 
 use super::mask::WithheldKind;
 use crate::engine::Score;
+use crate::geometry::Date;
 
 /// The name of scores over all bands.
 pub(super) const ALL_BANDS: &str = "all bands";
 
 /// Which prediction of a withheld value is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Estimate {
@@ -20,7 +21,7 @@ pub enum Estimate {
 }
 
 /// How well withheld observations were predicted; `serde` serialises it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct ValidationReport {
     /// What was drawn by.
@@ -37,13 +38,13 @@ pub struct ValidationReport {
 }
 
 /// How well an instrument's withheld observations were predicted.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct InstrumentValidation {
     /// Its name.
     pub name: String,
     /// Dates that were withheld as a whole.
-    pub whole_dates: Vec<String>,
+    pub whole_dates: Vec<Date>,
     /// Share of the blocks that was withheld of other dates.
     pub share: f64,
     /// Pixels per side of a block, where there were any.
@@ -53,8 +54,42 @@ pub struct InstrumentValidation {
     pub scores: Vec<ScoreRow>,
 }
 
+/// How long a pixel had not held a value that was kept.
+///
+/// JSON has `[first, last]` days, `[first, null]` where there is no last one, and `"never"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum DaysSince {
+    /// From so many days to so many, both included.
+    Between(u32, u32),
+    /// So many days or more.
+    AtLeast(u32),
+    /// It had held none before.
+    Never,
+}
+
+impl Serialize for DaysSince {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Between(first, last) => [first, last].serialize(serializer),
+            Self::AtLeast(first) => (first, None::<u32>).serialize(serializer),
+            Self::Never => serializer.serialize_str("never"),
+        }
+    }
+}
+
+impl fmt::Display for DaysSince {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Between(first, last) => write!(f, "{first} to {last} days after"),
+            Self::AtLeast(first) => write!(f, "{first} days after or more"),
+            Self::Never => f.write_str("never seen before"),
+        }
+    }
+}
+
 /// A score and what it is over.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct ScoreRow {
     /// Which prediction.
@@ -62,7 +97,7 @@ pub struct ScoreRow {
     /// How the values were withheld; `None`: however.
     pub kind: Option<WithheldKind>,
     /// How many days after the pixel last held a value that was kept; `None`: however many.
-    pub days_since: Option<String>,
+    pub days_since: Option<DaysSince>,
     /// The score, named by the band. Predicted is what the instrument would show, noise included.
     #[serde(flatten)]
     pub score: Score,
@@ -82,7 +117,7 @@ impl ScoreRow {
         let of = match (self.kind, &self.days_since) {
             (Some(WithheldKind::Block), _) => "blocks".into(),
             (Some(WithheldKind::Date), _) => "whole dates".into(),
-            (None, Some(days)) => days.clone(),
+            (None, Some(days)) => days.to_string(),
             (None, None) => self.score.name.clone(),
         };
         format!("{} {of}", self.estimate)
@@ -97,7 +132,9 @@ impl fmt::Display for InstrumentValidation {
         };
         let dates = match &self.whole_dates[..] {
             [] => "no whole date".into(),
-            dates if dates.len() <= 6 => format!("whole dates {}", dates.join(", ")),
+            dates if dates.len() <= 6 => {
+                format!("whole dates {}", dates.iter().map(Date::to_string).collect::<Vec<_>>().join(", "))
+            }
             dates => format!("{} whole dates", dates.len()),
         };
         write!(f, "{}: withheld {blocks}{dates}", self.name)?;
@@ -111,15 +148,16 @@ impl fmt::Display for InstrumentValidation {
         )?;
         // Each band over both kinds, each kind over all bands, each time.
         for row in self.scores.iter().filter(|row| row.kind.is_none() || row.score.name == ALL_BANDS) {
-            let Score { values, rmse, bias, mae, crps, coverage_half, coverage, width, nis, sd_factor, .. } =
-                &row.score;
+            let Score {
+                values, rmse, bias, mae, crps, coverage_50, coverage_90, width_90, nis_ratio, sd_factor, ..
+            } = &row.score;
             let factor = sd_factor.map_or_else(|| "-".into(), |factor| format!("{factor:.2}"));
             write!(
                 f,
-                "\n  {:<28} {values:>10} {rmse:>10.5} {bias:>10.5} {mae:>10.5} {crps:>10.5} {coverage_half:>7.3} {coverage:>7.3} \
-                 {width:>10.5} {:>7.2} {factor:>7}",
+                "\n  {:<28} {values:>10} {rmse:>10.5} {bias:>10.5} {mae:>10.5} {crps:>10.5} {coverage_50:>7.3} {coverage_90:>7.3} \
+                 {width_90:>10.5} {:>7.2} {factor:>7}",
                 row.label(),
-                nis.sqrt()
+                nis_ratio.sqrt()
             )?;
         }
         Ok(())
@@ -135,5 +173,21 @@ impl fmt::Display for ValidationReport {
             write!(f, "\n[output] sd_factor = [{}]", factors.join(", "))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_numbers_in_json_and_words_in_print() {
+        for (days, json, text) in [
+            (DaysSince::Between(5, 8), "[5,8]", "5 to 8 days after"),
+            (DaysSince::AtLeast(65), "[65,null]", "65 days after or more"),
+            (DaysSince::Never, "\"never\"", "never seen before"),
+        ] {
+            assert_eq!((serde_json::to_string(&days).unwrap(), days.to_string()), (json.into(), text.into()));
+        }
     }
 }

@@ -41,6 +41,10 @@ impl FusionBuilder {
             self.bands = self.shared_bands()?;
         }
         self.check_names()?;
+        if self.keep_checkpoints == 0 {
+            let problem = "0; give `FusionBuilder::keep_checkpoints` at least 1, or none with `Checkpoint::Off`";
+            return Err(Error::setting("run.keep_checkpoints", problem));
+        }
         let process = self.process.as_ref().ok_or_else(|| missing("process", "say how the scene changes"))?;
         let prior = self.prior.clone().ok_or_else(|| missing("prior", "say what is believed before the first day"))?;
         let spectrum = Spectrum::new(self.bands.clone(), self.basis.clone().map(Arc::new))?;
