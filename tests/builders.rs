@@ -57,6 +57,15 @@ fn refusal(builder: FusionBuilder) -> String {
 }
 
 #[test]
+fn no_checkpoint_at_all_is_not_kept_as_one() {
+    let message = refusal(working().keep_checkpoints(0));
+    assert!(
+        message.contains("run.keep_checkpoints: 0; give `FusionBuilder::keep_checkpoints` at least 1"),
+        "{message}"
+    );
+}
+
+#[test]
 fn every_setting_names_the_call_that_takes_it() {
     let layer = || OffsetLayer::per_pixel(1e-4);
     let features = || Features::new(source(30.0, 8), 0.1);
@@ -76,7 +85,6 @@ fn every_setting_names_the_call_that_takes_it() {
         ("FusionBuilder::memory", working().memory(MemoryBudget::Bytes(0))),
         ("FusionBuilder::memory", working().memory(MemoryBudget::Fraction(2.0))),
         ("FusionBuilder::threads", working().threads(1 << 20)),
-        ("FusionBuilder::keep_checkpoints", working().keep_checkpoints(0)),
         ("FusionBuilder::batch_dates", working().batch_dates(0)),
         ("FusionBuilder::shards", working().shards(0)),
         ("FusionBuilder::window", working().window(0, 4)),
