@@ -55,7 +55,7 @@ impl Free {
         }
         // Words where no number can be are left for whoever reads the rest.
         let slots: Vec<_> = slots.into_iter().filter(rules::can_be_estimated).collect();
-        let filled = fill::with(&first, &slots, &rules::placeholders(&slots));
+        let filled = fill::with(&first, &slots, &rules::opening_numbers(&slots));
         Some((Self { path, document, what }, filled.to_string()))
     }
 }

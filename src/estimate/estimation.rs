@@ -175,7 +175,7 @@ impl Estimation {
         })
     }
 
-    /// Fits every candidate to half of the blocks, roughly, and chooses the first whose criterion is within 6 of the least: beyond
+    /// Fits every candidate to half of the blocks (at least six), roughly, and chooses the first whose criterion is within 6 of the least: beyond
     /// that evidence is called strong (Kass & Raftery, *Bayes Factors*, Journal of the American Statistical Association 90, 1995),
     /// so put first what you would rather have. What is chosen is to be [fitted](Self::fit) to all blocks then,
     /// [beginning](Candidate::begin_with) with what was found. Each search begins, among other places, with what the best so far has

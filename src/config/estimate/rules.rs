@@ -90,8 +90,8 @@ pub(super) fn can_be_estimated(slot: &Slot) -> bool {
     kind(slot).is_some()
 }
 
-/// Valid numbers, good for nothing but opening the inputs.
-pub(super) fn placeholders(slots: &[Slot]) -> Numbers {
+/// Numbers with which a description can be read and its inputs opened; no estimate begins with them.
+pub(super) fn opening_numbers(slots: &[Slot]) -> Numbers {
     let mut numbers = Numbers::default();
     slots.iter().for_each(|slot| numbers.set(slot.to_string(), [0.5]));
     numbers
