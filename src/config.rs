@@ -203,6 +203,7 @@ struct Process {
     #[serde(default)]
     inflate: bool,
     relative: Option<Relative>,
+    variation: Option<Variation>,
     features: Option<Features>,
 }
 
@@ -260,6 +261,20 @@ enum Combine {
 struct Relative {
     weight: Numbers,
     level: Numbers,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Variation {
+    range: f64,
+    points: Vec<VariationPoint>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VariationPoint {
+    at: (f64, f64),
+    factor: Numbers,
 }
 
 #[derive(Clone, Debug, Deserialize)]

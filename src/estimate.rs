@@ -49,6 +49,7 @@ mod objective;
 mod optimum;
 mod parameter;
 mod summary;
+mod variation;
 
 pub use candidate::{Candidate, Choice, Criterion};
 pub use estimation::{Estimation, EstimationBuilder};
@@ -56,3 +57,4 @@ pub use fit::{Estimate, Fit};
 pub use numbers::Numbers;
 pub use parameter::{Parameter, Scale};
 pub use summary::{BandSummary, DataSummary, InstrumentSummary};
+pub use variation::ChangeByBlock;

@@ -5,7 +5,9 @@ use ndarray::Array4;
 use rasterfuse::engine::{FusionBuilder, MemoryBudget, OutputDates, OutputSpace};
 use rasterfuse::estimate::{Candidate, Criterion, Estimation};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Features, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, SeasonalMean};
+use rasterfuse::model::{
+    Features, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, SeasonalMean, Variation,
+};
 use rasterfuse::source::MemorySource;
 use rasterfuse::validate::{Validation, Withhold};
 use rasterfuse::{Error, Fusion};
@@ -109,6 +111,9 @@ fn every_setting_names_the_call_that_takes_it() {
         ("Process::adaptive", walks(process().adaptive(2.0, 0.1))),
         ("Process::adaptive", walks(process().adaptive(0.5, 0.0))),
         ("Process::relative", walks(process().relative(2.0, 0.1))),
+        ("Variation::new", walks(process().variation(Variation::new(-1.0)))),
+        ("Variation::point", walks(process().variation(Variation::new(1.0).point((0.0, 0.0), -1.0)))),
+        ("Variation::point", walks(process().variation(Variation::new(1.0).point((f64::NAN, 0.0), 1.0)))),
         ("Features::bands", walks(process().features(features().bands([3])))),
         ("Features::plus", walks(process().features(features().plus(2.0)))),
         ("Features::new", walks(process().features(Features::new(source(30.0, 8), 0.0)))),

@@ -415,6 +415,12 @@ fn other_settings_that_cannot_work_are_refused_by_key() {
         ("phi = 0.99", "relative = { weight = 1.5, level = 0.2 }", &["process.relative.weight", "[0, 1]"]),
         ("phi = 0.99", "relative = { weight = 1.0, level = 0.0 }", &["process.relative.level", "positive"]),
         ("phi = 0.99", "relative = { weight = 1.0 }", &["level", "line"]),
+        ("phi = 0.99", "variation = { range = 0.0, points = [] }", &["process.variation.range", "positive"]),
+        (
+            "phi = 0.99",
+            "variation = { range = 90.0, points = [{ at = [1.0, 2.0], factor = 0.0 }] }",
+            &["process.variation.points.factor", "positive"],
+        ),
         ("phi = 0.99", &features("none.tif", ""), &["process.features.raster", "no raster", "none.tif"]),
         ("phi = 0.99", &features("prior_small.tif", ""), &["process.features", "prior_small.tif", "cover"]),
         ("phi = 0.99", &features("prior_bands.tif", "bands = [0, 3]"), &["process.features.bands", "3", "0 to 2"]),

@@ -31,6 +31,8 @@ struct Recipe {
     fine_noise: f64,
     coarse_noise: f64,
     coarse_bias: f64,
+    /// How many times as variable change is in the west.
+    west: f64,
 }
 
 const RECIPE: Recipe = Recipe {
@@ -41,6 +43,7 @@ const RECIPE: Recipe = Recipe {
     fine_noise: 4e-5,
     coarse_noise: 1e-5,
     coarse_bias: 0.02,
+    west: 1.0,
 };
 
 /// A scene of one field that walks, seen by a fine sensor every fourth day, with gaps, and by a coarse one daily.
@@ -72,6 +75,8 @@ impl Recipe {
             let mut x = DVector::from_fn(n, |_, _| 0.3 + normal(0.1));
             for day in 0..DAYS {
                 let step = &factor * DVector::from_fn(n, |_, _| normal(self.variance.sqrt()));
+                let step =
+                    DVector::from_fn(n, |k, _| if k % SIDE < SIDE / 2 { self.west.sqrt() * step[k] } else { step[k] });
                 x = x * self.phi + step;
                 for (row, col) in (0..SIDE).flat_map(|row| (0..SIDE).map(move |col| (row, col))) {
                     let value = x[row * SIDE + col];
@@ -374,4 +379,38 @@ store = "fused.zarr"
         );
         refused("[\"estimate\"]", "[1e-4, \"estimate\"]", &["process.variance"]);
     }
+}
+
+/// The west changes sixteen times as much as the east: blocks see it, and a scene that changes alike everywhere is not said to vary.
+#[test]
+fn change_that_varies_over_the_scene_is_found() {
+    let bands = ["red", "nir"];
+    let found = |west: f64, seed: u64| {
+        let recipe = Recipe { west, ..RECIPE };
+        let scene = recipe.scene(&bands, seed);
+        let estimation = scene.estimation(&bands);
+        let candidate = scene.candidate("exponential", Kernel::Exponential, &bands, 1.0);
+        let fit = estimation.fit(&candidate).unwrap();
+        estimation.change_by_block(&candidate, &fit.numbers).unwrap()
+    };
+    let uneven = found(16.0, 5);
+    assert!(uneven.variation().is_some(), "{uneven}");
+    let middle = SIDE as f64 * CELL / 2.0;
+    for known in &uneven.log_factors {
+        let mean = |west: bool| {
+            let side = uneven
+                .places
+                .iter()
+                .zip(known)
+                .filter(|((x, _), _)| (*x < 0.9 * middle) == west && (x - middle).abs() > 1.0);
+            let (value, weight) = side
+                .flat_map(|(_, known)| *known)
+                .fold((0.0, 0.0), |(value, weight), (log, sd)| (value + log / (sd * sd), weight + 1.0 / (sd * sd)));
+            value / weight
+        };
+        let ratio = (mean(true) - mean(false)).exp();
+        assert!((10.0..26.0).contains(&ratio), "{ratio}: {uneven:?}");
+    }
+    let even = found(1.0, 6);
+    assert!(even.variation().is_none(), "{even}");
 }

@@ -7,7 +7,7 @@ use ndarray::{Array4, Axis, s};
 use rasterfuse::Fusion;
 use rasterfuse::engine::{FusionBuilder, OutputDates, Precision, Report};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Features, Footprint, Instrument, Kernel, Missing, Prior, Process};
+use rasterfuse::model::{Features, Footprint, Instrument, Kernel, Missing, Prior, Process, Variation};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 
@@ -316,6 +316,36 @@ fn change_relative_to_the_level_goes_with_it_whatever_is_put_out() {
             }
         }
     }
+}
+
+/// After the last observation a cell's variance grows as fast as its place says: about one point the logarithm of the factor falls with
+/// the correlation.
+#[test]
+fn change_varies_from_place_to_place() {
+    let mut values = clear();
+    values.slice_mut(s![7.., .., .., ..]).fill(f64::NAN);
+    let with = |process: Process| fusion(sensor(values.clone())).process(process);
+    let (range, factors, here) = (80.0, [5.0, 0.3, 1.0], grid(30.0, SIDE).centre(2, 3));
+    let walks = || Process::new(Kernel::None, 0.0, 2e-5);
+    let varying = walks().variation(Variation::new(range).point(here, factors));
+    assert!(!with(varying.clone()).build().unwrap().plan().independent_cells);
+    let (_, sd, _) = run(with(varying));
+    for (band, r, c) in ndarray::indices(sd.index_axis(Axis(0), 0).raw_dim()) {
+        let (x, y) = grid(30.0, SIDE).centre(r as i64, c as i64);
+        let near = (-f64::hypot(x - here.0, y - here.1) / range).exp();
+        let grown = sd[(10, band, r, c)].powi(2) - sd[(6, band, r, c)].powi(2);
+        let expected = 4.0 * 2e-5 * factors[band].powf(near);
+        assert!((grown / expected - 1.0).abs() < 1e-9, "{band} {r} {c}: {grown} {expected}");
+    }
+    // The same factor everywhere is another variance; footprints' rests, nested kernels and nuggets too.
+    let near = |variance: f64| {
+        Process::new(Kernel::Exponential, 150.0, variance).nugget(0.1).nested(Kernel::Matern32, 900.0, 0.5 * variance)
+    };
+    let everywhere = Variation::new(1e9).point(here, 4.0);
+    let (mean, sd, _) = run(with(near(2e-5).variation(everywhere)).window(3, 1));
+    let (expected, expected_sd, _) = run(with(near(8e-5)).window(3, 1));
+    assert!(mean.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6));
+    assert!(sd.iter().zip(&expected_sd).all(|(a, b)| (a / b - 1.0).abs() < 1e-6));
 }
 
 /// A scene of two classes with a ragged edge, of which one changes under clouds: what the coarse sensor sees of the change is that

@@ -9,7 +9,7 @@ use rasterfuse::Fusion;
 use rasterfuse::engine::{FusionBuilder, OutputDates, Precision, Report};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::model::{
-    AcquisitionGroups, Features, Field, Footprint, Instrument, Kernel, Missing, OffsetLayer, Prior, Process,
+    AcquisitionGroups, Features, Field, Footprint, Instrument, Kernel, Missing, OffsetLayer, Prior, Process, Variation,
 };
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
@@ -47,7 +47,7 @@ fn fusion() -> FusionBuilder {
     fusion_with([false; 7])
 }
 
-/// With float32, with a state-dependent process covariance, with gates, with change relative to the level and a correlated prior, with
+/// With float32, with a state-dependent process covariance, with gates, with change relative to the level and to places and a correlated prior, with
 /// noise, change and weights by what innovations tell, with features, with further fields and offsets of all kinds.
 fn fusion_with([single, adaptive, gated, relative, adapting, alike, layers]: [bool; 7]) -> FusionBuilder {
     let fine = source(grid(0.0, 0.0, 30.0, (ROWS, COLS)), &[3, 9], 1);
@@ -55,7 +55,8 @@ fn fusion_with([single, adaptive, gated, relative, adapting, alike, layers]: [bo
     let sharp = Instrument::new("fine", fine).noise_variance(1e-3);
     let process =
         Process::new(Kernel::Exponential, 150.0, [1e-2, 2e-2]).nested(Kernel::Matern32, 600.0, 1e-3).phi(0.98);
-    let process = if relative { process.relative([1.0, 0.5], 0.4) } else { process };
+    let uneven = Variation::new(150.0).point((60.0, -90.0), [4.0, 0.5]).point((300.0, -100.0), 2.0);
+    let process = if relative { process.relative([1.0, 0.5], 0.4).variation(uneven) } else { process };
     let process = process.inflate(adapting);
     let sharp = if adapting { sharp.robust(4.0) } else { sharp };
     let process = if alike { process.features(Features::new(reference(), 0.3).bands([1])) } else { process };

@@ -14,7 +14,9 @@ use ndarray::Array4;
 use proptest::prelude::*;
 use rasterfuse::engine::{Checkpoint, FusedBlock, FusionBuilder, OutputDates, Precision, Report, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
+use rasterfuse::model::{
+    AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation,
+};
 use rasterfuse::sink::{ExistingSeries, FusionSink, SeriesLayout, ZarrSink};
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Error, Fusion, Result};
@@ -43,6 +45,11 @@ fn source(grid: Grid, days: impl Iterator<Item = i32>, seed: u64) -> Arc<MemoryS
     Arc::new(MemorySource::new(grid, dates, vec!["red".into(), "nir".into()], values).unwrap())
 }
 
+/// Change that varies over the scene.
+fn uneven() -> Variation {
+    Variation::new(200.0).point((100.0, -100.0), 3.0).point((500.0, -400.0), [0.2, 1.5])
+}
+
 /// What may be chosen freely without changing a byte, and what must stay the same.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools)]
@@ -51,7 +58,7 @@ struct Options {
     adaptive: bool,
     gated: bool,
     layers: bool,
-    /// Change relative to the level.
+    /// Change relative to the level, and more of it in some places.
     relative: bool,
     /// Noise, change and weights by what innovations tell.
     adapting: bool,
@@ -93,7 +100,7 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         OffsetLayer::per_acquisition(1e-3),
         OffsetLayer::per_group(2e-3, groups),
     ];
-    let process = if options.relative { process.relative([1.0, 0.5], 0.4) } else { process };
+    let process = if options.relative { process.relative([1.0, 0.5], 0.4).variation(uneven()) } else { process };
     let process = process.inflate(options.adapting);
     let sharp = if options.adapting { sharp.robust(4.0).inflate(true) } else { sharp };
     let blurred = blurred.inflate(options.adapting);

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid};
 use crate::model::{
     self, Features, Footprint, Prior, PriorField, Process, SeasonalMean, SpectralBasis, SpectralResponse, Values,
+    Variation,
 };
 use crate::sink::{ZarrFormat, ZarrSink};
 use crate::source::gdal::{crs_from_definition, read_header};
@@ -289,6 +290,10 @@ impl FusionConfig {
         }
         if let Some(super::Relative { weight, level }) = &process.relative {
             built = built.relative(weight.0.clone(), level.0.clone());
+        }
+        if let Some(super::Variation { range, points }) = &process.variation {
+            let new = Variation::new(*range);
+            built = built.variation(points.iter().fold(new, |all, point| all.point(point.at, point.factor.0.clone())));
         }
         Ok(match &process.features {
             Some(features) => built.features(self.features(features, seasonal)?),

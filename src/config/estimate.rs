@@ -6,6 +6,7 @@ mod rules;
 mod sensible;
 mod slots;
 mod structure;
+mod varying;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ impl Free {
         let document: DocumentMut = text.parse().ok()?;
         let tables = structure::free_tables(&document);
         let mut first = document.clone();
+        varying::take(&mut first);
         let mut what: Vec<String> = tables.iter().map(ToString::to_string).collect();
         for table in &tables {
             if let Some(structure) = table.structures(&document, None).first() {
@@ -119,6 +121,7 @@ impl FusionConfig {
             super::CriterionName::Bic => Criterion::Bic,
         };
         let mut document = with_fixed_blocks(free.document.clone());
+        let varies = varying::take(&mut document);
         structure::widen(&mut document, |index| {
             inputs.instruments.get(index).is_some_and(|opened| self.is_coarse(index, opened, &inputs.target))
         });
@@ -128,7 +131,6 @@ impl FusionConfig {
         let mut choices: Vec<(String, Choice)> = Vec::new();
         let mut known = Numbers::default();
         let features = self.reference(&inputs, &estimation)?;
-        let set_by_data = free.prior_is_free();
         // One table after the other: while its structures are compared, those chosen before hold and those to come are the first.
         while let Some((table, rest)) = structure::free_tables(&document).split_first() {
             let mut tried = Vec::new();
@@ -141,8 +143,7 @@ impl FusionConfig {
                         other.put(&mut whole, first);
                     }
                 }
-                let candidate =
-                    self.candidate(&structure.name, whole, (&inputs, set_by_data), &estimation)?.begin_with(&known);
+                let candidate = self.candidate(&structure.name, whole, &inputs, &estimation)?.begin_with(&known);
                 tried.push((chosen, candidate));
             }
             let candidates: Vec<Candidate> = tried.iter().map(|(_, candidate)| candidate.clone()).collect();
@@ -158,10 +159,14 @@ impl FusionConfig {
             document.insert("window", sensible::window(inputs.target.cell_size()));
         }
         let slots = slots::find(&document);
-        let description = self.candidate("description", document.clone(), (&inputs, set_by_data), &estimation)?;
-        let fit = estimation.fit(&description.begin_with(&known))?;
-        let text = outcome::write(&document, &slots, &fit, &choices);
-        Ok(Estimated::new(free.path.clone(), text, fit, choices, &estimation))
+        let description = self.candidate("description", document.clone(), &inputs, &estimation)?;
+        let fit = estimation.fit(&description.clone().begin_with(&known))?;
+        let change = varies.then(|| estimation.change_by_block(&description, &fit.numbers)).transpose()?;
+        if let Some(change) = change.as_ref().filter(|change| change.variation().is_some()) {
+            varying::put(&mut document, change);
+        }
+        let text = outcome::write(&document, &slots, &fit, &choices, change.as_ref());
+        Ok(Estimated::new(free.path.clone(), text, fit, choices, change, &estimation))
     }
 
     /// A description with free numbers as something to fit.
@@ -169,13 +174,13 @@ impl FusionConfig {
         &self,
         name: &str,
         document: DocumentMut,
-        (inputs, set_by_data): (&Arc<Inputs>, bool),
+        inputs: &Arc<Inputs>,
         estimation: &Estimation,
     ) -> Result<Candidate> {
         let document = with_fixed_blocks(document);
         let slots = slots::find(&document);
         let opened = Arc::clone(inputs);
-        let beliefs = Beliefs::new(estimation.summary(), &opened, set_by_data);
+        let beliefs = Beliefs::new(estimation.summary(), &opened);
         let (inputs, folder, slots_of) = (Arc::clone(inputs), self.folder.clone(), slots.clone());
         let describe = move |numbers: &Numbers| {
             let text = fill::with(&document, &slots_of, numbers).to_string();

@@ -181,6 +181,8 @@ pub(super) struct PlanInput<'a> {
     pub(super) adaptive: bool,
     /// Whether change goes with the level.
     pub(super) relative: bool,
+    /// Where some places change more than others.
+    pub(super) variation: bool,
     /// Where cells with like features change alike.
     pub(super) features: Option<&'a FeatureModel>,
     pub(super) precision: Precision,

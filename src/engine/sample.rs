@@ -10,7 +10,7 @@ use super::tile::TileReader;
 use super::window::{Reading, Worker};
 use super::{Checkpoint, Fusion, FusionBuilder, MemoryBudget, OnError, OutputDates, Precision, windows};
 use crate::error::{Error, Result};
-use crate::geometry::{Date, PixelRegion, Tile, Tiling};
+use crate::geometry::{Date, PixelRegion, Rect, Tile, Tiling};
 use crate::model::Missing;
 
 /// Blocks looked at for each that is kept: those with most values are.
@@ -47,6 +47,8 @@ pub(crate) struct Sample {
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(crate) region: PixelRegion,
+    /// Its centre (x, y) in the target's CRS.
+    pub(crate) centre: (f64, f64),
     /// The day that the prior describes.
     before: Date,
     readings: Vec<Reading>,
@@ -112,6 +114,12 @@ impl Trial {
         let mut index = 0..;
         self.0.parts.retain(|_| index.next() == Some(part));
         self.0.process.keep(self.0.parts.iter().flat_map(|part| &part.components));
+        self
+    }
+
+    /// The same with a process variance of the first field so many times as large.
+    pub(crate) fn with_change(mut self, factor: f64) -> Self {
+        self.0.process.components.iter_mut().for_each(|component| component.variance *= factor);
         self
     }
 
@@ -279,7 +287,8 @@ impl Block {
             reading.slices.retain(|(_, slice)| slice.values.iter().any(|value| !value.is_nan()));
         }
         readings.retain(|reading| !reading.slices.is_empty());
-        Ok(Self { region: tile.region, before, readings, values })
+        let centre = fusion.target.middle(&Rect::from(&tile.region));
+        Ok(Self { region: tile.region, centre, before, readings, values })
     }
 
     /// Every value that is not missing, in the order of dates.

@@ -174,7 +174,8 @@ impl WindowState {
         date: Date,
     ) -> Result<Self> {
         let names = names(&fusion.instruments);
-        let averages = if mean.is_some() { support.averages() } else { Vec::new() };
+        let variation = fusion.process.variation.as_ref();
+        let averages = if mean.is_some() || variation.is_some() { support.averages() } else { Vec::new() };
         let part = |part: &Part| {
             let layout = Layout::new(&support, part.components.len(), &part.bands);
             let mut initial = support.initial_state(layout.n(), &part.components, prior, &names)?;
@@ -197,6 +198,8 @@ impl WindowState {
             let inflated = fusion.process.inflate.then_some(field.len() * (1 + fusion.process.fields.len()));
             let dynamics = Dynamics::new(field.into_iter().chain(layers.blocks()).collect());
             let dynamics = dynamics.with_relative(fusion.process.relative(&part.components));
+            let factors = variation.map(|known| known.of_states(&fusion.target, &averages, &part.components));
+            let dynamics = dynamics.with_factors(factors.unwrap_or_default());
             let own = support.own_cells().len();
             let mut state = Carried::new(initial.state, fusion.precision);
             if fusion.lag > 0 {

@@ -2,7 +2,7 @@
 
 /// Keys without the numbers of list entries, each with the calls that take it. Settings of an instrument that are not here belong
 /// to its source, whose builders have methods of these names.
-const CALLS: [(&str, &str); 76] = [
+const CALLS: [(&str, &str); 79] = [
     ("target", "Fusion::builder"),
     ("target.bands", "FusionBuilder::bands"),
     ("target.wavelengths_nm", "SpectralBasis::new"),
@@ -28,6 +28,9 @@ const CALLS: [(&str, &str); 76] = [
     ("process.adaptive.scale", "Process::adaptive"),
     ("process.relative.weight", "Process::relative"),
     ("process.relative.level", "Process::relative"),
+    ("process.variation.range", "Variation::new"),
+    ("process.variation.points", "Variation::point"),
+    ("process.variation.points.factor", "Variation::point"),
     ("process.features.raster", "Features::new"),
     ("process.features.scale", "Features::new"),
     ("process.features.bands", "Features::bands"),

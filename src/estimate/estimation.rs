@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 const COMPARED: usize = 6;
 
 /// Difference of a criterion, twice a logarithm, up to which the candidate named first is kept.
-const EVIDENCE: f64 = 6.0;
+pub(super) const EVIDENCE: f64 = 6.0;
 
 /// How much of a scene is looked at for an estimation.
 ///
@@ -74,7 +74,7 @@ impl EstimationBuilder {
 /// Blocks of a scene, in memory, to which descriptions are fitted.
 #[derive(Debug)]
 pub struct Estimation {
-    sample: Sample,
+    pub(super) sample: Sample,
     summary: DataSummary,
 }
 

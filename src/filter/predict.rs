@@ -140,6 +140,8 @@ pub struct Dynamics {
     blocks: Vec<(Range<usize>, ProcessBlock)>,
     /// Of the first blocks.
     relative: Vec<Relative>,
+    /// Factor of each of the first states' standard deviation of change.
+    factors: Vec<f64>,
 }
 
 impl Dynamics {
@@ -152,7 +154,7 @@ impl Dynamics {
             next = states.end;
             (states, block)
         };
-        Self { blocks: blocks.into_iter().map(place).collect(), relative: Vec::new() }
+        Self { blocks: blocks.into_iter().map(place).collect(), relative: Vec::new(), factors: Vec::new() }
     }
 
     /// Lets the first blocks, as many as are given, change in proportion to their level, which
@@ -163,8 +165,20 @@ impl Dynamics {
         self
     }
 
+    /// Multiplies the standard deviation of change of the first states, as many as are given: `K(s, s') ← f(s) f(s') K(s, s')`.
+    /// States heed it from the next [`State::take_level`] on.
+    #[must_use]
+    pub fn with_factors(mut self, factors: Vec<f64>) -> Self {
+        self.factors = factors;
+        self
+    }
+
     pub(super) fn relative(&self) -> &[Relative] {
         &self.relative
+    }
+
+    pub(super) fn factors(&self) -> &[f64] {
+        &self.factors
     }
 
     /// Process variance of each block.
@@ -253,7 +267,7 @@ impl<T: Real> State<T> {
             for j in states.clone() {
                 let column = &mut self.cov.column_mut(j)[..states.end - j];
                 let (correlation, first) = (&block.correlation, j - states.start);
-                // Where change goes with the level: what the column is multiplied by, row by row.
+                // Where cells change by more or less than others: what the column is multiplied by, row by row.
                 let factors = self.factors.get(j..states.end);
                 let scale = factors.map_or(scale, |factors| scale * factors[0]);
                 match (self.history.as_mut().filter(|history| history.covers(index)), factors) {

@@ -21,16 +21,19 @@ impl Relative {
 
 impl<T: Real> State<T> {
     /// Takes the level of every state whose change is [relative](Dynamics::with_relative) from its mean as it is now, `offset(i)`
-    /// (the mean function about which state `i` is an anomaly, or 0) added. Predictions go by it until the next call: to be
-    /// called at the beginning and after every update, so that it does not matter in how many steps a state is predicted.
+    /// (the mean function about which state `i` is an anomaly, or 0) added, and the [factors](Dynamics::with_factors) that
+    /// states have whatever their level. Predictions go by them until the next call: to be called at the beginning and after every
+    /// update, so that it does not matter in how many steps a state is predicted.
     pub fn take_level(&mut self, dynamics: &Dynamics, offset: impl Fn(usize) -> f64) {
-        if dynamics.relative().is_empty() {
+        if dynamics.relative().is_empty() && dynamics.factors().is_empty() {
             return;
         }
+        self.factors.clear();
+        self.factors.extend_from_slice(dynamics.factors());
         self.factors.resize(self.mean.len(), 1.0);
         for ((states, _), relative) in dynamics.blocks().iter().zip(dynamics.relative()) {
             for i in states.clone() {
-                self.factors[i] = relative.factor(self.mean[i] + offset(i));
+                self.factors[i] *= relative.factor(self.mean[i] + offset(i));
             }
         }
     }
@@ -104,10 +107,11 @@ mod tests {
 
     /// Entry by entry, from the definition.
     fn slow(before: &State, dynamics: &Dynamics, values: &[f64], dt_days: f64) -> Vec<Vec<f64>> {
+        let own = |i: usize| dynamics.factors().get(i).copied().unwrap_or(1.0);
         let g = |i: usize| match i {
-            0..30 => values[i].abs() / 0.2,
-            30..35 => (0.7 + 0.3 * (values[i] / 2.0).powi(2)).sqrt(),
-            _ => 1.0,
+            0..30 => own(i) * values[i].abs() / 0.2,
+            30..35 => own(i) * (0.7 + 0.3 * (values[i] / 2.0).powi(2)).sqrt(),
+            _ => own(i),
         };
         let entry = |i: usize, j: usize| {
             let kept = dynamics.transition(i, dt_days) * dynamics.transition(j, dt_days) * before.cov.get(i, j);
@@ -118,23 +122,41 @@ mod tests {
 
     #[test]
     fn change_goes_with_the_level_of_the_last_update() {
-        let dynamics = dynamics();
-        let mut state = start(&dynamics);
+        changes_as_defined(&dynamics());
+    }
+
+    #[test]
+    fn states_have_factors_of_their_own_with_and_without_a_level() {
+        let factors = |n: usize| (0..n).map(|i| 0.5 + 0.1 * i as f64).collect::<Vec<_>>();
+        changes_as_defined(&dynamics().with_factors(factors(33)));
+        let dynamics = dynamics().with_relative(vec![Relative { weight: 0.0, level: 1.0 }]).with_factors(factors(37));
+        let (mut level, mut plain) = (start(&dynamics), start(&dynamics));
+        level.take_level(&dynamics, |_| 0.0);
+        level.predict(&dynamics, 3.0);
+        let without = dynamics.with_relative(Vec::new());
+        // Any number of times: they do not add up.
+        (0..3).for_each(|_| plain.take_level(&without, |_| 0.0));
+        plain.predict(&without, 3.0);
+        assert_eq!(level.cov, plain.cov);
+    }
+
+    fn changes_as_defined(dynamics: &Dynamics) {
+        let mut state = start(dynamics);
         let offset = |i: usize| 0.05 * i as f64;
-        state.take_level(&dynamics, offset);
+        state.take_level(dynamics, offset);
         let before = state.clone();
         let values: Vec<f64> = (0..before.n()).map(|i| before.mean[i] + offset(i)).collect();
-        let expected = slow(&before, &dynamics, &values, 5.0);
+        let expected = slow(&before, dynamics, &values, 5.0);
         let (mut single, mut split) = (state.cast::<f32>(), state.clone());
-        state.predict(&dynamics, 5.0);
-        single.predict(&dynamics, 5.0);
+        state.predict(dynamics, 5.0);
+        single.predict(dynamics, 5.0);
         // The means have decayed on the way; the level has not changed.
-        split.predict(&dynamics, 2.0);
-        split.predict(&dynamics, 3.0);
+        split.predict(dynamics, 2.0);
+        split.predict(dynamics, 3.0);
         for i in 0..state.n() {
             for (j, expected) in expected[i].iter().enumerate() {
                 assert!((state.cov.get(i, j) - expected).abs() < 1e-13, "{i} {j}");
-                assert!((before.predicted_cov(&dynamics, i, j, 5.0) - expected).abs() < 1e-13, "{i} {j}");
+                assert!((before.predicted_cov(dynamics, i, j, 5.0) - expected).abs() < 1e-13, "{i} {j}");
                 assert!((split.cov.get(i, j) - expected).abs() < 1e-13, "{i} {j}");
                 assert!((single.cov.get(i, j) - expected).abs() < 1e-5 * (1.0 + expected.abs()), "{i} {j}");
             }

@@ -26,6 +26,7 @@ mod seasonal;
 mod spectrum;
 mod support;
 mod values;
+mod variation;
 mod wavelengths;
 
 pub use basis::SpectralBasis;
@@ -42,6 +43,7 @@ pub use process::Process;
 pub use response::SpectralResponse;
 pub use seasonal::{Harmonics, SeasonalBuilder, SeasonalFit, SeasonalMean, SeasonalTile};
 pub use values::Values;
+pub use variation::Variation;
 
 pub(crate) use average::{Average, Profile};
 pub(crate) use correlation::Correlation;
@@ -59,3 +61,4 @@ pub(crate) use seasonal::Fingerprint;
 pub(crate) use seasonal::{SeasonalSlice, StateCurves};
 pub(crate) use spectrum::Spectrum;
 pub(crate) use support::{FarSamples, Pixel, Support, far_cells};
+pub(crate) use variation::{VariationModel, exponential};

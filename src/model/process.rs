@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::filter::{self, Relative};
 use crate::geometry::Grid;
 
-use super::{FeatureModel, Features, Field, FieldModel, Kernel};
+use super::{FeatureModel, Features, Field, FieldModel, Kernel, Variation, VariationModel};
 
 /// How the scene changes: each component walks in time with spatially correlated steps.
 ///
@@ -27,6 +27,7 @@ pub struct Process {
     fields: Vec<Field>,
     /// Weight and level.
     relative: Option<(Values, Values)>,
+    variation: Option<Variation>,
     inflate: bool,
 }
 
@@ -59,6 +60,7 @@ impl Process {
             features: None,
             fields: Vec::new(),
             relative: None,
+            variation: None,
             inflate: false,
         };
         this.nested(kernel, range, variance)
@@ -124,6 +126,13 @@ impl Process {
         self
     }
 
+    /// Lets some places change more than others, by factors of the variance of the first field, nested kernels and nugget included.
+    #[must_use]
+    pub fn variation(mut self, variation: Variation) -> Self {
+        self.variation = Some(variation);
+        self
+    }
+
     /// Whether the variances stated are the least: every window multiplies those of the field, and of [further ones](Self::field), by a
     /// factor that it learns from the normalised innovations of all instruments, by groups of components that are filtered apart (by
     /// band, without a spectral basis); a few tens of dates tell. Default: no.
@@ -157,6 +166,8 @@ impl Process {
             settings.push(("relative.weight".into(), weight.to_string()));
             settings.push(("relative.level".into(), level.to_string()));
         }
+        let variation = self.variation.iter().flat_map(Variation::settings);
+        settings.extend(variation.map(|(key, value)| (format!("variation.{key}"), value)));
         settings.extend(self.inflate.then(|| ("inflate".into(), "true".into())));
         settings
     }
@@ -176,6 +187,7 @@ impl Process {
             }
         }
         let relative = self.resolve_relative(p)?;
+        let variation = self.variation.as_ref().map(|variation| variation.resolve(p)).transpose()?;
         let terms = self.terms.iter().map(|term| term.resolve(p)).collect::<Result<Vec<_>>>()?;
         let mut shapes: Vec<Shape> = Vec::new();
         let mut components = Vec::with_capacity(p);
@@ -213,6 +225,7 @@ impl Process {
             alike,
             features: None,
             adaptive: self.adaptive,
+            variation,
             inflate: self.inflate,
             fields,
         })
@@ -285,6 +298,8 @@ pub(crate) struct ProcessModel {
     pub(crate) alike: usize,
     pub(crate) features: Option<FeatureModel>,
     pub(crate) adaptive: Option<Adaptive>,
+    /// How change varies over the scene.
+    pub(crate) variation: Option<VariationModel>,
     /// Whether change is inflated by what innovations tell.
     pub(crate) inflate: bool,
     /// Fields added to the first.
@@ -320,11 +335,16 @@ impl ProcessModel {
         self.correlations.retain(|_| index.next().is_some_and(|k| used.contains(&k)));
     }
 
-    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; without bound where it
-    /// goes with the level.
+    /// Whether some states change more than others.
+    pub(crate) fn has_factors(&self) -> bool {
+        self.is_relative() || self.variation.is_some()
+    }
+
+    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; no bound is known where
+    /// it goes with the level or varies over the scene.
     pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> Option<f64> {
-        let Component { transition, variance, correlation, relative } = self.components[j];
-        if relative.is_some() {
+        let Component { transition, variance, correlation, .. } = self.components[j];
+        if self.has_factors() {
             return None;
         }
         // The state-dependent covariance adds no more than the other does, jitter aside.

@@ -8,7 +8,7 @@ use toml_edit::{DocumentMut, Item};
 use super::fill;
 use super::slots::{Slot, Step};
 use crate::error::{Error, Result};
-use crate::estimate::{Choice, Estimate, Estimation, Fit};
+use crate::estimate::{ChangeByBlock, Choice, Estimate, Estimation, Fit};
 
 /// What an estimation has found.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Estimated {
     pub fit: Fit,
     /// Structures that were compared, by the table that was free.
     pub choices: Vec<(String, Choice)>,
+    /// Whether change varies over the scene, where that was asked for.
+    pub change: Option<ChangeByBlock>,
     /// Blocks that were looked at, and cells per side of each.
     pub blocks: (usize, usize),
     path: PathBuf,
@@ -31,9 +33,10 @@ impl Estimated {
         text: String,
         fit: Fit,
         choices: Vec<(String, Choice)>,
+        change: Option<ChangeByBlock>,
         estimation: &Estimation,
     ) -> Self {
-        Self { text, fit, choices, blocks: (estimation.blocks(), estimation.side()), path }
+        Self { text, fit, choices, change, blocks: (estimation.blocks(), estimation.side()), path }
     }
 
     /// Where the description goes by default: `FUSION.estimated.toml` beside `FUSION.toml`; `fusion.estimated.toml` in the folder of
@@ -70,12 +73,19 @@ impl fmt::Display for Estimated {
                 choice.table().iter().try_for_each(|line| writeln!(f, "  {line}"))?;
             }
         }
+        self.change.iter().try_for_each(|change| writeln!(f, "{change}"))?;
         write!(f, "{}", self.fit)
     }
 }
 
 /// The document with the estimates of its slots, and comments that say how sure they are and what was compared.
-pub(super) fn write(document: &DocumentMut, slots: &[Slot], fit: &Fit, choices: &[(String, Choice)]) -> String {
+pub(super) fn write(
+    document: &DocumentMut,
+    slots: &[Slot],
+    fit: &Fit,
+    choices: &[(String, Choice)],
+    change: Option<&ChangeByBlock>,
+) -> String {
     let mut document = document.clone();
     for slot in slots {
         fill::put(&mut document, slot, fit.numbers.list(&slot.to_string()), written);
@@ -104,7 +114,8 @@ pub(super) fn write(document: &DocumentMut, slots: &[Slot], fit: &Fit, choices: 
         let title = format!("# Structures of {table} that were compared:\n");
         std::iter::once(title).chain(choice.table().into_iter().map(|line| format!("# {line}\n")))
     });
-    lines.collect::<String>() + &document.to_string()
+    let change = change.map(|change| format!("# {change}\n"));
+    lines.chain(change).collect::<String>() + &document.to_string()
 }
 
 /// A number as it is written: to five digits, and of one just below 1, such as a memory, as many as its distance from 1 needs.

@@ -101,35 +101,26 @@ pub(super) fn opening_numbers(slots: &[Slot]) -> Numbers {
 pub(super) struct Beliefs<'a> {
     data: &'a DataSummary,
     inputs: &'a Inputs,
-    /// Whether the numbers of the prior are those of the data, not the likeliest.
-    prior_by_data: bool,
 }
 
 impl<'a> Beliefs<'a> {
-    pub(super) fn new(data: &'a DataSummary, inputs: &'a Inputs, prior_by_data: bool) -> Self {
-        Self { data, inputs, prior_by_data }
+    pub(super) fn new(data: &'a DataSummary, inputs: &'a Inputs) -> Self {
+        Self { data, inputs }
     }
 
     /// Adds what a slot stands for to a candidate: a parameter of one number for each component or band, or for the element that it
-    /// is; or numbers that the data tell and no likelihood can, a level being no different from another variance.
+    /// is; or, of a level, numbers that the data tell: no likelihood can, it being no different from another variance.
     pub(super) fn add(&self, candidate: Candidate, slot: &Slot) -> Result<Candidate> {
         let level = |component: usize| {
             let (mean, variance, _) = self.of_component(component);
             mean.abs().max(variance.sqrt())
         };
-        // Of components that no band shows by itself the data tell nothing.
-        let by_data = self.prior_by_data && (0..self.data.components).all(|j| self.data.component(j).is_some());
-        let told: &dyn Fn(usize) -> f64 = match kind(slot) {
-            Some(Kind::Level) => &level,
-            Some(Kind::PriorMean) if by_data => &|component| self.of_component(component).0,
-            Some(Kind::PriorVariance) if by_data && slot.keys()[0] == "prior" => {
-                &|component| self.of_component(component).1
-            }
-            _ => return Ok(candidate.parameter(self.parameter(slot)?)),
-        };
+        if kind(slot) != Some(Kind::Level) {
+            return Ok(candidate.parameter(self.parameter(slot)?));
+        }
         let numbers: Vec<f64> = match slot.element() {
-            Some(index) => vec![told(index)],
-            None => (0..self.data.components).map(told).collect(),
+            Some(index) => vec![level(index)],
+            None => (0..self.data.components).map(level).collect(),
         };
         Ok(candidate.fix(slot.to_string(), numbers))
     }

@@ -119,6 +119,7 @@ impl FusionBuilder {
             lag_asked: self.lag,
             adaptive: process.adaptive.is_some(),
             relative: process.is_relative(),
+            variation: process.variation.is_some(),
             features: process.features.as_ref(),
             precision: self.precision,
             checkpoint: self.checkpoint,

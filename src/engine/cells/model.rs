@@ -55,7 +55,7 @@ impl CellModel {
             || offsets
             || !process.fields.is_empty()
             || process.adaptive.is_some()
-            || process.is_relative()
+            || process.has_factors()
             || process.features.is_some()
             || parts.iter().any(|part| part.components.len() != 1)
         {

@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::pipeline::InFlight;
 use crate::engine::tile::{States, TileReader, TileState};
 use crate::geometry::{Crs, Grid};
-use crate::model::{Footprint, Instrument, Kernel, Prior, Process};
+use crate::model::{Footprint, Instrument, Kernel, Prior, Process, Variation};
 use crate::source::MemorySource;
 use crate::{Fusion, Precision, Result};
 
@@ -23,10 +23,17 @@ fn later_batches_allocate_nothing() -> Result<()> {
         Ok(Arc::new(MemorySource::new(grid(size, side)?, dates, vec!["red".into(), "nir".into()], values)?))
     };
     for (lag, precision) in [(0, Precision::F64), (2, Precision::F64), (2, Precision::F32)] {
+        let uneven = Variation::new(100.0).point((40.0, -50.0), 3.0);
         let coarse = Instrument::new("coarse", source(70.0, 6)?).footprint(Footprint::Uniform);
         let fusion = Fusion::builder(grid(30.0, 12)?)
             .bands(["red", "nir"])
-            .process(Process::new(Kernel::Exponential, 100.0, 1e-3).phi(0.99).adaptive(0.5, 0.1).relative(0.5, 0.3))
+            .process(
+                Process::new(Kernel::Exponential, 100.0, 1e-3)
+                    .phi(0.99)
+                    .adaptive(0.5, 0.1)
+                    .relative(0.5, 0.3)
+                    .variation(uneven),
+            )
             .prior(Prior::new(0.3, 0.01))
             .instrument(Instrument::new("fine", source(30.0, 12)?).noise_variance(1e-3).gate(0.99))
             .instrument(coarse.noise_variance(1e-3))
