@@ -3,20 +3,19 @@
 use std::path::Path;
 
 use ndarray::Array2;
-use plotters::style::text_anchor::HPos;
 use rasterfuse::engine::FusedBlock;
 use rasterfuse::geometry::Date;
 
 use crate::GreenUp;
-use crate::common::canvas::{COARSE, Drawn, FINE, FUSED, INK, LARGE, Scale, picture, text};
-use crate::common::chart::{AXIS, Chart, Horizontal, Layer};
-use crate::common::map::{LEFT, Map, MapRow};
+use crate::common::canvas::{COARSE, Drawn, FINE, FUSED, INK, Scale};
+use crate::common::chart::{Chart, Horizontal, Layer};
+use crate::common::map::{Map, MapRow};
 use crate::common::score::Score;
+use crate::common::sheet::Sheet;
 use crate::spring::{Seen, Spring, THRESHOLD, ndvi};
 
 const ZOOM: usize = 6;
 const CHART_HEIGHT: i32 = 300;
-const CHART_GAP: i32 = 140;
 
 /// Red and nir of one cell on one day, as fused.
 #[derive(Clone, Copy, Debug)]
@@ -91,21 +90,14 @@ impl Figure<'_> {
             ],
             marks: vec![(self.cell, "")],
         };
-        let (maps_top, charts_top) = (62, 62 + maps.height() + 80);
-        let width = (maps.width() - LEFT - CHART_GAP - 30) / 2;
-        let size = (maps.width() as u32 + 10, (charts_top + CHART_HEIGHT + AXIS - 20) as u32);
-        picture(path, size, |canvas| {
-            let heading = format!("first day with an NDVI above {THRESHOLD}, found while the series streams by");
-            text(canvas, &heading, (LEFT, 36), LARGE, HPos::Left)?;
-            maps.draw(canvas, (0, maps_top))?;
-            let charts = [self.ndvi(), self.probability()];
-            charts[0].legend(canvas, "the circled cell:", (LEFT, charts_top - 40))?;
-            for (index, chart) in charts.into_iter().enumerate() {
-                let left = LEFT + index as i32 * (width + CHART_GAP);
-                chart.draw(canvas, (left, charts_top), (width, CHART_HEIGHT))?;
-            }
-            Ok(())
-        })
+        Sheet {
+            heading: &format!("first day with an NDVI above {THRESHOLD}, found while the series streams by"),
+            maps,
+            cells: "the circled cell:",
+            charts: vec![("", self.ndvi()), ("", self.probability())],
+            chart_height: CHART_HEIGHT,
+        }
+        .draw(path)
     }
 
     fn chart<'a>(&self, vertical: &'a str, limits: Option<(f64, f64)>, layers: Vec<Layer<'a>>) -> Chart<'a> {

@@ -29,6 +29,19 @@ pub(crate) struct Map<'a> {
     pub(crate) bar: Option<&'a str>,
 }
 
+impl<'a> Map<'a> {
+    /// A map of standard deviations, with a scale and a colour bar of its own.
+    pub(crate) fn uncertainty(title: &'a str, sd: ArrayView2<'a, f64>) -> Self {
+        Self {
+            title,
+            subtitle: format!("mean {:.3}", sd.mean().unwrap_or(f64::NAN)),
+            values: sd,
+            colours: Scale::from_zero(sd, colorous::INFERNO),
+            bar: Some("standard deviation"),
+        }
+    }
+}
+
 /// Maps of the same cells, side by side.
 #[derive(Debug)]
 pub(crate) struct MapRow<'a> {

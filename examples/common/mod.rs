@@ -10,3 +10,4 @@ pub(crate) mod map;
 pub(crate) mod png;
 pub(crate) mod random;
 pub(crate) mod score;
+pub(crate) mod sheet;

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use ndarray::{Array2, s};
-use plotters::style::text_anchor::HPos;
 use rasterfuse::geometry::Date;
 
 use crate::Spectra;
-use crate::common::canvas::{COARSE, Drawn, FINE, FUSED, INK, LARGE, Scale, picture, text};
-use crate::common::chart::{AXIS, Chart, Horizontal, Layer};
-use crate::common::map::{LEFT, Map, MapRow};
+use crate::common::canvas::{COARSE, Drawn, FINE, FUSED, INK, Scale};
+use crate::common::chart::{Chart, Horizontal, Layer};
+use crate::common::map::{Map, MapRow};
 use crate::common::score::Score;
+use crate::common::sheet::Sheet;
 use crate::judge::last_clear;
 use crate::twin::{CENTRES, Seen, Twin};
 
@@ -19,7 +19,6 @@ const WAVELENGTH: f64 = 1245.0;
 const NIR: usize = 4;
 const ZOOM: usize = 8;
 const CHART_HEIGHT: i32 = 340;
-const CHART_GAP: i32 = 130;
 
 /// What the figure shows.
 #[derive(Debug)]
@@ -61,37 +60,25 @@ impl Figure<'_> {
                 map(&hyper_title, format!("{nm} nm, 60 m, {}", rmse(&last)), last.view()),
                 map("fused", format!("{nm} nm, 30 m, {}", rmse(&mean)), mean.view()),
                 Map { bar: Some("reflectance"), ..map("truth", format!("{nm} nm"), truth) },
-                Map {
-                    title: "uncertainty",
-                    subtitle: format!("mean {:.3}", sd.mean().unwrap_or(f64::NAN)),
-                    values: sd.view(),
-                    colours: Scale::from_zero(&sd, colorous::INFERNO),
-                    bar: Some("standard deviation"),
-                },
+                Map::uncertainty("uncertainty", sd.view()),
             ],
             marks: vec![(cells[0], "A"), (cells[1], "B")],
         };
         let charts = cells.map(|cell| self.chart(time, multi_index, cell));
         let high = charts.iter().map(|chart| chart.span().1).fold(0.0, f64::max);
-        let (maps_top, charts_top) = (62, 62 + maps.height() + 120);
-        let width = (maps.width() - LEFT - CHART_GAP - 30) / 2;
-        let size = (maps.width() as u32 + 10, (charts_top + CHART_HEIGHT + AXIS + 10) as u32);
-        picture(path, size, |canvas| {
-            let days = date.days_since(hyper_date);
-            let heading = format!(
-                "reflectance on {date}, {days} days after the last hyperspectral image, at a wavelength between the multispectral bands"
-            );
-            text(canvas, &heading, (LEFT, 36), LARGE, HPos::Left)?;
-            maps.draw(canvas, (0, maps_top))?;
-            charts[0].legend(canvas, "cells A and B:", (LEFT, charts_top - 80))?;
-            for (index, (chart, name)) in charts.into_iter().zip(["A", "B"]).enumerate() {
-                let left = LEFT + index as i32 * (width + CHART_GAP);
-                text(canvas, name, (left + 20, charts_top - 28), LARGE, HPos::Left)?;
-                let chart = Chart { limits: Some((0.0, high)), ..chart };
-                chart.draw(canvas, (left, charts_top), (width, CHART_HEIGHT))?;
-            }
-            Ok(())
-        })
+        let charts = charts.map(|chart| Chart { limits: Some((0.0, high)), ..chart });
+        let days = date.days_since(hyper_date);
+        let heading = format!(
+            "reflectance on {date}, {days} days after the last hyperspectral image, at a wavelength between the multispectral bands"
+        );
+        Sheet {
+            heading: &heading,
+            maps,
+            cells: "cells A and B:",
+            charts: ["A", "B"].into_iter().zip(charts).collect(),
+            chart_height: CHART_HEIGHT,
+        }
+        .draw(path)
     }
 
     /// Between the last two hyperspectral images the day on which clouds make the greatest difference to what is known.

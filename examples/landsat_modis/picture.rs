@@ -3,21 +3,20 @@
 use std::path::Path;
 
 use ndarray::{Array2, Array3, Array4, Axis, s};
-use plotters::style::text_anchor::HPos;
 use rasterfuse::geometry::{Date, Grid};
 use rasterfuse::source::{RasterSource, RasterStack};
 
-use crate::common::canvas::{COARSE, Drawn, FINE, FUSED, LARGE, Scale, picture, text};
-use crate::common::chart::{AXIS, Chart, Horizontal, Layer};
+use crate::common::canvas::{COARSE, Drawn, FINE, FUSED, Scale};
+use crate::common::chart::{Chart, Horizontal, Layer};
 use crate::common::kranj::image;
-use crate::common::map::{LEFT, Map, MapRow};
+use crate::common::map::{Map, MapRow};
 use crate::common::score::Score;
+use crate::common::sheet::Sheet;
 
 /// The band that is shown: nir.
 const BAND: usize = 3;
 const ZOOM: usize = 7;
 const SERIES_HEIGHT: i32 = 300;
-const SERIES_GAP: i32 = 130;
 
 /// What the figure shows.
 #[derive(Debug)]
@@ -67,13 +66,7 @@ impl Figure<'_> {
                 map(1, rmse(&modis), modis.view()),
                 map(2, rmse(&predicted), mean),
                 Map { bar: Some("nir reflectance"), ..map(3, "withheld".into(), second.view()) },
-                Map {
-                    title: "uncertainty",
-                    subtitle: format!("mean {:.3}", sd.mean().unwrap_or(f64::NAN)),
-                    values: sd,
-                    colours: Scale::from_zero(sd, colorous::INFERNO),
-                    bar: Some("standard deviation"),
-                },
+                Map::uncertainty("uncertainty", sd),
             ],
             marks: vec![(cells[0], "A"), (cells[1], "B")],
         };
@@ -81,22 +74,15 @@ impl Figure<'_> {
         let charts = charts.into_iter().collect::<rasterfuse::Result<Vec<_>>>()?;
         let spans = charts.iter().map(Chart::span);
         let limits = spans.fold((f64::INFINITY, f64::NEG_INFINITY), |a, b| (a.0.min(b.0), a.1.max(b.1)));
-        let (maps_top, series_top) = (62, 62 + maps.height() + 120);
-        let width = (maps.width() - LEFT - SERIES_GAP - 30) / 2;
-        let size = (maps.width() as u32 + 10, (series_top + SERIES_HEIGHT + AXIS - 25) as u32);
-        picture(path, size, |canvas| {
-            let heading =
-                "nir reflectance at 30 m, Kranj, Slovenia, 2020: predicted from one Landsat image and daily MODIS";
-            text(canvas, heading, (LEFT, 36), LARGE, HPos::Left)?;
-            maps.draw(canvas, (0, maps_top))?;
-            charts[0].legend(canvas, "cells A and B:", (LEFT, series_top - 80))?;
-            for (index, (chart, name)) in charts.into_iter().zip(["A", "B"]).enumerate() {
-                let left = LEFT + index as i32 * (width + SERIES_GAP);
-                text(canvas, name, (left + 20, series_top - 28), LARGE, HPos::Left)?;
-                Chart { limits: Some(limits), ..chart }.draw(canvas, (left, series_top), (width, SERIES_HEIGHT))?;
-            }
-            Ok(())
-        })
+        let charts = charts.into_iter().map(|chart| Chart { limits: Some(limits), ..chart });
+        Sheet {
+            heading: "nir reflectance at 30 m, Kranj, Slovenia, 2020: predicted from one Landsat image and daily MODIS",
+            maps,
+            cells: "cells A and B:",
+            charts: ["A", "B"].into_iter().zip(charts).collect(),
+            chart_height: SERIES_HEIGHT,
+        }
+        .draw(path)
     }
 
     /// The last MODIS image on the target's cells, and its date.

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use ndarray::{Array2, ArrayView2, ArrayView4, Axis, Zip, s};
-use plotters::style::text_anchor::HPos;
 use rasterfuse::geometry::Date;
 
-use crate::common::canvas::{COARSE, Drawn, FINE, FUSED, INK, LARGE, Scale, picture, text};
+use crate::common::canvas::{COARSE, Drawn, FINE, FUSED, INK, Scale};
 use crate::common::chart::{Chart, Horizontal, Layer};
-use crate::common::map::{LEFT, Map, MapRow};
+use crate::common::map::{Map, MapRow};
 use crate::common::score::Score;
+use crate::common::sheet::Sheet;
 use crate::judge::{CarriedForward, Fused, pixels_over};
 use crate::scene::{BANDS, Scene};
 use crate::sensors::Acquisitions;
@@ -43,16 +43,14 @@ impl Figure<'_> {
         let truth = truth.slice(s![time, BAND, .., ..]);
         let seen = self.seen(time);
         let coarse = self.coarse(date);
-        let maps = self.maps(time, cell, truth, seen.view(), coarse.view());
-        let (maps_top, series_top) = (62, 62 + maps.height() + 74);
-        let size = (maps.width() as u32 + 10, (series_top + SERIES_HEIGHT + 52) as u32);
-        picture(path, size, |canvas| {
-            text(canvas, &heading, (LEFT, 36), LARGE, HPos::Left)?;
-            maps.draw(canvas, (0, maps_top))?;
-            let series = self.series(time, cell);
-            series.draw(canvas, (LEFT, series_top), (maps.width() - LEFT - 30, SERIES_HEIGHT))?;
-            series.legend(canvas, "the circled cell through time:", (LEFT, series_top - 34))
-        })
+        Sheet {
+            heading: &heading,
+            maps: self.maps(time, cell, truth, seen.view(), coarse.view()),
+            cells: "the circled cell through time:",
+            charts: vec![("", self.series(time, cell))],
+            chart_height: SERIES_HEIGHT,
+        }
+        .draw(path)
     }
 
     /// Among the days on which no cloud hides the coarse pixels, the one furthest from a clear fine image.
@@ -99,13 +97,7 @@ impl Figure<'_> {
             map("MODIS of the day, 240 m", coarse),
             map("fused, 30 m", mean),
             Map { subtitle: String::new(), bar: Some("nir reflectance"), ..map("truth", truth) },
-            Map {
-                title: "fused, uncertainty",
-                subtitle: format!("mean {:.3}", sd.mean().unwrap_or(f64::NAN)),
-                values: sd,
-                colours: Scale::from_zero(sd, colorous::INFERNO),
-                bar: Some("standard deviation"),
-            },
+            Map::uncertainty("fused, uncertainty", sd),
         ];
         MapRow { grid: &self.scene.target, zoom: ZOOM, maps, marks: vec![(cell, "")] }
     }
