@@ -15,7 +15,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rasterfuse::Fusion;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::engine::{MemoryBudget, Progress, Shard, Start};
-use rasterfuse::sink::{FusionSink, JudgedSink, Truth, ZarrSink};
+use rasterfuse::geometry::Date;
+use rasterfuse::sink::{ExistingSeries, FusionSink, JudgedSink, Truth, ZarrSink};
 use serde_json::json;
 
 use common::command::{run, say};
@@ -29,12 +30,12 @@ struct Arguments {
     /// Print what the run would take, and run nothing.
     #[arg(long)]
     plan: bool,
-    /// Print one JSON object in place of tables: of --plan `plan`, `disk`, `store` and `time`, of a run `plan`, `report` and
-    /// `total_seconds`.
+    /// Print one JSON object in place of tables: of --plan `plan`, `disk`, `store`, `new_dates` and `time`, of a run `plan`,
+    /// `report` and `total_seconds`.
     #[arg(long)]
     json: bool,
-    /// With --plan: try a few windows and dates, and estimate how long the run will take.
-    #[arg(long, requires = "plan")]
+    /// As --plan, and try a few windows and dates to estimate how long the run will take.
+    #[arg(long)]
     calibrate: bool,
     /// Finish an interrupted run, to the same bytes; begin it where nothing is there yet.
     #[arg(long, conflicts_with = "append")]
@@ -68,15 +69,16 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
         // It filters nothing.
         config = config.with_memory(MemoryBudget::Bytes(u64::MAX));
     }
+    let plans = arguments.plan || arguments.calibrate;
     let shard = match arguments.shard {
         // A single shard is an ordinary run; but an array job of one, resubmitted, is still part of a whole.
         Some(shard) => Some(shard).filter(|shard| shard.count() > 1),
-        None if arguments.plan || arguments.finalize => None,
+        None if plans || arguments.finalize => None,
         None => Shard::from_env()?,
     };
     let fusion = config.build_for(shard)?;
     let mut sink = config.sink()?;
-    if arguments.plan {
+    if plans {
         return show_plan(arguments, &fusion, &sink);
     }
     let start = match (arguments.resume, arguments.append) {
@@ -97,14 +99,16 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
         }
         return Ok(());
     }
+    if let Some(shard) = shard {
+        job = job.shard(shard);
+    }
+    // Before anything is said of a run that will not be.
+    job.check(&sink)?;
     if !arguments.json {
         say!("{}", fusion.plan());
-    }
-    if let Some(shard) = shard {
-        if !arguments.json {
+        if let Some(shard) = shard {
             say!("shard     {shard}; nothing is visible before --finalize");
         }
-        job = job.shard(shard);
     }
     let report = match &arguments.truth {
         None => job.run(&mut sink),
@@ -138,7 +142,10 @@ fn show_plan(arguments: &Arguments, fusion: &Fusion, sink: &ZarrSink) -> rasterf
     if arguments.json {
         let mut shown = json!({ "plan": plan, "disk": disk, "time": time });
         match held {
-            Ok(held) => shown["store"] = json!(held.map(|held| held.describe())),
+            Ok(held) => {
+                shown["new_dates"] = json!(held.as_ref().and_then(|held| held.new_dates(fusion.output_dates())));
+                shown["store"] = json!(held.map(|held| held.describe()));
+            }
             Err(error) => shown["store_error"] = json!(error.to_string()),
         }
         say!("{shown:#}");
@@ -148,7 +155,12 @@ fn show_plan(arguments: &Arguments, fusion: &Fusion, sink: &ZarrSink) -> rasterf
     say!("{plan}");
     say!("disk      at most {} of {} free", human(plan.disk_bytes()), human(disk.free_bytes));
     match held {
-        Ok(Some(held)) => say!("note      the store holds {}", held.describe()),
+        Ok(Some(held)) => {
+            say!("note      the store holds {}; {}", held.describe(), what_to_do(&held, fusion.output_dates()));
+            if let Err(error) = fusion.job().start(Start::Append).check(sink) {
+                say!("warning   {error}");
+            }
+        }
         Ok(None) => {}
         Err(error) => say!("warning   {error}"),
     }
@@ -156,6 +168,27 @@ fn show_plan(arguments: &Arguments, fusion: &Fusion, sink: &ZarrSink) -> rasterf
         say!("time      {time}");
     }
     Ok(())
+}
+
+/// How to go on with a store, of what is planned now.
+fn what_to_do(held: &ExistingSeries, dates: &[Date]) -> String {
+    let all = dates.len();
+    match (held.new_dates(dates), held.finished) {
+        (Some(0), true) => {
+            "no date of this plan is new (files that came late are taken in by --append --replay); name another output.store to \
+             fuse anew"
+                .into()
+        }
+        (Some(0), false) => "--resume finishes it".into(),
+        (Some(new), true) => format!("{new} of the {all} dates of this plan are new: --append adds them, and fuses no other"),
+        (Some(new), false) => {
+            format!("{new} of the {all} dates of this plan are new to it: --append finishes it and adds them")
+        }
+        (None, _) => {
+            "its dates are not the first of this plan: check [time], and whether files are gone, or name another output.store"
+                .into()
+        }
+    }
 }
 
 /// Shows how far the run has come: a bar on a terminal, a line every so often otherwise.

@@ -12,6 +12,7 @@ mod cubes;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod estimate;
 mod layout;
+mod missing;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod offsets;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
@@ -76,14 +77,14 @@ impl FusionConfig {
     /// Reads a file; relative paths in it are relative to its folder.
     ///
     /// # Errors
-    /// [`Error::ConfigFile`] when it cannot be read, is no TOML, or holds an unknown key or a value of the wrong type; the
-    /// message names line and key.
+    /// [`Error::ConfigFile`] when it cannot be read, is no TOML, lacks a key that it must have, or holds an unknown key or a value
+    /// of the wrong type; the message names line and key.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let failed = |problem: String| Error::ConfigFile { path: path.to_path_buf(), problem };
         let text = std::fs::read_to_string(path).map_err(|error| failed(format!("cannot read: {error}")))?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        let config = Self::of(&text, folder, path.to_path_buf()).map_err(|error| failed(error.to_string()))?;
+        let config = Self::of(&text, folder, path.to_path_buf()).map_err(|error| failed(told(&text, &error)))?;
         Ok(Self { file: Some(path.to_path_buf()), ..config })
     }
 
@@ -95,7 +96,7 @@ impl FusionConfig {
         let folder = folder.into();
         let path = folder.clone();
         Self::of(text, folder.clone(), path)
-            .map_err(|error| Error::ConfigFile { path: folder, problem: error.to_string() })
+            .map_err(|error| Error::ConfigFile { path: folder, problem: told(text, &error) })
     }
 
     /// Of the text of the file at `path`.
@@ -111,6 +112,12 @@ impl FusionConfig {
     fn of(text: &str, folder: PathBuf, _: PathBuf) -> Result<Self, toml::de::Error> {
         Ok(Self { file: None, folder, document: toml::from_str(text)? })
     }
+}
+
+/// What is wrong with a description: of a key that is left out, where it belongs and what to write.
+fn told(text: &str, error: &toml::de::Error) -> String {
+    let missing = error.message().strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    missing.and_then(|key| missing::key(text, key)).unwrap_or_else(|| error.to_string())
 }
 
 // The tables of the file, key by key. What a key means is said in the TOML reference of the documentation.
@@ -144,8 +151,7 @@ struct Target {
     crs: Option<String>,
     geotransform: Option<[f64; 6]>,
     shape: Option<[usize; 2]>,
-    #[serde(default)]
-    bands: Vec<String>,
+    bands: Option<Vec<String>>,
     wavelengths_nm: Option<Vec<f64>>,
     #[serde(default = "dimensionless")]
     unit: String,

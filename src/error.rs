@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::SettingDifference;
 use crate::filter::NumericalError;
 use crate::geometry::{Crs, Date};
-use text::{crs_advice, list, on_date, setting, size, tile_advice, tile_list};
+use text::{crs_advice, exists_advice, input, list, on_date, setting, size, tile_advice, tile_list};
 
 /// Result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -72,17 +72,32 @@ pub enum Error {
         /// The expected form, in `strftime` notation.
         format: String,
     },
+    /// Files of an instrument, or a raster of another key, that cannot be used. The message names the TOML file that describes them,
+    /// where there is one.
+    #[error("{}", input(file.as_deref(), what, source))]
+    Input {
+        /// The TOML file that describes them, where there is one.
+        file: Option<PathBuf>,
+        /// Whose they are: `instrument "modis"`, or a key such as `prior.mean`.
+        what: String,
+        /// What is wrong with them.
+        source: Box<Self>,
+    },
     /// A file pattern that matches no file.
-    #[error("files = {pattern:?} matches no file; {problem}")]
+    #[error("{}", setting(None, key, &text::no_files(pattern, problem)))]
     NoFiles {
+        /// The TOML key of the pattern: `files`, `quality` or `uncertainty`.
+        key: String,
         /// The pattern, with the folder it was resolved against.
         pattern: String,
         /// What of it is not there.
         problem: String,
     },
     /// A file whose name holds no date.
-    #[error("{}: {problem} (date = '{pattern}', date_format = {format:?})", path.display())]
+    #[error("{}", setting(None, key, &text::no_date(path, (key, pattern, format), problem)))]
     NoDate {
+        /// The TOML key of the regular expression: `date` or `quality.date`.
+        key: String,
         /// The file.
         path: PathBuf,
         /// The regular expression.
@@ -94,7 +109,7 @@ pub enum Error {
     },
     /// Two files of one stack on the same date.
     #[error(
-        "two files on {date}: {} and {}; narrow `files`, or give mosaic = true to lay them over one another",
+        "two files on {date}: {} and {}; narrow `files`, or give mosaic = true (in code StackBuilder::mosaic) to lay them over one another",
         first.display(), second.display()
     )]
     DuplicateDate {
@@ -178,11 +193,10 @@ pub enum Error {
         source: NumericalError,
     },
     /// An output store that is there already.
-    #[error(
-        "{} exists already ({state}); go on with it by --resume or --append (Start::Resume, Start::Append), choose another `output.store`, or remove it first",
-        path.display()
-    )]
+    #[error("{} exists already ({state}); {}", path.display(), exists_advice(file.as_deref()))]
     StoreExists {
+        /// The TOML file that describes the run, where there is one.
+        file: Option<PathBuf>,
         /// The store.
         path: PathBuf,
         /// What it holds.
@@ -371,26 +385,39 @@ impl Error {
         Self::Setting { file: None, key: key.into(), problem: problem.into() }
     }
 
-    /// The same of a setting of the instrument `name`.
+    /// The same of a setting, or of files, of the instrument `name`.
     pub(crate) fn of_instrument(self, name: &str) -> Self {
         match self {
             Self::Setting { file, key, problem } => {
                 Self::Setting { file, key: format!("instrument {name:?}: {key}"), problem }
             }
+            other => other.of_input(&format!("instrument {name:?}")),
+        }
+    }
+
+    /// The same of files of `what`: an instrument, or a key.
+    pub(crate) fn of_input(self, what: &str) -> Self {
+        match self {
+            Self::NoFiles { .. }
+            | Self::NoDate { .. }
+            | Self::DuplicateDate { .. }
+            | Self::NoPartner { .. }
+            | Self::Open { .. }
+            | Self::Inconsistent { .. }
+            | Self::Grid { .. } => Self::Input { file: None, what: what.to_owned(), source: Box::new(self) },
             other => other,
         }
     }
 
-    /// The same of a setting that the TOML file at `path` describes.
+    /// The same of what the TOML file at `path` describes.
     pub(crate) fn in_description(self, path: Option<&Path>) -> Self {
+        let Some(path) = path else { return self };
+        let (file, within) = (Some(path.to_path_buf()), |what: String| format!("{}: {what}", path.display()));
         match self {
-            Self::Setting { file: None, key, problem } => {
-                Self::Setting { file: path.map(Path::to_path_buf), key, problem }
-            }
-            Self::Grid { what, problem } if what == "target" => match path {
-                Some(path) => Self::Grid { what: format!("{}: {what}", path.display()), problem },
-                None => Self::Grid { what, problem },
-            },
+            Self::Setting { file: None, key, problem } => Self::Setting { file, key, problem },
+            Self::Input { file: None, what, source } => Self::Input { file, what, source },
+            Self::StoreExists { file: None, path, state } => Self::StoreExists { file, path, state },
+            Self::Grid { what, problem } if what == "target" => Self::Grid { what: within(what), problem },
             other => other,
         }
     }

@@ -62,7 +62,7 @@ fn refusal(builder: FusionBuilder) -> String {
 fn no_checkpoint_at_all_is_not_kept_as_one() {
     let message = refusal(working().keep_checkpoints(0));
     assert!(
-        message.contains("run.keep_checkpoints: 0; give `FusionBuilder::keep_checkpoints` at least 1"),
+        message.contains("run.keep_checkpoints (FusionBuilder::keep_checkpoints): 0; give at least 1"),
         "{message}"
     );
 }

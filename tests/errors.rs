@@ -133,8 +133,10 @@ impl World {
         let before = self.listing();
         let message = match fuse(&self.describe(replacements)) {
             Ok(_) => return Err(format!("{replacements:?}: accepted")),
-            Err(Error::Setting { file, key, .. }) if file.as_deref() != Some(&self.path("fusion.toml")) => {
-                return Err(format!("{replacements:?}: {key}: names {file:?} in place of its file"));
+            Err(Error::Setting { file, key: what, .. } | Error::Input { file, what, .. })
+                if file.as_deref() != Some(&self.path("fusion.toml")) =>
+            {
+                return Err(format!("{replacements:?}: {what}: names {file:?} in place of its file"));
             }
             Err(error) => error.to_string(),
         };
@@ -226,16 +228,37 @@ fn files_that_are_not_there_or_no_rasters_are_named() {
     fs::write(world.path("text_20240103.tif"), "not a raster").unwrap();
     fs::write(world.path("empty_20240103.tif"), "").unwrap();
     fs::create_dir(world.path("folder_20240103.tif")).unwrap();
-    let open = |name: &'static str| ["cannot open raster", name, "2024-01-03"];
+    let open = |name: &'static str| ["fusion.toml: instrument \"fine\": cannot open raster", name, "2024-01-03"];
+    let none = "fusion.toml: instrument \"fine\": files: no file matches";
     world.refuses_all(&[
-        ("files = \"fine_*.tif\"", "files = \"finer_*.tif\"", &["files", "finer_*.tif", "matches no file", "check"]),
-        ("files = \"fine_*.tif\"", "files = \"nowhere/*.tif\"", &["nowhere/*.tif", "matches no file"]),
+        ("files = \"fine_*.tif\"", "files = \"finer_*.tif\"", &[none, "finer_*.tif", "check the folder"]),
+        ("files = \"fine_*.tif\"", "files = \"nowhere/*.tif\"", &[none, "nowhere/*.tif", "there is no", "nowhere;"]),
+        (
+            "files = \"fine_*.tif\"",
+            "source_bands = [\"20240102\"]\nfiles = \"fine_{band}.tif\"",
+            &[none, "{band} stands for [\"20240102\"]", "there is", "fine_20240101.tif", "`source_bands`"],
+        ),
+        (
+            "files = \"fine_*.tif\"",
+            "source_bands = [\"b1\"]\nfiles = \"fine_*.tif\"",
+            &[
+                "fusion.toml: instrument \"fine\": source_bands",
+                "\"b1\" is no band",
+                "fine_20240101.tif",
+                "[\"B1\", \"B2\"]",
+            ],
+        ),
         ("files = \"fine_*.tif\"", "files = \"fine_[*.tif\"", &["instrument \"fine\": files", "fine_[*.tif"]),
         ("files = \"fine_*.tif\"\n", "", &["instrument \"fine\": files", "not given"]),
         ("date = 'fine_(\\d{8})'\n", "", &["instrument \"fine\": date", "not given", "regular expression"]),
         ("fine_20240101.tif", "gone.tif", &["gone.tif", "cannot open", "like"]),
         ("like = \"fine_20240101.tif\"", "like = \".\"", &["cannot open", "like"]),
         ("mean = 0.2", "mean = \"gone.tif\"", &["prior.mean", "gone.tif"]),
+        (
+            "mean = 0.2",
+            "mean = \"text_20240103.tif\"",
+            &["fusion.toml: prior.mean: cannot open raster", "text_20240103"],
+        ),
         ("fine_*.tif\"\ndate = 'fine_", "text_*.tif\"\ndate = 'text_", &open("text_20240103.tif")),
         ("fine_*.tif\"\ndate = 'fine_", "empty_*.tif\"\ndate = 'empty_", &open("empty_20240103.tif")),
         ("fine_*.tif\"\ndate = 'fine_", "folder_*.tif\"\ndate = 'folder_", &open("folder_20240103.tif")),
@@ -246,7 +269,17 @@ fn files_that_are_not_there_or_no_rasters_are_named() {
 fn dates_that_cannot_be_read_are_refused_with_the_file_or_pattern() {
     let world = World::new();
     world.refuses_all(&[
-        ("'fine_(\\d{8})'", "'rough_(\\d{8})'", &["fine_20240101.tif", "rough_", "`date` matches neither", "narrow"]),
+        (
+            "'fine_(\\d{8})'",
+            "'rough_(\\d{8})'",
+            &[
+                "fusion.toml: instrument \"fine\": date: ",
+                "fine_20240101.tif",
+                "rough_",
+                "`date` matches neither",
+                "narrow",
+            ],
+        ),
         ("'fine_(\\d{8})'", "'fine_\\d{8}'", &["instrument \"fine\": date", "capture group", "parentheses"]),
         ("'fine_(\\d{8})'", "'fine_(\\d{8}'", &["instrument \"fine\": date", "not a regular expression", "unclosed"]),
         ("'fine_(\\d{8})'", "'fine_(\\d{6})'", &["fine_20240101.tif", "\"202401\"", "%Y%m%d"]),
@@ -269,7 +302,15 @@ fn dates_that_cannot_be_read_are_refused_with_the_file_or_pattern() {
 fn two_files_on_one_date_are_both_named() {
     let world = World::new();
     world.raster("fine_20240105_again.tif", |tiff| tiff);
-    world.refuses(&[], &["2024-01-05", "fine_20240105.tif", "fine_20240105_again.tif", "narrow", "mosaic = true"]);
+    world.refuses(
+        &[],
+        &[
+            "fusion.toml: instrument \"fine\": two files on 2024-01-05",
+            "fine_20240105.tif",
+            "fine_20240105_again.tif",
+            "mosaic = true",
+        ],
+    );
 }
 
 #[test]
@@ -414,7 +455,7 @@ fn other_settings_that_cannot_work_are_refused_by_key() {
         (fine, "noise_variance = 1e-5\nmissing = \"both\"", &["missing", "both", "pixel", "line"]),
         ("phi = 0.99", "relative = { weight = 1.5, level = 0.2 }", &["process.relative.weight", "[0, 1]"]),
         ("phi = 0.99", "relative = { weight = 1.0, level = 0.0 }", &["process.relative.level", "positive"]),
-        ("phi = 0.99", "relative = { weight = 1.0 }", &["level", "line"]),
+        ("phi = 0.99", "relative = { weight = 1.0 }", &["process.relative.level: not given"]),
         ("phi = 0.99", "variation = { range = 0.0, points = [] }", &["process.variation.range", "positive"]),
         (
             "phi = 0.99",
@@ -446,6 +487,16 @@ fn other_settings_that_cannot_work_are_refused_by_key() {
         ("halo = 1", "halo = 1\nfar_samples = 3", &["window.far_radius", "positive"]),
         ("halo = 1", "halo = 1\nfar_samples = 3\nfar_radius = nan", &["window.far_radius", "positive"]),
         ("end = \"2024-01-06\"", "end = \"2023-12-31\"", &["time", "2023-12-31", "precedes", "2024-01-01"]),
+        (
+            "start = \"2024-01-01\"\nend = \"2024-01-06\"",
+            "start = \"2024-02-01\"",
+            &["time: start 2024-02-01 is after the last observation of all instruments, 2024-01-05", "or an end"],
+        ),
+        (
+            "start = \"2024-01-01\"\nend = \"2024-01-06\"",
+            "end = \"2023-12-31\"",
+            &["time: end 2023-12-31 precedes the first observation of all instruments, 2024-01-01", "or a start"],
+        ),
         ("\"daily\"", "[\"2024-01-07\"]", &["time.output", "2024-01-07", "2024-01-01", "2024-01-06"]),
         ("\"daily\"", "[\"2024-01-02\", \"2024-01-02\"]", &["time.output", "2024-01-02", "twice"]),
         ("\"daily\"", "[]", &["time.output", "no date"]),
@@ -464,6 +515,39 @@ fn other_settings_that_cannot_work_are_refused_by_key() {
 }
 
 #[test]
+fn bands_that_are_held_under_another_name_are_told_with_the_list_that_would_do() {
+    let world = World::new();
+    for date in ["20240101", "20240105"] {
+        world.raster(&format!("upper_{date}.tif"), |tiff| Tiff { names: vec!["Nir".into(), "RED".into()], ..tiff });
+        world.raster(&format!("bare_{date}.tif"), |tiff| Tiff { names: vec![], ..tiff });
+    }
+    let files = "fine_*.tif\"\ndate = 'fine_(\\d{8})'\nbands = [\"red\", \"nir\"]";
+    let of = |name: &str| format!("{name}_*.tif\"\ndate = '{name}_(\\d{{8}})'");
+    world.refuses_all(&[
+        (
+            files,
+            &of("upper"),
+            &["instrument \"fine\": bands", "[\"Nir\", \"RED\"]", "case counts", "such as [\"nir\", \"red\"]"],
+        ),
+        (files, &of("bare"), &["[\"band1\", \"band2\"]", "such as [\"red\", \"nir\"]"]),
+    ]);
+}
+
+#[test]
+fn bands_that_all_instruments_observe_need_not_be_listed() {
+    let world = World::new();
+    let unnamed = world.describe(&[("bands = [\"red\", \"nir\"]\n\n[time]", "[time]")]);
+    let unnamed = build(&unnamed).unwrap();
+    let named = build(&world.describe(&[])).unwrap();
+    assert_eq!((unnamed.bands(), unnamed.settings()), (named.bands(), named.settings()));
+    let bands = "bands = [\"red\", \"nir\"]\nfootprint = \"cell\"";
+    world.refuses(
+        &[("bands = [\"red\", \"nir\"]\n\n[time]", "[time]"), (bands, "bands = [\"red\", \"\"]\nfootprint = \"cell\"")],
+        &["target.bands: not given", "\"fine\" observes", "\"coarse\"", "name the output bands"],
+    );
+}
+
+#[test]
 fn bands_and_names_that_do_not_fit_are_refused() {
     let world = World::new();
     let bands = "bands = [\"red\", \"nir\"]";
@@ -475,10 +559,14 @@ fn bands_and_names_that_do_not_fit_are_refused() {
         (&fine, &on("[\"red\"]", &fine), &["instrument \"fine\": bands", "1 listed", "holds 2", "B1", "not used"]),
         (&fine, &on("[\"red\", \"nir\", \"\"]", &fine), &["instrument \"fine\": bands", "3 listed", "holds 2"]),
         (&fine, &on("[\"\", \"\"]", &fine), &["instrument \"fine\": bands", "none of the bands"]),
-        (&fine, "footprint = \"cell\"", &["instrument \"fine\": bands", "B1", "red", "say which"]),
+        (
+            &fine,
+            "footprint = \"cell\"",
+            &["instrument \"fine\": bands", "B1", "red", "case counts", "list the target band"],
+        ),
         (&target, &on("[\"red\", \"red\"]", &target), &["target.bands", "\"red\"", "twice"]),
         (&target, &on("[\"red\", \"\"]", &target), &["target.bands", "without a name"]),
-        (&target, &on("[]", &target), &["target.bands"]),
+        (&target, &on("[]", &target), &["target.bands", "empty", "leave it out"]),
         ("name = \"coarse\"", "name = \"fine\"", &["instrument", "\"fine\"", "apart"]),
     ]);
 }
@@ -537,18 +625,19 @@ fn values_of_the_wrong_type_and_missing_tables_are_named() {
         ("threads = 2", "threads = -1", &["threads"]),
         ("threads = 2", "precision = \"f16\"", &["precision", "f16", "f64"]),
         ("[window]", "[window", &["line 10", "fusion.toml"]),
-        (&target, "", &["target", "missing"]),
-        (&process, "", &["process", "missing"]),
-        (&prior, "", &["prior", "missing"]),
-        (&output, "", &["output", "missing"]),
-        ("name = \"fine\"\n", "", &["name", "missing"]),
-        ("noise_variance = 1e-5\n", "", &["noise_variance", "missing"]),
-        ("store = \"fused.zarr\"\n", "", &["store", "missing"]),
-        ("kernel = \"exponential\"\n", "", &["kernel", "missing"]),
-        ("mean = 0.2\n", "", &["mean", "missing"]),
+        (&target, "", &["fusion.toml: target: not given; add a table [target] with like"]),
+        (&process, "", &["fusion.toml: process: not given; add a table [process] with kernel"]),
+        (&prior, "", &["fusion.toml: prior: not given; add a table [prior] with mean and variance"]),
+        (&output, "", &["fusion.toml: output: not given; add a table [output] with store"]),
+        ("name = \"fine\"\n", "", &["fusion.toml: instrument 1: name: not given; give a name"]),
+        ("noise_variance = 1e-5\n", "", &["fusion.toml: instrument \"fine\": noise_variance: missing; state"]),
+        ("store = \"fused.zarr\"\n", "", &["fusion.toml: output.store: not given; give the folder"]),
+        ("kernel = \"exponential\"\n", "", &["fusion.toml: process.kernel: not given; give \"exponential\""]),
+        ("variance = 1e-4\n", "", &["fusion.toml: process.variance: not given; give", "u² per day"]),
+        ("mean = 0.2\n", "", &["fusion.toml: prior.mean: not given; give what is believed"]),
     ]);
     let instruments = &WORKING[WORKING.find("[[instrument]]").unwrap()..WORKING.find("[output]").unwrap()];
-    world.refuses(&[(instruments, "")], &["instrument", "missing"]);
+    world.refuses(&[(instruments, "")], &["fusion.toml: instrument: not given; add a table [[instrument]]"]);
     world.refuses(&[(instruments, ""), ("[target]", "instrument = []\n[target]")], &["instrument", "[[instrument]]"]);
 }
 
@@ -561,7 +650,7 @@ fn a_description_that_cannot_be_read_is_named() {
     fs::write(world.path("latin.toml"), b"[target]\nbands = [\"gr\xfcn\"]").unwrap();
     says(&world.path("latin.toml"), &["latin.toml", "UTF-8"]);
     fs::write(world.path("empty.toml"), "").unwrap();
-    says(&world.path("empty.toml"), &["empty.toml", "missing field"]);
+    says(&world.path("empty.toml"), &["empty.toml: target: not given; add a table [target]"]);
 }
 
 #[test]
@@ -641,7 +730,7 @@ fn settings_of_smoothing_gates_and_precision_are_checked() {
     for (change, says) in [
         (adaptive("phi = 0.99\n[process.adaptive]\nweight = 1.2\nscale = 0.05"), "process.adaptive.weight"),
         (adaptive("phi = 0.99\n[process.adaptive]\nweight = 0.2\nscale = -1.0"), "process.adaptive.scale"),
-        (adaptive("phi = 0.99\n[process.adaptive]\nweight = 0.2"), "missing field `scale`"),
+        (adaptive("phi = 0.99\n[process.adaptive]\nweight = 0.2"), "process.adaptive.scale: not given; give the scale"),
         ((fine, "noise_variance = 1e-5\ngate = 99.9"), "instrument \"fine\": gate"),
         ((fine, "noise_variance = 1e-5\ngate = 1.0"), "such as 0.999"),
         ((fine, "noise_variance = 1e-5\nrobust = 0.0"), "instrument \"fine\": robust: 0 must be a positive number"),
@@ -737,7 +826,17 @@ fn a_store_that_exists_or_cannot_be_is_refused() {
     let world = World::new();
     fuse(&world.describe(&[])).unwrap();
     let before = support::tree(&world.store());
-    world.refuses(&[], &["fused.zarr", "a finished run with 6 dates", "output.store", "remove"]);
+    let words =
+        ["fused.zarr", "a finished run with 6 dates", "--resume", "--append adds the dates", "output.store", "remove"];
+    world.refuses(&[], &words);
+    // A description that is in no file is that of a program.
+    let config = FusionConfig::parse(&fs::read_to_string(world.path("fusion.toml")).unwrap(), world.path("")).unwrap();
+    let message = config.build().unwrap().run(&mut config.sink().unwrap()).unwrap_err().to_string();
+    assert_says(
+        &message,
+        &["a finished run with 6 dates", "Start::Resume", "Start::Append adds the dates", "Job::start"],
+    );
+    assert!(!message.contains("--"), "{message}");
     assert!(support::tree(&world.store()) == before);
     fs::write(world.path("file"), "").unwrap();
     world.refuses(&[("fused.zarr", "file")], &["file", "is taken"]);
@@ -799,6 +898,36 @@ fn the_program_succeeds_with_status_0_a_report_and_no_complaint() {
     let run = fuse_in(world.folder.path(), &["fusion.toml"]);
     assert_eq!((run.status.code(), complaint(&run)), (Some(0), String::new()));
     assert_says(&String::from_utf8_lossy(&run.stdout), &["fine", "coarse", "log-likelihood", "total"]);
+    assert_eq!(shown(&world.store()), (6, true));
+}
+
+#[test]
+fn the_program_says_how_to_go_on_with_a_store_before_anything_else() {
+    let world = World::new();
+    world.describe(&[("end = \"2024-01-06\"", "end = \"2024-01-04\"")]);
+    assert!(fuse_in(world.folder.path(), &["fusion.toml"]).status.success());
+    let says = |arguments: &[&str], words: &[&str]| {
+        let output = fuse_in(world.folder.path(), arguments);
+        assert!(output.status.success(), "{}", complaint(&output));
+        assert_says(&String::from_utf8_lossy(&output.stdout), words);
+    };
+    says(&["fusion.toml", "--plan"], &["a finished run with 4 dates; no date of this plan is new", "output.store"]);
+    world.describe(&[]);
+    says(&["fusion.toml", "--plan"], &["a finished run with 4 dates; 2 of the 6 dates of this plan are new: --append"]);
+    says(&["fusion.toml", "--plan", "--json"], &["\"new_dates\": 2"]);
+    says(&["fusion.toml", "--calibrate"], &["6 dates out", "time      about ", " s: setup "]);
+    let refused = fuse_in(world.folder.path(), &["fusion.toml"]);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0), "nothing is planned");
+    assert_says(&complaint(&refused), &["exists already", "--append"]);
+    world.describe(&[("mean = 0.2", "mean = 0.3")]);
+    says(&["fusion.toml", "--plan"], &["2 of the 6 dates", "warning", "made with other settings: prior.mean"]);
+    let refused = fuse_in(world.folder.path(), &["fusion.toml", "--append"]);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
+    assert_says(&complaint(&refused), &["made with other settings: prior.mean"]);
+    world.describe(&[("start = \"2024-01-01\"", "start = \"2024-01-02\"")]);
+    says(&["fusion.toml", "--plan"], &["its dates are not the first of this plan"]);
+    world.describe(&[]);
+    assert!(fuse_in(world.folder.path(), &["fusion.toml", "--append"]).status.success());
     assert_eq!(shown(&world.store()), (6, true));
 }
 

@@ -654,11 +654,16 @@ fn what_is_missing_or_does_not_fit_is_named_with_the_fix() {
     assert_says(&message(stack(&shelf).open()), &words);
 
     let empty = Shelf::new();
-    assert_says(&message(stack(&empty).open()), &["HLS.S30", "matches no file", "check the folder"]);
+    assert_says(
+        &message(stack(&empty).open()),
+        &["files (RasterStack::builder", "no file matches", "HLS.S30", "check the folder"],
+    );
     fs::create_dir(empty.path("x")).unwrap();
     assert!(matches!(stack(&empty).open(), Err(Error::NoFiles { .. })));
 
     let shelf = hls();
+    let wrong = shelf.stack("*/HLS.S30.*.{band}.tif", r"\.(\d{7})T").source_bands(["b04"]).open();
+    assert_says(&message(wrong), &["no file matches", "{band} stands for [\"b04\"]", "but there is", "`source_bands`"]);
     let unknown = shelf.stack("*/HLS.S30.*.{band}.tif", r"\.(\d{7})T").open();
     assert_says(&message(unknown), &["source_bands", "{band}", "B04"]);
     let twice = shelf.stack("*/HLS.S30.*.{band}.tif", r"\.(\d{7})T").source_bands(["B04", "B04"]).open();
@@ -681,7 +686,12 @@ fn partners_may_be_found_by_date() {
         let values = whole(&stacked, date);
         assert!(values[(0, k, 1)].is_nan() && values.iter().filter(|v| v.is_nan()).count() == 1);
     }
-    assert_says(&message(stack(by_date.clone())), &["`quality` is missing", "masks/q_*.tif"]);
+    let words =
+        ["`quality` is missing", "masks/q_*.tif", "of another style", "`quality.date`", "`quality.date_format`"];
+    assert_says(&message(stack(by_date.clone())), &words);
+    let words =
+        ["quality.date (Quality::date): ", "q_20240502.tif", "fix `quality.date` or `quality.date_format`", "%Y%j"];
+    assert_says(&message(stack(by_date.clone().date(r"q_(\d{8})", "%Y%j"))), &words);
     assert_says(&message(stack(by_date.clone().date(r"q_\d{8}", "%Y%m%d"))), &["quality.date", "capture group"]);
     fs::copy(shelf.path("masks/q_20240502.tif"), shelf.path("masks/q_20240502_again.tif")).unwrap();
     assert_says(

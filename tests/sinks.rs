@@ -403,7 +403,11 @@ mod stores {
                     let error = fusion.run(&mut sink).unwrap_err();
                     assert!(matches!(error, Error::StoreExists { .. } | Error::Occupied { .. }), "{error}");
                     assert_eq!(error.to_string(), checked);
-                    assert_says(&checked, &[path(name).to_str().unwrap(), says, "output.store"]);
+                    let advice = match error {
+                        Error::StoreExists { .. } => "Start::Append",
+                        _ => "output.store",
+                    };
+                    assert_says(&checked, &[path(name).to_str().unwrap(), says, advice]);
                 }
             }
             assert!(tree(folder.path()) == before, "what was there has changed");

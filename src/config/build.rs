@@ -214,17 +214,18 @@ impl FusionConfig {
         }
     }
 
-    /// Names of the target bands; wavelengths name themselves.
+    /// Names of the target bands; wavelengths name themselves. None where those that all instruments observe are meant.
     pub(super) fn bands(&self) -> Result<Vec<String>> {
         let target = &self.document.target;
-        match &target.wavelengths_nm {
-            Some(wavelengths) if target.bands.is_empty() => {
-                Ok(wavelengths.iter().map(|wavelength| format!("{wavelength} nm")).collect())
+        match (&target.bands, &target.wavelengths_nm) {
+            (Some(bands), _) if bands.is_empty() => {
+                let problem =
+                    "empty; list the names of the output bands, or leave it out where all instruments observe the same";
+                Err(Error::setting("target.bands", problem))
             }
-            _ if target.bands.is_empty() => {
-                Err(Error::setting("target.bands", "empty; list the names of the output bands"))
-            }
-            _ => Ok(target.bands.clone()),
+            (Some(bands), _) => Ok(bands.clone()),
+            (None, Some(wavelengths)) => Ok(wavelengths.iter().map(|wavelength| format!("{wavelength} nm")).collect()),
+            (None, None) => Ok(Vec::new()),
         }
     }
 
@@ -334,7 +335,8 @@ impl FusionConfig {
             return Err(Error::setting(key, format!("there is no raster {}", path.display())));
         }
         // A raster without date: any will do.
-        RasterStack::from_files([(Date::from_days(0), path)], Calibration::default())
+        let stack = RasterStack::from_files([(Date::from_days(0), path)], Calibration::default());
+        stack.map_err(|error| error.of_input(key))
     }
 
     fn prior(&self) -> Result<Prior> {

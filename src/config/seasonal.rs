@@ -57,7 +57,11 @@ impl FusionConfig {
             let problem = "the pixels of none are target cells, which a seasonal mean is fitted to; choose the target so that those of one are";
             return Err(Error::setting("instrument", problem));
         }
-        settings.prepare(&target, &self.bands()?, self.basis()?.as_ref(), &instruments)
+        let bands = match self.bands()? {
+            bands if bands.is_empty() => model::shared_bands(&instruments)?,
+            bands => bands,
+        };
+        settings.prepare(&target, &bands, self.basis()?.as_ref(), &instruments)
     }
 }
 

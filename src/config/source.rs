@@ -42,7 +42,7 @@ pub(super) fn open_source(
     let spectral = config.document.basis.is_some();
     let preset = instrument.preset.as_deref().map(Preset::find).transpose()?;
     // With a basis every band sees all of the spectrum.
-    let target_bands = (!spectral).then_some(config.document.target.bands.as_slice());
+    let target_bands = config.document.target.bands.as_deref().filter(|_| !spectral);
     let bands = preset.map(|preset| stack::preset_bands(preset, instrument, target_bands)).transpose()?;
     let bands: Vec<&PresetBand> = bands.unwrap_or_default();
     let source = match cubes::open(instrument, &config.folder, target)? {

@@ -6,6 +6,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::Fusion;
 use super::pipeline::InFlight;
+use super::progress::spoken;
 use super::tile::{TileReader, TileState, Workers};
 use crate::error::Result;
 use crate::geometry::{PixelRegion, Tile};
@@ -51,14 +52,13 @@ impl Serialize for TimeEstimate {
 
 impl fmt::Display for TimeEstimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = |time: Duration| time.as_secs_f64();
         write!(
             f,
-            "about {:.3} s: setup {:.3} s, filter {:.3} s, beside it read {:.3} s; writing is not counted",
-            seconds(self.total()),
-            seconds(self.setup),
-            seconds(self.filter),
-            seconds(self.read)
+            "about {}: setup {}, filter {}, beside it read {}; writing is not counted",
+            spoken(self.total()),
+            spoken(self.setup),
+            spoken(self.filter),
+            spoken(self.read)
         )
     }
 }

@@ -116,17 +116,35 @@ impl<'a> Job<'a> {
         self.fusion.naming(self.run_series(sink))
     }
 
+    /// Refuses what [`run`](Self::run) would refuse of the series that the sink holds, before anything is done: one that is there
+    /// although a new one was asked for, or one that was made with other settings. Shards, of which others may be about to begin
+    /// it, are told when they run.
+    ///
+    /// # Errors
+    /// [`Error::StoreExists`], [`Error::SettingsDiffer`], [`Error::Occupied`].
+    pub fn check(&self, sink: &dyn FusionSink) -> Result<()> {
+        self.fusion.naming(self.check_series(sink))
+    }
+
+    fn check_series(&self, sink: &dyn FusionSink) -> Result<()> {
+        if self.shard.is_some() {
+            return Ok(());
+        }
+        let Some(existing) = sink.existing()? else { return Ok(()) };
+        if self.start == Start::New {
+            return Err(Error::StoreExists { file: None, path: sink.place(), state: existing.describe() });
+        }
+        self.check_same(&existing, sink)
+    }
+
     fn run_series(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         let fusion = self.fusion;
         let Some(folder) = sink.state_folder().map(StateFolder::new) else {
             return self.run_without_state(sink);
         };
         let place = sink.place();
-        if self.start == Start::New
-            && self.shard.is_none()
-            && let Some(existing) = sink.existing()?
-        {
-            return Err(Error::StoreExists { path: place, state: existing.describe() });
+        if self.start == Start::New {
+            self.check_series(sink)?;
         }
         let what = place.display().to_string();
         let run_lock = folder.path().join("run.lock");

@@ -56,12 +56,23 @@ impl Serialize for Progress {
     }
 }
 
+/// A time in a unit that a person would choose.
+pub(super) fn spoken(time: Duration) -> String {
+    match time.as_secs_f64() {
+        seconds if seconds < 1.0 => format!("{seconds:.3} s"),
+        seconds if seconds < 10.0 => format!("{seconds:.1} s"),
+        seconds if seconds < 120.0 => format!("{seconds:.0} s"),
+        seconds if seconds < 7200.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ((tile, tiles), (done, all)) = (self.tiles, self.dates);
         write!(f, "{tile} of {tiles} tiles, {done} of {all} tile dates, {:.3e} observations/s", self.rate())?;
         if let Some(remaining) = self.remaining() {
-            write!(f, ", {:.0} s left", remaining.as_secs_f64())?;
+            write!(f, ", {} left", spoken(remaining))?;
         }
         match &self.waiting_for {
             Some(what) => write!(f, "; waiting for {what}"),
@@ -73,6 +84,15 @@ impl fmt::Display for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_units_that_fit() {
+        for (seconds, text) in
+            [(0.0123, "0.012 s"), (1.23, "1.2 s"), (119.0, "119 s"), (600.0, "10 min"), (9000.0, "2.5 h")]
+        {
+            assert_eq!(spoken(Duration::from_secs_f64(seconds)), text);
+        }
+    }
 
     #[test]
     fn time_left_follows_from_what_is_done() {

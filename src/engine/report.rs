@@ -1,3 +1,4 @@
+mod advice;
 mod json;
 
 use std::fmt;
@@ -7,9 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Scores;
 use crate::geometry::Date;
-
-/// Ratio of normalised innovation squared to its degrees of freedom beyond which something other than tuning is wrong.
-const SUSPICIOUS_RATIO: f64 = 20.0;
 
 /// Share of an instrument's pixels refused by its gate beyond which something other than clouds is wrong.
 const SUSPICIOUS_SHARE: f64 = 0.2;
@@ -21,7 +19,7 @@ const SUSPICIOUS_SHARE: f64 = 0.2;
 /// ([`Plan::independent_cells`](super::Plan::independent_cells)), every value counts once, and the likelihood is that of the
 /// model. The sums do not depend on tiles or threads.
 ///
-/// Printed it is a short table. `serde` serialises it with the names of its fields but for `scores`, which is `truth` and
+/// Printed it is a short table, with a line for each instrument that lies far from what the model expects. `serde` serialises it with the names of its fields but for `scores`, which is `truth` and
 /// there only where there is one, and with `log_likelihood`; dates are text, times in seconds (`timing.filter_seconds`). An instrument is a table by columns (`dates`, `pixels`,
 /// `refused`, `values`, `dof`, `nis`, `log_likelihood`) with their sums in `total`, where `nis_ratio` is nearest 1 when the model is
 /// right. What a run does not know of itself alone is in the store's attributes under the same names.
@@ -217,17 +215,7 @@ impl fmt::Display for Report {
                 _ => writeln!(f, " {:>12}", 0)?,
             }
         }
-        for instrument in &self.instruments {
-            if let Some(total) = instrument.total().filter(|total| total.nis_ratio() > SUSPICIOUS_RATIO) {
-                writeln!(
-                    f,
-                    "warning: {} lies far from what the model expects (nis/dof {:.0}): check its scale, offset and unit, unmasked \
-                     clouds, and noise_variance",
-                    instrument.name,
-                    total.nis_ratio()
-                )?;
-            }
-        }
+        advice::write(f, &self.instruments)?;
         for instrument in &self.instruments {
             let (Some(total), Some(most)) =
                 (instrument.total(), instrument.dates.iter().max_by_key(|date| date.refused))

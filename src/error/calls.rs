@@ -1,8 +1,8 @@
 //! Which call takes a setting: errors name settings by their TOML keys, and programs have none.
 
 /// Keys without the numbers of list entries, each with the calls that take it. Settings of an instrument that are not here belong
-/// to its source, whose builders have methods of these names.
-const CALLS: [(&str, &str); 79] = [
+/// to its source, whose builders have methods of these names; those of a stack of files come without an instrument.
+const CALLS: [(&str, &str); 92] = [
     ("target", "Fusion::builder"),
     ("target.bands", "FusionBuilder::bands"),
     ("target.wavelengths_nm", "SpectralBasis::new"),
@@ -62,6 +62,9 @@ const CALLS: [(&str, &str); 79] = [
     ("output.tile", "FusionBuilder::tile"),
     ("run.memory", "FusionBuilder::memory"),
     ("run.threads", "FusionBuilder::threads"),
+    ("run.replay_days", "FusionBuilder::replay_days"),
+    ("run.checkpoint_minutes", "FusionBuilder::checkpoint_interval"),
+    ("run.keep_checkpoints", "FusionBuilder::keep_checkpoints"),
     ("batch_dates", "FusionBuilder::batch_dates"),
     ("shards", "FusionBuilder::shards"),
     ("seasonal", "SeasonalMean::builder"),
@@ -82,6 +85,16 @@ const CALLS: [(&str, &str); 79] = [
     ("validation: instrument: share", "Validation::withhold, Validation::withhold_of"),
     ("validation: instrument: block", "Validation::withhold, Validation::withhold_of"),
     ("preset", "Preset::find"),
+    ("files", "RasterStack::builder, RasterStack::of"),
+    ("date", "RasterStack::builder, SeriesBuilder::date"),
+    ("source_bands", "StackBuilder::source_bands"),
+    ("quality", "StackBuilder::quality"),
+    ("quality.band", "Quality::band"),
+    ("quality.date", "Quality::date"),
+    ("quality.layer", "Quality::layer"),
+    ("uncertainty", "StackBuilder::uncertainty"),
+    ("uncertainty.bands", "Uncertainty::bands"),
+    ("uncertainty.files", "Uncertainty::files"),
 ];
 
 /// The call that takes the setting with this key.
@@ -118,6 +131,8 @@ fn anonymous(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -133,5 +148,36 @@ mod tests {
             assert_eq!(call(key), Some(expected), "{key}: {}", anonymous(key));
         }
         assert_eq!(call("instrument \"modis\": files"), None);
+    }
+
+    /// Every file of the library as text.
+    fn sources(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .flat_map(|path| match path.is_dir() {
+                true => sources(&path),
+                false => vec![std::fs::read_to_string(path).unwrap()],
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_call_that_is_named_is_there() {
+        let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+        let gone = |call: &&str| {
+            let (implementation, name) = match call.split_once("::") {
+                Some((kind, name)) => (format!("impl {kind} {{"), name),
+                None => (String::new(), *call),
+            };
+            let function = format!("pub fn {name}");
+            let is_there = |text: &&String| {
+                let after = |rest: &str| rest.starts_with(['(', '<']);
+                text.contains(&implementation) && text.split(&function).skip(1).any(after)
+            };
+            sources.iter().find(is_there).is_none()
+        };
+        let calls = CALLS.iter().flat_map(|(_, calls)| calls.trim_end_matches(" and the like").split(", "));
+        let gone: Vec<&str> = calls.filter(gone).collect();
+        assert!(gone.is_empty(), "{gone:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::Error;
 use super::calls::call;
 use crate::engine::SettingDifference;
 use crate::geometry::{Crs, Date};
@@ -12,6 +13,44 @@ pub(super) fn setting(file: Option<&Path>, key: &str, problem: &str) -> String {
         (Some(file), _) => format!("{}: {key}: {problem}", file.display()),
         (None, Some(call)) => format!("{key} ({call}): {problem}"),
         (None, None) => format!("{key}: {problem}"),
+    }
+}
+
+/// Files of an instrument or a key, with the TOML file that describes them, where keys need no call beside them.
+pub(super) fn input(file: Option<&Path>, what: &str, source: &Error) -> String {
+    let problem = match source {
+        Error::NoFiles { key, pattern, problem } => format!("{key}: {}", no_files(pattern, problem)),
+        Error::NoDate { key, path, pattern, format, problem } => {
+            format!("{key}: {}", no_date(path, (key, pattern, format), problem))
+        }
+        other => other.to_string(),
+    };
+    match file {
+        Some(file) => format!("{}: {what}: {problem}", file.display()),
+        None => format!("{what}: {problem}"),
+    }
+}
+
+pub(super) fn no_files(pattern: &str, problem: &str) -> String {
+    format!("no file matches {pattern:?}; {problem}")
+}
+
+/// Of a regular expression with its key and the form of its first group.
+pub(super) fn no_date(path: &Path, (key, pattern, format): (&str, &str, &str), problem: &str) -> String {
+    format!("{}: {problem} ({key} = '{pattern}', {key}_format = {format:?})", path.display())
+}
+
+/// How to go on with a store that is there, in words of the program or of code.
+pub(super) fn exists_advice(file: Option<&Path>) -> &'static str {
+    match file {
+        Some(_) => {
+            "--resume finishes an interrupted run, --append adds the dates that it does not have; or name another `output.store`, or \
+             remove it first"
+        }
+        None => {
+            "Start::Resume finishes an interrupted run, Start::Append adds the dates that it does not have (Job::start); or give \
+             another sink, or remove it first"
+        }
     }
 }
 

@@ -148,7 +148,10 @@ impl DateRange {
     /// [`Error::Setting`] when `end` precedes `start`.
     pub fn new(start: Date, end: Date) -> Result<Self> {
         if end < start {
-            return Err(Error::setting("time", format!("end {end} precedes start {start}")));
+            return Err(Error::setting(
+                "time",
+                format!("end {end} precedes start {start}; give a later end, or an earlier start"),
+            ));
         }
         Ok(Self { start, end })
     }

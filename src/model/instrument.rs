@@ -330,7 +330,10 @@ impl Instrument {
                 for name in names {
                     let target = position(name);
                     if target.is_none() && !name.is_empty() {
-                        let problem = format!("{name:?} is not among the target bands {target_bands:?}");
+                        let problem = format!(
+                            "{name:?} is not among the target bands {target_bands:?}; give one of these for each of {held:?}, \"\" for \
+                             bands not used"
+                        );
                         return Err(self.refuse_bands(problem));
                     }
                     observed.push(target);
@@ -339,12 +342,53 @@ impl Instrument {
             }
         };
         if observed.iter().all(Option::is_none) {
+            let list = suggested(held, target_bands);
+            let example = match list.iter().all(String::is_empty) {
+                true => String::new(),
+                false => format!(", such as {list:?}"),
+            };
             return Err(self.refuse_bands(format!(
-                "none of the bands of {} ({held:?}) observes a target band ({target_bands:?}); say which does, or with a \
-                 spectral basis give a `response`",
+                "none of the bands of {} ({held:?}) has the name of a target band ({target_bands:?}), whose case counts; list the target \
+                 band that each of them observes, in their order, \"\" for bands not used{example}; or, with a spectral basis, give a \
+                 `response`",
                 self.source.origin()
             )));
         }
         Ok(observed)
     }
+}
+
+/// The bands that every instrument observes, in the order of the first, where they all observe the same; none without instruments.
+///
+/// # Errors
+/// [`Error::Setting`] when two observe others.
+pub(crate) fn shared_bands(instruments: &[Instrument]) -> Result<Vec<String>> {
+    let Some((first, others)) = instruments.split_first() else { return Ok(Vec::new()) };
+    let bands = first.band_names();
+    let sorted = |instrument: &Instrument| {
+        let mut names: Vec<String> = instrument.band_names().into_iter().map(Into::into).collect();
+        names.sort_unstable();
+        names
+    };
+    if let Some(other) = others.iter().find(|other| sorted(other) != sorted(first)) {
+        let (a, b) = (first.name(), other.name());
+        let problem = format!(
+            "not given, and {a:?} observes {bands:?}, {b:?} {:?}; name the output bands, and what each band observes",
+            other.band_names()
+        );
+        return Err(Error::setting("target.bands", problem));
+    }
+    Ok(bands.into_iter().map(Into::into).collect())
+}
+
+/// The list of target bands that would do for bands held: those whose names differ by case alone, else, of as many without names of
+/// their own, all in order.
+fn suggested(held: &[String], target: &[String]) -> Vec<String> {
+    let unnamed =
+        held.len() == target.len() && held.iter().enumerate().all(|(k, name)| *name == format!("band{}", k + 1));
+    if unnamed {
+        return target.to_vec();
+    }
+    let alike = |name: &String| target.iter().find(|other| other.to_lowercase() == name.to_lowercase());
+    held.iter().map(|name| alike(name).cloned().unwrap_or_default()).collect()
 }

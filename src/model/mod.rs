@@ -51,7 +51,7 @@ pub(crate) use features::{FeatureModel, Likeness};
 pub(crate) use field::FieldModel;
 pub(crate) use footprint::PixelLattice;
 pub(crate) use gate::Gate;
-pub(crate) use instrument::{ObservationModel, PartBands, independent_parts};
+pub(crate) use instrument::{ObservationModel, PartBands, independent_parts, shared_bands};
 pub(crate) use layout::{Layers, Layout, PartSize};
 pub(crate) use nodes::NodeStates;
 pub(crate) use prior::{PriorSlice, pair, pair_count};

@@ -65,6 +65,7 @@ impl FusionSink for MemorySink {
     fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
         if self.layout.is_some() {
             return Err(Error::StoreExists {
+                file: None,
                 path: "(memory)".into(),
                 state: "this sink holds a series; make a new one".into(),
             });

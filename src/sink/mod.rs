@@ -94,6 +94,13 @@ impl ExistingSeries {
             format!("an unfinished run with {visible} of {planned} dates")
         }
     }
+
+    /// How many of `dates` the series was not planned for; `None` where its own are not the first of them.
+    #[must_use]
+    pub fn new_dates(&self, dates: &[Date]) -> Option<usize> {
+        let planned = dates.get(..self.planned.0)?;
+        (digest(planned) == self.dates_digest).then(|| dates.len() - planned.len())
+    }
 }
 
 /// A number that two lists of dates share only when they are the same, or by an unlikely chance.

@@ -105,16 +105,16 @@ impl<'a> Judge<'a> {
     }
 
     pub(super) fn report(self, seed: u64, lag: usize) -> ValidationReport {
-        let sd_factor = self.sd_factor();
+        let (sd_factor, bands) = (self.sd_factor(), self.fusion.bands());
         let instruments = self.fusion.instruments().iter().zip(self.sources).zip(&self.sums);
         let instruments = instruments.map(|((model, source), sums)| InstrumentValidation {
             name: model.name.clone(),
             whole_dates: source.mask().whole().to_vec(),
             share: source.mask().blocks().map_or(0.0, |(share, _)| share),
             block: source.mask().blocks().map(|(_, block)| block),
-            scores: sums.rows(model),
+            scores: sums.rows(model, bands, self.fusion.basis().is_some()),
         });
-        ValidationReport { seed, lag, instruments: instruments.collect(), sd_factor }
+        ValidationReport { seed, lag, bands: bands.to_vec(), instruments: instruments.collect(), sd_factor }
     }
 
     /// The factor of each target band, where instruments whose pixels are cells show all bands as they are.
@@ -142,9 +142,13 @@ impl<'a> Judge<'a> {
 
 impl InstrumentSums {
     /// The most general first.
-    fn rows(&self, model: &ObservationModel) -> Vec<ScoreRow> {
+    fn rows(&self, model: &ObservationModel, target_bands: &[String], basis: bool) -> Vec<ScoreRow> {
         let held = model.source.bands();
         let name = |band: usize| held[model.source_bands[band]].clone();
+        let target = |band: usize| {
+            let target = &target_bands[model.shown_by(band).filter(|_| !basis)?];
+            (*target != name(band)).then(|| target.clone())
+        };
         let mut rows = Vec::new();
         for estimate in [Estimate::Smoothed, Estimate::Filtered] {
             let of_estimate = || self.by_band.iter().filter(move |((other, ..), _)| *other == estimate);
@@ -156,7 +160,7 @@ impl InstrumentSums {
                 chosen.for_each(|(_, chosen)| sums.merge(chosen));
                 if !sums.is_empty() {
                     let score = sums.score(band.map_or_else(|| ALL_BANDS.into(), name));
-                    rows.push(ScoreRow { estimate, kind, days_since: None, score });
+                    rows.push(ScoreRow { estimate, kind, days_since: None, target_band: band.and_then(target), score });
                 }
             };
             let kinds = [None, Some(WithheldKind::Block), Some(WithheldKind::Date)];
@@ -174,7 +178,8 @@ impl InstrumentSums {
                 None => DaysSince::Never,
             };
             let score = sums.score(ALL_BANDS);
-            rows.push(ScoreRow { estimate: Estimate::Filtered, kind: None, days_since: Some(days), score });
+            let estimate = Estimate::Filtered;
+            rows.push(ScoreRow { estimate, kind: None, days_since: Some(days), target_band: None, score });
         }
         rows
     }

@@ -9,6 +9,12 @@ use crate::geometry::Date;
 /// The name of scores over all bands.
 pub(super) const ALL_BANDS: &str = "all bands";
 
+/// What the columns mean, for those who see them for the first time.
+const FOOTNOTE: &str = "\
+in 50%, in 90%: share of the values inside these intervals; width 90%: how wide these are, in u
+error/sd: how large errors are in standard deviations predicted, noise included; 1 when these are right, more when too small
+sd factor: what the fused standard deviations would be multiplied by for 90 % of the values to lie in 90%";
+
 /// Which prediction of a withheld value is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -28,6 +34,8 @@ pub struct ValidationReport {
     pub seed: u64,
     /// The fusion's lag, in dates of its output axis.
     pub lag: usize,
+    /// Names of the target bands.
+    pub bands: Vec<String>,
     /// One for each.
     pub instruments: Vec<InstrumentValidation>,
     /// For each target band, what the fused standard deviations are to be multiplied by for 90 % intervals to hold 90 % of what was
@@ -98,7 +106,10 @@ pub struct ScoreRow {
     pub kind: Option<WithheldKind>,
     /// How many days after the pixel last held a value that was kept; `None`: however many.
     pub days_since: Option<DaysSince>,
-    /// The score, named by the band. Predicted is what the instrument would show, noise included.
+    /// The target band that the band is compared with, where it has another name and there is no spectral basis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_band: Option<String>,
+    /// The score, named by the instrument's band. Predicted is what the instrument would show, noise included.
     #[serde(flatten)]
     pub score: Score,
 }
@@ -118,7 +129,10 @@ impl ScoreRow {
             (Some(WithheldKind::Block), _) => "blocks".into(),
             (Some(WithheldKind::Date), _) => "whole dates".into(),
             (None, Some(days)) => days.to_string(),
-            (None, None) => self.score.name.clone(),
+            (None, None) => match &self.target_band {
+                Some(target) => format!("{} -> {target}", self.score.name),
+                None => self.score.name.clone(),
+            },
         };
         format!("{} {of}", self.estimate)
     }
@@ -143,8 +157,8 @@ impl fmt::Display for InstrumentValidation {
         }
         write!(
             f,
-            "\n  {:<28} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7} {:>7} {:>10} {:>7} {:>7}",
-            "", "values", "RMSE", "bias", "MAE", "CRPS", "in 50%", "in 90%", "width 90%", "z sd", "factor"
+            "\n  {:<28} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7} {:>7} {:>10} {:>8} {:>9}",
+            "", "values", "RMSE", "bias", "MAE", "CRPS", "in 50%", "in 90%", "width 90%", "error/sd", "sd factor"
         )?;
         // Each band over both kinds, each kind over all bands, each time.
         for row in self.scores.iter().filter(|row| row.kind.is_none() || row.score.name == ALL_BANDS) {
@@ -155,7 +169,7 @@ impl fmt::Display for InstrumentValidation {
             write!(
                 f,
                 "\n  {:<28} {values:>10} {rmse:>10.5} {bias:>10.5} {mae:>10.5} {crps:>10.5} {coverage_50:>7.3} {coverage_90:>7.3} \
-                 {width_90:>10.5} {:>7.2} {factor:>7}",
+                 {width_90:>10.5} {:>8.2} {factor:>9}",
                 row.label(),
                 nis_ratio.sqrt()
             )?;
@@ -168,9 +182,12 @@ impl fmt::Display for ValidationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {}, lag {}", self.seed, self.lag)?;
         self.instruments.iter().try_for_each(|instrument| write!(f, "\n{instrument}"))?;
+        if self.instruments.iter().any(|instrument| !instrument.scores.is_empty()) {
+            write!(f, "\n{FOOTNOTE}")?;
+        }
         if let Some(factors) = &self.sd_factor {
             let factors: Vec<String> = factors.iter().map(|factor| format!("{factor:.2}")).collect();
-            write!(f, "\n[output] sd_factor = [{}]", factors.join(", "))?;
+            write!(f, "\n[output] sd_factor = [{}] # {}", factors.join(", "), self.bands.join(", "))?;
         }
         Ok(())
     }

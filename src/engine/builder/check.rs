@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::geometry::{DateRange, Tiling};
 use crate::model::{
     Instrument, ObservationModel, Prior, Process, ProcessModel, SeasonalMean, Spectrum, Values, independent_parts,
+    shared_bands,
 };
 
 /// Window sizes beyond this are slips of the keyboard; the plan's arithmetic stays far from overflow.
@@ -38,11 +39,11 @@ impl FusionBuilder {
     #[allow(clippy::too_many_lines)] // one check after the other, then a long list of fields
     fn checked(mut self) -> Result<Fusion> {
         if self.bands.is_empty() && self.basis.is_none() {
-            self.bands = self.shared_bands()?;
+            self.bands = shared_bands(&self.instruments)?;
         }
         self.check_names()?;
         if self.keep_checkpoints == 0 {
-            let problem = "0; give `FusionBuilder::keep_checkpoints` at least 1, or none with `Checkpoint::Off`";
+            let problem = "0; give at least 1, or keep none with `Checkpoint::Off`";
             return Err(Error::setting("run.keep_checkpoints", problem));
         }
         let process = self.process.as_ref().ok_or_else(|| missing("process", "say how the scene changes"))?;
@@ -217,26 +218,6 @@ impl FusionBuilder {
         Ok(offsets)
     }
 
-    /// The bands that every instrument observes, where they all observe the same.
-    fn shared_bands(&self) -> Result<Vec<String>> {
-        let Some((first, others)) = self.instruments.split_first() else { return Ok(Vec::new()) };
-        let bands = first.band_names();
-        let sorted = |instrument: &Instrument| {
-            let mut names: Vec<String> = instrument.band_names().into_iter().map(Into::into).collect();
-            names.sort_unstable();
-            names
-        };
-        if let Some(other) = others.iter().find(|other| sorted(other) != sorted(first)) {
-            let (a, b) = (first.name(), other.name());
-            let problem = format!(
-                "not given, and {a:?} observes {bands:?}, {b:?} {:?}; name the output bands, and what each band observes",
-                other.band_names()
-            );
-            return Err(Error::setting("target.bands", problem));
-        }
-        Ok(bands.into_iter().map(Into::into).collect())
-    }
-
     fn check_names(&self) -> Result<()> {
         let duplicate = |names: &[&str]| {
             names.iter().enumerate().find(|(k, name)| names[..*k].contains(name)).map(|(_, name)| (*name).to_owned())
@@ -318,7 +299,23 @@ impl FusionBuilder {
         let (Some(first), Some(last)) = (self.period.0.or(dates().min()), self.period.1.or(dates().max())) else {
             return Err(Error::setting("time", "the instruments hold no date; give start and end"));
         };
-        DateRange::new(first, last)
+        match self.period {
+            (Some(start), None) if last < start => {
+                let problem = format!(
+                    "start {start} is after the last observation of all instruments, {last}, which a series without `end` ends with; \
+                     give an earlier start, or an end"
+                );
+                Err(Error::setting("time", problem))
+            }
+            (None, Some(end)) if end < first => {
+                let problem = format!(
+                    "end {end} precedes the first observation of all instruments, {first}, which a series without `start` begins \
+                     with; give a later end, or a start"
+                );
+                Err(Error::setting("time", problem))
+            }
+            _ => DateRange::new(first, last),
+        }
     }
 
     /// Largest displacement between two cells that a window's covariances ask for, in (rows, columns).

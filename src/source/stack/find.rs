@@ -34,23 +34,24 @@ impl<'a> DateRule<'a> {
     /// The date in the name of a file, or in its path.
     fn date_of(&self, file: &Path) -> Result<Date> {
         let no_date = |problem: String| Error::NoDate {
+            key: self.key.into(),
             path: file.to_path_buf(),
             pattern: self.pattern.to_owned(),
             format: self.format.to_owned(),
             problem,
         };
+        let (key, files) = (self.key, if self.key == "date" { "`files`" } else { "its `files`" });
         let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let whole = file.to_string_lossy();
         let captured = [&name, &whole].into_iter().find_map(|text| self.regex.captures(text)?.get(1));
         let Some(text) = captured else {
-            let key = self.key;
             return Err(no_date(format!(
-                "`{key}` matches neither its name nor its path; narrow `files` or fix `{key}`"
+                "`{key}` matches neither its name nor its path; narrow {files} or fix `{key}`"
             )));
         };
         Date::parse(text.as_str(), self.format).map_err(|_| {
             no_date(format!(
-                "{:?} is not a date of this format; fix `date` or `date_format`, or narrow `files`",
+                "{:?} is not a date of this format; fix `{key}` or `{key}_format`, or narrow {files}",
                 text.as_str()
             ))
         })
@@ -64,6 +65,8 @@ struct Partners {
     /// By what tells whose they are.
     files: BTreeMap<Key, Partner>,
     by_date: bool,
+    /// Whether none of their names goes with any of the data's.
+    other_style: bool,
 }
 
 struct Partner {
@@ -88,9 +91,9 @@ impl StackBuilder {
         let dates = DateRule::new("date", &pattern.date, &pattern.date_format)?;
         let found = template.find(bands)?;
         if found.is_empty() {
-            return Err(template.no_files());
+            return Err(template.no_files(bands));
         }
-        let mut partners = self.partners(pattern, bands)?;
+        let mut partners = self.partners(pattern, bands, &found)?;
         let mut granules = Vec::new();
         for (key, names) in found {
             let Some(first) = names.iter().flatten().next() else { continue };
@@ -102,7 +105,7 @@ impl StackBuilder {
                 missing.push(granule.misses(
                     &what,
                     &template.text_of(band),
-                    "take the band out of `source_bands` (with a preset, name those there are)",
+                    add_it_or("take the band out of `source_bands` (with a preset, name those there are)"),
                 ));
             }
             for partners in &mut partners {
@@ -111,7 +114,7 @@ impl StackBuilder {
                 let files = match files {
                     Some(files) if files.iter().all(Option::is_some) => files.into_iter().flatten().collect(),
                     _ => {
-                        missing.push(granule.misses(&what, text, &format!("leave out {what}")));
+                        missing.push(granule.misses(&what, text, partners.advice()));
                         Vec::new()
                     }
                 };
@@ -132,7 +135,7 @@ impl StackBuilder {
         }
         granules.sort_by(|a, b| (a.date, a.name()).cmp(&(b.date, b.name())));
         if granules.is_empty() {
-            return Err(template.no_files());
+            return Err(template.no_files(bands));
         }
         match partners.iter().find_map(|partners| partners.without_data(&template)) {
             Some(error) if !self.lenient => Err(error),
@@ -140,7 +143,8 @@ impl StackBuilder {
         }
     }
 
-    fn partners(&self, pattern: &Pattern, bands: &[String]) -> Result<Vec<Partners>> {
+    /// The files that go with those of `data`.
+    fn partners<T>(&self, pattern: &Pattern, bands: &[String], data: &BTreeMap<Key, T>) -> Result<Vec<Partners>> {
         let quality = self.quality.iter().map(|quality| ("quality", &quality.place, quality.date.as_ref()));
         let uncertainty = self.uncertainty.iter().flat_map(|one| &one.places).map(|place| ("uncertainty", place, None));
         let mut all = Vec::new();
@@ -160,9 +164,11 @@ impl StackBuilder {
                 }
             }
             if found.is_empty() {
-                return Err(template.no_files());
+                return Err(template.no_files(bands));
             }
-            all.push(Partners { key, template, files: found, by_date: rule.is_some() });
+            let by_date = rule.is_some();
+            let other_style = !by_date && !data.keys().any(|key| found.contains_key(&telling(key)));
+            all.push(Partners { key, template, files: found, by_date, other_style });
         }
         Ok(all)
     }
@@ -194,6 +200,20 @@ impl Partners {
         Some(partner.names.clone())
     }
 
+    /// What to do about the file of a granule that is not there.
+    fn advice(&self) -> String {
+        match (self.key, self.other_style) {
+            ("quality", true) => "no file of `quality` has the texts of the wildcards of `files`; where its names are of another style, \
+                                  give `quality.date`, a regular expression whose first group is the date (and `quality.date_format`), \
+                                  to find it by date, or leave out `quality`"
+                .into(),
+            (key, true) => format!(
+                "no file of `{key}` has the texts of the wildcards of `files`; name its files as those of the data, or leave it out"
+            ),
+            (key, false) => add_it_or(&format!("leave out `{key}`")),
+        }
+    }
+
     /// What is said of files that no granule has taken.
     fn without_data(&self, data: &Template) -> Option<Error> {
         let lone = self.files.values().find(|partner| !partner.taken)?;
@@ -211,13 +231,17 @@ impl Partners {
 
 impl Granule {
     /// What is said when one of its files is not there.
-    fn misses(&self, what: &str, pattern: &str, instead: &str) -> Error {
+    fn misses(&self, what: &str, pattern: &str, advice: String) -> Error {
         Error::NoPartner {
             path: self.name().to_path_buf(),
             date: Some(self.date),
             what: what.to_owned(),
             pattern: pattern.to_owned(),
-            advice: format!("add the file, or take this acquisition out of `files`, or {instead}"),
+            advice,
         }
     }
+}
+
+fn add_it_or(instead: &str) -> String {
+    format!("add the file, or take this acquisition out of `files`, or {instead}")
 }

@@ -84,8 +84,11 @@ impl StackBuilder {
         }
         let Found { reference, aligned, largest } = found;
         let (Some(reference), Some(largest)) = (reference, largest) else {
-            return Err(first_error
-                .unwrap_or_else(|| Error::NoFiles { pattern: self.origin(), problem: "give at least one".into() }));
+            return Err(first_error.unwrap_or_else(|| Error::NoFiles {
+                key: "files".into(),
+                pattern: self.origin(),
+                problem: "give at least one".into(),
+            }));
         };
         let (Some(aligned), Some((_, resampling))) = (aligned, &self.onto) else {
             let grid = settle(&reference, self.covering.as_ref().filter(|_| self.mosaic), &mut parts)?;

@@ -100,17 +100,27 @@ impl Template {
         Ok(found)
     }
 
-    /// The error where no file matches.
-    pub(super) fn no_files(&self) -> Error {
+    /// What is said where there are files, but of none of `bands`.
+    fn no_band(&self, bands: &[String]) -> Option<String> {
+        let anything = self.is_per_band().then(|| glob::glob(&self.path.replace(BAND, "*")).ok()?.flatten().next());
+        let other = anything??;
+        Some(format!(
+            "{{band}} stands for {bands:?}, but there is {}; fix `source_bands`, whose case counts, or the pattern",
+            other.display()
+        ))
+    }
+
+    /// The error where no file of any of `bands` matches.
+    pub(super) fn no_files(&self, bands: &[String]) -> Error {
         let fixed: Vec<&str> = self.path.split('/').take_while(|part| !part.contains(['*', '?', '[', '{'])).collect();
         let folder = fixed.join("/");
         let absent = !folder.is_empty() && !Path::new(&folder).exists();
         let problem = if absent {
             format!("there is no {folder}; check the folder's name")
         } else {
-            "check the folder and the wildcard".into()
+            self.no_band(bands).unwrap_or_else(|| "check the folder and the wildcard".into())
         };
-        Error::NoFiles { pattern: self.text().to_owned(), problem }
+        Error::NoFiles { key: self.key.into(), pattern: self.text().to_owned(), problem }
     }
 
     /// GDAL's name of a band in the file.

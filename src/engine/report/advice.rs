@@ -1,0 +1,157 @@
+//! What the fit of the instruments says of the settings, in a line for each that lies far from what the model expects.
+
+use std::fmt;
+
+use super::{DateDiagnostics, InstrumentReport};
+
+/// Ratio of normalised innovation squared to its degrees of freedom beyond which something other than tuning is wrong.
+const SUSPICIOUS_RATIO: f64 = 20.0;
+
+/// Ratios from which intervals are much too narrow, and up to which much too wide.
+const NARROW_RATIO: f64 = 2.0;
+const WIDE_RATIO: f64 = 0.5;
+
+/// Degrees of freedom that a ratio must rest on to be spoken of: with so many, it strays by 0.14 where the model is right.
+const ENOUGH: u64 = 100;
+
+/// Which way an instrument's observations lie from the prediction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    Right,
+    Narrow,
+    Wide,
+    Suspicious,
+}
+
+impl Fit {
+    fn of(total: &DateDiagnostics) -> Self {
+        match total.nis_ratio() {
+            ratio if ratio > SUSPICIOUS_RATIO => Self::Suspicious,
+            _ if total.dof < ENOUGH => Self::Right,
+            ratio if ratio >= NARROW_RATIO => Self::Narrow,
+            ratio if ratio <= WIDE_RATIO => Self::Wide,
+            _ => Self::Right,
+        }
+    }
+}
+
+/// Writes a line for each instrument that lies far from what the model expects: what that usually means, and which key to look at.
+pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]) -> fmt::Result {
+    let totals: Vec<_> = instruments.iter().filter_map(|one| Some((one, one.total()?))).collect();
+    let judged = || totals.iter().filter(|(_, total)| total.dof >= ENOUGH);
+    let all = |fit: Fit| judged().count() > 1 && judged().all(|(_, total)| Fit::of(total) == fit);
+    let (all_narrow, all_wide) = (all(Fit::Narrow), all(Fit::Wide));
+    for (instrument, total) in &totals {
+        let (name, ratio) = (&instrument.name, total.nis_ratio());
+        let first = is_first_date(instrument);
+        match Fit::of(total) {
+            Fit::Right => {}
+            // Where later dates fit, scale and unit are right.
+            Fit::Suspicious if !(first && instrument.dates.len() > 1) => writeln!(
+                f,
+                "warning: {name} lies far from what the model expects (nis/dof {ratio:.0}): check its scale, offset and unit, \
+                 unmasked clouds, and noise_variance"
+            )?,
+            Fit::Narrow | Fit::Suspicious => {
+                let advice = if first {
+                    "the prior is too sure: a larger prior.variance, prior.correlation = \"process\", or a raster as prior.mean"
+                } else if all_narrow {
+                    "as for all instruments, so change is larger than expected: a larger process.variance"
+                } else {
+                    "a larger noise_variance, a bias or offset_layer against the other instruments, or a mask for clouds that are left"
+                };
+                writeln!(
+                    f,
+                    "note: {name} lies further from the prediction than expected (nis/dof {ratio:.1}): {advice}"
+                )?;
+            }
+            Fit::Wide => {
+                let advice = if all_wide {
+                    "as for all instruments: a smaller process.variance, or smaller noise_variance"
+                } else {
+                    "a smaller noise_variance"
+                };
+                writeln!(f, "note: {name} lies closer to the prediction than expected (nis/dof {ratio:.2}): {advice}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether an instrument would fit but for its first date, which the prior predicts.
+fn is_first_date(instrument: &InstrumentReport) -> bool {
+    let Some((first, rest)) = instrument.dates.split_first() else { return false };
+    let rest = InstrumentReport { name: String::new(), dates: rest.to_vec() }.total();
+    let fits = rest.is_none_or(|rest| rest.dof > 0 && rest.nis_ratio() < NARROW_RATIO);
+    fits && first.nis_ratio() >= NARROW_RATIO
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Report;
+    use super::*;
+    use crate::geometry::Date;
+
+    fn instrument(name: &str, ratios: &[f64], dof: u64) -> InstrumentReport {
+        let date = |(k, ratio): (usize, &f64)| DateDiagnostics {
+            date: Date::from_days(k as i32),
+            pixels: dof,
+            refused: 0,
+            values: dof,
+            dof,
+            nis: ratio * dof as f64,
+            log_likelihood: 0.0,
+        };
+        InstrumentReport { name: name.into(), dates: ratios.iter().enumerate().map(date).collect() }
+    }
+
+    /// The lines of advice.
+    fn advice(instruments: Vec<InstrumentReport>) -> Vec<String> {
+        let text = Report { instruments, ..Report::default() }.to_string();
+        let told = |line: &&str| line.starts_with("note: ") || line.starts_with("warning: ");
+        text.lines().filter(told).map(Into::into).collect()
+    }
+
+    #[test]
+    fn what_fits_gets_no_advice() {
+        assert!(advice(vec![instrument("a", &[0.9, 1.1], 500), instrument("b", &[1.9], 500)]).is_empty());
+        assert!(advice(vec![instrument("few", &[4.0, 0.1], 40)]).is_empty(), "too few to tell");
+        assert!(advice(vec![instrument("none", &[], 40)]).is_empty());
+    }
+
+    #[test]
+    fn each_instrument_far_from_1_is_told_which_key_to_look_at() {
+        let fits = || instrument("fits", &[1.0, 1.0], 500);
+        for (instruments, name, ratio, key) in [
+            (
+                vec![instrument("a", &[3.0, 3.0], 500), fits()],
+                "a",
+                "3.0",
+                "a larger noise_variance, a bias or offset_layer",
+            ),
+            (vec![fits(), instrument("b", &[0.3, 0.2], 500)], "b", "0.25", "a smaller noise_variance"),
+            (vec![instrument("c", &[9.0, 1.0, 1.1], 500), fits()], "c", "3.7", "prior.variance"),
+            (vec![instrument("d", &[4.0], 500), fits()], "d", "4.0", "prior.variance"),
+            (vec![instrument("e", &[50.0, 1.0], 500), fits()], "e", "25.5", "prior.variance"),
+            (vec![instrument("f", &[50.0, 40.0], 10), fits()], "f", "45", "scale, offset and unit"),
+            (vec![instrument("g", &[50.0], 500), fits()], "g", "50", "scale, offset and unit"),
+        ] {
+            let lines = advice(instruments);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            for word in [name, &format!("(nis/dof {ratio})"), key] {
+                assert!(lines[0].contains(word), "{word}: {}", lines[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_all_have_in_common_is_laid_to_the_process() {
+        let narrow = advice(vec![instrument("a", &[2.0, 3.0], 500), instrument("b", &[2.5, 9.0], 500)]);
+        assert!(
+            narrow.len() == 2 && narrow.iter().all(|line| line.contains("a larger process.variance")),
+            "{narrow:?}"
+        );
+        let wide = advice(vec![instrument("a", &[0.2], 500), instrument("b", &[0.4], 500)]);
+        assert!(wide.len() == 2 && wide.iter().all(|line| line.contains("a smaller process.variance")), "{wide:?}");
+    }
+}
