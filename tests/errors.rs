@@ -13,7 +13,7 @@ use rasterfuse::config::FusionConfig;
 use rasterfuse::engine::Report;
 use rasterfuse::geometry::{Crs, Grid};
 use rasterfuse::{Error, Fusion, Result};
-use support::{Missing, Sample, Tiff, assert_says, fuse_program, truncate};
+use support::{Missing, Sample, Tiff, assert_says, example_program, fuse_program, truncate};
 use tempfile::TempDir;
 
 /// A fusion that works; every test breaks it in one place.
@@ -534,6 +534,20 @@ fn bands_that_are_held_under_another_name_are_told_with_the_list_that_would_do()
 }
 
 #[test]
+fn a_band_that_nobody_observes_is_told_with_those_that_are_unused() {
+    let world = World::new();
+    for date in ["20240101", "20240105"] {
+        world.raster(&format!("half_{date}.tif"), |tiff| Tiff { names: vec!["Red".into(), "nir".into()], ..tiff });
+    }
+    let coarse = WORKING.find("[[instrument]]\nname = \"coarse\"").unwrap()..WORKING.find("[output]").unwrap();
+    let half =
+        ("fine_*.tif\"\ndate = 'fine_(\\d{8})'\nbands = [\"red\", \"nir\"]", "half_*.tif\"\ndate = 'half_(\\d{8})'");
+    let fusion = build(&world.describe(&[(&WORKING[coarse], ""), half])).unwrap();
+    let warnings = fusion.plan().warnings.join("\n");
+    assert_says(&warnings, &["no instrument observes \"red\"", "unused are [\"Red\"]", "`bands`"]);
+}
+
+#[test]
 fn bands_that_all_instruments_observe_need_not_be_listed() {
     let world = World::new();
     let unnamed = world.describe(&[("bands = [\"red\", \"nir\"]\n\n[time]", "[time]")]);
@@ -630,7 +644,7 @@ fn values_of_the_wrong_type_and_missing_tables_are_named() {
         (&prior, "", &["fusion.toml: prior: not given; add a table [prior] with mean and variance"]),
         (&output, "", &["fusion.toml: output: not given; add a table [output] with store"]),
         ("name = \"fine\"\n", "", &["fusion.toml: instrument 1: name: not given; give a name"]),
-        ("noise_variance = 1e-5\n", "", &["fusion.toml: instrument \"fine\": noise_variance: missing; state"]),
+        ("noise_variance = 1e-5\n", "", &["fusion.toml: instrument \"fine\": noise_variance: not given; state"]),
         ("store = \"fused.zarr\"\n", "", &["fusion.toml: output.store: not given; give the folder"]),
         ("kernel = \"exponential\"\n", "", &["fusion.toml: process.kernel: not given; give \"exponential\""]),
         ("variance = 1e-4\n", "", &["fusion.toml: process.variance: not given; give", "u² per day"]),
@@ -872,7 +886,7 @@ fn a_prior_raster_with_holes_is_refused_where_an_instrument_looks() {
     world.raster("prior.tif", |tiff| Tiff { values: holed, missing: Missing::Nodata(-9999.0), ..tiff });
     let config = world.describe(&[("mean = 0.2", "mean = \"prior.tif\"")]);
     let message = fuse(&config).unwrap_err().to_string();
-    assert_says(&message, &["prior.mean", "prior.tif", "no value at or near cell [4, ", "instrument \"", "fill"]);
+    assert_says(&message, &["prior.mean", "prior.tif", "no value at or near cell [", "instrument \"", "fill"]);
     assert_eq!(shown(&world.store()), (0, false));
 }
 
@@ -929,6 +943,25 @@ fn the_program_says_how_to_go_on_with_a_store_before_anything_else() {
     world.describe(&[]);
     assert!(fuse_in(world.folder.path(), &["fusion.toml", "--append"]).status.success());
     assert_eq!(shown(&world.store()), (6, true));
+}
+
+#[test]
+fn the_program_that_estimates_says_how_far_it_has_come() {
+    let world = World::new();
+    world.describe(&[
+        ("noise_variance = 2e-5", "noise_variance = 2e-5\nbias = \"estimate\""),
+        ("[output]", "[estimate]\nwindows = 1\nwindow = 4\n[output]"),
+    ]);
+    let output = example_program("estimate").arg("fusion.toml").current_dir(world.folder.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let words = [
+        "reading blocks of the scene",
+        "comparing 2 structures of instrument[1].offset_layer, of 1 tables that are free",
+        "1 of 2: per pixel, drifting",
+        "2 of 2: per pixel, forgotten",
+        "numbers to 1 blocks",
+    ];
+    assert_says(&String::from_utf8_lossy(&output.stderr), &words);
 }
 
 #[test]

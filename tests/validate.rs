@@ -222,6 +222,24 @@ fn bands_of_a_basis_are_predicted_alike_by_windows_and_from_components() {
 }
 
 #[test]
+fn bands_are_printed_with_the_target_bands_they_observe() {
+    let values = walks(20, (16, 16));
+    let both = ndarray::concatenate(ndarray::Axis(1), &[values.view(), values.view()]).unwrap();
+    let source = MemorySource::new(grid(CELL, (16, 16)), dates(20), vec!["B4".into(), "nir".into()], both).unwrap();
+    let instrument = Instrument::new("fine", source).noise_variance(NOISE).observes(["red", "nir"]);
+    let report =
+        Validation::new().run(fusion(Kernel::None, (16, 16)).bands(["red", "nir"]).instrument(instrument)).unwrap();
+    let words =
+        ["filtered B4 -> red ", "filtered nir ", "error/sd: ", "sd factor: ", "[output] sd_factor = [", "] # red, nir"];
+    assert_says(&report.to_string(), &words);
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["bands"], serde_json::json!(["red", "nir"]));
+    let named: Vec<_> =
+        json["instruments"][0]["scores"].as_array().unwrap().iter().map(|row| &row["target_band"]).collect();
+    assert!(named.iter().any(|name| **name == "red") && named.iter().all(|name| name.is_null() || **name == "red"));
+}
+
+#[test]
 fn what_cannot_be_validated_is_said() {
     let values = walks(3, (4, 4));
     let run = |validation: Validation, values: &Array4<f64>| {

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Reads the arguments and does the work. Exit status 0 on success, 1 with one message on any error; warnings go to stderr.
+/// Reads the arguments and does the work. Exit status 0 on success, 1 with one message on any error; warnings, and how far
+/// an estimation has come, go to stderr.
 pub(crate) fn run<A: Parser, E: Display>(work: impl FnOnce(&A) -> Result<(), E>) -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).without_time().init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).without_time().init();
     let arguments = match A::try_parse() {
         Ok(arguments) => arguments,
         Err(message) => {

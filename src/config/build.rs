@@ -372,7 +372,7 @@ impl FusionConfig {
         let given = instrument.noise_variance.as_ref().map(|noise| noise.0.clone());
         let noise = given.or_else(|| noise_variance.clone()).ok_or_else(|| {
             let key = format!("instrument {:?}: noise_variance", instrument.name);
-            Error::setting(key, "missing; state the variance of a pixel's error in u²")
+            Error::setting(key, "not given; state the variance of a pixel's error in u²")
         })?;
         let layer =
             |layer| self.offset_layer(layer, source.as_ref()).map_err(|error| error.of_instrument(&instrument.name));

@@ -85,6 +85,8 @@ impl FusionConfig {
     /// Where process and prior are free and cells were seen for more than 550 days, a seasonal mean is fitted first, to all dates
     /// there are, and stored beside the description as `NAME.seasonal.zarr`; one of that name that is there is replaced.
     ///
+    /// It takes minutes; how far it has come is told by `tracing` events of level `INFO`.
+    ///
     /// # Errors
     /// [`Error::Setting`] when nothing is left to estimate or something cannot be; those of opening and reading the inputs, and of
     /// [`SeasonalStore::write`](crate::sink::SeasonalStore::write).
@@ -115,6 +117,7 @@ impl FusionConfig {
         if let Some(dates) = options.dates {
             builder = builder.dates(dates);
         }
+        tracing::info!("reading blocks of the scene");
         let estimation = builder.read(self.describe(&inputs)?)?;
         let criterion = match options.criterion {
             super::CriterionName::Aic => Criterion::Aic,
@@ -147,6 +150,11 @@ impl FusionConfig {
                 tried.push((chosen, candidate));
             }
             let candidates: Vec<Candidate> = tried.iter().map(|(_, candidate)| candidate.clone()).collect();
+            tracing::info!(
+                "comparing {} structures of {table}, of {} tables that are free",
+                candidates.len(),
+                rest.len() + 1
+            );
             let choice = estimation.choose(&candidates, criterion)?;
             let Some((chosen, _)) = tried.into_iter().find(|(_, tried)| tried.name() == choice.best().candidate) else {
                 break;
@@ -160,7 +168,11 @@ impl FusionConfig {
         }
         let slots = slots::find(&document);
         let description = self.candidate("description", document.clone(), &inputs, &estimation)?;
+        tracing::info!("fitting {} numbers to {} blocks", slots.len(), estimation.blocks());
         let fit = estimation.fit(&description.clone().begin_with(&known))?;
+        if varies {
+            tracing::info!("finding how change varies over the scene, block by block");
+        }
         let change = varies.then(|| estimation.change_by_block(&description, &fit.numbers)).transpose()?;
         if let Some(change) = change.as_ref().filter(|change| change.variation().is_some()) {
             varying::put(&mut document, change);

@@ -326,7 +326,14 @@ impl PlanInput<'_> {
         if self.spectrum.basis().is_none() {
             for (j, band) in self.spectrum.bands().iter().enumerate() {
                 if !self.instruments.iter().any(|instrument| instrument.sees(j)) {
-                    warnings.push(format!("no instrument observes {band:?}: the result is the prior; check its name"));
+                    let unused: Vec<_> = costs.instruments().iter().flat_map(|plan| &plan.unused_bands).collect();
+                    let advice = match unused.as_slice() {
+                        [] => "check its name".into(),
+                        unused => {
+                            format!("unused are {unused:?}; list in `bands` what each band of the instrument observes")
+                        }
+                    };
+                    warnings.push(format!("no instrument observes {band:?}: the result is the prior; {advice}"));
                 }
             }
         }

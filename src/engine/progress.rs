@@ -59,6 +59,7 @@ impl Serialize for Progress {
 /// A time in a unit that a person would choose.
 pub(super) fn spoken(time: Duration) -> String {
     match time.as_secs_f64() {
+        0.0 => "0 s".into(),
         seconds if seconds < 1.0 => format!("{seconds:.3} s"),
         seconds if seconds < 10.0 => format!("{seconds:.1} s"),
         seconds if seconds < 120.0 => format!("{seconds:.0} s"),
@@ -88,7 +89,7 @@ mod tests {
     #[test]
     fn times_have_units_that_fit() {
         for (seconds, text) in
-            [(0.0123, "0.012 s"), (1.23, "1.2 s"), (119.0, "119 s"), (600.0, "10 min"), (9000.0, "2.5 h")]
+            [(0.0, "0 s"), (0.0123, "0.012 s"), (1.23, "1.2 s"), (119.0, "119 s"), (600.0, "10 min"), (9000.0, "2.5 h")]
         {
             assert_eq!(spoken(Duration::from_secs_f64(seconds)), text);
         }

@@ -190,7 +190,8 @@ impl Estimation {
         let mut failed = Vec::new();
         let mut failure = Error::setting("estimate", "no candidate to choose from");
         let mut known: Option<&Fit> = None;
-        for candidate in candidates {
+        for (k, candidate) in candidates.iter().enumerate() {
+            tracing::info!("{} of {}: {}", k + 1, candidates.len(), candidate.name());
             let candidate = known.map_or_else(|| candidate.clone(), |fit| candidate.clone().begin_with(&fit.numbers));
             match self.fit_to(&candidate, blocks, true) {
                 Ok(fit) if criterion.of(&fit).is_finite() => fits.push(fit),

@@ -343,10 +343,8 @@ impl Instrument {
         };
         if observed.iter().all(Option::is_none) {
             let list = suggested(held, target_bands);
-            let example = match list.iter().all(String::is_empty) {
-                true => String::new(),
-                false => format!(", such as {list:?}"),
-            };
+            let alike = list.iter().any(|name| !name.is_empty());
+            let example = if alike { format!(", such as {list:?}") } else { String::new() };
             return Err(self.refuse_bands(format!(
                 "none of the bands of {} ({held:?}) has the name of a target band ({target_bands:?}), whose case counts; list the target \
                  band that each of them observes, in their order, \"\" for bands not used{example}; or, with a spectral basis, give a \

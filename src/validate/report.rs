@@ -13,7 +13,7 @@ pub(super) const ALL_BANDS: &str = "all bands";
 const FOOTNOTE: &str = "\
 in 50%, in 90%: share of the values inside these intervals; width 90%: how wide these are, in u
 error/sd: how large errors are in standard deviations predicted, noise included; 1 when these are right, more when too small
-sd factor: what the fused standard deviations would be multiplied by for 90 % of the values to lie in 90%";
+sd factor: what the fused standard deviations would be multiplied by for the 90 % interval to hold 90 % of the values";
 
 /// Which prediction of a withheld value is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]

@@ -76,6 +76,7 @@ impl FusionConfig {
     pub(super) fn with_seasonal_mean(&self, free: &Free) -> Result<Option<Self>> {
         let stem = free.path.file_stem().map_or_else(|| "fusion".into(), |stem| stem.to_string_lossy());
         let name = format!("{stem}.seasonal.zarr");
+        tracing::info!("fitting a seasonal mean, {name}");
         let fit = match self.seasonal_fit(&SeasonalMean::builder(), &[]) {
             Err(error @ Error::Setting { .. }) => {
                 tracing::warn!("no seasonal mean is fitted: {error}");

@@ -40,6 +40,7 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
     let totals: Vec<_> = instruments.iter().filter_map(|one| Some((one, one.total()?))).collect();
     let judged = || totals.iter().filter(|(_, total)| total.dof >= ENOUGH);
     let all = |fit: Fit| judged().count() > 1 && judged().all(|(_, total)| Fit::of(total) == fit);
+    let alone = totals.len() == 1;
     let (all_narrow, all_wide) = (all(Fit::Narrow), all(Fit::Wide));
     for (instrument, total) in &totals {
         let (name, ratio) = (&instrument.name, total.nis_ratio());
@@ -55,6 +56,8 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
             Fit::Narrow | Fit::Suspicious => {
                 let advice = if first {
                     "the prior is too sure: a larger prior.variance, prior.correlation = \"process\", or a raster as prior.mean"
+                } else if alone {
+                    "a larger process.variance or noise_variance, or a mask for clouds that are left"
                 } else if all_narrow {
                     "as for all instruments, so change is larger than expected: a larger process.variance"
                 } else {
@@ -66,7 +69,9 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
                 )?;
             }
             Fit::Wide => {
-                let advice = if all_wide {
+                let advice = if alone {
+                    "a smaller process.variance or noise_variance"
+                } else if all_wide {
                     "as for all instruments: a smaller process.variance, or smaller noise_variance"
                 } else {
                     "a smaller noise_variance"
@@ -134,6 +139,8 @@ mod tests {
             (vec![instrument("d", &[4.0], 500), fits()], "d", "4.0", "prior.variance"),
             (vec![instrument("e", &[50.0, 1.0], 500), fits()], "e", "25.5", "prior.variance"),
             (vec![instrument("f", &[50.0, 40.0], 10), fits()], "f", "45", "scale, offset and unit"),
+            (vec![instrument("h", &[3.0, 3.0], 500)], "h", "3.0", "a larger process.variance or noise_variance"),
+            (vec![instrument("i", &[0.2, 0.4], 500)], "i", "0.30", "a smaller process.variance or noise_variance"),
             (vec![instrument("g", &[50.0], 500), fits()], "g", "50", "scale, offset and unit"),
         ] {
             let lines = advice(instruments);
