@@ -210,6 +210,7 @@ struct Process {
     inflate: bool,
     relative: Option<Relative>,
     variation: Option<Variation>,
+    season: Option<Season>,
     features: Option<Features>,
 }
 
@@ -267,6 +268,13 @@ enum Combine {
 struct Relative {
     weight: Numbers,
     level: Numbers,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Season {
+    cosine: Numbers,
+    sine: Numbers,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -111,6 +111,8 @@ fn every_setting_names_the_call_that_takes_it() {
         ("Process::adaptive", walks(process().adaptive(2.0, 0.1))),
         ("Process::adaptive", walks(process().adaptive(0.5, 0.0))),
         ("Process::relative", walks(process().relative(2.0, 0.1))),
+        ("Process::season", walks(process().season(f64::NAN, 0.0))),
+        ("Process::season", walks(process().season(0.0, 30.0))),
         ("Variation::new", walks(process().variation(Variation::new(-1.0)))),
         ("Variation::point", walks(process().variation(Variation::new(1.0).point((0.0, 0.0), -1.0)))),
         ("Variation::point", walks(process().variation(Variation::new(1.0).point((f64::NAN, 0.0), 1.0)))),

@@ -456,6 +456,8 @@ fn other_settings_that_cannot_work_are_refused_by_key() {
         ("phi = 0.99", "relative = { weight = 1.5, level = 0.2 }", &["process.relative.weight", "[0, 1]"]),
         ("phi = 0.99", "relative = { weight = 1.0, level = 0.0 }", &["process.relative.level", "positive"]),
         ("phi = 0.99", "relative = { weight = 1.0 }", &["process.relative.level: not given"]),
+        ("phi = 0.99", "season = { cosine = 0.5 }", &["sine"]),
+        ("phi = 0.99", "season = { cosine = 0.5, sine = 50.0 }", &["process.season.sine", "20"]),
         ("phi = 0.99", "variation = { range = 0.0, points = [] }", &["process.variation.range", "positive"]),
         (
             "phi = 0.99",

@@ -33,6 +33,8 @@ struct Recipe {
     coarse_bias: f64,
     /// How many times as variable change is in the west.
     west: f64,
+    /// Whether cells are alike at the start, as they change, or each for itself.
+    alike: bool,
 }
 
 const RECIPE: Recipe = Recipe {
@@ -44,6 +46,7 @@ const RECIPE: Recipe = Recipe {
     coarse_noise: 1e-5,
     coarse_bias: 0.02,
     west: 1.0,
+    alike: false,
 };
 
 /// A scene of one field that walks, seen by a fine sensor every fourth day, with gaps, and by a coarse one daily.
@@ -72,7 +75,8 @@ impl Recipe {
         let mut fine = Array4::from_elem((DAYS.div_ceil(4), bands.len(), SIDE, SIDE), f64::NAN);
         let mut coarse = Array4::zeros((DAYS, bands.len(), pixels, pixels));
         for band in 0..bands.len() {
-            let mut x = DVector::from_fn(n, |_, _| 0.3 + normal(0.1));
+            let start = DVector::from_fn(n, |_, _| normal(0.1));
+            let mut x = if self.alike { &factor * start } else { start }.add_scalar(0.3);
             for day in 0..DAYS {
                 let step = &factor * DVector::from_fn(n, |_, _| normal(self.variance.sqrt()));
                 let step =
@@ -312,6 +316,62 @@ store = "fused.zarr"
         assert!(FusionConfig::parse(&estimated.text, folder.path()).unwrap().build().is_ok());
     }
 
+    /// The prior is estimated with the rest: what the series wanders to later does not bend it, nor range and noise with it.
+    #[test]
+    fn a_free_prior_and_what_is_free_beside_it_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = Recipe { alike: true, variance: 2e-3, ..RECIPE };
+        write(&recipe.scene(&["red"], 7), folder.path());
+        let text = TEXT.replace("variance = 0.01", "variance = \"estimate\"").replace("nugget = 0.0\n", "");
+        let text = text.replace("noise_variance = 1e-5", "noise_variance = \"estimate\"");
+        let estimated = FusionConfig::parse(&text, folder.path()).unwrap().estimate().unwrap();
+        println!("{estimated}\n{}", estimated.text);
+        for (key, truth) in [
+            ("process.range", recipe.range),
+            ("process.variance[0]", recipe.variance),
+            ("prior.mean", 0.3),
+            ("prior.variance", 0.01),
+            ("instrument[0].noise_variance", recipe.fine_noise),
+            ("instrument[1].noise_variance", recipe.coarse_noise),
+        ] {
+            let found: Vec<_> = estimated.fit.of(key).collect();
+            assert!(!found.is_empty() && found.iter().all(|one| one.distance(truth) < 2.0), "{key}: {found:?}");
+        }
+        assert!(estimated.text.contains("correlation = \"process\""));
+    }
+
+    #[test]
+    fn change_that_varies_is_written_where_it_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&Recipe { west: 30.0, ..RECIPE }.scene(&["red"], 4), folder.path());
+        let ask = |text: &str| text.replace("nugget = 0.0", "nugget = 0.0\nvariation = \"estimate\" # is it?");
+        let config = FusionConfig::parse(&ask(TEXT), folder.path()).unwrap();
+        assert_says(&config.build().unwrap_err().to_string(), &["left to \"estimate\"", "process.variation"]);
+        let estimated = config.estimate().unwrap();
+        println!("{}", estimated.text);
+        assert!(estimated.text.starts_with("# change varies over the scene: BIC -"));
+        assert!(estimated.text.contains("\nvariation = { range = ") && estimated.to_string().contains("change varies"));
+        let fused = FusionConfig::parse(&estimated.text, folder.path()).unwrap();
+        assert!(fused.build().is_ok());
+        // In a table within braces, too, with nothing else to estimate, and where nothing varies.
+        let mut text = TEXT
+            .replace("mean = \"estimate\"", "mean = 0.3")
+            .replace("bias = \"estimate\"", "bias = 0.02")
+            .replace("noise_variance = \"estimate\"", "noise_variance = 4e-5");
+        let (start, end) = (text.find("[process]").unwrap(), text.find("[prior]").unwrap());
+        text.replace_range(start..end, "");
+        let text = format!(
+            "process = {{ kernel = \"exponential\", range = 150.0, variance = 2e-4, variation = \"estimate\" }}\n{text}"
+        );
+        let other = tempfile::tempdir().unwrap();
+        write(&RECIPE.scene(&["red"], 6), other.path());
+        for (folder, varies) in [(&folder, true), (&other, false)] {
+            let estimated = FusionConfig::parse(&text, folder.path()).unwrap().estimate().unwrap();
+            assert_eq!(estimated.text.contains("variation = {"), varies, "{}", estimated.text);
+            assert!(FusionConfig::parse(&estimated.text, folder.path()).unwrap().build().is_ok());
+        }
+    }
+
     /// Two classes whose years run apart, over two years: the process is drawn back to a seasonal mean, unless the prior is given.
     #[test]
     fn long_series_are_given_a_seasonal_mean() {
@@ -353,7 +413,7 @@ store = "fused.zarr"
         let (table, choice) = &free.choices[1];
         let names: Vec<_> = choice.fits().iter().map(|fit| fit.candidate.as_str()).collect();
         assert!(
-            table == "process" && names.len() == 4 && names[2] == "one range, like years alike, drawn back to the mean"
+            table == "process" && names.len() == 5 && names[2] == "one range, like years alike, drawn back to the mean"
         );
         assert!(FusionConfig::parse(&free.text, folder.path()).unwrap().build().is_ok());
 

@@ -318,6 +318,30 @@ fn change_relative_to_the_level_goes_with_it_whatever_is_put_out() {
     }
 }
 
+/// After the last observation a cell's variance grows as the days of the year say, whether all days are put out or only the last.
+#[test]
+fn change_varies_with_the_season() {
+    let mut values = clear();
+    values.slice_mut(s![7.., .., .., ..]).fill(f64::NAN);
+    let (phi, cosine, sine) = (0.9, [2.0, -1.0, 0.0], 0.7);
+    for kernel in [Kernel::None, Kernel::Exponential] {
+        let process = || Process::new(kernel, 150.0, 2e-5).phi(phi).season(cosine, sine);
+        let (_, sd, _) = run(fusion(sensor(values.clone())).process(process()));
+        let last = OutputDates::Dates(vec![Date::from_days(10)]);
+        let (_, once, _) = run(fusion(sensor(values.clone())).process(process()).output(last));
+        for (band, r, c) in ndarray::indices(sd.index_axis(Axis(0), 0).raw_dim()) {
+            let of = |day: usize| sd[(day, band, r, c)].powi(2);
+            let mut expected = of(6);
+            for day in 7..=10 {
+                let angle = std::f64::consts::TAU * f64::from(day) / 365.2425;
+                expected = phi * phi * expected + 2e-5 * (cosine[band] * angle.cos() + sine * angle.sin()).exp();
+            }
+            assert!((of(10) / expected - 1.0).abs() < 1e-9, "{band} {r} {c}: {} {expected}", of(10));
+            assert!((once[(0, band, r, c)].powi(2) / expected - 1.0).abs() < 1e-9);
+        }
+    }
+}
+
 /// After the last observation a cell's variance grows as fast as its place says: about one point the logarithm of the factor falls with
 /// the correlation.
 #[test]

@@ -58,7 +58,7 @@ struct Options {
     adaptive: bool,
     gated: bool,
     layers: bool,
-    /// Change relative to the level, and more of it in some places.
+    /// Change relative to the level, and more of it in some places and seasons.
     relative: bool,
     /// Noise, change and weights by what innovations tell.
     adapting: bool,
@@ -100,7 +100,11 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         OffsetLayer::per_acquisition(1e-3),
         OffsetLayer::per_group(2e-3, groups),
     ];
-    let process = if options.relative { process.relative([1.0, 0.5], 0.4).variation(uneven()) } else { process };
+    let process = if options.relative {
+        process.relative([1.0, 0.5], 0.4).variation(uneven()).season([0.5, -1.0], 0.3)
+    } else {
+        process
+    };
     let process = process.inflate(options.adapting);
     let sharp = if options.adapting { sharp.robust(4.0).inflate(true) } else { sharp };
     let blurred = blurred.inflate(options.adapting);

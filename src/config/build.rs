@@ -292,6 +292,9 @@ impl FusionConfig {
         if let Some(super::Relative { weight, level }) = &process.relative {
             built = built.relative(weight.0.clone(), level.0.clone());
         }
+        if let Some(super::Season { cosine, sine }) = &process.season {
+            built = built.season(cosine.0.clone(), sine.0.clone());
+        }
         if let Some(super::Variation { range, points }) = &process.variation {
             let new = Variation::new(*range);
             built = built.variation(points.iter().fold(new, |all, point| all.point(point.at, point.factor.0.clone())));

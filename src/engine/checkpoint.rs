@@ -357,7 +357,7 @@ impl PartState {
     fn restore_snapshot<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let (&double, bytes) = bytes.split_first()?;
         let (days, bytes) = bytes.split_first_chunk()?;
-        self.date = Date::from_days(i32::from_le_bytes(*days));
+        self.set_date(Date::from_days(i32::from_le_bytes(*days)));
         if let (1, Carried::Single(state)) = (double, &self.state) {
             // It had left float32 by then.
             self.state = Carried::Double(state.cast());

@@ -200,6 +200,7 @@ impl WindowState {
             let dynamics = dynamics.with_relative(fusion.process.relative(&part.components));
             let factors = variation.map(|known| known.of_states(&fusion.target, &averages, &part.components));
             let dynamics = dynamics.with_factors(factors.unwrap_or_default());
+            let dynamics = dynamics.with_seasons(fusion.process.seasons(&part.components));
             let own = support.own_cells().len();
             let mut state = Carried::new(initial.state, fusion.precision);
             if fusion.lag > 0 {
@@ -219,6 +220,7 @@ impl WindowState {
             let curves = mean.map(|mean| StateCurves::new(mean, &part.components, &averages));
             let silent = initial.silent;
             let mut part = PartState { layout, dynamics, state, date, inflation, silent, curves };
+            part.set_date(date);
             part.take_level();
             Ok(part)
         };

@@ -2,7 +2,7 @@
 
 /// Keys without the numbers of list entries, each with the calls that take it. Settings of an instrument that are not here belong
 /// to its source, whose builders have methods of these names; those of a stack of files come without an instrument.
-const CALLS: [(&str, &str); 92] = [
+const CALLS: [(&str, &str); 94] = [
     ("target", "Fusion::builder"),
     ("target.bands", "FusionBuilder::bands"),
     ("target.wavelengths_nm", "SpectralBasis::new"),
@@ -28,6 +28,8 @@ const CALLS: [(&str, &str); 92] = [
     ("process.adaptive.scale", "Process::adaptive"),
     ("process.relative.weight", "Process::relative"),
     ("process.relative.level", "Process::relative"),
+    ("process.season.cosine", "Process::season"),
+    ("process.season.sine", "Process::season"),
     ("process.variation.range", "Variation::new"),
     ("process.variation.points", "Variation::point"),
     ("process.variation.points.factor", "Variation::point"),

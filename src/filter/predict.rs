@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::history::History;
 use super::relative::AddScaledColumn;
-use super::{Real, Relative, State};
+use super::{Real, Relative, Season, State};
 
 /// Correlation of the states of one block, shared where it is the same.
 ///
@@ -142,6 +142,10 @@ pub struct Dynamics {
     relative: Vec<Relative>,
     /// Factor of each of the first states' standard deviation of change.
     factors: Vec<f64>,
+    /// Of the first blocks.
+    seasons: Vec<Season>,
+    /// The day that states describe, from which they are predicted.
+    day: f64,
 }
 
 impl Dynamics {
@@ -154,7 +158,8 @@ impl Dynamics {
             next = states.end;
             (states, block)
         };
-        Self { blocks: blocks.into_iter().map(place).collect(), relative: Vec::new(), factors: Vec::new() }
+        let blocks = blocks.into_iter().map(place).collect();
+        Self { blocks, relative: Vec::new(), factors: Vec::new(), seasons: Vec::new(), day: 0.0 }
     }
 
     /// Lets the first blocks, as many as are given, change in proportion to their level, which
@@ -171,6 +176,26 @@ impl Dynamics {
     pub fn with_factors(mut self, factors: Vec<f64>) -> Self {
         self.factors = factors;
         self
+    }
+
+    /// Lets the change of the first blocks, as many as are given, vary with the time of year.
+    #[must_use]
+    pub fn with_seasons(mut self, seasons: Vec<Season>) -> Self {
+        self.seasons = seasons;
+        self
+    }
+
+    /// Says which day, counted from 1970-01-01, states describe: change that varies with the time of year depends on it.
+    pub fn start_at(&mut self, day: f64) {
+        self.day = day;
+    }
+
+    /// q(Δt) of a block, from the day that states describe on.
+    fn growth(&self, index: usize, transition: f64, dt_days: f64) -> f64 {
+        match self.seasons.get(index) {
+            Some(season) => season.growth(transition, self.day, dt_days),
+            None => growth(transition, dt_days),
+        }
     }
 
     pub(super) fn relative(&self) -> &[Relative] {
@@ -221,7 +246,7 @@ impl Dynamics {
                 let (row, col) = (i.max(j) - states.start, i.min(j) - states.start);
                 let correlation = block.correlation.get(row, col);
                 let blended = |history: &History| history.entry(index, row, col, block.variance, correlation);
-                growth(block.transition, dt_days)
+                self.growth(index, block.transition, dt_days)
                     * block.variance
                     * history.filter(|history| history.covers(index)).map_or(correlation, blended)
             }
@@ -263,7 +288,7 @@ impl<T: Real> State<T> {
             self.decay(dynamics, dt_days);
         }
         for (index, (states, block)) in dynamics.blocks.iter().enumerate() {
-            let scale = growth(block.transition, dt_days) * block.variance;
+            let scale = dynamics.growth(index, block.transition, dt_days) * block.variance;
             for j in states.clone() {
                 let column = &mut self.cov.column_mut(j)[..states.end - j];
                 let (correlation, first) = (&block.correlation, j - states.start);

@@ -3,10 +3,13 @@ use std::collections::BTreeSet;
 use super::Values;
 use super::correlation::{Correlation, CorrelationTerm};
 use crate::error::{Error, Result};
-use crate::filter::{self, Relative};
+use crate::filter::{self, Relative, Season};
 use crate::geometry::Grid;
 
 use super::{FeatureModel, Features, Field, FieldModel, Kernel, Variation, VariationModel};
+
+/// Logarithm of a factor of the variance beyond which it makes no sense.
+const LARGEST_SWING: f64 = 20.0;
 
 /// How the scene changes: each component walks in time with spatially correlated steps.
 ///
@@ -28,6 +31,8 @@ pub struct Process {
     /// Weight and level.
     relative: Option<(Values, Values)>,
     variation: Option<Variation>,
+    /// Cosine and sine.
+    season: Option<(Values, Values)>,
     inflate: bool,
 }
 
@@ -61,6 +66,7 @@ impl Process {
             fields: Vec::new(),
             relative: None,
             variation: None,
+            season: None,
             inflate: false,
         };
         this.nested(kernel, range, variance)
@@ -133,6 +139,15 @@ impl Process {
         self
     }
 
+    /// Lets change be more variable at some times of the year: the variance of the first field is multiplied by
+    /// `exp(cosine cos ω + sine sin ω)`, `ω = 2π` (days since 1 January) / 365.2425. Any finite numbers; 0 and 0 is the same all year,
+    /// a cosine of 0.7 twice the variance in January and half of it in July.
+    #[must_use]
+    pub fn season(mut self, cosine: impl Into<Values>, sine: impl Into<Values>) -> Self {
+        self.season = Some((cosine.into(), sine.into()));
+        self
+    }
+
     /// Whether the variances stated are the least: every window multiplies those of the field, and of [further ones](Self::field), by a
     /// factor that it learns from the normalised innovations of all instruments, by groups of components that are filtered apart (by
     /// band, without a spectral basis); a few tens of dates tell. Default: no.
@@ -168,6 +183,10 @@ impl Process {
         }
         let variation = self.variation.iter().flat_map(Variation::settings);
         settings.extend(variation.map(|(key, value)| (format!("variation.{key}"), value)));
+        if let Some((cosine, sine)) = &self.season {
+            settings.push(("season.cosine".into(), cosine.to_string()));
+            settings.push(("season.sine".into(), sine.to_string()));
+        }
         settings.extend(self.inflate.then(|| ("inflate".into(), "true".into())));
         settings
     }
@@ -187,6 +206,7 @@ impl Process {
             }
         }
         let relative = self.resolve_relative(p)?;
+        let seasons = self.resolve_seasons(p)?;
         let variation = self.variation.as_ref().map(|variation| variation.resolve(p)).transpose()?;
         let terms = self.terms.iter().map(|term| term.resolve(p)).collect::<Result<Vec<_>>>()?;
         let mut shapes: Vec<Shape> = Vec::new();
@@ -204,7 +224,8 @@ impl Process {
             let nugget = terms.iter().map(|term| term[j].nugget * term[j].variance / variance).sum();
             let correlation = place(&mut shapes, 0, (weighted, nugget));
             let relative = relative.get(j).copied();
-            components.push(Component { transition, variance, correlation, relative });
+            let season = seasons.get(j).copied();
+            components.push(Component { transition, variance, correlation, relative, season });
         }
         // Likeness is for the first field alone, so that the others share no correlation with it then.
         let alike = if self.features.is_some() { shapes.len() } else { 0 };
@@ -234,6 +255,22 @@ impl Process {
     /// Checks the features, which [`resolve`](Self::resolve) leaves out, against the target grid.
     pub(crate) fn resolve_features(&self, target: &Grid) -> Result<Option<FeatureModel>> {
         self.features.as_ref().map(|features| features.resolve(target)).transpose()
+    }
+
+    /// One for each component, or none.
+    fn resolve_seasons(&self, p: usize) -> Result<Vec<Season>> {
+        let Some((cosine, sine)) = &self.season else { return Ok(Vec::new()) };
+        let expand = |values: &Values, key: &str| {
+            let values = values.expand(p, key, "component")?;
+            match values.iter().find(|value| value.is_nan() || value.abs() > LARGEST_SWING) {
+                Some(value) => {
+                    Err(Error::setting(key, format!("{value} must lie in [-{LARGEST_SWING}, {LARGEST_SWING}]")))
+                }
+                None => Ok(values),
+            }
+        };
+        let pairs = expand(cosine, "process.season.cosine")?.into_iter().zip(expand(sine, "process.season.sine")?);
+        Ok(pairs.map(|(cosine, sine)| Season { cosine, sine }).collect())
     }
 
     /// One for each component, or none.
@@ -335,16 +372,22 @@ impl ProcessModel {
         self.correlations.retain(|_| index.next().is_some_and(|k| used.contains(&k)));
     }
 
-    /// Whether some states change more than others.
-    pub(crate) fn has_factors(&self) -> bool {
-        self.is_relative() || self.variation.is_some()
+    /// Whether change is the same at every level, everywhere and all year.
+    pub(crate) fn is_even(&self) -> bool {
+        let seasonal = self.components.iter().any(|component| component.season.is_some());
+        !self.is_relative() && self.variation.is_none() && !seasonal
+    }
+
+    /// How the change of some components varies with the time of year; none where it does not.
+    pub(crate) fn seasons(&self, components: &[usize]) -> Vec<Season> {
+        components.iter().filter_map(|&j| self.components[j].season).collect()
     }
 
     /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; no bound is known where
-    /// it goes with the level or varies over the scene.
+    /// it goes with the level, the place or the season.
     pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> Option<f64> {
         let Component { transition, variance, correlation, .. } = self.components[j];
-        if self.has_factors() {
+        if !self.is_even() {
             return None;
         }
         // The state-dependent covariance adds no more than the other does, jitter aside.
@@ -364,6 +407,8 @@ pub(crate) struct Component {
     pub(crate) correlation: usize,
     /// How change goes with the level, for all components or none.
     pub(crate) relative: Option<Relative>,
+    /// How change varies with the time of year, for all components or none.
+    pub(crate) season: Option<Season>,
 }
 
 #[cfg(test)]
@@ -408,6 +453,8 @@ mod tests {
         check(Process::new(Kernel::None, 0.0, 1.0).relative([1.0, f64::NAN], 0.2), "process.relative.weight");
         check(Process::new(Kernel::None, 0.0, 1.0).relative(1.0, [0.2, 0.0]), "process.relative.level");
         check(Process::new(Kernel::None, 0.0, 1.0).relative(1.0, [0.2]), "process.relative.level");
+        check(Process::new(Kernel::None, 0.0, 1.0).season(f64::NAN, 0.0), "process.season.cosine");
+        check(Process::new(Kernel::None, 0.0, 1.0).season(0.0, [1.0, 30.0]), "process.season.sine");
         assert!(Process::new(Kernel::None, 0.0, 1.0).resolve(2, (30.0, 30.0), (2, 2)).is_ok());
     }
 }

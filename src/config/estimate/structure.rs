@@ -83,6 +83,9 @@ const REVERTING: &str = r#"phi = "estimate""#;
 /// Cells whose mean year runs alike change alike.
 const YEARS: &str = r#"features = { seasonal = true, scale = "estimate" }"#;
 
+/// Some times of the year are less alike than others.
+const SEASON: &str = r#"season = { cosine = "estimate", sine = "estimate" }"#;
+
 /// Structures of the process; about a mean of the year also of cells that change alike by it, without one of cells alike by
 /// `features`, a table of those of a reference image.
 fn processes(seasonal: bool, features: Option<&str>) -> Vec<Structure> {
@@ -96,6 +99,7 @@ fn processes(seasonal: bool, features: Option<&str>) -> Vec<Structure> {
     if seasonal {
         all.push(terms(&["one range", "like years alike"], &[YEARS]));
         all.push(terms(&["near and far", "like years alike"], &[FAR, YEARS]));
+        all.push(terms(&["near and far", "like years alike", "some seasons livelier"], &[FAR, YEARS, SEASON]));
     } else if let Some(features) = features {
         all.push(terms(&["near and far", "like cells alike"], &[FAR, &format!("features = {features}")]));
     }
@@ -158,7 +162,7 @@ mod tests {
         let mut all: Vec<_> = tables.iter().flat_map(|table| table.structures(&document, features)).collect();
         document.insert("seasonal", toml_edit::table());
         all.extend(FreeTable::Process.structures(&document, features));
-        assert_eq!(all.len(), 1 + 2 + 3 + 4);
+        assert_eq!(all.len(), 1 + 2 + 3 + 5);
         for structure in all {
             let value: Value = structure.text.parse().unwrap();
             assert!(value.to_string().contains(ESTIMATE), "{}", structure.name);

@@ -55,7 +55,7 @@ impl CellModel {
             || offsets
             || !process.fields.is_empty()
             || process.adaptive.is_some()
-            || process.has_factors()
+            || !process.is_even()
             || process.features.is_some()
             || parts.iter().any(|part| part.components.len() != 1)
         {

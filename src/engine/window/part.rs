@@ -40,8 +40,14 @@ impl PartState {
     pub(super) fn predict_to(&mut self, date: Date) {
         if date > self.date {
             self.state.predict(&self.dynamics, f64::from(date.days_since(self.date)));
-            self.date = date;
+            self.set_date(date);
         }
+    }
+
+    /// Says which date the state describes.
+    pub(in crate::engine) fn set_date(&mut self, date: Date) {
+        self.date = date;
+        self.dynamics.start_at(f64::from(date.days_since(Date::from_days(0))));
     }
 
     /// Appends means and covariances of every out cell, predicted to `date` without touching the state.

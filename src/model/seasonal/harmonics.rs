@@ -3,7 +3,7 @@ use std::f64::consts::TAU;
 use crate::geometry::Date;
 
 /// Days of a year of the Gregorian calendar, on average.
-pub(super) const YEAR_DAYS: f64 = 365.2425;
+pub(super) use crate::filter::YEAR_DAYS;
 
 /// Days from 1970-01-01 to 2000-01-01, where phases begin.
 const REFERENCE: i32 = 10_957;

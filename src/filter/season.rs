@@ -1,0 +1,101 @@
+use std::f64::consts::TAU;
+
+/// Days of a year, in the mean of the calendar.
+pub(crate) const YEAR_DAYS: f64 = 365.2425;
+
+/// Change that is more variable at some times of the year: `K ← exp(cosine cos ω + sine sin ω) K`, `ω` going round once a year from
+/// 1 January on.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Season {
+    /// Of the variance's logarithm, in mid-winter of the north.
+    pub cosine: f64,
+    /// Of the variance's logarithm, at the beginning of April.
+    pub sine: f64,
+}
+
+impl Season {
+    /// Factor of the process variance on a day, counted from 1970-01-01.
+    #[must_use]
+    pub fn factor(&self, day: f64) -> f64 {
+        let (sin, cos) = (TAU * (day / YEAR_DAYS).rem_euclid(1.0)).sin_cos();
+        (self.cosine * cos + self.sine * sin).exp()
+    }
+
+    /// The variance that a walk of unit daily variance gathers in the `dt_days` whole days after `day`: `Σ_k φ^2k f(day + Δt - k)`,
+    /// each day with the factor that it has, so that one step of Δt days equals Δt steps of one day.
+    pub(super) fn growth(&self, transition: f64, day: f64, dt_days: f64) -> f64 {
+        let steps = dt_days.max(0.0) as u32;
+        let end = day + f64::from(steps);
+        let mut kept = 1.0;
+        let mut sum = 0.0;
+        for k in 0..steps {
+            sum += kept * self.factor(end - f64::from(k));
+            kept *= transition * transition;
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::filter::{BlockCov, Dynamics, ProcessBlock, State, growth};
+
+    #[test]
+    fn without_amplitude_it_is_the_growth_of_every_day() {
+        for (transition, days) in [(1.0, 0.0), (1.0, 7.0), (0.9, 1.0), (0.9, 40.0), (0.0, 3.0)] {
+            let found = Season::default().growth(transition, 100.0, days);
+            assert!((found - growth(transition, days)).abs() < 1e-12, "{transition} {days}");
+        }
+    }
+
+    #[test]
+    fn winter_and_summer_are_half_a_year_apart() {
+        let season = Season { cosine: 0.7, sine: -0.2 };
+        for day in [0.0, 17.0, 5000.0] {
+            let product = season.factor(day) * season.factor(day + YEAR_DAYS / 2.0);
+            assert!(
+                (product - 1.0).abs() < 1e-9
+                    && (season.factor(day + YEAR_DAYS) / season.factor(day) - 1.0).abs() < 1e-9
+            );
+        }
+        assert_eq!(season.factor(0.0), 0.7_f64.exp());
+    }
+
+    #[test]
+    fn one_long_step_equals_daily_steps() {
+        let correlation = |i: usize, j: usize| (-(i.abs_diff(j) as f64) / 2.0).exp();
+        let block = |len, transition| ProcessBlock {
+            len,
+            transition,
+            variance: 0.3,
+            correlation: Arc::new(BlockCov::dense(len, correlation)),
+        };
+        let seasons = vec![Season { cosine: 1.0, sine: 0.5 }];
+        let mut dynamics = Dynamics::new(vec![block(3, 0.9), block(2, 1.0)]).with_seasons(seasons);
+        dynamics.start_at(70.0);
+        let mut daily = State::<f64>::new(5);
+        (0..5).for_each(|i| daily.cov.set(i, i, 1.0));
+        let mut long = daily.clone();
+        let before = long.clone();
+        long.predict(&dynamics, 30.0);
+        for i in 0..5 {
+            for j in 0..5 {
+                assert!((before.predicted_cov(&dynamics, i, j, 30.0) - long.cov.get(i, j)).abs() < 1e-13);
+            }
+        }
+        for day in 70..100 {
+            dynamics.start_at(f64::from(day));
+            daily.predict(&dynamics, 1.0);
+        }
+        for i in 0..5 {
+            for j in 0..5 {
+                assert!((daily.cov.get(i, j) - long.cov.get(i, j)).abs() < 1e-12, "{i} {j}");
+            }
+        }
+        // The second block has no season.
+        assert!((long.cov.get(4, 4) - (1.0 + 30.0 * 0.3)).abs() < 1e-12);
+    }
+}
