@@ -441,6 +441,49 @@ store = "fused.zarr"
     }
 }
 
+/// Weekly images over three years of cells that change by more in winter: the season is found, and nothing where there is none.
+#[test]
+fn the_season_of_change_is_found() {
+    let (side, weeks) = (6, 156);
+    for (cosine, sine) in [(1.0, -0.5), (0.0, 0.0)] {
+        let mut random = StdRng::seed_from_u64(11);
+        let mut values = Array4::from_elem((weeks, 1, side, side), f64::NAN);
+        let mut x = vec![0.3; side * side];
+        for day in 0..7 * weeks {
+            let angle = std::f64::consts::TAU * day as f64 / 365.2425;
+            let sd = (1e-4 * f64::exp(cosine * angle.cos() + sine * angle.sin())).sqrt();
+            for (k, x) in x.iter_mut().enumerate() {
+                *x += sd * random.sample::<f64, _>(StandardNormal);
+                if day % 7 == 0 {
+                    values[(day / 7, 0, k / side, k % side)] = *x + 0.003 * random.sample::<f64, _>(StandardNormal);
+                }
+            }
+        }
+        let dates = (0..weeks).map(|week| Date::from_days(7 * week as i32)).collect();
+        let source = MemorySource::new(grid(CELL, side), dates, vec!["red".into()], values).unwrap();
+        let source = std::sync::Arc::new(source);
+        let describe = move |numbers: &Numbers| -> Result<_> {
+            let process = Process::new(Kernel::None, 0.0, numbers.values("variance"));
+            Ok(Fusion::builder(grid(CELL, side))
+                .process(process.season(numbers.values("cosine"), numbers.values("sine")))
+                .prior(Prior::new(0.3, 0.01))
+                .instrument(Instrument::new("fine", source.clone()).noise_variance(9e-6)))
+        };
+        let candidate = Candidate::new("season", describe)
+            .parameter(Parameter::positive("variance", [1e-3]))
+            .parameter(Parameter::real("cosine", [0.0], 1.0).prior(0.0, 1.0))
+            .parameter(Parameter::real("sine", [0.0], 1.0).prior(0.0, 1.0));
+        let mut numbers = Numbers::default();
+        candidate.parameters().iter().for_each(|parameter| numbers.set(parameter.key(), [1e-3]));
+        let estimation = Estimation::builder().blocks(4).side(3).read(candidate.describe(&numbers).unwrap()).unwrap();
+        let fit = estimation.fit(&candidate).unwrap();
+        println!("{fit}");
+        for (estimate, truth) in fit.estimates.iter().zip([1e-4, cosine, sine]) {
+            assert!(estimate.distance(truth) < 2.5 && estimate.sd < 0.2, "{}: {}", estimate.key, estimate.value);
+        }
+    }
+}
+
 /// The west changes sixteen times as much as the east: blocks see it, and a scene that changes alike everywhere is not said to vary.
 #[test]
 fn change_that_varies_over_the_scene_is_found() {
