@@ -281,6 +281,7 @@ struct Season {
 #[serde(deny_unknown_fields)]
 struct Variation {
     range: f64,
+    elsewhere: Option<Numbers>,
     points: Vec<VariationPoint>,
 }
 

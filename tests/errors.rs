@@ -456,9 +456,14 @@ fn other_settings_that_cannot_work_are_refused_by_key() {
         ("phi = 0.99", "relative = { weight = 1.5, level = 0.2 }", &["process.relative.weight", "[0, 1]"]),
         ("phi = 0.99", "relative = { weight = 1.0, level = 0.0 }", &["process.relative.level", "positive"]),
         ("phi = 0.99", "relative = { weight = 1.0 }", &["process.relative.level: not given"]),
-        ("phi = 0.99", "season = { cosine = 0.5 }", &["sine"]),
+        ("phi = 0.99", "season = { cosine = 0.5 }", &["process.season.sine: not given", "April"]),
         ("phi = 0.99", "season = { cosine = 0.5, sine = 50.0 }", &["process.season.sine", "20"]),
-        ("phi = 0.99", "variation = { range = 0.0, points = [] }", &["process.variation.range", "positive"]),
+        ("phi = 0.99", "variation = { range = 90.0, points = [] }", &["process.variation.points", "give some"]),
+        (
+            "phi = 0.99",
+            "variation = { range = 0.0, points = [{ at = [1.0, 2.0], factor = 2.0 }] }",
+            &["process.variation.range", "positive"],
+        ),
         (
             "phi = 0.99",
             "variation = { range = 90.0, points = [{ at = [1.0, 2.0], factor = 0.0 }] }",
@@ -842,8 +847,14 @@ fn a_store_that_exists_or_cannot_be_is_refused() {
     let world = World::new();
     fuse(&world.describe(&[])).unwrap();
     let before = support::tree(&world.store());
-    let words =
-        ["fused.zarr", "a finished run with 6 dates", "--resume", "--append adds the dates", "output.store", "remove"];
+    let words = [
+        "fused.zarr",
+        "a finished run with 6 dates",
+        "--resume",
+        "--append (Start::Append) adds the dates",
+        "output.store",
+        "remove",
+    ];
     world.refuses(&[], &words);
     // A description that is in no file is that of a program.
     let config = FusionConfig::parse(&fs::read_to_string(world.path("fusion.toml")).unwrap(), world.path("")).unwrap();

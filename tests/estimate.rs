@@ -351,6 +351,7 @@ store = "fused.zarr"
         println!("{}", estimated.text);
         assert!(estimated.text.starts_with("# change varies over the scene: BIC -"));
         assert!(estimated.text.contains("\nvariation = { range = ") && estimated.to_string().contains("change varies"));
+        assert!(estimated.text.contains("] } # is it?\n"), "the user's comment and line stay");
         let fused = FusionConfig::parse(&estimated.text, folder.path()).unwrap();
         assert!(fused.build().is_ok());
         // In a table within braces, too, with nothing else to estimate, and where nothing varies.
@@ -445,8 +446,9 @@ store = "fused.zarr"
 #[test]
 fn the_season_of_change_is_found() {
     let (side, weeks) = (6, 156);
-    for (cosine, sine) in [(1.0, -0.5), (0.0, 0.0)] {
-        let mut random = StdRng::seed_from_u64(11);
+    let mut distances = Vec::new();
+    for (seed, cosine, sine) in [(11, 1.0, -0.5), (12, 1.0, -0.5), (13, 1.0, -0.5), (14, 0.0, 0.0)] {
+        let mut random = StdRng::seed_from_u64(seed);
         let mut values = Array4::from_elem((weeks, 1, side, side), f64::NAN);
         let mut x = vec![0.3; side * side];
         for day in 0..7 * weeks {
@@ -479,9 +481,12 @@ fn the_season_of_change_is_found() {
         let fit = estimation.fit(&candidate).unwrap();
         println!("{fit}");
         for (estimate, truth) in fit.estimates.iter().zip([1e-4, cosine, sine]) {
-            assert!(estimate.distance(truth) < 2.5 && estimate.sd < 0.2, "{}: {}", estimate.key, estimate.value);
+            assert!(estimate.distance(truth) < 3.0 && estimate.sd < 0.2, "{}: {}", estimate.key, estimate.value);
+            distances.push(estimate.distance(truth));
         }
-    }
+    } // Of twelve numbers in standard errors.
+    let square = distances.iter().map(|distance| distance * distance).sum::<f64>() / distances.len() as f64;
+    assert!(square < 2.0, "{distances:?}");
 }
 
 /// The west changes sixteen times as much as the east: blocks see it, and a scene that changes alike everywhere is not said to vary.

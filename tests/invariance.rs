@@ -47,8 +47,8 @@ fn fusion() -> FusionBuilder {
     fusion_with([false; 7])
 }
 
-/// With float32, with a state-dependent process covariance, with gates, with change relative to the level, to places and to seasons and a correlated prior, with
-/// noise, change and weights by what innovations tell, with features, with further fields and offsets of all kinds.
+/// With float32, with a state-dependent process covariance, with gates, with change that goes with level and place and a correlated prior,
+/// with seasons, and noise, change and weights by what innovations tell, with features, with further fields and offsets of all kinds.
 fn fusion_with([single, adaptive, gated, relative, adapting, alike, layers]: [bool; 7]) -> FusionBuilder {
     let fine = source(grid(0.0, 0.0, 30.0, (ROWS, COLS)), &[3, 9], 1);
     let coarse = source(grid(-100.0, 80.0, 170.0, (5, 6)), &[1, 2, 3, 4, 7], 2);
@@ -56,8 +56,8 @@ fn fusion_with([single, adaptive, gated, relative, adapting, alike, layers]: [bo
     let process =
         Process::new(Kernel::Exponential, 150.0, [1e-2, 2e-2]).nested(Kernel::Matern32, 600.0, 1e-3).phi(0.98);
     let uneven = Variation::new(150.0).point((60.0, -90.0), [4.0, 0.5]).point((300.0, -100.0), 2.0);
-    let process =
-        if relative { process.relative([1.0, 0.5], 0.4).variation(uneven).season(1.0, -0.5) } else { process };
+    let process = if relative { process.relative([1.0, 0.5], 0.4).variation(uneven) } else { process };
+    let process = if adapting { process.season(1.0, -0.5) } else { process };
     let process = process.inflate(adapting);
     let sharp = if adapting { sharp.robust(4.0) } else { sharp };
     let process = if alike { process.features(Features::new(reference(), 0.3).bands([1])) } else { process };

@@ -58,8 +58,11 @@ struct Options {
     adaptive: bool,
     gated: bool,
     layers: bool,
-    /// Change relative to the level, and more of it in some places and seasons.
+    /// Change relative to the level.
     relative: bool,
+    /// Change that varies over the scene, and with the season.
+    uneven: bool,
+    lively: bool,
     /// Noise, change and weights by what innovations tell.
     adapting: bool,
     observed: bool,
@@ -86,6 +89,8 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         adaptive: options.adaptive && !options.cells,
         layers: options.layers && !options.cells,
         relative: options.relative && !options.cells,
+        uneven: options.uneven && !options.cells,
+        lively: options.lively && !options.cells,
         adapting: options.adapting && !options.cells,
         lag: if options.cells { 0 } else { options.lag },
         ..options.clone()
@@ -100,11 +105,9 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         OffsetLayer::per_acquisition(1e-3),
         OffsetLayer::per_group(2e-3, groups),
     ];
-    let process = if options.relative {
-        process.relative([1.0, 0.5], 0.4).variation(uneven()).season([0.5, -1.0], 0.3)
-    } else {
-        process
-    };
+    let process = if options.uneven { process.variation(uneven()) } else { process };
+    let process = if options.lively { process.season([0.5, -1.0], 0.3) } else { process };
+    let process = if options.relative { process.relative([1.0, 0.5], 0.4) } else { process };
     let process = process.inflate(options.adapting);
     let sharp = if options.adapting { sharp.robust(4.0).inflate(true) } else { sharp };
     let blurred = blurred.inflate(options.adapting);
@@ -241,13 +244,13 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_bytes_are_the_same(
-        flags in any::<[bool; 8]>(),
+        flags in any::<[bool; 10]>(),
         lag in 0..6_usize,
         tile in (4..ROWS + 4, 4..COLS + 4),
         mut legs in proptest::collection::vec(leg(), 1..4),
     ) {
-        let [single, adaptive, gated, layers, relative, adapting, observed, cells] = flags;
-        let options = Options { single, adaptive, gated, layers, relative, adapting, observed, cells, lag, tile };
+        let [single, adaptive, gated, layers, relative, uneven, lively, adapting, observed, cells] = flags;
+        let options = Options { single, adaptive, gated, layers, relative, uneven, lively, adapting, observed, cells, lag, tile };
         prop_assert_eq!(fusion(&options, 9).build().unwrap().plan().independent_cells, cells);
         legs.sort_by_key(|leg| leg.end);
         let folder = tempfile::tempdir().unwrap();

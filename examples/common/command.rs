@@ -4,11 +4,15 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 /// Reads the arguments and does the work. Exit status 0 on success, 1 with one message on any error; warnings, and how far
 /// an estimation has come, go to stderr.
 pub(crate) fn run<A: Parser, E: Display>(work: impl FnOnce(&A) -> Result<(), E>) -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).without_time().init();
+    let heard = Targets::new().with_default(LevelFilter::WARN).with_target("rasterfuse", LevelFilter::INFO);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time();
+    tracing_subscriber::registry().with(lines.with_filter(heard)).init();
     let arguments = match A::try_parse() {
         Ok(arguments) => arguments,
         Err(message) => {

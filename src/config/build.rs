@@ -295,8 +295,12 @@ impl FusionConfig {
         if let Some(super::Season { cosine, sine }) = &process.season {
             built = built.season(cosine.0.clone(), sine.0.clone());
         }
-        if let Some(super::Variation { range, points }) = &process.variation {
+        if let Some(super::Variation { range, elsewhere, points }) = &process.variation {
+            if points.is_empty() {
+                return Err(Error::setting("process.variation.points", "none; give some, or leave variation out"));
+            }
             let new = Variation::new(*range);
+            let new = elsewhere.iter().fold(new, |new, elsewhere| new.elsewhere(elsewhere.0.clone()));
             built = built.variation(points.iter().fold(new, |all, point| all.point(point.at, point.factor.0.clone())));
         }
         Ok(match &process.features {

@@ -174,7 +174,7 @@ impl FusionConfig {
             tracing::info!("finding how change varies over the scene, block by block");
         }
         let change = varies.then(|| estimation.change_by_block(&description, &fit.numbers)).transpose()?;
-        if let Some(change) = change.as_ref().filter(|change| change.variation().is_some()) {
+        if let Some(change) = &change {
             varying::put(&mut document, change);
         }
         let text = outcome::write(&document, &slots, &fit, &choices, change.as_ref());

@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 /// Table, key, and what to write. What a table needs counts only where the table is there.
-const REQUIRED: [(&str, &str, &str); 34] = [
+const REQUIRED: [(&str, &str, &str); 36] = [
     ("", "target", "add a table [target] with like = \"RASTER\", or with crs, geotransform and shape"),
     (
         "",
@@ -23,6 +23,8 @@ const REQUIRED: [(&str, &str, &str); 34] = [
     ("process.adaptive", "scale", "give the scale of likeness, u"),
     ("process.relative", "weight", "1 lets change go with the level, 0 keeps the plain covariance"),
     ("process.relative", "level", "give the level at which change has its plain variance, u"),
+    ("process.season", "cosine", "give the logarithm of the factor of change in January; 0 for none"),
+    ("process.season", "sine", "give the logarithm of the factor of change in April; 0 for none"),
     (
         "process.variation",
         "range",

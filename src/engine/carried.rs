@@ -81,9 +81,9 @@ impl Carried {
         }
     }
 
-    /// See [`State::take_level`].
-    pub(super) fn take_level(&mut self, dynamics: &Dynamics, offset: impl Fn(usize) -> f64) {
-        either!(self, state => state.take_level(dynamics, offset));
+    /// See [`State::take_factors`].
+    pub(super) fn take_factors(&mut self, dynamics: &Dynamics, offset: impl Fn(usize) -> f64) {
+        either!(self, state => state.take_factors(dynamics, offset));
     }
 
     pub(super) fn lag(&self) -> usize {

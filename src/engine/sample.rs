@@ -10,7 +10,7 @@ use super::tile::TileReader;
 use super::window::{Reading, Worker};
 use super::{Checkpoint, Fusion, FusionBuilder, MemoryBudget, OnError, OutputDates, Precision, windows};
 use crate::error::{Error, Result};
-use crate::geometry::{Date, PixelRegion, Rect, Tile, Tiling};
+use crate::geometry::{Date, PixelRegion, Tile, Tiling};
 use crate::model::Missing;
 
 /// Blocks looked at for each that is kept: those with most values are.
@@ -287,7 +287,8 @@ impl Block {
             reading.slices.retain(|(_, slice)| slice.values.iter().any(|value| !value.is_nan()));
         }
         readings.retain(|reading| !reading.slices.is_empty());
-        let centre = fusion.target.middle(&Rect::from(&tile.region));
+        let middle = |cells: &std::ops::Range<usize>| (cells.start + cells.end - 1) as f64 / 2.0;
+        let centre = fusion.target.at(middle(&tile.region.rows), middle(&tile.region.cols));
         Ok(Self { region: tile.region, centre, before, readings, values })
     }
 

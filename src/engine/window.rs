@@ -329,7 +329,7 @@ impl WindowState {
             self.widened |= part.prepare(date, observations);
             let (fits, widened) = part.state.update(observations, carried)?;
             self.widened |= widened;
-            part.take_level();
+            part.take_factors();
             part.inflation.learn(fits, |instrument| instruments[instrument].inflate, &mut part.dynamics);
             self.output.innovations.extend(fits.iter().map(|fit| (index, *fit)));
         }
@@ -429,7 +429,7 @@ impl WindowState {
     fn put_out(&mut self, reading: &Reading, instruments: &[ObservationModel], parts: &[Part], worker: &mut Worker) {
         let date = reading.date;
         if self.parts.iter().all(|part| part.state.lag() == 0) {
-            for part in &self.parts {
+            for part in &mut self.parts {
                 part.put_out(date, &self.support, &self.out, &mut self.output.values);
             }
             self.put_out_offsets(reading, instruments, parts, &mut worker.offsets);

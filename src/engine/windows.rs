@@ -176,6 +176,7 @@ impl WindowState {
         let names = names(&fusion.instruments);
         let variation = fusion.process.variation.as_ref();
         let averages = if mean.is_some() || variation.is_some() { support.averages() } else { Vec::new() };
+        let factors = variation.map(|variation| variation.of_states(&fusion.target, &averages)).unwrap_or_default();
         let part = |part: &Part| {
             let layout = Layout::new(&support, part.components.len(), &part.bands);
             let mut initial = support.initial_state(layout.n(), &part.components, prior, &names)?;
@@ -198,8 +199,8 @@ impl WindowState {
             let inflated = fusion.process.inflate.then_some(field.len() * (1 + fusion.process.fields.len()));
             let dynamics = Dynamics::new(field.into_iter().chain(layers.blocks()).collect());
             let dynamics = dynamics.with_relative(fusion.process.relative(&part.components));
-            let factors = variation.map(|known| known.of_states(&fusion.target, &averages, &part.components));
-            let dynamics = dynamics.with_factors(factors.unwrap_or_default());
+            let of_part = part.components.iter().filter_map(|&j| factors.get(j)).flatten().copied();
+            let dynamics = dynamics.with_factors(of_part.collect());
             let dynamics = dynamics.with_seasons(fusion.process.seasons(&part.components));
             let own = support.own_cells().len();
             let mut state = Carried::new(initial.state, fusion.precision);
@@ -221,7 +222,7 @@ impl WindowState {
             let silent = initial.silent;
             let mut part = PartState { layout, dynamics, state, date, inflation, silent, curves };
             part.set_date(date);
-            part.take_level();
+            part.take_factors();
             Ok(part)
         };
         let parts = fusion.parts.iter().map(part).collect::<Result<Vec<_>>>()?;

@@ -2,7 +2,7 @@
 
 /// Keys without the numbers of list entries, each with the calls that take it. Settings of an instrument that are not here belong
 /// to its source, whose builders have methods of these names; those of a stack of files come without an instrument.
-const CALLS: [(&str, &str); 94] = [
+const CALLS: [(&str, &str); 95] = [
     ("target", "Fusion::builder"),
     ("target.bands", "FusionBuilder::bands"),
     ("target.wavelengths_nm", "SpectralBasis::new"),
@@ -31,6 +31,7 @@ const CALLS: [(&str, &str); 94] = [
     ("process.season.cosine", "Process::season"),
     ("process.season.sine", "Process::season"),
     ("process.variation.range", "Variation::new"),
+    ("process.variation.elsewhere", "Variation::elsewhere"),
     ("process.variation.points", "Variation::point"),
     ("process.variation.points.factor", "Variation::point"),
     ("process.features.raster", "Features::new"),

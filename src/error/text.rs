@@ -44,8 +44,8 @@ pub(super) fn no_date(path: &Path, (key, pattern, format): (&str, &str, &str), p
 pub(super) fn exists_advice(file: Option<&Path>) -> &'static str {
     match file {
         Some(_) => {
-            "--resume finishes an interrupted run, --append adds the dates that it does not have; or name another `output.store`, or \
-             remove it first"
+            "--resume (Start::Resume) finishes an interrupted run, --append (Start::Append) adds the dates that it does not have; or \
+             name another `output.store`, or remove it first"
         }
         None => {
             "Start::Resume finishes an interrupted run, Start::Append adds the dates that it does not have (Job::start); or give \

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
+use nalgebra::DVector;
 
 use super::{Candidate, Estimation, Numbers};
 use crate::engine::Trial;
 use crate::error::Result;
-use crate::model::{Values, Variation, exponential};
+use crate::model::{Kriging, Values, Variation};
 
 /// Logarithms of factors that are tried in every block: so many to either side of 0, so far apart.
 const STEPS: (i32, f64) = (10, 0.25);
@@ -27,7 +27,7 @@ pub struct ChangeByBlock {
     /// For each group of components that is filtered apart (every band, without a spectral basis) and each block: the logarithm of
     /// the likeliest factor of the process variance and its standard error; `None` where the block does not tell.
     pub log_factors: Vec<Vec<Option<(f64, f64)>>>,
-    /// Standard deviation over the scene of the logarithm, of each group, where change varies.
+    /// Standard deviation over the scene of the logarithm, of each group, if change varies; 0 where no block tells.
     pub spread: Vec<f64>,
     /// Distance over which factors are alike, in CRS units.
     pub range: f64,
@@ -35,41 +35,59 @@ pub struct ChangeByBlock {
     /// the same everywhere.
     pub evidence: f64,
     /// Factors of each component at each place: what the blocks say, each in the light of the others.
-    factors: Vec<Vec<f64>>,
+    pub factors: Vec<Vec<f64>>,
+    /// Factors of each component far from all of them.
+    pub elsewhere: Vec<f64>,
 }
 
 impl ChangeByBlock {
     /// The factors, interpolated; `None` where evidence that they vary is less than the 6 that is called strong (Kass & Raftery, *Bayes
-    /// Factors*, Journal of the American Statistical Association 90, 1995).
+    /// Factors*, Journal of the American Statistical Association 90, 1995). They are factors of what the candidate's process says,
+    /// which should have no [variation](crate::model::Process::variation) of its own.
     #[must_use]
     pub fn variation(&self) -> Option<Variation> {
-        if self.evidence < super::estimation::EVIDENCE {
+        if !self.varies() {
             return None;
         }
-        let new = Variation::new(self.range);
+        let new = Variation::new(self.range).elsewhere(Values::Each(self.elsewhere.clone()));
         let points = self.places.iter().zip(&self.factors);
         Some(points.fold(new, |all, (place, factors)| all.point(*place, Values::Each(factors.clone()))))
     }
 
-    /// Place and factors by component of every point.
-    #[cfg(feature = "config")]
-    pub(crate) fn points(&self) -> impl Iterator<Item = ((f64, f64), &[f64])> {
-        self.places.iter().copied().zip(self.factors.iter().map(Vec::as_slice))
+    fn varies(&self) -> bool {
+        self.evidence >= super::estimation::EVIDENCE
+    }
+
+    /// Whether any block tells of a group.
+    fn is_told(&self, group: usize) -> bool {
+        self.log_factors[group].iter().any(Option::is_some)
     }
 }
 
 impl fmt::Display for ChangeByBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.evidence < super::estimation::EVIDENCE { "is not seen to vary" } else { "varies" };
-        let spreads: Vec<String> = self.spread.iter().map(|sd| format!("{:.2}", sd.exp())).collect();
+        if !(0..self.log_factors.len()).any(|group| self.is_told(group)) {
+            return write!(f, "no block tells whether change varies over the scene");
+        }
+        let verdict = if self.varies() { "varies" } else { "is not seen to vary" };
+        let spread = |(group, sd): (usize, &f64)| {
+            if self.is_told(group) { format!("{:.2}", sd.exp()) } else { "not told".into() }
+        };
+        let spreads: Vec<String> = self.spread.iter().enumerate().map(spread).collect();
         write!(
             f,
-            "change {verdict} over the scene: BIC {:+.1} with factors of its variance (x/÷ {}) alike within {:.0}",
+            "change {verdict} over the scene: BIC {:+.1} with factors of its variance (x/÷ {}) alike within {}",
             -self.evidence,
             spreads.join(", "),
-            self.range
+            significant(self.range)
         )
     }
+}
+
+/// Three digits of a number, without an exponent.
+fn significant(number: f64) -> String {
+    let decimals = (2.0 - number.abs().log10().floor()).clamp(0.0, 12.0) as usize;
+    format!("{number:.decimals$}")
 }
 
 impl Estimation {
@@ -130,82 +148,78 @@ fn together(
     let pairs = places.iter().flat_map(|a| places.iter().map(move |b| (a.0 - b.0).hypot(a.1 - b.1)));
     let longest = pairs.fold(f64::MIN_POSITIVE, f64::max);
     let spreads: Vec<f64> = (0..SPREADS.2).map(|k| SPREADS.0 * SPREADS.1.powi(k)).collect();
+    let observed: Vec<Observed> = log_factors.iter().map(|known| Observed::new(&places, known)).collect();
+    let told = observed.iter().filter(|one| !one.places.is_empty()).count();
     // The spread of each group by itself at a range, and what all are likely together.
     let at_range = |range: f64| {
-        let best = |known: &Vec<Option<(f64, f64)>>| {
-            let likely = |&spread: &f64| (spread, Observed::new(&places, known, spread, range).log_likelihood());
-            spreads.iter().map(likely).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0.0, 0.0))
+        let best = |one: &Observed| {
+            let likely = |&spread: &f64| (spread, one.log_likelihood(range, spread));
+            let none = (0.0, 0.0);
+            let tried = spreads.iter().filter(|_| !one.places.is_empty()).map(likely);
+            tried.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or(none)
         };
-        let found: Vec<(f64, f64)> = log_factors.iter().map(best).collect();
+        let found: Vec<(f64, f64)> = observed.iter().map(best).collect();
         let all: f64 = found.iter().map(|(_, likely)| likely).sum();
         (range, found.into_iter().map(|(spread, _)| spread).collect::<Vec<_>>(), all)
     };
     let tried = RANGES.iter().map(|share| at_range(share * longest));
     let (range, spread, likely) =
         tried.max_by(|a, b| a.2.total_cmp(&b.2)).unwrap_or((longest, Vec::new(), f64::NEG_INFINITY));
-    let same: f64 = log_factors.iter().map(|known| Observed::new(&places, known, 0.0, range).log_likelihood()).sum();
+    let same: f64 = observed.iter().map(|one| one.log_likelihood(range, 0.0)).sum();
     let known = log_factors.iter().flatten().flatten().count();
-    let evidence = 2.0 * (likely - same) - (spread.len() + 1) as f64 * (known.max(1) as f64).ln();
-    let mut factors = vec![vec![1.0; components]; places.len()];
-    for ((known, &spread), group) in log_factors.iter().zip(&spread).zip(groups) {
-        let means = Observed::new(&places, known, spread, range).means(&places);
+    let evidence = 2.0 * (likely - same) - (told + 1) as f64 * (known.max(1) as f64).ln();
+    let (mut factors, mut elsewhere) = (vec![vec![1.0; components]; places.len()], vec![1.0; components]);
+    for ((one, &spread), group) in observed.iter().zip(&spread).zip(groups) {
+        let (mean, means) = one.means(&places, range, spread);
+        group.iter().for_each(|&j| elsewhere[j] = mean.exp());
         for (factors, mean) in factors.iter_mut().zip(&means) {
             group.iter().for_each(|&j| factors[j] = mean.exp());
         }
     }
-    ChangeByBlock { places, log_factors, spread, range, evidence, factors }
+    ChangeByBlock { places, log_factors, spread, range, evidence, factors, elsewhere }
 }
 
-/// A field of some spread and range, about the likeliest mean, that has been observed at some places.
+/// What some blocks say, with standard errors: noisy values of a field about the likeliest mean.
 struct Observed {
     places: Vec<(f64, f64)>,
-    mean: f64,
-    /// Without the mean.
     values: DVector<f64>,
-    factor: Option<Cholesky<f64, Dyn>>,
-    spread: f64,
-    range: f64,
+    noise: Vec<f64>,
 }
 
 impl Observed {
-    fn new(places: &[(f64, f64)], known: &[Option<(f64, f64)>], spread: f64, range: f64) -> Self {
-        let (places, known): (Vec<_>, Vec<_>) =
-            places.iter().zip(known).filter_map(|(place, known)| known.map(|known| (*place, known))).unzip();
-        let entry = |i: usize, j: usize| {
-            let noise = if i == j { known[i].1 * known[i].1 } else { 0.0 };
-            spread * spread * exponential(places[i], places[j], range) + noise
-        };
-        let factor = Cholesky::new(DMatrix::from_fn(places.len(), places.len(), entry));
-        let values = DVector::from_iterator(known.len(), known.iter().map(|(value, _)| *value));
-        // Generalised least squares; 0 where nothing is known.
-        let weights =
-            factor.as_ref().map(|factor: &Cholesky<f64, Dyn>| factor.solve(&DVector::repeat(known.len(), 1.0)));
-        let mean = weights.map(|weights| weights.dot(&values) / weights.sum()).filter(|mean| mean.is_finite());
-        let mean = mean.unwrap_or(0.0);
-        Self { places, mean, values: values.add_scalar(-mean), factor, spread, range }
+    fn new(places: &[(f64, f64)], known: &[Option<(f64, f64)>]) -> Self {
+        let known = places.iter().zip(known).filter_map(|(place, known)| known.map(|known| (*place, known)));
+        let (places, known): (Vec<_>, Vec<(f64, f64)>) = known.unzip();
+        let (values, noise): (Vec<f64>, Vec<f64>) = known.into_iter().unzip();
+        Self { places, values: DVector::from_vec(values), noise }
+    }
+
+    /// The field of some range and spread, its mean, and what departs from it.
+    fn field(&self, range: f64, spread: f64) -> Option<(Kriging, f64, DVector<f64>)> {
+        let kriging = Kriging::new(self.places.clone(), &self.noise, range, spread)?;
+        let mean = kriging.mean(&self.values);
+        Some((kriging, mean, self.values.add_scalar(-mean)))
     }
 
     /// Up to a constant.
-    fn log_likelihood(&self) -> f64 {
-        let Some(factor) = &self.factor else { return f64::NEG_INFINITY };
-        let log_det: f64 = factor.l_dirty().diagonal().iter().map(|value| 2.0 * value.ln()).sum();
-        -0.5 * (log_det + self.values.dot(&factor.solve(&self.values)))
+    fn log_likelihood(&self, range: f64, spread: f64) -> f64 {
+        let field = self.field(range, spread);
+        field.map_or(f64::NEG_INFINITY, |(kriging, _, departures)| kriging.log_likelihood(&departures))
     }
 
-    /// What is expected at some places.
-    fn means(&self, at: &[(f64, f64)]) -> Vec<f64> {
-        let Some(factor) = &self.factor else { return vec![self.mean; at.len()] };
-        let weights = factor.solve(&self.values) * (self.spread * self.spread);
-        let known = || self.places.iter().zip(&weights);
-        let of =
-            |at: (f64, f64)| known().map(|(place, weight)| weight * exponential(at, *place, self.range)).sum::<f64>();
-        at.iter().map(|&at| self.mean + of(at)).collect()
+    /// The mean, and what is expected at some places.
+    fn means(&self, at: &[(f64, f64)], range: f64, spread: f64) -> (f64, Vec<f64>) {
+        let Some((kriging, mean, departures)) = self.field(range, spread) else { return (0.0, vec![0.0; at.len()]) };
+        let weights = kriging.weights(&departures);
+        (mean, at.iter().map(|&at| mean + weights.dot(&kriging.covariances(at))).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::{Crs, Grid};
+    use crate::model::Average;
 
     fn places() -> Vec<(f64, f64)> {
         (0..16).map(|k| (f64::from(k % 4) * 1000.0, f64::from(k / 4) * 900.0)).collect()
@@ -245,5 +259,21 @@ mod tests {
             assert!((factors[2].ln() - log(*place)).abs() < 0.25, "{place:?} {factors:?}");
             assert!((factors[0] - 1.0).abs() < 0.05 && factors[0] == factors[1], "{place:?} {factors:?}");
         }
+        // What is written is the field that was found, between the points and beyond them too.
+        let (range, spread) = (found.range, found.spread[0]);
+        let grid = Grid::new(Crs::unknown(), [-2000.0, 100.0, 0.0, 5000.0, 0.0, -100.0], (70, 70)).unwrap();
+        let written = found.variation().unwrap().resolve(3).unwrap();
+        let one = Observed::new(&found.places, &found.log_factors[0]);
+        for (row, col) in [(25, 30), (31, 42), (3, 60), (69, 0)] {
+            let (_, expected) = one.means(&[grid.centre(row, col)], range, spread);
+            let factor = written.of_states(&grid, &[Average::cell(row, col)])[2][0].powi(2);
+            assert!((factor.ln() - expected[0]).abs() < 1e-9, "{row} {col}: {factor}");
+        }
+        // Of what no block tells nothing is said, nor is it counted.
+        let also = together(places(), vec![found.log_factors[0].clone(), vec![None; 16]], &[vec![0], vec![1]], 2);
+        let alone = together(places(), vec![found.log_factors[0].clone()], &[vec![0]], 1);
+        assert_eq!((also.evidence, also.spread[1]), (alone.evidence, 0.0));
+        assert!(also.to_string().contains("not told") && also.factors.iter().all(|factors| factors[1] == 1.0));
+        assert!(together(places(), vec![vec![None; 16]], &[vec![0]], 1).to_string().starts_with("no block tells"));
     }
 }

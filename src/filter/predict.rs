@@ -1,8 +1,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::factors::AddScaledColumn;
 use super::history::History;
-use super::relative::AddScaledColumn;
 use super::{Real, Relative, Season, State};
 
 /// Correlation of the states of one block, shared where it is the same.
@@ -146,6 +146,8 @@ pub struct Dynamics {
     seasons: Vec<Season>,
     /// The day that states describe, from which they are predicted.
     day: f64,
+    /// Days since then, and what each block with a season gathers in them.
+    ahead: (f64, Vec<f64>),
 }
 
 impl Dynamics {
@@ -159,11 +161,18 @@ impl Dynamics {
             (states, block)
         };
         let blocks = blocks.into_iter().map(place).collect();
-        Self { blocks, relative: Vec::new(), factors: Vec::new(), seasons: Vec::new(), day: 0.0 }
+        Self {
+            blocks,
+            relative: Vec::new(),
+            factors: Vec::new(),
+            seasons: Vec::new(),
+            day: 0.0,
+            ahead: (0.0, Vec::new()),
+        }
     }
 
     /// Lets the first blocks, as many as are given, change in proportion to their level, which
-    /// [`State::take_level`] tells.
+    /// [`State::take_factors`] tells.
     #[must_use]
     pub fn with_relative(mut self, relative: Vec<Relative>) -> Self {
         self.relative = relative;
@@ -171,16 +180,18 @@ impl Dynamics {
     }
 
     /// Multiplies the standard deviation of change of the first states, as many as are given: `K(s, s') ← f(s) f(s') K(s, s')`.
-    /// States heed it from the next [`State::take_level`] on.
+    /// States heed it from the next [`State::take_factors`] on.
     #[must_use]
     pub fn with_factors(mut self, factors: Vec<f64>) -> Self {
         self.factors = factors;
         self
     }
 
-    /// Lets the change of the first blocks, as many as are given, vary with the time of year.
+    /// Lets the change of the first blocks, as many as are given, vary with the time of year. [`start_at`](Self::start_at) must then
+    /// say after every prediction which day the states describe.
     #[must_use]
     pub fn with_seasons(mut self, seasons: Vec<Season>) -> Self {
+        self.ahead = (0.0, vec![0.0; seasons.len()]);
         self.seasons = seasons;
         self
     }
@@ -188,12 +199,31 @@ impl Dynamics {
     /// Says which day, counted from 1970-01-01, states describe: change that varies with the time of year depends on it.
     pub fn start_at(&mut self, day: f64) {
         self.day = day;
+        self.ahead.0 = 0.0;
+        self.ahead.1.fill(0.0);
+    }
+
+    /// Works out what is gathered in so many days from the one that states describe: to be asked for often, on one day after the other,
+    /// takes no longer then.
+    pub(crate) fn look_ahead(&mut self, dt_days: f64) {
+        if self.seasons.is_empty() || dt_days < self.ahead.0 {
+            return;
+        }
+        let (known, whole) = (self.ahead.0, dt_days.floor());
+        for ((season, (_, block)), grown) in self.seasons.iter().zip(&self.blocks).zip(&mut self.ahead.1) {
+            *grown = season.growth(block.transition, self.day, (known, *grown), whole);
+        }
+        self.ahead.0 = whole;
     }
 
     /// q(Δt) of a block, from the day that states describe on.
     fn growth(&self, index: usize, transition: f64, dt_days: f64) -> f64 {
         match self.seasons.get(index) {
-            Some(season) => season.growth(transition, self.day, dt_days),
+            Some(season) => {
+                let known = (self.ahead.0, self.ahead.1.get(index).copied().unwrap_or(0.0));
+                let known = if known.0 <= dt_days { known } else { (0.0, 0.0) };
+                season.growth(transition, self.day, known, dt_days)
+            }
             None => growth(transition, dt_days),
         }
     }

@@ -1,5 +1,7 @@
 use std::f64::consts::TAU;
 
+use super::growth;
+
 /// Days of a year, in the mean of the calendar.
 pub(crate) const YEAR_DAYS: f64 = 365.2425;
 
@@ -21,16 +23,25 @@ impl Season {
         (self.cosine * cos + self.sine * sin).exp()
     }
 
-    /// The variance that a walk of unit daily variance gathers in the `dt_days` whole days after `day`: `Σ_k φ^2k f(day + Δt - k)`,
-    /// each day with the factor that it has, so that one step of Δt days equals Δt steps of one day.
-    pub(super) fn growth(&self, transition: f64, day: f64, dt_days: f64) -> f64 {
-        let steps = dt_days.max(0.0) as u32;
-        let end = day + f64::from(steps);
-        let mut kept = 1.0;
-        let mut sum = 0.0;
-        for k in 0..steps {
-            sum += kept * self.factor(end - f64::from(k));
-            kept *= transition * transition;
+    /// The largest factor of all days.
+    #[must_use]
+    pub fn largest(&self) -> f64 {
+        self.cosine.hypot(self.sine).exp()
+    }
+
+    /// The variance that a walk of unit daily variance gathers in the `dt_days` after `day`: `Σ_k φ^2k f(day + Δt - k)`, each day with
+    /// the factor that it has, so that one step of Δt days equals Δt steps of one day; `from` is (days, variance) that are known, of
+    /// which it goes on.
+    pub(super) fn growth(&self, transition: f64, day: f64, (known, mut sum): (f64, f64), dt_days: f64) -> f64 {
+        let whole = dt_days.floor();
+        let mut reached = known;
+        while reached < whole {
+            reached += 1.0;
+            sum = transition * transition * sum + self.factor(day + reached);
+        }
+        if dt_days > whole {
+            let rest = dt_days - whole;
+            sum = transition.powf(2.0 * rest) * sum + growth(transition, rest) * self.factor(day + dt_days);
         }
         sum
     }
@@ -41,12 +52,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::filter::{BlockCov, Dynamics, ProcessBlock, State, growth};
+    use crate::filter::{BlockCov, Dynamics, ProcessBlock, State};
 
     #[test]
     fn without_amplitude_it_is_the_growth_of_every_day() {
-        for (transition, days) in [(1.0, 0.0), (1.0, 7.0), (0.9, 1.0), (0.9, 40.0), (0.0, 3.0)] {
-            let found = Season::default().growth(transition, 100.0, days);
+        for (transition, days) in [(1.0, 0.0), (1.0, 7.0), (0.9, 1.0), (0.9, 40.0), (0.0, 3.0), (0.9, 0.25), (1.0, 7.5)]
+        {
+            let found = Season::default().growth(transition, 100.0, (0.0, 0.0), days);
             assert!((found - growth(transition, days)).abs() < 1e-12, "{transition} {days}");
         }
     }
@@ -80,6 +92,11 @@ mod tests {
         (0..5).for_each(|i| daily.cov.set(i, i, 1.0));
         let mut long = daily.clone();
         let before = long.clone();
+        let mut ahead = dynamics.clone();
+        for dt_days in [3.0, 29.0, 30.0] {
+            ahead.look_ahead(dt_days);
+            assert_eq!(before.predicted_cov(&ahead, 1, 0, dt_days), before.predicted_cov(&dynamics, 1, 0, dt_days));
+        }
         long.predict(&dynamics, 30.0);
         for i in 0..5 {
             for j in 0..5 {
@@ -95,6 +112,8 @@ mod tests {
                 assert!((daily.cov.get(i, j) - long.cov.get(i, j)).abs() < 1e-12, "{i} {j}");
             }
         }
+        assert!((0..365).all(|day| Season { cosine: 1.0, sine: 0.5 }.factor(f64::from(day))
+            <= Season { cosine: 1.0, sine: 0.5 }.largest()));
         // The second block has no season.
         assert!((long.cov.get(4, 4) - (1.0 + 30.0 * 0.3)).abs() < 1e-12);
     }

@@ -43,7 +43,7 @@ pub(super) fn put_count(count: usize, target: &mut Vec<u8>) {
 
 impl<T: Real> State<T> {
     /// Appends everything that the past has made of the state: mean, covariance, remembered times, history and
-    /// the level that change goes by.
+    /// the factors that change goes by.
     pub fn append_snapshot(&self, target: &mut Vec<u8>) {
         put_values(&self.mean, target);
         (0..self.n()).for_each(|j| put_values(self.cov.column(j), target));

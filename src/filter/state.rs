@@ -15,7 +15,7 @@ pub struct State<T: Real = f64> {
     pub cov: SymmetricMatrix<T>,
     pub(super) lags: Lags<T>,
     pub(super) history: Option<History>,
-    /// Of each state, where change goes with the level; else empty.
+    /// Of the standard deviation of each state's change, where it goes with the level or the place; else empty.
     pub(super) factors: Vec<f64>,
 }
 

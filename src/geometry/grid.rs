@@ -1,7 +1,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::{Crs, PixelRegion, Rect};
+use super::{Crs, PixelRegion};
 use crate::error::{Error, Result};
 
 /// How far a lattice line may be off, in cells, and still count as the same line.
@@ -119,13 +119,12 @@ impl Grid {
     /// (x, y) of a cell's centre; the lattice goes on beyond the grid.
     #[must_use]
     pub fn centre(&self, row: i64, col: i64) -> (f64, f64) {
-        (self.left + (col as f64 + 0.5) * self.cell_width, self.top - (row as f64 + 0.5) * self.cell_height)
+        self.at(row as f64, col as f64)
     }
 
-    /// (x, y) of the centre of a rectangle of cells.
-    pub(crate) fn middle(&self, rect: &Rect) -> (f64, f64) {
-        let (first, last) = (self.centre(rect.top, rect.left), self.centre(rect.bottom - 1, rect.right - 1));
-        (f64::midpoint(first.0, last.0), f64::midpoint(first.1, last.1))
+    /// (x, y) of a place given in cells, whole numbers being centres.
+    pub(crate) fn at(&self, row: f64, col: f64) -> (f64, f64) {
+        (self.left + (col + 0.5) * self.cell_width, self.top - (row + 0.5) * self.cell_height)
     }
 
     /// x of the column centres, west to east.

@@ -140,7 +140,7 @@ impl Process {
     }
 
     /// Lets change be more variable at some times of the year: the variance of the first field is multiplied by
-    /// `exp(cosine cos ω + sine sin ω)`, `ω = 2π` (days since 1 January) / 365.2425. Any finite numbers; 0 and 0 is the same all year,
+    /// `exp(cosine cos ω + sine sin ω)`, `ω = 2π d / 365.2425`, d days from 1 January 1970. Numbers from -20 to 20; 0 and 0 is the same all year,
     /// a cosine of 0.7 twice the variance in January and half of it in July.
     #[must_use]
     pub fn season(mut self, cosine: impl Into<Values>, sine: impl Into<Values>) -> Self {
@@ -383,13 +383,15 @@ impl ProcessModel {
         components.iter().filter_map(|&j| self.components[j].season).collect()
     }
 
-    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; no bound is known where
-    /// it goes with the level, the place or the season.
+    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; without bound where
+    /// it goes with the level.
     pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> Option<f64> {
-        let Component { transition, variance, correlation, .. } = self.components[j];
-        if !self.is_even() {
+        let Component { transition, variance, correlation, relative, season } = self.components[j];
+        if relative.is_some() {
             return None;
         }
+        let variance = variance * season.map_or(1.0, |season| season.largest());
+        let variance = variance * self.variation.as_ref().map_or(1.0, |variation| variation.largest(j));
         // The state-dependent covariance adds no more than the other does, jitter aside.
         let cell = self.correlations[correlation].between_cells((0, 0), (0, 0));
         Some(prior + filter::growth(transition, days) * variance * cell.max(1.0))

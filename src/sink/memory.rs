@@ -64,10 +64,9 @@ fn failed(problem: String) -> Error {
 impl FusionSink for MemorySink {
     fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
         if self.layout.is_some() {
-            return Err(Error::StoreExists {
-                file: None,
+            return Err(Error::CannotContinue {
                 path: "(memory)".into(),
-                state: "this sink holds a series; make a new one".into(),
+                problem: "this sink holds a series, and takes one only; make a new one".into(),
             });
         }
         let empty = |layers: usize| {

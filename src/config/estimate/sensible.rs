@@ -34,7 +34,7 @@ const MIDDLE: usize = 512;
 const ALIKE: f64 = 4.0;
 
 impl Free {
-    /// Whether nothing is said of the prior.
+    /// Whether nothing is said of the prior but that it is to be estimated.
     pub(super) fn prior_is_free(&self) -> bool {
         free_tables(&self.document).contains(&FreeTable::Prior) || prior_is_numbers(&self.document)
     }

@@ -106,7 +106,7 @@ fn processes(seasonal: bool, features: Option<&str>) -> Vec<Structure> {
     all
 }
 
-/// The structure of the prior: the data tell its numbers, and neighbouring cells are alike as their change is.
+/// The structure of the prior: neighbouring cells are alike as their change is.
 const PRIOR: &str = r#"{ mean = "estimate", variance = "estimate", correlation = "process" }"#;
 
 /// Structures of an instrument's offsets. There is none without: where the fine instrument looks once or twice, likelihood cannot

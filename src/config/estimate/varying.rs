@@ -8,31 +8,50 @@ use crate::estimate::ChangeByBlock;
 const PROCESS: &str = "process";
 const VARIATION: &str = "variation";
 
+/// Digits of factors behind the point; the least of them is a twelfth, and less in the light of others.
+const FACTOR_DECIMALS: usize = 4;
+
 fn process(document: &mut DocumentMut) -> Option<&mut dyn TableLike> {
     document.get_mut(PROCESS)?.as_table_like_mut()
 }
 
-/// Takes the word out of the document, if it is there: change is the same everywhere while other numbers are estimated.
+/// Puts a variation that is none in the place of the word, if it is there: change is the same everywhere while other numbers are
+/// estimated.
 pub(super) fn take(document: &mut DocumentMut) -> bool {
-    let Some(process) = process(document) else { return false };
-    let free = process.get(VARIATION).and_then(|item| item.as_str()) == Some(ESTIMATE);
+    let mut none = InlineTable::new();
+    none.insert("range", 1.0.into());
+    none.insert("points", Value::Array(Array::from_iter([point((0.0, 0.0), &[], 0)])));
+    let free = value(document).is_some_and(|value| value.as_str() == Some(ESTIMATE));
     if free {
-        process.remove(VARIATION);
+        replace(document, none);
     }
     free
 }
 
-/// Puts what was found into the document, one place a line.
+fn value(document: &mut DocumentMut) -> Option<&mut Value> {
+    process(document)?.get_mut(VARIATION)?.as_value_mut()
+}
+
+/// Puts a table in the place of the value, on its line.
+fn replace(document: &mut DocumentMut, table: InlineTable) {
+    if let Some(value) = value(document) {
+        let decor = value.decor().clone();
+        *value = Value::InlineTable(table);
+        *value.decor_mut() = decor;
+    }
+}
+
+/// Puts what was found into the document, one place a line; nothing where change is the same everywhere.
 pub(super) fn put(document: &mut DocumentMut, found: &ChangeByBlock) {
-    let Some(process) = process(document) else { return };
-    let mut points = Array::new();
+    if found.variation().is_none() {
+        process(document).and_then(|process| process.remove(VARIATION));
+        return;
+    }
     // Places to a thousandth of the range.
     let decimals = (3.0 - found.range.log10()).ceil().max(0.0) as usize;
-    for ((x, y), factors) in found.points() {
-        let mut point = InlineTable::new();
-        point.insert("at", numbers(&[x, y], decimals));
-        point.insert("factor", numbers(factors, 4));
-        let mut point = Value::InlineTable(point);
+    let mut points = Array::new();
+    for (place, factors) in found.places.iter().zip(&found.factors) {
+        let mut point = point(*place, factors, decimals);
         point.decor_mut().set_prefix("\n    ");
         points.push_formatted(point);
     }
@@ -40,8 +59,17 @@ pub(super) fn put(document: &mut DocumentMut, found: &ChangeByBlock) {
     points.set_trailing_comma(true);
     let mut table = InlineTable::new();
     table.insert("range", rounded(found.range, decimals).into());
+    table.insert("elsewhere", numbers(&found.elsewhere, FACTOR_DECIMALS));
     table.insert("points", Value::Array(points));
-    process.insert(VARIATION, toml_edit::value(table));
+    replace(document, table);
+}
+
+/// A point, without factors one that changes nothing.
+fn point((x, y): (f64, f64), factors: &[f64], decimals: usize) -> Value {
+    let mut point = InlineTable::new();
+    point.insert("at", numbers(&[x, y], decimals));
+    point.insert("factor", if factors.is_empty() { 1.0.into() } else { numbers(factors, FACTOR_DECIMALS) });
+    Value::InlineTable(point)
 }
 
 fn numbers(numbers: &[f64], decimals: usize) -> Value {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{DateDiagnostics, InstrumentReport};
+use crate::geometry::Date;
 
 /// Ratio of normalised innovation squared to its degrees of freedom beyond which something other than tuning is wrong.
 const SUSPICIOUS_RATIO: f64 = 20.0;
@@ -42,9 +43,11 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
     let all = |fit: Fit| judged().count() > 1 && judged().all(|(_, total)| Fit::of(total) == fit);
     let alone = totals.len() == 1;
     let (all_narrow, all_wide) = (all(Fit::Narrow), all(Fit::Wide));
+    // Of the series: what an instrument shows later others have been compared with before.
+    let begins = instruments.iter().filter_map(|one| one.dates.first()).map(|date| date.date).min();
     for (instrument, total) in &totals {
         let (name, ratio) = (&instrument.name, total.nis_ratio());
-        let first = is_first_date(instrument);
+        let first = is_first_date(instrument, begins);
         match Fit::of(total) {
             Fit::Right => {}
             // Where later dates fit, scale and unit are right.
@@ -83,19 +86,18 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
     Ok(())
 }
 
-/// Whether an instrument would fit but for its first date, which the prior predicts.
-fn is_first_date(instrument: &InstrumentReport) -> bool {
+/// Whether an instrument would fit but for the first date of the series, which the prior predicts.
+fn is_first_date(instrument: &InstrumentReport, begins: Option<Date>) -> bool {
     let Some((first, rest)) = instrument.dates.split_first() else { return false };
     let rest = InstrumentReport { name: String::new(), dates: rest.to_vec() }.total();
     let fits = rest.is_none_or(|rest| rest.dof > 0 && rest.nis_ratio() < NARROW_RATIO);
-    fits && first.nis_ratio() >= NARROW_RATIO
+    fits && Some(first.date) == begins && first.nis_ratio() >= NARROW_RATIO
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Report;
     use super::*;
-    use crate::geometry::Date;
 
     fn instrument(name: &str, ratios: &[f64], dof: u64) -> InstrumentReport {
         let date = |(k, ratio): (usize, &f64)| DateDiagnostics {
@@ -115,6 +117,14 @@ mod tests {
         let text = Report { instruments, ..Report::default() }.to_string();
         let told = |line: &&str| line.starts_with("note: ") || line.starts_with("warning: ");
         text.lines().filter(told).map(Into::into).collect()
+    }
+
+    #[test]
+    fn the_prior_is_not_to_blame_for_who_comes_later() {
+        let mut late = instrument("late", &[4.0], 500);
+        late.dates[0].date = Date::from_days(9);
+        let lines = advice(vec![instrument("fits", &[1.0; 10], 500), late]);
+        assert!(lines.len() == 1 && lines[0].contains("offset_layer") && !lines[0].contains("prior"), "{lines:?}");
     }
 
     #[test]

@@ -30,10 +30,10 @@ impl PartState {
     }
 
     /// Takes the level that change is relative to from what the state now says.
-    pub(in crate::engine) fn take_level(&mut self) {
+    pub(in crate::engine) fn take_factors(&mut self) {
         match &mut self.curves {
-            None => self.state.take_level(&self.dynamics, |_| 0.0),
-            Some(curves) => self.state.take_level(&self.dynamics, curves.on(self.date)),
+            None => self.state.take_factors(&self.dynamics, |_| 0.0),
+            Some(curves) => self.state.take_factors(&self.dynamics, curves.on(self.date)),
         }
     }
 
@@ -51,8 +51,9 @@ impl PartState {
     }
 
     /// Appends means and covariances of every out cell, predicted to `date` without touching the state.
-    pub(super) fn put_out(&self, date: Date, support: &Support, out: &[OutCell], values: &mut Vec<f64>) {
+    pub(super) fn put_out(&mut self, date: Date, support: &Support, out: &[OutCell], values: &mut Vec<f64>) {
         let dt_days = f64::from(date.days_since(self.date));
+        self.dynamics.look_ahead(dt_days);
         let mut put = |of: &dyn Fn(usize) -> f64| {
             values.extend(out.iter().map(|cell| if self.silent[cell.state] { f64::NAN } else { of(cell.state) }));
         };

@@ -24,7 +24,7 @@ impl<T: Real> State<T> {
     /// (the mean function about which state `i` is an anomaly, or 0) added, and the [factors](Dynamics::with_factors) that
     /// states have whatever their level. Predictions go by them until the next call: to be called at the beginning and after every
     /// update, so that it does not matter in how many steps a state is predicted.
-    pub fn take_level(&mut self, dynamics: &Dynamics, offset: impl Fn(usize) -> f64) {
+    pub fn take_factors(&mut self, dynamics: &Dynamics, offset: impl Fn(usize) -> f64) {
         if dynamics.relative().is_empty() && dynamics.factors().is_empty() {
             return;
         }
@@ -38,9 +38,9 @@ impl<T: Real> State<T> {
         }
     }
 
-    /// Memory of what [`take_level`](Self::take_level) keeps of `n` states.
+    /// Memory of what [`take_factors`](Self::take_factors) keeps of `n` states.
     #[must_use]
-    pub fn level_bytes(n: usize) -> u64 {
+    pub fn factor_bytes(n: usize) -> u64 {
         (n * size_of::<f64>()) as u64
     }
 }
@@ -131,11 +131,11 @@ mod tests {
         changes_as_defined(&dynamics().with_factors(factors(33)));
         let dynamics = dynamics().with_relative(vec![Relative { weight: 0.0, level: 1.0 }]).with_factors(factors(37));
         let (mut level, mut plain) = (start(&dynamics), start(&dynamics));
-        level.take_level(&dynamics, |_| 0.0);
+        level.take_factors(&dynamics, |_| 0.0);
         level.predict(&dynamics, 3.0);
         let without = dynamics.with_relative(Vec::new());
         // Any number of times: they do not add up.
-        (0..3).for_each(|_| plain.take_level(&without, |_| 0.0));
+        (0..3).for_each(|_| plain.take_factors(&without, |_| 0.0));
         plain.predict(&without, 3.0);
         assert_eq!(level.cov, plain.cov);
     }
@@ -143,7 +143,7 @@ mod tests {
     fn changes_as_defined(dynamics: &Dynamics) {
         let mut state = start(dynamics);
         let offset = |i: usize| 0.05 * i as f64;
-        state.take_level(dynamics, offset);
+        state.take_factors(dynamics, offset);
         let before = state.clone();
         let values: Vec<f64> = (0..before.n()).map(|i| before.mean[i] + offset(i)).collect();
         let expected = slow(&before, dynamics, &values, 5.0);
@@ -170,7 +170,7 @@ mod tests {
         let mut state = start(&dynamics);
         let mut expected = state.clone();
         state.mean.fill(0.2);
-        state.take_level(&dynamics, |i| if i < 30 { 0.0 } else { 1.8 });
+        state.take_factors(&dynamics, |i| if i < 30 { 0.0 } else { 1.8 });
         expected.mean.fill(0.2);
         state.predict(&dynamics, 3.0);
         expected.predict(&plain, 3.0);
@@ -187,7 +187,7 @@ mod tests {
                 history.record(&mean, |i| cov.get(i, i));
             }
         }
-        state.take_level(&dynamics, |_| 0.0);
+        state.take_factors(&dynamics, |_| 0.0);
         let before = state.clone();
         state.predict(&dynamics, 4.0);
         for i in 0..state.n() {
