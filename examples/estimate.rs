@@ -16,6 +16,7 @@ use common::command::{run, say};
 
 /// Find the numbers of a fusion, and its structure, by maximum likelihood.
 #[derive(Debug, Parser)]
+#[command(version)]
 struct Arguments {
     /// Description of the fusion, with "estimate" in place of numbers or whole tables.
     config: PathBuf,

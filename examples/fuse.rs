@@ -23,6 +23,7 @@ use common::command::{run, say};
 
 /// Fuse raster time series into one gap-free series with uncertainty.
 #[derive(Debug, Parser)]
+#[command(version)]
 #[allow(clippy::struct_excessive_bools)] // flags are what a command line has
 struct Arguments {
     /// Description of the fusion.

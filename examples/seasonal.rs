@@ -20,6 +20,7 @@ use common::command::{run, say};
 
 /// Fit the seasonal mean of every cell of a target.
 #[derive(Debug, Parser)]
+#[command(version)]
 struct Arguments {
     /// Description of a fusion; the store of its [seasonal] need not be there yet.
     config: PathBuf,

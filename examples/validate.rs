@@ -16,6 +16,7 @@ use common::command::{run, say};
 
 /// Withhold observations (blocks of pixels and whole dates), fuse without them, and tell how well they are predicted.
 #[derive(Debug, Parser)]
+#[command(version)]
 struct Arguments {
     /// Description of the fusion. Its store is neither read nor written.
     config: PathBuf,

@@ -512,7 +512,7 @@ fn change_that_varies_over_the_scene_is_found() {
                 .zip(known)
                 .filter(|((x, _), _)| (*x < 0.9 * middle) == west && (x - middle).abs() > 1.0);
             let (value, weight) = side
-                .flat_map(|(_, known)| *known)
+                .filter_map(|(_, known)| *known)
                 .fold((0.0, 0.0), |(value, weight), (log, sd)| (value + log / (sd * sd), weight + 1.0 / (sd * sd)));
             value / weight
         };

@@ -181,8 +181,8 @@ pub(super) struct PlanInput<'a> {
     pub(super) adaptive: bool,
     /// Whether change goes with the level.
     pub(super) relative: bool,
-    /// Where some places change more than others.
-    pub(super) variation: bool,
+    /// Factors of change that every state has.
+    pub(super) factors: u64,
     /// Where cells with like features change alike.
     pub(super) features: Option<&'a FeatureModel>,
     pub(super) precision: Precision,

@@ -194,7 +194,15 @@ impl Estimation {
             tracing::info!("{} of {}: {}", k + 1, candidates.len(), candidate.name());
             let candidate = known.map_or_else(|| candidate.clone(), |fit| candidate.clone().begin_with(&fit.numbers));
             match self.fit_to(&candidate, blocks, true) {
-                Ok(fit) if criterion.of(&fit).is_finite() => fits.push(fit),
+                Ok(fit) if criterion.of(&fit).is_finite() => {
+                    tracing::info!(
+                        "log-likelihood {:.1}, {} likelihoods of a block in {:.0} s",
+                        fit.log_likelihood,
+                        fit.evaluations,
+                        fit.time.as_secs_f64()
+                    );
+                    fits.push(fit);
+                }
                 Ok(fit) => {
                     let problem = format!("{}: its likelihood is not finite anywhere", candidate.name());
                     failed.push((fit.candidate, "its likelihood is not finite anywhere".into()));

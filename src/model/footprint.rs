@@ -54,10 +54,17 @@ impl PixelLattice {
         match footprint {
             Footprint::Cell => {
                 let Some((row, col)) = target.lattice_offset(source) else {
+                    let finer =
+                        source.cell_size().0 < target.cell_size().0 && source.cell_size().1 < target.cell_size().1;
+                    let advice = if finer {
+                        "its pixels are finer: is that the target that is meant? reproject = \"average\" brings them onto its cells"
+                    } else {
+                        "use \"uniform\" for coarser pixels; reproject = \"nearest\", or warping the files first, brings others onto \
+                         the target's lines"
+                    };
                     return Err(refuse(format!(
                         "\"cell\" needs pixels that are cells of the target grid, but the source has {source} and the \
-                         target {target}; use \"uniform\" for coarser pixels; reproject = \"nearest\", or warping the files first, \
-                         brings others onto the target's lines"
+                         target {target}; {advice}"
                     )));
                 };
                 let spans = |first: i64, n: usize| (first..first + n as i64).map(|k| k..k + 1).collect();

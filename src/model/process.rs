@@ -378,6 +378,12 @@ impl ProcessModel {
         !self.is_relative() && self.variation.is_none() && !seasonal
     }
 
+    /// Factors of the standard deviation of change that every state has: those that hold now, and those of its place.
+    pub(crate) fn factors(&self) -> u64 {
+        let of_places = u64::from(self.variation.is_some());
+        of_places + u64::from(self.is_relative()).max(of_places)
+    }
+
     /// How the change of some components varies with the time of year; none where it does not.
     pub(crate) fn seasons(&self, components: &[usize]) -> Vec<Season> {
         components.iter().filter_map(|&j| self.components[j].season).collect()

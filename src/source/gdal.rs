@@ -104,7 +104,7 @@ fn header(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<RasterHe
         Error::Open {
         path: path.to_path_buf(),
         date,
-        problem: "it has no geotransform; georeference it first (gdal_translate -a_srs -a_ullr; a NetCDF file needs CF attributes of x and y, which \
+        problem: "it has no geotransform: it may be truncated or damaged, or georeference it first (gdal_translate -a_srs -a_ullr; a NetCDF file needs CF attributes of x and y, which \
                   rioxarray's write_coordinate_system gives)".into(),
         source: None,
     }

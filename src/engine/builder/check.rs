@@ -120,7 +120,7 @@ impl FusionBuilder {
             lag_asked: self.lag,
             adaptive: process.adaptive.is_some(),
             relative: process.is_relative(),
-            variation: process.variation.is_some(),
+            factors: process.factors(),
             features: process.features.as_ref(),
             precision: self.precision,
             checkpoint: self.checkpoint,

@@ -135,9 +135,7 @@ impl WindowCost {
             parts.fold(0, u64::saturating_add)
         };
         let history = if input.adaptive { State::<f64>::history_bytes(n * components, n) } else { 0 };
-        // Factors of standard deviations: those that hold now, and of places.
-        let factors = u64::from(input.relative || input.variation) + u64::from(input.variation);
-        let history = history + factors * State::<f64>::factor_bytes(states);
+        let history = history + input.factors * State::<f64>::factor_bytes(states);
         let lag_bytes = states_of(input.lag).saturating_sub(states_of(0));
         let bytes = small.saturating_add(states_of(0)).saturating_add(lag_bytes).saturating_add(history);
         let largest = part_states.iter().max().copied().unwrap_or(1);

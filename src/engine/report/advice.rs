@@ -43,6 +43,10 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
     let all = |fit: Fit| judged().count() > 1 && judged().all(|(_, total)| Fit::of(total) == fit);
     let alone = totals.len() == 1;
     let (all_narrow, all_wide) = (all(Fit::Narrow), all(Fit::Wide));
+    // One that is wrong drags the others along.
+    let ratio = |(_, total): &&(&InstrumentReport, DateDiagnostics)| total.nis_ratio();
+    let worst = totals.iter().max_by(|a, b| ratio(a).total_cmp(&ratio(b)));
+    let worst = worst.filter(|(_, total)| Fit::of(total) == Fit::Suspicious).map(|(one, _)| one.name.as_str());
     // Of the series: what an instrument shows later others have been compared with before.
     let begins = instruments.iter().filter_map(|one| one.dates.first()).map(|date| date.date).min();
     for (instrument, total) in &totals {
@@ -50,6 +54,12 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
         let first = is_first_date(instrument, begins);
         match Fit::of(total) {
             Fit::Right => {}
+            Fit::Narrow | Fit::Suspicious if worst.is_some_and(|worst| worst != name) => writeln!(
+                f,
+                "note: {name} lies further from the prediction than expected (nis/dof {ratio:.1}): perhaps because {} does; mend \
+                 that first",
+                worst.unwrap_or_default()
+            )?,
             // Where later dates fit, scale and unit are right.
             Fit::Suspicious if !(first && instrument.dates.len() > 1) => writeln!(
                 f,
@@ -76,6 +86,8 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
                     "a smaller process.variance or noise_variance"
                 } else if all_wide {
                     "as for all instruments: a smaller process.variance, or smaller noise_variance"
+                } else if totals.iter().all(|(_, total)| total.nis_ratio() < 1.0) {
+                    "a smaller process.variance, the others lie closer than expected, too; or a smaller noise_variance"
                 } else {
                     "a smaller noise_variance"
                 };
@@ -125,6 +137,20 @@ mod tests {
         late.dates[0].date = Date::from_days(9);
         let lines = advice(vec![instrument("fits", &[1.0; 10], 500), late]);
         assert!(lines.len() == 1 && lines[0].contains("offset_layer") && !lines[0].contains("prior"), "{lines:?}");
+    }
+
+    #[test]
+    fn one_that_is_wrong_is_not_blamed_on_others() {
+        let (wrong, dragged) = (instrument("wrong", &[9e9, 9e9], 500), instrument("dragged", &[4e8, 3.0], 500));
+        let lines = advice(vec![dragged, wrong, instrument("also", &[3.2, 3.2], 500)]);
+        assert!(lines.len() == 3 && lines[1].contains("scale, offset and unit"), "{lines:?}");
+        assert!([0, 2].iter().all(|&k| lines[k].contains("perhaps because wrong does")), "{lines:?}");
+    }
+
+    #[test]
+    fn where_all_lie_close_the_process_is_named_first() {
+        let lines = advice(vec![instrument("fine", &[0.73, 0.73], 500), instrument("coarse", &[0.4, 0.4], 500)]);
+        assert!(lines.len() == 1 && lines[0].contains("coarse") && lines[0].contains("a smaller process.variance"));
     }
 
     #[test]
