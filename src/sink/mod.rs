@@ -167,7 +167,8 @@ pub trait FusionSink: Debug + Send + Sync {
     /// Prepares for a new series.
     ///
     /// # Errors
-    /// [`Error::StoreExists`] when there is a series already, [`Error::Store`] when it cannot be created.
+    /// [`Error::StoreExists`] when there is a series already that may be gone on with, [`Error::CannotContinue`] when it may not,
+    /// [`Error::Store`] when it cannot be created.
     fn begin(&mut self, layout: &SeriesLayout) -> Result<()>;
 
     /// The series that is there already. Default: none.
