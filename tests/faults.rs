@@ -212,7 +212,10 @@ mod files {
 
         let output = fuse(folder.path(), "aborted.zarr", "abort", &[]);
         assert_eq!(output.status.code(), Some(1));
-        assert_says(&String::from_utf8_lossy(&output.stderr), &["coarse_", "error: cannot open"]);
+        assert_says(
+            &String::from_utf8_lossy(&output.stderr),
+            &["error: ", "instrument \"coarse\": cannot open raster", "coarse_"],
+        );
 
         let output = fuse(folder.path(), "with.zarr", "skip", &[]);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
