@@ -94,6 +94,13 @@ impl Candidate {
         self.known
     }
 
+    /// Numbers for everything: those given, and what is fixed where none are.
+    pub(super) fn completed(&self, numbers: &Numbers) -> Numbers {
+        let mut all = self.fixed.clone();
+        numbers.iter().for_each(|(key, numbers)| all.set(key, numbers));
+        all
+    }
+
     pub(super) fn fixed(&self) -> &Numbers {
         &self.fixed
     }

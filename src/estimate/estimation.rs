@@ -118,10 +118,7 @@ impl Estimation {
     /// # Errors
     /// Those of the candidate's description.
     pub fn log_likelihood(&self, candidate: &Candidate, numbers: &Numbers) -> Result<f64> {
-        // What the candidate fixes holds unless other numbers are given for it.
-        let mut all = candidate.fixed().clone();
-        numbers.iter().for_each(|(key, numbers)| all.set(key, numbers));
-        let numbers = all;
+        let numbers = candidate.completed(numbers);
         Trial::new(candidate.describe(&numbers)?, self.sample.side())?;
         let trial = |_| Trial::new(candidate.describe(&numbers).ok()?, self.sample.side()).ok();
         Ok(self.sample.log_likelihoods(1, trial, self.blocks()).into_iter().flatten().sum())
@@ -215,8 +212,26 @@ impl Estimation {
             }
             known = fits.iter().min_by(|a, b| criterion.of(a).total_cmp(&criterion.of(b)));
         }
-        let least = fits.iter().map(|fit| criterion.of(fit)).min_by(f64::total_cmp);
-        let best = least.and_then(|least| fits.iter().position(|fit| criterion.of(fit) <= least + EVIDENCE));
-        best.map(|best| Choice { fits, failed, best, criterion }).ok_or(failure)
+        let criteria: Vec<f64> = fits.iter().map(|fit| criterion.of(fit)).collect();
+        first_near_least(&criteria).map(|best| Choice { fits, failed, best, criterion }).ok_or(failure)
+    }
+}
+
+/// The first that no other beats by strong evidence.
+fn first_near_least(criteria: &[f64]) -> Option<usize> {
+    let least = criteria.iter().copied().min_by(f64::total_cmp)?;
+    criteria.iter().position(|criterion| *criterion <= least + EVIDENCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_near_least;
+
+    #[test]
+    fn what_comes_first_is_kept_without_strong_evidence_against_it() {
+        assert_eq!(first_near_least(&[5.9, 0.1, 0.0]), Some(0));
+        assert_eq!(first_near_least(&[6.1, 3.0, 0.0]), Some(1));
+        assert_eq!(first_near_least(&[100.0, 50.0, 0.0]), Some(2));
+        assert_eq!(first_near_least(&[]), None);
     }
 }

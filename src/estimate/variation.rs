@@ -100,8 +100,7 @@ impl Estimation {
     /// # Errors
     /// Those of the candidate's description.
     pub fn change_by_block(&self, candidate: &Candidate, numbers: &Numbers) -> Result<ChangeByBlock> {
-        let mut all = candidate.fixed().clone();
-        numbers.iter().for_each(|(key, numbers)| all.set(key, numbers));
+        let all = candidate.completed(numbers);
         let sample = &self.sample;
         let groups: Vec<Vec<usize>> =
             Trial::new(candidate.describe(&all)?, sample.side())?.parts().map(<[usize]>::to_vec).collect();

@@ -9,7 +9,7 @@ use crate::geometry::Grid;
 use super::{FeatureModel, Features, Field, FieldModel, Kernel, Variation, VariationModel};
 
 /// Logarithm of a factor of the variance beyond which it makes no sense.
-const LARGEST_SWING: f64 = 20.0;
+const LARGEST_AMPLITUDE: f64 = 20.0;
 
 /// How the scene changes: each component walks in time with spatially correlated steps.
 ///
@@ -262,9 +262,9 @@ impl Process {
         let Some((cosine, sine)) = &self.season else { return Ok(Vec::new()) };
         let expand = |values: &Values, key: &str| {
             let values = values.expand(p, key, "component")?;
-            match values.iter().find(|value| value.is_nan() || value.abs() > LARGEST_SWING) {
+            match values.iter().find(|value| value.is_nan() || value.abs() > LARGEST_AMPLITUDE) {
                 Some(value) => {
-                    Err(Error::setting(key, format!("{value} must lie in [-{LARGEST_SWING}, {LARGEST_SWING}]")))
+                    Err(Error::setting(key, format!("{value} must lie in [-{LARGEST_AMPLITUDE}, {LARGEST_AMPLITUDE}]")))
                 }
                 None => Ok(values),
             }

@@ -55,8 +55,8 @@ enum Kind {
     Share,
     /// One number, in u.
     Likeness,
-    /// Of each component: logarithms.
-    Swing,
+    /// Of each component: of the logarithm of a variance.
+    Amplitude,
 }
 
 fn kind(slot: &Slot) -> Option<Kind> {
@@ -69,7 +69,7 @@ fn kind(slot: &Slot) -> Option<Kind> {
         ["process", "phi"] | ["process", "field", "phi"] => Kind::Memory,
         ["process", "relative", "weight"] => Kind::Weight,
         ["process", "relative", "level"] => Kind::Level,
-        ["process", "season", "cosine" | "sine"] => Kind::Swing,
+        ["process", "season", "cosine" | "sine"] => Kind::Amplitude,
         ["process", "adaptive" | "features", "weight"] => Kind::Share,
         ["process", "adaptive" | "features", "scale"] => Kind::Likeness,
         ["prior", "mean"] => Kind::PriorMean,
@@ -154,7 +154,7 @@ impl<'a> Beliefs<'a> {
             Parameter::positive(&key, centres.clone()).priors(centres.into_iter().map(|centre| (centre, width)))
         };
         Ok(match kind {
-            Kind::Swing => Parameter::real(&key, vec![0.0; about.len()], 1.0).prior(0.0, 1.0),
+            Kind::Amplitude => Parameter::real(&key, vec![0.0; about.len()], 1.0).prior(0.0, 1.0),
             Kind::Level => return Err(Error::setting(key, "cannot be estimated; give it a value")),
             Kind::Range => positive(&|_| RANGE_CELLS * cell, RANGE_WIDTH),
             Kind::FarRange => positive(&|_| FAR_RANGE_CELLS * cell, RANGE_WIDTH),

@@ -83,7 +83,7 @@ const REVERTING: &str = r#"phi = "estimate""#;
 /// Cells whose mean year runs alike change alike.
 const YEARS: &str = r#"features = { seasonal = true, scale = "estimate" }"#;
 
-/// Some times of the year are less alike than others.
+/// Change is more variable at some times of the year.
 const SEASON: &str = r#"season = { cosine = "estimate", sine = "estimate" }"#;
 
 /// Structures of the process; about a mean of the year also of cells that change alike by it, without one of cells alike by
@@ -99,7 +99,7 @@ fn processes(seasonal: bool, features: Option<&str>) -> Vec<Structure> {
     if seasonal {
         all.push(terms(&["one range", "like years alike"], &[YEARS]));
         all.push(terms(&["near and far", "like years alike"], &[FAR, YEARS]));
-        all.push(terms(&["near and far", "like years alike", "some seasons livelier"], &[FAR, YEARS, SEASON]));
+        all.push(terms(&["near and far", "like years alike", "variance by season"], &[FAR, YEARS, SEASON]));
     } else if let Some(features) = features {
         all.push(terms(&["near and far", "like cells alike"], &[FAR, &format!("features = {features}")]));
     }
