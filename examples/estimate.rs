@@ -23,18 +23,25 @@ struct Arguments {
     /// Where the description with numbers goes; default: FUSION.estimated.toml beside it.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write what was found, and what was compared, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     run(estimate)
 }
 
-fn estimate(arguments: &Arguments) -> rasterfuse::Result<()> {
+fn estimate(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let started = Instant::now();
     let estimated = FusionConfig::read(&arguments.config)?.estimate()?;
     let path = arguments.output.clone().unwrap_or_else(|| estimated.default_path());
     estimated.write(&path)?;
     say!("{estimated}");
+    if let Some(path) = &arguments.json {
+        let failed = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
+        std::fs::write(path, serde_json::to_vec_pretty(&estimated)?).map_err(failed)?;
+    }
     say!("written {}; total {:.1} s", path.display(), started.elapsed().as_secs_f64());
     Ok(())
 }

@@ -108,7 +108,9 @@ fn fit(arguments: &Arguments) -> Result<()> {
     let variances: Vec<String> = summary.lines.iter().map(|line| format!("{:.3e}", line.variance)).collect();
     say!("\nTo put into the description; the prior's variance is that of the observations about the mean:\n");
     say!("[seasonal]\nmean = {:?}", relative(&arguments.output, &arguments.config).display().to_string());
-    say!("\n[prior]\nmean = 0.0\nvariance = [{}]", variances.join(", "));
+    say!("\n[prior]\nmean = 0.0\nvariance = [{}]\ncorrelation = \"process\"", variances.join(", "));
+    say!("\nand into [process], so that what departs from the mean is forgotten (\"estimate\" finds how soon):\n");
+    say!("phi = 0.98");
     Ok(())
 }
 

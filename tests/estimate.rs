@@ -414,7 +414,7 @@ store = "fused.zarr"
         let (table, choice) = &free.choices[1];
         let names: Vec<_> = choice.fits().iter().map(|fit| fit.candidate.as_str()).collect();
         assert!(
-            table == "process" && names.len() == 5 && names[2] == "one range, like years alike, drawn back to the mean"
+            table == "process" && names.len() == 4 && names[1] == "one range, drawn back to the mean, like years alike"
         );
         assert!(FusionConfig::parse(&free.text, folder.path()).unwrap().build().is_ok());
 

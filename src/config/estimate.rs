@@ -18,6 +18,7 @@ use super::build::Inputs;
 use crate::error::{Error, Result};
 use crate::estimate::{Candidate, Choice, Criterion, Estimation, Numbers};
 use rules::Beliefs;
+use structure::Structure;
 
 pub use outcome::Estimated;
 
@@ -46,9 +47,7 @@ impl Free {
         varying::take(&mut first);
         let mut what: Vec<String> = tables.iter().map(ToString::to_string).collect();
         for table in &tables {
-            if let Some(structure) = table.structures(&document, None).first() {
-                table.put(&mut first, structure);
-            }
+            table.put(&mut first, &table.first(&document));
         }
         let slots = slots::find(&first);
         what.extend(slots::find(&document).iter().map(ToString::to_string));
@@ -136,30 +135,26 @@ impl FusionConfig {
         let features = self.reference(&inputs, &estimation)?;
         // One table after the other: while its structures are compared, those chosen before hold and those to come are the first.
         while let Some((table, rest)) = structure::free_tables(&document).split_first() {
-            let mut tried = Vec::new();
-            for structure in table.structures(&document, features.as_deref()) {
-                let mut chosen = document.clone();
-                table.put(&mut chosen, &structure);
-                let mut whole = chosen.clone();
+            tracing::info!("comparing structures of {table}");
+            let candidate = |structure: &Structure| {
+                let mut whole = document.clone();
+                table.put(&mut whole, structure);
                 for other in rest {
-                    if let Some(first) = other.structures(&document, None).first() {
-                        other.put(&mut whole, first);
-                    }
+                    other.put(&mut whole, &other.first(&document));
                 }
-                let candidate = self.candidate(&structure.name, whole, &inputs, &estimation)?.begin_with(&known);
-                tried.push((chosen, candidate));
-            }
-            let candidates: Vec<Candidate> = tried.iter().map(|(_, candidate)| candidate.clone()).collect();
-            tracing::info!(
-                "comparing {} structures of {table}, of {} tables that are free",
-                candidates.len(),
-                rest.len() + 1
-            );
-            let choice = estimation.choose(&candidates, criterion)?;
-            let Some((chosen, _)) = tried.into_iter().find(|(_, tried)| tried.name() == choice.best().candidate) else {
-                break;
+                Ok::<_, Error>(self.candidate(&structure.name, whole, &inputs, &estimation)?.begin_with(&known))
             };
-            document = chosen;
+            let mut comparison = estimation.comparison(criterion);
+            let mut kept = table.first(&document);
+            comparison.try_out(&candidate(&kept)?);
+            for tried in 1.. {
+                let Some(next) = table.next(&document, features.as_deref(), tried, &kept) else { break };
+                if comparison.try_out(&candidate(&next)?) {
+                    kept = next;
+                }
+            }
+            let choice = comparison.choice()?;
+            table.put(&mut document, &kept);
             known = choice.best().numbers.clone();
             choices.push((table.to_string(), choice));
         }

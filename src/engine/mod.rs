@@ -48,7 +48,7 @@ pub use output::OutputSpace;
 pub use plan::{DiskSpace, InstrumentPlan, Plan};
 pub use progress::Progress;
 pub use report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice, Timing};
-pub(crate) use sample::{Sample, Sampling, Trial};
+pub(crate) use sample::{ByDate, OfDate, Sample, Sampling, Trial};
 pub(crate) use scores::ScoreSums;
 pub use scores::{Score, Scores};
 pub use settings::{SettingDifference, Settings};

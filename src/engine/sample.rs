@@ -1,7 +1,5 @@
 //! Blocks of the target with what was observed of them, kept in memory: what parameters are estimated from.
 
-use std::collections::BTreeMap;
-
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -56,8 +54,17 @@ pub(crate) struct Block {
     pub(crate) values: usize,
 }
 
-/// What each date adds to a log-likelihood.
-type ByDate = Vec<(Date, f64)>;
+/// What each date adds to the log-likelihood of a block.
+pub(crate) type ByDate = Vec<OfDate>;
+
+/// What a date adds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct OfDate {
+    pub(crate) date: Date,
+    pub(crate) log_likelihood: f64,
+    /// Degrees of freedom: values seen.
+    pub(crate) dof: usize,
+}
 
 /// One value of a block.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -214,31 +221,15 @@ impl Sample {
         blocks: usize,
     ) -> Vec<Vec<f64>> {
         let sum = |dates: Option<ByDate>| {
-            let sum = dates.map(|dates| dates.iter().map(|(_, value)| value).sum::<f64>());
+            let sum = dates.map(|dates| dates.iter().map(|of| of.log_likelihood).sum::<f64>());
             sum.filter(|sum| sum.is_finite()).unwrap_or(f64::NEG_INFINITY)
         };
-        let values = self.evaluate(trials, trial, blocks);
+        let values = self.by_date(trials, trial, blocks);
         values.into_iter().map(|blocks| blocks.into_iter().map(sum).collect()).collect()
     }
 
-    /// As [`log_likelihoods`](Self::log_likelihoods), for each trial what each date adds, all blocks together.
+    /// As [`log_likelihoods`](Self::log_likelihoods), date by date; `None` where it breaks down.
     pub(crate) fn by_date(
-        &self,
-        trials: usize,
-        trial: impl Fn(usize) -> Option<Trial> + Sync,
-        blocks: usize,
-    ) -> Vec<BTreeMap<Date, f64>> {
-        let sum = |blocks: Vec<Option<ByDate>>| {
-            let mut dates = BTreeMap::new();
-            for (date, value) in blocks.into_iter().flat_map(Option::unwrap_or_default) {
-                *dates.entry(date).or_insert(0.0) += value;
-            }
-            dates
-        };
-        self.evaluate(trials, trial, blocks).into_iter().map(sum).collect()
-    }
-
-    fn evaluate(
         &self,
         trials: usize,
         trial: impl Fn(usize) -> Option<Trial> + Sync,
@@ -320,8 +311,10 @@ impl Block {
         for window in &mut windows {
             for reading in self.readings.chunks(1) {
                 window.advance(reading, false, &fusion.instruments, &fusion.parts, &mut worker)?;
-                let fits = window.output.innovations.iter();
-                dates.push((reading[0].date, fits.map(|(_, fit)| fit.log_likelihood).sum()));
+                let (date, innovations) = (reading[0].date, &window.output.innovations);
+                let log_likelihood = innovations.iter().map(|(_, innovation)| innovation.log_likelihood).sum();
+                let dof = innovations.iter().map(|(_, innovation)| innovation.dof).sum();
+                dates.push(OfDate { date, log_likelihood, dof });
             }
         }
         Ok(dates)

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::{Fit, Numbers, Parameter};
 use crate::engine::FusionBuilder;
 use crate::error::Result;
@@ -124,7 +126,8 @@ impl fmt::Debug for Candidate {
 }
 
 /// By what structures are compared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Criterion {
     /// Akaike's: what predicts best.
@@ -145,12 +148,18 @@ impl Criterion {
     }
 }
 
-/// Structures that were fitted, and the one that was chosen.
-#[derive(Clone, Debug)]
+/// A candidate that could not be fitted.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Failed {
+    pub(super) candidate: String,
+    pub(super) reason: String,
+}
+
+/// Structures that were fitted, and the one that was chosen: `best` in JSON, by its position among `fits`.
+#[derive(Clone, Debug, Serialize)]
 pub struct Choice {
     pub(super) fits: Vec<Fit>,
-    /// (name, reason).
-    pub(super) failed: Vec<(String, String)>,
+    pub(super) failed: Vec<Failed>,
     pub(super) best: usize,
     pub(super) criterion: Criterion,
 }
@@ -170,7 +179,7 @@ impl Choice {
 
     /// Name of each candidate that could not be fitted, and why.
     pub fn failed(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.failed.iter().map(|(name, reason)| (name.as_str(), reason.as_str()))
+        self.failed.iter().map(|failed| (failed.candidate.as_str(), failed.reason.as_str()))
     }
 
     /// One line for each candidate, the chosen one marked.
@@ -184,12 +193,13 @@ impl Choice {
         };
         let line = |(k, fit): (usize, &Fit)| {
             format!(
-                "{} {:width$}  log-likelihood {:.1}, {} parameters, {name} {:+.1}",
+                "{} {:width$}  log-likelihood {:.1}, {} parameters, {name} {:+.1}{}",
                 if k == self.best { "*" } else { " " },
                 fit.candidate,
                 fit.log_likelihood,
                 fit.parameters(),
-                self.criterion.of(fit) - least
+                self.criterion.of(fit) - least,
+                if fit.converged { "" } else { "; NOT CONVERGED" }
             )
         };
         // A reason may have lines of its own; the table goes into comments.

@@ -2,6 +2,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
+use super::candidate::Failed;
 use super::objective::Objective;
 use super::optimum::search;
 use super::{Candidate, Choice, Criterion, DataSummary, Estimate, Fit, Numbers};
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 /// Blocks that structures are compared on at least, where there are so many.
 const COMPARED: usize = 6;
 
-/// Difference of a criterion, twice a logarithm, up to which the candidate named first is kept.
+/// Difference of a criterion, twice a logarithm, beyond which evidence is called strong.
 pub(super) const EVIDENCE: f64 = 6.0;
 
 /// How much of a scene is looked at for an estimation.
@@ -24,14 +25,14 @@ pub struct EstimationBuilder {
 }
 
 impl EstimationBuilder {
-    /// Blocks at most; default 16.
+    /// Blocks at most; default 24.
     #[must_use]
     pub fn blocks(mut self, blocks: usize) -> Self {
         self.sampling.blocks = blocks;
         self
     }
 
-    /// Cells per side of a block; default 12. Time grows with its fourth to sixth power.
+    /// Cells per side of a block; default 10. Time grows with its fourth to sixth power.
     #[must_use]
     pub fn side(mut self, cells: usize) -> Self {
         self.sampling.side = cells;
@@ -79,10 +80,10 @@ pub struct Estimation {
 }
 
 impl Estimation {
-    /// An estimation with 16 blocks of 12 × 12 cells.
+    /// An estimation with 24 blocks of 10 × 10 cells.
     #[must_use]
     pub fn builder() -> EstimationBuilder {
-        EstimationBuilder { sampling: Sampling { blocks: 16, side: 12, dates: 200, threads: 0 } }
+        EstimationBuilder { sampling: Sampling { blocks: 24, side: 10, dates: 200, threads: 0 } }
     }
 
     /// What the sample's values are like.
@@ -172,66 +173,114 @@ impl Estimation {
         })
     }
 
-    /// Fits every candidate to half of the blocks (at least six), roughly, and chooses the first whose criterion is within 6 of the least: beyond
-    /// that evidence is called strong (Kass & Raftery, *Bayes Factors*, Journal of the American Statistical Association 90, 1995),
-    /// so put first what you would rather have. What is chosen is to be [fitted](Self::fit) to all blocks then,
-    /// [beginning](Candidate::begin_with) with what was found. Each search begins, among other places, with what the best so far has
-    /// found of numbers of the same key, so that a structure that holds another is not fitted worse. Candidates that cannot be
-    /// fitted are passed over while others can, and [named](Choice::failed).
+    /// Fits every candidate to half of the blocks (at least six), roughly, and chooses: the one kept so far gives way to a later one
+    /// whose criterion is less by more than 6, which is called strong evidence (Kass & Raftery, *Bayes Factors*, Journal of the
+    /// American Statistical Association 90, 1995). So put first what you would rather have; no other is better by more than 6.
+    ///
+    /// What is chosen is to be [fitted](Self::fit) to all blocks then, [beginning](Candidate::begin_with) with what was found. Each
+    /// search begins, among other places, with what the one kept so far has found of numbers of the same key, so that a structure that
+    /// holds another is not fitted worse. Candidates that cannot be fitted are passed over while others can, and
+    /// [named](Choice::failed).
     ///
     /// # Errors
     /// As [`fit`](Self::fit) of the last candidate, when none can be fitted.
     pub fn choose(&self, candidates: &[Candidate], criterion: Criterion) -> Result<Choice> {
-        let blocks = self.blocks().div_ceil(2).max(COMPARED).min(self.blocks());
-        let mut fits = Vec::new();
-        let mut failed = Vec::new();
-        let mut failure = Error::setting("estimate", "no candidate to choose from");
-        let mut known: Option<&Fit> = None;
-        for (k, candidate) in candidates.iter().enumerate() {
-            tracing::info!("{} of {}: {}", k + 1, candidates.len(), candidate.name());
-            let candidate = known.map_or_else(|| candidate.clone(), |fit| candidate.clone().begin_with(&fit.numbers));
-            match self.fit_to(&candidate, blocks, true) {
-                Ok(fit) if criterion.of(&fit).is_finite() => {
-                    tracing::info!(
-                        "log-likelihood {:.1}, {} likelihoods of a block in {:.0} s",
-                        fit.log_likelihood,
-                        fit.evaluations,
-                        fit.time.as_secs_f64()
-                    );
-                    fits.push(fit);
-                }
-                Ok(fit) => {
-                    let problem = format!("{}: its likelihood is not finite anywhere", candidate.name());
-                    failed.push((fit.candidate, "its likelihood is not finite anywhere".into()));
-                    failure = Error::setting("estimate", problem);
-                }
-                Err(error) => {
-                    failed.push((candidate.name().to_owned(), error.to_string()));
-                    failure = error;
-                }
-            }
-            known = fits.iter().min_by(|a, b| criterion.of(a).total_cmp(&criterion.of(b)));
+        let mut comparison = self.comparison(criterion);
+        for candidate in candidates {
+            comparison.try_out(candidate);
         }
-        let criteria: Vec<f64> = fits.iter().map(|fit| criterion.of(fit)).collect();
-        first_near_least(&criteria).map(|best| Choice { fits, failed, best, criterion }).ok_or(failure)
+        comparison.choice()
+    }
+
+    /// Candidates are to be compared one by one, where what comes next depends on what is kept.
+    pub(crate) fn comparison(&self, criterion: Criterion) -> Comparison<'_> {
+        let failure = Error::setting("estimate", "no candidate to choose from");
+        Comparison { estimation: self, criterion, fits: Vec::new(), failed: Vec::new(), kept: None, failure }
     }
 }
 
-/// The first that no other beats by strong evidence.
-fn first_near_least(criteria: &[f64]) -> Option<usize> {
-    let least = criteria.iter().copied().min_by(f64::total_cmp)?;
-    criteria.iter().position(|criterion| *criterion <= least + EVIDENCE)
+/// Structures that are compared one by one.
+#[derive(Debug)]
+pub(crate) struct Comparison<'a> {
+    estimation: &'a Estimation,
+    criterion: Criterion,
+    fits: Vec<Fit>,
+    failed: Vec<Failed>,
+    /// The best so far, by its position among the fits.
+    kept: Option<usize>,
+    failure: Error,
+}
+
+impl Comparison<'_> {
+    /// Fits a candidate, roughly, and says whether it is kept in place of the best so far.
+    pub(crate) fn try_out(&mut self, candidate: &Candidate) -> bool {
+        let blocks = self.estimation.blocks().div_ceil(2).max(COMPARED).min(self.estimation.blocks());
+        let known = self.kept.map(|kept| &self.fits[kept].numbers);
+        let candidate = known.map_or_else(|| candidate.clone(), |numbers| candidate.clone().begin_with(numbers));
+        tracing::info!("trying {}", candidate.name());
+        match self.estimation.fit_to(&candidate, blocks, true) {
+            Ok(fit) if self.criterion.of(&fit).is_finite() => {
+                tracing::info!(
+                    "log-likelihood {:.1}, {} likelihoods of a block in {:.0} s",
+                    fit.log_likelihood,
+                    fit.evaluations,
+                    fit.time.as_secs_f64()
+                );
+                let kept = self.kept.map(|kept| self.criterion.of(&self.fits[kept]));
+                let better = is_better(self.criterion.of(&fit), kept);
+                self.fits.push(fit);
+                if better {
+                    self.kept = Some(self.fits.len() - 1);
+                }
+                better
+            }
+            Ok(fit) => {
+                let problem = "its likelihood is not finite anywhere";
+                self.failure = Error::setting("estimate", format!("{}: {problem}", candidate.name()));
+                self.failed.push(Failed { candidate: fit.candidate, reason: problem.into() });
+                false
+            }
+            Err(error) => {
+                let candidate = candidate.name().to_owned();
+                self.failed.push(Failed { candidate, reason: error.to_string() });
+                self.failure = error;
+                false
+            }
+        }
+    }
+
+    /// What was compared, and what is kept.
+    ///
+    /// # Errors
+    /// Those of the last candidate, when none could be fitted.
+    pub(crate) fn choice(self) -> Result<Choice> {
+        let Self { fits, failed, criterion, failure, .. } = self;
+        self.kept.map(|best| Choice { fits, failed, best, criterion }).ok_or(failure)
+    }
+}
+
+/// Whether a criterion is strong evidence against the one kept so far, if there is one.
+fn is_better(criterion: f64, kept: Option<f64>) -> bool {
+    kept.is_none_or(|kept| criterion < kept - EVIDENCE)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::first_near_least;
+    use super::is_better;
+
+    /// Which of some criteria is kept in the end.
+    fn kept(criteria: &[f64]) -> Option<usize> {
+        (0..criteria.len()).fold(None, |kept, k| {
+            if is_better(criteria[k], kept.map(|kept: usize| criteria[kept])) { Some(k) } else { kept }
+        })
+    }
 
     #[test]
     fn what_comes_first_is_kept_without_strong_evidence_against_it() {
-        assert_eq!(first_near_least(&[5.9, 0.1, 0.0]), Some(0));
-        assert_eq!(first_near_least(&[6.1, 3.0, 0.0]), Some(1));
-        assert_eq!(first_near_least(&[100.0, 50.0, 0.0]), Some(2));
-        assert_eq!(first_near_least(&[]), None);
+        assert_eq!(kept(&[5.9, 0.1, 0.0]), Some(0));
+        assert_eq!(kept(&[6.1, 3.0, 0.0]), Some(2));
+        assert_eq!(kept(&[6.1, 0.1, -5.0]), Some(2));
+        assert_eq!(kept(&[100.0, 50.0, 0.0]), Some(2));
+        assert_eq!(kept(&[]), None);
     }
 }

@@ -1,11 +1,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use super::parameter::Entry;
 use super::{Numbers, Scale};
 
 /// One number that was estimated.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Estimate {
     /// Key of its parameter.
@@ -67,7 +69,7 @@ impl Estimate {
 }
 
 /// A description's numbers at their most likely.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Fit {
     /// Name of the candidate.
@@ -86,8 +88,13 @@ pub struct Fit {
     pub converged: bool,
     /// Likelihoods of single blocks and parts that it took.
     pub evaluations: usize,
-    /// Time it took.
+    /// Time it took; `seconds` in JSON.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
     pub time: Duration,
+}
+
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
 }
 
 impl Fit {

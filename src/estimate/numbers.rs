@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::model::Values;
 
 /// The numbers of a description, by the keys of its [parameters](super::Parameter).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Numbers(BTreeMap<String, Vec<f64>>);
 
 impl Numbers {

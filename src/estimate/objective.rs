@@ -1,21 +1,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nalgebra::DVector;
+
 use super::parameter::Entry;
 use super::{Candidate, Numbers};
-use crate::engine::{Sample, Trial};
+use crate::engine::{ByDate, OfDate, Sample, Trial};
 use crate::error::Result;
 use crate::geometry::Date;
 
-/// Step of second differences in unbounded numbers: log-likelihoods of thousands of values are good to about 1e-9, so that
-/// they are good to 1e-4 where truncation costs about as much.
-const STEP: f64 = 1e-2;
+/// Step of second differences in unbounded numbers: where log-likelihoods are good to 1e-8 they are good to 1e-3, far less than the
+/// curvature of weak priors, which is the least that must be seen.
+const STEP: f64 = 4e-3;
 
-/// Step of first differences forward, of which half the curvature is taken off.
-const SHORT_STEP: f64 = 1e-4;
+/// Step of first differences forward, of which half the curvature is taken off. As that may be known badly, a short one: differences are
+/// then good to 1e-3, a thousandth of a standard error where the curvature is 1, as that of weak priors.
+const SHORT_STEP: f64 = 2e-5;
 
-/// Shortest way on which gradients tell of the curvature: on a shorter one it is as it was, and differences are errors.
-const SHORTEST: f64 = 1e-3;
+/// Scores of dates and blocks for each number that tell of the curvature.
+const ENOUGH: usize = 3;
 
 /// How far a number is moved to see whether it matters: a range far below a cell does not, a little more of it.
 const FAR: f64 = 3.0;
@@ -174,6 +177,12 @@ impl<'a> Objective<'a> {
         self.sample.log_likelihoods(points.len(), |k| self.trial(&points[k]), blocks)
     }
 
+    /// As [`log_likelihoods`](Self::log_likelihoods), date by date.
+    fn by_date(&self, points: &[(usize, Vec<f64>)], blocks: usize) -> Vec<Vec<Option<ByDate>>> {
+        self.evaluations.fetch_add(points.len() * blocks, Ordering::Relaxed);
+        self.sample.by_date(points.len(), |k| self.trial(&points[k]), blocks)
+    }
+
     /// The model of a part at a point, if it is one.
     fn trial(&self, (part, theta): &(usize, Vec<f64>)) -> Option<Trial> {
         let description = self.candidate.describe(&self.numbers(theta)).ok()?;
@@ -194,9 +203,15 @@ impl<'a> Objective<'a> {
         points.iter().zip(values.chunks(group.parts.len())).map(value).collect()
     }
 
-    /// Value and derivatives at a point, by central differences and, for mixed ones, forward ones; `None` where a neighbour breaks
-    /// down.
-    pub(super) fn curve(&self, group: &Group, base: &[f64], own: &[f64], blocks: usize) -> Option<Curve> {
+    /// Value and derivatives at a point, by central differences; and the gradient of the log-likelihood
+    /// that each date adds, all blocks together. `None` where a neighbour breaks down.
+    pub(super) fn curve(
+        &self,
+        group: &Group,
+        base: &[f64],
+        own: &[f64],
+        blocks: usize,
+    ) -> Option<(Curve, Vec<Vec<f64>>)> {
         let theta = group.whole(base, own);
         let mut points = Vec::new();
         for &part in &group.parts {
@@ -205,68 +220,59 @@ impl<'a> Objective<'a> {
             for (k, &entry) in own.iter().enumerate() {
                 points.push((part, moved(&theta, &[(entry, STEP)])));
                 points.push((part, moved(&theta, &[(entry, -STEP)])));
-                points.extend(own[..k].iter().map(|&other| (part, moved(&theta, &[(entry, STEP), (other, STEP)]))));
+                for &other in &own[..k] {
+                    let both = |step: f64| (part, moved(&theta, &[(entry, step), (other, step)]));
+                    points.extend([STEP, -STEP].map(both));
+                }
             }
         }
-        let values = self.log_likelihoods(&points, blocks);
-        let mut values = values.iter().map(|blocks| -blocks.iter().sum::<f64>());
+        let by_date = self.by_date(&points, blocks);
+        let mut values = by_date.iter().map(|blocks| {
+            let blocks: Vec<&ByDate> = blocks.iter().map(Option::as_ref).collect::<Option<_>>()?;
+            let value: f64 = blocks.iter().copied().flatten().map(|of| -of.log_likelihood).sum();
+            Some((value, blocks))
+        });
         let n = group.entries.len();
-        let mut curve = Curve { value: 0.0, gradient: vec![0.0; n], hessian: vec![vec![0.0; n]; n] };
+        let mut curve = Curve::flat(n);
+        let mut scores: BTreeMap<Date, Vec<f64>> = BTreeMap::new();
         for &part in &group.parts {
-            let at: Vec<usize> =
-                self.depends[part].iter().filter_map(|entry| group.entries.binary_search(entry).ok()).collect();
-            let centre = values.next()?;
+            let at = self.places(group, part);
+            let (centre, _) = values.next()??;
             curve.value += centre;
-            let mut ahead = Vec::with_capacity(at.len());
+            let mut arounds = Vec::with_capacity(at.len());
             for (k, &row) in at.iter().enumerate() {
-                let (plus, minus) = (values.next()?, values.next()?);
+                let ((plus, above), (minus, below)) = (values.next()??, values.next()??);
                 curve.gradient[row] += (plus - minus) / (2.0 * STEP);
                 curve.hessian[row][row] += (plus - 2.0 * centre + minus) / (STEP * STEP);
-                for (&col, other) in at[..k].iter().zip(&ahead) {
-                    let mixed = (values.next()? - plus - other + centre) / (STEP * STEP);
+                for (&col, around) in at[..k].iter().zip(&arounds) {
+                    let diagonal = values.next()??.0 + values.next()??.0;
+                    let mixed = (diagonal - (plus + minus) - around + 2.0 * centre) / (2.0 * STEP * STEP);
                     curve.hessian[row][col] += mixed;
                     curve.hessian[col][row] += mixed;
                 }
-                ahead.push(plus);
-            }
-        }
-        self.add_priors(group, own, &mut curve);
-        curve.is_finite().then_some(curve)
-    }
-
-    /// What each date adds to the gradient of the log-likelihood, all blocks together.
-    pub(super) fn scores(&self, group: &Group, base: &[f64], own: &[f64]) -> Vec<Vec<f64>> {
-        let theta = group.whole(base, own);
-        let mut points = Vec::new();
-        for &part in &group.parts {
-            for &entry in &self.depends[part] {
-                points.extend([STEP, -STEP].map(|step| (part, moved(&theta, &[(entry, step)]))));
-            }
-        }
-        self.evaluations.fetch_add(points.len() * self.blocks(), Ordering::Relaxed);
-        let by_date = self.sample.by_date(points.len(), |k| self.trial(&points[k]), self.blocks());
-        let places = group.parts.iter().flat_map(|&part| &self.depends[part]);
-        let mut scores: BTreeMap<Date, Vec<f64>> = BTreeMap::new();
-        for (entry, pair) in places.zip(by_date.chunks(2)) {
-            let Ok(k) = group.entries.binary_search(entry) else { continue };
-            for (sign, values) in [1.0, -1.0].into_iter().zip(pair) {
-                for (&date, value) in values {
-                    let score = scores.entry(date).or_insert_with(|| vec![0.0; own.len()]);
-                    score[k] += sign * value / (2.0 * STEP);
+                arounds.push(plus + minus);
+                for (sign, blocks) in [(1.0, above), (-1.0, below)] {
+                    for of in blocks.into_iter().flatten() {
+                        let score = scores.entry(of.date).or_insert_with(|| vec![0.0; n]);
+                        score[row] += sign * of.log_likelihood / (2.0 * STEP);
+                    }
                 }
             }
         }
-        scores.into_values().filter(|score| score.iter().all(|value| value.is_finite())).collect()
+        self.add_priors(group, own, &mut curve);
+        curve.is_finite().then(|| (curve, scores.into_values().collect()))
     }
 
-    /// As [`curve`](Self::curve), with the Hessian that gradients tell on the way from another point (symmetric rank one, Nocedal &
-    /// Wright, *Numerical Optimization*, 2nd ed., eq. 6.24): as many likelihoods as numbers, not as pairs of them.
-    pub(super) fn curve_from(
+    /// As [`curve`](Self::curve), at the cost of the gradient alone. The Hessian is the one `known`; or else the sum of outer products of
+    /// what each date adds to the gradient of each block, which is expected to be the same (Berndt, Hall, Hall & Hausman, *Estimation and
+    /// inference in nonlinear structural models*, Annals of Economic and Social Measurement 3/4, 1974), less what all values of a part add
+    /// alike: far from the minimum, where the gradient is large, that would be most of it.
+    pub(super) fn curve_by_scores(
         &self,
         group: &Group,
         base: &[f64],
-        (from, before): (&[f64], &Curve),
         own: &[f64],
+        known: Option<&[Vec<f64>]>,
         blocks: usize,
     ) -> Option<Curve> {
         let theta = group.whole(base, own);
@@ -275,35 +281,54 @@ impl<'a> Objective<'a> {
             points.push((part, theta.clone()));
             points.extend(self.depends[part].iter().map(|&entry| (part, moved(&theta, &[(entry, SHORT_STEP)]))));
         }
-        let values = self.log_likelihoods(&points, blocks);
-        let mut values = values.iter().map(|blocks| -blocks.iter().sum::<f64>());
+        // What each date adds to each block.
+        let values = self.by_date(&points, blocks);
+        let mut values = values.iter().map(|blocks| {
+            let blocks: Vec<&ByDate> = blocks.iter().map(Option::as_ref).collect::<Option<_>>()?;
+            Some(blocks.into_iter().flatten().copied().collect::<Vec<OfDate>>())
+        });
         let n = group.entries.len();
-        let mut curve = Curve { value: 0.0, gradient: vec![0.0; n], hessian: vec![vec![0.0; n]; n] };
+        let mut curve = Curve::flat(n);
+        let mut told = usize::MAX;
         for &part in &group.parts {
-            let centre = values.next()?;
-            curve.value += centre;
-            for entry in &self.depends[part] {
-                let slope = (values.next()? - centre) / SHORT_STEP;
-                curve.gradient[group.entries.binary_search(entry).ok()?] += slope;
+            let at = self.places(group, part);
+            let centre = values.next()??;
+            curve.value -= centre.iter().map(|of| of.log_likelihood).sum::<f64>();
+            let dof = DVector::from_iterator(centre.len(), centre.iter().map(|of| of.dof as f64));
+            told = told.min(centre.iter().filter(|of| of.dof > 0).count());
+            let mut scores: Vec<DVector<f64>> = Vec::with_capacity(at.len());
+            for &row in &at {
+                let ahead = values.next()??;
+                // A description may see other dates with other numbers: there is no slope then.
+                if ahead.len() != centre.len() {
+                    return None;
+                }
+                let slopes = ahead.iter().zip(&centre).map(|(a, b)| (b.log_likelihood - a.log_likelihood) / SHORT_STEP);
+                let score = DVector::from_iterator(centre.len(), slopes);
+                let slope = score.sum();
+                curve.gradient[row] += slope;
+                scores.push(score - &dof * (slope / dof.sum().max(1.0)));
+            }
+            for (&row, a) in at.iter().zip(&scores) {
+                at.iter().zip(&scores).for_each(|(&col, b)| curve.hessian[row][col] += a.dot(b));
             }
         }
-        self.add_priors(group, own, &mut curve);
-        curve.hessian.clone_from(&before.hessian);
-        for (k, (slope, row)) in curve.gradient.iter_mut().zip(&curve.hessian).enumerate() {
+        if known.is_none() && told < ENOUGH * n {
+            return self.curve(group, base, own, blocks).map(|(curve, _)| curve);
+        }
+        for (k, (slope, row)) in curve.gradient.iter_mut().zip(known.unwrap_or(&curve.hessian)).enumerate() {
             *slope -= 0.5 * SHORT_STEP * row[k];
         }
-        let step: Vec<f64> = own.iter().zip(from).map(|(to, from)| to - from).collect();
-        let turn = curve.gradient.iter().zip(&before.gradient).map(|(after, before)| after - before);
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        let rest: Vec<f64> = turn.zip(&before.hessian).map(|(turn, row)| turn - dot(row, &step)).collect();
-        let along = dot(&rest, &step);
-        let long = dot(&step, &step).sqrt() > SHORTEST;
-        if long && along.abs() > 1e-8 * dot(&rest, &rest).sqrt() * dot(&step, &step).sqrt() {
-            for (row, a) in curve.hessian.iter_mut().zip(&rest) {
-                row.iter_mut().zip(&rest).for_each(|(entry, b)| *entry += a * b / along);
-            }
+        self.add_priors(group, own, &mut curve);
+        if let Some(known) = known {
+            curve.hessian = known.to_vec();
         }
         curve.is_finite().then_some(curve)
+    }
+
+    /// Where in a group the numbers are that one of its parts depends on.
+    fn places(&self, group: &Group, part: usize) -> Vec<usize> {
+        self.depends[part].iter().filter_map(|entry| group.entries.binary_search(entry).ok()).collect()
     }
 
     /// Adds value, slope and curvature of the weak priors.
@@ -318,16 +343,12 @@ impl<'a> Objective<'a> {
 }
 
 impl Curve {
-    fn is_finite(&self) -> bool {
-        self.gradient.iter().chain(self.hessian.iter().flatten()).all(|value| value.is_finite())
+    fn flat(n: usize) -> Self {
+        Self { value: 0.0, gradient: vec![0.0; n], hessian: vec![vec![0.0; n]; n] }
     }
 
-    /// The same of another number of blocks, about.
-    pub(super) fn scaled(mut self, factor: f64) -> Self {
-        self.value *= factor;
-        self.gradient.iter_mut().for_each(|value| *value *= factor);
-        self.hessian.iter_mut().flatten().for_each(|value| *value *= factor);
-        self
+    fn is_finite(&self) -> bool {
+        self.gradient.iter().chain(self.hessian.iter().flatten()).all(|value| value.is_finite())
     }
 }
 

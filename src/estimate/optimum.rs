@@ -1,5 +1,6 @@
 //! The minimum of a group's negative log-posterior: Newton steps in a trust region, from the best of several starts.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use argmin::core::{
@@ -12,10 +13,14 @@ use nalgebra::{DMatrix, DVector};
 use super::objective::{Curve, Group, Objective};
 use super::parameter::Entry;
 
-/// A minimum is found when a Newton step promises less than this of log-likelihood: a fiftieth of a standard error. On the way to it,
-/// or where structures are compared, less will do: where they differ by little any of them is good.
+/// A minimum is found when a Newton step promises less than this of log-likelihood: a fiftieth of a standard error. Where structures
+/// are compared less will do, for where they differ by little any of them is good; a few blocks have their minimum elsewhere than all.
 const TOLERANCE: f64 = 2e-4;
-const ROUGHLY: f64 = 2e-2;
+const ROUGHLY: f64 = 0.1;
+const NEAR: f64 = 1.0;
+
+/// A descent ends that has gained less log-likelihood than so many times its tolerance, and than the least, in so many iterations.
+const STALLED: (usize, f64, f64) = (10, 5.0, 1e-2);
 
 /// What may be left at the end, all of the curvature being known: a sixteenth of a standard error.
 const ARRIVED: f64 = 2e-3;
@@ -23,8 +28,17 @@ const ARRIVED: f64 = 2e-3;
 /// Newton steps at most.
 const STEPS: u64 = 60;
 
-/// Steps after which the Hessian is worked out anew.
-const RENEWED: usize = 6;
+/// Pairs of a step and the change of the gradient on it that correct the Hessian.
+const PAIRS: usize = 10;
+
+/// Least change of the gradient that is no error of differences.
+const LEAST_CHANGE: f64 = 1e-2;
+
+/// Least curvature that steps reckon with: a tenth of that of a weak prior of a factor of 5.
+const LEAST_CURVATURE: f64 = 0.04;
+
+/// How often the last descent begins again when the full Hessian tells that it has not arrived.
+const AGAIN: usize = 4;
 
 /// Longest step in unbounded numbers: a factor of about 7.
 const LONGEST: f64 = 2.0;
@@ -43,9 +57,9 @@ const STARTS: usize = 2;
 pub(super) struct Optimum {
     /// Unbounded.
     pub(super) theta: Vec<f64>,
-    /// Standard deviation of each, by the curvature there; NaN where it is no minimum.
+    /// Standard error of each, by curvature and scores there; NaN where it is no minimum.
     pub(super) sd: Vec<f64>,
-    /// Whether the last step promised nothing more.
+    /// Whether a Newton step promises hardly anything more.
     pub(super) converged: bool,
 }
 
@@ -57,24 +71,33 @@ pub(super) struct Optimum {
 pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], roughly: bool) -> Option<Optimum> {
     let all = objective.blocks();
     let some = all.div_ceil(SOME.0).max(SOME.1).min(all);
-    let descent = |start: Vec<f64>| descend(objective, group, base, (start, None), (some, ROUGHLY));
+    let descent = |start: Vec<f64>| descend(objective, group, base, (start, None), (some, NEAR));
     let mut found: Vec<Descended> = scan(objective, group, base, some).into_iter().filter_map(descent).collect();
     found.sort_by(|a, b| a.curve.value.total_cmp(&b.curve.value));
-    let best = found.into_iter().find_map(|Descended { theta, curve, .. }| {
-        let curve = curve.scaled(all as f64 / some as f64);
-        descend(objective, group, base, (theta, Some(curve)), (all, ROUGHLY))
-    })?;
+    let best = |start: Descended| descend(objective, group, base, (start.theta, None), (all, ROUGHLY));
+    let Descended { theta, curve } = found.into_iter().find_map(best)?;
+    let mut optimum = Optimum { sd: vec![f64::NAN; theta.len()], theta, converged: false };
     if roughly {
-        let sd = vec![f64::NAN; best.theta.len()];
-        let converged = promise(&best.curve.gradient, &best.curve.hessian).is_some_and(|promise| promise < ROUGHLY);
-        return Some(Optimum { theta: best.theta, sd, converged });
+        optimum.converged = curve.promises_less_than(ROUGHLY);
+        return Some(optimum);
     }
-    // What gradients told of the curvature on the way may be coarse: the last steps, and the standard errors, go by all of it.
-    let Descended { theta, curve, age } = descend(objective, group, base, (best.theta, None), (all, TOLERANCE))?;
-    let curve = if age == 0 { curve } else { objective.curve(group, base, &theta, all)? };
-    let sd = deviations(objective, group, base, &theta, &curve);
-    let converged = promise(&curve.gradient, &curve.hessian).is_some_and(|promise| promise < ARRIVED);
-    Some(Optimum { theta, sd, converged })
+    let mut known = None;
+    for _ in 0..AGAIN {
+        let start = (optimum.theta.clone(), known);
+        let Some(Descended { theta, curve }) = descend(objective, group, base, start, (all, TOLERANCE)) else { break };
+        optimum.theta = theta;
+        // Scores tell roughly of the curvature: whether this is the end, and standard errors, go by the Hessian of differences.
+        let Some((full, scores)) = objective.curve(group, base, &optimum.theta, all) else { break };
+        optimum.sd = deviations(objective, group, &optimum.theta, (&full, &scores));
+        // The gradient is that of short steps, which was followed; over the long ones of the Hessian third derivatives count.
+        let left = promise(&curve.gradient, &full.hessian);
+        optimum.converged = left.is_some_and(|left| left < ARRIVED);
+        if optimum.converged {
+            break;
+        }
+        known = Some(definite(&full.hessian));
+    }
+    Some(optimum)
 }
 
 /// Standard errors at an optimum: the larger of those that the curvature `H` tells, `H⁻¹`, and those that the scores `g` of dates
@@ -83,13 +106,17 @@ pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], rou
 /// Blocks are near each other: what changes a field changes several of them on the same date, and the curvature counts each as if
 /// it were news. Scores of different dates are uncorrelated, for innovations are. With fewer than two dates for each number the
 /// curvature alone must do.
-fn deviations(objective: &Objective<'_>, group: &Group, base: &[f64], theta: &[f64], curve: &Curve) -> Vec<f64> {
+fn deviations(
+    objective: &Objective<'_>,
+    group: &Group,
+    theta: &[f64],
+    (curve, scores): (&Curve, &[Vec<f64>]),
+) -> Vec<f64> {
     let n = theta.len();
-    let Some(inverse) = symmetric(&curve.hessian).cholesky().map(|factor| factor.inverse()) else {
+    let Some(inverse) = matrix(&curve.hessian).cholesky().map(|factor| factor.inverse()) else {
         return vec![f64::NAN; n];
     };
     let mut variances = inverse.diagonal();
-    let scores = objective.scores(group, base, theta);
     if scores.len() > 2 * n {
         let mut spread = DMatrix::zeros(n, n);
         for (k, (&entry, &theta)) in group.entries.iter().zip(theta).enumerate() {
@@ -97,7 +124,7 @@ fn deviations(objective: &Objective<'_>, group: &Group, base: &[f64], theta: &[f
         }
         // As many degrees of freedom are lost as there are numbers.
         let share = scores.len() as f64 / (scores.len() - n) as f64;
-        for score in &scores {
+        for score in scores {
             let score = DVector::from_column_slice(score);
             spread.ger(share, &score, &score, 1.0);
         }
@@ -111,8 +138,6 @@ fn deviations(objective: &Objective<'_>, group: &Group, base: &[f64], theta: &[f
 struct Descended {
     theta: Vec<f64>,
     curve: Curve,
-    /// Steps since the Hessian was worked out.
-    age: usize,
 }
 
 /// The best of points all over the range, best first: where the parameters begin, the middle of the range, and a Sobol sequence.
@@ -136,24 +161,65 @@ fn scan(objective: &Objective<'_>, group: &Group, base: &[f64], blocks: usize) -
 }
 
 /// Newton steps in a trust region (Nocedal & Wright, *Numerical Optimization*, 2nd ed., algorithms 4.1 and 7.2) to a minimum near
-/// `start`, whose curvature may be known about.
+/// `start`. The Hessian is `known`, or else what scores tell of it at each point, corrected by the gradients on the way (BFGS, eq.
+/// 6.19).
 fn descend(
     objective: &Objective<'_>,
     group: &Group,
     base: &[f64],
-    (start, known): (Vec<f64>, Option<Curve>),
+    (start, known): (Vec<f64>, Option<Vec<Vec<f64>>>),
     (blocks, tolerance): (usize, f64),
 ) -> Option<Descended> {
-    let latest = Mutex::new(None);
-    let problem = Posterior { objective, group, base, blocks, known, latest: &latest };
+    let history = Mutex::new(History::default());
+    let problem = Posterior { objective, group, base, blocks, known, history: &history };
     let region = TrustRegion::new(Steihaug::new()).with_radius(1.0).ok()?.with_max_radius(LONGEST).ok()?;
-    let descent = Executor::new(problem, Descent { region, tolerance })
+    let descent = Executor::new(problem, Descent { region, tolerance, costs: Vec::new() })
         .configure(|state| state.param(start).max_iters(STEPS))
         .ctrlc(false)
         .run();
     // Where the way ended at a breakdown of the likelihood, what was reached before still counts.
     drop(descent);
-    latest.into_inner().unwrap_or_else(PoisonError::into_inner)
+    history.into_inner().unwrap_or_else(PoisonError::into_inner).latest
+}
+
+/// What is known of a descent so far.
+#[derive(Default)]
+struct History {
+    /// The point whose derivatives were asked for last: gradient and Hessian come together.
+    latest: Option<Descended>,
+    /// Recent steps, and the change of the gradient on each.
+    pairs: VecDeque<(DVector<f64>, DVector<f64>)>,
+}
+
+impl History {
+    /// Adds a point, whose Hessian is corrected by the pairs so far.
+    fn push(&mut self, theta: &[f64], mut curve: Curve) {
+        if let Some(before) = &self.latest {
+            let difference =
+                |to: &[f64], from: &[f64]| DVector::from_column_slice(to) - DVector::from_column_slice(from);
+            let (s, y) = (difference(theta, &before.theta), difference(&curve.gradient, &before.curve.gradient));
+            if y.norm() > LEAST_CHANGE {
+                self.pairs.push_back((s, y));
+            }
+            if self.pairs.len() > PAIRS {
+                self.pairs.pop_front();
+            }
+        }
+        let mut hessian = matrix(&curve.hessian);
+        for (s, y) in &self.pairs {
+            let hs = &hessian * s;
+            let (shs, sy) = (s.dot(&hs), s.dot(y));
+            // What keeps it positive definite.
+            if sy > 1e-8 * s.norm() * y.norm() && shs > 0.0 {
+                hessian.ger(-1.0 / shs, &hs, &hs, 1.0);
+                hessian.ger(1.0 / sy, y, y, 1.0);
+            }
+        }
+        for (row, corrected) in curve.hessian.iter_mut().zip(hessian.row_iter()) {
+            row.iter_mut().zip(&corrected).for_each(|(entry, corrected)| *entry = *corrected);
+        }
+        self.latest = Some(Descended { theta: theta.to_vec(), curve });
+    }
 }
 
 /// The negative log-posterior of a group, as the optimiser sees it.
@@ -162,30 +228,22 @@ struct Posterior<'a> {
     group: &'a Group,
     base: &'a [f64],
     blocks: usize,
-    /// About the curvature at the start.
-    known: Option<Curve>,
-    /// The point whose derivatives were asked for last: gradient and Hessian come together.
-    latest: &'a Mutex<Option<Descended>>,
+    /// The Hessian, if it is known about here.
+    known: Option<Vec<Vec<f64>>>,
+    history: &'a Mutex<History>,
 }
 
 impl Posterior<'_> {
     fn curve(&self, theta: &[f64]) -> Result<Curve, ArgminError> {
         let Self { objective, group, base, blocks, known, .. } = self;
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(latest) = latest.as_ref().filter(|latest| latest.theta == theta) {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(latest) = history.latest.as_ref().filter(|latest| latest.theta == theta) {
             return Ok(latest.curve.clone());
         }
-        let (curve, age) = match (latest.as_ref(), known) {
-            (Some(before), _) if before.age < RENEWED => {
-                let from = (before.theta.as_slice(), &before.curve);
-                (objective.curve_from(group, base, from, theta, *blocks), before.age + 1)
-            }
-            (None, Some(known)) => (objective.curve_from(group, base, (theta, known), theta, *blocks), 1),
-            _ => (objective.curve(group, base, theta, *blocks), 0),
-        };
+        let curve = objective.curve_by_scores(group, base, theta, known.as_deref(), *blocks);
         let curve = curve.ok_or_else(|| ArgminError::msg("the likelihood breaks down beside this point"))?;
-        *latest = Some(Descended { theta: theta.to_vec(), curve: curve.clone(), age });
-        Ok(curve)
+        history.push(theta, curve);
+        history.latest.as_ref().map(|latest| latest.curve.clone()).ok_or_else(|| ArgminError::msg("no point"))
     }
 }
 
@@ -223,6 +281,8 @@ type Iteration = IterState<Vec<f64>, Vec<f64>, (), Vec<Vec<f64>>, (), f64>;
 struct Descent {
     region: Region,
     tolerance: f64,
+    /// Of every step so far.
+    costs: Vec<f64>,
 }
 
 impl<'a> Solver<Posterior<'a>, Iteration> for Descent {
@@ -251,7 +311,11 @@ impl<'a> Solver<Posterior<'a>, Iteration> for Descent {
             (Some(gradient), Some(rows)) => promise(gradient, rows).is_some_and(|promise| promise < self.tolerance),
             _ => false,
         };
-        if flat {
+        self.costs.push(state.get_cost());
+        let (steps, times, least) = STALLED;
+        let before = self.costs.len().checked_sub(steps + 1).map(|k| self.costs[k]);
+        let stalled = before.is_some_and(|before| before - state.get_cost() < (times * self.tolerance).max(least));
+        if flat || stalled {
             TerminationStatus::Terminated(TerminationReason::SolverConverged)
         } else {
             TerminationStatus::NotTerminated
@@ -262,10 +326,25 @@ impl<'a> Solver<Posterior<'a>, Iteration> for Descent {
 /// What a Newton step promises, `gᵀ H⁻¹ g / 2`; `None` where the curvature is no minimum's.
 fn promise(gradient: &[f64], rows: &[Vec<f64>]) -> Option<f64> {
     let gradient = DVector::from_column_slice(gradient);
-    let step = symmetric(rows).cholesky()?.solve(&gradient);
+    let step = matrix(rows).cholesky()?.solve(&gradient);
     Some(0.5 * step.dot(&gradient))
 }
 
-fn symmetric(rows: &[Vec<f64>]) -> DMatrix<f64> {
+impl Curve {
+    fn promises_less_than(&self, most: f64) -> bool {
+        promise(&self.gradient, &self.hessian).is_some_and(|promise| promise < most)
+    }
+}
+
+/// The Hessian with the absolute values of its eigenvalues, none of them below the least: a step goes down along each (Nocedal & Wright,
+/// *Numerical Optimization*, 2nd ed., section 3.4).
+fn definite(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let mut eigen = matrix(rows).symmetric_eigen();
+    eigen.eigenvalues.apply(|value| *value = value.abs().max(LEAST_CURVATURE));
+    let definite = eigen.recompose();
+    definite.row_iter().map(|row| row.iter().copied().collect()).collect()
+}
+
+fn matrix(rows: &[Vec<f64>]) -> DMatrix<f64> {
     DMatrix::from_fn(rows.len(), rows.len(), |i, j| rows[i][j])
 }

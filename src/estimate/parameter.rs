@@ -1,3 +1,5 @@
+use serde::Serialize;
+
 use crate::error::{Error, Result};
 
 /// Half-width in which an optimum without prior is looked for at first, in units of the scale: a factor of 1000 for positive
@@ -5,7 +7,8 @@ use crate::error::{Error, Result};
 const WIDE: f64 = 6.9;
 
 /// Where a parameter lives: it is estimated as a number without bounds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Scale {
     /// Positive numbers: variances, ranges. Estimated as ln x.

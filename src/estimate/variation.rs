@@ -3,6 +3,7 @@
 use std::fmt;
 
 use nalgebra::DVector;
+use serde::Serialize;
 
 use super::{Candidate, Estimation, Numbers};
 use crate::engine::Trial;
@@ -19,7 +20,7 @@ const RANGES: [f64; 5] = [0.1, 0.2, 0.4, 0.8, 1.6];
 const SPREADS: (f64, f64, i32) = (0.05, 1.2, 21);
 
 /// What blocks say of the variance of change, given all other numbers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ChangeByBlock {
     /// Centres (x, y) of the blocks, in the target's CRS.

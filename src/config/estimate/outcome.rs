@@ -3,14 +3,18 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::{Serialize, Serializer};
 use toml_edit::{DocumentMut, Item};
 
 use super::fill;
 use super::slots::{Slot, Step};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::estimate::{ChangeByBlock, Choice, Estimate, Estimation, Fit};
 
 /// What an estimation has found.
+///
+/// `serde` serialises it without the text: `blocks`, `cells_per_side`, `fit`, `choices` (each with the `table` that was free) and
+/// `change`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Estimated {
@@ -54,12 +58,35 @@ impl Estimated {
     ///
     /// # Errors
     /// [`Error::ConfigFile`] when it cannot be written.
-    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+    pub fn write(&self, path: impl AsRef<Path>) -> crate::Result<()> {
         let path = path.as_ref();
         std::fs::write(path, &self.text).map_err(|error| Error::ConfigFile {
             path: path.to_path_buf(),
             problem: format!("cannot write: {error}; name another file"),
         })
+    }
+}
+
+impl Serialize for Estimated {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct OfTable<'a> {
+            table: &'a str,
+            #[serde(flatten)]
+            choice: &'a Choice,
+        }
+        #[derive(Serialize)]
+        struct View<'a> {
+            blocks: usize,
+            cells_per_side: usize,
+            fit: &'a Fit,
+            choices: Vec<OfTable<'a>>,
+            change: Option<&'a ChangeByBlock>,
+        }
+        let Self { fit, choices, change, blocks: (blocks, cells_per_side), text: _, path: _ } = self;
+        let choices = choices.iter().map(|(table, choice)| OfTable { table, choice }).collect();
+        let view = View { blocks: *blocks, cells_per_side: *cells_per_side, fit, choices, change: change.as_ref() };
+        view.serialize(serializer)
     }
 }
 

@@ -28,6 +28,12 @@ impl Structure {
     fn new(name: &str, text: &str) -> Self {
         Self { name: name.into(), text: text.into() }
     }
+
+    /// The same with a further key of an inline table.
+    fn with(&self, name: &str, text: &str) -> Self {
+        let table = self.text.strip_suffix(" }").unwrap_or(&self.text);
+        Self { name: format!("{}, {name}", self.name), text: format!("{table}, {text} }}") }
+    }
 }
 
 impl fmt::Display for FreeTable {
@@ -71,39 +77,37 @@ fn is_free(item: Option<&Item>) -> bool {
     item.and_then(Item::as_str) == Some(ESTIMATE)
 }
 
-/// What every process has; change of single cells beside the kernel is free.
-const KERNEL: &str = r#"kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate""#;
-
-/// A sum of kernels: change over far more than fields.
-const FAR: &str = r#"nested = [{ kernel = "exponential", range = "estimate", variance = "estimate" }]"#;
+/// What every process has: change of single cells beside the kernel is free.
+const KERNEL: (&str, &str) =
+    ("one range", r#"{ kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate" }"#);
 
 /// About a mean function; without one the state would be drawn towards zero.
-const REVERTING: &str = r#"phi = "estimate""#;
+const REVERTING: (&str, &str) = ("drawn back to the mean", r#"phi = "estimate""#);
+
+/// A sum of kernels: change over far more than fields.
+const FAR: (&str, &str) =
+    ("a further range", r#"nested = [{ kernel = "exponential", range = "estimate", variance = "estimate" }]"#);
 
 /// Cells whose mean year runs alike change alike.
-const YEARS: &str = r#"features = { seasonal = true, scale = "estimate" }"#;
+const YEARS: (&str, &str) = ("like years alike", r#"features = { seasonal = true, scale = "estimate" }"#);
 
 /// Change is more variable at some times of the year.
-const SEASON: &str = r#"season = { cosine = "estimate", sine = "estimate" }"#;
+const SEASON: (&str, &str) = ("variance by season", r#"season = { cosine = "estimate", sine = "estimate" }"#);
 
-/// Structures of the process; about a mean of the year also of cells that change alike by it, without one of cells alike by
-/// `features`, a table of those of a reference image.
-fn processes(seasonal: bool, features: Option<&str>) -> Vec<Structure> {
-    let terms = |names: &[&str], terms: &[&str]| {
-        let memory = if seasonal { (Some("drawn back to the mean"), Some(REVERTING)) } else { (None, None) };
-        let name = names.iter().copied().chain(memory.0).collect::<Vec<_>>().join(", ");
-        let text = std::iter::once(KERNEL).chain(terms.iter().copied()).chain(memory.1).collect::<Vec<_>>().join(", ");
-        Structure { name, text: format!("{{ {text} }}") }
-    };
-    let mut all = vec![terms(&["one range"], &[]), terms(&["near and far"], &[FAR])];
+/// The simplest process.
+fn simplest(seasonal: bool) -> Structure {
+    let (name, text) = KERNEL;
+    let simplest = Structure::new(name, text);
+    if seasonal { simplest.with(REVERTING.0, REVERTING.1) } else { simplest }
+}
+
+/// What a process may have beside it, in the order in which it is tried.
+fn additions(seasonal: bool, features: Option<&str>) -> Vec<(&'static str, String)> {
     if seasonal {
-        all.push(terms(&["one range", "like years alike"], &[YEARS]));
-        all.push(terms(&["near and far", "like years alike"], &[FAR, YEARS]));
-        all.push(terms(&["near and far", "like years alike", "variance by season"], &[FAR, YEARS, SEASON]));
-    } else if let Some(features) = features {
-        all.push(terms(&["near and far", "like cells alike"], &[FAR, &format!("features = {features}")]));
+        return [YEARS, FAR, SEASON].map(|(name, text)| (name, text.to_owned())).to_vec();
     }
-    all
+    let alike = features.map(|features| ("like cells alike", format!("features = {features}")));
+    [(FAR.0, FAR.1.to_owned())].into_iter().chain(alike).collect()
 }
 
 /// The structure of the prior: neighbouring cells are alike as their change is.
@@ -131,13 +135,31 @@ impl FreeTable {
         value_at(document, &self.path())
     }
 
-    /// The structures it may have in a document, where `features` are to be had; the first stands for it while those of other
-    /// tables are compared.
-    pub(super) fn structures(self, document: &DocumentMut, features: Option<&str>) -> Vec<Structure> {
+    /// The structure that is tried first, and stands for the table while those of others are compared.
+    pub(super) fn first(self, document: &DocumentMut) -> Structure {
         match self {
-            Self::Process => processes(document.contains_key("seasonal"), features),
-            Self::Prior => vec![Structure::new("correlated as the process", PRIOR)],
-            Self::Offsets(_) => OFFSETS.iter().map(|(name, text)| Structure::new(name, text)).collect(),
+            Self::Process => simplest(document.contains_key("seasonal")),
+            Self::Prior => Structure::new("correlated as the process", PRIOR),
+            Self::Offsets(_) => Structure::new(OFFSETS[0].0, OFFSETS[0].1),
+        }
+    }
+
+    /// The structure that is tried after so many others, the best of which was `kept`; `features` is the table of those of a reference
+    /// image, if there is one. `None` when all were tried.
+    pub(super) fn next(
+        self,
+        document: &DocumentMut,
+        features: Option<&str>,
+        tried: usize,
+        kept: &Structure,
+    ) -> Option<Structure> {
+        match self {
+            Self::Prior => None,
+            Self::Offsets(_) => OFFSETS.get(tried).map(|(name, text)| Structure::new(name, text)),
+            Self::Process => {
+                let additions = additions(document.contains_key("seasonal"), features);
+                additions.get(tried.checked_sub(1)?).map(|(name, text)| kept.with(name, text))
+            }
         }
     }
 
@@ -158,15 +180,36 @@ mod tests {
     fn every_structure_is_toml_with_something_to_estimate() {
         let mut document = DocumentMut::new();
         let features = Some("{ raster = 'a.tif', scale = 1.0 }");
-        let tables = [FreeTable::Prior, FreeTable::Offsets(0), FreeTable::Process];
-        let mut all: Vec<_> = tables.iter().flat_map(|table| table.structures(&document, features)).collect();
+        // All that are tried when each is kept.
+        let all = |table: FreeTable, document: &DocumentMut| {
+            let mut all = vec![table.first(document)];
+            while let Some(next) = table.next(document, features, all.len(), &all[all.len() - 1]) {
+                all.push(next);
+            }
+            for structure in &all {
+                let value: Value = structure.text.parse().unwrap();
+                assert!(value.to_string().contains(ESTIMATE), "{}", structure.name);
+            }
+            all.pop().map(|last| (last.name, all.len() + 1)).unwrap()
+        };
+        assert_eq!(all(FreeTable::Prior, &document).1, 1);
+        assert_eq!(all(FreeTable::Offsets(0), &document).1, 2);
+        let told = all(FreeTable::Process, &document);
+        assert_eq!(told, ("one range, a further range, like cells alike".into(), 3));
         document.insert("seasonal", toml_edit::table());
-        all.extend(FreeTable::Process.structures(&document, features));
-        assert_eq!(all.len(), 1 + 2 + 3 + 5);
-        for structure in all {
-            let value: Value = structure.text.parse().unwrap();
-            assert!(value.to_string().contains(ESTIMATE), "{}", structure.name);
-        }
+        let told = all(FreeTable::Process, &document);
+        let name = "one range, drawn back to the mean, like years alike, a further range, variance by season";
+        assert_eq!(told, (name.into(), 4));
+    }
+
+    #[test]
+    fn what_is_not_kept_is_not_in_the_next() {
+        let mut document = DocumentMut::new();
+        document.insert("seasonal", toml_edit::table());
+        let first = FreeTable::Process.first(&document);
+        let last = FreeTable::Process.next(&document, None, 3, &first).unwrap();
+        assert_eq!(last.name, "one range, drawn back to the mean, variance by season");
+        assert!(last.text.contains("season = {") && !last.text.contains("nested") && !last.text.contains("features"));
     }
 
     #[test]
@@ -185,8 +228,8 @@ mod tests {
         let mut document: DocumentMut = text.parse().unwrap();
         assert_eq!(free_tables(&document), [FreeTable::Offsets(0), FreeTable::Process]);
         for table in [FreeTable::Process, FreeTable::Offsets(0)] {
-            let structures = table.structures(&document, None);
-            table.put(&mut document, &structures[0]);
+            let first = table.first(&document);
+            table.put(&mut document, &first);
         }
         assert!(free_tables(&document).is_empty());
         let text = document.to_string();
