@@ -348,3 +348,49 @@ fn definite(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
 fn matrix(rows: &[Vec<f64>]) -> DMatrix<f64> {
     DMatrix::from_fn(rows.len(), rows.len(), |i, j| rows[i][j])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A point of a quadratic whose Hessian is `truth`, and is told to be `told`.
+    fn point(theta: &[f64], truth: &DMatrix<f64>, told: f64) -> Curve {
+        let gradient = truth * DVector::from_column_slice(theta);
+        let hessian = (0..theta.len()).map(|i| (0..theta.len()).map(|j| if i == j { told } else { 0.0 }).collect());
+        Curve { value: 0.0, gradient: gradient.as_slice().to_vec(), hessian: hessian.collect() }
+    }
+
+    fn walk(truth: &DMatrix<f64>, told: f64, points: &[[f64; 2]]) -> DMatrix<f64> {
+        let mut history = History::default();
+        points.iter().for_each(|theta| history.push(theta, point(theta, truth, told)));
+        matrix(&history.latest.unwrap().curve.hessian)
+    }
+
+    #[test]
+    fn the_hessian_is_corrected_by_gradients() {
+        let truth = DMatrix::from_row_slice(2, 2, &[4.0, 1.0, 1.0, 0.5]);
+        let points = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, -1.0]];
+        for told in [100.0, 0.01] {
+            let hessian = walk(&truth, told, &points);
+            let step = DVector::from_column_slice(&[-0.5, -2.0]);
+            assert!((&hessian * &step - &truth * &step).norm() < 1e-9, "{hessian}");
+            assert!(hessian.clone().cholesky().is_some() && (&hessian - hessian.transpose()).norm() < 1e-9);
+            assert!((&hessian - &truth).norm() < 0.1 * (DMatrix::identity(2, 2) * told - &truth).norm(), "{hessian}");
+        }
+    }
+
+    #[test]
+    fn gradients_of_no_minimum_and_those_within_their_error_are_left_out() {
+        let down = DMatrix::from_diagonal_element(2, 2, -1.0);
+        assert_eq!(walk(&down, 5.0, &[[0.0, 0.0], [1.0, 1.0]]), DMatrix::from_diagonal_element(2, 2, 5.0));
+        let flat = DMatrix::from_diagonal_element(2, 2, 1e-3);
+        assert_eq!(walk(&flat, 5.0, &[[0.0, 0.0], [1.0, 1.0]]), DMatrix::from_diagonal_element(2, 2, 5.0));
+    }
+
+    #[test]
+    fn steps_go_down_where_the_curvature_is_no_minimums() {
+        let found = definite(&[vec![-2.0, 0.0, 0.0], vec![0.0, 3.0, 0.0], vec![0.0, 0.0, 1e-9]]);
+        let expected = DMatrix::from_diagonal(&DVector::from_column_slice(&[2.0, 3.0, LEAST_CURVATURE]));
+        assert!((matrix(&found) - expected).norm() < 1e-12, "{found:?}");
+    }
+}
