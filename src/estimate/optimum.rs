@@ -375,7 +375,6 @@ mod tests {
             let step = DVector::from_column_slice(&[-0.5, -2.0]);
             assert!((&hessian * &step - &truth * &step).norm() < 1e-9, "{hessian}");
             assert!(hessian.clone().cholesky().is_some() && (&hessian - hessian.transpose()).norm() < 1e-9);
-            assert!((&hessian - &truth).norm() < 0.1 * (DMatrix::identity(2, 2) * told - &truth).norm(), "{hessian}");
         }
     }
 
