@@ -195,6 +195,23 @@ fn likelihood_chooses_the_structure() {
     assert_eq!(none.parameters(), 4);
 }
 
+#[test]
+fn candidates_that_cannot_be_fitted_are_passed_over_and_named() {
+    let scene = RECIPE.scene(&["red"], 4);
+    let estimation = scene.estimation(&["red"]);
+    let good = scene.candidate("good", Kernel::None, &["red"], 1.0);
+    let describe = |_: &Numbers| Err(rasterfuse::Error::setting("process", "no process at all"));
+    let bad = || Candidate::new("bad", describe).parameter(Parameter::positive("variance", [1e-4]));
+    let choice = estimation.choose(&[bad(), good], Criterion::Bic).unwrap();
+    assert_eq!(choice.best().candidate, "good");
+    let failed: Vec<_> = choice.failed().collect();
+    assert!(matches!(failed[..], [("bad", reason)] if reason.contains("no process at all")), "{failed:?}");
+    let error = estimation.choose(&[bad()], Criterion::Bic).unwrap_err();
+    assert!(error.to_string().contains("no process at all"), "{error}");
+    let error = estimation.choose(&[], Criterion::Bic).unwrap_err();
+    assert!(error.to_string().contains("no candidate"), "{error}");
+}
+
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod described {
     use rasterfuse::config::FusionConfig;

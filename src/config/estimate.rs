@@ -47,7 +47,7 @@ impl Free {
         varying::take(&mut first);
         let mut what: Vec<String> = tables.iter().map(ToString::to_string).collect();
         for table in &tables {
-            table.put(&mut first, &table.first(&document));
+            table.put_first(&mut first);
         }
         let slots = slots::find(&first);
         what.extend(slots::find(&document).iter().map(ToString::to_string));
@@ -132,25 +132,23 @@ impl FusionConfig {
         }
         let mut choices: Vec<(String, Choice)> = Vec::new();
         let mut known = Numbers::default();
-        let features = self.reference(&inputs, &estimation)?;
+        let reference = self.reference(&inputs, &estimation)?;
         // One table after the other: while its structures are compared, those chosen before hold and those to come are the first.
         while let Some((table, rest)) = structure::free_tables(&document).split_first() {
             tracing::info!("comparing structures of {table}");
             let candidate = |structure: &Structure| {
                 let mut whole = document.clone();
                 table.put(&mut whole, structure);
-                for other in rest {
-                    other.put(&mut whole, &other.first(&document));
-                }
+                rest.iter().for_each(|other| other.put_first(&mut whole));
                 Ok::<_, Error>(self.candidate(&structure.name, whole, &inputs, &estimation)?.begin_with(&known))
             };
+            let (mut kept, others) = table.structures(&document, reference.as_ref());
             let mut comparison = estimation.comparison(criterion);
-            let mut kept = table.first(&document);
-            comparison.try_out(&candidate(&kept)?);
-            for tried in 1.. {
-                let Some(next) = table.next(&document, features.as_deref(), tried, &kept) else { break };
-                if comparison.try_out(&candidate(&next)?) {
-                    kept = next;
+            comparison.challenge(&candidate(&kept)?);
+            for next in others {
+                let structure = next.after(&kept);
+                if comparison.challenge(&candidate(&structure)?) {
+                    kept = structure;
                 }
             }
             let choice = comparison.choice()?;

@@ -224,8 +224,7 @@ impl Sample {
             let sum = dates.map(|dates| dates.iter().map(|of| of.log_likelihood).sum::<f64>());
             sum.filter(|sum| sum.is_finite()).unwrap_or(f64::NEG_INFINITY)
         };
-        let values = self.by_date(trials, trial, blocks);
-        values.into_iter().map(|blocks| blocks.into_iter().map(sum).collect()).collect()
+        self.each(trials, trial, blocks, sum)
     }
 
     /// As [`log_likelihoods`](Self::log_likelihoods), date by date; `None` where it breaks down.
@@ -235,10 +234,22 @@ impl Sample {
         trial: impl Fn(usize) -> Option<Trial> + Sync,
         blocks: usize,
     ) -> Vec<Vec<Option<ByDate>>> {
+        self.each(trials, trial, blocks, |dates| dates)
+    }
+
+    /// What `keep` keeps of the dates of each block under each trial.
+    fn each<R: Send>(
+        &self,
+        trials: usize,
+        trial: impl Fn(usize) -> Option<Trial> + Sync,
+        blocks: usize,
+        keep: impl Fn(Option<ByDate>) -> R + Sync,
+    ) -> Vec<Vec<R>> {
         let blocks = &self.blocks[..blocks.min(self.blocks.len())];
-        let of_trial = |k: usize| match trial(k) {
-            None => vec![None; blocks.len()],
-            Some(trial) => blocks.par_iter().with_max_len(1).map(|block| block.log_likelihood(&trial.0).ok()).collect(),
+        let of_trial = |k: usize| {
+            let trial = trial(k);
+            let dates = |block: &Block| trial.as_ref().and_then(|trial| block.log_likelihood(&trial.0).ok());
+            blocks.par_iter().with_max_len(1).map(|block| keep(dates(block))).collect()
         };
         self.install(|| (0..trials).into_par_iter().with_max_len(1).map(of_trial).collect())
     }

@@ -187,7 +187,7 @@ impl Estimation {
     pub fn choose(&self, candidates: &[Candidate], criterion: Criterion) -> Result<Choice> {
         let mut comparison = self.comparison(criterion);
         for candidate in candidates {
-            comparison.try_out(candidate);
+            comparison.challenge(candidate);
         }
         comparison.choice()
     }
@@ -213,7 +213,7 @@ pub(crate) struct Comparison<'a> {
 
 impl Comparison<'_> {
     /// Fits a candidate, roughly, and says whether it is kept in place of the best so far.
-    pub(crate) fn try_out(&mut self, candidate: &Candidate) -> bool {
+    pub(crate) fn challenge(&mut self, candidate: &Candidate) -> bool {
         let blocks = self.estimation.blocks().div_ceil(2).max(COMPARED).min(self.estimation.blocks());
         let known = self.kept.map(|kept| &self.fits[kept].numbers);
         let candidate = known.map_or_else(|| candidate.clone(), |numbers| candidate.clone().begin_with(numbers));

@@ -213,46 +213,43 @@ impl<'a> Objective<'a> {
         blocks: usize,
     ) -> Option<(Curve, Vec<Vec<f64>>)> {
         let theta = group.whole(base, own);
-        let mut points = Vec::new();
+        let (mut along, mut across) = (Vec::new(), Vec::new());
         for &part in &group.parts {
             let own = &self.depends[part];
-            points.push((part, theta.clone()));
+            along.push((part, theta.clone()));
             for (k, &entry) in own.iter().enumerate() {
-                points.push((part, moved(&theta, &[(entry, STEP)])));
-                points.push((part, moved(&theta, &[(entry, -STEP)])));
+                along.extend([STEP, -STEP].map(|step| (part, moved(&theta, &[(entry, step)]))));
                 for &other in &own[..k] {
-                    let both = |step: f64| (part, moved(&theta, &[(entry, step), (other, step)]));
-                    points.extend([STEP, -STEP].map(both));
+                    across.extend([STEP, -STEP].map(|step| (part, moved(&theta, &[(entry, step), (other, step)]))));
                 }
             }
         }
-        let by_date = self.by_date(&points, blocks);
-        let mut values = by_date.iter().map(|blocks| {
-            let blocks: Vec<&ByDate> = blocks.iter().map(Option::as_ref).collect::<Option<_>>()?;
-            let value: f64 = blocks.iter().copied().flatten().map(|of| -of.log_likelihood).sum();
-            Some((value, blocks))
-        });
+        // Dates are told apart along the axes only: they are many.
+        let along: Vec<Vec<OfDate>> = self.by_date(&along, blocks).into_iter().map(joined).collect::<Option<_>>()?;
+        let across = self.log_likelihoods(&across, blocks);
+        let mut along = along.iter().map(|dates| (-dates.iter().map(|of| of.log_likelihood).sum::<f64>(), dates));
+        let mut across = across.iter().map(|blocks| -blocks.iter().sum::<f64>());
         let n = group.entries.len();
         let mut curve = Curve::flat(n);
         let mut scores: BTreeMap<Date, Vec<f64>> = BTreeMap::new();
         for &part in &group.parts {
             let at = self.places(group, part);
-            let (centre, _) = values.next()??;
+            let (centre, _) = along.next()?;
             curve.value += centre;
             let mut arounds = Vec::with_capacity(at.len());
             for (k, &row) in at.iter().enumerate() {
-                let ((plus, above), (minus, below)) = (values.next()??, values.next()??);
+                let ((plus, above), (minus, below)) = (along.next()?, along.next()?);
                 curve.gradient[row] += (plus - minus) / (2.0 * STEP);
                 curve.hessian[row][row] += (plus - 2.0 * centre + minus) / (STEP * STEP);
                 for (&col, around) in at[..k].iter().zip(&arounds) {
-                    let diagonal = values.next()??.0 + values.next()??.0;
+                    let diagonal = across.next()? + across.next()?;
                     let mixed = (diagonal - (plus + minus) - around + 2.0 * centre) / (2.0 * STEP * STEP);
                     curve.hessian[row][col] += mixed;
                     curve.hessian[col][row] += mixed;
                 }
                 arounds.push(plus + minus);
-                for (sign, blocks) in [(1.0, above), (-1.0, below)] {
-                    for of in blocks.into_iter().flatten() {
+                for (sign, dates) in [(1.0, above), (-1.0, below)] {
+                    for of in dates {
                         let score = scores.entry(of.date).or_insert_with(|| vec![0.0; n]);
                         score[row] += sign * of.log_likelihood / (2.0 * STEP);
                     }
@@ -282,23 +279,20 @@ impl<'a> Objective<'a> {
             points.extend(self.depends[part].iter().map(|&entry| (part, moved(&theta, &[(entry, SHORT_STEP)]))));
         }
         // What each date adds to each block.
-        let values = self.by_date(&points, blocks);
-        let mut values = values.iter().map(|blocks| {
-            let blocks: Vec<&ByDate> = blocks.iter().map(Option::as_ref).collect::<Option<_>>()?;
-            Some(blocks.into_iter().flatten().copied().collect::<Vec<OfDate>>())
-        });
+        let values: Vec<Vec<OfDate>> = self.by_date(&points, blocks).into_iter().map(joined).collect::<Option<_>>()?;
+        let mut values = values.into_iter();
         let n = group.entries.len();
         let mut curve = Curve::flat(n);
         let mut told = usize::MAX;
         for &part in &group.parts {
             let at = self.places(group, part);
-            let centre = values.next()??;
+            let centre = values.next()?;
             curve.value -= centre.iter().map(|of| of.log_likelihood).sum::<f64>();
             let dof = DVector::from_iterator(centre.len(), centre.iter().map(|of| of.dof as f64));
             told = told.min(centre.iter().filter(|of| of.dof > 0).count());
             let mut scores: Vec<DVector<f64>> = Vec::with_capacity(at.len());
             for &row in &at {
-                let ahead = values.next()??;
+                let ahead = values.next()?;
                 // A description may see other dates with other numbers: there is no slope then.
                 if ahead.len() != centre.len() {
                     return None;
@@ -366,8 +360,82 @@ impl Group {
     }
 }
 
+/// What the dates of all blocks add, one block after the other; `None` where the filter broke down in any.
+fn joined(blocks: Vec<Option<ByDate>>) -> Option<Vec<OfDate>> {
+    let blocks: Vec<ByDate> = blocks.into_iter().collect::<Option<_>>()?;
+    Some(blocks.into_iter().flatten().collect())
+}
+
 fn moved(theta: &[f64], by: &[(usize, f64)]) -> Vec<f64> {
     let mut theta = theta.to_vec();
     by.iter().for_each(|&(entry, step)| theta[entry] += step);
     theta
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ndarray::Array4;
+
+    use super::super::{Estimation, Parameter};
+    use super::*;
+    use crate::Fusion;
+    use crate::geometry::{Crs, Grid};
+    use crate::model::{Instrument, Kernel, Prior, Process};
+    use crate::source::MemorySource;
+
+    const SIDE: usize = 6;
+
+    /// Cells that change with the days, each a little in its own way, and a description of them.
+    fn candidate() -> Candidate {
+        let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (SIDE, SIDE)).unwrap();
+        let values = Array4::from_shape_fn((20, 1, SIDE, SIDE), |(day, _, row, col)| {
+            let (day, cell) = (day as f64, (row * SIDE + col) as f64);
+            0.3 + 0.05 * (0.4 * day + 0.05 * cell).sin() + 0.01 * (day * 12.9 + cell * 78.2).sin()
+        });
+        let dates = (0..20).map(Date::from_days).collect();
+        let source = Arc::new(MemorySource::new(grid.clone(), dates, vec!["red".into()], values).unwrap());
+        let describe = move |numbers: &Numbers| {
+            let process = Process::new(Kernel::Exponential, numbers.values("range"), numbers.values("variance"));
+            let instrument = Instrument::new("fine", source.clone()).noise_variance(numbers.values("noise"));
+            let prior = Prior::new(0.3, 0.01);
+            Ok(Fusion::builder(grid.clone()).bands(["red"]).process(process).prior(prior).instrument(instrument))
+        };
+        Candidate::new("", describe)
+            .parameter(Parameter::positive("range", [100.0]))
+            .parameter(Parameter::positive("variance", [1e-4]))
+            .parameter(Parameter::positive("noise", [1e-4]))
+    }
+
+    #[test]
+    fn scores_give_the_gradient_of_central_differences() {
+        let candidate = candidate();
+        let mut numbers = Numbers::default();
+        candidate.parameters().iter().for_each(|parameter| numbers.set(parameter.key(), [1e-4]));
+        let description = candidate.describe(&numbers).unwrap();
+        let estimation = Estimation::builder().blocks(4).side(3).read(description).unwrap();
+        let objective = Objective::new(&estimation.sample, &candidate, 4).unwrap();
+        let groups = objective.groups();
+        assert_eq!(groups.len(), 1);
+        for away in [0.0, 0.7, -1.1] {
+            let base: Vec<f64> = objective.start().iter().map(|theta| theta + away).collect();
+            let (exact, by_date) = objective.curve(&groups[0], &base, &base, 4).unwrap();
+            // Dates add up to the likelihood, of which the priors are no part.
+            for (k, (slope, theta)) in exact.gradient.iter().zip(&base).enumerate() {
+                let dates: f64 = by_date.iter().map(|score| score[k]).sum();
+                let prior = objective.entries[k].penalty(*theta)[1];
+                assert!((slope + dates - prior).abs() < 1e-6 * slope.abs().max(1.0), "{slope} {dates} {prior}");
+            }
+            for known in [Some(exact.hessian.as_slice()), None] {
+                let curve = objective.curve_by_scores(&groups[0], &base, &base, known, 4).unwrap();
+                assert!((curve.value - exact.value).abs() < 1e-9 * exact.value.abs());
+                for (slope, expected) in curve.gradient.iter().zip(&exact.gradient) {
+                    // What central differences leave out is of the third order, over 4e-3.
+                    assert!((slope - expected).abs() < 1e-3 * expected.abs().max(10.0), "{slope} for {expected}");
+                }
+                assert!(known.is_none_or(|known| curve.hessian == known));
+            }
+        }
+    }
 }

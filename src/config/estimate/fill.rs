@@ -18,17 +18,20 @@ pub(super) fn with(document: &DocumentMut, slots: &[Slot], numbers: &Numbers) ->
 pub(super) fn put(document: &mut DocumentMut, slot: &Slot, numbers: &[f64], text: impl Fn(f64) -> String) {
     let Some(value) = value_at(document, &slot.path) else { return };
     let decor = value.decor().clone();
-    let number = |number: &f64| {
-        let mut formatted = Formatted::new(*number);
-        if let Ok(Value::Float(read)) = text(*number).parse::<Value>() {
-            formatted = read;
-            formatted.decor_mut().clear();
-        }
-        Value::Float(formatted)
-    };
+    let number = |number: &f64| written(*number, &text(*number));
     *value = match numbers {
         [one] => number(one),
         each => Value::Array(each.iter().map(number).collect::<Array>()),
     };
     *value.decor_mut() = decor;
+}
+
+/// A number that is written as the text says, or in full where that is no number's.
+pub(super) fn written(number: f64, text: &str) -> Value {
+    let mut formatted = Formatted::new(number);
+    if let Ok(Value::Float(read)) = text.parse::<Value>() {
+        formatted = read;
+        formatted.decor_mut().clear();
+    }
+    Value::Float(formatted)
 }

@@ -1,9 +1,10 @@
 //! What is made of a description that leaves more to be chosen than numbers: offsets where a bias is asked for, the mean of the year,
 //! and a reference image by which cells are alike.
 
-use toml_edit::{Item, Value};
+use toml_edit::{Array, InlineTable, Item, Value};
 
 use super::Free;
+use super::fill::written;
 use super::structure::{FreeTable, free_tables, prior_is_numbers};
 use crate::config::FusionConfig;
 use crate::config::build::Inputs;
@@ -95,7 +96,7 @@ impl FusionConfig {
     }
 
     /// A table of features: the image of a cell-sized instrument with most values of the sample, if it has a file to itself.
-    pub(super) fn reference(&self, inputs: &Inputs, estimation: &Estimation) -> Result<Option<String>> {
+    pub(super) fn reference(&self, inputs: &Inputs, estimation: &Estimation) -> Result<Option<InlineTable>> {
         let target = &inputs.target;
         for (instrument, opened) in estimation.summary().instruments.iter().zip(&inputs.instruments) {
             let source = opened.source.as_ref();
@@ -112,10 +113,14 @@ impl FusionConfig {
             let bands: Vec<usize> = instrument.bands.iter().map(|band| band.source_band).collect();
             let scale = spread(&held, &bands)?;
             if scale.iter().all(|sd| *sd > 0.0 && sd.is_finite()) {
-                let scale: Vec<String> = scale.iter().map(|sd| format!("{:.3e}", ALIKE * sd)).collect();
                 let relative = path.strip_prefix(&self.folder).unwrap_or(&path);
-                let raster = Value::from(relative.to_string_lossy().into_owned());
-                return Ok(Some(format!("{{ raster = {raster}, bands = {bands:?}, scale = [{}] }}", scale.join(", "))));
+                let raster = relative.to_string_lossy().into_owned();
+                let bands: Array = bands.iter().map(|&band| band as i64).collect();
+                let scale: Array =
+                    scale.iter().map(|sd| ALIKE * sd).map(|scale| written(scale, &format!("{scale:.3e}"))).collect();
+                let features: [(&str, Value); 3] =
+                    [("raster", raster.into()), ("bands", bands.into()), ("scale", scale.into())];
+                return Ok(Some(features.into_iter().collect()));
             }
         }
         Ok(None)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use toml_edit::{ArrayOfTables, DocumentMut, Item, Value};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Value};
 
 use super::ESTIMATE;
 use super::slots::{Step, value_at};
@@ -20,19 +20,38 @@ pub(super) enum FreeTable {
 #[derive(Clone, Debug)]
 pub(super) struct Structure {
     pub(super) name: String,
-    /// The value that takes the word's place, as TOML.
-    text: String,
+    /// What takes the word's place.
+    value: Value,
+}
+
+/// What is tried after the first structure of a table.
+#[derive(Clone, Debug)]
+pub(super) enum Next {
+    /// Another structure in the place of the one kept.
+    Instead(Structure),
+    /// A further key of the one kept.
+    Beside { name: &'static str, key: &'static str, value: Value },
+}
+
+impl Next {
+    /// The structure to try while `kept` is the best so far.
+    pub(super) fn after(self, kept: &Structure) -> Structure {
+        match self {
+            Self::Instead(structure) => structure,
+            Self::Beside { name, key, value } => kept.extended(name, key, value),
+        }
+    }
 }
 
 impl Structure {
-    fn new(name: &str, text: &str) -> Self {
-        Self { name: name.into(), text: text.into() }
-    }
-
-    /// The same with a further key of an inline table.
-    fn with(&self, name: &str, text: &str) -> Self {
-        let table = self.text.strip_suffix(" }").unwrap_or(&self.text);
-        Self { name: format!("{}, {name}", self.name), text: format!("{table}, {text} }}") }
+    /// The same with a further key, if it is a table.
+    fn extended(&self, name: &str, key: &str, value: Value) -> Self {
+        let mut extended = self.clone();
+        if let Some(table) = extended.value.as_inline_table_mut() {
+            table.insert(key, value);
+            extended.name = format!("{}, {name}", self.name);
+        }
+        extended
     }
 }
 
@@ -77,48 +96,59 @@ fn is_free(item: Option<&Item>) -> bool {
     item.and_then(Item::as_str) == Some(ESTIMATE)
 }
 
-/// What every process has: change of single cells beside the kernel is free.
-const KERNEL: (&str, &str) =
-    ("one range", r#"{ kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate" }"#);
-
-/// About a mean function; without one the state would be drawn towards zero.
-const REVERTING: (&str, &str) = ("drawn back to the mean", r#"phi = "estimate""#);
-
-/// A sum of kernels: change over far more than fields.
-const FAR: (&str, &str) =
-    ("a further range", r#"nested = [{ kernel = "exponential", range = "estimate", variance = "estimate" }]"#);
-
-/// Cells whose mean year runs alike change alike.
-const YEARS: (&str, &str) = ("like years alike", r#"features = { seasonal = true, scale = "estimate" }"#);
-
-/// Change is more variable at some times of the year.
-const SEASON: (&str, &str) = ("variance by season", r#"season = { cosine = "estimate", sine = "estimate" }"#);
-
-/// The simplest process.
-fn simplest(seasonal: bool) -> Structure {
-    let (name, text) = KERNEL;
-    let simplest = Structure::new(name, text);
-    if seasonal { simplest.with(REVERTING.0, REVERTING.1) } else { simplest }
+fn free() -> Value {
+    ESTIMATE.into()
 }
 
-/// What a process may have beside it, in the order in which it is tried.
-fn additions(seasonal: bool, features: Option<&str>) -> Vec<(&'static str, String)> {
+fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    entries.into_iter().collect::<InlineTable>().into()
+}
+
+/// The simplest process: change of single cells beside the kernel is free. About a mean function it is drawn back; without one the
+/// state would be drawn towards zero.
+fn simplest(seasonal: bool) -> Structure {
+    let kernel = [("kernel", "exponential".into()), ("range", free()), ("variance", free()), ("nugget", free())];
+    let simplest = Structure { name: "one range".into(), value: table(kernel) };
+    if seasonal { simplest.extended("drawn back to the mean", "phi", free()) } else { simplest }
+}
+
+/// What a process may have beside it, in the order in which it is tried; `features` is the table of those of a reference image, if there
+/// is one.
+fn additions(seasonal: bool, features: Option<&InlineTable>) -> Vec<Next> {
+    // A sum of kernels: change over far more than fields.
+    let further = table([("kernel", "exponential".into()), ("range", free()), ("variance", free())]);
+    let further = Next::Beside { name: "a further range", key: "nested", value: Array::from_iter([further]).into() };
     if seasonal {
-        return [YEARS, FAR, SEASON].map(|(name, text)| (name, text.to_owned())).to_vec();
+        // Cells whose mean year runs alike change alike.
+        let years = table([("seasonal", true.into()), ("scale", free())]);
+        // Change is more variable at some times of the year.
+        let season = table([("cosine", free()), ("sine", free())]);
+        return vec![
+            Next::Beside { name: "like years alike", key: "features", value: years },
+            further,
+            Next::Beside { name: "variance by season", key: "season", value: season },
+        ];
     }
-    let alike = features.map(|features| ("like cells alike", format!("features = {features}")));
-    [(FAR.0, FAR.1.to_owned())].into_iter().chain(alike).collect()
+    let alike = |features: &InlineTable| Next::Beside {
+        name: "like cells alike",
+        key: "features",
+        value: features.clone().into(),
+    };
+    std::iter::once(further).chain(features.map(alike)).collect()
 }
 
 /// The structure of the prior: neighbouring cells are alike as their change is.
-const PRIOR: &str = r#"{ mean = "estimate", variance = "estimate", correlation = "process" }"#;
+fn prior() -> Structure {
+    let value = table([("mean", free()), ("variance", free()), ("correlation", "process".into())]);
+    Structure { name: "correlated as the process".into(), value }
+}
 
-/// Structures of an instrument's offsets. There is none without: where the fine instrument looks once or twice, likelihood cannot
-/// tell offsets from change, and leaving them out costs far more than having them where they are small.
-const OFFSETS: [(&str, &str); 2] = [
-    ("per pixel, drifting", r#"[{ per = "pixel", variance = "estimate", drift = "estimate" }]"#),
-    ("per pixel, forgotten", r#"[{ per = "pixel", variance = "estimate", phi = "estimate" }]"#),
-];
+/// A structure of an instrument's offsets, whose memory is `key`. There is none without offsets: where the fine instrument looks once or
+/// twice, likelihood cannot tell offsets from change, and leaving them out costs far more than having them where they are small.
+fn offsets(name: &str, key: &str) -> Structure {
+    let layer = table([("per", "pixel".into()), ("variance", free()), (key, free())]);
+    Structure { name: name.into(), value: Array::from_iter([layer]).into() }
+}
 
 impl FreeTable {
     fn path(self) -> Vec<Step> {
@@ -135,40 +165,33 @@ impl FreeTable {
         value_at(document, &self.path())
     }
 
-    /// The structure that is tried first, and stands for the table while those of others are compared.
-    pub(super) fn first(self, document: &DocumentMut) -> Structure {
+    /// The structure that is tried first, and stands for the table while those of others are compared; and what is tried after it, in
+    /// this order.
+    pub(super) fn structures(self, document: &DocumentMut, features: Option<&InlineTable>) -> (Structure, Vec<Next>) {
+        let seasonal = document.contains_key("seasonal");
         match self {
-            Self::Process => simplest(document.contains_key("seasonal")),
-            Self::Prior => Structure::new("correlated as the process", PRIOR),
-            Self::Offsets(_) => Structure::new(OFFSETS[0].0, OFFSETS[0].1),
-        }
-    }
-
-    /// The structure that is tried after so many others, the best of which was `kept`; `features` is the table of those of a reference
-    /// image, if there is one. `None` when all were tried.
-    pub(super) fn next(
-        self,
-        document: &DocumentMut,
-        features: Option<&str>,
-        tried: usize,
-        kept: &Structure,
-    ) -> Option<Structure> {
-        match self {
-            Self::Prior => None,
-            Self::Offsets(_) => OFFSETS.get(tried).map(|(name, text)| Structure::new(name, text)),
-            Self::Process => {
-                let additions = additions(document.contains_key("seasonal"), features);
-                additions.get(tried.checked_sub(1)?).map(|(name, text)| kept.with(name, text))
+            Self::Process => (simplest(seasonal), additions(seasonal, features)),
+            Self::Prior => (prior(), Vec::new()),
+            Self::Offsets(_) => {
+                let forgotten = offsets("per pixel, forgotten", "phi");
+                (offsets("per pixel, drifting", "drift"), vec![Next::Instead(forgotten)])
             }
         }
     }
 
     /// Puts a structure in the place of the word, on its line.
     pub(super) fn put(self, document: &mut DocumentMut, structure: &Structure) {
-        if let (Some(value), Ok(mut new)) = (self.value(document), structure.text.parse::<Value>()) {
-            *new.decor_mut() = value.decor().clone();
-            *value = new;
+        if let Some(value) = self.value(document) {
+            let decor = value.decor().clone();
+            *value = structure.value.clone();
+            *value.decor_mut() = decor;
         }
+    }
+
+    /// Puts the first structure in the place of the word.
+    pub(super) fn put_first(self, document: &mut DocumentMut) {
+        let (first, _) = self.structures(document, None);
+        self.put(document, &first);
     }
 }
 
@@ -176,40 +199,41 @@ impl FreeTable {
 mod tests {
     use super::*;
 
+    /// The names of all structures when each that is tried is kept; every one has something to estimate.
+    fn names(table: FreeTable, document: &DocumentMut) -> Vec<String> {
+        let features = InlineTable::from_iter([("raster", "a.tif")]);
+        let (mut kept, others) = table.structures(document, Some(&features));
+        let mut names = vec![kept.name.clone()];
+        for next in others {
+            kept = next.after(&kept);
+            assert!(kept.value.to_string().contains(ESTIMATE), "{}", kept.name);
+            names.push(kept.name.clone());
+        }
+        names
+    }
+
     #[test]
-    fn every_structure_is_toml_with_something_to_estimate() {
+    fn what_is_kept_goes_on_into_the_next() {
         let mut document = DocumentMut::new();
-        let features = Some("{ raster = 'a.tif', scale = 1.0 }");
-        // All that are tried when each is kept.
-        let all = |table: FreeTable, document: &DocumentMut| {
-            let mut all = vec![table.first(document)];
-            while let Some(next) = table.next(document, features, all.len(), &all[all.len() - 1]) {
-                all.push(next);
-            }
-            for structure in &all {
-                let value: Value = structure.text.parse().unwrap();
-                assert!(value.to_string().contains(ESTIMATE), "{}", structure.name);
-            }
-            all.pop().map(|last| (last.name, all.len() + 1)).unwrap()
-        };
-        assert_eq!(all(FreeTable::Prior, &document).1, 1);
-        assert_eq!(all(FreeTable::Offsets(0), &document).1, 2);
-        let told = all(FreeTable::Process, &document);
-        assert_eq!(told, ("one range, a further range, like cells alike".into(), 3));
+        assert_eq!(names(FreeTable::Prior, &document), ["correlated as the process"]);
+        assert_eq!(names(FreeTable::Offsets(0), &document), ["per pixel, drifting", "per pixel, forgotten"]);
+        let process = ["one range", "one range, a further range", "one range, a further range, like cells alike"];
+        assert_eq!(names(FreeTable::Process, &document), process);
         document.insert("seasonal", toml_edit::table());
-        let told = all(FreeTable::Process, &document);
-        let name = "one range, drawn back to the mean, like years alike, a further range, variance by season";
-        assert_eq!(told, (name.into(), 4));
+        let all = names(FreeTable::Process, &document);
+        let last = "one range, drawn back to the mean, like years alike, a further range, variance by season";
+        assert_eq!((all.len(), all.last().map(String::as_str)), (4, Some(last)));
     }
 
     #[test]
     fn what_is_not_kept_is_not_in_the_next() {
         let mut document = DocumentMut::new();
         document.insert("seasonal", toml_edit::table());
-        let first = FreeTable::Process.first(&document);
-        let last = FreeTable::Process.next(&document, None, 3, &first).unwrap();
+        let (first, others) = FreeTable::Process.structures(&document, None);
+        let last = others.into_iter().next_back().unwrap().after(&first);
         assert_eq!(last.name, "one range, drawn back to the mean, variance by season");
-        assert!(last.text.contains("season = {") && !last.text.contains("nested") && !last.text.contains("features"));
+        let process = r#"{ kernel = "exponential", range = "estimate", variance = "estimate", nugget = "estimate", phi = "estimate", season = { cosine = "estimate", sine = "estimate" } }"#;
+        assert_eq!(last.value.to_string(), process);
     }
 
     #[test]
@@ -228,8 +252,7 @@ mod tests {
         let mut document: DocumentMut = text.parse().unwrap();
         assert_eq!(free_tables(&document), [FreeTable::Offsets(0), FreeTable::Process]);
         for table in [FreeTable::Process, FreeTable::Offsets(0)] {
-            let first = table.first(&document);
-            table.put(&mut document, &first);
+            table.put_first(&mut document);
         }
         assert!(free_tables(&document).is_empty());
         let text = document.to_string();
