@@ -144,7 +144,11 @@ impl FusionConfig {
             };
             let (mut kept, others) = table.structures(&document, reference.as_ref());
             let mut comparison = estimation.comparison(criterion);
-            comparison.challenge(&candidate(&kept)?);
+            match choices.last() {
+                // The first structure beside those chosen before was fitted there.
+                Some((_, choice)) if choice.best().converged => comparison.begin(choice.best(), &kept.name),
+                _ => _ = comparison.challenge(&candidate(&kept)?),
+            }
             for next in others {
                 let structure = next.after(&kept);
                 if comparison.challenge(&candidate(&structure)?) {

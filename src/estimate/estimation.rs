@@ -212,6 +212,12 @@ pub(crate) struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
+    /// Begins with a candidate that was fitted, to the same blocks, under another name.
+    pub(crate) fn begin(&mut self, fit: &Fit, name: &str) {
+        self.kept = Some(self.fits.len());
+        self.fits.push(Fit { candidate: name.to_owned(), ..fit.clone() });
+    }
+
     /// Fits a candidate, roughly, and says whether it is kept in place of the best so far.
     pub(crate) fn challenge(&mut self, candidate: &Candidate) -> bool {
         let blocks = self.estimation.blocks().div_ceil(2).max(COMPARED).min(self.estimation.blocks());
