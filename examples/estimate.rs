@@ -36,8 +36,8 @@ fn estimate(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let started = Instant::now();
     let estimated = FusionConfig::read(&arguments.config)?.estimate()?;
     let path = arguments.output.clone().unwrap_or_else(|| estimated.default_path());
-    estimated.write(&path)?;
     say!("{estimated}");
+    estimated.write(&path)?;
     if let Some(path) = &arguments.json {
         let failed = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
         std::fs::write(path, serde_json::to_vec_pretty(&estimated)?).map_err(failed)?;

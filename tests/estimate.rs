@@ -131,12 +131,16 @@ impl Scene {
     }
 
     fn estimation(&self, bands: &[&str]) -> Estimation {
+        self.estimation_on(0, bands)
+    }
+
+    fn estimation_on(&self, threads: usize, bands: &[&str]) -> Estimation {
         let candidate = self.candidate("", Kernel::Exponential, bands, 1.0);
         let mut numbers = Numbers::default();
         for parameter in candidate.parameters() {
             numbers.set(parameter.key(), [1e-4]);
         }
-        Estimation::builder().blocks(9).side(8).read(candidate.describe(&numbers).unwrap()).unwrap()
+        Estimation::builder().blocks(9).side(8).threads(threads).read(candidate.describe(&numbers).unwrap()).unwrap()
     }
 }
 
@@ -176,6 +180,18 @@ fn starts_wrong_by_a_hundred_end_at_the_same_numbers() {
             assert!(b.distance(a.value) < 0.05, "{}: {} and {}", a.key, a.value, b.value);
         }
     }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let scene = RECIPE.scene(&["red"], 5);
+    let fit = |threads| {
+        let candidate = scene.candidate("", Kernel::Exponential, &["red"], 1.0);
+        scene.estimation_on(threads, &["red"]).fit(&candidate).unwrap()
+    };
+    let (one, three) = (fit(1), fit(3));
+    assert_eq!(one.estimates, three.estimates);
+    assert_eq!((one.log_likelihood, one.evaluations), (three.log_likelihood, three.evaluations));
 }
 
 #[test]
@@ -456,6 +472,90 @@ store = "fused.zarr"
             &["unknown variant `estimate`", "exponential", "line 7"],
         );
         refused("[\"estimate\"]", "[1e-4, \"estimate\"]", &["process.variance"]);
+        let small = "store = \"fused.zarr\"\n[run]\nmemory = \"4KiB\"";
+        refused("store = \"fused.zarr\"", small, &["estimate.window", "8 cells a side", "4.0 KiB"]);
+    }
+
+    /// Lists in tables of an instrument, where a comment must not take the rest of the list with it.
+    #[test]
+    fn numbers_in_lists_of_nested_tables_can_be_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&RECIPE.scene(&["red"], 1), folder.path());
+        let layer = "[[instrument.offset_layer]]\nper = \"pixel\"\nvariance = [\"estimate\"]\ndrift = 1e-7\n";
+        let far = "[[process.field]]\nkernel = \"exponential\"\nrange = [\"estimate\"]\nvariance = 1e-5\n";
+        let text = TEXT.replace("offset_layer = []\n", layer).replace("[prior]\n", &format!("{far}\n[prior]\n"));
+        let estimated = FusionConfig::parse(&text, folder.path()).unwrap().estimate().unwrap();
+        let lists: Vec<&str> = estimated.text.lines().filter(|line| line.starts_with("variance = [")).collect();
+        assert!(lists.len() == 2 && lists.iter().all(|line| line.contains("] # ")), "{lists:?}");
+        assert!(FusionConfig::parse(&estimated.text, folder.path()).unwrap().build().is_ok(), "{}", estimated.text);
+        // Blocks of the field do not follow its range.
+        assert!(!estimated.fit.of("process.field[0].range[0]").any(|range| range.sd.is_nan()), "{estimated}");
+    }
+
+    #[test]
+    fn damaged_images_are_passed_over_where_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&RECIPE.scene(&["red"], 1), folder.path());
+        let image = folder.path().join("coarse/coarse_19700105.tif");
+        let bytes = std::fs::read(&image).unwrap();
+        std::fs::write(&image, &bytes[..bytes.len() - 64]).unwrap();
+        let message = FusionConfig::parse(TEXT, folder.path()).and_then(|config| config.estimate()).unwrap_err();
+        assert_says(&message.to_string(), &["coarse_19700105.tif"]);
+        let text = TEXT.to_owned() + "[run]\non_error = \"skip\"\n";
+        assert!(FusionConfig::parse(&text, folder.path()).unwrap().estimate().unwrap().fit.converged);
+    }
+
+    #[test]
+    fn what_is_the_same_everywhere_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut scene = RECIPE.scene(&["red"], 1);
+        let dates = || (0..DAYS).map(|day| Date::from_days(day as i32)).collect();
+        let same = |cell: f64, side: usize| {
+            let values = Array4::from_elem((DAYS, 1, side, side), 0.25);
+            MemorySource::new(grid(cell, side), dates(), vec!["red".into()], values).unwrap()
+        };
+        scene.fine = same(CELL, SIDE);
+        scene.coarse = same(CELL * COARSE as f64, SIDE / COARSE);
+        write(&scene, folder.path());
+        let text = TEXT.replace("[\"estimate\"]", "1e-4").replace("mean = \"estimate\"", "mean = 0.3");
+        let config = FusionConfig::parse(&text, folder.path());
+        let message = config.and_then(|config| config.estimate()).unwrap_err().to_string();
+        assert_says(&message, &["noise_variance", "the same everywhere"]);
+    }
+
+    /// Scales are in the units of the raster, hundreds here, and one for each of its bands where they are a list.
+    #[test]
+    fn the_scale_of_features_is_found_in_their_units() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = RECIPE.scene(&["red"], 1);
+        write(&scene, folder.path());
+        let land = |factor: f64| {
+            ndarray::Array3::from_shape_fn((2, SIDE, SIDE), |(band, row, col)| {
+                factor * (((row / 6 + col / 8 + band) % 3) as f64 + 0.1 * ((7 * row + 3 * col) % 5) as f64)
+            })
+        };
+        let image = land(300.0);
+        Tiff::new(&scene.grid, image.view()).write(&folder.path().join("land.tif"));
+        let with = |scale: &str| {
+            let features = format!("[process.features]\nraster = \"land.tif\"\nscale = {scale}\n\n[prior]\n");
+            let text = TEXT.replace("[prior]\n", &features);
+            FusionConfig::parse(&text, folder.path()).and_then(|config| config.estimate())
+        };
+        for (scale, count) in [("\"estimate\"", 1), ("[\"estimate\", \"estimate\"]", 2)] {
+            let estimated = with(scale).unwrap();
+            println!("{estimated}");
+            let scales: Vec<f64> = estimated
+                .fit
+                .estimates
+                .iter()
+                .filter(|estimate| estimate.key.starts_with("process.features.scale"))
+                .map(|estimate| estimate.value)
+                .collect();
+            // The scene knows nothing of the raster: likeness that matters little is what is found.
+            assert!(scales.len() == count && scales.iter().all(|scale| *scale > 300.0), "{scales:?}");
+        }
+        let message = with("[\"estimate\", \"estimate\", \"estimate\"]").unwrap_err().to_string();
+        assert_says(&message, &["process.features.scale"]);
     }
 }
 

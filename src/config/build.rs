@@ -336,7 +336,7 @@ impl FusionConfig {
     }
 
     /// A raster of which one date is read.
-    fn undated(&self, key: &str, path: &Path) -> Result<RasterStack> {
+    pub(super) fn undated(&self, key: &str, path: &Path) -> Result<RasterStack> {
         let path = self.folder.join(path);
         if !path.exists() {
             return Err(Error::setting(key, format!("there is no raster {}", path.display())));

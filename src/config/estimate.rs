@@ -41,7 +41,8 @@ impl Free {
             return None;
         }
         // What is no TOML is told by whoever reads it as such.
-        let document: DocumentMut = text.parse().ok()?;
+        let mut document: DocumentMut = text.parse().ok()?;
+        structure::unfold_instruments(&mut document);
         let tables = structure::free_tables(&document);
         let mut first = document.clone();
         varying::take(&mut first);
@@ -98,13 +99,6 @@ impl FusionConfig {
             let problem = "nothing is left to estimate; write \"estimate\" in place of numbers of process, prior, noise_variance or bias";
             return Err(Error::setting("estimate", problem));
         };
-        let inputs = Arc::new(self.open()?);
-        if free.wants_seasonal_mean()
-            && self.span_years(&inputs)?
-            && let Some(with_mean) = self.with_seasonal_mean(free)?
-        {
-            return with_mean.estimate();
-        }
         let options = &self.document.estimate;
         let mut builder = Estimation::builder().threads(self.document.run.threads);
         if let Some(blocks) = options.windows {
@@ -115,6 +109,14 @@ impl FusionConfig {
         }
         if let Some(dates) = options.dates {
             builder = builder.dates(dates);
+        }
+        builder.check()?;
+        let inputs = Arc::new(self.open()?);
+        if free.wants_seasonal_mean()
+            && self.span_years(&inputs)?
+            && let Some(with_mean) = self.with_seasonal_mean(free)?
+        {
+            return with_mean.estimate();
         }
         tracing::info!("reading blocks of the scene");
         let estimation = builder.read(self.describe(&inputs)?)?;
@@ -132,7 +134,10 @@ impl FusionConfig {
         }
         let mut choices: Vec<(String, Choice)> = Vec::new();
         let mut known = Numbers::default();
-        let reference = self.reference(&inputs, &estimation)?;
+        let features = self.spread_of_features()?;
+        let beliefs = Beliefs { data: estimation.summary(), inputs: &inputs, features: features.as_deref() };
+        let compares_features = free.chooses_structure() && inputs.seasonal.is_none();
+        let reference = if compares_features { self.reference(&inputs, &estimation)? } else { None };
         // One table after the other: while its structures are compared, those chosen before hold and those to come are the first.
         while let Some((table, rest)) = structure::free_tables(&document).split_first() {
             tracing::info!("comparing structures of {table}");
@@ -140,7 +145,7 @@ impl FusionConfig {
                 let mut whole = document.clone();
                 table.put(&mut whole, structure);
                 rest.iter().for_each(|other| other.put_first(&mut whole));
-                Ok::<_, Error>(self.candidate(&structure.name, whole, &inputs, &estimation)?.begin_with(&known))
+                Ok::<_, Error>(self.candidate(&structure.name, whole, &inputs, beliefs)?.begin_with(&known))
             };
             let (mut kept, others) = table.structures(&document, reference.as_ref());
             let mut comparison = estimation.comparison(criterion);
@@ -164,7 +169,7 @@ impl FusionConfig {
             document.insert("window", sensible::window(inputs.target.cell_size()));
         }
         let slots = slots::find(&document);
-        let description = self.candidate("description", document.clone(), &inputs, &estimation)?;
+        let description = self.candidate("description", document.clone(), &inputs, beliefs)?;
         tracing::info!("fitting {} numbers to {} blocks", slots.len(), estimation.blocks());
         let fit = estimation.fit(&description.clone().begin_with(&known))?;
         if varies {
@@ -184,12 +189,10 @@ impl FusionConfig {
         name: &str,
         document: DocumentMut,
         inputs: &Arc<Inputs>,
-        estimation: &Estimation,
+        beliefs: Beliefs<'_>,
     ) -> Result<Candidate> {
         let document = with_fixed_blocks(document);
         let slots = slots::find(&document);
-        let opened = Arc::clone(inputs);
-        let beliefs = Beliefs::new(estimation.summary(), &opened);
         let (inputs, folder, slots_of) = (Arc::clone(inputs), self.folder.clone(), slots.clone());
         let describe = move |numbers: &Numbers| {
             let text = fill::with(&document, &slots_of, numbers).to_string();
@@ -203,8 +206,8 @@ impl FusionConfig {
 fn with_fixed_blocks(mut document: DocumentMut) -> DocumentMut {
     let free_fields = slots::find(&document).into_iter().filter(|slot| slot.keys() == ["process", "field", "range"]);
     for slot in free_fields {
-        let of_field = &slot.path[..slot.path.len() - 1];
-        slots::insert_at(&mut document, of_field, "block", rules::field_block());
+        // process.field[k], whether its range is one number or a list.
+        slots::insert_at(&mut document, &slot.path[..3], "block", rules::field_block());
     }
     document
 }

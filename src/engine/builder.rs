@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Checkpoint, MemoryBudget, OnError, OutputDates, OutputSpace, Precision};
+use crate::error::Result;
 use crate::geometry::{Date, Grid};
 use crate::model::{FarSamples, Instrument, Prior, Process, SeasonalMean, SpectralBasis, Values};
 use crate::source::RasterSource;
@@ -227,6 +228,11 @@ impl FusionBuilder {
     pub fn memory(mut self, memory: MemoryBudget) -> Self {
         self.memory = memory;
         self
+    }
+
+    /// The memory budget on this machine.
+    pub(crate) fn memory_bytes(&self) -> Result<u64> {
+        self.memory.bytes()
     }
 
     /// Dates read, filtered and written together; default 8, or as many as memory allows for a tile of one window. More keep

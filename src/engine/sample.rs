@@ -6,7 +6,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::pipeline::InFlight;
 use super::tile::TileReader;
 use super::window::{Reading, Worker};
-use super::{Checkpoint, Fusion, FusionBuilder, MemoryBudget, OnError, OutputDates, Precision, windows};
+use super::{Checkpoint, Fusion, FusionBuilder, MemoryBudget, OutputDates, Precision, windows};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, PixelRegion, Tile, Tiling};
 use crate::model::Missing;
@@ -62,7 +62,7 @@ pub(crate) type ByDate = Vec<OfDate>;
 pub(crate) struct OfDate {
     pub(crate) date: Date,
     pub(crate) log_likelihood: f64,
-    /// Degrees of freedom: values seen.
+    /// Degrees of freedom: uncorrelated observations that were seen, fewer than values where bands share a component.
     pub(crate) dof: usize,
 }
 
@@ -94,7 +94,6 @@ impl Trial {
             .put_out_offsets(false)
             .lag(0)
             .precision(Precision::F64)
-            .on_error(OnError::Abort)
             .checkpoint(Checkpoint::Off)
             .memory(MemoryBudget::Bytes(u64::MAX))
             .batch_dates(1)
@@ -139,6 +138,11 @@ impl Trial {
     pub(crate) fn component_of(&self, instrument: usize, band: usize) -> Option<usize> {
         let part = self.0.parts.iter().find(|part| part.bands[instrument].rows.contains(&band))?;
         (part.components.len() == 1).then(|| part.components[0])
+    }
+
+    /// Bytes of the states of a block and of what a thread needs to filter it.
+    pub(crate) fn block_bytes(&self) -> u64 {
+        self.0.plan().state_bytes.saturating_add(self.0.plan().workspace_bytes)
     }
 
     /// Names of the instruments and, for each band they read, its position in the source.
@@ -214,12 +218,15 @@ impl Sample {
 
     /// Log-likelihood of the first `blocks` blocks under each of so many trials: for each trial, for each block. What breaks down
     /// numerically, or is no trial at all, is negative infinity. Blocks and trials in parallel.
+    ///
+    /// # Errors
+    /// What has nothing to do with numbers: those of reading what a trial refers to.
     pub(crate) fn log_likelihoods(
         &self,
         trials: usize,
-        trial: impl Fn(usize) -> Option<Trial> + Sync,
+        trial: impl Fn(usize) -> Result<Trial> + Sync,
         blocks: usize,
-    ) -> Vec<Vec<f64>> {
+    ) -> Result<Vec<Vec<f64>>> {
         let sum = |dates: Option<ByDate>| {
             let sum = dates.map(|dates| dates.iter().map(|of| of.log_likelihood).sum::<f64>());
             sum.filter(|sum| sum.is_finite()).unwrap_or(f64::NEG_INFINITY)
@@ -228,12 +235,15 @@ impl Sample {
     }
 
     /// As [`log_likelihoods`](Self::log_likelihoods), date by date; `None` where it breaks down.
+    ///
+    /// # Errors
+    /// As [`log_likelihoods`](Self::log_likelihoods).
     pub(crate) fn by_date(
         &self,
         trials: usize,
-        trial: impl Fn(usize) -> Option<Trial> + Sync,
+        trial: impl Fn(usize) -> Result<Trial> + Sync,
         blocks: usize,
-    ) -> Vec<Vec<Option<ByDate>>> {
+    ) -> Result<Vec<Vec<Option<ByDate>>>> {
         self.each(trials, trial, blocks, |dates| dates)
     }
 
@@ -241,15 +251,18 @@ impl Sample {
     fn each<R: Send>(
         &self,
         trials: usize,
-        trial: impl Fn(usize) -> Option<Trial> + Sync,
+        trial: impl Fn(usize) -> Result<Trial> + Sync,
         blocks: usize,
         keep: impl Fn(Option<ByDate>) -> R + Sync,
-    ) -> Vec<Vec<R>> {
+    ) -> Result<Vec<Vec<R>>> {
         let blocks = &self.blocks[..blocks.min(self.blocks.len())];
         let of_trial = |k: usize| {
-            let trial = trial(k);
-            let dates = |block: &Block| trial.as_ref().and_then(|trial| block.log_likelihood(&trial.0).ok());
-            blocks.par_iter().with_max_len(1).map(|block| keep(dates(block))).collect()
+            let trial = possible(trial(k))?;
+            let of_block = |block: &Block| {
+                let dates = trial.as_ref().map(|trial| possible(block.log_likelihood(&trial.0))).transpose()?;
+                Ok(keep(dates.flatten()))
+            };
+            blocks.par_iter().with_max_len(1).map(of_block).collect()
         };
         self.install(|| (0..trials).into_par_iter().with_max_len(1).map(of_trial).collect())
     }
@@ -257,6 +270,15 @@ impl Sample {
     /// Runs something on the sample's threads.
     pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.pool.install(work)
+    }
+}
+
+/// Nothing where numbers are impossible, or the filter breaks down with them; other errors are no matter of numbers.
+fn possible<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::Setting { .. } | Error::Numerical { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,5 +1,6 @@
 use std::time::Instant;
 
+use bytesize::ByteSize;
 use rayon::prelude::*;
 
 use super::candidate::Failed;
@@ -54,18 +55,37 @@ impl EstimationBuilder {
         self
     }
 
+    /// Refuses numbers that cannot be, before anything is opened.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], as [`read`](Self::read).
+    pub(crate) fn check(&self) -> Result<()> {
+        let Sampling { blocks, side, dates, .. } = self.sampling;
+        let given = [("windows", blocks), ("window", side), ("dates", dates)];
+        match given.into_iter().find(|(_, value)| *value == 0) {
+            Some((key, _)) => Err(Error::setting(format!("estimate.{key}"), "0; give at least 1")),
+            None => Ok(()),
+        }
+    }
+
     /// Reads the blocks. `description` tells grid, period and instruments; its numbers do not matter, as long as they are valid.
     ///
     /// # Errors
     /// Those of [`FusionBuilder::build`] and of reading; [`Error::Setting`] when no block holds a value.
     pub fn read(self, description: FusionBuilder) -> Result<Estimation> {
-        let Sampling { blocks, side, dates, .. } = self.sampling;
-        for (key, value) in [("windows", blocks), ("window", side), ("dates", dates)] {
-            if value == 0 {
-                return Err(Error::setting(format!("estimate.{key}"), "0; give at least 1"));
-            }
-        }
+        self.check()?;
+        let Sampling { side, threads, .. } = self.sampling;
+        let allowed = description.memory_bytes()?;
         let trial = Trial::new(description, side)?;
+        let threads = if threads == 0 { rayon::current_num_threads() } else { threads };
+        let needed = trial.block_bytes().saturating_mul(threads as u64);
+        if needed > allowed {
+            let (needed, allowed) = (ByteSize(needed), ByteSize(allowed));
+            let problem = format!(
+                "{side} cells a side take {needed} on {threads} threads, more than the {allowed} that run.memory allows; give fewer"
+            );
+            return Err(Error::setting("estimate.window", problem));
+        }
         let sample = Sample::read(&trial, self.sampling)?;
         let summary = DataSummary::new(&sample, &trial);
         Ok(Estimation { sample, summary })
@@ -121,8 +141,8 @@ impl Estimation {
     pub fn log_likelihood(&self, candidate: &Candidate, numbers: &Numbers) -> Result<f64> {
         let numbers = candidate.completed(numbers);
         Trial::new(candidate.describe(&numbers)?, self.sample.side())?;
-        let trial = |_| Trial::new(candidate.describe(&numbers).ok()?, self.sample.side()).ok();
-        Ok(self.sample.log_likelihoods(1, trial, self.blocks()).into_iter().flatten().sum())
+        let trial = |_| Trial::new(candidate.describe(&numbers)?, self.sample.side());
+        Ok(self.sample.log_likelihoods(1, trial, self.blocks())?.into_iter().flatten().sum())
     }
 
     /// Finds the numbers of a candidate that are most likely, weak priors included. Numbers of parts of the scene that are filtered
@@ -145,6 +165,7 @@ impl Estimation {
         let found: Vec<_> = objective.install(|| {
             groups.par_iter().with_max_len(1).map(|group| search(&objective, group, &base, roughly)).collect()
         });
+        objective.check()?;
         let mut converged = true;
         for (group, optimum) in groups.iter().zip(found) {
             let Some(optimum) = optimum else {

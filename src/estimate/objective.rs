@@ -1,12 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use nalgebra::DVector;
 
 use super::parameter::Entry;
 use super::{Candidate, Numbers};
 use crate::engine::{ByDate, OfDate, Sample, Trial};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::geometry::Date;
 
 /// Step of second differences in unbounded numbers: where log-likelihoods are good to 1e-8 they are good to 1e-3, far less than the
@@ -36,6 +37,8 @@ pub(super) struct Objective<'a> {
     /// Blocks that count.
     blocks: usize,
     evaluations: AtomicUsize,
+    /// The first error that is no matter of numbers.
+    failure: Mutex<Option<Error>>,
 }
 
 /// Parts that share numbers, and the numbers: a problem of its own.
@@ -61,10 +64,18 @@ impl<'a> Objective<'a> {
         for parameter in candidate.parameters() {
             entries.extend(parameter.entries()?);
         }
-        let (depends, evaluations) = (Vec::new(), AtomicUsize::new(0));
-        let mut this = Self { sample, candidate, entries, depends, blocks, evaluations };
+        let mut this = Self {
+            sample,
+            candidate,
+            entries,
+            depends: Vec::new(),
+            blocks,
+            evaluations: AtomicUsize::new(0),
+            failure: Mutex::new(None),
+        };
         let parts = Trial::new(candidate.describe(&this.numbers(&this.start()))?, sample.side())?.parts().len();
         this.depends = this.dependencies(parts);
+        this.check()?;
         Ok(this)
     }
 
@@ -78,28 +89,39 @@ impl<'a> Objective<'a> {
             seen.push(all);
         }
         let blocks = seen.iter().position(|some| some.len() == seen[seen.len() - 1].len()).unwrap_or(1);
-        let start = self.start();
-        let moved = |part: usize, entry: Option<usize>| {
-            let mut theta = start.clone();
-            if let Some(entry) = entry {
-                theta[entry] += FAR;
+        let all: Vec<usize> = (0..self.entries.len()).collect();
+        let mut depends = self.moved_by(&all, parts, blocks);
+        // What matters nowhere there may matter in other blocks.
+        let idle = |entry: &usize| depends.iter().all(|entries| !entries.contains(entry));
+        let idle: Vec<usize> = all.into_iter().filter(idle).collect();
+        if !idle.is_empty() {
+            for (entries, more) in depends.iter_mut().zip(self.moved_by(&idle, parts, self.blocks)) {
+                entries.extend(more);
+                entries.sort_unstable();
             }
-            (part, theta)
-        };
-        let tries = std::iter::once(None).chain((0..self.entries.len()).map(Some));
+        }
+        depends
+    }
+
+    /// Which of some entries move the likelihood of each part.
+    fn moved_by(&self, entries: &[usize], parts: usize, blocks: usize) -> Vec<Vec<usize>> {
+        let start = self.start();
+        let point =
+            |entry: Option<&usize>| moved(&start, &entry.map(|&entry| (entry, FAR)).into_iter().collect::<Vec<_>>());
+        let tries = std::iter::once(None).chain(entries.iter().map(Some));
         let points: Vec<_> = tries.flat_map(|entry| (0..parts).map(move |part| (part, entry))).collect();
-        let points: Vec<_> = points.into_iter().map(|(part, entry)| moved(part, entry)).collect();
+        let points: Vec<_> = points.into_iter().map(|(part, entry)| (part, point(entry))).collect();
         let values = self.log_likelihoods(&points, blocks);
         let (base, moved) = values.split_at(parts);
-        let depends = |part: usize| {
+        let of_part = |part: usize| {
             // Where the likelihood breaks down nothing can be told: the number may matter.
-            let differs = |entry: &usize| {
-                let (before, after) = (&base[part], &moved[entry * parts + part]);
+            let differs = |k: &usize| {
+                let (before, after) = (&base[part], &moved[k * parts + part]);
                 before != after || before.iter().any(|value| value.is_infinite())
             };
-            (0..self.entries.len()).filter(differs).collect()
+            (0..entries.len()).filter(differs).map(|k| entries[k]).collect()
         };
-        (0..parts).map(depends).collect()
+        (0..parts).map(of_part).collect()
     }
 
     /// Where the parameters begin, unbounded.
@@ -140,7 +162,7 @@ impl<'a> Objective<'a> {
         groups
     }
 
-    /// Values of the sample and the parts' likelihoods computed so far, each of one block.
+    /// Likelihoods computed so far, each of one part and one block.
     pub(super) fn evaluations(&self) -> usize {
         self.evaluations.load(Ordering::Relaxed)
     }
@@ -166,27 +188,47 @@ impl<'a> Objective<'a> {
         self.log_likelihoods(&points, self.blocks()).into_iter().flatten().sum()
     }
 
-    /// What the weak priors say of a point, negative: half the squared distances.
+    /// What the weak priors take away from the log-likelihood of a point: half the squared distances of the numbers that any part
+    /// depends on.
     pub(super) fn penalty(&self, theta: &[f64]) -> f64 {
-        self.entries.iter().zip(theta).map(|(entry, theta)| entry.penalty(*theta)[0]).sum()
+        let observed: BTreeSet<usize> = self.depends.iter().flatten().copied().collect();
+        observed.into_iter().map(|entry| self.entries[entry].penalty(theta[entry])[0]).sum()
     }
 
     /// Log-likelihoods of (part, point) for each of the first blocks.
     fn log_likelihoods(&self, points: &[(usize, Vec<f64>)], blocks: usize) -> Vec<Vec<f64>> {
         self.evaluations.fetch_add(points.len() * blocks, Ordering::Relaxed);
-        self.sample.log_likelihoods(points.len(), |k| self.trial(&points[k]), blocks)
+        let values = self.sample.log_likelihoods(points.len(), |k| self.trial(&points[k]), blocks);
+        self.unless_failed(values).unwrap_or_else(|| vec![vec![f64::NEG_INFINITY; blocks]; points.len()])
     }
 
     /// As [`log_likelihoods`](Self::log_likelihoods), date by date.
     fn by_date(&self, points: &[(usize, Vec<f64>)], blocks: usize) -> Vec<Vec<Option<ByDate>>> {
         self.evaluations.fetch_add(points.len() * blocks, Ordering::Relaxed);
-        self.sample.by_date(points.len(), |k| self.trial(&points[k]), blocks)
+        let values = self.sample.by_date(points.len(), |k| self.trial(&points[k]), blocks);
+        self.unless_failed(values).unwrap_or_else(|| vec![vec![None; blocks]; points.len()])
     }
 
-    /// The model of a part at a point, if it is one.
-    fn trial(&self, (part, theta): &(usize, Vec<f64>)) -> Option<Trial> {
-        let description = self.candidate.describe(&self.numbers(theta)).ok()?;
-        Some(Trial::new(description, self.sample.side()).ok()?.of_part(*part))
+    /// Remembers the error of a likelihood: to a search it is a breakdown.
+    fn unless_failed<T>(&self, values: Result<T>) -> Option<T> {
+        let remember = |error| {
+            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        };
+        values.map_err(remember).ok()
+    }
+
+    /// Refuses what was found if a likelihood failed for another reason than its numbers.
+    ///
+    /// # Errors
+    /// The first of these reasons.
+    pub(super) fn check(&self) -> Result<()> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    /// The model of a part at a point.
+    fn trial(&self, (part, theta): &(usize, Vec<f64>)) -> Result<Trial> {
+        let description = self.candidate.describe(&self.numbers(theta))?;
+        Ok(Trial::new(description, self.sample.side())?.of_part(*part))
     }
 
     /// Negative log-posterior of a group at points whose other entries are `base`'s; infinite where the filter breaks down.
@@ -249,7 +291,7 @@ impl<'a> Objective<'a> {
                 }
                 arounds.push(plus + minus);
                 for (sign, dates) in [(1.0, above), (-1.0, below)] {
-                    for of in dates {
+                    for of in dates.iter().filter(|of| of.dof > 0) {
                         let score = scores.entry(of.date).or_insert_with(|| vec![0.0; n]);
                         score[row] += sign * of.log_likelihood / (2.0 * STEP);
                     }
@@ -381,9 +423,9 @@ mod tests {
     use super::super::{Estimation, Parameter};
     use super::*;
     use crate::Fusion;
-    use crate::geometry::{Crs, Grid};
-    use crate::model::{Instrument, Kernel, Prior, Process};
-    use crate::source::MemorySource;
+    use crate::geometry::{Crs, Grid, PixelRegion};
+    use crate::model::{Features, Field, Instrument, Kernel, Prior, Process};
+    use crate::source::{MemorySource, RasterSource, Slice};
 
     const SIDE: usize = 6;
 
@@ -406,6 +448,110 @@ mod tests {
             .parameter(Parameter::positive("range", [100.0]))
             .parameter(Parameter::positive("variance", [1e-4]))
             .parameter(Parameter::positive("noise", [1e-4]))
+    }
+
+    /// Two bands that change over unlike ranges, by likeness of features, and a further field that does not go by it.
+    fn two_bands() -> Candidate {
+        let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (SIDE, SIDE)).unwrap();
+        let values = Array4::from_shape_fn((8, 2, SIDE, SIDE), |(day, band, row, col)| {
+            let (day, cell) = (day as f64, (row * SIDE + col) as f64);
+            0.3 + 0.1 * band as f64 + 0.05 * (0.4 * day + 0.3 * cell).sin()
+        });
+        let names = || vec!["red".into(), "nir".into()];
+        let dates = (0..8).map(Date::from_days).collect();
+        let source = Arc::new(MemorySource::new(grid.clone(), dates, names(), values).unwrap());
+        let land = Array4::from_shape_fn((1, 1, SIDE, SIDE), |(.., row, col)| ((row + 2 * col) % 3) as f64);
+        let land = MemorySource::new(grid.clone(), vec![Date::from_days(0)], vec!["class".into()], land).unwrap();
+        let land = Arc::new(land);
+        let describe = move |numbers: &Numbers| {
+            let field = Field::new(Kernel::Exponential, 900.0, 1e-4).block(1);
+            let process = Process::new(Kernel::Exponential, numbers.values("range"), numbers.values("variance"));
+            let features = Features::new(land.clone(), 0.5);
+            Ok(Fusion::builder(grid.clone())
+                .bands(names())
+                .process(process.features(features).field(field))
+                .prior(Prior::new(0.3, 0.01))
+                .instrument(Instrument::new("fine", source.clone()).noise_variance(1e-4)))
+        };
+        Candidate::new("", describe)
+            .parameter(Parameter::positive("range", [100.0, 250.0]))
+            .parameter(Parameter::positive("variance", [1e-3, 2e-3]))
+            .parameter(Parameter::positive("nothing", [300.0]).prior(30.0, 2.0))
+    }
+
+    #[test]
+    fn parts_have_the_likelihood_of_the_whole() {
+        let candidate = two_bands();
+        let mut numbers = Numbers::default();
+        numbers.set("range", [100.0, 250.0]);
+        numbers.set("variance", [1e-3, 2e-3]);
+        let estimation = Estimation::builder().blocks(4).side(3).read(candidate.describe(&numbers).unwrap()).unwrap();
+        let objective = Objective::new(&estimation.sample, &candidate, 4).unwrap();
+        assert_eq!(objective.depends, [vec![0, 2], vec![1, 3]]);
+        let parts = objective.log_likelihood(&objective.start());
+        let whole = estimation.log_likelihood(&candidate, &numbers).unwrap();
+        assert!((parts - whole).abs() < 1e-9 * whole.abs(), "{parts} and {whole}");
+        // What no part depends on costs nothing, however far its prior is.
+        assert_eq!(objective.penalty(&objective.start()), 0.0);
+    }
+
+    /// A raster whose blocks are damaged.
+    #[derive(Debug)]
+    struct Torn(MemorySource);
+
+    impl RasterSource for Torn {
+        fn grid(&self) -> &Grid {
+            self.0.grid()
+        }
+
+        fn dates(&self) -> &[Date] {
+            self.0.dates()
+        }
+
+        fn bands(&self) -> &[String] {
+            self.0.bands()
+        }
+
+        fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
+            let problem = "torn".into();
+            let (rows, cols) = (region.rows.clone(), region.cols.clone());
+            Err(Error::Read {
+                origin: self.origin(),
+                date,
+                band: format!("{bands:?}"),
+                rows,
+                cols,
+                problem,
+                source: None,
+            })
+        }
+
+        fn origin(&self) -> String {
+            "land.tif".into()
+        }
+    }
+
+    #[test]
+    fn errors_of_reading_are_no_breakdown() {
+        let good = candidate();
+        let mut numbers = Numbers::default();
+        good.parameters().iter().for_each(|parameter| numbers.set(parameter.key(), [1e-4]));
+        let estimation = Estimation::builder().blocks(4).side(3).read(good.describe(&numbers).unwrap()).unwrap();
+        let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (SIDE, SIDE)).unwrap();
+        let land = Array4::zeros((1, 1, SIDE, SIDE));
+        let land = Torn(MemorySource::new(grid, vec![Date::from_days(0)], vec!["class".into()], land).unwrap());
+        let land = Arc::new(land);
+        let torn = Candidate::new("", move |numbers: &Numbers| {
+            good.describe(numbers).map(|builder| {
+                let process = Process::new(Kernel::Exponential, numbers.values("range"), 1e-4);
+                builder.process(process.features(Features::new(land.clone(), 1.0)))
+            })
+        })
+        .parameter(Parameter::positive("range", [100.0]))
+        .fix("variance", [1e-4])
+        .fix("noise", [1e-4]);
+        let error = estimation.fit(&torn).unwrap_err();
+        assert!(matches!(error, Error::Read { .. }), "{error}");
     }
 
     #[test]

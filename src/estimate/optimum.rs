@@ -20,13 +20,13 @@ const ROUGHLY: f64 = 0.1;
 const NEAR: f64 = 1.0;
 
 /// A descent ends that has gained less log-likelihood than so many times its tolerance, and than the least, in so many iterations.
-const STALLED: (usize, f64, f64) = (10, 5.0, 1e-2);
+const STALLED: (usize, f64, f64) = (5, 5.0, 1e-2);
 
 /// What may be left at the end, all of the curvature being known: a sixteenth of a standard error.
 const ARRIVED: f64 = 2e-3;
 
-/// Newton steps at most.
-const STEPS: u64 = 60;
+/// Newton steps at most, of a descent.
+const STEPS: u64 = 30;
 
 /// Pairs of a step and the change of the gradient on it that correct the Hessian.
 const PAIRS: usize = 10;
@@ -37,7 +37,7 @@ const LEAST_CHANGE: f64 = 1e-2;
 /// Least curvature that steps reckon with: a tenth of that of a weak prior of a factor of 5.
 const LEAST_CURVATURE: f64 = 0.04;
 
-/// How often the last descent begins again when the full Hessian tells that it has not arrived.
+/// How often the full Hessian is asked whether a descent has arrived; but for the last time, another one goes on with it.
 const AGAIN: usize = 4;
 
 /// Longest step in unbounded numbers: a factor of about 7.
@@ -77,25 +77,25 @@ pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], rou
     let best = |start: Descended| descend(objective, group, base, (start.theta, None), (all, ROUGHLY));
     let Descended { theta, curve } = found.into_iter().find_map(best)?;
     let mut optimum = Optimum { sd: vec![f64::NAN; theta.len()], theta, converged: false };
-    if roughly {
-        optimum.converged = curve.promises_less_than(ROUGHLY);
+    if roughly && promise(&curve.gradient, &curve.hessian).is_some_and(|left| left < ROUGHLY) {
+        optimum.converged = true;
         return Some(optimum);
     }
-    let mut known = None;
-    for _ in 0..AGAIN {
-        let start = (optimum.theta.clone(), known);
-        let Some(Descended { theta, curve }) = descend(objective, group, base, start, (all, TOLERANCE)) else { break };
-        optimum.theta = theta;
+    let (tolerance, arrived) = if roughly { (ROUGHLY, ROUGHLY) } else { (TOLERANCE, ARRIVED) };
+    for again in (0..AGAIN).rev() {
         // Scores tell roughly of the curvature: whether this is the end, and standard errors, go by the Hessian of differences.
         let Some((full, scores)) = objective.curve(group, base, &optimum.theta, all) else { break };
         optimum.sd = deviations(objective, group, &optimum.theta, (&full, &scores));
         // The gradient is that of short steps, which was followed; over the long ones of the Hessian third derivatives count.
-        let left = promise(&curve.gradient, &full.hessian);
-        optimum.converged = left.is_some_and(|left| left < ARRIVED);
-        if optimum.converged {
+        let gradient = &objective.curve_by_scores(group, base, &optimum.theta, Some(&full.hessian), all)?.gradient;
+        let left = promise(gradient, &full.hessian);
+        optimum.converged = left.is_some_and(|left| left < arrived);
+        if optimum.converged || again == 0 {
             break;
         }
-        known = Some(definite(&full.hessian));
+        let start = (optimum.theta.clone(), Some(definite(&full.hessian)));
+        let Some(Descended { theta, .. }) = descend(objective, group, base, start, (all, tolerance)) else { break };
+        optimum.theta = theta;
     }
     Some(optimum)
 }
@@ -328,12 +328,6 @@ fn promise(gradient: &[f64], rows: &[Vec<f64>]) -> Option<f64> {
     let gradient = DVector::from_column_slice(gradient);
     let step = matrix(rows).cholesky()?.solve(&gradient);
     Some(0.5 * step.dot(&gradient))
-}
-
-impl Curve {
-    fn promises_less_than(&self, most: f64) -> bool {
-        promise(&self.gradient, &self.hessian).is_some_and(|promise| promise < most)
-    }
 }
 
 /// The Hessian with the absolute values of its eigenvalues, none of them below the least: a step goes down along each (Nocedal & Wright,

@@ -108,10 +108,10 @@ impl Estimation {
         let steps: Vec<f64> = (-STEPS.0..=STEPS.0).map(|k| f64::from(k) * STEPS.1).collect();
         let trial = |k: usize| {
             let (group, step) = (k / steps.len(), steps[k % steps.len()]);
-            let trial = Trial::new(candidate.describe(&all).ok()?, sample.side()).ok()?;
-            Some(trial.of_part(group).with_change(step.exp()))
+            let trial = Trial::new(candidate.describe(&all)?, sample.side())?;
+            Ok(trial.of_part(group).with_change(step.exp()))
         };
-        let values = sample.log_likelihoods(groups.len() * steps.len(), trial, self.blocks());
+        let values = sample.log_likelihoods(groups.len() * steps.len(), trial, self.blocks())?;
         let places: Vec<(f64, f64)> = sample.blocks().iter().map(|block| block.centre).collect();
         let of_block = |tried: &[Vec<f64>], block: usize| peak(&steps, |k| tried[k][block]);
         let log_factors: Vec<Vec<_>> = values

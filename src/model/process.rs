@@ -370,6 +370,7 @@ impl ProcessModel {
         }
         let mut index = 0..;
         self.correlations.retain(|_| index.next().is_some_and(|k| used.contains(&k)));
+        self.alike = used.range(..self.alike).count();
     }
 
     /// Whether change is the same at every level, everywhere and all year.
@@ -430,6 +431,19 @@ mod tests {
         assert_eq!(model.correlations.len(), 2);
         assert_eq!(model.components[1].correlation, 0);
         assert_eq!(model.components[1].variance, 4.0);
+    }
+
+    #[test]
+    fn what_goes_by_likeness_does_so_when_components_are_left_out() {
+        let field = Field::new(Kernel::Exponential, 900.0, 1.0).block(1);
+        let process = Process::new(Kernel::Exponential, [300.0, 200.0], 1.0).field(field);
+        let mut model = process.resolve(2, (30.0, 30.0), (10, 10)).unwrap();
+        // As with features: the first two by likeness, not that of the field.
+        model.alike = 2;
+        assert_eq!(model.correlations.len(), 3);
+        model.keep([1].iter());
+        assert_eq!((model.correlations.len(), model.alike, model.components[1].correlation), (2, 1, 0));
+        assert_eq!(model.fields[0].components[1].correlation, Some(1));
     }
 
     #[test]

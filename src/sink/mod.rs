@@ -18,6 +18,8 @@ use crate::model::SpectralBasis;
 pub use judged::JudgedSink;
 pub use memory::MemorySink;
 pub use truth::Truth;
+#[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
+pub(crate) use zarr::replace;
 #[cfg(feature = "zarr")]
 pub use zarr::{FusedSeries, SeasonalStore, ZarrFormat, ZarrSink};
 

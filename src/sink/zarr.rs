@@ -29,6 +29,8 @@ pub use reader::FusedSeries;
 use report::report_document;
 pub use seasonal::SeasonalStore;
 use store::AtomicStore;
+#[cfg(all(feature = "config", feature = "gdal"))]
+pub(crate) use store::replace;
 
 /// Version of the Zarr format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -54,13 +54,13 @@ impl Estimated {
         }
     }
 
-    /// Writes the description.
+    /// Writes the description, and the folders on the way; a file of that name is replaced when the new one is whole.
     ///
     /// # Errors
     /// [`Error::ConfigFile`] when it cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> crate::Result<()> {
         let path = path.as_ref();
-        std::fs::write(path, &self.text).map_err(|error| Error::ConfigFile {
+        crate::sink::replace(path, self.text.as_bytes(), true).map_err(|error| Error::ConfigFile {
             path: path.to_path_buf(),
             problem: format!("cannot write: {error}; name another file"),
         })
@@ -158,26 +158,20 @@ fn written(number: f64) -> String {
 /// The part of a path that ends at the value that a line of its own is for: what lies in a list or in braces is on that of the whole.
 fn line_of(document: &DocumentMut, path: &[Step]) -> Vec<Step> {
     let mut item = document.as_item();
-    for (k, step) in path.iter().enumerate() {
-        let next = match (item, step) {
-            (Item::Table(table), Step::Key(key)) => table.get(key),
-            (Item::ArrayOfTables(tables), Step::Index(index)) => {
-                // A table of a list has no item of its own: the key after it has.
-                let Some(Step::Key(key)) = path.get(k + 1) else { return path.to_vec() };
-                let found = tables.get(*index).and_then(|table| table.get(key));
-                return match found {
-                    Some(Item::Value(_)) => path[..k + 2].to_vec(),
-                    _ => path.to_vec(),
-                };
+    let mut at = 0;
+    while at < path.len() {
+        let (next, steps) = match (item, &path[at], path.get(at + 1)) {
+            (Item::Table(table), Step::Key(key), _) => (table.get(key), 1),
+            // A table of a list has no item of its own: the key after it has.
+            (Item::ArrayOfTables(tables), Step::Index(index), Some(Step::Key(key))) => {
+                (tables.get(*index).and_then(|table| table.get(key)), 2)
             }
-            _ => return path[..k].to_vec(),
+            _ => break,
         };
-        match next {
-            Some(next) => item = next,
-            None => return path.to_vec(),
-        }
+        let Some(next) = next else { break };
+        (item, at) = (next, at + steps);
     }
-    path.to_vec()
+    path[..at].to_vec()
 }
 
 /// Adds a comment behind a value, after the user's own.

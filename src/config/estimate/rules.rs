@@ -23,6 +23,9 @@ const NOISE_WIDTH: f64 = 7.0;
 const RANGE_WIDTH: f64 = 3.0;
 const UNSEEN_CHANGE_WIDTH: f64 = 2.0;
 
+/// Variance below which values are taken to be all the same.
+const LEAST_VARIANCE: f64 = 1e-40;
+
 /// Ranges to begin with, in cells: of the process, of a further term.
 const RANGE_CELLS: f64 = 8.0;
 const FAR_RANGE_CELLS: f64 = 80.0;
@@ -49,14 +52,31 @@ enum Kind {
     OffsetMemory,
     /// Of each component.
     Weight,
-    /// Of each component, in u; cannot be told from the variance.
-    Level,
     /// One number: the weight of a share.
     Share,
     /// One number, in u.
     Likeness,
+    /// One number or one of each feature, in its units.
+    FeatureScale,
     /// Of each component: of the logarithm of a variance.
     Amplitude,
+}
+
+impl Kind {
+    /// Whether what is believed of it goes with the size of values.
+    fn has_size(self) -> bool {
+        !matches!(
+            self,
+            Self::Range
+                | Self::FarRange
+                | Self::Nugget
+                | Self::Memory
+                | Self::OffsetMemory
+                | Self::Weight
+                | Self::Share
+                | Self::Amplitude
+        )
+    }
 }
 
 fn kind(slot: &Slot) -> Option<Kind> {
@@ -68,10 +88,10 @@ fn kind(slot: &Slot) -> Option<Kind> {
         ["process", "nugget"] | ["process", "nested", "nugget"] => Kind::Nugget,
         ["process", "phi"] | ["process", "field", "phi"] => Kind::Memory,
         ["process", "relative", "weight"] => Kind::Weight,
-        ["process", "relative", "level"] => Kind::Level,
         ["process", "season", "cosine" | "sine"] => Kind::Amplitude,
         ["process", "adaptive" | "features", "weight"] => Kind::Share,
-        ["process", "adaptive" | "features", "scale"] => Kind::Likeness,
+        ["process", "adaptive", "scale"] => Kind::Likeness,
+        ["process", "features", "scale"] => Kind::FeatureScale,
         ["prior", "mean"] => Kind::PriorMean,
         ["prior", "variance"] | ["process", "field", "prior_variance"] => Kind::PriorVariance,
         ["instrument", "noise_variance"] => Kind::Noise,
@@ -90,7 +110,12 @@ pub(super) fn field_block() -> i64 {
 
 /// Whether a number can be where the word stands.
 pub(super) fn can_be_estimated(slot: &Slot) -> bool {
-    kind(slot).is_some()
+    kind(slot).is_some() || is_level(slot)
+}
+
+/// Whether it is a level of relative change: it cannot be told from the variance and is taken from the data.
+fn is_level(slot: &Slot) -> bool {
+    slot.keys() == ["process", "relative", "level"]
 }
 
 /// Numbers with which a description can be read and its inputs opened; no estimate begins with them.
@@ -101,16 +126,15 @@ pub(super) fn opening_numbers(slots: &[Slot]) -> Numbers {
 }
 
 /// What the data let one believe.
+#[derive(Clone, Copy)]
 pub(super) struct Beliefs<'a> {
-    data: &'a DataSummary,
-    inputs: &'a Inputs,
+    pub(super) data: &'a DataSummary,
+    pub(super) inputs: &'a Inputs,
+    /// Standard deviation of each feature, where they are a raster's.
+    pub(super) features: Option<&'a [f64]>,
 }
 
-impl<'a> Beliefs<'a> {
-    pub(super) fn new(data: &'a DataSummary, inputs: &'a Inputs) -> Self {
-        Self { data, inputs }
-    }
-
+impl Beliefs<'_> {
     /// Adds what a slot stands for to a candidate: a parameter of one number for each component or band, or for the element that it
     /// is; or, of a level, numbers that the data tell: no likelihood can, it being no different from another variance.
     pub(super) fn add(&self, candidate: Candidate, slot: &Slot) -> Result<Candidate> {
@@ -118,8 +142,12 @@ impl<'a> Beliefs<'a> {
             let (mean, variance, _) = self.of_component(component);
             mean.abs().max(variance.sqrt())
         };
-        if kind(slot) != Some(Kind::Level) {
+        if !is_level(slot) {
             return Ok(candidate.parameter(self.parameter(slot)?));
+        }
+        if self.inputs.seasonal.is_some() {
+            let problem = "cannot be told from anomalies about a seasonal mean; give a value that is typical";
+            return Err(Error::setting(slot.to_string(), problem));
         }
         let numbers: Vec<f64> = match slot.element() {
             Some(index) => vec![level(index)],
@@ -140,6 +168,7 @@ impl<'a> Beliefs<'a> {
             Kind::Noise | Kind::Bias | Kind::OffsetVariance | Kind::OffsetDrift | Kind::OffsetMemory => {
                 self.of_bands(slot)
             }
+            Kind::FeatureScale => self.of_features(slot),
             Kind::Share | Kind::Likeness => vec![self.of_component(0)],
             _ => (0..self.data.components).map(|component| self.of_component(component)).collect(),
         };
@@ -149,13 +178,16 @@ impl<'a> Beliefs<'a> {
             })?],
             None => about,
         };
+        if kind.has_size() && about.iter().any(|(_, variance, _)| *variance < LEAST_VARIANCE) {
+            let problem = "cannot be estimated: values are the same everywhere in the blocks looked at; give it a value, or leave the band out";
+            return Err(Error::setting(key, problem));
+        }
         let positive = |belief: &dyn Fn(&(f64, f64, f64)) -> f64, width: f64| {
             let centres: Vec<f64> = about.iter().map(belief).collect();
             Parameter::positive(&key, centres.clone()).priors(centres.into_iter().map(|centre| (centre, width)))
         };
         Ok(match kind {
             Kind::Amplitude => Parameter::real(&key, vec![0.0; about.len()], 1.0).prior(0.0, 1.0),
-            Kind::Level => return Err(Error::setting(key, "cannot be estimated; give it a value")),
             Kind::Range => positive(&|_| RANGE_CELLS * cell, RANGE_WIDTH),
             Kind::FarRange => positive(&|_| FAR_RANGE_CELLS * cell, RANGE_WIDTH),
             Kind::Change => positive(&|(_, _, change)| *change, self.change_width()),
@@ -166,7 +198,7 @@ impl<'a> Beliefs<'a> {
             Kind::Noise => positive(&|(_, _, change)| COARSE_NOISE_SHARE * change, CHANGE_WIDTH),
             Kind::OffsetVariance => positive(&|(_, variance, _)| OFFSET_SHARE * variance, VARIANCE_WIDTH),
             Kind::OffsetDrift => positive(&|(_, _, change)| DRIFT_SHARE * change, CHANGE_WIDTH),
-            Kind::Likeness => positive(&|(_, variance, _)| variance.sqrt(), VARIANCE_WIDTH),
+            Kind::Likeness | Kind::FeatureScale => positive(&|(_, variance, _)| variance.sqrt(), VARIANCE_WIDTH),
             Kind::Memory => Parameter::share(&key, vec![0.98; about.len()]).prior(0.98, VARIANCE_WIDTH),
             Kind::OffsetMemory => Parameter::share(&key, vec![0.98; about.len()]).prior(0.98, CHANGE_WIDTH),
             Kind::Share | Kind::Weight => Parameter::share(&key, vec![0.5; about.len()]).prior(0.5, VARIANCE_WIDTH),
@@ -184,11 +216,24 @@ impl<'a> Beliefs<'a> {
         })
     }
 
+    /// The same of features: of each where the slot is one of a list, of all together where it is one number for all.
+    fn of_features(&self, slot: &Slot) -> Vec<(f64, f64, f64)> {
+        let variances: Vec<f64> = match self.features {
+            Some(deviations) => deviations.iter().map(|sd| sd * sd).collect(),
+            // The curves of the seasonal mean, in u.
+            None => (0..self.data.components).map(|component| self.of_component(component).1).collect(),
+        };
+        match slot.element() {
+            Some(_) => variances.into_iter().map(|variance| (0.0, variance, 0.0)).collect(),
+            None => vec![(0.0, variances.iter().sum::<f64>() / variances.len().max(1) as f64, 0.0)],
+        }
+    }
+
     /// Mean, variance and change per day of a component; of what no band shows by itself, something sensible.
     fn of_component(&self, component: usize) -> (f64, f64, f64) {
         let shown = self.data.component(component);
         let mean = shown.map_or(0.0, |band| band.mean);
-        let variance = shown.map_or(1.0, |band| band.variance).max(f64::MIN_POSITIVE.sqrt());
+        let variance = shown.map_or(1.0, |band| band.variance);
         // Where no cell is seen twice, coarse pixels tell of change, if less than there is.
         let any = || self.changes_of(component).find(|change| *change > 0.0);
         let change = shown.map(|band| band.change).filter(|change| *change > 0.0);
@@ -224,7 +269,7 @@ impl<'a> Beliefs<'a> {
             let read = bands.iter().find(|band| band.source_band == source_band && band.values > 1);
             read.map_or((0.0, 1.0, 1.0), |band| {
                 let component = band.component.map(|component| self.of_component(component).1);
-                let variance = component.unwrap_or(band.variance).max(f64::MIN_POSITIVE.sqrt());
+                let variance = component.unwrap_or(band.variance);
                 let change = if band.mean_change > 0.0 { band.mean_change } else { variance / 100.0 };
                 (band.mean, variance, change)
             })

@@ -95,6 +95,21 @@ impl FusionConfig {
             .map_err(|error| Error::ConfigFile { path: free.path.clone(), problem: error.to_string() })
     }
 
+    /// Standard deviations of the features that the description takes from a raster, where their scale is free.
+    pub(super) fn spread_of_features(&self) -> Result<Option<Vec<f64>>> {
+        let described = self.document.process.features.as_ref().filter(|_| self.free_scale_of_features());
+        let Some(raster) = described.and_then(|features| features.raster.as_ref()) else { return Ok(None) };
+        let held = self.undated("process.features.raster", raster)?;
+        let bands = described.and_then(|features| features.bands.clone());
+        let bands = bands.unwrap_or_else(|| (0..held.bands().len()).collect());
+        Ok(Some(spread(&held, &bands)?))
+    }
+
+    fn free_scale_of_features(&self) -> bool {
+        let free = self.free.as_ref().map(|free| super::slots::find(&free.document)).unwrap_or_default();
+        free.iter().any(|slot| slot.keys() == ["process", "features", "scale"])
+    }
+
     /// A table of features: the image of a cell-sized instrument with most values of the sample, if it has a file to itself.
     pub(super) fn reference(&self, inputs: &Inputs, estimation: &Estimation) -> Result<Option<InlineTable>> {
         let target = &inputs.target;

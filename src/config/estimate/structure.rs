@@ -92,6 +92,15 @@ pub(super) fn widen(document: &mut DocumentMut, coarse: impl Fn(usize) -> bool) 
     }
 }
 
+/// Makes tables of instruments that are written in braces, where whole tables of theirs may be free.
+pub(super) fn unfold_instruments(document: &mut DocumentMut) {
+    if let Some(instruments) = document.get_mut("instrument")
+        && let Ok(tables) = std::mem::take(instruments).into_array_of_tables().map_err(|folded| *instruments = folded)
+    {
+        *instruments = Item::ArrayOfTables(tables);
+    }
+}
+
 fn is_free(item: Option<&Item>) -> bool {
     item.and_then(Item::as_str) == Some(ESTIMATE)
 }
@@ -244,6 +253,21 @@ mod tests {
         widen(&mut document, |index| index > 0);
         assert_eq!(free_tables(&document), [FreeTable::Offsets(1)]);
         assert!(document.to_string().starts_with("[prior]\nmean = \"estimate\" # per band\n"));
+    }
+
+    #[test]
+    fn instruments_in_braces_are_tables() {
+        let text = "process = \"estimate\"\ninstrument = [{ name = \"a\" }, { name = \"b\", bias = \"estimate\" }]\n[target]\nunit = \"1\"\n";
+        let mut document: DocumentMut = text.parse().unwrap();
+        unfold_instruments(&mut document);
+        widen(&mut document, |index| index == 1);
+        assert_eq!(free_tables(&document), [FreeTable::Offsets(1), FreeTable::Process]);
+        let again: DocumentMut = document.to_string().parse().unwrap();
+        assert_eq!(again["instrument"].as_array_of_tables().map(ArrayOfTables::len), Some(2), "{again}");
+        assert_eq!(again["target"]["unit"].as_str(), Some("1"));
+        let mut wrong: DocumentMut = "instrument = 3".parse().unwrap();
+        unfold_instruments(&mut wrong);
+        assert_eq!(wrong.to_string().trim(), "instrument = 3");
     }
 
     #[test]

@@ -8,6 +8,9 @@ use crate::model::{Instrument, SpectralBasis};
 /// Harmonics beyond which a curve of a year follows the weather.
 const MOST_HARMONICS: usize = 6;
 
+/// Passes at most: weights settle within a few.
+const MOST_PASSES: usize = 100;
+
 /// How far neighbours may lie, in cells: beyond, they are no neighbours and tiles no tiles.
 const WIDEST_RADIUS: usize = 256;
 
@@ -188,8 +191,8 @@ impl SeasonalBuilder {
                 format!("{degrees} must be positive, as 4 is; leave it out for plain least squares"),
             );
         }
-        if self.passes == 0 {
-            return refuse("passes", "0; give at least 1".into());
+        if !(1..=MOST_PASSES).contains(&self.passes) {
+            return refuse("passes", format!("{}; give 1 to {MOST_PASSES}", self.passes));
         }
         if let Some(Neighbours { radius, strength }) = self.neighbours {
             if !(1..=WIDEST_RADIUS).contains(&radius) {

@@ -72,7 +72,7 @@ fn io_error(path: &Path, action: &str, error: io::Error) -> Error {
 
 /// Writes beside and renames; creates the folders on the way. A file that readers see already must be on disk before it
 /// takes the old one's place (`durable`); one that is yet to be revealed may reach it later.
-fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let beside = path.with_file_name(format!(".{name}.partial"));
     let write = || {
