@@ -52,7 +52,7 @@ mod summary;
 mod variation;
 
 pub use candidate::{Candidate, Choice, Criterion};
-pub use estimation::{Estimation, EstimationBuilder};
+pub use estimation::{Comparison, Estimation, EstimationBuilder};
 pub use fit::{Estimate, Fit};
 pub use numbers::Numbers;
 pub use parameter::{Parameter, Scale};

@@ -226,6 +226,12 @@ fn candidates_that_cannot_be_fitted_are_passed_over_and_named() {
     assert!(error.to_string().contains("no process at all"), "{error}");
     let error = estimation.choose(&[], Criterion::Bic).unwrap_err();
     assert!(error.to_string().contains("no candidate"), "{error}");
+    // What was chosen begins the next comparison as it is.
+    let mut next = estimation.comparison(Criterion::Bic);
+    next.begin(&choice, "as before");
+    assert!(!next.challenge(&bad()));
+    let again = next.choice().unwrap();
+    assert_eq!((again.best().candidate.as_str(), &again.best().numbers), ("as before", &choice.best().numbers));
 }
 
 #[cfg(all(feature = "gdal", feature = "zarr"))]

@@ -151,7 +151,7 @@ impl FusionConfig {
             let mut comparison = estimation.comparison(criterion);
             match choices.last() {
                 // The first structure beside those chosen before was fitted there.
-                Some((_, choice)) if choice.best().converged => comparison.begin(choice.best(), &kept.name),
+                Some((_, choice)) if choice.best().converged => comparison.begin(choice, &kept.name),
                 _ => _ = comparison.challenge(&candidate(&kept)?),
             }
             for next in others {

@@ -213,16 +213,17 @@ impl Estimation {
         comparison.choice()
     }
 
-    /// Candidates are to be compared one by one, where what comes next depends on what is kept.
-    pub(crate) fn comparison(&self, criterion: Criterion) -> Comparison<'_> {
+    /// Candidates to be compared one by one, as [`choose`](Self::choose) does, where what comes next depends on what is kept.
+    #[must_use]
+    pub fn comparison(&self, criterion: Criterion) -> Comparison<'_> {
         let failure = Error::setting("estimate", "no candidate to choose from");
         Comparison { estimation: self, criterion, fits: Vec::new(), failed: Vec::new(), kept: None, failure }
     }
 }
 
-/// Structures that are compared one by one.
+/// Candidates that are compared one by one, by [`Estimation::comparison`].
 #[derive(Debug)]
-pub(crate) struct Comparison<'a> {
+pub struct Comparison<'a> {
     estimation: &'a Estimation,
     criterion: Criterion,
     fits: Vec<Fit>,
@@ -233,14 +234,14 @@ pub(crate) struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Begins with a candidate that was fitted, to the same blocks, under another name.
-    pub(crate) fn begin(&mut self, fit: &Fit, name: &str) {
+    /// Begins with what another comparison of this estimation has chosen, under another name, without fitting it again.
+    pub fn begin(&mut self, choice: &Choice, name: &str) {
         self.kept = Some(self.fits.len());
-        self.fits.push(Fit { candidate: name.to_owned(), ..fit.clone() });
+        self.fits.push(Fit { candidate: name.to_owned(), ..choice.best().clone() });
     }
 
-    /// Fits a candidate, roughly, and says whether it is kept in place of the best so far.
-    pub(crate) fn challenge(&mut self, candidate: &Candidate) -> bool {
+    /// Fits a candidate to half of the blocks (at least six), roughly, and says whether it is kept in place of the best so far.
+    pub fn challenge(&mut self, candidate: &Candidate) -> bool {
         let blocks = self.estimation.blocks().div_ceil(2).max(COMPARED).min(self.estimation.blocks());
         let known = self.kept.map(|kept| &self.fits[kept].numbers);
         let candidate = known.map_or_else(|| candidate.clone(), |numbers| candidate.clone().begin_with(numbers));
@@ -280,7 +281,7 @@ impl Comparison<'_> {
     ///
     /// # Errors
     /// Those of the last candidate, when none could be fitted.
-    pub(crate) fn choice(self) -> Result<Choice> {
+    pub fn choice(self) -> Result<Choice> {
         let Self { fits, failed, criterion, failure, .. } = self;
         self.kept.map(|best| Choice { fits, failed, best, criterion }).ok_or(failure)
     }
