@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -34,6 +34,14 @@ fn main() -> ExitCode {
 
 fn estimate(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let started = Instant::now();
+    // The search takes minutes: what cannot be written in the end is told before.
+    if let Some(output) = &arguments.output
+        && folder(output)? != folder(&arguments.config)?
+    {
+        let problem = "paths in it are relative to its folder; let it lie beside the description that it is made of";
+        return Err(format!("{}: {problem}", output.display()).into());
+    }
+    arguments.json.as_deref().map(folder).transpose()?;
     let estimated = FusionConfig::read(&arguments.config)?.estimate()?;
     let path = arguments.output.clone().unwrap_or_else(|| estimated.default_path());
     say!("{estimated}");
@@ -44,4 +52,10 @@ fn estimate(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     say!("written {}; total {:.1} s", path.display(), started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// The folder that a file lies in, which must be there.
+fn folder(file: &Path) -> Result<PathBuf, String> {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    parent.canonicalize().map_err(|error| format!("{}: its folder: {error}", file.display()))
 }

@@ -478,6 +478,12 @@ store = "fused.zarr"
             &["unknown variant `estimate`", "exponential", "line 7"],
         );
         refused("[\"estimate\"]", "[1e-4, \"estimate\"]", &["process.variance"]);
+        // A single cell, in which the centre of no coarse pixel lies.
+        refused(
+            "windows = 9\nwindow = 8",
+            "windows = 1\nwindow = 1",
+            &["estimate.windows", "no block sees a value of \"coarse\""],
+        );
         let small = "store = \"fused.zarr\"\n[run]\nmemory = \"4KiB\"";
         refused("store = \"fused.zarr\"", small, &["estimate.window", "8 cells a side", "4.0 KiB"]);
     }

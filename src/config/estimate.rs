@@ -16,7 +16,7 @@ use toml_edit::DocumentMut;
 use super::FusionConfig;
 use super::build::Inputs;
 use crate::error::{Error, Result};
-use crate::estimate::{Candidate, Choice, Criterion, Estimation, Numbers};
+use crate::estimate::{Candidate, Choice, Criterion, Estimate, Estimation, Fit, Numbers};
 use rules::Beliefs;
 use structure::Structure;
 
@@ -83,7 +83,8 @@ impl FusionConfig {
     /// blocks spread over the scene.
     ///
     /// Where process and prior are free and cells were seen for more than 550 days, a seasonal mean is fitted first, to all dates
-    /// there are, and stored beside the description as `NAME.seasonal.zarr`; one of that name that is there is replaced.
+    /// there are, and stored beside the description as `NAME.seasonal.zarr`, or with a number in the name where there is one already, which
+    /// a series may go on with.
     ///
     /// It takes minutes; how far it has come is told by `tracing` events of level `INFO`.
     ///
@@ -124,6 +125,7 @@ impl FusionConfig {
             super::CriterionName::Aic => Criterion::Aic,
             super::CriterionName::Bic => Criterion::Bic,
         };
+        refuse_unseen(&free.document, &estimation)?;
         let mut document = with_fixed_blocks(free.document.clone());
         let varies = varying::take(&mut document);
         structure::widen(&mut document, |index| {
@@ -172,6 +174,7 @@ impl FusionConfig {
         let description = self.candidate("description", document.clone(), &inputs, beliefs)?;
         tracing::info!("fitting {} numbers to {} blocks", slots.len(), estimation.blocks());
         let fit = estimation.fit(&description.clone().begin_with(&known))?;
+        warn_of_guesses(&fit);
         if varies {
             tracing::info!("finding how change varies over the scene, block by block");
         }
@@ -199,6 +202,32 @@ impl FusionConfig {
             FusionConfig::parse(&text, folder.clone())?.describe(&inputs)
         };
         slots.iter().try_fold(Candidate::new(name, describe), |candidate, slot| beliefs.add(candidate, slot))
+    }
+}
+
+/// Refuses free numbers of an instrument of which the sample holds no value.
+fn refuse_unseen(document: &DocumentMut, estimation: &Estimation) -> Result<()> {
+    let slots = slots::find(document);
+    for (index, instrument) in estimation.summary().instruments.iter().enumerate() {
+        let unseen = instrument.bands.iter().all(|band| band.values == 0);
+        if unseen && slots.iter().any(|slot| slot.position("instrument") == Some(index)) {
+            let problem = format!(
+                "no block sees a value of {:?}, so nothing can be told of it; look at more windows or larger ones (estimate.window), \
+                 or give its numbers",
+                instrument.name
+            );
+            return Err(Error::setting("estimate.windows", problem));
+        }
+    }
+    Ok(())
+}
+
+fn warn_of_guesses(fit: &Fit) {
+    for Estimate { key, index, value, .. } in fit.estimates.iter().filter(|estimate| !estimate.observed) {
+        let position = index + 1;
+        tracing::warn!(
+            "{key}, number {position}: the blocks tell nothing of it; {value:.3e} is a guess, give a better one"
+        );
     }
 }
 

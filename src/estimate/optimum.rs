@@ -40,6 +40,9 @@ const LEAST_CURVATURE: f64 = 0.04;
 /// How often the full Hessian is asked whether a descent has arrived; but for the last time, another one goes on with it.
 const AGAIN: usize = 4;
 
+/// Share of what a step promised that a descent must have gained for another one to be worth it.
+const RIDGE: f64 = 0.1;
+
 /// Longest step in unbounded numbers: a factor of about 7.
 const LONGEST: f64 = 2.0;
 
@@ -94,8 +97,12 @@ pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], rou
             break;
         }
         let start = (optimum.theta.clone(), Some(definite(&full.hessian)));
-        let Some(Descended { theta, .. }) = descend(objective, group, base, start, (all, tolerance)) else { break };
+        let Some(Descended { theta, curve }) = descend(objective, group, base, start, (all, tolerance)) else { break };
         optimum.theta = theta;
+        // On a ridge that hardly rises another Hessian would gain as little.
+        if full.value - curve.value < RIDGE * left.unwrap_or(arrived) {
+            break;
+        }
     }
     Some(optimum)
 }

@@ -54,7 +54,8 @@ impl Estimated {
         }
     }
 
-    /// Writes the description, and the folders on the way; a file of that name is replaced when the new one is whole.
+    /// Writes the description, and the folders on the way; a file of that name is replaced when the new one is whole. Relative paths in
+    /// it are what they were, so it belongs into the folder of the one it is made of.
     ///
     /// # Errors
     /// [`Error::ConfigFile`] when it cannot be written.

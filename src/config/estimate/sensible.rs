@@ -76,7 +76,13 @@ impl FusionConfig {
     /// The description with a seasonal mean, which is fitted and stored beside it; `None` where what is seen does not tell one.
     pub(super) fn with_seasonal_mean(&self, free: &Free) -> Result<Option<Self>> {
         let stem = free.path.file_stem().map_or_else(|| "fusion".into(), |stem| stem.to_string_lossy());
-        let name = format!("{stem}.seasonal.zarr");
+        let mut name = format!("{stem}.seasonal.zarr");
+        // One that is there may be that of a series which is to go on.
+        let mut count = 1;
+        while self.folder.join(&name).exists() {
+            count += 1;
+            name = format!("{stem}.seasonal-{count}.zarr");
+        }
         tracing::info!("fitting a seasonal mean, {name}");
         let fit = match self.seasonal_fit(&SeasonalMean::builder(), &[]) {
             Err(error @ Error::Setting { .. }) => {
@@ -86,6 +92,10 @@ impl FusionConfig {
             fit => fit?,
         };
         SeasonalStore::create(self.folder.join(&name)).write(&fit)?;
+        tracing::warn!(
+            "mean and numbers are fitted to the same values: where cells have few dates, intervals come out too narrow, which \
+             withholding values afterwards does not show"
+        );
         let mut document = free.document.clone();
         let mut table = toml_edit::Table::new();
         table.insert("mean", toml_edit::value(name));

@@ -98,6 +98,9 @@ pub(super) fn unfold_instruments(document: &mut DocumentMut) {
         && let Ok(tables) = std::mem::take(instruments).into_array_of_tables().map_err(|folded| *instruments = folded)
     {
         *instruments = Item::ArrayOfTables(tables);
+        if let Some(mut key) = document.key_mut("instrument") {
+            key.leaf_decor_mut().clear();
+        }
     }
 }
 
@@ -262,6 +265,7 @@ mod tests {
         unfold_instruments(&mut document);
         widen(&mut document, |index| index == 1);
         assert_eq!(free_tables(&document), [FreeTable::Offsets(1), FreeTable::Process]);
+        assert!(document.to_string().contains("[[instrument]]"), "{document}");
         let again: DocumentMut = document.to_string().parse().unwrap();
         assert_eq!(again["instrument"].as_array_of_tables().map(ArrayOfTables::len), Some(2), "{again}");
         assert_eq!(again["target"]["unit"].as_str(), Some("1"));
