@@ -69,8 +69,8 @@ pub(super) struct Optimum {
 /// Looks for the best numbers of a group; the other entries are `base`'s. `None` when the likelihood breaks down wherever it is
 /// tried.
 ///
-/// A few blocks are searched from the best of points all over the range, then all blocks from what was best of these; `roughly`
-/// leaves it at that, without standard errors.
+/// A few blocks are searched from the best of points all over the range, then all blocks from what was best of these, at last with the
+/// Hessian of differences; `roughly` is content with less, and works out no standard errors.
 pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], roughly: bool) -> Option<Optimum> {
     let all = objective.blocks();
     let some = all.div_ceil(SOME.0).max(SOME.1).min(all);
@@ -88,10 +88,12 @@ pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], rou
     for again in (0..AGAIN).rev() {
         // Scores tell roughly of the curvature: whether this is the end, and standard errors, go by the Hessian of differences.
         let Some((full, scores)) = objective.curve(group, base, &optimum.theta, all) else { break };
-        optimum.sd = deviations(objective, group, &optimum.theta, (&full, &scores));
+        if !roughly {
+            optimum.sd = deviations(objective, group, &optimum.theta, (&full, &scores));
+        }
         // The gradient is that of short steps, which was followed; over the long ones of the Hessian third derivatives count.
-        let gradient = &objective.curve_by_scores(group, base, &optimum.theta, Some(&full.hessian), all)?.gradient;
-        let left = promise(gradient, &full.hessian);
+        let short = objective.curve_by_scores(group, base, &optimum.theta, Some(&full.hessian), all);
+        let left = short.and_then(|short| promise(&short.gradient, &full.hessian));
         optimum.converged = left.is_some_and(|left| left < arrived);
         if optimum.converged || again == 0 {
             break;
