@@ -237,6 +237,8 @@ fn candidates_that_cannot_be_fitted_are_passed_over_and_named() {
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod described {
     use rasterfuse::config::FusionConfig;
+    use rasterfuse::model::Features;
+    use rasterfuse::source::{Calibration, RasterStack};
 
     use super::support::{Tiff, assert_says};
     use super::*;
@@ -515,6 +517,27 @@ store = "fused.zarr"
         assert_says(&message.to_string(), &["coarse_19700105.tif"]);
         let text = TEXT.to_owned() + "[run]\non_error = \"skip\"\n";
         assert!(FusionConfig::parse(&text, folder.path()).unwrap().estimate().unwrap().fit.converged);
+    }
+
+    #[test]
+    fn errors_of_reading_are_no_breakdown() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = RECIPE.scene(&["red"], 6);
+        let path = folder.path().join("land.tif");
+        Tiff::new(&scene.grid, ndarray::Array3::ones((1, SIDE, SIDE)).view()).write(&path);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 64]).unwrap();
+        let land = RasterStack::from_files([(Date::from_days(0), path)], Calibration::default()).unwrap();
+        let land = std::sync::Arc::new(land);
+        let plain = scene.candidate("", Kernel::Exponential, &["red"], 1.0);
+        let parameters = plain.parameters().to_vec();
+        let torn = Candidate::new("", move |numbers: &Numbers| {
+            let process = Process::new(Kernel::Exponential, numbers.values("range"), numbers.values("variance"));
+            Ok(plain.describe(numbers)?.process(process.features(Features::new(land.clone(), 1.0))))
+        });
+        let torn = parameters.into_iter().fold(torn, Candidate::parameter);
+        let error = scene.estimation(&["red"]).fit(&torn).unwrap_err();
+        assert_says(&error.to_string(), &["land.tif"]);
     }
 
     #[test]

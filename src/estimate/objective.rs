@@ -423,9 +423,9 @@ mod tests {
     use super::super::{Estimation, Parameter};
     use super::*;
     use crate::Fusion;
-    use crate::geometry::{Crs, Grid, PixelRegion};
+    use crate::geometry::{Crs, Grid};
     use crate::model::{Features, Field, Instrument, Kernel, Prior, Process};
-    use crate::source::{MemorySource, RasterSource, Slice};
+    use crate::source::MemorySource;
 
     const SIDE: usize = 6;
 
@@ -493,65 +493,6 @@ mod tests {
         assert!((parts - whole).abs() < 1e-9 * whole.abs(), "{parts} and {whole}");
         // What no part depends on costs nothing, however far its prior is.
         assert_eq!(objective.penalty(&objective.start()), 0.0);
-    }
-
-    /// A raster whose blocks are damaged.
-    #[derive(Debug)]
-    struct Torn(MemorySource);
-
-    impl RasterSource for Torn {
-        fn grid(&self) -> &Grid {
-            self.0.grid()
-        }
-
-        fn dates(&self) -> &[Date] {
-            self.0.dates()
-        }
-
-        fn bands(&self) -> &[String] {
-            self.0.bands()
-        }
-
-        fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
-            let problem = "torn".into();
-            let (rows, cols) = (region.rows.clone(), region.cols.clone());
-            Err(Error::Read {
-                origin: self.origin(),
-                date,
-                band: format!("{bands:?}"),
-                rows,
-                cols,
-                problem,
-                source: None,
-            })
-        }
-
-        fn origin(&self) -> String {
-            "land.tif".into()
-        }
-    }
-
-    #[test]
-    fn errors_of_reading_are_no_breakdown() {
-        let good = candidate();
-        let mut numbers = Numbers::default();
-        good.parameters().iter().for_each(|parameter| numbers.set(parameter.key(), [1e-4]));
-        let estimation = Estimation::builder().blocks(4).side(3).read(good.describe(&numbers).unwrap()).unwrap();
-        let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (SIDE, SIDE)).unwrap();
-        let land = Array4::zeros((1, 1, SIDE, SIDE));
-        let land = Torn(MemorySource::new(grid, vec![Date::from_days(0)], vec!["class".into()], land).unwrap());
-        let land = Arc::new(land);
-        let torn = Candidate::new("", move |numbers: &Numbers| {
-            good.describe(numbers).map(|builder| {
-                let process = Process::new(Kernel::Exponential, numbers.values("range"), 1e-4);
-                builder.process(process.features(Features::new(land.clone(), 1.0)))
-            })
-        })
-        .parameter(Parameter::positive("range", [100.0]))
-        .fix("variance", [1e-4])
-        .fix("noise", [1e-4]);
-        let error = estimation.fit(&torn).unwrap_err();
-        assert!(matches!(error, Error::Read { .. }), "{error}");
     }
 
     #[test]
