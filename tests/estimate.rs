@@ -447,10 +447,15 @@ store = "fused.zarr"
             std::fs::write(&path, text(prior)).unwrap();
             FusionConfig::read(&path).unwrap().estimate().unwrap()
         };
+        // A mean of that name may be that of a series that goes on.
+        let taken = folder.path().join("fuse.seasonal.zarr");
+        std::fs::create_dir(&taken).unwrap();
         let free = estimate("\"estimate\"");
         println!("{free}\n{}", free.text);
+        assert_eq!(std::fs::read_dir(&taken).unwrap().count(), 0);
         assert!(
-            free.text.contains("[seasonal]\nmean = \"fuse.seasonal.zarr\"") && free.text.contains("[window]\nsize = 8")
+            free.text.contains("[seasonal]\nmean = \"fuse.seasonal-2.zarr\"")
+                && free.text.contains("[window]\nsize = 8")
         );
         let (table, choice) = &free.choices[1];
         let names: Vec<_> = choice.fits().iter().map(|fit| fit.candidate.as_str()).collect();
