@@ -12,7 +12,7 @@ use gdal::raster::{Buffer, RasterCreationOptions};
 use gdal::{Dataset, DriverManager};
 use rasterfuse::Fusion;
 use rasterfuse::geometry::Date;
-use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::ZarrSink;
 use rasterfuse::source::{RasterSource, RasterStack};
 use zarrs::array::{ArrayBuilder, codec::bytes_to_bytes::blosc, data_type};

@@ -10,7 +10,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use ndarray::Array4;
 use rasterfuse::Fusion;
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 

@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use clap::{Args, Parser};
 use rasterfuse::config::FusionConfig;
-use rasterfuse::model::{BandScale, SpectralBasis, SpectralPca, Values};
+use rasterfuse::describe::Numbers;
+use rasterfuse::spectral::{BandScale, SpectralBasis, SpectralPca};
 use rasterfuse::source::{RasterSource, RasterStack};
 use rasterfuse::{Error, Result};
 

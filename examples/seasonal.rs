@@ -13,7 +13,7 @@ use clap::Parser;
 use rasterfuse::Result;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::geometry::Date;
-use rasterfuse::model::SeasonalMean;
+use rasterfuse::seasonal::SeasonalMean;
 use rasterfuse::sink::SeasonalStore;
 
 use common::command::{run, say};

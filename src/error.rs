@@ -1,6 +1,6 @@
 //! The crate's error type: every variant carries what a person needs to act on it.
 
-mod calls;
+mod key;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::SettingDifference;
 use crate::filter::NumericalError;
 use crate::geometry::{Crs, Date};
+pub use key::{Key, Step};
 use text::{crs_advice, exists_advice, input, list, on_date, setting, size, tile_advice, tile_list};
 
 /// Result of every fallible operation of this crate.
@@ -22,23 +23,36 @@ pub type BoxedError = Box<dyn std::error::Error + Send + Sync + 'static>;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting that cannot work. The message names the file that it was read from, or else the call that takes it.
+    /// A setting that cannot work. The message names the file that it was read from, if there is one.
     ///
     /// ```
     /// use rasterfuse::{Fusion, geometry::{Crs, Grid}};
     /// let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
     /// let error = Fusion::builder(grid).build().unwrap_err();
-    /// assert_eq!(error.to_string(), "target.bands (FusionBuilder::bands): not given; name the output bands");
+    /// assert_eq!(error.to_string(), "target.bands: not given; name the output bands");
     /// # Ok::<(), rasterfuse::Error>(())
     /// ```
     #[error("{}", setting(file.as_deref(), key, problem))]
     Setting {
         /// The TOML file that describes it, where there is one.
         file: Option<PathBuf>,
-        /// Its TOML key, for example `process.variance` or `instrument "modis": noise_variance`; the last part is the name of the
-        /// call too, where it has no key.
-        key: String,
+        /// Its place in the description, for example `process.variance` or `instrument "modis": noise_variance`. Methods that take a
+        /// setting in code have the name of its key.
+        key: Key,
         /// What is wrong with it and what would do.
+        problem: String,
+    },
+    /// A number of a description that cannot be: a variance that is not positive, a share beyond 1. To an
+    /// [estimation](crate::estimate) that tries numbers it is an impossible point.
+    #[error("{}", setting(file.as_deref(), key, &format!("{value} {problem}")))]
+    Number {
+        /// The TOML file that describes it, where there is one.
+        file: Option<PathBuf>,
+        /// Its place in the description.
+        key: Key,
+        /// The number.
+        value: f64,
+        /// What it must be.
         problem: String,
     },
     /// A grid that is not a north-up raster of positive size.
@@ -84,7 +98,7 @@ pub enum Error {
         source: Box<Self>,
     },
     /// A file pattern that matches no file.
-    #[error("{}", setting(None, key, &text::no_files(pattern, problem)))]
+    #[error("{}", setting(None, &key.into(), &text::no_files(pattern, problem)))]
     NoFiles {
         /// The TOML key of the pattern: `files`, `quality` or `uncertainty`.
         key: String,
@@ -94,7 +108,7 @@ pub enum Error {
         problem: String,
     },
     /// A file whose name holds no date.
-    #[error("{}", setting(None, key, &text::no_date(path, (key, pattern, format), problem)))]
+    #[error("{}", setting(None, &key.into(), &text::no_date(path, (key, pattern, format), problem)))]
     NoDate {
         /// The TOML key of the regular expression: `date` or `quality.date`.
         key: String,
@@ -381,15 +395,21 @@ impl std::fmt::Debug for Error {
 impl Error {
     /// An [`Error::Setting`] with its key and what is wrong with it, for sources and sinks of one's own too.
     #[must_use]
-    pub fn setting(key: impl Into<String>, problem: impl Into<String>) -> Self {
+    pub fn setting(key: impl Into<Key>, problem: impl Into<String>) -> Self {
         Self::Setting { file: None, key: key.into(), problem: problem.into() }
+    }
+
+    /// An [`Error::Number`] with its key and what the number must be.
+    pub(crate) fn number(key: impl Into<Key>, value: f64, problem: impl Into<String>) -> Self {
+        Self::Number { file: None, key: key.into(), value, problem: problem.into() }
     }
 
     /// The same of a setting, or of files, of the instrument `name`.
     pub(crate) fn of_instrument(self, name: &str) -> Self {
         match self {
-            Self::Setting { file, key, problem } => {
-                Self::Setting { file, key: format!("instrument {name:?}: {key}"), problem }
+            Self::Setting { file, key, problem } => Self::Setting { file, key: key.inside_instrument(name), problem },
+            Self::Number { file, key, value, problem } => {
+                Self::Number { file, key: key.inside_instrument(name), value, problem }
             }
             other => other.of_input(&format!("instrument {name:?}")),
         }
@@ -415,6 +435,7 @@ impl Error {
         let (file, within) = (Some(path.to_path_buf()), |what: String| format!("{}: {what}", path.display()));
         match self {
             Self::Setting { file: None, key, problem } => Self::Setting { file, key, problem },
+            Self::Number { file: None, key, value, problem } => Self::Number { file, key, value, problem },
             Self::Input { file: None, what, source } => Self::Input { file, what, source },
             Self::StoreExists { file: None, path, state } => Self::StoreExists { file, path, state },
             Self::Grid { what, problem } if what == "target" => Self::Grid { what: within(what), problem },

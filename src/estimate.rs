@@ -2,15 +2,15 @@
 //!
 //! A filter predicts every observation before it sees it; the product of the densities it gives them is the likelihood of its
 //! parameters (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed., section 16.2). An [`Estimation`] reads some
-//! blocks of the scene once, and fits [`Candidate`] descriptions of it to them: a description is any function from
-//! [`Numbers`] to a [`FusionBuilder`](crate::engine::FusionBuilder). Above [`crate::engine`]; nothing below knows of it.
+//! blocks of the scene once, and fits [`Description`](crate::describe::Description)s to them, whose numbers may be
+//! [free](crate::describe::Free). Above [`crate::engine`]; nothing below knows of it.
 //!
 //! ```
 //! use ndarray::Array4;
 //! use rasterfuse::Fusion;
-//! use rasterfuse::estimate::{Candidate, Estimation, Parameter};
+//! use rasterfuse::estimate::Estimation;
 //! # use rasterfuse::geometry::{Crs, Date, Grid};
-//! use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+//! use rasterfuse::describe::{Free, Instrument, Kernel, Prior, Process};
 //! use rasterfuse::source::MemorySource;
 //!
 //! // Cells that step by ± 0.02 from day to day, seen with noise of ± 0.005.
@@ -23,38 +23,40 @@
 //! });
 //! let source = MemorySource::new(grid.clone(), dates, vec!["red".into()], values)?;
 //! let scene = Fusion::builder(grid)
+//!     .process(Process::new(Kernel::None, 0.0, Free::default()))
 //!     .prior(Prior::new(0.3, 0.01))
 //!     .instrument(Instrument::new("fine", source).noise_variance(0.005 * 0.005));
 //!
-//! let candidate = {
-//!     let scene = scene.clone();
-//!     Candidate::new("independent", move |numbers| {
-//!         Ok(scene.clone().process(Process::new(Kernel::None, 0.0, numbers.values("variance"))))
-//!     })
-//!     .parameter(Parameter::positive("variance", [1e-3]))
-//! };
-//! let estimation = Estimation::builder().side(4).read(scene.process(Process::new(Kernel::None, 0.0, 1e-3)))?;
-//! let fit = estimation.fit(&candidate)?;
+//! let estimation = Estimation::builder().side(4).read(&scene)?;
+//! let fit = estimation.fit(&estimation.candidate("independent", scene.description())?)?;
 //! println!("{fit}");
+//! let found = scene.describe(fit.description.clone()); // ready to be built
 //! let variance = fit.estimates[0].value;
 //! assert!((variance.sqrt() - 0.02).abs() < 0.002, "{variance}");
 //! # Ok::<(), rasterfuse::Error>(())
 //! ```
 
+mod beliefs;
 mod candidate;
+mod choosing;
 mod estimation;
 mod fit;
-mod numbers;
 mod objective;
 mod optimum;
-mod parameter;
+mod scale;
+mod structure;
 mod summary;
 mod variation;
 
 pub use candidate::{Candidate, Choice, Criterion};
+pub use choosing::Found;
 pub use estimation::{Comparison, Estimation, EstimationBuilder};
 pub use fit::{Estimate, Fit};
-pub use numbers::Numbers;
-pub use parameter::{Parameter, Scale};
+pub use scale::Scale;
 pub use summary::{BandSummary, DataSummary, InstrumentSummary};
 pub use variation::ChangeByBlock;
+
+#[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
+pub(crate) use beliefs::spread;
+#[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
+pub(crate) use structure::FreeTable;

@@ -18,6 +18,7 @@
 
 #[cfg(feature = "config")]
 pub mod config;
+pub mod describe;
 pub mod engine;
 mod error;
 pub mod estimate;
@@ -29,12 +30,14 @@ mod machine;
 pub mod model;
 mod npy;
 pub mod preset;
+pub mod seasonal;
 pub mod sink;
 pub mod source;
+pub mod spectral;
 pub mod validate;
 
 /// The arrays of the public interface.
 pub use ndarray;
 
 pub use engine::{Fusion, Precision};
-pub use error::{BoxedError, Error, Result};
+pub use error::{BoxedError, Error, Key, Result};

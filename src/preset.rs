@@ -7,7 +7,7 @@ mod bands;
 mod products;
 
 use crate::error::{Error, Result};
-use crate::model::SpectralResponse;
+use crate::spectral::SpectralResponse;
 use products::ALL;
 
 /// A product as its user guide describes it.

@@ -9,10 +9,10 @@ use rasterfuse::engine::{
 };
 use rasterfuse::estimate::{Candidate, Choice, Estimation, Fit, Numbers, Parameter};
 use rasterfuse::geometry::{Crs, Date, DateRange, Grid, PixelRegion};
-use rasterfuse::model::{
-    Features, Field, Instrument, OffsetLayer, Prior, Process, SeasonalBuilder, SeasonalFit, SeasonalMean,
-    SpectralBasis, SpectralPca, SpectralResponse, Values,
-};
+use rasterfuse::describe::{Features, Field, Instrument, Numbers, OffsetLayer, Prior, Process};
+use rasterfuse::model::{SeasonalBuilder, SeasonalFit};
+use rasterfuse::seasonal::SeasonalMean;
+use rasterfuse::spectral::{SpectralBasis, SpectralPca, SpectralResponse};
 use rasterfuse::sink::{JudgedSink, MemorySink, SeriesLayout};
 use rasterfuse::source::{Calibration, MemorySource, RasterSource, Slice};
 use rasterfuse::validate::{Validation, ValidationReport};

@@ -11,7 +11,8 @@ use rand::{Rng, SeedableRng};
 use rand_distr::StandardNormal;
 use rasterfuse::Result;
 use rasterfuse::geometry::{Date, Grid, PixelRegion};
-use rasterfuse::model::{BandScale, SpectralPca, Values};
+use rasterfuse::describe::Numbers;
+use rasterfuse::spectral::{BandScale, SpectralPca};
 use rasterfuse::source::{MemorySource, RasterSource, Slice};
 
 use support::{assert_says, day, grid};
@@ -274,7 +275,7 @@ fn what_cannot_work_is_refused_with_the_fix() {
     let (wavelengths, values) = (scene.wavelengths.clone(), scene.noisy());
     let images = source(values.clone());
     let builder = SpectralPca::builder(wavelengths.clone());
-    let refused = |builder: &rasterfuse::model::PcaBuilder, source: &MemorySource, words: &[&str]| {
+    let refused = |builder: &rasterfuse::spectral::PcaBuilder, source: &MemorySource, words: &[&str]| {
         assert_says(&builder.fit(source).unwrap_err().to_string(), words);
     };
     let micrometres: Vec<f64> = wavelengths.iter().map(|value| value / 1000.0).collect();

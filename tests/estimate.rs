@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_distr::StandardNormal;
 use rasterfuse::estimate::{Candidate, Criterion, Estimation, Fit, Numbers, Parameter};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Fusion, Result};
 
@@ -237,7 +237,7 @@ fn candidates_that_cannot_be_fitted_are_passed_over_and_named() {
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod described {
     use rasterfuse::config::FusionConfig;
-    use rasterfuse::model::Features;
+    use rasterfuse::describe::Features;
     use rasterfuse::source::{Calibration, RasterStack};
 
     use super::support::{Tiff, assert_says};

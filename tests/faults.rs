@@ -9,7 +9,7 @@ use std::time::Duration;
 use ndarray::{Array4, s};
 use rasterfuse::engine::{FusionBuilder, OnError, Report};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::{MemorySource, RasterSource};
 use rasterfuse::{Error, Fusion, Result};

@@ -11,7 +11,7 @@ use ndarray_npy::NpzReader;
 use rasterfuse::filter::{
     BandModel, BlockCov, Channel, CompressionCache, Dynamics, Observations, ProcessBlock, State, Workspace,
 };
-use rasterfuse::model::Kernel;
+use rasterfuse::describe::Kernel;
 
 struct Case(NpzReader<File>);
 

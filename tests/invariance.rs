@@ -6,11 +6,10 @@ use std::sync::Arc;
 use ndarray::Array4;
 use proptest::prelude::*;
 use rasterfuse::Fusion;
-use rasterfuse::engine::{FusionBuilder, OutputDates, Precision, Report};
+use rasterfuse::describe::OutputDates;
+use rasterfuse::engine::{FusionBuilder, Precision, Report};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{
-    AcquisitionGroups, Features, Field, Footprint, Instrument, Kernel, Missing, OffsetLayer, Prior, Process, Variation,
-};
+use rasterfuse::describe::{AcquisitionGroups, Features, Field, Footprint, Instrument, Kernel, Missing, OffsetLayer, Prior, Process, Variation};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 

@@ -8,9 +8,8 @@ use ndarray::{Array1, Array2, Array4};
 use rasterfuse::Fusion;
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{
-    AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, SpectralBasis,
-};
+use rasterfuse::describe::{AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
+use rasterfuse::spectral::SpectralBasis;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 use support::problem::noise;

@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use rasterfuse::Fusion;
 use rasterfuse::engine::{Checkpoint, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Field, Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::describe::{Field, Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::ZarrSink;
 use rasterfuse::source::MemorySource;
 use support::{assert_says, day, tree};

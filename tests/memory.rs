@@ -12,7 +12,7 @@ use gdal::raster::Buffer;
 use rasterfuse::Fusion;
 use rasterfuse::engine::MemoryBudget;
 use rasterfuse::geometry::Date;
-use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::ZarrSink;
 use rasterfuse::source::{RasterSource, RasterStack};
 

@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 use rasterfuse::Fusion;
 use rasterfuse::filter::{BandModel, Channel, CompressionCache, Observations, State, Workspace};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 

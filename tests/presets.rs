@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use rasterfuse::model::SpectralResponse;
+use rasterfuse::spectral::SpectralResponse;
 use rasterfuse::preset::Preset;
 
 /// (preset, name, id, centre, width) of every line of the table.

@@ -491,8 +491,8 @@ fn views_tell_their_blocks_memory_and_resampling() {
 #[test]
 fn a_fusion_of_rasters_in_three_crs_finds_the_truth() {
     use rasterfuse::Fusion;
-    use rasterfuse::engine::OutputDates;
-    use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+    use rasterfuse::describe::OutputDates;
+    use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
     use rasterfuse::sink::MemorySink;
 
     let folder = TempDir::new().unwrap();

@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use ndarray::Array4;
 use proptest::prelude::*;
-use rasterfuse::engine::{Checkpoint, FusedBlock, FusionBuilder, OutputDates, Precision, Report, Shard, Start};
+use rasterfuse::describe::OutputDates;
+use rasterfuse::engine::{Checkpoint, FusedBlock, FusionBuilder, Precision, Report, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{
-    AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation,
-};
+use rasterfuse::describe::{AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation};
 use rasterfuse::sink::{ExistingSeries, FusionSink, SeriesLayout, ZarrSink};
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Error, Fusion, Result};

@@ -7,7 +7,9 @@ use ndarray::{Array4, s};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Footprint, Instrument, SeasonalMean, SpectralBasis};
+use rasterfuse::describe::{Footprint, Instrument};
+use rasterfuse::seasonal::SeasonalMean;
+use rasterfuse::spectral::SpectralBasis;
 use rasterfuse::source::MemorySource;
 
 fn grid(size: f64, shape: (usize, usize)) -> Grid {
@@ -312,8 +314,9 @@ mod ablation {
     #[test]
     #[ignore = "measures; needs the rasters of Sentinel-2 NDVI beside the crate"]
     fn fused() {
-        use rasterfuse::engine::{FusionBuilder, OutputDates};
-        use rasterfuse::model::{Kernel, Prior, Process};
+        use rasterfuse::describe::OutputDates;
+        use rasterfuse::engine::FusionBuilder;
+        use rasterfuse::describe::{Kernel, Prior, Process};
         use rasterfuse::sink::MemorySink;
 
         let (target, dates, all) = scene();

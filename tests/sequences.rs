@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ndarray::Array4;
-use rasterfuse::engine::{Checkpoint, FusionBuilder, OutputDates, Report, Shard, Start};
+use rasterfuse::describe::OutputDates;
+use rasterfuse::engine::{Checkpoint, FusionBuilder, Report, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{AcquisitionGroups, Instrument, Kernel, OffsetLayer, Prior, Process};
+use rasterfuse::describe::{AcquisitionGroups, Instrument, Kernel, OffsetLayer, Prior, Process};
 use rasterfuse::sink::{FusionSink, ZarrFormat, ZarrSink};
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Fusion, Result};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ndarray::{Array4, Axis, Slice, s};
 use rasterfuse::engine::{FusedBlock, FusionBuilder, Report};
 use rasterfuse::geometry::Date;
-use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::{FusionSink, MemorySink, SeriesLayout};
 use rasterfuse::source::RasterSource;
 use rasterfuse::{Error, Fusion};

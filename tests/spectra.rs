@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array1, Array2, ShapeBuilder, array};
 use ndarray_npy::{NpzReader, WriteNpyExt};
-use rasterfuse::model::{SpectralBasis, SpectralResponse};
+use rasterfuse::spectral::{SpectralBasis, SpectralResponse};
 
 use support::assert_says;
 

@@ -8,9 +8,11 @@ use std::path::Path;
 use ndarray::{Array1, Array2, Array3, Array4, Axis, Dimension, s};
 use ndarray_npy::NpzReader;
 use rasterfuse::Fusion;
-use rasterfuse::engine::{FusionBuilder, OutputSpace};
+use rasterfuse::describe::OutputSpace;
+use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Footprint, Instrument, Kernel, Missing, Prior, Process, SpectralBasis, SpectralResponse};
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Missing, Prior, Process};
+use rasterfuse::spectral::{SpectralBasis, SpectralResponse};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 

@@ -8,9 +8,11 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, StandardNormal};
 use rasterfuse::Fusion;
-use rasterfuse::engine::{FusionBuilder, OutputDates, OutputSpace};
+use rasterfuse::describe::{OutputDates, OutputSpace};
+use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process, SpectralBasis};
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::spectral::SpectralBasis;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 use rasterfuse::validate::{DaysSince, Estimate, ScoreRow, Validation, ValidationReport, WithheldKind, Withhold};
@@ -280,7 +282,7 @@ fn the_factor_scales_what_is_put_out_and_nothing_else() {
     };
     let ((_, cov), (_, scaled)) = (arrays(components()), arrays(components().sd_factor(2.0)));
     assert_eq!(cov.mapv(|cov| 4.0 * cov), scaled);
-    let refused = |factor: rasterfuse::model::Values| {
+    let refused = |factor: rasterfuse::describe::Numbers| {
         fusion(Kernel::None, shape).instrument(fine(values.clone())).sd_factor(factor).build().unwrap_err().to_string()
     };
     assert_says(&refused(0.0.into()), &["output.sd_factor", "positive"]);

@@ -30,7 +30,7 @@ use ndarray::{Array2, Zip, s};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rasterfuse::engine::FusedBlock;
-use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::{Fusion, Result};
 use statrs::distribution::{ContinuousCDF, Normal};
 

@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use ndarray::{Array3, Axis, s};
-use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Fusion, Result};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ndarray::{Array3, ArrayView2, Axis};
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::Date;
-use rasterfuse::model::{Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
+use rasterfuse::describe::{Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
 use rasterfuse::source::{RasterSource, RasterStack};
 use rasterfuse::{Fusion, Result};
 

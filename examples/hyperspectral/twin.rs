@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand_distr::StandardNormal;
 use rasterfuse::Result;
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::SpectralResponse;
+use rasterfuse::spectral::SpectralResponse;
 use rasterfuse::source::MemorySource;
 
 use crate::common::random::{clouds, patchwork, rough_field, smooth_field};

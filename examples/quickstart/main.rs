@@ -29,7 +29,7 @@ use clap::Parser;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rasterfuse::Fusion;
-use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::{MemorySink, ZarrSink};
 use rasterfuse::source::{RasterSource, RasterStack};
 

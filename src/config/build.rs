@@ -273,7 +273,7 @@ impl FusionConfig {
         }
         for Field { kernel, range, variance, phi, prior_variance, block } in &process.field {
             let range = range_of(*kernel, range.as_ref().map(|range| &range.0), "process.field.range")?;
-            let mut field = model::Field::new((*kernel).into(), range, variance.0.clone());
+            let mut field = describe::Field::new((*kernel).into(), range, variance.0.clone());
             if let Some(phi) = phi {
                 field = field.phi(phi.0.clone());
             }
@@ -372,7 +372,7 @@ impl FusionConfig {
         instrument: &Instrument,
         target: &Grid,
         opened: &Opened,
-    ) -> Result<model::Instrument> {
+    ) -> Result<describe::Instrument> {
         let Opened { source, noise_variance, response } = opened;
         // Reprojected pixels are whole numbers of cells.
         let single = instrument.reproject.is_none() || target.lattice_offset(source.grid()).is_some();
@@ -384,7 +384,7 @@ impl FusionConfig {
         let layer =
             |layer| self.offset_layer(layer, source.as_ref()).map_err(|error| error.of_instrument(&instrument.name));
         let layers = instrument.offset_layer.iter().map(layer).collect::<Result<Vec<_>>>()?;
-        let mut built = model::Instrument::new(&instrument.name, Arc::clone(source))
+        let mut built = describe::Instrument::new(&instrument.name, Arc::clone(source))
             .footprint(match instrument.footprint {
                 Some(Place::Uniform) => Footprint::Uniform,
                 Some(Place::Gaussian(fwhm)) => Footprint::Gaussian { fwhm },
@@ -393,8 +393,8 @@ impl FusionConfig {
             })
             .noise_variance(noise)
             .missing(match instrument.missing {
-                Some(Missing::Pixel) => model::Missing::Pixel,
-                _ => model::Missing::Band,
+                Some(Missing::Pixel) => describe::Missing::Pixel,
+                _ => describe::Missing::Band,
             });
         if let Some(quantile) = instrument.gate {
             built = built.gate(quantile);
@@ -431,7 +431,7 @@ fn or_zero(values: Option<&Values>) -> Values {
     values.cloned().unwrap_or(Values::Same(0.0))
 }
 
-impl From<Kernel> for model::Kernel {
+impl From<Kernel> for describe::Kernel {
     fn from(kernel: Kernel) -> Self {
         match kernel {
             Kernel::Exponential => Self::Exponential,

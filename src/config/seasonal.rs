@@ -22,7 +22,7 @@ impl FusionConfig {
     /// ```no_run
     /// # fn main() -> rasterfuse::Result<()> {
     /// use rasterfuse::config::FusionConfig;
-    /// use rasterfuse::model::SeasonalMean;
+    /// use rasterfuse::seasonal::SeasonalMean;
     /// use rasterfuse::sink::SeasonalStore;
     /// let fit = FusionConfig::read("fuse.toml")?.seasonal_fit(&SeasonalMean::builder(), &[])?;
     /// let mean = SeasonalStore::create("seasonal.zarr").write(&fit)?;
@@ -66,6 +66,6 @@ impl FusionConfig {
 }
 
 /// Whether the pixels of an instrument are cells of the target.
-pub(super) fn has_cells(instrument: &model::Instrument, target: &Grid) -> bool {
+pub(super) fn has_cells(instrument: &describe::Instrument, target: &Grid) -> bool {
     instrument.footprint_is_cell() && target.lattice_offset(instrument.source().grid()).is_some()
 }

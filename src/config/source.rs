@@ -7,7 +7,8 @@ use super::stack::{self, open_stack};
 use super::{Instrument, cubes};
 use crate::error::{Error, Result};
 use crate::geometry::Grid;
-use crate::model::{SpectralResponse, Values};
+use crate::describe::Numbers;
+use crate::spectral::SpectralResponse;
 use crate::preset::{Preset, PresetBand, response_of};
 use crate::source::RasterSource;
 

@@ -7,9 +7,10 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
-use crate::engine::{MemoryBudget, OutputDates};
+use crate::describe::OutputDates;
+use crate::engine::MemoryBudget;
 use crate::geometry::Date;
-use crate::model::Values;
+use crate::describe::Numbers;
 
 /// One number or a list of them.
 #[derive(Clone, Debug)]

@@ -100,7 +100,7 @@ impl Assignment {
             Checkpoint::Full => plan.full_checkpoint_bytes,
             _ => plan.light_checkpoint_bytes,
         };
-        let kept = if plan.checkpoint == Checkpoint::Off { 0 } else { fusion.keep_checkpoints as u128 };
+        let kept = if plan.checkpoint == Checkpoint::Off { 0 } else { fusion.options.keep_checkpoints as u128 };
         let share = |bytes: u64, tiles: u128| (u128::from(bytes) * tiles / plan.tiles.max(1) as u128) as u64;
         // The tile at work is saved as a whole on the way.
         let checkpoint =

@@ -1,4 +1,4 @@
-//! The description of a fusion, as it is collected; [`check`] makes a fusion of it.
+//! Fills a description in code, and makes a fusion of it.
 
 mod check;
 
@@ -6,89 +6,76 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Checkpoint, MemoryBudget, OnError, OutputDates, OutputSpace, Precision};
+use super::{Checkpoint, MemoryBudget, OnError, Precision, RunOptions};
+use crate::describe::{
+    Basis, Description, Instrument, MeanFunction, Numbers, Output, OutputDates, OutputSpace, Prior, Process, Seasonal,
+    Smoothing, Structure, Target, Time, Window,
+};
 use crate::error::Result;
 use crate::geometry::{Date, Grid};
-use crate::model::{FarSamples, Instrument, Prior, Process, SeasonalMean, SpectralBasis, Values};
+use crate::seasonal::SeasonalMean;
 use crate::source::RasterSource;
+use crate::spectral::SpectralBasis;
 
-/// Collects the description of a fusion; [`build`](Self::build) checks it.
+/// Fills the description of a fusion; [`build`](Self::build) checks it. Methods that set a key have its name.
 #[derive(Clone, Debug)]
 pub struct FusionBuilder {
-    target: Grid,
-    bands: Vec<String>,
-    basis: Option<SpectralBasis>,
-    space: OutputSpace,
-    sd_factor: Values,
-    put_out_offsets: bool,
-    unit: String,
-    period: (Option<Date>, Option<Date>),
-    output: OutputDates,
-    window_size: usize,
-    halo: usize,
-    far: FarSamples,
-    process: Option<Process>,
-    prior: Option<Prior>,
-    seasonal: Option<SeasonalMean>,
-    instruments: Vec<Instrument>,
-    tile: Option<(usize, usize)>,
-    memory: MemoryBudget,
-    batch_dates: Option<usize>,
-    shards: usize,
-    threads: usize,
-    lag: usize,
-    precision: Precision,
-    on_error: OnError,
-    checkpoint: Checkpoint,
-    replay_days: u32,
-    checkpoint_interval: Duration,
-    keep_checkpoints: usize,
+    description: Description,
+    options: RunOptions,
+    /// Whether sources withhold observations, which are then predicted.
     withholds: bool,
     /// The TOML file that says all this, for messages.
-    description: Option<PathBuf>,
+    file: Option<PathBuf>,
 }
 
 impl FusionBuilder {
     pub(super) fn new(target: Grid) -> Self {
-        Self {
-            target,
-            bands: Vec::new(),
-            basis: None,
-            space: OutputSpace::Bands,
-            sd_factor: Values::Same(1.0),
-            put_out_offsets: false,
-            unit: "1".into(),
-            period: (None, None),
-            output: OutputDates::Daily,
-            window_size: 4,
-            halo: 4,
-            far: FarSamples::default(),
-            process: None,
-            prior: None,
+        let description = Description {
+            target: Target::new(target),
+            time: Time::default(),
+            window: Window::default(),
+            process: Structure::Free,
+            prior: Structure::Free,
             seasonal: None,
-            instruments: Vec::new(),
-            tile: None,
-            memory: MemoryBudget::default(),
-            batch_dates: None,
-            shards: 1,
-            threads: 0,
-            lag: 0,
-            precision: Precision::F64,
-            on_error: OnError::Abort,
-            checkpoint: Checkpoint::Auto,
-            replay_days: 30,
-            checkpoint_interval: Duration::from_mins(10),
-            keep_checkpoints: 1,
-            withholds: false,
-            description: None,
-        }
+            basis: None,
+            instrument: Vec::new(),
+            smoothing: Smoothing::default(),
+            output: Output::default(),
+        };
+        Self { description, options: RunOptions::default(), withholds: false, file: None }
+    }
+
+    /// A fusion that is described already; `file` is the TOML file that describes it, which errors then name.
+    #[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
+    pub(crate) fn described(description: Description, options: RunOptions, file: Option<PathBuf>) -> Self {
+        Self { description, options, withholds: false, file }
+    }
+
+    /// What has been described so far.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// How a run will be carried out.
+    #[must_use]
+    pub fn options(&self) -> &RunOptions {
+        &self.options
+    }
+
+    /// The same with another description, such as one whose numbers have been [estimated](crate::estimate).
+    #[must_use]
+    pub fn describe(mut self, description: Description) -> Self {
+        self.description = description;
+        self
     }
 
     /// Names of the output bands. Default: the names that the instruments observe, where all observe the same, in the order of the
     /// first.
     #[must_use]
     pub fn bands<S: Into<String>>(mut self, bands: impl IntoIterator<Item = S>) -> Self {
-        self.bands = bands.into_iter().map(Into::into).collect();
+        let bands: Vec<String> = bands.into_iter().map(Into::into).collect();
+        self.description.target.bands = (!bands.is_empty()).then_some(bands);
         self
     }
 
@@ -96,60 +83,59 @@ impl FusionBuilder {
     /// order: process, prior and windows are then about components. Default: the components are the bands.
     #[must_use]
     pub fn basis(mut self, basis: SpectralBasis) -> Self {
-        self.basis = Some(basis);
+        self.description.basis = Some(Basis::Open(Arc::new(basis)));
         self
     }
 
-    /// What is put out; default: the bands.
+    /// What is output; default: the bands.
     #[must_use]
     pub fn space(mut self, space: OutputSpace) -> Self {
-        self.space = space;
+        self.description.output.space = space;
         self
     }
 
-    /// What the standard deviations put out are multiplied by, one number or one per band (one, where components are put out):
-    /// what [`Validation`](crate::validate::Validation) found that intervals need to hold what they should. The filter itself is not
-    /// touched. Default 1.
+    /// What the standard deviations are multiplied by on output, one number or one per band (one, where components are output):
+    /// the factor by which [`Validation`](crate::validate::Validation) found intervals too narrow or too wide. The filter itself is not
+    /// changed. Default 1.
     #[must_use]
-    pub fn sd_factor(mut self, factor: impl Into<Values>) -> Self {
-        self.sd_factor = factor.into();
+    pub fn sd_factor(mut self, factor: impl Into<Numbers>) -> Self {
+        self.description.output.sd_factor = factor.into();
         self
     }
 
-    /// Whether what [offset layers](crate::model::Instrument::offset_layer) have come to is put out with every date, for each
-    /// cell and each band of an instrument that has layers: the offset of the pixel that holds the cell. Filtered, so there may
-    /// be no lag. Default: no.
+    /// Whether the sum of all [offset layers](Instrument::offset_layer) is output with every date, for each cell and each band of an
+    /// instrument that has layers: the offset of the pixel that holds the cell. Filtered, so there may be no lag. Default: no.
     #[must_use]
-    pub fn put_out_offsets(mut self, yes: bool) -> Self {
-        self.put_out_offsets = yes;
+    pub fn offsets(mut self, yes: bool) -> Self {
+        self.description.output.offsets = yes;
         self
     }
 
     /// Unit of the bands, for the output's metadata; default "1".
     #[must_use]
     pub fn unit(mut self, unit: impl Into<String>) -> Self {
-        self.unit = unit.into();
+        self.description.target.unit = unit.into();
         self
     }
 
     /// First day of the series; observations before it are not used. Default: the first the instruments hold.
     #[must_use]
     pub fn start(mut self, start: Date) -> Self {
-        self.period.0 = Some(start);
+        self.description.time.start = Some(start);
         self
     }
 
     /// Last day of the series, included. Default: the last the instruments hold.
     #[must_use]
     pub fn end(mut self, end: Date) -> Self {
-        self.period.1 = Some(end);
+        self.description.time.end = Some(end);
         self
     }
 
-    /// Which dates are put out; default: every day.
+    /// Which dates are output; default: every day.
     #[must_use]
     pub fn output(mut self, output: OutputDates) -> Self {
-        self.output = output;
+        self.description.time.output = output;
         self
     }
 
@@ -157,28 +143,28 @@ impl FusionBuilder {
     /// are independent ([`Plan::independent_cells`](super::Plan::independent_cells)).
     #[must_use]
     pub fn window(mut self, size: usize, halo: usize) -> Self {
-        (self.window_size, self.halo) = (size, halo);
+        (self.description.window.size, self.description.window.halo) = (size, halo);
         self
     }
 
     /// Single cells spread over `radius` (CRS units) around every window for long-range correlation; default none.
     #[must_use]
     pub fn far_samples(mut self, count: usize, radius: f64) -> Self {
-        self.far = FarSamples { count, radius };
+        (self.description.window.far_samples, self.description.window.far_radius) = (count, radius);
         self
     }
 
-    /// How the scene changes. Required.
+    /// How the scene changes. Required; [`Structure::Free`] leaves it to an [estimation](crate::estimate).
     #[must_use]
-    pub fn process(mut self, process: Process) -> Self {
-        self.process = Some(process);
+    pub fn process(mut self, process: impl Into<Structure<Process>>) -> Self {
+        self.description.process = process.into();
         self
     }
 
-    /// What is believed before the first day. Required.
+    /// What is believed before the first day. Required; [`Structure::Free`] leaves it to an [estimation](crate::estimate).
     #[must_use]
-    pub fn prior(mut self, prior: Prior) -> Self {
-        self.prior = Some(prior);
+    pub fn prior(mut self, prior: impl Into<Structure<Prior>>) -> Self {
+        self.description.prior = prior.into();
         self
     }
 
@@ -186,7 +172,7 @@ impl FusionBuilder {
     /// and gates; observations and results are values. Default: none.
     #[must_use]
     pub fn seasonal(mut self, mean: SeasonalMean) -> Self {
-        self.seasonal = Some(mean);
+        self.description.seasonal = Some(Seasonal { mean: MeanFunction::Open(mean) });
         self
     }
 
@@ -197,21 +183,14 @@ impl FusionBuilder {
     /// A lag takes memory and time in proportion: at most about (1 + 2 lag × own cells / cells) times those of the filter.
     #[must_use]
     pub fn lag(mut self, dates: usize) -> Self {
-        self.lag = dates;
-        self
-    }
-
-    /// Arithmetic of the covariances; default float64.
-    #[must_use]
-    pub fn precision(mut self, precision: Precision) -> Self {
-        self.precision = precision;
+        self.description.smoothing.lag = dates;
         self
     }
 
     /// Adds an instrument; at least one is required.
     #[must_use]
     pub fn instrument(mut self, instrument: Instrument) -> Self {
-        self.instruments.push(instrument);
+        self.description.instrument.push(instrument);
         self
     }
 
@@ -219,63 +198,65 @@ impl FusionBuilder {
     /// makes the sources decode least.
     #[must_use]
     pub fn tile(mut self, rows: usize, cols: usize) -> Self {
-        self.tile = Some((rows, cols));
+        self.description.output.tile = Some([rows, cols]);
+        self
+    }
+
+    /// Arithmetic of the covariances; default float64.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.options.precision = precision;
         self
     }
 
     /// Memory the whole process may take; default a quarter of the machine's.
     #[must_use]
     pub fn memory(mut self, memory: MemoryBudget) -> Self {
-        self.memory = memory;
+        self.options.memory = memory;
         self
-    }
-
-    /// The memory budget on this machine.
-    pub(crate) fn memory_bytes(&self) -> Result<u64> {
-        self.memory.bytes()
     }
 
     /// Dates read, filtered and written together; default 8, or as many as memory allows for a tile of one window. More keep
     /// workers busier between batches and take more memory.
     #[must_use]
     pub fn batch_dates(mut self, dates: usize) -> Self {
-        self.batch_dates = Some(dates);
+        self.options.batch_dates = Some(dates);
         self
     }
 
     /// How many processes share the run, so that there are tiles for each: at least four, unless the tile is given or the
-    /// target has too few windows. Default 1. Every process must be told the same number.
+    /// target has too few windows. Default 1. Every process must be given the same number.
     #[must_use]
     pub fn shards(mut self, processes: usize) -> Self {
-        self.shards = processes;
+        self.options.shards = processes;
         self
     }
 
     /// Worker threads; 0, the default, is one per core.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads;
+        self.options.threads = threads;
         self
     }
 
     /// What a run does about slices that cannot be read and windows whose arithmetic breaks down; default: it ends.
     #[must_use]
     pub fn on_error(mut self, on_error: OnError) -> Self {
-        self.on_error = on_error;
+        self.options.on_error = on_error;
         self
     }
 
     /// What is kept of the window states at the end of a run, for the dates that will be appended.
     #[must_use]
     pub fn checkpoint(mut self, checkpoint: Checkpoint) -> Self {
-        self.checkpoint = checkpoint;
+        self.options.checkpoint = checkpoint;
         self
     }
 
     /// Days that appending replays where only a [light checkpoint](Checkpoint::Light) is kept; default 30.
     #[must_use]
     pub fn replay_days(mut self, days: u32) -> Self {
-        self.replay_days = days;
+        self.options.replay_days = days;
         self
     }
 
@@ -283,7 +264,7 @@ impl FusionBuilder {
     /// every ten minutes.
     #[must_use]
     pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
-        self.checkpoint_interval = interval;
+        self.options.checkpoint_interval = interval;
         self
     }
 
@@ -291,23 +272,23 @@ impl FusionBuilder {
     /// are kept with [`Checkpoint::Off`].
     #[must_use]
     pub fn keep_checkpoints(mut self, count: usize) -> Self {
-        self.keep_checkpoints = count;
-        self
-    }
-
-    /// Remembers the TOML file that says all this, which errors then name.
-    #[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
-    pub(crate) fn described_in(mut self, file: Option<PathBuf>) -> Self {
-        self.description = file;
+        self.options.keep_checkpoints = count;
         self
     }
 
     /// Gives every instrument the source that `withhold` makes of it; windows then predict what is withheld.
-    pub(crate) fn withhold(mut self, mut withhold: impl FnMut(&Instrument) -> Arc<dyn RasterSource>) -> Self {
-        for instrument in &mut self.instruments {
-            instrument.replace_source(withhold(instrument));
+    ///
+    /// # Errors
+    /// Those of `withhold`; [`Error::Setting`](crate::Error::Setting) for an instrument that is not opened.
+    pub(crate) fn withhold<S: RasterSource + 'static>(
+        mut self,
+        mut withhold: impl FnMut(&str, &Arc<dyn RasterSource>) -> Result<Arc<S>>,
+    ) -> Result<Self> {
+        for instrument in &mut self.description.instrument {
+            let source = withhold(&instrument.name, instrument.opened()?)?;
+            instrument.source = Some(source);
         }
         self.withholds = true;
-        self
+        Ok(self)
     }
 }

@@ -101,7 +101,7 @@ impl Fusion {
             times[set].push((read, started.elapsed()));
         }
         let cells = |region: &PixelRegion| region.len() as f64;
-        let target = self.target.rows() as f64 * self.target.cols() as f64;
+        let target = self.model.target.rows() as f64 * self.model.target.cols() as f64;
         let (windows, tiles) = (target / cells(&sample.region), target / cells(&tile.region));
         let mut estimate = TimeEstimate { setup: setup.mul_f64(windows), ..TimeEstimate::default() };
         for (mut times, steps) in times.into_iter().zip(sets.values()) {

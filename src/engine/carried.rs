@@ -1,9 +1,12 @@
 use std::ops::Range;
 
+use serde::Deserialize;
+
 use crate::filter::{Dynamics, Innovation, Lagged, NumericalError, Observations, Saved, State, Workspace};
 
 /// Arithmetic of the windows' covariances. Means are float64 either way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Precision {
     /// float64.

@@ -29,7 +29,8 @@ use frames::{read_frame, read_frames, read_header, write_frame, write_frames, wr
 pub(super) use frames::{compress, damaged, decompress};
 
 /// How much of the window states is kept at the end of a run, for the dates that will be appended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Checkpoint {
     /// Full where it takes no more disk than the output before compression, or 4 GiB where that is less; light otherwise.

@@ -1,23 +1,22 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rayon::ThreadPool;
+use serde::Deserialize;
 
 use super::cells::CellModel;
-use super::output::{OutputSpace, Projection};
+use super::output::Projection;
 use super::plan::Plan;
 use super::spare::Spare;
 use super::steps::Step;
 use super::stream::TileTime;
-use super::window::Part;
-use super::{Checkpoint, FusionBuilder, Job, Precision, Report, Settings};
+use super::{Checkpoint, FusionBuilder, Job, Report, RunOptions, Settings};
 use crate::error::Result;
 use crate::geometry::{Date, DateRange, Grid, Rect, Tile, Tiling};
-use crate::model::{
-    FarSamples, ObservationModel, Prior, PriorSlice, ProcessModel, SeasonalMean, SpectralBasis, Spectrum,
-};
+use crate::describe::OutputSpace;
+use crate::model::{Model, ObservationModel, PriorSlice};
+use crate::spectral::SpectralBasis;
 use crate::sink::{FusionSink, SeriesLayout};
 
 /// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
@@ -28,7 +27,7 @@ use crate::sink::{FusionSink, SeriesLayout};
 /// use ndarray::{Array4, s};
 /// use rasterfuse::Fusion;
 /// use rasterfuse::geometry::{Crs, Date, Grid};
-/// use rasterfuse::model::{Footprint, Instrument, Kernel, Prior, Process};
+/// use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 /// use rasterfuse::sink::MemorySink;
 /// use rasterfuse::source::MemorySource;
 ///
@@ -58,8 +57,7 @@ use crate::sink::{FusionSink, SeriesLayout};
 /// ```
 #[derive(Debug)]
 pub struct Fusion {
-    pub(super) target: Grid,
-    pub(super) spectrum: Spectrum,
+    pub(super) model: Model,
     pub(super) projection: Projection,
     pub(super) space: OutputSpace,
     pub(super) unit: String,
@@ -67,22 +65,13 @@ pub struct Fusion {
     pub(super) steps: Vec<(Date, Step)>,
     pub(super) output: Vec<Date>,
     pub(super) tiling: Tiling,
-    pub(super) far: FarSamples,
-    pub(super) process: ProcessModel,
-    pub(super) prior: Prior,
-    /// The mean function; the state is the anomaly.
-    pub(super) seasonal: Option<SeasonalMean>,
-    pub(super) instruments: Vec<ObservationModel>,
-    /// Offsets that are put out: (instrument, band read).
+    /// Offsets that are output: (instrument, band read).
     pub(super) offsets: Vec<(usize, usize)>,
-    /// Groups of components that are filtered apart.
-    pub(super) parts: Vec<Part>,
     /// Where all cells are independent: how they are filtered one by one, without windows.
     pub(super) cells: Option<Arc<CellModel>>,
     /// Dates of the output axis that a result waits for, as far as there are so many.
     pub(super) lag: usize,
     pub(super) lag_asked: usize,
-    pub(super) precision: Precision,
     pub(super) plan: Plan,
     pub(super) pool: ThreadPool,
     pub(super) spare: Spare,
@@ -91,15 +80,13 @@ pub struct Fusion {
     /// Whether sources withhold observations, which are then predicted.
     pub(super) withholds: bool,
     /// The TOML file that describes it, for messages.
-    pub(super) description: Option<PathBuf>,
-    pub(super) on_error: OnError,
-    pub(super) replay_days: u32,
-    pub(super) checkpoint_interval: Duration,
-    pub(super) keep_checkpoints: usize,
+    pub(super) file: Option<PathBuf>,
+    pub(super) options: RunOptions,
 }
 
 /// What a run does about slices that cannot be read and windows whose arithmetic breaks down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum OnError {
     /// It ends with the error.
@@ -121,7 +108,7 @@ impl Fusion {
     /// # let days = vec![Date::from_days(0), Date::from_days(2)];
     /// # let source = MemorySource::new(grid.clone(), days, vec!["red".into()], ndarray::Array4::from_elem((2, 1, 8, 8), 0.2))?;
     /// use rasterfuse::Fusion;
-    /// use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+    /// use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
     /// use rasterfuse::sink::MemorySink;
     ///
     /// let mut sink = MemorySink::new();
@@ -144,19 +131,19 @@ impl Fusion {
     /// The target grid.
     #[must_use]
     pub fn target(&self) -> &Grid {
-        &self.target
+        &self.model.target
     }
 
     /// Names of the output bands.
     #[must_use]
     pub fn bands(&self) -> &[String] {
-        self.spectrum.bands()
+        self.model.spectrum.bands()
     }
 
     /// The spectral basis, where the components are not the bands themselves.
     #[must_use]
     pub fn basis(&self) -> Option<&SpectralBasis> {
-        self.spectrum.basis().map(AsRef::as_ref)
+        self.model.spectrum.basis().map(AsRef::as_ref)
     }
 
     /// First and last day of the series.
@@ -207,12 +194,17 @@ impl Fusion {
 
     /// A result whose error, if it is of a setting, names the TOML file that says it.
     pub(super) fn naming<T>(&self, result: Result<T>) -> Result<T> {
-        result.map_err(|error| error.in_description(self.description.as_deref()))
+        result.map_err(|error| error.in_description(self.file.as_deref()))
+    }
+
+    /// What it was described as, worked out.
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
     }
 
     /// The instruments, in order.
     pub(crate) fn instruments(&self) -> &[ObservationModel] {
-        &self.instruments
+        &self.model.instruments
     }
 
     /// Dates that a result waits for, and whether cells are filtered one by one, without windows.
@@ -232,13 +224,13 @@ impl Fusion {
 
     /// The prior of the cells of a rectangle.
     pub(super) fn first_prior(&self, extent: &Rect) -> Result<PriorSlice> {
-        self.prior.read(&self.target, extent, self.spectrum.components())
+        self.model.prior.read(&self.model.target, extent)
     }
 
     /// Of those instruments that have offsets of groups: the group, layer by layer, of what they acquired on a date.
     pub(super) fn groups_on(&self, date: Date, instruments: &[usize]) -> BTreeMap<usize, Vec<Option<String>>> {
         let groups = |&instrument: &usize| {
-            let layers = self.instruments[instrument].offset_layers.iter();
+            let layers = self.model.instruments[instrument].offset_layers.iter();
             let groups: Vec<_> = layers.filter_map(|layer| layer.group_on(date)).collect();
             (!groups.is_empty()).then(|| (instrument, groups.into_iter().map(|group| group.map(Into::into)).collect()))
         };
@@ -260,7 +252,7 @@ impl Fusion {
     /// Instrument and band of each offset that is put out.
     fn offset_names(&self) -> Vec<String> {
         let name = |&(instrument, band): &(usize, usize)| {
-            let instrument = &self.instruments[instrument];
+            let instrument = &self.model.instruments[instrument];
             format!("{} {}", instrument.name, instrument.source.bands()[instrument.source_bands[band]])
         };
         self.offsets.iter().map(name).collect()
@@ -270,9 +262,9 @@ impl Fusion {
     #[must_use]
     pub fn layout(&self) -> SeriesLayout {
         SeriesLayout {
-            grid: self.target.clone(),
-            bands: self.spectrum.bands().to_vec(),
-            basis: self.spectrum.basis().cloned(),
+            grid: self.model.target.clone(),
+            bands: self.model.spectrum.bands().to_vec(),
+            basis: self.model.spectrum.basis().cloned(),
             space: self.space,
             unit: self.unit.clone(),
             offsets: self.offset_names(),

@@ -173,7 +173,7 @@ impl<'a> Job<'a> {
         let visible = self.visible(existing.as_ref(), &assigned, sink)?;
         let finished = existing.as_ref().is_some_and(|existing| existing.finished);
         if assigned.work.is_empty() && finished && visible == fusion.output.len() {
-            return Ok(assigned.summary.report(&names(&fusion.instruments)));
+            return Ok(assigned.summary.report(&names(&fusion.model.instruments)));
         }
         if self.check_disk {
             // Other shards are about to write as much.
@@ -209,7 +209,7 @@ impl<'a> Job<'a> {
         } else if self.shard.is_none() {
             sink.commit(fusion.output.len())?;
         }
-        let report = summary.report(&names(&fusion.instruments));
+        let report = summary.report(&names(&fusion.model.instruments));
         let report = Report { blocks: done.blocks, timing: done.timing, ..report };
         if self.shard.is_none() {
             sink.finish(&report)?;
@@ -241,7 +241,7 @@ impl<'a> Job<'a> {
             let missing = assigned.work.iter().map(|work| work.tile.index).collect();
             return Err(Error::Unfinished { path: place, missing, tiles: all.len() });
         }
-        let report = assigned.summary.report(&names(&fusion.instruments));
+        let report = assigned.summary.report(&names(&fusion.model.instruments));
         if !existing.finished {
             sink.reopen(&fusion.layout_for(sink), existing.visible)?;
             sink.commit(fusion.output.len())?;
@@ -263,7 +263,7 @@ impl<'a> Job<'a> {
         let written = Written { dates: vec![0; work.len()], visible: 0, commits: true };
         let mut summary = Summary::default();
         let (timing, blocks) = self.drive(sink, None, written, &work, &mut summary)?;
-        let report = Report { blocks, timing, ..summary.report(&names(&fusion.instruments)) };
+        let report = Report { blocks, timing, ..summary.report(&names(&fusion.model.instruments)) };
         sink.finish(&report)?;
         Ok(report)
     }

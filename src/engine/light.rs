@@ -9,7 +9,8 @@ use super::tile::{States, TileState};
 use super::window::WindowState;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, PixelRegion, Rect, Tile};
-use crate::model::{PriorSlice, pair};
+use crate::model::PriorSlice;
+use crate::spectral::pair;
 
 /// Finds the day on which all tiles of a run take their light states, so that the next run can begin from them together.
 pub(super) struct LightDay {
@@ -23,7 +24,7 @@ pub(super) struct LightDay {
 impl LightDay {
     pub(super) fn new(fusion: &Fusion) -> Self {
         let end = fusion.steps.last().map_or(fusion.before_first(), |(date, _)| *date);
-        let wanted = end + -i32::try_from(fusion.replay_days).unwrap_or(i32::MAX / 2);
+        let wanted = end + -i32::try_from(fusion.options.replay_days).unwrap_or(i32::MAX / 2);
         // Dates that wait for the lag are replayed in any case.
         let waiting = fusion.output.len().checked_sub(fusion.lag).and_then(|first| fusion.output.get(first));
         let wanted = waiting.map_or(wanted, |first| wanted.min(*first + -1)).max(fusion.before_first());
@@ -62,7 +63,7 @@ impl LightDay {
 impl TileState {
     /// Mean and covariance of each of the tile's cells, predicted to `date`, on which or before all states stand.
     pub(super) fn light(&self, fusion: &Fusion, date: Date) -> LightState {
-        let p = fusion.spectrum.components();
+        let p = fusion.model.spectrum.components();
         let (rows, cols) = self.tile.region.shape();
         let mut values = Array3::from_elem((p + p * (p + 1) / 2, rows, cols), f64::NAN);
         // Components of different parts stay independent.
@@ -77,8 +78,8 @@ impl TileState {
 
 impl WindowState {
     fn light(&self, fusion: &Fusion, date: Date, values: &mut Array3<f64>) {
-        let p = fusion.spectrum.components();
-        for (part, state) in fusion.parts.iter().zip(&self.parts) {
+        let p = fusion.model.spectrum.components();
+        for (part, state) in fusion.model.parts.iter().zip(&self.parts) {
             let dt_days = f64::from(date.days_since(state.date));
             for cell in &self.out {
                 let known = !(self.failed || state.silent[cell.state]);
@@ -99,8 +100,8 @@ impl WindowState {
 /// What the light states of a date say of the cells of `extent`, as far as they lie on the grid: beyond it, as with any prior,
 /// the nearest cell counts. Where windows had failed the fusion's own prior does.
 pub(super) fn light_prior(fusion: &Fusion, folder: &StateFolder, date: Date, extent: &Rect) -> Result<PriorSlice> {
-    let p = fusion.spectrum.components();
-    let region = extent.nearest((0, 0), fusion.target.shape());
+    let p = fusion.model.spectrum.components();
+    let region = extent.nearest((0, 0), fusion.model.target.shape());
     let mut values = Array3::from_elem((p + p * (p + 1) / 2, region.rows.len(), region.cols.len()), f64::NAN);
     for (_, tile) in fusion.tiles() {
         let shared = tile.region.intersection(&region);
@@ -125,7 +126,7 @@ pub(super) fn light_prior(fusion: &Fusion, folder: &StateFolder, date: Date, ext
     }
     let first = (region.rows.start as i64, region.cols.start as i64);
     if values.iter().any(|value| value.is_nan()) {
-        let prior = fusion.prior.read(&fusion.target, &Rect::from(&region), p)?;
+        let prior = fusion.model.prior.read(&fusion.model.target, &Rect::from(&region))?;
         for ((layer, row, col), value) in values.indexed_iter_mut().filter(|(_, value)| value.is_nan()) {
             let (row, col) = (first.0 + row as i64, first.1 + col as i64);
             *value = match layer.checked_sub(p) {
@@ -133,7 +134,7 @@ pub(super) fn light_prior(fusion: &Fusion, folder: &StateFolder, date: Date, ext
                 Some(layer) => {
                     let j = (0..p).find(|&j| pair(j, j) >= layer).unwrap_or(0);
                     let l = layer - pair(j, 0);
-                    let further: f64 = fusion.process.fields.iter().map(|field| field.components[j].prior).sum();
+                    let further: f64 = fusion.model.process.fields.iter().map(|field| field.components[j].prior).sum();
                     prior.cov(j, l, row, col) + if j == l { further } else { 0.0 }
                 }
             };

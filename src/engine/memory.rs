@@ -1,3 +1,11 @@
+//! How much memory a run may take.
+
+use std::fmt;
+
+use bytesize::ByteSize;
+use serde::de::{self, Deserializer, Visitor};
+use serde::Deserialize;
+
 use crate::error::{Error, Result};
 use crate::machine;
 
@@ -42,4 +50,37 @@ fn machine_bytes() -> Result<u64> {
             format!("this machine does not tell its memory ({problem}); give the budget in bytes"),
         )
     })
+}
+
+/// Reads a size such as `"2GiB"`, or a fraction of the machine's memory.
+struct BudgetVisitor;
+
+impl Visitor<'_> for BudgetVisitor {
+    type Value = MemoryBudget;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a size such as \"2GiB\" or a fraction such as 0.25")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<MemoryBudget, E> {
+        let size = text.parse::<ByteSize>().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))?;
+        Ok(MemoryBudget::Bytes(size.as_u64()))
+    }
+
+    fn visit_f64<E: de::Error>(self, fraction: f64) -> Result<MemoryBudget, E> {
+        Ok(MemoryBudget::Fraction(fraction))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<MemoryBudget, E> {
+        match number {
+            1 => Ok(MemoryBudget::Fraction(1.0)),
+            other => Err(E::invalid_value(de::Unexpected::Signed(other), &self)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MemoryBudget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BudgetVisitor)
+    }
 }

@@ -6,38 +6,8 @@ use std::sync::Arc;
 use ndarray::Array3;
 
 use crate::error::{Error, Result};
-use crate::model::{SpectralBasis, Spectrum, Values, pair, pair_count};
-
-/// What is put out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OutputSpace {
-    /// Mean and standard deviation of each target band.
-    #[default]
-    Bands,
-    /// Mean and covariances of the components of a [spectral basis](crate::model::SpectralBasis): far smaller, and all bands
-    /// with their uncertainty follow from them ([`SpectralBasis::band`](crate::model::SpectralBasis::band)).
-    Components,
-}
-
-impl OutputSpace {
-    /// Layers of means and of uncertainties where there are so many bands and components.
-    pub(crate) fn layers(self, bands: usize, components: usize) -> (usize, usize) {
-        match self {
-            Self::Bands => (bands, bands),
-            Self::Components => (components, pair_count(components)),
-        }
-    }
-}
-
-impl std::fmt::Display for OutputSpace {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Bands => "bands",
-            Self::Components => "components",
-        })
-    }
-}
+use crate::describe::{Key, Numbers, OutputSpace};
+use crate::spectral::{SpectralBasis, Spectrum, pair, pair_count};
 
 /// How what is known of a cell's components is put out.
 #[derive(Debug)]
@@ -53,10 +23,10 @@ pub(super) struct Projection {
 impl Projection {
     /// # Errors
     /// [`Error::Setting`] when there is not one factor, or one for each band, or they are not positive.
-    pub(super) fn new(spectrum: &Spectrum, space: OutputSpace, sd_factor: &Values) -> Result<Self> {
+    pub(super) fn new(spectrum: &Spectrum, space: OutputSpace, sd_factor: &Numbers) -> Result<Self> {
         let basis = spectrum.basis().filter(|_| space == OutputSpace::Bands).cloned();
-        let key = "output.sd_factor";
-        if space == OutputSpace::Components && matches!(sd_factor, Values::Each(factors) if factors.len() > 1) {
+        let key = &Key::from("output.sd_factor");
+        if space == OutputSpace::Components && matches!(sd_factor, Numbers::Each(factors) if factors.len() > 1) {
             let problem =
                 "one per band, but components are put out, whose covariances take one factor; give one number";
             return Err(Error::setting(key, problem));

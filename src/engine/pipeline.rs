@@ -93,7 +93,7 @@ impl Stages<'_> {
                     let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
                     let oldest =
                         in_flight.iter().min_by_key(|(_, _, since)| *since).map(|(instrument, date, since)| {
-                            let name = &self.fusion.instruments[*instrument].name;
+                            let name = &self.fusion.model.instruments[*instrument].name;
                             format!("{name} {date} for {:.0} s", since.elapsed().as_secs_f64())
                         });
                     drop(in_flight);
@@ -300,7 +300,7 @@ mod tests {
 
     use super::*;
     use crate::geometry::{Crs, Grid, PixelRegion};
-    use crate::model::{Instrument, Kernel, Prior, Process};
+    use crate::describe::{Instrument, Kernel, Prior, Process};
     use crate::sink::MemorySink;
     use crate::source::{MemorySource, RasterSource, Slice};
 

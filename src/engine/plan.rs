@@ -11,11 +11,11 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::steps::Step;
-use super::{Checkpoint, Precision};
+use super::{Checkpoint, Precision, RunOptions};
 use crate::error::{Error, Result};
-use crate::geometry::{Date, DateRange, Grid, Tiling};
+use crate::geometry::{Date, DateRange, Tiling};
 use crate::machine;
-use crate::model::{FarSamples, FeatureModel, FieldModel, ObservationModel, PartSize, Prior, SeasonalMean, Spectrum};
+use crate::model::{Model, ObservationModel, PartSize};
 use cost::Costs;
 
 /// Full checkpoints up to this are kept by default, however small the output.
@@ -32,7 +32,7 @@ const SMALL_TILE: usize = 32 * 32;
 /// ```
 /// # use rasterfuse::Fusion;
 /// # use rasterfuse::geometry::{Crs, Date, Grid};
-/// # use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+/// # use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
 /// # use rasterfuse::source::MemorySource;
 /// # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
 /// # let days = vec![Date::from_days(0), Date::from_days(4)];
@@ -145,48 +145,26 @@ pub struct DiskSpace {
 
 /// What the plan is worked out from.
 pub(super) struct PlanInput<'a> {
-    pub(super) target: &'a Grid,
-    pub(super) spectrum: &'a Spectrum,
-    /// Layers of means and uncertainties put out.
+    pub(super) model: &'a Model,
+    pub(super) options: &'a RunOptions,
+    /// Layers of means and uncertainties that are output.
     pub(super) layers: (usize, usize),
     /// Components of each part that is filtered by itself.
     pub(super) parts: &'a [PartSize],
-    /// Offsets that are put out.
+    /// Offsets that are output.
     pub(super) offsets: usize,
-    /// Beside the first.
-    pub(super) fields: &'a [FieldModel],
     /// (size, halo); (1, 0) where cells are independent.
     pub(super) window: (usize, usize),
     pub(super) independent_cells: bool,
-    pub(super) far: FarSamples,
-    /// Distinct spatial correlations.
-    pub(super) correlations: usize,
-    pub(super) instruments: &'a [ObservationModel],
-    pub(super) prior: &'a Prior,
-    /// The mean function.
-    pub(super) seasonal: Option<&'a SeasonalMean>,
     pub(super) period: DateRange,
     pub(super) steps: &'a [(Date, Step)],
     pub(super) dates: usize,
     pub(super) tile: Option<(usize, usize)>,
-    pub(super) batch_dates: Option<usize>,
-    /// Processes that share the run.
-    pub(super) shards: usize,
     pub(super) budget_bytes: u64,
     pub(super) threads: usize,
     pub(super) lag: usize,
     /// The lag asked for, which may be longer than the series.
     pub(super) lag_asked: usize,
-    /// Whether the process covariance depends on the state's past.
-    pub(super) adaptive: bool,
-    /// Whether change goes with the level.
-    pub(super) relative: bool,
-    /// Factors of change that every state has.
-    pub(super) factors: u64,
-    /// Where cells with like features change alike.
-    pub(super) features: Option<&'a FeatureModel>,
-    pub(super) precision: Precision,
-    pub(super) checkpoint: Checkpoint,
     /// Largest variance that any window can reach over the smallest noise variance, where it is known.
     pub(super) largest_ratio: Option<f64>,
 }
@@ -234,22 +212,22 @@ impl Plan {
 
     pub(super) fn new(input: &PlanInput<'_>) -> Result<Self> {
         let mut instruments: Vec<InstrumentPlan> =
-            input.instruments.iter().map(|instrument| input.instrument_plan(instrument)).collect();
+            input.model.instruments.iter().map(|instrument| input.instrument_plan(instrument)).collect();
         let costs = Costs::new(input, &instruments);
         let (tile_shape, batch_dates) = tile::choose(&costs)?;
         let memory = costs.memory(tile_shape, batch_dates);
-        let tiling = Tiling::new(input.target.shape(), tile_shape, input.window.0, input.window.1);
+        let tiling = Tiling::new(input.model.target.shape(), tile_shape, input.window.0, input.window.1);
         let warnings = input.warnings(&costs, &tiling);
         let (full_checkpoint_bytes, states_per_window) = (costs.full_checkpoint(tile_shape), costs.window.states);
         let light_checkpoint_bytes = costs.light_checkpoint();
-        for (plan, instrument) in instruments.iter_mut().zip(input.instruments) {
+        for (plan, instrument) in instruments.iter_mut().zip(&input.model.instruments) {
             plan.read_amplification = input.read_amplification(instrument, tile_shape);
         }
-        let (rows, cols) = input.target.shape();
+        let (rows, cols) = input.model.target.shape();
         let store_bytes = [input.dates, input.layers.0 + input.layers.1, rows, cols]
             .into_iter()
             .fold(size_of::<f32>() as u64, |bytes, n| bytes.saturating_mul(n as u64));
-        let checkpoint = match input.checkpoint {
+        let checkpoint = match input.options.checkpoint {
             Checkpoint::Auto if full_checkpoint_bytes <= store_bytes.max(SMALL_CHECKPOINT) => Checkpoint::Full,
             Checkpoint::Auto => Checkpoint::Light,
             chosen => chosen,
@@ -268,7 +246,7 @@ impl Plan {
             threads: input.threads,
             budget_bytes: input.budget_bytes,
             lag: input.lag,
-            precision: input.precision,
+            precision: input.options.precision,
             program_bytes: memory.program,
             reading_bytes: memory.reading,
             slice_bytes: memory.slices,
@@ -296,9 +274,9 @@ impl PlanInput<'_> {
             name: instrument.name.clone(),
             dates: dates.len(),
             span: dates.first().copied().zip(dates.last().copied()),
-            bands: instrument.observed(self.spectrum),
+            bands: instrument.observed(&self.model.spectrum),
             unused_bands: unused.map(|(_, name)| name.clone()).collect(),
-            coverage: self.target.coverage(source.grid()),
+            coverage: self.model.target.coverage(source.grid()),
             block_shape: source.block_shape(),
             read_amplification: 1.0,
         }
@@ -306,7 +284,7 @@ impl PlanInput<'_> {
 
     fn warnings(&self, costs: &Costs<'_>, tiling: &Tiling) -> Vec<String> {
         let mut warnings = Vec::new();
-        for (plan, instrument) in costs.instruments().iter().zip(self.instruments) {
+        for (plan, instrument) in costs.instruments().iter().zip(&self.model.instruments) {
             if plan.coverage == 0.0 {
                 let grid = instrument.source.grid();
                 warnings.push(format!("instrument {:?} does not touch the target grid ({grid})", plan.name));
@@ -316,16 +294,16 @@ impl PlanInput<'_> {
                 warnings.push(format!("instrument {:?} has no date between {start} and {end}", plan.name));
             }
         }
-        for (plan, instrument) in costs.instruments().iter().zip(self.instruments) {
+        for (plan, instrument) in costs.instruments().iter().zip(&self.model.instruments) {
             let (used, unused) = (plan.bands.len(), plan.unused_bands.len());
-            if instrument.by_name && self.spectrum.basis().is_some() && unused > 0 {
+            if instrument.by_name && self.model.spectrum.basis().is_some() && unused > 0 {
                 let text = "have the name of a target band; give it a `response`, or `bands`";
                 warnings.push(format!("instrument {:?}: only {used} of its {} bands {text}", plan.name, used + unused));
             }
         }
-        if self.spectrum.basis().is_none() {
-            for (j, band) in self.spectrum.bands().iter().enumerate() {
-                if !self.instruments.iter().any(|instrument| instrument.sees(j)) {
+        if self.model.spectrum.basis().is_none() {
+            for (j, band) in self.model.spectrum.bands().iter().enumerate() {
+                if !self.model.instruments.iter().any(|instrument| instrument.sees(j)) {
                     let unused: Vec<_> = costs.instruments().iter().flat_map(|plan| &plan.unused_bands).collect();
                     let advice = match unused.as_slice() {
                         [] => "check its name".into(),
@@ -342,12 +320,12 @@ impl PlanInput<'_> {
             let text = "are put out: every one of them waits for the last and rests on all observations";
             warnings.push(format!("a lag of {asked}, but only {dates} dates {text}"));
         }
-        if self.precision == Precision::F32 && costs.window.double {
+        if self.options.precision == Precision::F32 && costs.window.double {
             let text = "memory is planned for in float64, which windows go on in where digits run out";
             warnings.push(format!("variances may get too large against the noise for float32: {text}"));
         }
         let (rows, cols) = tiling.tile_shape();
-        if tiling.tile_count() > 1 && rows * cols < SMALL_TILE && self.shards == 1 {
+        if tiling.tile_count() > 1 && rows * cols < SMALL_TILE && self.options.shards == 1 {
             let text =
                 "make many small chunks and slow reading and writing; more memory or smaller windows make larger tiles";
             warnings.push(format!("tiles of {rows} x {cols} cells {text}"));

@@ -27,7 +27,7 @@ const SUSPICIOUS_SHARE: f64 = 0.2;
 /// ```
 /// # use rasterfuse::Fusion;
 /// # use rasterfuse::geometry::{Crs, Date, Grid};
-/// # use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+/// # use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
 /// # use rasterfuse::sink::MemorySink;
 /// # use rasterfuse::source::MemorySource;
 /// # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;

@@ -11,7 +11,8 @@ use super::output::Projection;
 use super::stream::FusedBlock;
 use crate::error::Result;
 use crate::geometry::{Date, Grid, PixelRegion, Rect};
-use crate::model::{Average, Harmonics, ObservationModel, SeasonalMean};
+use crate::model::{Average, ObservationModel};
+use crate::seasonal::{Harmonics, SeasonalMean};
 use crate::source::Slice;
 
 /// Rows of cells that are read at a time for the averages of coarse pixels: chunks of a store are decoded once or twice.
@@ -28,8 +29,8 @@ pub(super) struct Curves {
 impl Curves {
     /// Those of the cells of a tile.
     pub(super) fn of_cells(fusion: &Fusion, tile: &PixelRegion) -> Result<Option<Self>> {
-        let Some(mean) = &fusion.seasonal else { return Ok(None) };
-        let slice = mean.slice(&fusion.target, &Rect::from(tile))?;
+        let Some(mean) = &fusion.model.seasonal else { return Ok(None) };
+        let slice = mean.slice(&fusion.model.target, &Rect::from(tile))?;
         Ok(Some(Self { harmonics: mean.harmonics(), coefficients: slice.into_coefficients() }))
     }
 

@@ -5,13 +5,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::geometry::Grid;
-use crate::model::{Instrument, Prior, Process};
-
-/// Changes when the numbers of a run with the same settings do: a later version of the crate then goes on with no series of an
-/// earlier one.
-const NUMERICS: u32 = 2;
-
 /// What decides the values of a series, by key: two runs with the same settings and inputs make the same bytes.
 ///
 /// Threads, memory, the length of batches, the last date and the like are not among them.
@@ -64,35 +57,5 @@ impl Settings {
             (stored != given).then(|| SettingDifference { key: key.clone(), stored, given })
         };
         keys.into_iter().filter_map(difference).collect()
-    }
-
-    pub(super) fn of_target(grid: &Grid, bands: &[String], unit: &str) -> Self {
-        let mut this = Self::default();
-        this.insert("numerics", NUMERICS);
-        let (rows, cols) = grid.shape();
-        this.insert("target.shape", format!("[{rows}, {cols}]"));
-        this.insert("target.geotransform", format!("{:?}", grid.geotransform()));
-        let crs = grid.crs();
-        this.insert("target.crs", crs.code().unwrap_or_else(|| crs.wkt()));
-        this.insert("target.bands", format!("{bands:?}"));
-        this.insert("target.unit", unit);
-        this
-    }
-
-    pub(super) fn add_process(&mut self, process: &Process) {
-        process.settings().into_iter().for_each(|(key, value)| self.insert(format!("process.{key}"), value));
-    }
-
-    pub(super) fn add_prior(&mut self, prior: &Prior) {
-        prior.settings().into_iter().for_each(|(key, value)| self.insert(key, value));
-    }
-
-    pub(super) fn add_instruments(&mut self, instruments: &[Instrument], target_bands: &[String]) {
-        let names: Vec<&str> = instruments.iter().map(Instrument::name).collect();
-        self.insert("instruments", format!("{names:?}"));
-        for instrument in instruments {
-            let key = |name: &str| format!("instrument {:?}: {name}", instrument.name());
-            instrument.settings(target_bands).into_iter().for_each(|(name, value)| self.insert(key(&name), value));
-        }
     }
 }

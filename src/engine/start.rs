@@ -81,7 +81,7 @@ impl<'a> Starts<'a> {
             self.check_place(&record, &file)?;
             match self.compare(&record)? {
                 Agreement::Late(date, instrument) if !self.replay => {
-                    let instrument = self.fusion.instruments[instrument].name.clone();
+                    let instrument = self.fusion.model.instruments[instrument].name.clone();
                     let (path, passed) = (self.place(), record.date);
                     return Err(Error::LateDate { path, instrument, date, passed });
                 }
@@ -158,7 +158,7 @@ impl<'a> Starts<'a> {
         for step in record.steps.iter().filter(|step| step.date > date) {
             let held = now.get(&step.date).copied().unwrap_or_default();
             if let Some(&gone) = step.instruments.iter().find(|instrument| !held.contains(instrument)) {
-                let name = &self.fusion.instruments[gone].name;
+                let name = &self.fusion.model.instruments[gone].name;
                 let problem = format!(
                     "the dates after {date} must be replayed, but what {name:?} saw on {} is gone; bring its file back",
                     step.date
@@ -224,7 +224,7 @@ impl<'a> Starts<'a> {
             let other = groups.iter().find(|(instrument, groups)| known(instrument) != Some(*groups));
             if let Some((&instrument, _)) = other {
                 if !self.replay {
-                    let name = &self.fusion.instruments[instrument].name;
+                    let name = &self.fusion.model.instruments[instrument].name;
                     let problem = format!(
                         "what instrument {name:?} saw on {date} was taken in as of another group than it is of now; replay the dates \
                          since then (--replay), or put the groups of dates up to {} back as they were",

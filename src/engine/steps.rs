@@ -1,21 +1,9 @@
 use std::collections::BTreeMap;
 
+use crate::describe::OutputDates;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange};
 use crate::model::ObservationModel;
-
-/// Which dates are put out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OutputDates {
-    /// Every day of the period.
-    #[default]
-    Daily,
-    /// The dates on which any instrument observes.
-    Observed,
-    /// These dates.
-    Dates(Vec<Date>),
-}
 
 /// A date on which something is read or written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

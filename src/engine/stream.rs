@@ -55,7 +55,7 @@ pub struct BlockOffsets {
 /// # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
 /// # let days = vec![Date::from_days(0), Date::from_days(2)];
 /// # let source = MemorySource::new(grid.clone(), days, vec!["red".into()], ndarray::Array4::from_elem((2, 1, 8, 8), 0.2))?;
-/// # use rasterfuse::{Fusion, model::{Instrument, Kernel, Prior, Process}};
+/// # use rasterfuse::{Fusion, describe::{Instrument, Kernel, Prior, Process}};
 /// # let fusion = Fusion::builder(grid)
 /// #     .process(Process::new(Kernel::Exponential, 100.0, 1e-4))
 /// #     .prior(Prior::new(0.3, 0.05))
@@ -114,7 +114,7 @@ impl<'a> TileTime<'a> {
         if let Some((_, state)) = &self.current {
             summary.merge(&state.summary());
         }
-        let report = summary.report(&names(&self.fusion.instruments));
+        let report = summary.report(&names(&self.fusion.model.instruments));
         Report { blocks: self.blocks, timing: self.timing, ..report }
     }
 

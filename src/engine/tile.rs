@@ -17,7 +17,7 @@ use super::{Fusion, OnError, windows};
 use crate::error::{Error, Result};
 use crate::filter::NumericalError;
 use crate::geometry::{Date, PixelRegion, Rect, Tile, Window};
-use crate::model::{ObservationModel, PixelLattice, PriorSlice, far_cells};
+use crate::model::{Model, ObservationModel, PixelLattice, PriorSlice, far_cells};
 
 /// Scratch memory of the threads of a run, one worker each.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Workers {
         let threads = || 0..fusion.pool.current_num_threads();
         match fusion.cells {
             None => {
-                let windows = threads().map(|_| Mutex::new(Worker::new(fusion.parts.len())));
+                let windows = threads().map(|_| Mutex::new(Worker::new(fusion.model.parts.len())));
                 Self { windows: windows.collect(), cells: Vec::new() }
             }
             Some(_) => {
@@ -59,22 +59,30 @@ impl TileReader {
             None => fusion.tiling.windows(&tile.region).collect(),
             Some(_) => Vec::new(),
         };
+        Self::of_windows(&fusion.model, tile, &windows)
+    }
+
+    /// What must be read for some windows of a tile, or for its cells alone.
+    ///
+    /// # Errors
+    /// Those of reading a mean function.
+    pub(super) fn of_windows(model: &Model, tile: &Tile, windows: &[Window]) -> Result<Self> {
         let padded = windows.iter().map(Window::padded_rect).reduce(|a, b| a.hull(&b));
         let padded = padded.unwrap_or(Rect::from(&tile.region));
-        let (shape, cell_size) = (fusion.target.shape(), fusion.target.cell_size());
+        let (shape, cell_size) = (model.target.shape(), model.target.cell_size());
         let far: Vec<(i64, i64)> =
-            windows.iter().flat_map(|window| far_cells(window, shape, cell_size, fusion.far)).collect();
+            windows.iter().flat_map(|window| far_cells(window, shape, cell_size, model.far)).collect();
         let region = |lattice: &PixelLattice| {
             let rects = std::iter::once(padded).chain(far.iter().map(|&(row, col)| Rect::cell(row, col)));
             let pixels = rects.map(|rect| lattice.covering(&rect)).filter(|region| !region.is_empty());
             pixels.reduce(|a, b| a.hull(&b))
         };
-        let regions: Vec<_> = fusion.instruments.iter().map(|instrument| region(&instrument.lattice)).collect();
+        let regions: Vec<_> = model.instruments.iter().map(|instrument| region(&instrument.lattice)).collect();
         let mean = |(instrument, region): (&ObservationModel, &Option<PixelRegion>)| {
-            let (Some(mean), Some(region)) = (&fusion.seasonal, region) else { return Ok(None) };
-            Curves::of_pixels(mean, &fusion.target, instrument, region).map(Some)
+            let (Some(mean), Some(region)) = (&model.seasonal, region) else { return Ok(None) };
+            Curves::of_pixels(mean, &model.target, instrument, region).map(Some)
         };
-        let means = fusion.instruments.iter().zip(&regions).map(mean).collect::<Result<_>>()?;
+        let means = model.instruments.iter().zip(&regions).map(mean).collect::<Result<_>>()?;
         Ok(Self { regions, means })
     }
 
@@ -89,7 +97,7 @@ impl TileReader {
         let slices = wanted
             .par_iter()
             .map(|&(index, instrument, region)| {
-                let (model, date) = (&fusion.instruments[instrument], steps[index].0);
+                let (model, date) = (&fusion.model.instruments[instrument], steps[index].0);
                 let under_way = || in_flight.lock().unwrap_or_else(PoisonError::into_inner);
                 under_way().push((instrument, date, Instant::now()));
                 let read = model.source.read(date, &model.source_bands, region);
@@ -101,7 +109,7 @@ impl TileReader {
                     slice
                 });
                 match read {
-                    Err(error) if fusion.on_error == OnError::Skip => Ok(Err(error.to_string())),
+                    Err(error) if fusion.options.on_error == OnError::Skip => Ok(Err(error.to_string())),
                     read => read.map(Ok),
                 }
             })
@@ -166,10 +174,13 @@ impl TileState {
         prior: impl FnOnce(&Rect) -> Result<PriorSlice>,
     ) -> Result<Self> {
         let states = match &fusion.cells {
-            None => States::Windows(windows::build(fusion, &tile.region, date, prior)?),
+            None => {
+                let supports = windows::supports(&fusion.model, &fusion.tiling, &tile.region);
+                States::Windows(windows::build(fusion.window_setup(), &tile.region, supports, date, prior)?)
+            }
             Some(model) => {
                 let prior = prior(&Rect::from(&tile.region))?;
-                States::Cells(CellField::new(Arc::clone(model), &fusion.instruments, &tile.region, &prior, date)?)
+                States::Cells(CellField::new(Arc::clone(model), &fusion.model.instruments, &tile.region, &prior, date)?)
             }
         };
         Ok(Self {
@@ -266,7 +277,7 @@ impl TileState {
                 for failure in failures {
                     let ((row, col), date) = (failure.cell, steps[failure.index].0);
                     let source = NumericalError::NotFinite { state: failure.component };
-                    if fusion.on_error == OnError::Abort {
+                    if fusion.options.on_error == OnError::Abort {
                         return Err(Error::Numerical { row, col, date, source });
                     }
                     self.summary.fail(FailedWindow { row, col, date, reason: source.to_string() });

@@ -3,37 +3,25 @@ mod part;
 mod tests;
 mod waiting;
 
+use std::sync::Arc;
+
 use ndarray::s;
 
 use super::carried::Scratch;
 use crate::error::{Error, Result};
 use crate::filter::{CompressionCache, Innovation, NumericalError, Observations};
 use crate::geometry::Date;
-use crate::model::{Missing, ObservationModel, PartBands, PartSize, Support};
+use crate::describe::Missing;
+use crate::model::{ObservationModel, Part, Support};
 use crate::source::Slice;
 
 pub(super) use part::PartState;
 pub(super) use waiting::Waiting;
 
-/// Components that are filtered together, and what each instrument sees of them.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub(super) components: Vec<usize>,
-    /// By instrument.
-    pub(super) bands: Vec<PartBands>,
-}
-
-impl Part {
-    pub(super) fn size(&self) -> PartSize {
-        let bands = self.bands.iter().map(|bands| bands.rows.len()).collect();
-        PartSize { components: self.components.len(), bands }
-    }
-}
-
 /// One window on its way through time.
 #[derive(Debug)]
 pub(super) struct WindowState {
-    pub(super) support: Support,
+    pub(super) support: Arc<Support>,
     /// In the order of the fusion's parts.
     pub(super) parts: Vec<PartState>,
     /// Own cells inside the tile.

@@ -12,55 +12,90 @@ use super::output::Layer;
 use super::report::FailedWindow;
 use super::stream::{BlockOffsets, FusedBlock};
 use super::summary::Summary;
-use super::window::{OutCell, Part, PartState, Reading, WindowOutput, WindowState, Worker};
-use super::{Fusion, OnError};
+use super::window::{OutCell, PartState, Reading, WindowOutput, WindowState, Worker};
+use super::{Fusion, OnError, Precision};
 use crate::error::{Error, Result};
 use crate::filter::{BlockCov, Dynamics};
-use crate::geometry::{Date, PixelRegion, Rect, Window};
+use crate::geometry::{Date, PixelRegion, Rect, Tiling, Window};
 use crate::model::{
-    Adaptive, Layers, Layout, ObservationModel, PartBands, PriorSlice, SeasonalSlice, StateCurves, Support, pair,
+    Adaptive, Layers, Layout, Model, ObservationModel, Part, PartBands, PriorSlice, SeasonalSlice, StateCurves, Support,
 };
+use crate::spectral::pair;
 
-/// Builds the windows of a tile as they are on `date`.
+/// What windows are made with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WindowSetup<'a> {
+    pub(super) model: &'a Model,
+    pub(super) tiling: &'a Tiling,
+    /// Dates of the output axis that a result waits for.
+    pub(super) lag: usize,
+    pub(super) precision: Precision,
+    /// Whether windows predict what sources withhold.
+    pub(super) withholds: bool,
+    /// Offsets that are output: (instrument, band read).
+    pub(super) offsets: &'a [(usize, usize)],
+}
+
+impl Fusion {
+    /// What its windows are made with.
+    pub(super) fn window_setup(&self) -> WindowSetup<'_> {
+        WindowSetup {
+            model: &self.model,
+            tiling: &self.tiling,
+            lag: self.lag,
+            precision: self.options.precision,
+            withholds: self.withholds,
+            offsets: &self.offsets,
+        }
+    }
+}
+
+/// The windows of a tile with the states that they hold. Numbers of the description change nothing about them.
+pub(super) fn supports(model: &Model, tiling: &Tiling, tile: &PixelRegion) -> Vec<(Window, Arc<Support>)> {
+    let observers: Vec<_> = model.instruments.iter().map(ObservationModel::observer).collect();
+    let (shape, cell_size) = (model.target.shape(), model.target.cell_size());
+    let windows: Vec<Window> = tiling.windows(tile).collect();
+    let support = |window: Window| {
+        let support = Support::new(&window, shape, cell_size, model.far, &observers, &model.process.fields);
+        (window, Arc::new(support))
+    };
+    windows.into_par_iter().map(support).collect()
+}
+
+/// Builds the windows of a tile as they are on `date`, on their [`supports`].
 pub(super) fn build(
-    fusion: &Fusion,
+    setup: WindowSetup<'_>,
     tile: &PixelRegion,
+    supports: Vec<(Window, Arc<Support>)>,
     date: Date,
     prior: impl FnOnce(&Rect) -> Result<PriorSlice>,
 ) -> Result<Vec<WindowState>> {
-    let observers: Vec<_> = fusion.instruments.iter().map(ObservationModel::observer).collect();
-    let (shape, cell_size) = (fusion.target.shape(), fusion.target.cell_size());
-    let windows: Vec<Window> = fusion.tiling.windows(tile).collect();
-    let supports: Vec<Support> = windows
-        .par_iter()
-        .map(|window| Support::new(window, shape, cell_size, fusion.far, &observers, &fusion.process.fields))
-        .collect();
-
+    let model = setup.model;
     // Most windows have the same cells but for their place, hence the same correlation between them.
     let mut shared: HashMap<_, Vec<Arc<[f64]>>> = HashMap::new();
-    for support in &supports {
+    for (_, support) in &supports {
         shared.entry(support.shape_key()).or_insert_with(|| {
             // Likeness is a window's own.
-            let cells = |(k, correlation)| match fusion.process.alike {
+            let cells = |(k, correlation)| match model.process.alike {
                 alike if k < alike => Arc::new([]) as Arc<[f64]>,
                 _ => support.cell_correlation(correlation),
             };
-            fusion.process.correlations.iter().enumerate().map(cells).collect()
+            model.process.correlations.iter().enumerate().map(cells).collect()
         });
     }
     let extent =
-        supports.iter().map(Support::extent).reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0));
+        supports.iter().map(|(_, support)| support.extent()).reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0));
     let prior = prior(&extent)?;
-    let mean = fusion.seasonal.as_ref().filter(|_| fusion.process.is_relative());
-    let mean = mean.map(|mean| mean.slice(&fusion.target, &extent)).transpose()?;
-    let features = fusion.process.features.as_ref();
-    let likeness = features.map(|features| features.read(&fusion.target, &extent)).transpose()?;
-    let window = |(window, support): (Window, Support)| {
+    let mean = model.seasonal.as_ref().filter(|_| model.process.is_relative());
+    let mean = mean.map(|mean| mean.slice(&model.target, &extent)).transpose()?;
+    let features = model.process.features.as_ref();
+    let likeness = features.map(|features| features.read(&model.target, &extent)).transpose()?;
+    let window = |(window, support): (Window, Arc<Support>)| {
         let cells = &shared[&support.shape_key()];
-        let correlations = support.correlations(&fusion.process, cells, likeness.as_ref());
-        WindowState::new(fusion, tile, &window, support, &correlations, (&prior, mean.as_ref()), date)
+        let correlations = support.correlations(&model.process, cells, likeness.as_ref());
+        WindowState::new(setup, tile, &window, support, &correlations, (&prior, mean.as_ref()), date)
     };
-    windows.into_par_iter().zip(supports).map(window).collect()
+    supports.into_par_iter().map(window).collect()
 }
 
 /// Runs every window through the batch; `last` when no other follows. Windows that fail are noted, or an error.
@@ -75,9 +110,9 @@ pub(super) fn advance(
         // Each thread of the pool has a worker of its own; what a panic may have left in one is cleared before use.
         let worker = &workers[rayon::current_thread_index().unwrap_or_default() % workers.len()];
         let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
-        window.advance(batch, last, &fusion.instruments, &fusion.parts, &mut worker)
+        window.advance(batch, last, &fusion.model.instruments, &fusion.model.parts, &mut worker)
     };
-    if fusion.on_error == OnError::Abort {
+    if fusion.options.on_error == OnError::Abort {
         return windows.par_iter_mut().with_max_len(1).try_for_each(run);
     }
     let failed = |window: &mut WindowState| {
@@ -100,8 +135,8 @@ pub(super) fn advance(
 pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [FusedBlock]) {
     // Where each layer of a window's values belongs among those that are known of a cell.
     let (means, pairs) = fusion.projection.known();
-    let places: Vec<usize> = fusion.parts.iter().flat_map(|part| places(&part.components, means)).collect();
-    let offset_places: Vec<usize> = fusion.parts.iter().flat_map(|part| offset_places(fusion, part)).collect();
+    let places: Vec<usize> = fusion.model.parts.iter().flat_map(|part| places(&part.components, means)).collect();
+    let offset_places: Vec<usize> = fusion.model.parts.iter().flat_map(|part| offset_places(fusion, part)).collect();
     blocks.par_iter_mut().enumerate().for_each(|(k, FusedBlock { mean, uncertainty, offsets, .. })| {
         mean.fill(f64::NAN);
         uncertainty.fill(f64::NAN);
@@ -165,58 +200,59 @@ fn places(components: &[usize], means: usize) -> impl Iterator<Item = usize> + '
 impl WindowState {
     /// The window as the prior describes it on `date`.
     fn new(
-        fusion: &Fusion,
+        setup: WindowSetup<'_>,
         tile: &PixelRegion,
         window: &Window,
-        support: Support,
+        support: Arc<Support>,
         correlations: &[Arc<BlockCov>],
         (prior, mean): (&PriorSlice, Option<&SeasonalSlice>),
         date: Date,
     ) -> Result<Self> {
-        let names = names(&fusion.instruments);
-        let variation = fusion.process.variation.as_ref();
+        let WindowSetup { model, lag, precision, withholds, offsets, .. } = setup;
+        let names = names(&model.instruments);
+        let variation = model.process.variation.as_ref();
         let averages = if mean.is_some() || variation.is_some() { support.averages() } else { Vec::new() };
-        let factors = variation.map(|variation| variation.of_states(&fusion.target, &averages)).unwrap_or_default();
+        let factors = variation.map(|variation| variation.of_states(&model.target, &averages)).unwrap_or_default();
         let part = |part: &Part| {
             let layout = Layout::new(&support, part.components.len(), &part.bands);
             let mut initial = support.initial_state(layout.n(), &part.components, prior, &names)?;
             if prior.is_correlated() {
-                support.correlate(&mut initial.state, &part.components, prior, &fusion.process, correlations);
+                support.correlate(&mut initial.state, &part.components, prior, &model.process, correlations);
             }
             let layers = Layers {
                 layout: &layout,
                 support: &support,
-                process: &fusion.process,
+                process: &model.process,
                 correlations,
-                instruments: &fusion.instruments,
+                instruments: &model.instruments,
                 components: &part.components,
                 bands: &part.bands,
-                cell_size: fusion.target.cell_size(),
+                cell_size: model.target.cell_size(),
             };
             layers.start(&mut initial.state, prior);
-            let field = support.field_blocks(&fusion.process, correlations, &part.components);
+            let field = support.field_blocks(&model.process, correlations, &part.components);
             // Of the first field and of further ones, whose blocks come before those of offsets.
-            let inflated = fusion.process.inflate.then_some(field.len() * (1 + fusion.process.fields.len()));
+            let inflated = model.process.inflate.then_some(field.len() * (1 + model.process.fields.len()));
             let dynamics = Dynamics::new(field.into_iter().chain(layers.blocks()).collect());
-            let dynamics = dynamics.with_relative(fusion.process.relative(&part.components));
+            let dynamics = dynamics.with_relative(model.process.relative(&part.components));
             let of_part = part.components.iter().filter_map(|&j| factors.get(j)).flatten().copied();
             let dynamics = dynamics.with_factors(of_part.collect());
-            let dynamics = dynamics.with_seasons(fusion.process.seasons(&part.components));
+            let dynamics = dynamics.with_seasons(model.process.seasons(&part.components));
             let own = support.own_cells().len();
-            let mut state = Carried::new(initial.state, fusion.precision);
-            if fusion.lag > 0 {
+            let mut state = Carried::new(initial.state, precision);
+            if lag > 0 {
                 let own_cells = (0..part.components.len()).map(|j| layout.state(j, 0)..layout.state(j, own));
-                state = state.with_lags(own_cells.collect(), fusion.lag);
+                state = state.with_lags(own_cells.collect(), lag);
                 if !layout.is_one_field() {
                     let cells = (0..part.components.len()).flat_map(|j| (0..own).map(move |cell| (j, cell)));
                     state = state
                         .lagging_also(cells.map(|(j, cell)| layout.further(&support, j, cell).collect()).collect());
                 }
             }
-            if let Some(Adaptive { weight, scale }) = fusion.process.adaptive {
+            if let Some(Adaptive { weight, scale }) = model.process.adaptive {
                 state = state.with_history(&dynamics, part.components.len(), weight, scale);
             }
-            let noise = fusion.instruments.iter().map(|instrument| instrument.inflate);
+            let noise = model.instruments.iter().map(|instrument| instrument.inflate);
             let inflation = Inflation::new(noise, inflated, &dynamics);
             let curves = mean.map(|mean| StateCurves::new(mean, &part.components, &averages));
             let silent = initial.silent;
@@ -225,17 +261,17 @@ impl WindowState {
             part.take_factors();
             Ok(part)
         };
-        let parts = fusion.parts.iter().map(part).collect::<Result<Vec<_>>>()?;
+        let parts = model.parts.iter().map(part).collect::<Result<Vec<_>>>()?;
         let counts = tile.rows.contains(&window.core.rows.start) && tile.cols.contains(&window.core.cols.start);
         let out = out_cells(&support, tile);
         let pixels = |instrument: usize| vec![None; support.pixels(instrument).count()];
-        let last_seen = fusion.withholds.then(|| (0..fusion.instruments.len()).map(pixels).collect());
+        let last_seen = withholds.then(|| (0..model.instruments.len()).map(pixels).collect());
         let holding = |k: usize| {
-            let wanted = fusion.offsets.iter().any(|(instrument, _)| *instrument == k);
-            wanted.then(|| support.pixels_of_cells(k, &fusion.instruments[k].lattice))
+            let wanted = offsets.iter().any(|(instrument, _)| *instrument == k);
+            wanted.then(|| support.pixels_of_cells(k, &model.instruments[k].lattice))
         };
         let offset_pixels =
-            if fusion.offsets.is_empty() { Vec::new() } else { (0..fusion.instruments.len()).map(holding).collect() };
+            if offsets.is_empty() { Vec::new() } else { (0..model.instruments.len()).map(holding).collect() };
         Ok(Self {
             support,
             parts,

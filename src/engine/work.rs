@@ -110,7 +110,7 @@ impl Work {
                 && !last
                 && !state.replays(fusion)
                 && fusion.checkpoint() != Checkpoint::Off
-                && saved.elapsed() >= fusion.checkpoint_interval
+                && saved.elapsed() >= fusion.options.checkpoint_interval
             {
                 let record = Self::record(fusion, &state, &passed, false, true);
                 Self::save(fusion, folder, stages, (&record, &state), &mut records)?;
@@ -140,12 +140,12 @@ impl Work {
         // Newer ones were passed over: what they speak of has been replayed since.
         let (newer, older): (Vec<_>, Vec<_>) =
             records.drain(..).filter(|other| *other != file).partition(|other| other.date > file.date);
-        let dropped = newer.into_iter().chain(older.iter().skip(fusion.keep_checkpoints - 1).cloned());
+        let dropped = newer.into_iter().chain(older.iter().skip(fusion.options.keep_checkpoints - 1).cloned());
         for file in dropped {
             file.remove()?;
         }
         records.push(file);
-        records.extend(older.into_iter().take(fusion.keep_checkpoints - 1));
+        records.extend(older.into_iter().take(fusion.options.keep_checkpoints - 1));
         stages.timing.checkpoint += started.elapsed();
         Ok(())
     }

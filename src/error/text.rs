@@ -2,21 +2,19 @@
 
 use std::path::Path;
 
-use super::Error;
-use super::calls::call;
+use super::{Error, Key};
 use crate::engine::SettingDifference;
 use crate::geometry::{Crs, Date};
 
-/// A setting with what names it for whoever made it: the file that it was read from, or the call that takes it.
-pub(super) fn setting(file: Option<&Path>, key: &str, problem: &str) -> String {
-    match (file, call(key)) {
-        (Some(file), _) => format!("{}: {key}: {problem}", file.display()),
-        (None, Some(call)) => format!("{key} ({call}): {problem}"),
-        (None, None) => format!("{key}: {problem}"),
+/// A setting, with the file that it was read from.
+pub(super) fn setting(file: Option<&Path>, key: &Key, problem: &str) -> String {
+    match file {
+        Some(file) => format!("{}: {key}: {problem}", file.display()),
+        None => format!("{key}: {problem}"),
     }
 }
 
-/// Files of an instrument or a key, with the TOML file that describes them, where keys need no call beside them.
+/// Files of an instrument or a key, with the TOML file that describes them.
 pub(super) fn input(file: Option<&Path>, what: &str, source: &Error) -> String {
     let problem = match source {
         Error::NoFiles { key, pattern, problem } => format!("{key}: {}", no_files(pattern, problem)),

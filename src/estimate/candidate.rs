@@ -1,80 +1,54 @@
-use std::fmt;
-use std::sync::Arc;
+//! Descriptions with free numbers, compared with each other.
 
 use serde::Serialize;
 
-use super::{Fit, Numbers, Parameter};
-use crate::engine::FusionBuilder;
+use super::Fit;
+use super::beliefs::Beliefs;
+use super::scale::Entry;
+use super::structure::FIELD_BLOCK;
+use crate::describe::{Description, Number, Numbers, OutputDates, Structure};
 use crate::error::Result;
 
-type Describe = dyn Fn(&Numbers) -> Result<FusionBuilder> + Send + Sync;
-
 /// A description with free numbers: one structure that may be compared with others.
-///
-/// ```
-/// use rasterfuse::estimate::{Candidate, Parameter};
-/// use rasterfuse::model::{Kernel, Prior, Process};
-/// # use rasterfuse::engine::FusionBuilder;
-/// # fn candidate(builder: FusionBuilder) -> Candidate {
-/// // `builder` has everything but the process
-/// Candidate::new("exponential", move |numbers| {
-///     let (range, variance) = (numbers.values("range"), numbers.values("variance"));
-///     Ok(builder.clone().process(Process::new(Kernel::Exponential, range, variance)))
-/// })
-/// .parameter(Parameter::positive("range", [300.0]))
-/// .parameter(Parameter::positive("variance", [1e-4]))
-/// # }
-/// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Candidate {
     name: String,
-    parameters: Vec<Parameter>,
-    fixed: Numbers,
-    /// Whether some parameters begin with what has been found of them.
+    /// Every free number is written by itself.
+    description: Description,
+    /// The same as blocks are filtered with it.
+    of_blocks: Description,
+    /// Its free numbers, in the order in which they are visited.
+    pub(super) entries: Vec<Entry>,
+    /// Whether some numbers begin with what has been found of them.
     known: bool,
-    describe: Arc<Describe>,
 }
 
 impl Candidate {
-    /// A structure of some name. `describe` is called for many numbers, by several threads at once: it should open nothing.
-    #[must_use]
-    pub fn new(
-        name: impl Into<String>,
-        describe: impl Fn(&Numbers) -> Result<FusionBuilder> + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            parameters: Vec::new(),
-            fixed: Numbers::default(),
-            known: false,
-            describe: Arc::new(describe),
-        }
+    /// A description with what is believed of its numbers, for blocks of so many cells a side.
+    pub(super) fn new(name: &str, description: &Description, beliefs: &Beliefs<'_>, side: usize) -> Result<Self> {
+        let mut description = description.clone();
+        beliefs.prepare(&mut description)?;
+        let entries = beliefs.entries(&description)?;
+        let of_blocks = for_blocks(description.clone(), side);
+        Ok(Self { name: name.to_owned(), description, of_blocks, entries, known: false })
     }
 
-    /// Adds a parameter that is estimated.
+    /// Begins with the numbers of another description where it gives as many by the same keys, and looks less far for the optimum.
     #[must_use]
-    pub fn parameter(mut self, parameter: Parameter) -> Self {
-        self.parameters.push(parameter);
-        self
-    }
-
-    /// Gives a key numbers that are not estimated.
-    #[must_use]
-    pub fn fix(mut self, key: impl Into<String>, numbers: impl Into<Vec<f64>>) -> Self {
-        self.fixed.set(key, numbers);
-        self
-    }
-
-    /// Begins with these numbers where it has parameters of their keys and lengths, and looks less far for the optimum.
-    #[must_use]
-    pub fn begin_with(mut self, numbers: &Numbers) -> Self {
-        for parameter in &mut self.parameters {
-            let known = numbers.list(&parameter.key);
+    pub fn begin_with(mut self, found: &Description) -> Self {
+        let mut numbers = Vec::new();
+        found.clone().visit(&mut |key, _, mut place| {
+            let written = place.written();
+            let of = written.len();
+            numbers.extend(written.iter().enumerate().map(|(index, number)| (key.clone(), index, of, *number)));
+        });
+        for entry in &mut self.entries {
+            let same = |(key, index, of, _): &&(_, usize, usize, Number)| {
+                *key == entry.key && *index == entry.index && *of == entry.of
+            };
             // A share that rounds to 1 is no number to begin with.
-            let inside = known.iter().all(|&number| parameter.scale.inside(number).is_finite());
-            if known.len() == parameter.len() && inside {
-                parameter.initial = known.to_vec();
-                self.known = true;
+            if let Some((.., Number::Fixed(number))) = numbers.iter().find(same) {
+                self.known |= entry.begin_at(*number);
             }
         }
         self
@@ -86,43 +60,63 @@ impl Candidate {
         &self.name
     }
 
-    /// What is estimated.
+    /// How many numbers are free.
     #[must_use]
-    pub fn parameters(&self) -> &[Parameter] {
-        &self.parameters
+    pub fn free_numbers(&self) -> usize {
+        self.entries.len()
     }
 
     pub(super) fn is_known(&self) -> bool {
         self.known
     }
 
-    /// Numbers for everything: those given, and what is fixed where none are.
-    pub(super) fn completed(&self, numbers: &Numbers) -> Numbers {
-        let mut all = self.fixed.clone();
-        numbers.iter().for_each(|(key, numbers)| all.set(key, numbers));
-        all
+    /// The description with a number for each free one, in their order.
+    pub(super) fn with_numbers(&self, numbers: &[f64]) -> Description {
+        with_numbers(&self.description, numbers)
     }
 
-    pub(super) fn fixed(&self) -> &Numbers {
-        &self.fixed
-    }
-
-    /// The description with the given numbers.
-    ///
-    /// # Errors
-    /// Those of the function it was made of.
-    pub fn describe(&self, numbers: &Numbers) -> Result<FusionBuilder> {
-        (self.describe)(numbers)
+    /// The same as blocks are filtered with it.
+    pub(super) fn of_blocks_with_numbers(&self, numbers: &[f64]) -> Description {
+        with_numbers(&self.of_blocks, numbers)
     }
 }
 
-impl fmt::Debug for Candidate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Candidate")
-            .field("name", &self.name)
-            .field("parameters", &self.parameters)
-            .finish_non_exhaustive()
+fn with_numbers(description: &Description, numbers: &[f64]) -> Description {
+    let mut numbers = numbers.iter();
+    let mut description = description.clone();
+    description.visit(&mut |_, _, mut place| {
+        for free in place.written().iter_mut().filter(|number| number.is_free()) {
+            if let Some(number) = numbers.next() {
+                *free = Number::Fixed(*number);
+            }
+        }
+    });
+    description
+}
+
+/// A description whose windows are blocks of so many cells a side, without context, and whose likelihood can be compared between
+/// numbers: which values are refused or believed less must not depend on them.
+pub(super) fn for_blocks(mut description: Description, side: usize) -> Description {
+    let window = &mut description.window;
+    (window.size, window.halo, window.far_samples, window.far_radius) = (side, 0, 0, 0.0);
+    description.output.tile = Some([side, side]);
+    description.output.offsets = false;
+    description.smoothing.lag = 0;
+    description.time.output = OutputDates::Observed;
+    for instrument in &mut description.instrument {
+        (instrument.gate, instrument.robust, instrument.inflate) = (None, None, false);
     }
+    if let Structure::Given(process) = &mut description.process {
+        process.inflate = false;
+        // The likelihood would jump with blocks that depend on a free range.
+        for field in &mut process.field {
+            let free = field.range.as_ref().is_some_and(Numbers::has_free);
+            if free && field.block.is_none() {
+                field.block = Some(FIELD_BLOCK);
+            }
+        }
+    }
+    description
 }
 
 /// By what structures are compared.

@@ -1,14 +1,21 @@
+//! Blocks of a scene, in memory, to which descriptions are fitted.
+
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytesize::ByteSize;
 use rayon::prelude::*;
 
-use super::candidate::Failed;
+use super::beliefs::Beliefs;
+use super::candidate::{Failed, for_blocks};
 use super::objective::Objective;
 use super::optimum::search;
-use super::{Candidate, Choice, Criterion, DataSummary, Estimate, Fit, Numbers};
-use crate::engine::{FusionBuilder, Sample, Sampling, Trial};
-use crate::error::{Error, Result};
+use super::structure::filled;
+use super::{Candidate, Choice, Criterion, DataSummary, Estimate, Fit};
+use crate::describe::Description;
+use crate::engine::{Checkpoint, FusionBuilder, MemoryBudget, Precision, Sample, Sampling};
+use crate::error::{Error, Key, Result};
+use crate::model::Model;
 
 /// Blocks that structures are compared on at least, where there are so many.
 const COMPARED: usize = 6;
@@ -68,17 +75,27 @@ impl EstimationBuilder {
         }
     }
 
-    /// Reads the blocks. `description` tells grid, period and instruments; its numbers do not matter, as long as they are valid.
+    /// Reads the blocks of what a fusion observes. Its numbers do not matter, and may be free.
     ///
     /// # Errors
     /// Those of [`FusionBuilder::build`] and of reading; [`Error::Setting`] when no block holds a value.
-    pub fn read(self, description: FusionBuilder) -> Result<Estimation> {
+    pub fn read(self, fusion: &FusionBuilder) -> Result<Estimation> {
         self.check()?;
         let Sampling { side, threads, .. } = self.sampling;
-        let allowed = description.memory_bytes()?;
-        let trial = Trial::new(description, side)?;
+        let allowed = fusion.options().memory.bytes()?;
+        let plain = fusion
+            .clone()
+            .describe(for_blocks(filled(fusion.description().clone()), side))
+            .precision(Precision::F64)
+            .checkpoint(Checkpoint::Off)
+            .memory(MemoryBudget::Bytes(u64::MAX))
+            .batch_dates(1)
+            .shards(1)
+            .threads(1)
+            .build()?;
         let threads = if threads == 0 { rayon::current_num_threads() } else { threads };
-        let needed = trial.block_bytes().saturating_mul(threads as u64);
+        let of_a_block = plain.plan().state_bytes.saturating_add(plain.plan().workspace_bytes);
+        let needed = of_a_block.saturating_mul(threads as u64);
         if needed > allowed {
             let (needed, allowed) = (ByteSize(needed), ByteSize(allowed));
             let problem = format!(
@@ -86,8 +103,8 @@ impl EstimationBuilder {
             );
             return Err(Error::setting("estimate.window", problem));
         }
-        let sample = Sample::read(&trial, self.sampling)?;
-        let summary = DataSummary::new(&sample, &trial);
+        let sample = Sample::read(&plain, self.sampling)?;
+        let summary = DataSummary::new(&sample, plain.model());
         Ok(Estimation { sample, summary })
     }
 }
@@ -134,19 +151,30 @@ impl Estimation {
         self.sample.blocks()[..blocks].iter().map(|block| block.values).sum()
     }
 
-    /// Log-likelihood of the sample with the given numbers; negative infinity where the filter breaks down.
+    /// Log-likelihood of the sample under a description all of whose numbers are given; negative infinity where the arithmetic breaks
+    /// down.
     ///
     /// # Errors
-    /// Those of the candidate's description.
-    pub fn log_likelihood(&self, candidate: &Candidate, numbers: &Numbers) -> Result<f64> {
-        let numbers = candidate.completed(numbers);
-        Trial::new(candidate.describe(&numbers)?, self.sample.side())?;
-        let trial = |_| Trial::new(candidate.describe(&numbers)?, self.sample.side());
-        Ok(self.sample.log_likelihoods(1, trial, self.blocks())?.into_iter().flatten().sum())
+    /// Those of the description.
+    pub fn log_likelihood(&self, description: &Description) -> Result<f64> {
+        let model = Model::new(&for_blocks(description.clone(), self.sample.side()))?;
+        let supports = self.sample.supports(&model);
+        let values = self.sample.by_date(&[Some(model)], &supports, self.blocks())?;
+        let dates: Option<Vec<_>> = values.into_iter().flatten().collect();
+        Ok(dates.map_or(f64::NEG_INFINITY, |dates| dates.iter().flatten().map(|of| of.log_likelihood).sum()))
+    }
+
+    /// A description with free numbers as something to fit. What is believed of numbers that say nothing of themselves follows from
+    /// the data.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] by key for what cannot be estimated.
+    pub fn candidate(&self, name: &str, description: &Description) -> Result<Candidate> {
+        Candidate::new(name, description, &Beliefs::new(&self.summary, description)?, self.sample.side())
     }
 
     /// Finds the numbers of a candidate that are most likely, weak priors included. Numbers of parts of the scene that are filtered
-    /// apart and share none are found apart, in parallel.
+    /// separately and share none are found separately, in parallel.
     ///
     /// # Errors
     /// Those of the description with its initial numbers; [`Error::Setting`] when the likelihood breaks down wherever it is tried.
@@ -162,14 +190,12 @@ impl Estimation {
         let base = theta.clone();
         let mut sd = vec![None; theta.len()];
         let groups = objective.groups();
-        let found: Vec<_> = objective.install(|| {
-            groups.par_iter().with_max_len(1).map(|group| search(&objective, group, &base, roughly)).collect()
-        });
-        objective.check()?;
+        let searched = |group| search(&objective, group, &base, roughly);
+        let found = self.sample.install(|| groups.par_iter().with_max_len(1).map(searched).collect::<Result<Vec<_>>>())?;
         let mut converged = true;
         for (group, optimum) in groups.iter().zip(found) {
             let Some(optimum) = optimum else {
-                let key = objective.entries[group.entries[0]].key.clone();
+                let key = &candidate.entries[group.entries[0]].key;
                 let problem =
                     "the likelihood breaks down wherever it was tried; check the other settings, and valid_range";
                 return Err(Error::setting(key, problem));
@@ -180,17 +206,19 @@ impl Estimation {
                 sd[entry] = Some(error);
             }
         }
-        let estimates = objective.entries.iter().zip(&theta).zip(sd);
+        let numbers = objective.numbers(&theta);
+        let estimates = candidate.entries.iter().zip(&theta).zip(sd);
         Ok(Fit {
             candidate: candidate.name().to_owned(),
-            numbers: objective.numbers(&theta),
+            numbers: by_key(candidate, &numbers),
             estimates: estimates.map(|((entry, &theta), sd)| Estimate::new(entry, theta, sd)).collect(),
-            log_likelihood: objective.log_likelihood(&theta),
+            log_likelihood: objective.log_likelihood(&theta)?,
             penalty: objective.penalty(&theta),
             values: self.values_of(blocks),
             converged,
             evaluations: objective.evaluations(),
             time: started.elapsed(),
+            description: candidate.with_numbers(&numbers),
         })
     }
 
@@ -243,8 +271,8 @@ impl Comparison<'_> {
     /// Fits a candidate to half of the blocks (at least six), roughly, and says whether it is kept in place of the best so far.
     pub fn challenge(&mut self, candidate: &Candidate) -> bool {
         let blocks = self.estimation.blocks().div_ceil(2).max(COMPARED).min(self.estimation.blocks());
-        let known = self.kept.map(|kept| &self.fits[kept].numbers);
-        let candidate = known.map_or_else(|| candidate.clone(), |numbers| candidate.clone().begin_with(numbers));
+        let known = self.kept.map(|kept| &self.fits[kept].description);
+        let candidate = known.map_or_else(|| candidate.clone(), |found| candidate.clone().begin_with(found));
         tracing::info!("trying {}", candidate.name());
         match self.estimation.fit_to(&candidate, blocks, true) {
             Ok(fit) if self.criterion.of(&fit).is_finite() => {
@@ -285,6 +313,15 @@ impl Comparison<'_> {
         let Self { fits, failed, criterion, failure, .. } = self;
         self.kept.map(|best| Choice { fits, failed, best, criterion }).ok_or(failure)
     }
+}
+
+/// The numbers of each key that has free ones, those found among them.
+fn by_key(candidate: &Candidate, found: &[f64]) -> BTreeMap<Key, Vec<f64>> {
+    let mut numbers: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
+    for (entry, number) in candidate.entries.iter().zip(found) {
+        numbers.entry(entry.key.clone()).or_default().push(*number);
+    }
+    numbers
 }
 
 /// Whether a criterion is strong evidence against the one kept so far, if there is one.

@@ -1,20 +1,24 @@
+//! What a fit has found.
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::parameter::Entry;
-use super::{Numbers, Scale};
+use super::Scale;
+use super::scale::Entry;
+use crate::describe::{Description, Key};
 
 /// One number that was estimated.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Estimate {
-    /// Key of its parameter.
-    pub key: String,
-    /// Its position among the parameter's numbers.
+    /// Its place in the description.
+    pub key: Key,
+    /// Its position among the numbers of the key.
     pub index: usize,
-    /// How many numbers the parameter has.
+    /// How many numbers the key has.
     pub of: usize,
     /// The estimate.
     pub value: f64,
@@ -75,9 +79,9 @@ impl Estimate {
 pub struct Fit {
     /// Name of the candidate.
     pub candidate: String,
-    /// Its numbers, those that were not estimated included.
-    pub numbers: Numbers,
-    /// What was estimated, in the order of the candidate's parameters.
+    /// What was found, by key.
+    pub numbers: BTreeMap<Key, Vec<f64>>,
+    /// What was estimated, in the order of the description.
     pub estimates: Vec<Estimate>,
     /// Log-likelihood of the sample, all constants included.
     pub log_likelihood: f64,
@@ -92,6 +96,9 @@ pub struct Fit {
     /// Time it took; `seconds` in JSON.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub time: Duration,
+    /// The description that was fitted, with these numbers.
+    #[serde(skip)]
+    pub description: Description,
 }
 
 fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -118,8 +125,8 @@ impl Fit {
     }
 
     /// The estimates of a key.
-    pub fn of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Estimate> {
-        self.estimates.iter().filter(move |estimate| estimate.key == key)
+    pub fn of<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = &'a Estimate> {
+        self.estimates.iter().filter(move |estimate| estimate.key == *key)
     }
 }
 
@@ -146,5 +153,5 @@ impl fmt::Display for Fit {
 
 /// A key, with the position where it has several numbers.
 fn name(estimate: &Estimate) -> String {
-    if estimate.of == 1 { estimate.key.clone() } else { format!("{}[{}]", estimate.key, estimate.index) }
+    if estimate.of == 1 { estimate.key.to_string() } else { estimate.key.position(estimate.index).to_string() }
 }

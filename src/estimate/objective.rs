@@ -1,14 +1,17 @@
+//! The posterior of a candidate's free numbers, and its derivatives.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use nalgebra::DVector;
+use rayon::prelude::*;
 
-use super::parameter::Entry;
-use super::{Candidate, Numbers};
-use crate::engine::{ByDate, OfDate, Sample, Trial};
-use crate::error::{Error, Result};
+use super::Candidate;
+use super::scale::Entry;
+use crate::engine::{ByDate, OfDate, Sample, Supports, possible};
+use crate::error::Result;
 use crate::geometry::Date;
+use crate::model::Model;
 
 /// Step of second differences in unbounded numbers: where log-likelihoods are good to 1e-8 they are good to 1e-3, far less than the
 /// curvature of weak priors, which is the least that must be seen.
@@ -21,6 +24,9 @@ const SHORT_STEP: f64 = 2e-5;
 /// Scores of dates and blocks for each number that tell of the curvature.
 const ENOUGH: usize = 3;
 
+/// Models that are held at once.
+const MODELS: usize = 64;
+
 /// How far a number is moved to see whether it matters: a range far below a cell does not, a little more of it.
 const FAR: f64 = 3.0;
 
@@ -31,14 +37,12 @@ const FAR: f64 = 3.0;
 pub(super) struct Objective<'a> {
     sample: &'a Sample,
     candidate: &'a Candidate,
-    pub(super) entries: Vec<Entry>,
+    supports: Supports,
     /// For each part, the entries that its likelihood depends on.
     depends: Vec<Vec<usize>>,
     /// Blocks that count.
     blocks: usize,
     evaluations: AtomicUsize,
-    /// The first error that is no matter of numbers.
-    failure: Mutex<Option<Error>>,
 }
 
 /// Parts that share numbers, and the numbers: a problem of its own.
@@ -58,29 +62,22 @@ pub(super) struct Curve {
 
 impl<'a> Objective<'a> {
     /// # Errors
-    /// Those of the description with the parameters' initial numbers.
+    /// Those of the description with the numbers that the search begins with.
     pub(super) fn new(sample: &'a Sample, candidate: &'a Candidate, blocks: usize) -> Result<Self> {
-        let mut entries = Vec::new();
-        for parameter in candidate.parameters() {
-            entries.extend(parameter.entries()?);
-        }
-        let mut this = Self {
-            sample,
-            candidate,
-            entries,
-            depends: Vec::new(),
-            blocks,
-            evaluations: AtomicUsize::new(0),
-            failure: Mutex::new(None),
-        };
-        let parts = Trial::new(candidate.describe(&this.numbers(&this.start()))?, sample.side())?.parts().len();
-        this.depends = this.dependencies(parts);
-        this.check()?;
+        let start = candidate.entries.iter().map(|entry| entry.number(entry.start)).collect::<Vec<_>>();
+        let model = Model::new(&candidate.of_blocks_with_numbers(&start))?;
+        let (supports, evaluations) = (sample.supports(&model), AtomicUsize::new(0));
+        let mut this = Self { sample, candidate, supports, depends: Vec::new(), blocks, evaluations };
+        this.depends = this.dependencies(model.parts.len())?;
         Ok(this)
     }
 
+    pub(super) fn entries(&self) -> &'a [Entry] {
+        &self.candidate.entries
+    }
+
     /// Which entries each part depends on, found by trying: whatever a description does with its numbers is heeded.
-    fn dependencies(&self, parts: usize) -> Vec<Vec<usize>> {
+    fn dependencies(&self, parts: usize) -> Result<Vec<Vec<usize>>> {
         // As few blocks as show every band of every instrument.
         let mut seen = vec![BTreeSet::new()];
         for block in self.sample.blocks() {
@@ -89,29 +86,29 @@ impl<'a> Objective<'a> {
             seen.push(all);
         }
         let blocks = seen.iter().position(|some| some.len() == seen[seen.len() - 1].len()).unwrap_or(1);
-        let all: Vec<usize> = (0..self.entries.len()).collect();
-        let mut depends = self.moved_by(&all, parts, blocks);
+        let all: Vec<usize> = (0..self.entries().len()).collect();
+        let mut depends = self.moved_by(&all, parts, blocks)?;
         // What matters nowhere there may matter in other blocks.
         let idle = |entry: &usize| depends.iter().all(|entries| !entries.contains(entry));
         let idle: Vec<usize> = all.into_iter().filter(idle).collect();
         if !idle.is_empty() {
-            for (entries, more) in depends.iter_mut().zip(self.moved_by(&idle, parts, self.blocks)) {
+            for (entries, more) in depends.iter_mut().zip(self.moved_by(&idle, parts, self.blocks)?) {
                 entries.extend(more);
                 entries.sort_unstable();
             }
         }
-        depends
+        Ok(depends)
     }
 
     /// Which of some entries move the likelihood of each part.
-    fn moved_by(&self, entries: &[usize], parts: usize, blocks: usize) -> Vec<Vec<usize>> {
+    fn moved_by(&self, entries: &[usize], parts: usize, blocks: usize) -> Result<Vec<Vec<usize>>> {
         let start = self.start();
         let point =
             |entry: Option<&usize>| moved(&start, &entry.map(|&entry| (entry, FAR)).into_iter().collect::<Vec<_>>());
         let tries = std::iter::once(None).chain(entries.iter().map(Some));
         let points: Vec<_> = tries.flat_map(|entry| (0..parts).map(move |part| (part, entry))).collect();
         let points: Vec<_> = points.into_iter().map(|(part, entry)| (part, point(entry))).collect();
-        let values = self.log_likelihoods(&points, blocks);
+        let values = self.log_likelihoods(&points, blocks)?;
         let (base, moved) = values.split_at(parts);
         let of_part = |part: usize| {
             // Where the likelihood breaks down nothing can be told: the number may matter.
@@ -121,24 +118,17 @@ impl<'a> Objective<'a> {
             };
             (0..entries.len()).filter(differs).map(|k| entries[k]).collect()
         };
-        (0..parts).map(of_part).collect()
+        Ok((0..parts).map(of_part).collect())
     }
 
-    /// Where the parameters begin, unbounded.
+    /// Where the numbers begin, unbounded.
     pub(super) fn start(&self) -> Vec<f64> {
-        self.entries.iter().map(|entry| entry.start).collect()
+        self.entries().iter().map(|entry| entry.start).collect()
     }
 
     /// The numbers of a point.
-    pub(super) fn numbers(&self, theta: &[f64]) -> Numbers {
-        let mut numbers = self.candidate.fixed().clone();
-        for first in self.entries.iter().filter(|entry| entry.index == 0) {
-            numbers.set(&first.key, vec![f64::NAN; first.of]);
-        }
-        for (entry, theta) in self.entries.iter().zip(theta) {
-            numbers.replace(&entry.key, entry.index, entry.number(*theta));
-        }
-        numbers
+    pub(super) fn numbers(&self, theta: &[f64]) -> Vec<f64> {
+        self.entries().iter().zip(theta).map(|(entry, theta)| entry.number(*theta)).collect()
     }
 
     /// Parts and numbers that have nothing to do with each other.
@@ -183,66 +173,57 @@ impl<'a> Objective<'a> {
     }
 
     /// The log-likelihood of all parts.
-    pub(super) fn log_likelihood(&self, theta: &[f64]) -> f64 {
+    pub(super) fn log_likelihood(&self, theta: &[f64]) -> Result<f64> {
         let points: Vec<_> = (0..self.depends.len()).map(|part| (part, theta.to_vec())).collect();
-        self.log_likelihoods(&points, self.blocks()).into_iter().flatten().sum()
+        Ok(self.log_likelihoods(&points, self.blocks())?.into_iter().flatten().sum())
     }
 
     /// What the weak priors take away from the log-likelihood of a point: half the squared distances of the numbers that any part
     /// depends on.
     pub(super) fn penalty(&self, theta: &[f64]) -> f64 {
         let observed: BTreeSet<usize> = self.depends.iter().flatten().copied().collect();
-        observed.into_iter().map(|entry| self.entries[entry].penalty(theta[entry])[0]).sum()
+        observed.into_iter().map(|entry| self.entries()[entry].penalty(theta[entry])[0]).sum()
     }
 
-    /// Log-likelihoods of (part, point) for each of the first blocks.
-    fn log_likelihoods(&self, points: &[(usize, Vec<f64>)], blocks: usize) -> Vec<Vec<f64>> {
-        self.evaluations.fetch_add(points.len() * blocks, Ordering::Relaxed);
-        let values = self.sample.log_likelihoods(points.len(), |k| self.trial(&points[k]), blocks);
-        self.unless_failed(values).unwrap_or_else(|| vec![vec![f64::NEG_INFINITY; blocks]; points.len()])
+    /// Log-likelihoods of (part, point) for each of the first blocks; negative infinity where the arithmetic breaks down.
+    fn log_likelihoods(&self, points: &[(usize, Vec<f64>)], blocks: usize) -> Result<Vec<Vec<f64>>> {
+        let sum = |dates: Option<ByDate>| {
+            let sum = dates.map(|dates| dates.iter().map(|of| of.log_likelihood).sum::<f64>());
+            sum.filter(|sum| sum.is_finite()).unwrap_or(f64::NEG_INFINITY)
+        };
+        let by_date = self.by_date(points, blocks)?;
+        Ok(by_date.into_iter().map(|blocks| blocks.into_iter().map(sum).collect()).collect())
     }
 
     /// As [`log_likelihoods`](Self::log_likelihoods), date by date.
-    fn by_date(&self, points: &[(usize, Vec<f64>)], blocks: usize) -> Vec<Vec<Option<ByDate>>> {
+    fn by_date(&self, points: &[(usize, Vec<f64>)], blocks: usize) -> Result<Vec<Vec<Option<ByDate>>>> {
         self.evaluations.fetch_add(points.len() * blocks, Ordering::Relaxed);
-        let values = self.sample.by_date(points.len(), |k| self.trial(&points[k]), blocks);
-        self.unless_failed(values).unwrap_or_else(|| vec![vec![None; blocks]; points.len()])
+        let mut values = Vec::with_capacity(points.len());
+        for points in points.chunks(MODELS) {
+            let models = points.par_iter().map(|point| self.model(point)).collect::<Result<Vec<_>>>()?;
+            values.extend(self.sample.by_date(&models, &self.supports, blocks)?);
+        }
+        Ok(values)
     }
 
-    /// Remembers the error of a likelihood: to a search it is a breakdown.
-    fn unless_failed<T>(&self, values: Result<T>) -> Option<T> {
-        let remember = |error| {
-            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        };
-        values.map_err(remember).ok()
-    }
-
-    /// Refuses what was found if a likelihood failed for another reason than its numbers.
-    ///
-    /// # Errors
-    /// The first of these reasons.
-    pub(super) fn check(&self) -> Result<()> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
-    }
-
-    /// The model of a part at a point.
-    fn trial(&self, (part, theta): &(usize, Vec<f64>)) -> Result<Trial> {
-        let description = self.candidate.describe(&self.numbers(theta))?;
-        Ok(Trial::new(description, self.sample.side())?.of_part(*part))
+    /// The model of a part at a point; none where its numbers cannot be.
+    fn model(&self, (part, theta): &(usize, Vec<f64>)) -> Result<Option<Model>> {
+        let model = possible(Model::new(&self.candidate.of_blocks_with_numbers(&self.numbers(theta))))?;
+        Ok(model.map(|model| model.of_part(*part)))
     }
 
     /// Negative log-posterior of a group at points whose other entries are `base`'s; infinite where the filter breaks down.
-    pub(super) fn values(&self, group: &Group, base: &[f64], points: &[Vec<f64>], blocks: usize) -> Vec<f64> {
+    pub(super) fn values(&self, group: &Group, base: &[f64], points: &[Vec<f64>], blocks: usize) -> Result<Vec<f64>> {
         let whole = |own: &[f64]| group.whole(base, own);
         let tried: Vec<_> =
             points.iter().flat_map(|own| group.parts.iter().map(move |&part| (part, whole(own)))).collect();
-        let values = self.log_likelihoods(&tried, blocks);
+        let values = self.log_likelihoods(&tried, blocks)?;
         let value = |(own, parts): (&Vec<f64>, &[Vec<f64>])| {
             let penalty: f64 =
-                group.entries.iter().zip(own).map(|(&k, &theta)| self.entries[k].penalty(theta)[0]).sum();
+                group.entries.iter().zip(own).map(|(&k, &theta)| self.entries()[k].penalty(theta)[0]).sum();
             penalty - parts.iter().flatten().sum::<f64>()
         };
-        points.iter().zip(values.chunks(group.parts.len())).map(value).collect()
+        Ok(points.iter().zip(values.chunks(group.parts.len())).map(value).collect())
     }
 
     /// Value and derivatives at a point, by central differences; and the gradient of the log-likelihood
@@ -253,7 +234,7 @@ impl<'a> Objective<'a> {
         base: &[f64],
         own: &[f64],
         blocks: usize,
-    ) -> Option<(Curve, Vec<Vec<f64>>)> {
+    ) -> Result<Option<(Curve, Vec<Vec<f64>>)>> {
         let theta = group.whole(base, own);
         let (mut along, mut across) = (Vec::new(), Vec::new());
         for &part in &group.parts {
@@ -267,8 +248,19 @@ impl<'a> Objective<'a> {
             }
         }
         // Dates are told apart along the axes only: they are many.
-        let along: Vec<Vec<OfDate>> = self.by_date(&along, blocks).into_iter().map(joined).collect::<Option<_>>()?;
-        let across = self.log_likelihoods(&across, blocks);
+        let along = self.by_date(&along, blocks)?.into_iter().map(joined).collect::<Option<Vec<_>>>();
+        let across = self.log_likelihoods(&across, blocks)?;
+        Ok(along.and_then(|along| self.differences(group, own, &along, &across)))
+    }
+
+    /// Derivatives of differences along the axes, date by date, and across them.
+    fn differences(
+        &self,
+        group: &Group,
+        own: &[f64],
+        along: &[Vec<OfDate>],
+        across: &[Vec<f64>],
+    ) -> Option<(Curve, Vec<Vec<f64>>)> {
         let mut along = along.iter().map(|dates| (-dates.iter().map(|of| of.log_likelihood).sum::<f64>(), dates));
         let mut across = across.iter().map(|blocks| -blocks.iter().sum::<f64>());
         let n = group.entries.len();
@@ -313,7 +305,7 @@ impl<'a> Objective<'a> {
         own: &[f64],
         known: Option<&[Vec<f64>]>,
         blocks: usize,
-    ) -> Option<Curve> {
+    ) -> Result<Option<Curve>> {
         let theta = group.whole(base, own);
         let mut points = Vec::new();
         for &part in &group.parts {
@@ -321,10 +313,26 @@ impl<'a> Objective<'a> {
             points.extend(self.depends[part].iter().map(|&entry| (part, moved(&theta, &[(entry, SHORT_STEP)]))));
         }
         // What each date adds to each block.
-        let values: Vec<Vec<OfDate>> = self.by_date(&points, blocks).into_iter().map(joined).collect::<Option<_>>()?;
-        let mut values = values.into_iter();
-        let n = group.entries.len();
-        let mut curve = Curve::flat(n);
+        let values = self.by_date(&points, blocks)?.into_iter().map(joined).collect::<Option<Vec<_>>>();
+        let Some((mut curve, told)) = values.and_then(|values| self.slopes(group, &values)) else { return Ok(None) };
+        if known.is_none() && told < ENOUGH * group.entries.len() {
+            return Ok(self.curve(group, base, own, blocks)?.map(|(curve, _)| curve));
+        }
+        for (k, (slope, row)) in curve.gradient.iter_mut().zip(known.unwrap_or(&curve.hessian)).enumerate() {
+            *slope -= 0.5 * SHORT_STEP * row[k];
+        }
+        self.add_priors(group, own, &mut curve);
+        if let Some(known) = known {
+            curve.hessian = known.to_vec();
+        }
+        Ok(curve.is_finite().then_some(curve))
+    }
+
+    /// Value, gradient and the outer products of scores, from what each date adds at a point and a short step along each axis; and
+    /// how many scores there are. `None` where a date is not there at every point.
+    fn slopes(&self, group: &Group, values: &[Vec<OfDate>]) -> Option<(Curve, usize)> {
+        let mut values = values.iter();
+        let mut curve = Curve::flat(group.entries.len());
         let mut told = usize::MAX;
         for &part in &group.parts {
             let at = self.places(group, part);
@@ -334,12 +342,8 @@ impl<'a> Objective<'a> {
             told = told.min(centre.iter().filter(|of| of.dof > 0).count());
             let mut scores: Vec<DVector<f64>> = Vec::with_capacity(at.len());
             for &row in &at {
-                let ahead = values.next()?;
-                // A description may see other dates with other numbers: there is no slope then.
-                if ahead.len() != centre.len() {
-                    return None;
-                }
-                let slopes = ahead.iter().zip(&centre).map(|(a, b)| (b.log_likelihood - a.log_likelihood) / SHORT_STEP);
+                let ahead = values.next().filter(|ahead| ahead.len() == centre.len())?;
+                let slopes = ahead.iter().zip(centre).map(|(a, b)| (b.log_likelihood - a.log_likelihood) / SHORT_STEP);
                 let score = DVector::from_iterator(centre.len(), slopes);
                 let slope = score.sum();
                 curve.gradient[row] += slope;
@@ -349,17 +353,7 @@ impl<'a> Objective<'a> {
                 at.iter().zip(&scores).for_each(|(&col, b)| curve.hessian[row][col] += a.dot(b));
             }
         }
-        if known.is_none() && told < ENOUGH * n {
-            return self.curve(group, base, own, blocks).map(|(curve, _)| curve);
-        }
-        for (k, (slope, row)) in curve.gradient.iter_mut().zip(known.unwrap_or(&curve.hessian)).enumerate() {
-            *slope -= 0.5 * SHORT_STEP * row[k];
-        }
-        self.add_priors(group, own, &mut curve);
-        if let Some(known) = known {
-            curve.hessian = known.to_vec();
-        }
-        curve.is_finite().then_some(curve)
+        Some((curve, told))
     }
 
     /// Where in a group the numbers are that one of its parts depends on.
@@ -370,7 +364,7 @@ impl<'a> Objective<'a> {
     /// Adds value, slope and curvature of the weak priors.
     fn add_priors(&self, group: &Group, own: &[f64], curve: &mut Curve) {
         for (k, (&entry, &theta)) in group.entries.iter().zip(own).enumerate() {
-            let [value, slope, curvature] = self.entries[entry].penalty(theta);
+            let [value, slope, curvature] = self.entries()[entry].penalty(theta);
             curve.value += value;
             curve.gradient[k] += slope;
             curve.hessian[k][k] += curvature;
@@ -424,7 +418,7 @@ mod tests {
     use super::*;
     use crate::Fusion;
     use crate::geometry::{Crs, Grid};
-    use crate::model::{Features, Field, Instrument, Kernel, Prior, Process};
+    use crate::describe::{Features, Field, Instrument, Kernel, Prior, Process};
     use crate::source::MemorySource;
 
     const SIDE: usize = 6;

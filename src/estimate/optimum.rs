@@ -1,17 +1,12 @@
 //! The minimum of a group's negative log-posterior: Newton steps in a trust region, from the best of several starts.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 
-use argmin::core::{
-    CostFunction, Error as ArgminError, Executor, Gradient, Hessian, IterState, KV, Problem, Solver, TerminationReason,
-    TerminationStatus,
-};
-use argmin::solver::trustregion::{Steihaug, TrustRegion};
 use nalgebra::{DMatrix, DVector};
 
 use super::objective::{Curve, Group, Objective};
-use super::parameter::Entry;
+use super::scale::Entry;
+use crate::error::Result;
 
 /// A minimum is found when a Newton step promises less than this of log-likelihood: a fiftieth of a standard error. Where structures
 /// are compared less will do, for where they differ by little any of them is good; a few blocks have their minimum elsewhere than all.
@@ -26,7 +21,7 @@ const STALLED: (usize, f64, f64) = (5, 5.0, 1e-2);
 const ARRIVED: f64 = 2e-3;
 
 /// Newton steps at most, of a descent.
-const STEPS: u64 = 30;
+const STEPS: usize = 30;
 
 /// Pairs of a step and the change of the gradient on it that correct the Hessian.
 const PAIRS: usize = 10;
@@ -45,6 +40,10 @@ const RIDGE: f64 = 0.1;
 
 /// Longest step in unbounded numbers: a factor of about 7.
 const LONGEST: f64 = 2.0;
+
+/// Of what a step promises, the share that it must keep for the region to stay as it is, for it to grow, and for the step to be taken
+/// (Nocedal & Wright, algorithm 4.1).
+const KEPT: (f64, f64, f64) = (0.25, 0.75, 0.125);
 
 /// Points tried at first, and beyond these for each number of the group; and at most.
 const TRIED: (usize, usize, usize) = (12, 5, 64);
@@ -71,42 +70,61 @@ pub(super) struct Optimum {
 ///
 /// A few blocks are searched from the best of points all over the range, then all blocks from what was best of these, at last with the
 /// Hessian of differences; `roughly` is content with less, and works out no standard errors.
-pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], roughly: bool) -> Option<Optimum> {
+///
+/// # Errors
+/// What has nothing to do with numbers.
+pub(super) fn search(
+    objective: &Objective<'_>,
+    group: &Group,
+    base: &[f64],
+    roughly: bool,
+) -> Result<Option<Optimum>> {
     let all = objective.blocks();
     let some = all.div_ceil(SOME.0).max(SOME.1).min(all);
-    let descent = |start: Vec<f64>| descend(objective, group, base, (start, None), (some, NEAR));
-    let mut found: Vec<Descended> = scan(objective, group, base, some).into_iter().filter_map(descent).collect();
+    let descent = |start: Vec<f64>, known, blocks, tolerance| {
+        Descent { objective, group, base, blocks, known, tolerance }.run(start)
+    };
+    let mut found = Vec::new();
+    for start in scan(objective, group, base, some)? {
+        found.extend(descent(start, None, some, NEAR)?);
+    }
     found.sort_by(|a, b| a.curve.value.total_cmp(&b.curve.value));
-    let best = |start: Descended| descend(objective, group, base, (start.theta, None), (all, ROUGHLY));
-    let Descended { theta, curve } = found.into_iter().find_map(best)?;
+    let mut best = None;
+    for start in found {
+        best = descent(start.theta, None, all, ROUGHLY)?;
+        if best.is_some() {
+            break;
+        }
+    }
+    let Some(Descended { theta, curve }) = best else { return Ok(None) };
     let mut optimum = Optimum { sd: vec![f64::NAN; theta.len()], theta, converged: false };
     if roughly && promise(&curve.gradient, &curve.hessian).is_some_and(|left| left < ROUGHLY) {
         optimum.converged = true;
-        return Some(optimum);
+        return Ok(Some(optimum));
     }
     let (tolerance, arrived) = if roughly { (ROUGHLY, ROUGHLY) } else { (TOLERANCE, ARRIVED) };
     for again in (0..AGAIN).rev() {
         // Scores tell roughly of the curvature: whether this is the end, and standard errors, go by the Hessian of differences.
-        let Some((full, scores)) = objective.curve(group, base, &optimum.theta, all) else { break };
+        let Some((full, scores)) = objective.curve(group, base, &optimum.theta, all)? else { break };
         if !roughly {
             optimum.sd = deviations(objective, group, &optimum.theta, (&full, &scores));
         }
         // The gradient is that of short steps, which was followed; over the long ones of the Hessian third derivatives count.
-        let short = objective.curve_by_scores(group, base, &optimum.theta, Some(&full.hessian), all);
+        let short = objective.curve_by_scores(group, base, &optimum.theta, Some(&full.hessian), all)?;
         let left = short.and_then(|short| promise(&short.gradient, &full.hessian));
         optimum.converged = left.is_some_and(|left| left < arrived);
         if optimum.converged || again == 0 {
             break;
         }
-        let start = (optimum.theta.clone(), Some(definite(&full.hessian)));
-        let Some(Descended { theta, curve }) = descend(objective, group, base, start, (all, tolerance)) else { break };
+        let known = Some(definite(&full.hessian));
+        let Some(Descended { theta, curve }) = descent(optimum.theta.clone(), known, all, tolerance)? else { break };
         optimum.theta = theta;
         // On a ridge that hardly rises another Hessian would gain as little.
         if full.value - curve.value < RIDGE * left.unwrap_or(arrived) {
             break;
         }
     }
-    Some(optimum)
+    Ok(Some(optimum))
 }
 
 /// Standard errors at an optimum: the larger of those that the curvature `H` tells, `H⁻¹`, and those that the scores `g` of dates
@@ -129,7 +147,7 @@ fn deviations(
     if scores.len() > 2 * n {
         let mut spread = DMatrix::zeros(n, n);
         for (k, (&entry, &theta)) in group.entries.iter().zip(theta).enumerate() {
-            spread[(k, k)] = objective.entries[entry].penalty(theta)[2];
+            spread[(k, k)] = objective.entries()[entry].penalty(theta)[2];
         }
         // As many degrees of freedom are lost as there are numbers.
         let share = scores.len() as f64 / (scores.len() - n) as f64;
@@ -149,9 +167,9 @@ struct Descended {
     curve: Curve,
 }
 
-/// The best of points all over the range, best first: where the parameters begin, the middle of the range, and a Sobol sequence.
-fn scan(objective: &Objective<'_>, group: &Group, base: &[f64], blocks: usize) -> Vec<Vec<f64>> {
-    let entries = || group.entries.iter().map(|&entry| &objective.entries[entry]);
+/// The best of points all over the range, best first: where the numbers begin, the middle of the range, and a Sobol sequence.
+fn scan(objective: &Objective<'_>, group: &Group, base: &[f64], blocks: usize) -> Result<Vec<Vec<f64>>> {
+    let entries = || group.entries.iter().map(|&entry| &objective.entries()[entry]);
     let mut points = vec![group.own(base), entries().map(Entry::centre).collect()];
     let (count, starts) = if objective.is_known() {
         (TRIED.0, 1)
@@ -163,173 +181,131 @@ fn scan(objective: &Objective<'_>, group: &Group, base: &[f64], blocks: usize) -
             |dimension: usize| f64::from(sobol_burley::sample(k, dimension as u32 % 256, (dimension / 256) as u32));
         points.push(entries().enumerate().map(|(dimension, entry)| entry.spread(share(dimension))).collect());
     }
-    let values = objective.values(group, base, &points, blocks);
+    let values = objective.values(group, base, &points, blocks)?;
     let mut order: Vec<usize> = (0..points.len()).filter(|&k| values[k].is_finite()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
-    order.into_iter().take(starts).map(|k| points[k].clone()).collect()
+    Ok(order.into_iter().take(starts).map(|k| points[k].clone()).collect())
 }
 
-/// Newton steps in a trust region (Nocedal & Wright, *Numerical Optimization*, 2nd ed., algorithms 4.1 and 7.2) to a minimum near
-/// `start`. The Hessian is `known`, or else what scores tell of it at each point, corrected by the gradients on the way (BFGS, eq.
-/// 6.19).
-fn descend(
-    objective: &Objective<'_>,
-    group: &Group,
-    base: &[f64],
-    (start, known): (Vec<f64>, Option<Vec<Vec<f64>>>),
-    (blocks, tolerance): (usize, f64),
-) -> Option<Descended> {
-    let history = Mutex::new(History::default());
-    let problem = Posterior { objective, group, base, blocks, known, history: &history };
-    let region = TrustRegion::new(Steihaug::new()).with_radius(1.0).ok()?.with_max_radius(LONGEST).ok()?;
-    let descent = Executor::new(problem, Descent { region, tolerance, costs: Vec::new() })
-        .configure(|state| state.param(start).max_iters(STEPS))
-        .ctrlc(false)
-        .run();
-    // Where the way ended at a breakdown of the likelihood, what was reached before still counts.
-    drop(descent);
-    history.into_inner().unwrap_or_else(PoisonError::into_inner).latest
-}
-
-/// What is known of a descent so far.
-#[derive(Default)]
-struct History {
-    /// The point whose derivatives were asked for last: gradient and Hessian come together.
-    latest: Option<Descended>,
-    /// Recent steps, and the change of the gradient on each.
-    pairs: VecDeque<(DVector<f64>, DVector<f64>)>,
-}
-
-impl History {
-    /// Adds a point, whose Hessian is corrected by the pairs so far.
-    fn push(&mut self, theta: &[f64], mut curve: Curve) {
-        if let Some(before) = &self.latest {
-            let difference =
-                |to: &[f64], from: &[f64]| DVector::from_column_slice(to) - DVector::from_column_slice(from);
-            let (s, y) = (difference(theta, &before.theta), difference(&curve.gradient, &before.curve.gradient));
-            if y.norm() > LEAST_CHANGE {
-                self.pairs.push_back((s, y));
-            }
-            if self.pairs.len() > PAIRS {
-                self.pairs.pop_front();
-            }
-        }
-        let mut hessian = matrix(&curve.hessian);
-        for (s, y) in &self.pairs {
-            let hs = &hessian * s;
-            let (shs, sy) = (s.dot(&hs), s.dot(y));
-            // What keeps it positive definite.
-            if sy > 1e-8 * s.norm() * y.norm() && shs > 0.0 {
-                hessian.ger(-1.0 / shs, &hs, &hs, 1.0);
-                hessian.ger(1.0 / sy, y, y, 1.0);
-            }
-        }
-        for (row, corrected) in curve.hessian.iter_mut().zip(hessian.row_iter()) {
-            row.iter_mut().zip(&corrected).for_each(|(entry, corrected)| *entry = *corrected);
-        }
-        self.latest = Some(Descended { theta: theta.to_vec(), curve });
-    }
-}
-
-/// The negative log-posterior of a group, as the optimiser sees it.
-struct Posterior<'a> {
+/// Newton steps in a trust region (Nocedal & Wright, *Numerical Optimization*, 2nd ed., algorithms 4.1 and 7.2) to a minimum. The
+/// Hessian is `known`, or else what scores tell of it at each point, corrected by the gradients on the way (BFGS, eq. 6.19).
+struct Descent<'a> {
     objective: &'a Objective<'a>,
     group: &'a Group,
     base: &'a [f64],
     blocks: usize,
-    /// The Hessian, if it is known about here.
     known: Option<Vec<Vec<f64>>>,
-    history: &'a Mutex<History>,
-}
-
-impl Posterior<'_> {
-    fn curve(&self, theta: &[f64]) -> Result<Curve, ArgminError> {
-        let Self { objective, group, base, blocks, known, .. } = self;
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(latest) = history.latest.as_ref().filter(|latest| latest.theta == theta) {
-            return Ok(latest.curve.clone());
-        }
-        let curve = objective.curve_by_scores(group, base, theta, known.as_deref(), *blocks);
-        let curve = curve.ok_or_else(|| ArgminError::msg("the likelihood breaks down beside this point"))?;
-        history.push(theta, curve);
-        history.latest.as_ref().map(|latest| latest.curve.clone()).ok_or_else(|| ArgminError::msg("no point"))
-    }
-}
-
-impl CostFunction for Posterior<'_> {
-    type Param = Vec<f64>;
-    type Output = f64;
-
-    fn cost(&self, theta: &Vec<f64>) -> Result<f64, ArgminError> {
-        Ok(self.objective.values(self.group, self.base, std::slice::from_ref(theta), self.blocks)[0])
-    }
-}
-
-impl Gradient for Posterior<'_> {
-    type Param = Vec<f64>;
-    type Gradient = Vec<f64>;
-
-    fn gradient(&self, theta: &Vec<f64>) -> Result<Vec<f64>, ArgminError> {
-        Ok(self.curve(theta)?.gradient)
-    }
-}
-
-impl Hessian for Posterior<'_> {
-    type Param = Vec<f64>;
-    type Hessian = Vec<Vec<f64>>;
-
-    fn hessian(&self, theta: &Vec<f64>) -> Result<Vec<Vec<f64>>, ArgminError> {
-        Ok(self.curve(theta)?.hessian)
-    }
-}
-
-type Region = TrustRegion<Steihaug<Vec<f64>, f64>, f64>;
-type Iteration = IterState<Vec<f64>, Vec<f64>, (), Vec<Vec<f64>>, (), f64>;
-
-/// A trust region that knows when it has arrived.
-struct Descent {
-    region: Region,
+    /// It ends where a Newton step promises less.
     tolerance: f64,
-    /// Of every step so far.
-    costs: Vec<f64>,
 }
 
-impl<'a> Solver<Posterior<'a>, Iteration> for Descent {
-    fn name(&self) -> &'static str {
-        "trust region until it is flat"
+impl Descent<'_> {
+    /// From `start` on; `None` where the likelihood breaks down there.
+    fn run(&self, start: Vec<f64>) -> Result<Option<Descended>> {
+        let Some(curve) = self.curve(&start)? else { return Ok(None) };
+        let mut here = Descended { theta: start, curve };
+        let mut pairs = VecDeque::new();
+        let mut radius = 1.0;
+        let mut values = vec![here.curve.value];
+        for _ in 0..STEPS {
+            if promise(&here.curve.gradient, &here.curve.hessian).is_some_and(|promise| promise < self.tolerance) {
+                break;
+            }
+            let gradient = DVector::from_column_slice(&here.curve.gradient);
+            let hessian = matrix(&here.curve.hessian);
+            let step = steihaug(&gradient, &hessian, radius);
+            let promised = -(gradient.dot(&step) + 0.5 * step.dot(&(&hessian * &step)));
+            let there: Vec<f64> = here.theta.iter().zip(&step).map(|(theta, step)| theta + step).collect();
+            let value = self.objective.values(self.group, self.base, std::slice::from_ref(&there), self.blocks)?[0];
+            let share = (here.curve.value - value) / promised;
+            if !(share >= KEPT.0) {
+                radius *= 0.25;
+            } else if share > KEPT.1 && step.norm() > 0.99 * radius {
+                radius = (2.0 * radius).min(LONGEST);
+            }
+            if share > KEPT.2 {
+                // Where the way ends at a breakdown of the likelihood, what was reached before counts.
+                let Some(curve) = self.curve(&there)? else { break };
+                let next = corrected(&here, there, curve, &mut pairs);
+                here = next;
+            }
+            values.push(here.curve.value);
+            let (steps, times, least) = STALLED;
+            let before = values.len().checked_sub(steps + 1).map(|k| values[k]);
+            if before.is_some_and(|before| before - here.curve.value < (times * self.tolerance).max(least)) {
+                break;
+            }
+        }
+        Ok(Some(here))
     }
 
-    fn init(
-        &mut self,
-        problem: &mut Problem<Posterior<'a>>,
-        state: Iteration,
-    ) -> Result<(Iteration, Option<KV>), ArgminError> {
-        self.region.init(problem, state)
+    fn curve(&self, theta: &[f64]) -> Result<Option<Curve>> {
+        self.objective.curve_by_scores(self.group, self.base, theta, self.known.as_deref(), self.blocks)
     }
+}
 
-    fn next_iter(
-        &mut self,
-        problem: &mut Problem<Posterior<'a>>,
-        state: Iteration,
-    ) -> Result<(Iteration, Option<KV>), ArgminError> {
-        self.region.next_iter(problem, state)
+/// The point reached from `before`, its Hessian corrected by recent steps and the change of the gradient on each.
+fn corrected(
+    before: &Descended,
+    theta: Vec<f64>,
+    mut curve: Curve,
+    pairs: &mut VecDeque<(DVector<f64>, DVector<f64>)>,
+) -> Descended {
+    let difference = |to: &[f64], from: &[f64]| DVector::from_column_slice(to) - DVector::from_column_slice(from);
+    let (s, y) = (difference(&theta, &before.theta), difference(&curve.gradient, &before.curve.gradient));
+    if y.norm() > LEAST_CHANGE {
+        pairs.push_back((s, y));
     }
-
-    fn terminate(&mut self, state: &Iteration) -> TerminationStatus {
-        let flat = match (state.get_gradient(), state.get_hessian()) {
-            (Some(gradient), Some(rows)) => promise(gradient, rows).is_some_and(|promise| promise < self.tolerance),
-            _ => false,
-        };
-        self.costs.push(state.get_cost());
-        let (steps, times, least) = STALLED;
-        let before = self.costs.len().checked_sub(steps + 1).map(|k| self.costs[k]);
-        let stalled = before.is_some_and(|before| before - state.get_cost() < (times * self.tolerance).max(least));
-        if flat || stalled {
-            TerminationStatus::Terminated(TerminationReason::SolverConverged)
-        } else {
-            TerminationStatus::NotTerminated
+    if pairs.len() > PAIRS {
+        pairs.pop_front();
+    }
+    let mut hessian = matrix(&curve.hessian);
+    for (s, y) in pairs.iter() {
+        let hs = &hessian * s;
+        let (shs, sy) = (s.dot(&hs), s.dot(y));
+        // What keeps it positive definite.
+        if sy > 1e-8 * s.norm() * y.norm() && shs > 0.0 {
+            hessian.ger(-1.0 / shs, &hs, &hs, 1.0);
+            hessian.ger(1.0 / sy, y, y, 1.0);
         }
     }
+    curve.hessian = hessian.row_iter().map(|row| row.iter().copied().collect()).collect();
+    Descended { theta, curve }
+}
+
+/// The step that minimises `gᵀ s + sᵀ H s / 2` within a radius, by conjugate gradients that end at its border (Steihaug's method,
+/// Nocedal & Wright, algorithm 7.2).
+fn steihaug(gradient: &DVector<f64>, hessian: &DMatrix<f64>, radius: f64) -> DVector<f64> {
+    let tolerance = gradient.norm() * gradient.norm().sqrt().min(0.5);
+    let mut step = DVector::zeros(gradient.len());
+    let mut residual = gradient.clone();
+    let mut direction = -gradient;
+    for _ in 0..2 * gradient.len() {
+        let along = hessian * &direction;
+        let bend = direction.dot(&along);
+        if bend <= 0.0 {
+            return to_border(&step, &direction, radius);
+        }
+        let squared = residual.norm_squared();
+        let next = &step + &direction * (squared / bend);
+        if next.norm() >= radius {
+            return to_border(&step, &direction, radius);
+        }
+        residual += along * (squared / bend);
+        step = next;
+        if residual.norm() < tolerance {
+            break;
+        }
+        direction = &direction * (residual.norm_squared() / squared) - &residual;
+    }
+    step
+}
+
+/// From a point inside a sphere about 0 along a direction to its border.
+fn to_border(from: &DVector<f64>, direction: &DVector<f64>, radius: f64) -> DVector<f64> {
+    let (a, b) = (direction.norm_squared(), from.dot(direction));
+    let c = from.norm_squared() - radius * radius;
+    from + direction * (((b * b - a * c).max(0.0).sqrt() - b) / a)
 }
 
 /// What a Newton step promises, `gᵀ H⁻¹ g / 2`; `None` where the curvature is no minimum's.
@@ -364,9 +340,26 @@ mod tests {
     }
 
     fn walk(truth: &DMatrix<f64>, told: f64, points: &[[f64; 2]]) -> DMatrix<f64> {
-        let mut history = History::default();
-        points.iter().for_each(|theta| history.push(theta, point(theta, truth, told)));
-        matrix(&history.latest.unwrap().curve.hessian)
+        let mut pairs = VecDeque::new();
+        let (first, rest) = points.split_first().unwrap();
+        let mut here = Descended { theta: first.to_vec(), curve: point(first, truth, told) };
+        for theta in rest {
+            here = corrected(&here, theta.to_vec(), point(theta, truth, told), &mut pairs);
+        }
+        matrix(&here.curve.hessian)
+    }
+
+    #[test]
+    fn steps_minimise_within_their_region() {
+        let hessian = DMatrix::from_row_slice(2, 2, &[4.0, 1.0, 1.0, 0.5]);
+        let gradient = DVector::from_column_slice(&[1.0, -0.2]);
+        let newton = -hessian.clone().cholesky().unwrap().solve(&gradient);
+        assert!((steihaug(&gradient, &hessian, 10.0) - &newton).norm() < 1e-9 && newton.norm() > 1.0);
+        let short = steihaug(&gradient, &hessian, 0.1);
+        assert!((short.norm() - 0.1).abs() < 1e-12 && short.dot(&gradient) < 0.0);
+        // Where the curvature bends down there is no minimum but the border.
+        let saddle = DMatrix::from_diagonal(&DVector::from_column_slice(&[1.0, -1.0]));
+        assert!((steihaug(&gradient, &saddle, 3.0).norm() - 3.0).abs() < 1e-12);
     }
 
     #[test]

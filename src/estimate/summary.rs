@@ -1,7 +1,10 @@
+//! What a sample's values are like.
+
 use std::collections::{BTreeMap, HashMap};
 
-use crate::engine::{Sample, Trial};
+use crate::engine::Sample;
 use crate::geometry::Date;
+use crate::model::{Model, ObservationModel};
 
 /// What a sample's values are like, for where to begin and what to believe weakly.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +26,8 @@ pub struct InstrumentSummary {
     pub name: String,
     /// Whether its pixels are target cells.
     pub sees_cells: bool,
+    /// Bands of its source.
+    pub source_bands: usize,
     /// By band that it reads.
     pub bands: Vec<BandSummary>,
     /// The date with most values.
@@ -54,7 +59,7 @@ pub struct BandSummary {
 const MEDIAN_OF_SQUARES: f64 = 0.454_936;
 
 impl DataSummary {
-    pub(super) fn new(sample: &Sample, trial: &Trial) -> Self {
+    pub(super) fn new(sample: &Sample, model: &Model) -> Self {
         let mut bands: HashMap<(usize, usize), Values> = HashMap::new();
         let mut dates: HashMap<usize, BTreeMap<Date, usize>> = HashMap::new();
         for block in sample.blocks() {
@@ -70,20 +75,27 @@ impl DataSummary {
                 }
             }
         }
-        let instrument = |(k, (name, source_bands)): (usize, (&str, &[usize]))| {
+        let mut summarise = |(k, instrument): (usize, &ObservationModel)| {
             let band = |(band, &source_band): (usize, &usize)| {
                 let summary = bands.remove(&(k, band)).unwrap_or_default().summary();
-                BandSummary { source_band, component: trial.component_of(k, band), ..summary }
+                BandSummary { source_band, component: model.component_of(k, band), ..summary }
             };
-            let bands = source_bands.iter().enumerate().map(band).collect();
+            let bands = instrument.source_bands.iter().enumerate().map(band).collect();
             // The earliest of the fullest.
             let counts = dates.remove(&k).unwrap_or_default().into_iter().rev();
-            let fullest = counts.max_by_key(|(_, count)| *count).map(|(date, _)| date);
-            InstrumentSummary { name: name.to_owned(), sees_cells: trial.sees_cells(k), bands, fullest }
+            InstrumentSummary {
+                name: instrument.name.clone(),
+                sees_cells: model.observes_cells(k),
+                source_bands: instrument.source.bands().len(),
+                bands,
+                fullest: counts.max_by_key(|(_, count)| *count).map(|(date, _)| date),
+            }
         };
-        let mut instrument = instrument;
-        let instruments = trial.instruments().enumerate().map(&mut instrument).collect();
-        Self { instruments, components: trial.components(), cell_size: trial.cell_size() }
+        Self {
+            instruments: model.instruments.iter().enumerate().map(&mut summarise).collect(),
+            components: model.spectrum.components(),
+            cell_size: model.target.cell_size(),
+        }
     }
 
     /// What is known of a component: by the instrument that sees cells with most values, or else by any.

@@ -5,10 +5,12 @@ use std::fmt;
 use nalgebra::DVector;
 use serde::Serialize;
 
-use super::{Candidate, Estimation, Numbers};
-use crate::engine::Trial;
+use super::Estimation;
+use super::candidate::for_blocks;
+use crate::engine::ByDate;
 use crate::error::Result;
-use crate::model::{Kriging, Values, Variation};
+use crate::describe::{Description, Variation};
+use crate::model::{Kriging, Model};
 
 /// Logarithms of factors that are tried in every block: so many to either side of 0, so far apart.
 const STEPS: (i32, f64) = (10, 0.25);
@@ -44,15 +46,15 @@ pub struct ChangeByBlock {
 impl ChangeByBlock {
     /// The factors, interpolated; `None` where evidence that they vary is less than the 6 that is called strong (Kass & Raftery, *Bayes
     /// Factors*, Journal of the American Statistical Association 90, 1995). They are factors of what the candidate's process says,
-    /// which should have no [variation](crate::model::Process::variation) of its own.
+    /// which should have no [variation](crate::describe::Process::variation) of its own.
     #[must_use]
     pub fn variation(&self) -> Option<Variation> {
         if !self.varies() {
             return None;
         }
-        let new = Variation::new(self.range).elsewhere(Values::Each(self.elsewhere.clone()));
+        let new = Variation::new(self.range).elsewhere(self.elsewhere.clone());
         let points = self.places.iter().zip(&self.factors);
-        Some(points.fold(new, |all, (place, factors)| all.point(*place, Values::Each(factors.clone()))))
+        Some(points.fold(new, |all, (place, factors)| all.point(*place, factors.clone())))
     }
 
     fn varies(&self) -> bool {
@@ -93,25 +95,29 @@ fn significant(number: f64) -> String {
 
 impl Estimation {
     /// Finds out whether the process variance varies over the scene: in every block the likeliest factor, all else being as
-    /// `numbers` say (those of a [fit](Self::fit)), then a field of factors of which the blocks are noisy observations, by its
+    /// `description` says (that of a [fit](Self::fit)), then a field of factors of which the blocks are noisy observations, by its
     /// likelihood (empirical Bayes; Rasmussen & Williams, *Gaussian Processes for Machine Learning*, section 5.4.1).
     ///
     /// It takes 21 likelihoods of every block, and all blocks are looked at once.
     ///
     /// # Errors
-    /// Those of the candidate's description.
-    pub fn change_by_block(&self, candidate: &Candidate, numbers: &Numbers) -> Result<ChangeByBlock> {
-        let all = candidate.completed(numbers);
+    /// Those of the description.
+    pub fn change_by_block(&self, description: &Description) -> Result<ChangeByBlock> {
         let sample = &self.sample;
-        let groups: Vec<Vec<usize>> =
-            Trial::new(candidate.describe(&all)?, sample.side())?.parts().map(<[usize]>::to_vec).collect();
+        let model = Model::new(&for_blocks(description.clone(), sample.side()))?;
+        let groups: Vec<Vec<usize>> = model.parts.iter().map(|part| part.components.clone()).collect();
         let steps: Vec<f64> = (-STEPS.0..=STEPS.0).map(|k| f64::from(k) * STEPS.1).collect();
-        let trial = |k: usize| {
-            let (group, step) = (k / steps.len(), steps[k % steps.len()]);
-            let trial = Trial::new(candidate.describe(&all)?, sample.side())?;
-            Ok(trial.of_part(group).with_change(step.exp()))
-        };
-        let values = sample.log_likelihoods(groups.len() * steps.len(), trial, self.blocks())?;
+        let supports = sample.supports(&model);
+        let mut values = Vec::with_capacity(groups.len() * steps.len());
+        for group in 0..groups.len() {
+            let of_group = model.clone().of_part(group);
+            let models: Vec<_> = steps.iter().map(|step| Some(of_group.clone().with_change(step.exp()))).collect();
+            let sum = |dates: Option<ByDate>| {
+                dates.map_or(f64::NEG_INFINITY, |dates| dates.iter().map(|of| of.log_likelihood).sum::<f64>())
+            };
+            let tried = sample.by_date(&models, &supports, self.blocks())?;
+            values.extend(tried.into_iter().map(|blocks| blocks.into_iter().map(sum).collect::<Vec<_>>()));
+        }
         let places: Vec<(f64, f64)> = sample.blocks().iter().map(|block| block.centre).collect();
         let of_block = |tried: &[Vec<f64>], block: usize| peak(&steps, |k| tried[k][block]);
         let log_factors: Vec<Vec<_>> = values

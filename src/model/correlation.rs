@@ -1,4 +1,5 @@
-use super::{Average, Kernel};
+use super::Average;
+use crate::describe::Kernel;
 use crate::geometry::Rect;
 
 /// Entries of a displacement table at most (8 MiB); what lies beyond is evaluated when asked for.

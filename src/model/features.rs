@@ -1,12 +1,14 @@
+//! Features of the cells around a tile, by which they change together.
+
 use std::sync::Arc;
 
 use ndarray::{Array2, Array3, s};
 
 use super::raster::{check_cover, read_around};
-use super::seasonal::{PHASES, SeasonalCurves};
-use super::{SeasonalMean, Values};
+use crate::describe::{Combine, Features, Key};
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, Rect};
+use crate::seasonal::{PHASES, SeasonalCurves, SeasonalMean};
 use crate::source::RasterSource;
 
 const KEY: &str = "process.features";
@@ -14,137 +16,70 @@ const KEY: &str = "process.features";
 /// Cells within which a missing feature is taken from another cell.
 const FILL: i64 = 16;
 
-/// Features of the cells, such as the bands of a clear reference image: cells with like features change alike.
-///
-/// The correlation of change `k(|s - s'|)` becomes `k(|s - s'|) k_x(s, s')` ([times](Self::times), the default) or
-/// `(1 - w) k(|s - s'|) + w k_x(s, s')` ([plus](Self::plus)), `k_x(s, s') = exp(-d)` with `d` the Euclidean distance of the
-/// features of the two cells, each divided by its scale. Nuggets stay as they are.
-///
-/// The raster lies on the target's lattice and covers the target grid; its first date is read. Beyond it the nearest cell counts.
-/// A cell of which a feature is missing (NaN) has those of the nearest cell that is whole, up to 16 cells away; farther from all of
-/// them it is like no other: `k_x = 0`.
-///
-/// ```
-/// use ndarray::Array4;
-/// use rasterfuse::geometry::{Crs, Date, Grid};
-/// use rasterfuse::model::{Features, Kernel, Process};
-/// use rasterfuse::source::MemorySource;
-///
-/// let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
-/// let bands = vec!["red".into(), "nir".into()];
-/// let reference = MemorySource::new(grid, vec![Date::from_days(0)], bands, Array4::from_elem((1, 2, 8, 8), 0.3))?;
-/// // differences of 0.05 in red, or 0.1 in near infrared, bring the correlation down to 1/e
-/// let process = Process::new(Kernel::Exponential, 600.0, 1e-4).features(Features::new(reference, [0.05, 0.1]));
-/// # Ok::<(), rasterfuse::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Features {
-    source: Arc<dyn RasterSource>,
-    bands: Option<Vec<usize>>,
-    /// One for all, or one for each group of `grouped` bands.
-    scale: Values,
-    grouped: usize,
-    combine: Combine,
-}
-
-/// How likeness meets distance.
+/// How similarity is combined with distance.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Combine {
+pub(crate) enum Combination {
     Times,
-    /// With the share of likeness.
+    /// With the share of similarity.
     Plus(f64),
 }
 
-impl Features {
-    /// From the first date of `source`, `scale` (one for all bands or one for each that is used) in the features' units.
-    #[must_use]
-    pub fn new(source: impl RasterSource + 'static, scale: impl Into<Values>) -> Self {
-        Self { source: Arc::new(source), bands: None, scale: scale.into(), grouped: 1, combine: Combine::Times }
-    }
-
-    /// The year of each cell by its seasonal mean: cells with like curves change alike. `scale`, one for all components or one for
-    /// each, is the root mean square difference of two curves, in u, that brings the correlation down to 1/e.
-    #[must_use]
-    pub fn of_seasonal(mean: &SeasonalMean, scale: impl Into<Values>) -> Self {
-        Self { grouped: PHASES, ..Self::new(SeasonalCurves::new(mean.clone()), scale) }
-    }
-
-    /// Uses some of the raster's bands, as positions from 0. Default: all. Not for the curves of a
-    /// [seasonal mean](Self::of_seasonal).
-    #[must_use]
-    pub fn bands(mut self, bands: impl IntoIterator<Item = usize>) -> Self {
-        self.bands = Some(bands.into_iter().collect());
-        self
-    }
-
-    /// Near *and* alike cells change alike.
-    #[must_use]
-    pub fn times(mut self) -> Self {
-        self.combine = Combine::Times;
-        self
-    }
-
-    /// Near *or* alike cells change alike, likeness having a share of `weight` in [0, 1].
-    #[must_use]
-    pub fn plus(mut self, weight: f64) -> Self {
-        self.combine = Combine::Plus(weight);
-        self
-    }
-
-    /// What decides it, by key.
-    pub(crate) fn settings(&self) -> Vec<(String, String)> {
-        let own = self.source.settings().into_iter().map(|(name, value)| (format!("raster: {name}"), value));
-        let bands = self.bands.as_ref().map_or_else(|| "all".into(), |bands| format!("{bands:?}"));
-        let settings = [
-            ("raster".to_owned(), "a raster".to_owned()),
-            ("bands".into(), bands),
-            ("scale".into(), self.scale.to_string()),
-            ("combine".into(), format!("{:?}", self.combine)),
-        ];
-        settings.into_iter().chain(own).collect()
-    }
-
-    /// Checks it against the target grid.
-    pub(crate) fn resolve(&self, target: &Grid) -> Result<FeatureModel> {
-        check_cover(KEY, self.source.as_ref(), target)?;
-        let held = self.source.bands().len();
-        let bands = self.bands.clone().unwrap_or_else(|| (0..held).collect());
-        let key = |name: &str| format!("{KEY}.{name}");
-        if self.grouped > 1 && self.bands.is_some() {
-            return Err(Error::setting(key("bands"), "the curves of a seasonal mean count as a whole; leave it out"));
+impl FeatureModel {
+    /// Checks features against the target grid; `mean` is the seasonal mean of the fusion.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] and [`Error::Number`] by key.
+    pub(crate) fn new(described: &Features, mean: Option<&SeasonalMean>, target: &Grid) -> Result<Self> {
+        let key = |name: &str| Key::from(KEY).name(name);
+        let refuse = |problem: &str| Err(Error::setting(KEY, problem));
+        let (source, grouped): (Arc<dyn RasterSource>, usize) = match (&described.raster, described.seasonal, mean) {
+            (Some(raster), false, _) => (Arc::clone(raster.source(&key("raster"))?), 1),
+            (None, true, Some(mean)) => (Arc::new(SeasonalCurves::new(mean.clone())), PHASES),
+            (None, true, None) => {
+                return refuse("seasonal = true, but there is no [seasonal] mean; name one, or a raster");
+            }
+            (Some(_), true, _) => return refuse("give either raster or seasonal = true, not both"),
+            (None, false, _) => {
+                return refuse("name a raster, or give seasonal = true for the curves of the [seasonal] mean");
+            }
+        };
+        check_cover(KEY, source.as_ref(), target)?;
+        let held = source.bands().len();
+        if grouped > 1 && described.bands.is_some() {
+            return Err(Error::setting(key("bands"), "the curves of a seasonal mean count together; leave it out"));
         }
-        if bands.is_empty() {
-            return Err(Error::setting(key("bands"), "no band; name some, or leave it out for all"));
-        }
-        if let Some(band) = bands.iter().find(|&&band| band >= held) {
-            let last = held.saturating_sub(1);
-            return Err(Error::setting(
-                key("bands"),
-                format!("{band}, but {} has bands 0 to {last}", self.source.origin()),
-            ));
-        }
-        if let Some((_, band)) = bands.iter().enumerate().find(|(k, band)| bands[..*k].contains(band)) {
-            return Err(Error::setting(key("bands"), format!("{band} is given twice")));
-        }
-        if let Combine::Plus(weight) = self.combine
-            && !(0.0..=1.0).contains(&weight)
-        {
-            return Err(Error::setting(key("weight"), format!("{weight} must lie in [0, 1]")));
-        }
-        let of = if self.grouped == 1 { "band" } else { "component" };
-        let scale = self.scale.expand_positive(bands.len() / self.grouped, &key("scale"), of)?;
-        let scale = scale.into_iter().flat_map(|scale| std::iter::repeat_n(scale, self.grouped)).collect();
-        Ok(FeatureModel { source: Arc::clone(&self.source), bands, scale, combine: self.combine })
+        let bands = described.bands.clone().unwrap_or_else(|| (0..held).collect());
+        check_bands(&bands, source.as_ref(), &key("bands"))?;
+        let combine = match (described.combine, &described.weight) {
+            (Combine::Times, None) => Combination::Times,
+            (Combine::Plus, Some(weight)) => Combination::Plus(weight.share(&key("weight"))?),
+            (Combine::Times, Some(_)) => {
+                return Err(Error::setting(key("weight"), "it belongs to combine = \"plus\"; leave it out"));
+            }
+            (Combine::Plus, None) => {
+                let problem = "not given; combine = \"plus\" needs the share of similarity";
+                return Err(Error::setting(key("weight"), problem));
+            }
+        };
+        let of = if grouped == 1 { "band" } else { "component" };
+        let scale = described.scale.expand_positive(bands.len() / grouped, &key("scale"), of)?;
+        let scale = scale.into_iter().flat_map(|scale| std::iter::repeat_n(scale, grouped)).collect();
+        Ok(Self { source, bands, scale, combine })
     }
 }
 
-/// The same raster, read alike: the very same source, or seasonal means of the same curves.
-impl PartialEq for Features {
-    fn eq(&self, other: &Self) -> bool {
-        let rest = |of: &Self| (of.bands.clone(), of.scale.clone(), of.grouped, of.combine);
-        // The settings of a seasonal mean hold the fingerprint of its curves; those of other rasters do not tell their values.
-        let seasonal = self.grouped > 1 && self.source.settings() == other.source.settings();
-        rest(self) == rest(other) && (seasonal || Arc::ptr_eq(&self.source, &other.source))
+fn check_bands(bands: &[usize], source: &dyn RasterSource, key: &Key) -> Result<()> {
+    if bands.is_empty() {
+        return Err(Error::setting(key, "no band; name some, or leave it out for all"));
+    }
+    let held = source.bands().len();
+    if let Some(band) = bands.iter().find(|&&band| band >= held) {
+        let last = held.saturating_sub(1);
+        return Err(Error::setting(key, format!("{band}, but {} has bands 0 to {last}", source.origin())));
+    }
+    match bands.iter().enumerate().find(|(k, band)| bands[..*k].contains(band)) {
+        Some((_, band)) => Err(Error::setting(key, format!("{band} is given twice"))),
+        None => Ok(()),
     }
 }
 
@@ -155,7 +90,7 @@ pub(crate) struct FeatureModel {
     bands: Vec<usize>,
     /// Of each band.
     scale: Vec<f64>,
-    combine: Combine,
+    combine: Combination,
 }
 
 impl FeatureModel {
@@ -217,7 +152,7 @@ pub(crate) struct Likeness {
     first: (i64, i64),
     /// (rows, columns).
     shape: (i64, i64),
-    pub(crate) combine: Combine,
+    pub(crate) combine: Combination,
 }
 
 impl Likeness {

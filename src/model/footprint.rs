@@ -1,29 +1,14 @@
+//! The target cells under the pixels of an instrument.
+
 use std::collections::BTreeSet;
 use std::f64::consts::LN_2;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::Profile;
+use crate::describe::Footprint;
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, PixelRegion, Rect};
-
-/// What part of the ground one pixel of an instrument sees.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Footprint {
-    /// The pixel is a cell of the target lattice.
-    Cell,
-    /// The plain average of all cells of the target lattice whose centres lie in the pixel's rectangle, left and top
-    /// edges included; the lattice goes on beyond the target grid.
-    Uniform,
-    /// A Gaussian around the pixel's centre, for sensors that see beyond the edges of their pixels: a cell at a distance `d`
-    /// weighs `exp(-4 ln 2 d² / fwhm²)`, along each axis up to 1.3 FWHM (0.2 % of the weight lies beyond), the weights
-    /// scaled to sum 1; the lattice goes on beyond the target grid.
-    Gaussian {
-        /// Full width at half maximum, in CRS units.
-        fwhm: f64,
-    },
-}
 
 /// Where a Gaussian footprint ends, in FWHM from its centre.
 const TRUNCATION: f64 = 1.3;

@@ -1,50 +1,31 @@
-//! What we believe: how the scene varies in space and time, what the instruments see of it, and the state of one window.
+//! From a [`Description`](crate::describe::Description) to a [`Model`]: what the filter needs to know, checked and worked out.
 //!
-//! Imports [`crate::geometry`], [`crate::source`] and the types of [`crate::filter`] that it fills in.
+//! Pure and cheap: no files, no threads, no plan. An [estimation](crate::estimate) makes one for every set of numbers that it tries.
+//! Also what is read and computed around a tile: the states of a window with their covariances, the prior, features, the
+//! seasonal mean and its fit.
 
 mod average;
-mod basis;
 mod correlation;
 mod features;
 mod field;
 mod footprint;
 mod gate;
-mod groups;
 mod instrument;
-mod kernel;
 mod kriging;
 mod layout;
 mod nodes;
 mod offset;
-mod pca;
 mod prior;
 mod process;
 mod raster;
-mod response;
 mod rows;
 mod samples;
 mod seasonal;
-mod spectrum;
 mod support;
-mod values;
 mod variation;
-mod wavelengths;
+mod whole;
 
-pub use basis::SpectralBasis;
-pub use features::Features;
-pub use field::Field;
-pub use footprint::Footprint;
-pub use groups::AcquisitionGroups;
-pub use instrument::{Instrument, Missing};
-pub use kernel::Kernel;
-pub use offset::OffsetLayer;
-pub use pca::{BandScale, PcaBuilder, SpectralPca};
-pub use prior::{Prior, PriorField};
-pub use process::Process;
-pub use response::SpectralResponse;
-pub use seasonal::{Harmonics, SeasonalBuilder, SeasonalFit, SeasonalMean, SeasonalTile};
-pub use values::Values;
-pub use variation::Variation;
+pub use seasonal::{SeasonalBuilder, SeasonalFit};
 
 pub(crate) use average::{Average, Profile};
 pub(crate) use correlation::Correlation;
@@ -52,15 +33,13 @@ pub(crate) use features::{FeatureModel, Likeness};
 pub(crate) use field::FieldModel;
 pub(crate) use footprint::PixelLattice;
 pub(crate) use gate::Gate;
-pub(crate) use instrument::{ObservationModel, PartBands, independent_parts, shared_bands};
+pub(crate) use instrument::{ObservationModel, PartBands, shared_bands};
 pub(crate) use kriging::Kriging;
 pub(crate) use layout::{Layers, Layout, PartSize};
 pub(crate) use nodes::NodeStates;
-pub(crate) use prior::{PriorSlice, pair, pair_count};
+pub(crate) use prior::{PriorModel, PriorSlice};
 pub(crate) use process::{Adaptive, ProcessModel};
-#[cfg(feature = "zarr")]
-pub(crate) use seasonal::Fingerprint;
 pub(crate) use seasonal::{SeasonalSlice, StateCurves};
-pub(crate) use spectrum::Spectrum;
 pub(crate) use support::{FarSamples, Pixel, Support, far_cells};
 pub(crate) use variation::VariationModel;
+pub(crate) use whole::{Model, Part};

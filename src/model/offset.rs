@@ -1,38 +1,13 @@
+//! Offset layers of an instrument: checked, and where their offsets stand in a window.
+
 use std::ops::Range;
 
-use super::{AcquisitionGroups, Values};
+use super::process::transitions;
+use crate::describe::{AcquisitionGroups, Groups, Key, OffsetLayer, Sharing};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
 
-/// What an instrument adds to the truth beside its constant bias, unknown beforehand and wandering: one more layer of the
-/// state, estimated with the field.
-///
-/// `y = (what the pixel sees) + bias + Σ_layers o(t) + ε`. The offset `o` of a pixel, a window, an acquisition or a group of
-/// acquisitions starts at mean 0 with the layer's variance and moves by `o(t) = φ^Δt o(t - Δt) + w`,
-/// `w ~ N(0, q(Δt) drift)`, each band by itself, independent of every other offset. Several layers add up. **Units**: u², u²
-/// per day.
-///
-/// Coarse instruments commonly disagree with fine ones by an offset of each coarse pixel that changes slowly: other viewing
-/// angles, calibration, and what their composites and gap filling leave of other days.
-///
-/// ```
-/// use rasterfuse::model::OffsetLayer;
-/// // sd 0.02 at the start, drifting by 0.001 a day (random walk)
-/// let pixels = OffsetLayer::per_pixel(4e-4).drift(1e-6);
-/// // an error of each acquisition, the same throughout the window
-/// let acquisitions = OffsetLayer::per_acquisition(1e-4);
-/// // forgotten within days, of constant variance
-/// let composites = OffsetLayer::per_pixel(1e-4).phi(0.8);
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-pub struct OffsetLayer {
-    per: Per,
-    variance: Values,
-    drift: Option<Values>,
-    phi: Option<Values>,
-}
-
-/// What shares an offset.
+/// What shares an offset, groups of acquisitions known.
 #[derive(Clone, Debug, PartialEq)]
 enum Per {
     Pixel,
@@ -41,100 +16,56 @@ enum Per {
     Group(AcquisitionGroups),
 }
 
-impl OffsetLayer {
-    fn new(per: Per, variance: impl Into<Values>) -> Self {
-        Self { per, variance: variance.into(), drift: None, phi: None }
+/// What shares the offsets of a layer.
+fn per(layer: &OffsetLayer, key: &Key) -> Result<Per> {
+    match (layer.per, &layer.group) {
+        (Sharing::Group, Some(Groups::Open(groups))) => Ok(Per::Group(groups.clone())),
+        (Sharing::Group, Some(_)) => Err(Error::setting(key, "not opened")),
+        (Sharing::Group, None) => {
+            let problem = "not given; an offset per group needs a pattern for the files' paths or a table";
+            Err(Error::setting(key, problem))
+        }
+        (_, Some(_)) => Err(Error::setting(key, "only offsets per group have any; leave it out")),
+        (Sharing::Pixel, None) => Ok(Per::Pixel),
+        (Sharing::Window, None) => Ok(Per::Window),
+        (Sharing::Acquisition, None) => Ok(Per::Acquisition),
     }
+}
 
-    /// An offset of each of the instrument's own pixels; `variance`, one or one per source band, is that before the first day.
-    #[must_use]
-    pub fn per_pixel(variance: impl Into<Values>) -> Self {
-        Self::new(Per::Pixel, variance)
-    }
-
-    /// One offset for all pixels that a window sees.
-    #[must_use]
-    pub fn per_window(variance: impl Into<Values>) -> Self {
-        Self::new(Per::Window, variance)
-    }
-
-    /// An offset of each acquisition for all pixels that a window sees, independent of that of the day before.
-    #[must_use]
-    pub fn per_acquisition(variance: impl Into<Values>) -> Self {
-        let forgotten = Self::new(Per::Acquisition, variance);
-        Self { phi: Some(Values::Same(0.0)), ..forgotten }
-    }
-
-    /// An offset of each group of acquisitions, for all pixels that a window sees.
-    #[must_use]
-    pub fn per_group(variance: impl Into<Values>, groups: AcquisitionGroups) -> Self {
-        Self::new(Per::Group(groups), variance)
-    }
-
-    /// How far the offset wanders, one or one per source band, in u² per day. Default: not at all with φ = 1, as far as keeps
-    /// its variance with φ < 1.
-    #[must_use]
-    pub fn drift(mut self, variance_per_day: impl Into<Values>) -> Self {
-        self.drift = Some(variance_per_day.into());
-        self
-    }
-
-    /// Memory φ per day, one or one per source band: 1, the default, for a random walk; less to be pulled back to zero.
-    #[must_use]
-    pub fn phi(mut self, phi: impl Into<Values>) -> Self {
-        self.phi = Some(phi.into());
-        self
-    }
-
-    /// What decides its offsets, as text.
-    pub(crate) fn summary(&self) -> String {
-        let per = match &self.per {
-            Per::Pixel => "pixel".to_owned(),
-            Per::Window => "window".to_owned(),
-            Per::Acquisition => "acquisition".to_owned(),
-            Per::Group(groups) => format!("group of {:?}", groups.names()),
-        };
-        let or_default = |values: &Option<Values>| values.as_ref().map_or_else(|| "default".into(), Values::to_string);
-        format!(
-            "per {per}, variance {}, drift {}, phi {}",
-            self.variance,
-            or_default(&self.drift),
-            or_default(&self.phi)
-        )
-    }
-
+impl OffsetModel {
     /// Checks the layer of an instrument with so many bands; of the bands in `used` the parameters are kept.
-    pub(crate) fn resolve(&self, bands: usize, used: &[usize], key: &str) -> Result<OffsetModel> {
+    ///
+    /// # Errors
+    /// [`Error::Number`] and [`Error::Setting`] by key; `at` is that of the layer.
+    pub(crate) fn new(layer: &OffsetLayer, bands: usize, used: &[usize], at: &Key) -> Result<Self> {
         let of = "band";
-        let key = |name: &str| format!("{key}.{name}");
-        let variance = self.variance.expand_positive(bands, &key("variance"), of)?;
-        let transition = match &self.phi {
+        let key = |name: &str| at.name(name);
+        let per = per(layer, &key("group"))?;
+        let variance = layer.variance.expand_positive(bands, &key("variance"), of)?;
+        let transition = match &layer.phi {
+            None if per == Per::Acquisition => vec![0.0; bands],
             None => vec![1.0; bands],
-            Some(phi) => phi.expand(bands, &key("phi"), of)?,
+            Some(_) if per == Per::Acquisition => {
+                let problem = "an offset per acquisition has no memory; leave `phi` out, or give one per window with it";
+                return Err(Error::setting(key("phi"), problem));
+            }
+            Some(phi) => transitions(phi, bands, &key("phi"), of)?,
         };
-        let least = if self.per == Per::Acquisition { 0.0 } else { f64::MIN_POSITIVE };
-        if let Some(phi) = transition.iter().find(|phi| !(least..=1.0).contains(*phi)) {
-            return Err(Error::setting(key("phi"), format!("{phi} must lie in (0, 1]")));
-        }
-        if self.per == Per::Acquisition && transition.iter().any(|phi| *phi != 0.0) {
-            let problem = "an offset per acquisition has no memory; leave `phi` out, or give one per window with it";
-            return Err(Error::setting(key("phi"), problem));
-        }
-        let drift = match &self.drift {
+        let drift = match &layer.drift {
             // What keeps the variance: nothing for φ = 1.
             None => {
                 variance.iter().zip(&transition).map(|(variance, phi)| variance * (1.0 - phi) * (1.0 + phi)).collect()
             }
-            Some(_) if self.per == Per::Acquisition => {
+            Some(_) if per == Per::Acquisition => {
                 let problem = "an offset per acquisition does not drift; leave `drift` out";
                 return Err(Error::setting(key("drift"), problem));
             }
-            Some(drift) => drift.expand(bands, &key("drift"), of)?,
+            Some(drift) => {
+                let possible = |value: f64| value >= 0.0 && value.is_finite();
+                drift.expand_where((bands, of), &key("drift"), possible, "must be zero or positive")?
+            }
         };
-        if let Some(value) = drift.iter().find(|value| !(**value >= 0.0 && value.is_finite())) {
-            return Err(Error::setting(key("drift"), format!("{value} must be zero or positive")));
-        }
-        if let Per::Group(groups) = &self.per
+        if let Per::Group(groups) = &per
             && groups.names().is_empty()
         {
             return Err(Error::setting(key("group"), "no acquisition belongs to a group; check the table or pattern"));
@@ -144,7 +75,7 @@ impl OffsetLayer {
             drift: drift[band],
             transition: transition[band],
         });
-        Ok(OffsetModel { per: self.per.clone(), bands: bands.collect() })
+        Ok(Self { per, bands: bands.collect() })
     }
 }
 
@@ -243,11 +174,11 @@ mod tests {
 
     #[test]
     fn memory_keeps_the_variance_by_default() {
-        let layer = OffsetLayer::per_pixel([4.0, 1.0]).phi(0.5).resolve(2, &[1, 0], "o").unwrap();
+        let layer = OffsetModel::new(&OffsetLayer::per_pixel([4.0, 1.0]).phi(0.5), 2, &[1, 0], &"o".into()).unwrap();
         assert_eq!(layer.bands[0], OffsetBand { variance: 1.0, drift: 0.75, transition: 0.5 });
-        let walk = OffsetLayer::per_window(4.0).resolve(1, &[0], "o").unwrap();
+        let walk = OffsetModel::new(&OffsetLayer::per_window(4.0), 1, &[0], &"o".into()).unwrap();
         assert_eq!(walk.bands[0], OffsetBand { variance: 4.0, drift: 0.0, transition: 1.0 });
-        let fresh = OffsetLayer::per_acquisition(4.0).resolve(1, &[0], "o").unwrap();
+        let fresh = OffsetModel::new(&OffsetLayer::per_acquisition(4.0), 1, &[0], &"o".into()).unwrap();
         assert_eq!(fresh.bands[0], OffsetBand { variance: 4.0, drift: 4.0, transition: 0.0 });
     }
 
@@ -256,7 +187,7 @@ mod tests {
         let day = Date::from_days;
         let groups = AcquisitionGroups::new([(day(0), "a"), (day(1), "b")]);
         let layers = [OffsetLayer::per_pixel(1.0), OffsetLayer::per_group(1.0, groups), OffsetLayer::per_window(1.0)];
-        let layers: Vec<_> = layers.iter().map(|layer| layer.resolve(1, &[0], "o").unwrap()).collect();
+        let layers: Vec<_> = layers.iter().map(|layer| OffsetModel::new(layer, 1, &[0], &"o".into()).unwrap()).collect();
         let states = OffsetStates::new(&layers, 5);
         assert_eq!(states.per_band(), 8);
         let mut found = Vec::new();
@@ -269,7 +200,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_by_name() {
         let check = |layer: OffsetLayer, key: &str| {
-            let message = layer.resolve(2, &[0, 1], "offset_layer").unwrap_err().to_string();
+            let message = OffsetModel::new(&layer, 2, &[0, 1], &"offset_layer".into()).unwrap_err().to_string();
             assert!(message.starts_with(&format!("offset_layer.{key}")), "{message}");
         };
         check(OffsetLayer::per_pixel(0.0), "variance");

@@ -1,160 +1,101 @@
+//! The prior: checked, and read for the cells around a tile.
+
 use std::sync::Arc;
 
 use ndarray::Array3;
 
 use super::Average;
-use super::Values;
 use super::raster::{check_cover, read_around};
-use crate::error::{Error, Result};
+use crate::describe::{Prior, PriorCorrelation, PriorField};
+use crate::error::{Error, Key, Result};
 use crate::geometry::{Grid, Rect};
 use crate::source::RasterSource;
+use crate::spectral::pair;
 
 const MEAN: &str = "prior.mean";
 const VARIANCE: &str = "prior.variance";
 
-/// What is believed before the first observation: mean and variance of every component, independent between cells unless it is
-/// [correlated](Self::correlated).
-///
-/// It describes the day *before* the first day of the series; the first step is one ordinary prediction of one day.
-///
-/// ```
-/// use rasterfuse::model::Prior;
-/// let vague = Prior::new(0.3, 0.05); // mean in u and variance in u² of every band
-/// let by_band = Prior::new([0.05, 0.3], [0.01, 0.05]).correlated(); // an anomaly: correlated as change is
-/// # let _ = (vague, by_band);
-/// ```
+/// A prior, checked.
 #[derive(Clone, Debug)]
-pub struct Prior {
-    mean: PriorField,
-    variance: PriorField,
+pub(crate) struct PriorModel {
+    mean: PriorLayer,
+    variance: PriorLayer,
     correlated: bool,
 }
 
-/// The same everywhere, or from a raster.
+/// The same everywhere, one number for each component, or from a raster.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum PriorField {
-    /// One number, or one per component.
-    Constant(Values),
-    /// A raster on the target's lattice that covers the target grid, one band per component (or one for all), of which
-    /// the first date is read. NaN says nothing: such cells stay NaN unless an instrument sees them, which is an error.
+enum PriorLayer {
+    Constant(Vec<f64>),
     Raster(Arc<dyn RasterSource>),
 }
 
-impl<V: Into<Values>> From<V> for PriorField {
-    fn from(values: V) -> Self {
-        Self::Constant(values.into())
-    }
-}
-
-impl PriorField {
-    /// A field from the first date of `source`.
-    #[must_use]
-    pub fn raster(source: impl RasterSource + 'static) -> Self {
-        Self::Raster(Arc::new(source))
-    }
-}
-
-impl Prior {
-    /// A prior of the given mean (u) and variance (u²).
-    #[must_use]
-    pub fn new(mean: impl Into<PriorField>, variance: impl Into<PriorField>) -> Self {
-        Self { mean: mean.into(), variance: variance.into(), correlated: false }
-    }
-
-    /// Correlates cells as the process does: `Cov(x(s), x(s')) = sd(s) sd(s') K(s, s') / K(s, s)`, `K` the process covariance
-    /// of the component and `sd²` the prior variance. Components stay independent of each other.
-    ///
-    /// With a [memory](super::Process::phi) φ < 1 the process is stationary when the variance is `K(s, s) / (1 - φ²)`, the sum
-    /// of the kernels' `σ² (1 + nugget)` over `1 - φ²`.
-    ///
-    /// Where the variance is a raster, the average over the part of a footprint beyond a window has the mean standard deviation
-    /// of its cells.
-    ///
-    /// ```
-    /// use rasterfuse::model::{Kernel, Prior, Process};
-    /// let (variance, phi) = (1e-4, 0.98);
-    /// let process = Process::new(Kernel::Exponential, 300.0, variance).phi(phi);
-    /// let stationary = Prior::new(0.0, variance / (1.0 - phi * phi)).correlated();
-    /// ```
-    #[must_use]
-    pub fn correlated(mut self) -> Self {
-        self.correlated = true;
-        self
-    }
-
-    /// Mean and variance by their keys; of rasters what they say of themselves.
-    pub(crate) fn settings(&self) -> Vec<(String, String)> {
-        let field = |(key, field): (&str, &PriorField)| match field {
-            PriorField::Constant(values) => vec![(key.to_owned(), values.to_string())],
-            PriorField::Raster(source) => {
-                let own = source.settings().into_iter().map(|(name, value)| (format!("{key}: {name}"), value));
-                std::iter::once((key.to_owned(), "a raster".to_owned())).chain(own).collect()
-            }
-        };
-        let correlation = self.correlated.then(|| ("prior.correlation".to_owned(), "process".to_owned()));
-        [(MEAN, &self.mean), (VARIANCE, &self.variance)].into_iter().flat_map(field).chain(correlation).collect()
-    }
-
+impl PriorModel {
     /// Refuses variances that are not positive and rasters that do not fit.
-    pub(crate) fn validate(&self, target: &Grid, p: usize) -> Result<()> {
-        if let PriorField::Constant(values) = &self.variance {
-            values.expand_positive(p, VARIANCE, "component")?;
-        }
-        if let PriorField::Constant(values) = &self.mean {
-            let mean = values.expand(p, MEAN, "component")?;
-            if let Some(value) = mean.iter().find(|value| !value.is_finite()) {
-                return Err(Error::setting(MEAN, format!("{value} must be finite")));
-            }
-        }
-        for (key, field) in [(MEAN, &self.mean), (VARIANCE, &self.variance)] {
-            if let PriorField::Raster(source) = field {
-                check_raster(key, source.as_ref(), target, p)?;
-            }
-        }
-        Ok(())
+    ///
+    /// # Errors
+    /// [`Error::Number`] and [`Error::Setting`] by key.
+    pub(crate) fn new(prior: &Prior, target: &Grid, p: usize) -> Result<Self> {
+        let layer = |key: &str, field: &PriorField| {
+            let key = &Key::from(key);
+            Ok(match field {
+                PriorField::Constant(numbers) if *key == VARIANCE => {
+                    PriorLayer::Constant(numbers.expand_positive(p, key, "component")?)
+                }
+                PriorField::Constant(numbers) => {
+                    PriorLayer::Constant(numbers.expand_where((p, "component"), key, f64::is_finite, "must be finite")?)
+                }
+                PriorField::Raster(raster) => {
+                    let source = raster.source(key)?;
+                    check_raster(key, source.as_ref(), target, p)?;
+                    PriorLayer::Raster(Arc::clone(source))
+                }
+            })
+        };
+        let (mean, variance) = (layer(MEAN, &prior.mean)?, layer(VARIANCE, &prior.variance)?);
+        Ok(Self { mean, variance, correlated: prior.correlation == PriorCorrelation::Process })
     }
 
     /// The variance of component `j` where it is the same everywhere.
-    pub(crate) fn constant_variance(&self, j: usize, p: usize) -> Option<f64> {
+    pub(crate) fn constant_variance(&self, j: usize) -> Option<f64> {
         match &self.variance {
-            PriorField::Constant(values) => values.expand(p, VARIANCE, "component").ok()?.get(j).copied(),
-            PriorField::Raster(_) => None,
+            PriorLayer::Constant(values) => values.get(j).copied(),
+            PriorLayer::Raster(_) => None,
         }
     }
 
     /// The rasters it is read from.
     pub(crate) fn sources(&self) -> impl Iterator<Item = &dyn RasterSource> {
-        [&self.mean, &self.variance].into_iter().filter_map(|field| match field {
-            PriorField::Constant(_) => None,
-            PriorField::Raster(source) => Some(source.as_ref()),
+        [&self.mean, &self.variance].into_iter().filter_map(|layer| match layer {
+            PriorLayer::Constant(_) => None,
+            PriorLayer::Raster(source) => Some(source.as_ref()),
         })
     }
 
     /// The prior over the cells of `rect`, which may reach beyond the grid; there the nearest cell's value counts.
-    pub(crate) fn read(&self, target: &Grid, rect: &Rect, p: usize) -> Result<PriorSlice> {
+    pub(crate) fn read(&self, target: &Grid, rect: &Rect) -> Result<PriorSlice> {
         Ok(PriorSlice {
-            mean: self.mean.read(MEAN, target, rect, p)?,
-            cov: CovSlice::Diagonal(self.variance.read(VARIANCE, target, rect, p)?),
+            mean: self.mean.read(MEAN, target, rect)?,
+            cov: CovSlice::Diagonal(self.variance.read(VARIANCE, target, rect)?),
             correlated: self.correlated,
             of_all_fields: false,
         })
     }
 }
 
-fn check_raster(key: &str, source: &dyn RasterSource, target: &Grid, p: usize) -> Result<()> {
+fn check_raster(key: &Key, source: &dyn RasterSource, target: &Grid, p: usize) -> Result<()> {
     let bands = source.bands().len();
     if bands != p && bands != 1 {
         let problem = format!("{bands} bands; give one, or one for each of the {p} components");
         return Err(Error::setting(key, format!("{}: {problem}", source.origin())));
     }
-    check_cover(key, source, target)
+    check_cover(&key.to_string(), source, target)
 }
 
-impl PriorField {
-    fn read(&self, key: &str, target: &Grid, rect: &Rect, p: usize) -> Result<FieldSlice> {
+impl PriorLayer {
+    fn read(&self, key: &str, target: &Grid, rect: &Rect) -> Result<FieldSlice> {
         let source = match self {
-            Self::Constant(values) => return Ok(FieldSlice::Constant(values.expand(p, key, "component")?)),
+            Self::Constant(values) => return Ok(FieldSlice::Constant(values.clone())),
             Self::Raster(source) => source,
         };
         let bands: Vec<usize> = (0..source.bands().len()).collect();
@@ -310,15 +251,4 @@ impl PriorSlice {
         let sums = shared.filter(|rect| !rect.is_empty()).map(|rect| field.sum(layer, &rect, &[a, b]));
         sums.sum::<f64>() / (a.total() * b.total())
     }
-}
-
-/// Position of a pair in the lower triangle, row by row.
-pub(crate) fn pair(j: usize, l: usize) -> usize {
-    let (row, col) = (j.max(l), j.min(l));
-    row * (row + 1) / 2 + col
-}
-
-/// Entries of the lower triangle of a matrix of so many rows.
-pub(crate) fn pair_count(rows: usize) -> usize {
-    rows * (rows + 1) / 2
 }

@@ -1,21 +1,13 @@
-//! The mean that returns every year, cell by cell: fitted in passes over the data, used as the mean function of a fusion.
+//! Fits the mean that returns every year, cell by cell, in passes over the data; and reads it for the cells around a tile.
 
 mod builder;
-mod curves;
 mod fit;
-mod harmonics;
 mod pool;
-mod product;
 mod seen;
 mod slice;
 mod sums;
 
 pub use builder::SeasonalBuilder;
-pub use fit::{SeasonalFit, SeasonalTile};
-pub use harmonics::Harmonics;
-pub use product::SeasonalMean;
+pub use fit::SeasonalFit;
 
-pub(crate) use curves::{PHASES, SeasonalCurves};
-#[cfg(feature = "zarr")]
-pub(crate) use product::Fingerprint;
 pub(crate) use slice::{SeasonalSlice, StateCurves};

@@ -10,10 +10,11 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::engine::{FusedBlock, OutputSpace, Report, Settings};
+use crate::describe::OutputSpace;
+use crate::engine::{FusedBlock, Report, Settings};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
-use crate::model::SpectralBasis;
+use crate::spectral::SpectralBasis;
 
 pub use judged::JudgedSink;
 pub use memory::MemorySink;
@@ -126,7 +127,7 @@ pub fn digest(dates: &[Date]) -> u32 {
 /// # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
 /// # let days = vec![Date::from_days(0), Date::from_days(2)];
 /// # let source = MemorySource::new(grid.clone(), days, vec!["red".into()], ndarray::Array4::from_elem((2, 1, 8, 8), 0.2))?;
-/// # use rasterfuse::{Fusion, model::{Instrument, Kernel, Prior, Process}};
+/// # use rasterfuse::{Fusion, describe::{Instrument, Kernel, Prior, Process}};
 /// # let fusion = Fusion::builder(grid)
 /// #     .process(Process::new(Kernel::Exponential, 100.0, 1e-4))
 /// #     .prior(Prior::new(0.3, 0.05))

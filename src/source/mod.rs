@@ -213,7 +213,7 @@ pub struct Slice {
     /// Values. **Shape** (band, y, x) as asked for.
     pub values: Array3<f64>,
     /// Noise variance of each value in u², where the source knows it; **shape** as the values. Where it is NaN, infinite or not
-    /// positive the [instrument's](crate::model::Instrument::noise_variance) counts.
+    /// positive the [instrument's](crate::describe::Instrument::noise_variance) counts.
     pub noise_variance: Option<Array3<f64>>,
     /// Values that are kept from the fusion, which predicts them instead; **shape** as the values, NaN elsewhere.
     pub(crate) withheld: Option<Array3<f64>>,

@@ -7,7 +7,8 @@ use super::source::WithholdingSource;
 use crate::engine::{FusedBlock, Fusion, Prediction, ScoreSums};
 use crate::error::Result;
 use crate::geometry::{Date, Rect};
-use crate::model::{ObservationModel, pair};
+use crate::model::ObservationModel;
+use crate::spectral::pair;
 use crate::source::RasterSource;
 
 /// Longest times since the latest observation that are judged together, in days.

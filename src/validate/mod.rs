@@ -17,12 +17,13 @@ mod source;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::engine::{FusionBuilder, OutputDates, OutputSpace};
+use crate::describe::{OutputDates, OutputSpace};
+use crate::engine::FusionBuilder;
 use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::model::Instrument;
 use judge::Judge;
 use mask::Mask;
+use crate::source::RasterSource;
 use source::WithholdingSource;
 
 pub use mask::{WithheldKind, Withhold};
@@ -34,7 +35,7 @@ pub use report::{DaysSince, Estimate, InstrumentValidation, ScoreRow, Validation
 /// use ndarray::Array4;
 /// use rasterfuse::Fusion;
 /// use rasterfuse::geometry::{Crs, Date, Grid};
-/// use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+/// use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
 /// use rasterfuse::source::MemorySource;
 /// use rasterfuse::validate::{Validation, Withhold};
 ///
@@ -99,8 +100,8 @@ impl Validation {
     pub fn run(&self, fusion: FusionBuilder) -> Result<ValidationReport> {
         let plain = fusion.clone().build()?;
         let period = plain.period();
-        let dates = |instrument: &Instrument| -> Vec<Date> {
-            instrument.source().dates().iter().copied().filter(|date| period.contains(*date)).collect()
+        let dates = |source: &dyn RasterSource| -> Vec<Date> {
+            source.dates().iter().copied().filter(|date| period.contains(*date)).collect()
         };
         let models = plain.instruments();
         for (name, _) in &self.of_instrument {
@@ -111,23 +112,14 @@ impl Validation {
             }
         }
         let mut sources: Vec<Arc<WithholdingSource>> = Vec::with_capacity(models.len());
-        let mut refused = None;
-        let withholding = fusion.withhold(|instrument| {
-            let of_this = self.of_instrument.iter().rev().find(|(name, _)| name == instrument.name());
+        let withholding = fusion.withhold(|name, source| {
+            let of_this = self.of_instrument.iter().rev().find(|(other, _)| other == name);
             let withhold = of_this.map_or(self.usual, |(_, withhold)| *withhold);
-            let shape = instrument.source().grid().shape();
-            let mask = Mask::new((self.seed, instrument.name()), withhold, shape, &dates(instrument));
-            let mask = mask.unwrap_or_else(|error| {
-                refused.get_or_insert(error);
-                Mask::default()
-            });
-            let source = Arc::new(WithholdingSource::new(Arc::clone(instrument.source()), mask));
+            let mask = Mask::new((self.seed, name), withhold, source.grid().shape(), &dates(source.as_ref()))?;
+            let source = Arc::new(WithholdingSource::new(Arc::clone(source), mask));
             sources.push(Arc::clone(&source));
-            source
-        });
-        if let Some(error) = refused {
-            return Err(error);
-        }
+            Ok(source)
+        })?;
         let withheld: BTreeSet<Date> = sources.iter().flat_map(|source| source.mask().dates()).collect();
         if withheld.is_empty() {
             let problem = "nothing would be withheld: an instrument needs at least two dates in the period, and a share or a \

@@ -489,8 +489,8 @@ fn chunks_of_many_dates_are_decoded_once_for_a_tiles_dates() {
 #[test]
 fn a_fused_series_is_a_cube() {
     use rasterfuse::Fusion;
-    use rasterfuse::engine::OutputDates;
-    use rasterfuse::model::{Instrument, Kernel, Prior, Process};
+    use rasterfuse::describe::OutputDates;
+    use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
     use rasterfuse::sink::{MemorySink, ZarrFormat, ZarrSink};
 
     let truth = truth();

@@ -13,7 +13,7 @@ use crate::config::source::Opened;
 use crate::error::{Error, Result};
 use crate::estimate::Estimation;
 use crate::geometry::{Date, Grid, PixelRegion};
-use crate::model::SeasonalMean;
+use crate::seasonal::SeasonalMean;
 use crate::sink::SeasonalStore;
 use crate::source::{Calibration, RasterSource, RasterStack};
 

@@ -5,7 +5,8 @@ use pulp::Arch;
 use super::model::CellModel;
 use super::slice::{CellSlice, Shared};
 use crate::filter::{Cells, RUN, ScalarFit, ScalarRun, Walk, drop_missing, put_out, see};
-use crate::model::{Gate, Missing};
+use crate::describe::Missing;
+use crate::model::Gate;
 
 /// Some rows of a tile's cells.
 #[derive(Debug)]
@@ -261,7 +262,7 @@ mod tests {
     use crate::engine::pipeline::InFlight;
     use crate::engine::tile::{TileReader, blocks};
     use crate::geometry::{Crs, Date, Grid, Rect};
-    use crate::model::{Instrument, Kernel, Prior, Process};
+    use crate::describe::{Instrument, Kernel, Prior, Process};
     use crate::source::MemorySource;
     use crate::{Fusion, Result};
 
@@ -286,9 +287,9 @@ mod tests {
             .build()?;
         let (Some(tile), Some(model)) = (fusion.tiling.tile(0), &fusion.cells) else { panic!("no independent cells") };
         let reader = TileReader::new(&fusion, &tile)?;
-        let prior = fusion.prior.read(&fusion.target, &Rect::from(&tile.region), 2)?;
+        let prior = fusion.model.prior.read(&fusion.model.target, &Rect::from(&tile.region), 2)?;
         let mut field =
-            CellField::new(Arc::clone(model), &fusion.instruments, &tile.region, &prior, fusion.before_first())?;
+            CellField::new(Arc::clone(model), &fusion.model.instruments, &tile.region, &prior, fusion.before_first())?;
         let mut scratch = CellScratch::default();
         for (k, steps) in fusion.steps.chunks(8).enumerate() {
             let batch = reader.read(&fusion, steps, &InFlight::default())?;

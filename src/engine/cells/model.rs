@@ -1,8 +1,7 @@
 use crate::filter::{ScalarBand, Walk};
 use crate::geometry::PixelRegion;
-use crate::model::{Gate, Missing, ObservationModel, ProcessModel};
-
-use crate::engine::window::Part;
+use crate::describe::Missing;
+use crate::model::{Gate, ObservationModel, Part, ProcessModel};
 
 /// What filtering cell by cell needs to know, where every cell is independent of every other.
 #[derive(Debug)]

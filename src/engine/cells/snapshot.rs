@@ -50,7 +50,7 @@ impl CellField {
             };
             let of = |band: &Band, k: usize| walk.of(band.mean[k], band.variance[k]);
             put(values.index_axis_mut(Axis(0), j), &|band, k| of(band, k).0);
-            put(values.index_axis_mut(Axis(0), p + crate::model::pair(j, j)), &|band, k| of(band, k).1);
+            put(values.index_axis_mut(Axis(0), p + crate::spectral::pair(j, j)), &|band, k| of(band, k).1);
         }
     }
 }

@@ -6,8 +6,9 @@ use crate::engine::cells::{BAND_BYTES, CellScratch, band_rows};
 use crate::engine::seasonal::STRIP_ROWS;
 use crate::filter::{State, Workspace};
 use crate::geometry::Tiling;
-use crate::model::{FeatureModel, FieldModel, NodeStates, ObservationModel, PartSize, StateCurves, pair_count};
+use crate::model::{FeatureModel, FieldModel, NodeStates, ObservationModel, PartSize, StateCurves};
 use crate::source::RasterSource;
+use crate::spectral::pair_count;
 
 /// The program at rest: its code and that of its libraries, what they allocate once, stacks. `examples/fuse` peaks at 59 to
 /// 60 MiB on the small scenes of `tests/scenes`, whose other parts take less than 1.5 MiB; without GDAL and zarrs a program
@@ -69,22 +70,22 @@ pub(super) struct WindowCost {
 impl WindowCost {
     fn new(input: &PlanInput<'_>) -> Self {
         let (size, halo) = input.window;
-        let tiling = Tiling::new(input.target.shape(), (1, 1), size, halo);
+        let tiling = Tiling::new(input.model.target.shape(), (1, 1), size, halo);
         let side =
             |ranges: &mut dyn Iterator<Item = std::ops::Range<i64>>| ranges.map(|r| r.end - r.start).max().unwrap_or(0);
         let near = (side(&mut tiling.padded_rows()) * side(&mut tiling.padded_cols())) as usize;
-        let cells = near + input.far.count;
+        let cells = near + input.model.far.count;
         let (mut pixels, mut remainders, mut entries) = (0, 0, 0);
-        let mut offsets = Vec::with_capacity(input.instruments.len());
-        for instrument in input.instruments {
+        let mut offsets = Vec::with_capacity(input.model.instruments.len());
+        for instrument in &input.model.instruments {
             let most = instrument.lattice.most_pixels(tiling.padded_rows(), tiling.padded_cols());
             // A far cell brings in the pixels that hold it, seen in part.
-            let (rows, cols) = input.target.shape();
+            let (rows, cols) = input.model.target.shape();
             let cells_of = |n: usize| (0..n as i64).map(|k| k..k + 1);
-            let far_pixels = if input.far.count == 0 {
+            let far_pixels = if input.model.far.count == 0 {
                 0
             } else {
-                input.far.count * instrument.lattice.most_pixels(cells_of(rows), cells_of(cols)).0
+                input.model.far.count * instrument.lattice.most_pixels(cells_of(rows), cells_of(cols)).0
             };
             let seen = most.0 + far_pixels;
             pixels += seen;
@@ -99,50 +100,50 @@ impl WindowCost {
         let n = cells + remainders;
         let components: usize = input.parts.iter().map(|part| part.components).sum();
         // Nodes of coarse fields: around the window, and around each far cell.
-        let reach = input.instruments.iter().map(|instrument| instrument.lattice.largest());
+        let reach = input.model.instruments.iter().map(|instrument| instrument.lattice.largest());
         let reach = reach.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
         let sides = (side(&mut tiling.padded_rows()), side(&mut tiling.padded_cols()));
         let of_field = |field: &FieldModel| match field.block {
             1 => n,
-            block => NodeStates::most(block, sides, reach) + input.far.count * NodeStates::most(block, (1, 1), reach),
+            block => NodeStates::most(block, sides, reach) + input.model.far.count * NodeStates::most(block, (1, 1), reach),
         };
-        let of_fields: Vec<usize> = input.fields.iter().map(of_field).collect();
+        let of_fields: Vec<usize> = input.model.process.fields.iter().map(of_field).collect();
         let of_component = n + of_fields.iter().sum::<usize>();
         let part_states: Vec<usize> = input.parts.iter().map(|part| part.states(of_component, &offsets)).collect();
         let states = part_states.iter().sum();
         let rows = entries * 12 + pixels * 12 + cells * 16;
-        let tails = input.correlations * remainders * n * size_of::<f64>();
+        let tails = input.model.process.correlations.len() * remainders * n * size_of::<f64>();
         // Offsets of each part share an identity.
         let identities =
             input.parts.len() * offsets.iter().map(|count| count * count).sum::<usize>() * size_of::<f64>();
         // Coarse fields have a correlation of each component and weights of each pixel and cell of their own.
-        let coarse = input.fields.iter().zip(&of_fields).filter(|(field, _)| field.block > 1);
+        let coarse = input.model.process.fields.iter().zip(&of_fields).filter(|(field, _)| field.block > 1);
         let coarse =
             coarse.map(|(_, nodes)| components * nodes * (nodes + 1) / 2 * size_of::<f64>() + nodes * pixels * 12);
         let fixed = WINDOW_BYTES * (1 + input.parts.len()) + identities + coarse.sum::<usize>();
-        let curves = input.seasonal.filter(|_| input.relative);
+        let curves = input.model.seasonal.as_ref().filter(|_| input.model.process.is_relative());
         let curves = curves.map_or(0, |mean| StateCurves::bytes(n * mean.components().len(), mean.harmonics().terms()));
         let small = (states * size_of::<f64>() + rows + tails + fixed + curves) as u64;
-        let own = size.min(input.target.rows()) * size.min(input.target.cols());
+        let own = size.min(input.model.target.rows()) * size.min(input.model.target.cols());
         // What a state can have seen before it is forgotten.
         let dates = if input.lag > 0 { input.steps.len() } else { 1 };
         let fits = input.largest_ratio.is_some_and(|ratio| State::<f32>::always_fits(ratio, pixels * dates));
-        let double = input.precision == Precision::F64 || !fits;
+        let double = input.options.precision == Precision::F64 || !fits;
         let state_bytes = if double { State::<f64>::bytes } else { State::<f32>::bytes };
         let states_of = |lag: usize| {
             let parts = input.parts.iter().zip(&part_states);
             let parts = parts.map(|(part, &states)| state_bytes(states, own * part.components, lag));
             parts.fold(0, u64::saturating_add)
         };
-        let history = if input.adaptive { State::<f64>::history_bytes(n * components, n) } else { 0 };
-        let history = history + input.factors * State::<f64>::factor_bytes(states);
+        let history = if input.model.process.adaptive.is_some() { State::<f64>::history_bytes(n * components, n) } else { 0 };
+        let history = history + input.model.process.factors() * State::<f64>::factor_bytes(states);
         let lag_bytes = states_of(input.lag).saturating_sub(states_of(0));
         let bytes = small.saturating_add(states_of(0)).saturating_add(lag_bytes).saturating_add(history);
         let largest = part_states.iter().max().copied().unwrap_or(1);
         let lagged = own * input.parts.iter().map(|part| part.components).max().unwrap_or(1);
         let rows = largest + input.lag * lagged;
         let workspace = Workspace::<f64>::bytes(rows)
-            + match input.precision {
+            + match input.options.precision {
                 Precision::F64 => 0,
                 // And the copy of a state that an update may have to be undone to.
                 Precision::F32 => {
@@ -150,9 +151,9 @@ impl WindowCost {
                     Workspace::<f32>::bytes(rows) + usize::try_from(copy).unwrap_or(usize::MAX / 4)
                 }
             };
-        let shared = input.far.count == 0 && input.features.is_none();
+        let shared = input.model.far.count == 0 && input.model.process.features.as_ref().is_none();
         let shapes = if shared { tiling.window_shapes() } else { usize::MAX };
-        let shape_bytes = (input.correlations * cells * (cells + 1) / 2 * size_of::<f64>()) as u64;
+        let shape_bytes = (input.model.process.correlations.len() * cells * (cells + 1) / 2 * size_of::<f64>()) as u64;
         let word = if double { size_of::<f64>() } else { size_of::<f32>() };
         let kept =
             |(part, &states): (&PartSize, &usize)| kept_bytes(states, own * part.components, input.lag, word as u64);
@@ -185,10 +186,10 @@ pub(super) struct Costs<'a> {
 impl<'a> Costs<'a> {
     pub(super) fn new(input: &'a PlanInput<'a>, instruments: &'a [InstrumentPlan]) -> Self {
         let sources = || {
-            let observed = input.instruments.iter().map(|instrument| (instrument.source.as_ref(), input.threads));
-            let seasonal = input.seasonal.map(|mean| (mean.source(), 2));
-            let features = input.features.map(FeatureModel::source);
-            let once = input.prior.sources().chain(features).map(|source| (source, 1));
+            let observed = input.model.instruments.iter().map(|instrument| (instrument.source.as_ref(), input.threads));
+            let seasonal = input.model.seasonal.as_ref().map(|mean| (mean.source(), 2));
+            let features = input.model.process.features.as_ref().map(FeatureModel::source);
+            let once = input.model.prior.sources().chain(features).map(|source| (source, 1));
             observed.chain(once).chain(seasonal)
         };
         let cache = sources().map(|(source, _)| source.shared_cache_bytes()).max().unwrap_or(0);
@@ -216,7 +217,7 @@ impl<'a> Costs<'a> {
             let straddle = usize::from(!cells.is_multiple_of(size) && cells < total);
             cells.div_ceil(size) + straddle
         };
-        let windows = across(tile.0, input.target.rows()) * across(tile.1, input.target.cols());
+        let windows = across(tile.0, input.model.target.rows()) * across(tile.1, input.model.target.cols());
         let shapes = window.shapes.min(windows) as u64;
         let windows = windows as u64;
         Memory {
@@ -234,8 +235,8 @@ impl<'a> Costs<'a> {
     /// The same where cells are independent: mean and variance of each component, and no windows.
     fn memory_of_cells(&self, tile: (usize, usize), batch: usize) -> Memory {
         let (input, threads) = (self.input, self.input.threads as u64);
-        let (rows, instruments) = (band_rows(tile.1), input.instruments.len());
-        let state = 2 * WORD * input.spectrum.components() as u64;
+        let (rows, instruments) = (band_rows(tile.1), input.model.instruments.len());
+        let state = 2 * WORD * input.model.spectrum.components() as u64;
         let (bands, slices) = (tile.0.div_ceil(rows) as u64, (instruments * batch + 1) as u64);
         Memory {
             program: PROGRAM_BYTES,
@@ -256,7 +257,7 @@ impl<'a> Costs<'a> {
     /// and the prior's rasters.
     fn slices(&self, tile: (usize, usize), batch: usize) -> u64 {
         let (mut held, mut scratch, mut most) = (0_u64, 0, 0);
-        for (instrument, plan) in self.input.instruments.iter().zip(self.instruments) {
+        for (instrument, plan) in self.input.model.instruments.iter().zip(self.instruments) {
             let grid = instrument.source.grid();
             let hull = instrument.lattice.covering(&self.input.whole());
             let (rows, cols) = self.input.pixels(tile, grid.cell_size());
@@ -272,7 +273,7 @@ impl<'a> Costs<'a> {
         let reading = product([scratch, most.min(self.input.threads) as u64]);
         let around = |source: &dyn RasterSource| {
             // Around the cells of a tile also those under pixels that reach beyond them.
-            let reach = self.input.instruments.iter().map(|instrument| instrument.lattice.largest());
+            let reach = self.input.model.instruments.iter().map(|instrument| instrument.lattice.largest());
             let reach = reach.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
             let (rows, cols) = self.input.pixels(tile, source.grid().cell_size());
             let (rows, cols) = (rows + 2 * reach.0 as u64, cols + 2 * reach.1 as u64);
@@ -281,23 +282,23 @@ impl<'a> Costs<'a> {
         };
         let prior = |source: &dyn RasterSource| product([around(source), source.bands().len() as u64, WORD]);
         let features =
-            self.input.features.map_or(0, |features| product([around(features.source()), features.cell_bytes()]));
-        total([held, reading, features, total(self.input.prior.sources().map(prior)), self.seasonal(tile)])
+            self.input.model.process.features.as_ref().map_or(0, |features| product([around(features.source()), features.cell_bytes()]));
+        total([held, reading, features, total(self.input.model.prior.sources().map(prior)), self.seasonal(tile)])
     }
 
     /// The curves of a tile's cells and of the pixels read for it, and a strip of cells from which those of coarse pixels are
     /// averaged, as it is read.
     fn seasonal(&self, tile: (usize, usize)) -> u64 {
-        let Some(mean) = self.input.seasonal else { return 0 };
+        let Some(mean) = self.input.model.seasonal.as_ref() else { return 0 };
         let curve = product([mean.components().len() as u64, mean.harmonics().terms() as u64, WORD]);
         let mut held = product([tile.0 as u64, tile.1 as u64]);
         let mut strip = held;
-        for instrument in self.input.instruments {
+        for instrument in &self.input.model.instruments {
             let (rows, cols) = self.input.pixels(tile, instrument.source.grid().cell_size());
             let (rows, cols) = (rows + self.beyond(instrument).0, cols + self.beyond(instrument).1);
             held = held.saturating_add(product([rows, cols]));
             let (height, width) = instrument.lattice.largest();
-            let (near_rows, near_cols) = self.input.pixels(tile, self.input.target.cell_size());
+            let (near_rows, near_cols) = self.input.pixels(tile, self.input.model.target.cell_size());
             let high = near_rows.saturating_add(2 * height as u64).min((STRIP_ROWS.max(height)) as u64);
             strip = strip.max(product([high, near_cols.saturating_add(2 * width as u64)]));
         }
@@ -311,7 +312,7 @@ impl<'a> Costs<'a> {
             return (0, 0);
         }
         let ((height, width), (cell_width, cell_height)) =
-            (instrument.lattice.largest(), self.input.target.cell_size());
+            (instrument.lattice.largest(), self.input.model.target.cell_size());
         let (pixel_width, pixel_height) = instrument.source.grid().cell_size();
         let pixels = |cells: i64, cell: f64, pixel: f64| (cells as f64 * cell / pixel).ceil() as u64;
         (pixels(height, cell_height, pixel_height), pixels(width, cell_width, pixel_width))
@@ -326,7 +327,7 @@ impl<'a> Costs<'a> {
         let layers = (input.layers.0 + input.layers.1) as u64;
         let known = input.parts.iter().map(known_layers).sum::<u64>() + 2 * input.offsets as u64;
         let cells = (tile.0 * tile.1) as u64;
-        let own = (input.window.0.min(input.target.rows()) * input.window.0.min(input.target.cols())) as u64;
+        let own = (input.window.0.min(input.model.target.rows()) * input.window.0.min(input.model.target.cols())) as u64;
         let values = product([dates, known, own]);
         // The buffers of the windows grow by doubling.
         let grown = values.checked_next_power_of_two().unwrap_or(u64::MAX);
@@ -346,14 +347,14 @@ impl<'a> Costs<'a> {
             let starts = (0..total).step_by(tile.max(1));
             starts.map(|start| ((start + tile).min(total).div_ceil(size) - start / size) as u64).sum()
         };
-        let (rows, cols) = self.input.target.shape();
+        let (rows, cols) = self.input.model.target.shape();
         product([windows(tile.0, rows), windows(tile.1, cols), self.window.checkpoint_bytes])
     }
 
     /// A checkpoint of the cells alone: means and the covariances among the components of each cell that are filtered together.
     pub(super) fn light_checkpoint(&self) -> u64 {
         let kept: u64 = self.input.parts.iter().map(known_layers).sum();
-        let (rows, cols) = self.input.target.shape();
+        let (rows, cols) = self.input.model.target.shape();
         product([rows as u64, cols as u64, kept, WORD])
     }
 }

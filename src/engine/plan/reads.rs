@@ -18,14 +18,14 @@ struct Reads {
 impl PlanInput<'_> {
     /// All cells of the target.
     pub(super) fn whole(&self) -> Rect {
-        let (rows, cols) = self.target.shape();
+        let (rows, cols) = self.model.target.shape();
         Rect::new(0..rows as i64, 0..cols as i64)
     }
 
     /// (rows, columns) of cells around a window that its pixels may lie in, at most.
     fn context(&self) -> (usize, usize) {
-        let far = |cell: f64| if self.far.count > 0 { (self.far.radius / cell).ceil() as usize } else { 0 };
-        let (width, height) = self.target.cell_size();
+        let far = |cell: f64| if self.model.far.count > 0 { (self.model.far.radius / cell).ceil() as usize } else { 0 };
+        let (width, height) = self.model.target.cell_size();
         (self.window.1.max(far(height)), self.window.1.max(far(width)))
     }
 
@@ -38,7 +38,7 @@ impl PlanInput<'_> {
             let cells = cells.saturating_add(straddle).saturating_add(context.saturating_mul(2)).min(total);
             (cells as f64 * cell / pixel).ceil() as u64 + 2
         };
-        let ((rows, cols), context, (width, height)) = (self.target.shape(), self.context(), self.target.cell_size());
+        let ((rows, cols), context, (width, height)) = (self.model.target.shape(), self.context(), self.model.target.cell_size());
         (across(tile.0, context.0, rows, height, pixel.1), across(tile.1, context.1, cols, width, pixel.0))
     }
 
@@ -56,7 +56,7 @@ impl PlanInput<'_> {
     pub(super) fn read_amplification(&self, instrument: &ObservationModel, tile: (usize, usize)) -> f64 {
         let (rows, cols) = instrument.source.grid().shape();
         let block = instrument.source.block_shape().unwrap_or((1, 1));
-        let (target_rows, target_cols) = self.target.shape();
+        let (target_rows, target_cols) = self.model.target.shape();
         let (size, context) = (self.window.0, self.context());
         let nothing = 0..0;
         let down = |cells: Range<i64>| instrument.lattice.covering(&Rect::new(cells, nothing.clone())).rows;
@@ -94,11 +94,11 @@ fn along(
 
 /// (rows, columns) of target cells under a block of each instrument whose storage has blocks.
 pub(super) fn blocks(input: &PlanInput<'_>) -> Vec<(f64, f64)> {
-    let (width, height) = input.target.cell_size();
+    let (width, height) = input.model.target.cell_size();
     let cells = |instrument: &ObservationModel| {
         let (pixel_width, pixel_height) = instrument.source.grid().cell_size();
         let (rows, cols) = instrument.source.block_shape()?;
         Some((rows as f64 * pixel_height / height, cols as f64 * pixel_width / width))
     };
-    input.instruments.iter().filter_map(cells).collect()
+    input.model.instruments.iter().filter_map(cells).collect()
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::Plan;
 use crate::engine::{FusionBuilder, MemoryBudget, Precision};
 use crate::geometry::{Crs, Date, Grid, PixelRegion, Rect};
-use crate::model::{Footprint, Instrument, Kernel, Prior, Process};
+use crate::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use crate::source::{RasterSource, Slice};
 use crate::{Error, Fusion, Result};
 

@@ -25,12 +25,12 @@ const TILES_PER_SHARD: usize = 4;
 /// Tile and dates per batch: as given, or the best that the budget allows.
 pub(super) fn choose(costs: &Costs<'_>) -> Result<((usize, usize), usize)> {
     let input = costs.input();
-    let (rows, cols) = input.target.shape();
+    let (rows, cols) = input.model.target.shape();
     let clip = |tile: (usize, usize)| (tile.0.min(rows), tile.1.min(cols));
     let size = input.window.0;
     let smallest = clip(input.tile.unwrap_or((size, size)));
     let most = input.steps.len().max(1);
-    let (first, last) = input.batch_dates.map_or((BATCH, 1), |dates| (dates, dates));
+    let (first, last) = input.options.batch_dates.map_or((BATCH, 1), |dates| (dates, dates));
     let mut batch = first.min(most);
     while batch > last && !fits(costs, smallest, batch) {
         batch /= 2;
@@ -57,9 +57,9 @@ fn fits(costs: &Costs<'_>, tile: (usize, usize), batch: usize) -> bool {
 fn best(costs: &Costs<'_>, smallest: (usize, usize), batch: usize) -> (usize, usize) {
     let input = costs.input();
     let size = input.window.0;
-    let (rows, cols) = input.target.shape();
+    let (rows, cols) = input.model.target.shape();
     let windows = rows.div_ceil(size) * cols.div_ceil(size);
-    let tiles = if input.shards > 1 { input.shards.saturating_mul(TILES_PER_SHARD).min(windows) } else { 1 };
+    let tiles = if input.options.shards > 1 { input.options.shards.saturating_mul(TILES_PER_SHARD).min(windows) } else { 1 };
     let area = LARGEST_AREA.max(smallest.0 * smallest.1);
     let may = |tile: (usize, usize)| {
         tile.0 * tile.1 <= area && rows.div_ceil(tile.0) * cols.div_ceil(tile.1) >= tiles && fits(costs, tile, batch)
@@ -100,7 +100,7 @@ fn best(costs: &Costs<'_>, smallest: (usize, usize), batch: usize) -> (usize, us
 fn amplification(costs: &Costs<'_>, tile: (usize, usize)) -> f64 {
     let input = costs.input();
     let (mut sum, mut weights) = (0.0, 0.0);
-    for (instrument, plan) in input.instruments.iter().zip(costs.instruments()) {
+    for (instrument, plan) in input.model.instruments.iter().zip(costs.instruments()) {
         let weight = input.needed_pixels(instrument) as f64 * (instrument.source_bands.len() * plan.dates) as f64;
         sum += weight * input.read_amplification(instrument, tile);
         weights += weight;

@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::pipeline::InFlight;
 use crate::engine::tile::{States, TileReader, TileState};
 use crate::geometry::{Crs, Grid};
-use crate::model::{Footprint, Instrument, Kernel, Prior, Process, Variation};
+use crate::describe::{Footprint, Instrument, Kernel, Prior, Process, Variation};
 use crate::source::MemorySource;
 use crate::{Fusion, Precision, Result};
 
@@ -47,11 +47,11 @@ fn later_batches_allocate_nothing() -> Result<()> {
         let batches = fusion.steps.chunks(8).map(read).collect::<Result<Vec<_>>>()?;
         let tile = TileState::first(&fusion, tile)?;
         let States::Windows(mut windows) = tile.states else { panic!("no windows") };
-        let mut worker = Worker::new(fusion.parts.len());
+        let mut worker = Worker::new(fusion.model.parts.len());
         for (k, batch) in batches.iter().enumerate() {
             let last = k + 1 == batches.len();
             for window in &mut windows {
-                let mut step = || window.advance(batch, last, &fusion.instruments, &fusion.parts, &mut worker);
+                let mut step = || window.advance(batch, last, &fusion.model.instruments, &fusion.model.parts, &mut worker);
                 let mut done = Ok(());
                 let counted = allocation_counter::measure(|| done = step());
                 done?;

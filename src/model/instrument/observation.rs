@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use nalgebra::DMatrix;
 
-use super::Missing;
+use crate::describe::Missing;
 use crate::filter::BandModel;
 use crate::model::offset::OffsetModel;
-use crate::model::{Gate, PixelLattice, Spectrum};
+use crate::model::{Gate, PixelLattice};
 use crate::source::RasterSource;
+use crate::spectral::Spectrum;
 
 /// An instrument, checked against the target.
 #[derive(Clone, Debug)]
@@ -166,7 +167,7 @@ pub(crate) fn independent_parts(instruments: &[ObservationModel], p: usize) -> V
 mod tests {
     use super::*;
     use crate::geometry::{Crs, Grid};
-    use crate::model::Footprint;
+    use crate::describe::Footprint;
     use crate::source::MemorySource;
 
     fn sensor(rows: &[[f64; 4]]) -> ObservationModel {

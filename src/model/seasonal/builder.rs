@@ -1,9 +1,9 @@
 use super::fit::SeasonalFit;
-use super::harmonics::YEAR_DAYS;
-use super::{Harmonics, SeasonalMean};
 use crate::error::{Error, Result};
 use crate::geometry::Grid;
-use crate::model::{Instrument, SpectralBasis};
+use crate::describe::Instrument;
+use crate::seasonal::{Harmonics, SeasonalMean, YEAR_DAYS};
+use crate::spectral::SpectralBasis;
 
 /// Harmonics beyond which a curve of a year follows the weather.
 const MOST_HARMONICS: usize = 6;

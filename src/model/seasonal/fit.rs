@@ -8,10 +8,11 @@ use super::builder::SeasonalBuilder;
 use super::pool::Pool;
 use super::seen::Seen;
 use super::sums::{Sums, System};
-use super::{Harmonics, SeasonalMean};
+use crate::seasonal::{Harmonics, SeasonalMean, SeasonalTile};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
-use crate::model::{Instrument, SpectralBasis, Spectrum};
+use crate::describe::Instrument;
+use crate::spectral::{SpectralBasis, Spectrum};
 
 /// Tiles are whole multiples of this, where they are larger: the chunks of a store.
 pub(super) const CHUNK: usize = 256;
@@ -35,18 +36,6 @@ struct SceneCurve {
     coefficients: Vec<f64>,
     /// Of all values about it, in u².
     variance: f64,
-}
-
-/// The fitted cells of a tile.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct SeasonalTile {
-    /// Cells of the target grid.
-    pub region: PixelRegion,
-    /// Coefficients in u, **shape** (component, term, y, x).
-    pub coefficients: Array4<f32>,
-    /// Standard deviation of the observations about the curve in u, far-off ones weighing less; **shape** (component, y, x).
-    pub scatter: Array3<f32>,
 }
 
 impl SeasonalFit {

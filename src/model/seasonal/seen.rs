@@ -5,7 +5,9 @@ use ndarray::{Array2, Axis, s};
 
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
-use crate::model::{Instrument, Missing, ObservationModel, Spectrum};
+use crate::describe::{Instrument, Missing};
+use crate::model::ObservationModel;
+use crate::spectral::Spectrum;
 
 /// Condition of the bands' weights above which they do not tell the components apart.
 const WORST_CONDITION: f64 = 1e6;
@@ -32,7 +34,7 @@ impl Seen {
     /// # Errors
     /// [`Error::Setting`] where pixels are not single cells, or bands do not tell the components.
     pub(super) fn new(instrument: &Instrument, target: &Grid, spectrum: &Spectrum) -> Result<Self> {
-        let model = instrument.resolve(target, spectrum)?;
+        let model = ObservationModel::new(instrument, target, spectrum)?;
         let Some(first) = model.lattice.first_of_single_cells() else {
             let problem = "a seasonal mean is fitted to pixels that are target cells, which these are not; leave the instrument out, \
                            or choose another target";

@@ -2,42 +2,28 @@
 
 use ndarray::Array4;
 
-use super::{Harmonics, SeasonalMean};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, Rect};
-use crate::model::{Average, Spectrum};
-use crate::source::{RasterSource, same_crs};
+use crate::model::Average;
+use crate::seasonal::{Harmonics, SeasonalMean};
+use crate::source::same_crs;
+use crate::spectral::Spectrum;
 
 impl SeasonalMean {
-    /// What it is read from.
-    pub(crate) fn source(&self) -> &dyn RasterSource {
-        self.source.as_ref()
-    }
-
-    /// What decides its values, by key.
-    pub(crate) fn settings(&self) -> Vec<(String, String)> {
-        vec![
-            ("harmonics".into(), self.harmonics.count().to_string()),
-            ("period_days".into(), format!("{:?}", self.harmonics.period_days())),
-            ("reference".into(), self.harmonics.reference().to_string()),
-            ("mean".into(), format!("{:016x}", self.fingerprint)),
-        ]
-    }
-
     /// Refuses a mean that is not one of the target's cells and components.
     pub(crate) fn validate(&self, target: &Grid, spectrum: &Spectrum) -> Result<()> {
         let refuse = |problem: String| Err(Error::setting("seasonal.mean", format!("{}: {problem}", self.origin())));
         let p = spectrum.components();
         let fits = match spectrum.basis() {
-            None => self.components == spectrum.bands(),
-            Some(_) => self.components.len() == p,
+            None => self.components() == spectrum.bands(),
+            Some(_) => self.components().len() == p,
         };
         if !fits {
             let wanted = match spectrum.basis() {
                 None => format!("the target bands are {:?}", spectrum.bands()),
                 Some(_) => format!("the basis has {p} components"),
             };
-            return refuse(format!("it holds {:?}, but {wanted}; fit it for these", self.components));
+            return refuse(format!("it holds {:?}, but {wanted}; fit it for these", self.components()));
         }
         if !same_crs(self.grid().crs(), target.crs()) {
             return Err(Error::CrsMismatch {
@@ -73,7 +59,7 @@ impl SeasonalMean {
         let region = rect.nearest(offset, self.grid().shape());
         let coefficients = self.coefficients(&region)?;
         let first = (region.rows.start as i64 + offset.0, region.cols.start as i64 + offset.1);
-        Ok(SeasonalSlice { harmonics: self.harmonics, coefficients, first })
+        Ok(SeasonalSlice { harmonics: self.harmonics(), coefficients, first })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is summed of the observations of a tile's cells, and the curves that follow from it.
 
 use super::builder::SeasonalBuilder;
-use super::harmonics::Harmonics;
+use crate::seasonal::Harmonics;
 use super::pool::Pool;
 
 /// Cells that are taken at a time: their sums stay in the first cache while the fields are gone through.

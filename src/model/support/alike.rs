@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::Support;
 use crate::filter::BlockCov;
 use crate::geometry::Rect;
-use crate::model::features::{Combine, Likeness};
+use crate::model::features::{Combination, Likeness};
 use crate::model::{Average, Correlation};
 
 /// A cell that stands for a state, alone or among others.
@@ -34,8 +34,8 @@ impl Support {
             };
             nugget
                 + match likeness.combine {
-                    Combine::Times => sum(&samples[i], &samples[j], near),
-                    Combine::Plus(weight) => {
+                    Combination::Times => sum(&samples[i], &samples[j], near),
+                    Combination::Plus(weight) => {
                         let far = if i < n_cells {
                             near(self.cells[i], self.cells[j])
                         } else {
@@ -62,8 +62,8 @@ fn represent<'a>(average: &Average, correlation: &Correlation, likeness: &'a Lik
             let apart = (cell.0 - sample.at.0, cell.1 - sample.at.1);
             let distance = if apart == (0, 0) { 0.0 } else { Likeness::distance(features, sample.features) };
             let far = match likeness.combine {
-                Combine::Times => -correlation.smooth(apart.0, apart.1).ln(),
-                Combine::Plus(_) => 0.0,
+                Combination::Times => -correlation.smooth(apart.0, apart.1).ln(),
+                Combination::Plus(_) => 0.0,
             };
             (distance + far, apart.0 * apart.0 + apart.1 * apart.1)
         };
@@ -93,7 +93,8 @@ mod tests {
     use super::*;
     use crate::Result;
     use crate::geometry::{Crs, Date, Grid, PixelRegion, Tiling};
-    use crate::model::{FarSamples, Features, Footprint, Kernel, PixelLattice, Process};
+    use crate::describe::{Features, Footprint, Kernel, Process};
+    use crate::model::{FarSamples, PixelLattice};
     use crate::source::MemorySource;
 
     const SIDE: usize = 40;

@@ -43,7 +43,8 @@ mod tests {
     use super::*;
     use crate::filter::Dynamics;
     use crate::geometry::{Crs, Date, Grid, PixelRegion, Rect, Tiling};
-    use crate::model::{FarSamples, Footprint, Kernel, PixelLattice, Prior, PriorField, Process};
+    use crate::describe::{Footprint, Kernel, Prior, PriorField, Process};
+    use crate::model::{FarSamples, PixelLattice};
     use crate::source::MemorySource;
     use crate::{Error, Result};
 

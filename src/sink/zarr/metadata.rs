@@ -4,7 +4,7 @@ use super::crs::{coordinate, geozarr, grid_mapping};
 use super::group::{ArrayKind, DataType, object, write_group, write_texts};
 use super::store::AtomicStore;
 use super::{TIME_CHUNK, ZarrFormat};
-use crate::engine::OutputSpace;
+use crate::describe::OutputSpace;
 use crate::error::Result;
 use crate::sink::SeriesLayout;
 

@@ -18,7 +18,8 @@ use super::store::AtomicStore;
 use super::{ZarrFormat, open_array, store_chunk, sync_parent};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
-use crate::model::{Fingerprint, Harmonics, SeasonalFit, SeasonalMean, SeasonalTile};
+use crate::model::SeasonalFit;
+use crate::seasonal::{Fingerprint, Harmonics, SeasonalMean, SeasonalTile};
 use crate::source::{RasterSource, Slice, check_request};
 
 /// Key of the group's attributes that tells of the mean.
@@ -31,8 +32,8 @@ const CHUNK: usize = 256;
 /// **shape** (band, y, x), float32, which xarray and GDAL read.
 ///
 /// ```no_run
-/// # use rasterfuse::model::SeasonalMean;
-/// # fn example(target: &rasterfuse::geometry::Grid, s2: rasterfuse::model::Instrument) -> rasterfuse::Result<()> {
+/// # use rasterfuse::seasonal::SeasonalMean;
+/// # fn example(target: &rasterfuse::geometry::Grid, s2: rasterfuse::describe::Instrument) -> rasterfuse::Result<()> {
 /// use rasterfuse::sink::SeasonalStore;
 /// let fit = SeasonalMean::builder().prepare(target, &["ndvi".into()], None, &[s2])?;
 /// SeasonalStore::create("seasonal.zarr").write(&fit)?;

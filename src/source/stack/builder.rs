@@ -132,7 +132,7 @@ impl StackBuilder {
 
     /// Reads the files, whatever their grids and CRS, on a grid whose lines are lines of `target`: pixels are whole numbers of
     /// its cells, as close to their native size as can be. A raster whose pixels become single cells has the footprint
-    /// [`Cell`](crate::model::Footprint::Cell), a coarser one [`Uniform`](crate::model::Footprint::Uniform). Values are resampled
+    /// [`Cell`](crate::describe::Footprint::Cell), a coarser one [`Uniform`](crate::describe::Footprint::Uniform). Values are resampled
     /// before scale, offset and valid range apply; missing ones (nodata, NaN, mask bands, alpha) count as none. What a quality
     /// raster hides is looked up pixel by pixel, and where values are interpolated its neighbours are hidden too. Takes the place
     /// of a [`resolution`](Self::resolution) given before. Default: the files are read as they are.

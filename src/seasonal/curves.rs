@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::geometry::Crs;
-    use crate::model::Harmonics;
+    use crate::seasonal::Harmonics;
 
     #[test]
     fn curves_are_those_of_the_mean_and_their_distance_is_rms() {

@@ -14,7 +14,7 @@ pub(crate) struct Spectrum {
 
 /// What some bands see of the components: `y = design · x + constant`.
 #[derive(Clone, Debug)]
-pub(crate) struct SeenBands {
+pub(crate) struct ObservedBands {
     /// **Shape** (bands, components).
     pub(crate) design: DMatrix<f64>,
     /// In u.
@@ -50,13 +50,13 @@ impl Spectrum {
     }
 
     /// Sees each of the target bands named by position.
-    pub(crate) fn of_bands(&self, bands: &[usize]) -> SeenBands {
+    pub(crate) fn of_bands(&self, bands: &[usize]) -> ObservedBands {
         match &self.basis {
-            None => SeenBands {
+            None => ObservedBands {
                 design: DMatrix::from_fn(bands.len(), self.bands.len(), |row, j| f64::from(u8::from(bands[row] == j))),
                 constant: DVector::zeros(bands.len()),
             },
-            Some(basis) => SeenBands {
+            Some(basis) => ObservedBands {
                 design: DMatrix::from_fn(bands.len(), basis.components(), |row, j| basis.matrix()[(bands[row], j)]),
                 constant: DVector::from_fn(bands.len(), |row, _| basis.mean()[bands[row]]),
             },
@@ -67,7 +67,7 @@ impl Spectrum {
     ///
     /// # Errors
     /// Those of [`SpectralResponse::weights`], and [`Error::Setting`] without a basis.
-    pub(crate) fn through(&self, response: &SpectralResponse, bands: &[usize]) -> Result<SeenBands> {
+    pub(crate) fn through(&self, response: &SpectralResponse, bands: &[usize]) -> Result<ObservedBands> {
         let Some(basis) = &self.basis else {
             let problem = "a response weighs the wavelengths of a spectral basis, and there is none; give the fusion a basis, \
                            or say with `bands` which target band each band observes";
@@ -77,7 +77,7 @@ impl Spectrum {
         let matrix = basis.matrix();
         let matrix = DMatrix::from_fn(matrix.nrows(), matrix.ncols(), |k, j| matrix[(k, j)]);
         let mean = DVector::from_iterator(basis.wavelengths(), basis.mean().iter().copied());
-        Ok(SeenBands { design: &weights * matrix, constant: weights * mean })
+        Ok(ObservedBands { design: &weights * matrix, constant: weights * mean })
     }
 }
 

@@ -1,3 +1,5 @@
+//! Groups of acquisitions that share an offset.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

@@ -18,7 +18,7 @@ const LEAST_OF_PEAK: f64 = 1.0 / 16.0;
 /// How each band of an instrument weighs the spectrum.
 ///
 /// ```
-/// use rasterfuse::model::SpectralResponse;
+/// use rasterfuse::spectral::SpectralResponse;
 /// let response = SpectralResponse::gaussian([560.0, 665.0], [35.0, 30.0])?;
 /// let weights = response.weights(&[540.0, 560.0, 580.0, 660.0, 680.0])?;
 /// assert_eq!(weights.dim(), (2, 5));

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use ndarray::{Array1, Array2};
 
-use super::pair_count;
+use super::pairs::pair_count;
 use super::spectrum::digest;
 use super::wavelengths::wavelength_problem;
-use crate::error::{Error, Result};
+use crate::error::{Error, Key, Result};
 
 /// A spectral basis: a spectrum on the target's wavelengths is `mean + matrix · components`.
 ///
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 ///
 /// ```
 /// use ndarray::{array, Array1};
-/// use rasterfuse::model::SpectralBasis;
+/// use rasterfuse::spectral::SpectralBasis;
 /// let basis = SpectralBasis::new(vec![450.0, 550.0, 650.0], array![0.1, 0.2, 0.3], array![[1.0], [0.5], [0.0]])?;
 /// assert_eq!((basis.wavelengths(), basis.components()), (3, 1));
 /// # Ok::<(), rasterfuse::Error>(())
@@ -127,7 +127,7 @@ impl SpectralBasis {
     }
 }
 
-fn in_file(key: String, path: &Path, problem: &str) -> Error {
+fn in_file(key: Key, path: &Path, problem: &str) -> Error {
     Error::setting(key, format!("{}: {problem}", path.display()))
 }
 
@@ -137,7 +137,7 @@ impl SpectralBasis {
     ///
     /// ```
     /// use ndarray::array;
-    /// use rasterfuse::model::SpectralBasis;
+    /// use rasterfuse::spectral::SpectralBasis;
     /// let basis = SpectralBasis::new(vec![500.0, 600.0], array![0.1, 0.2], array![[1.0, 0.0], [0.5, 2.0]])?;
     /// let (value, sd) = basis.band(1, &[0.2, 0.1], &[0.04, 0.01, 0.09]);
     /// assert!((value - 0.5).abs() < 1e-15 && (sd * sd - (0.01 + 0.02 + 0.36)).abs() < 1e-15);

@@ -25,7 +25,7 @@ pub use builder::{BandScale, PcaBuilder};
 /// ```
 /// use ndarray::Array4;
 /// use rasterfuse::geometry::{Crs, Date, Grid};
-/// use rasterfuse::model::SpectralPca;
+/// use rasterfuse::spectral::SpectralPca;
 /// use rasterfuse::source::MemorySource;
 ///
 /// // Every spectrum is (1, 2, 3) and a multiple of (3, 4, 0).

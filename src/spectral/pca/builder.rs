@@ -3,8 +3,7 @@ use std::ops::RangeInclusive;
 use super::SpectralPca;
 use super::walk::Walk;
 use crate::error::{Error, Result};
-use crate::model::Values;
-use crate::model::wavelengths::unit_problem;
+use crate::spectral::wavelengths::unit_problem;
 use crate::source::RasterSource;
 
 /// In what unit the bands are compared when components are sought. The basis is in u whichever it is.
@@ -19,7 +18,7 @@ pub enum BandScale {
     /// Each band by the standard deviation of its noise, whose variance in u² is given, one or one per band of the source;
     /// where slices tell their own [noise variance](crate::source::Slice::noise_variance), by that. Noise is subtracted, and
     /// components that do not stand out of it are not counted.
-    Noise(Values),
+    Noise(Vec<f64>),
     /// As `Noise`, where the noise variance of a band is what the other bands do not explain of it (linear regression;
     /// Bioucas-Dias and Nascimento, IEEE Transactions on Geoscience and Remote Sensing 46, 2008). Needs twice as many pixels as
     /// bands, and noise that differs from band to band.
@@ -98,7 +97,7 @@ impl PcaBuilder {
         let kept = self.kept(source)?;
         let noise = match &self.scale {
             BandScale::Noise(values) => {
-                let all = values.expand_positive(source.bands().len(), "noise_variance", "band")?;
+                let all = noise_of_each(values, source.bands().len())?;
                 Some(kept.iter().map(|&band| all[band]).collect())
             }
             _ => None,
@@ -147,5 +146,21 @@ impl PcaBuilder {
             return Err(Error::setting("wavelengths_nm", problem));
         }
         Ok(kept)
+    }
+}
+
+/// Noise variances of so many bands, one for all or one for each.
+fn noise_of_each(values: &[f64], bands: usize) -> Result<Vec<f64>> {
+    let key = "noise_variance";
+    if let Some(value) = values.iter().find(|value| !(**value > 0.0 && value.is_finite())) {
+        return Err(Error::number(key, *value, "must be positive"));
+    }
+    match values {
+        [one] => Ok(vec![*one; bands]),
+        each if each.len() == bands => Ok(each.to_vec()),
+        each => {
+            let given = each.len();
+            Err(Error::setting(key, format!("{given} values for {bands} bands; give one number or one per band")))
+        }
     }
 }

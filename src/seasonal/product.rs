@@ -1,21 +1,24 @@
+//! The seasonal mean of a scene.
+
 use std::sync::Arc;
 
 use ndarray::{Array3, Array4, Axis, concatenate, s};
 
-use super::{Harmonics, SeasonalBuilder, SeasonalTile};
+use super::Harmonics;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::source::{MemorySource, RasterSource};
 
 /// The seasonal mean of every cell and component of a scene: the mean function of a fusion whose state is the anomaly.
 ///
-/// [`SeasonalBuilder`] fits one; with the feature `zarr` it is stored and opened by
+/// [`SeasonalBuilder`](crate::model::SeasonalBuilder) fits one; with the feature `zarr` it is stored and opened by
 /// [`SeasonalStore`](crate::sink::SeasonalStore). Coefficients are float32 and read where they are asked for.
 ///
 /// ```
 /// use ndarray::Array4;
 /// use rasterfuse::geometry::{Crs, Date, Grid};
-/// use rasterfuse::model::{Instrument, SeasonalMean};
+/// use rasterfuse::describe::Instrument;
+/// use rasterfuse::model::SeasonalBuilder;
 /// use rasterfuse::source::MemorySource;
 ///
 /// // Three years of a greenness that peaks in summer.
@@ -27,7 +30,7 @@ use crate::source::{MemorySource, RasterSource};
 ///
 /// let bands = ["ndvi".to_owned()];
 /// let instrument = Instrument::new("s2", source).noise_variance(1e-4);
-/// let seasonal = SeasonalMean::builder().fit(&grid, &bands, None, &[instrument])?;
+/// let seasonal = SeasonalBuilder::default().fit(&grid, &bands, None, &[instrument])?;
 /// let july = seasonal.mean(Date::from_ymd(2024, 7, 1)?, &grid.region())?; // (component, y, x)
 /// assert!((july[(0, 0, 1)] - 0.8).abs() < 0.02);
 /// # Ok::<(), rasterfuse::Error>(())
@@ -42,15 +45,9 @@ pub struct SeasonalMean {
 }
 
 impl SeasonalMean {
-    /// How a mean is fitted.
-    #[must_use]
-    pub fn builder() -> SeasonalBuilder {
-        SeasonalBuilder::default()
-    }
-
     /// The mean that arrays hold: `coefficients` of **shape** (component, term, y, x) and `scatter` of **shape**
     /// (component, y, x).
-    pub(super) fn from_arrays(
+    pub(crate) fn from_arrays(
         grid: Grid,
         components: Vec<String>,
         harmonics: Harmonics,
@@ -88,6 +85,21 @@ impl SeasonalMean {
             terms.map(|term| format!("{component} {term}")).collect::<Vec<_>>()
         };
         components.iter().flat_map(layers).collect()
+    }
+
+    /// What it is read from.
+    pub(crate) fn source(&self) -> &dyn RasterSource {
+        self.source.as_ref()
+    }
+
+    /// What decides its values, by key.
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+        vec![
+            ("harmonics".into(), self.harmonics.count().to_string()),
+            ("period_days".into(), format!("{:?}", self.harmonics.period_days())),
+            ("reference".into(), self.harmonics.reference().to_string()),
+            ("mean".into(), format!("{:016x}", self.fingerprint)),
+        ]
     }
 
     /// The terms of the curves.
@@ -163,6 +175,18 @@ impl SeasonalMean {
     fn read(&self, layers: &[usize], region: &PixelRegion) -> Result<Array3<f64>> {
         Ok(self.source.read(self.harmonics.reference(), layers, region)?.values)
     }
+}
+
+/// The fitted cells of a tile.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SeasonalTile {
+    /// Cells of the target grid.
+    pub region: PixelRegion,
+    /// Coefficients in u, **shape** (component, term, y, x).
+    pub coefficients: Array4<f32>,
+    /// Standard deviation of the observations about the curve in u, far-off ones weighing less; **shape** (component, y, x).
+    pub scatter: Array3<f32>,
 }
 
 /// A number made of all coefficients with their places, in whatever order they come.

@@ -1,15 +1,20 @@
+//! Spatial correlation.
+
+use serde::{Deserialize, Serialize};
+
 /// Spatial correlation as a function of distance, with one range parameter ℓ.
 ///
 /// Formulas: Rasmussen & Williams, *Gaussian Processes for Machine Learning*, section 4.2 (eq. 4.17 for Matérn 3/2 and 5/2,
 /// eq. 4.18 with γ = 1 for the exponential).
 ///
 /// ```
-/// use rasterfuse::model::Kernel;
+/// use rasterfuse::describe::Kernel;
 /// assert_eq!(Kernel::Exponential.correlation(0.0, 300.0), 1.0);
 /// assert!((Kernel::Exponential.correlation(300.0, 300.0) - (-1.0_f64).exp()).abs() < 1e-15);
 /// assert_eq!(Kernel::None.correlation(1.0, 300.0), 0.0);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Kernel {
     /// Cells are independent: 1 at distance 0, else 0.

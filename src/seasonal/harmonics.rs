@@ -1,9 +1,11 @@
+//! The terms of a curve that returns every period.
+
 use std::f64::consts::TAU;
 
 use crate::geometry::Date;
 
 /// Days of a year of the Gregorian calendar, on average.
-pub(super) use crate::filter::YEAR_DAYS;
+pub(crate) use crate::filter::YEAR_DAYS;
 
 /// Days from 1970-01-01 to 2000-01-01, where phases begin.
 const REFERENCE: i32 = 10_957;
@@ -14,7 +16,7 @@ const REFERENCE: i32 = 10_957;
 ///
 /// ```
 /// use rasterfuse::geometry::Date;
-/// use rasterfuse::model::Harmonics;
+/// use rasterfuse::seasonal::Harmonics;
 /// let harmonics = Harmonics::new(2, 360.0);
 /// let mut terms = vec![0.0; harmonics.terms()];
 /// harmonics.evaluate(harmonics.reference() + 90, &mut terms);
@@ -85,7 +87,7 @@ impl Harmonics {
     }
 
     /// The harmonic that a term belongs to; 0 for the mean.
-    pub(super) fn order(term: usize) -> usize {
+    pub(crate) fn order(term: usize) -> usize {
         term.div_ceil(2)
     }
 }

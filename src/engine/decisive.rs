@@ -1,0 +1,118 @@
+//! What decides the values of a series: the description, key by key, as a store remembers it.
+
+use serde_json::Value;
+
+use super::{RunOptions, Settings};
+use crate::describe::{Description, Footprint, Key, OutputDates, PriorField};
+use crate::geometry::DateRange;
+use crate::model::{Model, ObservationModel};
+
+/// Changes when the values of a run with the same description do, or the keys that describe it: a later version of the crate then
+/// resumes no series of an earlier one.
+const NUMERICS: u32 = 3;
+
+/// Keys that decide no value, or that the model says better.
+const ASIDE: [&str; 12] = [
+    "target.like",
+    "target.crs",
+    "target.geotransform",
+    "target.shape",
+    "target.bands",
+    "time",
+    "output.store",
+    "output.zarr_format",
+    "output.tile",
+    "instrument.name",
+    "instrument.bands",
+    "instrument.footprint",
+];
+
+/// What a run of this description makes its series with. Threads, memory, the last date and the like are not among it.
+pub(super) fn settings(
+    description: &Description,
+    model: &Model,
+    options: &RunOptions,
+    period: DateRange,
+    tile: (usize, usize),
+) -> Settings {
+    let mut settings = Settings::default();
+    settings.insert("numerics", NUMERICS);
+    // Only maps with text keys and finite numbers are in it.
+    let tree = serde_json::to_value(without_paths(description)).unwrap_or_default();
+    flatten(&Key::default(), &tree, &mut settings);
+    let grid = &model.target;
+    let (rows, cols) = grid.shape();
+    settings.insert("target.shape", format!("[{rows}, {cols}]"));
+    settings.insert("target.geotransform", format!("{:?}", grid.geotransform()));
+    settings.insert("target.crs", grid.crs().code().unwrap_or_else(|| grid.crs().wkt()));
+    settings.insert("target.bands", format!("{:?}", model.spectrum.bands()));
+    settings.insert("time.start", period.start());
+    settings.insert(
+        "time.output",
+        match description.time.output {
+            OutputDates::Daily => "daily",
+            OutputDates::Observed => "observed",
+            OutputDates::Dates(_) => "a list of dates",
+        },
+    );
+    settings.insert("output.tile", format!("[{}, {}]", tile.0, tile.1));
+    settings.insert("run.precision", options.precision);
+    let names: Vec<&str> = model.instruments.iter().map(|instrument| instrument.name.as_str()).collect();
+    settings.insert("instruments", format!("{names:?}"));
+    for (described, instrument) in description.instrument.iter().zip(&model.instruments) {
+        let key = |name: &str| described.key().name(name).to_string();
+        settings.insert(key("bands"), observed(instrument, model));
+        settings.insert(key("footprint"), format!("{:?}", described.footprint.unwrap_or(Footprint::Cell)));
+    }
+    settings
+}
+
+/// The description without paths of rasters: where they are read from decides nothing.
+fn without_paths(description: &Description) -> Description {
+    let mut description = description.clone();
+    if let Some(prior) = description.prior.given_mut() {
+        for field in [&mut prior.mean, &mut prior.variance] {
+            if let PriorField::Raster(raster) = field {
+                raster.forget_path();
+            }
+        }
+    }
+    let features = description.process.given_mut().and_then(|process| process.features.as_mut());
+    if let Some(raster) = features.and_then(|features| features.raster.as_mut()) {
+        raster.forget_path();
+    }
+    description
+}
+
+/// What each band of an instrument's source is used for, whether it was listed or found by its name.
+fn observed(instrument: &ObservationModel, model: &Model) -> String {
+    let observed = instrument.observed(&model.spectrum);
+    let mut observed = observed.iter().map(|(_, target)| target.as_str());
+    let held = instrument.source.bands();
+    let used = (0..held.len()).map(|band| {
+        let used = instrument.source_bands.contains(&band);
+        used.then(|| observed.next()).flatten().unwrap_or_default()
+    });
+    format!("{:?}", used.collect::<Vec<_>>())
+}
+
+/// Every value of a tree by its key; instruments go by their names.
+fn flatten(at: &Key, tree: &Value, settings: &mut Settings) {
+    if ASIDE.contains(&at.path().as_str()) {
+        return;
+    }
+    match tree {
+        Value::Null => {}
+        Value::Object(table) => table.iter().for_each(|(name, value)| flatten(&at.name(name), value, settings)),
+        Value::Array(tables) if tables.iter().any(Value::is_object) => {
+            for (index, value) in tables.iter().enumerate() {
+                let name = value.get("name").and_then(Value::as_str).filter(|_| *at == "instrument");
+                let inside = name.map_or_else(|| at.position(index), Key::of_instrument);
+                flatten(&inside, value, settings);
+            }
+        }
+        Value::Array(list) if list.is_empty() => {}
+        Value::String(text) => settings.insert(at.to_string(), text),
+        value => settings.insert(at.to_string(), value),
+    }
+}

@@ -1,0 +1,278 @@
+//! What is believed of a number before the data are asked: where the search begins, and a weak prior made of what the data are like.
+
+use super::scale::{Entry, Scale};
+use super::{DataSummary, InstrumentSummary};
+use crate::describe::{Description, Features, Key, Number, Place, Quantity};
+use crate::error::{Error, Result, Step};
+use crate::geometry::PixelRegion;
+use crate::source::RasterSource;
+
+/// Share of a band's variance that is taken for the noise of fine pixels to begin with.
+const NOISE_SHARE: f64 = 0.003;
+
+/// Shares of the change of coarse pixels from day to day that are taken for their noise, and for the drift of their offsets.
+const COARSE_NOISE_SHARE: f64 = 0.1;
+const DRIFT_SHARE: f64 = 0.25;
+
+/// Share of a band's variance that an instrument's offsets have to begin with.
+const OFFSET_SHARE: f64 = 0.1;
+
+/// Widths of the priors, factors: of what is hardly known, of change, of noise, of ranges, and of the change of cells when only
+/// coarse pixels show any: then they say nothing of it, and the prior must.
+const VARIANCE_WIDTH: f64 = 10.0;
+const CHANGE_WIDTH: f64 = 5.0;
+const NOISE_WIDTH: f64 = 7.0;
+const RANGE_WIDTH: f64 = 3.0;
+const UNSEEN_CHANGE_WIDTH: f64 = 2.0;
+
+/// Variance below which values are taken to be all the same.
+const LEAST_VARIANCE: f64 = 1e-40;
+
+/// Ranges to begin with, in cells: of the process, of a further term.
+const RANGE_CELLS: f64 = 8.0;
+pub(super) const FAR_RANGE_CELLS: f64 = 80.0;
+
+/// Pixels a side of the part of a raster whose spread is worked out.
+const MIDDLE: usize = 512;
+
+/// Mean, variance and change per day of what a number is about.
+#[derive(Clone, Copy, Debug)]
+struct About {
+    mean: f64,
+    variance: f64,
+    change: f64,
+}
+
+/// What the data say of numbers before any likelihood.
+#[derive(Debug)]
+pub(super) struct Beliefs<'a> {
+    pub(super) data: &'a DataSummary,
+    /// Variance of each feature of a raster whose scale is free.
+    features: Vec<f64>,
+    /// Whether the process is about a seasonal mean.
+    anomalies: bool,
+}
+
+impl<'a> Beliefs<'a> {
+    /// # Errors
+    /// Those of reading a raster of features whose scale is free.
+    pub(super) fn new(data: &'a DataSummary, description: &Description) -> Result<Self> {
+        let features = description.process.given().and_then(|process| process.features.as_ref());
+        let features = match features {
+            Some(Features { raster: Some(raster), bands, scale, .. }) if scale.has_free() => {
+                let source = raster.source(&Key::from("process.features.raster"))?.as_ref();
+                let bands = bands.clone().unwrap_or_else(|| (0..source.bands().len()).collect());
+                spread(source, &bands)?.into_iter().map(|sd| sd * sd).collect()
+            }
+            _ => Vec::new(),
+        };
+        Ok(Self { data, features, anomalies: description.seasonal.is_some() })
+    }
+
+    /// Writes a free number that stands for several as many times as there are; gives numbers that no likelihood can find what the
+    /// data say.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for what can be neither.
+    pub(super) fn prepare(&self, description: &mut Description) -> Result<()> {
+        let mut failure = Ok(());
+        description.visit(&mut |key, quantity, mut place: Place<'_>| {
+            place.spread(self.count(key, quantity));
+            if quantity != Quantity::Level {
+                return;
+            }
+            for (component, number) in place.written().iter_mut().enumerate().filter(|(_, number)| number.is_free()) {
+                if self.anomalies {
+                    let problem = "cannot be estimated from anomalies about a seasonal mean; give a typical value";
+                    failure = Err(Error::setting(key, problem));
+                }
+                let About { mean, variance, .. } = self.of_component(component);
+                *number = Number::Fixed(mean.abs().max(variance.sqrt()));
+            }
+        });
+        failure
+    }
+
+    /// The free numbers of a description that is [prepared](Self::prepare).
+    ///
+    /// # Errors
+    /// [`Error::Setting`] by key for what cannot be estimated.
+    pub(super) fn entries(&self, description: &Description) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        let mut failure = Ok(());
+        description.clone().visit(&mut |key, quantity, mut place| {
+            let written = place.written();
+            for (index, number) in written.iter().enumerate() {
+                if let (Number::Free(_), Ok(())) = (number, &failure) {
+                    match self.entry(key, quantity, (index, written.len()), number) {
+                        Ok(entry) => entries.push(entry),
+                        Err(error) => failure = Err(error),
+                    }
+                }
+            }
+        });
+        failure.map(|()| entries)
+    }
+
+    fn entry(&self, key: &Key, quantity: Quantity, place: (usize, usize), number: &Number) -> Result<Entry> {
+        let about = self.about(key, quantity);
+        let Some(&of_it) = about.get(if about.len() == 1 { 0 } else { place.0 }) else {
+            let problem = format!("number {} of {}; there are {} to give", place.0 + 1, place.1, about.len());
+            return Err(Error::setting(key, problem));
+        };
+        if has_size(quantity) && of_it.variance < LEAST_VARIANCE {
+            let problem = "cannot be estimated: values are the same everywhere in the blocks looked at; give it a value, or leave the band out";
+            return Err(Error::setting(key, problem));
+        }
+        let size = about.iter().map(|about| about.variance.sqrt()).fold(0.0, f64::max);
+        let scale = Scale::of(quantity, size);
+        let Some((centre, width)) = self.prior(key, quantity, of_it) else {
+            return Err(Error::setting(key, "cannot be estimated; give it a value"));
+        };
+        let Number::Free(free) = number else { return Err(Error::setting(key, "is given already")) };
+        let prior = free.prior.unwrap_or((centre, width));
+        Entry::new(key, place, scale, free.start.unwrap_or(prior.0), prior)
+    }
+
+    /// Centre and width of the weak prior of a number.
+    fn prior(&self, key: &Key, quantity: Quantity, about: About) -> Option<(f64, f64)> {
+        let About { mean, variance, change } = about;
+        let cell = self.data.cell_size.0.min(self.data.cell_size.1);
+        let fine = self.instrument(key).is_some_and(|instrument| instrument.sees_cells);
+        Some(match quantity {
+            Quantity::Amplitude => (0.0, 1.0),
+            Quantity::Range => (RANGE_CELLS * cell, RANGE_WIDTH),
+            Quantity::FarRange => (FAR_RANGE_CELLS * cell, RANGE_WIDTH),
+            Quantity::Change => (change, self.change_width()),
+            Quantity::FarChange => (0.5 * change, CHANGE_WIDTH),
+            Quantity::Nugget => (0.03, VARIANCE_WIDTH),
+            Quantity::PriorVariance => (variance, RANGE_WIDTH),
+            Quantity::Noise if fine => (NOISE_SHARE * variance, NOISE_WIDTH),
+            Quantity::Noise => (COARSE_NOISE_SHARE * change, CHANGE_WIDTH),
+            Quantity::OffsetVariance => (OFFSET_SHARE * variance, VARIANCE_WIDTH),
+            Quantity::OffsetDrift => (DRIFT_SHARE * change, CHANGE_WIDTH),
+            Quantity::Distance | Quantity::FeatureScale => (variance.sqrt(), VARIANCE_WIDTH),
+            Quantity::Memory => (0.98, VARIANCE_WIDTH),
+            Quantity::OffsetMemory => (0.98, CHANGE_WIDTH),
+            Quantity::Share | Quantity::Weight => (0.5, VARIANCE_WIDTH),
+            Quantity::PriorMean => (mean, variance.sqrt()),
+            Quantity::Bias => (0.0, 0.3 * variance.sqrt()),
+            Quantity::Level | Quantity::Factor => return None,
+        })
+    }
+
+    /// How many numbers a free one stands for.
+    fn count(&self, key: &Key, quantity: Quantity) -> usize {
+        match quantity {
+            Quantity::FeatureScale => 1,
+            _ => self.about(key, quantity).len(),
+        }
+    }
+
+    /// What each number of a key is about.
+    fn about(&self, key: &Key, quantity: Quantity) -> Vec<About> {
+        match quantity {
+            Quantity::Noise
+            | Quantity::Bias
+            | Quantity::OffsetVariance
+            | Quantity::OffsetDrift
+            | Quantity::OffsetMemory => self.instrument(key).map_or(Vec::new(), |instrument| self.of_bands(instrument)),
+            Quantity::FeatureScale => self.of_features(),
+            Quantity::Share | Quantity::Distance => vec![self.of_component(0)],
+            _ => (0..self.data.components).map(|component| self.of_component(component)).collect(),
+        }
+    }
+
+    /// The instrument that a key belongs to.
+    fn instrument(&self, key: &Key) -> Option<&InstrumentSummary> {
+        let Some(Step::Instrument(name)) = key.steps().first() else { return None };
+        self.data.instruments.iter().find(|instrument| instrument.name == *name)
+    }
+
+    /// Each feature of a raster, or one number for all curves of a seasonal mean.
+    fn of_features(&self) -> Vec<About> {
+        if self.features.is_empty() {
+            let variances = (0..self.data.components).map(|component| self.of_component(component).variance);
+            let variance = variances.sum::<f64>() / self.data.components.max(1) as f64;
+            return vec![About { mean: 0.0, variance, change: 0.0 }];
+        }
+        self.features.iter().map(|&variance| About { mean: 0.0, variance, change: 0.0 }).collect()
+    }
+
+    /// Of what no band observes by itself, something sensible.
+    fn of_component(&self, component: usize) -> About {
+        let shown = self.data.component(component);
+        let mean = shown.map_or(0.0, |band| band.mean);
+        let variance = shown.map_or(1.0, |band| band.variance);
+        // Where no cell is observed twice, coarse pixels tell of change, if less than there is.
+        let any = || self.changes_of(component).find(|change| *change > 0.0);
+        let change = shown.map(|band| band.change).filter(|change| *change > 0.0);
+        let change = change.or_else(any).unwrap_or(variance / 100.0);
+        About { mean, variance, change }
+    }
+
+    /// Change of a component by the bands of any instrument.
+    fn changes_of(&self, component: usize) -> impl Iterator<Item = f64> + '_ {
+        let bands = self.data.instruments.iter().flat_map(|instrument| &instrument.bands);
+        bands.filter(move |band| band.component == Some(component)).map(|band| band.mean_change)
+    }
+
+    /// How well the change of cells is known beforehand.
+    fn change_width(&self) -> f64 {
+        let cells = self.data.instruments.iter().filter(|instrument| instrument.sees_cells);
+        let twice = cells.flat_map(|instrument| &instrument.bands).any(|band| band.change > 0.0);
+        if twice { CHANGE_WIDTH } else { UNSEEN_CHANGE_WIDTH }
+    }
+
+    /// Each band of an instrument's source.
+    fn of_bands(&self, instrument: &InstrumentSummary) -> Vec<About> {
+        let of = |source_band: usize| {
+            let read = instrument.bands.iter().find(|band| band.source_band == source_band && band.values > 1);
+            read.map_or(About { mean: 0.0, variance: 1.0, change: 1.0 }, |band| {
+                let component = band.component.map(|component| self.of_component(component).variance);
+                let variance = component.unwrap_or(band.variance);
+                let change = if band.mean_change > 0.0 { band.mean_change } else { variance / 100.0 };
+                About { mean: band.mean, variance, change }
+            })
+        };
+        (0..instrument.source_bands).map(of).collect()
+    }
+}
+
+/// Whether what is believed of a quantity is proportional to the size of values.
+fn has_size(quantity: Quantity) -> bool {
+    !matches!(
+        quantity,
+        Quantity::Range
+            | Quantity::FarRange
+            | Quantity::Nugget
+            | Quantity::Memory
+            | Quantity::OffsetMemory
+            | Quantity::Weight
+            | Quantity::Share
+            | Quantity::Amplitude
+    )
+}
+
+/// Standard deviation of each band in the middle of a raster.
+///
+/// # Errors
+/// Those of reading it.
+pub(crate) fn spread(raster: &dyn RasterSource, bands: &[usize]) -> Result<Vec<f64>> {
+    let middle = |cells: usize| {
+        let half = cells.min(MIDDLE) / 2;
+        cells / 2 - half..(cells / 2 + half.max(1)).min(cells)
+    };
+    let (rows, cols) = raster.grid().shape();
+    let region = PixelRegion::new(middle(rows), middle(cols));
+    let Some(&date) = raster.dates().first() else {
+        return Err(Error::setting("process.features.raster", format!("{}: no date", raster.origin())));
+    };
+    let values = raster.read(date, bands, &region)?.values;
+    let sd = |plane: ndarray::ArrayView2<'_, f64>| {
+        let known: Vec<f64> = plane.iter().copied().filter(|value| value.is_finite()).collect();
+        let mean = known.iter().sum::<f64>() / known.len() as f64;
+        (known.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / known.len() as f64).sqrt()
+    };
+    Ok(values.outer_iter().map(sd).collect())
+}

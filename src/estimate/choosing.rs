@@ -1,0 +1,178 @@
+//! The whole of an estimation: structures chosen table by table, then all numbers.
+
+use serde::{Serialize, Serializer};
+
+use super::structure::{FreeTable, take_variation};
+use super::{ChangeByBlock, Choice, Criterion, Estimate, Estimation, Fit};
+use crate::describe::{Description, Features, Key, PriorCorrelation, Structure};
+use crate::error::{Error, Result};
+
+/// What an estimation has found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Found {
+    /// The description, with a structure for every table and every number.
+    pub description: Description,
+    /// The same with its numbers still free.
+    pub(crate) free: Description,
+    /// The estimates.
+    pub fit: Fit,
+    /// Structures that were compared, by the key of the table.
+    pub choices: Vec<(Key, Choice)>,
+    /// How change varies over the scene, where that was asked for.
+    pub change: Option<ChangeByBlock>,
+    /// Blocks that were looked at, and cells per side of each.
+    pub blocks: (usize, usize),
+}
+
+impl Estimation {
+    /// Chooses a structure for every table that a description leaves to be chosen, and finds all its free numbers. `reference` are
+    /// features of a reference image by which cells may be similar, where there is one.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit); [`Error::Setting`] for free numbers of an instrument of which no block holds a value.
+    pub fn estimate(
+        &self,
+        description: &Description,
+        criterion: Criterion,
+        reference: Option<&Features>,
+    ) -> Result<Found> {
+        let mut description = description.clone();
+        self.refuse_unobserved(&description)?;
+        let varies = take_variation(&mut description);
+        self.widen(&mut description);
+        let mut choices: Vec<(Key, Choice)> = Vec::new();
+        // One table after the other: while its structures are compared, those chosen before hold and those to come are the first.
+        while let Some(table) = FreeTable::find(&description).first() {
+            let choice = self.choose_structure(table, &mut description, criterion, reference, choices.last())?;
+            choices.push((table.key(&description), choice));
+        }
+        let candidate = self.candidate("description", &description)?;
+        tracing::info!("fitting {} numbers to {} blocks", candidate.free_numbers(), self.blocks());
+        let fit = self.fit(&match choices.last() {
+            Some((_, choice)) => candidate.begin_with(&choice.best().description),
+            None => candidate,
+        })?;
+        warn_of_guesses(&fit);
+        let mut found = fit.description.clone();
+        let change = varies.then(|| {
+            tracing::info!("finding how change varies over the scene, block by block");
+            self.change_by_block(&found)
+        });
+        let change = change.transpose()?;
+        if let (Some(variation), Some(process)) =
+            (change.as_ref().and_then(ChangeByBlock::variation), found.process.given_mut())
+        {
+            process.variation = Some(variation.into());
+        }
+        let blocks = (self.blocks(), self.side());
+        Ok(Found { description: found, free: description, fit, choices, change, blocks })
+    }
+
+    /// Compares the structures of a table and gives it the best.
+    fn choose_structure(
+        &self,
+        table: &FreeTable,
+        description: &mut Description,
+        criterion: Criterion,
+        reference: Option<&Features>,
+        before: Option<&(Key, Choice)>,
+    ) -> Result<Choice> {
+        tracing::info!("comparing structures of {}", table.key(description));
+        let known = before.map(|(_, choice)| choice.best());
+        let candidate = |name: &str, description: &Description| {
+            let mut all = description.clone();
+            for other in FreeTable::find(&all) {
+                other.put_first(&mut all);
+            }
+            let candidate = self.candidate(name, &all)?;
+            Ok::<_, Error>(match known {
+                Some(fit) => candidate.begin_with(&fit.description),
+                None => candidate,
+            })
+        };
+        let steps = table.steps(description, reference);
+        let mut kept = table.put_first(description);
+        let mut comparison = self.comparison(criterion);
+        match before {
+            // The first structure was fitted with those chosen before.
+            Some((_, choice)) if choice.best().converged => comparison.begin(choice, &kept),
+            _ => _ = comparison.challenge(&candidate(&kept, description)?),
+        }
+        for step in steps {
+            let (name, next) = step.after(&kept, description);
+            if comparison.challenge(&candidate(&name, &next)?) {
+                (kept, *description) = (name, next);
+            }
+        }
+        comparison.choice()
+    }
+
+    /// Refuses free numbers of an instrument of which the sample holds no value.
+    fn refuse_unobserved(&self, description: &Description) -> Result<()> {
+        let free = description.free();
+        for instrument in &self.summary().instruments {
+            let unobserved = instrument.bands.iter().all(|band| band.values == 0);
+            let table = Key::of_instrument(&instrument.name);
+            if unobserved && free.iter().any(|key| key.steps().first() == table.steps().first()) {
+                let problem = format!(
+                    "no block holds a value of {:?}, so nothing can be estimated of it; look at more windows or larger ones \
+                     (estimate.window), or give its numbers",
+                    instrument.name
+                );
+                return Err(Error::setting("estimate.windows", problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a free number stands for beyond itself: of instruments whose pixels are not cells a free bias means offsets too, for their
+    /// disagreement is hardly ever a constant; a prior of nothing but a free mean and variance is correlated as the process.
+    fn widen(&self, description: &mut Description) {
+        for (instrument, summary) in description.instrument.iter_mut().zip(&self.summary().instruments) {
+            let none = instrument.offset_layer.given().is_some_and(Vec::is_empty);
+            if !summary.sees_cells && none && instrument.bias == crate::describe::Free::default().into() {
+                instrument.offset_layer = Structure::Free;
+            }
+        }
+        if let Some(prior) = description.prior.given_mut()
+            && prior.mean.is_free()
+            && prior.variance.is_free()
+        {
+            prior.correlation = PriorCorrelation::Process;
+        }
+    }
+}
+
+fn warn_of_guesses(fit: &Fit) {
+    for Estimate { key, index, value, .. } in fit.estimates.iter().filter(|estimate| !estimate.observed) {
+        let position = index + 1;
+        tracing::warn!(
+            "{key}, number {position}: the blocks say nothing of it; {value:.3e} is a guess, give a better one"
+        );
+    }
+}
+
+/// `blocks`, `cells_per_side`, `fit`, `choices` (each with the `table` that was free) and `change`.
+impl Serialize for Found {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct OfTable<'a> {
+            table: &'a Key,
+            #[serde(flatten)]
+            choice: &'a Choice,
+        }
+        #[derive(Serialize)]
+        struct View<'a> {
+            blocks: usize,
+            cells_per_side: usize,
+            fit: &'a Fit,
+            choices: Vec<OfTable<'a>>,
+            change: Option<&'a ChangeByBlock>,
+        }
+        let Self { fit, choices, change, blocks: (blocks, cells_per_side), .. } = self;
+        let choices = choices.iter().map(|(table, choice)| OfTable { table, choice }).collect();
+        let view = View { blocks: *blocks, cells_per_side: *cells_per_side, fit, choices, change: change.as_ref() };
+        view.serialize(serializer)
+    }
+}

@@ -1,0 +1,188 @@
+//! The model of a whole fusion.
+
+use super::instrument::independent_parts;
+use super::{FarSamples, FeatureModel, ObservationModel, PartBands, PartSize, PriorModel, ProcessModel, shared_bands};
+use crate::describe::{Description, OutputSpace, Window};
+use crate::error::{Error, Result};
+use crate::geometry::Grid;
+use crate::seasonal::SeasonalMean;
+use crate::spectral::Spectrum;
+
+/// Window sizes beyond this are slips of the keyboard; the plan's arithmetic stays far from overflow.
+const LARGEST_WINDOW: usize = 1 << 16;
+
+/// What a description says, checked and worked out for the filter.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    pub(crate) target: Grid,
+    pub(crate) spectrum: Spectrum,
+    pub(crate) process: ProcessModel,
+    pub(crate) prior: PriorModel,
+    /// The mean function; the state is the anomaly.
+    pub(crate) seasonal: Option<SeasonalMean>,
+    pub(crate) instruments: Vec<ObservationModel>,
+    /// Groups of components that are filtered apart.
+    pub(crate) parts: Vec<Part>,
+    pub(crate) far: FarSamples,
+}
+
+/// Components that observations couple, which are filtered together and apart from all others.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) components: Vec<usize>,
+    /// What the bands of each instrument observe of them.
+    pub(crate) bands: Vec<PartBands>,
+}
+
+impl Model {
+    /// Checks a description whose inputs are opened; reads no pixel.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] by key for what cannot work or is left to be estimated, [`Error::Number`] for numbers that cannot be,
+    /// [`Error::CrsMismatch`] for an instrument in another CRS.
+    pub(crate) fn new(description: &Description) -> Result<Self> {
+        let Some(target) = description.target.grid.clone() else {
+            return Err(Error::setting("target", "the grid is not opened"));
+        };
+        check_window(description.window)?;
+        let spectrum = spectrum(description)?;
+        let p = spectrum.components();
+        let instruments = &description.instrument;
+        let prior = PriorModel::new(description.prior.chosen("prior")?, &target, p)?;
+        let seasonal = description.mean_function().cloned();
+        if let Some(seasonal) = &seasonal {
+            seasonal.validate(&target, &spectrum)?;
+        }
+        let observed = |instrument| ObservationModel::new(instrument, &target, &spectrum);
+        let instruments = instruments.iter().map(observed).collect::<Result<Vec<_>>>()?;
+        check_overlap(&target, &instruments)?;
+        let process = description.process.chosen("process")?;
+        let features = process.features.as_ref();
+        let features = features.map(|features| FeatureModel::new(features, seasonal.as_ref(), &target)).transpose()?;
+        let Window { far_samples: count, far_radius: radius, .. } = description.window;
+        let far = FarSamples { count, radius };
+        let reach = reach(description.window, &target, &instruments);
+        let process = ProcessModel::new(process, features, p, target.cell_size(), reach)?;
+        let part = |components: Vec<usize>| Part {
+            bands: instruments.iter().map(|instrument| instrument.part(&components)).collect(),
+            components,
+        };
+        let parts = independent_parts(&instruments, p).into_iter().map(part).collect();
+        Ok(Self { target, spectrum, process, prior, seasonal, instruments, parts, far })
+    }
+}
+
+impl Model {
+    /// The same of one part alone: correlations are then those of its components only.
+    pub(crate) fn of_part(mut self, part: usize) -> Self {
+        let mut index = 0..;
+        self.parts.retain(|_| index.next() == Some(part));
+        self.process.keep(self.parts.iter().flat_map(|part| &part.components));
+        self
+    }
+
+    /// The same with a process variance of the first field so many times as large.
+    pub(crate) fn with_change(mut self, factor: f64) -> Self {
+        self.process.components.iter_mut().for_each(|component| component.variance *= factor);
+        self
+    }
+
+    /// The component that a band of an instrument, among those it reads, observes by itself, if it does.
+    pub(crate) fn component_of(&self, instrument: usize, band: usize) -> Option<usize> {
+        let part = self.parts.iter().find(|part| part.bands[instrument].rows.contains(&band))?;
+        (part.components.len() == 1).then(|| part.components[0])
+    }
+
+    /// Whether an instrument's pixels are target cells.
+    pub(crate) fn observes_cells(&self, instrument: usize) -> bool {
+        self.instruments[instrument].lattice.first_of_single_cells().is_some()
+    }
+}
+
+impl Part {
+    /// Components and bands of each instrument, for the plan.
+    pub(crate) fn size(&self) -> PartSize {
+        PartSize {
+            components: self.components.len(),
+            bands: self.bands.iter().map(|bands| bands.rows.len()).collect(),
+        }
+    }
+}
+
+/// The target bands and the basis that describes them.
+fn spectrum(description: &Description) -> Result<Spectrum> {
+    let instruments = &description.instrument;
+    let basis = description.opened_basis();
+    let bands = match &description.target.bands {
+        Some(bands) => bands.clone(),
+        None if basis.is_some() => Vec::new(),
+        None => shared_bands(instruments)?,
+    };
+    if bands.is_empty() {
+        return Err(Error::setting("target.bands", "not given; name the output bands"));
+    }
+    if instruments.is_empty() {
+        return Err(Error::setting("instrument", "not given; add at least one"));
+    }
+    if bands.iter().any(String::is_empty) {
+        return Err(Error::setting("target.bands", "a band without a name; every output band needs one"));
+    }
+    let names: Vec<&str> = bands.iter().map(String::as_str).collect();
+    if let Some(name) = duplicate(&names) {
+        return Err(Error::setting("target.bands", format!("{name:?} is given twice")));
+    }
+    let names: Vec<&str> = instruments.iter().map(|instrument| instrument.name.as_str()).collect();
+    if let Some(name) = duplicate(&names) {
+        return Err(Error::setting("instrument", format!("two instruments are called {name:?}; name them apart")));
+    }
+    if description.output.space == OutputSpace::Components && basis.is_none() {
+        let problem = "\"components\" are those of a spectral basis, and there is none; give `basis`, or output bands";
+        return Err(Error::setting("output.space", problem));
+    }
+    Spectrum::new(bands, basis.cloned())
+}
+
+fn duplicate<'a>(names: &[&'a str]) -> Option<&'a str> {
+    names.iter().enumerate().find(|(k, name)| names[..*k].contains(name)).map(|(_, name)| *name)
+}
+
+fn check_window(window: Window) -> Result<()> {
+    if window.size == 0 {
+        return Err(Error::setting("window.size", "0 cells; give at least 1"));
+    }
+    let radius = window.far_radius;
+    if window.far_samples > 0 && !(radius > 0.0 && radius.is_finite()) {
+        return Err(Error::number("window.far_radius", radius, "must be positive when far_samples are asked for"));
+    }
+    let sizes = [("size", window.size), ("halo", window.halo), ("far_samples", window.far_samples)];
+    match sizes.into_iter().find(|(_, cells)| *cells > LARGEST_WINDOW) {
+        Some((key, cells)) => {
+            Err(Error::setting(format!("window.{key}"), format!("{cells} cells; give at most {LARGEST_WINDOW}")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_overlap(target: &Grid, instruments: &[ObservationModel]) -> Result<()> {
+    if instruments.iter().any(|instrument| target.overlaps(instrument.source.grid())) {
+        return Ok(());
+    }
+    let grid = |instrument: &ObservationModel| format!("{:?}: {}", instrument.name, instrument.source.grid());
+    let grids: Vec<String> = instruments.iter().map(grid).collect();
+    let grids = grids.join(", ");
+    let problem = format!("no instrument touches the target grid ({target}); the instruments cover {grids}");
+    Err(Error::setting("target", problem))
+}
+
+/// Largest displacement between two cells that a window's covariances ask for, in (rows, columns).
+fn reach(window: Window, target: &Grid, instruments: &[ObservationModel]) -> (i64, i64) {
+    let footprint = instruments
+        .iter()
+        .map(|instrument| instrument.lattice.largest())
+        .fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+    let Window { size, halo, far_samples, far_radius } = window;
+    let side = (size + 2 * halo) as i64;
+    let far = |cell: f64| if far_samples > 0 { (2.0 * far_radius / cell).ceil() as i64 } else { 0 };
+    let (width, height) = target.cell_size();
+    (side.max(far(height)) + 2 * footprint.0, side.max(far(width)) + 2 * footprint.1)
+}

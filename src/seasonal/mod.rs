@@ -1,0 +1,13 @@
+//! The mean that returns every year, cell by cell, as it is stored and read. [`SeasonalBuilder`](crate::model::SeasonalBuilder) fits it.
+
+mod curves;
+mod harmonics;
+mod product;
+
+pub use harmonics::Harmonics;
+pub use product::{SeasonalMean, SeasonalTile};
+
+pub(crate) use harmonics::YEAR_DAYS;
+pub(crate) use curves::{PHASES, SeasonalCurves};
+#[cfg(feature = "zarr")]
+pub(crate) use product::Fingerprint;
