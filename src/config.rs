@@ -1,39 +1,42 @@
-//! A fusion described in TOML: the same settings as [`Fusion::builder`](crate::Fusion::builder), read from a file.
+//! A fusion described in TOML: a [`Description`] with what opens its files, read from a file.
 //!
 //! Every key is checked; unknown keys are an error that names the key and its line.
 
 // Without GDAL and Zarr a description can be read but not built.
 #![cfg_attr(not(all(feature = "gdal", feature = "zarr")), allow(dead_code))]
 
-#[cfg(all(feature = "gdal", feature = "zarr"))]
-mod build;
+mod advice;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod cubes;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod estimate;
-mod layout;
-mod missing;
+mod keys;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
-mod offsets;
+mod open;
+mod read;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod seasonal;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
-mod source;
-#[cfg(all(feature = "gdal", feature = "zarr"))]
 mod stack;
-mod values;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+mod written;
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use toml_edit::{Document, Item, TableLike};
 
+use crate::describe::{Description, Instrument, Key};
+use crate::engine::{MemoryBudget, RunOptions};
 use crate::error::{Error, Result};
-use values::{BandName, DateList, Day, Numbers, NumbersOrPath, OneOrMore, Place};
+use crate::estimate::Criterion;
+use keys::SourceKeys;
+use read::{Fault, Keys, Node, keys_of};
 
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 pub use estimate::Estimated;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
-pub use source::InstrumentSource;
+pub use open::InstrumentSource;
 
 /// A fusion read from TOML.
 ///
@@ -67,11 +70,27 @@ pub struct FusionConfig {
     /// The file that it was read from, for messages.
     file: Option<PathBuf>,
     folder: PathBuf,
-    document: Document,
-    /// What is left to be estimated.
-    #[cfg(all(feature = "gdal", feature = "zarr"))]
-    free: Option<estimate::Free>,
+    text: String,
+    description: Description,
+    /// Where the files of each instrument are.
+    sources: Vec<SourceKeys>,
+    run: RunOptions,
+    estimate: EstimateOptions,
 }
+
+/// How much an estimation looks at: the table `[estimate]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EstimateOptions {
+    windows: Option<usize>,
+    window: Option<usize>,
+    dates: Option<usize>,
+    criterion: Criterion,
+}
+
+/// Tables of a file that are no part of the description.
+const RUN: &str = "run";
+const ESTIMATION: &str = "estimate";
 
 impl FusionConfig {
     /// Reads a file; relative paths in it are relative to its folder.
@@ -84,8 +103,7 @@ impl FusionConfig {
         let failed = |problem: String| Error::ConfigFile { path: path.to_path_buf(), problem };
         let text = std::fs::read_to_string(path).map_err(|error| failed(format!("cannot read: {error}")))?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        let config = Self::of(&text, folder, path.to_path_buf()).map_err(|error| failed(told(&text, &error)))?;
-        Ok(Self { file: Some(path.to_path_buf()), ..config })
+        Self::of(text, folder, Some(path.to_path_buf())).map_err(failed)
     }
 
     /// Reads TOML from a string; relative paths in it are relative to `folder`.
@@ -94,388 +112,84 @@ impl FusionConfig {
     /// As [`read`](Self::read).
     pub fn parse(text: &str, folder: impl Into<PathBuf>) -> Result<Self> {
         let folder = folder.into();
-        let path = folder.clone();
-        Self::of(text, folder.clone(), path)
-            .map_err(|error| Error::ConfigFile { path: folder, problem: told(text, &error) })
+        Self::of(text.to_owned(), folder.clone(), None)
+            .map_err(|problem| Error::ConfigFile { path: folder, problem })
     }
 
-    /// Of the text of the file at `path`.
-    #[cfg(all(feature = "gdal", feature = "zarr"))]
-    fn of(text: &str, folder: PathBuf, path: PathBuf) -> Result<Self, toml::de::Error> {
-        let (free, filled) = estimate::Free::find(text, path).unzip();
-        let document = toml::from_str(filled.as_deref().unwrap_or(text))?;
-        Ok(Self { file: None, folder, document, free })
+    fn of(text: String, folder: PathBuf, file: Option<PathBuf>) -> Result<Self, String> {
+        let document = Document::parse(text.as_str()).map_err(|error| error.to_string())?;
+        let described = |fault: Fault| fault.describe(&text);
+        let description = Description::deserialize(Node::of_file(&document, Keys::But(of_others))).map_err(described)?;
+        let sources = sources(&document).map_err(described)?;
+        let run = table(&document, RUN).map_err(described)?;
+        let estimate = table(&document, ESTIMATION).map_err(described)?;
+        Ok(Self { file, folder, text, description, sources, run, estimate })
     }
 
-    /// Of the text of a file.
-    #[cfg(not(all(feature = "gdal", feature = "zarr")))]
-    fn of(text: &str, folder: PathBuf, _: PathBuf) -> Result<Self, toml::de::Error> {
-        Ok(Self { file: None, folder, document: toml::from_str(text)? })
+    /// What it says, before any file is opened.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
     }
-}
 
-/// What is wrong with a description: of a key that is left out, where it belongs and what to write.
-fn told(text: &str, error: &toml::de::Error) -> String {
-    let missing = error.message().strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-    missing.and_then(|key| missing::key(text, key)).unwrap_or_else(|| error.to_string())
-}
+    /// How it says a run is carried out.
+    #[must_use]
+    pub fn options(&self) -> &RunOptions {
+        &self.run
+    }
 
-// The tables of the file, key by key. What a key means is said in the TOML reference of the documentation.
+    /// The same with another memory budget.
+    #[must_use]
+    pub fn with_memory(mut self, memory: MemoryBudget) -> Self {
+        self.run.memory = memory;
+        self
+    }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    target: Target,
-    #[serde(default)]
-    time: Time,
-    #[serde(default)]
-    window: Window,
-    process: Process,
-    prior: Prior,
-    seasonal: Option<Seasonal>,
-    basis: Option<Basis>,
-    instrument: Vec<Instrument>,
-    #[serde(default)]
-    smoothing: Smoothing,
-    output: Output,
-    #[serde(default)]
-    run: Run,
-    #[serde(default)]
-    estimate: Estimate,
-}
+    /// Whether a run is refused whose results may not fit on the disk (`run.check_disk`).
+    #[must_use]
+    pub fn checks_disk(&self) -> bool {
+        self.run.check_disk
+    }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Target {
-    like: Option<PathBuf>,
-    crs: Option<String>,
-    geotransform: Option<[f64; 6]>,
-    shape: Option<[usize; 2]>,
-    bands: Option<Vec<String>>,
-    wavelengths_nm: Option<Vec<f64>>,
-    #[serde(default = "dimensionless")]
-    unit: String,
-}
-
-fn dimensionless() -> String {
-    "1".into()
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Time {
-    start: Option<Day>,
-    end: Option<Day>,
-    output: Option<DateList>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Window {
-    size: usize,
-    halo: usize,
-    far_samples: usize,
-    far_radius: f64,
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self { size: 4, halo: 4, far_samples: 0, far_radius: 0.0 }
+    /// A result whose error, if it is of a setting, names the file.
+    fn naming<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| error.in_description(self.file.as_deref()))
     }
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kernel {
-    Exponential,
-    Matern32,
-    Matern52,
-    None,
+/// Keys of a table of the description that other types read.
+fn of_others(path: &str) -> &'static [&'static str] {
+    match path {
+        "" => &[RUN, ESTIMATION],
+        "instrument" => keys_of::<SourceKeys>(),
+        _ => &[],
+    }
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Process {
-    kernel: Kernel,
-    range: Option<Numbers>,
-    variance: Numbers,
-    nugget: Option<Numbers>,
-    phi: Option<Numbers>,
-    #[serde(default)]
-    nested: Vec<NestedTerm>,
-    #[serde(default)]
-    field: Vec<Field>,
-    adaptive: Option<Adaptive>,
-    #[serde(default)]
-    inflate: bool,
-    relative: Option<Relative>,
-    variation: Option<Variation>,
-    season: Option<Season>,
-    features: Option<Features>,
+/// A table of the file, or what holds without it.
+fn table<T: Default + for<'de> Deserialize<'de>>(document: &Document<&str>, name: &str) -> Result<T, Fault> {
+    match document.get(name).and_then(Item::as_table_like) {
+        Some(table) => T::deserialize(Node::of_table(table, Key::from(name), Keys::All)),
+        None => Ok(T::default()),
+    }
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NestedTerm {
-    kernel: Kernel,
-    range: Option<Numbers>,
-    variance: Numbers,
-    nugget: Option<Numbers>,
+/// Where the files of each instrument are, as its table says.
+fn sources(document: &Document<&str>) -> Result<Vec<SourceKeys>, Fault> {
+    let tables: Vec<&dyn TableLike> = match document.get("instrument") {
+        Some(Item::ArrayOfTables(tables)) => tables.iter().map(|table| table as &dyn TableLike).collect(),
+        Some(Item::Value(toml_edit::Value::Array(tables))) => {
+            tables.iter().filter_map(|table| Some(table.as_inline_table()? as &dyn TableLike)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let keys = |(index, table): (usize, &dyn TableLike)| {
+        let name = table.get("name").and_then(Item::as_str);
+        let key = name.map_or_else(|| Key::from("instrument").position(index), Key::of_instrument);
+        SourceKeys::deserialize(Node::of_table(table, key, Keys::Only(keys_of::<SourceKeys>())))
+    };
+    tables.into_iter().enumerate().map(keys).collect()
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Field {
-    kernel: Kernel,
-    range: Option<Numbers>,
-    variance: Numbers,
-    phi: Option<Numbers>,
-    prior_variance: Option<Numbers>,
-    block: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Adaptive {
-    weight: f64,
-    scale: f64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Features {
-    raster: Option<PathBuf>,
-    /// The curves of the seasonal mean in its place.
-    #[serde(default)]
-    seasonal: bool,
-    bands: Option<Vec<usize>>,
-    scale: Numbers,
-    #[serde(default)]
-    combine: Combine,
-    weight: Option<f64>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Combine {
-    #[default]
-    Times,
-    Plus,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Relative {
-    weight: Numbers,
-    level: Numbers,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Season {
-    cosine: Numbers,
-    sine: Numbers,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Variation {
-    range: f64,
-    elsewhere: Option<Numbers>,
-    points: Vec<VariationPoint>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VariationPoint {
-    at: (f64, f64),
-    factor: Numbers,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Prior {
-    mean: NumbersOrPath,
-    variance: NumbersOrPath,
-    #[serde(default)]
-    correlation: PriorCorrelation,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum PriorCorrelation {
-    #[default]
-    Independent,
-    Process,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Seasonal {
-    mean: PathBuf,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Basis {
-    mean: PathBuf,
-    matrix: PathBuf,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Response {
-    centre_nm: Option<Vec<f64>>,
-    fwhm_nm: Option<Vec<f64>>,
-    table: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Instrument {
-    name: String,
-    preset: Option<String>,
-    files: Option<String>,
-    list: Option<PathBuf>,
-    zarr: Option<PathBuf>,
-    series: Option<PathBuf>,
-    variable: Option<String>,
-    variables: Option<Vec<String>>,
-    dimensions: Option<Dimensions>,
-    crs: Option<String>,
-    dates: Option<Vec<Day>>,
-    date: Option<String>,
-    date_format: Option<String>,
-    source_bands: Option<Vec<BandName>>,
-    bands: Option<Vec<String>>,
-    reproject: Option<Reproject>,
-    mosaic: Option<bool>,
-    resolution: Option<f64>,
-    footprint: Option<Place>,
-    noise_variance: Option<Numbers>,
-    bias: Option<Numbers>,
-    #[serde(default)]
-    offset_layer: Vec<layout::OffsetLayer>,
-    scale: Option<f64>,
-    offset: Option<f64>,
-    offset_by: Option<layout::OffsetBy>,
-    nodata: Option<f64>,
-    valid_range: Option<[f64; 2]>,
-    missing: Option<Missing>,
-    gate: Option<f64>,
-    robust: Option<f64>,
-    #[serde(default)]
-    inflate: bool,
-    response: Option<Response>,
-    quality: Option<OneOrMore<layout::QualityRule>>,
-    uncertainty: Option<layout::UncertaintyRule>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Dimensions {
-    time: Option<String>,
-    band: Option<String>,
-    y: Option<String>,
-    x: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Reproject {
-    Nearest,
-    Bilinear,
-    Cubic,
-    Average,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Missing {
-    Band,
-    Pixel,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Smoothing {
-    lag: usize,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Space {
-    #[default]
-    Bands,
-    Components,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Output {
-    store: PathBuf,
-    #[serde(default)]
-    space: Space,
-    sd_factor: Option<Numbers>,
-    #[serde(default)]
-    offsets: bool,
-    zarr_format: Option<u8>,
-    tile: Option<[usize; 2]>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Run {
-    memory: Option<values::Memory>,
-    threads: usize,
-    precision: Precision,
-    on_error: OnError,
-    checkpoint: Checkpoint,
-    replay_days: Option<u32>,
-    checkpoint_minutes: Option<f64>,
-    keep_checkpoints: Option<usize>,
-    check_disk: Option<bool>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum OnError {
-    #[default]
-    Abort,
-    Skip,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Checkpoint {
-    #[default]
-    Auto,
-    Full,
-    Light,
-    Off,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Precision {
-    #[default]
-    F64,
-    F32,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Estimate {
-    windows: Option<usize>,
-    window: Option<usize>,
-    dates: Option<usize>,
-    criterion: CriterionName,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum CriterionName {
-    Aic,
-    #[default]
-    Bic,
-}
+/// An instrument with where its files are.
+type Described<'a> = (&'a Instrument, &'a SourceKeys);

@@ -58,5 +58,3 @@ pub use variation::ChangeByBlock;
 
 #[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
 pub(crate) use beliefs::spread;
-#[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
-pub(crate) use structure::FreeTable;

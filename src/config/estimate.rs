@@ -1,107 +1,73 @@
-//! Descriptions in which numbers, or whole tables, are the word `"estimate"`.
+//! Estimates what a description leaves to be estimated, and writes the description that is found.
 
-mod fill;
-mod outcome;
-mod rules;
-mod sensible;
-mod slots;
-mod structure;
-mod varying;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use toml_edit::DocumentMut;
+use serde::{Serialize, Serializer};
+use toml_edit::{DocumentMut, Item, Table};
 
 use super::FusionConfig;
-use super::build::Inputs;
+use super::written;
+use crate::describe::{Description, Features, Raster, Window};
+use crate::engine::FusionBuilder;
 use crate::error::{Error, Result};
-use crate::estimate::{Candidate, Choice, Criterion, Estimate, Estimation, Fit, Numbers};
-use rules::Beliefs;
-use structure::Structure;
+use crate::estimate::{Estimation, Found, spread};
+use crate::geometry::Date;
+use crate::model::SeasonalBuilder;
+use crate::sink::SeasonalStore;
+use crate::source::{Calibration, RasterSource, RasterStack};
 
-pub use outcome::Estimated;
+/// Days of cell-sized observations from which on a mean of the year is fitted.
+const YEARS_DAYS: i32 = 550;
 
-/// The word that stands for what is to be estimated.
-pub(super) const ESTIMATE: &str = "estimate";
+/// Dates that a curve of five numbers for each cell should have, clouds being what they are.
+const YEARS_DATES: usize = 12;
 
-/// The text of a description some of whose numbers are free.
+/// Standard deviations of a reference image's bands over which the similarity of cells falls to 1/e.
+const SIMILAR: f64 = 4.0;
+
+/// Far samples of windows that the description does not describe, and cells within which they lie: gaps of some ten cells are then
+/// filled from around them.
+const FAR_SAMPLES: usize = 80;
+const FAR_CELLS: f64 = 35.0;
+
+/// What an estimation has found, as a description.
+///
+/// `serde` serialises it without the text, as [`Found`].
 #[derive(Clone, Debug)]
-pub(super) struct Free {
+#[non_exhaustive]
+pub struct Estimated {
+    /// The description with numbers in place of `"estimate"`: comments and spaces are the user's, standard errors are in comments.
+    pub text: String,
+    /// What was found.
+    pub found: Found,
     path: PathBuf,
-    document: DocumentMut,
-    /// What is free.
-    what: Vec<String>,
-}
-
-impl Free {
-    /// What of a description is free, if anything; the text with numbers in its place, line by line as it was.
-    pub(super) fn find(text: &str, path: PathBuf) -> Option<(Self, String)> {
-        if !text.contains(ESTIMATE) {
-            return None;
-        }
-        // What is no TOML is told by whoever reads it as such.
-        let mut document: DocumentMut = text.parse().ok()?;
-        structure::unfold_instruments(&mut document);
-        let tables = structure::free_tables(&document);
-        let mut first = document.clone();
-        varying::take(&mut first);
-        let mut what: Vec<String> = tables.iter().map(ToString::to_string).collect();
-        for table in &tables {
-            table.put_first(&mut first);
-        }
-        let slots = slots::find(&first);
-        what.extend(slots::find(&document).iter().map(ToString::to_string));
-        if what.is_empty() {
-            return None;
-        }
-        // Words where no number can be are left for whoever reads the rest.
-        let slots: Vec<_> = slots.into_iter().filter(rules::can_be_estimated).collect();
-        let filled = fill::with(&first, &slots, &rules::opening_numbers(&slots));
-        Some((Self { path, document, what }, filled.to_string()))
-    }
 }
 
 impl FusionConfig {
-    /// Refuses a description that is not complete.
-    pub(super) fn refuse_free(&self) -> Result<()> {
-        match &self.free {
-            None => Ok(()),
-            Some(free) => {
-                let (first, rest) = free.what.split_first().map_or((String::new(), &[][..]), |(a, b)| (a.clone(), b));
-                let others = if rest.is_empty() { String::new() } else { format!(" (as are {})", rest.join(", ")) };
-                let problem = format!(
-                    "left to \"estimate\"{others}; estimate first, with cargo run --release --example estimate -- FUSION.toml or \
-                     FusionConfig::estimate, and fuse with the description that is written"
-                );
-                Err(Error::setting(first, problem))
-            }
-        }
-    }
-
     /// Estimates every number, and chooses every structure, that the description leaves to `"estimate"`, by maximum likelihood on
     /// blocks spread over the scene.
     ///
-    /// Where process and prior are free and cells were seen for more than 550 days, a seasonal mean is fitted first, to all dates
-    /// there are, and stored beside the description as `NAME.seasonal.zarr`, or with a number in the name where there is one already, which
-    /// a series may go on with.
+    /// Where process and prior are free and cells were observed for more than 550 days, a seasonal mean is fitted first, to all dates
+    /// there are, and stored in the folder of the description as `NAME.seasonal.zarr`, or with a number in the name where there is one
+    /// already, which a series may still use.
     ///
-    /// It takes minutes; how far it has come is told by `tracing` events of level `INFO`.
+    /// It takes minutes; progress is reported by `tracing` events of level `INFO`.
     ///
     /// # Errors
     /// [`Error::Setting`] when nothing is left to estimate or something cannot be; those of opening and reading the inputs, and of
-    /// [`SeasonalStore::write`](crate::sink::SeasonalStore::write).
+    /// [`SeasonalStore::write`].
     pub fn estimate(&self) -> Result<Estimated> {
         self.naming(self.estimate_free())
     }
 
     fn estimate_free(&self) -> Result<Estimated> {
-        let Some(free) = &self.free else {
+        if self.description.free().is_empty() {
             let problem = "nothing is left to estimate; write \"estimate\" in place of numbers of process, prior, noise_variance or bias";
             return Err(Error::setting("estimate", problem));
-        };
-        let options = &self.document.estimate;
-        let mut builder = Estimation::builder().threads(self.document.run.threads);
+        }
+        let options = &self.estimate;
+        let mut builder = Estimation::builder().threads(self.run.threads);
         if let Some(blocks) = options.windows {
             builder = builder.blocks(blocks);
         }
@@ -112,131 +78,158 @@ impl FusionConfig {
             builder = builder.dates(dates);
         }
         builder.check()?;
-        let inputs = Arc::new(self.open()?);
-        if free.wants_seasonal_mean()
-            && self.span_years(&inputs)?
-            && let Some(with_mean) = self.with_seasonal_mean(free)?
+        let opened = self.open()?;
+        if self.wants_seasonal_mean()
+            && spans_years(&opened)
+            && let Some(with_mean) = self.with_seasonal_mean()?
         {
-            return with_mean.estimate();
+            return with_mean.estimate_free();
         }
         tracing::info!("reading blocks of the scene");
-        let estimation = builder.read(self.describe(&inputs)?)?;
-        let criterion = match options.criterion {
-            super::CriterionName::Aic => Criterion::Aic,
-            super::CriterionName::Bic => Criterion::Bic,
-        };
-        refuse_unseen(&free.document, &estimation)?;
-        let mut document = with_fixed_blocks(free.document.clone());
-        let varies = varying::take(&mut document);
-        structure::widen(&mut document, |index| {
-            inputs.instruments.get(index).is_some_and(|opened| self.is_coarse(index, opened, &inputs.target))
-        });
-        if structure::prior_is_numbers(&document) {
-            document["prior"]["correlation"] = toml_edit::value("process");
+        let fusion = FusionBuilder::described(opened, self.run.clone(), self.file.clone());
+        let estimation = builder.read(&fusion)?;
+        let description = fusion.description();
+        let compares_features = description.process.is_free() && description.seasonal.is_none();
+        let reference = if compares_features { self.reference(description, &estimation)? } else { None };
+        let found = estimation.estimate(description, options.criterion, reference.as_ref())?;
+        let window = self.description.process.is_free().then(|| window(&found.description));
+        let text = written::write(&self.text, &self.description, &found, window.flatten())
+            .map_err(|problem| Error::ConfigFile { path: self.path(), problem })?;
+        Ok(Estimated { text, found, path: self.path() })
+    }
+
+    /// The file, or the folder of what is no file.
+    fn path(&self) -> PathBuf {
+        self.file.clone().unwrap_or_else(|| self.folder.clone())
+    }
+
+    /// Whether the process may be about a mean of the year: not where the prior is given, which would be one of anomalies then.
+    fn wants_seasonal_mean(&self) -> bool {
+        let Description { prior, process, seasonal, .. } = &self.description;
+        let prior_is_free = prior.given().is_none_or(|prior| prior.mean.is_free() && prior.variance.is_free());
+        seasonal.is_none() && process.is_free() && prior_is_free
+    }
+
+    /// The description with a seasonal mean, which is fitted and stored in its folder; `None` where the observations do not give one.
+    fn with_seasonal_mean(&self) -> Result<Option<Self>> {
+        let path = self.path();
+        let stem = path.file_stem().map_or_else(|| "fusion".into(), |stem| stem.to_string_lossy());
+        let mut name = format!("{stem}.seasonal.zarr");
+        // One that is there may be that of a series which is to be continued.
+        let mut count = 1;
+        while self.folder.join(&name).exists() {
+            count += 1;
+            name = format!("{stem}.seasonal-{count}.zarr");
         }
-        let mut choices: Vec<(String, Choice)> = Vec::new();
-        let mut known = Numbers::default();
-        let features = self.spread_of_features()?;
-        let beliefs = Beliefs { data: estimation.summary(), inputs: &inputs, features: features.as_deref() };
-        let compares_features = free.chooses_structure() && inputs.seasonal.is_none();
-        let reference = if compares_features { self.reference(&inputs, &estimation)? } else { None };
-        // One table after the other: while its structures are compared, those chosen before hold and those to come are the first.
-        while let Some((table, rest)) = structure::free_tables(&document).split_first() {
-            tracing::info!("comparing structures of {table}");
-            let candidate = |structure: &Structure| {
-                let mut whole = document.clone();
-                table.put(&mut whole, structure);
-                rest.iter().for_each(|other| other.put_first(&mut whole));
-                Ok::<_, Error>(self.candidate(&structure.name, whole, &inputs, beliefs)?.begin_with(&known))
-            };
-            let (mut kept, others) = table.structures(&document, reference.as_ref());
-            let mut comparison = estimation.comparison(criterion);
-            match choices.last() {
-                // The first structure beside those chosen before was fitted there.
-                Some((_, choice)) if choice.best().converged => comparison.begin(choice, &kept.name),
-                _ => _ = comparison.challenge(&candidate(&kept)?),
+        tracing::info!("fitting a seasonal mean, {name}");
+        let fit = match self.seasonal_fit(&SeasonalBuilder::default(), &[]) {
+            Err(error @ (Error::Setting { .. } | Error::Number { .. })) => {
+                tracing::warn!("no seasonal mean is fitted: {error}");
+                return Ok(None);
             }
-            for next in others {
-                let structure = next.after(&kept);
-                if comparison.challenge(&candidate(&structure)?) {
-                    kept = structure;
-                }
-            }
-            let choice = comparison.choice()?;
-            table.put(&mut document, &kept);
-            known = choice.best().numbers.clone();
-            choices.push((table.to_string(), choice));
-        }
-        if free.chooses_structure() && !document.contains_key("window") {
-            document.insert("window", sensible::window(inputs.target.cell_size()));
-        }
-        let slots = slots::find(&document);
-        let description = self.candidate("description", document.clone(), &inputs, beliefs)?;
-        tracing::info!("fitting {} numbers to {} blocks", slots.len(), estimation.blocks());
-        let fit = estimation.fit(&description.clone().begin_with(&known))?;
-        warn_of_guesses(&fit);
-        if varies {
-            tracing::info!("finding how change varies over the scene, block by block");
-        }
-        let change = varies.then(|| estimation.change_by_block(&description, &fit.numbers)).transpose()?;
-        if let Some(change) = &change {
-            varying::put(&mut document, change);
-        }
-        let text = outcome::write(&document, &slots, &fit, &choices, change.as_ref());
-        Ok(Estimated::new(free.path.clone(), text, fit, choices, change, &estimation))
-    }
-
-    /// A description with free numbers as something to fit.
-    fn candidate(
-        &self,
-        name: &str,
-        document: DocumentMut,
-        inputs: &Arc<Inputs>,
-        beliefs: Beliefs<'_>,
-    ) -> Result<Candidate> {
-        let document = with_fixed_blocks(document);
-        let slots = slots::find(&document);
-        let (inputs, folder, slots_of) = (Arc::clone(inputs), self.folder.clone(), slots.clone());
-        let describe = move |numbers: &Numbers| {
-            let text = fill::with(&document, &slots_of, numbers).to_string();
-            FusionConfig::parse(&text, folder.clone())?.describe(&inputs)
+            fit => fit?,
         };
-        slots.iter().try_fold(Candidate::new(name, describe), |candidate, slot| beliefs.add(candidate, slot))
-    }
-}
-
-/// Refuses free numbers of an instrument of which the sample holds no value.
-fn refuse_unseen(document: &DocumentMut, estimation: &Estimation) -> Result<()> {
-    let slots = slots::find(document);
-    for (index, instrument) in estimation.summary().instruments.iter().enumerate() {
-        let unseen = instrument.bands.iter().all(|band| band.values == 0);
-        if unseen && slots.iter().any(|slot| slot.position("instrument") == Some(index)) {
-            let problem = format!(
-                "no block sees a value of {:?}, so nothing can be told of it; look at more windows or larger ones (estimate.window), \
-                 or give its numbers",
-                instrument.name
-            );
-            return Err(Error::setting("estimate.windows", problem));
-        }
-    }
-    Ok(())
-}
-
-fn warn_of_guesses(fit: &Fit) {
-    for Estimate { key, index, value, .. } in fit.estimates.iter().filter(|estimate| !estimate.observed) {
-        let position = index + 1;
+        SeasonalStore::create(self.folder.join(&name)).write(&fit)?;
         tracing::warn!(
-            "{key}, number {position}: the blocks tell nothing of it; {value:.3e} is a guess, give a better one"
+            "mean and numbers are fitted to the same values: where cells have few dates, intervals come out too narrow, which \
+             withholding values afterwards does not show"
         );
+        let failed = |problem: String| Error::ConfigFile { path: path.clone(), problem };
+        let mut document: DocumentMut = self.text.parse().map_err(|error: toml_edit::TomlError| failed(error.to_string()))?;
+        let mut table = Table::new();
+        table.insert("mean", toml_edit::value(name));
+        document.insert("seasonal", Item::Table(table));
+        Self::of(document.to_string(), self.folder.clone(), self.file.clone()).map(Some).map_err(failed)
+    }
+
+    /// Features of a reference image: that of a cell-sized instrument with most values of the sample, if it has a file of its own.
+    fn reference(&self, description: &Description, estimation: &Estimation) -> Result<Option<Features>> {
+        let Some(target) = &description.target.grid else { return Ok(None) };
+        for (summary, instrument) in estimation.summary().instruments.iter().zip(&description.instrument) {
+            let source = instrument.opened()?;
+            if !summary.sees_cells || source.dates().len() < 2 {
+                continue;
+            }
+            let Some(path) = summary.fullest.and_then(|date| source.path_of(date)) else { continue };
+            // A file of its own that lies on the target: what other layouts hold is for the user to name.
+            let files = RasterStack::from_files([(Date::from_days(0), path.clone())], Calibration::default());
+            let Ok(held) = files else { continue };
+            if held.bands().len() != source.bands().len() || target.lattice_offset(held.grid()).is_none() {
+                continue;
+            }
+            let bands: Vec<usize> = summary.bands.iter().map(|band| band.source_band).collect();
+            let scale = spread(&held, &bands)?;
+            if scale.iter().all(|sd| *sd > 0.0 && sd.is_finite()) {
+                let relative = path.strip_prefix(&self.folder).unwrap_or(&path);
+                // As it is written, to four digits.
+                let rounded = |sd: &f64| format!("{:.3e}", SIMILAR * sd).parse().unwrap_or(SIMILAR * sd);
+                let scale: Vec<f64> = scale.iter().map(rounded).collect();
+                return Ok(Some(Features::new(Raster::named(relative).opened(held), scale).bands(bands)));
+            }
+        }
+        Ok(None)
     }
 }
 
-/// Gives further fields whose range is free blocks that do not depend on it: the likelihood would jump with them.
-fn with_fixed_blocks(mut document: DocumentMut) -> DocumentMut {
-    let free_fields = slots::find(&document).into_iter().filter(|slot| slot.keys() == ["process", "field", "range"]);
-    for slot in free_fields {
-        // process.field[k], whether its range is one number or a list.
-        slots::insert_at(&mut document, &slot.path[..3], "block", rules::field_block());
+/// Whether an instrument whose pixels are cells has observed more than one and a half years, often enough for a curve.
+fn spans_years(description: &Description) -> bool {
+    let Some(target) = &description.target.grid else { return false };
+    description.instrument.iter().filter(|instrument| instrument.observes_cells(target)).any(|instrument| {
+        let dates = instrument.source.as_ref().map_or(&[][..], |source| source.dates());
+        let ends = dates.first().zip(dates.last());
+        dates.len() >= YEARS_DATES && ends.is_some_and(|(a, b)| b.days_since(*a) > YEARS_DAYS)
+    })
+}
+
+/// A window for cells of the target's size.
+fn window(description: &Description) -> Option<Window> {
+    let (width, height) = description.target.grid.as_ref()?.cell_size();
+    Some(Window { size: 8, halo: 4, far_samples: FAR_SAMPLES, far_radius: FAR_CELLS * width.max(height) })
+}
+
+impl Estimated {
+    /// Where the description goes by default: `FUSION.estimated.toml` next to `FUSION.toml`; `fusion.estimated.toml` in the folder of
+    /// one that is no file.
+    #[must_use]
+    pub fn default_path(&self) -> PathBuf {
+        if self.path.is_dir() || self.path.as_os_str().is_empty() {
+            self.path.join("fusion.estimated.toml")
+        } else {
+            self.path.with_extension("estimated.toml")
+        }
     }
-    document
+
+    /// Writes the description, and the folders on the way; a file of that name is replaced when the new one is complete. Relative paths
+    /// in it are what they were, so it belongs into the folder of the one it is made of.
+    ///
+    /// # Errors
+    /// [`Error::ConfigFile`] when it cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        crate::sink::replace(path, self.text.as_bytes(), true).map_err(|error| Error::ConfigFile {
+            path: path.to_path_buf(),
+            problem: format!("cannot write: {error}; name another file"),
+        })
+    }
+}
+
+impl Serialize for Estimated {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.found.serialize(serializer)
+    }
+}
+
+impl fmt::Display for Estimated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Found { fit, choices, change, blocks: (blocks, side), .. } = &self.found;
+        writeln!(f, "estimated from {} values in {blocks} blocks of {side} x {side} cells", fit.values)?;
+        for (table, choice) in choices {
+            if choice.table().len() > 1 {
+                writeln!(f, "structures of {table}:")?;
+                choice.table().iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+            }
+        }
+        change.iter().try_for_each(|change| writeln!(f, "{change}"))?;
+        write!(f, "{fit}")
+    }
 }

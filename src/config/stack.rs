@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Instrument;
-use super::layout::{BitField, Kind, OffsetBy, QualityRule, UncertaintyRule};
-use super::values::{BandName, OneOrMore};
+use super::Described;
+use super::keys::{BandName, BitField, OffsetBy, QualityRule, SourceKeys, SpreadKind, UncertaintyRule};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
 use crate::preset::{Preset, PresetBand};
@@ -12,23 +11,23 @@ use crate::source::{Granule, Quality, RasterStack, Spread, StackBuilder, Uncerta
 
 /// Opens the stack that an instrument's keys describe; with a preset, of these of its bands.
 pub(super) fn open_stack(
-    instrument: &Instrument,
+    keys: &SourceKeys,
     preset: Option<&'static Preset>,
     bands: &[&PresetBand],
     folder: &Path,
     target: &Grid,
     lenient: bool,
 ) -> Result<RasterStack> {
-    let mut stack = match (&instrument.list, &instrument.files) {
+    let mut stack = match (&keys.list, &keys.files) {
         (Some(_), Some(_)) => return Err(Error::setting("list", "given beside `files`; give one of them")),
-        (Some(_), None) if instrument.date.is_some() => {
+        (Some(_), None) if keys.date.is_some() => {
             return Err(Error::setting(
                 "date",
                 "means nothing beside `list`, whose column `date` tells it; leave it out",
             ));
         }
-        (Some(list), None) => listed(&folder.join(list), instrument, preset, bands)?,
-        (None, Some(files)) => found(files, instrument, preset, bands, folder)?,
+        (Some(list), None) => listed(&folder.join(list), keys, preset, bands)?,
+        (None, Some(files)) => found(files, keys, preset, bands, folder)?,
         (None, None) => {
             let problem = match preset {
                 Some(preset) => format!("not given; name the folder of the {} files", preset.name),
@@ -38,31 +37,31 @@ pub(super) fn open_stack(
         }
     };
     stack = stack.lenient(lenient);
-    if let (true, Some(names)) = (bands.is_empty(), &instrument.source_bands) {
+    if let (true, Some(names)) = (bands.is_empty(), &keys.source_bands) {
         stack = stack.source_bands(names.iter().map(ToString::to_string));
     }
-    stack = calibrated(stack, instrument)?;
-    if let Some(mosaic) = instrument.mosaic {
+    stack = calibrated(stack, keys)?;
+    if let Some(mosaic) = keys.mosaic {
         stack = stack.mosaic(mosaic);
     }
-    if let Some(resolution) = instrument.resolution {
+    if let Some(resolution) = keys.resolution {
         stack = stack.resolution(resolution);
     }
-    if let Some(OneOrMore(rules)) = &instrument.quality {
+    if let Some(rules) = &keys.quality {
         stack = stack.no_quality();
         for rule in rules {
-            stack = stack.quality(rule.build(instrument)?);
+            stack = stack.quality(rule.build(keys)?);
         }
     }
-    if let Some(rule) = &instrument.uncertainty {
-        stack = stack.uncertainty(rule.build(instrument)?);
+    if let Some(rule) = &keys.uncertainty {
+        stack = stack.uncertainty(rule.build(keys)?);
     }
-    if let (Some(_), Some(_)) = (instrument.reproject, instrument.resolution) {
+    if let (Some(_), Some(_)) = (keys.reproject, keys.resolution) {
         let problem = "reprojected pixels have a size of their own; give either `resolution` or `reproject`";
         return Err(Error::setting("resolution", problem));
     }
     stack = stack.covering(target);
-    if let Some(reproject) = instrument.reproject {
+    if let Some(reproject) = keys.reproject {
         stack = stack.onto(target, reproject.into());
     }
     stack.open()
@@ -71,10 +70,10 @@ pub(super) fn open_stack(
 /// The preset's bands to read: without `bands`, only those that observe one of the target's.
 pub(super) fn preset_bands(
     preset: &'static Preset,
-    instrument: &Instrument,
+    (instrument, keys): Described<'_>,
     target_bands: Option<&[String]>,
 ) -> Result<Vec<&'static PresetBand>> {
-    match (&instrument.source_bands, &instrument.bands) {
+    match (&keys.source_bands, &instrument.bands) {
         // Its bands are the file's.
         _ if preset.bands.is_empty() => Ok(Vec::new()),
         (Some(names), _) => preset.bands_named(names.iter().map(ToString::to_string)),
@@ -102,13 +101,13 @@ pub(super) fn preset_bands(
 /// A stack of the files that match, which may be a preset's under a folder.
 fn found(
     files: &str,
-    instrument: &Instrument,
+    keys: &SourceKeys,
     preset: Option<&'static Preset>,
     bands: &[&PresetBand],
     folder: &Path,
 ) -> Result<StackBuilder> {
     let is_pattern = files.contains(['*', '?', '[', '{', '"']);
-    let date = instrument.date.as_deref().or(preset.map(|preset| preset.date));
+    let date = keys.date.as_deref().or(preset.map(|preset| preset.date));
     let Some(date) = date else {
         return Err(Error::setting(
             "date",
@@ -121,7 +120,7 @@ fn found(
         None => RasterStack::builder(files, date).folder(folder),
     };
     // Without its layout, the preset's quality files are not found.
-    if let (Some(preset), true, None) = (preset, is_pattern, &instrument.quality)
+    if let (Some(preset), true, None) = (preset, is_pattern, &keys.quality)
         && !preset.quality.is_empty()
     {
         return Err(Error::setting(
@@ -132,40 +131,40 @@ fn found(
             ),
         ));
     }
-    if let Some(format) = &instrument.date_format {
+    if let Some(format) = &keys.date_format {
         stack = stack.date_format(format);
     }
     Ok(stack)
 }
 
-fn calibrated(mut stack: StackBuilder, instrument: &Instrument) -> Result<StackBuilder> {
-    if let (Some(_), Some(_)) = (instrument.offset, &instrument.offset_by) {
+fn calibrated(mut stack: StackBuilder, keys: &SourceKeys) -> Result<StackBuilder> {
+    if let (Some(_), Some(_)) = (keys.offset, &keys.offset_by) {
         return Err(Error::setting("offset_by", "given beside `offset`; give one of them"));
     }
-    if let Some(scale) = instrument.scale {
+    if let Some(scale) = keys.scale {
         stack = stack.scale(scale);
     }
-    if let Some(offset) = instrument.offset {
+    if let Some(offset) = keys.offset {
         stack = stack.offset(offset);
     }
-    if let Some(OffsetBy { pattern, steps }) = &instrument.offset_by {
+    if let Some(OffsetBy { pattern, steps }) = &keys.offset_by {
         stack = stack.offset_by(pattern, steps.iter().copied());
     }
-    if let Some([low, high]) = instrument.valid_range {
+    if let Some([low, high]) = keys.valid_range {
         stack = stack.valid_range(low, high);
     }
-    if let Some(nodata) = instrument.nodata {
+    if let Some(nodata) = keys.nodata {
         stack = stack.nodata(nodata);
     }
     Ok(stack)
 }
 
 impl QualityRule {
-    fn build(&self, instrument: &Instrument) -> Result<Quality> {
+    fn build(&self, keys: &SourceKeys) -> Result<Quality> {
         let mut quality = match (&self.files, &self.band) {
             (Some(files), None) => Quality::files(files),
             (None, Some(band)) => Quality::band(band),
-            (None, None) if instrument.list.is_some() => Quality::listed(),
+            (None, None) if keys.list.is_some() => Quality::listed(),
             (None, None) => {
                 return Err(Error::setting("quality", "give `files`, or `band` for a band of the data file"));
             }
@@ -174,7 +173,7 @@ impl QualityRule {
             }
         };
         if let Some(date) = &self.date {
-            let format = self.date_format.as_deref().or(instrument.date_format.as_deref()).unwrap_or("%Y%m%d");
+            let format = self.date_format.as_deref().or(keys.date_format.as_deref()).unwrap_or("%Y%m%d");
             quality = quality.date(date, format);
         }
         quality =
@@ -196,11 +195,11 @@ impl QualityRule {
 }
 
 impl UncertaintyRule {
-    fn build(&self, instrument: &Instrument) -> Result<Uncertainty> {
+    fn build(&self, keys: &SourceKeys) -> Result<Uncertainty> {
         let mut uncertainty = match (&self.files, &self.bands) {
             (Some(files), None) => Uncertainty::files(files),
             (None, Some(bands)) => Uncertainty::bands(bands),
-            (None, None) if instrument.list.is_some() => Uncertainty::listed(),
+            (None, None) if keys.list.is_some() => Uncertainty::listed(),
             _ => {
                 let problem = "give either `files`, or `bands` for bands of the data file";
                 return Err(Error::setting("uncertainty", problem));
@@ -210,8 +209,8 @@ impl UncertaintyRule {
             uncertainty = uncertainty.scale(scale);
         }
         Ok(uncertainty.kind(match self.kind {
-            Kind::Sd => Spread::Sd,
-            Kind::Variance => Spread::Variance,
+            SpreadKind::Sd => Spread::Sd,
+            SpreadKind::Variance => Spread::Variance,
         }))
     }
 }
@@ -220,7 +219,7 @@ impl UncertaintyRule {
 /// start with `quality` or `uncertainty`.
 fn listed(
     path: &Path,
-    instrument: &Instrument,
+    keys: &SourceKeys,
     preset: Option<&'static Preset>,
     bands: &[&PresetBand],
 ) -> Result<StackBuilder> {
@@ -236,7 +235,7 @@ fn listed(
     let data: Vec<usize> =
         (0..header.len()).filter(|k| *k != date_column && !quality.contains(k) && !uncertainty.contains(k)).collect();
     let one_file = data.len() == 1 && &header[data[0]] == "file";
-    let wanted: Vec<usize> = match (&instrument.source_bands, bands) {
+    let wanted: Vec<usize> = match (&keys.source_bands, bands) {
         _ if one_file => data.clone(),
         (_, bands) if !bands.is_empty() => {
             let find = |band: &&PresetBand| {
@@ -262,7 +261,7 @@ fn listed(
     for (row, record) in reader.records().enumerate() {
         let line = row + 2;
         let record = record.map_err(|error| failed(error.to_string()))?;
-        let format = instrument.date_format.as_deref().unwrap_or("%Y-%m-%d");
+        let format = keys.date_format.as_deref().unwrap_or("%Y-%m-%d");
         let date = Date::parse(&record[date_column], format)
             .map_err(|error| failed(format!("line {line}: {error}; fix it or `date_format`")))?;
         let file = |k: &usize| match &record[*k] {
@@ -285,7 +284,7 @@ fn listed(
     let mut stack = RasterStack::of(granules).mosaic(true);
     if let Some(preset) = preset {
         stack = preset.dress(stack, bands).no_quality();
-        if quality.is_empty() && !preset.quality.is_empty() && instrument.quality.is_none() {
+        if quality.is_empty() && !preset.quality.is_empty() && keys.quality.is_none() {
             return Err(failed(format!(
                 "no column `quality` for that of {}, which hides clouds; add it, or say quality = []",
                 preset.name

@@ -161,7 +161,7 @@ impl Sample {
         let of_model = |model: &Option<Model>| {
             let of_block = |k: usize| match model {
                 None => Ok(None),
-                Some(model) => possible(self.blocks[k].log_likelihood(model, &self.tiling, &supports.0[k])),
+                Some(model) => possible(self.blocks[k].log_likelihood(model, &supports.0[k])),
             };
             (0..blocks).into_par_iter().with_max_len(1).map(of_block).collect()
         };
@@ -248,11 +248,10 @@ impl Block {
     fn log_likelihood(
         &self,
         model: &Model,
-        tiling: &Tiling,
         supports: &[(Window, Arc<Support>)],
     ) -> Result<ByDate> {
         let setup =
-            WindowSetup { model, tiling, lag: 0, precision: Precision::F64, withholds: false, offsets: &[] };
+            WindowSetup { model, lag: 0, precision: Precision::F64, withholds: false, offsets: &[] };
         let prior = |extent: &Rect| model.prior.read(&model.target, extent);
         let mut windows = build(setup, &self.region, supports.to_vec(), self.before, prior)?;
         // A worker remembers what it made of noise and design: those of another model are others.

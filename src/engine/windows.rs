@@ -26,7 +26,6 @@ use crate::spectral::pair;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WindowSetup<'a> {
     pub(super) model: &'a Model,
-    pub(super) tiling: &'a Tiling,
     /// Dates of the output axis that a result waits for.
     pub(super) lag: usize,
     pub(super) precision: Precision,
@@ -41,7 +40,6 @@ impl Fusion {
     pub(super) fn window_setup(&self) -> WindowSetup<'_> {
         WindowSetup {
             model: &self.model,
-            tiling: &self.tiling,
             lag: self.lag,
             precision: self.options.precision,
             withholds: self.withholds,

@@ -63,6 +63,11 @@ impl Key {
         }
     }
 
+    /// A place by its steps.
+    pub(crate) fn from_steps(steps: &[Step]) -> Self {
+        Self(steps.to_vec())
+    }
+
     /// The steps, from the outermost on.
     #[must_use]
     pub fn steps(&self) -> &[Step] {

@@ -1,6 +1,6 @@
 //! Descriptions with free numbers, compared with each other.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Fit;
 use super::beliefs::Beliefs;
@@ -120,7 +120,7 @@ pub(super) fn for_blocks(mut description: Description, side: usize) -> Descripti
 }
 
 /// By what structures are compared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Criterion {

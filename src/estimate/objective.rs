@@ -167,11 +167,6 @@ impl<'a> Objective<'a> {
         self.blocks
     }
 
-    /// Runs something on the sample's threads.
-    pub(super) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.sample.install(work)
-    }
-
     /// The log-likelihood of all parts.
     pub(super) fn log_likelihood(&self, theta: &[f64]) -> Result<f64> {
         let points: Vec<_> = (0..self.depends.len()).map(|part| (part, theta.to_vec())).collect();

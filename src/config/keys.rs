@@ -1,0 +1,176 @@
+//! Keys of an instrument that say where its files are and how their numbers are read.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::geometry::Date;
+
+/// Where the files of an instrument are and how their numbers are read.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct SourceKeys {
+    pub(super) preset: Option<String>,
+    pub(super) files: Option<String>,
+    pub(super) list: Option<PathBuf>,
+    pub(super) zarr: Option<PathBuf>,
+    pub(super) series: Option<PathBuf>,
+    pub(super) variable: Option<String>,
+    pub(super) variables: Option<Vec<String>>,
+    pub(super) dimensions: Option<Dimensions>,
+    pub(super) crs: Option<String>,
+    pub(super) dates: Option<Vec<Date>>,
+    pub(super) date: Option<String>,
+    pub(super) date_format: Option<String>,
+    pub(super) source_bands: Option<Vec<BandName>>,
+    pub(super) reproject: Option<Reproject>,
+    pub(super) mosaic: Option<bool>,
+    pub(super) resolution: Option<f64>,
+    pub(super) scale: Option<f64>,
+    pub(super) offset: Option<f64>,
+    pub(super) offset_by: Option<OffsetBy>,
+    pub(super) nodata: Option<f64>,
+    pub(super) valid_range: Option<[f64; 2]>,
+    #[serde(deserialize_with = "one_or_more")]
+    pub(super) quality: Option<Vec<QualityRule>>,
+    pub(super) uncertainty: Option<UncertaintyRule>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dimensions {
+    pub(super) time: Option<String>,
+    pub(super) band: Option<String>,
+    pub(super) y: Option<String>,
+    pub(super) x: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Reproject {
+    Nearest,
+    Bilinear,
+    Cubic,
+    Average,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QualityRule {
+    pub(super) files: Option<String>,
+    pub(super) date: Option<String>,
+    pub(super) date_format: Option<String>,
+    pub(super) band: Option<BandName>,
+    pub(super) layer: Option<usize>,
+    #[serde(default)]
+    pub(super) bits: Vec<u32>,
+    #[serde(default)]
+    pub(super) fields: Vec<BitField>,
+    #[serde(default)]
+    pub(super) drop: Vec<f64>,
+    pub(super) keep: Option<Vec<f64>>,
+    pub(super) valid_range: Option<[f64; 2]>,
+    pub(super) nodata: Option<f64>,
+    #[serde(default)]
+    pub(super) dilate: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BitField {
+    pub(super) bits: [u32; 2],
+    pub(super) values: Vec<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UncertaintyRule {
+    pub(super) files: Option<String>,
+    pub(super) bands: Option<Vec<BandName>>,
+    pub(super) scale: Option<f64>,
+    #[serde(default)]
+    pub(super) kind: SpreadKind,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SpreadKind {
+    #[default]
+    Sd,
+    Variance,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OffsetBy {
+    pub(super) pattern: String,
+    pub(super) steps: Vec<(u32, f64)>,
+}
+
+/// The name of a band, or its number from 1.
+#[derive(Clone, Debug)]
+pub(super) struct BandName(String);
+
+impl fmt::Display for BandName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for BandName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+
+        impl Visitor<'_> for NameVisitor {
+            type Value = BandName;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a band or its number from 1")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<BandName, E> {
+                Ok(BandName(name.to_owned()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<BandName, E> {
+                match u32::try_from(number) {
+                    Ok(number) => Ok(BandName(number.to_string())),
+                    Err(_) => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(NameVisitor)
+    }
+}
+
+/// A table, or a list of them.
+fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Vec<T>>, D::Error> {
+    struct ListVisitor<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table or a list of tables")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(|one| vec![one])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(one) = seq.next_element()? {
+                list.push(one);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_any(ListVisitor(PhantomData)).map(Some)
+}

@@ -1,0 +1,432 @@
+//! From the text of a file to typed values, with the key and the line of whatever is wrong.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor};
+use toml_edit::{ArrayOfTables, Document, Item, TableLike, Value};
+
+use super::advice;
+use crate::describe::Key;
+
+/// What is wrong with a file, and where.
+#[derive(Debug)]
+pub(super) struct Fault {
+    at: Option<(Key, Option<Range<usize>>)>,
+    kind: FaultKind,
+}
+
+#[derive(Debug)]
+enum FaultKind {
+    /// A key that a table must have.
+    Missing(&'static str),
+    /// A key that a table cannot have, and those that it can.
+    Unknown(String, Vec<&'static str>),
+    Other(String),
+}
+
+impl Fault {
+    /// The same, of a place unless it has one already.
+    fn at(mut self, key: &Key, span: Option<Range<usize>>) -> Self {
+        self.at.get_or_insert_with(|| (key.clone(), span));
+        self
+    }
+
+    /// Key, line in `text`, and what to do.
+    pub(super) fn describe(self, text: &str) -> String {
+        let (key, span) = self.at.unwrap_or_default();
+        let line = span.and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+        let line = line.map_or_else(String::new, |line| format!("line {line}: "));
+        match self.kind {
+            FaultKind::Missing(name) => {
+                let key = key.name(name);
+                match advice::missing(&key.path()) {
+                    Some(advice) => format!("{key}: not given; {advice}"),
+                    None => format!("{key}: not given"),
+                }
+            }
+            FaultKind::Unknown(name, known) => {
+                let similar = known.iter().find(|other| is_similar(other, &name));
+                let advice = match similar {
+                    Some(similar) => format!("did you mean `{similar}`?"),
+                    None => format!("its table has the keys {}", known.join(", ")),
+                };
+                format!("{line}{}: unknown key; {advice}", key.name(name))
+            }
+            FaultKind::Other(problem) if key == Key::default() => format!("{line}{problem}"),
+            FaultKind::Other(problem) => format!("{line}{key}: {problem}"),
+        }
+    }
+}
+
+/// Whether a name is another one but for case, a plural, or one or two letters.
+fn is_similar(name: &str, other: &str) -> bool {
+    let (name, other) = (name.to_lowercase(), other.to_lowercase());
+    let mut distance: Vec<usize> = (0..=other.chars().count()).collect();
+    for (i, a) in name.chars().enumerate() {
+        let mut before = i;
+        distance[0] = i + 1;
+        for (j, b) in other.chars().enumerate() {
+            let replaced = before + usize::from(a != b);
+            before = distance[j + 1];
+            distance[j + 1] = replaced.min(before + 1).min(distance[j] + 1);
+        }
+    }
+    distance.last().is_some_and(|distance| *distance <= 2 && *distance < name.chars().count())
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            FaultKind::Missing(name) => write!(f, "{name}: not given"),
+            FaultKind::Unknown(name, _) => write!(f, "{name}: unknown key"),
+            FaultKind::Other(problem) => f.write_str(problem),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(problem: T) -> Self {
+        Self { at: None, kind: FaultKind::Other(problem.to_string()) }
+    }
+
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::custom(format!("found {found}, expected {expected}"))
+    }
+
+    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::custom(format!("found {found}, expected {expected}"))
+    }
+
+    fn invalid_length(found: usize, expected: &dyn de::Expected) -> Self {
+        Self::custom(format!("found {found} values, expected {expected}"))
+    }
+
+    fn unknown_variant(found: &str, expected: &'static [&'static str]) -> Self {
+        let expected: Vec<String> = expected.iter().map(|name| format!("{name:?}")).collect();
+        Self::custom(format!("found {found:?}, expected one of {}", expected.join(", ")))
+    }
+
+    fn unknown_field(name: &str, known: &'static [&'static str]) -> Self {
+        Self { at: None, kind: FaultKind::Unknown(name.to_owned(), known.to_vec()) }
+    }
+
+    fn missing_field(name: &'static str) -> Self {
+        Self { at: None, kind: FaultKind::Missing(name) }
+    }
+}
+
+/// Which keys of a table are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Keys {
+    All,
+    /// These alone.
+    Only(&'static [&'static str]),
+    /// All others, by the path of the table: another type reads these.
+    But(fn(&str) -> &'static [&'static str]),
+}
+
+impl Keys {
+    /// Whether a table of this path gives the key.
+    fn reads(self, path: &str, key: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(keys) => keys.contains(&key),
+            Self::But(others) => !others(path).contains(&key),
+        }
+    }
+}
+
+/// A value of the file in its place.
+#[derive(Clone)]
+pub(super) struct Node<'a> {
+    place: Place<'a>,
+    key: Key,
+    keys: Keys,
+}
+
+/// A table, a list of tables or a value.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Table(&'a dyn TableLike),
+    Tables(&'a ArrayOfTables),
+    Value(&'a Value),
+}
+
+impl<'a> Node<'a> {
+    /// A whole file.
+    pub(super) fn of_file<S>(file: &'a Document<S>, keys: Keys) -> Self {
+        Self { place: Place::Table(file.as_table()), key: Key::default(), keys }
+    }
+
+    /// A table of this key.
+    pub(super) fn of_table(table: &'a dyn TableLike, key: Key, keys: Keys) -> Self {
+        Self { place: Place::Table(table), key, keys }
+    }
+
+    fn of_item(item: &'a Item, key: Key, keys: Keys) -> Option<Self> {
+        let place = match item {
+            Item::None => return None,
+            Item::Value(value) => Place::Value(value),
+            Item::Table(table) => Place::Table(table),
+            Item::ArrayOfTables(tables) => Place::Tables(tables),
+        };
+        Some(Self { place, key, keys })
+    }
+
+    fn span(&self) -> Option<Range<usize>> {
+        match self.place {
+            Place::Table(_) => None,
+            Place::Tables(tables) => tables.span(),
+            Place::Value(value) => value.span(),
+        }
+    }
+
+    fn entries(&self, table: &'a dyn TableLike) -> Vec<(&'a str, Self)> {
+        let path = self.key.path();
+        let read = table.iter().filter(|(name, _)| self.keys.reads(&path, name));
+        read.filter_map(|(name, item)| Some((name, Self::of_item(item, self.key.name(name), self.keys)?))).collect()
+    }
+
+    /// The entries of a list; instruments go by their names.
+    fn elements(&self) -> Option<Vec<Self>> {
+        let tables: Vec<Place<'a>> = match self.place {
+            Place::Tables(tables) => tables.iter().map(|table| Place::Table(table)).collect(),
+            Place::Value(Value::Array(list)) => list.iter().map(Place::Value).collect(),
+            _ => return None,
+        };
+        let element = |(index, place): (usize, Place<'a>)| {
+            let table = match place {
+                Place::Table(table) => Some(table),
+                Place::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
+                _ => None,
+            };
+            let name = table.and_then(|table| table.get("name")).and_then(Item::as_str).filter(|_| self.key == "instrument");
+            let key = name.map_or_else(|| self.key.position(index), Key::of_instrument);
+            Self { place, key, keys: self.keys }
+        };
+        Some(tables.into_iter().enumerate().map(element).collect())
+    }
+}
+
+impl<'de> Deserializer<'de> for Node<'_> {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let (key, span) = (self.key.clone(), self.span());
+        let table = match self.place {
+            Place::Table(table) => Some(table),
+            Place::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
+            _ => None,
+        };
+        let read = match (table, self.elements(), self.place) {
+            (Some(table), ..) => visitor.visit_map(Entries { rest: self.entries(table).into_iter(), value: None }),
+            (_, Some(elements), _) => visitor.visit_seq(Elements(elements.into_iter())),
+            (.., Place::Value(Value::String(text))) => visitor.visit_str(text.value()),
+            (.., Place::Value(Value::Integer(number))) => visitor.visit_i64(*number.value()),
+            (.., Place::Value(Value::Float(number))) => visitor.visit_f64(*number.value()),
+            (.., Place::Value(Value::Boolean(yes))) => visitor.visit_bool(*yes.value()),
+            // A day without quotes.
+            (.., Place::Value(Value::Datetime(day))) => visitor.visit_str(&day.value().to_string()),
+            _ => visitor.visit_unit(),
+        };
+        read.map_err(|fault: Fault| fault.at(&key, span))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let (key, span) = (self.key.clone(), self.span());
+        let table = match self.place {
+            Place::Table(table) => Some(table),
+            Place::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
+            _ => None,
+        };
+        let read = match (table.map(|table| self.entries(table)), self.place) {
+            (Some(entries), _) if entries.len() == 1 => match entries.into_iter().next() {
+                Some((name, value)) => visitor.visit_enum(Variant { name, value: Some(value) }),
+                None => Err(de::Error::custom("an empty table")),
+            },
+            (_, Place::Value(Value::String(text))) => visitor.visit_enum(Variant { name: text.value(), value: None }),
+            _ => Err(de::Error::custom("expected a word, or a table of one key")),
+        };
+        read.map_err(|fault: Fault| fault.at(&key, span))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map struct identifier ignored_any
+    }
+}
+
+/// The entries of a table.
+struct Entries<'a> {
+    rest: std::vec::IntoIter<(&'a str, Node<'a>)>,
+    value: Option<Node<'a>>,
+}
+
+impl<'de> MapAccess<'de> for Entries<'_> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        let Some((name, value)) = self.rest.next() else { return Ok(None) };
+        let (key, span) = (value.key.clone(), value.span());
+        self.value = Some(value);
+        let name: de::value::StrDeserializer<'_, Fault> = name.into_deserializer();
+        // A key that is not known belongs to its table, on its own line.
+        let table = Key::from_steps(&key.steps()[..key.steps().len().saturating_sub(1)]);
+        seed.deserialize(name).map(Some).map_err(|fault| fault.at(&table, span))
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
+        let value = self.value.take().ok_or_else(|| <Fault as de::Error>::custom("no value"))?;
+        seed.deserialize(value)
+    }
+}
+
+/// The entries of a list.
+struct Elements<'a>(std::vec::IntoIter<Node<'a>>);
+
+impl<'de> SeqAccess<'de> for Elements<'_> {
+    type Error = Fault;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        self.0.next().map(|element| seed.deserialize(element)).transpose()
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.0.len())
+    }
+}
+
+/// A word, or a table of one key.
+struct Variant<'a> {
+    name: &'a str,
+    value: Option<Node<'a>>,
+}
+
+impl<'de, 'a> EnumAccess<'de> for Variant<'a> {
+    type Error = Fault;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Fault> {
+        let name: de::value::StrDeserializer<'_, Fault> = self.name.into_deserializer();
+        Ok((seed.deserialize(name)?, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Variant<'_> {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        match self.value {
+            None => Ok(()),
+            Some(_) => Err(de::Error::custom(format!("{:?} has no value; write it as a word", self.name))),
+        }
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
+        let no_value = || <Fault as de::Error>::custom(format!("{0:?} needs a value, {{ {0} = ... }}", self.name));
+        seed.deserialize(self.value.ok_or_else(no_value)?)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
+        Err(de::Error::custom(format!("{:?} is no list", self.name)))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, Fault> {
+        Err(de::Error::custom(format!("{:?} is no table", self.name)))
+    }
+}
+
+/// The keys of a type that is read from a table.
+pub(super) fn keys_of<'de, T: de::Deserialize<'de>>() -> &'static [&'static str] {
+    /// Takes the keys that a type asks for, and gives nothing.
+    struct Probe<'k>(&'k mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Probe<'_> {
+        type Error = Fault;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fault> {
+            Err(de::Error::custom("no value"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Fault> {
+            *self.0 = fields;
+            Err(de::Error::custom("no value"))
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut keys: &'static [&'static str] = &[];
+    // Nothing is read: the probe only listens.
+    let _ = T::deserialize(Probe(&mut keys));
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Process {
+        variance: f64,
+        #[serde(default)]
+        nested: Vec<Process>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct File {
+        process: Process,
+    }
+
+    fn refused(text: &str) -> String {
+        let file = Document::parse(text).unwrap();
+        File::deserialize(Node::of_file(&file, Keys::All)).unwrap_err().describe(text)
+    }
+
+    #[test]
+    fn faults_name_their_line_and_key() {
+        for (text, expected) in [
+            ("[process]\n", "process.variance: not given; give the variance of change"),
+            ("[process]\nvariance = 1\n\nvarience = 2", "line 4: process.varience: unknown key; did you mean `variance`?"),
+            ("process = { variance = 1, step = 2 }", "line 1: process.step: unknown key; its table has the keys variance, nested"),
+            ("[process]\nvariance = 1\n[[process.nested]]\nvariance = \"a\"", "line 4: process.nested 1.variance: found"),
+            ("[process]\nvariance = 1\n[[process.nested]]", "process.nested 1.variance: not given"),
+        ] {
+            let found = refused(text);
+            assert!(found.starts_with(expected), "{found}");
+        }
+    }
+
+    #[test]
+    fn types_are_asked_for_their_keys() {
+        assert_eq!(keys_of::<Process>(), ["variance", "nested"]);
+        assert!(is_similar("variance", "varianc") && is_similar("range", "Ranges") && !is_similar("x", "y"));
+    }
+}
