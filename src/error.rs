@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::SettingDifference;
 use crate::filter::NumericalError;
 use crate::geometry::{Crs, Date};
-pub use key::{Key, Step};
+pub use key::{Key, KeyStep};
 use text::{crs_advice, exists_advice, input, list, on_date, setting, size, tile_advice, tile_list};
 
 /// Result of every fallible operation of this crate.

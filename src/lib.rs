@@ -40,4 +40,4 @@ pub mod validate;
 pub use ndarray;
 
 pub use engine::{Fusion, Precision};
-pub use error::{BoxedError, Error, Key, Result};
+pub use error::{BoxedError, Error, Key, KeyStep, Result};

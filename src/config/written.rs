@@ -4,7 +4,7 @@
 use toml_edit::{Array, DocumentMut, Formatted, InlineTable, Item, Value};
 
 use crate::describe::{Description, ESTIMATE, Key, Number, Structure, Variation, Window};
-use crate::error::Step;
+use crate::error::KeyStep;
 use crate::estimate::{ChangeByBlock, Estimate, Found};
 
 /// Digits of factors after the point; the least of them is a twelfth, and less in the light of others.
@@ -171,9 +171,9 @@ fn path_of(document: &DocumentMut, key: &Key) -> Vec<PathStep> {
     let mut path = Vec::new();
     for step in key.steps() {
         match step {
-            Step::Name(name) => path.push(PathStep::Name(name.clone())),
-            Step::Position(index) => path.push(PathStep::Position(*index)),
-            Step::Instrument(name) => {
+            KeyStep::Name(name) => path.push(PathStep::Name(name.clone())),
+            KeyStep::Position(index) => path.push(PathStep::Position(*index)),
+            KeyStep::Instrument(name) => {
                 let tables = document.get("instrument").and_then(Item::as_array_of_tables);
                 let named = |table: &toml_edit::Table| table.get("name").and_then(Item::as_str) == Some(name);
                 let index = tables.and_then(|tables| tables.iter().position(named)).unwrap_or_default();

@@ -50,7 +50,7 @@ pub use options::RunOptions;
 pub use plan::{DiskSpace, InstrumentPlan, Plan};
 pub use progress::Progress;
 pub use report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice, Timing};
-pub(crate) use sample::{ByDate, OfDate, Sample, Sampling, Supports, possible};
+pub(crate) use sample::{ByDate, OfDate, Ground, Sample, Sampling, possible};
 pub(crate) use scores::ScoreSums;
 pub use scores::{Score, Scores};
 pub use settings::{SettingDifference, Settings};

@@ -1,7 +1,7 @@
 //! Blocks of the target with what was observed of them, kept in memory: what parameters are estimated from.
 
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
 
 use ndarray::{Array2, s};
 use rayon::prelude::*;
@@ -10,15 +10,18 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::pipeline::InFlight;
 use super::tile::TileReader;
 use super::window::{Reading, Worker};
-use super::windows::{WindowSetup, build, supports};
+use super::windows::{Correlations, TileGround, WindowSetup, build};
 use super::{Fusion, Precision};
 use crate::describe::Missing;
 use crate::error::{Error, Result};
-use crate::geometry::{Date, PixelRegion, Rect, Tile, Tiling, Window};
-use crate::model::{Model, Support};
+use crate::geometry::{Date, PixelRegion, Tile, Tiling, Window};
+use crate::model::Model;
 
 /// Blocks looked at for each that is kept: those with most values are.
 const CANDIDATES: usize = 2;
+
+/// Correlations of a block that are kept while models are tried: those of a point and of its neighbours along a range.
+const CORRELATIONS: usize = 3;
 
 /// Points of the sequence tried for each block that is looked at.
 const TRIES: usize = 64;
@@ -140,32 +143,48 @@ impl Sample {
         &self.blocks
     }
 
-    /// The states of each block's windows under models of this structure, whatever their numbers.
-    pub(crate) fn supports(&self, model: &Model) -> Supports {
-        let of_block = |block: &Block| supports(model, &self.tiling, &block.region);
-        Supports(self.install(|| self.blocks.par_iter().map(of_block).collect()))
+    /// What lies under each block, for models of this structure, whatever their numbers.
+    ///
+    /// # Errors
+    /// Those of reading what the model refers to.
+    pub(crate) fn ground(&self, model: &Model) -> Result<Ground> {
+        let of_block = |block: &Block| {
+            TileGround::new(model, &self.tiling, &block.region, |extent| model.prior.read(&model.target, extent))
+        };
+        self.install(|| self.blocks.par_iter().map(of_block).collect::<Result<_>>()).map(Ground)
     }
 
     /// Log-likelihood of the first `blocks` blocks under each of some models, date by date; `None` where the arithmetic breaks down,
-    /// and for what is no model. Blocks and models in parallel.
+    /// and for what is no model. Reads nothing. Blocks in parallel; models that correlate states in the same way share the work.
     ///
     /// # Errors
-    /// What has nothing to do with numbers: those of reading what a model refers to.
+    /// What has nothing to do with numbers.
     pub(crate) fn by_date(
         &self,
         models: &[Option<Model>],
-        supports: &Supports,
+        ground: &Ground,
         blocks: usize,
     ) -> Result<Vec<Vec<Option<ByDate>>>> {
         let blocks = blocks.min(self.blocks.len());
-        let of_model = |model: &Option<Model>| {
-            let of_block = |k: usize| match model {
-                None => Ok(None),
-                Some(model) => possible(self.blocks[k].log_likelihood(model, &supports.0[k])),
-            };
-            (0..blocks).into_par_iter().with_max_len(1).map(of_block).collect()
+        let of_block = |k: usize| -> Result<Vec<Option<ByDate>>> {
+            let mut known: VecDeque<(&Model, Correlations)> = VecDeque::new();
+            let mut values = Vec::with_capacity(models.len());
+            for model in models {
+                let Some(model) = model else {
+                    values.push(None);
+                    continue;
+                };
+                let position = known.iter().position(|(other, _)| other.process.correlates_as(&model.process));
+                let found = position.and_then(|position| known.remove(position));
+                known.truncate(CORRELATIONS - 1);
+                known.push_front(found.unwrap_or_else(|| (model, ground.0[k].correlations(&model.process))));
+                values.push(possible(self.blocks[k].log_likelihood(model, &ground.0[k], &known[0].1))?);
+            }
+            Ok(values)
         };
-        self.install(|| models.par_iter().with_max_len(1).map(of_model).collect())
+        let by_block = self.install(|| (0..blocks).into_par_iter().with_max_len(1).map(of_block).collect::<Result<Vec<_>>>())?;
+        let mut by_block: Vec<_> = by_block.into_iter().map(Vec::into_iter).collect();
+        Ok(models.iter().map(|_| by_block.iter_mut().map(|dates| dates.next().flatten()).collect()).collect())
     }
 
     /// Runs something on the sample's threads.
@@ -174,9 +193,9 @@ impl Sample {
     }
 }
 
-/// The states of each block's windows.
+/// What lies under each block.
 #[derive(Debug)]
-pub(crate) struct Supports(Vec<Vec<(Window, Arc<Support>)>>);
+pub(crate) struct Ground(Vec<TileGround>);
 
 /// Nothing where numbers are impossible, or the filter breaks down with them; other errors are no matter of numbers.
 pub(crate) fn possible<T>(result: Result<T>) -> Result<Option<T>> {
@@ -198,13 +217,13 @@ impl Block {
         let windows: Vec<Window> = tiling.windows(&tile.region).collect();
         let reader = TileReader::of_windows(model, &tile, &windows)?;
         let mut readings = reader.read(fusion, stretch, &InFlight::default())?;
-        let supports = supports(model, tiling, &tile.region);
+        let ground = TileGround::new(model, tiling, &tile.region, |extent| model.prior.read(&model.target, extent))?;
         let mut values = 0;
         for reading in &mut readings {
             reading.output = false;
             for (instrument, slice) in &mut reading.slices {
                 let mut kept = Array2::from_elem((slice.region.shape().0, slice.region.shape().1), false);
-                let pixels = supports.iter().flat_map(|(_, support)| support.pixels(*instrument));
+                let pixels = ground.windows.iter().flat_map(|(_, support)| support.pixels(*instrument));
                 for pixel in pixels.filter(|pixel| pixel.home) {
                     kept[(pixel.at.0 - slice.region.rows.start, pixel.at.1 - slice.region.cols.start)] = true;
                 }
@@ -245,15 +264,10 @@ impl Block {
     }
 
     /// Prediction-error decomposition: what each date adds to the log-likelihood.
-    fn log_likelihood(
-        &self,
-        model: &Model,
-        supports: &[(Window, Arc<Support>)],
-    ) -> Result<ByDate> {
-        let setup =
-            WindowSetup { model, lag: 0, precision: Precision::F64, withholds: false, offsets: &[] };
-        let prior = |extent: &Rect| model.prior.read(&model.target, extent);
-        let mut windows = build(setup, &self.region, supports.to_vec(), self.before, prior)?;
+    fn log_likelihood(&self, model: &Model, ground: &TileGround, correlations: &Correlations) -> Result<ByDate> {
+        let setup = WindowSetup { model, lag: 0, precision: Precision::F64, withholds: false, offsets: &[] };
+        let prior = model.prior.over(&ground.prior);
+        let mut windows = build(setup, &self.region, ground, correlations, (&prior, self.before))?;
         // A worker remembers what it made of noise and design: those of another model are others.
         let mut worker = Worker::new(model.parts.len());
         let mut dates = Vec::with_capacity(self.readings.len());

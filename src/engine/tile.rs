@@ -13,6 +13,7 @@ use super::steps::Step;
 use super::stream::{BlockOffsets, FusedBlock};
 use super::summary::Summary;
 use super::window::{Prediction, Reading, Waiting, WindowState, Worker};
+use super::windows::TileGround;
 use super::{Fusion, OnError, windows};
 use crate::error::{Error, Result};
 use crate::filter::NumericalError;
@@ -175,8 +176,10 @@ impl TileState {
     ) -> Result<Self> {
         let states = match &fusion.cells {
             None => {
-                let supports = windows::supports(&fusion.model, &fusion.tiling, &tile.region);
-                States::Windows(windows::build(fusion.window_setup(), &tile.region, supports, date, prior)?)
+                let ground = TileGround::new(&fusion.model, &fusion.tiling, &tile.region, prior)?;
+                let correlations = ground.correlations(&fusion.model.process);
+                let known = (&ground.prior, date);
+                States::Windows(windows::build(fusion.window_setup(), &tile.region, &ground, &correlations, known)?)
             }
             Some(model) => {
                 let prior = prior(&Rect::from(&tile.region))?;

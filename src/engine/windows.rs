@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::filter::{BlockCov, Dynamics};
 use crate::geometry::{Date, PixelRegion, Rect, Tiling, Window};
 use crate::model::{
-    Adaptive, Layers, Layout, Model, ObservationModel, Part, PartBands, PriorSlice, SeasonalSlice, StateCurves, Support,
+    Adaptive, FeatureValues, Layers, Layout, Model, ObservationModel, Part, PartBands, PriorSlice, ProcessModel, SeasonalSlice, StateCurves, Support,
 };
 use crate::spectral::pair;
 
@@ -48,52 +48,85 @@ impl Fusion {
     }
 }
 
-/// The windows of a tile with the states that they hold. Numbers of the description change nothing about them.
-pub(super) fn supports(model: &Model, tiling: &Tiling, tile: &PixelRegion) -> Vec<(Window, Arc<Support>)> {
-    let observers: Vec<_> = model.instruments.iter().map(ObservationModel::observer).collect();
-    let (shape, cell_size) = (model.target.shape(), model.target.cell_size());
-    let windows: Vec<Window> = tiling.windows(tile).collect();
-    let support = |window: Window| {
-        let support = Support::new(&window, shape, cell_size, model.far, &observers, &model.process.fields);
-        (window, Arc::new(support))
-    };
-    windows.into_par_iter().map(support).collect()
+/// The windows of a tile and what is read for them. Numbers of the description change nothing about it.
+#[derive(Debug)]
+pub(super) struct TileGround {
+    pub(super) windows: Vec<(Window, Arc<Support>)>,
+    /// Features of the cells, by which they change together.
+    features: Option<FeatureValues>,
+    /// The mean function, where change is proportional to the level.
+    mean: Option<SeasonalSlice>,
+    pub(super) prior: PriorSlice,
 }
 
-/// Builds the windows of a tile as they are on `date`, on their [`supports`].
+/// Correlations of the states of each window, in the order of the process's.
+pub(super) type Correlations = Vec<Vec<Arc<BlockCov>>>;
+
+impl TileGround {
+    /// # Errors
+    /// Those of reading features, mean function and prior.
+    pub(super) fn new(
+        model: &Model,
+        tiling: &Tiling,
+        tile: &PixelRegion,
+        prior: impl FnOnce(&Rect) -> Result<PriorSlice>,
+    ) -> Result<Self> {
+        let observers: Vec<_> = model.instruments.iter().map(ObservationModel::observer).collect();
+        let (shape, cell_size) = (model.target.shape(), model.target.cell_size());
+        let windows: Vec<Window> = tiling.windows(tile).collect();
+        let support = |window: Window| {
+            let support = Support::new(&window, shape, cell_size, model.far, &observers, &model.process.fields);
+            (window, Arc::new(support))
+        };
+        let windows: Vec<_> = windows.into_par_iter().map(support).collect();
+        let extents = windows.iter().map(|(_, support)| support.extent());
+        let extent = extents.reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0));
+        let mean = model.seasonal.as_ref().filter(|_| model.process.is_relative());
+        let features = model.process.features.as_ref();
+        Ok(Self {
+            mean: mean.map(|mean| mean.slice(&model.target, &extent)).transpose()?,
+            features: features.map(|features| features.read(&model.target, &extent)).transpose()?,
+            prior: prior(&extent)?,
+            windows,
+        })
+    }
+
+    /// The correlations of the windows' states.
+    pub(super) fn correlations(&self, process: &ProcessModel) -> Correlations {
+        // Most windows have the same cells but for their place, hence the same correlation between them.
+        let mut shared: HashMap<_, Vec<Arc<[f64]>>> = HashMap::new();
+        for (_, support) in &self.windows {
+            shared.entry(support.shape_key()).or_insert_with(|| {
+                // Similarity is a window's own.
+                let cells = |(k, correlation)| match process.alike {
+                    alike if k < alike => Arc::new([]) as Arc<[f64]>,
+                    _ => support.cell_correlation(correlation),
+                };
+                process.correlations.iter().enumerate().map(cells).collect()
+            });
+        }
+        let likeness = process.features.as_ref().zip(self.features.as_ref());
+        let likeness = likeness.map(|(features, values)| features.scale(values));
+        let of_window = |(_, support): &(Window, Arc<Support>)| {
+            support.correlations(process, &shared[&support.shape_key()], likeness.as_ref())
+        };
+        self.windows.par_iter().map(of_window).collect()
+    }
+}
+
+/// Builds the windows of a tile as `prior` describes them on `date`.
 pub(super) fn build(
     setup: WindowSetup<'_>,
     tile: &PixelRegion,
-    supports: Vec<(Window, Arc<Support>)>,
-    date: Date,
-    prior: impl FnOnce(&Rect) -> Result<PriorSlice>,
+    ground: &TileGround,
+    correlations: &Correlations,
+    (prior, date): (&PriorSlice, Date),
 ) -> Result<Vec<WindowState>> {
-    let model = setup.model;
-    // Most windows have the same cells but for their place, hence the same correlation between them.
-    let mut shared: HashMap<_, Vec<Arc<[f64]>>> = HashMap::new();
-    for (_, support) in &supports {
-        shared.entry(support.shape_key()).or_insert_with(|| {
-            // Likeness is a window's own.
-            let cells = |(k, correlation)| match model.process.alike {
-                alike if k < alike => Arc::new([]) as Arc<[f64]>,
-                _ => support.cell_correlation(correlation),
-            };
-            model.process.correlations.iter().enumerate().map(cells).collect()
-        });
-    }
-    let extent =
-        supports.iter().map(|(_, support)| support.extent()).reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0));
-    let prior = prior(&extent)?;
-    let mean = model.seasonal.as_ref().filter(|_| model.process.is_relative());
-    let mean = mean.map(|mean| mean.slice(&model.target, &extent)).transpose()?;
-    let features = model.process.features.as_ref();
-    let likeness = features.map(|features| features.read(&model.target, &extent)).transpose()?;
-    let window = |(window, support): (Window, Arc<Support>)| {
-        let cells = &shared[&support.shape_key()];
-        let correlations = support.correlations(&model.process, cells, likeness.as_ref());
-        WindowState::new(setup, tile, &window, support, &correlations, (&prior, mean.as_ref()), date)
+    let state = |((window, support), correlations): (&(Window, Arc<Support>), &Vec<Arc<BlockCov>>)| {
+        let known = (prior, ground.mean.as_ref());
+        WindowState::new(setup, tile, window, Arc::clone(support), correlations, known, date)
     };
-    supports.into_par_iter().map(window).collect()
+    ground.windows.par_iter().zip(correlations).map(state).collect()
 }
 
 /// Runs every window through the batch; `last` when no other follows. Windows that fail are noted, or an error.

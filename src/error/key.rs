@@ -17,12 +17,12 @@ use serde::{Serialize, Serializer};
 /// assert_eq!(Key::of_instrument("modis").name("bias").to_string(), "instrument \"modis\": bias");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Vec<Step>);
+pub struct Key(Vec<KeyStep>);
 
 /// One step of a key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Step {
+pub enum KeyStep {
     /// A table or a value of this name.
     Name(String),
     /// An entry of a list, from 0.
@@ -35,22 +35,22 @@ impl Key {
     /// The table of an instrument.
     #[must_use]
     pub fn of_instrument(name: impl Into<String>) -> Self {
-        Self(vec![Step::Instrument(name.into())])
+        Self(vec![KeyStep::Instrument(name.into())])
     }
 
     /// The place of this name inside.
     #[must_use]
     pub fn name(&self, name: impl Into<String>) -> Self {
-        self.then(Step::Name(name.into()))
+        self.then(KeyStep::Name(name.into()))
     }
 
     /// The entry of a list at this position, from 0.
     #[must_use]
     pub fn position(&self, index: usize) -> Self {
-        self.then(Step::Position(index))
+        self.then(KeyStep::Position(index))
     }
 
-    fn then(&self, step: Step) -> Self {
+    fn then(&self, step: KeyStep) -> Self {
         Self(self.0.iter().cloned().chain([step]).collect())
     }
 
@@ -58,19 +58,19 @@ impl Key {
     #[must_use]
     pub fn inside_instrument(&self, name: &str) -> Self {
         match self.0.first() {
-            Some(Step::Instrument(_)) => self.clone(),
-            _ => Self(std::iter::once(Step::Instrument(name.to_owned())).chain(self.0.iter().cloned()).collect()),
+            Some(KeyStep::Instrument(_)) => self.clone(),
+            _ => Self(std::iter::once(KeyStep::Instrument(name.to_owned())).chain(self.0.iter().cloned()).collect()),
         }
     }
 
     /// A place by its steps.
-    pub(crate) fn from_steps(steps: &[Step]) -> Self {
+    pub(crate) fn from_steps(steps: &[KeyStep]) -> Self {
         Self(steps.to_vec())
     }
 
     /// The steps, from the outermost on.
     #[must_use]
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[KeyStep] {
         &self.0
     }
 
@@ -79,9 +79,9 @@ impl Key {
     #[must_use]
     pub fn path(&self) -> String {
         let names = self.0.iter().filter_map(|step| match step {
-            Step::Name(name) => Some(name.as_str()),
-            Step::Position(_) => None,
-            Step::Instrument(_) => Some("instrument"),
+            KeyStep::Name(name) => Some(name.as_str()),
+            KeyStep::Position(_) => None,
+            KeyStep::Instrument(_) => Some("instrument"),
         });
         names.collect::<Vec<_>>().join(".")
     }
@@ -90,13 +90,13 @@ impl Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (k, step) in self.0.iter().enumerate() {
-            let after_instrument = k > 0 && matches!(self.0[k - 1], Step::Instrument(_));
+            let after_instrument = k > 0 && matches!(self.0[k - 1], KeyStep::Instrument(_));
             match step {
-                Step::Name(name) if k == 0 => f.write_str(name)?,
-                Step::Name(name) if after_instrument => write!(f, ": {name}")?,
-                Step::Name(name) => write!(f, ".{name}")?,
-                Step::Position(index) => write!(f, " {}", index + 1)?,
-                Step::Instrument(name) => write!(f, "instrument {name:?}")?,
+                KeyStep::Name(name) if k == 0 => f.write_str(name)?,
+                KeyStep::Name(name) if after_instrument => write!(f, ": {name}")?,
+                KeyStep::Name(name) => write!(f, ".{name}")?,
+                KeyStep::Position(index) => write!(f, " {}", index + 1)?,
+                KeyStep::Instrument(name) => write!(f, "instrument {name:?}")?,
             }
         }
         Ok(())
@@ -108,16 +108,16 @@ impl From<&str> for Key {
         let mut steps = Vec::new();
         let mut rest = text;
         if let Some((name, after)) = text.strip_prefix("instrument \"").and_then(|quoted| quoted.split_once('"')) {
-            steps.push(Step::Instrument(name.to_owned()));
+            steps.push(KeyStep::Instrument(name.to_owned()));
             rest = after.trim_start_matches(": ");
         }
         for part in rest.split('.').filter(|part| !part.is_empty()) {
             let numbered = part.rsplit_once(' ').and_then(|(name, number)| Some((name, number.parse::<usize>().ok()?)));
             match numbered {
                 Some((name, number)) if number > 0 => {
-                    steps.extend([Step::Name(name.to_owned()), Step::Position(number - 1)]);
+                    steps.extend([KeyStep::Name(name.to_owned()), KeyStep::Position(number - 1)]);
                 }
-                _ => steps.push(Step::Name(part.to_owned())),
+                _ => steps.push(KeyStep::Name(part.to_owned())),
             }
         }
         Self(steps)

@@ -3,7 +3,7 @@
 use super::scale::{Entry, Scale};
 use super::{DataSummary, InstrumentSummary};
 use crate::describe::{Description, Features, Key, Number, Place, Quantity};
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Result, KeyStep};
 use crate::geometry::PixelRegion;
 use crate::source::RasterSource;
 
@@ -185,7 +185,7 @@ impl<'a> Beliefs<'a> {
 
     /// The instrument that a key belongs to.
     fn instrument(&self, key: &Key) -> Option<&InstrumentSummary> {
-        let Some(Step::Instrument(name)) = key.steps().first() else { return None };
+        let Some(KeyStep::Instrument(name)) = key.steps().first() else { return None };
         self.data.instruments.iter().find(|instrument| instrument.name == *name)
     }
 

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::Candidate;
 use super::scale::Entry;
-use crate::engine::{ByDate, OfDate, Sample, Supports, possible};
+use crate::engine::{ByDate, OfDate, Sample, Ground, possible};
 use crate::error::Result;
 use crate::geometry::Date;
 use crate::model::Model;
@@ -37,7 +37,7 @@ const FAR: f64 = 3.0;
 pub(super) struct Objective<'a> {
     sample: &'a Sample,
     candidate: &'a Candidate,
-    supports: Supports,
+    ground: Ground,
     /// For each part, the entries that its likelihood depends on.
     depends: Vec<Vec<usize>>,
     /// Blocks that count.
@@ -66,8 +66,8 @@ impl<'a> Objective<'a> {
     pub(super) fn new(sample: &'a Sample, candidate: &'a Candidate, blocks: usize) -> Result<Self> {
         let start = candidate.entries.iter().map(|entry| entry.number(entry.start)).collect::<Vec<_>>();
         let model = Model::new(&candidate.of_blocks_with_numbers(&start))?;
-        let (supports, evaluations) = (sample.supports(&model), AtomicUsize::new(0));
-        let mut this = Self { sample, candidate, supports, depends: Vec::new(), blocks, evaluations };
+        let (ground, evaluations) = (sample.ground(&model)?, AtomicUsize::new(0));
+        let mut this = Self { sample, candidate, ground, depends: Vec::new(), blocks, evaluations };
         this.depends = this.dependencies(model.parts.len())?;
         Ok(this)
     }
@@ -196,7 +196,7 @@ impl<'a> Objective<'a> {
         let mut values = Vec::with_capacity(points.len());
         for points in points.chunks(MODELS) {
             let models = points.par_iter().map(|point| self.model(point)).collect::<Result<Vec<_>>>()?;
-            values.extend(self.sample.by_date(&models, &self.supports, blocks)?);
+            values.extend(self.sample.by_date(&models, &self.ground, blocks)?);
         }
         Ok(values)
     }

@@ -107,7 +107,7 @@ impl Estimation {
         let model = Model::new(&for_blocks(description.clone(), sample.side()))?;
         let groups: Vec<Vec<usize>> = model.parts.iter().map(|part| part.components.clone()).collect();
         let steps: Vec<f64> = (-STEPS.0..=STEPS.0).map(|k| f64::from(k) * STEPS.1).collect();
-        let supports = sample.supports(&model);
+        let ground = sample.ground(&model)?;
         let mut values = Vec::with_capacity(groups.len() * steps.len());
         for group in 0..groups.len() {
             let of_group = model.clone().of_part(group);
@@ -115,7 +115,7 @@ impl Estimation {
             let sum = |dates: Option<ByDate>| {
                 dates.map_or(f64::NEG_INFINITY, |dates| dates.iter().map(|of| of.log_likelihood).sum::<f64>())
             };
-            let tried = sample.by_date(&models, &supports, self.blocks())?;
+            let tried = sample.by_date(&models, &ground, self.blocks())?;
             values.extend(tried.into_iter().map(|blocks| blocks.into_iter().map(sum).collect::<Vec<_>>()));
         }
         let places: Vec<(f64, f64)> = sample.blocks().iter().map(|block| block.centre).collect();

@@ -42,6 +42,11 @@ impl Correlation {
         this
     }
 
+    /// Whether it is the same as another on the same lattice.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.nugget == other.nugget && self.terms == other.terms
+    }
+
     /// The smooth part at a displacement, without the nugget.
     fn evaluate(&self, rows: i64, cols: i64) -> f64 {
         let distance = f64::hypot(cols as f64 * self.cell_size.0, rows as f64 * self.cell_size.1);

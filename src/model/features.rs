@@ -105,10 +105,18 @@ impl FeatureModel {
     }
 
     /// The likeness of the cells of `rect`.
-    pub(crate) fn read(&self, target: &Grid, rect: &Rect) -> Result<Likeness> {
+    ///
+    /// # Errors
+    /// Those of reading the raster.
+    pub(crate) fn read(&self, target: &Grid, rect: &Rect) -> Result<FeatureValues> {
         let around = Rect::new(rect.top - FILL..rect.bottom + FILL, rect.left - FILL..rect.right + FILL);
         let (mut values, first) = read_around(KEY, self.source.as_ref(), &self.bands, target, &around)?;
         fill(&mut values);
+        Ok(FeatureValues { values, first })
+    }
+
+    /// Features over their scales.
+    pub(crate) fn scale(&self, FeatureValues { values, first }: &FeatureValues) -> Likeness {
         let (bands, rows, cols) = values.dim();
         let mut features = Vec::with_capacity(bands * rows * cols);
         for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
@@ -116,8 +124,22 @@ impl FeatureModel {
             // Differences of infinities would be none.
             features.extend(scaled.map(|value| if value.is_finite() { value } else { f64::NAN }));
         }
-        Ok(Likeness { features, bands, first, shape: (rows as i64, cols as i64), combine: self.combine })
+        Likeness { features, bands, first: *first, shape: (rows as i64, cols as i64), combine: self.combine }
     }
+
+    /// Whether scales and combination are those of other features of the same raster.
+    pub(crate) fn has_scale_of(&self, other: &Self) -> bool {
+        self.scale == other.scale && self.combine == other.combine
+    }
+}
+
+/// Features around a tile in the units of the raster.
+#[derive(Clone, Debug)]
+pub(crate) struct FeatureValues {
+    /// **Shape** (band, y, x).
+    values: Array3<f64>,
+    /// The first cell on the target lattice.
+    first: (i64, i64),
 }
 
 /// Gives cells of which a band is missing the features of the nearest cell that is whole, within [`FILL`] cells.

@@ -53,6 +53,14 @@ impl FieldModel {
     }
 }
 
+impl FieldModel {
+    /// Whether its states correlate as those of another field do.
+    pub(crate) fn correlates_as(&self, other: &Self) -> bool {
+        let shape = |component: &FieldComponent| (component.kernel, component.range);
+        self.block == other.block && self.components.iter().map(shape).eq(other.components.iter().map(shape))
+    }
+}
+
 /// A further field, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct FieldModel {

@@ -29,7 +29,7 @@ pub use seasonal::{SeasonalBuilder, SeasonalFit};
 
 pub(crate) use average::{Average, Profile};
 pub(crate) use correlation::Correlation;
-pub(crate) use features::{FeatureModel, Likeness};
+pub(crate) use features::{FeatureModel, FeatureValues, Likeness};
 pub(crate) use field::FieldModel;
 pub(crate) use footprint::PixelLattice;
 pub(crate) use gate::Gate;

@@ -83,6 +83,23 @@ impl PriorModel {
     }
 }
 
+impl PriorModel {
+    /// The prior over the cells of a slice that was read with the same rasters.
+    pub(crate) fn over(&self, known: &PriorSlice) -> PriorSlice {
+        let layer = |layer: &PriorLayer, known: &FieldSlice| match layer {
+            PriorLayer::Constant(values) => FieldSlice::Constant(values.clone()),
+            PriorLayer::Raster(_) => known.clone(),
+        };
+        let (CovSlice::Diagonal(variance) | CovSlice::Full(variance)) = &known.cov;
+        PriorSlice {
+            mean: layer(&self.mean, &known.mean),
+            cov: CovSlice::Diagonal(layer(&self.variance, variance)),
+            correlated: self.correlated,
+            of_all_fields: false,
+        }
+    }
+}
+
 fn check_raster(key: &Key, source: &dyn RasterSource, target: &Grid, p: usize) -> Result<()> {
     let bands = source.bands().len();
     if bands != p && bands != 1 {

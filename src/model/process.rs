@@ -211,6 +211,21 @@ impl ProcessModel {
         self.alike = used.range(..self.alike).count();
     }
 
+    /// Whether states correlate as those of another process of the same structure do.
+    pub(crate) fn correlates_as(&self, other: &Self) -> bool {
+        let features = match (&self.features, &other.features) {
+            (Some(a), Some(b)) => a.has_scale_of(b),
+            (None, None) => true,
+            _ => false,
+        };
+        let fields = self.fields.iter().zip(&other.fields).all(|(a, b)| a.correlates_as(b));
+        features
+            && fields
+            && self.alike == other.alike
+            && self.correlations.len() == other.correlations.len()
+            && self.correlations.iter().zip(&other.correlations).all(|(a, b)| a.is(b))
+    }
+
     /// Whether change is the same at every level, everywhere and all year.
     pub(crate) fn is_even(&self) -> bool {
         let seasonal = self.components.iter().any(|component| component.season.is_some());
