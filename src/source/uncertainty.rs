@@ -1,10 +1,10 @@
-//! Uncertainty that products give for every pixel, as noise variance.
+//! Per-pixel uncertainty that a product ships, converted to noise variance.
 
 use super::Calibration;
 use super::quality::Place;
 use crate::error::Result;
 
-/// What an uncertainty band holds.
+/// Which measure of spread an uncertainty band stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Spread {
@@ -15,9 +15,9 @@ pub enum Spread {
     Variance,
 }
 
-/// Where a product keeps its own uncertainty of every pixel.
+/// Where a product stores the uncertainty of every pixel, and in which form.
 ///
-/// Pixels whose uncertainty is missing or not positive have the instrument's noise variance.
+/// A pixel whose uncertainty is missing or not positive has the noise variance of the instrument.
 ///
 /// ```
 /// use rasterfuse::source::{Spread, Uncertainty};
@@ -36,8 +36,9 @@ impl Uncertainty {
         Self { places, scale: None, kind: Spread::Sd }
     }
 
-    /// Files that match a wildcard pattern: with `{band}` one for each source band, otherwise one that holds a band for each,
-    /// in their order. Partners are found as those of [`Quality::files`](super::Quality::files).
+    /// Files that match a wildcard pattern. With `{band}` there is one file for each source band; otherwise one file
+    /// holds a band for each of them, in their order. Partners are matched as in
+    /// [`Quality::files`](super::Quality::files).
     #[must_use]
     pub fn files(pattern: impl Into<String>) -> Self {
         Self::new(vec![Place::Files(pattern.into())])
@@ -56,21 +57,21 @@ impl Uncertainty {
         Self::new(vec![Place::Listed])
     }
 
-    /// Factor from stored numbers to u or u², in place of the files' own.
+    /// Factor from stored numbers to u or u². It replaces the scale of the files.
     #[must_use]
     pub fn scale(mut self, scale: f64) -> Self {
         self.scale = Some(scale);
         self
     }
 
-    /// What the bands hold; default: standard deviations.
+    /// The measure that the bands store. Default: standard deviations.
     #[must_use]
     pub fn kind(mut self, kind: Spread) -> Self {
         self.kind = kind;
         self
     }
 
-    /// How stored numbers are read.
+    /// How stored numbers are calibrated.
     pub(super) fn calibration(&self) -> Calibration {
         Calibration { scale: self.scale, ..Calibration::default() }
     }
@@ -85,7 +86,7 @@ impl Uncertainty {
         })
     }
 
-    /// Makes variances of what was read; NaN where nothing is known.
+    /// Converts the values read to variances in place. Unknown variances become NaN.
     pub(super) fn to_variances(&self, values: &mut [f64]) {
         for value in values {
             let variance = match self.kind {
@@ -96,7 +97,7 @@ impl Uncertainty {
         }
     }
 
-    /// As settings remember it.
+    /// The text that is stored with the settings of a run.
     pub(super) fn text(&self) -> String {
         let bands: Vec<&str> = self.places.iter().filter_map(Place::name).collect();
         let scale = self.scale.map_or_else(|| "the file's own".into(), |scale| format!("{scale:?}"));

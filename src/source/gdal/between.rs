@@ -1,3 +1,5 @@
+//! Point transforms between the CRS of a raster and that of the target.
+
 use ::gdal::spatial_ref::{AxisMappingStrategy, CoordTransform, SpatialRef};
 
 use super::view::KEY;
@@ -5,7 +7,7 @@ use super::{QuietErrors, message, same_crs};
 use crate::error::{Error, Result};
 use crate::geometry::Grid;
 
-/// Points of a raster's CRS in the target's and back.
+/// Transforms points between the CRS of a raster and that of the target, in both directions.
 pub(super) enum Between {
     Same,
     Projected { to_native: CoordTransform, to_target: CoordTransform },
@@ -24,7 +26,7 @@ impl Between {
         let transforms = || {
             let mut native = SpatialRef::from_wkt(native.crs().wkt())?;
             let mut target = SpatialRef::from_wkt(target.crs().wkt())?;
-            // x before y, as in geotransforms, whatever the authority says.
+            // x before y, as in geotransforms, whatever the axis order of the authority.
             native.set_axis_mapping_strategy(AxisMappingStrategy::TraditionalGisOrder);
             target.set_axis_mapping_strategy(AxisMappingStrategy::TraditionalGisOrder);
             let to_native = CoordTransform::new(&target, &native)?;
@@ -32,7 +34,7 @@ impl Between {
         };
         transforms().map_err(|error: ::gdal::errors::GdalError| {
             let (from, to) = (native.crs(), target.crs());
-            Error::setting(KEY, format!("{what}: GDAL knows no way from {from} to {to} ({})", message(&error)))
+            Error::setting(KEY, format!("{what}: GDAL has no transform from {from} to {to} ({})", message(&error)))
         })
     }
 

@@ -1,14 +1,16 @@
+//! GDAL's names of rasters inside containers.
+
 use std::path::PathBuf;
 
-/// GDAL's name of a raster inside a container, such as `HDF4_EOS:EOS_GRID:"folder/file.hdf":MODIS_Grid_2D:sur_refl_b01_1`: the
-/// container's path stands in quotes.
+/// GDAL's name of a raster inside a container, such as
+/// `HDF4_EOS:EOS_GRID:"folder/file.hdf":MODIS_Grid_2D:sur_refl_b01_1`. The path of the container is in quotes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Subdataset {
-    /// What stands before the path, with the quote.
+    /// The text up to the path, with the opening quote.
     pub(in crate::source) before: String,
     /// The file.
     pub(in crate::source) container: PathBuf,
-    /// What stands after the path, with the quote.
+    /// The text that follows the path, with the closing quote.
     pub(in crate::source) after: String,
 }
 

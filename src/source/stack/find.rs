@@ -1,4 +1,4 @@
-//! From patterns to dated granules with their partners.
+//! Search for files: from patterns to dated granules and their partner files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::geometry::Date;
 use crate::source::quality::Place;
 
-/// How dates are taken from names.
+/// How a date is read from a file name.
 #[derive(Debug)]
 struct DateRule<'a> {
     key: &'static str,
@@ -58,14 +58,14 @@ impl<'a> DateRule<'a> {
     }
 }
 
-/// Files that go with the data: of one quality rule, or of uncertainty.
+/// The files of one quality rule, or of uncertainty, that accompany the data.
 struct Partners {
     key: &'static str,
     template: Template,
-    /// By what tells whose they are.
+    /// Files by the text that identifies their granule.
     files: BTreeMap<Key, Partner>,
     by_date: bool,
-    /// Whether none of their names goes with any of the data's.
+    /// Whether no name matches any name of the data.
     other_style: bool,
 }
 
@@ -75,7 +75,7 @@ struct Partner {
 }
 
 impl StackBuilder {
-    /// Every granule that the pattern finds, in the order of their files' names.
+    /// Every granule that the pattern finds, in the order of its file names.
     pub(super) fn granules(&self, pattern: &Pattern) -> Result<Vec<Granule>> {
         let bands = self.source_bands.as_deref().unwrap_or_default();
         let template = Template::new("files", &pattern.files, pattern.folder.as_deref());
@@ -143,7 +143,7 @@ impl StackBuilder {
         }
     }
 
-    /// The files that go with those of `data`.
+    /// The partner files of `data`.
     fn partners<T>(&self, pattern: &Pattern, bands: &[String], data: &BTreeMap<Key, T>) -> Result<Vec<Partners>> {
         let quality = self.quality.iter().map(|quality| ("quality", &quality.place, quality.date.as_ref()));
         let uncertainty = self.uncertainty.iter().flat_map(|one| &one.places).map(|place| ("uncertainty", place, None));
@@ -174,7 +174,7 @@ impl StackBuilder {
     }
 }
 
-/// The wildcards that tell granules apart: a `**` may stand for no folder.
+/// The wildcard texts that identify a granule: a `**` may match no folder, so empty texts are left out.
 fn telling(key: &Key) -> Key {
     key.iter().filter(|text| !text.is_empty()).cloned().collect()
 }
@@ -186,13 +186,13 @@ fn ambiguous(key: &str, one: Option<&PathBuf>, other: &Path) -> Error {
         key,
         format!(
             "{one} and {other} would go with the same data; narrow the pattern of `{key}`, or leave out its `date`, so that wildcards \
-             tell whose they are"
+             show which data they belong to"
         ),
     )
 }
 
 impl Partners {
-    /// The files that go with a granule; by date they may serve several.
+    /// The files of a granule. Matched by date, files may serve several granules.
     fn take(&mut self, key: &Key, date: Date) -> Option<Vec<Option<PathBuf>>> {
         let mark = if self.by_date { vec![date.to_string()] } else { telling(key) };
         let partner = self.files.get_mut(&mark)?;
@@ -200,7 +200,7 @@ impl Partners {
         Some(partner.names.clone())
     }
 
-    /// What to do about the file of a granule that is not there.
+    /// Advice for a missing partner file.
     fn advice(&self) -> String {
         match (self.key, self.other_style) {
             ("quality", true) => "no file of `quality` has the texts of the wildcards of `files`; where its names are of another style, \
@@ -214,7 +214,7 @@ impl Partners {
         }
     }
 
-    /// What is said of files that no granule has taken.
+    /// The error for partner files that no granule uses.
     fn without_data(&self, data: &Template) -> Option<Error> {
         let lone = self.files.values().find(|partner| !partner.taken)?;
         let path = lone.names.iter().flatten().next()?.clone();
@@ -230,7 +230,7 @@ impl Partners {
 }
 
 impl Granule {
-    /// What is said when one of its files is not there.
+    /// The error for a missing file of this granule.
     fn misses(&self, what: &str, pattern: &str, advice: String) -> Error {
         Error::NoPartner {
             path: self.name().to_path_buf(),

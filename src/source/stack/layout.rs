@@ -1,4 +1,4 @@
-//! Which band of which file is what: the same for every granule of a stack.
+//! Layout of a stack: the file and band of every plane, the same for every granule.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub(super) struct Plane {
     pub(super) band: usize,
 }
 
-/// Where the bands of every granule are.
+/// Files and bands of every granule.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     /// Number of data files; those of quality and uncertainty follow.
@@ -26,9 +26,9 @@ pub(super) struct Layout {
     pub(super) bands: Vec<Plane>,
     /// Their names.
     pub(super) names: Vec<String>,
-    /// What each quality rule looks at: one plane for all bands, or one for each.
+    /// The planes of each quality rule: one for all bands, or one for each.
     pub(super) quality: Vec<Vec<Plane>>,
-    /// The uncertainty of each band; empty where there is none.
+    /// The uncertainty plane of each band; empty without uncertainty.
     pub(super) uncertainty: Vec<Plane>,
 }
 
@@ -114,7 +114,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Planes of the next `n` files.
+    /// The planes of the next `n` files.
     fn append(&mut self, n: usize) -> Vec<Plane> {
         let first = self.files;
         self.files += n;
@@ -129,7 +129,7 @@ impl Layout {
         )
     }
 
-    /// A band of the data file that is not itself data.
+    /// A band of the data file that is not data itself.
     fn data_band(&self, granule: &Granule, headers: &[RasterHeader], band: &str, key: &str) -> Result<Plane> {
         if self.data_files != 1 {
             return Err(Error::setting(
@@ -178,7 +178,7 @@ impl Layout {
         }
     }
 
-    /// The band that each plane of a file must have, for comparing granules: position and name of the file's purpose.
+    /// The purpose of a file, for messages: its band, quality rule or uncertainty.
     pub(super) fn purpose(&self, file: usize) -> String {
         let data = self.bands.iter().position(|plane| plane.file == file).filter(|_| self.data_files > 1);
         if let Some(band) = data {
@@ -193,7 +193,7 @@ impl Layout {
     }
 }
 
-/// The position of a band by its description or its number, from 1.
+/// The position of a band, by its description or its number, counted from 1.
 fn band_of(path: &Path, header: &RasterHeader, name: &str, key: &str) -> Result<usize> {
     let number = || name.strip_prefix("band").unwrap_or(name).parse::<usize>().ok();
     let position = header.bands.iter().position(|held| held == name);
@@ -204,7 +204,7 @@ fn band_of(path: &Path, header: &RasterHeader, name: &str, key: &str) -> Result<
         Error::setting(
             key,
             format!(
-                "{name:?} is no band of {}, which holds {n} {shown:?}; give a name of these or a number from 1",
+                "{name:?} is not a band of {}, which holds {n} {shown:?}; give a name of these or a number from 1",
                 path.display()
             ),
         )

@@ -1,4 +1,4 @@
-//! Reading a region of a date: the granules that meet it, masked, one over the other.
+//! Reads a region of one date: granules that meet it are masked and mosaicked.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use crate::source::gdal::{OpenRaster, ReadFailure, View};
 use crate::source::quality::Tables;
 use crate::source::{Calibration, Quality};
 
-/// Values of a region and, where the product gives uncertainty, their noise variances; **shape** (band, y, x).
+/// Values of a region and, where the product has uncertainty, their noise variances; **shape** (band, y, x).
 pub(super) struct Block {
     pub(super) values: Array3<f64>,
     pub(super) noise: Option<Array3<f64>>,
@@ -25,7 +25,7 @@ impl Block {
         Self { values: nothing(), noise: (!stack.layout.uncertainty.is_empty()).then(nothing) }
     }
 
-    /// Takes what is still missing from a granule's block of `part`.
+    /// Fills missing values from the block that a granule gives for `part`.
     fn fill(&mut self, region: &PixelRegion, part: &PixelRegion, block: &Self) {
         let within = |range: &Range<usize>, start: usize| range.start - start..range.end - start;
         let rows = within(&part.rows, region.rows.start);
@@ -46,7 +46,7 @@ impl Block {
         });
     }
 
-    /// Whether nothing of a part is missing.
+    /// Whether no value of a part is missing.
     fn is_complete(&self, region: &PixelRegion, part: &PixelRegion) -> bool {
         let rows = part.rows.start - region.rows.start..part.rows.end - region.rows.start;
         let cols = part.cols.start - region.cols.start..part.cols.end - region.cols.start;
@@ -55,7 +55,8 @@ impl Block {
 }
 
 impl RasterStack {
-    /// Reads bands of the `date`-th date inside `region`. The first granule that has a valid value of a pixel and band gives it.
+    /// Reads bands of date number `date` inside `region`. The first granule with a valid value of a pixel and band
+    /// provides it.
     pub(super) fn read_mosaic(&self, date: usize, bands: &[usize], region: &PixelRegion) -> Result<Block> {
         let of_date = self.first_part[date]..self.first_part[date + 1];
         if let Some((part, (path, problem))) =
@@ -83,7 +84,8 @@ impl RasterStack {
         Ok(block)
     }
 
-    /// What the quality rules hide of `bands`: a mask of all where any rule is for all, and one for each band.
+    /// The masks of the quality rules for `bands`: one mask of all bands where a rule applies to all, and one for
+    /// each band.
     fn hidden(&self, reader: &Reader<'_>, bands: &[usize]) -> Result<Vec<Mask>> {
         let mut masks: Vec<Mask> = Vec::new();
         for (index, ((rule, tables), planes)) in self.quality.iter().zip(&self.layout.quality).enumerate() {
@@ -102,7 +104,7 @@ impl RasterStack {
         Ok(masks)
     }
 
-    /// Reads bands of one granule inside `region` of the stack, which it meets.
+    /// Reads bands of one granule inside `region` of the stack, which the granule meets.
     fn read_part(&self, index: usize, bands: &[usize], region: &PixelRegion) -> Result<Block> {
         let reader = Reader { stack: self, part: &self.parts[index], index, region };
         let hidden = self.hidden(&reader, bands)?;
@@ -133,7 +135,7 @@ impl RasterStack {
     }
 }
 
-/// What quality hides: cells of a region, in some of the planes of a block.
+/// Cells of a region that quality hides, in some planes of a block.
 struct Mask {
     planes: Range<usize>,
     cells: Vec<bool>,
@@ -145,7 +147,7 @@ impl Mask {
     }
 }
 
-/// Reads files of one granule inside a region of the stack.
+/// Reads the files of one granule inside a region of the stack.
 struct Reader<'a> {
     stack: &'a RasterStack,
     part: &'a Part,
@@ -154,7 +156,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Runs with the open file, taken from the pool or opened; as a view, for `flags` in another way than for values.
+    /// Calls a function with the open file, which comes from the pool or is opened. With `flags`, a view uses the
+    /// resampling of flags.
     fn with<T>(
         &self,
         file: usize,
@@ -173,7 +176,7 @@ impl Reader<'_> {
         Ok(result)
     }
 
-    /// Reads planes, **shape** (plane, y, x). `bands` are those of the stack, for messages.
+    /// Reads planes, **shape** (plane, y, x). `bands` are those of the stack and appear in messages only.
     fn planes(&self, planes: &[Plane], bands: &[usize], calibration: &Calibration) -> Result<Array3<f64>> {
         let shape = (planes.len(), self.region.rows.len(), self.region.cols.len());
         if let Some(values) = self.planes_in_order(planes, bands, calibration)?
@@ -186,13 +189,13 @@ impl Reader<'_> {
         Ok(values)
     }
 
-    /// How data are opened on another grid.
+    /// The view on which data files are opened.
     fn data_view(&self) -> Option<&View> {
         self.stack.views.as_ref().map(|views| &views.data)
     }
 
-    /// Reads planes one after the other; `None` where pixels are not cells, the region reaches beyond a file, or blocks that
-    /// hold several bands would be decoded again for each.
+    /// Reads planes one after another. `None` where pixels are not cells, where the region extends beyond a file, or
+    /// where blocks that hold several bands would be decoded once for each band.
     fn planes_in_order(
         &self,
         planes: &[Plane],
@@ -273,7 +276,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Which cells of the region a quality rule hides.
+    /// The cells of the region that a quality rule hides.
     fn hidden(&self, index: usize, (rule, tables): (&Quality, &Tables), plane: Plane) -> Result<Vec<bool>> {
         let (view, place) = match &self.stack.views {
             None => (None, self.part.files[plane.file].place),
@@ -300,7 +303,7 @@ impl Reader<'_> {
             problem,
             source: None,
         })?;
-        // Without a margin, and with all of the region inside.
+        // No margin, and the region lies inside the raster.
         if place.is_same() && window == place.window(self.region, 0) && window.shape() == self.region.shape() {
             return Ok(own);
         }

@@ -1,4 +1,4 @@
-//! Opening a stack: the header of every file, and where each lies.
+//! Survey of a stack at opening: the header of every file, and its location.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -13,10 +13,10 @@ use crate::geometry::{Date, Grid};
 use crate::source::gdal::{Aligned, Pool, RasterHeader, dated_header};
 use crate::source::same_crs;
 
-/// Cells that a pixel is cut into at most, a side.
+/// Largest number of parts, per side, into which a pixel is cut.
 const FINEST: f64 = 1000.0;
 
-/// What the first sound granule says, which all others match.
+/// Properties of the first sound granule, which all others must match.
 struct Reference {
     layout: Layout,
     /// The lattice of the stack: cells of its size from some corner.
@@ -30,17 +30,17 @@ struct Reference {
     block_shape: Option<(usize, usize)>,
 }
 
-/// What is known on the way.
+/// State of the survey while headers are read.
 #[derive(Default)]
 struct Found {
     reference: Option<Reference>,
-    /// Where files are to be read on another grid: what there is to choose it by.
+    /// Candidate grids of the view, where files are read on another grid.
     aligned: Option<Aligned>,
-    /// Header of the file that takes most memory while it is open.
+    /// Header of the file that needs most memory while it is open.
     largest: Option<RasterHeader>,
 }
 
-/// What opening has found out.
+/// Result of the survey.
 pub(super) struct Survey {
     pub(super) layout: Layout,
     pub(super) grid: Grid,
@@ -51,7 +51,8 @@ pub(super) struct Survey {
 }
 
 impl StackBuilder {
-    /// Reads every header. With `lenient`, what is wrong with a granule is noted with it, as long as there is any that is right.
+    /// Reads every header. With `lenient`, the fault of a granule is recorded with it, as long as one granule is
+    /// sound.
     pub(super) fn survey(&self, granules: Vec<Granule>) -> Result<Survey> {
         let mut found =
             Found { aligned: self.onto.as_ref().map(|(target, _)| Aligned::new(target)), ..Found::default() };
@@ -104,7 +105,7 @@ impl StackBuilder {
         Ok(Survey { layout: reference.layout, grid, views, parts, block_shape, open_file_bytes })
     }
 
-    /// The places of a granule's files on the reference's lattice.
+    /// The locations of a granule's files on the lattice of the reference.
     fn survey_one(&self, granule: &Granule, found: &mut Found) -> Result<Vec<Place>> {
         if let Some((path, problem)) = &granule.fault {
             let problem = problem.clone();
@@ -140,7 +141,7 @@ impl StackBuilder {
             if file < known.layout.data_files {
                 aligned.add(&path.display().to_string(), header)?;
             }
-            // Where it lies is known when all are.
+            // The location is known once all headers are read.
             places.push(known.places[0]);
         }
         Ok(places)
@@ -182,7 +183,7 @@ impl StackBuilder {
         Ok(place)
     }
 
-    /// What the first granule says of the stack.
+    /// The properties of the stack, from its first granule.
     fn reference(&self, granule: &Granule, headers: &[RasterHeader]) -> Result<Reference> {
         let layout =
             Layout::new(granule, headers, self.source_bands.as_deref(), &self.quality, self.uncertainty.as_ref())?;
@@ -228,7 +229,7 @@ impl StackBuilder {
             return Err(Error::setting(
                 "resolution",
                 format!(
-                    "{resolution} does not divide the cells of {} of {path}; give that or a whole part of it, or average the files \
+                    "{resolution} does not divide the cells of {} of {path}; give that or an integer fraction of it, or average the files \
                      first, for example with gdalwarp -r average",
                     size.0
                 ),
@@ -270,13 +271,13 @@ impl Reference {
         Error::Inconsistent { path: path.to_path_buf(), date, problem: format!("{problem} ({})", self.said(file)) }
     }
 
-    /// The file that others are compared with, for messages.
+    /// The file with which others are compared, for messages.
     fn said(&self, file: usize) -> String {
         format!("{}, {}, {}", self.files[file].display(), self.layout.purpose(file), self.date)
     }
 }
 
-/// Refuses a file with other bands than the first acquisition's.
+/// Refuses a file whose bands differ from those of the first acquisition.
 fn check_bands(known: &Reference, file: usize, path: &Path, date: Date, header: &RasterHeader) -> Result<()> {
     let differs = |problem: String| known.differs(file, path, date, &problem);
     let expected = &known.bands[file];
@@ -296,11 +297,11 @@ fn check_bands(known: &Reference, file: usize, path: &Path, date: Date, header: 
     Ok(())
 }
 
-/// Pixels of context that a stack keeps around the grid that it is to cover.
+/// Pixels of context that a stack adds around the grid that it must cover.
 const MARGIN: i64 = 2;
 
-/// The grid that holds the data of all parts, or covers `target` where they reach it, from whose corner their places are counted
-/// from then on.
+/// The grid that contains the data of all parts, or covers `target` where the parts reach it. The locations of the
+/// parts are then counted from its corner.
 fn settle(reference: &Reference, target: Option<&Grid>, parts: &mut [Part]) -> Result<Grid> {
     let data = reference.layout.data_files;
     let covers = parts.iter().flat_map(|part| part.files.iter().take(data)).map(|file| file.place.cover());
@@ -327,7 +328,7 @@ fn settle(reference: &Reference, target: Option<&Grid>, parts: &mut [Part]) -> R
     Grid::new(reference.lattice.crs().clone(), corner, ((bottom - top) as usize, (right - left) as usize))
 }
 
-/// Handles open at once, at most, while so many threads read a stack of these parts.
+/// Upper bound on the number of handles that are open while `readers` threads read a stack of these parts.
 pub(super) fn most_open(parts: &[Part], readers: usize) -> usize {
     parts.iter().map(|part| part.files.len().max(1)).sum::<usize>().min(Pool::most_open(readers))
 }

@@ -1,6 +1,8 @@
+//! Roles of the dimensions of a cube: time, band, y and x.
+
 use serde_json::{Map, Value};
 
-/// Names of a cube's dimensions, where neither attributes nor common names tell them.
+/// Names of the dimensions of a cube, where they cannot be derived from attributes or common names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DimensionNames {
     /// The dimension of dates.
@@ -13,7 +15,7 @@ pub struct DimensionNames {
     pub x: Option<String>,
 }
 
-/// Where each dimension stands in a variable.
+/// Position of each dimension in a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Axes {
     pub(super) time: usize,
@@ -42,7 +44,7 @@ impl Role {
         }
     }
 
-    /// Names in use for such a dimension.
+    /// Common names of such a dimension.
     fn names(self) -> &'static [&'static str] {
         match self {
             Self::Time => &["time", "t", "date", "dates"],
@@ -74,7 +76,7 @@ impl Role {
         .as_deref()
     }
 
-    /// What the attributes of a coordinate say that it is.
+    /// The role that the attributes of a coordinate give.
     fn of_attributes(attributes: &Map<String, Value>) -> Option<Self> {
         let text = |key: &str| attributes.get(key).and_then(Value::as_str).unwrap_or_default();
         match text("axis") {
@@ -100,10 +102,11 @@ impl Role {
 }
 
 impl Axes {
-    /// From the names and lengths of a variable's dimensions; `attributes` gives those of a dimension's coordinate.
+    /// The axes from the names and lengths of a variable's dimensions. `attributes` returns those of a dimension's
+    /// coordinate.
     ///
     /// # Errors
-    /// A dimension that is missing, there twice, or not known what for.
+    /// A dimension that is missing, that occurs twice, or whose role is unknown.
     pub(super) fn new(
         dimensions: &[String],
         shape: &[u64],
@@ -122,7 +125,7 @@ impl Axes {
             let told = || {
                 attributes(name).and_then(|attributes| Role::of_attributes(&attributes)).or_else(|| Role::of_name(name))
             };
-            // What is given to one is not guessed for another.
+            // A name given to one role is not guessed for another.
             named.or_else(|| told().filter(|role| role.given(given).is_none()))
         };
         let roles: Vec<Option<Role>> = dimensions.iter().map(role_of).collect();

@@ -1,21 +1,24 @@
+//! Cache of decoded chunks, shared by all reading threads.
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::elements::Elements;
 
-/// Which chunk: the variable, and the chunk's indices.
+/// Key of a chunk: the number of its variable, and the indices of the chunk.
 pub(super) type Key = (usize, Vec<u64>);
 
 /// A chunk that some thread decodes or has decoded.
 type Cell = Arc<Mutex<Option<Arc<Elements>>>>;
 
-/// The decoded chunks used last, at most so many. Threads that ask for the same chunk wait for the one that decodes it.
+/// The most recently used decoded chunks, up to a fixed number. Threads that request the same chunk wait for the one
+/// that decodes it.
 ///
-/// Chunks of many dates are decoded once for all of them as long as those under a tile fit.
+/// A chunk of many dates is decoded once for all of them as long as the chunks under a tile fit.
 #[derive(Debug)]
 pub(super) struct ChunkCache {
     capacity: usize,
-    /// The one used last comes last.
+    /// Ordered by use, the most recent last.
     held: Mutex<VecDeque<(Key, Cell)>>,
 }
 
@@ -24,12 +27,12 @@ impl ChunkCache {
         Self { capacity, held: Mutex::default() }
     }
 
-    /// Chunks held at most.
+    /// Largest number of chunks in the cache.
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// The chunk, decoded by `decode` unless it is held.
+    /// The chunk, decoded by `decode` unless it is cached.
     pub(super) fn get<E>(&self, key: Key, decode: impl FnOnce() -> Result<Elements, E>) -> Result<Arc<Elements>, E> {
         if self.capacity == 0 {
             return decode().map(Arc::new);

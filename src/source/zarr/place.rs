@@ -1,16 +1,16 @@
-//! Where a cube lies: its grid from coordinates or a geotransform, its CRS from the grid mapping.
+//! Georeferencing of a cube: its grid from coordinates or a geotransform, its CRS from the grid mapping.
 
 use serde_json::{Map, Value};
 
 use crate::geometry::{Crs, Grid};
 
-/// How far a coordinate may be from where even spacing puts it, in pixels: coordinates in float32 have some seven digits.
+/// Largest distance of a coordinate from even spacing, in pixels. Coordinates in float32 have about seven digits.
 const SPACING_TOLERANCE: f64 = 0.01;
 
 /// An axis of pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Line {
-    /// The lower edge of all.
+    /// Lower edge of the axis.
     pub(super) low: f64,
     /// Size of a pixel.
     pub(super) size: f64,
@@ -20,7 +20,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// From the coordinates of pixel centres; `size` is what else is known of the size of a pixel, for a single one.
+    /// An axis from the coordinates of pixel centres. `size` is the pixel size from other metadata, for an axis of
+    /// one pixel.
     ///
     /// # Errors
     /// Coordinates that are not evenly spaced.
@@ -30,7 +31,7 @@ impl Line {
         if count == 1 {
             let size = size.map(f64::abs).filter(|size| *size > 0.0);
             let size =
-                size.ok_or("holds one coordinate, which does not tell the size of a pixel: add a GeoTransform")?;
+                size.ok_or("holds one coordinate, which does not give the size of a pixel: add a GeoTransform")?;
             return Ok(Self { low: first - size / 2.0, size, count, ascending: false });
         }
         let step = (last - first) / (count - 1) as f64;
@@ -58,7 +59,7 @@ pub(super) fn grid(crs: Crs, y: &Line, x: &Line) -> crate::error::Result<Grid> {
     Grid::new(crs, [x.low, x.size, 0.0, y.high(), 0.0, -y.size], (y.count, x.count))
 }
 
-/// The geotransform that a grid mapping holds, as GDAL and rioxarray write it.
+/// The geotransform of a grid mapping, as GDAL and rioxarray write it.
 pub(super) fn geotransform(mapping: &Map<String, Value>) -> Option<[f64; 6]> {
     let text = mapping.get("GeoTransform")?.as_str()?;
     let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
@@ -72,7 +73,7 @@ pub(super) fn line(origin: f64, step: f64, count: usize) -> Line {
     Line { low, size, count, ascending: step > 0.0 }
 }
 
-/// The CRS that a grid mapping, a variable or a group tells of; unknown when none does.
+/// The CRS of a grid mapping, a variable or a group; unknown when none gives one.
 pub(super) fn crs<'a>(attributes: impl IntoIterator<Item = &'a Map<String, Value>>) -> Crs {
     for attributes in attributes {
         let text = |key: &str| attributes.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
@@ -88,7 +89,7 @@ pub(super) fn crs<'a>(attributes: impl IntoIterator<Item = &'a Map<String, Value
     Crs::unknown()
 }
 
-/// GDAL spells it the way it spells that of other inputs.
+/// GDAL normalises the spelling, so that it matches that of other inputs.
 #[cfg(feature = "gdal")]
 fn of_wkt(wkt: &str) -> Crs {
     super::super::gdal::crs_from_definition(wkt).unwrap_or_else(|_| plain(wkt))
