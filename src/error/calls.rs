@@ -88,7 +88,7 @@ const CALLS: [(&str, &str); 95] = [
     ("validation: instrument: share", "Validation::withhold, Validation::withhold_of"),
     ("validation: instrument: block", "Validation::withhold, Validation::withhold_of"),
     ("preset", "Preset::find"),
-    ("files", "RasterStack::builder, RasterStack::of"),
+    ("files", "RasterStack::builder, RasterStack::from_granules"),
     ("date", "RasterStack::builder, SeriesBuilder::date"),
     ("source_bands", "StackBuilder::source_bands"),
     ("quality", "StackBuilder::quality"),

@@ -113,7 +113,7 @@ impl Calibration {
     pub fn apply(&self, file_scale: Option<f64>, file_offset: Option<f64>, values: &mut [f64]) {
         let convert = self.converter(file_scale, file_offset, [self.nodata.unwrap_or(f64::NAN), f64::NAN]);
         for value in values {
-            *value = convert.one(*value);
+            *value = convert.convert_one(*value);
         }
     }
 
@@ -146,7 +146,7 @@ impl Converter {
     /// Branch-free, so that the compiler vectorises it.
     #[inline(always)]
     #[allow(clippy::needless_bitwise_bool)]
-    fn one(&self, stored: f64) -> f64 {
+    fn convert_one(&self, stored: f64) -> f64 {
         let physical = self.scale * stored + self.offset;
         let valid = (stored != self.missing[0])
             & (stored != self.missing[1])
@@ -173,7 +173,7 @@ impl Converter {
             #[inline(always)]
             || {
                 for (physical, stored) in physical.iter_mut().zip(stored) {
-                    *physical = self.one((*stored).into());
+                    *physical = self.convert_one((*stored).into());
                 }
             },
         );

@@ -1,7 +1,6 @@
 //! Reads any raster that GDAL opens. Only this file knows GDAL's (column, row) order and its bands counted from 1.
 
 mod align;
-mod between;
 mod cache;
 mod crs;
 mod name;
@@ -9,6 +8,7 @@ mod pool;
 mod quiet;
 mod raster;
 mod series;
+mod transform;
 mod view;
 mod warp;
 
@@ -19,7 +19,7 @@ use ::gdal::{Dataset, DatasetOptions, GdalOpenFlags, Metadata};
 
 pub(super) use align::Aligned;
 pub(super) use cache::block_cache_bytes;
-use cache::{limit_block_cache, list_no_folders};
+use cache::{disable_folder_listing, limit_block_cache};
 use crs::crs_of;
 pub use crs::{crs_from_definition, same_crs};
 pub(super) use name::Subdataset;
@@ -69,7 +69,7 @@ pub(super) fn dated_header(path: &Path, date: Option<Date>) -> Result<RasterHead
 fn open(path: &Path, date: Option<Date>) -> Result<Dataset> {
     let _quiet = QuietErrors::new();
     limit_block_cache();
-    list_no_folders();
+    disable_folder_listing();
     let open_flags = GdalOpenFlags::GDAL_OF_RASTER | GdalOpenFlags::GDAL_OF_VERBOSE_ERROR;
     let options = DatasetOptions { open_flags, ..DatasetOptions::default() };
     Dataset::open_ex(path, options).map_err(|error| {

@@ -26,7 +26,7 @@ const WIDEST: usize = 100;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quality {
-    pub(super) place: Place,
+    pub(super) location: AncillaryLocation,
     pub(super) date: Option<(String, String)>,
     /// Band of the quality file, counted from 1.
     pub(super) layer: usize,
@@ -41,7 +41,7 @@ pub struct Quality {
 
 /// Location of a raster that accompanies the data.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Place {
+pub(super) enum AncillaryLocation {
     /// Files that match a pattern.
     Files(String),
     /// A band of the data file, by name or number from 1.
@@ -51,9 +51,9 @@ pub(super) enum Place {
 }
 
 impl Quality {
-    fn new(place: Place) -> Self {
+    fn new(location: AncillaryLocation) -> Self {
         Self {
-            place,
+            location,
             date: None,
             layer: 1,
             bits: Vec::new(),
@@ -70,19 +70,19 @@ impl Quality {
     /// file belongs to the acquisition whose wildcards match the same texts, unless [`date`](Self::date) is given.
     #[must_use]
     pub fn files(pattern: impl Into<String>) -> Self {
-        Self::new(Place::Files(pattern.into()))
+        Self::new(AncillaryLocation::Files(pattern.into()))
     }
 
     /// Quality in a band of the data file, by name (its description) or by number, counted from 1.
     #[must_use]
     pub fn band(band: impl ToString) -> Self {
-        Self::new(Place::Band(band.to_string()))
+        Self::new(AncillaryLocation::Band(band.to_string()))
     }
 
     /// Quality files that an explicit list of granules names ([`Granule::quality`](super::Granule::quality)).
     #[must_use]
     pub fn listed() -> Self {
-        Self::new(Place::Listed)
+        Self::new(AncillaryLocation::Listed)
     }
 
     /// Matches partners by date: a regular expression whose first group is the date, and its `strftime` form. Use it
@@ -216,7 +216,7 @@ impl Quality {
 impl fmt::Display for Quality {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        if let Place::Band(band) = &self.place {
+        if let AncillaryLocation::Band(band) = &self.location {
             parts.push(format!("band {band:?}"));
         }
         if self.layer != 1 {

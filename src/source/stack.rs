@@ -5,8 +5,8 @@ mod builder;
 mod find;
 mod granule;
 mod layout;
+mod location;
 mod mosaic;
-mod place;
 mod scratch;
 mod steps;
 mod survey;
@@ -20,8 +20,8 @@ pub use builder::StackBuilder;
 pub use granule::Granule;
 
 use builder::{Files, Pattern};
-use layout::Layout;
-use place::Place;
+use layout::StackLayout;
+use location::StackLocation;
 use steps::OffsetSteps;
 use views::Views;
 
@@ -58,8 +58,8 @@ pub struct RasterStack {
     dates: Vec<Date>,
     /// Index of the first part of every date, and the number of parts as the last entry.
     first_part: Vec<usize>,
-    parts: Vec<Part>,
-    layout: Layout,
+    parts: Vec<LocatedGranule>,
+    layout: StackLayout,
     source_bands: Option<Vec<String>>,
     calibration: Calibration,
     offset_steps: Option<OffsetSteps>,
@@ -76,12 +76,12 @@ pub struct RasterStack {
 
 /// A granule whose location in the stack is known.
 #[derive(Debug)]
-struct Part {
+struct LocatedGranule {
     date: Date,
     /// Its first file, which identifies it in messages.
     name: PathBuf,
     /// Files of data, quality and uncertainty. Empty when the granule is unusable.
-    files: Vec<PartFile>,
+    files: Vec<GranuleFile>,
     /// The offset that its file name selects.
     offset: Option<f64>,
     /// The unusable file and its fault, when a lenient stack was opened.
@@ -89,16 +89,16 @@ struct Part {
 }
 
 #[derive(Debug)]
-struct PartFile {
+struct GranuleFile {
     path: PathBuf,
-    place: Place,
+    location: StackLocation,
     traits: OnceLock<Traits>,
 }
 
-impl Part {
+impl LocatedGranule {
     /// Cells that its first `data_files` files cover.
     fn cells(&self, data_files: usize) -> PixelRegion {
-        let cells = self.files.iter().take(data_files).map(|file| file.place.cells());
+        let cells = self.files.iter().take(data_files).map(|file| file.location.cells());
         cells.reduce(|a, b| a.hull(&b)).unwrap_or(PixelRegion::new(0..0, 0..0))
     }
 
@@ -126,7 +126,7 @@ impl RasterStack {
 
     /// A stack of the given granules, by date. Granules of one date are mosaicked in the order given.
     #[must_use]
-    pub fn of(granules: impl IntoIterator<Item = Granule>) -> StackBuilder {
+    pub fn from_granules(granules: impl IntoIterator<Item = Granule>) -> StackBuilder {
         StackBuilder::new(Files::Listed(granules.into_iter().collect()))
     }
 
@@ -135,7 +135,9 @@ impl RasterStack {
     /// # Errors
     /// As [`StackBuilder::open`].
     pub fn from_files(files: impl IntoIterator<Item = (Date, PathBuf)>, calibration: Calibration) -> Result<Self> {
-        Self::of(files.into_iter().map(|(date, path)| Granule::new(date, [path]))).calibration(calibration).open()
+        Self::from_granules(files.into_iter().map(|(date, path)| Granule::new(date, [path])))
+            .calibration(calibration)
+            .open()
     }
 
     /// The data files of each date, in mosaic order.

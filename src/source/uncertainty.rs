@@ -1,7 +1,7 @@
 //! Per-pixel uncertainty that a product ships, converted to noise variance.
 
 use super::Calibration;
-use super::quality::Place;
+use super::quality::AncillaryLocation;
 use crate::error::Result;
 
 /// Which measure of spread an uncertainty band stores.
@@ -26,14 +26,14 @@ pub enum Spread {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Uncertainty {
-    pub(super) places: Vec<Place>,
+    pub(super) locations: Vec<AncillaryLocation>,
     scale: Option<f64>,
     kind: Spread,
 }
 
 impl Uncertainty {
-    fn new(places: Vec<Place>) -> Self {
-        Self { places, scale: None, kind: Spread::Sd }
+    fn new(locations: Vec<AncillaryLocation>) -> Self {
+        Self { locations, scale: None, kind: Spread::Sd }
     }
 
     /// Files that match a wildcard pattern. With `{band}` there is one file for each source band; otherwise one file
@@ -41,20 +41,20 @@ impl Uncertainty {
     /// [`Quality::files`](super::Quality::files).
     #[must_use]
     pub fn files(pattern: impl Into<String>) -> Self {
-        Self::new(vec![Place::Files(pattern.into())])
+        Self::new(vec![AncillaryLocation::Files(pattern.into())])
     }
 
     /// Bands of the data file, by name or number from 1: one for each source band, in their order.
     #[must_use]
     pub fn bands<S: ToString>(bands: impl IntoIterator<Item = S>) -> Self {
-        Self::new(bands.into_iter().map(|band| Place::Band(band.to_string())).collect())
+        Self::new(bands.into_iter().map(|band| AncillaryLocation::Band(band.to_string())).collect())
     }
 
     /// Files that an explicit list of granules names
     /// ([`Granule::uncertainty`](super::Granule::uncertainty)).
     #[must_use]
     pub fn listed() -> Self {
-        Self::new(vec![Place::Listed])
+        Self::new(vec![AncillaryLocation::Listed])
     }
 
     /// Factor from stored numbers to u or u². It replaces the scale of the files.
@@ -99,7 +99,7 @@ impl Uncertainty {
 
     /// The text that is stored with the settings of a run.
     pub(super) fn text(&self) -> String {
-        let bands: Vec<&str> = self.places.iter().filter_map(Place::name).collect();
+        let bands: Vec<&str> = self.locations.iter().filter_map(AncillaryLocation::name).collect();
         let scale = self.scale.map_or_else(|| "the file's own".into(), |scale| format!("{scale:?}"));
         format!(
             "{:?}, scale {scale}{}",
@@ -109,7 +109,7 @@ impl Uncertainty {
     }
 }
 
-impl Place {
+impl AncillaryLocation {
     fn name(&self) -> Option<&str> {
         match self {
             Self::Band(band) => Some(band),

@@ -4,8 +4,8 @@ mod axes;
 mod chunks;
 mod elements;
 mod folder;
+mod georeference;
 mod open;
-mod place;
 mod variable;
 
 use std::ops::Range;
@@ -113,7 +113,7 @@ impl ZarrCube {
                 (chunk[axes.y], chunk[axes.x]) = (y, x);
                 let part = variable.part(&chunk);
                 let elements = self.cache.get((index, chunk.clone()), || variable.decode(&part))?;
-                let held = Held { elements: &elements, ranges: part.to_ranges() };
+                let held = DecodedChunk { elements: &elements, ranges: part.to_ranges() };
                 for &(plane, band) in wanted.iter().filter(|(_, band)| band_chunk(*band) == held_bands) {
                     let out = &mut planes[plane * region.len()..(plane + 1) * region.len()];
                     held.copy_to(&axes, time, band, (&rows, &cols), out);
@@ -125,16 +125,16 @@ impl ZarrCube {
 }
 
 /// A decoded chunk and its position in the array.
-struct Held<'a> {
+struct DecodedChunk<'a> {
     elements: &'a Elements,
     ranges: Vec<Range<u64>>,
 }
 
-impl Held<'_> {
+impl DecodedChunk<'_> {
     /// Copies the values of one date and band into a plane of the stored `rows` and `cols`.
     fn copy_to(
         &self,
-        axes: &axes::Axes,
+        axes: &axes::CubeAxes,
         time: u64,
         band: usize,
         (rows, cols): (&Range<usize>, &Range<usize>),
@@ -229,7 +229,7 @@ impl RasterSource for ZarrCube {
     }
 
     fn block_shape(&self) -> Option<(usize, usize)> {
-        let lengths = |axis: fn(&axes::Axes) -> usize| {
+        let lengths = |axis: fn(&axes::CubeAxes) -> usize| {
             self.variables.iter().map(|variable| variable.chunk[axis(&variable.axes)] as usize).max()
         };
         lengths(|axes| axes.y).zip(lengths(|axes| axes.x))

@@ -50,12 +50,12 @@ impl Packing {
     }
 
     /// Adds a stored number that means "missing".
-    pub(in crate::source) fn hide_also(&mut self, value: f64) {
+    pub(in crate::source) fn add_missing(&mut self, value: f64) {
         self.missing.push(value);
     }
 
     /// Rounds the numbers that mean "missing" as float32 arrays do.
-    pub(in crate::source) fn in_float32(mut self) -> Self {
+    pub(in crate::source) fn rounded_to_f32(mut self) -> Self {
         let round = |value: f64| f64::from(value as f32);
         self.missing.iter_mut().for_each(|value| *value = round(*value));
         self.range = self.range.map(|(low, high)| (round(low), round(high)));
@@ -133,7 +133,7 @@ mod tests {
         // What xarray writes for -9999.0.
         let encoded = packing(json!({ "_FillValue": "AAAAAICHw8A=" })).unwrap();
         assert_eq!(hidden(&encoded, &[-9999.0, 0.0]), [true, false]);
-        let rounded = packing(json!({ "_FillValue": 0.1 })).unwrap().in_float32();
+        let rounded = packing(json!({ "_FillValue": 0.1 })).unwrap().rounded_to_f32();
         assert_eq!(hidden(&rounded, &[f64::from(0.1_f32), 0.1]), [true, false]);
         assert_eq!(packing(json!({})).unwrap(), Packing::default());
     }

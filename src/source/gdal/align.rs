@@ -1,7 +1,7 @@
 //! Choice of the grid of a view: aligned with the target grid, with pixels about as large as those of the rasters.
 
 use super::RasterHeader;
-use super::between::Between;
+use super::transform::CrsTransform;
 use super::view::{KEY, Resampling, View};
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, Rect};
@@ -32,7 +32,7 @@ const BLOCK: (usize, usize) = (64, 256);
 #[derive(Debug)]
 pub(in crate::source) struct Aligned {
     target: Grid,
-    pixels: Option<Pixels>,
+    pixels: Option<ViewPixels>,
     /// Whether a raster covers any cell of the target.
     reached: bool,
     /// The last raster grid that was tested. Most stacks have a single grid.
@@ -41,7 +41,7 @@ pub(in crate::source) struct Aligned {
 
 /// Size and origin of the pixels of a view.
 #[derive(Clone, Copy, Debug)]
-struct Pixels {
+struct ViewPixels {
     /// (rows, columns) of target cells in each.
     cells: (i64, i64),
     /// (row, column) of a target cell at which a pixel begins.
@@ -65,8 +65,8 @@ impl Aligned {
         if self.last.as_ref() == Some(&native.grid) {
             return Ok(());
         }
-        let between = Between::new(what, &native.grid, &self.target)?;
-        let pixels = self.pixels_of(what, native, &between)?;
+        let transform = CrsTransform::new(what, &native.grid, &self.target)?;
+        let pixels = self.pixels_of(what, native, &transform)?;
         let first = *self.pixels.get_or_insert(pixels);
         if first.cells != pixels.cells {
             let ((rows, cols), (expected_rows, expected_cols)) = (pixels.cells, first.cells);
@@ -78,7 +78,7 @@ impl Aligned {
                 ),
             ));
         }
-        self.reached |= self.meets(&native.grid, first.cells, &between);
+        self.reached |= self.meets(&native.grid, first.cells, &transform);
         self.last = Some(native.grid.clone());
         Ok(())
     }
@@ -99,7 +99,7 @@ impl Aligned {
                 ),
             ));
         };
-        let Pixels { cells, begin, native, block } = pixels;
+        let ViewPixels { cells, begin, native, block } = pixels;
         // Pixels that cover the cells, counted from `begin`. The view covers all of the target, whatever part the
         // rasters cover, so that the grid does not change when a raster is added.
         let covered = self.padded(cells);
@@ -128,7 +128,7 @@ impl Aligned {
     }
 
     /// The view pixels that fit this raster.
-    fn pixels_of(&self, what: &str, native: &RasterHeader, between: &Between) -> Result<Pixels> {
+    fn pixels_of(&self, what: &str, native: &RasterHeader, transform: &CrsTransform) -> Result<ViewPixels> {
         let unreachable = || {
             Error::setting(
                 KEY,
@@ -137,11 +137,11 @@ impl Aligned {
         };
         let extent = self.target.extent();
         let (x, y) = (f64::midpoint(extent.left, extent.right), f64::midpoint(extent.bottom, extent.top));
-        let (u, v) = between.to_native(x, y).ok_or_else(unreachable)?;
+        let (u, v) = transform.to_native(x, y).ok_or_else(unreachable)?;
         let (pixel_width, pixel_height) = native.grid.cell_size();
         let step = |du: f64, dv: f64| {
-            let (x0, y0) = between.to_target(u - du / 2.0, v - dv / 2.0)?;
-            let (x1, y1) = between.to_target(u + du / 2.0, v + dv / 2.0)?;
+            let (x0, y0) = transform.to_target(u - du / 2.0, v - dv / 2.0)?;
+            let (x1, y1) = transform.to_target(u + du / 2.0, v + dv / 2.0)?;
             Some((x1 - x0, y1 - y0))
         };
         let across = step(pixel_width, 0.0).ok_or_else(unreachable)?;
@@ -152,18 +152,18 @@ impl Aligned {
             (size_x, size_y) = (size_y, size_x);
         }
         let (width, height) = self.target.cell_size();
-        let whole = |size: f64, cell: f64| ((size / cell).round() as i64).max(1);
-        let cells = (whole(size_y, height), whole(size_x, width));
+        let whole_cells = |size: f64, cell: f64| ((size / cell).round() as i64).max(1);
+        let cells = (whole_cells(size_y, height), whole_cells(size_x, width));
         let native_size = (size_x / (width * cells.1 as f64), size_y / (height * cells.0 as f64));
 
         // The native pixel corner nearest to the middle, and the target corner nearest to it.
         let [left, _, _, top, _, _] = native.grid.geotransform();
         let corner_u = left + ((u - left) / pixel_width).round() * pixel_width;
         let corner_v = top - ((top - v) / pixel_height).round() * pixel_height;
-        let (corner_x, corner_y) = between.to_target(corner_u, corner_v).ok_or_else(unreachable)?;
+        let (corner_x, corner_y) = transform.to_target(corner_u, corner_v).ok_or_else(unreachable)?;
         let begin = (((extent.top - corner_y) / height).round(), ((corner_x - extent.left) / width).round());
         let begin = ((begin.0 as i64).rem_euclid(cells.0), (begin.1 as i64).rem_euclid(cells.1));
-        Ok(Pixels { cells, begin, native: native_size, block: block_shape(native, native_size) })
+        Ok(ViewPixels { cells, begin, native: native_size, block: block_shape(native, native_size) })
     }
 
     /// The cells of the target and of the margin around it.
@@ -177,11 +177,11 @@ impl Aligned {
     ///
     /// The test runs in both directions, because either grid may be far too large for the CRS of the other: points of
     /// the target are tested against the raster, and points of the raster's edge against the target.
-    fn meets(&self, native: &Grid, cells: (i64, i64), between: &Between) -> bool {
+    fn meets(&self, native: &Grid, cells: (i64, i64), transform: &CrsTransform) -> bool {
         let padded = self.padded(cells);
         let hit = |rect: Rect| !rect.intersection(&padded).is_empty();
         let extent = native.extent();
-        if matches!(between, Between::Same) {
+        if matches!(transform, CrsTransform::Same) {
             let (first, last) =
                 (self.cell((extent.left, extent.top), 1.0), self.cell((extent.right, extent.bottom), -1.0));
             return hit(Rect::new(first.0..last.0 + 1, first.1..last.1 + 1));
@@ -201,7 +201,7 @@ impl Aligned {
             [(f64::midpoint(x, x2), f64::midpoint(y, y2)), (x, y), (x2, y), (x, y2), (x2, y2)]
         };
         let mut points = (0..SAMPLES).flat_map(|i| (0..SAMPLES).map(move |j| (i, j))).flat_map(patch);
-        if points.any(|(x, y)| between.to_native(x, y).is_some_and(holds)) {
+        if points.any(|(x, y)| transform.to_native(x, y).is_some_and(holds)) {
             return true;
         }
         let edge = |k: usize, a: (f64, f64), b: (f64, f64)| {
@@ -216,7 +216,7 @@ impl Aligned {
             (extent.left, extent.top),
         ];
         let line = outline.windows(2).flat_map(|pair| (0..SAMPLES).map(move |k| edge(k, pair[0], pair[1])));
-        let line: Vec<_> = line.chain([outline[0]]).map(|(u, v)| between.to_target(u, v)).collect();
+        let line: Vec<_> = line.chain([outline[0]]).map(|(u, v)| transform.to_target(u, v)).collect();
         line.windows(2).any(|pair| {
             let [Some(a), Some(b)] = *pair else { return false };
             let (a, b) = (self.cell(a, 0.0), self.cell(b, 0.0));

@@ -28,7 +28,7 @@ pub(super) fn limit_block_cache() {
 
 /// Stops GDAL from listing the folder of every file that it opens, which is slow in folders with thousands of files.
 /// A setting of the environment or the application takes precedence. Sidecar files are still found by name.
-pub(super) fn list_no_folders() {
+pub(super) fn disable_folder_listing() {
     const KEY: &str = "GDAL_DISABLE_READDIR_ON_OPEN";
     if gdal::config::get_config_option(KEY, "").is_ok_and(|value| value.is_empty())
         && let Err(error) = gdal::config::set_config_option(KEY, "TRUE")

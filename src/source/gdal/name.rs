@@ -7,23 +7,23 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Subdataset {
     /// The text up to the path, with the opening quote.
-    pub(in crate::source) before: String,
+    pub(in crate::source) prefix: String,
     /// The file.
     pub(in crate::source) container: PathBuf,
     /// The text that follows the path, with the closing quote.
-    pub(in crate::source) after: String,
+    pub(in crate::source) suffix: String,
 }
 
 impl Subdataset {
     /// The parts of a name; `None` for a plain path.
     pub(in crate::source) fn parse(name: &str) -> Option<Self> {
-        let (before, rest) = name.split_once(":\"")?;
-        let (container, after) = rest.rsplit_once("\":")?;
+        let (prefix, rest) = name.split_once(":\"")?;
+        let (container, suffix) = rest.rsplit_once("\":")?;
         let driver = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-        (!before.is_empty() && before.chars().all(driver)).then(|| Self {
-            before: format!("{before}:\""),
+        (!prefix.is_empty() && prefix.chars().all(driver)).then(|| Self {
+            prefix: format!("{prefix}:\""),
             container: container.into(),
-            after: format!("\":{after}"),
+            suffix: format!("\":{suffix}"),
         })
     }
 }
@@ -33,10 +33,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_subdatasets_are_told_from_paths() {
+    fn subdataset_names_are_distinguished_from_paths() {
         let name = Subdataset::parse("HDF5:\"a b/VNP09GA.h5\"://HDFEOS/GRIDS/x").unwrap();
         assert_eq!(
-            (name.before.as_str(), name.container.to_str(), name.after.as_str()),
+            (name.prefix.as_str(), name.container.to_str(), name.suffix.as_str()),
             ("HDF5:\"", Some("a b/VNP09GA.h5"), "\"://HDFEOS/GRIDS/x")
         );
         for path in ["a.tif", "C:/a.tif", "odd:\"name.tif", "a b:\"c.tif\":x", ":\"c.tif\":x"] {

@@ -37,7 +37,7 @@ impl Pool {
         Some(idle.remove(position).1)
     }
 
-    pub(in crate::source) fn put(&self, file: usize, raster: OpenRaster) {
+    pub(in crate::source) fn put_back(&self, file: usize, raster: OpenRaster) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push((file, raster));
         let evicted = (idle.len() > IDLE_HANDLES).then(|| idle.remove(0));

@@ -37,7 +37,7 @@ pub(in crate::source) struct Traits {
 }
 
 impl Traits {
-    fn of(dataset: &Dataset) -> Result<Self, GdalError> {
+    fn from_dataset(dataset: &Dataset) -> Result<Self, GdalError> {
         let bands =
             (1..=dataset.raster_count()).map(|index| dataset.rasterband(index)).collect::<Result<Vec<_>, _>>()?;
         let alpha = bands.iter().position(|band| band.color_interpretation() == ColorInterpretation::AlphaBand);
@@ -77,7 +77,7 @@ impl OpenRaster {
         let traits = match known.get() {
             Some(traits) => *traits,
             None => {
-                let found = Traits::of(&dataset).map_err(|error| open_error(path, Some(date), &error))?;
+                let found = Traits::from_dataset(&dataset).map_err(|error| open_error(path, Some(date), &error))?;
                 *known.get_or_init(|| found)
             }
         };
@@ -108,7 +108,7 @@ impl OpenRaster {
         let window = self.traits.window.filter(|_| bands.len() > 1).unwrap_or((usize::MAX, usize::MAX));
         for part in parts(region, window) {
             for (&band, plane) in bands.iter().zip(&mut *planes) {
-                self.physical(band, &part, calibration, Target::Plane(plane, region)).map_err(failed(band))?;
+                self.physical(band, &part, calibration, Destination::Plane(plane, region)).map_err(failed(band))?;
             }
         }
         for (&band, plane) in bands.iter().zip(&mut *planes) {
@@ -132,7 +132,7 @@ impl OpenRaster {
     ) -> Result<(), ReadFailure> {
         let _quiet = QuietErrors::new();
         let start = values.len();
-        self.physical(band, region, calibration, Target::End(values))
+        self.physical(band, region, calibration, Destination::End(values))
             .and_then(|()| self.mask(band, region, &mut values[start..]))
             .map_err(|error| ReadFailure { band, error })
     }
@@ -143,7 +143,7 @@ impl OpenRaster {
         index: usize,
         part: &PixelRegion,
         calibration: &Calibration,
-        target: Target<'_>,
+        target: Destination<'_>,
     ) -> Result<(), GdalError> {
         let band = self.dataset.rasterband(index + 1)?;
         // A float32 file stores the float32 nearest to its nodata value.
@@ -212,7 +212,7 @@ fn has_mask(band: &RasterBand<'_>) -> Result<bool, GdalError> {
 }
 
 /// Destination of converted numbers.
-enum Target<'a> {
+enum Destination<'a> {
     /// The plane of a region that contains them.
     Plane(&'a mut [f64], &'a PixelRegion),
     /// The end of the vector.
@@ -230,12 +230,12 @@ fn convert<T: GdalType + Copy + Into<f64>>(
     band: &RasterBand<'_>,
     part: &PixelRegion,
     converter: Converter,
-    target: Target<'_>,
+    target: Destination<'_>,
 ) -> Result<(), GdalError> {
     let values = stored::<T>(band, part)?;
     match target {
-        Target::End(physical) => converter.append(&values, physical),
-        Target::Plane(plane, region) => {
+        Destination::End(physical) => converter.append(&values, physical),
+        Destination::Plane(plane, region) => {
             let (left, width) = (part.cols.start - region.cols.start, region.cols.len());
             for (row, values) in part.rows.clone().zip(values.chunks_exact(part.cols.len().max(1))) {
                 let start = (row - region.rows.start) * width + left;

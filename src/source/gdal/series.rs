@@ -61,7 +61,7 @@ pub struct SeriesBuilder {
 }
 
 /// One variable of the file, or the file itself.
-struct Opened {
+struct OpenedVariable {
     name: Option<String>,
     path: PathBuf,
     header: RasterHeader,
@@ -146,7 +146,7 @@ impl SeriesBuilder {
             return Err(Error::setting("variables", "an empty list"));
         };
         if let Some((other, difference)) = others.iter().find_map(|other| Some((other, difference(first, other)?))) {
-            let name = |opened: &Opened| opened.name.clone().unwrap_or_default();
+            let name = |opened: &OpenedVariable| opened.name.clone().unwrap_or_default();
             return Err(Error::setting(
                 "variables",
                 format!(
@@ -238,7 +238,7 @@ impl SeriesBuilder {
     }
 
     /// Reads the header of one variable, or of the file itself.
-    fn opened(&self, name: Option<String>, path: PathBuf) -> Result<Opened> {
+    fn opened(&self, name: Option<String>, path: PathBuf) -> Result<OpenedVariable> {
         let dataset = open(&path, None)?;
         let mut header = header(&path, &dataset, None)?;
         if let Some(crs) = &self.crs {
@@ -263,7 +263,7 @@ impl SeriesBuilder {
         if dates.is_empty() {
             return Err(self.error("it has no bands".into()));
         }
-        Ok(Opened { name, path, header, dates })
+        Ok(OpenedVariable { name, path, header, dates })
     }
 
     /// The dates in the descriptions of the bands.
@@ -290,7 +290,7 @@ impl SeriesBuilder {
 }
 
 /// The first property in which two variables differ.
-fn difference(first: &Opened, other: &Opened) -> Option<&'static str> {
+fn difference(first: &OpenedVariable, other: &OpenedVariable) -> Option<&'static str> {
     let (a, b) = (&first.header.grid, &other.header.grid);
     if a.geotransform() != b.geotransform() || a.shape() != b.shape() || !same_crs(a.crs(), b.crs()) {
         Some("another grid")
@@ -373,7 +373,7 @@ impl RasterSource for RasterSeries {
                 problem: format!("{}; the file may be truncated or damaged: replace it", failure.message()),
                 source: Some(Box::new(failure.error)),
             })?;
-            self.pool.put(number, raster);
+            self.pool.put_back(number, raster);
         }
         Ok(Slice::new(date, region.clone(), values))
     }

@@ -103,7 +103,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::Grid`](crate::Error::Grid) when the cut grid has too many pixels.
-    pub(in crate::source) fn of_flags(&self, cut: (usize, usize)) -> Result<Self> {
+    pub(in crate::source) fn for_flags(&self, cut: (usize, usize)) -> Result<Self> {
         let [left, width, _, top, _, step] = self.grid.geotransform();
         let (rows, cols) = self.grid.shape();
         let geotransform = [left, width / cut.1 as f64, 0.0, top, 0.0, step / cut.0 as f64];

@@ -100,7 +100,7 @@ impl View {
 
 /// Transforms pixels of the view to pixels of the file.
 fn transformer(native: &Grid, view: &Grid, crs: &Crs) -> String {
-    let place = |prefix: &str, grid: &Grid| {
+    let side = |prefix: &str, grid: &Grid| {
         let [left, width, _, top, _, step] = grid.geotransform();
         format!(
             "<{prefix}GeoTransform>{left:?},{width:?},0,{top:?},0,{step:?}</{prefix}GeoTransform>\
@@ -124,8 +124,8 @@ fn transformer(native: &Grid, view: &Grid, crs: &Crs) -> String {
     format!(
         "<Transformer><ApproxTransformer><MaxError>{MAX_ERROR}</MaxError><BaseTransformer><GenImgProjTransformer>\
          {}{}{reprojection}</GenImgProjTransformer></BaseTransformer></ApproxTransformer></Transformer>",
-        place("Src", native),
-        place("Dst", view)
+        side("Src", native),
+        side("Dst", view)
     )
 }
 

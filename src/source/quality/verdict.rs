@@ -7,7 +7,7 @@ use super::dilate::dilated;
 
 impl Quality {
     /// Whether the rule tests bits, which only integers have.
-    fn needs_whole(&self) -> bool {
+    fn needs_integers(&self) -> bool {
         !(self.bits.is_empty() && self.fields.is_empty())
     }
 
@@ -22,7 +22,7 @@ impl Quality {
         let mut hidden = self.drop.contains(&value)
             || self.keep.as_ref().is_some_and(|keep| !keep.contains(&value))
             || self.valid_range.is_some_and(|(low, high)| !(low..=high).contains(&value));
-        if self.needs_whole() {
+        if self.needs_integers() {
             if value.fract() != 0.0 || value.abs() >= 9.0e18 {
                 return Err(format!("{value} is not an integer and has no bits; use `drop`, `keep` or `valid_range`"));
             }
@@ -35,7 +35,7 @@ impl Quality {
                 values.contains(&(word >> bits.start() & mask))
             });
         }
-        Ok(if hidden { Verdict::Hidden } else { Verdict::Seen })
+        Ok(if hidden { Verdict::Hidden } else { Verdict::Visible })
     }
 
     /// Which cells are hidden, row by row, for quality numbers in rows of `cols`.
@@ -61,7 +61,7 @@ impl Quality {
             Codes::F64(values) => self.judge_all(values)?,
         };
         if self.dilate == 0 {
-            return Ok(verdicts.into_iter().map(|verdict| verdict != Verdict::Seen).collect());
+            return Ok(verdicts.into_iter().map(|verdict| verdict != Verdict::Visible).collect());
         }
         let hidden: Vec<bool> = verdicts.iter().map(|verdict| *verdict == Verdict::Hidden).collect();
         let mut hidden = dilated(&hidden, cols, self.dilate);
@@ -123,7 +123,7 @@ pub(in crate::source) struct Tables {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    Seen,
+    Visible,
     Hidden,
     Unknown,
 }

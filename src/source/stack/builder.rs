@@ -7,7 +7,7 @@ use super::steps::OffsetSteps;
 use crate::error::{Error, Result};
 use crate::geometry::Grid;
 use crate::source::calibration::calibration_setters;
-use crate::source::quality::Place;
+use crate::source::quality::AncillaryLocation;
 use crate::source::{Calibration, Quality, Resampling, Uncertainty};
 
 /// Builder of a [`RasterStack`](super::RasterStack); [`open`](Self::open) finishes it.
@@ -228,9 +228,13 @@ impl StackBuilder {
                            { kind = \"sd\" }, or leave them out of the list";
             return Err(Error::setting("uncertainty", problem));
         }
-        let listed = self.quality.iter().filter(|rule| !matches!(rule.place, Place::Band(_))).count();
-        let patterns = self.quality.iter().any(|rule| matches!(rule.place, Place::Files(_)))
-            || self.uncertainty.iter().flat_map(|rule| &rule.places).any(|place| matches!(place, Place::Files(_)));
+        let listed = self.quality.iter().filter(|rule| !matches!(rule.location, AncillaryLocation::Band(_))).count();
+        let patterns = self.quality.iter().any(|rule| matches!(rule.location, AncillaryLocation::Files(_)))
+            || self
+                .uncertainty
+                .iter()
+                .flat_map(|rule| &rule.locations)
+                .any(|location| matches!(location, AncillaryLocation::Files(_)));
         if patterns {
             return Err(Error::setting(
                 "quality",

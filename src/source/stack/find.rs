@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use super::granule::Granule;
-use super::template::{Key, Template, file_of};
+use super::template::{Template, WildcardTexts, file_of};
 use super::{Pattern, StackBuilder};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::source::quality::Place;
+use crate::source::quality::AncillaryLocation;
 
 /// How a date is read from a file name.
 #[derive(Debug)]
@@ -42,8 +42,8 @@ impl<'a> DateRule<'a> {
         };
         let (key, files) = (self.key, if self.key == "date" { "`files`" } else { "its `files`" });
         let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let whole = file.to_string_lossy();
-        let captured = [&name, &whole].into_iter().find_map(|text| self.regex.captures(text)?.get(1));
+        let path = file.to_string_lossy();
+        let captured = [&name, &path].into_iter().find_map(|text| self.regex.captures(text)?.get(1));
         let Some(text) = captured else {
             return Err(no_date(format!(
                 "`{key}` matches neither its name nor its path; narrow {files} or fix `{key}`"
@@ -63,7 +63,7 @@ struct Partners {
     key: &'static str,
     template: Template,
     /// Files by the text that identifies their granule.
-    files: BTreeMap<Key, Partner>,
+    files: BTreeMap<WildcardTexts, Partner>,
     by_date: bool,
     /// Whether no name matches any name of the data.
     other_style: bool,
@@ -102,7 +102,7 @@ impl StackBuilder {
             let mut missing = Vec::new();
             for (band, _) in bands.iter().zip(&names).filter(|(_, name)| name.is_none()) {
                 let what = format!("band {band:?}");
-                missing.push(granule.misses(
+                missing.push(granule.missing_error(
                     &what,
                     &template.text_of(band),
                     add_it_or("take the band out of `source_bands` (with a preset, name those there are)"),
@@ -114,7 +114,7 @@ impl StackBuilder {
                 let files = match files {
                     Some(files) if files.iter().all(Option::is_some) => files.into_iter().flatten().collect(),
                     _ => {
-                        missing.push(granule.misses(&what, text, partners.advice()));
+                        missing.push(granule.missing_error(&what, text, partners.advice()));
                         Vec::new()
                     }
                 };
@@ -137,19 +137,25 @@ impl StackBuilder {
         if granules.is_empty() {
             return Err(template.no_files(bands));
         }
-        match partners.iter().find_map(|partners| partners.without_data(&template)) {
+        match partners.iter().find_map(|partners| partners.unmatched_error(&template)) {
             Some(error) if !self.lenient => Err(error),
             _ => Ok(granules),
         }
     }
 
     /// The partner files of `data`.
-    fn partners<T>(&self, pattern: &Pattern, bands: &[String], data: &BTreeMap<Key, T>) -> Result<Vec<Partners>> {
-        let quality = self.quality.iter().map(|quality| ("quality", &quality.place, quality.date.as_ref()));
-        let uncertainty = self.uncertainty.iter().flat_map(|one| &one.places).map(|place| ("uncertainty", place, None));
+    fn partners<T>(
+        &self,
+        pattern: &Pattern,
+        bands: &[String],
+        data: &BTreeMap<WildcardTexts, T>,
+    ) -> Result<Vec<Partners>> {
+        let quality = self.quality.iter().map(|quality| ("quality", &quality.location, quality.date.as_ref()));
+        let uncertainty =
+            self.uncertainty.iter().flat_map(|one| &one.locations).map(|location| ("uncertainty", location, None));
         let mut all = Vec::new();
-        for (key, place, date) in quality.chain(uncertainty) {
-            let Place::Files(files) = place else { continue };
+        for (key, location, date) in quality.chain(uncertainty) {
+            let AncillaryLocation::Files(files) = location else { continue };
             let template = Template::new(key, files, pattern.folder.as_deref());
             let rule = date.map(|(date, format)| DateRule::new("quality.date", date, format)).transpose()?;
             let mut found = BTreeMap::new();
@@ -157,7 +163,7 @@ impl StackBuilder {
                 let Some(first) = names.iter().flatten().next().cloned() else { continue };
                 let mark = match &rule {
                     Some(rule) => vec![rule.date_of(&file_of(&first))?.to_string()],
-                    None => telling(&wildcards),
+                    None => identifying_texts(&wildcards),
                 };
                 if let Some(other) = found.insert(mark, Partner { names, taken: false }) {
                     return Err(ambiguous(key, other.names.iter().flatten().next(), &first));
@@ -167,7 +173,7 @@ impl StackBuilder {
                 return Err(template.no_files(bands));
             }
             let by_date = rule.is_some();
-            let other_style = !by_date && !data.keys().any(|key| found.contains_key(&telling(key)));
+            let other_style = !by_date && !data.keys().any(|key| found.contains_key(&identifying_texts(key)));
             all.push(Partners { key, template, files: found, by_date, other_style });
         }
         Ok(all)
@@ -175,7 +181,7 @@ impl StackBuilder {
 }
 
 /// The wildcard texts that identify a granule: a `**` may match no folder, so empty texts are left out.
-fn telling(key: &Key) -> Key {
+fn identifying_texts(key: &WildcardTexts) -> WildcardTexts {
     key.iter().filter(|text| !text.is_empty()).cloned().collect()
 }
 
@@ -193,8 +199,8 @@ fn ambiguous(key: &str, one: Option<&PathBuf>, other: &Path) -> Error {
 
 impl Partners {
     /// The files of a granule. Matched by date, files may serve several granules.
-    fn take(&mut self, key: &Key, date: Date) -> Option<Vec<Option<PathBuf>>> {
-        let mark = if self.by_date { vec![date.to_string()] } else { telling(key) };
+    fn take(&mut self, key: &WildcardTexts, date: Date) -> Option<Vec<Option<PathBuf>>> {
+        let mark = if self.by_date { vec![date.to_string()] } else { identifying_texts(key) };
         let partner = self.files.get_mut(&mark)?;
         partner.taken = true;
         Some(partner.names.clone())
@@ -215,7 +221,7 @@ impl Partners {
     }
 
     /// The error for partner files that no granule uses.
-    fn without_data(&self, data: &Template) -> Option<Error> {
+    fn unmatched_error(&self, data: &Template) -> Option<Error> {
         let lone = self.files.values().find(|partner| !partner.taken)?;
         let path = lone.names.iter().flatten().next()?.clone();
         let (key, text) = (self.key, self.template.text());
@@ -231,7 +237,7 @@ impl Partners {
 
 impl Granule {
     /// The error for a missing file of this granule.
-    fn misses(&self, what: &str, pattern: &str, advice: String) -> Error {
+    fn missing_error(&self, what: &str, pattern: &str, advice: String) -> Error {
         Error::NoPartner {
             path: self.name().to_path_buf(),
             date: Some(self.date),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::granule::Granule;
 use crate::error::{Error, Result};
 use crate::source::gdal::RasterHeader;
-use crate::source::quality::Place;
+use crate::source::quality::AncillaryLocation;
 use crate::source::{Quality, Uncertainty};
 
 /// A band of one of a granule's files, both by position.
@@ -17,7 +17,7 @@ pub(super) struct Plane {
 
 /// Files and bands of every granule.
 #[derive(Clone, Debug)]
-pub(super) struct Layout {
+pub(super) struct StackLayout {
     /// Number of data files; those of quality and uncertainty follow.
     pub(super) data_files: usize,
     /// Number of all files.
@@ -32,7 +32,7 @@ pub(super) struct Layout {
     pub(super) uncertainty: Vec<Plane>,
 }
 
-impl Layout {
+impl StackLayout {
     /// The layout of a granule, given the headers of all its files.
     pub(super) fn new(
         granule: &Granule,
@@ -84,9 +84,9 @@ impl Layout {
         };
         let mut listed = granule.quality.iter();
         for rule in quality {
-            let planes = match &rule.place {
-                Place::Band(band) => vec![layout.data_band(granule, headers, band, "quality.band")?],
-                Place::Files(_) | Place::Listed => {
+            let planes = match &rule.location {
+                AncillaryLocation::Band(band) => vec![layout.data_band(granule, headers, band, "quality.band")?],
+                AncillaryLocation::Files(_) | AncillaryLocation::Listed => {
                     let n = listed.next().map_or(0, Vec::len);
                     let planes: Vec<Plane> =
                         layout.append(n).into_iter().map(|plane| Plane { band: rule.layer - 1, ..plane }).collect();
@@ -147,9 +147,11 @@ impl Layout {
         headers: &[RasterHeader],
     ) -> Result<Vec<Plane>> {
         let n = self.bands.len();
-        if let Some(Place::Band(_)) = rule.places.first() {
-            let names =
-                rule.places.iter().filter_map(|place| if let Place::Band(name) = place { Some(name) } else { None });
+        if let Some(AncillaryLocation::Band(_)) = rule.locations.first() {
+            let names = rule
+                .locations
+                .iter()
+                .filter_map(|location| if let AncillaryLocation::Band(name) = location { Some(name) } else { None });
             let planes: Vec<Plane> =
                 names.map(|name| self.data_band(granule, headers, name, "uncertainty.bands")).collect::<Result<_>>()?;
             if planes.len() != n {

@@ -12,7 +12,7 @@ use crate::source::gdal::Subdataset;
 const BAND: &str = "{band}";
 
 /// The texts that match the wildcards of a pattern. The files of one granule share them.
-pub(super) type Key = Vec<String>;
+pub(super) type WildcardTexts = Vec<String>;
 
 /// A pattern of file names, `folder/*.{band}.tif`, or of subdataset names, `NETCDF:"folder/*.nc":{band}`.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub(super) struct Template {
 impl Template {
     pub(super) fn new(key: &'static str, pattern: &str, folder: Option<&Path>) -> Self {
         let (around, path) = match Subdataset::parse(pattern) {
-            Some(name) => ((name.before, name.after), name.container.to_string_lossy().into_owned()),
+            Some(name) => ((name.prefix, name.suffix), name.container.to_string_lossy().into_owned()),
             None => (Default::default(), pattern.to_owned()),
         };
         // Wildcards in the name of the folder itself are escaped.
@@ -61,7 +61,7 @@ impl Template {
 
     /// Every match, by the texts of its wildcards: a name for each of `bands`, in their order, where the pattern has
     /// `{band}`, and one name otherwise.
-    pub(super) fn find(&self, bands: &[String]) -> Result<BTreeMap<Key, Vec<Option<PathBuf>>>> {
+    pub(super) fn find(&self, bands: &[String]) -> Result<BTreeMap<WildcardTexts, Vec<Option<PathBuf>>>> {
         let malformed = |problem: String| Error::setting(self.key, format!("{:?} {problem}", self.text));
         let anywhere = self.path.replace(BAND, "*");
         let paths = glob::glob(&anywhere).map_err(|error| malformed(format!("is no wildcard pattern: {error}")))?;
@@ -125,11 +125,11 @@ impl Template {
 
     /// GDAL's name of a band in the file.
     fn name_of(&self, path: &Path, band: &str) -> PathBuf {
-        let (before, after) = &self.around;
-        if before.is_empty() {
+        let (prefix, suffix) = &self.around;
+        if prefix.is_empty() {
             return path.to_path_buf();
         }
-        format!("{before}{}{}", path.display(), after.replace(BAND, band)).into()
+        format!("{prefix}{}{}", path.display(), suffix.replace(BAND, band)).into()
     }
 }
 
@@ -200,7 +200,7 @@ fn character_class(rest: &str) -> Option<(String, usize)> {
 mod tests {
     use super::*;
 
-    fn key(pattern: &str, path: &str, bands: &[&str]) -> Option<(Key, Option<String>)> {
+    fn key(pattern: &str, path: &str, bands: &[&str]) -> Option<(WildcardTexts, Option<String>)> {
         let bands: Vec<String> = bands.iter().map(ToString::to_string).collect();
         let regex = expression(pattern, &bands).unwrap();
         let captures = regex.captures(path)?;

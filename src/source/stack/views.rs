@@ -1,7 +1,7 @@
 //! Views of a stack: how its files are read on another grid.
 
-use super::layout::{Layout, Plane};
-use super::place::Place;
+use super::layout::{Plane, StackLayout};
+use super::location::StackLocation;
 use crate::error::{Error, Result};
 use crate::source::gdal::View;
 
@@ -18,14 +18,14 @@ pub(super) struct Views {
 pub(super) struct Flags {
     pub(super) view: View,
     /// Location of the flags in the view of the data.
-    pub(super) place: Place,
+    pub(super) location: StackLocation,
     /// Cells around a hidden one from which interpolated values may come.
     pub(super) around: usize,
 }
 
 impl Views {
     /// `cell_sizes` are (width, height) for each file of a granule.
-    pub(super) fn new(data: View, layout: &Layout, cell_sizes: &[(f64, f64)]) -> Result<Self> {
+    pub(super) fn new(data: View, layout: &StackLayout, cell_sizes: &[(f64, f64)]) -> Result<Self> {
         let size_of = |planes: &[Plane]| planes.first().and_then(|plane| cell_sizes.get(plane.file)).copied();
         let first = size_of(&layout.bands).unwrap_or((1.0, 1.0));
         let (native_x, native_y) = data.native();
@@ -34,13 +34,13 @@ impl Views {
             // Pixels of the quality raster per pixel of the view.
             let cut = |own: f64, first: f64, native: f64| (first / (own * native)).round().max(1.0);
             let (rows, cols) = (cut(own.1, first.1, native_y), cut(own.0, first.0, native_x));
-            let view = data.of_flags((rows as usize, cols as usize))?;
-            let place = Place::new(data.grid(), view.grid())
+            let view = data.for_flags((rows as usize, cols as usize))?;
+            let location = StackLocation::new(data.grid(), view.grid())
                 .map_err(|problem| Error::Grid { what: "quality on another grid".into(), problem })?;
             let reach = |native: f64| data.reach(native);
             let around = f64::hypot(rows * reach(native_y), cols * reach(native_x));
             // A point may lie anywhere in the pixel in which it is looked up.
-            Ok(Flags { view, place, around: around.ceil() as usize })
+            Ok(Flags { view, location, around: around.ceil() as usize })
         });
         let flags = flags.collect::<Result<_>>()?;
         Ok(Self { data, flags })

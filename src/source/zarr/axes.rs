@@ -17,7 +17,7 @@ pub struct DimensionNames {
 
 /// Position of each dimension in a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Axes {
+pub(super) struct CubeAxes {
     pub(super) time: usize,
     pub(super) band: Option<usize>,
     pub(super) y: usize,
@@ -77,7 +77,7 @@ impl Role {
     }
 
     /// The role that the attributes of a coordinate give.
-    fn of_attributes(attributes: &Map<String, Value>) -> Option<Self> {
+    fn from_attributes(attributes: &Map<String, Value>) -> Option<Self> {
         let text = |key: &str| attributes.get(key).and_then(Value::as_str).unwrap_or_default();
         match text("axis") {
             "T" => return Some(Self::Time),
@@ -95,13 +95,13 @@ impl Role {
         ROLES.into_iter().find(|role| role.standard_names().contains(&text("standard_name"))).or_else(of_units)
     }
 
-    fn of_name(name: &str) -> Option<Self> {
+    fn from_name(name: &str) -> Option<Self> {
         let name = name.to_lowercase();
         ROLES.into_iter().find(|role| role.names().contains(&name.as_str()))
     }
 }
 
-impl Axes {
+impl CubeAxes {
     /// The axes from the names and lengths of a variable's dimensions. `attributes` returns those of a dimension's
     /// coordinate.
     ///
@@ -122,11 +122,13 @@ impl Axes {
         }
         let role_of = |name: &String| {
             let named = ROLES.into_iter().find(|role| role.given(given) == Some(name));
-            let told = || {
-                attributes(name).and_then(|attributes| Role::of_attributes(&attributes)).or_else(|| Role::of_name(name))
+            let by_metadata = || {
+                attributes(name)
+                    .and_then(|attributes| Role::from_attributes(&attributes))
+                    .or_else(|| Role::from_name(name))
             };
             // A name given to one role is not guessed for another.
-            named.or_else(|| told().filter(|role| role.given(given).is_none()))
+            named.or_else(|| by_metadata().filter(|role| role.given(given).is_none()))
         };
         let roles: Vec<Option<Role>> = dimensions.iter().map(role_of).collect();
         let find = |role: Role| {
@@ -168,9 +170,9 @@ mod tests {
 
     use super::*;
 
-    fn axes(dimensions: &[&str], given: &DimensionNames) -> Result<Axes, String> {
+    fn axes(dimensions: &[&str], given: &DimensionNames) -> Result<CubeAxes, String> {
         let names: Vec<String> = dimensions.iter().map(ToString::to_string).collect();
-        Axes::new(&names, &vec![3; names.len()], given, |name| {
+        CubeAxes::new(&names, &vec![3; names.len()], given, |name| {
             let attributes = match name {
                 "when" => json!({ "units": "days since 1970-01-01" }),
                 "north" => json!({ "standard_name": "projection_y_coordinate" }),
@@ -185,7 +187,7 @@ mod tests {
     #[test]
     fn dimensions_are_known_by_attributes_then_by_name_in_any_order() {
         let none = DimensionNames::default();
-        let expected = |time, band, y, x| Ok(Axes { time, band, y, x });
+        let expected = |time, band, y, x| Ok(CubeAxes { time, band, y, x });
         assert_eq!(axes(&["time", "band", "y", "lon"], &none), expected(0, Some(1), 2, 3));
         assert_eq!(axes(&["lon", "LAT", "t"], &none), expected(2, None, 1, 0));
         assert_eq!(axes(&["east", "north", "wavelength", "when"], &none), expected(3, Some(2), 1, 0));

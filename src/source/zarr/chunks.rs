@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::elements::Elements;
 
 /// Key of a chunk: the number of its variable, and the indices of the chunk.
-pub(super) type Key = (usize, Vec<u64>);
+pub(super) type ChunkKey = (usize, Vec<u64>);
 
 /// A chunk that some thread decodes or has decoded.
-type Cell = Arc<Mutex<Option<Arc<Elements>>>>;
+type ChunkCell = Arc<Mutex<Option<Arc<Elements>>>>;
 
 /// The most recently used decoded chunks, up to a fixed number. Threads that request the same chunk wait for the one
 /// that decodes it.
@@ -19,7 +19,7 @@ type Cell = Arc<Mutex<Option<Arc<Elements>>>>;
 pub(super) struct ChunkCache {
     capacity: usize,
     /// Ordered by use, the most recent last.
-    held: Mutex<VecDeque<(Key, Cell)>>,
+    held: Mutex<VecDeque<(ChunkKey, ChunkCell)>>,
 }
 
 impl ChunkCache {
@@ -33,7 +33,11 @@ impl ChunkCache {
     }
 
     /// The chunk, decoded by `decode` unless it is cached.
-    pub(super) fn get<E>(&self, key: Key, decode: impl FnOnce() -> Result<Elements, E>) -> Result<Arc<Elements>, E> {
+    pub(super) fn get<E>(
+        &self,
+        key: ChunkKey,
+        decode: impl FnOnce() -> Result<Elements, E>,
+    ) -> Result<Arc<Elements>, E> {
         if self.capacity == 0 {
             return decode().map(Arc::new);
         }
@@ -48,10 +52,10 @@ impl ChunkCache {
     }
 
     /// The cell of a chunk, empty when it is new.
-    fn cell(&self, key: Key) -> Cell {
+    fn cell(&self, key: ChunkKey) -> ChunkCell {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let position = held.iter().position(|(other, _)| *other == key);
-        let entry = position.and_then(|position| held.remove(position)).unwrap_or_else(|| (key, Cell::default()));
+        let entry = position.and_then(|position| held.remove(position)).unwrap_or_else(|| (key, ChunkCell::default()));
         let cell = Arc::clone(&entry.1);
         held.push_back(entry);
         let evicted = (held.len() > self.capacity).then(|| held.pop_front());

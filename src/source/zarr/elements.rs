@@ -8,12 +8,12 @@ use zarrs::array::{Array, ArrayError, ArraySubset, CodecOptions};
 
 use super::folder::Folder;
 
-/// Defines [`Kind`] and [`Elements`], one variant for each type of numbers.
+/// Defines [`ElementType`] and [`Elements`], one variant for each type of numbers.
 macro_rules! kinds {
     ($($kind:ident($element:ty, $data_type:ty),)*) => {
         /// Element type of an array.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Kind {
+        pub(super) enum ElementType {
             $($kind,)*
         }
 
@@ -23,9 +23,9 @@ macro_rules! kinds {
             $($kind(Vec<$element>),)*
         }
 
-        impl Kind {
+        impl ElementType {
             /// The element type of an array; `None` when it does not hold plain numbers.
-            pub(super) fn of(array: &Array<Folder>) -> Option<Self> {
+            pub(super) fn from_array(array: &Array<Folder>) -> Option<Self> {
                 $(if array.data_type().is::<$data_type>() {
                     return Some(Self::$kind);
                 })*

@@ -8,7 +8,7 @@ use zarrs::array::Array;
 
 use super::chunks::ChunkCache;
 use super::folder::Folder;
-use super::place::{self, Line};
+use super::georeference::{self, PixelAxis};
 use super::variable::{self, Variable};
 use super::{DimensionNames, ZarrCube};
 use crate::error::{Error, Result};
@@ -95,10 +95,10 @@ impl CubeBuilder {
         let store = Store { folder: Arc::new(Folder::new(&self.path)), names: Vec::new() }.listed()?;
         let mut variables = self.open_variables(&store)?;
         if let Some(nodata) = self.calibration.nodata {
-            variables.iter_mut().for_each(|variable| variable.hide_also(nodata));
+            variables.iter_mut().for_each(|variable| variable.add_missing(nodata));
         }
         let Some(first) = variables.first() else { return Err(Error::setting("variables", "an empty list")) };
-        let (grid, flipped) = self.place(&store, first)?;
+        let (grid, flipped) = self.georeference(&store, first)?;
         let acquisitions = store.acquisitions(first)?;
         let bands = match (&variables[..], first.axes.band) {
             ([only], Some(axis)) => store.band_names(only, axis)?,
@@ -167,17 +167,17 @@ impl CubeBuilder {
     }
 
     /// The grid, and whether (rows, columns) are stored against its order.
-    fn place(&self, store: &Store, variable: &Variable) -> Result<(Grid, (bool, bool))> {
+    fn georeference(&self, store: &Store, variable: &Variable) -> Result<(Grid, (bool, bool))> {
         let mapping = store.grid_mapping(variable);
-        let geotransform = mapping.as_ref().and_then(place::geotransform);
+        let geotransform = mapping.as_ref().and_then(georeference::geotransform);
         let line = |axis: usize, origin_and_step: Option<(f64, f64)>| {
             let (name, count) = (&variable.dimensions[axis], variable.length(axis));
             match (store.coordinate(name, count)?, origin_and_step) {
                 // Coordinates take precedence: they stay true when a cube is cut, and a GeoTransform does not.
                 (Some(array), known) => variable::numbers(&array)
-                    .and_then(|centres| Line::new(&centres, known.map(|(_, step)| step)))
+                    .and_then(|centres| PixelAxis::new(&centres, known.map(|(_, step)| step)))
                     .map_err(|problem| store.error(name, &problem)),
-                (None, Some((origin, step))) => Ok(place::line(origin, step, count)),
+                (None, Some((origin, step))) => Ok(georeference::line(origin, step, count)),
                 (None, None) => Err(store.error(
                     &variable.name,
                     &format!("there are neither coordinates {name:?} nor a GeoTransform that locate it"),
@@ -190,8 +190,8 @@ impl CubeBuilder {
         let crs = self
             .crs
             .clone()
-            .unwrap_or_else(|| place::crs(mapping.iter().chain([variable.attributes()]).chain(group.iter())));
-        let grid = place::grid(crs, &y, &x).map_err(|error| match error {
+            .unwrap_or_else(|| georeference::crs(mapping.iter().chain([variable.attributes()]).chain(group.iter())));
+        let grid = georeference::grid(crs, &y, &x).map_err(|error| match error {
             Error::Grid { problem, .. } => Error::Grid { what: self.path.display().to_string(), problem },
             other => other,
         })?;

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use zarrs::array::data_type::{FixedLengthUTF32DataType, StringDataType};
 use zarrs::array::{Array, ArrayError, ArrayMetadata, ArrayShardedExt, ArraySubset};
 
-use super::axes::{Axes, DimensionNames};
-use super::elements::{Elements, Kind};
+use super::axes::{CubeAxes, DimensionNames};
+use super::elements::{ElementType, Elements};
 use super::folder::Folder;
 use crate::source::cf::Packing;
 
@@ -16,9 +16,9 @@ use crate::source::cf::Packing;
 pub(super) struct Variable {
     pub(super) name: String,
     array: Array<Folder>,
-    kind: Kind,
+    element_type: ElementType,
     pub(super) dimensions: Vec<String>,
-    pub(super) axes: Axes,
+    pub(super) axes: CubeAxes,
     pub(super) packing: Packing,
     /// Size of a block that is decoded at once, along each dimension: a chunk, or an inner chunk of a shard.
     pub(super) chunk: Vec<u64>,
@@ -61,11 +61,11 @@ pub(super) fn dimensions(array: &Array<Folder>) -> Option<Vec<String>> {
 
 /// All numbers of a coordinate, unpacked.
 pub(super) fn numbers(array: &Array<Folder>) -> Result<Vec<f64>, String> {
-    let Some(kind) = Kind::of(array) else {
+    let Some(element_type) = ElementType::from_array(array) else {
         return Err(format!("holds {}, which are not plain numbers", array.data_type()));
     };
     let packing = Packing::new(array.attributes())?;
-    let elements = kind.decode(array, &array.subset_all()).map_err(|error| error.to_string())?;
+    let elements = element_type.decode(array, &array.subset_all()).map_err(|error| error.to_string())?;
     let mut values = vec![0.0; elements.len()];
     elements.copy(0, 1, &mut values);
     let (scale, offset) = (packing.scale.unwrap_or(1.0), packing.offset.unwrap_or(0.0));
@@ -89,12 +89,12 @@ pub(super) fn labels(array: &Array<Folder>) -> Result<Vec<String>, String> {
 impl Variable {
     /// Bits of a stored number.
     pub(super) fn bits(&self) -> u32 {
-        self.kind.bytes() as u32 * 8
+        self.element_type.bytes() as u32 * 8
     }
 
     /// Adds a stored number that means "missing" to those that the variable declares.
-    pub(super) fn hide_also(&mut self, nodata: f64) {
-        self.packing.hide_also(if self.kind == Kind::F32 { f64::from(nodata as f32) } else { nodata });
+    pub(super) fn add_missing(&mut self, nodata: f64) {
+        self.packing.add_missing(if self.element_type == ElementType::F32 { f64::from(nodata as f32) } else { nodata });
     }
 
     pub(super) fn new(
@@ -103,19 +103,19 @@ impl Variable {
         given: &DimensionNames,
         coordinate: impl Fn(&str) -> Option<Map<String, Value>>,
     ) -> Result<Self, String> {
-        let Some(kind) = Kind::of(&array) else {
+        let Some(element_type) = ElementType::from_array(&array) else {
             return Err(format!("holds {}; integers, float32 and float64 are read", array.data_type()));
         };
         let dimensions = dimensions(&array).ok_or(
             "its dimensions have no names; they belong into dimension_names (Zarr v3) or the attribute _ARRAY_DIMENSIONS (v2)",
         )?;
-        let axes = Axes::new(&dimensions, array.shape(), given, coordinate)?;
+        let axes = CubeAxes::new(&dimensions, array.shape(), given, coordinate)?;
         let mut packing = Packing::new(array.attributes())?;
         if let Some(fill) = fill_value_v2(&array) {
-            packing.hide_also(fill);
+            packing.add_missing(fill);
         }
-        if kind == Kind::F32 {
-            packing = packing.in_float32();
+        if element_type == ElementType::F32 {
+            packing = packing.rounded_to_f32();
         }
         let first = vec![0; array.dimensionality()];
         let chunk = match array.effective_subchunk_shape() {
@@ -123,7 +123,7 @@ impl Variable {
             None => array.chunk_shape(&first).map_err(|error| error.to_string())?,
         };
         let chunk = chunk.iter().zip(array.shape()).map(|(chunk, &length)| chunk.get().min(length.max(1))).collect();
-        Ok(Self { name: name.to_owned(), array, kind, dimensions, axes, packing, chunk })
+        Ok(Self { name: name.to_owned(), array, element_type, dimensions, axes, packing, chunk })
     }
 
     pub(super) fn attributes(&self) -> &Map<String, Value> {
@@ -136,7 +136,7 @@ impl Variable {
 
     /// Bytes of a decoded chunk.
     pub(super) fn chunk_bytes(&self) -> u64 {
-        self.kind.bytes().saturating_mul(self.chunk.iter().product())
+        self.element_type.bytes().saturating_mul(self.chunk.iter().product())
     }
 
     /// Number of chunks that hold one pixel of one date in all bands.
@@ -158,7 +158,7 @@ impl Variable {
     }
 
     pub(super) fn decode(&self, part: &ArraySubset) -> Result<Elements, ArrayError> {
-        self.kind.decode(&self.array, part)
+        self.element_type.decode(&self.array, part)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::geometry::{Grid, PixelRegion};
 
 /// The pixels of a raster in cells of the stack: of the same size, or larger or smaller by an integer factor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct StackLocation {
     /// Upper-left corner, in units of the smaller of cell and pixel.
     row: i64,
     col: i64,
@@ -21,18 +21,18 @@ pub(super) struct Place {
 /// Largest distance of a ratio of cell sizes from an integer before the lattices are compared.
 const RATIO_TOLERANCE: f64 = 1e-4;
 
-impl Place {
+impl StackLocation {
     /// The location of `grid` on the lattice of `stack`, or the problem when its lines do not fall on lines of the
     /// lattice.
     pub(super) fn new(stack: &Grid, grid: &Grid) -> Result<Self, String> {
         let ((w, h), (own_w, own_h)) = (stack.cell_size(), grid.cell_size());
         let ratio = |own: f64, cell: f64| {
             let (up, down) = (own / cell, cell / own);
-            let whole = |ratio: f64| {
+            let integer = |ratio: f64| {
                 (ratio >= 0.5 && (ratio / ratio.round() - 1.0).abs() < RATIO_TOLERANCE)
                     .then_some(ratio.round() as usize)
             };
-            whole(up).map(|up| (up, 1)).or(whole(down).map(|down| (1, down)))
+            integer(up).map(|up| (up, 1)).or(integer(down).map(|down| (1, down)))
         };
         let (Some((up_rows, down_rows)), Some((up_cols, down_cols))) = (ratio(own_h, h), ratio(own_w, w)) else {
             return Err(format!("cells of {own_w} x {own_h}, which neither divide nor are made of cells of {w} x {h}"));
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn coarser_pixels_are_repeated_and_finer_ones_folded() {
         let stack = grid(0.0, 0.0, 20.0, (4, 6));
-        let coarse = Place::new(&stack, &grid(-40.0, 20.0, 60.0, (2, 2))).unwrap();
+        let coarse = StackLocation::new(&stack, &grid(-40.0, 20.0, 60.0, (2, 2))).unwrap();
         assert_eq!(coarse.cover(), [-1, 5, -2, 4]);
         let region = PixelRegion::new(1..4, 0..5);
         let window = coarse.window(&region, 0);
@@ -188,7 +188,7 @@ mod tests {
         coarse.spread(&window, &[1, 2, 3, 4], &region, 9, |a, _| a, |k, v| out[k] = v);
         assert_eq!(out, [1, 2, 2, 2, 9, 3, 4, 4, 4, 9, 3, 4, 4, 4, 9]);
 
-        let fine = Place::new(&stack, &grid(30.0, 0.0, 10.0, (8, 4))).unwrap();
+        let fine = StackLocation::new(&stack, &grid(30.0, 0.0, 10.0, (8, 4))).unwrap();
         assert!(fine.is_finer());
         assert_eq!(fine.cover(), [0, 4, 1, 4]);
         let region = PixelRegion::new(0..2, 0..4);
@@ -210,8 +210,8 @@ mod tests {
             (grid(5.0, 0.0, 20.0, (4, 4)), "do not fall"),
             (grid(10.0, 0.0, 60.0, (4, 4)), "do not fall"),
         ] {
-            assert!(Place::new(&stack, &other).unwrap_err().contains(says), "{other}");
+            assert!(StackLocation::new(&stack, &other).unwrap_err().contains(says), "{other}");
         }
-        assert!(Place::new(&stack, &grid(10.0, 0.0, 10.0, (4, 4))).is_ok());
+        assert!(StackLocation::new(&stack, &grid(10.0, 0.0, 10.0, (4, 4))).is_ok());
     }
 }

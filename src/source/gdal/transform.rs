@@ -8,12 +8,12 @@ use crate::error::{Error, Result};
 use crate::geometry::Grid;
 
 /// Transforms points between the CRS of a raster and that of the target, in both directions.
-pub(super) enum Between {
+pub(super) enum CrsTransform {
     Same,
     Projected { to_native: CoordTransform, to_target: CoordTransform },
 }
 
-impl Between {
+impl CrsTransform {
     pub(super) fn new(what: &str, native: &Grid, target: &Grid) -> Result<Self> {
         if native.crs().is_same_text(target.crs()) || same_crs(native.crs(), target.crs()) {
             return Ok(Self::Same);
