@@ -1,4 +1,4 @@
-//! The crate's error type: every variant carries what a person needs to act on it.
+//! The error type of the crate. Every variant carries what a person needs to act on it.
 
 mod calls;
 mod text;
@@ -13,16 +13,16 @@ use text::{crs_advice, exists_advice, input, list, on_date, setting, size, tile_
 /// Result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of a foreign library, kept as the source of ours.
+/// An error of another library, boxed as the source of an [`Error`].
 pub type BoxedError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// What can go wrong, with the file, date, band or key at fault.
+/// Everything that can go wrong, with the file, date, band or key at fault.
 ///
 /// `Debug` prints the same sentence as `Display`, so that programs whose `main` returns a [`Result`] tell their users what to do.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting that cannot work. The message names the file that it was read from, or else the call that takes it.
+    /// A setting that cannot work. The message names the file that it was read from, or the call that sets it.
     ///
     /// ```
     /// use rasterfuse::{Fusion, geometry::{Crs, Grid}};
@@ -33,12 +33,12 @@ pub enum Error {
     /// ```
     #[error("{}", setting(file.as_deref(), key, problem))]
     Setting {
-        /// The TOML file that describes it, where there is one.
+        /// The TOML file of the setting, where there is one.
         file: Option<PathBuf>,
-        /// Its TOML key, for example `process.variance` or `instrument "modis": noise_variance`; the last part is the name of the
-        /// call too, where it has no key.
+        /// Its TOML key, for example `process.variance` or `instrument "modis": noise_variance`. The last part is
+        /// also the name of the call, where the setting has no key.
         key: String,
-        /// What is wrong with it and what would do.
+        /// What is wrong and what to do.
         problem: String,
     },
     /// A grid that is not a north-up raster of positive size.
@@ -72,13 +72,13 @@ pub enum Error {
         /// The expected form, in `strftime` notation.
         format: String,
     },
-    /// Files of an instrument, or a raster of another key, that cannot be used. The message names the TOML file that describes them,
-    /// where there is one.
+    /// Files of an instrument, or a raster of another key, that cannot be used. The message names the TOML file that
+    /// lists them, where there is one.
     #[error("{}", input(file.as_deref(), what, source))]
     Input {
-        /// The TOML file that describes them, where there is one.
+        /// The TOML file that lists them, where there is one.
         file: Option<PathBuf>,
-        /// Whose they are: `instrument "modis"`, or a key such as `prior.mean`.
+        /// Their owner: `instrument "modis"`, or a key such as `prior.mean`.
         what: String,
         /// What is wrong with them.
         source: Box<Self>,
@@ -90,10 +90,10 @@ pub enum Error {
         key: String,
         /// The pattern, with the folder it was resolved against.
         pattern: String,
-        /// What of it is not there.
+        /// Which part of it does not exist.
         problem: String,
     },
-    /// A file whose name holds no date.
+    /// A file name without a date.
     #[error("{}", setting(None, key, &text::no_date(path, (key, pattern, format), problem)))]
     NoDate {
         /// The TOML key of the regular expression: `date` or `quality.date`.
@@ -115,21 +115,21 @@ pub enum Error {
     DuplicateDate {
         /// The date.
         date: Date,
-        /// The file met first.
+        /// The first file.
         first: PathBuf,
         /// The other file.
         second: PathBuf,
     },
-    /// A file that belongs with others and is not there.
+    /// A file whose partner file does not exist.
     #[error("{}{}: {what} is missing, {pattern} matches nothing that goes with it; {advice}", path.display(), on_date(*date))]
     NoPartner {
-        /// The file that is there.
+        /// The file that exists.
         path: PathBuf,
         /// Its date, when it has one.
         date: Option<Date>,
         /// What is missing: a band, `quality`, data.
         what: String,
-        /// Where it was looked for.
+        /// Pattern of the missing file.
         pattern: String,
         /// What to do.
         advice: String,
@@ -141,7 +141,7 @@ pub enum Error {
         path: PathBuf,
         /// Its date, when it has one.
         date: Option<Date>,
-        /// What GDAL said.
+        /// The message of GDAL.
         problem: String,
         /// The library's error.
         #[source]
@@ -166,9 +166,9 @@ pub enum Error {
         date: Date,
         /// The band's name.
         band: String,
-        /// Pixel rows asked for.
+        /// Requested pixel rows.
         rows: std::ops::Range<usize>,
-        /// Pixel columns asked for.
+        /// Requested pixel columns.
         cols: std::ops::Range<usize>,
         /// What is wrong and what to do.
         problem: String,
@@ -176,7 +176,7 @@ pub enum Error {
         #[source]
         source: Option<BoxedError>,
     },
-    /// A window whose covariance broke down in floating point.
+    /// A window whose covariance lost positive definiteness in floating point.
     #[error(
         "cell or window at cells [{row}, {col}], {date}: {source}; check that noise_variance is not many orders of magnitude below the \
          prior and process variances, and that the inputs hold no absurd values (valid_range hides them)"
@@ -192,7 +192,7 @@ pub enum Error {
         #[source]
         source: NumericalError,
     },
-    /// An output store that is there already.
+    /// An output store that exists already.
     #[error("{} exists already ({state}); {}", path.display(), exists_advice(file.as_deref()))]
     StoreExists {
         /// The TOML file that describes the run, where there is one.
@@ -202,15 +202,15 @@ pub enum Error {
         /// What it holds.
         state: String,
     },
-    /// A place that holds something else.
+    /// A path that holds something other than a store.
     #[error("{} is taken ({state}); choose another `output.store`, or remove it first", path.display())]
     Occupied {
-        /// The place.
+        /// The path.
         path: PathBuf,
         /// What it holds.
         state: String,
     },
-    /// A series that was made with other settings than the run that would go on with it.
+    /// A series that was made with settings other than those of the run that would resume it.
     #[error(
         "cannot go on with {}: it was made with other settings: {}; take back the change, or choose another `output.store`{}",
         path.display(), list(differences), tile_advice(differences)
@@ -221,7 +221,7 @@ pub enum Error {
         /// What differs.
         differences: Vec<SettingDifference>,
     },
-    /// A series that cannot be gone on with.
+    /// A series that cannot be resumed.
     #[error("cannot go on with {}: {problem}", path.display())]
     CannotContinue {
         /// The store.
@@ -229,7 +229,7 @@ pub enum Error {
         /// Why, and what to do.
         problem: String,
     },
-    /// An observation that has arrived after its date was passed.
+    /// An observation that arrived after the series had passed its date.
     #[error(
         "cannot go on with {}: instrument {instrument:?} has a new date {date}, but the series has passed {passed}; replay the dates \
          since then (--replay), or keep the file out of `files`",
@@ -240,12 +240,12 @@ pub enum Error {
         path: PathBuf,
         /// The instrument.
         instrument: String,
-        /// The date that came late.
+        /// The date of the late observation.
         date: Date,
-        /// What the series has passed.
+        /// The last date that the series has passed.
         passed: Date,
     },
-    /// Another process works on the same series.
+    /// A series that another process is working on.
     #[error("another process is at work on {what}; wait for it to end")]
     Locked {
         /// The store or the tile.
@@ -259,15 +259,15 @@ pub enum Error {
     Unfinished {
         /// The store.
         path: PathBuf,
-        /// Tiles (row, column) that are missing.
+        /// Missing tiles (row, column).
         missing: Vec<(usize, usize)>,
-        /// How many there are.
+        /// Number of tiles.
         tiles: usize,
     },
-    /// A run whose parts have ended before their time, without an error that says why.
+    /// A run whose workers ended early without an error that explains why.
     #[error("the run was interrupted")]
     Interrupted,
-    /// A disk that will not hold the results.
+    /// A disk that has too little space for the results.
     #[error(
         "{}: at most {} will be written, but the disk has {} free; make space, write elsewhere (`output.store`), or go on \
          regardless with run.check_disk = false",
@@ -276,9 +276,9 @@ pub enum Error {
     DiskSpace {
         /// The store.
         path: PathBuf,
-        /// What the run may write.
+        /// Upper bound on what the run writes.
         needed_bytes: u64,
-        /// What there is.
+        /// Free space.
         free_bytes: u64,
     },
     /// A checkpoint that cannot be read or written.
@@ -303,7 +303,7 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// A truth that does not fit or cannot be read.
+    /// Reference data that do not fit or cannot be read.
     #[error("truth {}: {problem}", path.display())]
     Truth {
         /// The file.
@@ -322,7 +322,7 @@ pub enum Error {
         #[source]
         source: Option<BoxedError>,
     },
-    /// A memory budget that no tile fits into.
+    /// A memory budget that is too small for any tile.
     #[error(
         "run.memory: the budget of {} is too small; {} would do (tiles of {tile_rows} x {tile_cols} cells, batches of \
          {batch_dates} {}, {states} states per window: a smaller window, halo or lag, or fewer threads, take less)",
@@ -347,7 +347,7 @@ pub enum Error {
     /// A worker pool that cannot be started.
     #[error("cannot start {}", worker_threads(*threads))]
     Threads {
-        /// Threads asked for; 0 is one per core.
+        /// Requested threads; 0 is one per core.
         threads: usize,
         /// The pool's error.
         #[source]
@@ -363,7 +363,7 @@ pub enum Error {
     },
 }
 
-/// So many threads, as text.
+/// The number of worker threads, as text.
 fn worker_threads(threads: usize) -> String {
     match threads {
         0 => "a worker thread for each core".into(),
@@ -379,13 +379,13 @@ impl std::fmt::Debug for Error {
 }
 
 impl Error {
-    /// An [`Error::Setting`] with its key and what is wrong with it, for sources and sinks of one's own too.
+    /// An [`Error::Setting`] with its key and problem; also for sources and sinks outside this crate.
     #[must_use]
     pub fn setting(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Setting { file: None, key: key.into(), problem: problem.into() }
     }
 
-    /// The same of a setting, or of files, of the instrument `name`.
+    /// Adds the instrument `name` to an error in a setting or in files.
     pub(crate) fn of_instrument(self, name: &str) -> Self {
         match self {
             Self::Setting { file, key, problem } => {
@@ -395,7 +395,7 @@ impl Error {
         }
     }
 
-    /// The same of files of `what`: an instrument, or a key.
+    /// Adds `what`, an instrument or a key, to an error in files.
     pub(crate) fn of_input(self, what: &str) -> Self {
         match self {
             Self::NoFiles { .. }
@@ -409,7 +409,7 @@ impl Error {
         }
     }
 
-    /// The same of what the TOML file at `path` describes.
+    /// Adds the TOML file at `path` to an error in its contents.
     pub(crate) fn in_description(self, path: Option<&Path>) -> Self {
         let Some(path) = path else { return self };
         let (file, within) = (Some(path.to_path_buf()), |what: String| format!("{}: {what}", path.display()));

@@ -1,7 +1,8 @@
-//! Which call takes a setting: errors name settings by their TOML keys, and programs have none.
+//! Calls of settings: errors name settings by their TOML keys, and programs in Rust have calls instead.
 
-/// Keys without the numbers of list entries, each with the calls that take it. Settings of an instrument that are not here belong
-/// to its source, whose builders have methods of these names; those of a stack of files come without an instrument.
+/// Keys without the numbers of list entries, each with the calls that set it. Settings of an instrument that are not
+/// listed belong to its source, whose builder has methods of these names. Keys of a stack of files come without an
+/// instrument.
 const CALLS: [(&str, &str); 95] = [
     ("target", "Fusion::builder"),
     ("target.bands", "FusionBuilder::bands"),
@@ -100,14 +101,14 @@ const CALLS: [(&str, &str); 95] = [
     ("uncertainty.files", "Uncertainty::files"),
 ];
 
-/// The call that takes the setting with this key.
+/// The call that sets this key.
 pub(super) fn call(key: &str) -> Option<&'static str> {
     let key = anonymous(key);
     CALLS.iter().find(|(known, _)| *known == key).map(|(_, call)| *call)
 }
 
 /// A key without names of instruments and numbers of list entries: `instrument "a": offset_layer 2.phi` and
-/// `instrument "b": offset_layer 1.phi` are one.
+/// `instrument "b": offset_layer 1.phi` become equal.
 fn anonymous(key: &str) -> String {
     // Names are printed by `Debug`, so that a quote in one is escaped.
     let mut plain = String::with_capacity(key.len());

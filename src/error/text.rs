@@ -1,4 +1,4 @@
-//! What messages are made of.
+//! Text fragments of error messages.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::calls::call;
 use crate::engine::SettingDifference;
 use crate::geometry::{Crs, Date};
 
-/// A setting with what names it for whoever made it: the file that it was read from, or the call that takes it.
+/// A setting, named by the file that it was read from or by the call that sets it.
 pub(super) fn setting(file: Option<&Path>, key: &str, problem: &str) -> String {
     match (file, call(key)) {
         (Some(file), _) => format!("{}: {key}: {problem}", file.display()),
@@ -16,7 +16,7 @@ pub(super) fn setting(file: Option<&Path>, key: &str, problem: &str) -> String {
     }
 }
 
-/// Files of an instrument or a key, with the TOML file that describes them, where keys need no call beside them.
+/// Files of an instrument or a key, with the TOML file that lists them. With a file, keys are shown without calls.
 pub(super) fn input(file: Option<&Path>, what: &str, source: &Error) -> String {
     let problem = match source {
         Error::NoFiles { key, pattern, problem } => format!("{key}: {}", no_files(pattern, problem)),
@@ -35,12 +35,12 @@ pub(super) fn no_files(pattern: &str, problem: &str) -> String {
     format!("no file matches {pattern:?}; {problem}")
 }
 
-/// Of a regular expression with its key and the form of its first group.
+/// A date pattern that fails, with its key and the `strftime` form of its first group.
 pub(super) fn no_date(path: &Path, (key, pattern, format): (&str, &str, &str), problem: &str) -> String {
     format!("{}: {problem} ({key} = '{pattern}', {key}_format = {format:?})", path.display())
 }
 
-/// How to go on with a store that is there, in words of the program or of code.
+/// Advice for an existing store, in words of the program or of code.
 pub(super) fn exists_advice(file: Option<&Path>) -> &'static str {
     match file {
         Some(_) => {
@@ -64,7 +64,8 @@ pub(super) fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {
     }
 }
 
-/// `71.3 MiB` and the like, rounded up or down to a number that still is, or is not, enough.
+/// `71.3 MiB` and the like. Rounds up or down so that a sufficient number stays sufficient, and an insufficient one
+/// insufficient.
 pub(super) fn size(bytes: u64, up: bool) -> String {
     let units = [("TiB", 40, 100), ("GiB", 30, 100), ("MiB", 20, 10), ("KiB", 10, 10)];
     let Some((unit, shift, parts)) = units.into_iter().find(|(_, shift, _)| bytes >> shift > 0) else {
@@ -80,7 +81,7 @@ pub(super) fn on_date(date: Option<Date>) -> String {
     date.map_or_else(String::new, |date| format!(" ({date})"))
 }
 
-/// Of shards that begin at the same moment, each with a plan of its own, the first one's tiles hold.
+/// Advice where shards that start at the same moment plan different tiles; the tiles of the first one apply.
 pub(super) fn tile_advice(differences: &[SettingDifference]) -> &'static str {
     match differences {
         [one] if one.key == "output.tile" => {
@@ -94,7 +95,7 @@ pub(super) fn list(differences: &[SettingDifference]) -> String {
     differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// The first few of the tiles.
+/// The first tiles of a list.
 pub(super) fn tile_list(tiles: &[(usize, usize)]) -> String {
     const LISTED: usize = 20;
     let names: Vec<String> = tiles.iter().take(LISTED).map(|(row, col)| format!("[{row}, {col}]")).collect();

@@ -1,3 +1,5 @@
+//! Scores of predictions against withheld values.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,32 +12,33 @@ use crate::geometry::{Date, Rect};
 use crate::model::{ObservationModel, pair};
 use crate::source::RasterSource;
 
-/// Longest times since the latest observation that are judged together, in days.
+/// Upper bounds of the intervals of days since the latest observation; each interval is scored separately.
 const DAYS: [u32; 5] = [4, 8, 16, 32, 64];
 
-/// Compares predictions with what was withheld, in sums that do not grow with the number of values.
+/// Compares predictions with withheld values, in sums that do not grow with the number of values.
 #[derive(Debug)]
 pub(super) struct Judge<'a> {
     fusion: &'a Fusion,
     sources: &'a [Arc<WithholdingSource>],
-    /// Whether what is put out is judged as well, and as what.
+    /// How the output is scored, if it is.
     of_blocks: Option<Estimate>,
-    /// By instrument.
+    /// One entry for each instrument.
     sums: Vec<InstrumentSums>,
-    /// Sum and number of the factors on the noise of withheld values, by date, instrument and band, until what was put out of the
-    /// date has been judged.
+    /// Sum and number of the noise factors of withheld values, by date, instrument and band, until the output of the
+    /// date has been scored.
     inflation: BTreeMap<(Date, usize, usize), (f64, f64)>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct InstrumentSums {
     by_band: BTreeMap<(Estimate, usize, WithheldKind), ScoreSums>,
-    /// Of filtered predictions, by position among [`DAYS`]; one more beyond, and one where there was no observation before.
+    /// Of filtered predictions, by position among [`DAYS`]; one more position beyond the last, and one for pixels
+    /// without an earlier observation.
     by_days: BTreeMap<usize, ScoreSums>,
 }
 
 impl<'a> Judge<'a> {
-    /// `of_blocks`: whether blocks put out are judged, too, with a lag or where there are no windows.
+    /// `of_blocks`: whether output blocks are scored as well, with a lag or where there are no windows.
     pub(super) fn new(fusion: &'a Fusion, sources: &'a [Arc<WithholdingSource>], of_blocks: bool) -> Self {
         let (lag, _) = fusion.lag_and_independence();
         let estimate = if lag > 0 { Estimate::Smoothed } else { Estimate::Filtered };
@@ -48,7 +51,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Takes in what windows predicted.
+    /// Adds the predictions of windows.
     pub(super) fn filtered(&mut self, predictions: &[Prediction]) {
         for prediction in predictions {
             let Prediction { date, instrument, band, value, mean, variance, noise, inflation, days_since } =
@@ -67,7 +70,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Takes in a block that was put out: what it says of the withheld pixels that are cells of it.
+    /// Adds an output block: its values at withheld pixels that are cells.
     pub(super) fn block(&mut self, block: &FusedBlock) -> Result<()> {
         let Some(estimate) = self.of_blocks else { return Ok(()) };
         let components = self.fusion.basis().is_some();
@@ -89,12 +92,13 @@ impl<'a> Judge<'a> {
                 let cov = |j: usize, l: usize| match (components, j == l) {
                     (true, _) => block.uncertainty[(pair(j.max(l), j.min(l)), row_in, col_in)],
                     (false, true) => block.uncertainty[(j, row_in, col_in)].powi(2),
-                    // Without a basis components are independent.
+                    // Without a basis, components are independent.
                     (false, false) => 0.0,
                 };
                 let own = slice.noise_variance.as_ref().map_or(f64::NAN, |noise| noise[(band, row, col)]);
                 let noise = if own > 0.0 && own.is_finite() { own } else { model.usual_noise(band) };
-                // What windows have learned of the noise they keep; here its mean over what they predicted of the date does.
+                // Windows do not output the noise that they learn. The mean over their predictions of the date stands
+                // for it.
                 let learned = self.inflation.get(&(block.date, k, band)).map_or(1.0, |(sum, count)| sum / count);
                 let sums = self.sums[k].by_band.entry((estimate, band, kind)).or_default();
                 sums.add(value, model.shown_of(band, mean, cov), learned * noise);
@@ -117,7 +121,7 @@ impl<'a> Judge<'a> {
         ValidationReport { seed, lag, bands: bands.to_vec(), instruments: instruments.collect(), sd_factor }
     }
 
-    /// The factor of each target band, where instruments whose pixels are cells show all bands as they are.
+    /// The factor of each target band, from instruments whose pixels are cells and whose bands are target bands.
     fn sd_factor(&self) -> Option<Vec<f64>> {
         if self.fusion.basis().is_some() {
             return None;
@@ -128,7 +132,7 @@ impl<'a> Judge<'a> {
             if model.lattice.first_of_single_cells().is_none() {
                 continue;
             }
-            // Offsets are not put out, so what is put out says less of such an instrument than the windows.
+            // The output does not include offsets, so it predicts such an instrument less well than the windows do.
             let wanted = if model.offset_layers.is_empty() { final_estimate } else { Estimate::Filtered };
             for ((estimate, band, _), sums) in &sums.by_band {
                 if let Some(target) = model.shown_by(*band).filter(|_| *estimate == wanted) {
@@ -141,7 +145,7 @@ impl<'a> Judge<'a> {
 }
 
 impl InstrumentSums {
-    /// The most general first.
+    /// The most general rows first.
     fn rows(&self, model: &ObservationModel, target_bands: &[String], basis: bool) -> Vec<ScoreRow> {
         let held = model.source.bands();
         let name = |band: usize| held[model.source_bands[band]].clone();
@@ -165,7 +169,7 @@ impl InstrumentSums {
             };
             let kinds = [None, Some(WithheldKind::Block), Some(WithheldKind::Date)];
             kinds.into_iter().for_each(|kind| put(kind, None));
-            // Of a single band all has been said.
+            // A single band adds nothing to all bands.
             for band in (0..model.source_bands.len()).filter(|_| model.source_bands.len() > 1) {
                 kinds.into_iter().for_each(|kind| put(kind, Some(band)));
             }

@@ -1,22 +1,25 @@
+//! Choice of the withheld pixels and dates.
+
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::geometry::Date;
 
-/// Share of the dates that are withheld as a whole, unless told.
+/// Default share of the dates that are withheld completely.
 const USUAL_SHARE_OF_DATES: f64 = 0.1;
 
-/// Pixels per side of a block, unless told, and how many blocks an image should have along its shorter side then.
+/// Default side of a block in pixels, and the number of blocks that an image then has at least along its shorter
+/// side.
 const USUAL_BLOCK: usize = 8;
 const LEAST_BLOCKS: usize = 4;
 
-/// Larger shares would leave a fusion of another kind.
+/// Larger shares would change the character of the fusion.
 const LARGEST_SHARE: f64 = 0.5;
 
-/// What is withheld of an instrument.
+/// The withheld share of an instrument.
 ///
-/// Its first date is always kept whole, and nothing is withheld of an instrument with a single date: there would be nothing left
-/// to begin from. With two dates the second is withheld as a whole.
+/// Its first date is never withheld, and an instrument with a single date withholds nothing: the fusion needs a
+/// start. With two dates, the second is withheld completely.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Withhold {
     share: f64,
@@ -32,27 +35,30 @@ impl Default for Withhold {
 }
 
 impl Withhold {
-    /// Keeps all observations.
+    /// Withholds nothing.
     #[must_use]
     pub fn nothing() -> Self {
         Self { share: 0.0, block: None, dates: Some(0) }
     }
 
-    /// Share of the blocks of every date (but the first, and those withheld whole) that is withheld, 0 to 0.5; default 0.1.
+    /// Share of the blocks that is withheld on every date, except the first and those withheld completely; 0 to 0.5.
+    /// Default: 0.1.
     #[must_use]
     pub fn share(mut self, share: f64) -> Self {
         self.share = share;
         self
     }
 
-    /// Pixels per side of a block; default 8, or less where the image would have fewer than four blocks along a side.
+    /// Pixels per side of a block. Default: 8, or less where the image would have fewer than four blocks along a
+    /// side.
     #[must_use]
     pub fn block(mut self, pixels: usize) -> Self {
         self.block = Some(pixels);
         self
     }
 
-    /// How many dates are withheld as a whole, spread over the period; all but the first at most. Default: a tenth, at least one.
+    /// Number of dates that are withheld completely, spread over the period; at most all but the first. Default: a
+    /// tenth, at least one.
     #[must_use]
     pub fn dates(mut self, dates: usize) -> Self {
         self.dates = Some(dates);
@@ -65,26 +71,26 @@ impl Withhold {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum WithheldKind {
-    /// With a block of pixels; others of the same date were kept.
+    /// In a block of pixels; other pixels of the date were used.
     Block,
-    /// With its whole date.
+    /// With all pixels of its date.
     Date,
 }
 
-/// Which pixels of an instrument are withheld: a function of date and pixel, so that no mask is ever held.
+/// The withheld pixels of an instrument: a function of date and pixel, so that no mask is stored.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mask {
     seed: u64,
     share: f64,
     block: usize,
-    /// Dates withheld as a whole.
+    /// Dates withheld completely.
     whole: Vec<Date>,
-    /// Dates of which blocks are withheld.
+    /// Dates on which blocks are withheld.
     partly: Vec<Date>,
 }
 
 impl Mask {
-    /// For an instrument with so many (rows, columns) of pixels and the `dates` of the period.
+    /// For an instrument with (rows, columns) of pixels and the `dates` of the period.
     pub(super) fn new(
         (seed, name): (u64, &str),
         withhold: Withhold,
@@ -105,7 +111,7 @@ impl Mask {
         let candidates = dates.get(1..).unwrap_or_default();
         let usual_dates = (candidates.len() as f64 * USUAL_SHARE_OF_DATES).round().max(1.0) as usize;
         let count = whole.unwrap_or(usual_dates).min(candidates.len());
-        // One of each of as many stretches of dates, so that they are spread.
+        // One date from each of equally long stretches, so that the dates are spread.
         let one_of = |k: usize| {
             let stretch = k * candidates.len() / count..(k + 1) * candidates.len() / count;
             candidates[stretch.start + (mixed([seed, 1, k as u64]) % stretch.len() as u64) as usize]
@@ -116,12 +122,12 @@ impl Mask {
         Ok(Self { seed, share, block: block.unwrap_or(usual), whole, partly })
     }
 
-    /// Every date of which something may be withheld.
+    /// Every date on which something may be withheld.
     pub(super) fn dates(&self) -> impl Iterator<Item = Date> + '_ {
         self.whole.iter().chain(&self.partly).copied()
     }
 
-    /// Dates withheld as a whole.
+    /// Dates withheld completely.
     pub(super) fn whole(&self) -> &[Date] {
         &self.whole
     }
@@ -143,7 +149,7 @@ impl Mask {
             return true;
         }
         let day = u64::from(date.days_since_epoch().cast_unsigned());
-        // Edges of blocks move from date to date.
+        // Block edges move from date to date.
         let shift = mixed([self.seed, 2, day]);
         let side = self.block as u64;
         let (row, col) = ((row as u64 + shift % side) / side, (col as u64 + (shift >> 32) % side) / side);
@@ -152,8 +158,9 @@ impl Mask {
     }
 }
 
-/// A number that looks drawn at random for every other list of numbers: each is added to what the finaliser of `SplitMix64`
-/// (Steele, Lea & Flood, *Fast Splittable Pseudorandom Number Generators*, OOPSLA 2014) made of those before it.
+/// A hash of a list of numbers that looks random. Each number is added to the hash of the preceding ones, which is
+/// mixed by the finaliser of `SplitMix64` (Steele, Lea & Flood, *Fast Splittable Pseudorandom Number Generators*,
+/// OOPSLA 2014).
 fn mixed<const N: usize>(numbers: [u64; N]) -> u64 {
     numbers.into_iter().fold(0, |state: u64, number| {
         let z = state.wrapping_add(number).wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -1,3 +1,5 @@
+//! A source that withholds a part of its values.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use crate::error::Result;
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::source::{RasterSource, Slice};
 
-/// A source some of whose values are withheld: missing for who reads it, and kept beside.
+/// A source that withholds some values: readers get them as missing, and the slice carries them separately.
 #[derive(Debug)]
 pub(super) struct WithholdingSource {
     inner: Arc<dyn RasterSource>,
