@@ -11,7 +11,7 @@ const fn band(name: &'static str, id: &'static str, centre_nm: f64, fwhm_nm: f64
 }
 
 /// Bands without published noise.
-const fn silent<const N: usize>(mut bands: [PresetBand; N]) -> [PresetBand; N] {
+const fn without_noise<const N: usize>(mut bands: [PresetBand; N]) -> [PresetBand; N] {
     let mut k = 0;
     while k < N {
         bands[k].noise_sd = None;
@@ -105,7 +105,7 @@ const MODIS: [PresetBand; 7] = [
 
 pub(super) const MOD09: &[PresetBand] = &MODIS;
 
-pub(super) const MCD43: &[PresetBand] = &silent([
+pub(super) const MCD43: &[PresetBand] = &without_noise([
     renamed(MODIS[0], "red", "Band1"),
     renamed(MODIS[1], "nir", "Band2"),
     renamed(MODIS[2], "blue", "Band3"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::mask::WithheldKind;
-use super::report::{ALL_BANDS, DaysSince, Estimate, InstrumentValidation, ScoreRow, ValidationReport};
+use super::report::{ALL_BANDS, DaysSince, PredictionKind, InstrumentValidation, ScoreRow, ValidationReport};
 use super::source::WithholdingSource;
 use crate::engine::{FusedBlock, Fusion, Prediction, ScoreSums};
 use crate::error::Result;
@@ -21,7 +21,7 @@ pub(super) struct Judge<'a> {
     fusion: &'a Fusion,
     sources: &'a [Arc<WithholdingSource>],
     /// How the output is scored, if it is.
-    of_blocks: Option<Estimate>,
+    output_estimate: Option<PredictionKind>,
     /// One entry for each instrument.
     sums: Vec<InstrumentSums>,
     /// Sum and number of the noise factors of withheld values, by date, instrument and band, until the output of the
@@ -31,21 +31,21 @@ pub(super) struct Judge<'a> {
 
 #[derive(Clone, Debug, Default)]
 struct InstrumentSums {
-    by_band: BTreeMap<(Estimate, usize, WithheldKind), ScoreSums>,
+    by_band: BTreeMap<(PredictionKind, usize, WithheldKind), ScoreSums>,
     /// Of filtered predictions, by position among [`DAYS`]; one more position beyond the last, and one for pixels
     /// without an earlier observation.
     by_days: BTreeMap<usize, ScoreSums>,
 }
 
 impl<'a> Judge<'a> {
-    /// `of_blocks`: whether output blocks are scored as well, with a lag or where there are no windows.
-    pub(super) fn new(fusion: &'a Fusion, sources: &'a [Arc<WithholdingSource>], of_blocks: bool) -> Self {
+    /// `output_estimate`: whether output blocks are scored as well, with a lag or where there are no windows.
+    pub(super) fn new(fusion: &'a Fusion, sources: &'a [Arc<WithholdingSource>], output_estimate: bool) -> Self {
         let (lag, _) = fusion.lag_and_independence();
-        let estimate = if lag > 0 { Estimate::Smoothed } else { Estimate::Filtered };
+        let estimate = if lag > 0 { PredictionKind::Smoothed } else { PredictionKind::Filtered };
         Self {
             fusion,
             sources,
-            of_blocks: of_blocks.then_some(estimate),
+            output_estimate: output_estimate.then_some(estimate),
             sums: vec![InstrumentSums::default(); sources.len()],
             inflation: BTreeMap::new(),
         }
@@ -59,11 +59,11 @@ impl<'a> Judge<'a> {
             let Some(kind) = self.sources[instrument].mask().kind(date) else { continue };
             let days = days_since.map_or(DAYS.len() + 1, |days| DAYS.partition_point(|longest| *longest < days));
             let sums = &mut self.sums[instrument];
-            let of_band = sums.by_band.entry((Estimate::Filtered, band, kind)).or_default();
+            let of_band = sums.by_band.entry((PredictionKind::Filtered, band, kind)).or_default();
             for sums in [of_band, sums.by_days.entry(days).or_default()] {
                 sums.add(value, (mean, variance.sqrt()), inflation * noise);
             }
-            if self.of_blocks.is_some() && self.fusion.instruments()[instrument].inflate {
+            if self.output_estimate.is_some() && self.fusion.instruments()[instrument].inflate {
                 let (sum, count) = self.inflation.entry((date, instrument, band)).or_default();
                 (*sum, *count) = (*sum + inflation, *count + 1.0);
             }
@@ -72,7 +72,7 @@ impl<'a> Judge<'a> {
 
     /// Adds an output block: its values at withheld pixels that are cells.
     pub(super) fn block(&mut self, block: &FusedBlock) -> Result<()> {
-        let Some(estimate) = self.of_blocks else { return Ok(()) };
+        let Some(estimate) = self.output_estimate else { return Ok(()) };
         let components = self.fusion.basis().is_some();
         for (k, source) in self.sources.iter().enumerate() {
             let model = &self.fusion.instruments()[k];
@@ -113,7 +113,7 @@ impl<'a> Judge<'a> {
         let instruments = self.fusion.instruments().iter().zip(self.sources).zip(&self.sums);
         let instruments = instruments.map(|((model, source), sums)| InstrumentValidation {
             name: model.name.clone(),
-            whole_dates: source.mask().whole().to_vec(),
+            whole_dates: source.mask().full_dates().to_vec(),
             share: source.mask().blocks().map_or(0.0, |(share, _)| share),
             block: source.mask().blocks().map(|(_, block)| block),
             scores: sums.rows(model, bands, self.fusion.basis().is_some()),
@@ -126,14 +126,14 @@ impl<'a> Judge<'a> {
         if self.fusion.basis().is_some() {
             return None;
         }
-        let final_estimate = self.of_blocks.unwrap_or(Estimate::Filtered);
+        let final_estimate = self.output_estimate.unwrap_or(PredictionKind::Filtered);
         let mut of_target = vec![ScoreSums::default(); self.fusion.bands().len()];
         for (model, sums) in self.fusion.instruments().iter().zip(&self.sums) {
             if model.lattice.first_of_single_cells().is_none() {
                 continue;
             }
             // The output does not include offsets, so it predicts such an instrument less well than the windows do.
-            let wanted = if model.offset_layers.is_empty() { final_estimate } else { Estimate::Filtered };
+            let wanted = if model.offset_layers.is_empty() { final_estimate } else { PredictionKind::Filtered };
             for ((estimate, band, _), sums) in &sums.by_band {
                 if let Some(target) = model.shown_by(*band).filter(|_| *estimate == wanted) {
                     of_target[target].merge(sums);
@@ -154,9 +154,9 @@ impl InstrumentSums {
             (*target != name(band)).then(|| target.clone())
         };
         let mut rows = Vec::new();
-        for estimate in [Estimate::Smoothed, Estimate::Filtered] {
+        for estimate in [PredictionKind::Smoothed, PredictionKind::Filtered] {
             let of_estimate = || self.by_band.iter().filter(move |((other, ..), _)| *other == estimate);
-            let mut put = |kind: Option<WithheldKind>, band: Option<usize>| {
+            let mut push_row = |kind: Option<WithheldKind>, band: Option<usize>| {
                 let chosen = of_estimate().filter(|((_, of_band, of_kind), _)| {
                     band.is_none_or(|b| b == *of_band) && kind.is_none_or(|k| k == *of_kind)
                 });
@@ -168,10 +168,10 @@ impl InstrumentSums {
                 }
             };
             let kinds = [None, Some(WithheldKind::Block), Some(WithheldKind::Date)];
-            kinds.into_iter().for_each(|kind| put(kind, None));
+            kinds.into_iter().for_each(|kind| push_row(kind, None));
             // A single band adds nothing to all bands.
             for band in (0..model.source_bands.len()).filter(|_| model.source_bands.len() > 1) {
-                kinds.into_iter().for_each(|kind| put(kind, Some(band)));
+                kinds.into_iter().for_each(|kind| push_row(kind, Some(band)));
             }
         }
         for (&bin, sums) in &self.by_days {
@@ -182,7 +182,7 @@ impl InstrumentSums {
                 None => DaysSince::Never,
             };
             let score = sums.score(ALL_BANDS);
-            let estimate = Estimate::Filtered;
+            let estimate = PredictionKind::Filtered;
             rows.push(ScoreRow { estimate, kind: None, days_since: Some(days), target_band: None, score });
         }
         rows

@@ -23,11 +23,11 @@ use crate::error::{Error, Result};
 use crate::geometry::Date;
 use crate::model::Instrument;
 use judge::Judge;
-use mask::Mask;
+use mask::WithholdingMask;
 use source::WithholdingSource;
 
 pub use mask::{WithheldKind, Withhold};
-pub use report::{DaysSince, Estimate, InstrumentValidation, ScoreRow, ValidationReport};
+pub use report::{DaysSince, PredictionKind, InstrumentValidation, ScoreRow, ValidationReport};
 
 /// Withholds observations of a fusion, predicts them, and scores the predictions.
 ///
@@ -119,10 +119,10 @@ impl Validation {
             let of_this = self.of_instrument.iter().rev().find(|(name, _)| name == instrument.name());
             let withhold = of_this.map_or(self.usual, |(_, withhold)| *withhold);
             let shape = instrument.source().grid().shape();
-            let mask = Mask::new((self.seed, instrument.name()), withhold, shape, &dates(instrument));
+            let mask = WithholdingMask::new((self.seed, instrument.name()), withhold, shape, &dates(instrument));
             let mask = mask.unwrap_or_else(|error| {
                 refused.get_or_insert(error);
-                Mask::default()
+                WithholdingMask::default()
             });
             let source = Arc::new(WithholdingSource::new(Arc::clone(instrument.source()), mask));
             sources.push(Arc::clone(&source));

@@ -21,7 +21,7 @@ sd factor: the factor on the fused standard deviations that makes the 90 % inter
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
-pub enum Estimate {
+pub enum PredictionKind {
     /// From the observations up to its date (lag 0).
     Filtered,
     /// With the fusion's lag.
@@ -103,7 +103,7 @@ impl fmt::Display for DaysSince {
 #[non_exhaustive]
 pub struct ScoreRow {
     /// Which prediction.
-    pub estimate: Estimate,
+    pub estimate: PredictionKind,
     /// How the values were withheld; `None`: in any way.
     pub kind: Option<WithheldKind>,
     /// Days since the pixel last held a value that was not withheld; `None`: any number.
@@ -116,7 +116,7 @@ pub struct ScoreRow {
     pub score: Score,
 }
 
-impl fmt::Display for Estimate {
+impl fmt::Display for PredictionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Filtered => "filtered",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ndarray::Array3;
 
-use super::mask::Mask;
+use super::mask::WithholdingMask;
 use crate::error::Result;
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::source::{RasterSource, Slice};
@@ -14,15 +14,15 @@ use crate::source::{RasterSource, Slice};
 #[derive(Debug)]
 pub(super) struct WithholdingSource {
     inner: Arc<dyn RasterSource>,
-    mask: Mask,
+    mask: WithholdingMask,
 }
 
 impl WithholdingSource {
-    pub(super) fn new(inner: Arc<dyn RasterSource>, mask: Mask) -> Self {
+    pub(super) fn new(inner: Arc<dyn RasterSource>, mask: WithholdingMask) -> Self {
         Self { inner, mask }
     }
 
-    pub(super) fn mask(&self) -> &Mask {
+    pub(super) fn mask(&self) -> &WithholdingMask {
         &self.mask
     }
 }
