@@ -60,7 +60,12 @@ fn fusion(kernel: Kernel, shape: (usize, usize)) -> FusionBuilder {
         .window(4, 0)
 }
 
-fn row(report: &ValidationReport, instrument: usize, estimate: PredictionKind, kind: Option<WithheldKind>) -> &ScoreRow {
+fn row(
+    report: &ValidationReport,
+    instrument: usize,
+    estimate: PredictionKind,
+    kind: Option<WithheldKind>,
+) -> &ScoreRow {
     let wanted = |row: &&ScoreRow| row.estimate == estimate && row.kind == kind && row.days_since.is_none();
     report.instruments[instrument].scores.iter().find(wanted).unwrap_or_else(|| panic!("no such row in {report}"))
 }

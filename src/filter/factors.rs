@@ -1,18 +1,20 @@
+//! Process noise in proportion to the level of a state, and fixed factors on the process noise of single states.
+
 use super::{BlockCov, Dynamics, Real, State};
 
 /// Change in proportion to level: `K(s, s') ← g(s) g(s') K(s, s')`, `g(s)² = 1 - weight + weight (value(s) / level)²`.
 ///
-/// Dark surfaces change less than bright ones. At `value = level` the covariance is as it was.
+/// Dark surfaces change less than bright ones. At `value = level` the covariance is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Relative {
-    /// Share of the variance that goes with the level, in [0, 1].
+    /// Share of the variance that is proportional to the squared level, in [0, 1].
     pub weight: f64,
-    /// The value at which the process variance is meant, in u; positive.
+    /// The level at which the process variance applies unchanged, in u; positive.
     pub level: f64,
 }
 
 impl Relative {
-    /// g for a value.
+    /// The factor g for a value.
     #[must_use]
     pub fn factor(&self, value: f64) -> f64 {
         (1.0 - self.weight + self.weight * (value / self.level).powi(2)).sqrt()
@@ -20,10 +22,10 @@ impl Relative {
 }
 
 impl<T: Real> State<T> {
-    /// Takes the level of every state whose change is [relative](Dynamics::with_relative) from its mean as it is now, `offset(i)`
-    /// (the mean function about which state `i` is an anomaly, or 0) added, and the [factors](Dynamics::with_factors) that
-    /// states have whatever their level. Predictions go by them until the next call: to be called at the beginning and after every
-    /// update, so that it does not matter in how many steps a state is predicted.
+    /// Sets the noise factor of every state. The level of a state with [relative](Dynamics::with_relative) noise is
+    /// its current mean plus `offset(i)` (the mean function about which state `i` is an anomaly, or 0). The [fixed
+    /// factors](Dynamics::with_factors) multiply it. Predictions use these factors until the next call. Call it at
+    /// the start and after every update, so that the result does not depend on the number of steps of a prediction.
     pub fn take_factors(&mut self, dynamics: &Dynamics, offset: impl Fn(usize) -> f64) {
         if dynamics.relative().is_empty() && dynamics.factors().is_empty() {
             return;
@@ -38,19 +40,19 @@ impl<T: Real> State<T> {
         }
     }
 
-    /// Memory of what [`take_factors`](Self::take_factors) keeps of `n` states.
+    /// Memory of the factors of `n` states.
     #[must_use]
     pub fn factor_bytes(n: usize) -> u64 {
         (n * size_of::<f64>()) as u64
     }
 }
 
-/// Adds a column of a correlation, each row times its factor.
+/// Adds a column of a correlation with each row multiplied by its factor.
 pub(super) struct AddScaledColumn<'a, T> {
     pub(super) correlation: &'a BlockCov,
     pub(super) j: usize,
     pub(super) scale: f64,
-    /// Of rows `j..`.
+    /// Factors of rows `j..`.
     pub(super) factors: &'a [f64],
     pub(super) target: &'a mut [T],
 }

@@ -1,17 +1,17 @@
-//! `G = P Hᵀ` from the lower triangle, panel by panel.
+//! Computes `G = P Hᵀ` from the lower triangle of P, panel by panel.
 
 use super::symmetric::Panel;
 use super::workspace::{Block, Columns, Entry};
 use super::{Observations, Real};
 
-/// Side of the tiles in which the gather walks a panel: a cache line of float64.
+/// Side of the tiles in which a panel is traversed: one cache line of float64.
 const TILE: usize = 8;
 
 /// Rows of a smaller tile, for shorter runs of neighbouring states.
 const HALF_TILE: usize = TILE / 2;
 
 impl<T: Real> Block<T> {
-    /// Lists the entries of a block's H by state, and clears the columns of `P Hᵀ` to which several states will add.
+    /// Lists the entries of a block's H by state, and clears the columns of `P Hᵀ` that sum over several states.
     pub(super) fn lay_out(&mut self, observations: &Observations, rows: std::ops::Range<usize>, n: usize) {
         self.entries.clear();
         for (k, row) in rows.enumerate() {
@@ -35,7 +35,7 @@ impl<T: Real> Block<T> {
     }
 }
 
-/// Adds a panel's share to `G = P Hᵀ`; over all panels every entry of G is complete.
+/// Adds the contribution of a panel to `G = P Hᵀ`. After all panels, every entry of G is complete.
 pub(super) struct Gather<'a, T: Real> {
     pub(super) panel: &'a Panel<'a, T>,
     pub(super) entries: &'a [Entry],
@@ -63,7 +63,8 @@ fn gather<T: Real>(panel: &Panel<'_, T>, entries: &[Entry], cross: &mut Columns<
         let target = cross.column_mut(entry.row as usize, state..state + column.len());
         add(target, column.iter(), entry);
     }
-    // Left of the diagonal: rows of the triangle, in tiles of a few columns, of neighbouring states where there are enough.
+    // Left of the diagonal: rows of the triangle, in tiles of a few columns, by runs of neighbouring states where
+    // these are long enough.
     for start in (first..last).step_by(TILE) {
         let end = (start + TILE).min(last);
         let mut rest = &entries[entries.partition_point(|entry| entry.state as usize <= start)..];
@@ -87,7 +88,7 @@ fn gather<T: Real>(panel: &Panel<'_, T>, entries: &[Entry], cross: &mut Columns<
     }
 }
 
-/// Transposes [`TILE`] columns from `start` on of as many neighbouring rows of the triangle as there are in the run.
+/// Transposes [`TILE`] columns, starting at `start`, of the neighbouring rows of a run.
 #[inline(always)]
 fn gather_tile<const ROWS: usize, T: Real>(
     panel: &Panel<'_, T>,
@@ -109,7 +110,7 @@ fn gather_tile<const ROWS: usize, T: Real>(
     }
 }
 
-/// Adds an entry of H times `values` to a column of G, or sets it where nothing else comes.
+/// Adds an entry of H times `values` to a column of G, or sets the column where the entry is the only one.
 #[inline(always)]
 pub(super) fn add<'a, T: Real + 'a>(target: &mut [T], values: impl Iterator<Item = &'a T>, entry: &Entry) {
     let weight = T::of(entry.weight);

@@ -1,12 +1,13 @@
-//! Prediction and update of one window's state. Pure numerics: no I/O, no threads, no clock; imports no other room.
+//! Prediction and update of the state of one window. Pure numerics: no I/O, no threads, no clock; imports no other
+//! module.
 //!
-//! **No promise of stability**: its types are plain numbers with public fields, so that tests and benchmarks reach all of them. Until 1.0
-//! this module is outside [SemVer](https://semver.org): fields and calls may change in any release.
+//! **No promise of stability**: types are plain numbers with public fields, so that tests and benchmarks reach all of
+//! them. Until 1.0 this module is outside [SemVer](https://semver.org): fields and calls may change in any release.
 //!
-//! The filter knows states, not what they stand for: a diagonal transition, a block-diagonal process covariance
-//! ([`Dynamics`]) and sparse observation rows ([`Observations`]) are all it sees, so layers of any kind (fields, offsets of
-//! instruments) are its caller's business. A [`State`] may carry its past along ([`State::with_lags`]): fixed-lag smoothing is
-//! the same update on an augmented state.
+//! The filter does not know what states stand for. It uses a diagonal transition, a block-diagonal process covariance
+//! ([`Dynamics`]) and sparse observation rows ([`Observations`]), so layers of any kind (fields, offsets of
+//! instruments) are left to the caller. A [`State`] may include lagged states ([`State::with_lags`]): fixed-lag
+//! smoothing is the same update on an augmented state.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,8 +1,10 @@
+//! Predictions and test statistics of single pixels.
+
 use super::{NumericalError, Observations, Real, State, Workspace};
 
 impl<T: Real> State<T> {
-    /// Mean and variance of what the band of a [probe](Observations::push_probe) shows beyond what it shows where all channels
-    /// are zero, in u and u², its noise aside: `H m` and `H P Hᵀ`. `pixel` counts over all groups.
+    /// Mean and variance, in u and u², of the prediction of a [probe](Observations::push_probe) beyond its value at
+    /// zero channels, without its noise: `H m` and `H P Hᵀ`. `pixel` counts over all groups.
     #[must_use]
     pub fn seen(&self, observations: &Observations, pixel: usize) -> (f64, f64) {
         let row = observations.pixel(pixel).rows.start;
@@ -12,18 +14,18 @@ impl<T: Real> State<T> {
             .map(|(i, j, w)| w * self.cov.get(i, j))
             .sum();
         let mean: f64 = entries().map(|(i, a)| a * self.mean[i]).sum();
-        // A residual of one unit became z.
+        // z is the image of a residual of one unit.
         let scale = observations.z(row).recip();
         (mean * scale, variance * scale * scale)
     }
 
-    /// A pixel's own normalised innovation squared and its degrees of freedom, the number of its values: how far the pixel
-    /// lies from the state as it is, all other pixels aside. `pixel` counts over all groups.
+    /// The normalised innovation squared of a single pixel, and its degrees of freedom (the number of its values):
+    /// the distance of the pixel from the current state, whatever other pixels hold. `pixel` counts over all groups.
     ///
-    /// `νᵀ (H P Hᵀ + R)⁻¹ ν` of the pseudo-observations plus what they leave out of the values.
+    /// `νᵀ (H P Hᵀ + R)⁻¹ ν` of the pseudo-observations, plus the part of the values that they omit.
     ///
     /// # Errors
-    /// [`NumericalError::NotPositiveDefinite`] when the pixel's innovation covariance is not.
+    /// [`NumericalError::NotPositiveDefinite`] when the innovation covariance of the pixel is not positive definite.
     pub fn pixel_nis(
         &self,
         observations: &Observations,
@@ -33,7 +35,7 @@ impl<T: Real> State<T> {
         let pixel = observations.pixel(pixel);
         let mut nis = pixel.left_out;
         let block = &mut workspace.block;
-        // Not in the block's own buffers: a pixel of many components may have more rows than a block.
+        // The buffers of a block are not used: a pixel with many components may have more rows than a block.
         let size = pixel.rows.len();
         block.pixel.clear();
         block.pixel.resize(size * size, 0.0);
@@ -50,7 +52,8 @@ impl<T: Real> State<T> {
                 block.pixel[l * size + k] = entries.clone().map(pair).sum::<f64>() + noise;
             }
         }
-        // Cholesky and forward substitution in one pass: small and rare enough for the plain form.
+        // Cholesky factorisation and forward substitution in one pass. The matrix is small and the call rare, so a
+        // plain loop suffices.
         for l in 0..size {
             let (done, rest) = block.pixel.split_at_mut(l * size);
             let column = &mut rest[l..size];

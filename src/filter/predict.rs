@@ -1,3 +1,5 @@
+//! Prediction of the state: dynamics, process covariance, and the step ahead.
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -5,25 +7,25 @@ use super::factors::AddScaledColumn;
 use super::history::History;
 use super::{Real, Relative, Season, State};
 
-/// Correlation of the states of one block, shared where it is the same.
+/// Correlation of the states of one block; equal parts are shared between windows.
 ///
-/// The first `head` states usually are cells whose mutual correlation is the same in every window, the rest (the tail)
-/// belongs to this window alone; so the head is reference-counted.
+/// The first `head` states are usually cells whose mutual correlation is the same in every window. The others (the
+/// tail) belong to one window. The head is therefore reference-counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockCov {
     n: usize,
     head_len: usize,
     /// Packed lower triangle of the head, column by column.
     head: Arc<[f64]>,
-    /// Rows `head_len..n` of every column, column-major; its own upper triangle is unused.
+    /// Rows `head_len..n` of every column, column-major; the upper triangle of the tail is unused.
     tail: Vec<f64>,
 }
 
 impl BlockCov {
     /// A matrix from a shared head and the rows below it.
     ///
-    /// `head` is the packed lower triangle of the first `head_len` states, column by column; `tail(i, j)` gives the entries
-    /// of rows `head_len <= i < n`, `j <= i`.
+    /// `head` is the packed lower triangle of the first `head_len` states, column by column. `tail(i, j)` returns the
+    /// entries of rows `head_len <= i < n`, `j <= i`.
     #[must_use]
     pub fn new(n: usize, head_len: usize, head: Arc<[f64]>, mut tail: impl FnMut(usize, usize) -> f64) -> Self {
         debug_assert_eq!(head.len(), head_len * (head_len + 1) / 2);
@@ -39,7 +41,7 @@ impl BlockCov {
         Self { n, head_len, head, tail: values }
     }
 
-    /// A matrix of its own from `entry(i, j)`, `j <= i`.
+    /// A matrix without a shared head, from `entry(i, j)`, `j <= i`.
     #[must_use]
     pub fn dense(n: usize, entry: impl Fn(usize, usize) -> f64) -> Self {
         let head = Self::pack(n, entry);
@@ -91,7 +93,7 @@ impl BlockCov {
         [self.head_column(j), self.tail_column(j)].into_iter()
     }
 
-    /// Adds `scale` times column `j`, rows `j..n`, to `target`.
+    /// Adds `scale` times rows `j..n` of column `j` to `target`.
     #[inline(always)]
     fn add_column<T: Real>(&self, j: usize, scale: f64, target: &mut [T]) {
         let mut rest = target;
@@ -121,7 +123,8 @@ impl<T: Real> pulp::WithSimd for AddColumn<'_, T> {
     }
 }
 
-/// Consecutive states that share a transition and a process covariance, independent of all other blocks' noise.
+/// Consecutive states that share a transition and a process covariance; their noise is independent of that of all
+/// other blocks.
 #[derive(Clone, Debug)]
 pub struct ProcessBlock {
     /// Number of states.
@@ -134,19 +137,19 @@ pub struct ProcessBlock {
     pub correlation: Arc<BlockCov>,
 }
 
-/// How a window's state moves: `x(t) = F x(t - Δt) + w`, `F` diagonal, `Cov(w) = Q(Δt)` block-diagonal.
+/// Dynamics of the state of a window: `x(t) = F x(t - Δt) + w`, `F` diagonal, `Cov(w) = Q(Δt)` block-diagonal.
 #[derive(Clone, Debug)]
 pub struct Dynamics {
     blocks: Vec<(Range<usize>, ProcessBlock)>,
-    /// Of the first blocks.
+    /// For the first blocks.
     relative: Vec<Relative>,
-    /// Factor of each of the first states' standard deviation of change.
+    /// Factors on the standard deviation of change of the first states.
     factors: Vec<f64>,
-    /// Of the first blocks.
+    /// For the first blocks.
     seasons: Vec<Season>,
-    /// The day that states describe, from which they are predicted.
+    /// The day that the states describe, from which predictions start.
     day: f64,
-    /// Days since then, and what each block with a season gathers in them.
+    /// A number of days, and the variance that each block with a season accumulates in them.
     ahead: (f64, Vec<f64>),
 }
 
@@ -171,24 +174,24 @@ impl Dynamics {
         }
     }
 
-    /// Lets the first blocks, as many as are given, change in proportion to their level, which
-    /// [`State::take_factors`] tells.
+    /// Makes the process noise of the first blocks, as many as are given, proportional to their level, which
+    /// [`State::take_factors`] sets.
     #[must_use]
     pub fn with_relative(mut self, relative: Vec<Relative>) -> Self {
         self.relative = relative;
         self
     }
 
-    /// Multiplies the standard deviation of change of the first states, as many as are given: `K(s, s') ← f(s) f(s') K(s, s')`.
-    /// States heed it from the next [`State::take_factors`] on.
+    /// Multiplies the standard deviations of change of the first states, as many as are given: `K(s, s') ← f(s) f(s')
+    /// K(s, s')`. The factors apply from the next [`State::take_factors`] on.
     #[must_use]
     pub fn with_factors(mut self, factors: Vec<f64>) -> Self {
         self.factors = factors;
         self
     }
 
-    /// Lets the change of the first blocks, as many as are given, vary with the time of year. [`start_at`](Self::start_at) must then
-    /// say after every prediction which day the states describe.
+    /// Makes the process noise of the first blocks, as many as are given, vary with the time of year. After every
+    /// prediction, [`start_at`](Self::start_at) must then set the day that the states describe.
     #[must_use]
     pub fn with_seasons(mut self, seasons: Vec<Season>) -> Self {
         self.ahead = (0.0, vec![0.0; seasons.len()]);
@@ -196,15 +199,15 @@ impl Dynamics {
         self
     }
 
-    /// Says which day, counted from 1970-01-01, states describe: change that varies with the time of year depends on it.
+    /// Sets the day, counted from 1970-01-01, that the states describe. Seasonal process noise depends on it.
     pub fn start_at(&mut self, day: f64) {
         self.day = day;
         self.ahead.0 = 0.0;
         self.ahead.1.fill(0.0);
     }
 
-    /// Works out what is gathered in so many days from the one that states describe: to be asked for often, on one day after the other,
-    /// takes no longer then.
+    /// Computes the variance accumulated in `dt_days` from the day that the states describe. Repeated calls for
+    /// successive days reuse the earlier sum and cost no more than one call.
     pub(crate) fn look_ahead(&mut self, dt_days: f64) {
         if self.seasons.is_empty() || dt_days < self.ahead.0 {
             return;
@@ -216,7 +219,7 @@ impl Dynamics {
         self.ahead.0 = whole;
     }
 
-    /// q(Δt) of a block, from the day that states describe on.
+    /// q(Δt) of a block, from the day that the states describe.
     fn growth(&self, index: usize, transition: f64, dt_days: f64) -> f64 {
         match self.seasons.get(index) {
             Some(season) => {
@@ -241,7 +244,7 @@ impl Dynamics {
         self.blocks.iter().map(|(_, block)| block.variance)
     }
 
-    /// Gives a block another process variance.
+    /// Sets the process variance of a block.
     pub(crate) fn set_variance(&mut self, block: usize, variance: f64) {
         if let Some((_, block)) = self.blocks.get_mut(block) {
             block.variance = variance;
@@ -269,7 +272,7 @@ impl Dynamics {
         self.block_of(i).map_or(1.0, |(_, _, block)| decay(block.transition, dt_days))
     }
 
-    /// Entry (i, j) of Q(Δt), in the light of the state's history if it has one.
+    /// Entry (i, j) of Q(Δt); it depends on the history of the states if there is one.
     pub(super) fn process_cov(&self, history: Option<&History>, i: usize, j: usize, dt_days: f64) -> f64 {
         match self.block_of(i) {
             Some((index, states, block)) if states.contains(&j) => {
@@ -290,10 +293,11 @@ fn decay(transition: f64, dt_days: f64) -> f64 {
     if transition == 1.0 { 1.0 } else { transition.powf(dt_days) }
 }
 
-/// q(Δt): the variance that a walk of unit daily variance gathers in Δt days.
+/// q(Δt): the variance that a walk with unit daily variance accumulates in Δt days.
 ///
-/// Δt for φ = 1, `(1 - φ^{2Δt}) / (1 - φ²)` otherwise (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed.,
-/// section 4.3: the discretised Ornstein–Uhlenbeck process, scaled to one day). With φ = 0 nothing of the day before is left.
+/// Δt for φ = 1, `(1 - φ^{2Δt}) / (1 - φ²)` otherwise (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd
+/// ed., section 4.3: the discretised Ornstein–Uhlenbeck process, scaled to one day). With φ = 0 the state does not
+/// depend on the preceding day.
 pub(crate) fn growth(transition: f64, dt_days: f64) -> f64 {
     if transition == 1.0 {
         dt_days
@@ -301,14 +305,14 @@ pub(crate) fn growth(transition: f64, dt_days: f64) -> f64 {
         // The logarithm below is infinite.
         if dt_days == 0.0 { 0.0 } else { 1.0 }
     } else {
-        // exp_m1 and the factored denominator keep the digits when φ is close to 1.
+        // exp_m1 and the factored denominator preserve precision when φ is close to 1.
         -f64::exp_m1(2.0 * dt_days * transition.ln()) / ((1.0 - transition) * (1.0 + transition))
     }
 }
 
 impl<T: Real> State<T> {
-    /// Predicts `dt_days` ahead: `m ← F m`, `P ← F P Fᵀ + Q(Δt)`, lower triangle only; the covariance with remembered times
-    /// is multiplied by `F`.
+    /// Predicts `dt_days` ahead: `m ← F m`, `P ← F P Fᵀ + Q(Δt)`, lower triangle only. The covariance with lagged
+    /// states is multiplied by `F`.
     ///
     /// Several days without observations cost one call.
     pub fn predict(&mut self, dynamics: &Dynamics, dt_days: f64) {
@@ -322,7 +326,7 @@ impl<T: Real> State<T> {
             for j in states.clone() {
                 let column = &mut self.cov.column_mut(j)[..states.end - j];
                 let (correlation, first) = (&block.correlation, j - states.start);
-                // Where cells change by more or less than others: what the column is multiplied by, row by row.
+                // Row factors of the column, where cells change by more or less than others.
                 let factors = self.factors.get(j..states.end);
                 let scale = factors.map_or(scale, |factors| scale * factors[0]);
                 match (self.history.as_mut().filter(|history| history.covers(index)), factors) {

@@ -1,7 +1,7 @@
-//! Independent states, each by itself: the filter of one state with scalars, over runs of neighbouring cells at once.
+//! Independent cells: the filter of one scalar state per cell, over runs of neighbouring cells at once.
 //!
-//! Every cell goes through the same operations wherever it lies in a run, none of them fused or reordered, so that the length of
-//! runs changes no bit.
+//! Every cell undergoes the same operations at any position of a run, none of them fused or reordered, so the length
+//! of runs does not change a bit.
 
 mod kernels;
 #[cfg(test)]
@@ -12,7 +12,7 @@ use pulp::Arch;
 use super::{ExactSum, growth};
 use kernels::{Average, LeaveOut, Predict, PutOut, See, Sum, Take, Update, Weigh, mask};
 
-/// Cells of a run at most: all that is kept of one stays in the first cache.
+/// Largest number of cells in a run: the data of a run stay in the first-level cache.
 pub(crate) const RUN: usize = 256;
 
 /// A prediction: `m ← φ^Δt m`, `P ← φ^{2Δt} P + q`.
@@ -23,7 +23,7 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// By `dt_days`, with transition φ and process variance per day.
+    /// The prediction over `dt_days`, with transition φ and process variance per day.
     pub(crate) fn new(transition: f64, variance: f64, dt_days: f64) -> Self {
         let kept = if transition == 1.0 { 1.0 } else { transition.powf(dt_days) };
         Self { kept, gained: growth(transition, dt_days) * variance }
@@ -39,27 +39,27 @@ impl Walk {
         self.kept * self.kept * variance + self.gained
     }
 
-    /// Mean and variance after it.
+    /// The predicted mean and variance.
     pub(crate) fn of(self, mean: f64, variance: f64) -> (f64, f64) {
         (self.mean(mean), self.variance(variance))
     }
 }
 
-/// Means and variances of a run of cells; NaN where nothing is known.
+/// Means and variances of a run of cells; NaN in unknown cells.
 #[derive(Debug)]
 pub(crate) struct Cells<'a> {
     pub(crate) mean: &'a mut [f64],
     pub(crate) variance: &'a mut [f64],
 }
 
-/// How a band sees its component: `y = x + bias + ε`, `ε ~ N(0, noise)`.
+/// The measurement model of a band and its component: `y = x + bias + ε`, `ε ~ N(0, noise)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ScalarBand {
     pub(crate) noise: f64,
     pub(crate) bias: f64,
 }
 
-/// Sums over cells of how observations fitted; as [`Innovation`](super::Innovation)'s.
+/// Innovation statistics summed over cells, as in [`Innovation`](super::Innovation).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct ScalarFit {
     pub(crate) values: u64,
@@ -68,11 +68,11 @@ pub(crate) struct ScalarFit {
     pub(crate) log_likelihood: ExactSum,
 }
 
-/// What the bands of a pixel say of one component, for a run of pixels: one observation with its noise, NaN where there is none,
-/// and what it leaves out of the values.
+/// The bands of one component for a run of pixels, compressed to one observation per pixel with its noise (NaN where
+/// there is none) and the part of the values that it omits.
 ///
-/// With several bands it is their mean weighted by precision, the compression of [`Compression`](super::Compression) for one
-/// channel.
+/// With several bands the observation is their mean weighted by precision: the [`Compression`](super::Compression) for
+/// one channel.
 #[derive(Debug)]
 pub(crate) struct ScalarRun {
     z: [f64; RUN],
@@ -93,8 +93,8 @@ impl Default for ScalarRun {
 }
 
 impl ScalarRun {
-    /// Takes in the values of the bands of one component, of the pixels for which `used` is not zero; `values` gives those of
-    /// the k-th band.
+    /// Compresses the values of the bands of one component, at pixels for which `used` is not zero. `values` returns the
+    /// values of the k-th band.
     pub(crate) fn take<'v>(
         &mut self,
         arch: Arch,
@@ -110,7 +110,7 @@ impl ScalarRun {
             row[..n].fill(0.0);
         }
         self.values[..n].fill(0);
-        // Precision and weighted mean, then what of the values is beside it.
+        // Precision and weighted mean, then the residuals of the values from it.
         for (k, &band) in bands.iter().enumerate() {
             arch.dispatch(Weigh { run: self, band, values: values(k), used });
         }
@@ -120,7 +120,7 @@ impl ScalarRun {
         }
     }
 
-    /// Adds each pixel's normalised innovation squared, and its number of values, all other pixels aside.
+    /// Adds each pixel's normalised innovation squared and its number of values, whatever other pixels hold.
     pub(crate) fn judge(&self, mean: &[f64], variance: &[f64], nis: &mut [f64], dof: &mut [u64]) {
         for (k, (mean, variance)) in mean.iter().zip(variance).enumerate() {
             let innovation = self.z[k] - mean;
@@ -131,8 +131,9 @@ impl ScalarRun {
         }
     }
 
-    /// Conditions the cells on what was taken in: `K = P / (P + r)`, `m ← m + K (z - m)`, `P ← K r`, which cancels no digits.
-    /// Adds how it fitted to `fit`. Cells whose mean becomes no number are made NaN and their positions added to `failed`.
+    /// Conditions the cells on the observations: `K = P / (P + r)`, `m ← m + K (z - m)`, `P ← K r`, without cancellation.
+    /// Adds the innovation statistics to `fit`. A cell whose mean is not a number is set to NaN and its position added to
+    /// `failed`.
     pub(crate) fn update(&mut self, arch: Arch, cells: Cells<'_>, fit: &mut ScalarFit, failed: &mut Vec<usize>) {
         let n = cells.mean.len();
         let Cells { mean, variance } = cells;
@@ -169,7 +170,7 @@ impl Cells<'_> {
     }
 }
 
-/// Mean and standard deviation after a prediction, the cells themselves as they are.
+/// Writes the predicted mean and standard deviation; the cells are unchanged.
 pub(crate) fn put_out(
     arch: Arch,
     walk: Walk,

@@ -1,4 +1,4 @@
-//! States as bytes, for checkpoints: little-endian, lower triangles only, no more than what the past has written.
+//! Snapshots of states as bytes, for checkpoints: little-endian, lower triangles only, and only slots in use.
 
 use super::history::History;
 use super::{Real, State};
@@ -8,7 +8,7 @@ use super::{Real, State};
 #[error("not a snapshot of a state of this shape")]
 pub struct SnapshotMismatch;
 
-/// Takes values from the front of a snapshot.
+/// Reads values from the front of a snapshot.
 #[derive(Debug)]
 pub(super) struct SnapshotReader<'a> {
     bytes: &'a [u8],
@@ -42,8 +42,8 @@ pub(super) fn put_count(count: usize, target: &mut Vec<u8>) {
 }
 
 impl<T: Real> State<T> {
-    /// Appends everything that the past has made of the state: mean, covariance, remembered times, history and
-    /// the factors that change goes by.
+    /// Appends all parts of the state that depend on the past: mean, covariance, lagged states, history and process
+    /// noise factors.
     pub fn append_snapshot(&self, target: &mut Vec<u8>) {
         put_values(&self.mean, target);
         (0..self.n()).for_each(|j| put_values(self.cov.column(j), target));
@@ -54,12 +54,13 @@ impl<T: Real> State<T> {
         put_values(&self.factors, target);
     }
 
-    /// Makes the state what it was when it [was appended](Self::append_snapshot), bit by bit; gives the bytes after it.
+    /// Restores the state that was [appended](Self::append_snapshot), bit by bit. Returns the remaining bytes.
     ///
-    /// The state must have been made alike; it may remember more times than then, as long as none had been dropped.
+    /// The state must have been constructed in the same way. It may have a longer lag than the snapshot, as long as
+    /// none of the stored times had been dropped.
     ///
     /// # Errors
-    /// [`SnapshotMismatch`] when the bytes are too few or speak of another shape. The state is then of no use.
+    /// [`SnapshotMismatch`] when there are too few bytes or the shape differs. The state must then not be used.
     pub fn restore_snapshot<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], SnapshotMismatch> {
         let mut reader = SnapshotReader { bytes };
         reader.values(&mut self.mean)?;

@@ -1,3 +1,5 @@
+//! The update: conditioning a state on the observations of a date.
+
 use faer::dyn_stack::MemStack;
 use faer::linalg::cholesky::llt::factor::{LltError, LltRegularization, cholesky_in_place};
 use faer::linalg::matmul::matmul;
@@ -10,21 +12,21 @@ use super::symmetric::Panel;
 use super::workspace::{BLOCK, Block, STEP};
 use super::{Innovation, NumericalError, Observations, Real, State, Workspace};
 
-/// Columns of the triangles that a panel's diagonal block is downdated in.
+/// Columns of the triangles in which the diagonal block of a panel is downdated.
 const TRIANGLE: usize = 48;
 
 impl<T: Real> State<T> {
     /// Conditions the state on a date's observations, in sequential blocks of the pseudo-observations.
     ///
-    /// Per block `G = P Hᵀ`, `S = H G + R = C Cᵀ`, `W = G C⁻ᵀ`, `m ← m + W C⁻¹ (z - H m)`, `P ← P - W Wᵀ`: the textbook update
-    /// (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed., eq. 6.21–6.22) with the gain factored, on the lower
-    /// triangle alone. Noise is independent between blocks, so one after the other equals all at once. Remembered times are
-    /// conditioned along with the present by the same gains.
+    /// Per block `G = P Hᵀ`, `S = H G + R = C Cᵀ`, `W = G C⁻ᵀ`, `m ← m + W C⁻¹ (z - H m)`, `P ← P - W Wᵀ`: the
+    /// textbook update (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed., eq. 6.21–6.22) with the gain
+    /// factored, on the lower triangle alone. Noise is independent between blocks, so sequential blocks equal one
+    /// joint update. The same gains condition the lagged states.
     ///
-    /// Returns how each instrument fitted, in the order of the groups.
+    /// Returns the fit of each instrument, in the order of the groups.
     ///
     /// # Errors
-    /// [`NumericalError::RatioTooLarge`] before anything is changed; any other [`NumericalError`] when the arithmetic
+    /// [`NumericalError::RatioTooLarge`] with the state unchanged; any other [`NumericalError`] when the arithmetic
     /// breaks down: the state is then half updated and must not be used.
     pub fn update<'w>(
         &mut self,
@@ -81,11 +83,11 @@ impl<T: Real> State<T> {
         Ok(&workspace.innovations)
     }
 
-    /// Whether the covariance's type has digits enough for an update with `observations`: the largest variance over the
-    /// smallest noise variance may not exceed 10⁶ in float32.
+    /// Whether the type of the covariance has enough digits for an update with `observations`: in float32, the
+    /// largest variance may not exceed 10⁶ times the smallest noise variance.
     ///
     /// # Errors
-    /// [`NumericalError::RatioTooLarge`] when it has not.
+    /// [`NumericalError::RatioTooLarge`] when it does not.
     pub fn check_ratio(&self, observations: &Observations) -> Result<(), NumericalError> {
         if T::LARGEST_RATIO == f64::INFINITY {
             return Ok(());
@@ -98,7 +100,7 @@ impl<T: Real> State<T> {
         Ok(())
     }
 
-    /// Refuses a result whose digits are lost.
+    /// Refuses a result that has lost its precision.
     fn check(&self, before: &[f64]) -> Result<(), NumericalError> {
         for (state, (&before, mean)) in before.iter().zip(&self.mean).enumerate() {
             let after = self.cov.get(state, state);
@@ -115,7 +117,7 @@ impl<T: Real> State<T> {
         }
     }
 
-    /// Rows of `P Hᵀ` that belong to the lagged states, beneath those of the present.
+    /// Rows of `P Hᵀ` of the lagged states, below those of the present.
     fn gather_lags(&self, block: &mut Block<T>) {
         let (n, rows) = (self.n(), self.lags.rows());
         if rows == 0 {
@@ -138,7 +140,7 @@ impl<T: Real> State<T> {
         let Block { cross, gain, innovation_cov, factor, inverses, innovation, whitened, entries, scratch, .. } = block;
         innovation.clear();
         innovation.extend(rows.clone().map(|row| observations.innovation(row, &self.mean)));
-        // Columns of S, entries on and below the diagonal. Where every row has one entry they lie one after the other.
+        // Columns of S, entries on and below the diagonal. Where every row has one entry, the columns are contiguous.
         let all_only = entries.len() == size && entries.iter().all(|entry| entry.only);
         let (states, weights) = observations.entries(rows.clone());
         for (l, column) in innovation_cov.chunks_exact_mut(BLOCK).enumerate().take(size) {
@@ -177,8 +179,8 @@ impl<T: Real> State<T> {
         Ok(())
     }
 
-    /// Applies a block's gain to mean, covariance and lags; gathers the next block's `P Hᵀ` on the way, panel by panel
-    /// while the panel is in the cache.
+    /// Applies the gain of a block to mean, covariance and lagged states. It also gathers `P Hᵀ` of the next block,
+    /// panel by panel while the panel is in the cache.
     fn condition(
         &mut self,
         observations: &Observations,
@@ -231,8 +233,8 @@ fn forward_substitute(factor: &[f64], b: &mut [f64]) {
     }
 }
 
-/// `W = G C⁻ᵀ`, [`STEP`] columns at a time by products with the inverse of the diagonal block: products run at several
-/// times the rate of substitution on so few columns. Destroys G.
+/// `W = G C⁻ᵀ`, [`STEP`] columns at a time by products with the inverse of the diagonal block: on so few columns,
+/// products are several times faster than substitution. Destroys G.
 fn solve_transposed<T: Real>(
     factor: MatRef<'_, T>,
     mut inverses: MatMut<'_, T>,
@@ -265,7 +267,8 @@ fn solve_transposed<T: Real>(
     }
 }
 
-/// `P ← P - W Wᵀ` on one panel, its diagonal block in triangles of [`TRIANGLE`] columns: products of small triangles are slow.
+/// `P ← P - W Wᵀ` on one panel. Its diagonal block is downdated in triangles of [`TRIANGLE`] columns, because
+/// products of small triangles are slow.
 fn downdate<T: Real>(panel: &mut Panel<'_, T>, gain: MatRef<'_, T>) {
     let (first, width) = (panel.cols.start, panel.cols.len());
     let minus = T::of(-1.0);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::mask::WithheldKind;
-use super::report::{ALL_BANDS, DaysSince, PredictionKind, InstrumentValidation, ScoreRow, ValidationReport};
+use super::report::{ALL_BANDS, DaysSince, InstrumentValidation, PredictionKind, ScoreRow, ValidationReport};
 use super::source::WithholdingSource;
 use crate::engine::{FusedBlock, Fusion, Prediction, ScoreSums};
 use crate::error::Result;

@@ -140,7 +140,11 @@ impl WithholdingMask {
     /// How values of a date are withheld, if any are.
     pub(super) fn kind(&self, date: Date) -> Option<WithheldKind> {
         let among = |dates: &[Date]| dates.binary_search(&date).is_ok();
-        if among(&self.full_dates) { Some(WithheldKind::Date) } else { among(&self.block_dates).then_some(WithheldKind::Block) }
+        if among(&self.full_dates) {
+            Some(WithheldKind::Date)
+        } else {
+            among(&self.block_dates).then_some(WithheldKind::Block)
+        }
     }
 
     /// Whether a pixel (row, column) is withheld on a date of this kind.
@@ -238,7 +242,8 @@ mod tests {
 
     #[test]
     fn shares_and_blocks_that_cannot_be_are_refused() {
-        let refused = |withhold: Withhold| WithholdingMask::new((0, "a"), withhold, (9, 9), &days(9)).unwrap_err().to_string();
+        let refused =
+            |withhold: Withhold| WithholdingMask::new((0, "a"), withhold, (9, 9), &days(9)).unwrap_err().to_string();
         for share in [-0.1, 0.6, f64::NAN] {
             assert!(refused(Withhold::default().share(share)).contains("share"));
         }

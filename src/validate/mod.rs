@@ -27,7 +27,7 @@ use mask::WithholdingMask;
 use source::WithholdingSource;
 
 pub use mask::{WithheldKind, Withhold};
-pub use report::{DaysSince, PredictionKind, InstrumentValidation, ScoreRow, ValidationReport};
+pub use report::{DaysSince, InstrumentValidation, PredictionKind, ScoreRow, ValidationReport};
 
 /// Withholds observations of a fusion, predicts them, and scores the predictions.
 ///

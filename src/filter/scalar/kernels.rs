@@ -1,4 +1,4 @@
-//! The loops over runs of cells, compiled for the vector instructions of several machines.
+//! Vectorised loops over runs of cells.
 #![allow(clippy::needless_bitwise_bool, reason = "a branch less for the vectoriser to see through")]
 
 use std::f64::consts::TAU;
@@ -72,7 +72,7 @@ impl WithSimd for See<'_> {
     }
 }
 
-/// The value less the bias where it is used, otherwise NaN.
+/// The value minus the bias where it is used, otherwise NaN.
 #[inline(always)]
 fn residual(value: f64, used: u64, band: ScalarBand) -> f64 {
     if value.is_finite() & (used != 0) { value - band.bias } else { f64::NAN }
@@ -139,7 +139,7 @@ impl WithSimd for Average<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self { run, n } = self;
         for k in 0..n.min(RUN) {
-            // Without a value 0 / 0: there is no observation.
+            // Without a value this is 0 / 0 = NaN: there is no observation.
             let precision = run.noise[k];
             run.z[k] /= precision;
             run.noise[k] = precision.recip();
@@ -175,11 +175,11 @@ pub(super) struct Update<'a> {
     pub(super) variance: &'a mut [f64],
 }
 
-/// What an update counts.
+/// Counts of an update.
 pub(super) struct Counts {
     pub(super) values: u64,
     pub(super) dof: u64,
-    /// Not zero when the mean of any cell has become no number; such have a log-likelihood of NaN.
+    /// Nonzero when the mean of any cell is not a number; such cells have a log-likelihood of NaN.
     pub(super) failed: u64,
 }
 
@@ -198,7 +198,7 @@ impl WithSimd for Update<'_> {
         for k in 0..n {
             let (m, p, r) = (mean[k], variance[k], noise[k]);
             let innovation = z[k] - m;
-            // NaN without an observation or a known cell.
+            // NaN without an observation or without a known cell.
             let seen = !innovation.is_nan();
             let s = p + r;
             let inverse = s.recip();
@@ -225,7 +225,7 @@ impl WithSimd for Update<'_> {
     }
 }
 
-/// Sums of both in fixed point; `None` when a term is too large for it.
+/// Sums of both in fixed point; `None` when a term is too large.
 pub(super) struct Sum<'a> {
     pub(super) nis: &'a [f64],
     pub(super) log_likelihood: &'a [f64],
@@ -240,7 +240,7 @@ impl WithSimd for Sum<'_> {
         for (nis, term) in self.nis.iter().zip(self.log_likelihood) {
             sum = sum.wrapping_add(FixedPoint::of(*nis));
             log_sum = log_sum.wrapping_add(FixedPoint::of(*term));
-            // A term that is no number is not below the limit either.
+            // A term that is not a number is not below the limit, either.
             let small = (nis.abs() < FixedPoint::LIMIT) & (term.abs() < FixedPoint::LIMIT);
             large |= u64::from(!small);
         }
@@ -248,8 +248,8 @@ impl WithSimd for Sum<'_> {
     }
 }
 
-/// Natural logarithm of a positive, normal number, without branches and the same on every machine; the method and the
-/// coefficients are those of FreeBSD's `e_log.c`, with an error below one unit in the last place.
+/// Natural logarithm of a positive, normal number, without branches and with the same result on every machine. The
+/// method and the coefficients are those of FreeBSD's `e_log.c`; the error is below one unit in the last place.
 #[inline(always)]
 pub(super) fn ln(x: f64) -> f64 {
     const ROOT_HALF: u64 = 0x3FE6_A09E_667F_3BCD;
