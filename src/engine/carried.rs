@@ -65,11 +65,11 @@ impl Carried {
         }
     }
 
-    /// See [`State::lagging_also`].
-    pub(super) fn lagging_also(self, further: Vec<Vec<(usize, f64)>>) -> Self {
+    /// See [`State::with_lagged_sums`].
+    pub(super) fn with_lagged_sums(self, further: Vec<Vec<(usize, f64)>>) -> Self {
         match self {
-            Self::Double(state) => Self::Double(state.lagging_also(further)),
-            Self::Single(state) => Self::Single(state.lagging_also(further)),
+            Self::Double(state) => Self::Double(state.with_lagged_sums(further)),
+            Self::Single(state) => Self::Single(state.with_lagged_sums(further)),
         }
     }
 
@@ -149,9 +149,9 @@ impl Carried {
         self.update(observations, scratch).map(|(fits, _)| (fits, true))
     }
 
-    /// See [`State::seen`].
-    pub(super) fn seen(&self, observations: &Observations, pixel: usize) -> (f64, f64) {
-        either!(self, state => state.seen(observations, pixel))
+    /// See [`State::predicted_observation`].
+    pub(super) fn predicted_observation(&self, observations: &Observations, pixel: usize) -> (f64, f64) {
+        either!(self, state => state.predicted_observation(observations, pixel))
     }
 
     pub(super) fn pixel_nis(

@@ -20,7 +20,7 @@ use super::window::Reading;
 use crate::error::Result;
 use crate::geometry::{Date, PixelRegion, Rect};
 use crate::model::{ObservationModel, PriorSlice};
-use band::{Batch, Walks};
+use band::{Batch, PredictionPlan};
 use slice::CellSlice;
 
 pub(super) use band::{Band, CellFit, CellScratch, Failure};
@@ -48,7 +48,7 @@ pub(super) struct CellField {
     /// Cells whose arithmetic broke down, NaN since: positions in the tile, row by row.
     failed: Vec<usize>,
     /// Of the latest batch, by date and component.
-    schedule: Vec<Walks>,
+    schedule: Vec<PredictionPlan>,
 }
 
 impl CellField {
@@ -182,13 +182,13 @@ impl CellField {
             for (j, stands) in self.dates.iter_mut().enumerate() {
                 let sees =
                     |&instrument: &usize| model.instruments[instrument].seen.iter().any(|seen| seen.component == j);
-                let walk = |from: Date| model.walk(j, f64::from(date.days_since(from)));
+                let prediction = |from: Date| model.prediction(j, f64::from(date.days_since(from)));
                 let advance = (*date > *stands && step.instruments.iter().any(sees)).then(|| {
-                    let walk = walk(*stands);
+                    let prediction = prediction(*stands);
                     *stands = *date;
-                    walk
+                    prediction
                 });
-                self.schedule.push(Walks { advance, put_out: walk(*stands) });
+                self.schedule.push(PredictionPlan { advance, output: prediction(*stands) });
             }
         }
     }

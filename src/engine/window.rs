@@ -343,7 +343,7 @@ impl WindowState {
             for (k, &position) in positions.iter().enumerate() {
                 let factor = part.inflation.of_noise(pixels[position as usize].instrument);
                 if factor > 1.0 {
-                    observations.soften(k, factor);
+                    observations.scale_noise(k, factor);
                 }
             }
         }
@@ -382,7 +382,7 @@ impl WindowState {
                 let pixel = &pixels[position as usize];
                 let weight = instruments[pixel.instrument].weight(pixel.nis, pixel.dof);
                 if weight < 1.0 && !pixel.refused {
-                    observations.soften(k, weight.recip());
+                    observations.scale_noise(k, weight.recip());
                 }
             }
             observations.retain(|k| !pixels[positions[k] as usize].refused);
@@ -400,7 +400,7 @@ impl WindowState {
             state.predict_to(date);
             for (k, probe) in scratch.probed.iter().enumerate() {
                 let bands = &part.bands[probe.instrument];
-                let (mean, variance) = state.state.seen(&scratch.probes, k);
+                let (mean, variance) = state.state.predicted_observation(&scratch.probes, k);
                 self.output.predictions.push(Prediction {
                     date,
                     instrument: probe.instrument,

@@ -210,7 +210,7 @@ impl WindowState {
                 if !layout.is_one_field() {
                     let cells = (0..part.components.len()).flat_map(|j| (0..own).map(move |cell| (j, cell)));
                     state = state
-                        .lagging_also(cells.map(|(j, cell)| layout.further(&support, j, cell).collect()).collect());
+                        .with_lagged_sums(cells.map(|(j, cell)| layout.further(&support, j, cell).collect()).collect());
                 }
             }
             if let Some(Adaptive { weight, scale }) = fusion.process.adaptive {

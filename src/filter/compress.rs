@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nalgebra::DMatrix;
 
-use super::workspace::BLOCK;
+use super::workspace::MOST_BLOCK_ROWS;
 
 /// Number of band patterns that a cache holds; at more it is emptied. Clouds hide whole pixels, so few patterns
 /// recur.
@@ -18,7 +18,7 @@ const LARGEST_CONDITION: f64 = 1e3;
 
 /// Largest number of channels that are observed directly: their pseudo-observations share noise and must fit into one
 /// block.
-const MOST_CHANNELS: usize = BLOCK / 2;
+const MOST_CHANNELS: usize = MOST_BLOCK_ROWS / 2;
 
 /// The measurement model of the bands of an instrument's pixel: `y = M u + c + ε`, `ε ~ N(0, diag v)`.
 ///
@@ -141,8 +141,8 @@ impl Compression {
         let log_det_noise: f64 = present.iter().map(|&band| model.noise_variance[band].ln()).sum();
         let information = values.first().map_or(0.0, |largest| largest * largest);
         let rank = values.len();
-        let seen = rank == channels && rank <= MOST_CHANNELS && values[0] <= LARGEST_CONDITION * values[rank - 1];
-        let (z_of_whitened, whitened_of_z, form, log_det) = if rank > 0 && seen {
+        let direct = rank == channels && rank <= MOST_CHANNELS && values[0] <= LARGEST_CONDITION * values[rank - 1];
+        let (z_of_whitened, whitened_of_z, form, log_det) = if rank > 0 && direct {
             let inverse = DMatrix::from_fn(channels, rank, |j, k| axes[(j, k)] / values[k]);
             let noise = &inverse * inverse.transpose();
             let log_det_information: f64 = values.iter().map(|value| 2.0 * value.ln()).sum();
@@ -249,12 +249,12 @@ fn decompose(matrix: &DMatrix<f64>) -> Svd {
     };
     let largest = values.iter().copied().fold(0.0, f64::max);
     let tolerance = largest * f64::EPSILON * rows.max(cols) as f64;
-    let mut kept: Vec<usize> = (0..values.len()).filter(|&k| values[k] > tolerance).collect();
-    kept.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
+    let mut significant: Vec<usize> = (0..values.len()).filter(|&k| values[k] > tolerance).collect();
+    significant.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
     Svd {
-        basis: basis.select_columns(&kept),
-        values: kept.iter().map(|&k| values[k]).collect(),
-        axes: axes.select_columns(&kept),
+        basis: basis.select_columns(&significant),
+        values: significant.iter().map(|&k| values[k]).collect(),
+        axes: axes.select_columns(&significant),
     }
 }
 
@@ -333,10 +333,10 @@ mod tests {
         });
         let precision = noise.clone().try_inverse().unwrap();
         let (information, z) = (operator.tr_mul(&precision), nalgebra::DVector::from_vec(z));
-        let (seen, sum) = (&information * &z, &information * &operator);
+        let (direct, sum) = (&information * &z, &information * &operator);
         for c in 0..q {
             let direct: f64 = present.iter().map(|&b| at(b, c) * (values[b] - 0.01) / noise_variance[b]).sum();
-            assert!((direct - seen[c]).abs() < 1e-9 * (1.0 + direct.abs()), "{direct} {}", seen[c]);
+            assert!((direct - direct[c]).abs() < 1e-9 * (1.0 + direct.abs()), "{direct} {}", direct[c]);
             for d in 0..q {
                 let direct: f64 = present.iter().map(|&b| at(b, c) * at(b, d) / noise_variance[b]).sum();
                 assert!((direct - sum[(c, d)]).abs() < 1e-9 * (1.0 + direct.abs()));

@@ -14,14 +14,16 @@ pub enum NumericalError {
     },
     /// A variance fell by more orders of magnitude than its type has digits: in one update or, for a lagged state,
     /// since it was stored.
-    #[error("the variance of state {state} fell from {before:e} to {after:e}, beyond the precision of {kind}")]
+    #[error(
+        "the variance of state {state} fell from {variance_before:e} to {variance_after:e}, beyond the precision of {kind}"
+    )]
     LostPrecision {
         /// The state.
         state: usize,
         /// Variance before the update.
-        before: f64,
+        variance_before: f64,
         /// Variance after it.
-        after: f64,
+        variance_after: f64,
         /// Type of the covariance.
         kind: &'static str,
     },

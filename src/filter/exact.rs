@@ -49,11 +49,11 @@ impl FixedPoint {
 
     /// Numbers near 1.5 × 2⁵² are integers. Adding this constant rounds to the nearest integer, ties to even, into
     /// the low bits.
-    const WHOLE: f64 = 6_755_399_441_055_744.0;
+    const INTEGER_SHIFT: f64 = 6_755_399_441_055_744.0;
 
     #[inline(always)]
-    pub(super) fn of(term: f64) -> i64 {
-        (term * ExactSum::SCALE + Self::WHOLE).to_bits().wrapping_sub(Self::WHOLE.to_bits()) as i64
+    pub(super) fn from_term(term: f64) -> i64 {
+        (term * ExactSum::SCALE + Self::INTEGER_SHIFT).to_bits().wrapping_sub(Self::INTEGER_SHIFT.to_bits()) as i64
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
         for term in ties.chain(others).chain([0.0, -0.0, 1023.999, -1023.999]) {
             let (mut slow, mut fast) = (ExactSum::default(), ExactSum::default());
             slow.add(term);
-            fast.add_fixed(FixedPoint::of(term));
+            fast.add_fixed(FixedPoint::from_term(term));
             assert_eq!(slow, fast, "{term:e}");
         }
     }

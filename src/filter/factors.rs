@@ -67,7 +67,7 @@ impl<T: Real> pulp::WithSimd for AddScaledColumn<'_, T> {
             let (own, below) = target.split_at_mut(part.len());
             let (weights, rest) = factors.split_at(part.len());
             for ((value, entry), factor) in own.iter_mut().zip(part).zip(weights) {
-                *value += T::of(self.scale * factor * entry);
+                *value += T::from_f64(self.scale * factor * entry);
             }
             (target, factors) = (below, rest);
         }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::ProcessBlock;
-use super::snapshot::{SnapshotMismatch, SnapshotReader, put_count, put_values};
+use super::snapshot::{SnapshotMismatch, SnapshotReader, append_count, append_values};
 
 /// Uncorrelated variance that makes the state-dependent covariance of cells with equal histories positive definite,
 /// u².
@@ -94,10 +94,10 @@ impl History {
 
     /// Appends the sums to a snapshot.
     pub(super) fn append_snapshot(&self, target: &mut Vec<u8>) {
-        put_count(self.updates, target);
+        append_count(self.updates, target);
         for block in &self.blocks {
-            put_values(&block.precision, target);
-            put_values(&block.gram, target);
+            append_values(&block.precision, target);
+            append_values(&block.gram, target);
         }
     }
 
@@ -142,9 +142,9 @@ impl History {
         let block = &self.blocks[block];
         let ((a, own), (b, other)) = (block.scaled[j], block.scaled[i]);
         let distance = distance(own, other, block.gram(i, j) * a * b);
-        let alike = block.amplitude[i] * block.amplitude[j] * (-distance / self.scale).exp();
+        let similarity = block.amplitude[i] * block.amplitude[j] * (-distance / self.scale).exp();
         let jitter = if i == j { JITTER / variance } else { 0.0 };
-        self.weight * correlation + (1.0 - self.weight) * (alike + jitter)
+        self.weight * correlation + (1.0 - self.weight) * (similarity + jitter)
     }
 
     /// Bytes of the history of `n` states in blocks of `len`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use faer::{Mat, MatMut};
 
-use super::snapshot::{SnapshotMismatch, SnapshotReader, put_count, put_values};
+use super::snapshot::{SnapshotMismatch, SnapshotReader, append_count, append_values};
 use super::{Real, SymmetricMatrix};
 
 /// Some states at earlier times, conditional on all observations since: the augmentation of fixed-lag smoothing.
@@ -34,7 +34,7 @@ pub(super) struct Lags<T: Real> {
     /// Variances at the time of storing. **Shape** (capacity, lagged).
     first: Vec<f64>,
     /// Terms added to each lagged state: (state, weight). Empty where there are none.
-    further: Arc<[Vec<(usize, f64)>]>,
+    terms: Arc<[Vec<(usize, f64)>]>,
     /// Covariances between ranges `a >= b` at the same position, pair by pair. **Shape** (capacity, pairs, positions).
     cov: Vec<f64>,
 }
@@ -67,23 +67,24 @@ impl<T: Real> Lags<T> {
             cross: Mat::zeros(capacity * lagged, n),
             mean: vec![0.0; capacity * lagged],
             first: vec![0.0; capacity * lagged],
-            further: Arc::default(),
+            terms: Arc::default(),
             cov: vec![0.0; capacity * pairs],
         }
     }
 
     pub(super) fn cast<U: Real>(&self) -> Lags<U> {
-        let cross = Mat::from_fn(self.cross.nrows(), self.cross.ncols(), |i, j| U::of(self.cross[(i, j)].to_f64()));
+        let cross =
+            Mat::from_fn(self.cross.nrows(), self.cross.ncols(), |i, j| U::from_f64(self.cross[(i, j)].to_f64()));
         let Self { ref ranges, capacity, used, oldest, len, ref mean, ref first, ref cov, .. } = *self;
         let (ranges, mean, first, cov) = (ranges.clone(), mean.clone(), first.clone(), cov.clone());
-        let further = Arc::clone(&self.further);
-        Lags { ranges, capacity, used, oldest, len, cross, mean, first, further, cov }
+        let terms = Arc::clone(&self.terms);
+        Lags { ranges, capacity, used, oldest, len, cross, mean, first, terms, cov }
     }
 
     /// Stores sums: each lagged state plus these weighted states.
-    pub(super) fn add_further(&mut self, further: Vec<Vec<(usize, f64)>>) {
-        assert_eq!(further.len(), self.lagged(), "a sum for each remembered state");
-        self.further = further.into();
+    pub(super) fn add_terms(&mut self, terms: Vec<Vec<(usize, f64)>>) {
+        assert_eq!(terms.len(), self.lagged(), "a sum for each remembered state");
+        self.terms = terms.into();
     }
 
     /// Number of lagged states at one time.
@@ -130,7 +131,7 @@ impl<T: Real> Lags<T> {
     /// Multiplies the covariance with present state `state` by `factor`.
     pub(super) fn scale(&mut self, state: usize, factor: f64) {
         let rows = self.rows();
-        let factor = T::of(factor);
+        let factor = T::from_f64(factor);
         self.cross.col_as_slice_mut(state)[..rows].iter_mut().for_each(|value| *value *= factor);
     }
 
@@ -170,20 +171,20 @@ impl<T: Real> Lags<T> {
         for (target, (i, j)) in self.cov[slot * pairs..].iter_mut().zip(entries) {
             *target = present.get(i, j);
         }
-        if !self.further.is_empty() {
-            self.sum_up(slot, mean, present);
+        if !self.terms.is_empty() {
+            self.replace_by_sums(slot, mean, present);
         }
     }
 
     /// Replaces the states stored in a slot by their sums.
-    fn sum_up(&mut self, slot: usize, mean: &[f64], present: &SymmetricMatrix<T>) {
+    fn replace_by_sums(&mut self, slot: usize, mean: &[f64], present: &SymmetricMatrix<T>) {
         let (lagged, pairs) = (self.lagged(), self.pairs());
         let first = slot * lagged;
-        for (k, entries) in self.further.iter().enumerate() {
+        for (k, entries) in self.terms.iter().enumerate() {
             for &(state, weight) in entries {
                 self.mean[first + k] += weight * mean[state];
                 for j in 0..mean.len() {
-                    self.cross[(first + k, j)] += T::of(weight * present.get(state, j));
+                    self.cross[(first + k, j)] += T::from_f64(weight * present.get(state, j));
                 }
             }
         }
@@ -204,9 +205,9 @@ impl<T: Real> Lags<T> {
     /// the other.
     fn sum_cov(&self, first: usize, a: usize, b: usize) -> f64 {
         let positions = self.lagged() / self.ranges.len();
-        let with = |state: usize| self.cross[(first + a, state)].to_f64();
-        let own = with(self.ranges[b / positions].start + b % positions);
-        own + self.further[b].iter().map(|&(state, weight)| weight * with(state)).sum::<f64>()
+        let cov_with = |state: usize| self.cross[(first + a, state)].to_f64();
+        let own = cov_with(self.ranges[b / positions].start + b % positions);
+        own + self.terms[b].iter().map(|&(state, weight)| weight * cov_with(state)).sum::<f64>()
     }
 
     fn forget(&mut self) {
@@ -239,7 +240,7 @@ impl<T: Real> Lags<T> {
 
     /// The first lagged state whose variance has fallen below `least` times its variance at the time of storing:
     /// (state, variance then, variance now).
-    pub(super) fn lost(&self, least: f64) -> Option<(usize, f64, f64)> {
+    pub(super) fn lost_state(&self, least: f64) -> Option<(usize, f64, f64)> {
         let (lagged, pairs) = (self.lagged(), self.pairs());
         (0..self.len).find_map(|k| {
             let slot = (self.oldest + k) % self.capacity;
@@ -248,8 +249,8 @@ impl<T: Real> Lags<T> {
             self.ranges.iter().enumerate().find_map(|(j, states)| {
                 let now = &self.cov[slot * pairs + (j + 1) * (j + 2) / 2 * positions - positions..][..positions];
                 let then = &first[j * positions..(j + 1) * positions];
-                let lost = then.iter().zip(now).position(|(then, now)| now.is_nan() || *now < least * then);
-                lost.map(|at| (states.start + at, then[at], now[at]))
+                let lost_state = then.iter().zip(now).position(|(then, now)| now.is_nan() || *now < least * then);
+                lost_state.map(|at| (states.start + at, then[at], now[at]))
             })
         })
     }
@@ -277,11 +278,11 @@ impl<T: Real> Lags<T> {
         if self.capacity == 0 {
             return;
         }
-        [self.used, self.oldest, self.len].into_iter().for_each(|count| put_count(count, target));
+        [self.used, self.oldest, self.len].into_iter().for_each(|count| append_count(count, target));
         let (rows, pairs) = (self.rows(), self.used * self.pairs());
-        (0..self.cross.ncols()).for_each(|state| put_values(self.cross(state), target));
+        (0..self.cross.ncols()).for_each(|state| append_values(self.cross(state), target));
         for values in [&self.mean[..rows], &self.first[..rows], &self.cov[..pairs]] {
-            put_values(values, target);
+            append_values(values, target);
         }
     }
 

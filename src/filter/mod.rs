@@ -61,7 +61,9 @@ pub use observations::{Channel, Observations};
 pub(crate) use predict::growth;
 pub use predict::{BlockCov, Dynamics, ProcessBlock};
 pub use real::Real;
-pub(crate) use scalar::{Cells, RUN, ScalarBand, ScalarFit, ScalarRun, Walk, drop_missing, put_out, see};
+pub(crate) use scalar::{
+    CellPrediction, Cells, RUN, ScalarBand, ScalarFit, ScalarRun, drop_missing, mark_observed, predict_into,
+};
 pub use season::Season;
 pub(crate) use season::YEAR_DAYS;
 pub use snapshot::SnapshotMismatch;

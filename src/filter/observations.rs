@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::workspace::{BLOCK, GOOD_BLOCK};
+use super::workspace::{MOST_BLOCK_ROWS, USUAL_BLOCK_ROWS};
 use super::{BandModel, Compression, CompressionCache};
 
 /// A channel of a pixel: the weighted sum of states `offset + states[k]` that one column of the band model
@@ -42,7 +42,7 @@ pub struct Observations {
     /// Noise covariance of a row with the preceding rows of its pixel and with itself.
     noise: Vec<f64>,
     pixels: Vec<PixelRows>,
-    groups: Vec<Group>,
+    groups: Vec<InstrumentPixels>,
     residuals: Vec<f64>,
     probe: Vec<f64>,
 }
@@ -59,7 +59,7 @@ pub(super) struct PixelRows {
 
 /// The pixels of one instrument.
 #[derive(Clone, Debug)]
-pub(super) struct Group {
+pub(super) struct InstrumentPixels {
     pub(super) instrument: usize,
     pub(super) pixels: Range<usize>,
 }
@@ -103,7 +103,7 @@ impl Observations {
 
     /// Starts the pixels of an instrument. Diagnostics are separate for each instrument.
     pub fn begin_group(&mut self, instrument: usize) {
-        self.groups.push(Group { instrument, pixels: self.pixels.len()..self.pixels.len() });
+        self.groups.push(InstrumentPixels { instrument, pixels: self.pixels.len()..self.pixels.len() });
     }
 
     /// Adds a pixel of the current instrument: `values` (one per band of `model`, NaN where missing) observe
@@ -209,7 +209,7 @@ impl Observations {
 
     /// Multiplies the noise variances of a pixel by `factor`. The result equals the pixel pushed with that noise.
     /// `pixel` counts over all groups.
-    pub fn soften(&mut self, pixel: usize, factor: f64) {
+    pub fn scale_noise(&mut self, pixel: usize, factor: f64) {
         let pixel = &mut self.pixels[pixel];
         let noise = self.noise_starts[pixel.rows.start]..self.noise_starts[pixel.rows.end];
         self.noise[noise].iter_mut().for_each(|value| *value *= factor);
@@ -255,7 +255,7 @@ impl Observations {
         self.noise.truncate(noise);
     }
 
-    pub(super) fn groups(&self) -> &[Group] {
+    pub(super) fn groups(&self) -> &[InstrumentPixels] {
         &self.groups
     }
 
@@ -320,9 +320,9 @@ impl Observations {
     /// separated.
     pub(super) fn block(&self, first: usize) -> Range<usize> {
         let rest = self.len() - first;
-        let blocks = ((rest + GOOD_BLOCK / 2) / GOOD_BLOCK).max(1);
+        let blocks = ((rest + USUAL_BLOCK_ROWS / 2) / USUAL_BLOCK_ROWS).max(1);
         let mut end = first + rest.div_ceil(blocks);
-        debug_assert!(end - first <= BLOCK);
+        debug_assert!(end - first <= MOST_BLOCK_ROWS);
         while end < self.len() && self.noise_entries(end).len() > 1 {
             end -= 1;
         }

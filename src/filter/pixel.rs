@@ -6,7 +6,7 @@ impl<T: Real> State<T> {
     /// Mean and variance, in u and u², of the prediction of a [probe](Observations::push_probe) beyond its value at
     /// zero channels, without its noise: `H m` and `H P Hᵀ`. `pixel` counts over all groups.
     #[must_use]
-    pub fn seen(&self, observations: &Observations, pixel: usize) -> (f64, f64) {
+    pub fn predicted_observation(&self, observations: &Observations, pixel: usize) -> (f64, f64) {
         let row = observations.pixel(pixel).rows.start;
         let entries = || observations.row(row);
         let variance: f64 = entries()
@@ -104,7 +104,7 @@ mod tests {
                 let mean: f64 = row.iter().map(|(i, w)| w * state.mean[*i]).sum();
                 let cov = |(i, a): &(usize, f64)| row.iter().map(|(j, b)| a * b * state.cov.get(*i, *j)).sum::<f64>();
                 let variance: f64 = row.iter().map(cov).sum();
-                let seen = state.seen(&observations, band);
+                let seen = state.predicted_observation(&observations, band);
                 assert!(
                     (seen.0 - mean).abs() < 1e-12 && (seen.1 - variance).abs() < 1e-12,
                     "{seen:?} {mean} {variance}"
@@ -136,7 +136,7 @@ mod tests {
             }
             softened.push_pixel(&model, channel, &values, &mut cache);
             softened.push_pixel(&model, channel, &[0.2, f64::NAN, 0.3], &mut cache);
-            softened.soften(0, 7.0);
+            softened.scale_noise(0, 7.0);
             noisy.push_noisy_pixel(&model, channel, &values, &noise.map(|noise| 7.0 * noise));
             noisy.push_pixel(&model, channel, &[0.2, f64::NAN, 0.3], &mut cache);
             let (mut a, mut b) = (start(), start());

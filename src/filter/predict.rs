@@ -100,7 +100,7 @@ impl BlockCov {
         for part in self.column(j) {
             let (target, below) = rest.split_at_mut(part.len());
             for (value, entry) in target.iter_mut().zip(part) {
-                *value += T::of(scale * entry);
+                *value += T::from_f64(scale * entry);
             }
             rest = below;
         }
@@ -158,12 +158,12 @@ impl Dynamics {
     #[must_use]
     pub fn new(blocks: Vec<ProcessBlock>) -> Self {
         let mut next = 0;
-        let place = |block: ProcessBlock| {
+        let assign_range = |block: ProcessBlock| {
             let states = next..next + block.len;
             next = states.end;
             (states, block)
         };
-        let blocks = blocks.into_iter().map(place).collect();
+        let blocks = blocks.into_iter().map(assign_range).collect();
         Self {
             blocks,
             relative: Vec::new(),
@@ -212,11 +212,11 @@ impl Dynamics {
         if self.seasons.is_empty() || dt_days < self.ahead.0 {
             return;
         }
-        let (known, whole) = (self.ahead.0, dt_days.floor());
+        let (known, full_days) = (self.ahead.0, dt_days.floor());
         for ((season, (_, block)), grown) in self.seasons.iter().zip(&self.blocks).zip(&mut self.ahead.1) {
-            *grown = season.growth(block.transition, self.day, (known, *grown), whole);
+            *grown = season.growth(block.transition, self.day, (known, *grown), full_days);
         }
-        self.ahead.0 = whole;
+        self.ahead.0 = full_days;
     }
 
     /// q(Δt) of a block, from the day that the states describe.
@@ -339,12 +339,13 @@ impl<T: Real> State<T> {
                     }
                     (Some(history), None) => {
                         let blended = history.column(index, block, first).iter();
-                        column.iter_mut().zip(blended).for_each(|(value, entry)| *value += T::of(scale * entry));
+                        column.iter_mut().zip(blended).for_each(|(value, entry)| *value += T::from_f64(scale * entry));
                     }
                     (Some(history), Some(factors)) => {
                         let blended = history.column(index, block, first).iter().zip(factors);
-                        let add =
-                            |(value, (entry, factor)): (&mut T, (&f64, &f64))| *value += T::of(scale * factor * entry);
+                        let add = |(value, (entry, factor)): (&mut T, (&f64, &f64))| {
+                            *value += T::from_f64(scale * factor * entry)
+                        };
                         column.iter_mut().zip(blended).for_each(add);
                     }
                 }
@@ -355,12 +356,12 @@ impl<T: Real> State<T> {
     /// `m ← F m`, `P ← F P Fᵀ`.
     fn decay(&mut self, dynamics: &Dynamics, dt_days: f64) {
         for (index, (states, block)) in dynamics.blocks.iter().enumerate() {
-            let kept = decay(block.transition, dt_days);
+            let decayed = decay(block.transition, dt_days);
             for mean in &mut self.mean[states.clone()] {
-                *mean *= kept;
+                *mean *= decayed;
             }
             for (rows, other) in &dynamics.blocks[index..] {
-                let factor = T::of(kept * decay(other.transition, dt_days));
+                let factor = T::from_f64(decayed * decay(other.transition, dt_days));
                 for j in states.clone() {
                     for value in &mut self.cov.column_mut(j)[rows.start.max(j) - j..rows.end - j] {
                         *value *= factor;
@@ -368,7 +369,7 @@ impl<T: Real> State<T> {
                 }
             }
             if self.lags.rows() > 0 {
-                states.clone().for_each(|state| self.lags.scale(state, kept));
+                states.clone().for_each(|state| self.lags.scale(state, decayed));
             }
         }
     }
@@ -384,14 +385,14 @@ mod tests {
 
     #[test]
     fn head_and_tail_make_one_matrix() {
-        let whole = BlockCov::dense(7, correlation);
+        let full_days = BlockCov::dense(7, correlation);
         for head in 0..=7 {
             let split = BlockCov::new(7, head, BlockCov::pack(head, correlation), correlation);
             for j in 0..7 {
                 let mut column = vec![0.0; 7 - j];
                 split.add_column(j, 2.0, &mut column);
                 for i in j..7 {
-                    assert_eq!(split.get(i, j), whole.get(j, i));
+                    assert_eq!(split.get(i, j), full_days.get(j, i));
                     assert_eq!(column[i - j], 2.0 * correlation(i, j));
                 }
             }
@@ -400,14 +401,14 @@ mod tests {
 
     #[test]
     fn without_memory_a_day_brings_all_and_no_time_nothing() {
-        for (transition, dt_days, kept, grown) in [
+        for (transition, dt_days, decayed, grown) in [
             (0.0, 0.0, 1.0, 0.0),
             (0.0, 1.0, 0.0, 1.0),
             (0.0, 7.0, 0.0, 1.0),
             (0.5, 0.0, 1.0, 0.0),
             (1.0, 0.0, 1.0, 0.0),
         ] {
-            assert_eq!((decay(transition, dt_days), growth(transition, dt_days)), (kept, grown));
+            assert_eq!((decay(transition, dt_days), growth(transition, dt_days)), (decayed, grown));
         }
     }
 

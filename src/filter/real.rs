@@ -4,7 +4,7 @@
 /// nearly twice the speed.
 ///
 /// Means, innovations and their covariances are always float64.
-pub trait Real: sealed::Kernel {
+pub trait Real: sealed::Arithmetic {
     /// Largest ratio of a state's variance to the smallest noise variance that an update allows
     /// ([`State::check_ratio`](super::State::check_ratio)). Beyond it the smaller number is rounded away without
     /// notice.
@@ -21,7 +21,7 @@ impl Real for f32 {
 
 pub(super) mod sealed {
     /// Operations that the kernels need of a number type.
-    pub trait Kernel:
+    pub trait Arithmetic:
         faer::traits::RealField + Copy + Default + PartialEq + std::ops::AddAssign + std::ops::MulAssign
     {
         /// Name of the type, for messages.
@@ -32,7 +32,7 @@ pub(super) mod sealed {
         /// its date.
         const LARGEST_CONDITION: f64;
 
-        fn of(value: f64) -> Self;
+        fn from_f64(value: f64) -> Self;
         fn to_f64(self) -> f64;
         /// Appends the value's little-endian bytes.
         fn append(self, target: &mut Vec<u8>);
@@ -40,14 +40,14 @@ pub(super) mod sealed {
         fn parse(bytes: &[u8]) -> Self;
     }
 
-    impl Kernel for f64 {
+    impl Arithmetic for f64 {
         const NAME: &'static str = "float64";
         // Below this, cancellation in P - W Wᵀ leaves fewer than three digits of the result.
         const LEAST_VARIANCE_RATIO: f64 = 1e-12;
         // A factorisation that fails is an error of its own.
         const LARGEST_CONDITION: f64 = f64::INFINITY;
 
-        fn of(value: f64) -> Self {
+        fn from_f64(value: f64) -> Self {
             value
         }
 
@@ -64,7 +64,7 @@ pub(super) mod sealed {
         }
     }
 
-    impl Kernel for f32 {
+    impl Arithmetic for f32 {
         const NAME: &'static str = "float32";
         // Correlated cells combine the information of many pixels, so this limit may be reached long before the
         // largest ratio. The error of a standard deviation stays within a few per cent, that of a mean within a few
@@ -73,7 +73,7 @@ pub(super) mod sealed {
         // Smooth fields with little noise: neighbours predict each other, and the remainder is lost in rounding.
         const LARGEST_CONDITION: f64 = 1e3;
 
-        fn of(value: f64) -> Self {
+        fn from_f64(value: f64) -> Self {
             value as f32
         }
 

@@ -10,37 +10,40 @@ mod tests;
 use pulp::Arch;
 
 use super::{ExactSum, growth};
-use kernels::{Average, LeaveOut, Predict, PutOut, See, Sum, Take, Update, Weigh, mask};
+use kernels::{
+    AccumulateBand, AccumulateResidual, MarkObserved, NormaliseMean, Predict, PredictInto, SingleBand, Sum, Update,
+    mask,
+};
 
 /// Largest number of cells in a run: the data of a run stay in the first-level cache.
 pub(crate) const RUN: usize = 256;
 
 /// A prediction: `m ← φ^Δt m`, `P ← φ^{2Δt} P + q`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Walk {
-    kept: f64,
-    gained: f64,
+pub(crate) struct CellPrediction {
+    decay: f64,
+    added: f64,
 }
 
-impl Walk {
+impl CellPrediction {
     /// The prediction over `dt_days`, with transition φ and process variance per day.
     pub(crate) fn new(transition: f64, variance: f64, dt_days: f64) -> Self {
-        let kept = if transition == 1.0 { 1.0 } else { transition.powf(dt_days) };
-        Self { kept, gained: growth(transition, dt_days) * variance }
+        let decay = if transition == 1.0 { 1.0 } else { transition.powf(dt_days) };
+        Self { decay, added: growth(transition, dt_days) * variance }
     }
 
     #[inline(always)]
     fn mean(self, mean: f64) -> f64 {
-        self.kept * mean
+        self.decay * mean
     }
 
     #[inline(always)]
     fn variance(self, variance: f64) -> f64 {
-        self.kept * self.kept * variance + self.gained
+        self.decay * self.decay * variance + self.added
     }
 
     /// The predicted mean and variance.
-    pub(crate) fn of(self, mean: f64, variance: f64) -> (f64, f64) {
+    pub(crate) fn apply(self, mean: f64, variance: f64) -> (f64, f64) {
         (self.mean(mean), self.variance(variance))
     }
 }
@@ -95,7 +98,7 @@ impl Default for ScalarRun {
 impl ScalarRun {
     /// Compresses the values of the bands of one component, at pixels for which `used` is not zero. `values` returns the
     /// values of the k-th band.
-    pub(crate) fn take<'v>(
+    pub(crate) fn compress<'v>(
         &mut self,
         arch: Arch,
         bands: &[ScalarBand],
@@ -103,7 +106,7 @@ impl ScalarRun {
         used: &[u64],
     ) {
         if let [band] = bands {
-            return arch.dispatch(Take { run: self, band: *band, values: values(0), used });
+            return arch.dispatch(SingleBand { run: self, band: *band, values: values(0), used });
         }
         let n = used.len();
         for row in [&mut self.z, &mut self.noise, &mut self.left_out, &mut self.log_det] {
@@ -112,16 +115,16 @@ impl ScalarRun {
         self.values[..n].fill(0);
         // Precision and weighted mean, then the residuals of the values from it.
         for (k, &band) in bands.iter().enumerate() {
-            arch.dispatch(Weigh { run: self, band, values: values(k), used });
+            arch.dispatch(AccumulateBand { run: self, band, values: values(k), used });
         }
-        arch.dispatch(Average { run: self, n });
+        arch.dispatch(NormaliseMean { run: self, n });
         for (k, &band) in bands.iter().enumerate() {
-            arch.dispatch(LeaveOut { run: self, band, values: values(k), used });
+            arch.dispatch(AccumulateResidual { run: self, band, values: values(k), used });
         }
     }
 
     /// Adds each pixel's normalised innovation squared and its number of values, whatever other pixels hold.
-    pub(crate) fn judge(&self, mean: &[f64], variance: &[f64], nis: &mut [f64], dof: &mut [u64]) {
+    pub(crate) fn add_nis(&self, mean: &[f64], variance: &[f64], nis: &mut [f64], dof: &mut [u64]) {
         for (k, (mean, variance)) in mean.iter().zip(variance).enumerate() {
             let innovation = self.z[k] - mean;
             if !innovation.is_nan() {
@@ -165,27 +168,27 @@ impl ScalarRun {
 
 impl Cells<'_> {
     /// Predicts.
-    pub(crate) fn predict(self, arch: Arch, walk: Walk) {
-        arch.dispatch(Predict { cells: self, walk });
+    pub(crate) fn predict(self, arch: Arch, prediction: CellPrediction) {
+        arch.dispatch(Predict { cells: self, prediction });
     }
 }
 
 /// Writes the predicted mean and standard deviation; the cells are unchanged.
-pub(crate) fn put_out(
+pub(crate) fn predict_into(
     arch: Arch,
-    walk: Walk,
+    prediction: CellPrediction,
     (mean, variance): (&[f64], &[f64]),
     (out_mean, out_sd): (&mut [f64], &mut [f64]),
 ) {
-    arch.dispatch(PutOut { walk, mean, variance, out_mean, out_sd });
+    arch.dispatch(PredictInto { prediction, mean, variance, out_mean, out_sd });
 }
 
-/// Marks in `seen` the pixels with a value in this band whose cell is known.
-pub(crate) fn see(arch: Arch, values: &[f64], mean: &[f64], seen: &mut [u64]) {
-    arch.dispatch(See { values, mean, seen });
+/// Marks in `observed` the pixels with a value in this band whose cell is known.
+pub(crate) fn mark_observed(arch: Arch, values: &[f64], mean: &[f64], observed: &mut [u64]) {
+    arch.dispatch(MarkObserved { values, mean, observed });
 }
 
-/// Clears in `seen` the pixels without a value in this band.
-pub(crate) fn drop_missing(values: &[f64], seen: &mut [u64]) {
-    seen.iter_mut().zip(values).for_each(|(seen, value)| *seen &= !mask(value.is_nan()));
+/// Clears in `observed` the pixels without a value in this band.
+pub(crate) fn drop_missing(values: &[f64], observed: &mut [u64]) {
+    observed.iter_mut().zip(values).for_each(|(observed, value)| *observed &= !mask(value.is_nan()));
 }

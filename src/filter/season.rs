@@ -35,14 +35,14 @@ impl Season {
     /// f(day + Δt - k)`. Each day has its own factor, so one step of Δt days equals Δt steps of one day. The pair
     /// (`known`, `sum`) holds days already summed and their variance, from which the sum continues.
     pub(super) fn growth(&self, transition: f64, day: f64, (known, mut sum): (f64, f64), dt_days: f64) -> f64 {
-        let whole = dt_days.floor();
+        let full_days = dt_days.floor();
         let mut reached = known;
-        while reached < whole {
+        while reached < full_days {
             reached += 1.0;
             sum = transition * transition * sum + self.factor(day + reached);
         }
-        if dt_days > whole {
-            let rest = dt_days - whole;
+        if dt_days > full_days {
+            let rest = dt_days - full_days;
             sum = transition.powf(2.0 * rest) * sum + growth(transition, rest) * self.factor(day + dt_days);
         }
         sum

@@ -33,11 +33,11 @@ impl<'a> SnapshotReader<'a> {
     }
 }
 
-pub(super) fn put_values<T: Real>(values: &[T], target: &mut Vec<u8>) {
+pub(super) fn append_values<T: Real>(values: &[T], target: &mut Vec<u8>) {
     values.iter().for_each(|value| value.append(target));
 }
 
-pub(super) fn put_count(count: usize, target: &mut Vec<u8>) {
+pub(super) fn append_count(count: usize, target: &mut Vec<u8>) {
     target.extend_from_slice(&(count as u64).to_le_bytes());
 }
 
@@ -45,13 +45,13 @@ impl<T: Real> State<T> {
     /// Appends all parts of the state that depend on the past: mean, covariance, lagged states, history and process
     /// noise factors.
     pub fn append_snapshot(&self, target: &mut Vec<u8>) {
-        put_values(&self.mean, target);
-        (0..self.n()).for_each(|j| put_values(self.cov.column(j), target));
+        append_values(&self.mean, target);
+        (0..self.n()).for_each(|j| append_values(self.cov.column(j), target));
         self.lags.append_snapshot(target);
         if let Some(history) = &self.history {
             history.append_snapshot(target);
         }
-        put_values(&self.factors, target);
+        append_values(&self.factors, target);
     }
 
     /// Restores the state that was [appended](Self::append_snapshot), bit by bit. Returns the remaining bytes.

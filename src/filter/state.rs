@@ -78,9 +78,9 @@ impl<T: Real> State<T> {
     /// When the number of sums differs from the number of lagged states, or a sum refers to a state that does not
     /// exist.
     #[must_use]
-    pub fn lagging_also(mut self, further: Vec<Vec<(usize, f64)>>) -> Self {
+    pub fn with_lagged_sums(mut self, further: Vec<Vec<(usize, f64)>>) -> Self {
         assert!(further.iter().flatten().all(|(state, _)| *state < self.n()), "sums within the state");
-        self.lags.add_further(further);
+        self.lags.add_terms(further);
         self
     }
 
@@ -190,8 +190,8 @@ impl<T: Real> State<T> {
     /// [`predict`](Self::predict). The state is unchanged.
     #[must_use]
     pub fn predicted_cov(&self, dynamics: &Dynamics, i: usize, j: usize, dt_days: f64) -> f64 {
-        let kept = dynamics.transition(i, dt_days) * dynamics.transition(j, dt_days) * self.cov.get(i, j);
+        let decayed = dynamics.transition(i, dt_days) * dynamics.transition(j, dt_days) * self.cov.get(i, j);
         let added = dynamics.process_cov(self.history.as_ref(), i, j, dt_days);
-        kept + if self.factors.is_empty() { added } else { self.factors[i] * self.factors[j] * added }
+        decayed + if self.factors.is_empty() { added } else { self.factors[i] * self.factors[j] * added }
     }
 }

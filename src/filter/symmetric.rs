@@ -70,13 +70,14 @@ impl<T: Real> SymmetricMatrix<T> {
     /// Sets entries (i, j) and (j, i).
     pub fn set(&mut self, i: usize, j: usize, value: f64) {
         let (row, col) = (i.max(j), i.min(j));
-        self.column_mut(col)[row - col] = T::of(value);
+        self.column_mut(col)[row - col] = T::from_f64(value);
     }
 
     /// The same numbers in another type.
     #[must_use]
     pub fn cast<U: Real>(&self) -> SymmetricMatrix<U> {
-        let cast = |panel: &Mat<T>| Mat::from_fn(panel.nrows(), panel.ncols(), |i, j| U::of(panel[(i, j)].to_f64()));
+        let cast =
+            |panel: &Mat<T>| Mat::from_fn(panel.nrows(), panel.ncols(), |i, j| U::from_f64(panel[(i, j)].to_f64()));
         SymmetricMatrix { n: self.n, panels: self.panels.iter().map(cast).collect() }
     }
 

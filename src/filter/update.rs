@@ -9,7 +9,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use super::gather::{Gather, add};
 use super::symmetric::Panel;
-use super::workspace::{BLOCK, Block, STEP};
+use super::workspace::{BlockBuffers, MOST_BLOCK_ROWS, STEP};
 use super::{Innovation, NumericalError, Observations, Real, State, Workspace};
 
 /// Columns of the triangles in which the diagonal block of a panel is downdated.
@@ -49,7 +49,7 @@ impl<T: Real> State<T> {
         let block = &mut workspace.block;
         let mut rows = observations.block(0);
         if !rows.is_empty() {
-            block.lay_out(observations, rows.clone(), self.n());
+            block.list_entries(observations, rows.clone(), self.n());
             for panel in self.cov.panels_mut() {
                 pulp::Arch::new().dispatch(Gather { panel: &panel, entries: &block.entries, cross: &mut block.cross });
             }
@@ -63,7 +63,7 @@ impl<T: Real> State<T> {
                 while observations.rows_of(group).end <= row {
                     group += 1;
                 }
-                let pivot = block.innovation_cov[k * BLOCK + k];
+                let pivot = block.innovation_cov[k * MOST_BLOCK_ROWS + k];
                 workspace.innovations[group].add(block.innovation[k], pivot);
                 if T::LARGEST_CONDITION < f64::INFINITY {
                     let ratio = largest * observations.reach(row).powi(2) / (pivot * pivot);
@@ -105,20 +105,27 @@ impl<T: Real> State<T> {
         for (state, (&before, mean)) in before.iter().zip(&self.mean).enumerate() {
             let after = self.cov.get(state, state);
             if after.is_nan() || after < T::LEAST_VARIANCE_RATIO * before {
-                return Err(NumericalError::LostPrecision { state, before, after, kind: T::NAME });
+                return Err(NumericalError::LostPrecision {
+                    state,
+                    variance_before: before,
+                    variance_after: after,
+                    kind: T::NAME,
+                });
             }
             if !mean.is_finite() {
                 return Err(NumericalError::NotFinite { state });
             }
         }
-        match self.lags.lost(T::LEAST_VARIANCE_RATIO) {
-            Some((state, before, after)) => Err(NumericalError::LostPrecision { state, before, after, kind: T::NAME }),
+        match self.lags.lost_state(T::LEAST_VARIANCE_RATIO) {
+            Some((state, variance_before, variance_after)) => {
+                Err(NumericalError::LostPrecision { state, variance_before, variance_after, kind: T::NAME })
+            }
             None => Ok(()),
         }
     }
 
     /// Rows of `P Hᵀ` of the lagged states, below those of the present.
-    fn gather_lags(&self, block: &mut Block<T>) {
+    fn gather_lags(&self, block: &mut BlockBuffers<T>) {
         let (n, rows) = (self.n(), self.lags.rows());
         if rows == 0 {
             return;
@@ -134,16 +141,18 @@ impl<T: Real> State<T> {
         &self,
         observations: &Observations,
         rows: std::ops::Range<usize>,
-        block: &mut Block<T>,
+        block: &mut BlockBuffers<T>,
     ) -> Result<(), NumericalError> {
         let size = rows.len();
-        let Block { cross, gain, innovation_cov, factor, inverses, innovation, whitened, entries, scratch, .. } = block;
+        let BlockBuffers {
+            cross, gain, innovation_cov, factor, inverses, innovation, whitened, entries, scratch, ..
+        } = block;
         innovation.clear();
         innovation.extend(rows.clone().map(|row| observations.innovation(row, &self.mean)));
         // Columns of S, entries on and below the diagonal. Where every row has one entry, the columns are contiguous.
         let all_only = entries.len() == size && entries.iter().all(|entry| entry.only);
         let (states, weights) = observations.entries(rows.clone());
-        for (l, column) in innovation_cov.chunks_exact_mut(BLOCK).enumerate().take(size) {
+        for (l, column) in innovation_cov.chunks_exact_mut(MOST_BLOCK_ROWS).enumerate().take(size) {
             let cross = &cross.as_slice()[l * cross.stride..];
             if all_only {
                 for ((entry, &state), weight) in column[l..size].iter_mut().zip(&states[l..]).zip(&weights[l..]) {
@@ -158,17 +167,17 @@ impl<T: Real> State<T> {
         for (k, row) in rows.enumerate() {
             let noise = observations.noise(row);
             for (l, value) in (k + 1 - noise.len()..=k).zip(noise) {
-                innovation_cov[l * BLOCK + k] += value;
+                innovation_cov[l * MOST_BLOCK_ROWS + k] += value;
             }
         }
 
-        let target = MatMut::from_column_major_slice_with_stride_mut(innovation_cov, size, size, BLOCK);
+        let target = MatMut::from_column_major_slice_with_stride_mut(innovation_cov, size, size, MOST_BLOCK_ROWS);
         factorise(target, MemStack::new(scratch))?;
         forward_substitute(innovation_cov, innovation);
-        for (l, column) in innovation_cov.chunks_exact(BLOCK).enumerate().take(size) {
+        for (l, column) in innovation_cov.chunks_exact(MOST_BLOCK_ROWS).enumerate().take(size) {
             let target = &mut factor.col_as_slice_mut(l)[l..size];
-            target.iter_mut().zip(&column[l..size]).for_each(|(to, from)| *to = T::of(*from));
-            whitened[(l, 0)] = T::of(innovation[l]);
+            target.iter_mut().zip(&column[l..size]).for_each(|(to, from)| *to = T::from_f64(*from));
+            whitened[(l, 0)] = T::from_f64(innovation[l]);
         }
         let used = self.n() + self.lags.rows();
         let stride = cross.stride;
@@ -186,21 +195,21 @@ impl<T: Real> State<T> {
         observations: &Observations,
         size: usize,
         next: std::ops::Range<usize>,
-        block: &mut Block<T>,
+        block: &mut BlockBuffers<T>,
     ) {
         let (n, lagged) = (self.n(), self.lags.rows());
         let used = n + lagged;
         {
             let step = block.step.as_mut().subrows_mut(0, used);
             let gain = block.gain.as_ref().submatrix(0, 0, used, size);
-            matmul(step, Accum::Replace, gain, block.whitened.as_ref().subrows(0, size), T::of(1.0), Par::Seq);
+            matmul(step, Accum::Replace, gain, block.whitened.as_ref().subrows(0, size), T::from_f64(1.0), Par::Seq);
         }
         let step = block.step.col_as_slice(0);
         let means = self.mean.iter_mut().chain(self.lags.mean_mut());
         means.zip(&step[..used]).for_each(|(mean, step)| *mean += step.to_f64());
 
         if !next.is_empty() {
-            block.lay_out(observations, next.clone(), n);
+            block.list_entries(observations, next.clone(), n);
         }
         let gain = block.gain.as_ref().submatrix(0, 0, used, size);
         let (present, past) = gain.split_at_row(n);
@@ -211,7 +220,7 @@ impl<T: Real> State<T> {
             }
         }
         if lagged > 0 {
-            matmul(self.lags.cross_mut(), Accum::Add, past, present.transpose(), T::of(-1.0), Par::Seq);
+            matmul(self.lags.cross_mut(), Accum::Add, past, present.transpose(), T::from_f64(-1.0), Par::Seq);
             self.lags.downdate_cov(&block.gain, n, size);
         }
     }
@@ -226,7 +235,7 @@ fn factorise(matrix: MatMut<'_, f64>, stack: &mut MemStack) -> Result<(), Numeri
 
 /// `b ← C⁻¹ b` with C in a block's storage.
 fn forward_substitute(factor: &[f64], b: &mut [f64]) {
-    for (k, column) in factor.chunks_exact(BLOCK).enumerate().take(b.len()) {
+    for (k, column) in factor.chunks_exact(MOST_BLOCK_ROWS).enumerate().take(b.len()) {
         b[k] /= column[k];
         let (done, below) = b.split_at_mut(k + 1);
         below.iter_mut().zip(&column[k + 1..]).for_each(|(value, c)| *value -= done[k] * c);
@@ -251,7 +260,7 @@ fn solve_transposed<T: Real>(
         let mut columns = cross.as_mut().subcols_mut(first, width);
         if first > 0 {
             let left = factor.submatrix(first, 0, width, first);
-            matmul(columns.as_mut(), Accum::Add, done.as_ref(), left.transpose(), T::of(-1.0), Par::Seq);
+            matmul(columns.as_mut(), Accum::Add, done.as_ref(), left.transpose(), T::from_f64(-1.0), Par::Seq);
         }
         triangular::matmul(
             rest.subcols_mut(0, width),
@@ -261,7 +270,7 @@ fn solve_transposed<T: Real>(
             BlockStructure::Rectangular,
             inverse.as_ref().transpose(),
             BlockStructure::TriangularUpper,
-            T::of(1.0),
+            T::from_f64(1.0),
             Par::Seq,
         );
     }
@@ -271,7 +280,7 @@ fn solve_transposed<T: Real>(
 /// products of small triangles are slow.
 fn downdate<T: Real>(panel: &mut Panel<'_, T>, gain: MatRef<'_, T>) {
     let (first, width) = (panel.cols.start, panel.cols.len());
-    let minus = T::of(-1.0);
+    let minus = T::from_f64(-1.0);
     let (mut head, below) = panel.values.as_mut().split_at_row_mut(width);
     for start in (0..width).step_by(TRIANGLE) {
         let size = TRIANGLE.min(width - start);

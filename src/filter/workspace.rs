@@ -8,10 +8,10 @@ use super::{Innovation, Real};
 
 /// Usual number of pseudo-observations in a block of the sequential update: large enough for the rank-k product to
 /// run near full speed, small enough that the triangular solves, whose cost grows with it, stay cheap.
-pub(super) const GOOD_BLOCK: usize = 36;
+pub(super) const USUAL_BLOCK_ROWS: usize = 36;
 
 /// Largest number of pseudo-observations in a block. A date is divided evenly, so that no small block remains.
-pub(super) const BLOCK: usize = GOOD_BLOCK + GOOD_BLOCK / 2;
+pub(super) const MOST_BLOCK_ROWS: usize = USUAL_BLOCK_ROWS + USUAL_BLOCK_ROWS / 2;
 
 /// Columns of a block that are whitened together.
 pub(super) const STEP: usize = 24;
@@ -23,14 +23,14 @@ const CACHE_LINE: usize = 64;
 /// It grows to the largest state and allocates nothing afterwards.
 #[derive(Debug)]
 pub struct Workspace<T: Real = f64> {
-    pub(super) block: Block<T>,
+    pub(super) block: BlockBuffers<T>,
     /// Variances before the update.
     pub(super) variances: Vec<f64>,
     pub(super) innovations: Vec<Innovation>,
 }
 
 /// Buffers of one block update.
-pub(super) struct Block<T: Real> {
+pub(super) struct BlockBuffers<T: Real> {
     /// `P Hᵀ` of the states and, below them, of the lagged states. **Shape** (states + lagged, block).
     pub(super) cross: Columns<T>,
     /// `W = P Hᵀ C⁻ᵀ`; shape as `cross`.
@@ -48,7 +48,7 @@ pub(super) struct Block<T: Real> {
     /// Change of the mean by the block. **Shape** (states + lagged, 1).
     pub(super) step: Mat<T>,
     /// The block's entries of H by state.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<BlockEntry>,
     /// Innovation covariance of a single pixel.
     pub(super) pixel: Vec<f64>,
     /// Scratch of the Cholesky factorisation.
@@ -69,7 +69,7 @@ impl<T: Real> Columns<T> {
         let line = CACHE_LINE / size_of::<T>();
         // An odd number of cache lines spreads the rows of a tile over the sets of the cache.
         let stride = (rows.div_ceil(line) | 1) * line;
-        let values = vec![T::default(); stride * BLOCK + line];
+        let values = vec![T::default(); stride * MOST_BLOCK_ROWS + line];
         let start = values.as_ptr().align_offset(CACHE_LINE).min(line);
         Self { values, start, stride }
     }
@@ -92,7 +92,7 @@ impl<T: Real> Columns<T> {
 
 /// An entry of a block's H.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
+pub(super) struct BlockEntry {
     pub(super) state: u32,
     /// Row in the block.
     pub(super) row: u32,
@@ -104,7 +104,7 @@ pub(super) struct Entry {
     pub(super) run: u8,
 }
 
-impl<T: Real> std::fmt::Debug for Block<T> {
+impl<T: Real> std::fmt::Debug for BlockBuffers<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Block").field("rows", &self.gain.nrows()).finish_non_exhaustive()
     }
@@ -114,15 +114,15 @@ impl<T: Real> Workspace<T> {
     /// Scratch memory that grows to the largest state.
     #[must_use]
     pub fn new() -> Self {
-        let scratch = cholesky_in_place_scratch::<f64>(BLOCK, Par::Seq, faer::Spec::default());
-        let block = Block {
+        let scratch = cholesky_in_place_scratch::<f64>(MOST_BLOCK_ROWS, Par::Seq, faer::Spec::default());
+        let block = BlockBuffers {
             cross: Columns::zeros(0),
             gain: Mat::new(),
-            innovation_cov: vec![0.0; BLOCK * BLOCK],
-            factor: Mat::zeros(BLOCK, BLOCK),
-            inverses: Mat::zeros(BLOCK, STEP),
-            innovation: Vec::with_capacity(BLOCK),
-            whitened: Mat::zeros(BLOCK, 1),
+            innovation_cov: vec![0.0; MOST_BLOCK_ROWS * MOST_BLOCK_ROWS],
+            factor: Mat::zeros(MOST_BLOCK_ROWS, MOST_BLOCK_ROWS),
+            inverses: Mat::zeros(MOST_BLOCK_ROWS, STEP),
+            innovation: Vec::with_capacity(MOST_BLOCK_ROWS),
+            whitened: Mat::zeros(MOST_BLOCK_ROWS, 1),
             step: Mat::new(),
             entries: Vec::new(),
             pixel: Vec::new(),
@@ -142,7 +142,7 @@ impl<T: Real> Workspace<T> {
         let block = &mut self.block;
         if block.gain.nrows() < rows {
             block.cross = Columns::zeros(rows);
-            block.gain = Mat::zeros(rows, BLOCK);
+            block.gain = Mat::zeros(rows, MOST_BLOCK_ROWS);
             block.step = Mat::zeros(rows, 1);
         }
     }
@@ -150,7 +150,7 @@ impl<T: Real> Workspace<T> {
     /// Bytes of a workspace for states of `rows` entries, lagged ones included.
     #[must_use]
     pub fn bytes(rows: usize) -> usize {
-        (2 * rows * BLOCK + 3 * BLOCK * BLOCK) * size_of::<T>()
+        (2 * rows * MOST_BLOCK_ROWS + 3 * MOST_BLOCK_ROWS * MOST_BLOCK_ROWS) * size_of::<T>()
     }
 }
 

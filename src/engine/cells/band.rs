@@ -4,7 +4,7 @@ use pulp::Arch;
 
 use super::model::CellModel;
 use super::slice::{CellSlice, Shared};
-use crate::filter::{Cells, RUN, ScalarFit, ScalarRun, Walk, drop_missing, put_out, see};
+use crate::filter::{CellPrediction, Cells, RUN, ScalarFit, ScalarRun, drop_missing, mark_observed, predict_into};
 use crate::model::{Gate, Missing};
 
 /// Some rows of a tile's cells.
@@ -41,11 +41,11 @@ pub(in crate::engine) struct Failure {
 
 /// What a component does on a date of the batch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Walks {
+pub(super) struct PredictionPlan {
     /// To the date, when an instrument may see it.
-    pub(super) advance: Option<Walk>,
+    pub(super) advance: Option<CellPrediction>,
     /// To the date from where it then stands.
-    pub(super) put_out: Walk,
+    pub(super) output: CellPrediction,
 }
 
 /// A batch as all bands see it.
@@ -57,7 +57,7 @@ pub(super) struct Batch<'a> {
     /// In the order of the dates.
     pub(super) slices: &'a [CellSlice<'a>],
     /// By date and component.
-    pub(super) schedule: &'a [Walks],
+    pub(super) schedule: &'a [PredictionPlan],
     /// For each date its position among those put out.
     pub(super) outputs: &'a [Option<usize>],
 }
@@ -126,10 +126,10 @@ impl Band {
         let p = batch.model.components();
         let (arch, n) = (scratch.arch, run.cols.len());
         let mut later = 0;
-        for (index, (walks, output)) in batch.schedule.chunks_exact(p).zip(batch.outputs).enumerate() {
-            for (j, walks) in walks.iter().enumerate() {
-                if let Some(walk) = walks.advance {
-                    self.states(batch, j, run, 0..n).predict(arch, walk);
+        for (index, (plans, output)) in batch.schedule.chunks_exact(p).zip(batch.outputs).enumerate() {
+            for (j, plans) in plans.iter().enumerate() {
+                if let Some(prediction) = plans.advance {
+                    self.states(batch, j, run, 0..n).predict(arch, prediction);
                 }
             }
             let first = later;
@@ -138,11 +138,11 @@ impl Band {
                 self.observe(batch, first..later, run, scratch);
             }
             let Some(output) = output else { continue };
-            for (j, walks) in walks.iter().enumerate() {
+            for (j, plans) in plans.iter().enumerate() {
                 let Cells { mean, variance } = self.states(batch, j, run, 0..n);
                 let (means, sds) = targets[2 * p * output..][..2 * p].split_at_mut(p);
                 let (out_mean, out_sd) = (&mut means[j][run.at..run.at + n], &mut sds[j][run.at..run.at + n]);
-                put_out(arch, walks.put_out, (mean, variance), (out_mean, out_sd));
+                predict_into(arch, plans.output, (mean, variance), (out_mean, out_sd));
             }
         }
     }
@@ -171,7 +171,7 @@ impl Band {
             for seen in &slice.model.seen {
                 let CellScratch { arch, observed, used, positions, failed, .. } = &mut *scratch;
                 let used = &used[k * RUN..][..shared.cells.len()];
-                observed.take(*arch, &seen.bands, |band| slice.band(seen.rows[band], &shared), used);
+                observed.compress(*arch, &seen.bands, |band| slice.band(seen.rows[band], &shared), used);
                 let mut sums = self.fits[index].sums;
                 let cells = self.states(batch, seen.component, run, shared.cells.clone());
                 observed.update(*arch, cells, &mut sums, positions);
@@ -202,7 +202,7 @@ impl Band {
         for seen in &slice.model.seen {
             let cells = self.states(batch, seen.component, run, shared.cells.clone());
             for &band in &seen.rows {
-                see(*arch, slice.band(band, shared), cells.mean, used);
+                mark_observed(*arch, slice.band(band, shared), cells.mean, used);
             }
         }
         if slice.model.missing == Missing::Pixel {
@@ -218,9 +218,9 @@ impl Band {
         nis.fill(0.0);
         dof.fill(0);
         for seen in &slice.model.seen {
-            observed.take(*arch, &seen.bands, |band| slice.band(seen.rows[band], shared), used);
+            observed.compress(*arch, &seen.bands, |band| slice.band(seen.rows[band], shared), used);
             let cells = self.states(batch, seen.component, run, shared.cells.clone());
-            observed.judge(cells.mean, cells.variance, nis, dof);
+            observed.add_nis(cells.mean, cells.variance, nis, dof);
         }
         refuse(gate, nis, dof, used);
         self.fits[index].refused += seen_pixels - count(used);

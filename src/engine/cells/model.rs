@@ -1,4 +1,4 @@
-use crate::filter::{ScalarBand, Walk};
+use crate::filter::{CellPrediction, ScalarBand};
 use crate::geometry::PixelRegion;
 use crate::model::{Gate, Missing, ObservationModel, ProcessModel};
 
@@ -97,9 +97,9 @@ impl CellModel {
     }
 
     /// The prediction of a component by so many days.
-    pub(super) fn walk(&self, component: usize, dt_days: f64) -> Walk {
+    pub(super) fn prediction(&self, component: usize, dt_days: f64) -> CellPrediction {
         let CellProcess { transition, variance } = self.components[component];
-        Walk::new(transition, variance, dt_days)
+        CellPrediction::new(transition, variance, dt_days)
     }
 }
 

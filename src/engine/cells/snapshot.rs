@@ -40,7 +40,7 @@ impl CellField {
     pub(in crate::engine) fn light(&self, date: Date, values: &mut Array3<f64>) {
         let p = self.model.components();
         for (j, stands) in self.dates.iter().enumerate() {
-            let walk = self.model.walk(j, f64::from(date.days_since(*stands)));
+            let prediction = self.model.prediction(j, f64::from(date.days_since(*stands)));
             let put = |mut layer: ArrayViewMut2<'_, f64>, of: &dyn Fn(&Band, usize) -> f64| {
                 let bands = self.bands.iter().flat_map(|band| {
                     let cells = band.mean.len() / p;
@@ -48,7 +48,7 @@ impl CellField {
                 });
                 layer.iter_mut().zip(bands).for_each(|(value, (band, k))| *value = of(band, k));
             };
-            let of = |band: &Band, k: usize| walk.of(band.mean[k], band.variance[k]);
+            let of = |band: &Band, k: usize| prediction.apply(band.mean[k], band.variance[k]);
             put(values.index_axis_mut(Axis(0), j), &|band, k| of(band, k).0);
             put(values.index_axis_mut(Axis(0), p + crate::model::pair(j, j)), &|band, k| of(band, k).1);
         }

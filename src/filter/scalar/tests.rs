@@ -47,7 +47,7 @@ impl Scene {
                 break;
             }
             let mut positions = Vec::new();
-            run.take(Arch::new(), &self.bands, |k| &self.values[k][first..last], &self.used[first..last]);
+            run.compress(Arch::new(), &self.bands, |k| &self.values[k][first..last], &self.used[first..last]);
             let cells = Cells { mean: &mut self.mean[first..last], variance: &mut self.variance[first..last] };
             run.update(Arch::new(), cells, &mut fit, &mut positions);
             failed.extend(positions.into_iter().map(|k| first + k));
@@ -151,15 +151,15 @@ fn a_mean_that_is_no_number_is_told_and_counts_for_nothing() {
 
 #[test]
 fn walks_are_those_of_the_windows() {
-    let walk = Walk::new(0.9, 0.5, 3.0);
-    let (mean, variance) = walk.of(2.0, 1.5);
+    let prediction = CellPrediction::new(0.9, 0.5, 3.0);
+    let (mean, variance) = prediction.apply(2.0, 1.5);
     assert!((mean - 2.0 * 0.9_f64.powi(3)).abs() < 1e-15);
     assert!((variance - (1.5 * 0.9_f64.powi(6) + 0.5 * (1.0 + 0.81 + 0.81 * 0.81))).abs() < 1e-15);
-    assert_eq!(Walk::new(0.9, 0.5, 0.0).of(2.0, 1.5), (2.0, 1.5));
+    assert_eq!(CellPrediction::new(0.9, 0.5, 0.0).apply(2.0, 1.5), (2.0, 1.5));
     let (mut means, mut variances) = ([2.0; 9], [1.5; 9]);
     let (mut out_mean, mut out_sd) = ([0.0; 9], [0.0; 9]);
-    put_out(Arch::new(), walk, (&means, &variances), (&mut out_mean, &mut out_sd));
-    Cells { mean: &mut means, variance: &mut variances }.predict(Arch::new(), walk);
+    predict_into(Arch::new(), prediction, (&means, &variances), (&mut out_mean, &mut out_sd));
+    Cells { mean: &mut means, variance: &mut variances }.predict(Arch::new(), prediction);
     assert_eq!((means, variances), ([mean; 9], [variance; 9]));
     assert_eq!((out_mean, out_sd), ([mean; 9], [variance.sqrt(); 9]));
 }
