@@ -1,3 +1,5 @@
+//! Groups of acquisitions that share offsets.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -6,7 +8,7 @@ use crate::geometry::Date;
 #[cfg(feature = "gdal")]
 use crate::source::RasterSource;
 
-/// To which group, an orbit path or a satellite, each acquisition of an instrument belongs.
+/// The group of each acquisition of an instrument, such as an orbit path or a satellite.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AcquisitionGroups {
     /// In the order of their names.
@@ -15,8 +17,8 @@ pub struct AcquisitionGroups {
 }
 
 impl AcquisitionGroups {
-    /// The group of each date, by name; of a date that is listed twice the first. Dates that are not listed have no offset of
-    /// the layer.
+    /// The group of each date, by name. If a date is listed twice, the first entry applies. Dates that are not listed
+    /// have no offset of the layer.
     pub fn new<S: Into<String>>(dates: impl IntoIterator<Item = (Date, S)>) -> Self {
         let mut named: BTreeMap<Date, String> = BTreeMap::new();
         for (date, name) in dates {
@@ -44,7 +46,7 @@ impl AcquisitionGroups {
     /// Groups from a table with a header and the columns date (`YYYY-MM-DD`) and group.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming file and line that cannot be read.
+    /// [`Error::Setting`] naming the file and line that cannot be read.
     pub fn from_csv(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let refuse = |problem: String| Error::setting("group", format!("{}: {problem}", path.display()));
@@ -69,10 +71,11 @@ impl AcquisitionGroups {
         Ok(Self::new(groups))
     }
 
-    /// Groups by what the first capture group of the regular expression `pattern` finds in the path of each acquisition's file.
+    /// Groups by the first capture group of the regular expression `pattern` in the path of each acquisition's file.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the pattern is none, or finds nothing in the path of an acquisition, or the source has no files.
+    /// [`Error::Setting`] when the pattern is malformed or does not match the path of an acquisition, or when the
+    /// source has no files.
     #[cfg(feature = "gdal")]
     pub fn from_paths(source: &dyn RasterSource, pattern: &str) -> Result<Self> {
         let refuse = |problem: String| Error::setting("group", problem);

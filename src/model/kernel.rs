@@ -1,3 +1,5 @@
+//! Correlation kernels.
+
 /// Spatial correlation as a function of distance, with one range parameter ℓ.
 ///
 /// Formulas: Rasmussen & Williams, *Gaussian Processes for Machine Learning*, section 4.2 (eq. 4.17 for Matérn 3/2 and 5/2,
@@ -27,7 +29,7 @@ impl Kernel {
     #[must_use]
     pub fn correlation(self, distance: f64, range: f64) -> f64 {
         let r = distance / range;
-        // Underflows long before; the polynomials of the Matérn kernels would overflow.
+        // The exponential underflows long before; the polynomials of the Matérn kernels would overflow.
         if r > 1e6 {
             return 0.0;
         }

@@ -1,3 +1,6 @@
+//! Layout of the state vector of a window's part, and the process blocks and initial variances of its further
+//! layers.
+
 use std::sync::Arc;
 
 use super::field::FieldComponent;
@@ -5,18 +8,18 @@ use super::nodes::NodeStates;
 use super::{FieldModel, ObservationModel, PartBands, Pixel, PriorSlice, ProcessModel, Support};
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
 
-/// The offsets of one pixel count one by one.
+/// Weights of the offsets of one pixel: 1 each.
 const ONES: [f64; MOST_LAYERS] = [1.0; MOST_LAYERS];
 
-/// Offset layers of an instrument at most.
+/// Largest number of offset layers of an instrument.
 pub(crate) const MOST_LAYERS: usize = 16;
 
-/// Where the states of a part of a window stand: component by component the spatial states of the first field, then those of each
-/// further field, then instrument by instrument and band by band the offsets of its layers.
+/// Layout of the state vector of a part of a window: component by component the spatial states of the first field,
+/// then those of each further field, then instrument by instrument and band by band the offsets of its layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     components: usize,
-    /// Spatial states of a component.
+    /// Number of spatial states of a component.
     spatial: usize,
     /// Further fields.
     fields: Vec<Place>,
@@ -25,23 +28,24 @@ pub(crate) struct Layout {
     n: usize,
 }
 
-/// Runs of states of the same length: a field's of each component, an instrument's offsets of each band.
+/// Runs of states of equal length: one for each component of a field, or for each band of an instrument's offsets.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     first: usize,
     len: usize,
 }
 
-/// How large a part is, whatever the window.
+/// Size of a part, independent of the window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PartSize {
     pub(crate) components: usize,
-    /// Bands of each instrument that see it.
+    /// Number of bands of each instrument that observe the part.
     pub(crate) bands: Vec<usize>,
 }
 
 impl PartSize {
-    /// States in a window of so many of each component, that sees so many offsets of a band of each instrument.
+    /// Number of states in a window with `of_component` states per component and `offsets` offsets per band of each
+    /// instrument.
     pub(crate) fn states(&self, of_component: usize, offsets: &[usize]) -> usize {
         let offsets = self.bands.iter().zip(offsets).map(|(bands, offsets)| bands * offsets);
         of_component * self.components + offsets.sum::<usize>()
@@ -49,7 +53,7 @@ impl PartSize {
 }
 
 impl Layout {
-    /// Of the states that `support` makes for so many components, and for the instruments' bands that see them.
+    /// The layout of the states of `support` for this number of components, and for the bands that observe them.
     pub(crate) fn new(support: &Support, components: usize, bands: &[PartBands]) -> Self {
         let mut n = support.n() * components;
         let mut place = |len: usize, runs: usize| {
@@ -74,13 +78,14 @@ impl Layout {
         self.components
     }
 
-    /// The state of a component's spatial state in the first field.
+    /// Index of a spatial state of a component in the first field.
     pub(crate) fn state(&self, component: usize, spatial: usize) -> usize {
         component * self.spatial + spatial
     }
 
-    /// What a channel of an instrument's pixel consists of: a component's averages over the footprint, of each field; behind the
-    /// components the offsets of a band, of which the pixel has those at `offsets` among the band's.
+    /// The pieces of a channel of an instrument's pixel: for a component, its averages over the footprint in each
+    /// field. Channels past the components are bands: their pieces are the pixel's offsets, at positions `offsets`
+    /// among those of the band.
     pub(crate) fn channel<'a>(
         &'a self,
         support: &'a Support,
@@ -120,12 +125,12 @@ impl Layout {
         })
     }
 
-    /// All states that make a component of one of the window's own cells, with their weights.
+    /// All states whose sum is a component of one of the window's own cells, with their weights.
     pub(crate) fn cell(&self, support: &Support, component: usize, cell: usize) -> impl Iterator<Item = (usize, f64)> {
         std::iter::once((self.state(component, cell), 1.0)).chain(self.further(support, component, cell))
     }
 
-    /// The offsets at `offsets` among those of an instrument's band, as states.
+    /// State indices of the offsets at positions `offsets` among those of an instrument's band.
     pub(crate) fn offset_states<'a>(
         &self,
         (instrument, band): (usize, usize),
@@ -135,18 +140,18 @@ impl Layout {
         offsets.iter().map(move |&offset| first + band * len + offset as usize)
     }
 
-    /// Whether cells consist of the first field alone.
+    /// Whether cells consist of the first field only.
     pub(crate) fn is_one_field(&self) -> bool {
         self.fields.is_empty()
     }
 }
 
-/// What a part's further layers are made of, beside the places of their states.
+/// Models of the further layers of a part, in addition to the layout of their states.
 pub(crate) struct Layers<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) support: &'a Support,
     pub(crate) process: &'a ProcessModel,
-    /// Between the spatial states, for each of the process's correlations.
+    /// Correlation between the spatial states, for each correlation of the process.
     pub(crate) correlations: &'a [Arc<BlockCov>],
     pub(crate) instruments: &'a [ObservationModel],
     pub(crate) components: &'a [usize],
@@ -157,7 +162,7 @@ pub(crate) struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    /// How they move, in the order of their states.
+    /// Process blocks, in the order of their states.
     pub(crate) fn blocks(&self) -> Vec<ProcessBlock> {
         let mut blocks = Vec::new();
         for (index, field) in self.process.fields.iter().enumerate() {
@@ -172,7 +177,7 @@ impl Layers<'_> {
             for &band in &bands.rows {
                 for (layer, states) in instrument.offset_layers.iter().zip(&self.support.offsets(k).layers) {
                     let offset = layer.bands[band];
-                    // Bands and layers of as many offsets share the identity.
+                    // Bands and layers with equally many offsets share the identity matrix.
                     let known = blocks[fields..].iter().find(|block| block.len == states.len());
                     let correlation = known.map_or_else(
                         || Arc::new(BlockCov::dense(states.len(), |i, j| f64::from(i == j))),
@@ -186,8 +191,8 @@ impl Layers<'_> {
         blocks
     }
 
-    /// Fills in their variances as a window begins; their means are zero. A prior of the sum of all fields is the first field's
-    /// alone: of the others nothing remains to be said.
+    /// Sets their initial variances; their means are zero. A prior of the sum of all fields belongs to the first
+    /// field, and the others start at zero variance.
     pub(crate) fn start(&self, state: &mut State, prior: &PriorSlice) {
         let fields = if prior.is_of_all_fields() { &[] } else { self.process.fields.as_slice() };
         for (index, field) in fields.iter().enumerate() {
@@ -214,7 +219,7 @@ impl Layers<'_> {
         }
     }
 
-    /// Between the states of a further field.
+    /// Correlation between the states of a further field.
     fn correlation(&self, index: usize, field: &FieldModel, component: usize) -> Arc<BlockCov> {
         let FieldComponent { kernel, range, correlation, .. } = field.components[component];
         match (self.support.field(index), correlation) {

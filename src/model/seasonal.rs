@@ -1,4 +1,4 @@
-//! The mean that returns every year, cell by cell: fitted in passes over the data, used as the mean function of a fusion.
+//! The seasonal mean of every cell: fitted in passes over the data, used as the mean function of a fusion.
 
 mod builder;
 mod curves;

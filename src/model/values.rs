@@ -1,8 +1,10 @@
+//! Numbers per component or band.
+
 use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// Positive numbers whose squares and roots float64 holds with room to spare.
+/// Positive numbers whose squares and roots are far from the limits of float64.
 const SENSIBLE: std::ops::RangeInclusive<f64> = 1e-60..=1e60;
 
 /// One number for all components (or bands), or one for each.
@@ -25,7 +27,7 @@ impl fmt::Display for Values {
 }
 
 impl Values {
-    /// One value for each of `n`; `key` and `of` ("component", "band") serve the message.
+    /// One value for each of `n`. `key` and `of` ("component", "band") are used in the error.
     pub(crate) fn expand(&self, n: usize, key: &str, of: &str) -> Result<Vec<f64>> {
         match self {
             Self::Same(value) => Ok(vec![*value; n]),
@@ -37,7 +39,7 @@ impl Values {
         }
     }
 
-    /// As [`expand`](Self::expand), refusing what is not positive and finite.
+    /// Like [`expand`](Self::expand); refuses values that are not positive and finite.
     pub(crate) fn expand_positive(&self, n: usize, key: &str, of: &str) -> Result<Vec<f64>> {
         let values = self.expand(n, key, of)?;
         match values.iter().position(|value| !SENSIBLE.contains(value)) {

@@ -1,4 +1,4 @@
-//! One pass over a source: what is summed, and what is noted of it.
+//! One pass over a source: sums of spectra and of noise variances.
 
 use ndarray::Axis;
 
@@ -10,22 +10,22 @@ use crate::source::{RasterSource, Slice};
 /// Memory for the values of a tile.
 const TILE_BYTES: usize = 32 << 20;
 
-/// A pass over a source and what it has gathered.
+/// A pass over a source, with its sums.
 pub(super) struct Walk<'a, S: RasterSource + ?Sized> {
     pub(super) source: &'a S,
     /// Bands used, by increasing wavelength.
     pub(super) bands: Vec<usize>,
     pub(super) wavelengths_nm: Vec<f64>,
-    /// Noise variance that each band has where the slices do not tell, if it is to be summed.
+    /// Noise variance of each band where the slices give none, if it is to be summed.
     noise: Option<Vec<f64>>,
     every: usize,
     pub(super) moments: Moments,
-    /// Sums over the pixels counted.
+    /// Sums over the used pixels.
     pub(super) noise_sum: Vec<f64>,
-    /// Pixels with any value.
+    /// Number of pixels with any value.
     pub(super) seen: u64,
     pub(super) counted: u64,
-    /// Values per band.
+    /// Number of values per band.
     present: Vec<u64>,
 }
 
@@ -42,7 +42,7 @@ impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
         Self { source, bands, wavelengths_nm, noise, every, moments, noise_sum, seen: 0, counted: 0, present }
     }
 
-    /// Reads everything once.
+    /// Reads every date once.
     pub(super) fn run(mut self) -> Result<Self> {
         let shape = tile_shape(self.source.grid().shape(), self.source.block_shape(), self.bands.len());
         for (time, &date) in self.source.dates().iter().enumerate() {
@@ -86,7 +86,7 @@ impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
         }
     }
 
-    /// Refuses what cannot become a covariance.
+    /// Refuses sums that give no covariance.
     fn check(&self) -> Result<()> {
         if self.counted >= 2 {
             return Ok(());
@@ -104,7 +104,7 @@ impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
         Err(Error::setting("bands", format!("{origin}: {problem}")))
     }
 
-    /// Bands that hold nothing anywhere, in runs, and how to leave them out.
+    /// Bands without any value, in runs, and how to leave them out.
     fn missing_bands(&self) -> Option<String> {
         let mut runs: Vec<(usize, usize)> = Vec::new();
         for band in (0..self.present.len()).filter(|&band| self.present[band] == 0) {
@@ -132,12 +132,12 @@ impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
     }
 }
 
-/// Rows and columns read at once: whole blocks of the storage, as many as memory holds, or a part of one.
+/// Rows and columns read at once: full blocks of the storage, as many as memory allows, or a part of one.
 fn tile_shape((rows, cols): (usize, usize), block: Option<(usize, usize)>, bands: usize) -> (usize, usize) {
     let most = (TILE_BYTES / size_of::<f64>() / bands.max(1)).max(1);
     let (block_rows, block_cols) = block.unwrap_or((1, cols));
     let (block_rows, block_cols) = (block_rows.clamp(1, rows.max(1)), block_cols.clamp(1, cols.max(1)));
-    // First as wide as can be, so that blocks that hold whole rows are not cut; then as tall.
+    // First as wide as possible, so that blocks of full rows are not cut; then as tall.
     let wide = (most / block_rows / block_cols * block_cols).clamp(block_cols.min(most), cols.max(1));
     let tall = (most / wide).max(1);
     let tall = if tall >= block_rows { tall / block_rows * block_rows } else { tall };

@@ -1,4 +1,4 @@
-//! The passes over the data: one for the curve of the scene, and some for the cells', tile by tile.
+//! The passes over the data: one for the curve of the scene, and several for the curves of the cells, tile by tile.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::model::{Instrument, SpectralBasis, Spectrum};
 
-/// Tiles are whole multiples of this, where they are larger: the chunks of a store.
+/// Larger tiles are multiples of this size, which is the chunk size of a store.
 pub(super) const CHUNK: usize = 256;
 
-/// A seasonal mean about to be fitted, tile by tile: [`SeasonalBuilder::prepare`] makes it.
+/// A seasonal mean that can be fitted tile by tile. Made by [`SeasonalBuilder::prepare`].
 #[derive(Debug)]
 pub struct SeasonalFit {
     settings: SeasonalBuilder,
     target: Grid,
     components: Vec<String>,
     instruments: Vec<Seen>,
-    /// By component.
+    /// One for each component.
     scene: Vec<SceneCurve>,
     tile: (usize, usize),
     margin: usize,
@@ -33,7 +33,7 @@ pub struct SeasonalFit {
 #[derive(Clone, Debug, PartialEq)]
 struct SceneCurve {
     coefficients: Vec<f64>,
-    /// Of all values about it, in u².
+    /// Variance of all values about the curve, in u².
     variance: f64,
 }
 
@@ -45,7 +45,8 @@ pub struct SeasonalTile {
     pub region: PixelRegion,
     /// Coefficients in u, **shape** (component, term, y, x).
     pub coefficients: Array4<f32>,
-    /// Standard deviation of the observations about the curve in u, far-off ones weighing less; **shape** (component, y, x).
+    /// Standard deviation of the observations about the curve in u, with lower weights for outliers; **shape**
+    /// (component, y, x).
     pub scatter: Array3<f32>,
 }
 
@@ -102,13 +103,13 @@ impl SeasonalFit {
         self.settings.curve()
     }
 
-    /// (rows, columns) of the tiles, but for those at the right and the bottom.
+    /// (rows, columns) of the tiles, except for those at the right and the bottom.
     #[must_use]
     pub fn tile_shape(&self) -> (usize, usize) {
         self.tile
     }
 
-    /// The largest tile that memory holds with its neighbours.
+    /// The largest tile that fits into memory together with its neighbours.
     fn choose_tile(&self) -> Result<(usize, usize)> {
         let (terms, p) = (self.harmonics().terms(), self.components.len());
         let (own, shared) = Sums::numbers(terms);
@@ -138,14 +139,14 @@ impl SeasonalFit {
         Ok((side(height, rows), side(width, cols)))
     }
 
-    /// Whole rows that memory holds.
+    /// Number of full rows that fit into memory.
     fn strip_rows(&self) -> usize {
         let slice = self.instruments.iter().map(Seen::bytes_per_cell).max().unwrap_or(0) + size_of::<f64>() as u64;
         let row = slice * self.target.cols() as u64;
         ((self.settings.memory_bytes / row) as usize).clamp(1, self.target.rows())
     }
 
-    /// Fits tile after tile, row by row; neighbouring ones agree as if there were none.
+    /// Fits tile after tile, row by row. Tile boundaries do not affect the result.
     pub fn tiles(&self) -> impl Iterator<Item = Result<SeasonalTile>> + '_ {
         self.regions(self.tile).map(|region| self.fit(region))
     }
@@ -159,10 +160,10 @@ impl SeasonalFit {
         })
     }
 
-    /// Fits all tiles and keeps them in memory.
+    /// Fits all tiles and holds them in memory.
     ///
     /// # Errors
-    /// Those of reading.
+    /// The errors of reading.
     pub fn collect(&self) -> Result<SeasonalMean> {
         let (rows, cols) = self.target.shape();
         let (p, terms) = (self.components.len(), self.harmonics().terms());
@@ -177,13 +178,13 @@ impl SeasonalFit {
         SeasonalMean::from_arrays(self.target.clone(), self.components.clone(), self.harmonics(), coefficients, scatter)
     }
 
-    /// The curve of the scene: that of its averages on each date, which weigh by the share of it that was seen.
+    /// The curve of the scene: the curve of its average on each date, weighted by the observed share of the scene.
     fn scene(&self) -> Result<Vec<SceneCurve>> {
         let harmonics = self.harmonics();
         let n = harmonics.terms();
         let mut terms = vec![0.0; n];
         let mut systems: Vec<System> = self.components.iter().map(|_| System::new(n)).collect();
-        // Most values on any date, all values, their sum and sum of squares.
+        // Largest number of values on any date, number of all values, their sum and their sum of squares.
         let mut totals = vec![[0.0_f64; 4]; self.components.len()];
         let strip = (self.strip_rows(), self.target.cols());
         for instrument in &self.instruments {
@@ -193,7 +194,7 @@ impl SeasonalFit {
                 for region in self.regions(strip) {
                     let mut plane = Array2::zeros(region.shape());
                     instrument.read(date, &region, &mut plane, |component, plane| {
-                        // Row by row, so that the height of strips changes no bit.
+                        // Row by row, so that the height of strips does not change a bit.
                         for row in plane.rows() {
                             let seen = || row.iter().filter(|value| !value.is_nan());
                             let row = [seen().count() as f64, seen().sum(), seen().map(|value| value * value).sum()];
@@ -222,7 +223,7 @@ impl SeasonalFit {
         systems.into_iter().zip(totals).zip(&self.components).map(curve).collect()
     }
 
-    /// The cells of a region, and around them those that they depend on.
+    /// Fits the cells of a region, together with the surrounding cells on which they depend.
     fn fit(&self, region: PixelRegion) -> Result<SeasonalTile> {
         let harmonics = self.harmonics();
         let n = harmonics.terms();

@@ -1,4 +1,4 @@
-//! What an instrument's pixels say of the components of the cells that they are.
+//! Observations of the components by an instrument whose pixels are target cells.
 
 use nalgebra::{DMatrix, DVector};
 use ndarray::{Array2, Axis, s};
@@ -7,34 +7,34 @@ use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::model::{Instrument, Missing, ObservationModel, Spectrum};
 
-/// Condition of the bands' weights above which they do not tell the components apart.
+/// Largest condition number of the bands' weights at which components can be determined.
 const WORST_CONDITION: f64 = 1e6;
 
 /// An instrument whose pixels are target cells.
 #[derive(Debug)]
 pub(super) struct Seen {
     model: ObservationModel,
-    /// Cell under its first pixel.
+    /// Cell of its first pixel.
     first: (i64, i64),
     inverse: Inverse,
 }
 
-/// From bands to components.
+/// Conversion from bands to components.
 #[derive(Debug)]
 enum Inverse {
-    /// Every band read sees one component: which, and its weight.
+    /// Every band read observes one component: its index and weight.
     Single(Vec<(usize, f64)>),
-    /// Components are combinations of all bands: their least squares, **shape** (component, band).
+    /// Components are combinations of all bands, by least squares: **shape** (component, band).
     Joint(DMatrix<f64>),
 }
 
 impl Seen {
     /// # Errors
-    /// [`Error::Setting`] where pixels are not single cells, or bands do not tell the components.
+    /// [`Error::Setting`] where pixels are not single cells, or bands do not determine the components.
     pub(super) fn new(instrument: &Instrument, target: &Grid, spectrum: &Spectrum) -> Result<Self> {
         let model = instrument.resolve(target, spectrum)?;
         let Some(first) = model.lattice.first_of_single_cells() else {
-            let problem = "a seasonal mean is fitted to pixels that are target cells, which these are not; leave the instrument out, \
+            let problem = "a seasonal mean needs pixels that are target cells, and these are not; leave the instrument out, \
                            or choose another target";
             return Err(Error::setting(format!("instrument {:?}: footprint", model.name), problem));
         };
@@ -50,13 +50,13 @@ impl Seen {
         self.model.source.dates()
     }
 
-    /// Bytes of a slice of so many pixels while it is read.
+    /// Bytes per pixel of a slice while it is read.
     pub(super) fn bytes_per_cell(&self) -> u64 {
         2 * (self.model.source_bands.len() * size_of::<f64>()) as u64
     }
 
-    /// Passes every plane of values of the components over `region` on a date: NaN where missing, bias and the basis's mean
-    /// taken off. Bands that see the same component pass a plane each.
+    /// Calls a function with every plane of component values over `region` on a date: NaN where missing, with the
+    /// bias and the mean of the basis subtracted. Bands that observe the same component give one plane each.
     pub(super) fn read(
         &self,
         date: Date,
@@ -99,7 +99,7 @@ impl Seen {
                     plane.fill(f64::NAN);
                     let mut part = plane.slice_mut(part);
                     part.fill(0.0);
-                    // A missing band makes NaN of the sum.
+                    // A missing band makes the sum NaN.
                     for (band, weight) in values.axis_iter(Axis(0)).zip(inverse.row(component)) {
                         part.zip_mut_with(&band, |out, value| *out += weight * value);
                     }
@@ -130,7 +130,7 @@ fn inverse(model: &ObservationModel) -> Result<Inverse> {
     let inverse = if enough { svd.pseudo_inverse(0.0).ok() } else { None };
     let Some(inverse) = inverse else {
         let problem = format!(
-            "its {} bands do not tell the {} components of the basis apart, so no seasonal mean can be fitted to them; leave \
+            "its {} bands do not determine the {} components of the basis, so no seasonal mean can be fitted to them; leave \
              the instrument out",
             design.nrows(),
             design.ncols()

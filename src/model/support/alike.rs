@@ -1,3 +1,5 @@
+//! Correlation of process noise that depends on the similarity of cells.
+
 use std::sync::Arc;
 
 use super::Support;
@@ -6,7 +8,7 @@ use crate::geometry::Rect;
 use crate::model::features::{Combine, Likeness};
 use crate::model::{Average, Correlation};
 
-/// A cell that stands for a state, alone or among others.
+/// A cell that represents a state, alone or with others.
 struct Sample<'a> {
     at: (i64, i64),
     weight: f64,
@@ -14,9 +16,9 @@ struct Sample<'a> {
 }
 
 impl Support {
-    /// Correlation between all states where alike cells change alike. Where likeness counts, averages are those of the
-    /// [cells that stand for them](Average::spread), elsewhere they are exact; each way it is the covariance of averages of a
-    /// field, hence positive semi-definite, and so is the sum.
+    /// Correlation between all states where similar cells change in a similar way. Where similarity matters, an
+    /// average is replaced by the [cells that represent it](Average::spread); elsewhere it is exact. Either way the
+    /// result is the covariance of averages of a field, hence positive semi-definite, and so is the sum.
     pub(super) fn alike(&self, correlation: &Correlation, likeness: &Likeness) -> BlockCov {
         let cell = |&(row, col): &(i64, i64)| Average::cell(row, col);
         let averages: Vec<Average> = self.cells.iter().map(cell).chain(self.remainders.iter().cloned()).collect();
@@ -26,7 +28,7 @@ impl Support {
         let entry = |i: usize, j: usize| {
             let near = |a: (i64, i64), b: (i64, i64)| correlation.smooth(a.0 - b.0, a.1 - b.1);
             let (a, b) = (&averages[i], &averages[j]);
-            // Averages share cells with averages alone.
+            // Averages share cells only with averages.
             let nugget = match (i < n_cells, j < n_cells) {
                 (true, _) => correlation.nugget() * f64::from(i == j),
                 (false, true) => 0.0,
@@ -50,14 +52,14 @@ impl Support {
     }
 }
 
-/// The cells that stand for an average. Each cell of the average gives its weight to that of them with which it is correlated
-/// most, so that the shares of classes are kept.
+/// The cells that represent an average. Each cell of the average adds its weight to the representative with which it
+/// is most correlated, so that the shares of classes are preserved.
 fn represent<'a>(average: &Average, correlation: &Correlation, likeness: &'a Likeness) -> Vec<Sample<'a>> {
     let sample = |at| Sample { at, weight: 0.0, features: likeness.at(at) };
     let mut samples: Vec<Sample<'_>> = average.spread().into_iter().map(sample).collect();
     for cell in average.rects().iter().flat_map(Rect::cells) {
         let features = likeness.at(cell);
-        // As logarithms, the nearest of equals.
+        // As logarithms; of equal ones the nearest.
         let unlike = |sample: &Sample<'_>| {
             let apart = (cell.0 - sample.at.0, cell.1 - sample.at.1);
             let distance = if apart == (0, 0) { 0.0 } else { Likeness::distance(features, sample.features) };
@@ -76,7 +78,7 @@ fn represent<'a>(average: &Average, correlation: &Correlation, likeness: &'a Lik
     samples
 }
 
-/// Likeness of two averages, each pair of cells times `weight` of the two.
+/// Similarity of two averages: the sum over pairs of cells, each times `weight` of the two.
 fn sum(a: &[Sample<'_>], b: &[Sample<'_>], weight: impl Fn((i64, i64), (i64, i64)) -> f64) -> f64 {
     let pair = |x: &Sample<'_>, y: &Sample<'_>| {
         let alike = if x.at == y.at { 1.0 } else { (-Likeness::distance(x.features, y.features)).exp() };
