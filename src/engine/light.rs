@@ -81,7 +81,7 @@ impl WindowState {
         for (part, state) in fusion.parts.iter().zip(&self.parts) {
             let dt_days = f64::from(date.days_since(state.date));
             for cell in &self.out {
-                let known = !(self.failed || state.silent[cell.state]);
+                let known = !(self.failed || state.uninformed[cell.state]);
                 let mut put = |layer: usize, value: f64| {
                     values[(layer, cell.row, cell.col)] = if known { value } else { f64::NAN };
                 };

@@ -325,7 +325,7 @@ impl PlanInput<'_> {
         }
         if self.spectrum.basis().is_none() {
             for (j, band) in self.spectrum.bands().iter().enumerate() {
-                if !self.instruments.iter().any(|instrument| instrument.sees(j)) {
+                if !self.instruments.iter().any(|instrument| instrument.observes(j)) {
                     let unused: Vec<_> = costs.instruments().iter().flat_map(|plan| &plan.unused_bands).collect();
                     let advice = match unused.as_slice() {
                         [] => "check its name".into(),

@@ -89,7 +89,7 @@ impl Curves {
     pub(super) fn take_off(&self, instrument: &ObservationModel, slice: &mut Slice) {
         let (terms, mut mean) = (self.terms(slice.date), self.plane());
         let design = instrument.design();
-        for component in (0..design.ncols()).filter(|&j| instrument.sees(j)) {
+        for component in (0..design.ncols()).filter(|&j| instrument.observes(j)) {
             self.mean(component, &terms, &mut mean);
             for (band, &weight) in design.column(component).iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
                 for values in [Some(&mut slice.values), slice.withheld.as_mut()].into_iter().flatten() {

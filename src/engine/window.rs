@@ -309,7 +309,7 @@ impl WindowState {
         if instruments.iter().any(|instrument| instrument.inflate) {
             self.inflate(worker);
         }
-        if worker.pixels.iter().any(|pixel| instruments[pixel.instrument].judges_pixels()) {
+        if worker.pixels.iter().any(|pixel| instruments[pixel.instrument].checks_pixels()) {
             self.judge(date, instruments, worker)?;
         }
         for pixels in worker.pixels.chunk_by(|a, b| a.instrument == b.instrument) {
@@ -365,7 +365,7 @@ impl WindowState {
             }
             for (k, &position) in scratch.positions.iter().enumerate() {
                 let pixel = &mut pixels[position as usize];
-                if instruments[pixel.instrument].judges_pixels() {
+                if instruments[pixel.instrument].checks_pixels() {
                     let (nis, dof) = part.state.pixel_nis(&scratch.observations, k, carried)?;
                     pixel.nis += nis;
                     pixel.dof += dof;
@@ -463,7 +463,7 @@ impl WindowState {
                 for band in 0..part.bands[k].rows.len() {
                     let mut put = |of: &dyn Fn(&[u32]) -> f64| {
                         for cell in &self.out {
-                            let pixel = pixels[cell.state].filter(|_| whole && !known.silent[cell.state]);
+                            let pixel = pixels[cell.state].filter(|_| whole && !known.uninformed[cell.state]);
                             let value = pixel.map_or(f64::NAN, |pixel| {
                                 self.support.offsets(k).of_pixel(layers, pixel as usize, date, states);
                                 of(states)

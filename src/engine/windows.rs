@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::filter::{BlockCov, Dynamics};
 use crate::geometry::{Date, PixelRegion, Rect, Window};
 use crate::model::{
-    Adaptive, Layers, Layout, ObservationModel, PartBands, PriorSlice, SeasonalSlice, StateCurves, Support, pair,
+    Adaptive, Layers, ObservationModel, PartBands, PriorSlice, SeasonalSlice, StateCurves, StateLayout, Support, pair,
 };
 
 /// Builds the windows of a tile as they are on `date`.
@@ -178,7 +178,7 @@ impl WindowState {
         let averages = if mean.is_some() || variation.is_some() { support.averages() } else { Vec::new() };
         let factors = variation.map(|variation| variation.of_states(&fusion.target, &averages)).unwrap_or_default();
         let part = |part: &Part| {
-            let layout = Layout::new(&support, part.components.len(), &part.bands);
+            let layout = StateLayout::new(&support, part.components.len(), &part.bands);
             let mut initial = support.initial_state(layout.n(), &part.components, prior, &names)?;
             if prior.is_correlated() {
                 support.correlate(&mut initial.state, &part.components, prior, &fusion.process, correlations);
@@ -219,8 +219,8 @@ impl WindowState {
             let noise = fusion.instruments.iter().map(|instrument| instrument.inflate);
             let inflation = Inflation::new(noise, inflated, &dynamics);
             let curves = mean.map(|mean| StateCurves::new(mean, &part.components, &averages));
-            let silent = initial.silent;
-            let mut part = PartState { layout, dynamics, state, date, inflation, silent, curves };
+            let uninformed = initial.uninformed;
+            let mut part = PartState { layout, dynamics, state, date, inflation, uninformed, curves };
             part.set_date(date);
             part.take_factors();
             Ok(part)

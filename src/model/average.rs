@@ -109,20 +109,20 @@ impl Average {
         Apart::new(&cols(a), &cols(b))
     }
 
-    fn line(&self, span: std::ops::Range<i64>, weight: impl Fn(&Profile, i64) -> f64) -> Line {
+    fn line(&self, span: std::ops::Range<i64>, weight: impl Fn(&Profile, i64) -> f64) -> WeightedLine {
         let weights = self.profile.as_ref().map(|profile| span.clone().map(|k| weight(profile, k)).collect());
-        Line { first: span.start, len: span.end - span.start, weights }
+        WeightedLine { first: span.start, len: span.end - span.start, weights }
     }
 }
 
 /// Consecutive rows or columns with their weights; without weights, 1 each.
-struct Line {
+struct WeightedLine {
     first: i64,
     len: i64,
     weights: Option<Vec<f64>>,
 }
 
-impl Line {
+impl WeightedLine {
     fn weight(&self, k: i64) -> f64 {
         self.weights.as_ref().map_or(1.0, |weights| weights[k as usize])
     }
@@ -136,7 +136,7 @@ pub(crate) struct Apart {
 }
 
 impl Apart {
-    fn new(a: &Line, b: &Line) -> Self {
+    fn new(a: &WeightedLine, b: &WeightedLine) -> Self {
         let first = b.first - a.first - a.len + 1;
         let weight = |index: i64| {
             // Index k of `b` lies `shift` positions further than index k of `a`.

@@ -39,12 +39,12 @@ pub(crate) struct PixelLattice {
     rows: Vec<Range<i64>>,
     cols: Vec<Range<i64>>,
     /// Weights of the cells along each row and column of pixels; `None`: equal weights.
-    weights: Option<Weights>,
+    weights: Option<SeparableWeights>,
 }
 
 /// Weights along the rows of cells for each row of pixels, and along the columns; each sums to 1.
 #[derive(Clone, Debug)]
-struct Weights {
+struct SeparableWeights {
     rows: Vec<Arc<[f64]>>,
     cols: Vec<Arc<[f64]>>,
 }
@@ -107,7 +107,7 @@ impl PixelLattice {
                 let across = source.x_centres().into_iter().map(|x| x - left).collect();
                 let (rows, row_weights) = lines(down, height, rows);
                 let (cols, col_weights) = lines(across, width, cols);
-                Ok(Self { rows, cols, weights: Some(Weights { rows: row_weights, cols: col_weights }) })
+                Ok(Self { rows, cols, weights: Some(SeparableWeights { rows: row_weights, cols: col_weights }) })
             }
         }
     }

@@ -39,7 +39,7 @@ impl AcquisitionGroups {
 
     /// The group of a date, as a position among the names.
     #[must_use]
-    pub fn of(&self, date: Date) -> Option<usize> {
+    pub fn group_of(&self, date: Date) -> Option<usize> {
         self.of_date.get(&date).copied()
     }
 
@@ -106,7 +106,7 @@ mod tests {
         let day = Date::from_days;
         let groups = AcquisitionGroups::new([(day(3), "191"), (day(1), "190"), (day(8), "191")]);
         assert_eq!(groups.names(), ["190", "191"]);
-        assert_eq!((groups.of(day(8)), groups.of(day(1)), groups.of(day(2))), (Some(1), Some(0), None));
+        assert_eq!((groups.group_of(day(8)), groups.of(day(1)), groups.of(day(2))), (Some(1), Some(0), None));
         // The first counts.
         let twice = AcquisitionGroups::new([(day(1), "190"), (day(1), "189"), (day(2), "191")]);
         assert_eq!((twice.names(), twice.of(day(1))), (&["190".to_owned(), "191".to_owned()][..], Some(0)));
@@ -121,7 +121,7 @@ mod tests {
             AcquisitionGroups::from_csv(&path)
         };
         let groups = read("date,group\n2024-05-01, 190\n2024-05-08,191\n").unwrap();
-        assert_eq!(groups.of(Date::from_ymd(2024, 5, 8).unwrap()), Some(1));
+        assert_eq!(groups.group_of(Date::from_ymd(2024, 5, 8).unwrap()), Some(1));
         for (text, words) in [
             ("date,group\n2024-05-01,190\n2024-05-01,191\n", "line 3"),
             ("date,group\n01.05.2024,190\n", "line 2"),

@@ -9,21 +9,21 @@ pub(crate) struct Kriging {
     range: f64,
     /// Variance.
     spread: f64,
-    places: Vec<(f64, f64)>,
+    points: Vec<(f64, f64)>,
     factor: Cholesky<f64, Dyn>,
 }
 
 impl Kriging {
     /// A field with this range and standard deviation; `noise` is the standard deviation of the noise at each point.
     /// `None` where points are too close to be distinguished.
-    pub(crate) fn new(places: Vec<(f64, f64)>, noise: &[f64], range: f64, sd: f64) -> Option<Self> {
+    pub(crate) fn new(points: Vec<(f64, f64)>, noise: &[f64], range: f64, sd: f64) -> Option<Self> {
         let spread = sd * sd;
         let entry = |i: usize, j: usize| {
             let noise = if i == j { noise[i] * noise[i] } else { 0.0 };
-            spread * exponential(places[i], places[j], range) + noise
+            spread * exponential(points[i], points[j], range) + noise
         };
-        let factor = Cholesky::new(DMatrix::from_fn(places.len(), places.len(), entry))?;
-        Some(Self { range, spread, places, factor })
+        let factor = Cholesky::new(DMatrix::from_fn(points.len(), points.len(), entry))?;
+        Some(Self { range, spread, points, factor })
     }
 
     /// Mean of the field by generalised least squares; 0 without data.
@@ -39,9 +39,9 @@ impl Kriging {
     }
 
     /// Covariances between the field at a point and the field at each observed point.
-    pub(crate) fn covariances(&self, place: (f64, f64)) -> DVector<f64> {
-        let known = self.places.iter().map(|&known| self.spread * exponential(known, place, self.range));
-        DVector::from_iterator(self.places.len(), known)
+    pub(crate) fn covariances(&self, point: (f64, f64)) -> DVector<f64> {
+        let observed = self.points.iter().map(|&observed| self.spread * exponential(observed, point, self.range));
+        DVector::from_iterator(self.points.len(), observed)
     }
 
     /// The log-likelihood, up to a constant.

@@ -17,20 +17,20 @@ pub(crate) const MOST_LAYERS: usize = 16;
 /// Layout of the state vector of a part of a window: component by component the spatial states of the first field,
 /// then those of each further field, then instrument by instrument and band by band the offsets of its layers.
 #[derive(Clone, Debug)]
-pub(crate) struct Layout {
+pub(crate) struct StateLayout {
     components: usize,
     /// Number of spatial states of a component.
     spatial: usize,
     /// Further fields.
-    fields: Vec<Place>,
+    fields: Vec<StateRuns>,
     /// Offsets by instrument.
-    offsets: Vec<Place>,
+    offsets: Vec<StateRuns>,
     n: usize,
 }
 
 /// Runs of states of equal length: one for each component of a field, or for each band of an instrument's offsets.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct StateRuns {
     first: usize,
     len: usize,
 }
@@ -52,19 +52,19 @@ impl PartSize {
     }
 }
 
-impl Layout {
+impl StateLayout {
     /// The layout of the states of `support` for this number of components, and for the bands that observe them.
     pub(crate) fn new(support: &Support, components: usize, bands: &[PartBands]) -> Self {
         let mut n = support.n() * components;
-        let mut place = |len: usize, runs: usize| {
+        let mut runs_of = |len: usize, runs: usize| {
             let first = n;
             n += len * runs;
-            Place { first, len }
+            StateRuns { first, len }
         };
-        let fields = support.fields().map(|nodes| place(nodes.map_or(support.n(), NodeStates::len), components));
+        let fields = support.fields().map(|nodes| runs_of(nodes.map_or(support.n(), NodeStates::len), components));
         let fields = fields.collect();
         let offsets = bands.iter().enumerate();
-        let offsets = offsets.map(|(k, bands)| place(support.offsets(k).per_band(), bands.rows.len())).collect();
+        let offsets = offsets.map(|(k, bands)| runs_of(support.offsets(k).per_band(), bands.rows.len())).collect();
         Self { components, spatial: support.n(), fields, offsets, n }
     }
 
@@ -97,13 +97,13 @@ impl Layout {
         let first = match band {
             None => Channel { offset: self.state(channel, 0), ..pixel.footprint },
             Some(band) => {
-                let Place { first, len } = self.offsets[instrument];
+                let StateRuns { first, len } = self.offsets[instrument];
                 Channel { offset: first + band * len, states: offsets, weights: &ONES[..offsets.len()] }
             }
         };
         let fields = if band.is_none() { self.fields.as_slice() } else { &[] };
-        let further = fields.iter().zip(support.fields()).map(move |(place, nodes)| Channel {
-            offset: place.first + channel * place.len,
+        let further = fields.iter().zip(support.fields()).map(move |(runs, nodes)| Channel {
+            offset: runs.first + channel * runs.len,
             ..nodes.map_or(pixel.footprint, |nodes| nodes.pixel(instrument, pixel.index))
         });
         std::iter::once(first).chain(further)
@@ -116,8 +116,8 @@ impl Layout {
         component: usize,
         cell: usize,
     ) -> impl Iterator<Item = (usize, f64)> {
-        self.fields.iter().zip(support.fields()).flat_map(move |(place, nodes)| {
-            let first = place.first + component * place.len;
+        self.fields.iter().zip(support.fields()).flat_map(move |(runs, nodes)| {
+            let first = runs.first + component * runs.len;
             let own = nodes.is_none().then_some((first + cell, 1.0));
             let row = nodes.map(|nodes| nodes.cell(cell));
             let entries = row.into_iter().flat_map(|row| row.states.iter().zip(row.weights));
@@ -136,7 +136,7 @@ impl Layout {
         (instrument, band): (usize, usize),
         offsets: &'a [u32],
     ) -> impl Iterator<Item = usize> + Clone + use<'a> {
-        let Place { first, len } = self.offsets[instrument];
+        let StateRuns { first, len } = self.offsets[instrument];
         offsets.iter().map(move |&offset| first + band * len + offset as usize)
     }
 
@@ -148,7 +148,7 @@ impl Layout {
 
 /// Models of the further layers of a part, in addition to the layout of their states.
 pub(crate) struct Layers<'a> {
-    pub(crate) layout: &'a Layout,
+    pub(crate) layout: &'a StateLayout,
     pub(crate) support: &'a Support,
     pub(crate) process: &'a ProcessModel,
     /// Correlation between the spatial states, for each correlation of the process.
@@ -196,7 +196,7 @@ impl Layers<'_> {
     pub(crate) fn start(&self, state: &mut State, prior: &PriorSlice) {
         let fields = if prior.is_of_all_fields() { &[] } else { self.process.fields.as_slice() };
         for (index, field) in fields.iter().enumerate() {
-            let Place { first, len } = self.layout.fields[index];
+            let StateRuns { first, len } = self.layout.fields[index];
             for (k, &j) in self.components.iter().enumerate() {
                 let prior = field.components[j].prior;
                 if prior > 0.0 {
@@ -208,7 +208,7 @@ impl Layers<'_> {
             }
         }
         for (k, (instrument, bands)) in self.instruments.iter().zip(self.bands).enumerate() {
-            let Place { first, len } = self.layout.offsets[k];
+            let StateRuns { first, len } = self.layout.offsets[k];
             for (row, &band) in bands.rows.iter().enumerate() {
                 for (layer, states) in instrument.offset_layers.iter().zip(&self.support.offsets(k).layers) {
                     for i in states.clone().map(|i| first + row * len + i) {

@@ -54,7 +54,7 @@ pub(crate) use footprint::PixelLattice;
 pub(crate) use gate::Gate;
 pub(crate) use instrument::{ObservationModel, PartBands, independent_parts, shared_bands};
 pub(crate) use kriging::Kriging;
-pub(crate) use layout::{Layers, Layout, PartSize};
+pub(crate) use layout::{Layers, PartSize, StateLayout};
 pub(crate) use nodes::NodeStates;
 pub(crate) use prior::{PriorSlice, pair, pair_count};
 pub(crate) use process::{Adaptive, ProcessModel};

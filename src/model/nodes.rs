@@ -25,7 +25,7 @@ pub(crate) struct NodeStates {
 }
 
 /// Weights of nodes by their blocks.
-type Weights = Vec<((i64, i64), f64)>;
+type NodeWeights = Vec<((i64, i64), f64)>;
 
 impl NodeStates {
     /// The nodes for the window's own cells and for the pixels (row, column) of each lattice that observe it, in
@@ -36,20 +36,20 @@ impl NodeStates {
         pixels: impl Iterator<Item = (&'a PixelLattice, &'a [(u32, u32)])>,
     ) -> Self {
         let block = block as i64;
-        let of_cells: Vec<Weights> =
+        let of_cells: Vec<NodeWeights> =
             own.iter().map(|&(row, col)| weights(block, &Rect::cell(row, col), None)).collect();
         let of_pixel = |lattice: &PixelLattice, &(row, col): &(u32, u32)| {
             let (row, col) = (row as usize, col as usize);
             weights(block, &lattice.rect(row, col), lattice.profile(row, col).as_ref())
         };
-        let of_pixels: Vec<Vec<Weights>> =
+        let of_pixels: Vec<Vec<NodeWeights>> =
             pixels.map(|(lattice, at)| at.iter().map(|at| of_pixel(lattice, at)).collect()).collect();
         let mut index: BTreeMap<(i64, i64), u32> = BTreeMap::new();
         for (node, _) in of_cells.iter().chain(of_pixels.iter().flatten()).flatten() {
             index.insert(*node, 0);
         }
         index.values_mut().zip(0..).for_each(|(state, k)| *state = k);
-        let rows = |all: &[Weights]| {
+        let rows = |all: &[NodeWeights]| {
             let mut rows = SparseRows::default();
             for weights in all {
                 rows.begin();
@@ -98,7 +98,7 @@ impl NodeStates {
 
 /// Weights of the nodes in the average over a rectangle of cells. Interpolation and footprints are products of rows
 /// and columns, so the weights are as well.
-fn weights(block: i64, rect: &Rect, profile: Option<&Profile>) -> Weights {
+fn weights(block: i64, rect: &Rect, profile: Option<&Profile>) -> NodeWeights {
     let rows = line(block, rect.top..rect.bottom, |row| profile.map_or(1.0, |profile| profile.row(row)));
     let cols = line(block, rect.left..rect.right, |col| profile.map_or(1.0, |profile| profile.col(col)));
     let pairs = rows.iter().flat_map(|&(row, v)| cols.iter().map(move |&(col, w)| ((row, col), v * w)));

@@ -182,7 +182,7 @@ impl OffsetModel {
         match &self.per {
             Per::Pixel | Per::Window => true,
             Per::Acquisition => acquired,
-            Per::Group(groups) => groups.of(date).is_some(),
+            Per::Group(groups) => groups.group_of(date).is_some(),
         }
     }
 
@@ -191,7 +191,7 @@ impl OffsetModel {
     pub(crate) fn group_on(&self, date: Date) -> Option<Option<&str>> {
         match &self.per {
             Per::Pixel | Per::Window | Per::Acquisition => None,
-            Per::Group(groups) => Some(groups.of(date).map(|group| groups.names()[group].as_str())),
+            Per::Group(groups) => Some(groups.group_of(date).map(|group| groups.names()[group].as_str())),
         }
     }
 
@@ -200,7 +200,7 @@ impl OffsetModel {
         match &self.per {
             Per::Pixel => Some(pixel),
             Per::Window | Per::Acquisition => Some(0),
-            Per::Group(groups) => groups.of(date),
+            Per::Group(groups) => groups.group_of(date),
         }
     }
 }

@@ -3,7 +3,7 @@
 mod axes;
 mod builder;
 mod moments;
-mod walk;
+mod pass;
 
 use faer::linalg::solvers::DenseSolveCore;
 use faer::{Mat, Side};
@@ -12,8 +12,8 @@ use ndarray::{Array1, Array2};
 use super::SpectralBasis;
 use crate::error::{Error, Result};
 use crate::source::RasterSource;
-use builder::Choice;
-use walk::Walk;
+use builder::ComponentCount;
+use pass::SpectraPass;
 
 pub use builder::{BandScale, PcaBuilder};
 
@@ -110,7 +110,7 @@ impl SpectralPca {
     }
 }
 
-impl<S: RasterSource + ?Sized> Walk<'_, S> {
+impl<S: RasterSource + ?Sized> SpectraPass<'_, S> {
     /// Computes the components from the sums.
     fn finish(self, settings: &PcaBuilder) -> Result<SpectralPca> {
         let (pixels, mean, cov) = self.moments.finish();

@@ -4,9 +4,9 @@ mod builder;
 mod curves;
 mod fit;
 mod harmonics;
+mod observed;
 mod pool;
 mod product;
-mod seen;
 mod slice;
 mod sums;
 

@@ -1,7 +1,7 @@
 //! The spatial states of a window, their correlation, and the pixels that observe them.
 
-mod alike;
 mod correlated;
+mod similarity;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(crate) struct Support {
     own: usize,
     /// The averages over those parts of footprints that are not among the cells.
     remainders: Vec<Average>,
-    pixels: Vec<Pixels>,
+    pixels: Vec<ObservingPixels>,
     /// The offsets of each instrument.
     offsets: Vec<OffsetStates>,
     /// Further fields: `None` where a field has the spatial states of the first one.
@@ -47,7 +47,7 @@ pub(crate) struct Support {
 
 /// The pixels of one instrument that observe a window, with a sparse row for each.
 #[derive(Clone, Debug, Default)]
-struct Pixels {
+struct ObservingPixels {
     /// (row, column) on the instrument's grid.
     at: Vec<(u32, u32)>,
     /// Whether the centre of the footprint, or the cell of the grid nearest to it, is among the window's own cells.
@@ -69,14 +69,14 @@ pub(crate) struct Pixel<'a> {
 }
 
 /// Remainder states by footprint and its weights.
-type Known = HashMap<Rect, Vec<(Option<Profile>, u32)>>;
+type RemainderStates = HashMap<Rect, Vec<(Option<Profile>, u32)>>;
 
 /// The initial state of a window, and its own cells without a prior.
 #[derive(Clone, Debug)]
 pub(crate) struct InitialState {
     pub(crate) state: State,
     /// Own cells that stay NaN: they have no prior, and no instrument observes them.
-    pub(crate) silent: Vec<bool>,
+    pub(crate) uninformed: Vec<bool>,
 }
 
 impl Support {
@@ -101,7 +101,7 @@ impl Support {
 
         let mut this =
             Self { cells, own, remainders: Vec::new(), pixels: Vec::new(), offsets: Vec::new(), fields: Vec::new() };
-        let mut known = Known::new();
+        let mut known = RemainderStates::new();
         for &(lattice, layers) in observers {
             let mut pixels = this.observe(lattice, &padded, near, &index, &mut known);
             let nearest = |first: i64, end: i64, cells: usize| (first + end).div_euclid(2).clamp(0, cells as i64 - 1);
@@ -129,8 +129,8 @@ impl Support {
         padded: &Rect,
         near: usize,
         index: &HashMap<(i64, i64), u32>,
-        known: &mut Known,
-    ) -> Pixels {
+        known: &mut RemainderStates,
+    ) -> ObservingPixels {
         let mut touched: BTreeSet<(usize, usize)> = BTreeSet::new();
         let region = lattice.covering(padded);
         touched.extend(region.rows.flat_map(|row| region.cols.clone().map(move |col| (row, col))));
@@ -149,7 +149,7 @@ impl Support {
             let covered = lattice.rect(row, col).intersection(padded);
             covered.cells().filter_map(|cell| index.get(&cell)).min().copied().unwrap_or(u32::MAX)
         });
-        let mut pixels = Pixels::default();
+        let mut pixels = ObservingPixels::default();
         for (row, col) in touched {
             let (footprint, profile) = (lattice.rect(row, col), lattice.profile(row, col));
             let total = if profile.is_some() { 1.0 } else { footprint.count() as f64 };
@@ -281,7 +281,7 @@ impl Support {
     ) -> Vec<Arc<BlockCov>> {
         let pairs = process.correlations.iter().zip(cells).enumerate();
         let between = |(k, (correlation, cells))| match likeness {
-            Some(likeness) if k < process.alike => self.alike(correlation, likeness),
+            Some(likeness) if k < process.alike => self.similarity_correlation(correlation, likeness),
             _ => self.correlation(correlation, cells),
         };
         pairs.map(|pair| Arc::new(between(pair))).collect()
@@ -320,13 +320,13 @@ impl Support {
     ) -> Result<InitialState> {
         let (n, n_cells) = (self.n(), self.cells.len());
         let mut state = State::new(states);
-        let mut silent = vec![false; self.cells.len()];
+        let mut uninformed = vec![false; self.cells.len()];
         for (k, &j) in components.iter().enumerate() {
             let first = k * n;
             for (i, &(row, col)) in self.cells.iter().enumerate() {
                 let (mean, variance) = (prior.mean(j, row, col), prior.cov(j, j, row, col));
                 if mean.is_nan() || variance.is_nan() {
-                    silent[i] = true;
+                    uninformed[i] = true;
                     continue;
                 }
                 state.mean[first + i] = mean;
@@ -338,9 +338,9 @@ impl Support {
                 self.initial_cov(&mut state, (first, j), (l * n, other), prior);
             }
         }
-        self.check_silence(&state, components.len() * n, &silent, prior, names)?;
-        silent.truncate(self.own);
-        Ok(InitialState { state, silent })
+        self.check_uninformed(&state, components.len() * n, &uninformed, prior, names)?;
+        uninformed.truncate(self.own);
+        Ok(InitialState { state, uninformed })
     }
 
     /// Sets the covariance of two components, each given by its first state and its index.
@@ -371,11 +371,11 @@ impl Support {
     }
 
     /// Refuses a prior without values where an instrument observes.
-    fn check_silence(
+    fn check_uninformed(
         &self,
         state: &State,
         end: usize,
-        silent: &[bool],
+        uninformed: &[bool],
         prior: &PriorSlice,
         names: &[&str],
     ) -> Result<()> {
@@ -385,7 +385,7 @@ impl Support {
                 for &i in pixel.footprint.states {
                     let i = i as usize;
                     let unknown = |k: usize| state.mean[k].is_nan() || state.cov.get(k, k).is_nan();
-                    let empty = silent.get(i).copied().unwrap_or_else(|| (i..end).step_by(n).any(unknown));
+                    let empty = uninformed.get(i).copied().unwrap_or_else(|| (i..end).step_by(n).any(unknown));
                     if empty {
                         let cell = self.cells.get(i).copied().unwrap_or_else(|| {
                             let rect = self.remainders[i - self.cells.len()].rects()[0];

@@ -27,27 +27,27 @@ impl fmt::Display for Values {
 }
 
 impl Values {
-    /// One value for each of `n`. `key` and `of` ("component", "band") are used in the error.
-    pub(crate) fn expand(&self, n: usize, key: &str, of: &str) -> Result<Vec<f64>> {
+    /// One value for each of `n`. `key` and `item` ("component", "band") are used in the error.
+    pub(crate) fn expand(&self, n: usize, key: &str, item: &str) -> Result<Vec<f64>> {
         match self {
             Self::Same(value) => Ok(vec![*value; n]),
             Self::Each(values) if values.len() == n => Ok(values.clone()),
             Self::Each(values) => {
                 let found = values.len();
-                Err(Error::setting(key, format!("{found} values for {n} {of}s; give one number or one per {of}")))
+                Err(Error::setting(key, format!("{found} values for {n} {item}s; give one number or one per {item}")))
             }
         }
     }
 
     /// Like [`expand`](Self::expand); refuses values that are not positive and finite.
-    pub(crate) fn expand_positive(&self, n: usize, key: &str, of: &str) -> Result<Vec<f64>> {
-        let values = self.expand(n, key, of)?;
+    pub(crate) fn expand_positive(&self, n: usize, key: &str, item: &str) -> Result<Vec<f64>> {
+        let values = self.expand(n, key, item)?;
         match values.iter().position(|value| !SENSIBLE.contains(value)) {
             Some(index) => {
                 let value = values[index];
                 Err(Error::setting(
                     key,
-                    format!("{value} ({of} {}) must be positive (between 1e-60 and 1e60)", index + 1),
+                    format!("{value} ({item} {}) must be positive (between 1e-60 and 1e60)", index + 1),
                 ))
             }
             None => Ok(values),

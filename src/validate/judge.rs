@@ -101,7 +101,7 @@ impl<'a> Judge<'a> {
                 // for it.
                 let learned = self.inflation.get(&(block.date, k, band)).map_or(1.0, |(sum, count)| sum / count);
                 let sums = self.sums[k].by_band.entry((estimate, band, kind)).or_default();
-                sums.add(value, model.shown_of(band, mean, cov), learned * noise);
+                sums.add(value, model.observation_of(band, mean, cov), learned * noise);
             }
         }
         self.inflation.retain(|(date, ..), _| *date > block.date);
@@ -135,7 +135,7 @@ impl<'a> Judge<'a> {
             // The output does not include offsets, so it predicts such an instrument less well than the windows do.
             let wanted = if model.offset_layers.is_empty() { final_estimate } else { PredictionKind::Filtered };
             for ((estimate, band, _), sums) in &sums.by_band {
-                if let Some(target) = model.shown_by(*band).filter(|_| *estimate == wanted) {
+                if let Some(target) = model.component_of(*band).filter(|_| *estimate == wanted) {
                     of_target[target].merge(sums);
                 }
             }
@@ -150,7 +150,7 @@ impl InstrumentSums {
         let held = model.source.bands();
         let name = |band: usize| held[model.source_bands[band]].clone();
         let target = |band: usize| {
-            let target = &target_bands[model.shown_by(band).filter(|_| !basis)?];
+            let target = &target_bands[model.component_of(band).filter(|_| !basis)?];
             (*target != name(band)).then(|| target.clone())
         };
         let mut rows = Vec::new();

@@ -3,12 +3,12 @@ use crate::engine::carried::Carried;
 use crate::engine::inflation::Inflation;
 use crate::filter::{Dynamics, Lagged, Observations};
 use crate::geometry::Date;
-use crate::model::{Layout, StateCurves, Support};
+use crate::model::{StateCurves, StateLayout, Support};
 
 /// The states of a window's part.
 #[derive(Debug)]
 pub(in crate::engine) struct PartState {
-    pub(in crate::engine) layout: Layout,
+    pub(in crate::engine) layout: StateLayout,
     pub(in crate::engine) dynamics: Dynamics,
     pub(in crate::engine) state: Carried,
     /// The date the state describes, or the day before the series.
@@ -16,7 +16,7 @@ pub(in crate::engine) struct PartState {
     /// How much larger noise and change have turned out than stated.
     pub(in crate::engine) inflation: Inflation,
     /// Own cells about which neither prior nor instruments say anything: NaN.
-    pub(in crate::engine) silent: Vec<bool>,
+    pub(in crate::engine) uninformed: Vec<bool>,
     /// The mean function of its states, where change goes with their level.
     pub(in crate::engine) curves: Option<StateCurves>,
 }
@@ -55,7 +55,7 @@ impl PartState {
         let dt_days = f64::from(date.days_since(self.date));
         self.dynamics.look_ahead(dt_days);
         let mut put = |of: &dyn Fn(usize) -> f64| {
-            values.extend(out.iter().map(|cell| if self.silent[cell.state] { f64::NAN } else { of(cell.state) }));
+            values.extend(out.iter().map(|cell| if self.uninformed[cell.state] { f64::NAN } else { of(cell.state) }));
         };
         let components = 0..self.layout.components();
         for j in components.clone() {
@@ -102,8 +102,10 @@ impl PartState {
 
     /// Appends means and covariances of every out cell at a remembered date.
     pub(super) fn put_out_lagged(&self, lagged: &Lagged<'_>, out: &[OutCell], values: &mut Vec<f64>) {
-        for layer in [lagged.mean, lagged.cov].into_iter().flat_map(|layers| layers.chunks_exact(self.silent.len())) {
-            values.extend(out.iter().map(|cell| if self.silent[cell.state] { f64::NAN } else { layer[cell.state] }));
+        for layer in [lagged.mean, lagged.cov].into_iter().flat_map(|layers| layers.chunks_exact(self.uninformed.len()))
+        {
+            values
+                .extend(out.iter().map(|cell| if self.uninformed[cell.state] { f64::NAN } else { layer[cell.state] }));
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct PartBands {
 
 impl ObservationModel {
     /// Whether each pixel is compared with the prediction before any pixel is assimilated.
-    pub(crate) fn judges_pixels(&self) -> bool {
+    pub(crate) fn checks_pixels(&self) -> bool {
         self.gate.is_some() || self.robust.is_some()
     }
 
@@ -74,31 +74,31 @@ impl ObservationModel {
     }
 
     /// Whether it observes a component.
-    pub(crate) fn sees(&self, component: usize) -> bool {
+    pub(crate) fn observes(&self, component: usize) -> bool {
         self.design.column(component).iter().any(|weight| *weight != 0.0)
     }
 
     /// The component that a band observes directly and exclusively, if there is one.
-    pub(crate) fn shown_by(&self, band: usize) -> Option<usize> {
+    pub(crate) fn component_of(&self, band: usize) -> Option<usize> {
         let row = self.design.row(band);
-        let mut seen = row.iter().enumerate().filter(|(_, weight)| **weight != 0.0);
-        let (component, weight) = seen.next()?;
-        (*weight == 1.0 && seen.next().is_none()).then_some(component)
+        let mut terms = row.iter().enumerate().filter(|(_, weight)| **weight != 0.0);
+        let (component, weight) = terms.next()?;
+        (*weight == 1.0 && terms.next().is_none()).then_some(component)
     }
 
     /// Mean and standard deviation of a band's observation of a single cell, without noise, given the mean of each
     /// component and the covariance of each pair.
-    pub(crate) fn shown_of(
+    pub(crate) fn observation_of(
         &self,
         band: usize,
         mean: impl Fn(usize) -> f64,
         cov: impl Fn(usize, usize) -> f64,
     ) -> (f64, f64) {
         let row = self.design.row(band);
-        let seen = || row.iter().copied().enumerate().filter(|(_, weight)| *weight != 0.0);
-        let value = self.offset[band] + seen().map(|(j, weight)| weight * mean(j)).sum::<f64>();
+        let terms = || row.iter().copied().enumerate().filter(|(_, weight)| *weight != 0.0);
+        let value = self.offset[band] + terms().map(|(j, weight)| weight * mean(j)).sum::<f64>();
         let variance: f64 =
-            seen().flat_map(|(j, a)| seen().map(move |(l, b)| (j, l, a * b))).map(|(j, l, w)| w * cov(j, l)).sum();
+            terms().flat_map(|(j, a)| terms().map(move |(l, b)| (j, l, a * b))).map(|(j, l, w)| w * cov(j, l)).sum();
         (value, variance.sqrt())
     }
 
@@ -117,7 +117,7 @@ impl ObservationModel {
 
     /// Names of the source bands that are read, each with what it observes.
     pub(crate) fn observed(&self, spectrum: &Spectrum) -> Vec<(String, String)> {
-        let seen = |row: usize| {
+        let terms = |row: usize| {
             if spectrum.basis().is_some() {
                 return "the spectrum".into();
             }
@@ -125,18 +125,18 @@ impl ObservationModel {
             names.map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(" and ")
         };
         let held = self.source.bands();
-        self.source_bands.iter().enumerate().map(|(row, &band)| (held[band].clone(), seen(row))).collect()
+        self.source_bands.iter().enumerate().map(|(row, &band)| (held[band].clone(), terms(row))).collect()
     }
 
     /// The bands that observe any of `components`. No band may observe components of two parts.
     pub(crate) fn part(&self, components: &[usize]) -> PartBands {
-        let sees = |row: usize| components.iter().any(|&j| self.design[(row, j)] != 0.0);
-        let rows: Vec<usize> = (0..self.design.nrows()).filter(|&row| sees(row)).collect();
+        let observes = |row: usize| components.iter().any(|&j| self.design[(row, j)] != 0.0);
+        let rows: Vec<usize> = (0..self.design.nrows()).filter(|&row| observes(row)).collect();
         // The offsets of a band are one more channel, which only that band observes.
         let offsets = if self.offset_layers.is_empty() { 0 } else { rows.len() };
         let design = rows.iter().enumerate().flat_map(|(band, &row)| {
-            let seen = components.iter().map(move |&j| self.design[(row, j)]);
-            seen.chain((0..offsets).map(move |other| if other == band { 1.0 } else { 0.0 }))
+            let terms = components.iter().map(move |&j| self.design[(row, j)]);
+            terms.chain((0..offsets).map(move |other| if other == band { 1.0 } else { 0.0 }))
         });
         let design = design.collect();
         let pick = |values: &[f64]| rows.iter().map(|&row| values[row]).collect();
@@ -153,9 +153,9 @@ impl ObservationModel {
 pub(crate) fn independent_parts(instruments: &[ObservationModel], p: usize) -> Vec<Vec<usize>> {
     let mut label: Vec<usize> = (0..p).collect();
     for row in instruments.iter().flat_map(|instrument| instrument.design.row_iter()) {
-        let seen: Vec<usize> = (0..p).filter(|&j| row[j] != 0.0).map(|j| label[j]).collect();
-        if let Some(&first) = seen.iter().min() {
-            label.iter_mut().filter(|label| seen.contains(*label)).for_each(|label| *label = first);
+        let coupled: Vec<usize> = (0..p).filter(|&j| row[j] != 0.0).map(|j| label[j]).collect();
+        if let Some(&first) = coupled.iter().min() {
+            label.iter_mut().filter(|label| coupled.contains(*label)).for_each(|label| *label = first);
         }
     }
     let members = |group: usize| (0..p).filter(|&j| label[j] == group).collect::<Vec<_>>();

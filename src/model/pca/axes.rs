@@ -2,11 +2,11 @@
 
 use faer::{Mat, Side};
 
-use super::Choice;
+use super::ComponentCount;
 use crate::error::{Error, Result};
 
 /// The significant principal axes of a covariance.
-pub(super) struct Axes {
+pub(super) struct PrincipalAxes {
     /// Orthonormal columns, **shape** (band, component).
     pub(super) matrix: Mat<f64>,
     /// Variance along each of them, in u², largest first.
@@ -20,7 +20,13 @@ pub(super) struct Axes {
 /// With `noisy`, `scale` is the standard deviation of the noise, and the scaled covariance is `I + signal`. An
 /// eigenvalue above 1 is signal if pure noise in this number of pixels would exceed it in fewer than one of a hundred
 /// scenes.
-pub(super) fn find(cov: &Mat<f64>, scale: &[f64], noisy: bool, pixels: u64, choice: Choice) -> Result<Axes> {
+pub(super) fn find(
+    cov: &Mat<f64>,
+    scale: &[f64],
+    noisy: bool,
+    pixels: u64,
+    choice: ComponentCount,
+) -> Result<PrincipalAxes> {
     let bands = scale.len();
     let scaled = Mat::from_fn(bands, bands, |a, b| cov[(a, b)] / (scale[a] * scale[b]));
     let eigen = scaled.self_adjoint_eigen(Side::Lower).map_err(|_| no_axes())?;
@@ -57,10 +63,10 @@ pub(super) fn find(cov: &Mat<f64>, scale: &[f64], noisy: bool, pixels: u64, choi
             column.iter_mut().for_each(|value| *value = -*value);
         }
     }
-    Ok(Axes { matrix, variances, total })
+    Ok(PrincipalAxes { matrix, variances, total })
 }
 
-impl Choice {
+impl ComponentCount {
     /// The number of axes to use, of those that hold signal.
     fn count(self, signal: &[(usize, f64)], total: f64, noisy: bool) -> Result<usize> {
         let held = signal.len();

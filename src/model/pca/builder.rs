@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::SpectralPca;
-use super::walk::Walk;
+use super::pass::SpectraPass;
 use crate::error::{Error, Result};
 use crate::model::Values;
 use crate::model::wavelengths::unit_problem;
@@ -30,7 +30,7 @@ pub enum BandScale {
 
 /// Number of components.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Choice {
+pub(super) enum ComponentCount {
     Fixed(usize),
     /// The smallest number that explains this share of the variance of the scene.
     Explained(f64),
@@ -41,14 +41,14 @@ pub(super) enum Choice {
 pub struct PcaBuilder {
     pub(super) wavelengths_nm: Vec<f64>,
     pub(super) scale: BandScale,
-    pub(super) choice: Choice,
+    pub(super) choice: ComponentCount,
     pub(super) every: usize,
     without_nm: Vec<RangeInclusive<f64>>,
 }
 
 impl PcaBuilder {
     pub(super) fn new(wavelengths_nm: Vec<f64>) -> Self {
-        let choice = Choice::Explained(0.999);
+        let choice = ComponentCount::Explained(0.999);
         Self { wavelengths_nm, scale: BandScale::default(), choice, every: 1, without_nm: Vec::new() }
     }
 
@@ -62,7 +62,7 @@ impl PcaBuilder {
     /// Uses this number of components.
     #[must_use]
     pub fn components(mut self, components: usize) -> Self {
-        self.choice = Choice::Fixed(components);
+        self.choice = ComponentCount::Fixed(components);
         self
     }
 
@@ -70,7 +70,7 @@ impl PcaBuilder {
     /// where it is known). Default: 0.999.
     #[must_use]
     pub fn explained(mut self, share: f64) -> Self {
-        self.choice = Choice::Explained(share);
+        self.choice = ComponentCount::Explained(share);
         self
     }
 
@@ -100,20 +100,20 @@ impl PcaBuilder {
     /// [`Error::Setting`] for invalid settings, for bands that are missing everywhere (with what to leave out), for
     /// fewer components than requested, and for too few pixels; otherwise the errors of [`RasterSource::read`].
     pub fn fit<S: RasterSource + ?Sized>(&self, source: &S) -> Result<SpectralPca> {
-        let kept = self.kept(source)?;
+        let used_bands = self.used_bands(source)?;
         let noise = match &self.scale {
             BandScale::Noise(values) => {
                 let all = values.expand_positive(source.bands().len(), "noise_variance", "band")?;
-                Some(kept.iter().map(|&band| all[band]).collect())
+                Some(used_bands.iter().map(|&band| all[band]).collect())
             }
             _ => None,
         };
-        let wavelengths_nm = kept.iter().map(|&band| self.wavelengths_nm[band]).collect();
-        Walk::new(source, kept, wavelengths_nm, noise, self.every).run()?.finish(self)
+        let wavelengths_nm = used_bands.iter().map(|&band| self.wavelengths_nm[band]).collect();
+        SpectraPass::new(source, used_bands, wavelengths_nm, noise, self.every).run()?.finish(self)
     }
 
     /// The used bands, by increasing wavelength.
-    fn kept<S: RasterSource + ?Sized>(&self, source: &S) -> Result<Vec<usize>> {
+    fn used_bands<S: RasterSource + ?Sized>(&self, source: &S) -> Result<Vec<usize>> {
         let (found, bands) = (self.wavelengths_nm.len(), source.bands().len());
         if found != bands {
             let origin = source.origin();
@@ -128,8 +128,8 @@ impl PcaBuilder {
             return Err(Error::setting("wavelengths_nm", problem));
         }
         match self.choice {
-            Choice::Fixed(0) => return Err(Error::setting("components", "0; at least 1 is needed")),
-            Choice::Explained(share) if !(share > 0.0 && share <= 1.0) => {
+            ComponentCount::Fixed(0) => return Err(Error::setting("components", "0; at least 1 is needed")),
+            ComponentCount::Explained(share) if !(share > 0.0 && share <= 1.0) => {
                 return Err(Error::setting(
                     "explained",
                     format!("{share}; give a share of the variance such as 0.999"),
@@ -141,16 +141,18 @@ impl PcaBuilder {
             return Err(Error::setting("every", "0; give 1 for all pixels"));
         }
         let left_out = |value: f64| self.without_nm.iter().any(|range| range.contains(&value));
-        let mut kept: Vec<usize> = (0..bands).filter(|&band| !left_out(self.wavelengths_nm[band])).collect();
-        if kept.is_empty() {
+        let mut used_bands: Vec<usize> = (0..bands).filter(|&band| !left_out(self.wavelengths_nm[band])).collect();
+        if used_bands.is_empty() {
             return Err(Error::setting("without_nm", "no band is left; leave out less"));
         }
-        kept.sort_by(|&a, &b| self.wavelengths_nm[a].total_cmp(&self.wavelengths_nm[b]));
-        if let Some(pair) = kept.windows(2).find(|pair| self.wavelengths_nm[pair[0]] == self.wavelengths_nm[pair[1]]) {
+        used_bands.sort_by(|&a, &b| self.wavelengths_nm[a].total_cmp(&self.wavelengths_nm[b]));
+        if let Some(pair) =
+            used_bands.windows(2).find(|pair| self.wavelengths_nm[pair[0]] == self.wavelengths_nm[pair[1]])
+        {
             let (first, second, value) = (pair[0] + 1, pair[1] + 1, self.wavelengths_nm[pair[0]]);
             let problem = format!("bands {first} and {second} are both at {value}; give each band its own wavelength");
             return Err(Error::setting("wavelengths_nm", problem));
         }
-        Ok(kept)
+        Ok(used_bands)
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ndarray::{Array2, Array3, Array4};
 
 use super::builder::SeasonalBuilder;
+use super::observed::CellObservations;
 use super::pool::Pool;
-use super::seen::Seen;
-use super::sums::{Sums, System};
+use super::sums::{ComponentSums, System};
 use super::{Harmonics, SeasonalMean};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
@@ -22,7 +22,7 @@ pub struct SeasonalFit {
     settings: SeasonalBuilder,
     target: Grid,
     components: Vec<String>,
-    instruments: Vec<Seen>,
+    instruments: Vec<CellObservations>,
     /// One for each component.
     scene: Vec<SceneCurve>,
     tile: (usize, usize),
@@ -59,8 +59,10 @@ impl SeasonalFit {
         instruments: &[Instrument],
     ) -> Result<Self> {
         let spectrum = Spectrum::new(bands.to_vec(), basis.cloned().map(Arc::new))?;
-        let instruments: Vec<Seen> =
-            instruments.iter().map(|instrument| Seen::new(instrument, target, &spectrum)).collect::<Result<_>>()?;
+        let instruments: Vec<CellObservations> = instruments
+            .iter()
+            .map(|instrument| CellObservations::new(instrument, target, &spectrum))
+            .collect::<Result<_>>()?;
         let components = match basis {
             None => bands.to_vec(),
             Some(basis) => (1..=basis.components()).map(|j| format!("component {j}")).collect(),
@@ -112,8 +114,8 @@ impl SeasonalFit {
     /// The largest tile that fits into memory together with its neighbours.
     fn choose_tile(&self) -> Result<(usize, usize)> {
         let (terms, p) = (self.harmonics().terms(), self.components.len());
-        let (own, shared) = Sums::numbers(terms);
-        let slice = self.instruments.iter().map(Seen::bytes_per_cell).max().unwrap_or(0);
+        let (own, shared) = ComponentSums::numbers(terms);
+        let slice = self.instruments.iter().map(CellObservations::bytes_per_cell).max().unwrap_or(0);
         let per_cell = ((p * own + shared + 4) * size_of::<f64>()) as u64 + slice;
         let cells = self.settings.memory_bytes / per_cell;
         let (rows, cols) = self.target.shape();
@@ -141,7 +143,8 @@ impl SeasonalFit {
 
     /// Number of full rows that fit into memory.
     fn strip_rows(&self) -> usize {
-        let slice = self.instruments.iter().map(Seen::bytes_per_cell).max().unwrap_or(0) + size_of::<f64>() as u64;
+        let slice =
+            self.instruments.iter().map(CellObservations::bytes_per_cell).max().unwrap_or(0) + size_of::<f64>() as u64;
         let row = slice * self.target.cols() as u64;
         ((self.settings.memory_bytes / row) as usize).clamp(1, self.target.rows())
     }
@@ -216,7 +219,7 @@ impl SeasonalFit {
                 return Err(Error::setting("seasonal", problem));
             }
             system.divide(most);
-            system.draw(|k| ((Harmonics::order(k).pow(2) as f64) * self.settings.ridge, 0.0));
+            system.shrink(|k| ((Harmonics::order(k).pow(2) as f64) * self.settings.ridge, 0.0));
             let mean = sum / count;
             Ok(SceneCurve { coefficients: system.solve().to_vec(), variance: (squares / count - mean * mean).max(0.0) })
         };
@@ -232,13 +235,14 @@ impl SeasonalFit {
         };
         let (rows, cols) = self.target.shape();
         let padded = PixelRegion::new(widen(&region.rows, rows), widen(&region.cols, cols));
-        let mut sums: Vec<Sums> = self.components.iter().map(|_| Sums::new(padded.len(), n)).collect();
+        let mut sums: Vec<ComponentSums> =
+            self.components.iter().map(|_| ComponentSums::new(padded.len(), n)).collect();
         let mut pool = Pool::new(padded.shape(), self.settings.neighbours.map(|neighbours| neighbours.radius));
         let mut plane = Array2::zeros(padded.shape());
         let mut terms = vec![0.0; n];
         for round in 0..self.settings.rounds() {
             let degrees = self.settings.robust.filter(|_| round > 0);
-            sums.iter_mut().for_each(Sums::clear);
+            sums.iter_mut().for_each(ComponentSums::clear);
             for instrument in &self.instruments {
                 for &date in instrument.dates() {
                     harmonics.evaluate(date, &mut terms);

@@ -16,7 +16,7 @@ const LEAST_SCATTER: f64 = 1e-10;
 /// The sums of one component over the cells of a tile, and the current curves, as differences from the curve of the
 /// scene.
 #[derive(Debug)]
-pub(super) struct Sums {
+pub(super) struct ComponentSums {
     cells: usize,
     terms: usize,
     /// Planes of cells: `Σ w φ φᵀ` (lower triangle row by row), `Σ w φ y`, `Σ w y²`, number of observations.
@@ -32,7 +32,7 @@ fn triangle(terms: usize) -> usize {
     terms * (terms + 1) / 2
 }
 
-impl Sums {
+impl ComponentSums {
     pub(super) fn new(cells: usize, terms: usize) -> Self {
         Self {
             cells,
@@ -70,9 +70,9 @@ impl Sums {
             if !any {
                 continue;
             }
-            let (triangle, kept) = (triangle(self.terms), self.terms);
+            let (triangle, count) = (triangle(self.terms), self.terms);
             let plane = |field: usize| field * cells + start..field * cells + end;
-            add(&mut self.fields[plane(triangle + kept + 1)], &w, |w, _| w, &y);
+            add(&mut self.fields[plane(triangle + count + 1)], &w, |w, _| w, &y);
             if let Some(degrees) = degrees {
                 let mut residual = y;
                 for (k, term) in terms.iter().enumerate() {
@@ -95,7 +95,7 @@ impl Sums {
             for (k, term) in terms.iter().enumerate() {
                 add(&mut self.fields[plane(triangle + k)], &w, |w, y| w * y * term, &y);
             }
-            add(&mut self.fields[plane(triangle + kept)], &w, |w, y| w * y * y, &y);
+            add(&mut self.fields[plane(triangle + count)], &w, |w, y| w * y * y, &y);
         }
     }
 
@@ -115,11 +115,11 @@ impl Sums {
             let mut towards = [0.0; System::MOST];
             if around.is_some() {
                 system.load(pool.averages(), cells, cell);
-                system.draw(|k| (ridge(k, LEAST), 0.0));
+                system.shrink(|k| (ridge(k, LEAST), 0.0));
                 towards[..terms].copy_from_slice(system.solve());
             }
             system.load(&self.fields, cells, cell);
-            system.draw(|k| (ridge(k, around.unwrap_or(LEAST)), towards[k]));
+            system.shrink(|k| (ridge(k, around.unwrap_or(LEAST)), towards[k]));
             let curve = system.solve();
             for (k, c) in curve.iter().enumerate() {
                 self.curves[k * cells + cell] = *c;
@@ -165,9 +165,9 @@ impl Sums {
 
 /// Adds the contribution of each observation to a piece of a field.
 #[inline(always)]
-fn add(field: &mut [f64], w: &[f64; PIECE], of: impl Fn(f64, f64) -> f64, y: &[f64; PIECE]) {
+fn add(field: &mut [f64], w: &[f64; PIECE], term: impl Fn(f64, f64) -> f64, y: &[f64; PIECE]) {
     for ((sum, w), y) in field.iter_mut().zip(w).zip(y) {
-        *sum += of(*w, *y);
+        *sum += term(*w, *y);
     }
 }
 
@@ -217,9 +217,9 @@ impl System {
     }
 
     /// Adds a penalty to each coefficient: a strength, and the value towards which it is shrunk.
-    pub(super) fn draw(&mut self, of: impl Fn(usize) -> (f64, f64)) {
+    pub(super) fn shrink(&mut self, penalty: impl Fn(usize) -> (f64, f64)) {
         for k in 0..self.terms {
-            let (strength, towards) = of(k);
+            let (strength, towards) = penalty(k);
             self.matrix[k * (k + 1) / 2 + k] += strength;
             self.right[k] += strength * towards;
         }

@@ -11,7 +11,7 @@ use crate::source::{RasterSource, Slice};
 const TILE_BYTES: usize = 32 << 20;
 
 /// A pass over a source, with its sums.
-pub(super) struct Walk<'a, S: RasterSource + ?Sized> {
+pub(super) struct SpectraPass<'a, S: RasterSource + ?Sized> {
     pub(super) source: &'a S,
     /// Bands used, by increasing wavelength.
     pub(super) bands: Vec<usize>,
@@ -29,7 +29,7 @@ pub(super) struct Walk<'a, S: RasterSource + ?Sized> {
     present: Vec<u64>,
 }
 
-impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
+impl<'a, S: RasterSource + ?Sized> SpectraPass<'a, S> {
     pub(super) fn new(
         source: &'a S,
         bands: Vec<usize>,
@@ -58,8 +58,8 @@ impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
     fn add(&mut self, time: usize, slice: &Slice) {
         let (_, rows, cols) = slice.values.dim();
         for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
-            let place = slice.region.rows.start + row + slice.region.cols.start + col + time;
-            if !place.is_multiple_of(self.every) {
+            let position = slice.region.rows.start + row + slice.region.cols.start + col + time;
+            if !position.is_multiple_of(self.every) {
                 continue;
             }
             let spectrum = self.moments.next();
@@ -80,8 +80,8 @@ impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
             self.counted += 1;
             let Some(noise) = &self.noise else { continue };
             for (band, (sum, given)) in self.noise_sum.iter_mut().zip(noise).enumerate() {
-                let told = slice.noise_variance.as_ref().map(|told| told[(band, row, col)]);
-                *sum += told.filter(|told| told.is_finite()).unwrap_or(*given);
+                let given_noise = slice.noise_variance.as_ref().map(|given_noise| given_noise[(band, row, col)]);
+                *sum += given_noise.filter(|given_noise| given_noise.is_finite()).unwrap_or(*given);
             }
         }
     }

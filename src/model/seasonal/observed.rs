@@ -12,7 +12,7 @@ const WORST_CONDITION: f64 = 1e6;
 
 /// An instrument whose pixels are target cells.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct CellObservations {
     model: ObservationModel,
     /// Cell of its first pixel.
     first: (i64, i64),
@@ -28,7 +28,7 @@ enum Inverse {
     Joint(DMatrix<f64>),
 }
 
-impl Seen {
+impl CellObservations {
     /// # Errors
     /// [`Error::Setting`] where pixels are not single cells, or bands do not determine the components.
     pub(super) fn new(instrument: &Instrument, target: &Grid, spectrum: &Spectrum) -> Result<Self> {
