@@ -10,7 +10,7 @@ use super::summary::Summary;
 use super::work::Work;
 use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::sink::ExistingSeries;
+use crate::series::ExistingSeries;
 
 /// What a run does to its tiles.
 pub(super) struct Assignment {

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Checkpoint, MemoryBudget, OnError, OutputDates, OutputSpace, Precision};
+use super::{Checkpoint, MemoryBudget, OnError, OutputDates, Precision};
 use crate::error::Result;
 use crate::geometry::{Date, Grid};
 use crate::model::{FarSamples, Instrument, Prior, Process, SeasonalMean, SpectralBasis, Values};
+use crate::series::OutputSpace;
 use crate::source::RasterSource;
 
 /// Collects the description of a fusion; [`build`](Self::build) checks it.

@@ -18,12 +18,12 @@ use serde::{Deserialize, Serialize};
 use super::Fusion;
 use super::carried::Carried;
 use super::cells::Band;
-use super::settings::Settings;
 use super::summary::Summary;
 use super::tile::{States, TileState};
 use super::window::{PartState, WindowState};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
+use crate::series::Settings;
 use frames::{read_frame, read_frames, read_header, write_frame, write_frames, write_header};
 
 pub(super) use frames::{compress, damaged, decompress};

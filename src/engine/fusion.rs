@@ -6,19 +6,19 @@ use std::time::Duration;
 use rayon::ThreadPool;
 
 use super::cells::CellModel;
-use super::output::{OutputSpace, Projection};
+use super::output::Projection;
 use super::plan::Plan;
 use super::spare::Spare;
 use super::steps::Step;
 use super::stream::TileTime;
 use super::window::Part;
-use super::{Checkpoint, FusionBuilder, Job, Precision, Report, Settings};
+use super::{Checkpoint, FusionBuilder, Job, Precision};
 use crate::error::Result;
 use crate::geometry::{Date, DateRange, Grid, Rect, Tile, Tiling};
 use crate::model::{
     FarSamples, ObservationModel, Prior, PriorSlice, ProcessModel, SeasonalMean, SpectralBasis, Spectrum,
 };
-use crate::sink::{FusionSink, SeriesLayout};
+use crate::series::{FusionSink, OutputSpace, Report, SeriesLayout, Settings};
 
 /// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
 ///

@@ -9,9 +9,9 @@ use super::progress::Progress;
 use super::summary::Summary;
 use super::tile::Workers;
 use super::work::Work;
-use super::{Fusion, Report, Shard, Timing};
+use super::{Fusion, Shard};
 use crate::error::{Error, Result};
-use crate::sink::{ExistingSeries, FusionSink, digest};
+use crate::series::{ExistingSeries, FusionSink, Report, Timing, digest};
 
 /// How a run relates to the series that its sink may hold already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ type Callback<'a> = Box<dyn Fn(&Progress) + Sync + 'a>;
 /// A run of a [`Fusion`] into a sink, with all its choices; [`Fusion::run`] is the plain one.
 ///
 /// ```no_run
-/// # use rasterfuse::{Fusion, Result, sink::FusionSink};
+/// # use rasterfuse::{Fusion, Result, series::FusionSink};
 /// # fn tomorrow(fusion: Fusion, sink: &mut dyn FusionSink) -> Result<()> {
 /// use rasterfuse::engine::Start;
 ///

@@ -14,14 +14,12 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::Fusion;
 use super::progress::Progress;
-use super::report::Timing;
 use super::spare::Spare;
-use super::stream::FusedBlock;
 use super::tile::TileReader;
 use super::window::Reading;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Tile};
-use crate::sink::FusionSink;
+use crate::series::{FusedBlock, FusionSink, Timing};
 
 /// Dates are made visible no more often than this: each time costs a few synchronous writes.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(2);

@@ -8,10 +8,10 @@ use rayon::prelude::*;
 
 use super::Fusion;
 use super::output::Projection;
-use super::stream::FusedBlock;
 use crate::error::Result;
 use crate::geometry::{Date, Grid, PixelRegion, Rect};
 use crate::model::{Average, Harmonics, ObservationModel, SeasonalMean};
+use crate::series::FusedBlock;
 use crate::source::Slice;
 
 /// Rows of cells that are read at a time for the averages of coarse pixels: chunks of a store are decoded once or twice.

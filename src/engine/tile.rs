@@ -7,10 +7,8 @@ use rayon::prelude::*;
 
 use super::cells::{CellField, CellScratch};
 use super::pipeline::InFlight;
-use super::report::FailedWindow;
 use super::seasonal::Curves;
 use super::steps::Step;
-use super::stream::{BlockOffsets, FusedBlock};
 use super::summary::Summary;
 use super::window::{Prediction, Reading, Waiting, WindowState, Worker};
 use super::{Fusion, OnError, windows};
@@ -18,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::filter::NumericalError;
 use crate::geometry::{Date, PixelRegion, Rect, Tile, Window};
 use crate::model::{ObservationModel, PixelLattice, PriorSlice, far_cells};
+use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 
 /// Scratch memory of the threads of a run, one worker each.
 #[derive(Debug)]

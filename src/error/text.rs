@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use super::Error;
 use super::calls::call;
-use crate::engine::SettingDifference;
+use super::{Error, SettingDifference};
 use crate::geometry::{Crs, Date};
 
 /// A setting with what names it for whoever made it: the file that it was read from, or the call that takes it.
