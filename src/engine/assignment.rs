@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::Fusion;
-use super::checkpoint::{Checkpoint, StateFolder};
+use super::checkpoint::StateFolder;
 use super::light::LightDay;
 use super::start::{Starts, TileStart};
 use super::summary::Summary;
 use super::work::Work;
+use super::{Checkpoint, Fusion};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
 use crate::series::ExistingSeries;

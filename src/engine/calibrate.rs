@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::Fusion;
-use super::pipeline::InFlight;
+use super::in_flight::InFlight;
 use super::progress::spoken;
 use super::tile::{TileReader, TileState, Workers};
 use crate::error::Result;

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::assignment::Assignment;
-use super::checkpoint::{Checkpoint, StateFolder};
+use super::checkpoint::StateFolder;
 use super::fusion::names;
 use super::lock::Lock;
 use super::pipeline::{Reads, Stages, Written, drive};
@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::summary::Summary;
 use super::tile::Workers;
 use super::work::Work;
-use super::{Fusion, Shard};
+use super::{Checkpoint, Fusion, Shard};
 use crate::error::{Error, Result};
 use crate::series::{ExistingSeries, FusionSink, Report, Timing, digest};
 
@@ -53,6 +53,22 @@ pub struct Job<'a> {
     progress: Option<Callback<'a>>,
 }
 
+impl Fusion {
+    /// A run into a sink, with its choices: beginning, resuming, appending, one of several shards, progress.
+    #[must_use]
+    pub fn job(&self) -> Job<'_> {
+        Job::new(self)
+    }
+
+    /// Drives the whole fusion into a sink as a new series.
+    ///
+    /// # Errors
+    /// As [`Job::run`].
+    pub fn run(&self, sink: &mut dyn FusionSink) -> Result<Report> {
+        self.job().run(sink)
+    }
+}
+
 impl std::fmt::Debug for Job<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { start, replay, shard, .. } = self;
@@ -65,7 +81,7 @@ impl std::fmt::Debug for Job<'_> {
 }
 
 impl<'a> Job<'a> {
-    pub(super) fn new(fusion: &'a Fusion) -> Self {
+    fn new(fusion: &'a Fusion) -> Self {
         Self { fusion, start: Start::New, replay: false, shard: None, check_disk: true, progress: None }
     }
 

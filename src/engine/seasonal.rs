@@ -6,7 +6,6 @@
 use ndarray::{Array2, Array4, Zip, s};
 use rayon::prelude::*;
 
-use super::Fusion;
 use super::output::Projection;
 use crate::error::Result;
 use crate::geometry::{Date, Grid, PixelRegion, Rect};
@@ -27,10 +26,9 @@ pub(super) struct Curves {
 
 impl Curves {
     /// Those of the cells of a tile.
-    pub(super) fn of_cells(fusion: &Fusion, tile: &PixelRegion) -> Result<Option<Self>> {
-        let Some(mean) = &fusion.seasonal else { return Ok(None) };
-        let slice = mean.slice(&fusion.target, &Rect::from(tile))?;
-        Ok(Some(Self { harmonics: mean.harmonics(), coefficients: slice.into_coefficients() }))
+    pub(super) fn of_cells(mean: &SeasonalMean, target: &Grid, tile: &PixelRegion) -> Result<Self> {
+        let slice = mean.slice(target, &Rect::from(tile))?;
+        Ok(Self { harmonics: mean.harmonics(), coefficients: slice.into_coefficients() })
     }
 
     /// Those of the pixels of an instrument, averages over their footprints.

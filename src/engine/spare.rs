@@ -1,3 +1,5 @@
+//! Memory of blocks that have been written, to be filled again.
+
 use std::sync::{Mutex, PoisonError};
 
 use ndarray::Array3;

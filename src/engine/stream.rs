@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Fusion;
 use super::fusion::names;
-use super::pipeline::InFlight;
+use super::in_flight::InFlight;
 use super::summary::Summary;
 use super::tile::{TileReader, TileState, Workers};
 use super::window::Prediction;
@@ -57,8 +57,18 @@ pub struct TileTime<'a> {
     predictions: Vec<Prediction>,
 }
 
+impl Fusion {
+    /// The lazy iterator over fused blocks: tile by tile, each through all its dates. Reads, filters and frees only what the
+    /// next block needs; dropping it stops everything. With a lag, a date's block comes when so many dates after it have
+    /// been fused, or at the end of the tile.
+    #[must_use]
+    pub fn stream(&self) -> TileTime<'_> {
+        TileTime::new(self)
+    }
+}
+
 impl<'a> TileTime<'a> {
-    pub(super) fn new(fusion: &'a Fusion) -> Self {
+    fn new(fusion: &'a Fusion) -> Self {
         Self {
             fusion,
             next_tile: 0,
