@@ -2,14 +2,12 @@ use std::sync::Arc;
 
 use super::field::FieldComponent;
 use super::nodes::NodeStates;
+use super::offset::MOST_LAYERS;
 use super::{FieldModel, ObservationModel, PartBands, Pixel, PriorSlice, ProcessModel, Support};
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
 
 /// The offsets of one pixel count one by one.
 const ONES: [f64; MOST_LAYERS] = [1.0; MOST_LAYERS];
-
-/// Offset layers of an instrument at most.
-pub(crate) const MOST_LAYERS: usize = 16;
 
 /// Where the states of a part of a window stand: component by component the spatial states of the first field, then those of each
 /// further field, then instrument by instrument and band by band the offsets of its layers.

@@ -8,7 +8,7 @@ use super::builder::SeasonalBuilder;
 use super::pool::Pool;
 use super::seen::Seen;
 use super::sums::{Sums, System};
-use super::{Harmonics, SeasonalMean};
+use super::{Harmonics, SeasonalMean, SeasonalTile};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::model::{Instrument, SpectralBasis, Spectrum};
@@ -37,20 +37,43 @@ struct SceneCurve {
     variance: f64,
 }
 
-/// The fitted cells of a tile.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct SeasonalTile {
-    /// Cells of the target grid.
-    pub region: PixelRegion,
-    /// Coefficients in u, **shape** (component, term, y, x).
-    pub coefficients: Array4<f32>,
-    /// Standard deviation of the observations about the curve in u, far-off ones weighing less; **shape** (component, y, x).
-    pub scatter: Array3<f32>,
+impl SeasonalBuilder {
+    /// Fits the mean of every cell of `target` to all dates of the instruments whose pixels are its cells, and keeps it in
+    /// memory: `terms + 1` numbers of 4 bytes for each cell and component. `bands` are the target's; with a `basis`, the
+    /// components are its scores.
+    ///
+    /// # Errors
+    /// Those of [`prepare`](Self::prepare), and of reading.
+    pub fn fit(
+        &self,
+        target: &Grid,
+        bands: &[String],
+        basis: Option<&SpectralBasis>,
+        instruments: &[Instrument],
+    ) -> Result<SeasonalMean> {
+        self.prepare(target, bands, basis, instruments)?.collect()
+    }
+
+    /// As [`fit`](Self::fit), but for the tiles: reads everything once, for the curve of the scene, and gives what
+    /// [fits tile after tile](SeasonalFit::tiles).
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the setting that cannot work, an instrument whose pixels are not cells or whose bands do not
+    /// tell the components, or a band that nothing observes; [`Error::CrsMismatch`]; those of reading.
+    pub fn prepare(
+        &self,
+        target: &Grid,
+        bands: &[String],
+        basis: Option<&SpectralBasis>,
+        instruments: &[Instrument],
+    ) -> Result<SeasonalFit> {
+        self.check()?;
+        SeasonalFit::new(self, target, bands, basis, instruments)
+    }
 }
 
 impl SeasonalFit {
-    pub(super) fn new(
+    fn new(
         settings: &SeasonalBuilder,
         target: &Grid,
         bands: &[String],

@@ -1,3 +1,5 @@
+//! The terms of a curve that returns every year.
+
 use std::f64::consts::TAU;
 
 use crate::geometry::Date;

@@ -1,3 +1,5 @@
+//! A fitted seasonal mean: its coefficients, wherever they are kept, and the values that follow from them.
+
 use std::sync::Arc;
 
 use ndarray::{Array3, Array4, Axis, concatenate, s};
