@@ -1,23 +1,6 @@
+//! Factors of the standard deviation of change: of the level, or of the place.
+
 use super::{BlockCov, Dynamics, Real, State};
-
-/// Change in proportion to level: `K(s, s') ← g(s) g(s') K(s, s')`, `g(s)² = 1 - weight + weight (value(s) / level)²`.
-///
-/// Dark surfaces change less than bright ones. At `value = level` the covariance is as it was.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Relative {
-    /// Share of the variance that goes with the level, in [0, 1].
-    pub weight: f64,
-    /// The value at which the process variance is meant, in u; positive.
-    pub level: f64,
-}
-
-impl Relative {
-    /// g for a value.
-    #[must_use]
-    pub fn factor(&self, value: f64) -> f64 {
-        (1.0 - self.weight + self.weight * (value / self.level).powi(2)).sqrt()
-    }
-}
 
 impl<T: Real> State<T> {
     /// Takes the level of every state whose change is [relative](Dynamics::with_relative) from its mean as it is now, `offset(i)`
@@ -77,7 +60,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::filter::ProcessBlock;
+    use crate::filter::{ProcessBlock, Relative};
 
     fn correlation(i: usize, j: usize) -> f64 {
         (-(i.abs_diff(j) as f64) / 3.0).exp()

@@ -1,7 +1,9 @@
+//! The past of a state, as far as a state-dependent process covariance needs it.
+
 use std::ops::Range;
 
 use super::ProcessBlock;
-use super::snapshot::{SnapshotMismatch, SnapshotReader, put_count, put_values};
+use super::bytes::{SnapshotMismatch, SnapshotReader, put_count, put_values};
 
 /// Uncorrelated variance that keeps the state-dependent covariance of cells with the same history positive definite, u².
 const JITTER: f64 = 1e-10;

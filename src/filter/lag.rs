@@ -1,9 +1,11 @@
+//! States at earlier times, carried along for fixed-lag smoothing.
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use faer::{Mat, MatMut};
 
-use super::snapshot::{SnapshotMismatch, SnapshotReader, put_count, put_values};
+use super::bytes::{SnapshotMismatch, SnapshotReader, put_count, put_values};
 use super::{Real, SymmetricMatrix};
 
 /// Some states as they were at earlier times, in the light of all observations since: the augmentation of fixed-lag

@@ -9,7 +9,8 @@ mod tests;
 
 use pulp::Arch;
 
-use super::{ExactSum, growth};
+use super::ExactSum;
+use super::growth::growth;
 use kernels::{Average, LeaveOut, Predict, PutOut, See, Sum, Take, Update, Weigh, mask};
 
 /// Cells of a run at most: all that is kept of one stays in the first cache.

@@ -1,6 +1,8 @@
+//! Change that varies with the time of year.
+
 use std::f64::consts::TAU;
 
-use super::growth;
+use super::growth::growth;
 
 /// Days of a year, in the mean of the calendar.
 pub(crate) const YEAR_DAYS: f64 = 365.2425;

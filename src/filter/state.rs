@@ -1,3 +1,5 @@
+//! Mean and covariance of one window's state.
+
 use std::ops::Range;
 
 use super::history::History;
