@@ -1,3 +1,5 @@
+//! How long a run will take, from a few dates tried on a few windows.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};

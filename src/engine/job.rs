@@ -1,3 +1,5 @@
+//! A run into a sink: begins, resumes or appends to a series.
+
 use std::collections::BTreeSet;
 
 use super::assignment::Assignment;

@@ -1,3 +1,5 @@
+//! Where the states of a window stand, and the channels through which pixels see them.
+
 use std::sync::Arc;
 
 use super::field::FieldComponent;

@@ -1,3 +1,5 @@
+//! The target bands and the components that the state holds of them.
+
 use std::sync::Arc;
 
 use nalgebra::{DMatrix, DVector};

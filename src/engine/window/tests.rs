@@ -1,3 +1,5 @@
+//! A window keeps the memory that it has.
+
 use std::sync::Arc;
 
 use ndarray::Array4;
