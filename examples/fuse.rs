@@ -16,7 +16,8 @@ use rasterfuse::Fusion;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::engine::{MemoryBudget, Progress, Shard, Start};
 use rasterfuse::geometry::Date;
-use rasterfuse::sink::{ExistingSeries, FusionSink, JudgedSink, Truth, ZarrSink};
+use rasterfuse::series::{ExistingSeries, FusionSink};
+use rasterfuse::sink::{JudgedSink, Truth, ZarrSink};
 use serde_json::json;
 
 use common::command::{run, say};

@@ -1,13 +1,14 @@
 //! The error type of the crate. Every variant carries what a person needs to act on it.
 
 mod calls;
+mod difference;
 mod text;
 
 use std::path::{Path, PathBuf};
 
-use crate::engine::SettingDifference;
 use crate::filter::NumericalError;
 use crate::geometry::{Crs, Date};
+pub use difference::SettingDifference;
 use text::{crs_advice, exists_advice, input, list, on_date, setting, size, tile_advice, tile_list};
 
 /// Result of every fallible operation of this crate.

@@ -7,9 +7,10 @@ use std::f64::consts::LN_2;
 
 use ndarray::{Array2, Array4, s};
 use rasterfuse::Fusion;
-use rasterfuse::engine::{FusionBuilder, OutputSpace};
+use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::model::{Features, Footprint, Instrument, Kernel, Prior, Process, SeasonalMean, SpectralBasis};
+use rasterfuse::series::OutputSpace;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 

@@ -3,17 +3,15 @@
 
 use std::fmt::{Debug, Display};
 
-use rasterfuse::engine::{
-    FusedBlock, FusionBuilder, InstrumentPlan, Job, Plan, Progress, Report, Scores, Settings, Shard, TileTime,
-    TimeEstimate,
-};
+use rasterfuse::engine::{FusionBuilder, InstrumentPlan, Job, Plan, Progress, Shard, TileTime, TimeEstimate};
 use rasterfuse::estimate::{Candidate, Choice, Estimation, Fit, Numbers, Parameter};
 use rasterfuse::geometry::{Crs, Date, DateRange, Grid, PixelRegion};
 use rasterfuse::model::{
     Features, Field, Instrument, OffsetLayer, Prior, Process, SeasonalBuilder, SeasonalFit, SeasonalMean,
     SpectralBasis, SpectralPca, SpectralResponse, Values,
 };
-use rasterfuse::sink::{JudgedSink, MemorySink, SeriesLayout};
+use rasterfuse::series::{FusedBlock, Report, Scores, SeriesLayout, Settings};
+use rasterfuse::sink::{JudgedSink, MemorySink};
 use rasterfuse::source::{Calibration, MemorySource, RasterSource, Slice};
 use rasterfuse::validate::{Validation, ValidationReport};
 use rasterfuse::{Error, Fusion};

@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use ndarray::Array4;
-use rasterfuse::engine::{FusionBuilder, MemoryBudget, OutputDates, OutputSpace};
+use rasterfuse::engine::{FusionBuilder, MemoryBudget, OutputDates};
 use rasterfuse::estimate::{Candidate, Criterion, Estimation};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::model::{
     Features, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, SeasonalMean, Variation,
 };
+use rasterfuse::series::OutputSpace;
 use rasterfuse::source::MemorySource;
 use rasterfuse::validate::{Validation, Withhold};
 use rasterfuse::{Error, Fusion};

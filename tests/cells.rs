@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use ndarray::Array4;
 use proptest::prelude::*;
-use rasterfuse::engine::{FusionBuilder, OnError, OutputDates, Report};
+use rasterfuse::engine::{FusionBuilder, OnError, OutputDates};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::model::{Footprint, Instrument, Kernel, Missing, Prior, PriorField, Process};
+use rasterfuse::series::Report;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Error, Fusion};

@@ -10,8 +10,8 @@ use std::process::Output;
 
 use ndarray::Array3;
 use rasterfuse::config::FusionConfig;
-use rasterfuse::engine::Report;
 use rasterfuse::geometry::{Crs, Grid};
+use rasterfuse::series::Report;
 use rasterfuse::{Error, Fusion, Result};
 use support::{Missing, Sample, Tiff, assert_says, example_program, fuse_program, truncate};
 use tempfile::TempDir;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use ndarray::{Array4, Axis, s};
 use rasterfuse::Fusion;
-use rasterfuse::engine::{FusionBuilder, OutputDates, Precision, Report};
+use rasterfuse::engine::{FusionBuilder, OutputDates, Precision};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::model::{Features, Footprint, Instrument, Kernel, Missing, Prior, Process, Variation};
+use rasterfuse::series::Report;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use ndarray::Array4;
 use proptest::prelude::*;
 use rasterfuse::Fusion;
-use rasterfuse::engine::{FusionBuilder, OutputDates, Precision, Report};
+use rasterfuse::engine::{FusionBuilder, OutputDates, Precision};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::model::{
     AcquisitionGroups, Features, Field, Footprint, Instrument, Kernel, Missing, OffsetLayer, Prior, Process, Variation,
 };
+use rasterfuse::series::Report;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 

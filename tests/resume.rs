@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use ndarray::Array4;
 use proptest::prelude::*;
-use rasterfuse::engine::{Checkpoint, FusedBlock, FusionBuilder, OutputDates, Precision, Report, Shard, Start};
+use rasterfuse::engine::{Checkpoint, FusionBuilder, OutputDates, Precision, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::model::{
     AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation,
 };
-use rasterfuse::sink::{ExistingSeries, FusionSink, SeriesLayout, ZarrSink};
+use rasterfuse::series::{ExistingSeries, FusedBlock, FusionSink, Report, SeriesLayout};
+use rasterfuse::sink::ZarrSink;
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Error, Fusion, Result};
 use support::{assert_says, tree};

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ndarray::Array4;
-use rasterfuse::engine::{Checkpoint, FusionBuilder, OutputDates, Report, Shard, Start};
+use rasterfuse::engine::{Checkpoint, FusionBuilder, OutputDates, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::model::{AcquisitionGroups, Instrument, Kernel, OffsetLayer, Prior, Process};
-use rasterfuse::sink::{FusionSink, ZarrFormat, ZarrSink};
+use rasterfuse::series::{FusionSink, Report};
+use rasterfuse::sink::{ZarrFormat, ZarrSink};
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Fusion, Result};
 use support::{assert_says, tree};

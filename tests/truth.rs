@@ -4,9 +4,9 @@
 use ndarray::{Array1, Array2, Array3, Array4, ShapeBuilder, s};
 use ndarray_npy::write_npy;
 use rasterfuse::Fusion;
-use rasterfuse::engine::{OutputSpace, Score};
 use rasterfuse::geometry::{Crs, Date, Grid, PixelRegion};
 use rasterfuse::model::{Instrument, Kernel, Prior, Process, SpectralBasis};
+use rasterfuse::series::{OutputSpace, Score};
 use rasterfuse::sink::{JudgedSink, MemorySink, Truth};
 use rasterfuse::source::MemorySource;
 use tempfile::TempDir;

@@ -25,10 +25,10 @@ use clap::Parser;
 use ndarray::{Array4, s};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rasterfuse::engine::OutputSpace;
 use rasterfuse::model::{
     BandScale, Footprint, Instrument, Kernel, Missing, Prior, Process, SpectralBasis, SpectralPca,
 };
+use rasterfuse::series::OutputSpace;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::{Fusion, Result};
 

@@ -10,13 +10,14 @@ use super::{
     Adaptive, Checkpoint, Combine, Field, FusionConfig, Instrument, Kernel, Missing, NestedTerm, OnError, Precision,
     PriorCorrelation, Reproject, Response, Space,
 };
-use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, OutputSpace, Shard};
+use crate::engine::{self, Fusion, FusionBuilder, MemoryBudget, Shard};
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid};
 use crate::model::{
     self, Features, Footprint, Prior, PriorField, Process, SeasonalMean, SpectralBasis, SpectralResponse, Values,
     Variation,
 };
+use crate::series::OutputSpace;
 use crate::sink::{ZarrFormat, ZarrSink};
 use crate::source::gdal::{crs_from_definition, read_header};
 use crate::source::{Calibration, RasterSource, RasterStack, Resampling};

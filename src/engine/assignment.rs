@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::Fusion;
-use super::checkpoint::{Checkpoint, StateFolder};
+use super::checkpoint::StateFolder;
 use super::light::LightDay;
 use super::start::{Starts, TileStart};
 use super::summary::Summary;
 use super::work::Work;
+use super::{Checkpoint, Fusion};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::sink::ExistingSeries;
+use crate::series::ExistingSeries;
 
 /// What a run does to its tiles.
 pub(super) struct Assignment {

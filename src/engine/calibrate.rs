@@ -1,3 +1,5 @@
+//! How long a run will take, from a few dates tried on a few windows.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -5,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::Fusion;
-use super::pipeline::InFlight;
+use super::in_flight::InFlight;
 use super::progress::spoken;
 use super::tile::{TileReader, TileState, Workers};
 use crate::error::Result;

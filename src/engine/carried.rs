@@ -1,3 +1,5 @@
+//! The state of a window in float64 or float32, and the way from the one to the other.
+
 use std::ops::Range;
 
 use crate::filter::{Dynamics, Innovation, Lagged, NumericalError, Observations, Saved, State, Workspace};

@@ -15,11 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::steps::Step;
-use super::stream::FusedBlock;
 use super::window::Reading;
 use crate::error::Result;
 use crate::geometry::{Date, PixelRegion, Rect};
 use crate::model::{ObservationModel, PriorSlice};
+use crate::series::FusedBlock;
 use band::{Batch, PredictionPlan};
 use slice::CellSlice;
 

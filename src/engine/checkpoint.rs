@@ -18,31 +18,14 @@ use serde::{Deserialize, Serialize};
 use super::Fusion;
 use super::carried::Carried;
 use super::cells::Band;
-use super::settings::Settings;
+use super::compress::{compress, damaged, decompress};
 use super::summary::Summary;
 use super::tile::{States, TileState};
 use super::window::{PartState, WindowState};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
+use crate::series::Settings;
 use frames::{read_frame, read_frames, read_header, write_frame, write_frames, write_header};
-
-pub(super) use frames::{compress, damaged, decompress};
-
-/// How much of the window states is kept at the end of a run, for the dates that will be appended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Checkpoint {
-    /// Full where it takes no more disk than the output before compression, or 4 GiB where that is less; light otherwise.
-    #[default]
-    Auto,
-    /// All states: appending goes on exactly where the run ended.
-    Full,
-    /// Mean and covariance of each cell by itself, some days before the end, from where appending replays the observations:
-    /// small, but the correlation between cells is lost on the way.
-    Light,
-    /// Nothing: the series cannot be appended to, and a killed run begins its unfinished tiles anew.
-    Off,
-}
 
 /// A date that a tile has passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,17 +193,6 @@ impl StateFolder {
                 write_frame(file, &compress(&bytes, size_of::<f64>())?)?;
             }
             Ok(())
-        })
-    }
-}
-
-impl std::fmt::Display for Checkpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Full => "full",
-            Self::Light => "light",
-            Self::Off => "off",
         })
     }
 }

@@ -1,7 +1,9 @@
+//! A run into a sink: begins, resumes or appends to a series.
+
 use std::collections::BTreeSet;
 
 use super::assignment::Assignment;
-use super::checkpoint::{Checkpoint, StateFolder};
+use super::checkpoint::StateFolder;
 use super::fusion::names;
 use super::lock::Lock;
 use super::pipeline::{Reads, Stages, Written, drive};
@@ -9,9 +11,9 @@ use super::progress::Progress;
 use super::summary::Summary;
 use super::tile::Workers;
 use super::work::Work;
-use super::{Fusion, Report, Shard, Timing};
+use super::{Checkpoint, Fusion, Shard};
 use crate::error::{Error, Result};
-use crate::sink::{ExistingSeries, FusionSink, digest};
+use crate::series::{ExistingSeries, FusionSink, Report, Timing, digest};
 
 /// How a run relates to the series that its sink may hold already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +34,7 @@ type Callback<'a> = Box<dyn Fn(&Progress) + Sync + 'a>;
 /// A run of a [`Fusion`] into a sink, with all its choices; [`Fusion::run`] is the plain one.
 ///
 /// ```no_run
-/// # use rasterfuse::{Fusion, Result, sink::FusionSink};
+/// # use rasterfuse::{Fusion, Result, series::FusionSink};
 /// # fn tomorrow(fusion: Fusion, sink: &mut dyn FusionSink) -> Result<()> {
 /// use rasterfuse::engine::Start;
 ///
@@ -53,6 +55,22 @@ pub struct Job<'a> {
     progress: Option<Callback<'a>>,
 }
 
+impl Fusion {
+    /// A run into a sink, with its choices: beginning, resuming, appending, one of several shards, progress.
+    #[must_use]
+    pub fn job(&self) -> Job<'_> {
+        Job::new(self)
+    }
+
+    /// Drives the whole fusion into a sink as a new series.
+    ///
+    /// # Errors
+    /// As [`Job::run`].
+    pub fn run(&self, sink: &mut dyn FusionSink) -> Result<Report> {
+        self.job().run(sink)
+    }
+}
+
 impl std::fmt::Debug for Job<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { start, replay, shard, .. } = self;
@@ -65,7 +83,7 @@ impl std::fmt::Debug for Job<'_> {
 }
 
 impl<'a> Job<'a> {
-    pub(super) fn new(fusion: &'a Fusion) -> Self {
+    fn new(fusion: &'a Fusion) -> Self {
         Self { fusion, start: Start::New, replay: false, shard: None, check_disk: true, progress: None }
     }
 

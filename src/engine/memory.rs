@@ -1,3 +1,5 @@
+//! How much memory a run may take.
+
 use crate::error::{Error, Result};
 use crate::machine;
 

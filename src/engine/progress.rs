@@ -1,3 +1,5 @@
+//! How far a run has come, as it is reported while it goes on.
+
 use std::fmt;
 use std::time::Duration;
 

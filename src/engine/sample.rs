@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::pipeline::InFlight;
+use super::in_flight::InFlight;
 use super::tile::TileReader;
 use super::window::{Reading, Worker};
 use super::{Checkpoint, Fusion, FusionBuilder, MemoryBudget, OutputDates, Precision, windows};

@@ -6,12 +6,11 @@
 use ndarray::{Array2, Array4, Zip, s};
 use rayon::prelude::*;
 
-use super::Fusion;
 use super::output::Projection;
-use super::stream::FusedBlock;
 use crate::error::Result;
 use crate::geometry::{Date, Grid, PixelRegion, Rect};
 use crate::model::{Average, Harmonics, ObservationModel, SeasonalMean};
+use crate::series::FusedBlock;
 use crate::source::Slice;
 
 /// Rows of cells that are read at a time for the averages of coarse pixels: chunks of a store are decoded once or twice.
@@ -27,10 +26,9 @@ pub(super) struct Curves {
 
 impl Curves {
     /// Those of the cells of a tile.
-    pub(super) fn of_cells(fusion: &Fusion, tile: &PixelRegion) -> Result<Option<Self>> {
-        let Some(mean) = &fusion.seasonal else { return Ok(None) };
-        let slice = mean.slice(&fusion.target, &Rect::from(tile))?;
-        Ok(Some(Self { harmonics: mean.harmonics(), coefficients: slice.into_coefficients() }))
+    pub(super) fn of_cells(mean: &SeasonalMean, target: &Grid, tile: &PixelRegion) -> Result<Self> {
+        let slice = mean.slice(target, &Rect::from(tile))?;
+        Ok(Self { harmonics: mean.harmonics(), coefficients: slice.into_coefficients() })
     }
 
     /// Those of the pixels of an instrument, averages over their footprints.

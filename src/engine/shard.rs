@@ -1,3 +1,5 @@
+//! One of several processes that share a run.
+
 use std::fmt;
 use std::str::FromStr;
 

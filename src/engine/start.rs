@@ -7,7 +7,7 @@ use super::Fusion;
 use super::checkpoint::{PassedStep, Record, StateFile, StateFolder, StateList};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Tile};
-use crate::sink::ExistingSeries;
+use crate::series::ExistingSeries;
 
 /// Where a tile begins.
 #[derive(Clone, Debug)]

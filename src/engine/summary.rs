@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::cells::CellFit;
-use super::report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice};
 use super::window::{PixelCount, WindowOutput};
 use crate::filter::{ExactSum, Innovation};
 use crate::geometry::Date;
+use crate::series::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice};
 
 /// Sums of one instrument on one date.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

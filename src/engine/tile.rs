@@ -1,16 +1,13 @@
 //! One tile on its way through time: its windows or independent cells, what is read for them, and the blocks they make.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 
 use super::cells::{CellField, CellScratch};
-use super::pipeline::InFlight;
-use super::report::FailedWindow;
+use super::in_flight::InFlight;
 use super::seasonal::Curves;
 use super::steps::Step;
-use super::stream::{BlockOffsets, FusedBlock};
 use super::summary::Summary;
 use super::window::{Prediction, Reading, Waiting, WindowState, Worker};
 use super::{Fusion, OnError, windows};
@@ -18,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::filter::NumericalError;
 use crate::geometry::{Date, PixelRegion, Rect, Tile, Window};
 use crate::model::{ObservationModel, PixelLattice, PriorSlice, far_cells};
+use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 
 /// Scratch memory of the threads of a run, one worker each.
 #[derive(Debug)]
@@ -90,10 +88,7 @@ impl TileReader {
             .par_iter()
             .map(|&(index, instrument, region)| {
                 let (model, date) = (&fusion.instruments[instrument], steps[index].0);
-                let under_way = || in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-                under_way().push((instrument, date, Instant::now()));
-                let read = model.source.read(date, &model.source_bands, region);
-                under_way().retain(|(other, day, _)| (*other, *day) != (instrument, date));
+                let read = in_flight.during(instrument, date, || model.source.read(date, &model.source_bands, region));
                 let read = read.map(|mut slice| {
                     if let Some(mean) = &self.means[instrument] {
                         mean.take_off(model, &mut slice);
@@ -173,7 +168,11 @@ impl TileState {
             }
         };
         Ok(Self {
-            mean: Curves::of_cells(fusion, &tile.region)?,
+            mean: fusion
+                .seasonal
+                .as_ref()
+                .map(|mean| Curves::of_cells(mean, &fusion.target, &tile.region))
+                .transpose()?,
             tile,
             states,
             next_step: fusion.steps.partition_point(|(step, _)| *step <= date),

@@ -1,3 +1,5 @@
+//! One window on its way through time: its states, its scratch memory, and what it makes of a batch.
+
 mod part;
 #[cfg(test)]
 mod tests;

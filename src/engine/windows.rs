@@ -9,8 +9,6 @@ use super::carried::Carried;
 use super::fusion::names;
 use super::inflation::Inflation;
 use super::output::Layer;
-use super::report::FailedWindow;
-use super::stream::{BlockOffsets, FusedBlock};
 use super::summary::Summary;
 use super::window::{OutCell, Part, PartState, Reading, WindowOutput, WindowState, Worker};
 use super::{Fusion, OnError};
@@ -20,6 +18,7 @@ use crate::geometry::{Date, PixelRegion, Rect, Window};
 use crate::model::{
     Adaptive, Layers, ObservationModel, PartBands, PriorSlice, SeasonalSlice, StateCurves, StateLayout, Support, pair,
 };
+use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 
 /// Builds the windows of a tile as they are on `date`.
 pub(super) fn build(

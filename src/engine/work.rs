@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use super::Fusion;
-use super::checkpoint::{Checkpoint, PassedStep, Record, StateFile, StateFolder};
+use super::checkpoint::{PassedStep, Record, StateFile, StateFolder};
 use super::light::light_prior;
 use super::pipeline::{Halt, Stages};
 use super::start::TileStart;
 use super::steps::Step;
 use super::summary::Summary;
 use super::tile::{TileState, Workers};
+use super::{Checkpoint, Fusion};
 use crate::error::Result;
 use crate::geometry::{Date, Rect, Tile};
 

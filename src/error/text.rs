@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use super::Error;
 use super::calls::call;
-use crate::engine::SettingDifference;
+use super::{Error, SettingDifference};
 use crate::geometry::{Crs, Date};
 
 /// A setting, named by the file that it was read from or by the call that sets it.

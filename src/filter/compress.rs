@@ -333,10 +333,10 @@ mod tests {
         });
         let precision = noise.clone().try_inverse().unwrap();
         let (information, z) = (operator.tr_mul(&precision), nalgebra::DVector::from_vec(z));
-        let (direct, sum) = (&information * &z, &information * &operator);
+        let (found, sum) = (&information * &z, &information * &operator);
         for c in 0..q {
             let direct: f64 = present.iter().map(|&b| at(b, c) * (values[b] - 0.01) / noise_variance[b]).sum();
-            assert!((direct - direct[c]).abs() < 1e-9 * (1.0 + direct.abs()), "{direct} {}", direct[c]);
+            assert!((direct - found[c]).abs() < 1e-9 * (1.0 + direct.abs()), "{direct} {}", found[c]);
             for d in 0..q {
                 let direct: f64 = present.iter().map(|&b| at(b, c) * at(b, d) / noise_variance[b]).sum();
                 assert!((direct - sum[(c, d)]).abs() < 1e-9 * (1.0 + direct.abs()));

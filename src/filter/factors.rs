@@ -2,25 +2,6 @@
 
 use super::{BlockCov, Dynamics, Real, State};
 
-/// Change in proportion to level: `K(s, s') ← g(s) g(s') K(s, s')`, `g(s)² = 1 - weight + weight (value(s) / level)²`.
-///
-/// Dark surfaces change less than bright ones. At `value = level` the covariance is unchanged.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Relative {
-    /// Share of the variance that is proportional to the squared level, in [0, 1].
-    pub weight: f64,
-    /// The level at which the process variance applies unchanged, in u; positive.
-    pub level: f64,
-}
-
-impl Relative {
-    /// The factor g for a value.
-    #[must_use]
-    pub fn factor(&self, value: f64) -> f64 {
-        (1.0 - self.weight + self.weight * (value / self.level).powi(2)).sqrt()
-    }
-}
-
 impl<T: Real> State<T> {
     /// Sets the noise factor of every state. The level of a state with [relative](Dynamics::with_relative) noise is
     /// its current mean plus `offset(i)` (the mean function about which state `i` is an anomaly, or 0). The [fixed
@@ -79,7 +60,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::filter::ProcessBlock;
+    use crate::filter::{ProcessBlock, Relative};
 
     fn correlation(i: usize, j: usize) -> f64 {
         (-(i.abs_diff(j) as f64) / 3.0).exp()

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::ProcessBlock;
-use super::snapshot::{SnapshotMismatch, SnapshotReader, append_count, append_values};
+use super::bytes::{SnapshotMismatch, SnapshotReader, append_count, append_values};
 
 /// Uncorrelated variance that makes the state-dependent covariance of cells with equal histories positive definite,
 /// u².

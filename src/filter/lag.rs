@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use faer::{Mat, MatMut};
 
-use super::snapshot::{SnapshotMismatch, SnapshotReader, append_count, append_values};
+use super::bytes::{SnapshotMismatch, SnapshotReader, append_count, append_values};
 use super::{Real, SymmetricMatrix};
 
 /// Some states at earlier times, conditional on all observations since: the augmentation of fixed-lag smoothing.

@@ -31,18 +31,23 @@
 //! # Ok::<(), rasterfuse::filter::NumericalError>(())
 //! ```
 
+mod block;
+mod bytes;
 mod compress;
 mod diagnostics;
+mod dynamics;
 mod error;
 mod exact;
 mod factors;
 mod gather;
+mod growth;
 mod history;
 mod lag;
 mod observations;
 mod pixel;
 mod predict;
 mod real;
+mod relative;
 mod scalar;
 mod season;
 mod snapshot;
@@ -51,22 +56,23 @@ mod symmetric;
 mod update;
 mod workspace;
 
+pub use block::{BlockCov, ProcessBlock};
+pub use bytes::SnapshotMismatch;
 pub use compress::{BandModel, Compression, CompressionCache};
 pub use diagnostics::Innovation;
+pub use dynamics::Dynamics;
 pub use error::NumericalError;
 pub(crate) use exact::ExactSum;
-pub use factors::Relative;
+pub(crate) use growth::growth;
 pub use lag::Lagged;
 pub use observations::{Channel, Observations};
-pub(crate) use predict::growth;
-pub use predict::{BlockCov, Dynamics, ProcessBlock};
 pub use real::Real;
+pub use relative::Relative;
 pub(crate) use scalar::{
     CellPrediction, Cells, RUN, ScalarBand, ScalarFit, ScalarRun, drop_missing, mark_observed, predict_into,
 };
 pub use season::Season;
 pub(crate) use season::YEAR_DAYS;
-pub use snapshot::SnapshotMismatch;
 pub use state::{Saved, State};
 pub use symmetric::SymmetricMatrix;
 pub use workspace::Workspace;

@@ -9,7 +9,8 @@ mod tests;
 
 use pulp::Arch;
 
-use super::{ExactSum, growth};
+use super::ExactSum;
+use super::growth::growth;
 use kernels::{
     AccumulateBand, AccumulateResidual, MarkObserved, NormaliseMean, Predict, PredictInto, SingleBand, Sum, Update,
     mask,

@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use super::growth;
+use super::growth::growth;
 
 /// Mean length of a calendar year, in days.
 pub(crate) const YEAR_DAYS: f64 = 365.2425;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use ndarray::{Array1, Array2};
 
+use super::digest::digest;
 use super::pair_count;
-use super::spectrum::digest;
 use super::wavelengths::wavelength_problem;
 use crate::error::{Error, Result};
 

@@ -106,10 +106,13 @@ mod tests {
         let day = Date::from_days;
         let groups = AcquisitionGroups::new([(day(3), "191"), (day(1), "190"), (day(8), "191")]);
         assert_eq!(groups.names(), ["190", "191"]);
-        assert_eq!((groups.group_of(day(8)), groups.of(day(1)), groups.of(day(2))), (Some(1), Some(0), None));
+        assert_eq!(
+            (groups.group_of(day(8)), groups.group_of(day(1)), groups.group_of(day(2))),
+            (Some(1), Some(0), None)
+        );
         // The first counts.
         let twice = AcquisitionGroups::new([(day(1), "190"), (day(1), "189"), (day(2), "191")]);
-        assert_eq!((twice.names(), twice.of(day(1))), (&["190".to_owned(), "191".to_owned()][..], Some(0)));
+        assert_eq!((twice.names(), twice.group_of(day(1))), (&["190".to_owned(), "191".to_owned()][..], Some(0)));
     }
 
     #[test]

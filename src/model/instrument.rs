@@ -2,7 +2,7 @@ mod observation;
 
 use std::sync::Arc;
 
-use super::layout::MOST_LAYERS;
+use super::offset::MOST_LAYERS;
 use super::spectrum::{SeenBands, Spectrum};
 use super::{Footprint, Gate, OffsetLayer, PixelLattice, SpectralResponse, Values};
 use crate::error::{Error, Result};

@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use super::field::FieldComponent;
 use super::nodes::NodeStates;
+use super::offset::MOST_LAYERS;
 use super::{FieldModel, ObservationModel, PartBands, Pixel, PriorSlice, ProcessModel, Support};
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
 
 /// Weights of the offsets of one pixel: 1 each.
 const ONES: [f64; MOST_LAYERS] = [1.0; MOST_LAYERS];
-
-/// Largest number of offset layers of an instrument.
-pub(crate) const MOST_LAYERS: usize = 16;
 
 /// Layout of the state vector of a part of a window: component by component the spatial states of the first field,
 /// then those of each further field, then instrument by instrument and band by band the offsets of its layers.

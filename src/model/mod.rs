@@ -5,6 +5,7 @@
 mod average;
 mod basis;
 mod correlation;
+mod digest;
 mod features;
 mod field;
 mod footprint;

@@ -4,6 +4,9 @@ use super::{AcquisitionGroups, Values};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
 
+/// Largest number of offset layers of an instrument.
+pub(super) const MOST_LAYERS: usize = 16;
+
 /// What an instrument adds to the truth beside its constant bias, unknown beforehand and wandering: one more layer of the
 /// state, estimated with the field.
 ///

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nalgebra::DMatrix;
 use ndarray::Array2;
 
-use super::spectrum::digest;
+use super::digest::digest;
 use super::wavelengths::{unit_problem, wavelength_problem};
 use crate::error::{Error, Result};
 

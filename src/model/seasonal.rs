@@ -9,11 +9,13 @@ mod pool;
 mod product;
 mod slice;
 mod sums;
+mod tile;
 
 pub use builder::SeasonalBuilder;
-pub use fit::{SeasonalFit, SeasonalTile};
+pub use fit::SeasonalFit;
 pub use harmonics::Harmonics;
 pub use product::SeasonalMean;
+pub use tile::SeasonalTile;
 
 pub(crate) use curves::{PHASES, SeasonalCurves};
 #[cfg(feature = "zarr")]

@@ -3,10 +3,10 @@ use std::sync::{Mutex, PoisonError};
 
 use ndarray::{Array3, ArrayView1, ArrayView3, s};
 
-use super::{ExistingSeries, FusionSink, SeriesLayout, Truth};
-use crate::engine::{FusedBlock, OutputSpace, Report, ScoreSums, Scores};
+use super::Truth;
 use crate::error::{Error, Result};
 use crate::model::{SpectralBasis, pair};
+use crate::series::{ExistingSeries, FusedBlock, FusionSink, OutputSpace, Report, ScoreSums, Scores, SeriesLayout};
 
 /// A sink that compares what passes with the truth of a simulated scene, and adds the result to the report.
 ///

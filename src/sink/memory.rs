@@ -2,10 +2,9 @@ use std::sync::{Mutex, PoisonError};
 
 use ndarray::{Array4, s};
 
-use super::{FusionSink, SeriesLayout};
-use crate::engine::{FusedBlock, Report};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
+use crate::series::{FusedBlock, FusionSink, Report, SeriesLayout};
 
 /// Collects a whole series in memory: the reference implementation, and handy for small scenes. Unlike every other part of
 /// a run it does grow with the number of dates. An example is at [`Fusion::builder`](crate::Fusion::builder).

@@ -20,9 +20,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use zarrs::array::{Array, ArrayMetadata, CodecOptions};
 
-use super::{ExistingSeries, FusionSink, SeriesLayout, digest};
-use crate::engine::{FusedBlock, OutputSpace, Report, Settings};
 use crate::error::{BoxedError, Error, Result};
+use crate::series::{ExistingSeries, FusedBlock, FusionSink, OutputSpace, Report, SeriesLayout, Settings, digest};
 use chunk::whole_chunk;
 use metadata::Documents;
 pub use reader::FusedSeries;

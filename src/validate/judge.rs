@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::mask::WithheldKind;
 use super::report::{ALL_BANDS, DaysSince, InstrumentValidation, PredictionKind, ScoreRow, ValidationReport};
 use super::source::WithholdingSource;
-use crate::engine::{FusedBlock, Fusion, Prediction, ScoreSums};
+use crate::engine::{Fusion, Prediction};
 use crate::error::Result;
 use crate::geometry::{Date, Rect};
 use crate::model::{ObservationModel, pair};
+use crate::series::{FusedBlock, ScoreSums};
 use crate::source::RasterSource;
 
 /// Upper bounds of the intervals of days since the latest observation; each interval is scored separately.

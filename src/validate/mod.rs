@@ -18,10 +18,11 @@ mod source;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::engine::{FusionBuilder, OutputDates, OutputSpace};
+use crate::engine::{FusionBuilder, OutputDates};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
 use crate::model::Instrument;
+use crate::series::OutputSpace;
 use judge::Judge;
 use mask::WithholdingMask;
 use source::WithholdingSource;

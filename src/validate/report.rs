@@ -5,8 +5,8 @@ use std::fmt;
 use serde::ser::{Serialize, Serializer};
 
 use super::mask::WithheldKind;
-use crate::engine::Score;
 use crate::geometry::Date;
+use crate::series::Score;
 
 /// The name of scores over all bands.
 pub(super) const ALL_BANDS: &str = "all bands";

@@ -11,13 +11,14 @@ use crate::engine::plan::{Plan, PlanInput};
 use crate::engine::spare::Spare;
 use crate::engine::steps::{Schedule, schedule};
 use crate::engine::window::Part;
-use crate::engine::{Fusion, OutputDates, OutputSpace, Precision, Settings};
+use crate::engine::{Fusion, OutputDates, Precision};
 use crate::error::{Error, Result};
 use crate::geometry::{DateRange, Tiling};
 use crate::model::{
     Instrument, ObservationModel, Prior, Process, ProcessModel, SeasonalMean, Spectrum, Values, independent_parts,
     shared_bands,
 };
+use crate::series::{OutputSpace, Settings};
 
 /// Window sizes beyond this are slips of the keyboard; the plan's arithmetic stays far from overflow.
 const LARGEST_WINDOW: usize = 1 << 16;

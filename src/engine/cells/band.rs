@@ -1,9 +1,11 @@
+//! The rows of a tile that one task filters, cell by cell, through all dates of a batch.
+
 use std::ops::Range;
 
 use pulp::Arch;
 
 use super::model::CellModel;
-use super::slice::{CellSlice, Shared};
+use super::slice::{CellSlice, Run, Shared};
 use crate::filter::{CellPrediction, Cells, RUN, ScalarFit, ScalarRun, drop_missing, mark_observed, predict_into};
 use crate::model::{Gate, Missing};
 
@@ -60,16 +62,6 @@ pub(super) struct Batch<'a> {
     pub(super) schedule: &'a [PredictionPlan],
     /// For each date its position among those put out.
     pub(super) outputs: &'a [Option<usize>],
-}
-
-/// Cells of a row.
-#[derive(Debug)]
-pub(super) struct Run {
-    /// In the tile.
-    pub(super) row: usize,
-    pub(super) cols: Range<usize>,
-    /// Position of its first cell in the band.
-    at: usize,
 }
 
 /// Scratch memory of one worker, kept from batch to batch.
@@ -258,7 +250,7 @@ mod tests {
 
     use super::*;
     use crate::engine::cells::{CellField, targets};
-    use crate::engine::pipeline::InFlight;
+    use crate::engine::in_flight::InFlight;
     use crate::engine::tile::{TileReader, blocks};
     use crate::geometry::{Crs, Date, Grid, Rect};
     use crate::model::{Instrument, Kernel, Prior, Process};

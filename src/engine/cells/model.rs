@@ -1,8 +1,9 @@
+//! What filtering cell by cell needs to know of process and instruments, where every cell is independent.
+
+use crate::engine::window::Part;
 use crate::filter::{CellPrediction, ScalarBand};
 use crate::geometry::PixelRegion;
 use crate::model::{Gate, Missing, ObservationModel, ProcessModel};
-
-use crate::engine::window::Part;
 
 /// What filtering cell by cell needs to know, where every cell is independent of every other.
 #[derive(Debug)]

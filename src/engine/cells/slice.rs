@@ -1,8 +1,9 @@
+//! What an instrument saw of a tile on a date, and which of its pixels fall on a run of cells.
+
 use std::ops::Range;
 
 use ndarray::{ArrayBase, Data, Ix3};
 
-use super::band::Run;
 use super::model::CellInstrument;
 use crate::geometry::PixelRegion;
 
@@ -17,6 +18,16 @@ pub(super) struct CellSlice<'a> {
     shape: (usize, usize),
     /// Row and column in the tile of its first pixel; may lie beyond the tile.
     first: (i64, i64),
+}
+
+/// Cells of a row.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// In the tile.
+    pub(super) row: usize,
+    pub(super) cols: Range<usize>,
+    /// Position of its first cell in the band.
+    pub(super) at: usize,
 }
 
 /// The pixels of a slice on a run of cells.

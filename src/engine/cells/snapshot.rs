@@ -6,7 +6,7 @@ use ndarray::{Array3, ArrayViewMut2, Axis};
 
 use super::CellField;
 use super::band::Band;
-use crate::engine::checkpoint::{compress, damaged, decompress};
+use crate::engine::compress::{compress, damaged, decompress};
 use crate::geometry::Date;
 
 const WORD: usize = size_of::<f64>();

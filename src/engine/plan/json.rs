@@ -1,3 +1,5 @@
+//! A plan as JSON.
+
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::Plan;

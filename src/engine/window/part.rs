@@ -1,3 +1,5 @@
+//! The states of one part of a window: components that are filtered together.
+
 use super::OutCell;
 use crate::engine::carried::Carried;
 use crate::engine::inflation::Inflation;

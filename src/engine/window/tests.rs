@@ -1,9 +1,11 @@
+//! A window keeps the memory that it has.
+
 use std::sync::Arc;
 
 use ndarray::Array4;
 
 use super::*;
-use crate::engine::pipeline::InFlight;
+use crate::engine::in_flight::InFlight;
 use crate::engine::tile::{States, TileReader, TileState};
 use crate::geometry::{Crs, Grid};
 use crate::model::{Footprint, Instrument, Kernel, Prior, Process, Variation};

@@ -1,3 +1,5 @@
+//! Dates that wait for a lag.
+
 use std::collections::VecDeque;
 
 use crate::geometry::Date;

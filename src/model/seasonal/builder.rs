@@ -1,11 +1,8 @@
 //! Settings of a seasonal mean.
 
-use super::fit::SeasonalFit;
+use super::Harmonics;
 use super::harmonics::YEAR_DAYS;
-use super::{Harmonics, SeasonalMean};
 use crate::error::{Error, Result};
-use crate::geometry::Grid;
-use crate::model::{Instrument, SpectralBasis};
 
 /// Largest number of harmonics. With more, the curve of a year follows the weather.
 const MOST_HARMONICS: usize = 6;
@@ -25,7 +22,7 @@ pub(super) struct Neighbours {
     pub(super) strength: f64,
 }
 
-/// Builder of a [`SeasonalMean`]; [`fit`](Self::fit) computes it.
+/// Collects how a [`SeasonalMean`](super::SeasonalMean) is fitted; [`fit`](Self::fit) makes it.
 ///
 /// For each component (target band), the coefficients `c` of a cell minimise
 ///
@@ -134,40 +131,6 @@ impl SeasonalBuilder {
         self
     }
 
-    /// Fits the mean of every cell of `target` to all dates of the instruments whose pixels are its cells, and holds
-    /// it in memory: `terms + 1` numbers of 4 bytes for each cell and component. `bands` are those of the target.
-    /// With a `basis`, the components are its scores.
-    ///
-    /// # Errors
-    /// Those of [`prepare`](Self::prepare), and of reading.
-    pub fn fit(
-        &self,
-        target: &Grid,
-        bands: &[String],
-        basis: Option<&SpectralBasis>,
-        instruments: &[Instrument],
-    ) -> Result<SeasonalMean> {
-        self.prepare(target, bands, basis, instruments)?.collect()
-    }
-
-    /// Like [`fit`](Self::fit), without the tiles: reads everything once to fit the curve of the scene, and returns a
-    /// value that [fits tile after tile](SeasonalFit::tiles).
-    ///
-    /// # Errors
-    /// [`Error::Setting`] naming the setting that cannot work, an instrument whose pixels are not cells or whose
-    /// bands do not determine the components, or a band that nothing observes; [`Error::CrsMismatch`]; the errors of
-    /// reading.
-    pub fn prepare(
-        &self,
-        target: &Grid,
-        bands: &[String],
-        basis: Option<&SpectralBasis>,
-        instruments: &[Instrument],
-    ) -> Result<SeasonalFit> {
-        self.check()?;
-        SeasonalFit::new(self, target, bands, basis, instruments)
-    }
-
     /// The harmonics to fit, without coefficients.
     pub(super) fn curve(&self) -> Harmonics {
         Harmonics::new(self.harmonics, self.period_days)
@@ -178,7 +141,8 @@ impl SeasonalBuilder {
         if self.robust.is_some() { self.passes } else { 1 }
     }
 
-    fn check(&self) -> Result<()> {
+    /// Refuses numbers that cannot work.
+    pub(super) fn check(&self) -> Result<()> {
         let refuse = |key: &str, problem: String| Err(Error::setting(format!("seasonal.{key}"), problem));
         let positive = |value: f64| value > 0.0 && value.is_finite();
         if !(1..=MOST_HARMONICS).contains(&self.harmonics) {

@@ -8,7 +8,7 @@ use super::builder::SeasonalBuilder;
 use super::observed::CellObservations;
 use super::pool::Pool;
 use super::sums::{ComponentSums, System};
-use super::{Harmonics, SeasonalMean};
+use super::{Harmonics, SeasonalMean, SeasonalTile};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::model::{Instrument, SpectralBasis, Spectrum};
@@ -37,21 +37,44 @@ struct SceneCurve {
     variance: f64,
 }
 
-/// The fitted cells of a tile.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct SeasonalTile {
-    /// Cells of the target grid.
-    pub region: PixelRegion,
-    /// Coefficients in u, **shape** (component, term, y, x).
-    pub coefficients: Array4<f32>,
-    /// Standard deviation of the observations about the curve in u, with lower weights for outliers; **shape**
-    /// (component, y, x).
-    pub scatter: Array3<f32>,
+impl SeasonalBuilder {
+    /// Fits the mean of every cell of `target` to all dates of the instruments whose pixels are its cells, and holds
+    /// it in memory: `terms + 1` numbers of 4 bytes for each cell and component. `bands` are those of the target.
+    /// With a `basis`, the components are its scores.
+    ///
+    /// # Errors
+    /// Those of [`prepare`](Self::prepare), and of reading.
+    pub fn fit(
+        &self,
+        target: &Grid,
+        bands: &[String],
+        basis: Option<&SpectralBasis>,
+        instruments: &[Instrument],
+    ) -> Result<SeasonalMean> {
+        self.prepare(target, bands, basis, instruments)?.collect()
+    }
+
+    /// Like [`fit`](Self::fit), without the tiles: reads everything once to fit the curve of the scene, and returns a
+    /// value that [fits tile after tile](SeasonalFit::tiles).
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the setting that cannot work, an instrument whose pixels are not cells or whose
+    /// bands do not determine the components, or a band that nothing observes; [`Error::CrsMismatch`]; the errors of
+    /// reading.
+    pub fn prepare(
+        &self,
+        target: &Grid,
+        bands: &[String],
+        basis: Option<&SpectralBasis>,
+        instruments: &[Instrument],
+    ) -> Result<SeasonalFit> {
+        self.check()?;
+        SeasonalFit::new(self, target, bands, basis, instruments)
+    }
 }
 
 impl SeasonalFit {
-    pub(super) fn new(
+    fn new(
         settings: &SeasonalBuilder,
         target: &Grid,
         bands: &[String],

@@ -4,9 +4,8 @@ use super::crs::{coordinate, geozarr, grid_mapping};
 use super::group::{ArrayKind, DataType, object, write_group, write_texts};
 use super::store::AtomicStore;
 use super::{TIME_CHUNK, ZarrFormat};
-use crate::engine::OutputSpace;
 use crate::error::Result;
-use crate::sink::SeriesLayout;
+use crate::series::{OutputSpace, SeriesLayout};
 
 /// The metadata documents of a store, for either version of the format.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use zarrs::array::{Array, ArraySubset};
 use zarrs::filesystem::FilesystemStore;
 
 use super::series_of;
-use crate::engine::OutputSpace;
 use crate::error::{BoxedError, Error, Result};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
 use crate::model::SpectralBasis;
+use crate::series::OutputSpace;
 use crate::source::{RasterSource, Slice, check_request};
 
 /// Reads a store that a [`ZarrSink`](super::ZarrSink) wrote: values and standard deviations of bands, which are rebuilt where the

@@ -2,8 +2,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::engine::Report;
 use crate::error::{Error, Result};
+use crate::series::Report;
 
 /// The parts of a report that a rerun reproduces, by their names in JSON; blocks and times are those of one run. `store` is for
 /// messages.

@@ -90,8 +90,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::engine::SkippedSlice;
     use crate::geometry::Date;
+    use crate::series::SkippedSlice;
 
     #[test]
     fn a_report_has_the_names_that_are_documented() {

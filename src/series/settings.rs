@@ -1,10 +1,10 @@
 //! What a series is made with, as text: a store remembers it, and only a run of the same settings may go on with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::SettingDifference;
 use crate::geometry::Grid;
 use crate::model::{Instrument, Prior, Process};
 
@@ -18,25 +18,6 @@ const NUMERICS: u32 = 2;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Settings(BTreeMap<String, String>);
-
-/// A setting that differs between two runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SettingDifference {
-    /// The setting, by its key in the TOML file where it has one.
-    pub key: String,
-    /// What the series was made with; `None` when it knew no such setting.
-    pub stored: Option<String>,
-    /// What the run would go on with.
-    pub given: Option<String>,
-}
-
-impl fmt::Display for SettingDifference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".into());
-        write!(f, "{} was {}, is {}", self.key, text(&self.stored), text(&self.given))
-    }
-}
 
 impl Settings {
     /// Every key with its value.
@@ -66,7 +47,7 @@ impl Settings {
         keys.into_iter().filter_map(difference).collect()
     }
 
-    pub(super) fn of_target(grid: &Grid, bands: &[String], unit: &str) -> Self {
+    pub(crate) fn of_target(grid: &Grid, bands: &[String], unit: &str) -> Self {
         let mut this = Self::default();
         this.insert("numerics", NUMERICS);
         let (rows, cols) = grid.shape();
@@ -79,15 +60,15 @@ impl Settings {
         this
     }
 
-    pub(super) fn add_process(&mut self, process: &Process) {
+    pub(crate) fn add_process(&mut self, process: &Process) {
         process.settings().into_iter().for_each(|(key, value)| self.insert(format!("process.{key}"), value));
     }
 
-    pub(super) fn add_prior(&mut self, prior: &Prior) {
+    pub(crate) fn add_prior(&mut self, prior: &Prior) {
         prior.settings().into_iter().for_each(|(key, value)| self.insert(key, value));
     }
 
-    pub(super) fn add_instruments(&mut self, instruments: &[Instrument], target_bands: &[String]) {
+    pub(crate) fn add_instruments(&mut self, instruments: &[Instrument], target_bands: &[String]) {
         let names: Vec<&str> = instruments.iter().map(Instrument::name).collect();
         self.insert("instruments", format!("{names:?}"));
         for instrument in instruments {

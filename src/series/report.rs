@@ -1,3 +1,5 @@
+//! What a run did and how well the observations fitted.
+
 mod advice;
 mod json;
 
@@ -16,7 +18,7 @@ const SUSPICIOUS_SHARE: f64 = 0.2;
 ///
 /// Windows overlap by their halos, so a pixel counts once in every window that uses it: sums over windows form a composite
 /// likelihood, good for comparing settings of the same windows. Where all cells are independent, each by itself
-/// ([`Plan::independent_cells`](super::Plan::independent_cells)), every value counts once, and the likelihood is that of the
+/// ([`Plan::independent_cells`](crate::engine::Plan::independent_cells)), every value counts once, and the likelihood is that of the
 /// model. The sums do not depend on tiles or threads.
 ///
 /// Printed it is a short table, with a line for each instrument that lies far from what the model expects. `serde` serialises it with the names of its fields but for `scores`, which is `truth` and
@@ -54,9 +56,9 @@ pub struct Report {
     pub windows: usize,
     /// Windows that were carried on in float64 because float32 would have lost their digits.
     pub widened_windows: usize,
-    /// Slices that could not be read and were passed over, by date ([`OnError::Skip`](super::OnError::Skip)).
+    /// Slices that could not be read and were passed over, by date ([`OnError::Skip`](crate::engine::OnError::Skip)).
     pub skipped: Vec<SkippedSlice>,
-    /// Windows or independent cells whose arithmetic broke down, NaN from then on ([`OnError::Skip`](super::OnError::Skip)).
+    /// Windows or independent cells whose arithmetic broke down, NaN from then on ([`OnError::Skip`](crate::engine::OnError::Skip)).
     pub failed_windows: Vec<FailedWindow>,
     /// How far this run's blocks lie from a truth, where one was given ([`JudgedSink`](crate::sink::JudgedSink)).
     pub scores: Option<Scores>,
