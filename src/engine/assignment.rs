@@ -19,7 +19,7 @@ pub(super) struct Assignment {
     pub(super) done: Vec<(usize, usize)>,
     /// What was learned of them.
     pub(super) summary: Summary,
-    /// The earliest date that came late.
+    /// The date of the earliest late observation.
     pub(super) late: Option<Date>,
 }
 

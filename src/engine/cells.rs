@@ -1,9 +1,10 @@
-//! Independent cells, filtered one by one: where neither process nor footprints nor anything else couples cells, the windows' dense
-//! covariances would be diagonal.
+//! Independent cells, filtered one by one: where neither process nor footprints nor anything else couples cells, the
+//! dense covariances of windows would be diagonal.
 //!
-//! A tile's cells are kept in bands of rows. A band is one task through all dates of a batch, and in it every run of neighbouring
-//! cells goes through all dates before the next: its states stay in the first cache. When a component is predicted is decided
-//! by the dates of the instruments that see it, not by what they see in a tile, so tiles change no bit.
+//! The cells of a tile are stored in strips of rows. A strip is one task for all dates of a batch. Within it, every
+//! run of neighbouring cells is filtered through all dates before the next run starts, so that its states stay in the
+//! first-level cache. The dates of the instruments that observe a component decide when the component is predicted,
+//! whatever a tile contains, so tiles do not change a bit.
 
 mod band;
 mod model;
@@ -26,13 +27,13 @@ use slice::CellSlice;
 pub(super) use band::{Band, CellFit, CellScratch, Failure};
 pub(super) use model::CellModel;
 
-/// Cells of a band, about: enough that a task is worth its while, few enough that there are some for each thread.
+/// Approximate number of cells in a strip: enough to be worth a task, few enough that every thread has several.
 const BAND_CELLS: usize = 2048;
 
-/// What a band takes beside its states, for each instrument of a batch and at all.
+/// Memory of a strip in addition to its states: per instrument of a batch, and once.
 pub(super) const BAND_BYTES: usize = 1024;
 
-/// Rows of a band in tiles of so many columns.
+/// Number of rows of a strip, for a tile with this number of columns.
 pub(super) fn band_rows(cols: usize) -> usize {
     (BAND_CELLS / cols.max(1)).max(1)
 }
@@ -43,19 +44,19 @@ pub(super) struct CellField {
     model: Arc<CellModel>,
     tile: PixelRegion,
     bands: Vec<Band>,
-    /// The date that each component's states describe.
+    /// The date that the states of each component describe.
     dates: Vec<Date>,
-    /// Cells whose arithmetic broke down, NaN since: positions in the tile, row by row.
+    /// Cells whose arithmetic broke down and that are NaN since: positions in the tile, row by row.
     failed: Vec<usize>,
-    /// Of the latest batch, by date and component.
+    /// Plan of the latest batch, by date and component.
     schedule: Vec<PredictionPlan>,
 }
 
 impl CellField {
-    /// The cells of a tile as they are on `date`, before which nothing is known but the prior.
+    /// The cells of a tile on `date`, from the prior alone.
     ///
     /// # Errors
-    /// [`Error::Setting`] where an instrument sees a cell that a prior raster leaves empty.
+    /// [`Error::Setting`] where an instrument observes a cell that a prior raster leaves empty.
     pub(super) fn new(
         model: Arc<CellModel>,
         instruments: &[ObservationModel],
@@ -93,7 +94,7 @@ impl CellField {
         Ok(this)
     }
 
-    /// Refuses a prior that is silent where an instrument looks.
+    /// Refuses a prior without values where an instrument observes.
     fn check_silence(&self, instruments: &[ObservationModel], prior: &PriorSlice) -> Result<()> {
         for band in &self.bands {
             for (k, _) in band.mean.iter().enumerate().filter(|(_, mean)| mean.is_nan()) {
@@ -120,7 +121,7 @@ impl CellField {
         &self.failed
     }
 
-    /// Makes NaN of cells that had failed by now.
+    /// Sets cells that have failed to NaN.
     pub(super) fn set_failed(&mut self, failed: &[usize]) {
         let cols = self.tile.cols.len();
         self.failed = failed.iter().copied().filter(|&position| position < self.tile.len()).collect();
@@ -134,8 +135,8 @@ impl CellField {
         }
     }
 
-    /// Runs all cells through a batch and fills in the blocks of its dates put out. Gives the cells that failed, by date, row
-    /// and column, with their place on the target grid.
+    /// Runs all cells through a batch and fills the blocks of its output dates. Returns the cells that failed, by
+    /// date, row and column, with their positions on the target grid.
     pub(super) fn advance(
         &mut self,
         steps: &[(Date, Step)],
@@ -146,7 +147,7 @@ impl CellField {
         self.lay_out(steps);
         let model = &*self.model;
         let slices = || batch.iter().enumerate().flat_map(|(k, reading)| reading.slices.iter().map(move |s| (k, s)));
-        // A source may lay out its arrays as it likes; those of this crate are as they should be.
+        // A source may use any memory layout; those of this crate use the standard one.
         let standard: Vec<_> = slices().map(|(_, (_, slice))| slice.values.as_standard_layout()).collect();
         let slices: Vec<CellSlice<'_>> = slices()
             .zip(&standard)
@@ -174,7 +175,7 @@ impl CellField {
         self.take_failures()
     }
 
-    /// Where each component stands, and how it gets from date to date.
+    /// Plans the predictions of each component from date to date.
     fn lay_out(&mut self, steps: &[(Date, Step)]) {
         let model = &*self.model;
         self.schedule.clear();
@@ -203,13 +204,13 @@ impl CellField {
         failures
     }
 
-    /// How each slice of the latest batch fitted, band by band, in the order of the slices.
+    /// The fit of each slice of the latest batch, strip by strip, in the order of the slices.
     pub(super) fn fits(&self) -> impl Iterator<Item = &[CellFit]> {
         self.bands.iter().map(|band| band.fits.as_slice())
     }
 }
 
-/// Rows of every plane of every block, band by band: by block, mean and standard deviation, component.
+/// Rows of every plane of every block, strip by strip: by block, mean and standard deviation, component.
 fn targets(blocks: &mut [FusedBlock], plane: usize, step: usize, bands: usize) -> Vec<&mut [f64]> {
     let fields = blocks.iter_mut().flat_map(|block| [&mut block.mean, &mut block.uncertainty]);
     let planes = fields.filter_map(|field| field.as_slice_mut()).flat_map(|field| field.chunks_exact_mut(plane.max(1)));

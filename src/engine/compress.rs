@@ -2,17 +2,17 @@
 
 use std::io::{self, Write};
 
-/// Compresses numbers of little redundancy about as well as higher levels do, at several times their speed.
+/// Compresses numbers of low redundancy about as well as higher levels, at several times their speed.
 const LEVEL: i32 = 1;
 
-/// Words whose bytes are parted together.
+/// Number of words whose bytes are separated together.
 const SHUFFLED: usize = 1024;
 
 pub(super) fn damaged(problem: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, problem)
 }
 
-/// A zstd frame with a checksum, of words whose like bytes stand together.
+/// A zstd frame with a checksum. Bytes of equal significance are stored together.
 pub(super) fn compress(bytes: &[u8], word: usize) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL)?;
     encoder.include_checksum(true)?;
@@ -24,11 +24,11 @@ pub(super) fn decompress(frame: &[u8], word: usize) -> io::Result<Vec<u8>> {
     Ok(unshuffle(&zstd::stream::decode_all(frame)?, word))
 }
 
-/// First bytes of all words, then second bytes, ...; what is left of a word at the end stays.
+/// First bytes of all words, then second bytes, and so on; the bytes of an incomplete word at the end follow.
 fn shuffle(bytes: &[u8], word: usize) -> Vec<u8> {
     let words = bytes.len() / word;
     let mut target = bytes.to_vec();
-    // Some words at a time: they stay in the cache while their bytes are parted.
+    // A few words at a time: they stay in the cache while their bytes are separated.
     for first in (0..words).step_by(SHUFFLED) {
         let some = SHUFFLED.min(words - first);
         let source = &bytes[first * word..(first + some) * word];

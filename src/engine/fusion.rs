@@ -203,7 +203,7 @@ impl Fusion {
         self.offsets.iter().map(name).collect()
     }
 
-    /// What a sink is told before the first block.
+    /// Description of a series, which a sink receives before the first block.
     #[must_use]
     pub fn layout(&self) -> SeriesLayout {
         SeriesLayout {

@@ -15,23 +15,24 @@ use super::{Checkpoint, Fusion, Shard};
 use crate::error::{Error, Result};
 use crate::series::{ExistingSeries, FusionSink, Report, Timing, digest};
 
-/// How a run relates to the series that its sink may hold already.
+/// How a run relates to an existing series in its sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// A new series; a sink that holds one is refused.
+    /// A new series. A sink that holds one is refused.
     #[default]
     New,
-    /// Finishes an interrupted run, to the same bytes as if it had not been interrupted. Begins a new series where there is none.
+    /// Finishes an interrupted run; the bytes equal those of an uninterrupted run. Starts a new series where there is
+    /// none.
     Resume,
-    /// Adds the dates that the series does not have yet, to the same bytes as one run over all. Begins a new series where there
-    /// is none.
+    /// Adds the dates that the series does not have yet; the bytes equal those of one run over all dates. Starts a
+    /// new series where there is none.
     Append,
 }
 
 type Callback<'a> = Box<dyn Fn(&Progress) + Sync + 'a>;
 
-/// A run of a [`Fusion`] into a sink, with all its choices; [`Fusion::run`] is the plain one.
+/// A run of a [`Fusion`] into a sink, with all its options. [`Fusion::run`] uses the defaults.
 ///
 /// ```no_run
 /// # use rasterfuse::{Fusion, Result, series::FusionSink};
@@ -87,56 +88,56 @@ impl<'a> Job<'a> {
         Self { fusion, start: Start::New, replay: false, shard: None, check_disk: true, progress: None }
     }
 
-    /// Begins, resumes or appends; default: begins.
+    /// Starts a new series, resumes or appends. Default: a new series.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
     }
 
-    /// Whether dates that came late are replayed from the last checkpoint before them, and tiles without a checkpoint from
-    /// the beginning; default: both are refused. What readers saw of the dates since is hidden until the run ends.
+    /// Whether late dates are replayed from the last checkpoint before them, and tiles without a checkpoint from the
+    /// start. Default: both are refused. During the run, readers do not see the replayed dates.
     #[must_use]
     pub fn replay(mut self, replay: bool) -> Self {
         self.replay = replay;
         self
     }
 
-    /// Runs one part of the tiles, beside other processes that run the others into the same store. Nothing becomes
-    /// visible before [`finalize`](Self::finalize).
+    /// Runs one part of the tiles, while other processes run the others into the same store. Results become visible
+    /// in [`finalize`](Self::finalize).
     #[must_use]
     pub fn shard(mut self, shard: Shard) -> Self {
         self.shard = Some(shard);
         self
     }
 
-    /// Whether a run is refused whose results may not fit on the disk; default: yes.
+    /// Whether to refuse a run whose results may not fit on the disk. Default: yes.
     #[must_use]
     pub fn check_disk(mut self, check: bool) -> Self {
         self.check_disk = check;
         self
     }
 
-    /// Calls back from time to time: after every batch, and every ten seconds while waiting for slices.
+    /// Reports progress after every batch, and every ten seconds while waiting for slices.
     #[must_use]
     pub fn progress(mut self, callback: impl Fn(&Progress) + Sync + 'a) -> Self {
         self.progress = Some(Box::new(callback));
         self
     }
 
-    /// Drives the fusion into the sink. What it gives is the report of the whole series, of a shard that of its tiles.
+    /// Runs the fusion into the sink. Returns the report of the full series, or of the tiles of a shard.
     ///
     /// # Errors
     /// The first error of a source, a window or the sink; [`Error::StoreExists`], [`Error::SettingsDiffer`],
-    /// [`Error::CannotContinue`], [`Error::LateDate`], [`Error::Checkpoint`], [`Error::Locked`], [`Error::DiskSpace`]. What was
-    /// committed before it stays readable, and can be resumed.
+    /// [`Error::CannotContinue`], [`Error::LateDate`], [`Error::Checkpoint`], [`Error::Locked`],
+    /// [`Error::DiskSpace`]. Dates that were committed earlier stay readable, and the run can be resumed.
     pub fn run(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         self.fusion.naming(self.run_series(sink))
     }
 
-    /// Refuses what [`run`](Self::run) would refuse of the series that the sink holds, before anything is done: one that is there
-    /// although a new one was asked for, or one that was made with other settings. Shards, of which others may be about to begin
-    /// it, are told when they run.
+    /// Checks, before anything is done, whether [`run`](Self::run) would refuse the series in the sink: a series that
+    /// exists although a new one was requested, or one with other settings. Shards are checked when they run, because
+    /// other shards may be about to start the series.
     ///
     /// # Errors
     /// [`Error::StoreExists`], [`Error::SettingsDiffer`], [`Error::Occupied`].
@@ -170,7 +171,7 @@ impl<'a> Job<'a> {
             None => Lock::exclusive(&run_lock, &what)?,
             Some(_) => Lock::shared(&run_lock, &what)?,
         };
-        // Shards begin one after the other.
+        // Shards start the series one after another.
         let beginning = Lock::wait(&folder.path().join("begin.lock"))?;
         let existing = sink.existing()?;
         if existing.is_none() {
@@ -199,7 +200,7 @@ impl<'a> Job<'a> {
         }
         match &existing {
             None => sink.begin(&layout)?,
-            // What the first shard has said of the series holds for those that come later.
+            // The settings that the first shard stores also apply to later shards.
             Some(existing)
                 if self.shard.is_some()
                     && existing.dates_digest == digest(&layout.dates)
@@ -236,10 +237,10 @@ impl<'a> Job<'a> {
         Ok(report)
     }
 
-    /// Makes visible what all shards have written, and ends the series.
+    /// Makes the results of all shards visible, and ends the series.
     ///
     /// # Errors
-    /// [`Error::Unfinished`] naming the tiles that are missing, besides those of [`run`](Self::run).
+    /// [`Error::Unfinished`] naming the missing tiles, and the errors of [`run`](Self::run).
     pub fn finalize(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         let fusion = self.fusion;
         let place = sink.place();
@@ -269,11 +270,11 @@ impl<'a> Job<'a> {
         Ok(report)
     }
 
-    /// Into a sink that keeps no checkpoints.
+    /// Runs into a sink without checkpoints.
     fn run_without_state(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         let fusion = self.fusion;
         if self.start != Start::New || self.shard.is_some() {
-            let problem = "this sink keeps no checkpoints: it takes whole new series only".into();
+            let problem = "this sink stores no checkpoints, so it accepts only new series".into();
             return Err(Error::CannotContinue { path: sink.place(), problem });
         }
         sink.begin(&fusion.layout_for(sink))?;
@@ -286,7 +287,7 @@ impl<'a> Job<'a> {
         Ok(report)
     }
 
-    /// Dates that stay visible while the run goes on: those that it will not change.
+    /// Number of dates that stay visible during the run: those that it does not change.
     fn visible(
         &self,
         existing: Option<&ExistingSeries>,
@@ -295,16 +296,16 @@ impl<'a> Job<'a> {
     ) -> Result<usize> {
         let Some(existing) = existing else { return Ok(0) };
         let output = &self.fusion.output;
-        // Late dates may be dates of the output axis as well.
+        // Late dates may also be dates of the output axis.
         if assigned.late.is_none() {
             self.check_dates(existing, sink, "--append adds dates")?;
         }
         let goes_on = self.start == Start::Append || existing.finished;
-        // A shard may have no tiles, and yet be the first to speak of new dates.
+        // A shard without tiles may be the first one to add new dates.
         let changes = !assigned.work.is_empty() || (self.shard.is_some() && output.len() > existing.planned.0);
         let visible = if goes_on && changes { existing.visible.min(existing.settled) } else { existing.visible };
         Ok(match assigned.late {
-            // With a lag, dates before the late one rest on it as well.
+            // With a lag, results of earlier dates depend on the late date as well.
             Some(late) => visible.min(output.partition_point(|date| *date < late).saturating_sub(self.fusion.lag)),
             None => visible,
         })
@@ -316,14 +317,14 @@ impl<'a> Job<'a> {
         if differences.is_empty() { Ok(()) } else { Err(Error::SettingsDiffer { path: sink.place(), differences }) }
     }
 
-    /// Whether a series of these very dates has ended without leaving checkpoints, so that nothing can be told late.
+    /// Whether a series of exactly these dates has ended without checkpoints, so that late dates cannot be detected.
     fn is_done(&self, existing: &ExistingSeries, folder: &StateFolder) -> bool {
         let same = existing.planned.0 == self.fusion.output.len();
         let kept = folder.list().is_ok_and(|list| !list.records.is_empty());
         existing.finished && same && !kept && !self.replay
     }
 
-    /// Refuses other dates than were planned; appending may add to them.
+    /// Refuses dates other than planned; appending may add dates.
     fn check_dates(&self, existing: &ExistingSeries, sink: &dyn FusionSink, advice: &str) -> Result<()> {
         let output = &self.fusion.output;
         let (planned, end) = existing.planned;
@@ -340,14 +341,14 @@ impl<'a> Job<'a> {
         Err(Error::CannotContinue { path: sink.place(), problem })
     }
 
-    /// Removes what nobody will begin from any more.
+    /// Removes checkpoints from which no later run will start.
     fn tidy(&self, folder: &StateFolder) -> Result<()> {
         let fusion = self.fusion;
         if fusion.checkpoint() == Checkpoint::Off {
             return folder.remove();
         }
         let list = folder.list()?;
-        // Light states are kept as long as a record names them.
+        // Light states are needed as long as a record refers to them.
         let mut named = BTreeSet::new();
         for file in list.records.values().flatten() {
             named.extend(file.record()?.light);
@@ -361,7 +362,8 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Runs tiles one after the other and adds what is learned. Gives the time it took and the blocks put out.
+    /// Runs tiles one after another and adds their statistics. Returns the elapsed time and the number of output
+    /// blocks.
     fn drive(
         &self,
         sink: &mut dyn FusionSink,
@@ -391,7 +393,7 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Keeps a second process from the same shard.
+/// Stops a second process from running the same shard.
 fn lock_tiles(folder: &StateFolder, work: &[Work]) -> Result<Vec<Lock>> {
     let lock = |work: &Work| {
         let (row, col) = work.tile.index;

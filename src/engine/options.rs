@@ -2,19 +2,21 @@
 
 use std::fmt;
 
-/// How much of the window states is kept at the end of a run, for the dates that will be appended.
+/// How much of the window states is stored at the end of a run, for dates that will be appended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Checkpoint {
-    /// Full where it takes no more disk than the output before compression, or 4 GiB where that is less; light otherwise.
+    /// Full if it needs no more disk space than the uncompressed output, or at most 4 GiB where that is less;
+    /// otherwise light.
     #[default]
     Auto,
-    /// All states: appending goes on exactly where the run ended.
+    /// All states: appending continues exactly where the run ended.
     Full,
-    /// Mean and covariance of each cell by itself, some days before the end, from where appending replays the observations:
-    /// small, but the correlation between cells is lost on the way.
+    /// Mean and covariance of each single cell, some days before the end; appending replays the observations from
+    /// there. Small, but the correlation between cells is lost.
     Light,
-    /// Nothing: the series cannot be appended to, and a killed run begins its unfinished tiles anew.
+    /// Nothing: the series cannot be appended to, and after an interruption unfinished tiles are run again from the
+    /// start.
     Off,
 }
 

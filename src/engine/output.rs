@@ -45,7 +45,7 @@ impl Projection {
         }
     }
 
-    /// Layers of a block's means and of its uncertainties.
+    /// Number of layers of a block's means and of its uncertainties.
     pub(super) fn layers(&self) -> (usize, usize) {
         let bands = self.basis.as_ref().map_or(self.components, |basis| basis.wavelengths());
         self.space.layers(bands, self.components)

@@ -1,4 +1,4 @@
-//! Where each tile begins: at the beginning, or behind what an earlier run has left.
+//! Start of each tile: the beginning of the series, or a checkpoint of an earlier run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,42 +9,42 @@ use crate::error::{Error, Result};
 use crate::geometry::{Date, Tile};
 use crate::series::ExistingSeries;
 
-/// Where a tile begins.
+/// The start of a tile.
 #[derive(Clone, Debug)]
 pub(super) enum TileStart {
-    /// Nothing is left to do.
+    /// The tile is finished.
     Done(Box<Record>),
     /// At the prior.
     Fresh,
-    /// Where its windows were.
+    /// From the stored windows.
     Full(StateFile),
-    /// At the cells' means and covariances on a date.
+    /// From means and covariances of single cells on a date.
     Light {
         date: Date,
-        /// The record of what had been passed by then or later.
+        /// The record of the steps passed by that date or later.
         record: StateFile,
-        /// What it has learned up to here stays.
+        /// Statistics up to this date are retained.
         learned: Date,
     },
 }
 
-/// What is known before any tile begins.
+/// Data that all tiles need to choose their start.
 pub(super) struct Starts<'a> {
     fusion: &'a Fusion,
     folder: &'a StateFolder,
     /// The store, for messages.
     place: &'a Path,
     existing: Option<&'a ExistingSeries>,
-    /// Whether what came late may be replayed.
+    /// Whether late observations may be replayed.
     replay: bool,
     list: StateList,
     /// Dates of the light states that every tile has, the newest first.
     lights: Vec<Date>,
-    /// The earliest date that came late.
+    /// The date of the earliest late observation.
     pub(super) late: Option<Date>,
 }
 
-/// How what a tile has passed compares with what there is now.
+/// Comparison of the steps that a tile has passed with the current ones.
 enum Agreement {
     Same,
     Late(Date, usize),
@@ -65,15 +65,15 @@ impl<'a> Starts<'a> {
         Ok(Self { fusion, folder, place, existing, replay, list, lights, late: None })
     }
 
-    /// Where a tile begins.
+    /// The start of a tile.
     pub(super) fn of(&mut self, tile: &Tile) -> Result<TileStart> {
-        // The newest record speaks of what had been passed, whichever the tile begins at.
+        // The newest record lists the steps passed, whichever checkpoint the tile starts from.
         let mut newest: Option<(Record, StateFile)> = None;
         let mut late: Option<Date> = None;
         for file in self.records(tile) {
             let record = match file.record() {
                 Err(error) if self.replay => {
-                    tracing::warn!("passing over a damaged checkpoint: {error}");
+                    tracing::warn!("skipping a damaged checkpoint: {error}");
                     continue;
                 }
                 record => record?,
@@ -104,7 +104,7 @@ impl<'a> Starts<'a> {
                 }
                 Agreement::Same => {}
             }
-            // A light state is as good as the record that ended its run.
+            // A light state is valid for the record that ended its run.
             let before = late.is_none_or(|late| record.light.is_some_and(|date| date < late));
             if let Some(date) = record.light.filter(|date| before && self.is_common(*date)) {
                 self.note(late);
@@ -115,7 +115,7 @@ impl<'a> Starts<'a> {
             }
             newest.get_or_insert((record, file));
         }
-        // Files of dates long passed may be gone by now, so a tile that was done does not begin anew unasked.
+        // Files of early dates may be gone, so a tile that was finished does not start again without a request.
         let finished = self.existing.is_some_and(|existing| existing.finished_dates > 0);
         if finished && !self.replay {
             let (row, col) = tile.index;
@@ -131,14 +131,14 @@ impl<'a> Starts<'a> {
                 self.check_held(newest, self.fusion.before_first())?;
                 self.note(late);
             }
-            // Whatever readers have seen of it may change.
+            // Results that readers have already used may change.
             None if finished => self.note(self.fusion.steps.first().map(|(date, _)| *date)),
             None => {}
         }
         Ok(TileStart::Fresh)
     }
 
-    /// Refuses a record of another series, or of a later state of this one than the store's.
+    /// Refuses a record of another series, or of a later state of this series than that of the store.
     fn check_place(&self, record: &Record, file: &StateFile) -> Result<()> {
         let refuse =
             |problem: &str| Err(Error::Checkpoint { path: file.path.clone(), problem: problem.into(), source: None });
@@ -146,12 +146,12 @@ impl<'a> Starts<'a> {
             return refuse("it belongs to a series of other settings");
         }
         if self.existing.is_some_and(|existing| record.written > existing.planned.0) {
-            return refuse("it speaks of more dates than the store has: was an older store put in its place?");
+            return refuse("it covers more dates than the store has: was the store replaced by an older one?");
         }
         Ok(())
     }
 
-    /// Refuses to replay what was taken in after `date` when files of it are gone: the result would be another.
+    /// Refuses to replay observations after `date` when files of them are gone: the result would differ.
     fn check_held(&self, record: &Record, date: Date) -> Result<()> {
         let now: BTreeMap<Date, &[usize]> =
             self.fusion.steps.iter().map(|(date, step)| (*date, step.instruments.as_slice())).collect();
@@ -200,7 +200,8 @@ impl<'a> Starts<'a> {
         };
     }
 
-    /// Compares what a tile has passed with what there is now. Files that are gone since are no matter.
+    /// Compares the steps that a tile has passed with the current ones. Files that have disappeared since do not
+    /// matter.
     fn compare(&self, record: &Record) -> Result<Agreement> {
         let passed: BTreeMap<Date, &PassedStep> = record.steps.iter().map(|step| (step.date, step)).collect();
         let now = self.fusion.steps.partition_point(|(date, _)| *date <= record.date);
@@ -210,7 +211,7 @@ impl<'a> Starts<'a> {
         let mut late = None;
         for (date, step) in now {
             let then = passed.get(date).map_or(&[][..], |step| &step.instruments);
-            // A replay tries what was passed over again: its file may have been repaired.
+            // A replay tries skipped slices again, because their files may have been repaired.
             let missed = |instrument: &usize| {
                 !then.contains(instrument) || (self.replay && record.summary.went_without(*date, *instrument))
             };
@@ -218,7 +219,7 @@ impl<'a> Starts<'a> {
                 late = Some(Agreement::Late(*date, instrument));
                 break;
             }
-            // That of an acquisition which was taken in with another group comes late.
+            // An acquisition that was assimilated with another group counts as late.
             let groups = self.fusion.groups_on(*date, &step.instruments);
             let known = |instrument: &usize| passed.get(date).and_then(|step| step.groups.get(instrument));
             let other = groups.iter().find(|(instrument, groups)| known(instrument) != Some(*groups));
@@ -236,8 +237,8 @@ impl<'a> Starts<'a> {
                 break;
             }
         }
-        // With `output = "observed"` a late date is a new date of the output axis as well.
-        // That a run is for fewer dates is told elsewhere.
+        // With `output = "observed"`, a late date is also a new date of the output axis.
+        // A run with fewer dates is reported elsewhere.
         let shorter = self.existing.is_some_and(|existing| self.fusion.output.len() < existing.planned.0);
         if late.is_none() && !shorter && !outputs_now.eq(outputs_then) {
             let problem = format!(

@@ -17,7 +17,7 @@ use crate::source::Slice;
 pub(super) use part::PartState;
 pub(super) use waiting::Waiting;
 
-/// Components that are filtered together, and what each instrument sees of them.
+/// Components that are filtered together, and the bands of each instrument that observe them.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) components: Vec<usize>,
@@ -32,7 +32,7 @@ impl Part {
     }
 }
 
-/// One window on its way through time.
+/// The state of one window as it moves through time.
 #[derive(Debug)]
 pub(super) struct WindowState {
     pub(super) support: Support,
@@ -40,21 +40,22 @@ pub(super) struct WindowState {
     pub(super) parts: Vec<PartState>,
     /// Own cells inside the tile.
     pub(super) out: Vec<OutCell>,
-    /// Where offsets are put out: for each instrument the pixel that holds each own cell; none for those without layers.
+    /// Where offsets are output: for each instrument the pixel that contains each own cell; `None` for instruments without
+    /// offset layers.
     pub(super) offset_pixels: Vec<Option<Vec<Option<u32>>>>,
     /// Whether its diagnostics count in this tile; a window that straddles tiles counts in one.
     pub(super) counts: bool,
     /// Whether it has left float32 for float64.
     pub(super) widened: bool,
-    /// Whether its arithmetic broke down: it puts nothing out any more, and its cells are NaN.
+    /// Whether its arithmetic broke down: it outputs nothing any more, and its cells are NaN.
     pub(super) failed: bool,
-    /// What it made of the latest batch.
+    /// Its results for the latest batch.
     pub(super) output: WindowOutput,
     /// Where observations are withheld: the latest date on which each pixel of each instrument held a value.
     pub(super) last_seen: Vec<Vec<Option<Date>>>,
 }
 
-/// A cell that the tile puts out.
+/// A cell that the tile outputs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OutCell {
     /// Spatial state.
@@ -65,7 +66,7 @@ pub(super) struct OutCell {
     pub(super) col: usize,
 }
 
-/// Scratch memory of one worker, kept from batch to batch.
+/// Scratch memory of one worker, reused for every batch.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
     carried: Scratch,
@@ -77,18 +78,18 @@ pub(super) struct Worker {
     /// Noise of a pixel that has its own, of all bands and of a part's.
     noise: Vec<f64>,
     part_noise: Vec<f64>,
-    /// The offsets that a pixel has, as positions among those of a band.
+    /// The offsets of a pixel, as positions among those of a band.
     offsets: Vec<u32>,
 }
 
-/// What a part makes of a date's pixels.
+/// The observations of a date for one part.
 #[derive(Debug, Default)]
 struct PartScratch {
     observations: Observations,
     cache: CompressionCache,
     /// Position of each observed pixel among the date's pixels.
     positions: Vec<u32>,
-    /// What is to be predicted.
+    /// Probes of withheld values.
     probes: Observations,
     probed: Vec<Probe>,
 }
@@ -105,7 +106,7 @@ struct Probe {
     noise: f64,
 }
 
-/// A pixel that a window sees on a date.
+/// A pixel that a window observes on a date.
 #[derive(Clone, Copy, Debug)]
 struct SeenPixel {
     instrument: usize,
@@ -123,11 +124,11 @@ impl Worker {
     }
 }
 
-/// A date of a batch with what was read for it.
+/// A date of a batch with the slices read for it.
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) date: Date,
-    /// Whether the date is put out.
+    /// Whether the date is an output date.
     pub(super) output: bool,
     /// (instrument, slice), in the order of the instruments.
     pub(super) slices: Vec<(usize, Slice)>,
@@ -135,21 +136,22 @@ pub(super) struct Reading {
     pub(super) skipped: Vec<(usize, String)>,
 }
 
-/// What a window makes of a batch; its memory is used again for the next.
+/// The results of a window for a batch. Their memory is reused for the next batch.
 #[derive(Debug, Default)]
 pub(super) struct WindowOutput {
-    /// For each date put out, for each part, the means of its components and the covariances of their pairs, each for each out
-    /// cell. Dates are wanting at the end when the window has failed.
+    /// For each output date, for each part, the means of its components and the covariances of their pairs, each for
+    /// every output cell. When the window has failed, dates are missing at the end.
     pub(super) values: Vec<f64>,
     /// (date of the batch, fit of an instrument).
     pub(super) innovations: Vec<(usize, Innovation)>,
     /// (date of the batch, pixels of an instrument).
     pub(super) pixels: Vec<(usize, PixelCount)>,
-    /// What was made of withheld values.
+    /// Predictions of withheld values.
     pub(super) predictions: Vec<Prediction>,
 }
 
-/// A withheld value and what the state, conditioned on all that was kept up to its date, says of it.
+/// A withheld value and its prediction by the state, which is conditioned on all observations up to its date that were
+/// not withheld.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prediction {
     pub(crate) date: Date,
@@ -157,17 +159,17 @@ pub(crate) struct Prediction {
     /// Among the bands read.
     pub(crate) band: usize,
     pub(crate) value: f64,
-    /// Of what the instrument would show, in u, its noise aside.
+    /// Mean and variance of the instrument's value, in u, without noise.
     pub(crate) mean: f64,
     pub(crate) variance: f64,
-    /// Of its noise, as stated, and by how much more it has turned out to be.
+    /// Stated variance of its noise, and the learned factor on it.
     pub(crate) noise: f64,
     pub(crate) inflation: f64,
-    /// Days since the pixel last held a value that was kept.
+    /// Days since the pixel last held a value that was not withheld.
     pub(crate) days_since: Option<u32>,
 }
 
-/// How many pixels of an instrument a window is home to and how many of them it refused.
+/// The number of an instrument's pixels that a window counts, and how many of them it refused.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PixelCount {
     pub(super) instrument: usize,
@@ -185,7 +187,7 @@ impl WindowOutput {
 }
 
 impl WindowState {
-    /// Runs the window through a batch of dates; `last` when no other follows. What comes of it is in `output`.
+    /// Runs the window through a batch of dates; `last` when no other follows. The results are in `output`.
     pub(super) fn advance(
         &mut self,
         batch: &[Reading],
@@ -212,7 +214,7 @@ impl WindowState {
             }
         }
         if last {
-            // What waits is put out as it stands, and still remembered: the series may go on another day.
+            // Waiting dates are output as they are, and stay in the state: the series may be extended another day.
             let remembered = self.parts.iter().map(|part| part.state.remembered()).max().unwrap_or(0);
             (0..remembered).for_each(|k| self.put_out_lagged(k));
         }
@@ -300,7 +302,7 @@ impl WindowState {
         }
     }
 
-    /// Predicts to `date`, refuses pixels that their instrument's gate does not let through, and updates with the rest.
+    /// Predicts to `date`, refuses pixels by the gates of their instruments, and updates with the rest.
     fn condition(
         &mut self,
         index: usize,
@@ -322,7 +324,7 @@ impl WindowState {
         }
         for k in 0..self.parts.len() {
             let part = &mut self.parts[k];
-            // Days without observations cost nothing: they are part of the next prediction.
+            // Days without observations need no step of their own: the next prediction covers them.
             if worker.parts[k].observations.is_empty() {
                 continue;
             }
@@ -338,7 +340,7 @@ impl WindowState {
         Ok(())
     }
 
-    /// Gives every observation the noise that has been learned.
+    /// Applies the learned noise factors to all observations.
     fn inflate(&self, worker: &mut Worker) {
         let Worker { parts, pixels, .. } = worker;
         for (part, PartScratch { observations, positions, .. }) in self.parts.iter().zip(parts) {
@@ -351,9 +353,9 @@ impl WindowState {
         }
     }
 
-    /// Refuses each pixel whose own normalised innovation squared, over all its bands, exceeds what its instrument's gate
-    /// allows, and gives more noise to those of robust instruments that lie far off. Judged by the prediction alone, so that neither
-    /// the order of instruments nor that of pixels matters.
+    /// Refuses each pixel whose normalised innovation squared, over all its bands, exceeds the gate of its instrument, and
+    /// increases the noise of outlying pixels of robust instruments. Pixels are compared with the prediction only, so
+    /// the order of instruments and pixels does not matter.
     fn judge(
         &mut self,
         date: Date,
@@ -392,7 +394,7 @@ impl WindowState {
         Ok(())
     }
 
-    /// Predicts what the instruments would have shown where values are withheld, and takes note of the pixels seen.
+    /// Predicts the withheld values, and records the pixels with values.
     fn predict_withheld(&mut self, reading: &Reading, parts: &[Part], worker: &Worker) {
         let date = reading.date;
         for ((part, state), scratch) in parts.iter().zip(&mut self.parts).zip(&worker.parts) {
@@ -427,7 +429,8 @@ impl WindowState {
         }
     }
 
-    /// Appends means and covariances of every out cell on a date of the output axis or, with a lag, of so many dates earlier.
+    /// Appends means and covariances of every output cell on a date of the output axis, or, with a lag, on the date that
+    /// has waited for it.
     fn put_out(&mut self, reading: &Reading, instruments: &[ObservationModel], parts: &[Part], worker: &mut Worker) {
         let date = reading.date;
         if self.parts.iter().all(|part| part.state.lag() == 0) {
@@ -446,8 +449,8 @@ impl WindowState {
         }
     }
 
-    /// Appends means and variances of the offsets of each out cell, part by part, instrument by instrument, band by band; NaN
-    /// where one of the instrument's layers has none on the date.
+    /// Appends means and variances of the offsets of each output cell, part by part, instrument by instrument, band by
+    /// band; NaN where one of the instrument's layers has no offset on the date.
     fn put_out_offsets(
         &mut self,
         reading: &Reading,
@@ -480,7 +483,7 @@ impl WindowState {
         }
     }
 
-    /// Appends what the `k`-th remembered date, counted from the oldest, has become in the light of all since.
+    /// Appends means and covariances on the `k`-th stored date, counted from the oldest, given all observations since.
     fn put_out_lagged(&mut self, k: usize) {
         for part in &self.parts {
             if let Some(lagged) = part.state.lagged_at(k) {
@@ -501,7 +504,7 @@ impl WindowState {
     }
 }
 
-/// The noise variance that counts: a pixel's own where it is one, the instrument's otherwise.
+/// The noise variance that applies: the pixel's own where it is valid, otherwise that of the instrument.
 fn known_noise(own: f64, usual: f64) -> f64 {
     if own > 0.0 && own.is_finite() { own } else { usual }
 }

@@ -1,4 +1,4 @@
-//! The windows of a tile, all together.
+//! The windows of a tile: construction, batches, and assembly of blocks.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use crate::model::{
 };
 use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 
-/// Builds the windows of a tile as they are on `date`.
+/// Builds the windows of a tile on `date`.
 pub(super) fn build(
     fusion: &Fusion,
     tile: &PixelRegion,
@@ -35,11 +35,11 @@ pub(super) fn build(
         .map(|window| Support::new(window, shape, cell_size, fusion.far, &observers, &fusion.process.fields))
         .collect();
 
-    // Most windows have the same cells but for their place, hence the same correlation between them.
+    // Most windows have the same cells apart from their position, hence the same correlation between them.
     let mut shared: HashMap<_, Vec<Arc<[f64]>>> = HashMap::new();
     for support in &supports {
         shared.entry(support.shape_key()).or_insert_with(|| {
-            // Likeness is a window's own.
+            // Correlation by similarity differs from window to window.
             let cells = |(k, correlation)| match fusion.process.alike {
                 alike if k < alike => Arc::new([]) as Arc<[f64]>,
                 _ => support.cell_correlation(correlation),
@@ -62,7 +62,8 @@ pub(super) fn build(
     windows.into_par_iter().zip(supports).map(window).collect()
 }
 
-/// Runs every window through the batch; `last` when no other follows. Windows that fail are noted, or an error.
+/// Runs every window through the batch; `last` when no other follows. Failed windows are recorded, or returned as an
+/// error.
 pub(super) fn advance(
     fusion: &Fusion,
     windows: &mut [WindowState],
@@ -71,7 +72,7 @@ pub(super) fn advance(
     summary: &mut Summary,
 ) -> Result<()> {
     let run = |window: &mut WindowState| {
-        // Each thread of the pool has a worker of its own; what a panic may have left in one is cleared before use.
+        // Each thread of the pool has its own worker. Data that a panic left in it are cleared before use.
         let worker = &workers[rayon::current_thread_index().unwrap_or_default() % workers.len()];
         let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
         window.advance(batch, last, &fusion.instruments, &fusion.parts, &mut worker)
@@ -95,9 +96,9 @@ pub(super) fn advance(
     Ok(())
 }
 
-/// Puts the windows' results into the blocks of the dates that are done.
+/// Writes the results of the windows into the blocks of the completed dates.
 pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [FusedBlock]) {
-    // Where each layer of a window's values belongs among those that are known of a cell.
+    // Position of each layer of a window's values among all layers of a cell.
     let (means, pairs) = fusion.projection.known();
     let places: Vec<usize> = fusion.parts.iter().flat_map(|part| places(&part.components, means)).collect();
     let offset_places: Vec<usize> = fusion.parts.iter().flat_map(|part| offset_places(fusion, part)).collect();
@@ -113,7 +114,7 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
         for window in windows {
             let n = window.out.len();
             let date = (places.len() + 2 * fusion.offsets.len()) * n;
-            // A window that has failed leaves its cells NaN.
+            // The cells of a failed window stay NaN.
             let Some(values) = window.output.values.get(k * date..(k + 1) * date) else { continue };
             let (values, rest) = values.split_at(places.len() * n);
             if let Some(offsets) = offsets {
@@ -133,7 +134,7 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
     });
 }
 
-/// Positions of the offsets that a part puts out among all.
+/// Positions of a part's output offsets among all offsets.
 fn offset_places(fusion: &Fusion, part: &Part) -> Vec<usize> {
     let of_instrument =
         |(k, bands): (usize, &PartBands)| bands.rows.iter().map(move |&band| (k, band)).collect::<Vec<_>>();
@@ -141,7 +142,7 @@ fn offset_places(fusion: &Fusion, part: &Part) -> Vec<usize> {
     bands.filter_map(|band| fusion.offsets.iter().position(|known| *known == band)).collect()
 }
 
-/// Puts a window's offsets, mean and variance of each in turn, into a block.
+/// Writes the offsets of a window, mean and variance of each in turn, into a block.
 fn put_offsets(window: &WindowState, places: &[usize], values: &[f64], offsets: &mut BlockOffsets) {
     for (&place, layers) in places.iter().zip(values.chunks_exact(2 * window.out.len())) {
         let (means, variances) = layers.split_at(window.out.len());
@@ -162,7 +163,7 @@ fn places(components: &[usize], means: usize) -> impl Iterator<Item = usize> + '
 }
 
 impl WindowState {
-    /// The window as the prior describes it on `date`.
+    /// The window on `date`, from the prior.
     fn new(
         fusion: &Fusion,
         tile: &PixelRegion,
@@ -194,7 +195,7 @@ impl WindowState {
             };
             layers.start(&mut initial.state, prior);
             let field = support.field_blocks(&fusion.process, correlations, &part.components);
-            // Of the first field and of further ones, whose blocks come before those of offsets.
+            // Blocks of the first field and of further fields; those of offsets follow.
             let inflated = fusion.process.inflate.then_some(field.len() * (1 + fusion.process.fields.len()));
             let dynamics = Dynamics::new(field.into_iter().chain(layers.blocks()).collect());
             let dynamics = dynamics.with_relative(fusion.process.relative(&part.components));

@@ -3,28 +3,28 @@
 use super::Settings;
 use crate::geometry::Date;
 
-/// A series that a sink holds already.
+/// A series that exists in a sink.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ExistingSeries {
-    /// What it was made with; empty when it does not say.
+    /// Its settings; empty when they are not stored.
     pub settings: Settings,
-    /// Dates planned, and the last of them.
+    /// Number of planned dates, and the last one.
     pub planned: (usize, Date),
-    /// [`digest`] of the dates planned.
+    /// [`digest`] of the planned dates.
     pub dates_digest: u32,
-    /// Dates that readers see.
+    /// Number of dates that readers see.
     pub visible: usize,
-    /// Of them, those that will not change when the series is appended to.
+    /// Number of visible dates that do not change when the series is appended to.
     pub settled: usize,
     /// Whether its run has ended.
     pub finished: bool,
-    /// Dates that it had when a run ended the last time; 0 when none has.
+    /// Number of dates at the end of its last completed run; 0 when there was none.
     pub finished_dates: usize,
 }
 
 impl ExistingSeries {
-    /// `a finished run with 33 dates` and the like.
+    /// For example `a finished run with 33 dates`.
     #[must_use]
     pub fn describe(&self) -> String {
         let (visible, (planned, _)) = (self.visible, self.planned);
@@ -35,7 +35,7 @@ impl ExistingSeries {
         }
     }
 
-    /// How many of `dates` the series was not planned for; `None` where its own are not the first of them.
+    /// Number of `dates` that the series was not planned for; `None` where its own dates are not the first of them.
     #[must_use]
     pub fn new_dates(&self, dates: &[Date]) -> Option<usize> {
         let planned = dates.get(..self.planned.0)?;
@@ -43,7 +43,7 @@ impl ExistingSeries {
     }
 }
 
-/// A number that two lists of dates share only when they are the same, or by an unlikely chance.
+/// A hash of a list of dates. Different lists have different hashes, except by an unlikely chance.
 #[must_use]
 pub fn digest(dates: &[Date]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();

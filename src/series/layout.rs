@@ -6,7 +6,7 @@ use super::{OutputSpace, Settings};
 use crate::geometry::{Date, Grid};
 use crate::model::SpectralBasis;
 
-/// What a sink is told before the first block.
+/// Description of a series, which a sink receives before the first block.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SeriesLayout {
@@ -16,32 +16,32 @@ pub struct SeriesLayout {
     pub bands: Vec<String>,
     /// The spectral basis of the bands, where there is one.
     pub basis: Option<Arc<SpectralBasis>>,
-    /// What blocks hold: bands, or components of the basis.
+    /// Contents of blocks: bands, or components of the basis.
     pub space: OutputSpace,
     /// Unit of the bands.
     pub unit: String,
-    /// Instrument and band of each offset that blocks hold beside; none by default.
+    /// Instrument and band of each offset in the blocks; empty by default.
     pub offsets: Vec<String>,
     /// Dates in order.
     pub dates: Vec<Date>,
-    /// Dates of the axis that each result waited for; 0 when it was filtered.
+    /// Number of dates of the axis that each result waited for; 0 for filtered results.
     pub lag: usize,
-    /// Cells per tile (rows, columns): blocks come in this shape, clipped at the grid's edge.
+    /// Cells per tile (rows, columns): blocks have this shape, clipped at the edge of the grid.
     pub tile_shape: (usize, usize),
-    /// What the series is made with.
+    /// Settings of the series.
     pub settings: Settings,
 }
 
 impl SeriesLayout {
-    /// Layers of a block's means and of its uncertainties.
+    /// Number of layers of a block's means and of its uncertainties.
     #[must_use]
     pub fn layers(&self) -> (usize, usize) {
         let components = self.basis.as_ref().map_or(self.bands.len(), |basis| basis.components());
         self.space.layers(self.bands.len(), components)
     }
 
-    /// How many of the first `dates` dates will not change when the series is appended to: with a lag, the last ones of a
-    /// series wait for dates to come.
+    /// The number of dates, of the first `dates`, that do not change when the series is appended to. With a lag, the
+    /// last dates of a series wait for later ones.
     #[must_use]
     pub fn settled(&self, dates: usize) -> usize {
         dates.min(self.dates.len().saturating_sub(self.lag))

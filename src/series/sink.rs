@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use super::{ExistingSeries, FusedBlock, Report, SeriesLayout};
 use crate::error::{Error, Result};
 
-/// Takes fused blocks and makes them last.
+/// Receives fused blocks and stores them.
 ///
-/// The engine calls [`begin`](Self::begin) or [`reopen`](Self::reopen) once; [`append`](Self::append) for every block, from
-/// several threads at once, never twice for the same tile and date; [`commit`](Self::commit) when the first so many dates
-/// are whole, with a growing number; [`finish`](Self::finish) once when all is written. After an error nothing more is called.
-/// Only committed dates may be visible to readers.
+/// The engine calls [`begin`](Self::begin) or [`reopen`](Self::reopen) once; [`append`](Self::append) for every
+/// block, from several threads at once, never twice for the same tile and date; [`commit`](Self::commit) when the
+/// first dates are complete, with a growing number; and [`finish`](Self::finish) once when everything is written.
+/// After an error, nothing more is called. Readers may see only committed dates.
 ///
 /// ```
 /// # use rasterfuse::geometry::{Crs, Date, Grid};
@@ -61,30 +61,30 @@ pub trait FusionSink: Debug + Send + Sync {
     /// Prepares for a new series.
     ///
     /// # Errors
-    /// [`Error::StoreExists`] when there is a series already that may be gone on with, [`Error::CannotContinue`] when it may not,
-    /// [`Error::Store`] when it cannot be created.
+    /// [`Error::StoreExists`] when a series exists that can be resumed, [`Error::CannotContinue`] when it cannot be
+    /// resumed, [`Error::Store`] when the series cannot be created.
     fn begin(&mut self, layout: &SeriesLayout) -> Result<()>;
 
-    /// The series that is there already. Default: none.
+    /// The existing series. Default: none.
     ///
     /// # Errors
-    /// [`Error::Occupied`] when there is something that is no series of this crate.
+    /// [`Error::Occupied`] when there is something other than a series of this crate.
     fn existing(&self) -> Result<Option<ExistingSeries>> {
         Ok(None)
     }
 
-    /// Goes on with the series that is there, whose first `visible` dates stay visible; later ones, if readers saw any, are
-    /// about to change and are hidden. Default: an error.
+    /// Reopens the existing series. Its first `visible` dates stay visible; later ones are about to change and are
+    /// hidden from readers. Default: an error.
     ///
     /// # Errors
     /// [`Error::CannotContinue`] when the sink cannot, [`Error::Store`] when it fails.
     fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
         let _ = (layout, visible);
-        let problem = "this sink cannot go on with a series; begin a new one".into();
+        let problem = "this sink cannot resume a series; start a new one".into();
         Err(Error::CannotContinue { path: self.place(), problem })
     }
 
-    /// Gets ready to take blocks of a series that another process has begun and will commit. Default: an error.
+    /// Prepares for blocks of a series that another process has started and will commit. Default: an error.
     ///
     /// # Errors
     /// As [`reopen`](Self::reopen).
@@ -92,13 +92,13 @@ pub trait FusionSink: Debug + Send + Sync {
         self.reopen(layout, 0)
     }
 
-    /// Takes one block.
+    /// Stores one block.
     ///
     /// # Errors
     /// [`Error::Store`] when it cannot be written.
     fn append(&self, block: &FusedBlock) -> Result<()>;
 
-    /// Waits until all blocks taken so far will outlive a power loss. Default: nothing to wait for.
+    /// Waits until all blocks so far survive a power loss. Default: returns at once.
     ///
     /// # Errors
     /// [`Error::Store`] when it fails.
@@ -106,7 +106,7 @@ pub trait FusionSink: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Makes the first `dates` dates visible; every block of theirs has been appended.
+    /// Makes the first `dates` dates visible. All of their blocks have been appended.
     ///
     /// # Errors
     /// [`Error::Store`] when it cannot be written.
@@ -118,18 +118,18 @@ pub trait FusionSink: Debug + Send + Sync {
     /// [`Error::Store`] when it cannot be written.
     fn finish(&mut self, report: &Report) -> Result<()>;
 
-    /// What the sink itself adds to what a series is made with. Default: nothing.
+    /// The settings that the sink adds to those of the series. Default: none.
     fn settings(&self) -> Vec<(String, String)> {
         Vec::new()
     }
 
-    /// The folder for the checkpoints of a series in this sink, beside it. Default: none, so that runs into it cannot be resumed
-    /// or appended to.
+    /// The folder for the checkpoints of a series in this sink, next to it. Default: none; such runs cannot be
+    /// resumed or appended to.
     fn state_folder(&self) -> Option<PathBuf> {
         None
     }
 
-    /// Where the series is, for messages. Default: nowhere in particular.
+    /// Location of the series, for messages. Default: a generic text.
     fn place(&self) -> PathBuf {
         "(memory)".into()
     }

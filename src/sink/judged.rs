@@ -1,3 +1,5 @@
+//! A sink that scores blocks against reference data.
+
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -8,10 +10,11 @@ use crate::error::{Error, Result};
 use crate::model::{SpectralBasis, pair};
 use crate::series::{ExistingSeries, FusedBlock, FusionSink, OutputSpace, Report, ScoreSums, Scores, SeriesLayout};
 
-/// A sink that compares what passes with the truth of a simulated scene, and adds the result to the report.
+/// A sink that compares blocks with the truth of a simulated scene, and adds the scores to the report.
 ///
-/// A truth of as many layers as the spectral basis has components is one of components, even where there are as many bands.
-/// Judged are the blocks that this run writes; a run that goes on with a series judges the new dates.
+/// A truth with as many layers as the spectral basis has components consists of components, even where there are as
+/// many bands. Only blocks that this run writes are scored; a run that resumes or extends a series scores the new
+/// dates.
 #[derive(Debug)]
 pub struct JudgedSink<S> {
     sink: S,
@@ -28,17 +31,17 @@ struct Sums {
 }
 
 impl<S: FusionSink> JudgedSink<S> {
-    /// Judges what `sink` is given.
+    /// Scores the blocks that `sink` receives.
     pub fn new(sink: S, truth: Truth) -> Self {
         Self { sink, truth, layout: None, sums: Mutex::default() }
     }
 
-    /// The sink behind.
+    /// The inner sink.
     pub fn into_inner(self) -> S {
         self.sink
     }
 
-    /// What was found so far; `None` before any block has come, as in a run that finds nothing left to do.
+    /// The scores so far; `None` without any block, as in a run that has nothing left to do.
     pub fn scores(&self) -> Option<Scores> {
         let layout = self.layout.as_ref()?;
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -99,7 +102,7 @@ impl<S: FusionSink> JudgedSink<S> {
     }
 }
 
-/// Calls back with the layers of each cell of three arrays of the same cells.
+/// Calls a function with the layers of each cell of three arrays of the same cells.
 fn for_each_cell(
     mean: ArrayView3<'_, f64>,
     uncertainty: ArrayView3<'_, f64>,

@@ -1,3 +1,5 @@
+//! A sink that holds a series in memory.
+
 use std::sync::{Mutex, PoisonError};
 
 use ndarray::{Array4, s};
@@ -6,8 +8,9 @@ use crate::error::{Error, Result};
 use crate::geometry::Date;
 use crate::series::{FusedBlock, FusionSink, Report, SeriesLayout};
 
-/// Collects a whole series in memory: the reference implementation, and handy for small scenes. Unlike every other part of
-/// a run it does grow with the number of dates. An example is at [`Fusion::builder`](crate::Fusion::builder).
+/// Collects a full series in memory: the reference implementation, and suitable for small scenes. Unlike all other
+/// parts of a run, its memory grows with the number of dates. There is an example at
+/// [`Fusion::builder`](crate::Fusion::builder).
 #[derive(Debug, Default)]
 pub struct MemorySink {
     layout: Option<SeriesLayout>,
@@ -24,17 +27,17 @@ impl MemorySink {
         Self::default()
     }
 
-    /// Dates that are whole.
+    /// Committed dates.
     #[must_use]
     pub fn dates(&self) -> &[Date] {
         self.layout.as_ref().map_or(&[], |layout| &layout.dates[..self.committed])
     }
 
-    /// Mean and standard deviation of the dates that are whole, **shape** (time, band, y, x) each; where components were put out,
-    /// their means, **shape** (time, component, y, x), and covariances, **shape** (time, pair, y, x).
+    /// Mean and standard deviation of the committed dates, **shape** (time, band, y, x) each; where components are
+    /// output, their means, **shape** (time, component, y, x), and covariances, **shape** (time, pair, y, x).
     ///
     /// # Errors
-    /// [`Error::Store`] when nothing was run into the sink.
+    /// [`Error::Store`] when nothing was written to the sink.
     pub fn into_arrays(self) -> Result<(Array4<f64>, Array4<f64>)> {
         let series = self.series.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (mean, uncertainty) = series.ok_or_else(|| failed("nothing was run into this sink".into()))?;
@@ -42,8 +45,8 @@ impl MemorySink {
         Ok((mean.slice(whole).to_owned(), uncertainty.slice(whole).to_owned()))
     }
 
-    /// Mean and standard deviation of the [offsets](SeriesLayout::offsets) that were put out, **shape** (time, offset, y, x) each;
-    /// `None` where there are none.
+    /// Mean and standard deviation of the output [offsets](SeriesLayout::offsets), **shape** (time, offset, y, x)
+    /// each; `None` where there are none.
     #[must_use]
     pub fn offsets(&self) -> Option<(Array4<f64>, Array4<f64>)> {
         self.offsets.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -1,5 +1,5 @@
-//! Where results go: sinks that keep a series in memory or as a Zarr store, or compare it with a truth. Implements
-//! [`FusionSink`](crate::series::FusionSink) and knows nothing of [`crate::engine`].
+//! Sinks: destinations of fused series, in memory or in a Zarr store, and a sink that scores blocks against reference
+//! data. Implements [`FusionSink`](crate::series::FusionSink); does not import [`crate::engine`].
 
 mod judged;
 mod memory;

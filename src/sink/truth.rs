@@ -1,3 +1,5 @@
+//! Reference data of simulated scenes.
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::geometry::{Date, PixelRegion};
 use crate::npy::{NpyFile, Number};
 
-/// What a simulated scene really was, day by day: components of the spectral basis, or bands.
+/// The truth of a simulated scene, day by day: components of the spectral basis, or bands.
 #[derive(Debug)]
 pub struct Truth {
     start: Date,
@@ -25,17 +27,17 @@ enum Values {
 }
 
 impl Truth {
-    /// `values` of **shape** (day, component or band, y, x), NaN where it is not known, of the days from `start` on.
+    /// `values` of **shape** (day, component or band, y, x), NaN where unknown; the first day is `start`.
     #[must_use]
     pub fn of_array(start: Date, values: Array4<f64>) -> Self {
         let (days, layers, rows, cols) = values.dim();
         Self { start, shape: [days, layers, rows, cols], values: Values::Array(values) }
     }
 
-    /// The same from a NumPy file of float32 or float64, which is read piece by piece.
+    /// The truth from a NumPy file of float32 or float64, which is read in parts.
     ///
     /// # Errors
-    /// [`Error::Truth`] when it is no such file.
+    /// [`Error::Truth`] when the file is not such an array.
     pub fn read(start: Date, path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let NpyFile { shape: dims, number, fortran, first, file } =
@@ -56,7 +58,7 @@ impl Truth {
         self.shape
     }
 
-    /// Where it comes from.
+    /// Its origin.
     #[must_use]
     pub fn place(&self) -> PathBuf {
         match &self.values {
@@ -65,7 +67,7 @@ impl Truth {
         }
     }
 
-    /// What was true of a region on a date, **shape** (layer, y, x); `None` on days that it does not cover.
+    /// The truth of a region on a date, **shape** (layer, y, x); `None` on days without truth.
     ///
     /// # Errors
     /// [`Error::Truth`] when it cannot be read.

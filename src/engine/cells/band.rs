@@ -9,7 +9,7 @@ use super::slice::{CellSlice, Run, Shared};
 use crate::filter::{CellPrediction, Cells, RUN, ScalarFit, ScalarRun, drop_missing, mark_observed, predict_into};
 use crate::model::{Gate, Missing};
 
-/// Some rows of a tile's cells.
+/// A strip of rows of a tile's cells.
 #[derive(Debug)]
 pub(in crate::engine) struct Band {
     /// Rows in the tile.
@@ -17,13 +17,13 @@ pub(in crate::engine) struct Band {
     /// **Shape** (component, cells).
     pub(super) mean: Vec<f64>,
     pub(super) variance: Vec<f64>,
-    /// How each slice of the latest batch fitted.
+    /// The fit of each slice of the latest batch.
     pub(super) fits: Vec<CellFit>,
     /// Cells that failed in the latest batch.
     pub(super) failures: Vec<Failure>,
 }
 
-/// How a slice fitted.
+/// The fit of a slice.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::engine) struct CellFit {
     pub(in crate::engine) pixels: u64,
@@ -31,7 +31,7 @@ pub(in crate::engine) struct CellFit {
     pub(in crate::engine) sums: ScalarFit,
 }
 
-/// A cell whose mean became no number.
+/// A cell whose mean is not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::engine) struct Failure {
     /// Date of the batch.
@@ -41,16 +41,16 @@ pub(in crate::engine) struct Failure {
     pub(in crate::engine) component: usize,
 }
 
-/// What a component does on a date of the batch.
+/// The predictions of a component on a date of the batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PredictionPlan {
-    /// To the date, when an instrument may see it.
+    /// To the date, when an instrument may observe the component.
     pub(super) advance: Option<CellPrediction>,
-    /// To the date from where it then stands.
+    /// To the date, from the date of the state, for the output.
     pub(super) output: CellPrediction,
 }
 
-/// A batch as all bands see it.
+/// A batch, in the form that all strips share.
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     pub(super) model: &'a CellModel,
@@ -60,11 +60,11 @@ pub(super) struct Batch<'a> {
     pub(super) slices: &'a [CellSlice<'a>],
     /// By date and component.
     pub(super) schedule: &'a [PredictionPlan],
-    /// For each date its position among those put out.
+    /// Position of each date among the output dates.
     pub(super) outputs: &'a [Option<usize>],
 }
 
-/// Scratch memory of one worker, kept from batch to batch.
+/// Scratch memory of one worker, reused for every batch.
 #[derive(Debug)]
 pub(in crate::engine) struct CellScratch {
     arch: Arch,
@@ -93,14 +93,15 @@ impl Default for CellScratch {
 }
 
 impl CellScratch {
-    /// Memory that it takes for so many slices of a date.
+    /// Memory for this number of slices of a date.
     pub(in crate::engine) fn bytes(slices: usize) -> usize {
         size_of::<Self>() + size_of::<ScalarRun>() + (slices + 4) * RUN * size_of::<u64>()
     }
 }
 
 impl Band {
-    /// Runs the band through a batch. `targets` are its rows of the blocks: by block, mean and standard deviation, component.
+    /// Runs the strip through a batch. `targets` are its rows of the blocks: by block, mean and standard deviation,
+    /// component.
     pub(super) fn advance(&mut self, batch: &Batch<'_>, targets: &mut [&mut [f64]], scratch: &mut CellScratch) {
         self.fits.clear();
         self.fits.resize(batch.slices.len(), CellFit::default());
@@ -146,12 +147,12 @@ impl Band {
         Cells { mean: &mut self.mean[states.clone()], variance: &mut self.variance[states] }
     }
 
-    /// Takes in the slices of a date.
+    /// Assimilates the slices of a date.
     fn observe(&mut self, batch: &Batch<'_>, slices: Range<usize>, run: &Run, scratch: &mut CellScratch) {
         if scratch.used.len() < slices.len() * RUN {
             scratch.used.resize(slices.len() * RUN, 0);
         }
-        // Gates judge by the prediction, so all of them come before the first update.
+        // Gates compare with the prediction, so all of them precede the first update.
         for (k, index) in slices.clone().enumerate() {
             if let Some(shared) = batch.slices[index].on(run) {
                 self.admit(batch, index, run, &shared, k, scratch);
@@ -176,7 +177,7 @@ impl Band {
         }
     }
 
-    /// Decides which pixels of a slice, the `k`-th of its date, are used, and counts them.
+    /// Decides which pixels of slice `k` of its date are used, and counts them.
     fn admit(
         &mut self,
         batch: &Batch<'_>,
@@ -218,7 +219,7 @@ impl Band {
         self.fits[index].refused += seen_pixels - count(used);
     }
 
-    /// Makes the cells that failed NaN in all components, once and for all.
+    /// Sets the cells that failed to NaN in all components, for good.
     fn fail(&mut self, batch: &Batch<'_>, index: usize, run: &Run, scratch: &mut CellScratch) {
         scratch.failed.sort_unstable();
         scratch.failed.dedup_by_key(|(cell, _)| *cell);
@@ -233,7 +234,7 @@ impl Band {
     }
 }
 
-/// Takes back the pixels whose normalised innovation squared exceeds what the gate allows.
+/// Refuses the pixels whose normalised innovation squared exceeds the threshold of the gate.
 fn refuse(gate: &Gate, nis: &[f64], dof: &[u64], used: &mut [u64]) {
     for ((used, &nis), &dof) in used.iter_mut().zip(nis).zip(dof) {
         if nis.is_nan() || nis > gate.threshold(dof as usize) {

@@ -5,14 +5,14 @@ use crate::filter::{CellPrediction, ScalarBand};
 use crate::geometry::PixelRegion;
 use crate::model::{Gate, Missing, ObservationModel, ProcessModel};
 
-/// What filtering cell by cell needs to know, where every cell is independent of every other.
+/// Process and observation models of the cell-by-cell filter, for independent cells.
 #[derive(Debug)]
 pub(in crate::engine) struct CellModel {
     components: Vec<CellProcess>,
     pub(super) instruments: Vec<CellInstrument>,
 }
 
-/// How a component of a cell walks.
+/// The process of a component of a cell.
 #[derive(Clone, Copy, Debug)]
 struct CellProcess {
     /// φ per day.
@@ -24,14 +24,14 @@ struct CellProcess {
 /// An instrument whose pixels are cells.
 #[derive(Debug)]
 pub(super) struct CellInstrument {
-    /// Cell of the target lattice under its first pixel.
+    /// Cell of the target lattice of its first pixel.
     first: (i64, i64),
     pub(super) seen: Vec<SeenComponent>,
     pub(super) missing: Missing,
     pub(super) gate: Option<Gate>,
 }
 
-/// A component that an instrument sees, in one band or several.
+/// A component that an instrument observes, in one band or several.
 #[derive(Debug)]
 pub(super) struct SeenComponent {
     pub(super) component: usize,
@@ -41,7 +41,8 @@ pub(super) struct SeenComponent {
 }
 
 impl CellModel {
-    /// The model, where cells and components are independent by process and instruments, and no pixel has a noise of its own.
+    /// The model, where process and instruments leave cells and components independent, and no pixel has its own
+    /// noise variance.
     pub(in crate::engine) fn new(
         process: &ProcessModel,
         instruments: &[ObservationModel],
@@ -49,7 +50,7 @@ impl CellModel {
     ) -> Option<Self> {
         let white = process.correlations.iter().all(crate::model::Correlation::is_white);
         let noisy = instruments.iter().any(|instrument| instrument.source.knows_noise());
-        // Offsets tie cells together, or are states of their own.
+        // Offsets couple cells, or are states themselves.
         let offsets = instruments.iter().any(|instrument| !instrument.offset_layers.is_empty());
         if !white
             || noisy
@@ -97,7 +98,7 @@ impl CellModel {
         self.components.len()
     }
 
-    /// The prediction of a component by so many days.
+    /// The prediction of a component over `dt_days`.
     pub(super) fn prediction(&self, component: usize, dt_days: f64) -> CellPrediction {
         let CellProcess { transition, variance } = self.components[component];
         CellPrediction::new(transition, variance, dt_days)
@@ -105,7 +106,7 @@ impl CellModel {
 }
 
 impl CellInstrument {
-    /// Row and column in a tile of the first pixel of a region; may lie beyond the tile.
+    /// Row and column in a tile of the first pixel of a region; it may lie beyond the tile.
     pub(super) fn place(&self, pixels: &PixelRegion, tile: &PixelRegion) -> (i64, i64) {
         (
             self.first.0 + pixels.rows.start as i64 - tile.rows.start as i64,

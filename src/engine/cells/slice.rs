@@ -7,7 +7,7 @@ use ndarray::{ArrayBase, Data, Ix3};
 use super::model::CellInstrument;
 use crate::geometry::PixelRegion;
 
-/// What an instrument saw of a tile's cells on a date of the batch.
+/// The observations of a tile's cells by an instrument on a date of the batch.
 #[derive(Debug)]
 pub(super) struct CellSlice<'a> {
     /// Date of the batch.
@@ -16,7 +16,7 @@ pub(super) struct CellSlice<'a> {
     /// **Shape** (band, y, x).
     values: &'a [f64],
     shape: (usize, usize),
-    /// Row and column in the tile of its first pixel; may lie beyond the tile.
+    /// Row and column in the tile of its first pixel; it may lie beyond the tile.
     first: (i64, i64),
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Run {
     /// In the tile.
     pub(super) row: usize,
     pub(super) cols: Range<usize>,
-    /// Position of its first cell in the band.
+    /// Position of its first cell in the strip.
     pub(super) at: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What is kept of cells on disk.
+//! Snapshots of cells for checkpoints.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use crate::geometry::Date;
 const WORD: usize = size_of::<f64>();
 
 impl CellField {
-    /// The dates that the components stand at.
+    /// The dates that the states of the components describe.
     pub(in crate::engine) fn dates(&self) -> Vec<u8> {
         self.dates.iter().flat_map(|date| date.days_since_epoch().to_le_bytes()).collect()
     }
@@ -35,8 +35,8 @@ impl CellField {
         &mut self.bands
     }
 
-    /// Means of all components, then the lower triangle of their covariance row by row, predicted to `date`, on which or
-    /// before all components stand.
+    /// Means of all components, then the lower triangle of their covariance row by row, predicted to `date`; no state
+    /// is later than `date`.
     pub(in crate::engine) fn light(&self, date: Date, values: &mut Array3<f64>) {
         let p = self.model.components();
         for (j, stands) in self.dates.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What files of states are made of: a header and frames, each with its length and a checksum.
+//! File format of checkpoints: a header and frames, each with its length and a checksum.
 
 use std::io::{self, Read, Write};
 
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::engine::Fusion;
 use crate::engine::compress::{compress, damaged, decompress};
 
-/// Begins every file; the last byte is the version.
+/// Start of every file; the last byte is the version.
 const MAGIC: &[u8; 8] = b"RFSTATE\x01";
 
 pub(super) fn write_header(file: &mut impl Write, header: &impl Serialize) -> io::Result<()> {
@@ -21,7 +21,7 @@ pub(super) fn read_header<H: DeserializeOwned>(file: &mut impl Read) -> io::Resu
     let mut magic = [0; MAGIC.len()];
     file.read_exact(&mut magic)?;
     if magic != *MAGIC {
-        return Err(damaged("it is no checkpoint, or one of another version"));
+        return Err(damaged("it is not a checkpoint, or one of another version"));
     }
     Ok(serde_json::from_slice(&decompress(&read_frame(file)?, 1)?)?)
 }
@@ -31,7 +31,7 @@ pub(super) fn write_frame(file: &mut impl Write, frame: &[u8]) -> io::Result<()>
     file.write_all(frame)
 }
 
-/// Writes what is kept of each item, of few at a time so that memory stays bounded.
+/// Writes the frames of the items, a few at a time so that memory stays bounded.
 pub(super) fn write_frames<T: Sync>(
     file: &mut impl Write,
     fusion: &Fusion,
@@ -62,7 +62,7 @@ pub(super) fn read_frame(file: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut len = [0; 8];
     file.read_exact(&mut len)?;
     let len = u64::from_le_bytes(len);
-    // Grows as it is read: a damaged length must not ask for all memory there is.
+    // Grows while it is read: a damaged length must not allocate all memory.
     let mut frame = Vec::new();
     file.take(len).read_to_end(&mut frame)?;
     if frame.len() as u64 == len { Ok(frame) } else { Err(damaged("it is cut short")) }

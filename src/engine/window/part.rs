@@ -7,31 +7,31 @@ use crate::filter::{Dynamics, Lagged, Observations};
 use crate::geometry::Date;
 use crate::model::{StateCurves, StateLayout, Support};
 
-/// The states of a window's part.
+/// The states of a part of a window.
 #[derive(Debug)]
 pub(in crate::engine) struct PartState {
     pub(in crate::engine) layout: StateLayout,
     pub(in crate::engine) dynamics: Dynamics,
     pub(in crate::engine) state: Carried,
-    /// The date the state describes, or the day before the series.
+    /// The date that the state describes, or the day before the series.
     pub(in crate::engine) date: Date,
-    /// How much larger noise and change have turned out than stated.
+    /// The learned factors on noise and process variances.
     pub(in crate::engine) inflation: Inflation,
-    /// Own cells about which neither prior nor instruments say anything: NaN.
+    /// Own cells without a prior and without observations: NaN.
     pub(in crate::engine) uninformed: Vec<bool>,
-    /// The mean function of its states, where change goes with their level.
+    /// The mean function of its states, where process noise depends on their level.
     pub(in crate::engine) curves: Option<StateCurves>,
 }
 
 impl PartState {
-    /// Makes the state ready for a date's observations: predicted, and in a precision that holds it beside their noise,
-    /// which may be a wider one; tells whether it is.
+    /// Prepares the state for the observations of a date: predicts it, and converts it to float64 if float32 cannot
+    /// hold it together with their noise. Returns whether it was converted.
     pub(super) fn prepare(&mut self, date: Date, observations: &Observations) -> bool {
         self.predict_to(date);
         self.state.widen_for(observations)
     }
 
-    /// Takes the level that change is relative to from what the state now says.
+    /// Updates the process noise factors from the current state.
     pub(in crate::engine) fn take_factors(&mut self) {
         match &mut self.curves {
             None => self.state.take_factors(&self.dynamics, |_| 0.0),
@@ -46,13 +46,13 @@ impl PartState {
         }
     }
 
-    /// Says which date the state describes.
+    /// Sets the date that the state describes.
     pub(in crate::engine) fn set_date(&mut self, date: Date) {
         self.date = date;
         self.dynamics.start_at(f64::from(date.days_since(Date::from_days(0))));
     }
 
-    /// Appends means and covariances of every out cell, predicted to `date` without touching the state.
+    /// Appends means and covariances of every output cell, predicted to `date`. The state is unchanged.
     pub(super) fn put_out(&mut self, date: Date, support: &Support, out: &[OutCell], values: &mut Vec<f64>) {
         let dt_days = f64::from(date.days_since(self.date));
         self.dynamics.look_ahead(dt_days);
@@ -68,7 +68,7 @@ impl PartState {
         }
     }
 
-    /// Mean of a component of one of the window's own cells, over all fields, so many days from now.
+    /// Mean of a component of one of the window's own cells, over all fields, `dt_days` ahead.
     pub(in crate::engine) fn predicted_mean(&self, support: &Support, (j, cell): (usize, usize), dt_days: f64) -> f64 {
         let states = self.layout.cell(support, j, cell);
         states.map(|(state, weight)| weight * self.state.predicted_mean(&self.dynamics, state, dt_days)).sum()
@@ -102,7 +102,7 @@ impl PartState {
         self.layout.cell(support, j, cell).map(row).sum()
     }
 
-    /// Appends means and covariances of every out cell at a remembered date.
+    /// Appends means and covariances of every output cell at a stored date.
     pub(super) fn put_out_lagged(&self, lagged: &Lagged<'_>, out: &[OutCell], values: &mut Vec<f64>) {
         for layer in [lagged.mean, lagged.cov].into_iter().flat_map(|layers| layers.chunks_exact(self.uninformed.len()))
         {

@@ -1,21 +1,23 @@
-//! What the fit of the instruments says of the settings, in a line for each that lies far from what the model expects.
+//! Advice on settings from the fit of the instruments: one line for each instrument that is far from the expectation
+//! of the model.
 
 use std::fmt;
 
 use super::{DateDiagnostics, InstrumentReport};
 use crate::geometry::Date;
 
-/// Ratio of normalised innovation squared to its degrees of freedom beyond which something other than tuning is wrong.
+/// Ratio of normalised innovation squared to its degrees of freedom above which something other than tuning is wrong.
 const SUSPICIOUS_RATIO: f64 = 20.0;
 
-/// Ratios from which intervals are much too narrow, and up to which much too wide.
+/// Ratios above which intervals are much too narrow, and below which they are much too wide.
 const NARROW_RATIO: f64 = 2.0;
 const WIDE_RATIO: f64 = 0.5;
 
-/// Degrees of freedom that a ratio must rest on to be spoken of: with so many, it strays by 0.14 where the model is right.
+/// Degrees of freedom that a ratio needs to be reported: with so many, its standard deviation is 0.14 where the model
+/// is right.
 const ENOUGH: u64 = 100;
 
-/// Which way an instrument's observations lie from the prediction.
+/// How the observations of an instrument compare with the prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fit {
     Right,
@@ -36,18 +38,20 @@ impl Fit {
     }
 }
 
-/// Writes a line for each instrument that lies far from what the model expects: what that usually means, and which key to look at.
+/// Writes a line for each instrument that is far from the expectation of the model: the usual cause, and the key to
+/// look at.
 pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]) -> fmt::Result {
     let totals: Vec<_> = instruments.iter().filter_map(|one| Some((one, one.total()?))).collect();
     let judged = || totals.iter().filter(|(_, total)| total.dof >= ENOUGH);
     let all = |fit: Fit| judged().count() > 1 && judged().all(|(_, total)| Fit::of(total) == fit);
     let alone = totals.len() == 1;
     let (all_narrow, all_wide) = (all(Fit::Narrow), all(Fit::Wide));
-    // One that is wrong drags the others along.
+    // One wrong instrument pulls the others away.
     let ratio = |(_, total): &&(&InstrumentReport, DateDiagnostics)| total.nis_ratio();
     let worst = totals.iter().max_by(|a, b| ratio(a).total_cmp(&ratio(b)));
     let worst = worst.filter(|(_, total)| Fit::of(total) == Fit::Suspicious).map(|(one, _)| one.name.as_str());
-    // Of the series: what an instrument shows later others have been compared with before.
+    // Uses the first date of the series: later dates of an instrument were compared with instruments that came
+    // before.
     let begins = instruments.iter().filter_map(|one| one.dates.first()).map(|date| date.date).min();
     for (instrument, total) in &totals {
         let (name, ratio) = (&instrument.name, total.nis_ratio());
@@ -98,7 +102,7 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
     Ok(())
 }
 
-/// Whether an instrument would fit but for the first date of the series, which the prior predicts.
+/// Whether an instrument would fit except on the first date of the series, which the prior predicts.
 fn is_first_date(instrument: &InstrumentReport, begins: Option<Date>) -> bool {
     let Some((first, rest)) = instrument.dates.split_first() else { return false };
     let rest = InstrumentReport { name: String::new(), dates: rest.to_vec() }.total();

@@ -1,3 +1,5 @@
+//! Metadata of the arrays of a fused series.
+
 use serde_json::{Map, Value, json};
 
 use super::crs::{coordinate, geozarr, grid_mapping};
@@ -23,7 +25,7 @@ impl Documents {
         }
     }
 
-    /// Name of the array of band names: the coordinate itself, unless that is wavelengths.
+    /// Name of the array of band names: the band coordinate, unless that holds wavelengths.
     fn band_names(&self) -> &'static str {
         if self.layout.basis.is_some() { "band_name" } else { "band" }
     }
@@ -150,7 +152,7 @@ impl Documents {
         let unit = match self.layout.space {
             _ if name.starts_with("offset") => self.layout.unit.as_str(),
             OutputSpace::Bands => self.layout.unit.as_str(),
-            // The basis carries the unit.
+            // The basis has the unit.
             OutputSpace::Components => "1",
         };
         attributes.insert("units".into(), unit.into());
@@ -160,14 +162,14 @@ impl Documents {
         attributes.insert("coordinates".into(), if names { "spatial_ref band_name" } else { "spatial_ref" }.into());
         let crs = self.layout.grid.crs();
         if !crs.is_unknown() {
-            // What GDAL before 3.9 reads.
+            // For GDAL before 3.9.
             attributes.insert("_CRS".into(), json!({ "wkt": crs.wkt() }));
         }
         attributes.extend(geozarr(&self.layout.grid));
         attributes
     }
 
-    /// The document that defines an array, for a store with so many dates.
+    /// The document that defines an array, for a store with this number of dates.
     pub(super) fn array(&self, name: &str, dates: usize) -> Value {
         self.kind(name, dates).document(self.format)
     }
@@ -192,7 +194,7 @@ impl Documents {
         self.write_array(store, name, 0)
     }
 
-    /// Writes the group's document, with those of all arrays consolidated: the step that reveals new dates.
+    /// Writes the document of the group with those of all arrays consolidated. This step reveals new dates.
     pub(super) fn write_group(&self, store: &AtomicStore, run: Value, dates: usize) -> Result<()> {
         let mut attributes = geozarr(&self.layout.grid);
         attributes.insert("Conventions".into(), "CF-1.11".into());
