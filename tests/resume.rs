@@ -157,7 +157,7 @@ impl FusionSink for Failing {
     }
     fn append(&self, block: &FusedBlock) -> Result<()> {
         let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        left.map_err(|_| Error::Store { path: self.place(), problem: "disk full".into(), source: None })?;
+        left.map_err(|_| Error::Store { path: self.location(), problem: "disk full".into(), source: None })?;
         self.sink.append(block)
     }
     fn flush(&self) -> Result<()> {
@@ -175,8 +175,8 @@ impl FusionSink for Failing {
     fn state_folder(&self) -> Option<PathBuf> {
         self.sink.state_folder()
     }
-    fn place(&self) -> PathBuf {
-        self.sink.place()
+    fn location(&self) -> PathBuf {
+        self.sink.location()
     }
 }
 

@@ -43,7 +43,7 @@ impl Assignment {
             if !own && policy != Checkpoint::Light {
                 continue;
             }
-            let start = starts.of(&tile)?;
+            let start = starts.start_of(&tile)?;
             let date = match &start {
                 TileStart::Done(record) => {
                     mixed |= policy != Checkpoint::Off && record.full != (policy == Checkpoint::Full);

@@ -77,7 +77,7 @@ impl Fusion {
         let started = Instant::now();
         let mut state = self.pool.install(|| TileState::first(self, sample.clone()))?;
         let setup = started.elapsed();
-        let (whole, part) = (TileReader::new(self, &tile)?, TileReader::new(self, &sample)?);
+        let (full, sample_reader) = (TileReader::new(self, &tile)?, TileReader::new(self, &sample)?);
         let (workers, in_flight) = (Workers::new(self), InFlight::default());
         // Steps by the set of observing instruments, evenly spread over the series.
         let mut sets: BTreeMap<(&[usize], bool), Vec<usize>> = BTreeMap::new();
@@ -94,9 +94,9 @@ impl Fusion {
         for (index, set) in chosen {
             let steps = &self.steps[index..=index];
             let started = Instant::now();
-            drop(self.pool.install(|| whole.read(self, steps, &in_flight))?);
+            drop(self.pool.install(|| full.read(self, steps, &in_flight))?);
             let read = started.elapsed();
-            let batch = self.pool.install(|| part.read(self, steps, &in_flight))?;
+            let batch = self.pool.install(|| sample_reader.read(self, steps, &in_flight))?;
             let started = Instant::now();
             state.next_step = index;
             self.pool.install(|| state.advance(self, &batch, &workers))?;
@@ -110,8 +110,8 @@ impl Fusion {
             // The slowest one fills the caches and is left out.
             let mut mean = |of: fn(&(Duration, Duration)) -> Duration| {
                 times.sort_unstable_by_key(of);
-                let kept = times.len().saturating_sub(1).max(1);
-                times[..kept].iter().map(of).sum::<Duration>().div_f64(kept as f64).mul_f64(steps.len() as f64)
+                let used = times.len().saturating_sub(1).max(1);
+                times[..used].iter().map(of).sum::<Duration>().div_f64(used as f64).mul_f64(steps.len() as f64)
             };
             estimate.read += mean(|(read, _)| *read).mul_f64(tiles);
             estimate.filter += mean(|(_, filter)| *filter).mul_f64(windows);

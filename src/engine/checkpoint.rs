@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Fusion;
 use super::carried::Carried;
-use super::cells::Band;
+use super::cells::RowStrip;
 use super::compress::{compress, damaged, decompress};
 use super::summary::Summary;
 use super::tile::{States, TileState};
@@ -174,7 +174,7 @@ impl StateFolder {
                 States::Windows(windows) => write_frames(file, fusion, windows, WindowState::snapshot),
                 States::Cells(cells) => {
                     write_frame(file, &cells.dates())?;
-                    write_frames(file, fusion, cells.bands(), Band::snapshot)
+                    write_frames(file, fusion, cells.strips(), RowStrip::snapshot)
                 }
             }
         })?;
@@ -229,7 +229,7 @@ impl StateFile {
                     States::Windows(windows) => read_frames(&mut file, fusion, windows, WindowState::restore)?,
                     States::Cells(cells) => {
                         cells.restore_dates(&read_frame(&mut file)?)?;
-                        read_frames(&mut file, fusion, cells.bands_mut(), Band::restore)?;
+                        read_frames(&mut file, fusion, cells.strips_mut(), RowStrip::restore)?;
                     }
                 }
                 if file.read(&mut [0])? > 0 { Err(damaged("it holds more than its states")) } else { Ok(()) }
@@ -274,17 +274,17 @@ fn failed(path: &Path, error: io::Error) -> Error {
 fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
     // One temporary name for each tile, so that a file left by a killed run is overwritten.
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let beside = path.with_file_name(format!("{}.partial", name.split('.').next().unwrap_or_default()));
+    let temporary = path.with_file_name(format!("{}.partial", name.split('.').next().unwrap_or_default()));
     let replace = || {
-        let mut file = BufWriter::new(File::create(&beside)?);
+        let mut file = BufWriter::new(File::create(&temporary)?);
         write(&mut file)?;
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&beside, path)?;
+        fs::rename(&temporary, path)?;
         path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     };
     replace().map_err(|error| {
         // The disk may be full: no partial file must remain. The first error is the one to report.
-        let _ = fs::remove_file(&beside);
+        let _ = fs::remove_file(&temporary);
         let problem = format!("cannot write the checkpoint: {error}; what was written before can be resumed");
         Error::Store { path: path.to_path_buf(), problem, source: Some(Box::new(error)) }
     })

@@ -54,7 +54,7 @@ impl Inflation {
     }
 
     /// The factor on the noise variances of an instrument.
-    pub(super) fn of_noise(&self, instrument: usize) -> f64 {
+    pub(super) fn noise_factor(&self, instrument: usize) -> f64 {
         self.noise.get(instrument).map_or(1.0, |log| log.exp())
     }
 

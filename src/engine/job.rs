@@ -151,7 +151,7 @@ impl<'a> Job<'a> {
         }
         let Some(existing) = sink.existing()? else { return Ok(()) };
         if self.start == Start::New {
-            return Err(Error::StoreExists { file: None, path: sink.place(), state: existing.describe() });
+            return Err(Error::StoreExists { file: None, path: sink.location(), state: existing.describe() });
         }
         self.check_same(&existing, sink)
     }
@@ -161,11 +161,11 @@ impl<'a> Job<'a> {
         let Some(folder) = sink.state_folder().map(StateFolder::new) else {
             return self.run_without_state(sink);
         };
-        let place = sink.place();
+        let store = sink.location();
         if self.start == Start::New {
             self.check_series(sink)?;
         }
-        let what = place.display().to_string();
+        let what = store.display().to_string();
         let run_lock = folder.path().join("run.lock");
         let _run = match self.shard {
             None => Lock::exclusive(&run_lock, &what)?,
@@ -188,7 +188,7 @@ impl<'a> Job<'a> {
         if existing.as_ref().is_some_and(|existing| self.is_done(existing, &folder)) {
             return Ok(Report::default());
         }
-        let assigned = Assignment::new(fusion, (&folder, &place), existing.as_ref(), &own, self.replay)?;
+        let assigned = Assignment::new(fusion, (&folder, &store), existing.as_ref(), &own, self.replay)?;
         let visible = self.visible(existing.as_ref(), &assigned, sink)?;
         let finished = existing.as_ref().is_some_and(|existing| existing.finished);
         if assigned.work.is_empty() && finished && visible == fusion.output.len() {
@@ -196,7 +196,7 @@ impl<'a> Job<'a> {
         }
         if self.check_disk {
             // Other shards are about to write as much.
-            assigned.check_space(fusion, &place, visible, self.shard.map_or(1, Shard::count))?;
+            assigned.check_space(fusion, &store, visible, self.shard.map_or(1, Shard::count))?;
         }
         match &existing {
             None => sink.begin(&layout)?,
@@ -243,11 +243,11 @@ impl<'a> Job<'a> {
     /// [`Error::Unfinished`] naming the missing tiles, and the errors of [`run`](Self::run).
     pub fn finalize(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         let fusion = self.fusion;
-        let place = sink.place();
-        let nothing = |problem: &str| Error::CannotContinue { path: place.clone(), problem: problem.into() };
+        let store = sink.location();
+        let nothing = |problem: &str| Error::CannotContinue { path: store.clone(), problem: problem.into() };
         let folder = sink.state_folder().map(StateFolder::new).ok_or_else(|| nothing("this sink has no shards"))?;
         let existing = sink.existing()?.ok_or_else(|| nothing("no shard has begun it"))?;
-        let what = place.display().to_string();
+        let what = store.display().to_string();
         let _run = Lock::exclusive(&folder.path().join("run.lock"), &what)?;
         self.check_same(&existing, sink)?;
         self.check_dates(&existing, sink, "run its shards with --append first")?;
@@ -255,10 +255,10 @@ impl<'a> Job<'a> {
             return Ok(Report::default());
         }
         let all: Vec<usize> = (0..fusion.tiling.tile_count()).collect();
-        let assigned = Assignment::new(fusion, (&folder, &place), Some(&existing), &all, self.replay)?;
+        let assigned = Assignment::new(fusion, (&folder, &store), Some(&existing), &all, self.replay)?;
         if !assigned.work.is_empty() {
             let missing = assigned.work.iter().map(|work| work.tile.index).collect();
-            return Err(Error::Unfinished { path: place, missing, tiles: all.len() });
+            return Err(Error::Unfinished { path: store, missing, tiles: all.len() });
         }
         let report = assigned.summary.report(&names(&fusion.instruments));
         if !existing.finished {
@@ -275,7 +275,7 @@ impl<'a> Job<'a> {
         let fusion = self.fusion;
         if self.start != Start::New || self.shard.is_some() {
             let problem = "this sink stores no checkpoints, so it accepts only new series".into();
-            return Err(Error::CannotContinue { path: sink.place(), problem });
+            return Err(Error::CannotContinue { path: sink.location(), problem });
         }
         sink.begin(&fusion.layout_for(sink))?;
         let work: Vec<Work> = fusion.tiles().map(|(index, tile)| Work::fresh(index, tile)).collect();
@@ -314,7 +314,7 @@ impl<'a> Job<'a> {
     fn check_same(&self, existing: &ExistingSeries, sink: &dyn FusionSink) -> Result<()> {
         let given = self.fusion.layout_for(sink).settings;
         let differences = existing.settings.differences(&given);
-        if differences.is_empty() { Ok(()) } else { Err(Error::SettingsDiffer { path: sink.place(), differences }) }
+        if differences.is_empty() { Ok(()) } else { Err(Error::SettingsDiffer { path: sink.location(), differences }) }
     }
 
     /// Whether a series of exactly these dates has ended without checkpoints, so that late dates cannot be detected.
@@ -338,7 +338,7 @@ impl<'a> Job<'a> {
         };
         let advice = if same { advice } else { "whose first are others: check [time], and whether files are gone" };
         let problem = format!("it was planned for {planned} dates to {end}, this run is for {now}; {advice}");
-        Err(Error::CannotContinue { path: sink.place(), problem })
+        Err(Error::CannotContinue { path: sink.location(), problem })
     }
 
     /// Removes checkpoints from which no later run will start.
@@ -383,7 +383,7 @@ impl<'a> Job<'a> {
             for work in work {
                 summary.merge(&work.run(fusion, folder, stages, &workers, &mut blocks)?);
                 stages.progress.tiles.0 += 1;
-                stages.tell();
+                stages.report_progress();
             }
             Ok((blocks, stages.timing))
         };

@@ -85,13 +85,13 @@ impl WindowState {
             let dt_days = f64::from(date.days_since(state.date));
             for cell in &self.out {
                 let known = !(self.failed || state.uninformed[cell.state]);
-                let mut put = |layer: usize, value: f64| {
+                let mut set = |layer: usize, value: f64| {
                     values[(layer, cell.row, cell.col)] = if known { value } else { f64::NAN };
                 };
                 for (a, &j) in part.components.iter().enumerate() {
-                    put(j, state.predicted_mean(&self.support, (a, cell.state), dt_days));
+                    set(j, state.predicted_mean(&self.support, (a, cell.state), dt_days));
                     for (b, &l) in part.components[..=a].iter().enumerate() {
-                        put(p + pair(j, l), state.predicted_cov(&self.support, (a, b, cell.state), dt_days));
+                        set(p + pair(j, l), state.predicted_cov(&self.support, (a, b, cell.state), dt_days));
                     }
                 }
             }

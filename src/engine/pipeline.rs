@@ -93,7 +93,7 @@ impl Stages<'_> {
                         tracing::warn!("reading takes long: {what}");
                     }
                     self.progress.waiting_for = oldest;
-                    self.tell();
+                    self.report_progress();
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(Halt::Stopped),
                 Ok(batch) => break batch,
@@ -128,7 +128,7 @@ impl Stages<'_> {
     }
 
     /// Tells the caller how far the run is.
-    pub(super) fn tell(&mut self) {
+    pub(super) fn report_progress(&mut self) {
         self.progress.elapsed = self.started.elapsed();
         self.progress.blocks = self.blocks.load(Ordering::Relaxed);
         if let Some(callback) = self.callback {

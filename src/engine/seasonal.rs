@@ -28,13 +28,13 @@ pub(super) struct Curves {
 
 impl Curves {
     /// The curves of the cells of a tile.
-    pub(super) fn of_cells(mean: &SeasonalMean, target: &Grid, tile: &PixelRegion) -> Result<Self> {
+    pub(super) fn for_cells(mean: &SeasonalMean, target: &Grid, tile: &PixelRegion) -> Result<Self> {
         let slice = mean.slice(target, &Rect::from(tile))?;
         Ok(Self { harmonics: mean.harmonics(), coefficients: slice.into_coefficients() })
     }
 
     /// The curves of the pixels of an instrument, averaged over their footprints.
-    pub(super) fn of_pixels(
+    pub(super) fn for_pixels(
         mean: &SeasonalMean,
         target: &Grid,
         instrument: &ObservationModel,
@@ -86,7 +86,7 @@ impl Curves {
     }
 
     /// Subtracts the mean from the bands of a slice of these pixels.
-    pub(super) fn take_off(&self, instrument: &ObservationModel, slice: &mut Slice) {
+    pub(super) fn subtract(&self, instrument: &ObservationModel, slice: &mut Slice) {
         let (terms, mut mean) = (self.terms(slice.date), self.plane());
         let design = instrument.design();
         for component in (0..design.ncols()).filter(|&j| instrument.observes(j)) {

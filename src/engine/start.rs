@@ -33,7 +33,7 @@ pub(super) struct Starts<'a> {
     fusion: &'a Fusion,
     folder: &'a StateFolder,
     /// The store, for messages.
-    place: &'a Path,
+    store_path: &'a Path,
     existing: Option<&'a ExistingSeries>,
     /// Whether late observations may be replayed.
     replay: bool,
@@ -53,7 +53,7 @@ enum Agreement {
 impl<'a> Starts<'a> {
     pub(super) fn new(
         fusion: &'a Fusion,
-        (folder, place): (&'a StateFolder, &'a Path),
+        (folder, store_path): (&'a StateFolder, &'a Path),
         existing: Option<&'a ExistingSeries>,
         replay: bool,
     ) -> Result<Self> {
@@ -62,11 +62,11 @@ impl<'a> Starts<'a> {
         list.lights.values().flatten().for_each(|file| *counts.entry(file.date).or_default() += 1);
         let common = counts.into_iter().rev().filter(|(_, count)| *count == fusion.tiling.tile_count());
         let lights = common.map(|(date, _)| date).collect();
-        Ok(Self { fusion, folder, place, existing, replay, list, lights, late: None })
+        Ok(Self { fusion, folder, store_path, existing, replay, list, lights, late: None })
     }
 
     /// The start of a tile.
-    pub(super) fn of(&mut self, tile: &Tile) -> Result<TileStart> {
+    pub(super) fn start_of(&mut self, tile: &Tile) -> Result<TileStart> {
         // The newest record lists the steps passed, whichever checkpoint the tile starts from.
         let mut newest: Option<(Record, StateFile)> = None;
         let mut late: Option<Date> = None;
@@ -78,11 +78,11 @@ impl<'a> Starts<'a> {
                 }
                 record => record?,
             };
-            self.check_place(&record, &file)?;
+            self.check_record(&record, &file)?;
             match self.compare(&record)? {
                 Agreement::Late(date, instrument) if !self.replay => {
                     let instrument = self.fusion.instruments[instrument].name.clone();
-                    let (path, passed) = (self.place(), record.date);
+                    let (path, passed) = (self.store_path(), record.date);
                     return Err(Error::LateDate { path, instrument, date, passed });
                 }
                 Agreement::Late(date, _) => late = Some(late.map_or(date, |late| late.min(date))),
@@ -124,7 +124,7 @@ impl<'a> Starts<'a> {
                 "tile [{row}, {col}] has no checkpoint to go on from in {folder} (run.checkpoint = \"off\"?); --replay begins it \
                  anew from all observations"
             );
-            return Err(Error::CannotContinue { path: self.place(), problem });
+            return Err(Error::CannotContinue { path: self.store_path(), problem });
         }
         match &newest {
             Some((newest, _)) => {
@@ -139,7 +139,7 @@ impl<'a> Starts<'a> {
     }
 
     /// Refuses a record of another series, or of a later state of this series than that of the store.
-    fn check_place(&self, record: &Record, file: &StateFile) -> Result<()> {
+    fn check_record(&self, record: &Record, file: &StateFile) -> Result<()> {
         let refuse =
             |problem: &str| Err(Error::Checkpoint { path: file.path.clone(), problem: problem.into(), source: None });
         if record.settings != self.fusion.settings {
@@ -163,7 +163,7 @@ impl<'a> Starts<'a> {
                     "the dates after {date} must be replayed, but what {name:?} saw on {} is gone; bring its file back",
                     step.date
                 );
-                return Err(Error::CannotContinue { path: self.place(), problem });
+                return Err(Error::CannotContinue { path: self.store_path(), problem });
             }
         }
         Ok(())
@@ -189,8 +189,8 @@ impl<'a> Starts<'a> {
         self.list.records.get(&tile.index).cloned().unwrap_or_default()
     }
 
-    fn place(&self) -> PathBuf {
-        self.place.to_path_buf()
+    fn store_path(&self) -> PathBuf {
+        self.store_path.to_path_buf()
     }
 
     fn note(&mut self, late: Option<Date>) {
@@ -213,7 +213,7 @@ impl<'a> Starts<'a> {
             let then = passed.get(date).map_or(&[][..], |step| &step.instruments);
             // A replay tries skipped slices again, because their files may have been repaired.
             let missed = |instrument: &usize| {
-                !then.contains(instrument) || (self.replay && record.summary.went_without(*date, *instrument))
+                !then.contains(instrument) || (self.replay && record.summary.was_skipped(*date, *instrument))
             };
             if let Some(&instrument) = step.instruments.iter().find(|instrument| missed(instrument)) {
                 late = Some(Agreement::Late(*date, instrument));
@@ -231,7 +231,7 @@ impl<'a> Starts<'a> {
                          since then (--replay), or put the groups of dates up to {} back as they were",
                         record.date
                     );
-                    return Err(Error::CannotContinue { path: self.place(), problem });
+                    return Err(Error::CannotContinue { path: self.store_path(), problem });
                 }
                 late = Some(Agreement::Late(*date, instrument));
                 break;
@@ -246,7 +246,7 @@ impl<'a> Starts<'a> {
                  bring them back",
                 record.date
             );
-            return Err(Error::CannotContinue { path: self.place(), problem });
+            return Err(Error::CannotContinue { path: self.store_path(), problem });
         }
         Ok(late.unwrap_or(Agreement::Same))
     }

@@ -30,7 +30,7 @@ impl FitSums {
     }
 
     fn count(&mut self, count: &PixelCount) {
-        self.pixels += count.seen;
+        self.pixels += count.observed;
         self.refused += count.refused;
     }
 
@@ -134,7 +134,7 @@ impl Summary {
     }
 
     /// Whether a slice was missing in any tile.
-    pub(super) fn went_without(&self, date: Date, instrument: usize) -> bool {
+    pub(super) fn was_skipped(&self, date: Date, instrument: usize) -> bool {
         let slices = self.skipped.get(&date.days_since_epoch());
         slices.is_some_and(|slices| slices.iter().any(|(other, _)| *other == instrument))
     }

@@ -70,7 +70,7 @@ impl TileReader {
         let regions: Vec<_> = fusion.instruments.iter().map(|instrument| region(&instrument.lattice)).collect();
         let mean = |(instrument, region): (&ObservationModel, &Option<PixelRegion>)| {
             let (Some(mean), Some(region)) = (&fusion.seasonal, region) else { return Ok(None) };
-            Curves::of_pixels(mean, &fusion.target, instrument, region).map(Some)
+            Curves::for_pixels(mean, &fusion.target, instrument, region).map(Some)
         };
         let means = fusion.instruments.iter().zip(&regions).map(mean).collect::<Result<_>>()?;
         Ok(Self { regions, means })
@@ -91,7 +91,7 @@ impl TileReader {
                 let read = in_flight.during(instrument, date, || model.source.read(date, &model.source_bands, region));
                 let read = read.map(|mut slice| {
                     if let Some(mean) = &self.means[instrument] {
-                        mean.take_off(model, &mut slice);
+                        mean.subtract(model, &mut slice);
                     }
                     slice
                 });
@@ -170,7 +170,7 @@ impl TileState {
             mean: fusion
                 .seasonal
                 .as_ref()
-                .map(|mean| Curves::of_cells(mean, &fusion.target, &tile.region))
+                .map(|mean| Curves::for_cells(mean, &fusion.target, &tile.region))
                 .transpose()?,
             tile,
             states,
@@ -184,7 +184,7 @@ impl TileState {
     }
 
     /// Resumes after `date`, once the windows have been restored, with the statistics up to then.
-    pub(super) fn go_on_after(&mut self, fusion: &Fusion, date: Date, summary: Summary) {
+    pub(super) fn resume_after(&mut self, fusion: &Fusion, date: Date, summary: Summary) {
         self.next_step = fusion.steps.partition_point(|(step, _)| *step <= date);
         let passed = fusion.steps[..self.next_step].iter().filter_map(|(date, step)| Some((*date, step.output?)));
         self.waiting = Waiting::after(fusion.lag, passed);
@@ -239,7 +239,7 @@ impl TileState {
     }
 
     /// Number of dates of the output axis, from its start, whose blocks have been output.
-    pub(super) fn put_out(&self, fusion: &Fusion) -> usize {
+    pub(super) fn output_dates(&self, fusion: &Fusion) -> usize {
         let passed = fusion.steps[..self.next_step].iter().filter(|(_, step)| step.output.is_some()).count();
         passed - self.waiting.len()
     }

@@ -1,4 +1,4 @@
-//! One window on its way through time: its states, its scratch memory, and what it makes of a batch.
+//! One window: its states, its scratch memory, and its results for a batch.
 
 mod part;
 #[cfg(test)]
@@ -52,7 +52,7 @@ pub(super) struct WindowState {
     /// Its results for the latest batch.
     pub(super) output: WindowOutput,
     /// Where observations are withheld: the latest date on which each pixel of each instrument held a value.
-    pub(super) last_seen: Vec<Vec<Option<Date>>>,
+    pub(super) last_observed: Vec<Vec<Option<Date>>>,
 }
 
 /// A cell that the tile outputs.
@@ -72,7 +72,7 @@ pub(super) struct Worker {
     carried: Scratch,
     parts: Vec<PartScratch>,
     /// Pixels of the date that hold a value.
-    pixels: Vec<SeenPixel>,
+    pixels: Vec<ObservedPixel>,
     values: Vec<f64>,
     part_values: Vec<f64>,
     /// Noise of a pixel that has its own, of all bands and of a part's.
@@ -108,7 +108,7 @@ struct Probe {
 
 /// A pixel that a window observes on a date.
 #[derive(Clone, Copy, Debug)]
-struct SeenPixel {
+struct ObservedPixel {
     instrument: usize,
     /// Whether this is the one window that counts the pixel.
     home: bool,
@@ -173,7 +173,7 @@ pub(crate) struct Prediction {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PixelCount {
     pub(super) instrument: usize,
-    pub(super) seen: u64,
+    pub(super) observed: u64,
     pub(super) refused: u64,
 }
 
@@ -206,17 +206,17 @@ impl WindowState {
                 self.failed = true;
                 return Err(self.numerical(reading.date, source));
             }
-            if !self.last_seen.is_empty() {
+            if !self.last_observed.is_empty() {
                 self.predict_withheld(reading, parts, worker);
             }
             if reading.output {
-                self.put_out(reading, instruments, parts, worker);
+                self.output_date(reading, instruments, parts, worker);
             }
         }
         if last {
             // Waiting dates are output as they are, and stay in the state: the series may be extended another day.
             let remembered = self.parts.iter().map(|part| part.state.remembered()).max().unwrap_or(0);
-            (0..remembered).for_each(|k| self.put_out_lagged(k));
+            (0..remembered).for_each(|k| self.output_lagged(k));
         }
         Ok(())
     }
@@ -258,7 +258,7 @@ impl WindowState {
                 self.support.offsets(index).of_pixel(layers, pixel.index, reading.date, offsets);
                 let known = noise.iter().any(|noise| !noise.is_nan());
                 let position = pixels.len() as u32;
-                let mut seen = false;
+                let mut observed = false;
                 for ((part, state), scratch) in parts.iter().zip(&self.parts).zip(scratch.iter_mut()) {
                     let bands = &part.bands[index];
                     if bands.rows.is_empty() {
@@ -291,12 +291,12 @@ impl WindowState {
                     };
                     if added {
                         scratch.positions.push(position);
-                        seen = true;
+                        observed = true;
                     }
                 }
-                if seen {
+                if observed {
                     let (home, nis, dof, refused) = (pixel.home, 0.0, 0, false);
-                    pixels.push(SeenPixel { instrument: index, home, nis, dof, refused });
+                    pixels.push(ObservedPixel { instrument: index, home, nis, dof, refused });
                 }
             }
         }
@@ -314,13 +314,13 @@ impl WindowState {
             self.inflate(worker);
         }
         if worker.pixels.iter().any(|pixel| instruments[pixel.instrument].checks_pixels()) {
-            self.judge(date, instruments, worker)?;
+            self.check_pixels(date, instruments, worker)?;
         }
         for pixels in worker.pixels.chunk_by(|a, b| a.instrument == b.instrument) {
             let home = || pixels.iter().filter(|pixel| pixel.home);
-            let (seen, refused) = (home().count() as u64, home().filter(|pixel| pixel.refused).count() as u64);
+            let (observed, refused) = (home().count() as u64, home().filter(|pixel| pixel.refused).count() as u64);
             let instrument = pixels[0].instrument;
-            self.output.pixels.push((index, PixelCount { instrument, seen, refused }));
+            self.output.pixels.push((index, PixelCount { instrument, observed, refused }));
         }
         for k in 0..self.parts.len() {
             let part = &mut self.parts[k];
@@ -345,7 +345,7 @@ impl WindowState {
         let Worker { parts, pixels, .. } = worker;
         for (part, PartScratch { observations, positions, .. }) in self.parts.iter().zip(parts) {
             for (k, &position) in positions.iter().enumerate() {
-                let factor = part.inflation.of_noise(pixels[position as usize].instrument);
+                let factor = part.inflation.noise_factor(pixels[position as usize].instrument);
                 if factor > 1.0 {
                     observations.scale_noise(k, factor);
                 }
@@ -356,7 +356,7 @@ impl WindowState {
     /// Refuses each pixel whose normalised innovation squared, over all its bands, exceeds the gate of its instrument, and
     /// increases the noise of outlying pixels of robust instruments. Pixels are compared with the prediction only, so
     /// the order of instruments and pixels does not matter.
-    fn judge(
+    fn check_pixels(
         &mut self,
         date: Date,
         instruments: &[ObservationModel],
@@ -413,17 +413,17 @@ impl WindowState {
                     mean: bands.model.offsets()[probe.band] + mean,
                     variance,
                     noise: probe.noise,
-                    inflation: state.inflation.of_noise(probe.instrument),
-                    days_since: self.last_seen[probe.instrument][probe.pixel]
-                        .map(|seen| date.days_since(seen).unsigned_abs()),
+                    inflation: state.inflation.noise_factor(probe.instrument),
+                    days_since: self.last_observed[probe.instrument][probe.pixel]
+                        .map(|observed| date.days_since(observed).unsigned_abs()),
                 });
             }
         }
         for &(instrument, ref slice) in &reading.slices {
-            for (pixel, seen) in self.support.pixels(instrument).zip(&mut self.last_seen[instrument]) {
+            for (pixel, observed) in self.support.pixels(instrument).zip(&mut self.last_observed[instrument]) {
                 let at = (pixel.at.0 - slice.region.rows.start, pixel.at.1 - slice.region.cols.start);
                 if slice.values.slice(s![.., at.0, at.1]).iter().any(|value| !value.is_nan()) {
-                    *seen = Some(date);
+                    *observed = Some(date);
                 }
             }
         }
@@ -431,17 +431,23 @@ impl WindowState {
 
     /// Appends means and covariances of every output cell on a date of the output axis, or, with a lag, on the date that
     /// has waited for it.
-    fn put_out(&mut self, reading: &Reading, instruments: &[ObservationModel], parts: &[Part], worker: &mut Worker) {
+    fn output_date(
+        &mut self,
+        reading: &Reading,
+        instruments: &[ObservationModel],
+        parts: &[Part],
+        worker: &mut Worker,
+    ) {
         let date = reading.date;
         if self.parts.iter().all(|part| part.state.lag() == 0) {
             for part in &mut self.parts {
-                part.put_out(date, &self.support, &self.out, &mut self.output.values);
+                part.append_output(date, &self.support, &self.out, &mut self.output.values);
             }
-            self.put_out_offsets(reading, instruments, parts, &mut worker.offsets);
+            self.output_offsets(reading, instruments, parts, &mut worker.offsets);
             return;
         }
         if self.parts.iter().all(|part| part.state.remembered() == part.state.lag()) {
-            self.put_out_lagged(0);
+            self.output_lagged(0);
         }
         for part in &mut self.parts {
             part.predict_to(date);
@@ -451,7 +457,7 @@ impl WindowState {
 
     /// Appends means and variances of the offsets of each output cell, part by part, instrument by instrument, band by
     /// band; NaN where one of the instrument's layers has no offset on the date.
-    fn put_out_offsets(
+    fn output_offsets(
         &mut self,
         reading: &Reading,
         instruments: &[ObservationModel],
@@ -464,30 +470,30 @@ impl WindowState {
             for (k, pixels) in self.offset_pixels.iter().enumerate() {
                 let (Some(pixels), layers) = (pixels, &instruments[k].offset_layers) else { continue };
                 let acquired = reading.slices.iter().any(|(instrument, _)| *instrument == k);
-                let whole = layers.iter().all(|layer| layer.exists_on(date, acquired));
+                let complete = layers.iter().all(|layer| layer.exists_on(date, acquired));
                 for band in 0..part.bands[k].rows.len() {
-                    let mut put = |of: &dyn Fn(&[u32]) -> f64| {
+                    let mut append = |value_of: &dyn Fn(&[u32]) -> f64| {
                         for cell in &self.out {
-                            let pixel = pixels[cell.state].filter(|_| whole && !known.uninformed[cell.state]);
+                            let pixel = pixels[cell.state].filter(|_| complete && !known.uninformed[cell.state]);
                             let value = pixel.map_or(f64::NAN, |pixel| {
                                 self.support.offsets(k).of_pixel(layers, pixel as usize, date, states);
-                                of(states)
+                                value_of(states)
                             });
                             self.output.values.push(value);
                         }
                     };
-                    put(&|states| known.offset_mean((k, band), states, dt_days));
-                    put(&|states| known.offset_variance((k, band), states, dt_days));
+                    append(&|states| known.offset_mean((k, band), states, dt_days));
+                    append(&|states| known.offset_variance((k, band), states, dt_days));
                 }
             }
         }
     }
 
     /// Appends means and covariances on the `k`-th stored date, counted from the oldest, given all observations since.
-    fn put_out_lagged(&mut self, k: usize) {
+    fn output_lagged(&mut self, k: usize) {
         for part in &self.parts {
             if let Some(lagged) = part.state.lagged_at(k) {
-                part.put_out_lagged(&lagged, &self.out, &mut self.output.values);
+                part.output_lagged(&lagged, &self.out, &mut self.output.values);
             }
         }
     }

@@ -100,8 +100,8 @@ pub(super) fn advance(
 pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [FusedBlock]) {
     // Position of each layer of a window's values among all layers of a cell.
     let (means, pairs) = fusion.projection.known();
-    let places: Vec<usize> = fusion.parts.iter().flat_map(|part| places(&part.components, means)).collect();
-    let offset_places: Vec<usize> = fusion.parts.iter().flat_map(|part| offset_places(fusion, part)).collect();
+    let positions: Vec<usize> = fusion.parts.iter().flat_map(|part| positions(&part.components, means)).collect();
+    let offset_positions: Vec<usize> = fusion.parts.iter().flat_map(|part| offset_positions(fusion, part)).collect();
     blocks.par_iter_mut().enumerate().for_each(|(k, FusedBlock { mean, uncertainty, offsets, .. })| {
         mean.fill(f64::NAN);
         uncertainty.fill(f64::NAN);
@@ -113,16 +113,16 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
         let mut known = vec![0.0; means + pairs];
         for window in windows {
             let n = window.out.len();
-            let date = (places.len() + 2 * fusion.offsets.len()) * n;
+            let date = (positions.len() + 2 * fusion.offsets.len()) * n;
             // The cells of a failed window stay NaN.
             let Some(values) = window.output.values.get(k * date..(k + 1) * date) else { continue };
-            let (values, rest) = values.split_at(places.len() * n);
+            let (values, rest) = values.split_at(positions.len() * n);
             if let Some(offsets) = offsets {
-                put_offsets(window, &offset_places, rest, offsets);
+                write_offsets(window, &offset_positions, rest, offsets);
             }
             for (index, cell) in window.out.iter().enumerate() {
-                for (&place, layer) in places.iter().zip(values.chunks_exact(n)) {
-                    known[place] = layer[index];
+                for (&position, layer) in positions.iter().zip(values.chunks_exact(n)) {
+                    known[position] = layer[index];
                 }
                 let (x, cov) = known.split_at(means);
                 fusion.projection.put(x, cov, |layer, value| match layer {
@@ -135,7 +135,7 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
 }
 
 /// Positions of a part's output offsets among all offsets.
-fn offset_places(fusion: &Fusion, part: &Part) -> Vec<usize> {
+fn offset_positions(fusion: &Fusion, part: &Part) -> Vec<usize> {
     let of_instrument =
         |(k, bands): (usize, &PartBands)| bands.rows.iter().map(move |&band| (k, band)).collect::<Vec<_>>();
     let bands = part.bands.iter().enumerate().flat_map(of_instrument);
@@ -143,18 +143,18 @@ fn offset_places(fusion: &Fusion, part: &Part) -> Vec<usize> {
 }
 
 /// Writes the offsets of a window, mean and variance of each in turn, into a block.
-fn put_offsets(window: &WindowState, places: &[usize], values: &[f64], offsets: &mut BlockOffsets) {
-    for (&place, layers) in places.iter().zip(values.chunks_exact(2 * window.out.len())) {
+fn write_offsets(window: &WindowState, positions: &[usize], values: &[f64], offsets: &mut BlockOffsets) {
+    for (&position, layers) in positions.iter().zip(values.chunks_exact(2 * window.out.len())) {
         let (means, variances) = layers.split_at(window.out.len());
         for ((cell, mean), variance) in window.out.iter().zip(means).zip(variances) {
-            offsets.mean[(place, cell.row, cell.col)] = *mean;
-            offsets.sd[(place, cell.row, cell.col)] = variance.sqrt();
+            offsets.mean[(position, cell.row, cell.col)] = *mean;
+            offsets.sd[(position, cell.row, cell.col)] = variance.sqrt();
         }
     }
 }
 
 /// Positions of a part's means and covariances among those of all components, whose covariances follow `means` means.
-fn places(components: &[usize], means: usize) -> impl Iterator<Item = usize> + '_ {
+fn positions(components: &[usize], means: usize) -> impl Iterator<Item = usize> + '_ {
     let pairs = components
         .iter()
         .enumerate()
@@ -229,7 +229,7 @@ impl WindowState {
         let counts = tile.rows.contains(&window.core.rows.start) && tile.cols.contains(&window.core.cols.start);
         let out = out_cells(&support, tile);
         let pixels = |instrument: usize| vec![None; support.pixels(instrument).count()];
-        let last_seen = fusion.withholds.then(|| (0..fusion.instruments.len()).map(pixels).collect());
+        let last_observed = fusion.withholds.then(|| (0..fusion.instruments.len()).map(pixels).collect());
         let holding = |k: usize| {
             let wanted = fusion.offsets.iter().any(|(instrument, _)| *instrument == k);
             wanted.then(|| support.pixels_of_cells(k, &fusion.instruments[k].lattice))
@@ -245,7 +245,7 @@ impl WindowState {
             widened: false,
             failed: false,
             output: WindowOutput::default(),
-            last_seen: last_seen.unwrap_or_default(),
+            last_observed: last_observed.unwrap_or_default(),
         })
     }
 }

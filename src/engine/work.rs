@@ -55,7 +55,7 @@ impl Work {
             (TileStart::Full(file), _) => {
                 let mut state = begin()?;
                 let record = file.load(fusion, &mut state)?;
-                state.go_on_after(fusion, record.date, record.summary);
+                state.resume_after(fusion, record.date, record.summary);
                 Ok((state, record.steps))
             }
             (TileStart::Light { date, record, learned }, Some(folder)) => {
@@ -100,12 +100,12 @@ impl Work {
             drop(batch);
             stages.timing.filter += started.elapsed();
             *blocks += made.len();
-            let put_out = state.put_out(fusion);
+            let output_dates = state.output_dates(fusion);
             let last = steps.end == fusion.steps.len();
-            stages.write(self.index, made, if last { fusion.output.len() } else { put_out })?;
+            stages.write(self.index, made, if last { fusion.output.len() } else { output_dates })?;
             stages.progress.dates.0 = before + steps.end - self.first;
             stages.progress.observations = observations + state.observations;
-            stages.tell();
+            stages.report_progress();
             if let Some(folder) = folder
                 && !last
                 && !state.replays(fusion)
@@ -184,7 +184,7 @@ impl Work {
             date: last.map_or(date, |last| date.max(last)),
             steps: passed.iter().cloned().chain(since.map(step)).collect(),
             ended,
-            written: if ended { fusion.output.len() } else { state.put_out(fusion) },
+            written: if ended { fusion.output.len() } else { state.output_dates(fusion) },
             summary: state.summary(),
             failed: state.failed(),
             full,

@@ -86,11 +86,11 @@ pub(crate) struct ScoreSums {
 
 impl ScoreSums {
     /// Adds an observed value with noise variance `noise`, and its predicted mean and standard deviation.
-    pub(crate) fn add(&mut self, seen: f64, (mean, sd): (f64, f64), noise: f64) {
-        if seen.is_nan() {
+    pub(crate) fn add(&mut self, observed: f64, (mean, sd): (f64, f64), noise: f64) {
+        if observed.is_nan() {
             return;
         }
-        let error = mean - seen;
+        let error = mean - observed;
         if error.is_nan() || sd.is_nan() {
             self.missing += 1;
             return;
@@ -176,15 +176,15 @@ struct Factors {
 
 impl Factors {
     fn add(&mut self, factor: f64) {
-        let place = (factor.log2() - f64::from(LEAST_OCTAVE)) * BINS_PER_OCTAVE as f64;
+        let position = (factor.log2() - f64::from(LEAST_OCTAVE)) * BINS_PER_OCTAVE as f64;
         // 0 / 0: an exact prediction needs no factor, so it counts as zero.
-        if place.is_nan() || place < 0.0 {
+        if position.is_nan() || position < 0.0 {
             self.below += 1;
-        } else if place >= (OCTAVES * BINS_PER_OCTAVE) as f64 {
+        } else if position >= (OCTAVES * BINS_PER_OCTAVE) as f64 {
             self.beyond += 1;
         } else {
             self.bins.resize(OCTAVES * BINS_PER_OCTAVE, 0);
-            self.bins[place as usize] += 1;
+            self.bins[position as usize] += 1;
         }
     }
 
@@ -209,8 +209,8 @@ impl Factors {
         for (bin, &count) in self.bins.iter().enumerate() {
             let count = count as f64;
             if passed + count >= wanted {
-                let place = bin as f64 + (wanted - passed) / count;
-                return Some((place / BINS_PER_OCTAVE as f64 + f64::from(LEAST_OCTAVE)).exp2());
+                let position = bin as f64 + (wanted - passed) / count;
+                return Some((position / BINS_PER_OCTAVE as f64 + f64::from(LEAST_OCTAVE)).exp2());
             }
             passed += count;
         }
@@ -306,8 +306,8 @@ mod tests {
         let at = |k: i32| {
             let x = (f64::from(k) + 0.5) * width - reach;
             let below = 0.5 * (1.0 + erf(x / (sd * SQRT_2)));
-            let seen = if x >= -error { 1.0 } else { 0.0 };
-            (below - seen).powi(2) * width
+            let observed = if x >= -error { 1.0 } else { 0.0 };
+            (below - observed).powi(2) * width
         };
         (0..steps).map(at).sum()
     }
@@ -346,9 +346,9 @@ mod tests {
         for k in [1.0, 0.6, 2.5] {
             let judge = |factor: f64| {
                 let mut parts = [ScoreSums::default(), ScoreSums::default()];
-                for (place, z) in quantiles.iter().enumerate() {
+                for (position, z) in quantiles.iter().enumerate() {
                     let error = z * (s * s + v).sqrt();
-                    parts[place % 2].add(0.2, (0.2 + error, factor * s / k), v);
+                    parts[position % 2].add(0.2, (0.2 + error, factor * s / k), v);
                 }
                 let [mut all, other] = parts;
                 all.merge(&other);

@@ -81,7 +81,7 @@ pub trait FusionSink: Debug + Send + Sync {
     fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
         let _ = (layout, visible);
         let problem = "this sink cannot resume a series; start a new one".into();
-        Err(Error::CannotContinue { path: self.place(), problem })
+        Err(Error::CannotContinue { path: self.location(), problem })
     }
 
     /// Prepares for blocks of a series that another process has started and will commit. Default: an error.
@@ -130,7 +130,7 @@ pub trait FusionSink: Debug + Send + Sync {
     }
 
     /// Location of the series, for messages. Default: a generic text.
-    fn place(&self) -> PathBuf {
+    fn location(&self) -> PathBuf {
         "(memory)".into()
     }
 }

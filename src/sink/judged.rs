@@ -20,12 +20,12 @@ pub struct JudgedSink<S> {
     sink: S,
     truth: Truth,
     layout: Option<SeriesLayout>,
-    sums: Mutex<Sums>,
+    sums: Mutex<LayerSums>,
 }
 
 /// By component and by band.
 #[derive(Clone, Debug, Default)]
-struct Sums {
+struct LayerSums {
     components: Vec<ScoreSums>,
     bands: Vec<ScoreSums>,
 }
@@ -57,11 +57,11 @@ impl<S: FusionSink> JudgedSink<S> {
     }
 
     fn refuse(&self, problem: String) -> Error {
-        Error::Truth { path: self.truth.place(), problem }
+        Error::Truth { path: self.truth.location(), problem }
     }
 
     /// Refuses a truth that does not fit the series.
-    fn take(&mut self, layout: &SeriesLayout) -> Result<()> {
+    fn check_truth(&mut self, layout: &SeriesLayout) -> Result<()> {
         let [_, layers, rows, cols] = self.truth.shape();
         let components = layout.basis.as_ref().map(|basis| basis.components());
         let bands = layout.bands.len();
@@ -78,7 +78,7 @@ impl<S: FusionSink> JudgedSink<S> {
     }
 
     /// Compares a block with the truth.
-    fn judge(&self, block: &FusedBlock) -> Result<()> {
+    fn score_block(&self, block: &FusedBlock) -> Result<()> {
         let layout = self.layout()?;
         let Some(truth) = self.truth.on(block.date, &block.region)? else { return Ok(()) };
         let basis = layout.basis.as_deref();
@@ -86,7 +86,7 @@ impl<S: FusionSink> JudgedSink<S> {
         let fused = basis.filter(|_| layout.space == OutputSpace::Components);
         let components = fused.and(of_components).map_or(0, SpectralBasis::components);
         let none = |layers: usize| vec![ScoreSums::default(); layers];
-        let mut sums = Sums { components: none(components), bands: none(layout.bands.len()) };
+        let mut sums = LayerSums { components: none(components), bands: none(layout.bands.len()) };
         for_each_cell(block.mean.view(), block.uncertainty.view(), &truth, |mean, uncertainty, truth| {
             for (j, sums) in sums.components.iter_mut().enumerate() {
                 sums.add(truth[j], (mean[j], uncertainty[pair(j, j)].sqrt()), 0.0);
@@ -125,7 +125,7 @@ fn for_each_cell(
     }
 }
 
-impl Sums {
+impl LayerSums {
     fn merge(&mut self, other: Self) {
         for (own, other) in [(&mut self.components, other.components), (&mut self.bands, other.bands)] {
             own.resize_with(own.len().max(other.len()), ScoreSums::default);
@@ -136,7 +136,7 @@ impl Sums {
 
 impl<S: FusionSink> FusionSink for JudgedSink<S> {
     fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
-        self.take(layout)?;
+        self.check_truth(layout)?;
         self.sink.begin(layout)
     }
 
@@ -145,17 +145,17 @@ impl<S: FusionSink> FusionSink for JudgedSink<S> {
     }
 
     fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
-        self.take(layout)?;
+        self.check_truth(layout)?;
         self.sink.reopen(layout, visible)
     }
 
     fn join(&mut self, layout: &SeriesLayout) -> Result<()> {
-        self.take(layout)?;
+        self.check_truth(layout)?;
         self.sink.join(layout)
     }
 
     fn append(&self, block: &FusedBlock) -> Result<()> {
-        self.judge(block)?;
+        self.score_block(block)?;
         self.sink.append(block)
     }
 
@@ -180,7 +180,7 @@ impl<S: FusionSink> FusionSink for JudgedSink<S> {
         self.sink.state_folder()
     }
 
-    fn place(&self) -> PathBuf {
-        self.sink.place()
+    fn location(&self) -> PathBuf {
+        self.sink.location()
     }
 }

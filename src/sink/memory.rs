@@ -41,8 +41,8 @@ impl MemorySink {
     pub fn into_arrays(self) -> Result<(Array4<f64>, Array4<f64>)> {
         let series = self.series.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (mean, uncertainty) = series.ok_or_else(|| failed("nothing was run into this sink".into()))?;
-        let whole = s![..self.committed, .., .., ..];
-        Ok((mean.slice(whole).to_owned(), uncertainty.slice(whole).to_owned()))
+        let committed = s![..self.committed, .., .., ..];
+        Ok((mean.slice(committed).to_owned(), uncertainty.slice(committed).to_owned()))
     }
 
     /// Mean and standard deviation of the output [offsets](SeriesLayout::offsets), **shape** (time, offset, y, x)
@@ -88,13 +88,13 @@ impl FusionSink for MemorySink {
         let Some((mean, uncertainty)) = series.as_mut() else {
             return Err(failed("a block came before the series was begun".into()));
         };
-        let place = s![block.time, .., block.region.rows.clone(), block.region.cols.clone()];
-        mean.slice_mut(place).assign(&block.mean);
-        uncertainty.slice_mut(place).assign(&block.uncertainty);
+        let target = s![block.time, .., block.region.rows.clone(), block.region.cols.clone()];
+        mean.slice_mut(target).assign(&block.mean);
+        uncertainty.slice_mut(target).assign(&block.uncertainty);
         let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some((mean, sd)), Some(of_block)) = (offsets.as_mut(), &block.offsets) {
-            mean.slice_mut(place).assign(&of_block.mean);
-            sd.slice_mut(place).assign(&of_block.sd);
+        if let (Some((mean, sd)), Some(offsets_of_block)) = (offsets.as_mut(), &block.offsets) {
+            mean.slice_mut(target).assign(&offsets_of_block.mean);
+            sd.slice_mut(target).assign(&offsets_of_block.sd);
         }
         Ok(())
     }

@@ -17,11 +17,11 @@ pub struct Truth {
     start: Date,
     /// (day, layer, y, x).
     shape: [usize; 4],
-    values: Values,
+    values: TruthValues,
 }
 
 #[derive(Debug)]
-enum Values {
+enum TruthValues {
     Array(Array4<f64>),
     File { path: PathBuf, file: Mutex<File>, first: u64, number: Number },
 }
@@ -29,9 +29,9 @@ enum Values {
 impl Truth {
     /// `values` of **shape** (day, component or band, y, x), NaN where unknown; the first day is `start`.
     #[must_use]
-    pub fn of_array(start: Date, values: Array4<f64>) -> Self {
+    pub fn from_array(start: Date, values: Array4<f64>) -> Self {
         let (days, layers, rows, cols) = values.dim();
-        Self { start, shape: [days, layers, rows, cols], values: Values::Array(values) }
+        Self { start, shape: [days, layers, rows, cols], values: TruthValues::Array(values) }
     }
 
     /// The truth from a NumPy file of float32 or float64, which is read in parts.
@@ -48,7 +48,7 @@ impl Truth {
         if fortran {
             return Err(refuse(&path, "is in Fortran order; save it in C order (numpy.ascontiguousarray)".into()));
         }
-        let values = Values::File { path, file: Mutex::new(file.into_inner()), first, number };
+        let values = TruthValues::File { path, file: Mutex::new(file.into_inner()), first, number };
         Ok(Self { start, shape, values })
     }
 
@@ -60,10 +60,10 @@ impl Truth {
 
     /// Its origin.
     #[must_use]
-    pub fn place(&self) -> PathBuf {
+    pub fn location(&self) -> PathBuf {
         match &self.values {
-            Values::Array(_) => "(memory)".into(),
-            Values::File { path, .. } => path.clone(),
+            TruthValues::Array(_) => "(memory)".into(),
+            TruthValues::File { path, .. } => path.clone(),
         }
     }
 
@@ -77,10 +77,10 @@ impl Truth {
             return Ok(None);
         };
         match &self.values {
-            Values::Array(values) => {
+            TruthValues::Array(values) => {
                 Ok(Some(values.slice(s![day, .., region.rows.clone(), region.cols.clone()]).to_owned()))
             }
-            Values::File { path, file, first, number } => {
+            TruthValues::File { path, file, first, number } => {
                 let mut truth = Array3::zeros((layers, region.rows.len(), region.cols.len()));
                 let mut bytes = vec![0; region.cols.len() * number.bytes()];
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);

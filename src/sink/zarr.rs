@@ -23,7 +23,7 @@ use zarrs::array::{Array, ArrayMetadata, CodecOptions};
 
 use crate::error::{BoxedError, Error, Result};
 use crate::series::{ExistingSeries, FusedBlock, FusionSink, OutputSpace, Report, SeriesLayout, Settings, digest};
-use chunk::whole_chunk;
+use chunk::padded_chunk;
 use metadata::Documents;
 pub use reader::FusedSeries;
 use report::report_document;
@@ -190,7 +190,7 @@ fn not_begun(path: &Path) -> Error {
 }
 
 /// The series that the attributes of a group describe.
-fn series_of(attributes: &Value) -> Option<ExistingSeries> {
+fn existing_series(attributes: &Value) -> Option<ExistingSeries> {
     let run = attributes.get("rasterfuse")?;
     let count = |key: &str| run.get(key).and_then(Value::as_u64).map(|count| count as usize);
     let visible = count("dates_committed")?;
@@ -225,7 +225,7 @@ impl FusionSink for ZarrSink {
         let documents = GROUPS.iter().filter_map(|name| fs::read(self.path.join(name)).ok());
         let mut documents = documents.filter_map(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
         match documents.next() {
-            Some(document) => match attributes(&document).and_then(series_of) {
+            Some(document) => match attributes(&document).and_then(existing_series) {
                 Some(series) => Ok(Some(series)),
                 None => foreign("not a series of this version of rasterfuse"),
             },
@@ -278,7 +278,7 @@ impl FusionSink for ZarrSink {
             // The engine already uses one thread per block.
             let options = CodecOptions::default().with_concurrent_target(1);
             let name = array.path().as_str();
-            let values = whole_chunk(values.view(), shape).map_err(|value| Error::Store {
+            let values = padded_chunk(values.view(), shape).map_err(|value| Error::Store {
                 path: self.path.join(name.trim_start_matches('/')),
                 problem: format!(
                     "{value:e} on {} is beyond float32; check the inputs' scale and hide absurd values with valid_range",
@@ -309,7 +309,7 @@ impl FusionSink for ZarrSink {
         Some(self.path.with_file_name(name))
     }
 
-    fn place(&self) -> PathBuf {
+    fn location(&self) -> PathBuf {
         self.path.clone()
     }
 
@@ -374,27 +374,27 @@ impl Series {
 
 /// Bands, their basis, x, y and the grid mapping, which do not change when the series grows.
 fn write_coordinates(store: &Arc<AtomicStore>, documents: &Documents, layout: &SeriesLayout) -> Result<()> {
-    let whole = Whole { store, documents };
-    whole.write("y", layout.grid.y_centres())?;
-    whole.write("x", layout.grid.x_centres())?;
+    let arrays = SingleChunkArrays { store, documents };
+    arrays.write("y", layout.grid.y_centres())?;
+    arrays.write("x", layout.grid.x_centres())?;
     documents.write_all_names(store)?;
     if let Some(basis) = &layout.basis {
-        whole.write("band", basis.wavelengths_nm().to_vec())?;
+        arrays.write("band", basis.wavelengths_nm().to_vec())?;
         if layout.space == OutputSpace::Components {
-            whole.write("basis", basis.matrix().iter().map(|value| *value as f32).collect())?;
-            whole.write("basis_mean", basis.mean().iter().map(|value| *value as f32).collect())?;
+            arrays.write("basis", basis.matrix().iter().map(|value| *value as f32).collect())?;
+            arrays.write("basis_mean", basis.mean().iter().map(|value| *value as f32).collect())?;
         }
     }
-    whole.write("spatial_ref", vec![0_i64])
+    arrays.write("spatial_ref", vec![0_i64])
 }
 
 /// Writes arrays that consist of one chunk.
-struct Whole<'a> {
+struct SingleChunkArrays<'a> {
     store: &'a Arc<AtomicStore>,
     documents: &'a Documents,
 }
 
-impl Whole<'_> {
+impl SingleChunkArrays<'_> {
     fn write<T: zarrs::array::Element>(&self, name: &str, values: Vec<T>) -> Result<()> {
         let array = open_array(self.store, name, self.documents.array(name, 0))?;
         store_chunk(self.store, &array, &vec![0; array.dimensionality()], values)?;

@@ -26,14 +26,14 @@ struct CellProcess {
 pub(super) struct CellInstrument {
     /// Cell of the target lattice of its first pixel.
     first: (i64, i64),
-    pub(super) seen: Vec<SeenComponent>,
+    pub(super) observed: Vec<ObservedComponent>,
     pub(super) missing: Missing,
     pub(super) gate: Option<Gate>,
 }
 
 /// A component that an instrument observes, in one band or several.
 #[derive(Debug)]
-pub(super) struct SeenComponent {
+pub(super) struct ObservedComponent {
     pub(super) component: usize,
     /// Its bands, as positions among the bands read.
     pub(super) rows: Vec<usize>,
@@ -68,10 +68,10 @@ impl CellModel {
             variance: component.variance * process.correlations[component.correlation].between_cells((0, 0), (0, 0)),
         });
         let instrument = |(index, instrument): (usize, &ObservationModel)| {
-            let seen = parts.iter().filter(|part| !part.bands[index].rows.is_empty()).map(|part| {
+            let observed = parts.iter().filter(|part| !part.bands[index].rows.is_empty()).map(|part| {
                 let bands = &part.bands[index];
                 let scalar = bands.model.noise_variances().iter().zip(bands.model.offsets());
-                Some(SeenComponent {
+                Some(ObservedComponent {
                     component: *part.components.first()?,
                     rows: bands.rows.clone(),
                     bands: bands
@@ -82,7 +82,7 @@ impl CellModel {
             });
             Some(CellInstrument {
                 first: instrument.lattice.first_of_single_cells()?,
-                seen: seen.collect::<Option<_>>()?,
+                observed: observed.collect::<Option<_>>()?,
                 missing: instrument.missing,
                 gate: instrument.gate.clone(),
             })
@@ -107,7 +107,7 @@ impl CellModel {
 
 impl CellInstrument {
     /// Row and column in a tile of the first pixel of a region; it may lie beyond the tile.
-    pub(super) fn place(&self, pixels: &PixelRegion, tile: &PixelRegion) -> (i64, i64) {
+    pub(super) fn first_pixel(&self, pixels: &PixelRegion, tile: &PixelRegion) -> (i64, i64) {
         (
             self.first.0 + pixels.rows.start as i64 - tile.rows.start as i64,
             self.first.1 + pixels.cols.start as i64 - tile.cols.start as i64,

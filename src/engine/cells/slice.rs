@@ -22,7 +22,7 @@ pub(super) struct CellSlice<'a> {
 
 /// Cells of a row.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct CellRun {
     /// In the tile.
     pub(super) row: usize,
     pub(super) cols: Range<usize>,
@@ -48,12 +48,12 @@ impl<'a> CellSlice<'a> {
         tile: &PixelRegion,
     ) -> Self {
         let (_, rows, cols) = values.dim();
-        let first = model.place(region, tile);
+        let first = model.first_pixel(region, tile);
         Self { index, model, values: values.as_slice().unwrap_or_default(), shape: (rows, cols), first }
     }
 
     /// Its pixels on the cells of a run, if any.
-    pub(super) fn on(&self, run: &Run) -> Option<Shared> {
+    pub(super) fn on(&self, run: &CellRun) -> Option<Shared> {
         let (rows, cols) = self.shape;
         let row = usize::try_from(run.row as i64 - self.first.0).ok().filter(|row| *row < rows)?;
         let start = (run.cols.start as i64).max(self.first.1);

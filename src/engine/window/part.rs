@@ -53,18 +53,20 @@ impl PartState {
     }
 
     /// Appends means and covariances of every output cell, predicted to `date`. The state is unchanged.
-    pub(super) fn put_out(&mut self, date: Date, support: &Support, out: &[OutCell], values: &mut Vec<f64>) {
+    pub(super) fn append_output(&mut self, date: Date, support: &Support, out: &[OutCell], values: &mut Vec<f64>) {
         let dt_days = f64::from(date.days_since(self.date));
         self.dynamics.look_ahead(dt_days);
-        let mut put = |of: &dyn Fn(usize) -> f64| {
-            values.extend(out.iter().map(|cell| if self.uninformed[cell.state] { f64::NAN } else { of(cell.state) }));
+        let mut append = |value_of: &dyn Fn(usize) -> f64| {
+            values.extend(
+                out.iter().map(|cell| if self.uninformed[cell.state] { f64::NAN } else { value_of(cell.state) }),
+            );
         };
         let components = 0..self.layout.components();
         for j in components.clone() {
-            put(&|cell| self.predicted_mean(support, (j, cell), dt_days));
+            append(&|cell| self.predicted_mean(support, (j, cell), dt_days));
         }
         for (j, l) in components.flat_map(|j| (0..=j).map(move |l| (j, l))) {
-            put(&|cell| self.predicted_cov(support, (j, l, cell), dt_days));
+            append(&|cell| self.predicted_cov(support, (j, l, cell), dt_days));
         }
     }
 
@@ -103,7 +105,7 @@ impl PartState {
     }
 
     /// Appends means and covariances of every output cell at a stored date.
-    pub(super) fn put_out_lagged(&self, lagged: &Lagged<'_>, out: &[OutCell], values: &mut Vec<f64>) {
+    pub(super) fn output_lagged(&self, lagged: &Lagged<'_>, out: &[OutCell], values: &mut Vec<f64>) {
         for layer in [lagged.mean, lagged.cov].into_iter().flat_map(|layers| layers.chunks_exact(self.uninformed.len()))
         {
             values

@@ -19,15 +19,15 @@ const ENOUGH: u64 = 100;
 
 /// How the observations of an instrument compare with the prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fit {
+enum FitClass {
     Right,
     Narrow,
     Wide,
     Suspicious,
 }
 
-impl Fit {
-    fn of(total: &DateDiagnostics) -> Self {
+impl FitClass {
+    fn classify(total: &DateDiagnostics) -> Self {
         match total.nis_ratio() {
             ratio if ratio > SUSPICIOUS_RATIO => Self::Suspicious,
             _ if total.dof < ENOUGH => Self::Right,
@@ -43,34 +43,35 @@ impl Fit {
 pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]) -> fmt::Result {
     let totals: Vec<_> = instruments.iter().filter_map(|one| Some((one, one.total()?))).collect();
     let judged = || totals.iter().filter(|(_, total)| total.dof >= ENOUGH);
-    let all = |fit: Fit| judged().count() > 1 && judged().all(|(_, total)| Fit::of(total) == fit);
+    let all = |fit: FitClass| judged().count() > 1 && judged().all(|(_, total)| FitClass::classify(total) == fit);
     let alone = totals.len() == 1;
-    let (all_narrow, all_wide) = (all(Fit::Narrow), all(Fit::Wide));
+    let (all_narrow, all_wide) = (all(FitClass::Narrow), all(FitClass::Wide));
     // One wrong instrument pulls the others away.
     let ratio = |(_, total): &&(&InstrumentReport, DateDiagnostics)| total.nis_ratio();
     let worst = totals.iter().max_by(|a, b| ratio(a).total_cmp(&ratio(b)));
-    let worst = worst.filter(|(_, total)| Fit::of(total) == Fit::Suspicious).map(|(one, _)| one.name.as_str());
+    let worst =
+        worst.filter(|(_, total)| FitClass::classify(total) == FitClass::Suspicious).map(|(one, _)| one.name.as_str());
     // Uses the first date of the series: later dates of an instrument were compared with instruments that came
     // before.
     let begins = instruments.iter().filter_map(|one| one.dates.first()).map(|date| date.date).min();
     for (instrument, total) in &totals {
         let (name, ratio) = (&instrument.name, total.nis_ratio());
         let first = is_first_date(instrument, begins);
-        match Fit::of(total) {
-            Fit::Right => {}
-            Fit::Narrow | Fit::Suspicious if worst.is_some_and(|worst| worst != name) => writeln!(
+        match FitClass::classify(total) {
+            FitClass::Right => {}
+            FitClass::Narrow | FitClass::Suspicious if worst.is_some_and(|worst| worst != name) => writeln!(
                 f,
                 "note: {name} lies further from the prediction than expected (nis/dof {ratio:.1}): perhaps because {} does; mend \
                  that first",
                 worst.unwrap_or_default()
             )?,
             // Where later dates fit, scale and unit are right.
-            Fit::Suspicious if !(first && instrument.dates.len() > 1) => writeln!(
+            FitClass::Suspicious if !(first && instrument.dates.len() > 1) => writeln!(
                 f,
                 "warning: {name} lies far from what the model expects (nis/dof {ratio:.0}): check its scale, offset and unit, \
                  unmasked clouds, and noise_variance"
             )?,
-            Fit::Narrow | Fit::Suspicious => {
+            FitClass::Narrow | FitClass::Suspicious => {
                 let advice = if first {
                     "the prior is too sure: a larger prior.variance, prior.correlation = \"process\", or a raster as prior.mean"
                 } else if alone {
@@ -85,7 +86,7 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
                     "note: {name} lies further from the prediction than expected (nis/dof {ratio:.1}): {advice}"
                 )?;
             }
-            Fit::Wide => {
+            FitClass::Wide => {
                 let advice = if alone {
                     "a smaller process.variance or noise_variance"
                 } else if all_wide {

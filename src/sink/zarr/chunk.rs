@@ -7,7 +7,7 @@ const PIECE: usize = 4096;
 
 /// The block as float32 in the shape of a full chunk; NaN beyond the edge of the grid. `Err` returns the first value
 /// that is too large.
-pub(super) fn whole_chunk(values: ArrayView3<'_, f64>, shape: (usize, usize, usize)) -> Result<Vec<f32>, f64> {
+pub(super) fn padded_chunk(values: ArrayView3<'_, f64>, shape: (usize, usize, usize)) -> Result<Vec<f32>, f64> {
     let mut chunk: Vec<f32> = Vec::with_capacity(shape.0 * shape.1 * shape.2);
     let mut fits = true;
     if let Some(values) = values.as_slice().filter(|_| values.dim() == shape) {

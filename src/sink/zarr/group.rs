@@ -31,7 +31,7 @@ pub(super) enum DataType {
 
 impl DataType {
     /// The type of these texts.
-    pub(super) fn of_texts(texts: &[String]) -> Self {
+    pub(super) fn for_texts(texts: &[String]) -> Self {
         Self::Text(texts.iter().map(|text| text.chars().count()).max().unwrap_or(1))
     }
 }
@@ -127,7 +127,7 @@ impl ArrayKind {
 /// reader supports.
 pub(super) fn write_texts(store: &AtomicStore, name: &str, texts: &[String], format: ZarrFormat) -> Result<()> {
     let mut chunk = Vec::new();
-    let key = match (format, DataType::of_texts(texts)) {
+    let key = match (format, DataType::for_texts(texts)) {
         (ZarrFormat::V2, DataType::Text(characters)) => {
             for text in texts {
                 let padded = text.chars().map(u32::from).chain(std::iter::repeat(0));

@@ -76,12 +76,12 @@ impl Documents {
                 object(json!({ "standard_name": "radiation_wavelength", "long_name": "wavelength", "units": "nm" })),
             ),
             "band" | "band_name" => {
-                line(bands, "band", DataType::of_texts(&layout.bands), object(json!({ "long_name": "band name" })))
+                line(bands, "band", DataType::for_texts(&layout.bands), object(json!({ "long_name": "band name" })))
             }
             "offset_band" => line(
                 layout.offsets.len(),
                 "offset_band",
-                DataType::of_texts(&layout.offsets),
+                DataType::for_texts(&layout.offsets),
                 object(json!({ "long_name": "instrument and band of the offset" })),
             ),
             "basis" => ArrayKind {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use zarrs::array::{Array, ArraySubset};
 use zarrs::filesystem::FilesystemStore;
 
-use super::series_of;
+use super::existing_series;
 use crate::error::{BoxedError, Error, Result};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
 use crate::model::SpectralBasis;
@@ -55,7 +55,8 @@ impl FusedSeries {
         let opening = Opening { path: &path, store: Arc::new(store) };
         let attributes = group_attributes(&path)
             .ok_or_else(|| refuse(&path, "holds no series of this version of rasterfuse".into()))?;
-        let series = series_of(&attributes).ok_or_else(|| refuse(&path, "its attributes describe no series".into()))?;
+        let series =
+            existing_series(&attributes).ok_or_else(|| refuse(&path, "its attributes describe no series".into()))?;
         let bands = attributes["rasterfuse"]["bands"].as_array().into_iter().flatten();
         let bands: Vec<String> = bands.filter_map(|band| band.as_str().map(str::to_owned)).collect();
         let space = match attributes["rasterfuse"]["space"].as_str() {
@@ -65,15 +66,15 @@ impl FusedSeries {
         let basis = match space {
             OutputSpace::Bands => None,
             OutputSpace::Components => {
-                let wavelengths: Array1<f64> = opening.whole("band")?;
-                let mean: Array1<f32> = opening.whole("basis_mean")?;
-                let matrix: Array2<f32> = opening.whole("basis")?;
+                let wavelengths: Array1<f64> = opening.read_all("band")?;
+                let mean: Array1<f32> = opening.read_all("basis_mean")?;
+                let matrix: Array2<f32> = opening.read_all("basis")?;
                 Some(SpectralBasis::new(wavelengths.to_vec(), mean.mapv(f64::from), matrix.mapv(f64::from))?)
             }
         };
         let mean = opening.array("mean")?;
         let uncertainty = opening.array(if basis.is_some() { "cov" } else { "sd" })?;
-        let days: Array1<i64> = opening.whole("time")?;
+        let days: Array1<i64> = opening.read_all("time")?;
         let dates = days.iter().take(series.visible).map(|day| Date::from_days(*day as i32)).collect();
         let chunk = mean.chunk_shape(&[0; 4]).map_err(|error| opening.failed("mean", error))?;
         let tile = match chunk.as_slice() {
@@ -178,7 +179,7 @@ impl Opening<'_> {
         Array::open(Arc::clone(&self.store), &format!("/{name}")).map_err(|error| self.failed(name, error))
     }
 
-    fn whole<T: zarrs::array::ElementOwned, D: Dimension>(&self, name: &str) -> Result<ndarray::Array<T, D>> {
+    fn read_all<T: zarrs::array::ElementOwned, D: Dimension>(&self, name: &str) -> Result<ndarray::Array<T, D>> {
         let array = self.array(name)?;
         let values: ArrayD<T> =
             array.retrieve_array_subset(&array.subset_all()).map_err(|error| self.failed(name, error))?;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use zarrs::array::{Array, ArraySubset};
 use zarrs::filesystem::FilesystemStore;
 
-use super::chunk::whole_chunk;
+use super::chunk::padded_chunk;
 use super::crs::{coordinate, geozarr, grid_mapping};
 use super::group::{ArrayKind, DataType, object, write_group, write_texts};
 use super::reader::{Opening, group_attributes, refuse};
@@ -71,16 +71,16 @@ impl SeasonalStore {
             problem: format!("{problem}: {error}"),
             source: Some(Box::new(error)),
         };
-        self.check_place()?;
+        self.check_replaceable()?;
         let mut name = self.path.file_name().map(ToOwned::to_owned).unwrap_or_default();
         name.push(".partial");
-        let beside = self.path.with_file_name(name);
-        remove(&beside).map_err(|error| failed("cannot remove the partial store of an earlier run", error))?;
-        fs::create_dir_all(&beside).map_err(|error| failed("cannot create the folder", error))?;
-        let layout = Layout::new(fit, self.format);
-        layout.write(&beside, fit)?;
+        let temporary = self.path.with_file_name(name);
+        remove(&temporary).map_err(|error| failed("cannot remove the partial store of an earlier run", error))?;
+        fs::create_dir_all(&temporary).map_err(|error| failed("cannot create the folder", error))?;
+        let layout = SeasonalArrays::new(fit, self.format);
+        layout.write(&temporary, fit)?;
         remove(&self.path).map_err(|error| failed("cannot remove the mean that is replaced", error))?;
-        fs::rename(&beside, &self.path).map_err(|error| failed("cannot rename the partial store", error))?;
+        fs::rename(&temporary, &self.path).map_err(|error| failed("cannot rename the partial store", error))?;
         sync_parent(&self.path).map_err(|error| failed("cannot sync the folder", error))?;
         Self::open(&self.path)
     }
@@ -119,12 +119,12 @@ impl SeasonalStore {
         let grid = opening.grid(&coefficient)?;
         let bands = SeasonalMean::layer_names(&components, harmonics);
         let terms = harmonics.terms();
-        let source = Layers { path, grid, dates: vec![reference], bands, coefficient, scatter, terms, chunk };
+        let source = CoefficientBands { path, grid, dates: vec![reference], bands, coefficient, scatter, terms, chunk };
         Ok(SeasonalMean::from_source(Arc::new(source), components, harmonics, fingerprint))
     }
 
     /// Refuses to replace anything except a seasonal mean.
-    fn check_place(&self) -> Result<()> {
+    fn check_replaceable(&self) -> Result<()> {
         let free = match fs::read_dir(&self.path) {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -145,7 +145,7 @@ fn remove(folder: &Path) -> io::Result<()> {
 }
 
 /// The arrays of a store.
-struct Layout<'a> {
+struct SeasonalArrays<'a> {
     grid: &'a Grid,
     components: &'a [String],
     harmonics: Harmonics,
@@ -153,7 +153,7 @@ struct Layout<'a> {
     format: ZarrFormat,
 }
 
-impl<'a> Layout<'a> {
+impl<'a> SeasonalArrays<'a> {
     fn new(fit: &'a SeasonalFit, format: ZarrFormat) -> Self {
         // Tiles consist of full chunks, or of one chunk.
         let (rows, cols) = fit.tile_shape();
@@ -167,8 +167,8 @@ impl<'a> Layout<'a> {
         let (p, n) = (self.components.len(), self.harmonics.terms());
         let long = |text: &str| object(json!({ "long_name": text }));
         match name {
-            "band" => ArrayKind::line(p, "band", DataType::of_texts(self.components), long("band or component name")),
-            "term" => ArrayKind::line(n, "term", DataType::of_texts(&self.terms()), long("term of the curve")),
+            "band" => ArrayKind::line(p, "band", DataType::for_texts(self.components), long("band or component name")),
+            "term" => ArrayKind::line(n, "term", DataType::for_texts(&self.terms()), long("term of the curve")),
             "y" => ArrayKind::line(rows, "y", DataType::Float64, coordinate(crs, false)),
             "x" => ArrayKind::line(cols, "x", DataType::Float64, coordinate(crs, true)),
             "spatial_ref" => ArrayKind {
@@ -282,7 +282,7 @@ impl<'a> Layout<'a> {
     }
 
     fn padded(&self, values: ndarray::ArrayView3<'_, f64>, name: &str) -> Result<Vec<f32>> {
-        whole_chunk(values, (values.dim().0, self.chunk.0, self.chunk.1)).map_err(|value| Error::Store {
+        padded_chunk(values, (values.dim().0, self.chunk.0, self.chunk.1)).map_err(|value| Error::Store {
             path: PathBuf::from(name),
             problem: format!(
                 "{value:e} is beyond float32; check the inputs' scale and hide absurd values with valid_range"
@@ -294,7 +294,7 @@ impl<'a> Layout<'a> {
 
 /// The layers of a store as bands: for each component its coefficients, then its scatter.
 #[derive(Debug)]
-struct Layers {
+struct CoefficientBands {
     path: PathBuf,
     grid: Grid,
     /// The reference date of phases.
@@ -306,7 +306,7 @@ struct Layers {
     chunk: (usize, usize),
 }
 
-impl RasterSource for Layers {
+impl RasterSource for CoefficientBands {
     fn grid(&self) -> &Grid {
         &self.grid
     }

@@ -43,10 +43,10 @@ impl AtomicStore {
     /// Replaces a file.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.root.join(name);
-        self.put(path.clone(), bytes).map_err(|error| io_error(&path, "cannot write", error))
+        self.write_file(path.clone(), bytes).map_err(|error| io_error(&path, "cannot write", error))
     }
 
-    fn put(&self, path: PathBuf, bytes: &[u8]) -> io::Result<()> {
+    fn write_file(&self, path: PathBuf, bytes: &[u8]) -> io::Result<()> {
         let Some(pending) = &self.pending else {
             replace(&path, bytes, true)?;
             return sync_files(&self.root, &[path]).map_err(|(_, error)| error);
@@ -76,9 +76,9 @@ fn io_error(path: &Path, action: &str, error: io::Error) -> Error {
 /// contents are on disk before the rename. Files that are revealed later may reach the disk later.
 pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let beside = path.with_file_name(format!(".{name}.partial"));
+    let temporary = path.with_file_name(format!(".{name}.partial"));
     let write = || {
-        let mut file = File::create(&beside)?;
+        let mut file = File::create(&temporary)?;
         file.write_all(bytes)?;
         if durable { file.sync_all() } else { Ok(()) }
     };
@@ -88,10 +88,10 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()
         }
         (written, _) => written,
     };
-    let replaced = written.and_then(|()| fs::rename(&beside, path));
+    let replaced = written.and_then(|()| fs::rename(&temporary, path));
     if replaced.is_err() {
         // The disk may be full: no partial file must remain. The first error is the one to report.
-        let _ = fs::remove_file(&beside);
+        let _ = fs::remove_file(&temporary);
     }
     replaced
 }
@@ -127,7 +127,7 @@ fn sync_each(root: &Path, files: &[PathBuf]) -> std::result::Result<(), (PathBuf
 
 impl WritableStorageTraits for AtomicStore {
     fn set(&self, key: &StoreKey, value: Bytes) -> std::result::Result<(), StorageError> {
-        Ok(self.put(self.root.join(key.as_str()), &value)?)
+        Ok(self.write_file(self.root.join(key.as_str()), &value)?)
     }
 
     fn set_partial_many(&self, key: &StoreKey, _: OffsetBytesIterator<'_>) -> std::result::Result<(), StorageError> {

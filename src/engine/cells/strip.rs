@@ -5,13 +5,13 @@ use std::ops::Range;
 use pulp::Arch;
 
 use super::model::CellModel;
-use super::slice::{CellSlice, Run, Shared};
+use super::slice::{CellRun, CellSlice, Shared};
 use crate::filter::{CellPrediction, Cells, RUN, ScalarFit, ScalarRun, drop_missing, mark_observed, predict_into};
 use crate::model::{Gate, Missing};
 
 /// A strip of rows of a tile's cells.
 #[derive(Debug)]
-pub(in crate::engine) struct Band {
+pub(in crate::engine) struct RowStrip {
     /// Rows in the tile.
     pub(super) rows: Range<usize>,
     /// **Shape** (component, cells).
@@ -99,7 +99,7 @@ impl CellScratch {
     }
 }
 
-impl Band {
+impl RowStrip {
     /// Runs the strip through a batch. `targets` are its rows of the blocks: by block, mean and standard deviation,
     /// component.
     pub(super) fn advance(&mut self, batch: &Batch<'_>, targets: &mut [&mut [f64]], scratch: &mut CellScratch) {
@@ -109,13 +109,13 @@ impl Band {
         for row in 0..self.rows.len() {
             for first in (0..batch.cols).step_by(RUN) {
                 let cols = first..(first + RUN).min(batch.cols);
-                let run = Run { row: self.rows.start + row, cols, at: row * batch.cols + first };
+                let run = CellRun { row: self.rows.start + row, cols, at: row * batch.cols + first };
                 self.advance_run(batch, &run, targets, scratch);
             }
         }
     }
 
-    fn advance_run(&mut self, batch: &Batch<'_>, run: &Run, targets: &mut [&mut [f64]], scratch: &mut CellScratch) {
+    fn advance_run(&mut self, batch: &Batch<'_>, run: &CellRun, targets: &mut [&mut [f64]], scratch: &mut CellScratch) {
         let p = batch.model.components();
         let (arch, n) = (scratch.arch, run.cols.len());
         let mut later = 0;
@@ -141,14 +141,14 @@ impl Band {
     }
 
     /// States of some cells of a run.
-    fn states(&mut self, batch: &Batch<'_>, component: usize, run: &Run, cells: Range<usize>) -> Cells<'_> {
+    fn states(&mut self, batch: &Batch<'_>, component: usize, run: &CellRun, cells: Range<usize>) -> Cells<'_> {
         let at = component * self.rows.len() * batch.cols + run.at;
         let states = at + cells.start..at + cells.end;
         Cells { mean: &mut self.mean[states.clone()], variance: &mut self.variance[states] }
     }
 
     /// Assimilates the slices of a date.
-    fn observe(&mut self, batch: &Batch<'_>, slices: Range<usize>, run: &Run, scratch: &mut CellScratch) {
+    fn observe(&mut self, batch: &Batch<'_>, slices: Range<usize>, run: &CellRun, scratch: &mut CellScratch) {
         if scratch.used.len() < slices.len() * RUN {
             scratch.used.resize(slices.len() * RUN, 0);
         }
@@ -161,15 +161,15 @@ impl Band {
         for (k, index) in slices.clone().enumerate() {
             let slice = &batch.slices[index];
             let Some(shared) = slice.on(run) else { continue };
-            for seen in &slice.model.seen {
+            for entry in &slice.model.observed {
                 let CellScratch { arch, observed, used, positions, failed, .. } = &mut *scratch;
                 let used = &used[k * RUN..][..shared.cells.len()];
-                observed.compress(*arch, &seen.bands, |band| slice.band(seen.rows[band], &shared), used);
+                observed.compress(*arch, &entry.bands, |band| slice.band(entry.rows[band], &shared), used);
                 let mut sums = self.fits[index].sums;
-                let cells = self.states(batch, seen.component, run, shared.cells.clone());
+                let cells = self.states(batch, entry.component, run, shared.cells.clone());
                 observed.update(*arch, cells, &mut sums, positions);
                 self.fits[index].sums = sums;
-                failed.extend(positions.drain(..).map(|k| (shared.cells.start + k, seen.component)));
+                failed.extend(positions.drain(..).map(|k| (shared.cells.start + k, entry.component)));
             }
         }
         if !scratch.failed.is_empty() {
@@ -182,7 +182,7 @@ impl Band {
         &mut self,
         batch: &Batch<'_>,
         index: usize,
-        run: &Run,
+        run: &CellRun,
         shared: &Shared,
         k: usize,
         scratch: &mut CellScratch,
@@ -192,14 +192,14 @@ impl Band {
         let n = shared.cells.len();
         let used = &mut used[k * RUN..][..n];
         used.fill(0);
-        for seen in &slice.model.seen {
-            let cells = self.states(batch, seen.component, run, shared.cells.clone());
-            for &band in &seen.rows {
+        for entry in &slice.model.observed {
+            let cells = self.states(batch, entry.component, run, shared.cells.clone());
+            for &band in &entry.rows {
                 mark_observed(*arch, slice.band(band, shared), cells.mean, used);
             }
         }
         if slice.model.missing == Missing::Pixel {
-            for &band in slice.model.seen.iter().flat_map(|seen| &seen.rows) {
+            for &band in slice.model.observed.iter().flat_map(|entry| &entry.rows) {
                 drop_missing(slice.band(band, shared), used);
             }
         }
@@ -210,9 +210,9 @@ impl Band {
         let (nis, dof) = (&mut nis[..n], &mut dof[..n]);
         nis.fill(0.0);
         dof.fill(0);
-        for seen in &slice.model.seen {
-            observed.compress(*arch, &seen.bands, |band| slice.band(seen.rows[band], shared), used);
-            let cells = self.states(batch, seen.component, run, shared.cells.clone());
+        for entry in &slice.model.observed {
+            observed.compress(*arch, &entry.bands, |band| slice.band(entry.rows[band], shared), used);
+            let cells = self.states(batch, entry.component, run, shared.cells.clone());
             observed.add_nis(cells.mean, cells.variance, nis, dof);
         }
         refuse(gate, nis, dof, used);
@@ -220,7 +220,7 @@ impl Band {
     }
 
     /// Sets the cells that failed to NaN in all components, for good.
-    fn fail(&mut self, batch: &Batch<'_>, index: usize, run: &Run, scratch: &mut CellScratch) {
+    fn fail(&mut self, batch: &Batch<'_>, index: usize, run: &CellRun, scratch: &mut CellScratch) {
         scratch.failed.sort_unstable();
         scratch.failed.dedup_by_key(|(cell, _)| *cell);
         for (cell, component) in scratch.failed.drain(..) {
