@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// A file system in which the process belongs to `groups` and limits are as told.
+    /// A file system in which the process belongs to `groups` and limits are as given.
     fn limit(groups: &str, limits: &[(&str, &str)]) -> Option<u64> {
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
@@ -88,7 +88,7 @@ mod tests {
     fn a_container_sees_its_own_limit_as_the_root() {
         assert_eq!(limit("0::/\n", &[("memory.max", "1073741824\n")]), Some(1 << 30));
         assert_eq!(limit("0::/\n", &[("memory.max", "max\n")]), None);
-        // Without a namespace of its own it is told a name that it cannot see.
+        // Without its own namespace, the process gets a group name that is not visible to it.
         assert_eq!(limit("0::/docker/abc\n", &[("memory.max", "4096\n")]), Some(4096));
         let v1 = "9:cpu:/docker/abc\n4:memory:/docker/abc\n0::/docker/abc\n";
         assert_eq!(limit(v1, &[("memory/memory.limit_in_bytes", "8192\n")]), Some(8192));

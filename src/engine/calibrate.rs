@@ -1,4 +1,4 @@
-//! How long a run will take, from a few dates tried on a few windows.
+//! Estimate of the duration of a run, from trials of a few windows on a few dates.
 
 use std::collections::BTreeMap;
 use std::fmt;

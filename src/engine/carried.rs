@@ -1,4 +1,4 @@
-//! The state of a window in float64 or float32, and the way from the one to the other.
+//! The state of a part in float64 or float32, and the conversion between them.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! A run into a sink: begins, resumes or appends to a series.
+//! A run into a sink: starts, resumes or extends a series.
 
 use std::collections::BTreeSet;
 
@@ -57,13 +57,13 @@ pub struct Job<'a> {
 }
 
 impl Fusion {
-    /// A run into a sink, with its choices: beginning, resuming, appending, one of several shards, progress.
+    /// A run into a sink, with its options: start, resume or append, shards, progress.
     #[must_use]
     pub fn job(&self) -> Job<'_> {
         Job::new(self)
     }
 
-    /// Drives the whole fusion into a sink as a new series.
+    /// Runs the fusion into a sink as a new series.
     ///
     /// # Errors
     /// As [`Job::run`].
@@ -320,8 +320,8 @@ impl<'a> Job<'a> {
     /// Whether a series of exactly these dates has ended without checkpoints, so that late dates cannot be detected.
     fn is_done(&self, existing: &ExistingSeries, folder: &StateFolder) -> bool {
         let same = existing.planned.0 == self.fusion.output.len();
-        let kept = folder.list().is_ok_and(|list| !list.records.is_empty());
-        existing.finished && same && !kept && !self.replay
+        let has_records = folder.list().is_ok_and(|list| !list.records.is_empty());
+        existing.finished && same && !has_records && !self.replay
     }
 
     /// Refuses dates other than planned; appending may add dates.

@@ -1,4 +1,4 @@
-//! Choices of a run that do not change what is fused: what it keeps for the next run, and what it does about errors.
+//! Options of a run that do not change the fused values: checkpoints, and the handling of errors.
 
 use std::fmt;
 
@@ -24,10 +24,10 @@ pub enum Checkpoint {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnError {
-    /// It ends with the error.
+    /// The run ends with the error.
     #[default]
     Abort,
-    /// It goes on without the slice, or with NaN in the window; both are named in the report and in the store.
+    /// The run continues without the slice, or with NaN in the window. The report and the store list both.
     Skip,
 }
 

@@ -1,4 +1,4 @@
-//! How far a run has come, as it is reported while it goes on.
+//! Progress of a run.
 
 use std::fmt;
 use std::time::Duration;

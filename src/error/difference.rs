@@ -8,9 +8,9 @@ use std::fmt;
 pub struct SettingDifference {
     /// The setting, by its key in the TOML file where it has one.
     pub key: String,
-    /// What the series was made with; `None` when it knew no such setting.
+    /// The setting of the series; `None` when it has no such setting.
     pub stored: Option<String>,
-    /// What the run would go on with.
+    /// The setting of the run.
     pub given: Option<String>,
 }
 

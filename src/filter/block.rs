@@ -1,4 +1,4 @@
-//! Blocks of states that move together: their correlation, shared between windows where it is the same.
+//! Blocks of states with a common process, and their correlation, which windows share where it is equal.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Numbers as little-endian bytes, of which snapshots are made.
+//! Numbers as little-endian bytes, for snapshots.
 
 use super::Real;
 

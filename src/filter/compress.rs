@@ -8,7 +8,7 @@ use nalgebra::DMatrix;
 
 use super::workspace::MOST_BLOCK_ROWS;
 
-/// Number of band patterns that a cache holds; at more it is emptied. Clouds hide whole pixels, so few patterns
+/// Number of band patterns that a cache holds; at more it is emptied. Clouds hide all bands of a pixel, so few patterns
 /// recur.
 const CACHED_PATTERNS: usize = 256;
 
@@ -355,7 +355,7 @@ mod tests {
         // selection, with a gap, a repeated target band and an unseen one
         check(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], &[1e-4, 2e-4, 3e-4], &[0.1, 0.2, 0.3], 2);
         check(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], &[1e-4, 2e-4, 3e-4], &[0.1, nan, 0.3], 1);
-        // all channels seen, one of them twice
+        // all channels observed, one of them twice
         check(&[0.0, 1.0, 1.0, 0.0, 0.0, 1.0], &[1e-4, 2e-4, 3e-4], &[0.1, 0.2, 0.3], 2);
         // five bands of two components, full rank, rank one, nearly rank one
         let dense = [0.9, 0.2, 0.5, -0.4, 0.1, 0.8, 0.3, 0.3, -0.2, 0.6];
@@ -375,6 +375,6 @@ mod tests {
         assert!(direct(&[0.9, 0.2, 0.5, -0.4, 0.1, 0.8]));
         assert!(!direct(&[0.9, 1.8, 0.5, 1.0, 0.1, 0.2]), "rank one");
         assert!(!direct(&[1.0, 1.0, 1.0, 1.0 + 1e-5]), "condition above 1e3");
-        assert!(!direct(&[1.0, 0.0, 1.0, 0.0]), "a channel that no band sees");
+        assert!(!direct(&[1.0, 0.0, 1.0, 0.0]), "a channel that no band observes");
     }
 }

@@ -1,4 +1,4 @@
-//! How a window's state moves from date to date.
+//! Dynamics of the state of a window: transition and process covariance from date to date.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Process noise in proportion to the level of a state, and fixed factors on the process noise of single states.
+//! Process noise factors of single states, from their level and from fixed factors.
 
 use super::{BlockCov, Dynamics, Real, State};
 
@@ -97,8 +97,8 @@ mod tests {
             _ => own(i),
         };
         let entry = |i: usize, j: usize| {
-            let kept = dynamics.transition(i, dt_days) * dynamics.transition(j, dt_days) * before.cov.get(i, j);
-            kept + g(i) * g(j) * dynamics.process_cov(None, i, j, dt_days)
+            let decayed = dynamics.transition(i, dt_days) * dynamics.transition(j, dt_days) * before.cov.get(i, j);
+            decayed + g(i) * g(j) * dynamics.process_cov(None, i, j, dt_days)
         };
         (0..before.n()).map(|i| (0..before.n()).map(|j| entry(i, j)).collect()).collect()
     }

@@ -1,4 +1,4 @@
-//! What a walk keeps and gathers in so many days.
+//! Decay and accumulated variance of an autoregressive process over several days.
 
 /// φ^Δt.
 pub(super) fn decay(transition: f64, dt_days: f64) -> f64 {

@@ -104,19 +104,19 @@ mod tests {
                 let mean: f64 = row.iter().map(|(i, w)| w * state.mean[*i]).sum();
                 let cov = |(i, a): &(usize, f64)| row.iter().map(|(j, b)| a * b * state.cov.get(*i, *j)).sum::<f64>();
                 let variance: f64 = row.iter().map(cov).sum();
-                let seen = state.predicted_observation(&observations, band);
+                let found = state.predicted_observation(&observations, band);
                 assert!(
-                    (seen.0 - mean).abs() < 1e-12 && (seen.1 - variance).abs() < 1e-12,
-                    "{seen:?} {mean} {variance}"
+                    (found.0 - mean).abs() < 1e-12 && (found.1 - variance).abs() < 1e-12,
+                    "{found:?} {mean} {variance}"
                 );
             }
         }
     }
 
-    /// A pixel that is softened is one that was pushed with more noise, the likelihood included; one that is seen through several
-    /// bands and one through too few.
+    /// Scaling the noise of a pixel equals pushing it with that noise, the likelihood included; for a pixel with several
+    /// bands and for one with too few.
     #[test]
-    fn softened_pixels_are_those_of_more_noise() {
+    fn scaled_noise_equals_pushed_noise() {
         let designs = [vec![1.0, 1.0, 1.0], vec![0.9, 0.4, 0.2, 0.7, -0.3, 0.5], vec![0.9, 1.8, 0.5, 1.0, 0.1, 0.2]];
         for design in designs {
             let noise = [1e-3, 2e-3, 5e-3];
@@ -129,25 +129,25 @@ mod tests {
                 state
             };
             let values = [0.35, 0.1, 0.4];
-            let (mut softened, mut noisy, mut cache) =
+            let (mut scaled, mut noisy, mut cache) =
                 (Observations::new(), Observations::new(), CompressionCache::new());
-            for observations in [&mut softened, &mut noisy] {
+            for observations in [&mut scaled, &mut noisy] {
                 observations.begin_group(0);
             }
-            softened.push_pixel(&model, channel, &values, &mut cache);
-            softened.push_pixel(&model, channel, &[0.2, f64::NAN, 0.3], &mut cache);
-            softened.scale_noise(0, 7.0);
+            scaled.push_pixel(&model, channel, &values, &mut cache);
+            scaled.push_pixel(&model, channel, &[0.2, f64::NAN, 0.3], &mut cache);
+            scaled.scale_noise(0, 7.0);
             noisy.push_noisy_pixel(&model, channel, &values, &noise.map(|noise| 7.0 * noise));
             noisy.push_pixel(&model, channel, &[0.2, f64::NAN, 0.3], &mut cache);
             let (mut a, mut b) = (start(), start());
             let (mut first, mut second) = (Workspace::new(), Workspace::new());
-            let fits = (a.update(&softened, &mut first).unwrap()[0], b.update(&noisy, &mut second).unwrap()[0]);
+            let fits = (a.update(&scaled, &mut first).unwrap()[0], b.update(&noisy, &mut second).unwrap()[0]);
             assert!((fits.0.nis - fits.1.nis).abs() < 1e-9 * fits.1.nis, "{fits:?}");
             assert!((fits.0.log_likelihood - fits.1.log_likelihood).abs() < 1e-9, "{fits:?}");
             for i in 0..4 {
                 assert!((a.mean[i] - b.mean[i]).abs() < 1e-12 && (a.cov.get(i, i) - b.cov.get(i, i)).abs() < 1e-12);
             }
-            assert!((softened.information() - noisy.information()).abs() < 1e-9 * noisy.information());
+            assert!((scaled.information() - noisy.information()).abs() < 1e-9 * noisy.information());
         }
     }
 }

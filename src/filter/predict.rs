@@ -1,4 +1,4 @@
-//! Prediction of the state: dynamics, process covariance, and the step ahead.
+//! Prediction of the state to a later day.
 
 use super::block::AddColumn;
 use super::factors::AddScaledColumn;

@@ -1,4 +1,4 @@
-//! Change that goes with the level.
+//! Process noise in proportion to the level of a state.
 
 /// Change in proportion to level: `K(s, s') ← g(s) g(s') K(s, s')`, `g(s)² = 1 - weight + weight (value(s) / level)²`.
 ///

@@ -1,4 +1,4 @@
-//! A short number that stands for a list of numbers where settings are compared.
+//! Hash of a list of numbers, for the comparison of settings.
 
 /// A hash of a list. Different lists have different hashes, except by an unlikely chance.
 pub(super) fn digest<'a>(values: impl Iterator<Item = &'a f64>) -> u32 {

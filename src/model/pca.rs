@@ -140,7 +140,7 @@ impl<S: RasterSource + ?Sized> SpectraPass<'_, S> {
             scale,
             noise_variance,
             pixels,
-            pixels_seen: self.seen,
+            pixels_seen: self.with_values,
         })
     }
 }

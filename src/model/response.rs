@@ -314,7 +314,7 @@ mod tests {
         let problem = table.bands_for(&held(&["red", "swir"])).unwrap_err().to_string();
         assert!(problem.contains("\"swir\"") && problem.contains("NIR"), "{problem}");
         assert!(table.bands_for(&held(&["band1"])).unwrap_err().to_string().contains("3 bands"));
-        // Renamed columns are other curves for the same bands: a series made with the one must not go on with the other.
+        // Renamed columns are other curves for the same bands: a series of one must not be resumed with the other.
         assert_ne!(table.summary(), named(&["blue", "red", "NIR"]).summary());
         let gaussian = SpectralResponse::gaussian([500.0], [20.0]).unwrap();
         assert_eq!(gaussian.bands_for(&held(&["red"])).unwrap(), [0]);

@@ -114,9 +114,9 @@ impl Support {
             this.pixels.push(pixels);
         }
         let nodes = |field: &FieldModel| {
-            let seen =
+            let footprints =
                 observers.iter().zip(&this.pixels).map(|((lattice, _), pixels)| (*lattice, pixels.at.as_slice()));
-            (field.block > 1).then(|| NodeStates::new(field.block, this.own_cells(), seen))
+            (field.block > 1).then(|| NodeStates::new(field.block, this.own_cells(), footprints))
         };
         let fields = fields.iter().map(nodes).collect();
         Self { fields, ..this }

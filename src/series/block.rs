@@ -1,4 +1,4 @@
-//! Fused values of one tile on one date, as the engine makes them and sinks take them.
+//! Fused values of one tile on one date: the output of the engine and the input of sinks.
 
 use ndarray::Array3;
 
@@ -16,17 +16,17 @@ pub struct FusedBlock {
     pub date: Date,
     /// Position of the date on the output axis.
     pub time: usize,
-    /// Fused values in u. **Shape** (band, y, x); of the components where [those are put out](super::OutputSpace). NaN where
-    /// neither an instrument nor the prior says anything, and in windows that failed.
+    /// Fused values in u. **Shape** (band, y, x); values of components where [these are output](super::OutputSpace).
+    /// NaN in cells without a prior and without observations, and in windows that failed.
     pub mean: Array3<f64>,
-    /// Their standard deviations in u, **shape** (band, y, x). Where components are put out, their covariances: the p(p+1)/2
-    /// entries of the lower triangle row by row, **shape** (pair, y, x).
+    /// Their standard deviations in u, **shape** (band, y, x). Where components are output, their covariances: the
+    /// p(p+1)/2 entries of the lower triangle row by row, **shape** (pair, y, x).
     pub uncertainty: Array3<f64>,
-    /// Where [asked for](crate::engine::FusionBuilder::put_out_offsets), what the offset layers of instruments have come to.
+    /// The estimated offsets of instruments, where [requested](crate::engine::FusionBuilder::put_out_offsets).
     pub offsets: Option<BlockOffsets>,
 }
 
-/// Offsets of instruments, the sum of all layers, at the pixel that holds each cell.
+/// Offsets of instruments, summed over all layers, at the pixel that contains each cell.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct BlockOffsets {

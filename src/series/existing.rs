@@ -1,4 +1,4 @@
-//! A series that a sink holds already, as far as a run must know it to resume or append.
+//! An existing series in a sink, described as far as resuming and appending need it.
 
 use super::Settings;
 use crate::geometry::Date;

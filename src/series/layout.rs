@@ -1,4 +1,4 @@
-//! What a series looks like, known before its first block: grid, bands, dates, tiles and settings.
+//! Description of a series: grid, bands, dates, tiles and settings.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! What engine and sinks share: the blocks of a fused series, its layout and settings, the report of a run, and the trait of
-//! those who take it. Imports [`crate::model`] and what that imports; neither [`crate::engine`] nor [`crate::sink`].
+//! Types that engine and sinks share: the blocks of a fused series, its layout and settings, the report of a run, and
+//! the trait of sinks. Imports [`crate::model`] and the modules below it; neither [`crate::engine`] nor
+//! [`crate::sink`].
 
 mod block;
 mod existing;

@@ -1,4 +1,4 @@
-//! What a run did and how well the observations fitted.
+//! Report of a run: statistics, and the fit of the observations.
 
 mod advice;
 mod json;

@@ -1,4 +1,4 @@
-//! How far a run lies from a known truth: errors, coverage of the intervals, and the sums that these are made of.
+//! Scores against a known truth: errors, coverage of the intervals, and the sums for them.
 
 use std::f64::consts::{FRAC_1_PI, SQRT_2};
 use std::fmt;

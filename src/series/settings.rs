@@ -1,4 +1,5 @@
-//! What a series is made with, as text: a store remembers it, and only a run of the same settings may go on with it.
+//! Settings of a series as text. A store holds them, and only a run with equal settings may resume or extend its
+//! series.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,13 +9,14 @@ use crate::error::SettingDifference;
 use crate::geometry::Grid;
 use crate::model::{Instrument, Prior, Process};
 
-/// Changes when the numbers of a run with the same settings do: a later version of the crate then goes on with no series of an
-/// earlier one.
+/// Version of the numerics. It changes when a run with the same settings gives other numbers; a later version of the
+/// crate then resumes no series of an earlier one.
 const NUMERICS: u32 = 2;
 
-/// What decides the values of a series, by key: two runs with the same settings and inputs make the same bytes.
+/// The settings, by key, that decide the values of a series: two runs with equal settings and inputs give the same
+/// bytes.
 ///
-/// Threads, memory, the length of batches, the last date and the like are not among them.
+/// Threads, memory, the length of batches and the last date are not included.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Settings(BTreeMap<String, String>);
@@ -31,12 +33,13 @@ impl Settings {
         self.0.get(key).map(String::as_str)
     }
 
-    /// Adds a setting, as sinks do that write in more than one way.
+    /// Adds a setting. Sinks use it for their own options.
     pub fn insert(&mut self, key: impl Into<String>, value: impl ToString) {
         self.0.insert(key.into(), value.to_string());
     }
 
-    /// What differs, key by key, when a series made with `self` were gone on with `given`.
+    /// Differences, key by key, between the settings of a series (`self`) and those of a run that would resume it
+    /// (`given`).
     #[must_use]
     pub fn differences(&self, given: &Self) -> Vec<SettingDifference> {
         let keys: BTreeSet<&String> = self.0.keys().chain(given.0.keys()).collect();

@@ -1,4 +1,4 @@
-//! The trait of everything that takes a series.
+//! The trait of sinks.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ use crate::error::{Error, Result};
 ///         Ok(())
 ///     }
 ///     fn commit(&mut self, dates: usize) -> Result<()> {
-///         println!("{dates} dates are whole");
+///         println!("{dates} dates are complete");
 ///         Ok(())
 ///     }
 ///     fn finish(&mut self, report: &Report) -> Result<()> {

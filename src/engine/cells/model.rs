@@ -1,4 +1,4 @@
-//! What filtering cell by cell needs to know of process and instruments, where every cell is independent.
+//! Process and observation models of the cell-by-cell filter.
 
 use crate::engine::window::Part;
 use crate::filter::{CellPrediction, ScalarBand};

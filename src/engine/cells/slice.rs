@@ -1,4 +1,4 @@
-//! What an instrument saw of a tile on a date, and which of its pixels fall on a run of cells.
+//! Observations of a tile by an instrument on one date, and their pixels on a run of cells.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! The rows of a tile that one task filters, cell by cell, through all dates of a batch.
+//! A strip of rows of a tile: one task filters it, cell by cell, through all dates of a batch.
 
 use std::ops::Range;
 
@@ -285,7 +285,7 @@ mod tests {
         let mut scratch = CellScratch::default();
         for (k, steps) in fusion.steps.chunks(8).enumerate() {
             let batch = reader.read(&fusion, steps, &InFlight::default())?;
-            field.lay_out(steps);
+            field.plan_predictions(steps);
             let slices: Vec<CellSlice<'_>> = batch
                 .iter()
                 .enumerate()
@@ -302,7 +302,7 @@ mod tests {
             let planes = 2 * 2 * steps.len();
             let mut targets = targets(&mut blocks, tile.region.len(), 6 * 300, 2);
             let batch = Batch { model, cols: 300, slices: &slices, schedule: &field.schedule, outputs: &outputs };
-            for (band, targets) in field.bands.iter_mut().zip(targets.chunks_mut(planes)) {
+            for (band, targets) in field.strips.iter_mut().zip(targets.chunks_mut(planes)) {
                 let counted = allocation_counter::measure(|| band.advance(&batch, targets, &mut scratch));
                 assert!(k == 0 || counted.count_total == 0, "batch {k}: {} allocations", counted.count_total);
             }

@@ -1,4 +1,4 @@
-//! A window keeps the memory that it has.
+//! Test that a window allocates no memory after its first batches.
 
 use std::sync::Arc;
 

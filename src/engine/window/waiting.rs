@@ -1,4 +1,4 @@
-//! Dates that wait for a lag.
+//! Output dates that wait for the lag.
 
 use std::collections::VecDeque;
 

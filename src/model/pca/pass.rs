@@ -23,7 +23,7 @@ pub(super) struct SpectraPass<'a, S: RasterSource + ?Sized> {
     /// Sums over the used pixels.
     pub(super) noise_sum: Vec<f64>,
     /// Number of pixels with any value.
-    pub(super) seen: u64,
+    pub(super) with_values: u64,
     pub(super) counted: u64,
     /// Number of values per band.
     present: Vec<u64>,
@@ -39,7 +39,7 @@ impl<'a, S: RasterSource + ?Sized> SpectraPass<'a, S> {
     ) -> Self {
         let n = bands.len();
         let (moments, noise_sum, present) = (Moments::new(n), vec![0.0; n], vec![0; n]);
-        Self { source, bands, wavelengths_nm, noise, every, moments, noise_sum, seen: 0, counted: 0, present }
+        Self { source, bands, wavelengths_nm, noise, every, moments, noise_sum, with_values: 0, counted: 0, present }
     }
 
     /// Reads every date once.
@@ -72,7 +72,7 @@ impl<'a, S: RasterSource + ?Sized> SpectraPass<'a, S> {
                 found += usize::from(held);
                 *present += u64::from(held);
             }
-            self.seen += u64::from(found > 0);
+            self.with_values += u64::from(found > 0);
             if found < self.bands.len() {
                 continue;
             }
@@ -91,12 +91,12 @@ impl<'a, S: RasterSource + ?Sized> SpectraPass<'a, S> {
         if self.counted >= 2 {
             return Ok(());
         }
-        let (origin, counted, seen) = (self.source.origin(), self.counted, self.seen);
+        let (origin, counted, with_values) = (self.source.origin(), self.counted, self.with_values);
         let problem = match self.missing_bands() {
-            _ if seen == 0 => "no pixel holds any value; check `files`, nodata and valid_range".into(),
+            _ if with_values == 0 => "no pixel holds any value; check `files`, nodata and valid_range".into(),
             Some(missing) => missing,
             None => format!(
-                "of {seen} pixels with values only {counted} have all {} bands; leave out those that are often missing (`bands`, \
+                "of {with_values} pixels with values only {counted} have all {} bands; leave out those that are often missing (`bands`, \
                  without_nm), or check nodata and valid_range",
                 self.bands.len()
             ),
@@ -127,7 +127,7 @@ impl<'a, S: RasterSource + ?Sized> SpectraPass<'a, S> {
         let ranges = join(&|&(first, last)| format!("{}-{}", self.wavelengths_nm[first], self.wavelengths_nm[last]));
         Some(format!(
             "bands {names} are missing in all {} pixels, so that no pixel has all `bands`; leave these out: without_nm {ranges}",
-            self.seen
+            self.with_values
         ))
     }
 }

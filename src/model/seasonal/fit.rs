@@ -222,8 +222,8 @@ impl SeasonalFit {
                     instrument.read(date, &region, &mut plane, |component, plane| {
                         // Row by row, so that the height of strips does not change a bit.
                         for row in plane.rows() {
-                            let seen = || row.iter().filter(|value| !value.is_nan());
-                            let row = [seen().count() as f64, seen().sum(), seen().map(|value| value * value).sum()];
+                            let held = || row.iter().filter(|value| !value.is_nan());
+                            let row = [held().count() as f64, held().sum(), held().map(|value| value * value).sum()];
                             sums[component].iter_mut().zip(row).for_each(|(sum, row): (&mut f64, f64)| *sum += row);
                         }
                     })?;

@@ -87,8 +87,8 @@ impl CellObservations {
         let left = (pixels.cols.start as i64 + self.first.1) as usize - region.cols.start;
         let part = s![top..top + pixels.rows.len(), left..left + pixels.cols.len()];
         match &self.inverse {
-            Inverse::Single(seen) => {
-                for (band, &(component, weight)) in values.axis_iter(Axis(0)).zip(seen) {
+            Inverse::Single(terms) => {
+                for (band, &(component, weight)) in values.axis_iter(Axis(0)).zip(terms) {
                     plane.fill(f64::NAN);
                     plane.slice_mut(part).zip_mut_with(&band, |out, value| *out = value / weight);
                     pass(component, plane);
@@ -114,12 +114,12 @@ impl CellObservations {
 fn inverse(model: &ObservationModel) -> Result<Inverse> {
     let design = model.design();
     let single = |row: usize| {
-        let mut seen =
+        let mut terms =
             design.row(row).iter().copied().enumerate().filter(|(_, weight)| *weight != 0.0).collect::<Vec<_>>();
-        if seen.len() == 1 { seen.pop() } else { None }
+        if terms.len() == 1 { terms.pop() } else { None }
     };
-    if let Some(seen) = (0..design.nrows()).map(single).collect::<Option<Vec<_>>>() {
-        return Ok(Inverse::Single(seen));
+    if let Some(terms) = (0..design.nrows()).map(single).collect::<Option<Vec<_>>>() {
+        return Ok(Inverse::Single(terms));
     }
     // Least squares in units of the noise: (Mᵀ V⁻¹ M)⁻¹ Mᵀ V⁻¹.
     let scale = DVector::from_iterator(design.nrows(), model.noise().iter().map(|noise| noise.sqrt().recip()));

@@ -63,9 +63,9 @@ impl ComponentSums {
             let (mut y, mut w) = ([0.0; PIECE], [0.0; PIECE]);
             let mut any = false;
             for ((y, w), value) in y.iter_mut().zip(&mut w).zip(&values[start..end]) {
-                let seen = !value.is_nan();
-                any |= seen;
-                (*y, *w) = if seen { (value - scene, 1.0) } else { (0.0, 0.0) };
+                let observed = !value.is_nan();
+                any |= observed;
+                (*y, *w) = if observed { (value - scene, 1.0) } else { (0.0, 0.0) };
             }
             if !any {
                 continue;

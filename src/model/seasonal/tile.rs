@@ -1,4 +1,4 @@
-//! What a fit gives for one tile.
+//! The fitted seasonal mean of one tile.
 
 use ndarray::{Array3, Array4};
 

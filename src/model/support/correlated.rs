@@ -114,7 +114,7 @@ mod tests {
                 assert!((raster.cov.get(i, j) - expected).abs() < 1e-14, "{i} {j}");
             }
         }
-        // A cell that the prior is silent about and an instrument sees is refused as ever.
+        // A cell without a prior that an instrument observes is still refused.
         let mut holed = variances;
         holed[(0, 0, 1, 1)] = f64::NAN;
         let message = state(&with(holed)?).map(|_| ()).unwrap_err().to_string();

@@ -132,8 +132,8 @@ mod tests {
     /// The lines of advice.
     fn advice(instruments: Vec<InstrumentReport>) -> Vec<String> {
         let text = Report { instruments, ..Report::default() }.to_string();
-        let told = |line: &&str| line.starts_with("note: ") || line.starts_with("warning: ");
-        text.lines().filter(told).map(Into::into).collect()
+        let advised = |line: &&str| line.starts_with("note: ") || line.starts_with("warning: ");
+        text.lines().filter(advised).map(Into::into).collect()
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn what_fits_gets_no_advice() {
         assert!(advice(vec![instrument("a", &[0.9, 1.1], 500), instrument("b", &[1.9], 500)]).is_empty());
-        assert!(advice(vec![instrument("few", &[4.0, 0.1], 40)]).is_empty(), "too few to tell");
+        assert!(advice(vec![instrument("few", &[4.0, 0.1], 40)]).is_empty(), "too few values");
         assert!(advice(vec![instrument("none", &[], 40)]).is_empty());
     }
 

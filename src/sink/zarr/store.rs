@@ -131,7 +131,7 @@ impl WritableStorageTraits for AtomicStore {
     }
 
     fn set_partial_many(&self, key: &StoreKey, _: OffsetBytesIterator<'_>) -> std::result::Result<(), StorageError> {
-        Err(StorageError::Unsupported(format!("{key}: chunks are written whole")))
+        Err(StorageError::Unsupported(format!("{key}: chunks are written in full")))
     }
 
     fn erase(&self, key: &StoreKey) -> std::result::Result<(), StorageError> {
