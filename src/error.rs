@@ -19,8 +19,8 @@ pub type BoxedError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// Everything that can go wrong, with the file, date, band or key at fault.
 ///
-/// `Debug` prints the same sentence as `Display`, so that a program whose `main` returns a [`Result`] shows its users what
-/// to do.
+/// `Debug` prints the same sentence as `Display`, so that a program whose `main` returns a [`Result`] shows its users
+/// what to do.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -64,8 +64,8 @@ pub(super) struct Record {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LightState {
     pub(super) date: Date,
-    /// Means, then the lower triangle of the covariance row by row. **Shape** (p + p (p + 1) / 2, y, x). NaN where a window
-    /// failed.
+    /// Means, then the lower triangle of the covariance row by row. **Shape** (p + p (p + 1) / 2, y, x). NaN where a
+    /// window failed.
     pub(super) values: Array3<f64>,
 }
 

@@ -40,8 +40,8 @@ pub(super) struct WindowState {
     pub(super) parts: Vec<PartState>,
     /// Own cells inside the tile.
     pub(super) out: Vec<OutCell>,
-    /// Where offsets are output: for each instrument the pixel that contains each own cell; `None` for instruments without
-    /// offset layers.
+    /// Where offsets are output: for each instrument the pixel that contains each own cell; `None` for instruments
+    /// without offset layers.
     pub(super) offset_pixels: Vec<Option<Vec<Option<u32>>>>,
     /// Whether its diagnostics count in this tile; a window that straddles tiles counts in one.
     pub(super) counts: bool,
@@ -353,9 +353,9 @@ impl WindowState {
         }
     }
 
-    /// Refuses each pixel whose normalised innovation squared, over all its bands, exceeds the gate of its instrument, and
-    /// increases the noise of outlying pixels of robust instruments. Pixels are compared with the prediction only, so
-    /// the order of instruments and pixels does not matter.
+    /// Refuses each pixel whose normalised innovation squared, over all its bands, exceeds the gate of its
+    /// instrument, and increases the noise of outlying pixels of robust instruments. Pixels are compared with the
+    /// prediction only, so the order of instruments and pixels does not matter.
     fn check_pixels(
         &mut self,
         date: Date,
@@ -429,8 +429,8 @@ impl WindowState {
         }
     }
 
-    /// Appends means and covariances of every output cell on a date of the output axis, or, with a lag, on the date that
-    /// has waited for it.
+    /// Appends means and covariances of every output cell on a date of the output axis, or, with a lag, on the date
+    /// that has waited for it.
     fn output_date(
         &mut self,
         reading: &Reading,

@@ -8,8 +8,8 @@ use nalgebra::DMatrix;
 
 use super::workspace::MOST_BLOCK_ROWS;
 
-/// Number of band patterns that a cache holds; at more it is emptied. Clouds hide all bands of a pixel, so few patterns
-/// recur.
+/// Number of band patterns that a cache holds; at more it is emptied. Clouds hide all bands of a pixel, so few
+/// patterns recur.
 const CACHED_PATTERNS: usize = 256;
 
 /// Largest condition number of `V^{-1/2} M` at which channels are solved for. Beyond it their noise covariance loses
@@ -34,8 +34,8 @@ pub struct BandModel {
 }
 
 impl BandModel {
-    /// `design` is M row by row (**shape** (bands, channels)), `noise_variance` v (u²) and `offset` c (u) have one entry
-    /// per band.
+    /// `design` is M row by row (**shape** (bands, channels)), `noise_variance` v (u²) and `offset` c (u) have one
+    /// entry per band.
     ///
     /// # Panics
     /// When the lengths do not match, a number is not finite or a variance not positive.

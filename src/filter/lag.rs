@@ -44,8 +44,8 @@ pub(super) struct Lags<T: Real> {
 pub struct Lagged<'a> {
     /// Mean. **Shape** (ranges, positions).
     pub mean: &'a [f64],
-    /// Covariance of ranges `a >= b` at the same position. **Shape** (pairs, positions); pairs row by row: (0, 0), (1, 0),
-    /// (1, 1), (2, 0), …
+    /// Covariance of ranges `a >= b` at the same position. **Shape** (pairs, positions); pairs row by row: (0, 0),
+    /// (1, 0), (1, 1), (2, 0), …
     pub cov: &'a [f64],
 }
 

@@ -113,8 +113,8 @@ mod tests {
         }
     }
 
-    /// Scaling the noise of a pixel equals pushing it with that noise, the likelihood included; for a pixel with several
-    /// bands and for one with too few.
+    /// Scaling the noise of a pixel equals pushing it with that noise, the likelihood included; for a pixel with
+    /// several bands and for one with too few.
     #[test]
     fn scaled_noise_equals_pushed_noise() {
         let designs = [vec![1.0, 1.0, 1.0], vec![0.9, 0.4, 0.2, 0.7, -0.3, 0.5], vec![0.9, 1.8, 0.5, 1.0, 0.1, 0.2]];

@@ -97,8 +97,8 @@ impl Default for ScalarRun {
 }
 
 impl ScalarRun {
-    /// Compresses the values of the bands of one component, at pixels for which `used` is not zero. `values` returns the
-    /// values of the k-th band.
+    /// Compresses the values of the bands of one component, at pixels for which `used` is not zero. `values` returns
+    /// the values of the k-th band.
     pub(crate) fn compress<'v>(
         &mut self,
         arch: Arch,
@@ -135,9 +135,9 @@ impl ScalarRun {
         }
     }
 
-    /// Conditions the cells on the observations: `K = P / (P + r)`, `m ← m + K (z - m)`, `P ← K r`, without cancellation.
-    /// Adds the innovation statistics to `fit`. A cell whose mean is not a number is set to NaN and its position added to
-    /// `failed`.
+    /// Conditions the cells on the observations: `K = P / (P + r)`, `m ← m + K (z - m)`, `P ← K r`, without
+    /// cancellation. Adds the innovation statistics to `fit`. A cell whose mean is not a number is set to NaN and its
+    /// position added to `failed`.
     pub(crate) fn update(&mut self, arch: Arch, cells: Cells<'_>, fit: &mut ScalarFit, failed: &mut Vec<usize>) {
         let n = cells.mean.len();
         let Cells { mean, variance } = cells;

@@ -56,7 +56,8 @@ impl Grid {
     /// A grid from a GDAL geotransform `[x0, dx, 0, y0, 0, -dy]` (upper-left **corner**) and its (rows, columns).
     ///
     /// # Errors
-    /// [`Error::Grid`] when the transform is rotated, sheared, mirrored or south-up, not finite, or the shape is empty.
+    /// [`Error::Grid`] when the transform is rotated, sheared, mirrored or south-up, not finite, or the shape is
+    /// empty.
     pub fn new(crs: Crs, geotransform: [f64; 6], shape: (usize, usize)) -> Result<Self> {
         let [left, cell_width, shear_x, top, shear_y, step_y] = geotransform;
         let problem = if geotransform.iter().any(|v| !v.is_finite()) {
@@ -196,7 +197,8 @@ impl Grid {
         spans(self.top, -self.cell_height, other.top, -other.cell_height, other.rows)
     }
 
-    /// Columns of this lattice whose centres lie in each of `other`'s pixel columns, left edge included, right edge not.
+    /// Columns of this lattice whose centres lie in each of `other`'s pixel columns, left edge included, right edge
+    /// not.
     #[must_use]
     pub fn cols_under(&self, other: &Self) -> Vec<Range<i64>> {
         spans(self.left, self.cell_width, other.left, other.cell_width, other.cols)

@@ -34,8 +34,8 @@ impl SpectralBasis {
     /// **shape** (wavelength, component), both in u.
     ///
     /// # Errors
-    /// [`Error::Setting`] when lengths differ, a number is not finite, there are no components or more than wavelengths, or
-    /// wavelengths do not increase or look like micrometres.
+    /// [`Error::Setting`] when lengths differ, a number is not finite, there are no components or more than
+    /// wavelengths, or wavelengths do not increase or look like micrometres.
     pub fn new(wavelengths_nm: Vec<f64>, mean: Array1<f64>, matrix: Array2<f64>) -> Result<Self> {
         let n = wavelengths_nm.len();
         if let Some(problem) = wavelength_problem(&wavelengths_nm) {
@@ -63,8 +63,8 @@ impl SpectralBasis {
         Ok(Self { wavelengths_nm, mean, matrix })
     }
 
-    /// A basis from two files of `numpy.save`: the mean, **shape** (wavelength), and the matrix, **shape** (wavelength,
-    /// component), of float64 or float32, in C or Fortran order.
+    /// A basis from two files of `numpy.save`: the mean, **shape** (wavelength), and the matrix, **shape**
+    /// (wavelength, component), of float64 or float32, in C or Fortran order.
     ///
     /// # Errors
     /// [`Error::Setting`] naming the file when it cannot be read or does not hold such an array; otherwise as

@@ -2,8 +2,8 @@
 
 /// Spatial correlation as a function of distance, with one range parameter ℓ.
 ///
-/// Formulas: Rasmussen & Williams, *Gaussian Processes for Machine Learning*, section 4.2 (eq. 4.17 for Matérn 3/2 and 5/2,
-/// eq. 4.18 with γ = 1 for the exponential).
+/// Formulas: Rasmussen & Williams, *Gaussian Processes for Machine Learning*, section 4.2 (eq. 4.17 for Matérn 3/2
+/// and 5/2, eq. 4.18 with γ = 1 for the exponential).
 ///
 /// ```
 /// use rasterfuse::model::Kernel;

@@ -1,4 +1,5 @@
-//! What we believe: how the scene varies in space and time, what the instruments see of it, and the state of one window.
+//! The statistical model: variation of the scene in space and time, observation by the instruments, and the state of
+//! one window.
 //!
 //! Imports [`crate::geometry`], [`crate::source`] and the types of [`crate::filter`] that it fills in.
 

@@ -53,8 +53,8 @@ impl SpectralResponse {
     /// A Gaussian for each band, of the given centre and full width at half maximum, in nm; `σ = FWHM / (2√(2 ln 2))`.
     ///
     /// # Errors
-    /// [`Error::Setting`] with key `response`: lengths differ, there are no bands, a width is not positive, centres look like
-    /// micrometres.
+    /// [`Error::Setting`] with key `response`: lengths differ, there are no bands, a width is not positive, centres
+    /// look like micrometres.
     pub fn gaussian(centre_nm: impl Into<Vec<f64>>, fwhm_nm: impl Into<Vec<f64>>) -> Result<Self> {
         let response = Self::Gaussian { centre_nm: centre_nm.into(), fwhm_nm: fwhm_nm.into() };
         response.validate()?;
@@ -64,15 +64,16 @@ impl SpectralResponse {
     /// A curve for each band, of one value at each of `wavelengths_nm`, which increase.
     ///
     /// # Errors
-    /// [`Error::Setting`] with key `response`: lengths differ, there are no bands or fewer than two knots, wavelengths do not
-    /// increase or look like micrometres, a curve is nowhere positive or not finite.
+    /// [`Error::Setting`] with key `response`: lengths differ, there are no bands or fewer than two knots,
+    /// wavelengths do not increase or look like micrometres, a curve is nowhere positive or not finite.
     pub fn tabulated(wavelengths_nm: impl Into<Vec<f64>>, curves: Vec<Vec<f64>>) -> Result<Self> {
         let response = Self::Tabulated { wavelengths_nm: wavelengths_nm.into(), curves, names: Vec::new(), file: None };
         response.validate()?;
         Ok(response)
     }
 
-    /// Curves from a table of comma-separated values: a header `wavelength_nm,b1,b2,...`, then a line for each wavelength.
+    /// Curves from a table of comma-separated values: a header `wavelength_nm,b1,b2,...`, then a line for each
+    /// wavelength.
     ///
     /// # Errors
     /// [`Error::Setting`] with key `response`, naming the file and what to do, when it cannot be read, when a cell is

@@ -16,10 +16,10 @@ const SUSPICIOUS_SHARE: f64 = 0.2;
 
 /// Statistics of a run, and the fit of the observations.
 ///
-/// Windows overlap by their halos, so a pixel counts once in every window that uses it: sums over windows form a composite
-/// likelihood, good for comparing settings of the same windows. Where all cells are independent, each by itself
-/// ([`Plan::independent_cells`](crate::engine::Plan::independent_cells)), every value counts once, and the likelihood is that of the
-/// model. The sums do not depend on tiles or threads.
+/// Windows overlap by their halos, so a pixel counts once in every window that uses it. Sums over windows therefore
+/// form a composite likelihood, suitable for comparing settings with the same windows. Where all cells are
+/// independent ([`Plan::independent_cells`](crate::engine::Plan::independent_cells)), every value counts once, and
+/// the likelihood is that of the model. The sums do not depend on tiles or threads.
 ///
 /// Its text is a short table, with a line for each instrument that is far from the expectation of the model. `serde`
 /// serialises it with the names of its fields, except `scores`, which is `truth` and present only with reference
@@ -58,9 +58,10 @@ pub struct Report {
     pub windows: usize,
     /// Windows that continued in float64 because an update would have exceeded the precision of float32.
     pub widened_windows: usize,
-    /// Slices that could not be read and were passed over, by date ([`OnError::Skip`](crate::engine::OnError::Skip)).
+    /// Slices that could not be read and were skipped, by date ([`OnError::Skip`](crate::engine::OnError::Skip)).
     pub skipped: Vec<SkippedSlice>,
-    /// Windows or independent cells whose arithmetic broke down, NaN from then on ([`OnError::Skip`](crate::engine::OnError::Skip)).
+    /// Windows or independent cells whose arithmetic broke down, NaN from then on
+    /// ([`OnError::Skip`](crate::engine::OnError::Skip)).
     pub failed_windows: Vec<FailedWindow>,
     /// Scores of this run's blocks against reference data, where these were given
     /// ([`JudgedSink`](crate::sink::JudgedSink)).

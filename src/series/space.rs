@@ -10,7 +10,8 @@ pub enum OutputSpace {
     #[default]
     Bands,
     /// Mean and covariances of the components of a [spectral basis](crate::model::SpectralBasis). They need far less
-    /// space, and all bands with their uncertainty can be computed from them ([`SpectralBasis::band`](crate::model::SpectralBasis::band)).
+    /// space, and all bands with their uncertainty can be computed from them
+    /// ([`SpectralBasis::band`](crate::model::SpectralBasis::band)).
     Components,
 }
 

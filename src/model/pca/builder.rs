@@ -16,7 +16,7 @@ pub enum BandScale {
     /// Equal for all bands, in u: principal components of the covariance. Noise counts as variance of the scene.
     #[default]
     Same,
-    /// Each band by its standard deviation: components of the correlation, for bands that vary by very different amounts.
+    /// The standard deviation of each band: components of the correlation, for bands with very different variances.
     Deviation,
     /// The standard deviation of the noise of each band. Its variance in u² is given, one or one per band of the
     /// source; slices with their own [noise variance](crate::source::Slice::noise_variance) use that instead. Noise

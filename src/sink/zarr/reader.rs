@@ -97,8 +97,8 @@ impl FusedSeries {
         self.basis.as_ref()
     }
 
-    /// Means and standard deviations of some bands (positions among [`bands`](RasterSource::bands)) on a date, each of **shape**
-    /// (band, y, x), in u.
+    /// Means and standard deviations of some bands (positions among [`bands`](RasterSource::bands)) on a date, each
+    /// of **shape** (band, y, x), in u.
     ///
     /// # Errors
     /// [`Error::Read`] when the series does not hold the date, band or region, or when the store is damaged.

@@ -27,8 +27,8 @@ const KEY: &str = "rasterfuse_seasonal";
 /// Largest side of a chunk, in cells; readers decode full chunks.
 const CHUNK: usize = 256;
 
-/// The store of a [`SeasonalMean`] in a folder: a Zarr group with `coefficient` of **shape** (band, term, y, x) and `scatter` of
-/// **shape** (band, y, x), float32, which xarray and GDAL read.
+/// The store of a [`SeasonalMean`] in a folder: a Zarr group with `coefficient` of **shape** (band, term, y, x) and
+/// `scatter` of **shape** (band, y, x), float32, which xarray and GDAL read.
 ///
 /// ```no_run
 /// # use rasterfuse::model::SeasonalMean;

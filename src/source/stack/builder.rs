@@ -71,7 +71,8 @@ impl StackBuilder {
         self
     }
 
-    /// `strftime` form of the date's capture group, with or without a time of day (UTC), which is dropped; default `%Y%m%d`.
+    /// `strftime` form of the date's capture group, with or without a time of day (UTC), which is dropped; default
+    /// `%Y%m%d`.
     #[must_use]
     pub fn date_format(mut self, format: impl Into<String>) -> Self {
         if let Files::Pattern(pattern) = &mut self.files {

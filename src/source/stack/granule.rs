@@ -41,8 +41,8 @@ impl Granule {
         self
     }
 
-    /// The files of [`Uncertainty::listed`](crate::source::Uncertainty::listed): one that holds a band for each source band,
-    /// or one for each.
+    /// The files of [`Uncertainty::listed`](crate::source::Uncertainty::listed): one that holds a band for each
+    /// source band, or one for each.
     #[must_use]
     pub fn uncertainty<P: Into<PathBuf>>(mut self, files: impl IntoIterator<Item = P>) -> Self {
         self.uncertainty = files.into_iter().map(Into::into).collect();
