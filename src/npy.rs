@@ -70,7 +70,7 @@ impl NpyFile {
         let mut bytes = Vec::new();
         self.file.read_to_end(&mut bytes).map_err(|error| format!("cannot read: {error}"))?;
         if count.and_then(|count| count.checked_mul(self.number.bytes())) != Some(bytes.len()) {
-            return Err("it ends too early or too late; write or copy it again".into());
+            return Err("it is too short or too long; write or copy it again".into());
         }
         Ok(self.number.decode(&bytes).collect())
     }

@@ -160,7 +160,7 @@ impl<'a> Starts<'a> {
             if let Some(&gone) = step.instruments.iter().find(|instrument| !held.contains(instrument)) {
                 let name = &self.fusion.instruments[gone].name;
                 let problem = format!(
-                    "the dates after {date} must be replayed, but what {name:?} saw on {} is gone; bring its file back",
+                    "the dates after {date} must be replayed, but the file of {name:?} for {} is missing; restore it",
                     step.date
                 );
                 return Err(Error::CannotContinue { path: self.store_path(), problem });
@@ -227,7 +227,7 @@ impl<'a> Starts<'a> {
                 if !self.replay {
                     let name = &self.fusion.instruments[instrument].name;
                     let problem = format!(
-                        "what instrument {name:?} saw on {date} was taken in as of another group than it is of now; replay the dates \
+                        "instrument {name:?} belongs to another group on {date} than when the date was processed; replay the dates \
                          since then (--replay), or put the groups of dates up to {} back as they were",
                         record.date
                     );
@@ -242,8 +242,8 @@ impl<'a> Starts<'a> {
         let shorter = self.existing.is_some_and(|existing| self.fusion.output.len() < existing.planned.0);
         if late.is_none() && !shorter && !outputs_now.eq(outputs_then) {
             let problem = format!(
-                "the dates put out up to {} are not those it has; with `time.output = \"observed\"` this happens when files are gone: \
-                 bring them back",
+                "the output dates up to {} differ from those of the series; with `time.output = \"observed\"` this happens when \
+                 files are missing: restore them",
                 record.date
             );
             return Err(Error::CannotContinue { path: self.store_path(), problem });

@@ -62,7 +62,7 @@ impl AcquisitionGroups {
                 return Err(refuse(format!("line {line}: one column; give date and group")));
             };
             let date: Date =
-                date.parse().map_err(|_| refuse(format!("line {line}: {date:?} is no date YYYY-MM-DD")))?;
+                date.parse().map_err(|_| refuse(format!("line {line}: {date:?} is not a date YYYY-MM-DD")))?;
             if let Some(other) = groups.get(&date).filter(|other| *other != group) {
                 return Err(refuse(format!("line {line}: {date} is of group {group:?} and of {other:?}")));
             }

@@ -53,7 +53,7 @@ impl<S: FusionSink> JudgedSink<S> {
     }
 
     fn layout(&self) -> Result<&SeriesLayout> {
-        self.layout.as_ref().ok_or_else(|| self.refuse("the series has not been begun".into()))
+        self.layout.as_ref().ok_or_else(|| self.refuse("the series has not been started".into()))
     }
 
     fn refuse(&self, problem: String) -> Error {

@@ -40,7 +40,7 @@ impl MemorySink {
     /// [`Error::Store`] when nothing was written to the sink.
     pub fn into_arrays(self) -> Result<(Array4<f64>, Array4<f64>)> {
         let series = self.series.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (mean, uncertainty) = series.ok_or_else(|| failed("nothing was run into this sink".into()))?;
+        let (mean, uncertainty) = series.ok_or_else(|| failed("nothing was written to this sink".into()))?;
         let committed = s![..self.committed, .., .., ..];
         Ok((mean.slice(committed).to_owned(), uncertainty.slice(committed).to_owned()))
     }
@@ -68,7 +68,7 @@ impl FusionSink for MemorySink {
         if self.layout.is_some() {
             return Err(Error::CannotContinue {
                 path: "(memory)".into(),
-                problem: "this sink holds a series, and takes one only; make a new one".into(),
+                problem: "this sink already holds a series and takes only one; create a new sink".into(),
             });
         }
         let empty = |layers: usize| {
@@ -86,7 +86,7 @@ impl FusionSink for MemorySink {
     fn append(&self, block: &FusedBlock) -> Result<()> {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((mean, uncertainty)) = series.as_mut() else {
-            return Err(failed("a block came before the series was begun".into()));
+            return Err(failed("a block was appended before the series was started".into()));
         };
         let target = s![block.time, .., block.region.rows.clone(), block.region.cols.clone()];
         mean.slice_mut(target).assign(&block.mean);
@@ -101,7 +101,7 @@ impl FusionSink for MemorySink {
 
     fn commit(&mut self, dates: usize) -> Result<()> {
         let Some(layout) = &self.layout else {
-            return Err(failed("dates were committed before the series was begun".into()));
+            return Err(failed("dates were committed before the series was started".into()));
         };
         let held = layout.dates.len();
         if dates > held {
@@ -113,7 +113,7 @@ impl FusionSink for MemorySink {
 
     fn finish(&mut self, report: &Report) -> Result<()> {
         if self.layout.is_none() {
-            return Err(failed("the series ended before it was begun".into()));
+            return Err(failed("the series ended before it was started".into()));
         }
         self.report = Some(report.clone());
         Ok(())

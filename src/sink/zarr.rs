@@ -186,7 +186,7 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 }
 
 fn not_begun(path: &Path) -> Error {
-    Error::Store { path: path.to_path_buf(), problem: "the series has not been begun".into(), source: None }
+    Error::Store { path: path.to_path_buf(), problem: "the series has not been started".into(), source: None }
 }
 
 /// The series that the attributes of a group describe.

@@ -29,7 +29,7 @@ pub(super) fn read(path: &Path) -> Result<SpectralResponse> {
         for ((column, text), name) in columns.zip(&record).zip(&header) {
             let number = text.parse::<f64>().map_err(|_| {
                 failed(format!(
-                    "line {line}, column {name:?}: {text:?} is no number; write 0 where there is no response"
+                    "line {line}, column {name:?}: {text:?} is not a number; write 0 where there is no response"
                 ))
             })?;
             column.push(number);

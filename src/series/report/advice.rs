@@ -61,7 +61,7 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
             FitClass::Right => {}
             FitClass::Narrow | FitClass::Suspicious if worst.is_some_and(|worst| worst != name) => writeln!(
                 f,
-                "note: {name} lies further from the prediction than expected (nis/dof {ratio:.1}): perhaps because {} does; mend \
+                "note: {name} lies further from the prediction than expected (nis/dof {ratio:.1}): perhaps because {} does; fix \
                  that first",
                 worst.unwrap_or_default()
             )?,
@@ -73,7 +73,7 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
             )?,
             FitClass::Narrow | FitClass::Suspicious => {
                 let advice = if first {
-                    "the prior is too sure: a larger prior.variance, prior.correlation = \"process\", or a raster as prior.mean"
+                    "the prior variance is too small: a larger prior.variance, prior.correlation = \"process\", or a raster as prior.mean"
                 } else if alone {
                     "a larger process.variance or noise_variance, or a mask for clouds that are left"
                 } else if all_narrow {
@@ -92,7 +92,7 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
                 } else if all_wide {
                     "as for all instruments: a smaller process.variance, or smaller noise_variance"
                 } else if totals.iter().all(|(_, total)| total.nis_ratio() < 1.0) {
-                    "a smaller process.variance, the others lie closer than expected, too; or a smaller noise_variance"
+                    "a smaller process.variance, because the others are also closer than expected; or a smaller noise_variance"
                 } else {
                     "a smaller noise_variance"
                 };

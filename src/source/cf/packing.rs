@@ -95,7 +95,7 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 fn no_number(key: &str, value: &Value) -> String {
-    format!("{key} = {value} is no number")
+    format!("{key} = {value} is not a number")
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub(in crate::source) fn dates(values: &[f64], units: &str, calendar: Option<&st
         if since.is_finite() && since.abs() < 4e16 {
             Ok(Date::from_days((reference + since as i64).div_euclid(MILLIS_PER_DAY) as i32))
         } else {
-            Err(format!("a time of {value} {units} is none; drop such dates first"))
+            Err(format!("{value} {units} is not a valid time; drop such dates first"))
         }
     };
     values.iter().map(day_of).collect()

@@ -225,7 +225,7 @@ impl StackBuilder {
             return Err(Error::setting("files", "an empty list"));
         }
         if self.uncertainty.is_none() && granules.iter().any(|granule| !granule.uncertainty.is_empty()) {
-            let problem = "the list names files of uncertainty, but nothing says what they hold; give `uncertainty`, such as \
+            let problem = "the list names files of uncertainty, but their contents are not declared; give `uncertainty`, such as \
                            { kind = \"sd\" }, or leave them out of the list";
             return Err(Error::setting("uncertainty", problem));
         }

@@ -64,7 +64,7 @@ impl Template {
     pub(super) fn find(&self, bands: &[String]) -> Result<BTreeMap<WildcardTexts, Vec<Option<PathBuf>>>> {
         let malformed = |problem: String| Error::setting(self.key, format!("{:?} {problem}", self.text));
         let anywhere = self.path.replace(BAND, "*");
-        let paths = glob::glob(&anywhere).map_err(|error| malformed(format!("is no wildcard pattern: {error}")))?;
+        let paths = glob::glob(&anywhere).map_err(|error| malformed(format!("is not a wildcard pattern: {error}")))?;
         let regex = expression(&self.path, bands).map_err(|error| malformed(format!("cannot be matched: {error}")))?;
         let mut found = BTreeMap::new();
         for entry in paths {
