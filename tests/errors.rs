@@ -243,7 +243,7 @@ fn files_that_are_not_there_or_no_rasters_are_named() {
             "source_bands = [\"b1\"]\nfiles = \"fine_*.tif\"",
             &[
                 "fusion.toml: instrument \"fine\": source_bands",
-                "\"b1\" is no band",
+                "\"b1\" is not a band",
                 "fine_20240101.tif",
                 "[\"B1\", \"B2\"]",
             ],
