@@ -44,7 +44,7 @@ impl Dynamics {
     }
 
     /// Lets the first blocks, as many as are given, change in proportion to their level, which
-    /// [`State::take_factors`] tells.
+    /// [`State::take_factors`](super::State::take_factors) tells.
     #[must_use]
     pub fn with_relative(mut self, relative: Vec<Relative>) -> Self {
         self.relative = relative;
@@ -52,7 +52,7 @@ impl Dynamics {
     }
 
     /// Multiplies the standard deviation of change of the first states, as many as are given: `K(s, s') ← f(s) f(s') K(s, s')`.
-    /// States heed it from the next [`State::take_factors`] on.
+    /// States heed it from the next [`State::take_factors`](super::State::take_factors) on.
     #[must_use]
     pub fn with_factors(mut self, factors: Vec<f64>) -> Self {
         self.factors = factors;
