@@ -44,15 +44,16 @@ impl Dynamics {
     }
 
     /// Makes the process noise of the first blocks, as many as are given, proportional to their level, which
-    /// [`State::take_factors`] sets.
+    /// [`State::take_factors`](super::State::take_factors) sets.
     #[must_use]
     pub fn with_relative(mut self, relative: Vec<Relative>) -> Self {
         self.relative = relative;
         self
     }
 
-    /// Multiplies the standard deviations of change of the first states, as many as are given: `K(s, s') ← f(s) f(s')
-    /// K(s, s')`. The factors apply from the next [`State::take_factors`] on.
+    /// Multiplies the standard deviations of change of the first states, as many as are given:
+    /// `K(s, s') ← f(s) f(s') K(s, s')`. The factors apply from the next
+    /// [`State::take_factors`](super::State::take_factors) on.
     #[must_use]
     pub fn with_factors(mut self, factors: Vec<f64>) -> Self {
         self.factors = factors;

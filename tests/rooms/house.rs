@@ -23,14 +23,14 @@ struct Unit {
 
 /// The modules of a crate, by path: empty for the root, `engine::plan` for `src/engine/plan.rs`.
 #[derive(Debug, Default)]
-pub struct House(BTreeMap<String, Unit>);
+pub(crate) struct House(BTreeMap<String, Unit>);
 
 /// From file to file, with the names that the first takes from the second.
-pub type Arrows = BTreeMap<(String, String), BTreeSet<String>>;
+pub(crate) type Arrows = BTreeMap<(String, String), BTreeSet<String>>;
 
 impl House {
     /// Reads every file under `src` that is not of tests, nor of a binary, which is a crate of its own.
-    pub fn read(src: &Path) -> std::io::Result<Self> {
+    pub(crate) fn read(src: &Path) -> std::io::Result<Self> {
         let mut sources = Vec::new();
         let mut folders = vec![src.to_path_buf()];
         while let Some(folder) = folders.pop() {
@@ -39,7 +39,7 @@ impl House {
                 let name = path.strip_prefix(src).unwrap_or(&path).to_string_lossy().replace('\\', "/");
                 if path.is_dir() && name != "bin" {
                     folders.push(path);
-                } else if name.ends_with(".rs") && name != "main.rs" && !name.ends_with("/tests.rs") {
+                } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("tests.rs") {
                     sources.push((name, std::fs::read_to_string(&path)?));
                 }
             }
@@ -48,13 +48,13 @@ impl House {
     }
 
     /// The house of some files, given by their paths inside `src` and their texts.
-    pub fn of<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    pub(crate) fn of<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let units = files.into_iter().map(|(file, text)| (module_of(file), Unit::read(file, text)));
         Self(units.collect())
     }
 
     /// Which file uses what of which other. Re-exports are looked through: who uses `engine::Plan` uses `engine/plan.rs`.
-    pub fn arrows(&self) -> Arrows {
+    pub(crate) fn arrows(&self) -> Arrows {
         let mut arrows = Arrows::new();
         for (module, unit) in &self.0 {
             for path in &unit.used {
@@ -104,7 +104,7 @@ impl House {
 }
 
 /// The room of a file: its first folder, or itself.
-pub fn room(file: &str) -> &str {
+pub(crate) fn room(file: &str) -> &str {
     file.split_once('/').map_or(file, |(room, _)| room).trim_end_matches(".rs")
 }
 
@@ -134,9 +134,9 @@ impl Unit {
                 let exported = before == "pub" || before == ")";
                 for (name, path) in tree {
                     if exported {
-                        exports.push((name.clone(), path.clone()))
+                        exports.push((name.clone(), path.clone()));
                     } else {
-                        this.used.push(path.clone())
+                        this.used.push(path.clone());
                     }
                     this.imported.insert(name, path);
                 }
