@@ -39,7 +39,7 @@ impl<T: Real> State<T> {
                     (Some(history), Some(factors)) => {
                         let blended = history.column(index, block, first).iter().zip(factors);
                         let add = |(value, (entry, factor)): (&mut T, (&f64, &f64))| {
-                            *value += T::from_f64(scale * factor * entry)
+                            *value += T::from_f64(scale * factor * entry);
                         };
                         column.iter_mut().zip(blended).for_each(add);
                     }

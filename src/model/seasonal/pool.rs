@@ -1,7 +1,7 @@
 //! Averages of planes of cells over neighbourhoods.
 
-/// Averages over neighbouring cells that have observations. Cells `d` rows away have the weight `(1 − d²/(radius +
-/// 1)²)²`, and likewise columns.
+/// Averages over neighbouring cells that have observations. Cells `d` rows away have the weight
+/// `(1 − d²/(radius + 1)²)²`, and likewise columns.
 #[derive(Debug)]
 pub(super) struct Pool {
     shape: (usize, usize),

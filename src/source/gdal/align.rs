@@ -56,8 +56,8 @@ impl Aligned {
         Self { target: target.clone(), pixels: None, reached: false, last: None }
     }
 
-    /// Takes account of a raster; `what` names it in messages.
     /// Adds a raster; `what` names it in messages.
+    ///
     /// # Errors
     /// [`Error::CrsMismatch`] when either CRS is unknown; [`Error::Setting`] when the target lies outside the domain
     /// of the raster's CRS, or when its pixels differ in size from those of earlier rasters.

@@ -133,6 +133,7 @@ impl SeriesBuilder {
 
     /// Reads the headers.
     ///
+    /// # Errors
     /// [`Error::Open`] for a file that GDAL cannot open, that gives no dates, or that gives two acquisitions on one
     /// day; [`Error::Setting`] for variables that are missing or differ in grid or dates, for a list of dates of the
     /// wrong length, and for a malformed pattern or calibration.
