@@ -16,7 +16,8 @@ use rasterfuse::Fusion;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::engine::{MemoryBudget, Progress, Shard, Start};
 use rasterfuse::geometry::Date;
-use rasterfuse::sink::{ExistingSeries, FusionSink, JudgedSink, Truth, ZarrSink};
+use rasterfuse::series::{ExistingSeries, FusionSink};
+use rasterfuse::sink::{JudgedSink, Truth, ZarrSink};
 use serde_json::json;
 
 use common::command::{run, say};
@@ -138,7 +139,7 @@ fn fuse(arguments: &Arguments) -> rasterfuse::Result<()> {
 /// What a run would take, what there is, and what is there already.
 fn show_plan(arguments: &Arguments, fusion: &Fusion, sink: &ZarrSink) -> rasterfuse::Result<()> {
     let (plan, held) = (fusion.plan(), sink.existing());
-    let disk = plan.disk(&sink.place())?;
+    let disk = plan.disk(&sink.location())?;
     let time = arguments.calibrate.then(|| fusion.calibrate()).transpose()?;
     if arguments.json {
         let mut shown = json!({ "plan": plan, "disk": disk, "time": time });

@@ -1,25 +1,27 @@
-//! The crate's error type: every variant carries what a person needs to act on it.
+//! The error type of the crate. Every variant carries what a person needs to act on it.
 
+mod difference;
 mod key;
 mod text;
 
 use std::path::{Path, PathBuf};
 
-use crate::engine::SettingDifference;
 use crate::filter::NumericalError;
 use crate::geometry::{Crs, Date};
+pub use difference::SettingDifference;
 pub use key::{Key, KeyStep};
 use text::{crs_advice, exists_advice, input, list, on_date, setting, size, tile_advice, tile_list};
 
 /// Result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of a foreign library, kept as the source of ours.
+/// An error of another library, boxed as the source of an [`Error`].
 pub type BoxedError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// What can go wrong, with the file, date, band or key at fault.
+/// Everything that can go wrong, with the file, date, band or key at fault.
 ///
-/// `Debug` prints the same sentence as `Display`, so that programs whose `main` returns a [`Result`] tell their users what to do.
+/// `Debug` prints the same sentence as `Display`, so that a program whose `main` returns a [`Result`] shows its users
+/// what to do.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -34,12 +36,12 @@ pub enum Error {
     /// ```
     #[error("{}", setting(file.as_deref(), key, problem))]
     Setting {
-        /// The TOML file that describes it, where there is one.
+        /// The TOML file of the setting, where there is one.
         file: Option<PathBuf>,
-        /// Its place in the description, for example `process.variance` or `instrument "modis": noise_variance`. Methods that take a
-        /// setting in code have the name of its key.
+        /// Its place in the description, for example `process.variance` or `instrument "modis": noise_variance`. Methods that set it
+        /// in code have the name of its key.
         key: Key,
-        /// What is wrong with it and what would do.
+        /// What is wrong and what to do.
         problem: String,
     },
     /// A number of a description that cannot be: a variance that is not positive, a share beyond 1. To an
@@ -86,13 +88,13 @@ pub enum Error {
         /// The expected form, in `strftime` notation.
         format: String,
     },
-    /// Files of an instrument, or a raster of another key, that cannot be used. The message names the TOML file that describes them,
-    /// where there is one.
+    /// Files of an instrument, or a raster of another key, that cannot be used. The message names the TOML file that
+    /// lists them, where there is one.
     #[error("{}", input(file.as_deref(), what, source))]
     Input {
-        /// The TOML file that describes them, where there is one.
+        /// The TOML file that lists them, where there is one.
         file: Option<PathBuf>,
-        /// Whose they are: `instrument "modis"`, or a key such as `prior.mean`.
+        /// Their owner: `instrument "modis"`, or a key such as `prior.mean`.
         what: String,
         /// What is wrong with them.
         source: Box<Self>,
@@ -104,10 +106,10 @@ pub enum Error {
         key: String,
         /// The pattern, with the folder it was resolved against.
         pattern: String,
-        /// What of it is not there.
+        /// Which part of it does not exist.
         problem: String,
     },
-    /// A file whose name holds no date.
+    /// A file name without a date.
     #[error("{}", setting(None, &key.into(), &text::no_date(path, (key, pattern, format), problem)))]
     NoDate {
         /// The TOML key of the regular expression: `date` or `quality.date`.
@@ -129,21 +131,21 @@ pub enum Error {
     DuplicateDate {
         /// The date.
         date: Date,
-        /// The file met first.
+        /// The first file.
         first: PathBuf,
         /// The other file.
         second: PathBuf,
     },
-    /// A file that belongs with others and is not there.
+    /// A file whose partner file does not exist.
     #[error("{}{}: {what} is missing, {pattern} matches nothing that goes with it; {advice}", path.display(), on_date(*date))]
     NoPartner {
-        /// The file that is there.
+        /// The file that exists.
         path: PathBuf,
         /// Its date, when it has one.
         date: Option<Date>,
         /// What is missing: a band, `quality`, data.
         what: String,
-        /// Where it was looked for.
+        /// Pattern of the missing file.
         pattern: String,
         /// What to do.
         advice: String,
@@ -155,7 +157,7 @@ pub enum Error {
         path: PathBuf,
         /// Its date, when it has one.
         date: Option<Date>,
-        /// What GDAL said.
+        /// The message of GDAL.
         problem: String,
         /// The library's error.
         #[source]
@@ -180,9 +182,9 @@ pub enum Error {
         date: Date,
         /// The band's name.
         band: String,
-        /// Pixel rows asked for.
+        /// Requested pixel rows.
         rows: std::ops::Range<usize>,
-        /// Pixel columns asked for.
+        /// Requested pixel columns.
         cols: std::ops::Range<usize>,
         /// What is wrong and what to do.
         problem: String,
@@ -190,7 +192,7 @@ pub enum Error {
         #[source]
         source: Option<BoxedError>,
     },
-    /// A window whose covariance broke down in floating point.
+    /// A window whose covariance lost positive definiteness in floating point.
     #[error(
         "cell or window at cells [{row}, {col}], {date}: {source}; check that noise_variance is not many orders of magnitude below the \
          prior and process variances, and that the inputs hold no absurd values (valid_range hides them)"
@@ -206,7 +208,7 @@ pub enum Error {
         #[source]
         source: NumericalError,
     },
-    /// An output store that is there already.
+    /// An output store that exists already.
     #[error("{} exists already ({state}); {}", path.display(), exists_advice(file.as_deref()))]
     StoreExists {
         /// The TOML file that describes the run, where there is one.
@@ -216,15 +218,15 @@ pub enum Error {
         /// What it holds.
         state: String,
     },
-    /// A place that holds something else.
+    /// A path that holds something other than a store.
     #[error("{} is taken ({state}); choose another `output.store`, or remove it first", path.display())]
     Occupied {
-        /// The place.
+        /// The path.
         path: PathBuf,
         /// What it holds.
         state: String,
     },
-    /// A series that was made with other settings than the run that would go on with it.
+    /// A series that was made with settings other than those of the run that would resume it.
     #[error(
         "cannot go on with {}: it was made with other settings: {}; take back the change, or choose another `output.store`{}",
         path.display(), list(differences), tile_advice(differences)
@@ -235,7 +237,7 @@ pub enum Error {
         /// What differs.
         differences: Vec<SettingDifference>,
     },
-    /// A series that cannot be gone on with.
+    /// A series that cannot be resumed.
     #[error("cannot go on with {}: {problem}", path.display())]
     CannotContinue {
         /// The store.
@@ -243,7 +245,7 @@ pub enum Error {
         /// Why, and what to do.
         problem: String,
     },
-    /// An observation that has arrived after its date was passed.
+    /// An observation that arrived after the series had passed its date.
     #[error(
         "cannot go on with {}: instrument {instrument:?} has a new date {date}, but the series has passed {passed}; replay the dates \
          since then (--replay), or keep the file out of `files`",
@@ -254,12 +256,12 @@ pub enum Error {
         path: PathBuf,
         /// The instrument.
         instrument: String,
-        /// The date that came late.
+        /// The date of the late observation.
         date: Date,
-        /// What the series has passed.
+        /// The last date that the series has passed.
         passed: Date,
     },
-    /// Another process works on the same series.
+    /// A series that another process is working on.
     #[error("another process is at work on {what}; wait for it to end")]
     Locked {
         /// The store or the tile.
@@ -273,15 +275,15 @@ pub enum Error {
     Unfinished {
         /// The store.
         path: PathBuf,
-        /// Tiles (row, column) that are missing.
+        /// Missing tiles (row, column).
         missing: Vec<(usize, usize)>,
-        /// How many there are.
+        /// Number of tiles.
         tiles: usize,
     },
-    /// A run whose parts have ended before their time, without an error that says why.
+    /// A run whose workers ended early without an error that explains why.
     #[error("the run was interrupted")]
     Interrupted,
-    /// A disk that will not hold the results.
+    /// A disk that has too little space for the results.
     #[error(
         "{}: at most {} will be written, but the disk has {} free; make space, write elsewhere (`output.store`), or go on \
          regardless with run.check_disk = false",
@@ -290,9 +292,9 @@ pub enum Error {
     DiskSpace {
         /// The store.
         path: PathBuf,
-        /// What the run may write.
+        /// Upper bound on what the run writes.
         needed_bytes: u64,
-        /// What there is.
+        /// Free space.
         free_bytes: u64,
     },
     /// A checkpoint that cannot be read or written.
@@ -317,7 +319,7 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// A truth that does not fit or cannot be read.
+    /// Reference data that do not fit or cannot be read.
     #[error("truth {}: {problem}", path.display())]
     Truth {
         /// The file.
@@ -336,7 +338,7 @@ pub enum Error {
         #[source]
         source: Option<BoxedError>,
     },
-    /// A memory budget that no tile fits into.
+    /// A memory budget that is too small for any tile.
     #[error(
         "run.memory: the budget of {} is too small; {} would do (tiles of {tile_rows} x {tile_cols} cells, batches of \
          {batch_dates} {}, {states} states per window: a smaller window, halo or lag, or fewer threads, take less)",
@@ -361,7 +363,7 @@ pub enum Error {
     /// A worker pool that cannot be started.
     #[error("cannot start {}", worker_threads(*threads))]
     Threads {
-        /// Threads asked for; 0 is one per core.
+        /// Requested threads; 0 is one per core.
         threads: usize,
         /// The pool's error.
         #[source]
@@ -377,7 +379,7 @@ pub enum Error {
     },
 }
 
-/// So many threads, as text.
+/// The number of worker threads, as text.
 fn worker_threads(threads: usize) -> String {
     match threads {
         0 => "a worker thread for each core".into(),
@@ -393,7 +395,7 @@ impl std::fmt::Debug for Error {
 }
 
 impl Error {
-    /// An [`Error::Setting`] with its key and what is wrong with it, for sources and sinks of one's own too.
+    /// An [`Error::Setting`] with its key and problem; also for sources and sinks outside this crate.
     #[must_use]
     pub fn setting(key: impl Into<Key>, problem: impl Into<String>) -> Self {
         Self::Setting { file: None, key: key.into(), problem: problem.into() }
@@ -404,7 +406,7 @@ impl Error {
         Self::Number { file: None, key: key.into(), value, problem: problem.into() }
     }
 
-    /// The same of a setting, or of files, of the instrument `name`.
+    /// Adds the instrument `name` to an error in a setting or in files.
     pub(crate) fn of_instrument(self, name: &str) -> Self {
         match self {
             Self::Setting { file, key, problem } => Self::Setting { file, key: key.inside_instrument(name), problem },
@@ -415,7 +417,7 @@ impl Error {
         }
     }
 
-    /// The same of files of `what`: an instrument, or a key.
+    /// Adds `what`, an instrument or a key, to an error in files.
     pub(crate) fn of_input(self, what: &str) -> Self {
         match self {
             Self::NoFiles { .. }
@@ -429,7 +431,7 @@ impl Error {
         }
     }
 
-    /// The same of what the TOML file at `path` describes.
+    /// Adds the TOML file at `path` to an error in its contents.
     pub(crate) fn in_description(self, path: Option<&Path>) -> Self {
         let Some(path) = path else { return self };
         let (file, within) = (Some(path.to_path_buf()), |what: String| format!("{}: {what}", path.display()));

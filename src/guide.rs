@@ -1,4 +1,4 @@
-//! The pages of `docs/`, as the repository shows them; their code is compiled by the tests. Exists in the documentation only.
+//! The pages of `docs/`, as in the repository. Tests compile their code. The module exists in the documentation only.
 #![doc = include_str!(concat!(env!("OUT_DIR"), "/guide.md"))]
 
 /// Declares a module that holds nothing but a page.

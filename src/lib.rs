@@ -8,7 +8,8 @@
 //! ## The rooms of the house
 //!
 //! Data flow one way: [`geometry`] (where and when) → [`source`] (what was observed) → [`model`] (what we believe) → [`filter`]
-//! (the numerics) → [`engine`] (the only place with threads) → [`sink`] (where results go). Start at [`Fusion::builder`].
+//! (the numerics) → [`engine`] (the only place with threads) → [`sink`] (where results go); what the last two share is in
+//! [`series`]. Start at [`Fusion::builder`].
 //! [`preset`] knows published products, [`validate`] what a fusion is worth.
 //! [`estimate`] finds the numbers of a description by likelihood.
 #![cfg_attr(
@@ -31,6 +32,7 @@ pub mod model;
 mod npy;
 pub mod preset;
 pub mod seasonal;
+pub mod series;
 pub mod sink;
 pub mod source;
 pub mod spectral;
@@ -40,4 +42,4 @@ pub mod validate;
 pub use ndarray;
 
 pub use engine::{Fusion, Precision};
-pub use error::{BoxedError, Error, Key, KeyStep, Result};
+pub use error::{BoxedError, Error, Key, KeyStep, Result, SettingDifference};

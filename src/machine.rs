@@ -1,9 +1,9 @@
-//! What the machine offers: memory, less what control groups withhold, and room on its disks.
+//! Resources of the machine: memory, limited by control groups, and free disk space.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// Physical memory, or the least limit of the control groups the process runs in where that is smaller.
+/// Physical memory, or the lowest limit of the process's control groups where that is smaller.
 pub(crate) fn memory_bytes() -> Result<u64, sysinfo::Error> {
     let mut system = sysinfo::System::new()?;
     system.refresh_memory();
@@ -11,16 +11,16 @@ pub(crate) fn memory_bytes() -> Result<u64, sysinfo::Error> {
     Ok(group_limit(Path::new("/")).map_or(physical, |limit| limit.min(physical)))
 }
 
-/// The least memory limit among the process's own control group and those around it, as the file system at `root` tells.
+/// The lowest memory limit of the process's own control group and its ancestors, from the file system at `root`.
 ///
-/// sysinfo looks at the root group alone, which in a container is the container's, but says nothing of a service's or a
-/// job's own group.
+/// sysinfo reads only the root group. In a container that is the group of the container, but the groups of a service
+/// or a job are missed.
 fn group_limit(root: &Path) -> Option<u64> {
     let groups = std::fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     groups.lines().filter_map(|line| line_limit(root, line)).min()
 }
 
-/// The limit by one line of `/proc/self/cgroup`: `hierarchy:controllers:group`, without controllers in version 2.
+/// The limit for one line of `/proc/self/cgroup`: `hierarchy:controllers:group`, without controllers in version 2.
 fn line_limit(root: &Path, line: &str) -> Option<u64> {
     let mut fields = line.splitn(3, ':').skip(1);
     let (controllers, group) = (fields.next()?, fields.next()?);
@@ -34,15 +34,15 @@ fn line_limit(root: &Path, line: &str) -> Option<u64> {
     mounts.iter().filter_map(|mount| least_limit(&root.join(mount), group, file)).min()
 }
 
-/// The least limit on the way from a hierarchy's root down to a group. Groups that do not show are passed: a container sees
-/// its own group as the root but may be told its name outside; and a group without the memory controller is bound by those
-/// around it.
+/// The lowest limit on the path from the root of a hierarchy down to a group. Missing folders are skipped: a
+/// container shows its own group as the root but may name it by its outside path. A group without the memory
+/// controller is bound by its ancestors.
 fn least_limit(mount: &Path, group: &str, file: &str) -> Option<u64> {
     let names = Path::new(group).components().filter(|part| !matches!(part, Component::RootDir));
     let mut folder = mount.to_path_buf();
     let mut least = limit_in(&folder.join(file));
     for name in names {
-        // A group outside the process's own root is told by "..": it cannot be seen from here.
+        // ".." marks a group outside the root of the process, which is not visible from here.
         let Component::Normal(name) = name else { break };
         folder.push(name);
         least = least.into_iter().chain(limit_in(&folder.join(file))).min();
@@ -50,7 +50,7 @@ fn least_limit(mount: &Path, group: &str, file: &str) -> Option<u64> {
     least
 }
 
-/// A limit's file holds a number of bytes or "max"; version 1 says "none" by a number beyond any memory.
+/// A limit file holds a number of bytes or "max". Version 1 writes "no limit" as a number larger than any memory.
 fn limit_in(file: &Path) -> Option<u64> {
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// A file system in which the process belongs to `groups` and limits are as told.
+    /// A file system in which the process belongs to `groups` and limits are as given.
     fn limit(groups: &str, limits: &[(&str, &str)]) -> Option<u64> {
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
@@ -88,7 +88,7 @@ mod tests {
     fn a_container_sees_its_own_limit_as_the_root() {
         assert_eq!(limit("0::/\n", &[("memory.max", "1073741824\n")]), Some(1 << 30));
         assert_eq!(limit("0::/\n", &[("memory.max", "max\n")]), None);
-        // Without a namespace of its own it is told a name that it cannot see.
+        // Without its own namespace, the process gets a group name that is not visible to it.
         assert_eq!(limit("0::/docker/abc\n", &[("memory.max", "4096\n")]), Some(4096));
         let v1 = "9:cpu:/docker/abc\n4:memory:/docker/abc\n0::/docker/abc\n";
         assert_eq!(limit(v1, &[("memory/memory.limit_in_bytes", "8192\n")]), Some(8192));

@@ -1,4 +1,4 @@
-//! NumPy's files of numbers, read whole or in pieces.
+//! Reader of NumPy `.npy` files, in one piece or in parts.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use npyz::{NpyHeader, Order};
 
-/// How a file stores its numbers.
+/// Element type of a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Number {
     F32,
@@ -43,7 +43,8 @@ pub(crate) struct NpyFile {
 }
 
 impl NpyFile {
-    /// What is wrong with the file, and what to do, when it is no array of float32 or float64.
+    /// Opens a file and reads its header. The error says what is wrong and what to do when the file is not an array
+    /// of float32 or float64.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let file = File::open(path).map_err(|error| format!("cannot read: {error}"))?;
         let mut file = BufReader::new(file);
@@ -69,7 +70,7 @@ impl NpyFile {
         let mut bytes = Vec::new();
         self.file.read_to_end(&mut bytes).map_err(|error| format!("cannot read: {error}"))?;
         if count.and_then(|count| count.checked_mul(self.number.bytes())) != Some(bytes.len()) {
-            return Err("it ends too early or too late; write or copy it again".into());
+            return Err("it is too short or too long; write or copy it again".into());
         }
         Ok(self.number.decode(&bytes).collect())
     }

@@ -1,7 +1,8 @@
-//! What published products are: names of bands, wavelengths, scale, quality bits, file names. A room above
-//! [`model`](crate::model): it imports the source's and the model's types and knows neither files nor threads.
+//! Presets of published products: band names, wavelengths, scale, quality bits, file names. The module is above
+//! [`model`](crate::model): it imports types of sources and models and uses neither files nor threads.
 //!
-//! Numbers are those of the product's own guide, which every preset cites; where a guide gives none, none is given here.
+//! All numbers come from the guide of the product, which every preset cites. A number that no guide gives is left
+//! out.
 
 mod bands;
 mod products;
@@ -25,9 +26,9 @@ use products::ALL;
 pub struct Preset {
     /// Its name in TOML, such as `hls_s30`.
     pub name: &'static str,
-    /// What it is.
+    /// Full title of the product.
     pub title: &'static str,
-    /// Pattern of its files under a folder.
+    /// Pattern of its files below a folder.
     pub files: &'static str,
     /// Regular expression whose first group is the date.
     pub date: &'static str,
@@ -35,19 +36,19 @@ pub struct Preset {
     pub date_format: &'static str,
     /// Its bands; empty where they are taken from the file.
     pub bands: &'static [PresetBand],
-    /// Factor from stored numbers to reflectance; the file's own where not given.
+    /// Factor from stored numbers to reflectance. `None`: the scale of the file.
     pub scale: Option<f64>,
-    /// Offset from stored numbers to reflectance; the file's own where not given.
+    /// Offset from stored numbers to reflectance. `None`: the offset of the file.
     pub offset: Option<f64>,
     /// An offset that depends on a number in the path: a regular expression and (number, offset) pairs.
     pub offset_by: Option<(&'static str, &'static [(u32, f64)])>,
-    /// Stored number that says "missing".
+    /// Stored number that means "missing".
     pub nodata: Option<f64>,
-    /// Reflectances outside are missing.
+    /// Reflectances outside this range are missing.
     pub valid_range: Option<(f64, f64)>,
     /// Which pixels its quality rasters hide.
     pub quality: &'static [PresetQuality],
-    /// Cell size that coarser bands and quality are repeated to, in units of its CRS.
+    /// Cell size to which coarser bands and quality are repeated, in CRS units of the product.
     pub resolution: Option<f64>,
     /// Where the numbers are published.
     pub citation: Citation,
@@ -57,9 +58,10 @@ pub struct Preset {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PresetBand {
-    /// Common name, the same for all products: coastal, blue, green, red, `red_edge1` to 3, nir, `nir_narrow`, swir1, swir2.
+    /// Common name, the same for all products: coastal, blue, green, red, `red_edge1` to `red_edge3`, nir,
+    /// `nir_narrow`, swir1, swir2.
     pub name: &'static str,
-    /// What `{band}` stands for in its files.
+    /// The text that replaces `{band}` in the file pattern.
     pub id: &'static str,
     /// Centre wavelength in nm.
     pub centre_nm: f64,
@@ -69,27 +71,27 @@ pub struct PresetBand {
     pub noise_sd: Option<f64>,
 }
 
-/// A quality raster of a product and what it hides, as [`Quality`](crate::source::Quality) does.
+/// A quality raster of a product and the pixels that it hides, as in [`Quality`](crate::source::Quality).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PresetQuality {
     /// Pattern of its files.
     pub files: &'static str,
-    /// Band of the file, from 1.
+    /// Band of the file, counted from 1.
     pub layer: usize,
-    /// Bits that hide, any of them.
+    /// Any of these bits hides the pixel.
     pub bits: &'static [u32],
     /// (first bit, last bit, values that hide).
     pub fields: &'static [(u32, u32, &'static [u64])],
-    /// Classes that hide.
+    /// Classes that hide the pixel.
     pub drop: &'static [f64],
-    /// Classes that do not; empty where all do that nothing else hides.
+    /// Classes that do not hide the pixel; empty where no class list applies.
     pub keep: &'static [f64],
-    /// Number that says that there is no quality.
+    /// Number that means "no quality value".
     pub nodata: Option<f64>,
 }
 
-/// Where numbers are published.
+/// Publication of the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Citation {
@@ -97,7 +99,7 @@ pub struct Citation {
     pub title: &'static str,
     /// Section or table.
     pub section: &'static str,
-    /// Where it is.
+    /// Web address.
     pub url: &'static str,
 }
 
@@ -108,10 +110,10 @@ impl Preset {
         ALL
     }
 
-    /// The preset of a name.
+    /// The preset with this name.
     ///
     /// # Errors
-    /// [`Error::Setting`] when there is none; it lists those there are.
+    /// [`Error::Setting`] when there is none; the message lists all presets.
     pub fn find(name: &str) -> Result<&'static Self> {
         ALL.iter().find(|preset| preset.name == name).ok_or_else(|| {
             let names: Vec<&str> = ALL.iter().map(|preset| preset.name).collect();
@@ -119,13 +121,13 @@ impl Preset {
         })
     }
 
-    /// The band of a common name or of the product's own.
+    /// The band with this common name or product name.
     #[must_use]
     pub fn band(&self, name: &str) -> Option<&'static PresetBand> {
         self.bands.iter().find(|band| band.name == name || band.id == name)
     }
 
-    /// The bands of these names, common or the product's own, in this order.
+    /// The bands with these names, common or the product's own, in this order.
     ///
     /// # Errors
     /// [`Error::Setting`] for a name that no band has.
@@ -134,13 +136,13 @@ impl Preset {
             self.band(name.as_ref()).ok_or_else(|| {
                 let held: Vec<String> = self.bands.iter().map(|band| format!("{} ({})", band.name, band.id)).collect();
                 let (name, preset) = (name.as_ref(), self.name);
-                Error::setting("source_bands", format!("{name:?} is no band of {preset}: {}", held.join(", ")))
+                Error::setting("source_bands", format!("{name:?} is not a band of {preset}: {}", held.join(", ")))
             })
         };
         names.into_iter().map(find).collect()
     }
 
-    /// The response of its bands, as Gaussians; `None` where its bands are taken from the file.
+    /// Gaussian spectral response of its bands; `None` where bands are taken from the file.
     #[must_use]
     pub fn response(&self) -> Option<SpectralResponse> {
         response_of(self.bands)
@@ -156,7 +158,7 @@ impl Preset {
     }
 }
 
-/// Gaussian responses of bands; `None` for no bands.
+/// Gaussian spectral responses of bands; `None` for no bands.
 #[must_use]
 pub fn response_of<'a>(bands: impl IntoIterator<Item = &'a PresetBand>) -> Option<SpectralResponse> {
     let (centre_nm, fwhm_nm): (Vec<f64>, Vec<f64>) =
@@ -172,7 +174,8 @@ mod stack {
     use crate::source::{Quality, RasterStack, StackBuilder};
 
     impl Preset {
-        /// A stack of all its bands from the files under `folder`; every part of it can still be changed.
+        /// A stack of all its bands from the files below `folder`. All settings of the returned builder can still be
+        /// changed.
         ///
         /// ```no_run
         /// use rasterfuse::preset::Preset;
@@ -185,7 +188,7 @@ mod stack {
             self.stack_of(folder, &bands)
         }
 
-        /// A stack of some of its bands, which are named by their common names; files of the others need not be there.
+        /// A stack of some of its bands, under their common names. Files of the other bands are not needed.
         ///
         /// ```no_run
         /// use rasterfuse::preset::Preset;
@@ -201,7 +204,7 @@ mod stack {
             self.dress(RasterStack::builder(self.files, self.date), bands).folder(folder.as_ref())
         }
 
-        /// Gives a stack of this product's files what the product's guide says of them.
+        /// Applies the settings of the product to a stack of its files.
         pub(crate) fn dress(&self, mut stack: StackBuilder, bands: &[&PresetBand]) -> StackBuilder {
             stack = stack.date_format(self.date_format).mosaic(true);
             if !bands.is_empty() {
@@ -231,7 +234,7 @@ mod stack {
     }
 
     impl PresetQuality {
-        /// Gives quality files of this product what hides in them.
+        /// Applies the rule of the product to its quality files.
         pub(crate) fn rule(&self, mut quality: Quality) -> Quality {
             quality = quality.layer(self.layer).bits(self.bits.iter().copied()).drop(self.drop.iter().copied());
             for (first, last, values) in self.fields {

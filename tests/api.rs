@@ -3,17 +3,15 @@
 
 use std::fmt::{Debug, Display};
 
-use rasterfuse::engine::{
-    FusedBlock, FusionBuilder, InstrumentPlan, Job, Plan, Progress, Report, Scores, Settings, Shard, TileTime,
-    TimeEstimate,
-};
+use rasterfuse::engine::{FusionBuilder, InstrumentPlan, Job, Plan, Progress, Shard, TileTime, TimeEstimate};
 use rasterfuse::estimate::{Candidate, Choice, Estimation, Fit, Numbers, Parameter};
 use rasterfuse::geometry::{Crs, Date, DateRange, Grid, PixelRegion};
 use rasterfuse::describe::{Features, Field, Instrument, Numbers, OffsetLayer, Prior, Process};
 use rasterfuse::model::{SeasonalBuilder, SeasonalFit};
 use rasterfuse::seasonal::SeasonalMean;
 use rasterfuse::spectral::{SpectralBasis, SpectralPca, SpectralResponse};
-use rasterfuse::sink::{JudgedSink, MemorySink, SeriesLayout};
+use rasterfuse::series::{FusedBlock, Report, Scores, SeriesLayout, Settings};
+use rasterfuse::sink::{JudgedSink, MemorySink};
 use rasterfuse::source::{Calibration, MemorySource, RasterSource, Slice};
 use rasterfuse::validate::{Validation, ValidationReport};
 use rasterfuse::{Error, Fusion};

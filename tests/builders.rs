@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use ndarray::Array4;
-use rasterfuse::describe::{OutputDates, OutputSpace};
+use rasterfuse::describe::OutputDates;
 use rasterfuse::engine::{FusionBuilder, MemoryBudget};
 use rasterfuse::estimate::{Candidate, Criterion, Estimation};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::describe::{Features, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation};
 use rasterfuse::seasonal::SeasonalMean;
+use rasterfuse::describe::OutputSpace;
 use rasterfuse::source::MemorySource;
 use rasterfuse::validate::{Validation, Withhold};
 use rasterfuse::{Error, Fusion};

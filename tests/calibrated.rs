@@ -10,9 +10,9 @@ use rand::rngs::StdRng;
 use rand_distr::{Distribution, StandardNormal};
 use rasterfuse::Fusion;
 use rasterfuse::describe::OutputDates;
-use rasterfuse::engine::Score;
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::describe::{Field, Instrument, Kernel, Prior, Process};
+use rasterfuse::series::Score;
 use rasterfuse::sink::{JudgedSink, MemorySink, Truth};
 use rasterfuse::source::MemorySource;
 use support::assert_says;
@@ -59,7 +59,7 @@ fn process(variance: f64) -> Process {
 fn judge(truth: &Array4<f64>, process: Process, instrument: Instrument) -> Score {
     let (days, _, rows, cols) = truth.dim();
     let later = dates(days)[days / 2..].to_vec();
-    let truth = Truth::of_array(later[0], truth.slice(s![days / 2.., .., .., ..]).to_owned());
+    let truth = Truth::from_array(later[0], truth.slice(s![days / 2.., .., .., ..]).to_owned());
     let mut sink = JudgedSink::new(MemorySink::new(), truth);
     let fusion = Fusion::builder(grid((rows, cols)))
         .bands(["red"])

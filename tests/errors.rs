@@ -10,8 +10,8 @@ use std::process::Output;
 
 use ndarray::Array3;
 use rasterfuse::config::FusionConfig;
-use rasterfuse::engine::Report;
 use rasterfuse::geometry::{Crs, Grid};
+use rasterfuse::series::Report;
 use rasterfuse::{Error, Fusion, Result};
 use support::{Missing, Sample, Tiff, assert_says, example_program, fuse_program, truncate};
 use tempfile::TempDir;
@@ -243,7 +243,7 @@ fn files_that_are_not_there_or_no_rasters_are_named() {
             "source_bands = [\"b1\"]\nfiles = \"fine_*.tif\"",
             &[
                 "fusion.toml: instrument \"fine\": source_bands",
-                "\"b1\" is no band",
+                "\"b1\" is not a band",
                 "fine_20240101.tif",
                 "[\"B1\", \"B2\"]",
             ],

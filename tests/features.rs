@@ -6,9 +6,10 @@ use std::sync::Arc;
 use ndarray::{Array4, Axis, s};
 use rasterfuse::Fusion;
 use rasterfuse::describe::OutputDates;
-use rasterfuse::engine::{FusionBuilder, Precision, Report};
+use rasterfuse::engine::{FusionBuilder, Precision};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::describe::{Features, Footprint, Instrument, Kernel, Missing, Prior, Process, Variation};
+use rasterfuse::series::Report;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 

@@ -381,7 +381,7 @@ fn rasters_inside_containers_have_gdals_own_names() {
         shelf.stack(&pattern("{band}"), r"\.A(\d{7})\.").date_format("%Y%j").source_bands(["Band1", "Band7"]).open();
     assert_says(&message(missing), &["cannot open", "MOD.A2024123.h10.nc\":Band7", "2024-05-02"]);
     assert_says(
-        &message(RasterStack::of([Granule::new(day(5, 2), [r#"NETCDF:"gone.nc":Band1"#])]).open()),
+        &message(RasterStack::from_granules([Granule::new(day(5, 2), [r#"NETCDF:"gone.nc":Band1"#])]).open()),
         &["gone.nc", "No such file"],
     );
 }
@@ -499,13 +499,15 @@ fn lists_lie_in_the_order_given() {
     }
     let granule = |date: Date, name: &str| Granule::new(date, [shelf.path(name)]);
     let listed = [granule(day(5, 3), "later.tif"), granule(day(5, 2), "two.tif"), granule(day(5, 2), "one.tif")];
-    let stack = RasterStack::of(listed).mosaic(true).open().unwrap();
+    let stack = RasterStack::from_granules(listed).mosaic(true).open().unwrap();
     assert_eq!(stack.dates(), [day(5, 2), day(5, 3)]);
     assert_same(&whole(&stack, day(5, 2)), &numbers(1, (3, 4)).insert_axis(Axis(0)));
-    assert_says(&message(RasterStack::of([]).open()), &["files", "empty list"]);
-    let unlisted = RasterStack::of([granule(day(5, 2), "one.tif")]).quality(Quality::listed().bits([1])).open();
+    assert_says(&message(RasterStack::from_granules([]).open()), &["files", "empty list"]);
+    let unlisted =
+        RasterStack::from_granules([granule(day(5, 2), "one.tif")]).quality(Quality::listed().bits([1])).open();
     assert_says(&message(unlisted), &["one.tif", "quality", "1 rules"]);
-    let pattern = RasterStack::of([granule(day(5, 2), "one.tif")]).quality(Quality::files("*").bits([1])).open();
+    let pattern =
+        RasterStack::from_granules([granule(day(5, 2), "one.tif")]).quality(Quality::files("*").bits([1])).open();
     assert_says(&message(pattern), &["quality", "list their quality files"]);
 }
 

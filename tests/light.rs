@@ -177,7 +177,7 @@ fn light_appending_does_not_depend_on_who_does_it() {
     let parts = fusion(60, Checkpoint::Light, 12);
     let parts = parts.job().start(Start::Resume).run(&mut ZarrSink::create(path("one"))).unwrap();
     for (a, b) in whole.instruments.iter().zip(&parts.instruments) {
-        let dates = |report: &rasterfuse::engine::InstrumentReport| -> Vec<(Date, u64, u64)> {
+        let dates = |report: &rasterfuse::series::InstrumentReport| -> Vec<(Date, u64, u64)> {
             report.dates.iter().map(|date| (date.date, date.pixels, date.values)).collect()
         };
         assert_eq!(dates(a), dates(b));

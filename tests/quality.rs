@@ -152,5 +152,5 @@ fn rules_that_cannot_work_are_refused() {
     write(folder.path(), "q_20240101.tif", 10.0, (0.0, 0.0), &halves, Sample::F32, Missing::Nan);
     let stack = stack(folder.path(), Quality::files("q_*.tif").bits([1]));
     let error = stack.read(day(0), &[0], &stack.grid().region()).unwrap_err().to_string();
-    assert_says(&error, &["q_20240101.tif", "2024-01-01", "0.5", "no whole number", "`keep`"]);
+    assert_says(&error, &["q_20240101.tif", "2024-01-01", "0.5", "not an integer", "`keep`"]);
 }

@@ -13,10 +13,11 @@ use std::time::Duration;
 use ndarray::Array4;
 use proptest::prelude::*;
 use rasterfuse::describe::OutputDates;
-use rasterfuse::engine::{Checkpoint, FusedBlock, FusionBuilder, Precision, Report, Shard, Start};
+use rasterfuse::engine::{Checkpoint, FusionBuilder, Precision, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::describe::{AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation};
-use rasterfuse::sink::{ExistingSeries, FusionSink, SeriesLayout, ZarrSink};
+use rasterfuse::series::{ExistingSeries, FusedBlock, FusionSink, Report, SeriesLayout};
+use rasterfuse::sink::ZarrSink;
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Error, Fusion, Result};
 use support::{assert_says, tree};
@@ -155,7 +156,7 @@ impl FusionSink for Failing {
     }
     fn append(&self, block: &FusedBlock) -> Result<()> {
         let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        left.map_err(|_| Error::Store { path: self.place(), problem: "disk full".into(), source: None })?;
+        left.map_err(|_| Error::Store { path: self.location(), problem: "disk full".into(), source: None })?;
         self.sink.append(block)
     }
     fn flush(&self) -> Result<()> {
@@ -173,8 +174,8 @@ impl FusionSink for Failing {
     fn state_folder(&self) -> Option<PathBuf> {
         self.sink.state_folder()
     }
-    fn place(&self) -> PathBuf {
-        self.sink.place()
+    fn location(&self) -> PathBuf {
+        self.sink.location()
     }
 }
 

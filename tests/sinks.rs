@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ndarray::{Array4, Axis, Slice, s};
-use rasterfuse::engine::{FusedBlock, FusionBuilder, Report};
+use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::Date;
 use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
-use rasterfuse::sink::{FusionSink, MemorySink, SeriesLayout};
+use rasterfuse::series::{FusedBlock, FusionSink, Report, SeriesLayout};
+use rasterfuse::sink::MemorySink;
 use rasterfuse::source::RasterSource;
 use rasterfuse::{Error, Fusion};
 use support::{Fault, FaultySource, Truth, assert_says, day, grid};
@@ -211,9 +212,10 @@ mod stores {
 
     use ndarray::Array4;
     use rasterfuse::Error;
-    use rasterfuse::engine::Report;
     use rasterfuse::geometry::Date;
-    use rasterfuse::sink::{FusionSink, ZarrFormat, ZarrSink};
+    use rasterfuse::series::FusionSink;
+    use rasterfuse::series::Report;
+    use rasterfuse::sink::{ZarrFormat, ZarrSink};
     use rasterfuse::source::RasterSource;
     use serde_json::Value;
     use tempfile::TempDir;

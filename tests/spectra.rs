@@ -98,8 +98,8 @@ fn tables_in_micrometres_are_refused_with_file_and_fix() {
 #[test]
 fn broken_tables_are_refused_with_line_and_fix() {
     for (text, words) in [
-        ("wavelength_nm,b1\n500,0\n510,x\n", &["line 3", "\"b1\"", "\"x\" is no number", "write 0"][..]),
-        ("wavelength_nm,b1\n500,0\n510,\n", &["line 3", "\"b1\"", "\"\" is no number"]),
+        ("wavelength_nm,b1\n500,0\n510,x\n", &["line 3", "\"b1\"", "\"x\" is not a number", "write 0"][..]),
+        ("wavelength_nm,b1\n500,0\n510,\n", &["line 3", "\"b1\"", "\"\" is not a number"]),
         ("wavelength_nm,b1,b2\n500,0\n", &["every line needs a cell for each column"]),
         ("wavelength_nm,b1\n510,0\n500,1\n", &["510 is followed by 500", "sort them"]),
         ("wavelength_nm,b1,b2\n500,1,0\n510,1,0\n", &["band 2", "nowhere positive", "leave it out"]),
@@ -223,5 +223,5 @@ fn bases_that_do_not_fit_are_refused_with_file_and_fix() {
     basis().write(folder.path()).unwrap();
     let bytes = fs::read(&mean).unwrap();
     fs::write(&mean, &bytes[..bytes.len() - 3]).unwrap();
-    assert_says(&refused(wavelengths()), &["basis_mean.npy", "ends too early"]);
+    assert_says(&refused(wavelengths()), &["basis_mean.npy", "too short"]);
 }

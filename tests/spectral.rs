@@ -8,11 +8,11 @@ use std::path::Path;
 use ndarray::{Array1, Array2, Array3, Array4, Axis, Dimension, s};
 use ndarray_npy::NpzReader;
 use rasterfuse::Fusion;
-use rasterfuse::describe::OutputSpace;
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::describe::{Footprint, Instrument, Kernel, Missing, Prior, Process};
 use rasterfuse::spectral::{SpectralBasis, SpectralResponse};
+use rasterfuse::describe::OutputSpace;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 
@@ -152,7 +152,7 @@ fn bands_are_rebuilt_from_a_store_of_components() {
     use rasterfuse::sink::{FusedSeries, ZarrFormat, ZarrSink};
     use rasterfuse::source::RasterSource;
 
-    let run = |space, sink: &mut dyn rasterfuse::sink::FusionSink| {
+    let run = |space, sink: &mut dyn rasterfuse::series::FusionSink| {
         let mut case = Case::open("spectra_bands.npz");
         fusion(&mut case, Kernel::Matern32, Missing::Band, space, 0).run(sink).unwrap();
     };

@@ -4,11 +4,11 @@
 use ndarray::{Array1, Array2, Array3, Array4, ShapeBuilder, s};
 use ndarray_npy::write_npy;
 use rasterfuse::Fusion;
-use rasterfuse::describe::OutputSpace;
-use rasterfuse::engine::Score;
 use rasterfuse::geometry::{Crs, Date, Grid, PixelRegion};
 use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
 use rasterfuse::spectral::SpectralBasis;
+use rasterfuse::describe::OutputSpace;
+use rasterfuse::series::Score;
 use rasterfuse::sink::{JudgedSink, MemorySink, Truth};
 use rasterfuse::source::MemorySource;
 use tempfile::TempDir;
@@ -91,7 +91,7 @@ fn components_and_bands_are_scored_as_the_slow_way_does() {
     let basis = basis();
     let single_precision = truth.mapv(|value| f64::from(value as f32));
     let cases = [
-        (Truth::of_array(first, truth.clone()), &truth),
+        (Truth::from_array(first, truth.clone()), &truth),
         (Truth::read(first, &double).unwrap(), &truth),
         (Truth::read(first, &single).unwrap(), &single_precision),
     ];
@@ -127,7 +127,7 @@ fn bands_are_scored_by_a_truth_of_bands() {
     fusion(OutputSpace::Bands).run(&mut plain).unwrap();
     let (mean, sd) = plain.into_arrays().unwrap();
     for space in [OutputSpace::Bands, OutputSpace::Components] {
-        let mut sink = JudgedSink::new(MemorySink::new(), Truth::of_array(Date::from_days(10), truth.clone()));
+        let mut sink = JudgedSink::new(MemorySink::new(), Truth::from_array(Date::from_days(10), truth.clone()));
         fusion(space).run(&mut sink).unwrap();
         let scores = sink.scores().unwrap();
         assert!(scores.components.is_empty());
@@ -153,8 +153,8 @@ fn truths_that_do_not_fit_are_refused_before_anything_is_written() {
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
         assert!(sink.into_inner().into_arrays().is_err(), "nothing was begun");
     };
-    says(Truth::of_array(first, Array4::zeros((2, 5, 6, 7))), &["(5, 6, 7)", "2 components or 3 bands", "6 x 7"]);
-    says(Truth::of_array(first, Array4::zeros((2, 2, 7, 6))), &["(2, 7, 6)"]);
+    says(Truth::from_array(first, Array4::zeros((2, 5, 6, 7))), &["(5, 6, 7)", "2 components or 3 bands", "6 x 7"]);
+    says(Truth::from_array(first, Array4::zeros((2, 2, 7, 6))), &["(2, 7, 6)"]);
 
     let path = folder.path().join("truth.npy");
     let refused = |words: &[&str]| {

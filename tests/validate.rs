@@ -8,14 +8,15 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, StandardNormal};
 use rasterfuse::Fusion;
-use rasterfuse::describe::{OutputDates, OutputSpace};
+use rasterfuse::describe::OutputDates;
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::spectral::SpectralBasis;
+use rasterfuse::describe::OutputSpace;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
-use rasterfuse::validate::{DaysSince, Estimate, ScoreRow, Validation, ValidationReport, WithheldKind, Withhold};
+use rasterfuse::validate::{DaysSince, PredictionKind, ScoreRow, Validation, ValidationReport, WithheldKind, Withhold};
 use support::assert_says;
 
 const CELL: f64 = 30.0;
@@ -62,7 +63,12 @@ fn fusion(kernel: Kernel, shape: (usize, usize)) -> FusionBuilder {
         .window(4, 0)
 }
 
-fn row(report: &ValidationReport, instrument: usize, estimate: Estimate, kind: Option<WithheldKind>) -> &ScoreRow {
+fn row(
+    report: &ValidationReport,
+    instrument: usize,
+    estimate: PredictionKind,
+    kind: Option<WithheldKind>,
+) -> &ScoreRow {
     let wanted = |row: &&ScoreRow| row.estimate == estimate && row.kind == kind && row.days_since.is_none();
     report.instruments[instrument].scores.iter().find(wanted).unwrap_or_else(|| panic!("no such row in {report}"))
 }
@@ -83,25 +89,25 @@ fn a_true_model_is_found_calibrated_by_cells_and_by_windows() {
     };
     let (coarse_tiles, fine_tiles) = (windows((24, 24)), windows((8, 12)));
     for kind in [None, Some(WithheldKind::Block), Some(WithheldKind::Date)] {
-        let score = &row(&cells, 0, Estimate::Filtered, kind).score;
+        let score = &row(&cells, 0, PredictionKind::Filtered, kind).score;
         assert!((score.coverage_90 - 0.9).abs() < 0.03 && (score.coverage_50 - 0.5).abs() < 0.04, "{cells}");
         assert!((score.nis_ratio - 1.0).abs() < 0.1 && (score.rms_sd / score.rmse - 1.0).abs() < 0.05, "{cells}");
         assert!((score.crps / (0.5642 * score.rmse) - 1.0).abs() < 0.03 && score.bias.abs() < 0.1 * score.rmse);
         assert!((score.sd_factor.unwrap() - 1.0).abs() < 0.1, "{cells}");
         for report in [&coarse_tiles, &fine_tiles] {
-            let other = &row(report, 0, Estimate::Filtered, kind).score;
+            let other = &row(report, 0, PredictionKind::Filtered, kind).score;
             assert_eq!((other.values, other.coverage_90), (score.values, score.coverage_90));
             assert!(
                 close(other.rmse, score.rmse)
                     && close(other.crps, score.crps)
                     && close(other.nis_ratio, score.nis_ratio)
             );
-            let smoothed = &row(report, 0, Estimate::Smoothed, kind).score;
+            let smoothed = &row(report, 0, PredictionKind::Smoothed, kind).score;
             assert_eq!(smoothed.values, score.values);
             assert!(smoothed.rmse < 0.9 * score.rmse && (smoothed.coverage_90 - 0.9).abs() < 0.03, "{report}");
         }
     }
-    let blocks = row(&cells, 0, Estimate::Filtered, Some(WithheldKind::Block)).score.values as f64;
+    let blocks = row(&cells, 0, PredictionKind::Filtered, Some(WithheldKind::Block)).score.values as f64;
     assert!((blocks / (26.0 * 24.0 * 24.0) - 0.25).abs() < 0.03, "{blocks}");
     assert!((cells.sd_factor.as_ref().unwrap()[0] - 1.0).abs() < 0.1);
     // Time since the latest observation: two days for most.
@@ -153,7 +159,7 @@ fn predictions_are_those_of_a_run_that_never_saw_the_date() {
     let error = |(row, col): (usize, usize)| mean[(0, 0, row, col)] - values[(n - 1, 0, row, col)];
     let variance = |(row, col): (usize, usize)| sd[(0, 0, row, col)].powi(2) + NOISE;
     let count = cells().count() as f64;
-    let score = &row(&fine_report, 0, Estimate::Filtered, None).score;
+    let score = &row(&fine_report, 0, PredictionKind::Filtered, None).score;
     assert_eq!(score.values as f64, count);
     assert!(close(score.bias, cells().map(error).sum::<f64>() / count), "{fine_report}");
     assert!(close(score.nis_ratio, cells().map(|at| error(at).powi(2) / variance(at)).sum::<f64>() / count));
@@ -169,7 +175,7 @@ fn predictions_are_those_of_a_run_that_never_saw_the_date() {
         })
         .find(|report| report.instruments[1].whole_dates == [last + 1])
         .unwrap();
-    let score = &row(&coarse_report, 1, Estimate::Filtered, Some(WithheldKind::Date)).score;
+    let score = &row(&coarse_report, 1, PredictionKind::Filtered, Some(WithheldKind::Date)).score;
     assert_eq!((score.values, innovation.values), (1, 1));
     assert!(close(score.nis_ratio, innovation.nis), "{} {}", score.nis_ratio, innovation.nis);
     // ln p = -(ln 2 π S + ν²/S)/2
@@ -209,11 +215,11 @@ fn bands_of_a_basis_are_predicted_alike_by_windows_and_from_components() {
         .find(|report| report.instruments[0].whole_dates == [last])
         .unwrap();
     for band in ["a", "b", "c"] {
-        let of = |estimate: Estimate| {
+        let of = |estimate: PredictionKind| {
             let wanted = |row: &&ScoreRow| row.estimate == estimate && row.kind.is_none() && row.score.name == band;
             report.instruments[0].scores.iter().find(wanted).unwrap().score.clone()
         };
-        let (filtered, smoothed) = (of(Estimate::Filtered), of(Estimate::Smoothed));
+        let (filtered, smoothed) = (of(PredictionKind::Filtered), of(PredictionKind::Smoothed));
         assert_eq!(filtered.values, smoothed.values);
         assert!(
             close(filtered.rmse, smoothed.rmse) && close(filtered.nis_ratio, smoothed.nis_ratio),

@@ -29,8 +29,8 @@ use clap::Parser;
 use ndarray::{Array2, Zip, s};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rasterfuse::engine::FusedBlock;
 use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::series::FusedBlock;
 use rasterfuse::{Fusion, Result};
 use statrs::distribution::{ContinuousCDF, Normal};
 

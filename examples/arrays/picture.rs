@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use ndarray::Array2;
-use rasterfuse::engine::FusedBlock;
 use rasterfuse::geometry::Date;
+use rasterfuse::series::FusedBlock;
 
 use crate::GreenUp;
 use crate::common::canvas::{COARSE, Drawn, FINE, FUSED, INK, Scale};

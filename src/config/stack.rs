@@ -281,7 +281,7 @@ fn listed(
     if granules.is_empty() {
         return Err(failed("lists no files".into()));
     }
-    let mut stack = RasterStack::of(granules).mosaic(true);
+    let mut stack = RasterStack::from_granules(granules).mosaic(true);
     if let Some(preset) = preset {
         stack = preset.dress(stack, bands).no_quality();
         if quality.is_empty() && !preset.quality.is_empty() && keys.quality.is_none() {

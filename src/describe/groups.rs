@@ -1,4 +1,4 @@
-//! Groups of acquisitions that share an offset.
+//! Groups of acquisitions that share offsets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::geometry::Date;
 #[cfg(feature = "gdal")]
 use crate::source::RasterSource;
 
-/// To which group, an orbit path or a satellite, each acquisition of an instrument belongs.
+/// The group of each acquisition of an instrument, such as an orbit path or a satellite.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AcquisitionGroups {
     /// In the order of their names.
@@ -17,8 +17,8 @@ pub struct AcquisitionGroups {
 }
 
 impl AcquisitionGroups {
-    /// The group of each date, by name; of a date that is listed twice the first. Dates that are not listed have no offset of
-    /// the layer.
+    /// The group of each date, by name. If a date is listed twice, the first entry applies. Dates that are not listed
+    /// have no offset of the layer.
     pub fn new<S: Into<String>>(dates: impl IntoIterator<Item = (Date, S)>) -> Self {
         let mut named: BTreeMap<Date, String> = BTreeMap::new();
         for (date, name) in dates {
@@ -39,14 +39,14 @@ impl AcquisitionGroups {
 
     /// The group of a date, as a position among the names.
     #[must_use]
-    pub fn of(&self, date: Date) -> Option<usize> {
+    pub fn group_of(&self, date: Date) -> Option<usize> {
         self.of_date.get(&date).copied()
     }
 
     /// Groups from a table with a header and the columns date (`YYYY-MM-DD`) and group.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming file and line that cannot be read.
+    /// [`Error::Setting`] naming the file and line that cannot be read.
     pub fn from_csv(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let refuse = |problem: String| Error::setting("group", format!("{}: {problem}", path.display()));
@@ -62,7 +62,7 @@ impl AcquisitionGroups {
                 return Err(refuse(format!("line {line}: one column; give date and group")));
             };
             let date: Date =
-                date.parse().map_err(|_| refuse(format!("line {line}: {date:?} is no date YYYY-MM-DD")))?;
+                date.parse().map_err(|_| refuse(format!("line {line}: {date:?} is not a date YYYY-MM-DD")))?;
             if let Some(other) = groups.get(&date).filter(|other| *other != group) {
                 return Err(refuse(format!("line {line}: {date} is of group {group:?} and of {other:?}")));
             }
@@ -71,10 +71,11 @@ impl AcquisitionGroups {
         Ok(Self::new(groups))
     }
 
-    /// Groups by what the first capture group of the regular expression `pattern` finds in the path of each acquisition's file.
+    /// Groups by the first capture group of the regular expression `pattern` in the path of each acquisition's file.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the pattern is none, or finds nothing in the path of an acquisition, or the source has no files.
+    /// [`Error::Setting`] when the pattern is malformed or does not match the path of an acquisition, or when the
+    /// source has no files.
     #[cfg(feature = "gdal")]
     pub fn from_paths(source: &dyn RasterSource, pattern: &str) -> Result<Self> {
         let refuse = |problem: String| Error::setting("group", problem);
@@ -105,10 +106,13 @@ mod tests {
         let day = Date::from_days;
         let groups = AcquisitionGroups::new([(day(3), "191"), (day(1), "190"), (day(8), "191")]);
         assert_eq!(groups.names(), ["190", "191"]);
-        assert_eq!((groups.of(day(8)), groups.of(day(1)), groups.of(day(2))), (Some(1), Some(0), None));
+        assert_eq!(
+            (groups.group_of(day(8)), groups.group_of(day(1)), groups.group_of(day(2))),
+            (Some(1), Some(0), None)
+        );
         // The first counts.
         let twice = AcquisitionGroups::new([(day(1), "190"), (day(1), "189"), (day(2), "191")]);
-        assert_eq!((twice.names(), twice.of(day(1))), (&["190".to_owned(), "191".to_owned()][..], Some(0)));
+        assert_eq!((twice.names(), twice.group_of(day(1))), (&["190".to_owned(), "191".to_owned()][..], Some(0)));
     }
 
     #[test]
@@ -120,7 +124,7 @@ mod tests {
             AcquisitionGroups::from_csv(&path)
         };
         let groups = read("date,group\n2024-05-01, 190\n2024-05-08,191\n").unwrap();
-        assert_eq!(groups.of(Date::from_ymd(2024, 5, 8).unwrap()), Some(1));
+        assert_eq!(groups.group_of(Date::from_ymd(2024, 5, 8).unwrap()), Some(1));
         for (text, words) in [
             ("date,group\n2024-05-01,190\n2024-05-01,191\n", "line 3"),
             ("date,group\n01.05.2024,190\n", "line 2"),

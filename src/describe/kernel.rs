@@ -1,11 +1,11 @@
-//! Spatial correlation.
+//! Correlation kernels.
 
 use serde::{Deserialize, Serialize};
 
 /// Spatial correlation as a function of distance, with one range parameter ℓ.
 ///
-/// Formulas: Rasmussen & Williams, *Gaussian Processes for Machine Learning*, section 4.2 (eq. 4.17 for Matérn 3/2 and 5/2,
-/// eq. 4.18 with γ = 1 for the exponential).
+/// Formulas: Rasmussen & Williams, *Gaussian Processes for Machine Learning*, section 4.2 (eq. 4.17 for Matérn 3/2
+/// and 5/2, eq. 4.18 with γ = 1 for the exponential).
 ///
 /// ```
 /// use rasterfuse::describe::Kernel;
@@ -32,7 +32,7 @@ impl Kernel {
     #[must_use]
     pub fn correlation(self, distance: f64, range: f64) -> f64 {
         let r = distance / range;
-        // Underflows long before; the polynomials of the Matérn kernels would overflow.
+        // The exponential underflows long before; the polynomials of the Matérn kernels would overflow.
         if r > 1e6 {
             return 0.0;
         }

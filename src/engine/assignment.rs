@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::Fusion;
-use super::checkpoint::{Checkpoint, StateFolder};
+use super::checkpoint::StateFolder;
 use super::light::LightDay;
 use super::start::{Starts, TileStart};
 use super::summary::Summary;
 use super::work::Work;
+use super::{Checkpoint, Fusion};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::sink::ExistingSeries;
+use crate::series::ExistingSeries;
 
 /// What a run does to its tiles.
 pub(super) struct Assignment {
@@ -19,7 +19,7 @@ pub(super) struct Assignment {
     pub(super) done: Vec<(usize, usize)>,
     /// What was learned of them.
     pub(super) summary: Summary,
-    /// The earliest date that came late.
+    /// The date of the earliest late observation.
     pub(super) late: Option<Date>,
 }
 
@@ -43,7 +43,7 @@ impl Assignment {
             if !own && policy != Checkpoint::Light {
                 continue;
             }
-            let start = starts.of(&tile)?;
+            let start = starts.start_of(&tile)?;
             let date = match &start {
                 TileStart::Done(record) => {
                     mixed |= policy != Checkpoint::Off && record.full != (policy == Checkpoint::Full);

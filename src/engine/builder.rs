@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Checkpoint, MemoryBudget, OnError, Precision, RunOptions};
+use super::{Checkpoint, Fusion, MemoryBudget, OnError, Precision, RunOptions};
 use crate::describe::{
     Basis, Description, Instrument, MeanFunction, Numbers, Output, OutputDates, OutputSpace, Prior, Process, Seasonal,
     Smoothing, Structure, Target, Time, Window,
@@ -290,5 +290,38 @@ impl FusionBuilder {
         }
         self.withholds = true;
         Ok(self)
+    }
+}
+
+impl Fusion {
+    /// Starts the description of a fusion onto `target`. It needs a process, a prior and an instrument with its noise; everything
+    /// else has a default: bands that all instruments observe, the time from the first observation to the last, every day,
+    /// windows of 4 × 4 cells with 4 around them, a quarter of the memory, all cores.
+    ///
+    /// ```
+    /// # use rasterfuse::geometry::{Crs, Date, Grid};
+    /// # use rasterfuse::source::MemorySource;
+    /// # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
+    /// # let days = vec![Date::from_days(0), Date::from_days(2)];
+    /// # let source = MemorySource::new(grid.clone(), days, vec!["red".into()], ndarray::Array4::from_elem((2, 1, 8, 8), 0.2))?;
+    /// use rasterfuse::Fusion;
+    /// use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
+    /// use rasterfuse::sink::MemorySink;
+    ///
+    /// let mut sink = MemorySink::new();
+    /// Fusion::builder(grid)
+    ///     .process(Process::new(Kernel::Exponential, 100.0, 1e-4)) // range in CRS units, variance per day
+    ///     .prior(Prior::new(0.3, 0.05)) // mean and variance of every cell
+    ///     .instrument(Instrument::new("fine", source).noise_variance(1e-5))
+    ///     .build()?
+    ///     .run(&mut sink)?;
+    /// let (mean, sd) = sink.into_arrays()?; // (time, band, y, x)
+    /// assert_eq!(mean.dim(), (3, 1, 8, 8));
+    /// assert!((mean[(1, 0, 4, 4)] - 0.2).abs() < 0.01 && sd[(1, 0, 4, 4)] < 0.02);
+    /// # Ok::<(), rasterfuse::Error>(())
+    /// ```
+    #[must_use]
+    pub fn builder(target: Grid) -> FusionBuilder {
+        FusionBuilder::new(target)
     }
 }

@@ -1,3 +1,5 @@
+//! Estimate of the duration of a run, from trials of a few windows on a few dates.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -5,32 +7,32 @@ use std::time::{Duration, Instant};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::Fusion;
-use super::pipeline::InFlight;
+use super::in_flight::InFlight;
 use super::progress::spoken;
 use super::tile::{TileReader, TileState, Workers};
 use crate::error::Result;
 use crate::geometry::{PixelRegion, Tile};
 
-/// Dates tried of each set of instruments that observe together.
+/// Number of dates to try for each set of instruments that observe together.
 const TRIES: usize = 4;
 
-/// Windows tried for each thread.
+/// Number of windows to try for each thread.
 const WINDOWS_PER_THREAD: usize = 4;
 
-/// How long a run will take, from some of its windows and dates.
+/// Estimated duration of a run, from some of its windows and dates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TimeEstimate {
-    /// Building windows.
+    /// Construction of windows.
     pub setup: Duration,
     /// Filtering.
     pub filter: Duration,
-    /// Reading, which goes on beside filtering.
+    /// Reading, which runs in parallel to filtering.
     pub read: Duration,
 }
 
 impl TimeEstimate {
-    /// The whole run, if writing keeps up.
+    /// Duration of the full run, if writing is not the bottleneck.
     #[must_use]
     pub fn total(&self) -> Duration {
         self.setup + self.filter.max(self.read)
@@ -54,7 +56,7 @@ impl fmt::Display for TimeEstimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "about {}: setup {}, filter {}, beside it read {}; writing is not counted",
+            "about {}: setup {}, filter {}, in parallel read {}; writing is not counted",
             spoken(self.total()),
             spoken(self.setup),
             spoken(self.filter),
@@ -64,20 +66,20 @@ impl fmt::Display for TimeEstimate {
 }
 
 impl Fusion {
-    /// Estimates how long a run will take, by trying windows in the middle of the target on a few dates of each set of
-    /// instruments that observe together. Takes seconds at most for most fusions; nothing is written.
+    /// Estimates the duration of a run. It tries windows in the middle of the target on a few dates of each set of
+    /// instruments that observe together. This takes a few seconds for most fusions. Nothing is written.
     ///
     /// # Errors
-    /// Those of reading, and of windows that break down.
+    /// The errors of reading, and of windows whose arithmetic breaks down.
     pub fn calibrate(&self) -> Result<TimeEstimate> {
         let Some(tile) = self.tiling.tile(self.tiling.tile_count() / 2) else { return Ok(TimeEstimate::default()) };
         let sample = self.sample(&tile);
         let started = Instant::now();
         let mut state = self.pool.install(|| TileState::first(self, sample.clone()))?;
         let setup = started.elapsed();
-        let (whole, part) = (TileReader::new(self, &tile)?, TileReader::new(self, &sample)?);
+        let (full, sample_reader) = (TileReader::new(self, &tile)?, TileReader::new(self, &sample)?);
         let (workers, in_flight) = (Workers::new(self), InFlight::default());
-        // Steps by who observes, evenly spread over the series.
+        // Steps by the set of observing instruments, evenly spread over the series.
         let mut sets: BTreeMap<(&[usize], bool), Vec<usize>> = BTreeMap::new();
         for (index, (_, step)) in self.steps.iter().enumerate() {
             sets.entry((&step.instruments, step.output.is_some())).or_default().push(index);
@@ -92,9 +94,9 @@ impl Fusion {
         for (index, set) in chosen {
             let steps = &self.steps[index..=index];
             let started = Instant::now();
-            drop(self.pool.install(|| whole.read(self, steps, &in_flight))?);
+            drop(self.pool.install(|| full.read(self, steps, &in_flight))?);
             let read = started.elapsed();
-            let batch = self.pool.install(|| part.read(self, steps, &in_flight))?;
+            let batch = self.pool.install(|| sample_reader.read(self, steps, &in_flight))?;
             let started = Instant::now();
             state.next_step = index;
             self.pool.install(|| state.advance(self, &batch, &workers))?;
@@ -105,11 +107,11 @@ impl Fusion {
         let (windows, tiles) = (target / cells(&sample.region), target / cells(&tile.region));
         let mut estimate = TimeEstimate { setup: setup.mul_f64(windows), ..TimeEstimate::default() };
         for (mut times, steps) in times.into_iter().zip(sets.values()) {
-            // The slowest is the one that warms caches up.
+            // The slowest one fills the caches and is left out.
             let mut mean = |of: fn(&(Duration, Duration)) -> Duration| {
                 times.sort_unstable_by_key(of);
-                let kept = times.len().saturating_sub(1).max(1);
-                times[..kept].iter().map(of).sum::<Duration>().div_f64(kept as f64).mul_f64(steps.len() as f64)
+                let used = times.len().saturating_sub(1).max(1);
+                times[..used].iter().map(of).sum::<Duration>().div_f64(used as f64).mul_f64(steps.len() as f64)
             };
             estimate.read += mean(|(read, _)| *read).mul_f64(tiles);
             estimate.filter += mean(|(_, filter)| *filter).mul_f64(windows);
@@ -117,7 +119,7 @@ impl Fusion {
         Ok(estimate)
     }
 
-    /// Some whole windows in the middle of a tile.
+    /// Some full windows in the middle of a tile.
     fn sample(&self, tile: &Tile) -> Tile {
         let wanted = WINDOWS_PER_THREAD * self.pool.current_num_threads();
         let side = (wanted as f64).sqrt().ceil() as usize * self.tiling.window();

@@ -1,10 +1,12 @@
+//! The state of a part in float64 or float32, and the conversion between them.
+
 use std::ops::Range;
 
 use serde::Deserialize;
 
 use crate::filter::{Dynamics, Innovation, Lagged, NumericalError, Observations, Saved, State, Workspace};
 
-/// Arithmetic of the windows' covariances. Means are float64 either way.
+/// Number type of the windows' covariances. Means are always float64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -12,9 +14,10 @@ pub enum Precision {
     /// float64.
     #[default]
     F64,
-    /// float32: half the memory and, for large windows, nearly twice the speed. A window is carried on in float64, and counted
-    /// in the report, as soon as an update would lose float32's digits: where variances are large against the noise, or
-    /// observations predict each other well. Unless that is impossible by prior, process and noise, the plan counts float64.
+    /// float32: half the memory and, for large windows, nearly twice the speed. A window continues in float64, and is
+    /// counted in the report, as soon as an update would exceed the precision of float32: where variances are large
+    /// compared with the noise, or observations predict each other well. The plan assumes float64 unless prior,
+    /// process and noise exclude this.
     F32,
 }
 
@@ -27,7 +30,7 @@ impl std::fmt::Display for Precision {
     }
 }
 
-/// A part's state in the precision it is carried in.
+/// The state of a part, in its current precision.
 #[derive(Clone, Debug)]
 pub(super) enum Carried {
     Double(State<f64>),
@@ -42,7 +45,7 @@ pub(super) struct Scratch {
     saved: Saved<f32>,
 }
 
-/// The same call on either.
+/// Calls the same method on either.
 macro_rules! either {
     ($carried:expr, $state:ident => $call:expr) => {
         match $carried {
@@ -68,11 +71,11 @@ impl Carried {
         }
     }
 
-    /// See [`State::lagging_also`].
-    pub(super) fn lagging_also(self, further: Vec<Vec<(usize, f64)>>) -> Self {
+    /// See [`State::with_lagged_sums`].
+    pub(super) fn with_lagged_sums(self, further: Vec<Vec<(usize, f64)>>) -> Self {
         match self {
-            Self::Double(state) => Self::Double(state.lagging_also(further)),
-            Self::Single(state) => Self::Single(state.lagging_also(further)),
+            Self::Double(state) => Self::Double(state.with_lagged_sums(further)),
+            Self::Single(state) => Self::Single(state.with_lagged_sums(further)),
         }
     }
 
@@ -109,18 +112,18 @@ impl Carried {
         either!(self, state => state.predict(dynamics, dt_days));
     }
 
-    /// Mean of state `i`, `dt_days` from now.
+    /// Mean of state `i`, `dt_days` ahead.
     pub(super) fn predicted_mean(&self, dynamics: &Dynamics, i: usize, dt_days: f64) -> f64 {
         either!(self, state => state.predicted_mean(dynamics, i, dt_days))
     }
 
-    /// Covariance of states `i` and `j`, `dt_days` from now.
+    /// Covariance of states `i` and `j`, `dt_days` ahead.
     pub(super) fn predicted_cov(&self, dynamics: &Dynamics, (i, j): (usize, usize), dt_days: f64) -> f64 {
         either!(self, state => state.predicted_cov(dynamics, i, j, dt_days))
     }
 
-    /// Carries a state on in float64 whose variances float32 cannot hold beside the noise of `observations`; tells whether
-    /// that was so.
+    /// Converts the state to float64 when float32 cannot hold its variances together with the noise of
+    /// `observations`. Returns whether it did.
     pub(super) fn widen_for(&mut self, observations: &Observations) -> bool {
         match self {
             Self::Single(state) if state.check_ratio(observations).is_err() => {
@@ -131,7 +134,8 @@ impl Carried {
         }
     }
 
-    /// Updates; an update that float32 has not digits for is undone and done in float64, which the second value tells.
+    /// Updates the state. An update that exceeds the precision of float32 is undone and repeated in float64; the
+    /// second value returns whether that happened.
     pub(super) fn update<'w>(
         &mut self,
         observations: &Observations,
@@ -152,9 +156,9 @@ impl Carried {
         self.update(observations, scratch).map(|(fits, _)| (fits, true))
     }
 
-    /// See [`State::seen`].
-    pub(super) fn seen(&self, observations: &Observations, pixel: usize) -> (f64, f64) {
-        either!(self, state => state.seen(observations, pixel))
+    /// See [`State::predicted_observation`].
+    pub(super) fn predicted_observation(&self, observations: &Observations, pixel: usize) -> (f64, f64) {
+        either!(self, state => state.predicted_observation(observations, pixel))
     }
 
     pub(super) fn pixel_nis(

@@ -1,40 +1,41 @@
-//! Independent cells, filtered one by one: where neither process nor footprints nor anything else couples cells, the windows' dense
-//! covariances would be diagonal.
+//! Independent cells, filtered one by one: where neither process nor footprints nor anything else couples cells, the
+//! dense covariances of windows would be diagonal.
 //!
-//! A tile's cells are kept in bands of rows. A band is one task through all dates of a batch, and in it every run of neighbouring
-//! cells goes through all dates before the next: its states stay in the first cache. When a component is predicted is decided
-//! by the dates of the instruments that see it, not by what they see in a tile, so tiles change no bit.
+//! The cells of a tile are stored in strips of rows. A strip is one task for all dates of a batch. Within it, every
+//! run of neighbouring cells is filtered through all dates before the next run starts, so that its states stay in the
+//! first-level cache. The dates of the instruments that observe a component decide when the component is predicted,
+//! whatever a tile contains, so tiles do not change a bit.
 
-mod band;
 mod model;
 mod slice;
 mod snapshot;
+mod strip;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use super::steps::Step;
-use super::stream::FusedBlock;
 use super::window::Reading;
 use crate::error::Result;
 use crate::geometry::{Date, PixelRegion, Rect};
 use crate::model::{ObservationModel, PriorSlice};
-use band::{Batch, Walks};
+use crate::series::FusedBlock;
 use slice::CellSlice;
+use strip::{Batch, PredictionPlan};
 
-pub(super) use band::{Band, CellFit, CellScratch, Failure};
 pub(super) use model::CellModel;
+pub(super) use strip::{CellFit, CellScratch, Failure, RowStrip};
 
-/// Cells of a band, about: enough that a task is worth its while, few enough that there are some for each thread.
-const BAND_CELLS: usize = 2048;
+/// Approximate number of cells in a strip: enough to be worth a task, few enough that every thread has several.
+const STRIP_CELLS: usize = 2048;
 
-/// What a band takes beside its states, for each instrument of a batch and at all.
-pub(super) const BAND_BYTES: usize = 1024;
+/// Memory of a strip in addition to its states: per instrument of a batch, and once.
+pub(super) const STRIP_BYTES: usize = 1024;
 
-/// Rows of a band in tiles of so many columns.
-pub(super) fn band_rows(cols: usize) -> usize {
-    (BAND_CELLS / cols.max(1)).max(1)
+/// Number of rows of a strip, for a tile with this number of columns.
+pub(super) fn strip_rows(cols: usize) -> usize {
+    (STRIP_CELLS / cols.max(1)).max(1)
 }
 
 /// The cells of a tile.
@@ -42,20 +43,20 @@ pub(super) fn band_rows(cols: usize) -> usize {
 pub(super) struct CellField {
     model: Arc<CellModel>,
     tile: PixelRegion,
-    bands: Vec<Band>,
-    /// The date that each component's states describe.
+    strips: Vec<RowStrip>,
+    /// The date that the states of each component describe.
     dates: Vec<Date>,
-    /// Cells whose arithmetic broke down, NaN since: positions in the tile, row by row.
+    /// Cells whose arithmetic broke down and that are NaN since: positions in the tile, row by row.
     failed: Vec<usize>,
-    /// Of the latest batch, by date and component.
-    schedule: Vec<Walks>,
+    /// Plan of the latest batch, by date and component.
+    schedule: Vec<PredictionPlan>,
 }
 
 impl CellField {
-    /// The cells of a tile as they are on `date`, before which nothing is known but the prior.
+    /// The cells of a tile on `date`, from the prior alone.
     ///
     /// # Errors
-    /// [`Error::Setting`] where an instrument sees a cell that a prior raster leaves empty.
+    /// [`Error::Setting`] where an instrument observes a cell that a prior raster leaves empty.
     pub(super) fn new(
         model: Arc<CellModel>,
         instruments: &[ObservationModel],
@@ -64,8 +65,8 @@ impl CellField {
         date: Date,
     ) -> Result<Self> {
         let ((rows, cols), components) = (tile.shape(), model.components());
-        let step = band_rows(cols);
-        let band = |first: usize| {
+        let step = strip_rows(cols);
+        let strip = |first: usize| {
             let rows = first..(first + step).min(rows);
             let mut values = (Vec::new(), Vec::new());
             for j in 0..components {
@@ -78,30 +79,30 @@ impl CellField {
                         .extend(known.map(|state| if state.0.is_nan() || state.1.is_nan() { nothing } else { state }));
                 }
             }
-            Band { rows, mean: values.0, variance: values.1, fits: Vec::new(), failures: Vec::new() }
+            RowStrip { rows, mean: values.0, variance: values.1, fits: Vec::new(), failures: Vec::new() }
         };
         let firsts: Vec<usize> = (0..rows).step_by(step).collect();
         let this = Self {
-            bands: firsts.into_par_iter().map(band).collect(),
+            strips: firsts.into_par_iter().map(strip).collect(),
             model,
             tile: tile.clone(),
             dates: vec![date; components],
             failed: Vec::new(),
             schedule: Vec::new(),
         };
-        this.check_silence(instruments, prior)?;
+        this.check_uninformed(instruments, prior)?;
         Ok(this)
     }
 
-    /// Refuses a prior that is silent where an instrument looks.
-    fn check_silence(&self, instruments: &[ObservationModel], prior: &PriorSlice) -> Result<()> {
-        for band in &self.bands {
-            for (k, _) in band.mean.iter().enumerate().filter(|(_, mean)| mean.is_nan()) {
-                let cells = band.rows.len() * self.tile.cols.len();
-                let (row, col) = self.cell(band.rows.start * self.tile.cols.len() + k % cells);
+    /// Refuses a prior without values where an instrument observes.
+    fn check_uninformed(&self, instruments: &[ObservationModel], prior: &PriorSlice) -> Result<()> {
+        for strip in &self.strips {
+            for (k, _) in strip.mean.iter().enumerate().filter(|(_, mean)| mean.is_nan()) {
+                let cells = strip.rows.len() * self.tile.cols.len();
+                let (row, col) = self.cell(strip.rows.start * self.tile.cols.len() + k % cells);
                 let (row, col) = (row as i64, col as i64);
-                let sees = |model: &&ObservationModel| !model.lattice.covering(&Rect::cell(row, col)).is_empty();
-                if let Some(model) = instruments.iter().find(sees) {
+                let observes = |model: &&ObservationModel| !model.lattice.covering(&Rect::cell(row, col)).is_empty();
+                if let Some(model) = instruments.iter().find(observes) {
                     return Err(prior.silent((row, col), &model.name));
                 }
             }
@@ -120,22 +121,22 @@ impl CellField {
         &self.failed
     }
 
-    /// Makes NaN of cells that had failed by now.
+    /// Sets cells that have failed to NaN.
     pub(super) fn set_failed(&mut self, failed: &[usize]) {
         let cols = self.tile.cols.len();
         self.failed = failed.iter().copied().filter(|&position| position < self.tile.len()).collect();
         for &position in &self.failed {
             let row = position / cols;
-            let Some(band) = self.bands.iter_mut().find(|band| band.rows.contains(&row)) else { continue };
-            let (at, cells) = (position - band.rows.start * cols, band.rows.len() * cols);
-            for states in [&mut band.mean, &mut band.variance] {
+            let Some(strip) = self.strips.iter_mut().find(|strip| strip.rows.contains(&row)) else { continue };
+            let (at, cells) = (position - strip.rows.start * cols, strip.rows.len() * cols);
+            for states in [&mut strip.mean, &mut strip.variance] {
                 states.iter_mut().skip(at).step_by(cells).for_each(|value| *value = f64::NAN);
             }
         }
     }
 
-    /// Runs all cells through a batch and fills in the blocks of its dates put out. Gives the cells that failed, by date, row
-    /// and column, with their place on the target grid.
+    /// Runs all cells through a batch and fills the blocks of its output dates. Returns the cells that failed, by
+    /// date, row and column, with their positions on the target grid.
     pub(super) fn advance(
         &mut self,
         steps: &[(Date, Step)],
@@ -143,10 +144,10 @@ impl CellField {
         blocks: &mut [FusedBlock],
         scratches: &[Mutex<CellScratch>],
     ) -> Vec<Failure> {
-        self.lay_out(steps);
+        self.plan_predictions(steps);
         let model = &*self.model;
         let slices = || batch.iter().enumerate().flat_map(|(k, reading)| reading.slices.iter().map(move |s| (k, s)));
-        // A source may lay out its arrays as it likes; those of this crate are as they should be.
+        // A source may use any memory layout; those of this crate use the standard one.
         let standard: Vec<_> = slices().map(|(_, (_, slice))| slice.values.as_standard_layout()).collect();
         let slices: Vec<CellSlice<'_>> = slices()
             .zip(&standard)
@@ -159,42 +160,43 @@ impl CellField {
         outputs.extend(batch.iter().map(|reading| if reading.output { next.next() } else { None }));
         let cols = self.tile.cols.len();
         let planes = 2 * model.components() * blocks.len();
-        let mut targets = targets(blocks, self.tile.len(), band_rows(cols) * cols, self.bands.len());
+        let mut targets = targets(blocks, self.tile.len(), strip_rows(cols) * cols, self.strips.len());
         let batch = Batch { model, cols, slices: &slices, schedule: &self.schedule, outputs: &outputs };
-        let run = |band: &mut Band, targets: &mut [&mut [f64]]| {
+        let run = |strip: &mut RowStrip, targets: &mut [&mut [f64]]| {
             let scratch = &scratches[rayon::current_thread_index().unwrap_or_default() % scratches.len()];
-            band.advance(&batch, targets, &mut scratch.lock().unwrap_or_else(PoisonError::into_inner));
+            strip.advance(&batch, targets, &mut scratch.lock().unwrap_or_else(PoisonError::into_inner));
         };
-        let bands = self.bands.par_iter_mut().with_max_len(1);
+        let strips = self.strips.par_iter_mut().with_max_len(1);
         if planes == 0 {
-            bands.for_each(|band| run(band, &mut []));
+            strips.for_each(|strip| run(strip, &mut []));
         } else {
-            bands.zip(targets.par_chunks_mut(planes)).for_each(|(band, targets)| run(band, targets));
+            strips.zip(targets.par_chunks_mut(planes)).for_each(|(strip, targets)| run(strip, targets));
         }
         self.take_failures()
     }
 
-    /// Where each component stands, and how it gets from date to date.
-    fn lay_out(&mut self, steps: &[(Date, Step)]) {
+    /// Plans the predictions of each component from date to date.
+    fn plan_predictions(&mut self, steps: &[(Date, Step)]) {
         let model = &*self.model;
         self.schedule.clear();
         for (date, step) in steps {
-            for (j, stands) in self.dates.iter_mut().enumerate() {
-                let sees =
-                    |&instrument: &usize| model.instruments[instrument].seen.iter().any(|seen| seen.component == j);
-                let walk = |from: Date| model.walk(j, f64::from(date.days_since(from)));
-                let advance = (*date > *stands && step.instruments.iter().any(sees)).then(|| {
-                    let walk = walk(*stands);
-                    *stands = *date;
-                    walk
+            for (j, state_date) in self.dates.iter_mut().enumerate() {
+                let observes = |&instrument: &usize| {
+                    model.instruments[instrument].observed.iter().any(|entry| entry.component == j)
+                };
+                let prediction = |from: Date| model.prediction(j, f64::from(date.days_since(from)));
+                let advance = (*date > *state_date && step.instruments.iter().any(observes)).then(|| {
+                    let prediction = prediction(*state_date);
+                    *state_date = *date;
+                    prediction
                 });
-                self.schedule.push(Walks { advance, put_out: walk(*stands) });
+                self.schedule.push(PredictionPlan { advance, output: prediction(*state_date) });
             }
         }
     }
 
     fn take_failures(&mut self) -> Vec<Failure> {
-        let mut failures: Vec<Failure> = self.bands.iter().flat_map(|band| band.failures.iter().copied()).collect();
+        let mut failures: Vec<Failure> = self.strips.iter().flat_map(|strip| strip.failures.iter().copied()).collect();
         failures.sort_unstable();
         let (cols, first) = (self.tile.cols.len(), (self.tile.rows.start, self.tile.cols.start));
         self.failed.extend(failures.iter().map(|failure| failure.cell.0 * cols + failure.cell.1));
@@ -203,19 +205,19 @@ impl CellField {
         failures
     }
 
-    /// How each slice of the latest batch fitted, band by band, in the order of the slices.
+    /// The fit of each slice of the latest batch, strip by strip, in the order of the slices.
     pub(super) fn fits(&self) -> impl Iterator<Item = &[CellFit]> {
-        self.bands.iter().map(|band| band.fits.as_slice())
+        self.strips.iter().map(|strip| strip.fits.as_slice())
     }
 }
 
-/// Rows of every plane of every block, band by band: by block, mean and standard deviation, component.
-fn targets(blocks: &mut [FusedBlock], plane: usize, step: usize, bands: usize) -> Vec<&mut [f64]> {
+/// Rows of every plane of every block, strip by strip: by block, mean and standard deviation, component.
+fn targets(blocks: &mut [FusedBlock], plane: usize, step: usize, strips: usize) -> Vec<&mut [f64]> {
     let fields = blocks.iter_mut().flat_map(|block| [&mut block.mean, &mut block.uncertainty]);
     let planes = fields.filter_map(|field| field.as_slice_mut()).flat_map(|field| field.chunks_exact_mut(plane.max(1)));
     let mut rows: Vec<_> = planes.map(|plane| plane.chunks_mut(step.max(1))).collect();
-    let mut targets = Vec::with_capacity(rows.len() * bands);
-    for _ in 0..bands {
+    let mut targets = Vec::with_capacity(rows.len() * strips);
+    for _ in 0..strips {
         targets.extend(rows.iter_mut().filter_map(Iterator::next));
     }
     targets

@@ -1,8 +1,8 @@
-//! Window states on disk, one file per tile and date: what resuming and appending begin from.
+//! Window states on disk, one file per tile and date, from which runs resume and append.
 //!
-//! A file is a record (JSON: how far the tile is, what it was made of, what was learned) and, in a full checkpoint, the states
-//! of its windows or of bands of its independent cells, each a zstd frame with a checksum. A light checkpoint is a raster of
-//! the tile's own cells.
+//! A file holds a record (JSON: progress of the tile, settings, statistics) and, in a full checkpoint, the states of
+//! its windows or of strips of its independent cells, each as a zstd frame with a checksum. A light checkpoint is a
+//! raster of the tile's own cells.
 
 mod frames;
 
@@ -17,33 +17,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Fusion;
 use super::carried::Carried;
-use super::cells::Band;
-use super::settings::Settings;
+use super::cells::RowStrip;
+use super::compress::{compress, damaged, decompress};
 use super::summary::Summary;
 use super::tile::{States, TileState};
 use super::window::{PartState, WindowState};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
+use crate::series::Settings;
 use frames::{read_frame, read_frames, read_header, write_frame, write_frames, write_header};
-
-pub(super) use frames::{compress, damaged, decompress};
-
-/// How much of the window states is kept at the end of a run, for the dates that will be appended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Checkpoint {
-    /// Full where it takes no more disk than the output before compression, or 4 GiB where that is less; light otherwise.
-    #[default]
-    Auto,
-    /// All states: appending goes on exactly where the run ended.
-    Full,
-    /// Mean and covariance of each cell by itself, some days before the end, from where appending replays the observations:
-    /// small, but the correlation between cells is lost on the way.
-    Light,
-    /// Nothing: the series cannot be appended to, and a killed run begins its unfinished tiles anew.
-    Off,
-}
 
 /// A date that a tile has passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,30 +33,30 @@ pub(super) struct PassedStep {
     pub(super) date: Date,
     pub(super) output: bool,
     pub(super) instruments: Vec<usize>,
-    /// Of instruments with offsets of groups: to which group, layer by layer, the acquisition belonged.
+    /// For instruments with group offsets: the group of the acquisition in each layer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) groups: BTreeMap<usize, Vec<Option<String>>>,
 }
 
-/// How far a tile has come.
+/// Progress of a tile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
-    /// What the series is made with.
+    /// Settings of the series.
     pub(super) settings: Settings,
-    /// Everything up to here has been taken in.
+    /// Observations up to this date have been assimilated.
     pub(super) date: Date,
-    /// What there was to take in.
+    /// The steps up to this date.
     pub(super) steps: Vec<PassedStep>,
-    /// Whether the series ended here: what waited for the lag has been put out as it stood.
+    /// Whether the series ended here: results that waited for the lag have been output.
     pub(super) ended: bool,
-    /// Dates of the output axis, from its start, whose blocks are on disk.
+    /// Number of dates of the output axis, from its start, whose blocks are on disk.
     pub(super) written: usize,
     pub(super) summary: Summary,
-    /// Windows, or cells of the tile, that have failed.
+    /// Failed windows, or failed cells of the tile.
     pub(super) failed: Vec<usize>,
     /// Whether the states follow.
     pub(super) full: bool,
-    /// The date of the light state that belongs to it.
+    /// The date of the light state that belongs to this record.
     pub(super) light: Option<Date>,
 }
 
@@ -82,8 +64,8 @@ pub(super) struct Record {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LightState {
     pub(super) date: Date,
-    /// Means, then the lower triangle of the covariance row by row. **Shape** (p + p (p + 1) / 2, y, x). NaN where a window
-    /// failed.
+    /// Means, then the lower triangle of the covariance row by row. **Shape** (p + p (p + 1) / 2, y, x). NaN where a
+    /// window failed.
     pub(super) values: Array3<f64>,
 }
 
@@ -94,13 +76,13 @@ struct LightHeader {
     shape: (usize, usize, usize),
 }
 
-/// The folder that keeps the checkpoints of a series, beside its store.
+/// The folder that holds the checkpoints of a series, next to its store.
 #[derive(Clone, Debug)]
 pub(super) struct StateFolder {
     path: PathBuf,
 }
 
-/// A checkpoint's file.
+/// The file of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StateFile {
     pub(super) date: Date,
@@ -155,7 +137,7 @@ impl StateFolder {
         self.path.join(format!("tile-{row}-{col}.{date}.{kind}"))
     }
 
-    /// Removes every checkpoint, as of a series that is no more.
+    /// Removes every checkpoint of a series that no longer exists.
     pub(super) fn clear(&self) -> Result<()> {
         let Ok(entries) = fs::read_dir(&self.path) else { return Ok(()) };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
@@ -166,12 +148,12 @@ impl StateFolder {
         Ok(())
     }
 
-    /// Removes the whole folder.
+    /// Removes the folder.
     pub(super) fn remove(&self) -> Result<()> {
         fs::remove_dir_all(&self.path).map_err(|error| failed(&self.path, error))
     }
 
-    /// Removes a tile's lock, which nobody holds.
+    /// Removes the lock of a tile, which no process holds.
     pub(super) fn unlock(&self, (row, col): (usize, usize)) -> Result<()> {
         let path = self.path.join(format!("tile-{row}-{col}.lock"));
         match fs::remove_file(&path) {
@@ -180,7 +162,7 @@ impl StateFolder {
         }
     }
 
-    /// Writes a tile's record and, when it says so, its states.
+    /// Writes the record of a tile and, if the record requires it, the states.
     pub(super) fn save(&self, fusion: &Fusion, record: &Record, tile: &TileState) -> Result<StateFile> {
         let path = self.file(tile.tile.index, record.date, STATE);
         replace(&path, |file| {
@@ -192,7 +174,7 @@ impl StateFolder {
                 States::Windows(windows) => write_frames(file, fusion, windows, WindowState::snapshot),
                 States::Cells(cells) => {
                     write_frame(file, &cells.dates())?;
-                    write_frames(file, fusion, cells.bands(), Band::snapshot)
+                    write_frames(file, fusion, cells.strips(), RowStrip::snapshot)
                 }
             }
         })?;
@@ -211,17 +193,6 @@ impl StateFolder {
                 write_frame(file, &compress(&bytes, size_of::<f64>())?)?;
             }
             Ok(())
-        })
-    }
-}
-
-impl std::fmt::Display for Checkpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Full => "full",
-            Self::Light => "light",
-            Self::Off => "off",
         })
     }
 }
@@ -248,7 +219,7 @@ impl StateFile {
         open().map_err(|error| failed(&self.path, error))
     }
 
-    /// Makes the windows of a tile what they were.
+    /// Restores the windows of a tile.
     pub(super) fn load(&self, fusion: &Fusion, tile: &mut TileState) -> Result<Record> {
         let (mut file, record): (_, Record) = self.open()?;
         tile.set_failed(&record.failed);
@@ -258,7 +229,7 @@ impl StateFile {
                     States::Windows(windows) => read_frames(&mut file, fusion, windows, WindowState::restore)?,
                     States::Cells(cells) => {
                         cells.restore_dates(&read_frame(&mut file)?)?;
-                        read_frames(&mut file, fusion, cells.bands_mut(), Band::restore)?;
+                        read_frames(&mut file, fusion, cells.strips_mut(), RowStrip::restore)?;
                     }
                 }
                 if file.read(&mut [0])? > 0 { Err(damaged("it holds more than its states")) } else { Ok(()) }
@@ -299,21 +270,21 @@ fn failed(path: &Path, error: io::Error) -> Error {
     Error::Checkpoint { path: path.to_path_buf(), problem: error.to_string(), source: Some(Box::new(error)) }
 }
 
-/// Writes beside and renames, everything on disk before it takes its place.
+/// Writes a temporary file next to the target and renames it. The contents are on disk before the rename.
 fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
-    // One name for each tile, so that what a killed run leaves is used again.
+    // One temporary name for each tile, so that a file left by a killed run is overwritten.
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let beside = path.with_file_name(format!("{}.partial", name.split('.').next().unwrap_or_default()));
+    let temporary = path.with_file_name(format!("{}.partial", name.split('.').next().unwrap_or_default()));
     let replace = || {
-        let mut file = BufWriter::new(File::create(&beside)?);
+        let mut file = BufWriter::new(File::create(&temporary)?);
         write(&mut file)?;
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&beside, path)?;
+        fs::rename(&temporary, path)?;
         path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     };
     replace().map_err(|error| {
-        // The disk may be full: leave no half file behind. The first error is the one to tell.
-        let _ = fs::remove_file(&beside);
+        // The disk may be full: no partial file must remain. The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
         let problem = format!("cannot write the checkpoint: {error}; what was written before can be resumed");
         Error::Store { path: path.to_path_buf(), problem, source: Some(Box::new(error)) }
     })
@@ -354,13 +325,13 @@ impl PartState {
         self.inflation.append_snapshot(target);
     }
 
-    /// Gives the bytes after the part's own.
+    /// Returns the bytes that follow the part's own.
     fn restore_snapshot<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let (&double, bytes) = bytes.split_first()?;
         let (days, bytes) = bytes.split_first_chunk()?;
         self.set_date(Date::from_days(i32::from_le_bytes(*days)));
         if let (1, Carried::Single(state)) = (double, &self.state) {
-            // It had left float32 by then.
+            // The part had already left float32 when the snapshot was taken.
             self.state = Carried::Double(state.cast());
         }
         let bytes = match &mut self.state {

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::{RunOptions, Settings};
+use super::RunOptions;
 use crate::describe::{Description, Footprint, Key, OutputDates, PriorField};
 use crate::geometry::DateRange;
 use crate::model::{Model, ObservationModel};
+use crate::series::Settings;
 
 /// Changes when the values of a run with the same description do, or the keys that describe it: a later version of the crate then
 /// resumes no series of an earlier one.

@@ -1,23 +1,23 @@
+//! The checked and planned fusion: everything that its runs read and none of them changes.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rayon::ThreadPool;
-use serde::Deserialize;
 
 use super::cells::CellModel;
 use super::output::Projection;
 use super::plan::Plan;
 use super::spare::Spare;
 use super::steps::Step;
-use super::stream::TileTime;
-use super::{Checkpoint, FusionBuilder, Job, Report, RunOptions, Settings};
+use super::{Checkpoint, RunOptions};
 use crate::error::Result;
 use crate::geometry::{Date, DateRange, Grid, Rect, Tile, Tiling};
-use crate::describe::OutputSpace;
 use crate::model::{Model, ObservationModel, PriorSlice};
 use crate::spectral::SpectralBasis;
-use crate::sink::{FusionSink, SeriesLayout};
+use crate::describe::OutputSpace;
+use crate::series::{FusionSink, SeriesLayout, Settings};
 
 /// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
 ///
@@ -84,50 +84,7 @@ pub struct Fusion {
     pub(super) options: RunOptions,
 }
 
-/// What a run does about slices that cannot be read and windows whose arithmetic breaks down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum OnError {
-    /// It ends with the error.
-    #[default]
-    Abort,
-    /// It goes on without the slice, or with NaN in the window; both are named in the report and in the store.
-    Skip,
-}
-
 impl Fusion {
-    /// Starts the description of a fusion onto `target`. It needs a process, a prior and an instrument with its noise; everything
-    /// else has a default: bands that all instruments observe, the time from the first observation to the last, every day,
-    /// windows of 4 × 4 cells with 4 around them, a quarter of the memory, all cores.
-    ///
-    /// ```
-    /// # use rasterfuse::geometry::{Crs, Date, Grid};
-    /// # use rasterfuse::source::MemorySource;
-    /// # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
-    /// # let days = vec![Date::from_days(0), Date::from_days(2)];
-    /// # let source = MemorySource::new(grid.clone(), days, vec!["red".into()], ndarray::Array4::from_elem((2, 1, 8, 8), 0.2))?;
-    /// use rasterfuse::Fusion;
-    /// use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
-    /// use rasterfuse::sink::MemorySink;
-    ///
-    /// let mut sink = MemorySink::new();
-    /// Fusion::builder(grid)
-    ///     .process(Process::new(Kernel::Exponential, 100.0, 1e-4)) // range in CRS units, variance per day
-    ///     .prior(Prior::new(0.3, 0.05)) // mean and variance of every cell
-    ///     .instrument(Instrument::new("fine", source).noise_variance(1e-5))
-    ///     .build()?
-    ///     .run(&mut sink)?;
-    /// let (mean, sd) = sink.into_arrays()?; // (time, band, y, x)
-    /// assert_eq!(mean.dim(), (3, 1, 8, 8));
-    /// assert!((mean[(1, 0, 4, 4)] - 0.2).abs() < 0.01 && sd[(1, 0, 4, 4)] < 0.02);
-    /// # Ok::<(), rasterfuse::Error>(())
-    /// ```
-    #[must_use]
-    pub fn builder(target: Grid) -> FusionBuilder {
-        FusionBuilder::new(target)
-    }
-
     /// The target grid.
     #[must_use]
     pub fn target(&self) -> &Grid {
@@ -162,28 +119,6 @@ impl Fusion {
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    /// The lazy iterator over fused blocks: tile by tile, each through all its dates. Reads, filters and frees only what the
-    /// next block needs; dropping it stops everything. With a lag, a date's block comes when so many dates after it have
-    /// been fused, or at the end of the tile.
-    #[must_use]
-    pub fn stream(&self) -> TileTime<'_> {
-        TileTime::new(self)
-    }
-
-    /// A run into a sink, with its choices: beginning, resuming, appending, one of several shards, progress.
-    #[must_use]
-    pub fn job(&self) -> Job<'_> {
-        Job::new(self)
-    }
-
-    /// Drives the whole fusion into a sink as a new series.
-    ///
-    /// # Errors
-    /// As [`Job::run`].
-    pub fn run(&self, sink: &mut dyn FusionSink) -> Result<Report> {
-        self.job().run(sink)
     }
 
     /// What decides the values of the series.
@@ -258,7 +193,7 @@ impl Fusion {
         self.offsets.iter().map(name).collect()
     }
 
-    /// What a sink is told before the first block.
+    /// Description of a series, which a sink receives before the first block.
     #[must_use]
     pub fn layout(&self) -> SeriesLayout {
         SeriesLayout {

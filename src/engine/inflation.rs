@@ -1,33 +1,35 @@
-//! How much larger noise and change are than stated, as innovations tell: learned by every part of a window for itself, date by date.
+//! Adaptive inflation of noise and process variances from innovations. Every part of a window learns its factors
+//! separately, date by date.
 //!
-//! An instrument's factor on its noise variances is `exp(u)`, the process's on its variances likewise. After every update
+//! The factor on the noise variances of an instrument is `exp(u)`, likewise that on the process variances. After
+//! every update
 //!
 //! `u ← max(0, u + g n / (n + n₀) (min(NIS/n, r) − 1))`
 //!
-//! with the normalised innovation squared and its `n` degrees of freedom of the instrument in the window, or of all of them: a
-//! stochastic approximation (Robbins & Monro 1951) of the factor at which innovations are as large as predicted (Mehra, *On the
-//! Identification of Variances and Adaptive Kalman Filtering*, IEEE TAC 15, 1970). Factors never fall below 1: what is stated is the
-//! least. They are part of the window's state, learned from its own observations in the order of dates, so tiles, threads and
-//! batches change nothing.
+//! with the normalised innovation squared and its `n` degrees of freedom, of the instrument in the window or of all
+//! instruments. This is a stochastic approximation (Robbins & Monro 1951) of the factor at which innovations are as
+//! large as predicted (Mehra, *On the Identification of Variances and Adaptive Kalman Filtering*, IEEE TAC 15, 1970).
+//! Factors are never below 1: stated variances are lower bounds. The factors belong to the state of the window and
+//! depend only on its own observations in the order of dates, so tiles, threads and batches do not change them.
 
 use crate::filter::{Dynamics, Innovation};
 
-/// `g`: how much of an excess a date with many values corrects; the memory is about 1/g dates.
+/// `g`: the share of an excess that a date with many values corrects; the memory is about 1/g dates.
 const GAIN: f64 = 0.1;
 
-/// `n₀`: dates with fewer values say less.
+/// `n₀`: dates with fewer values have less influence.
 const HALF_VALUES: f64 = 16.0;
 
-/// `r`: what a single date may say at most.
+/// `r`: upper bound on the ratio of a single date.
 const LARGEST_RATIO: f64 = 5.0;
 
-/// Largest `u`; a factor of 10⁴ leaves next to nothing of an instrument.
+/// Largest `u`: at a factor of 10⁴ an instrument has almost no influence.
 const LARGEST_LOG: f64 = 9.210_340_371_976_184;
 
-/// What a part of a window has learned.
+/// The factors that a part of a window has learned.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inflation {
-    /// `u` by instrument; empty when none is inflated.
+    /// `u` by instrument; empty when no instrument is inflated.
     noise: Vec<f64>,
     process: Option<ProcessInflation>,
 }
@@ -35,12 +37,13 @@ pub(super) struct Inflation {
 #[derive(Clone, Debug)]
 struct ProcessInflation {
     log: f64,
-    /// Variances as stated, of the blocks of the dynamics that are the field's.
+    /// Stated variances of the blocks of the dynamics that belong to the field.
     stated: Vec<f64>,
 }
 
 impl Inflation {
-    /// Nothing learned yet. `noise`: which instruments are inflated; `process`: how many of the first blocks of `dynamics` are, if any.
+    /// Factors of 1. `noise`: which instruments are inflated; `process`: how many of the first blocks of `dynamics`
+    /// are inflated, if any.
     pub(super) fn new(noise: impl Iterator<Item = bool> + Clone, process: Option<usize>, dynamics: &Dynamics) -> Self {
         let any = noise.clone().any(|inflated| inflated);
         Self {
@@ -50,12 +53,12 @@ impl Inflation {
         }
     }
 
-    /// What an instrument's noise variances are multiplied by.
-    pub(super) fn of_noise(&self, instrument: usize) -> f64 {
+    /// The factor on the noise variances of an instrument.
+    pub(super) fn noise_factor(&self, instrument: usize) -> f64 {
         self.noise.get(instrument).map_or(1.0, |log| log.exp())
     }
 
-    /// Takes in how the instruments fitted on a date; `inflated` tells which learn.
+    /// Updates the factors from the fits of the instruments on a date; `inflated` selects the instruments that learn.
     pub(super) fn learn(&mut self, fits: &[Innovation], inflated: impl Fn(usize) -> bool, dynamics: &mut Dynamics) {
         if !self.noise.is_empty() {
             for fit in fits.iter().filter(|fit| inflated(fit.instrument)) {
@@ -74,7 +77,7 @@ impl Inflation {
         logs.for_each(|log| target.extend_from_slice(&log.to_le_bytes()));
     }
 
-    /// Gives the bytes after its own.
+    /// Returns the bytes that follow its own.
     pub(super) fn restore_snapshot<'a>(&mut self, mut bytes: &'a [u8], dynamics: &mut Dynamics) -> Option<&'a [u8]> {
         for log in self.noise.iter_mut().chain(self.process.iter_mut().map(|process| &mut process.log)) {
             let (taken, rest) = bytes.split_first_chunk()?;

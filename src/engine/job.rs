@@ -1,7 +1,9 @@
+//! A run into a sink: starts, resumes or extends a series.
+
 use std::collections::BTreeSet;
 
 use super::assignment::Assignment;
-use super::checkpoint::{Checkpoint, StateFolder};
+use super::checkpoint::StateFolder;
 use super::fusion::names;
 use super::lock::Lock;
 use super::pipeline::{Reads, Stages, Written, drive};
@@ -9,30 +11,31 @@ use super::progress::Progress;
 use super::summary::Summary;
 use super::tile::Workers;
 use super::work::Work;
-use super::{Fusion, Report, Shard, Timing};
+use super::{Checkpoint, Fusion, Shard};
 use crate::error::{Error, Result};
-use crate::sink::{ExistingSeries, FusionSink, digest};
+use crate::series::{ExistingSeries, FusionSink, Report, Timing, digest};
 
-/// How a run relates to the series that its sink may hold already.
+/// How a run relates to an existing series in its sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// A new series; a sink that holds one is refused.
+    /// A new series. A sink that holds one is refused.
     #[default]
     New,
-    /// Finishes an interrupted run, to the same bytes as if it had not been interrupted. Begins a new series where there is none.
+    /// Finishes an interrupted run; the bytes equal those of an uninterrupted run. Starts a new series where there is
+    /// none.
     Resume,
-    /// Adds the dates that the series does not have yet, to the same bytes as one run over all. Begins a new series where there
-    /// is none.
+    /// Adds the dates that the series does not have yet; the bytes equal those of one run over all dates. Starts a
+    /// new series where there is none.
     Append,
 }
 
 type Callback<'a> = Box<dyn Fn(&Progress) + Sync + 'a>;
 
-/// A run of a [`Fusion`] into a sink, with all its choices; [`Fusion::run`] is the plain one.
+/// A run of a [`Fusion`] into a sink, with all its options. [`Fusion::run`] uses the defaults.
 ///
 /// ```no_run
-/// # use rasterfuse::{Fusion, Result, sink::FusionSink};
+/// # use rasterfuse::{Fusion, Result, series::FusionSink};
 /// # fn tomorrow(fusion: Fusion, sink: &mut dyn FusionSink) -> Result<()> {
 /// use rasterfuse::engine::Start;
 ///
@@ -53,6 +56,22 @@ pub struct Job<'a> {
     progress: Option<Callback<'a>>,
 }
 
+impl Fusion {
+    /// A run into a sink, with its options: start, resume or append, shards, progress.
+    #[must_use]
+    pub fn job(&self) -> Job<'_> {
+        Job::new(self)
+    }
+
+    /// Runs the fusion into a sink as a new series.
+    ///
+    /// # Errors
+    /// As [`Job::run`].
+    pub fn run(&self, sink: &mut dyn FusionSink) -> Result<Report> {
+        self.job().run(sink)
+    }
+}
+
 impl std::fmt::Debug for Job<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { start, replay, shard, .. } = self;
@@ -65,60 +84,60 @@ impl std::fmt::Debug for Job<'_> {
 }
 
 impl<'a> Job<'a> {
-    pub(super) fn new(fusion: &'a Fusion) -> Self {
+    fn new(fusion: &'a Fusion) -> Self {
         Self { fusion, start: Start::New, replay: false, shard: None, check_disk: true, progress: None }
     }
 
-    /// Begins, resumes or appends; default: begins.
+    /// Starts a new series, resumes or appends. Default: a new series.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
     }
 
-    /// Whether dates that came late are replayed from the last checkpoint before them, and tiles without a checkpoint from
-    /// the beginning; default: both are refused. What readers saw of the dates since is hidden until the run ends.
+    /// Whether late dates are replayed from the last checkpoint before them, and tiles without a checkpoint from the
+    /// start. Default: both are refused. During the run, readers do not see the replayed dates.
     #[must_use]
     pub fn replay(mut self, replay: bool) -> Self {
         self.replay = replay;
         self
     }
 
-    /// Runs one part of the tiles, beside other processes that run the others into the same store. Nothing becomes
-    /// visible before [`finalize`](Self::finalize).
+    /// Runs one part of the tiles, while other processes run the others into the same store. Results become visible
+    /// in [`finalize`](Self::finalize).
     #[must_use]
     pub fn shard(mut self, shard: Shard) -> Self {
         self.shard = Some(shard);
         self
     }
 
-    /// Whether a run is refused whose results may not fit on the disk; default: yes.
+    /// Whether to refuse a run whose results may not fit on the disk. Default: yes.
     #[must_use]
     pub fn check_disk(mut self, check: bool) -> Self {
         self.check_disk = check;
         self
     }
 
-    /// Calls back from time to time: after every batch, and every ten seconds while waiting for slices.
+    /// Reports progress after every batch, and every ten seconds while waiting for slices.
     #[must_use]
     pub fn progress(mut self, callback: impl Fn(&Progress) + Sync + 'a) -> Self {
         self.progress = Some(Box::new(callback));
         self
     }
 
-    /// Drives the fusion into the sink. What it gives is the report of the whole series, of a shard that of its tiles.
+    /// Runs the fusion into the sink. Returns the report of the full series, or of the tiles of a shard.
     ///
     /// # Errors
     /// The first error of a source, a window or the sink; [`Error::StoreExists`], [`Error::SettingsDiffer`],
-    /// [`Error::CannotContinue`], [`Error::LateDate`], [`Error::Checkpoint`], [`Error::Locked`], [`Error::DiskSpace`]. What was
-    /// committed before it stays readable, and can be resumed.
+    /// [`Error::CannotContinue`], [`Error::LateDate`], [`Error::Checkpoint`], [`Error::Locked`],
+    /// [`Error::DiskSpace`]. Dates that were committed earlier stay readable, and the run can be resumed.
     pub fn run(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         self.fusion.naming(self.run_series(sink))
     }
 
-    /// Refuses what [`run`](Self::run) would refuse of the series that the sink holds, before anything is done: one that is there
-    /// although a new one was asked for, or one that was made with other settings. Shards, of which others may be about to begin
-    /// it, are told when they run.
+    /// Checks, before anything is done, whether [`run`](Self::run) would refuse the series in the sink: a series that
+    /// exists although a new one was requested, or one with other settings. Shards are checked when they run, because
+    /// other shards may be about to start the series.
     ///
     /// # Errors
     /// [`Error::StoreExists`], [`Error::SettingsDiffer`], [`Error::Occupied`].
@@ -132,7 +151,7 @@ impl<'a> Job<'a> {
         }
         let Some(existing) = sink.existing()? else { return Ok(()) };
         if self.start == Start::New {
-            return Err(Error::StoreExists { file: None, path: sink.place(), state: existing.describe() });
+            return Err(Error::StoreExists { file: None, path: sink.location(), state: existing.describe() });
         }
         self.check_same(&existing, sink)
     }
@@ -142,17 +161,17 @@ impl<'a> Job<'a> {
         let Some(folder) = sink.state_folder().map(StateFolder::new) else {
             return self.run_without_state(sink);
         };
-        let place = sink.place();
+        let store = sink.location();
         if self.start == Start::New {
             self.check_series(sink)?;
         }
-        let what = place.display().to_string();
+        let what = store.display().to_string();
         let run_lock = folder.path().join("run.lock");
         let _run = match self.shard {
             None => Lock::exclusive(&run_lock, &what)?,
             Some(_) => Lock::shared(&run_lock, &what)?,
         };
-        // Shards begin one after the other.
+        // Shards start the series one after another.
         let beginning = Lock::wait(&folder.path().join("begin.lock"))?;
         let existing = sink.existing()?;
         if existing.is_none() {
@@ -169,7 +188,7 @@ impl<'a> Job<'a> {
         if existing.as_ref().is_some_and(|existing| self.is_done(existing, &folder)) {
             return Ok(Report::default());
         }
-        let assigned = Assignment::new(fusion, (&folder, &place), existing.as_ref(), &own, self.replay)?;
+        let assigned = Assignment::new(fusion, (&folder, &store), existing.as_ref(), &own, self.replay)?;
         let visible = self.visible(existing.as_ref(), &assigned, sink)?;
         let finished = existing.as_ref().is_some_and(|existing| existing.finished);
         if assigned.work.is_empty() && finished && visible == fusion.output.len() {
@@ -177,11 +196,11 @@ impl<'a> Job<'a> {
         }
         if self.check_disk {
             // Other shards are about to write as much.
-            assigned.check_space(fusion, &place, visible, self.shard.map_or(1, Shard::count))?;
+            assigned.check_space(fusion, &store, visible, self.shard.map_or(1, Shard::count))?;
         }
         match &existing {
             None => sink.begin(&layout)?,
-            // What the first shard has said of the series holds for those that come later.
+            // The settings that the first shard stores also apply to later shards.
             Some(existing)
                 if self.shard.is_some()
                     && existing.dates_digest == digest(&layout.dates)
@@ -218,17 +237,17 @@ impl<'a> Job<'a> {
         Ok(report)
     }
 
-    /// Makes visible what all shards have written, and ends the series.
+    /// Makes the results of all shards visible, and ends the series.
     ///
     /// # Errors
-    /// [`Error::Unfinished`] naming the tiles that are missing, besides those of [`run`](Self::run).
+    /// [`Error::Unfinished`] naming the missing tiles, and the errors of [`run`](Self::run).
     pub fn finalize(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         let fusion = self.fusion;
-        let place = sink.place();
-        let nothing = |problem: &str| Error::CannotContinue { path: place.clone(), problem: problem.into() };
+        let store = sink.location();
+        let nothing = |problem: &str| Error::CannotContinue { path: store.clone(), problem: problem.into() };
         let folder = sink.state_folder().map(StateFolder::new).ok_or_else(|| nothing("this sink has no shards"))?;
         let existing = sink.existing()?.ok_or_else(|| nothing("no shard has begun it"))?;
-        let what = place.display().to_string();
+        let what = store.display().to_string();
         let _run = Lock::exclusive(&folder.path().join("run.lock"), &what)?;
         self.check_same(&existing, sink)?;
         self.check_dates(&existing, sink, "run its shards with --append first")?;
@@ -236,10 +255,10 @@ impl<'a> Job<'a> {
             return Ok(Report::default());
         }
         let all: Vec<usize> = (0..fusion.tiling.tile_count()).collect();
-        let assigned = Assignment::new(fusion, (&folder, &place), Some(&existing), &all, self.replay)?;
+        let assigned = Assignment::new(fusion, (&folder, &store), Some(&existing), &all, self.replay)?;
         if !assigned.work.is_empty() {
             let missing = assigned.work.iter().map(|work| work.tile.index).collect();
-            return Err(Error::Unfinished { path: place, missing, tiles: all.len() });
+            return Err(Error::Unfinished { path: store, missing, tiles: all.len() });
         }
         let report = assigned.summary.report(&names(&fusion.model.instruments));
         if !existing.finished {
@@ -251,12 +270,12 @@ impl<'a> Job<'a> {
         Ok(report)
     }
 
-    /// Into a sink that keeps no checkpoints.
+    /// Runs into a sink without checkpoints.
     fn run_without_state(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         let fusion = self.fusion;
         if self.start != Start::New || self.shard.is_some() {
-            let problem = "this sink keeps no checkpoints: it takes whole new series only".into();
-            return Err(Error::CannotContinue { path: sink.place(), problem });
+            let problem = "this sink stores no checkpoints, so it accepts only new series".into();
+            return Err(Error::CannotContinue { path: sink.location(), problem });
         }
         sink.begin(&fusion.layout_for(sink))?;
         let work: Vec<Work> = fusion.tiles().map(|(index, tile)| Work::fresh(index, tile)).collect();
@@ -268,7 +287,7 @@ impl<'a> Job<'a> {
         Ok(report)
     }
 
-    /// Dates that stay visible while the run goes on: those that it will not change.
+    /// Number of dates that stay visible during the run: those that it does not change.
     fn visible(
         &self,
         existing: Option<&ExistingSeries>,
@@ -277,16 +296,16 @@ impl<'a> Job<'a> {
     ) -> Result<usize> {
         let Some(existing) = existing else { return Ok(0) };
         let output = &self.fusion.output;
-        // Late dates may be dates of the output axis as well.
+        // Late dates may also be dates of the output axis.
         if assigned.late.is_none() {
             self.check_dates(existing, sink, "--append adds dates")?;
         }
         let goes_on = self.start == Start::Append || existing.finished;
-        // A shard may have no tiles, and yet be the first to speak of new dates.
+        // A shard without tiles may be the first one to add new dates.
         let changes = !assigned.work.is_empty() || (self.shard.is_some() && output.len() > existing.planned.0);
         let visible = if goes_on && changes { existing.visible.min(existing.settled) } else { existing.visible };
         Ok(match assigned.late {
-            // With a lag, dates before the late one rest on it as well.
+            // With a lag, results of earlier dates depend on the late date as well.
             Some(late) => visible.min(output.partition_point(|date| *date < late).saturating_sub(self.fusion.lag)),
             None => visible,
         })
@@ -295,17 +314,17 @@ impl<'a> Job<'a> {
     fn check_same(&self, existing: &ExistingSeries, sink: &dyn FusionSink) -> Result<()> {
         let given = self.fusion.layout_for(sink).settings;
         let differences = existing.settings.differences(&given);
-        if differences.is_empty() { Ok(()) } else { Err(Error::SettingsDiffer { path: sink.place(), differences }) }
+        if differences.is_empty() { Ok(()) } else { Err(Error::SettingsDiffer { path: sink.location(), differences }) }
     }
 
-    /// Whether a series of these very dates has ended without leaving checkpoints, so that nothing can be told late.
+    /// Whether a series of exactly these dates has ended without checkpoints, so that late dates cannot be detected.
     fn is_done(&self, existing: &ExistingSeries, folder: &StateFolder) -> bool {
         let same = existing.planned.0 == self.fusion.output.len();
-        let kept = folder.list().is_ok_and(|list| !list.records.is_empty());
-        existing.finished && same && !kept && !self.replay
+        let has_records = folder.list().is_ok_and(|list| !list.records.is_empty());
+        existing.finished && same && !has_records && !self.replay
     }
 
-    /// Refuses other dates than were planned; appending may add to them.
+    /// Refuses dates other than planned; appending may add dates.
     fn check_dates(&self, existing: &ExistingSeries, sink: &dyn FusionSink, advice: &str) -> Result<()> {
         let output = &self.fusion.output;
         let (planned, end) = existing.planned;
@@ -319,17 +338,17 @@ impl<'a> Job<'a> {
         };
         let advice = if same { advice } else { "whose first are others: check [time], and whether files are gone" };
         let problem = format!("it was planned for {planned} dates to {end}, this run is for {now}; {advice}");
-        Err(Error::CannotContinue { path: sink.place(), problem })
+        Err(Error::CannotContinue { path: sink.location(), problem })
     }
 
-    /// Removes what nobody will begin from any more.
+    /// Removes checkpoints from which no later run will start.
     fn tidy(&self, folder: &StateFolder) -> Result<()> {
         let fusion = self.fusion;
         if fusion.checkpoint() == Checkpoint::Off {
             return folder.remove();
         }
         let list = folder.list()?;
-        // Light states are kept as long as a record names them.
+        // Light states are needed as long as a record refers to them.
         let mut named = BTreeSet::new();
         for file in list.records.values().flatten() {
             named.extend(file.record()?.light);
@@ -343,7 +362,8 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Runs tiles one after the other and adds what is learned. Gives the time it took and the blocks put out.
+    /// Runs tiles one after another and adds their statistics. Returns the elapsed time and the number of output
+    /// blocks.
     fn drive(
         &self,
         sink: &mut dyn FusionSink,
@@ -363,7 +383,7 @@ impl<'a> Job<'a> {
             for work in work {
                 summary.merge(&work.run(fusion, folder, stages, &workers, &mut blocks)?);
                 stages.progress.tiles.0 += 1;
-                stages.tell();
+                stages.report_progress();
             }
             Ok((blocks, stages.timing))
         };
@@ -373,7 +393,7 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Keeps a second process from the same shard.
+/// Stops a second process from running the same shard.
 fn lock_tiles(folder: &StateFolder, work: &[Work]) -> Result<Vec<Lock>> {
     let lock = |work: &Work| {
         let (row, col) = work.tile.index;

@@ -1,4 +1,5 @@
-//! Light checkpoints: what is kept of a tile's cells on a date, and the prior it makes for the windows that go on from there.
+//! Light checkpoints: the state of a tile's single cells on a date, and the prior that it gives to windows that start
+//! from it.
 
 use ndarray::{Array3, Axis, Slice, s};
 
@@ -12,12 +13,13 @@ use crate::geometry::{Date, PixelRegion, Rect, Tile};
 use crate::model::PriorSlice;
 use crate::spectral::pair;
 
-/// Finds the day on which all tiles of a run take their light states, so that the next run can begin from them together.
+/// Chooses the day on which all tiles of a run save their light states, so that the next run can start all tiles from
+/// it.
 pub(super) struct LightDay {
     wanted: Date,
-    /// Days on which tiles begin.
+    /// Start days of tiles.
     begins: Vec<(Date, Tile)>,
-    /// Days whose light states the records of tiles that are done name.
+    /// Days of the light states to which the records of finished tiles refer.
     done: Vec<(Option<Date>, Tile)>,
 }
 
@@ -31,17 +33,18 @@ impl LightDay {
         Self { wanted, begins: Vec::new(), done: Vec::new() }
     }
 
-    /// A tile that begins on `date`.
+    /// Adds a tile that starts on `date`.
     pub(super) fn begins(&mut self, date: Date, tile: &Tile) {
         self.begins.push((date, tile.clone()));
     }
 
-    /// A tile that is done.
+    /// Adds a finished tile.
     pub(super) fn done(&mut self, record: &Record, tile: &Tile) {
         self.done.push((record.light, tile.clone()));
     }
 
-    /// The latest day up to the wanted one on which every tile has a light state or will pass by, or the earliest after it.
+    /// The latest day up to the wanted one on which every tile has a light state or will pass; otherwise the earliest
+    /// day after it.
     pub(super) fn choose(&self, starts: &Starts<'_>) -> Option<Date> {
         let possible = |day: &Date| {
             let begun = self.begins.iter().all(|(date, tile)| date <= day || starts.has_light(tile, *day));
@@ -61,7 +64,7 @@ impl LightDay {
 }
 
 impl TileState {
-    /// Mean and covariance of each of the tile's cells, predicted to `date`, on which or before all states stand.
+    /// Mean and covariance of each cell of the tile, predicted to `date`; no state is later than `date`.
     pub(super) fn light(&self, fusion: &Fusion, date: Date) -> LightState {
         let p = fusion.model.spectrum.components();
         let (rows, cols) = self.tile.region.shape();
@@ -82,14 +85,14 @@ impl WindowState {
         for (part, state) in fusion.model.parts.iter().zip(&self.parts) {
             let dt_days = f64::from(date.days_since(state.date));
             for cell in &self.out {
-                let known = !(self.failed || state.silent[cell.state]);
-                let mut put = |layer: usize, value: f64| {
+                let known = !(self.failed || state.uninformed[cell.state]);
+                let mut set = |layer: usize, value: f64| {
                     values[(layer, cell.row, cell.col)] = if known { value } else { f64::NAN };
                 };
                 for (a, &j) in part.components.iter().enumerate() {
-                    put(j, state.predicted_mean(&self.support, (a, cell.state), dt_days));
+                    set(j, state.predicted_mean(&self.support, (a, cell.state), dt_days));
                     for (b, &l) in part.components[..=a].iter().enumerate() {
-                        put(p + pair(j, l), state.predicted_cov(&self.support, (a, b, cell.state), dt_days));
+                        set(p + pair(j, l), state.predicted_cov(&self.support, (a, b, cell.state), dt_days));
                     }
                 }
             }
@@ -97,8 +100,8 @@ impl WindowState {
     }
 }
 
-/// What the light states of a date say of the cells of `extent`, as far as they lie on the grid: beyond it, as with any prior,
-/// the nearest cell counts. Where windows had failed the fusion's own prior does.
+/// The prior that the light states of a date give to the cells of `extent`. Beyond the grid, as with any prior, the
+/// nearest cell applies. Where windows had failed, the prior of the fusion applies.
 pub(super) fn light_prior(fusion: &Fusion, folder: &StateFolder, date: Date, extent: &Rect) -> Result<PriorSlice> {
     let p = fusion.model.spectrum.components();
     let region = extent.nearest((0, 0), fusion.model.target.shape());

@@ -1,4 +1,4 @@
-//! Keeps processes out of each other's way, by advisory locks that die with their process.
+//! Advisory locks that stop processes from working on the same files. They end with their process.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -6,24 +6,25 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Held until dropped.
+/// A lock that is released when it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Nobody else holds the lock in any way, or an error naming `what`.
+    /// Takes the lock exclusively. The error names `what` if another process holds it.
     pub(super) fn exclusive(path: &Path, what: &str) -> Result<Self> {
         Self::take(path, what, File::try_lock)
     }
 
-    /// Others may hold it likewise, but nobody exclusively.
+    /// Takes the lock together with other shared holders. The error names `what` if another process holds it
+    /// exclusively.
     pub(super) fn shared(path: &Path, what: &str) -> Result<Self> {
         Self::take(path, what, File::try_lock_shared)
     }
 
-    /// Waits for the others to let go.
+    /// Waits until other holders release the lock.
     pub(super) fn wait(path: &Path) -> Result<Self> {
         Self::take(path, "", |file| file.lock().map_err(TryLockError::Error))
     }
@@ -38,12 +39,12 @@ impl Lock {
             fs::create_dir_all(folder).map_err(|e| error(folder, "cannot create the folder", e))?;
         }
         let failed = |e: io::Error| error(path, "cannot lock", e);
-        // NFS gives shared locks only on files that are open for reading.
+        // NFS grants shared locks only on files that are open for reading.
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
         match lock(&file) {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(Error::Locked { what: what.into() }),
-            // Some network file systems have no locks; the user keeps processes apart there.
+            // Some network file systems have no locks; users must then separate processes themselves.
             Err(TryLockError::Error(error)) if has_no_locks(&error) => {
                 tracing::warn!("{}: this file system has no locks; keep processes apart yourself", path.display());
                 Ok(Self { _file: file })
@@ -54,7 +55,7 @@ impl Lock {
 }
 
 fn has_no_locks(error: &io::Error) -> bool {
-    // What Linux says where a network file system is mounted without its lock service.
+    // The error code of Linux for a network file system that is mounted without its lock service.
     const NO_LOCKS: i32 = 37;
     error.kind() == io::ErrorKind::Unsupported || (cfg!(target_os = "linux") && error.raw_os_error() == Some(NO_LOCKS))
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use bytesize::ByteSize;
-use serde::de::{self, Deserializer, Visitor};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
 
 use crate::error::{Error, Result};
 use crate::machine;

@@ -1,10 +1,11 @@
 //! How a run is carried out on this machine. It decides nothing about the values, but for the precision.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::{Checkpoint, MemoryBudget, OnError, Precision};
+use super::{MemoryBudget, Precision};
 use crate::error::{Error, Result};
 
 /// Worker threads at most.
@@ -88,4 +89,46 @@ fn minutes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
     let minutes = f64::deserialize(deserializer)?;
     Duration::try_from_secs_f64(minutes * 60.0)
         .map_err(|_| de::Error::custom(format!("{minutes}; give zero or a positive number")))
+}
+
+/// How much of the window states is stored at the end of a run, for dates that will be appended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Checkpoint {
+    /// Full if it needs no more disk space than the uncompressed output, or at most 4 GiB where that is less;
+    /// otherwise light.
+    #[default]
+    Auto,
+    /// All states: appending continues exactly where the run ended.
+    Full,
+    /// Mean and covariance of each single cell, some days before the end; appending replays the observations from
+    /// there. Small, but the correlation between cells is lost.
+    Light,
+    /// Nothing: the series cannot be appended to, and after an interruption unfinished tiles are run again from the
+    /// start.
+    Off,
+}
+
+/// What a run does about slices that cannot be read and windows whose arithmetic breaks down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum OnError {
+    /// The run ends with the error.
+    #[default]
+    Abort,
+    /// The run continues without the slice, or with NaN in the window. The report and the store list both.
+    Skip,
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Full => "full",
+            Self::Light => "light",
+            Self::Off => "off",
+        })
+    }
 }

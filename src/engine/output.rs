@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use ndarray::Array3;
 
+use crate::describe::Key;
 use crate::error::{Error, Result};
-use crate::describe::{Key, Numbers, OutputSpace};
+use crate::describe::Numbers;
 use crate::spectral::{SpectralBasis, Spectrum, pair, pair_count};
+use crate::describe::OutputSpace;
 
 /// How what is known of a cell's components is put out.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl Projection {
         }
     }
 
-    /// Layers of a block's means and of its uncertainties.
+    /// Number of layers of a block's means and of its uncertainties.
     pub(super) fn layers(&self) -> (usize, usize) {
         let bands = self.basis.as_ref().map_or(self.components, |basis| basis.wavelengths());
         self.space.layers(bands, self.components)

@@ -5,7 +5,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,24 +12,20 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::Fusion;
+use super::in_flight::InFlight;
 use super::progress::Progress;
-use super::report::Timing;
 use super::spare::Spare;
-use super::stream::FusedBlock;
 use super::tile::TileReader;
 use super::window::Reading;
 use crate::error::{Error, Result};
-use crate::geometry::{Date, Tile};
-use crate::sink::FusionSink;
+use crate::geometry::Tile;
+use crate::series::{FusedBlock, FusionSink, Timing};
 
 /// Dates are made visible no more often than this: each time costs a few synchronous writes.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A wait that is told of.
 const LONG_WAIT: Duration = Duration::from_millis(if cfg!(test) { 30 } else { 10_000 });
-
-/// Slices that are being read: (instrument, date, since when).
-pub(super) type InFlight = Mutex<Vec<(usize, Date, Instant)>>;
 
 /// What the reader is to read: tiles in order, each with its batches as ranges of steps.
 pub(super) struct Reads {
@@ -90,18 +85,15 @@ impl Stages<'_> {
         let batch = loop {
             match self.batches.recv_timeout(LONG_WAIT) {
                 Err(RecvTimeoutError::Timeout) => {
-                    let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-                    let oldest =
-                        in_flight.iter().min_by_key(|(_, _, since)| *since).map(|(instrument, date, since)| {
-                            let name = &self.fusion.model.instruments[*instrument].name;
-                            format!("{name} {date} for {:.0} s", since.elapsed().as_secs_f64())
-                        });
-                    drop(in_flight);
+                    let oldest = self.in_flight.oldest().map(|(instrument, date, took)| {
+                        let name = &self.fusion.model.instruments[instrument].name;
+                        format!("{name} {date} for {:.0} s", took.as_secs_f64())
+                    });
                     if let Some(what) = &oldest {
                         tracing::warn!("reading takes long: {what}");
                     }
                     self.progress.waiting_for = oldest;
-                    self.tell();
+                    self.report_progress();
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(Halt::Stopped),
                 Ok(batch) => break batch,
@@ -136,7 +128,7 @@ impl Stages<'_> {
     }
 
     /// Tells the caller how far the run is.
-    pub(super) fn tell(&mut self) {
+    pub(super) fn report_progress(&mut self) {
         self.progress.elapsed = self.started.elapsed();
         self.progress.blocks = self.blocks.load(Ordering::Relaxed);
         if let Some(callback) = self.callback {
@@ -294,12 +286,12 @@ impl Written {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex, PoisonError};
 
     use ndarray::Array4;
 
     use super::*;
-    use crate::geometry::{Crs, Grid, PixelRegion};
+    use crate::geometry::{Crs, Date, Grid, PixelRegion};
     use crate::describe::{Instrument, Kernel, Prior, Process};
     use crate::sink::MemorySink;
     use crate::source::{MemorySource, RasterSource, Slice};

@@ -303,7 +303,7 @@ impl PlanInput<'_> {
         }
         if self.model.spectrum.basis().is_none() {
             for (j, band) in self.model.spectrum.bands().iter().enumerate() {
-                if !self.model.instruments.iter().any(|instrument| instrument.sees(j)) {
+                if !self.model.instruments.iter().any(|instrument| instrument.observes(j)) {
                     let unused: Vec<_> = costs.instruments().iter().flat_map(|plan| &plan.unused_bands).collect();
                     let advice = match unused.as_slice() {
                         [] => "check its name".into(),

@@ -1,37 +1,39 @@
+//! Progress of a run.
+
 use std::fmt;
 use std::time::Duration;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-/// How far a run has come.
+/// Progress of a run.
 ///
-/// Printed it is a line; `serde` serialises it with the names of its fields, `elapsed_seconds` and `remaining_seconds`, for logs and
-/// dashboards.
+/// Its text is one line. `serde` serialises it with the names of its fields, `elapsed_seconds` and
+/// `remaining_seconds`, for logs and dashboards.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Tiles that are done, and of how many; those done by an earlier run are not among them.
+    /// Finished tiles and their total; tiles that an earlier run finished are not included.
     pub tiles: (usize, usize),
-    /// Dates that have been fused, each counted once for every tile, and of how many.
+    /// Fused dates and their total, each counted once for every tile.
     pub dates: (usize, usize),
-    /// Blocks (tile × date) that have been written.
+    /// Number of written blocks (tile × date).
     pub blocks: usize,
-    /// Values that windows have been conditioned on, each counted once for every window.
+    /// Values that windows have assimilated, each counted once for every window.
     pub observations: u64,
     /// Time since the run began.
     pub elapsed: Duration,
-    /// Slices that filtering has been waiting for, when it has been waiting for long.
+    /// Slices for which filtering is waiting, when the wait is long.
     pub waiting_for: Option<String>,
 }
 
 impl Progress {
-    /// Observations per second; 0 before any time has passed.
+    /// Observations per second; 0 at the start.
     #[must_use]
     pub fn rate(&self) -> f64 {
         if self.elapsed.is_zero() { 0.0 } else { self.observations as f64 / self.elapsed.as_secs_f64() }
     }
 
-    /// Time left, if the rest goes like what is done; `None` before anything is.
+    /// Remaining time, extrapolated from the progress so far; `None` at the start.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         let (done, all) = self.dates;
@@ -56,7 +58,7 @@ impl Serialize for Progress {
     }
 }
 
-/// A time in a unit that a person would choose.
+/// A duration in a suitable unit.
 pub(super) fn spoken(time: Duration) -> String {
     match time.as_secs_f64() {
         0.0 => "0 s".into(),

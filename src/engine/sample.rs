@@ -7,7 +7,7 @@ use ndarray::{Array2, s};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::pipeline::InFlight;
+use super::in_flight::InFlight;
 use super::tile::TileReader;
 use super::window::{Reading, Worker};
 use super::windows::{Correlations, TileGround, WindowSetup, build};

@@ -1,24 +1,25 @@
-//! The mean function of a fusion whose state is the anomaly: taken off what is read, added to what is put out.
+//! The mean function of a fusion whose state is the anomaly: subtracted from the input, added to the output.
 //!
-//! Means are linear in their coefficients, so the mean of a footprint has the footprint's average coefficients. These are worked
-//! out once for every pixel of a tile, over all of its footprint: how windows cut it up does not matter, and they need not know.
+//! Means are linear in their coefficients, so the mean of a footprint has the footprint's average coefficients. These
+//! are computed once for every pixel of a tile, over its full footprint. They do not depend on windows, and windows
+//! do not use them.
 
 use ndarray::{Array2, Array4, Zip, s};
 use rayon::prelude::*;
 
-use super::Fusion;
 use super::output::Projection;
-use super::stream::FusedBlock;
 use crate::error::Result;
 use crate::geometry::{Date, Grid, PixelRegion, Rect};
 use crate::model::{Average, ObservationModel};
 use crate::seasonal::{Harmonics, SeasonalMean};
+use crate::series::FusedBlock;
 use crate::source::Slice;
 
-/// Rows of cells that are read at a time for the averages of coarse pixels: chunks of a store are decoded once or twice.
+/// Number of rows of cells that are read at once for the averages of coarse pixels: chunks of a store are decoded
+/// once or twice.
 pub(super) const STRIP_ROWS: i64 = 512;
 
-/// The curves of some cells or pixels.
+/// The curves of cells or pixels.
 #[derive(Debug)]
 pub(super) struct Curves {
     harmonics: Harmonics,
@@ -27,15 +28,14 @@ pub(super) struct Curves {
 }
 
 impl Curves {
-    /// Those of the cells of a tile.
-    pub(super) fn of_cells(fusion: &Fusion, tile: &PixelRegion) -> Result<Option<Self>> {
-        let Some(mean) = &fusion.model.seasonal else { return Ok(None) };
-        let slice = mean.slice(&fusion.model.target, &Rect::from(tile))?;
-        Ok(Some(Self { harmonics: mean.harmonics(), coefficients: slice.into_coefficients() }))
+    /// The curves of the cells of a tile.
+    pub(super) fn for_cells(mean: &SeasonalMean, target: &Grid, tile: &PixelRegion) -> Result<Self> {
+        let slice = mean.slice(target, &Rect::from(tile))?;
+        Ok(Self { harmonics: mean.harmonics(), coefficients: slice.into_coefficients() })
     }
 
-    /// Those of the pixels of an instrument, averages over their footprints.
-    pub(super) fn of_pixels(
+    /// The curves of the pixels of an instrument, averaged over their footprints.
+    pub(super) fn for_pixels(
         mean: &SeasonalMean,
         target: &Grid,
         instrument: &ObservationModel,
@@ -66,7 +66,7 @@ impl Curves {
         Ok(Self { harmonics, coefficients })
     }
 
-    /// The mean of a component on a date whose terms are given.
+    /// The mean of a component on a date with these terms.
     fn mean(&self, component: usize, terms: &[f64], out: &mut Array2<f64>) {
         out.fill(0.0);
         for (k, &term) in terms.iter().enumerate() {
@@ -86,11 +86,11 @@ impl Curves {
         Array2::zeros((rows, cols))
     }
 
-    /// Takes off what the bands of a slice of these pixels show of the mean.
-    pub(super) fn take_off(&self, instrument: &ObservationModel, slice: &mut Slice) {
+    /// Subtracts the mean from the bands of a slice of these pixels.
+    pub(super) fn subtract(&self, instrument: &ObservationModel, slice: &mut Slice) {
         let (terms, mut mean) = (self.terms(slice.date), self.plane());
         let design = instrument.design();
-        for component in (0..design.ncols()).filter(|&j| instrument.sees(j)) {
+        for component in (0..design.ncols()).filter(|&j| instrument.observes(j)) {
             self.mean(component, &terms, &mut mean);
             for (band, &weight) in design.column(component).iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
                 for values in [Some(&mut slice.values), slice.withheld.as_mut()].into_iter().flatten() {
@@ -101,7 +101,7 @@ impl Curves {
         }
     }
 
-    /// Adds the mean of these cells to blocks of theirs.
+    /// Adds the mean of these cells to their blocks.
     pub(super) fn add(&self, projection: &Projection, blocks: &mut [FusedBlock]) {
         blocks.par_iter_mut().for_each(|block| {
             let (terms, mut mean) = (self.terms(block.date), self.plane());

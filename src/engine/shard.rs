@@ -1,10 +1,12 @@
+//! One of several processes that share a run.
+
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::geometry::Tiling;
 
-/// One of several processes that share a run, each with tiles of its own.
+/// One of several processes that share a run, each with its own tiles.
 ///
 /// ```
 /// use rasterfuse::engine::Shard;
@@ -22,7 +24,7 @@ pub struct Shard {
 const KEY: &str = "shard";
 
 impl Shard {
-    /// Shard `index` of `count`. Indices may be counted from 0 or from 1, by all shards alike: `count` means the same as 0.
+    /// Shard `index` of `count`. All shards count from 0, or all from 1: index `count` is the same shard as index 0.
     ///
     /// # Errors
     /// [`Error::Setting`] when there is no such shard.
@@ -34,11 +36,12 @@ impl Shard {
         Ok(Self { index, count })
     }
 
-    /// The shard that the environment of an array job names, if any: `SLURM_ARRAY_TASK_ID` of `SLURM_ARRAY_TASK_COUNT`, or
+    /// The shard of an array job, from the environment, if any: `SLURM_ARRAY_TASK_ID` of `SLURM_ARRAY_TASK_COUNT`, or
     /// Kubernetes' `JOB_COMPLETION_INDEX`, whose count must be in `JOB_COMPLETIONS`.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the variables are no shard: not numbers, or an array that is no plain range.
+    /// [`Error::Setting`] when the variables do not define a shard: they are not numbers, or the array is not a plain
+    /// range.
     pub fn from_env() -> Result<Option<Self>> {
         Self::from_variables(|name| std::env::var(name).ok())
     }
@@ -72,19 +75,19 @@ impl Shard {
         Self::new(index, count).map(Some)
     }
 
-    /// Its index, as it was given.
+    /// Its index, as given.
     #[must_use]
     pub fn index(self) -> usize {
         self.index
     }
 
-    /// How many there are.
+    /// Number of shards.
     #[must_use]
     pub fn count(self) -> usize {
         self.count
     }
 
-    /// Its tiles: neighbours, with about as many cells as every other shard's.
+    /// Its tiles: neighbours, with about as many cells as those of every other shard.
     pub(super) fn tiles(self, tiling: &Tiling) -> Vec<usize> {
         let cells = |index: usize| tiling.tile(index).map_or(0, |tile| tile.region.len() as u64);
         let total: u64 = (0..tiling.tile_count()).map(cells).sum();
@@ -92,7 +95,7 @@ impl Shard {
         let mut before = 0;
         let mut tiles = Vec::new();
         for index in 0..tiling.tile_count() {
-            // A tile belongs to the shard in whose share of the cells its middle lies.
+            // A tile belongs to the shard whose share of the cells contains the middle of the tile.
             let middle = 2 * before + cells(index);
             if middle * self.count as u64 / (2 * total).max(1) == own {
                 tiles.push(index);

@@ -1,8 +1,10 @@
+//! Memory of blocks that have been written, to be filled again.
+
 use std::sync::{Mutex, PoisonError};
 
 use ndarray::Array3;
 
-use super::stream::{BlockOffsets, FusedBlock};
+use crate::series::{BlockOffsets, FusedBlock};
 
 /// Arrays of blocks that have been written, to be filled again: asking the system for fresh memory, which it clears, takes
 /// longer than filling it.

@@ -1,4 +1,4 @@
-//! Where each tile begins: at the beginning, or behind what an earlier run has left.
+//! Start of each tile: the beginning of the series, or a checkpoint of an earlier run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,44 +7,44 @@ use super::Fusion;
 use super::checkpoint::{PassedStep, Record, StateFile, StateFolder, StateList};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Tile};
-use crate::sink::ExistingSeries;
+use crate::series::ExistingSeries;
 
-/// Where a tile begins.
+/// The start of a tile.
 #[derive(Clone, Debug)]
 pub(super) enum TileStart {
-    /// Nothing is left to do.
+    /// The tile is finished.
     Done(Box<Record>),
     /// At the prior.
     Fresh,
-    /// Where its windows were.
+    /// From the stored windows.
     Full(StateFile),
-    /// At the cells' means and covariances on a date.
+    /// From means and covariances of single cells on a date.
     Light {
         date: Date,
-        /// The record of what had been passed by then or later.
+        /// The record of the steps passed by that date or later.
         record: StateFile,
-        /// What it has learned up to here stays.
+        /// Statistics up to this date are retained.
         learned: Date,
     },
 }
 
-/// What is known before any tile begins.
+/// Data that all tiles need to choose their start.
 pub(super) struct Starts<'a> {
     fusion: &'a Fusion,
     folder: &'a StateFolder,
     /// The store, for messages.
-    place: &'a Path,
+    store_path: &'a Path,
     existing: Option<&'a ExistingSeries>,
-    /// Whether what came late may be replayed.
+    /// Whether late observations may be replayed.
     replay: bool,
     list: StateList,
     /// Dates of the light states that every tile has, the newest first.
     lights: Vec<Date>,
-    /// The earliest date that came late.
+    /// The date of the earliest late observation.
     pub(super) late: Option<Date>,
 }
 
-/// How what a tile has passed compares with what there is now.
+/// Comparison of the steps that a tile has passed with the current ones.
 enum Agreement {
     Same,
     Late(Date, usize),
@@ -53,7 +53,7 @@ enum Agreement {
 impl<'a> Starts<'a> {
     pub(super) fn new(
         fusion: &'a Fusion,
-        (folder, place): (&'a StateFolder, &'a Path),
+        (folder, store_path): (&'a StateFolder, &'a Path),
         existing: Option<&'a ExistingSeries>,
         replay: bool,
     ) -> Result<Self> {
@@ -62,27 +62,27 @@ impl<'a> Starts<'a> {
         list.lights.values().flatten().for_each(|file| *counts.entry(file.date).or_default() += 1);
         let common = counts.into_iter().rev().filter(|(_, count)| *count == fusion.tiling.tile_count());
         let lights = common.map(|(date, _)| date).collect();
-        Ok(Self { fusion, folder, place, existing, replay, list, lights, late: None })
+        Ok(Self { fusion, folder, store_path, existing, replay, list, lights, late: None })
     }
 
-    /// Where a tile begins.
-    pub(super) fn of(&mut self, tile: &Tile) -> Result<TileStart> {
-        // The newest record speaks of what had been passed, whichever the tile begins at.
+    /// The start of a tile.
+    pub(super) fn start_of(&mut self, tile: &Tile) -> Result<TileStart> {
+        // The newest record lists the steps passed, whichever checkpoint the tile starts from.
         let mut newest: Option<(Record, StateFile)> = None;
         let mut late: Option<Date> = None;
         for file in self.records(tile) {
             let record = match file.record() {
                 Err(error) if self.replay => {
-                    tracing::warn!("passing over a damaged checkpoint: {error}");
+                    tracing::warn!("skipping a damaged checkpoint: {error}");
                     continue;
                 }
                 record => record?,
             };
-            self.check_place(&record, &file)?;
+            self.check_record(&record, &file)?;
             match self.compare(&record)? {
                 Agreement::Late(date, instrument) if !self.replay => {
                     let instrument = self.fusion.model.instruments[instrument].name.clone();
-                    let (path, passed) = (self.place(), record.date);
+                    let (path, passed) = (self.store_path(), record.date);
                     return Err(Error::LateDate { path, instrument, date, passed });
                 }
                 Agreement::Late(date, _) => late = Some(late.map_or(date, |late| late.min(date))),
@@ -104,7 +104,7 @@ impl<'a> Starts<'a> {
                 }
                 Agreement::Same => {}
             }
-            // A light state is as good as the record that ended its run.
+            // A light state is valid for the record that ended its run.
             let before = late.is_none_or(|late| record.light.is_some_and(|date| date < late));
             if let Some(date) = record.light.filter(|date| before && self.is_common(*date)) {
                 self.note(late);
@@ -115,7 +115,7 @@ impl<'a> Starts<'a> {
             }
             newest.get_or_insert((record, file));
         }
-        // Files of dates long passed may be gone by now, so a tile that was done does not begin anew unasked.
+        // Files of early dates may be gone, so a tile that was finished does not start again without a request.
         let finished = self.existing.is_some_and(|existing| existing.finished_dates > 0);
         if finished && !self.replay {
             let (row, col) = tile.index;
@@ -124,34 +124,34 @@ impl<'a> Starts<'a> {
                 "tile [{row}, {col}] has no checkpoint to go on from in {folder} (run.checkpoint = \"off\"?); --replay begins it \
                  anew from all observations"
             );
-            return Err(Error::CannotContinue { path: self.place(), problem });
+            return Err(Error::CannotContinue { path: self.store_path(), problem });
         }
         match &newest {
             Some((newest, _)) => {
                 self.check_held(newest, self.fusion.before_first())?;
                 self.note(late);
             }
-            // Whatever readers have seen of it may change.
+            // Results that readers have already used may change.
             None if finished => self.note(self.fusion.steps.first().map(|(date, _)| *date)),
             None => {}
         }
         Ok(TileStart::Fresh)
     }
 
-    /// Refuses a record of another series, or of a later state of this one than the store's.
-    fn check_place(&self, record: &Record, file: &StateFile) -> Result<()> {
+    /// Refuses a record of another series, or of a later state of this series than that of the store.
+    fn check_record(&self, record: &Record, file: &StateFile) -> Result<()> {
         let refuse =
             |problem: &str| Err(Error::Checkpoint { path: file.path.clone(), problem: problem.into(), source: None });
         if record.settings != self.fusion.settings {
             return refuse("it belongs to a series of other settings");
         }
         if self.existing.is_some_and(|existing| record.written > existing.planned.0) {
-            return refuse("it speaks of more dates than the store has: was an older store put in its place?");
+            return refuse("it covers more dates than the store has: was the store replaced by an older one?");
         }
         Ok(())
     }
 
-    /// Refuses to replay what was taken in after `date` when files of it are gone: the result would be another.
+    /// Refuses to replay observations after `date` when files of them are gone: the result would differ.
     fn check_held(&self, record: &Record, date: Date) -> Result<()> {
         let now: BTreeMap<Date, &[usize]> =
             self.fusion.steps.iter().map(|(date, step)| (*date, step.instruments.as_slice())).collect();
@@ -160,10 +160,10 @@ impl<'a> Starts<'a> {
             if let Some(&gone) = step.instruments.iter().find(|instrument| !held.contains(instrument)) {
                 let name = &self.fusion.model.instruments[gone].name;
                 let problem = format!(
-                    "the dates after {date} must be replayed, but what {name:?} saw on {} is gone; bring its file back",
+                    "the dates after {date} must be replayed, but the file of {name:?} for {} is missing; restore it",
                     step.date
                 );
-                return Err(Error::CannotContinue { path: self.place(), problem });
+                return Err(Error::CannotContinue { path: self.store_path(), problem });
             }
         }
         Ok(())
@@ -189,8 +189,8 @@ impl<'a> Starts<'a> {
         self.list.records.get(&tile.index).cloned().unwrap_or_default()
     }
 
-    fn place(&self) -> PathBuf {
-        self.place.to_path_buf()
+    fn store_path(&self) -> PathBuf {
+        self.store_path.to_path_buf()
     }
 
     fn note(&mut self, late: Option<Date>) {
@@ -200,7 +200,8 @@ impl<'a> Starts<'a> {
         };
     }
 
-    /// Compares what a tile has passed with what there is now. Files that are gone since are no matter.
+    /// Compares the steps that a tile has passed with the current ones. Files that have disappeared since do not
+    /// matter.
     fn compare(&self, record: &Record) -> Result<Agreement> {
         let passed: BTreeMap<Date, &PassedStep> = record.steps.iter().map(|step| (step.date, step)).collect();
         let now = self.fusion.steps.partition_point(|(date, _)| *date <= record.date);
@@ -210,15 +211,15 @@ impl<'a> Starts<'a> {
         let mut late = None;
         for (date, step) in now {
             let then = passed.get(date).map_or(&[][..], |step| &step.instruments);
-            // A replay tries what was passed over again: its file may have been repaired.
+            // A replay tries skipped slices again, because their files may have been repaired.
             let missed = |instrument: &usize| {
-                !then.contains(instrument) || (self.replay && record.summary.went_without(*date, *instrument))
+                !then.contains(instrument) || (self.replay && record.summary.was_skipped(*date, *instrument))
             };
             if let Some(&instrument) = step.instruments.iter().find(|instrument| missed(instrument)) {
                 late = Some(Agreement::Late(*date, instrument));
                 break;
             }
-            // That of an acquisition which was taken in with another group comes late.
+            // An acquisition that was assimilated with another group counts as late.
             let groups = self.fusion.groups_on(*date, &step.instruments);
             let known = |instrument: &usize| passed.get(date).and_then(|step| step.groups.get(instrument));
             let other = groups.iter().find(|(instrument, groups)| known(instrument) != Some(*groups));
@@ -226,26 +227,26 @@ impl<'a> Starts<'a> {
                 if !self.replay {
                     let name = &self.fusion.model.instruments[instrument].name;
                     let problem = format!(
-                        "what instrument {name:?} saw on {date} was taken in as of another group than it is of now; replay the dates \
+                        "instrument {name:?} belongs to another group on {date} than when the date was processed; replay the dates \
                          since then (--replay), or put the groups of dates up to {} back as they were",
                         record.date
                     );
-                    return Err(Error::CannotContinue { path: self.place(), problem });
+                    return Err(Error::CannotContinue { path: self.store_path(), problem });
                 }
                 late = Some(Agreement::Late(*date, instrument));
                 break;
             }
         }
-        // With `output = "observed"` a late date is a new date of the output axis as well.
-        // That a run is for fewer dates is told elsewhere.
+        // With `output = "observed"`, a late date is also a new date of the output axis.
+        // A run with fewer dates is reported elsewhere.
         let shorter = self.existing.is_some_and(|existing| self.fusion.output.len() < existing.planned.0);
         if late.is_none() && !shorter && !outputs_now.eq(outputs_then) {
             let problem = format!(
-                "the dates put out up to {} are not those it has; with `time.output = \"observed\"` this happens when files are gone: \
-                 bring them back",
+                "the output dates up to {} differ from those of the series; with `time.output = \"observed\"` this happens when \
+                 files are missing: restore them",
                 record.date
             );
-            return Err(Error::CannotContinue { path: self.place(), problem });
+            return Err(Error::CannotContinue { path: self.store_path(), problem });
         }
         Ok(late.unwrap_or(Agreement::Same))
     }

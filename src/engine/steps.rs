@@ -1,3 +1,5 @@
+//! The dates of a run: which are output, and which instruments are read on each.
+
 use std::collections::BTreeMap;
 
 use crate::describe::OutputDates;

@@ -1,49 +1,16 @@
+//! The lazy iterator over the blocks of a fusion: tile by tile, each through all its dates.
+
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use ndarray::Array3;
-
+use super::Fusion;
 use super::fusion::names;
-use super::pipeline::InFlight;
-use super::report::Timing;
+use super::in_flight::InFlight;
 use super::summary::Summary;
 use super::tile::{TileReader, TileState, Workers};
 use super::window::Prediction;
-use super::{Fusion, Report};
 use crate::error::Result;
-use crate::geometry::{Date, PixelRegion};
-
-/// Fused values of one tile on one date.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct FusedBlock {
-    /// (row, column) of the tile among tiles, which is the output chunk.
-    pub tile: (usize, usize),
-    /// Its cells of the target grid.
-    pub region: PixelRegion,
-    /// The date.
-    pub date: Date,
-    /// Position of the date on the output axis.
-    pub time: usize,
-    /// Fused values in u. **Shape** (band, y, x); of the components where [those are put out](super::OutputSpace). NaN where
-    /// neither an instrument nor the prior says anything, and in windows that failed.
-    pub mean: Array3<f64>,
-    /// Their standard deviations in u, **shape** (band, y, x). Where components are put out, their covariances: the p(p+1)/2
-    /// entries of the lower triangle row by row, **shape** (pair, y, x).
-    pub uncertainty: Array3<f64>,
-    /// Where [asked for](super::FusionBuilder::put_out_offsets), what the offset layers of instruments have come to.
-    pub offsets: Option<BlockOffsets>,
-}
-
-/// Offsets of instruments, the sum of all layers, at the pixel that holds each cell.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct BlockOffsets {
-    /// Means in u. **Shape** ([offset](crate::sink::SeriesLayout::offsets), y, x). NaN where the instrument has no pixel.
-    pub mean: Array3<f64>,
-    /// Their standard deviations in u, of the same shape.
-    pub sd: Array3<f64>,
-}
+use crate::series::{FusedBlock, Report, Timing};
 
 /// The lazy tile-and-time iterator: yields one fused block at a time, tiles outermost, dates in order.
 ///
@@ -90,8 +57,18 @@ pub struct TileTime<'a> {
     predictions: Vec<Prediction>,
 }
 
+impl Fusion {
+    /// The lazy iterator over fused blocks: tile by tile, each through all its dates. Reads, filters and frees only what the
+    /// next block needs; dropping it stops everything. With a lag, a date's block comes when so many dates after it have
+    /// been fused, or at the end of the tile.
+    #[must_use]
+    pub fn stream(&self) -> TileTime<'_> {
+        TileTime::new(self)
+    }
+}
+
 impl<'a> TileTime<'a> {
-    pub(super) fn new(fusion: &'a Fusion) -> Self {
+    fn new(fusion: &'a Fusion) -> Self {
         Self {
             fusion,
             next_tile: 0,

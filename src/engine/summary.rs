@@ -1,14 +1,14 @@
-//! What a run learns on its way, tile by tile, in sums whose order does not matter.
+//! Statistics of a run, collected tile by tile in sums that do not depend on order.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::cells::CellFit;
-use super::report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice};
 use super::window::{PixelCount, WindowOutput};
 use crate::filter::{ExactSum, Innovation};
 use crate::geometry::Date;
+use crate::series::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice};
 
 /// Sums of one instrument on one date.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ impl FitSums {
     }
 
     fn count(&mut self, count: &PixelCount) {
-        self.pixels += count.seen;
+        self.pixels += count.observed;
         self.refused += count.refused;
     }
 
@@ -52,7 +52,7 @@ impl FitSums {
         self.log_likelihood.merge(other.log_likelihood);
     }
 
-    /// `None` when no window saw anything.
+    /// `None` when no window observed anything.
     fn diagnostics(&self, date: Date) -> Option<DateDiagnostics> {
         (self.values > 0 || self.pixels > 0).then(|| DateDiagnostics {
             date,
@@ -69,9 +69,9 @@ impl FitSums {
 /// A slice that could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Skipped {
-    /// Tiles that went without it.
+    /// Number of tiles that were processed without it.
     tiles: u64,
-    /// What they were told; of several texts the first by alphabet, so that the order of tiles does not matter.
+    /// The error message; of several, the first in alphabetical order, so that the order of tiles does not matter.
     reason: String,
 }
 
@@ -84,7 +84,7 @@ impl Skipped {
     }
 }
 
-/// What has been learned of some tiles. Dates are days since 1970-01-01, instruments positions.
+/// Statistics of some tiles. Dates are days since 1970-01-01, instruments are positions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Summary {
     pub(super) windows: usize,
@@ -107,7 +107,7 @@ fn entry<V: Default>(map: &mut BTreeMap<i32, Vec<(usize, V)>>, date: i32, instru
 }
 
 impl Summary {
-    /// Takes in what a window made of a batch; `date` gives the dates of the batch that count.
+    /// Adds the results of a window for a batch; `date` returns the dates of the batch that count.
     pub(super) fn add(&mut self, output: &WindowOutput, date: impl Fn(usize) -> Option<Date>) {
         for (index, fit) in &output.innovations {
             if let Some(date) = date(*index) {
@@ -121,20 +121,20 @@ impl Summary {
         }
     }
 
-    /// Takes in what cells made of a slice.
+    /// Adds the results of cells for a slice.
     pub(super) fn add_cells(&mut self, date: Date, instrument: usize, fit: &CellFit) {
         if fit.pixels > 0 {
             entry(&mut self.fits, date.days_since_epoch(), instrument).add_cells(fit);
         }
     }
 
-    /// Takes note of a slice that one tile went without.
+    /// Records a slice that was missing in one tile.
     pub(super) fn skip(&mut self, date: Date, instrument: usize, reason: &str) {
         entry(&mut self.skipped, date.days_since_epoch(), instrument).merge(1, reason);
     }
 
-    /// Whether any tile went without a slice.
-    pub(super) fn went_without(&self, date: Date, instrument: usize) -> bool {
+    /// Whether a slice was missing in any tile.
+    pub(super) fn was_skipped(&self, date: Date, instrument: usize) -> bool {
         let slices = self.skipped.get(&date.days_since_epoch());
         slices.is_some_and(|slices| slices.iter().any(|(other, _)| *other == instrument))
     }
@@ -143,19 +143,19 @@ impl Summary {
         self.failed.push(window);
     }
 
-    /// Forgets the windows that have failed.
+    /// Removes the failed windows.
     pub(super) fn forget_failures(&mut self) {
         self.failed.clear();
     }
 
-    /// Forgets what was learned on dates after `date`: it will be learned again.
+    /// Removes statistics of dates after `date`; they will be collected again.
     pub(super) fn forget_after(&mut self, date: Date) {
         self.fits.split_off(&(date.days_since_epoch() + 1));
         self.skipped.split_off(&(date.days_since_epoch() + 1));
         self.failed.retain(|window| window.date <= date);
     }
 
-    /// Takes in other tiles, in any order, or other dates of the same ones.
+    /// Adds statistics of other tiles, in any order, or of other dates of the same tiles.
     pub(super) fn merge(&mut self, other: &Self) {
         self.windows += other.windows;
         self.widened += other.widened;
@@ -170,7 +170,7 @@ impl Summary {
         self.failed.extend(other.failed.iter().cloned());
     }
 
-    /// The report of it all, without what a run knows of itself.
+    /// The report of the collected statistics, without those of a single run.
     pub(super) fn report(&self, names: &[&str]) -> Report {
         let instrument = |(index, name): (usize, &&str)| {
             let dates = self.fits.iter().filter_map(|(date, fits)| {

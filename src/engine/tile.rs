@@ -1,26 +1,25 @@
-//! One tile on its way through time: its windows or independent cells, what is read for them, and the blocks they make.
+//! One tile of a run: its windows or independent cells, the slices read for them, and the resulting blocks.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 
 use super::cells::{CellField, CellScratch};
-use super::pipeline::InFlight;
-use super::report::FailedWindow;
+use super::in_flight::InFlight;
 use super::seasonal::Curves;
 use super::steps::Step;
-use super::stream::{BlockOffsets, FusedBlock};
 use super::summary::Summary;
 use super::window::{Prediction, Reading, Waiting, WindowState, Worker};
 use super::windows::TileGround;
 use super::{Fusion, OnError, windows};
+use crate::model::Model;
 use crate::error::{Error, Result};
 use crate::filter::NumericalError;
 use crate::geometry::{Date, PixelRegion, Rect, Tile, Window};
-use crate::model::{Model, ObservationModel, PixelLattice, PriorSlice, far_cells};
+use crate::model::{ObservationModel, PixelLattice, PriorSlice, far_cells};
+use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 
-/// Scratch memory of the threads of a run, one worker each.
+/// Scratch memory of the threads of a run, one worker for each.
 #[derive(Debug)]
 pub(super) struct Workers {
     windows: Vec<Mutex<Worker>>,
@@ -42,18 +41,18 @@ impl Workers {
     }
 }
 
-/// What must be read for a tile.
+/// The inputs of a tile.
 #[derive(Debug)]
 pub(super) struct TileReader {
-    /// Pixels of each instrument; `None` where it sees nothing of the tile.
+    /// Pixels of each instrument; `None` where it observes nothing of the tile.
     regions: Vec<Option<PixelRegion>>,
-    /// The mean function of these pixels, which is taken off.
+    /// The mean function of these pixels, which is subtracted.
     means: Vec<Option<Curves>>,
 }
 
 impl TileReader {
     /// # Errors
-    /// Those of reading a mean function.
+    /// The errors of reading a mean function.
     pub(super) fn new(fusion: &Fusion, tile: &Tile) -> Result<Self> {
         // Independent cells have no windows, hence no context.
         let windows: Vec<Window> = match fusion.cells {
@@ -81,13 +80,13 @@ impl TileReader {
         let regions: Vec<_> = model.instruments.iter().map(|instrument| region(&instrument.lattice)).collect();
         let mean = |(instrument, region): (&ObservationModel, &Option<PixelRegion>)| {
             let (Some(mean), Some(region)) = (&model.seasonal, region) else { return Ok(None) };
-            Curves::of_pixels(mean, &model.target, instrument, region).map(Some)
+            Curves::for_pixels(mean, &model.target, instrument, region).map(Some)
         };
         let means = model.instruments.iter().zip(&regions).map(mean).collect::<Result<_>>()?;
         Ok(Self { regions, means })
     }
 
-    /// Reads a batch of dates, slices in parallel. What cannot be read is an error or passed over, as the fusion says.
+    /// Reads a batch of dates, slices in parallel. Unreadable slices are an error or skipped, as the fusion is set.
     pub(super) fn read(&self, fusion: &Fusion, steps: &[(Date, Step)], in_flight: &InFlight) -> Result<Vec<Reading>> {
         let wanted: Vec<(usize, usize, &PixelRegion)> = steps
             .iter()
@@ -99,13 +98,10 @@ impl TileReader {
             .par_iter()
             .map(|&(index, instrument, region)| {
                 let (model, date) = (&fusion.model.instruments[instrument], steps[index].0);
-                let under_way = || in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-                under_way().push((instrument, date, Instant::now()));
-                let read = model.source.read(date, &model.source_bands, region);
-                under_way().retain(|(other, day, _)| (*other, *day) != (instrument, date));
+                let read = in_flight.during(instrument, date, || model.source.read(date, &model.source_bands, region));
                 let read = read.map(|mut slice| {
                     if let Some(mean) = &self.means[instrument] {
-                        mean.take_off(model, &mut slice);
+                        mean.subtract(model, &mut slice);
                     }
                     slice
                 });
@@ -132,7 +128,7 @@ impl TileReader {
     }
 }
 
-/// What is known of a tile's cells.
+/// The states of a tile's cells.
 #[derive(Debug)]
 pub(super) enum States {
     /// By overlapping windows.
@@ -141,33 +137,32 @@ pub(super) enum States {
     Cells(CellField),
 }
 
-/// The states of one tile and how far they have come.
+/// The states of one tile, and their progress.
 #[derive(Debug)]
 pub(super) struct TileState {
     pub(super) tile: Tile,
     pub(super) states: States,
-    /// The mean function of its cells, which is added to what is put out.
+    /// The mean function of its cells, which is added to the output.
     mean: Option<Curves>,
     pub(super) next_step: usize,
     /// Dates that were fused but wait for the lag.
     waiting: Waiting,
     summary: Summary,
-    /// What happens up to this date is known to the summary already.
+    /// The summary already contains the statistics up to this date.
     learned: Option<Date>,
-    /// Values that windows or cells have been conditioned on.
+    /// Number of values that windows or cells have assimilated.
     pub(super) observations: u64,
-    /// What the windows that count made of the latest batch's withheld values.
+    /// Predictions of the withheld values of the latest batch, from the windows that count them.
     pub(super) predictions: Vec<Prediction>,
 }
 
 impl TileState {
-    /// The states of a tile before the first day.
+    /// The states of a tile on the day before the series.
     pub(super) fn first(fusion: &Fusion, tile: Tile) -> Result<Self> {
         Self::new(fusion, tile, fusion.before_first(), |extent| fusion.first_prior(extent))
     }
 
-    /// The states of a tile as they are on `date`, before which nothing is known but `prior`, which gives the prior of the
-    /// cells of a rectangle.
+    /// The states of a tile on `date`, from the prior alone; `prior` returns the prior of the cells of a rectangle.
     pub(super) fn new(
         fusion: &Fusion,
         tile: Tile,
@@ -187,7 +182,12 @@ impl TileState {
             }
         };
         Ok(Self {
-            mean: Curves::of_cells(fusion, &tile.region)?,
+            mean: fusion
+                .model
+                .seasonal
+                .as_ref()
+                .map(|mean| Curves::for_cells(mean, &fusion.model.target, &tile.region))
+                .transpose()?,
             tile,
             states,
             next_step: fusion.steps.partition_point(|(step, _)| *step <= date),
@@ -199,22 +199,23 @@ impl TileState {
         })
     }
 
-    /// Goes on behind `date`, the windows having been made what they were then; with what had been learned.
-    pub(super) fn go_on_after(&mut self, fusion: &Fusion, date: Date, summary: Summary) {
+    /// Resumes after `date`, once the windows have been restored, with the statistics up to then.
+    pub(super) fn resume_after(&mut self, fusion: &Fusion, date: Date, summary: Summary) {
         self.next_step = fusion.steps.partition_point(|(step, _)| *step <= date);
         let passed = fusion.steps[..self.next_step].iter().filter_map(|(date, step)| Some((*date, step.output?)));
         self.waiting = Waiting::after(fusion.lag, passed);
         self.summary = summary;
     }
 
-    /// Takes over what was learned by `learned`, after the date on which the state begins: what is replayed is not counted twice.
+    /// Sets the statistics up to `learned`, which is later than the start of the states: replayed dates are not
+    /// counted twice.
     pub(super) fn replay_until(&mut self, learned: Date, summary: Summary, failed: &[usize]) {
         self.learned = Some(learned);
         self.summary = summary;
         self.set_failed(failed);
     }
 
-    /// Lets windows or cells be failed that had failed before.
+    /// Marks windows or cells that have failed.
     pub(super) fn set_failed(&mut self, failed: &[usize]) {
         match &mut self.states {
             States::Cells(cells) => cells.set_failed(failed),
@@ -228,7 +229,7 @@ impl TileState {
         }
     }
 
-    /// Whether what is known to the summary already is still being replayed.
+    /// Whether dates that the summary already contains are still being replayed.
     pub(super) fn replays(&self, fusion: &Fusion) -> bool {
         let passed = self.next_step.checked_sub(1).map(|step| fusion.steps[step].0);
         self.learned.is_some_and(|learned| passed.is_none_or(|passed| passed < learned))
@@ -242,7 +243,7 @@ impl TileState {
         }
     }
 
-    /// What has been learned so far.
+    /// The statistics so far.
     pub(super) fn summary(&self) -> Summary {
         let mut summary = self.summary.clone();
         if let States::Windows(windows) = &self.states {
@@ -253,13 +254,13 @@ impl TileState {
         summary
     }
 
-    /// Dates of the output axis, from its start, whose blocks have left.
-    pub(super) fn put_out(&self, fusion: &Fusion) -> usize {
+    /// Number of dates of the output axis, from its start, whose blocks have been output.
+    pub(super) fn output_dates(&self, fusion: &Fusion) -> usize {
         let passed = fusion.steps[..self.next_step].iter().filter(|(_, step)| step.output.is_some()).count();
         passed - self.waiting.len()
     }
 
-    /// Runs every window or cell through the batch, in parallel, and gives the blocks of the dates that are done.
+    /// Runs every window or cell through the batch, in parallel, and returns the blocks of the completed dates.
     pub(super) fn advance(&mut self, fusion: &Fusion, batch: &[Reading], workers: &Workers) -> Result<Vec<FusedBlock>> {
         let steps = &fusion.steps[self.next_step..self.next_step + batch.len()];
         let last = self.next_step + batch.len() == fusion.steps.len();
@@ -316,7 +317,7 @@ impl TileState {
     }
 }
 
-/// Blocks of the dates that are done, with whatever values.
+/// Blocks of the completed dates, with values to be filled.
 pub(super) fn blocks(fusion: &Fusion, tile: &Tile, done: &[(Date, usize)]) -> Vec<FusedBlock> {
     let (rows, cols) = tile.region.shape();
     let (means, uncertainties) = fusion.projection.layers();

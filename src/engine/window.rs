@@ -1,3 +1,5 @@
+//! One window: its states, its scratch memory, and its results for a batch.
+
 mod part;
 #[cfg(test)]
 mod tests;
@@ -18,7 +20,7 @@ use crate::source::Slice;
 pub(super) use part::PartState;
 pub(super) use waiting::Waiting;
 
-/// One window on its way through time.
+/// The state of one window as it moves through time.
 #[derive(Debug)]
 pub(super) struct WindowState {
     pub(super) support: Arc<Support>,
@@ -26,21 +28,22 @@ pub(super) struct WindowState {
     pub(super) parts: Vec<PartState>,
     /// Own cells inside the tile.
     pub(super) out: Vec<OutCell>,
-    /// Where offsets are put out: for each instrument the pixel that holds each own cell; none for those without layers.
+    /// Where offsets are output: for each instrument the pixel that contains each own cell; `None` for instruments
+    /// without offset layers.
     pub(super) offset_pixels: Vec<Option<Vec<Option<u32>>>>,
     /// Whether its diagnostics count in this tile; a window that straddles tiles counts in one.
     pub(super) counts: bool,
     /// Whether it has left float32 for float64.
     pub(super) widened: bool,
-    /// Whether its arithmetic broke down: it puts nothing out any more, and its cells are NaN.
+    /// Whether its arithmetic broke down: it outputs nothing any more, and its cells are NaN.
     pub(super) failed: bool,
-    /// What it made of the latest batch.
+    /// Its results for the latest batch.
     pub(super) output: WindowOutput,
     /// Where observations are withheld: the latest date on which each pixel of each instrument held a value.
-    pub(super) last_seen: Vec<Vec<Option<Date>>>,
+    pub(super) last_observed: Vec<Vec<Option<Date>>>,
 }
 
-/// A cell that the tile puts out.
+/// A cell that the tile outputs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OutCell {
     /// Spatial state.
@@ -51,30 +54,30 @@ pub(super) struct OutCell {
     pub(super) col: usize,
 }
 
-/// Scratch memory of one worker, kept from batch to batch.
+/// Scratch memory of one worker, reused for every batch.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
     carried: Scratch,
     parts: Vec<PartScratch>,
     /// Pixels of the date that hold a value.
-    pixels: Vec<SeenPixel>,
+    pixels: Vec<ObservedPixel>,
     values: Vec<f64>,
     part_values: Vec<f64>,
     /// Noise of a pixel that has its own, of all bands and of a part's.
     noise: Vec<f64>,
     part_noise: Vec<f64>,
-    /// The offsets that a pixel has, as positions among those of a band.
+    /// The offsets of a pixel, as positions among those of a band.
     offsets: Vec<u32>,
 }
 
-/// What a part makes of a date's pixels.
+/// The observations of a date for one part.
 #[derive(Debug, Default)]
 struct PartScratch {
     observations: Observations,
     cache: CompressionCache,
     /// Position of each observed pixel among the date's pixels.
     positions: Vec<u32>,
-    /// What is to be predicted.
+    /// Probes of withheld values.
     probes: Observations,
     probed: Vec<Probe>,
 }
@@ -91,9 +94,9 @@ struct Probe {
     noise: f64,
 }
 
-/// A pixel that a window sees on a date.
+/// A pixel that a window observes on a date.
 #[derive(Clone, Copy, Debug)]
-struct SeenPixel {
+struct ObservedPixel {
     instrument: usize,
     /// Whether this is the one window that counts the pixel.
     home: bool,
@@ -109,11 +112,11 @@ impl Worker {
     }
 }
 
-/// A date of a batch with what was read for it.
+/// A date of a batch with the slices read for it.
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) date: Date,
-    /// Whether the date is put out.
+    /// Whether the date is an output date.
     pub(super) output: bool,
     /// (instrument, slice), in the order of the instruments.
     pub(super) slices: Vec<(usize, Slice)>,
@@ -121,21 +124,22 @@ pub(super) struct Reading {
     pub(super) skipped: Vec<(usize, String)>,
 }
 
-/// What a window makes of a batch; its memory is used again for the next.
+/// The results of a window for a batch. Their memory is reused for the next batch.
 #[derive(Debug, Default)]
 pub(super) struct WindowOutput {
-    /// For each date put out, for each part, the means of its components and the covariances of their pairs, each for each out
-    /// cell. Dates are wanting at the end when the window has failed.
+    /// For each output date, for each part, the means of its components and the covariances of their pairs, each for
+    /// every output cell. When the window has failed, dates are missing at the end.
     pub(super) values: Vec<f64>,
     /// (date of the batch, fit of an instrument).
     pub(super) innovations: Vec<(usize, Innovation)>,
     /// (date of the batch, pixels of an instrument).
     pub(super) pixels: Vec<(usize, PixelCount)>,
-    /// What was made of withheld values.
+    /// Predictions of withheld values.
     pub(super) predictions: Vec<Prediction>,
 }
 
-/// A withheld value and what the state, conditioned on all that was kept up to its date, says of it.
+/// A withheld value and its prediction by the state, which is conditioned on all observations up to its date that were
+/// not withheld.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prediction {
     pub(crate) date: Date,
@@ -143,21 +147,21 @@ pub(crate) struct Prediction {
     /// Among the bands read.
     pub(crate) band: usize,
     pub(crate) value: f64,
-    /// Of what the instrument would show, in u, its noise aside.
+    /// Mean and variance of the instrument's value, in u, without noise.
     pub(crate) mean: f64,
     pub(crate) variance: f64,
-    /// Of its noise, as stated, and by how much more it has turned out to be.
+    /// Stated variance of its noise, and the learned factor on it.
     pub(crate) noise: f64,
     pub(crate) inflation: f64,
-    /// Days since the pixel last held a value that was kept.
+    /// Days since the pixel last held a value that was not withheld.
     pub(crate) days_since: Option<u32>,
 }
 
-/// How many pixels of an instrument a window is home to and how many of them it refused.
+/// The number of an instrument's pixels that a window counts, and how many of them it refused.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PixelCount {
     pub(super) instrument: usize,
-    pub(super) seen: u64,
+    pub(super) observed: u64,
     pub(super) refused: u64,
 }
 
@@ -171,7 +175,7 @@ impl WindowOutput {
 }
 
 impl WindowState {
-    /// Runs the window through a batch of dates; `last` when no other follows. What comes of it is in `output`.
+    /// Runs the window through a batch of dates; `last` when no other follows. The results are in `output`.
     pub(super) fn advance(
         &mut self,
         batch: &[Reading],
@@ -190,17 +194,17 @@ impl WindowState {
                 self.failed = true;
                 return Err(self.numerical(reading.date, source));
             }
-            if !self.last_seen.is_empty() {
+            if !self.last_observed.is_empty() {
                 self.predict_withheld(reading, parts, worker);
             }
             if reading.output {
-                self.put_out(reading, instruments, parts, worker);
+                self.output_date(reading, instruments, parts, worker);
             }
         }
         if last {
-            // What waits is put out as it stands, and still remembered: the series may go on another day.
+            // Waiting dates are output as they are, and stay in the state: the series may be extended another day.
             let remembered = self.parts.iter().map(|part| part.state.remembered()).max().unwrap_or(0);
-            (0..remembered).for_each(|k| self.put_out_lagged(k));
+            (0..remembered).for_each(|k| self.output_lagged(k));
         }
         Ok(())
     }
@@ -242,7 +246,7 @@ impl WindowState {
                 self.support.offsets(index).of_pixel(layers, pixel.index, reading.date, offsets);
                 let known = noise.iter().any(|noise| !noise.is_nan());
                 let position = pixels.len() as u32;
-                let mut seen = false;
+                let mut observed = false;
                 for ((part, state), scratch) in parts.iter().zip(&self.parts).zip(scratch.iter_mut()) {
                     let bands = &part.bands[index];
                     if bands.rows.is_empty() {
@@ -275,18 +279,18 @@ impl WindowState {
                     };
                     if added {
                         scratch.positions.push(position);
-                        seen = true;
+                        observed = true;
                     }
                 }
-                if seen {
+                if observed {
                     let (home, nis, dof, refused) = (pixel.home, 0.0, 0, false);
-                    pixels.push(SeenPixel { instrument: index, home, nis, dof, refused });
+                    pixels.push(ObservedPixel { instrument: index, home, nis, dof, refused });
                 }
             }
         }
     }
 
-    /// Predicts to `date`, refuses pixels that their instrument's gate does not let through, and updates with the rest.
+    /// Predicts to `date`, refuses pixels by the gates of their instruments, and updates with the rest.
     fn condition(
         &mut self,
         index: usize,
@@ -297,18 +301,18 @@ impl WindowState {
         if instruments.iter().any(|instrument| instrument.inflate) {
             self.inflate(worker);
         }
-        if worker.pixels.iter().any(|pixel| instruments[pixel.instrument].judges_pixels()) {
-            self.judge(date, instruments, worker)?;
+        if worker.pixels.iter().any(|pixel| instruments[pixel.instrument].checks_pixels()) {
+            self.check_pixels(date, instruments, worker)?;
         }
         for pixels in worker.pixels.chunk_by(|a, b| a.instrument == b.instrument) {
             let home = || pixels.iter().filter(|pixel| pixel.home);
-            let (seen, refused) = (home().count() as u64, home().filter(|pixel| pixel.refused).count() as u64);
+            let (observed, refused) = (home().count() as u64, home().filter(|pixel| pixel.refused).count() as u64);
             let instrument = pixels[0].instrument;
-            self.output.pixels.push((index, PixelCount { instrument, seen, refused }));
+            self.output.pixels.push((index, PixelCount { instrument, observed, refused }));
         }
         for k in 0..self.parts.len() {
             let part = &mut self.parts[k];
-            // Days without observations cost nothing: they are part of the next prediction.
+            // Days without observations need no step of their own: the next prediction covers them.
             if worker.parts[k].observations.is_empty() {
                 continue;
             }
@@ -324,23 +328,23 @@ impl WindowState {
         Ok(())
     }
 
-    /// Gives every observation the noise that has been learned.
+    /// Applies the learned noise factors to all observations.
     fn inflate(&self, worker: &mut Worker) {
         let Worker { parts, pixels, .. } = worker;
         for (part, PartScratch { observations, positions, .. }) in self.parts.iter().zip(parts) {
             for (k, &position) in positions.iter().enumerate() {
-                let factor = part.inflation.of_noise(pixels[position as usize].instrument);
+                let factor = part.inflation.noise_factor(pixels[position as usize].instrument);
                 if factor > 1.0 {
-                    observations.soften(k, factor);
+                    observations.scale_noise(k, factor);
                 }
             }
         }
     }
 
-    /// Refuses each pixel whose own normalised innovation squared, over all its bands, exceeds what its instrument's gate
-    /// allows, and gives more noise to those of robust instruments that lie far off. Judged by the prediction alone, so that neither
-    /// the order of instruments nor that of pixels matters.
-    fn judge(
+    /// Refuses each pixel whose normalised innovation squared, over all its bands, exceeds the gate of its
+    /// instrument, and increases the noise of outlying pixels of robust instruments. Pixels are compared with the
+    /// prediction only, so the order of instruments and pixels does not matter.
+    fn check_pixels(
         &mut self,
         date: Date,
         instruments: &[ObservationModel],
@@ -353,7 +357,7 @@ impl WindowState {
             }
             for (k, &position) in scratch.positions.iter().enumerate() {
                 let pixel = &mut pixels[position as usize];
-                if instruments[pixel.instrument].judges_pixels() {
+                if instruments[pixel.instrument].checks_pixels() {
                     let (nis, dof) = part.state.pixel_nis(&scratch.observations, k, carried)?;
                     pixel.nis += nis;
                     pixel.dof += dof;
@@ -370,7 +374,7 @@ impl WindowState {
                 let pixel = &pixels[position as usize];
                 let weight = instruments[pixel.instrument].weight(pixel.nis, pixel.dof);
                 if weight < 1.0 && !pixel.refused {
-                    observations.soften(k, weight.recip());
+                    observations.scale_noise(k, weight.recip());
                 }
             }
             observations.retain(|k| !pixels[positions[k] as usize].refused);
@@ -378,7 +382,7 @@ impl WindowState {
         Ok(())
     }
 
-    /// Predicts what the instruments would have shown where values are withheld, and takes note of the pixels seen.
+    /// Predicts the withheld values, and records the pixels with values.
     fn predict_withheld(&mut self, reading: &Reading, parts: &[Part], worker: &Worker) {
         let date = reading.date;
         for ((part, state), scratch) in parts.iter().zip(&mut self.parts).zip(&worker.parts) {
@@ -388,7 +392,7 @@ impl WindowState {
             state.predict_to(date);
             for (k, probe) in scratch.probed.iter().enumerate() {
                 let bands = &part.bands[probe.instrument];
-                let (mean, variance) = state.state.seen(&scratch.probes, k);
+                let (mean, variance) = state.state.predicted_observation(&scratch.probes, k);
                 self.output.predictions.push(Prediction {
                     date,
                     instrument: probe.instrument,
@@ -397,34 +401,41 @@ impl WindowState {
                     mean: bands.model.offsets()[probe.band] + mean,
                     variance,
                     noise: probe.noise,
-                    inflation: state.inflation.of_noise(probe.instrument),
-                    days_since: self.last_seen[probe.instrument][probe.pixel]
-                        .map(|seen| date.days_since(seen).unsigned_abs()),
+                    inflation: state.inflation.noise_factor(probe.instrument),
+                    days_since: self.last_observed[probe.instrument][probe.pixel]
+                        .map(|observed| date.days_since(observed).unsigned_abs()),
                 });
             }
         }
         for &(instrument, ref slice) in &reading.slices {
-            for (pixel, seen) in self.support.pixels(instrument).zip(&mut self.last_seen[instrument]) {
+            for (pixel, observed) in self.support.pixels(instrument).zip(&mut self.last_observed[instrument]) {
                 let at = (pixel.at.0 - slice.region.rows.start, pixel.at.1 - slice.region.cols.start);
                 if slice.values.slice(s![.., at.0, at.1]).iter().any(|value| !value.is_nan()) {
-                    *seen = Some(date);
+                    *observed = Some(date);
                 }
             }
         }
     }
 
-    /// Appends means and covariances of every out cell on a date of the output axis or, with a lag, of so many dates earlier.
-    fn put_out(&mut self, reading: &Reading, instruments: &[ObservationModel], parts: &[Part], worker: &mut Worker) {
+    /// Appends means and covariances of every output cell on a date of the output axis, or, with a lag, on the date
+    /// that has waited for it.
+    fn output_date(
+        &mut self,
+        reading: &Reading,
+        instruments: &[ObservationModel],
+        parts: &[Part],
+        worker: &mut Worker,
+    ) {
         let date = reading.date;
         if self.parts.iter().all(|part| part.state.lag() == 0) {
             for part in &mut self.parts {
-                part.put_out(date, &self.support, &self.out, &mut self.output.values);
+                part.append_output(date, &self.support, &self.out, &mut self.output.values);
             }
-            self.put_out_offsets(reading, instruments, parts, &mut worker.offsets);
+            self.output_offsets(reading, instruments, parts, &mut worker.offsets);
             return;
         }
         if self.parts.iter().all(|part| part.state.remembered() == part.state.lag()) {
-            self.put_out_lagged(0);
+            self.output_lagged(0);
         }
         for part in &mut self.parts {
             part.predict_to(date);
@@ -432,9 +443,9 @@ impl WindowState {
         }
     }
 
-    /// Appends means and variances of the offsets of each out cell, part by part, instrument by instrument, band by band; NaN
-    /// where one of the instrument's layers has none on the date.
-    fn put_out_offsets(
+    /// Appends means and variances of the offsets of each output cell, part by part, instrument by instrument, band by
+    /// band; NaN where one of the instrument's layers has no offset on the date.
+    fn output_offsets(
         &mut self,
         reading: &Reading,
         instruments: &[ObservationModel],
@@ -447,30 +458,30 @@ impl WindowState {
             for (k, pixels) in self.offset_pixels.iter().enumerate() {
                 let (Some(pixels), layers) = (pixels, &instruments[k].offset_layers) else { continue };
                 let acquired = reading.slices.iter().any(|(instrument, _)| *instrument == k);
-                let whole = layers.iter().all(|layer| layer.exists_on(date, acquired));
+                let complete = layers.iter().all(|layer| layer.exists_on(date, acquired));
                 for band in 0..part.bands[k].rows.len() {
-                    let mut put = |of: &dyn Fn(&[u32]) -> f64| {
+                    let mut append = |value_of: &dyn Fn(&[u32]) -> f64| {
                         for cell in &self.out {
-                            let pixel = pixels[cell.state].filter(|_| whole && !known.silent[cell.state]);
+                            let pixel = pixels[cell.state].filter(|_| complete && !known.uninformed[cell.state]);
                             let value = pixel.map_or(f64::NAN, |pixel| {
                                 self.support.offsets(k).of_pixel(layers, pixel as usize, date, states);
-                                of(states)
+                                value_of(states)
                             });
                             self.output.values.push(value);
                         }
                     };
-                    put(&|states| known.offset_mean((k, band), states, dt_days));
-                    put(&|states| known.offset_variance((k, band), states, dt_days));
+                    append(&|states| known.offset_mean((k, band), states, dt_days));
+                    append(&|states| known.offset_variance((k, band), states, dt_days));
                 }
             }
         }
     }
 
-    /// Appends what the `k`-th remembered date, counted from the oldest, has become in the light of all since.
-    fn put_out_lagged(&mut self, k: usize) {
+    /// Appends means and covariances on the `k`-th stored date, counted from the oldest, given all observations since.
+    fn output_lagged(&mut self, k: usize) {
         for part in &self.parts {
             if let Some(lagged) = part.state.lagged_at(k) {
-                part.put_out_lagged(&lagged, &self.out, &mut self.output.values);
+                part.output_lagged(&lagged, &self.out, &mut self.output.values);
             }
         }
     }
@@ -487,7 +498,7 @@ impl WindowState {
     }
 }
 
-/// The noise variance that counts: a pixel's own where it is one, the instrument's otherwise.
+/// The noise variance that applies: the pixel's own where it is valid, otherwise that of the instrument.
 fn known_noise(own: f64, usual: f64) -> f64 {
     if own > 0.0 && own.is_finite() { own } else { usual }
 }

@@ -1,4 +1,4 @@
-//! The windows of a tile, all together.
+//! The windows of a tile: construction, batches, and assembly of blocks.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,16 +9,15 @@ use super::carried::Carried;
 use super::fusion::names;
 use super::inflation::Inflation;
 use super::output::Layer;
-use super::report::FailedWindow;
-use super::stream::{BlockOffsets, FusedBlock};
 use super::summary::Summary;
 use super::window::{OutCell, PartState, Reading, WindowOutput, WindowState, Worker};
 use super::{Fusion, OnError, Precision};
+use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 use crate::error::{Error, Result};
 use crate::filter::{BlockCov, Dynamics};
 use crate::geometry::{Date, PixelRegion, Rect, Tiling, Window};
 use crate::model::{
-    Adaptive, FeatureValues, Layers, Layout, Model, ObservationModel, Part, PartBands, PriorSlice, ProcessModel, SeasonalSlice, StateCurves, Support,
+    Adaptive, FeatureValues, Layers, Model, ObservationModel, Part, PartBands, PriorSlice, ProcessModel, SeasonalSlice, StateCurves, StateLayout, Support,
 };
 use crate::spectral::pair;
 
@@ -129,7 +128,8 @@ pub(super) fn build(
     ground.windows.par_iter().zip(correlations).map(state).collect()
 }
 
-/// Runs every window through the batch; `last` when no other follows. Windows that fail are noted, or an error.
+/// Runs every window through the batch; `last` when no other follows. Failed windows are recorded, or returned as an
+/// error.
 pub(super) fn advance(
     fusion: &Fusion,
     windows: &mut [WindowState],
@@ -138,7 +138,7 @@ pub(super) fn advance(
     summary: &mut Summary,
 ) -> Result<()> {
     let run = |window: &mut WindowState| {
-        // Each thread of the pool has a worker of its own; what a panic may have left in one is cleared before use.
+        // Each thread of the pool has its own worker. Data that a panic left in it are cleared before use.
         let worker = &workers[rayon::current_thread_index().unwrap_or_default() % workers.len()];
         let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
         window.advance(batch, last, &fusion.model.instruments, &fusion.model.parts, &mut worker)
@@ -162,12 +162,12 @@ pub(super) fn advance(
     Ok(())
 }
 
-/// Puts the windows' results into the blocks of the dates that are done.
+/// Writes the results of the windows into the blocks of the completed dates.
 pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [FusedBlock]) {
-    // Where each layer of a window's values belongs among those that are known of a cell.
+    // Position of each layer of a window's values among all layers of a cell.
     let (means, pairs) = fusion.projection.known();
-    let places: Vec<usize> = fusion.model.parts.iter().flat_map(|part| places(&part.components, means)).collect();
-    let offset_places: Vec<usize> = fusion.model.parts.iter().flat_map(|part| offset_places(fusion, part)).collect();
+    let positions: Vec<usize> = fusion.model.parts.iter().flat_map(|part| positions(&part.components, means)).collect();
+    let offset_positions: Vec<usize> = fusion.model.parts.iter().flat_map(|part| offset_positions(fusion, part)).collect();
     blocks.par_iter_mut().enumerate().for_each(|(k, FusedBlock { mean, uncertainty, offsets, .. })| {
         mean.fill(f64::NAN);
         uncertainty.fill(f64::NAN);
@@ -179,16 +179,16 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
         let mut known = vec![0.0; means + pairs];
         for window in windows {
             let n = window.out.len();
-            let date = (places.len() + 2 * fusion.offsets.len()) * n;
-            // A window that has failed leaves its cells NaN.
+            let date = (positions.len() + 2 * fusion.offsets.len()) * n;
+            // The cells of a failed window stay NaN.
             let Some(values) = window.output.values.get(k * date..(k + 1) * date) else { continue };
-            let (values, rest) = values.split_at(places.len() * n);
+            let (values, rest) = values.split_at(positions.len() * n);
             if let Some(offsets) = offsets {
-                put_offsets(window, &offset_places, rest, offsets);
+                write_offsets(window, &offset_positions, rest, offsets);
             }
             for (index, cell) in window.out.iter().enumerate() {
-                for (&place, layer) in places.iter().zip(values.chunks_exact(n)) {
-                    known[place] = layer[index];
+                for (&position, layer) in positions.iter().zip(values.chunks_exact(n)) {
+                    known[position] = layer[index];
                 }
                 let (x, cov) = known.split_at(means);
                 fusion.projection.put(x, cov, |layer, value| match layer {
@@ -200,27 +200,27 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
     });
 }
 
-/// Positions of the offsets that a part puts out among all.
-fn offset_places(fusion: &Fusion, part: &Part) -> Vec<usize> {
+/// Positions of a part's output offsets among all offsets.
+fn offset_positions(fusion: &Fusion, part: &Part) -> Vec<usize> {
     let of_instrument =
         |(k, bands): (usize, &PartBands)| bands.rows.iter().map(move |&band| (k, band)).collect::<Vec<_>>();
     let bands = part.bands.iter().enumerate().flat_map(of_instrument);
     bands.filter_map(|band| fusion.offsets.iter().position(|known| *known == band)).collect()
 }
 
-/// Puts a window's offsets, mean and variance of each in turn, into a block.
-fn put_offsets(window: &WindowState, places: &[usize], values: &[f64], offsets: &mut BlockOffsets) {
-    for (&place, layers) in places.iter().zip(values.chunks_exact(2 * window.out.len())) {
+/// Writes the offsets of a window, mean and variance of each in turn, into a block.
+fn write_offsets(window: &WindowState, positions: &[usize], values: &[f64], offsets: &mut BlockOffsets) {
+    for (&position, layers) in positions.iter().zip(values.chunks_exact(2 * window.out.len())) {
         let (means, variances) = layers.split_at(window.out.len());
         for ((cell, mean), variance) in window.out.iter().zip(means).zip(variances) {
-            offsets.mean[(place, cell.row, cell.col)] = *mean;
-            offsets.sd[(place, cell.row, cell.col)] = variance.sqrt();
+            offsets.mean[(position, cell.row, cell.col)] = *mean;
+            offsets.sd[(position, cell.row, cell.col)] = variance.sqrt();
         }
     }
 }
 
 /// Positions of a part's means and covariances among those of all components, whose covariances follow `means` means.
-fn places(components: &[usize], means: usize) -> impl Iterator<Item = usize> + '_ {
+fn positions(components: &[usize], means: usize) -> impl Iterator<Item = usize> + '_ {
     let pairs = components
         .iter()
         .enumerate()
@@ -229,7 +229,7 @@ fn places(components: &[usize], means: usize) -> impl Iterator<Item = usize> + '
 }
 
 impl WindowState {
-    /// The window as the prior describes it on `date`.
+    /// The window on `date`, from the prior.
     fn new(
         setup: WindowSetup<'_>,
         tile: &PixelRegion,
@@ -245,7 +245,7 @@ impl WindowState {
         let averages = if mean.is_some() || variation.is_some() { support.averages() } else { Vec::new() };
         let factors = variation.map(|variation| variation.of_states(&model.target, &averages)).unwrap_or_default();
         let part = |part: &Part| {
-            let layout = Layout::new(&support, part.components.len(), &part.bands);
+            let layout = StateLayout::new(&support, part.components.len(), &part.bands);
             let mut initial = support.initial_state(layout.n(), &part.components, prior, &names)?;
             if prior.is_correlated() {
                 support.correlate(&mut initial.state, &part.components, prior, &model.process, correlations);
@@ -262,7 +262,7 @@ impl WindowState {
             };
             layers.start(&mut initial.state, prior);
             let field = support.field_blocks(&model.process, correlations, &part.components);
-            // Of the first field and of further ones, whose blocks come before those of offsets.
+            // Blocks of the first field and of further fields; those of offsets follow.
             let inflated = model.process.inflate.then_some(field.len() * (1 + model.process.fields.len()));
             let dynamics = Dynamics::new(field.into_iter().chain(layers.blocks()).collect());
             let dynamics = dynamics.with_relative(model.process.relative(&part.components));
@@ -277,7 +277,7 @@ impl WindowState {
                 if !layout.is_one_field() {
                     let cells = (0..part.components.len()).flat_map(|j| (0..own).map(move |cell| (j, cell)));
                     state = state
-                        .lagging_also(cells.map(|(j, cell)| layout.further(&support, j, cell).collect()).collect());
+                        .with_lagged_sums(cells.map(|(j, cell)| layout.further(&support, j, cell).collect()).collect());
                 }
             }
             if let Some(Adaptive { weight, scale }) = model.process.adaptive {
@@ -286,8 +286,8 @@ impl WindowState {
             let noise = model.instruments.iter().map(|instrument| instrument.inflate);
             let inflation = Inflation::new(noise, inflated, &dynamics);
             let curves = mean.map(|mean| StateCurves::new(mean, &part.components, &averages));
-            let silent = initial.silent;
-            let mut part = PartState { layout, dynamics, state, date, inflation, silent, curves };
+            let uninformed = initial.uninformed;
+            let mut part = PartState { layout, dynamics, state, date, inflation, uninformed, curves };
             part.set_date(date);
             part.take_factors();
             Ok(part)
@@ -296,7 +296,7 @@ impl WindowState {
         let counts = tile.rows.contains(&window.core.rows.start) && tile.cols.contains(&window.core.cols.start);
         let out = out_cells(&support, tile);
         let pixels = |instrument: usize| vec![None; support.pixels(instrument).count()];
-        let last_seen = withholds.then(|| (0..model.instruments.len()).map(pixels).collect());
+        let last_observed = withholds.then(|| (0..model.instruments.len()).map(pixels).collect());
         let holding = |k: usize| {
             let wanted = offsets.iter().any(|(instrument, _)| *instrument == k);
             wanted.then(|| support.pixels_of_cells(k, &model.instruments[k].lattice))
@@ -312,7 +312,7 @@ impl WindowState {
             widened: false,
             failed: false,
             output: WindowOutput::default(),
-            last_seen: last_seen.unwrap_or_default(),
+            last_observed: last_observed.unwrap_or_default(),
         })
     }
 }

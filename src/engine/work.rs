@@ -1,42 +1,42 @@
-//! One tile's part of a run: where it begins, its batches, its checkpoints.
+//! One tile's part of a run: its start, its batches, its checkpoints.
 
 use std::ops::Range;
 use std::time::Instant;
 
-use super::Fusion;
-use super::checkpoint::{Checkpoint, PassedStep, Record, StateFile, StateFolder};
+use super::checkpoint::{PassedStep, Record, StateFile, StateFolder};
 use super::light::light_prior;
 use super::pipeline::{Halt, Stages};
 use super::start::TileStart;
 use super::steps::Step;
 use super::summary::Summary;
 use super::tile::{TileState, Workers};
+use super::{Checkpoint, Fusion};
 use crate::error::Result;
 use crate::geometry::{Date, Rect, Tile};
 
-/// A tile that is to be run.
+/// A tile to be run.
 pub(super) struct Work {
     /// Its position among all tiles.
     pub(super) index: usize,
     pub(super) tile: Tile,
     pub(super) start: TileStart,
-    /// The step it begins with.
+    /// The first step to run.
     pub(super) first: usize,
-    /// The date on which the light state is taken, if it is not there already.
+    /// The date on which the light state is saved, unless it exists already.
     pub(super) capture: Option<Date>,
-    /// The date of the light state that its last record will name.
+    /// The date of the light state to which its last record will refer.
     pub(super) light: Option<Date>,
-    /// Records that are there already, the newest first.
+    /// Existing records, the newest first.
     pub(super) records: Vec<StateFile>,
 }
 
 impl Work {
-    /// A tile that begins at the prior.
+    /// A tile that starts from the prior.
     pub(super) fn fresh(index: usize, tile: Tile) -> Self {
         Self { index, tile, start: TileStart::Fresh, first: 0, capture: None, light: None, records: Vec::new() }
     }
 
-    /// Its batches, as ranges of steps; one ends where the light state is taken.
+    /// Its batches, as ranges of steps. One batch ends where the light state is saved.
     pub(super) fn batches(&self, fusion: &Fusion) -> Vec<Range<usize>> {
         let end = fusion.steps.len();
         let cut = self.capture.map_or(self.first, |day| fusion.steps.partition_point(|(date, _)| *date <= day));
@@ -48,21 +48,21 @@ impl Work {
         batches(self.first, cut).chain(batches(cut, end)).collect()
     }
 
-    /// The windows where the tile begins.
+    /// The state of the tile at its start.
     fn state(&self, fusion: &Fusion, folder: Option<&StateFolder>) -> Result<(TileState, Vec<PassedStep>)> {
         let begin = || TileState::first(fusion, self.tile.clone());
         match (&self.start, folder) {
             (TileStart::Full(file), _) => {
                 let mut state = begin()?;
                 let record = file.load(fusion, &mut state)?;
-                state.go_on_after(fusion, record.date, record.summary);
+                state.resume_after(fusion, record.date, record.summary);
                 Ok((state, record.steps))
             }
             (TileStart::Light { date, record, learned }, Some(folder)) => {
                 let Record { date: passed, mut steps, mut summary, mut failed, .. } = record.record()?;
                 summary.forget_after(*learned);
                 if *learned < passed {
-                    // Windows get another chance with the data that came late.
+                    // Failed windows are tried again with the late data.
                     summary.forget_failures();
                     failed.clear();
                 }
@@ -76,7 +76,7 @@ impl Work {
         }
     }
 
-    /// Runs the tile to the end of the series and gives what was learned.
+    /// Runs the tile to the end of the series and returns its statistics.
     pub(super) fn run(
         &self,
         fusion: &Fusion,
@@ -100,12 +100,12 @@ impl Work {
             drop(batch);
             stages.timing.filter += started.elapsed();
             *blocks += made.len();
-            let put_out = state.put_out(fusion);
+            let output_dates = state.output_dates(fusion);
             let last = steps.end == fusion.steps.len();
-            stages.write(self.index, made, if last { fusion.output.len() } else { put_out })?;
+            stages.write(self.index, made, if last { fusion.output.len() } else { output_dates })?;
             stages.progress.dates.0 = before + steps.end - self.first;
             stages.progress.observations = observations + state.observations;
-            stages.tell();
+            stages.report_progress();
             if let Some(folder) = folder
                 && !last
                 && !state.replays(fusion)
@@ -126,7 +126,7 @@ impl Work {
         Ok(record.summary)
     }
 
-    /// Writes a checkpoint, when all that it speaks of is on disk, and removes what is too old.
+    /// Writes a checkpoint once all results that it refers to are on disk, and removes outdated ones.
     fn save(
         fusion: &Fusion,
         folder: &StateFolder,
@@ -137,7 +137,7 @@ impl Work {
         stages.flush()?;
         let started = Instant::now();
         let file = folder.save(fusion, record, state)?;
-        // Newer ones were passed over: what they speak of has been replayed since.
+        // Newer records were skipped: their dates have been replayed since.
         let (newer, older): (Vec<_>, Vec<_>) =
             records.drain(..).filter(|other| *other != file).partition(|other| other.date > file.date);
         let dropped = newer.into_iter().chain(older.iter().skip(fusion.options.keep_checkpoints - 1).cloned());
@@ -150,7 +150,7 @@ impl Work {
         Ok(())
     }
 
-    /// Takes the light state when its day has come.
+    /// Saves the light state when its day is reached.
     fn capture(
         &self,
         fusion: &Fusion,
@@ -184,7 +184,7 @@ impl Work {
             date: last.map_or(date, |last| date.max(last)),
             steps: passed.iter().cloned().chain(since.map(step)).collect(),
             ended,
-            written: if ended { fusion.output.len() } else { state.put_out(fusion) },
+            written: if ended { fusion.output.len() } else { state.output_dates(fusion) },
             summary: state.summary(),
             failed: state.failed(),
             full,

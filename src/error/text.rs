@@ -1,9 +1,8 @@
-//! What messages are made of.
+//! Text fragments of error messages.
 
 use std::path::Path;
 
-use super::{Error, Key};
-use crate::engine::SettingDifference;
+use super::{Error, Key, SettingDifference};
 use crate::geometry::{Crs, Date};
 
 /// A setting, with the file that it was read from.
@@ -14,7 +13,7 @@ pub(super) fn setting(file: Option<&Path>, key: &Key, problem: &str) -> String {
     }
 }
 
-/// Files of an instrument or a key, with the TOML file that describes them.
+/// Files of an instrument or a key, with the TOML file that lists them.
 pub(super) fn input(file: Option<&Path>, what: &str, source: &Error) -> String {
     let problem = match source {
         Error::NoFiles { key, pattern, problem } => format!("{key}: {}", no_files(pattern, problem)),
@@ -33,12 +32,12 @@ pub(super) fn no_files(pattern: &str, problem: &str) -> String {
     format!("no file matches {pattern:?}; {problem}")
 }
 
-/// Of a regular expression with its key and the form of its first group.
+/// A date pattern that fails, with its key and the `strftime` form of its first group.
 pub(super) fn no_date(path: &Path, (key, pattern, format): (&str, &str, &str), problem: &str) -> String {
     format!("{}: {problem} ({key} = '{pattern}', {key}_format = {format:?})", path.display())
 }
 
-/// How to go on with a store that is there, in words of the program or of code.
+/// Advice for an existing store, in words of the program or of code.
 pub(super) fn exists_advice(file: Option<&Path>) -> &'static str {
     match file {
         Some(_) => {
@@ -62,7 +61,8 @@ pub(super) fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {
     }
 }
 
-/// `71.3 MiB` and the like, rounded up or down to a number that still is, or is not, enough.
+/// `71.3 MiB` and the like. Rounds up or down so that a sufficient number stays sufficient, and an insufficient one
+/// insufficient.
 pub(super) fn size(bytes: u64, up: bool) -> String {
     let units = [("TiB", 40, 100), ("GiB", 30, 100), ("MiB", 20, 10), ("KiB", 10, 10)];
     let Some((unit, shift, parts)) = units.into_iter().find(|(_, shift, _)| bytes >> shift > 0) else {
@@ -78,7 +78,7 @@ pub(super) fn on_date(date: Option<Date>) -> String {
     date.map_or_else(String::new, |date| format!(" ({date})"))
 }
 
-/// Of shards that begin at the same moment, each with a plan of its own, the first one's tiles hold.
+/// Advice where shards that start at the same moment plan different tiles; the tiles of the first one apply.
 pub(super) fn tile_advice(differences: &[SettingDifference]) -> &'static str {
     match differences {
         [one] if one.key == "output.tile" => {
@@ -92,7 +92,7 @@ pub(super) fn list(differences: &[SettingDifference]) -> String {
     differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// The first few of the tiles.
+/// The first tiles of a list.
 pub(super) fn tile_list(tiles: &[(usize, usize)]) -> String {
     const LISTED: usize = 20;
     let names: Vec<String> = tiles.iter().take(LISTED).map(|(row, col)| format!("[{row}, {col}]")).collect();

@@ -1,20 +1,26 @@
+//! Compression of a pixel's bands to at most as many pseudo-observations as it has channels, and a cache of
+//! compressions.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use nalgebra::DMatrix;
 
-use super::workspace::BLOCK;
+use super::workspace::MOST_BLOCK_ROWS;
 
-/// Patterns of missing bands a cache keeps; beyond that it starts anew. Clouds drop whole pixels, so few patterns recur.
+/// Number of band patterns that a cache holds; at more it is emptied. Clouds hide all bands of a pixel, so few
+/// patterns recur.
 const CACHED_PATTERNS: usize = 256;
 
-/// Condition of `V^{-1/2} M` beyond which channels are not solved for: their noise covariance would lose its digits.
+/// Largest condition number of `V^{-1/2} M` at which channels are solved for. Beyond it their noise covariance loses
+/// its digits.
 const LARGEST_CONDITION: f64 = 1e3;
 
-/// Channels that are observed directly at most: their pseudo-observations share noise and must fit into one block.
-const MOST_CHANNELS: usize = BLOCK / 2;
+/// Largest number of channels that are observed directly: their pseudo-observations share noise and must fit into one
+/// block.
+const MOST_CHANNELS: usize = MOST_BLOCK_ROWS / 2;
 
-/// What the bands of an instrument's pixel measure: `y = M u + c + ε`, `ε ~ N(0, diag v)`.
+/// The measurement model of the bands of an instrument's pixel: `y = M u + c + ε`, `ε ~ N(0, diag v)`.
 ///
 /// `u` are the pixel's *channels*, each a sparse combination of states ([`Channel`](super::Channel)): for a field with `p`
 /// components, its `p` footprint averages.
@@ -28,8 +34,8 @@ pub struct BandModel {
 }
 
 impl BandModel {
-    /// `design` is M row by row (**shape** (bands, channels)), `noise_variance` v (u²) and `offset` c (u) have one entry
-    /// per band.
+    /// `design` is M row by row (**shape** (bands, channels)), `noise_variance` v (u²) and `offset` c (u) have one
+    /// entry per band.
     ///
     /// # Panics
     /// When the lengths do not match, a number is not finite or a variance not positive.
@@ -43,10 +49,10 @@ impl BandModel {
         Self { design, noise_variance, offset, channels }
     }
 
-    /// The same bands with other noise, in u².
+    /// The same bands with another noise variance, in u².
     ///
     /// # Panics
-    /// When there is not one variance for each band.
+    /// When the number of variances differs from the number of bands.
     #[must_use]
     pub fn with_noise(&self, noise_variance: &[f64]) -> Self {
         assert_eq!(noise_variance.len(), self.bands(), "one variance per band");
@@ -71,13 +77,13 @@ impl BandModel {
         &self.noise_variance
     }
 
-    /// Whether there is one channel, and every band measures it as it is.
+    /// Whether there is one channel and every band measures it directly.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.channels <= 1 && self.design.iter().all(|weight| *weight == 1.0)
     }
 
-    /// What each band measures where all channels are zero, in u.
+    /// The value of each band where all channels are zero, in u.
     #[must_use]
     pub fn offsets(&self) -> &[f64] {
         &self.offset
@@ -86,15 +92,15 @@ impl BandModel {
 
 /// Lossless compression of the bands of one pixel to at most as many pseudo-observations as it has channels.
 ///
-/// With `W = V^{-1/2} M` of the bands present and its singular value decomposition `W = U Σ Xᵀ`, all that `y` says about `u`
-/// is kept by (`docs/model.md`, "The filter")
+/// With `W = V^{-1/2} M` of the bands present and its singular value decomposition `W = U Σ Xᵀ`, all the information
+/// that `y` has on `u` is in (`docs/model.md`, "The filter")
 ///
-/// - `z = X Σ⁻¹ Uᵀ V^{-1/2} (y - c)`, an observation of `u` itself with noise covariance `A⁻¹ = X Σ⁻² Xᵀ`, when every channel
-///   is seen: each pseudo-observation touches one channel only, so the update gathers fewest states;
-/// - `z = Uᵀ V^{-1/2} (y - c)`, an observation of `Uᵀ W u` with unit noise, when the rank is lower than the number of channels
-///   or `W` is ill-conditioned.
+/// - `z = X Σ⁻¹ Uᵀ V^{-1/2} (y - c)`, an observation of `u` itself with noise covariance `A⁻¹ = X Σ⁻² Xᵀ`, when every
+///   channel is observed: each pseudo-observation depends on one channel only, so the update gathers the fewest states;
+/// - `z = Uᵀ V^{-1/2} (y - c)`, an observation of `Uᵀ W u` with unit noise, when the rank is lower than the number of
+///   channels or `W` is ill-conditioned.
 ///
-/// What `z` leaves out of `y` enters only the likelihood.
+/// The part of `y` that `z` omits enters only the likelihood.
 #[derive(Clone, Debug)]
 pub struct Compression {
     /// Indices of the bands present.
@@ -104,16 +110,16 @@ pub struct Compression {
     channels: usize,
     /// From residuals `y - c` to z. **Shape** (rank, bands present), row-major.
     transform: Vec<f64>,
-    /// From z to the whitened residuals it stands for. **Shape** (rank, bands present), row-major.
+    /// From z to the whitened residuals that it represents. **Shape** (rank, bands present), row-major.
     expansion: Vec<f64>,
     form: Form,
-    /// `log det V` of the bands present and, of channels observed directly, `log det A`.
+    /// `log det V` of the bands present, plus `log det A` where channels are observed directly.
     log_det: f64,
     /// Largest eigenvalue of `A = Wᵀ W`: the reciprocal of the smallest noise variance of any combination of channels.
     information: f64,
 }
 
-/// What the pseudo-observations are of.
+/// The quantities that the pseudo-observations measure.
 #[derive(Clone, Debug)]
 enum Form {
     /// The channels themselves. Noise covariance, **shape** (channels, channels), row-major.
@@ -123,7 +129,7 @@ enum Form {
 }
 
 impl Compression {
-    /// The compression for the given bands present.
+    /// The compression for the given present bands.
     #[must_use]
     pub fn new(model: &BandModel, present: Vec<usize>) -> Self {
         let channels = model.channels;
@@ -135,8 +141,8 @@ impl Compression {
         let log_det_noise: f64 = present.iter().map(|&band| model.noise_variance[band].ln()).sum();
         let information = values.first().map_or(0.0, |largest| largest * largest);
         let rank = values.len();
-        let seen = rank == channels && rank <= MOST_CHANNELS && values[0] <= LARGEST_CONDITION * values[rank - 1];
-        let (z_of_whitened, whitened_of_z, form, log_det) = if rank > 0 && seen {
+        let direct = rank == channels && rank <= MOST_CHANNELS && values[0] <= LARGEST_CONDITION * values[rank - 1];
+        let (z_of_whitened, whitened_of_z, form, log_det) = if rank > 0 && direct {
             let inverse = DMatrix::from_fn(channels, rank, |j, k| axes[(j, k)] / values[k]);
             let noise = &inverse * inverse.transpose();
             let log_det_information: f64 = values.iter().map(|value| 2.0 * value.ln()).sum();
@@ -178,8 +184,8 @@ impl Compression {
         }
     }
 
-    /// Noise covariance of pseudo-observation `k` with those before it and with itself; only the last entry where the
-    /// noise is independent.
+    /// Noise covariance of pseudo-observation `k` with the preceding ones and, last, with itself; only the last entry
+    /// where the noise is independent.
     pub(super) fn noise(&self, k: usize) -> &[f64] {
         match &self.form {
             Form::Channels(noise) => &noise[k * self.channels..=k * (self.channels + 1)],
@@ -187,7 +193,7 @@ impl Compression {
         }
     }
 
-    /// Terms of the likelihood's determinant that the pseudo-observations leave out.
+    /// Terms of the likelihood's determinant that the pseudo-observations omit.
     pub(super) fn log_det(&self) -> f64 {
         self.log_det
     }
@@ -197,8 +203,8 @@ impl Compression {
         self.information
     }
 
-    /// Appends the pseudo-observations of `values` (all bands) to `z`; returns the squared norm of what they leave out.
-    /// `residuals` is scratch.
+    /// Appends the pseudo-observations of `values` (all bands) to `z`. Returns the squared norm of the part that they
+    /// omit. `residuals` is scratch.
     pub(super) fn project(&self, model: &BandModel, values: &[f64], residuals: &mut Vec<f64>, z: &mut Vec<f64>) -> f64 {
         let bands = self.present.len();
         residuals.clear();
@@ -214,7 +220,7 @@ impl Compression {
     }
 }
 
-/// Singular values that are not zero, in descending order, and their vectors.
+/// Nonzero singular values, in descending order, and their vectors.
 struct Svd {
     /// U. **Shape** (rows, rank).
     basis: DMatrix<f64>,
@@ -225,8 +231,8 @@ struct Svd {
 
 /// The decomposition `U Σ Xᵀ`.
 ///
-/// Where every row sees at most one column (the usual case without a spectral basis) the columns are orthogonal, and the
-/// decomposition is read off exactly, so that pseudo-observations stay as sparse as the bands.
+/// Where every row has at most one nonzero column (the usual case without a spectral basis), the columns are
+/// orthogonal and the decomposition is exact. Pseudo-observations then stay as sparse as the bands.
 fn decompose(matrix: &DMatrix<f64>) -> Svd {
     let (rows, cols) = matrix.shape();
     let disjoint = matrix.row_iter().all(|row| row.iter().filter(|v| **v != 0.0).count() <= 1);
@@ -243,22 +249,22 @@ fn decompose(matrix: &DMatrix<f64>) -> Svd {
     };
     let largest = values.iter().copied().fold(0.0, f64::max);
     let tolerance = largest * f64::EPSILON * rows.max(cols) as f64;
-    let mut kept: Vec<usize> = (0..values.len()).filter(|&k| values[k] > tolerance).collect();
-    kept.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
+    let mut significant: Vec<usize> = (0..values.len()).filter(|&k| values[k] > tolerance).collect();
+    significant.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
     Svd {
-        basis: basis.select_columns(&kept),
-        values: kept.iter().map(|&k| values[k]).collect(),
-        axes: axes.select_columns(&kept),
+        basis: basis.select_columns(&significant),
+        values: significant.iter().map(|&k| values[k]).collect(),
+        axes: axes.select_columns(&significant),
     }
 }
 
 /// Compressions by instrument and pattern of missing bands. One cache serves one set of band models.
 #[derive(Debug, Default)]
 pub struct CompressionCache {
-    /// By the instrument followed by the bands present.
+    /// By the instrument, followed by the bands present.
     entries: HashMap<Vec<usize>, Arc<Compression>>,
     key: Vec<usize>,
-    /// The latest key and what it gave: neighbouring pixels mostly miss the same bands.
+    /// The most recent key and compression: neighbouring pixels mostly miss the same bands.
     last: Option<(Vec<usize>, Arc<Compression>)>,
 }
 
@@ -269,7 +275,8 @@ impl CompressionCache {
         Self::default()
     }
 
-    /// The compression of `instrument`'s bands that hold a value, made when it is not at hand; `None` when none does.
+    /// The compression of `instrument`'s bands that hold a value, computed unless it is cached; `None` when none
+    /// holds one.
     pub(super) fn get(&mut self, instrument: usize, model: &BandModel, values: &[f64]) -> Option<&Compression> {
         self.key.clear();
         self.key.push(instrument);
@@ -326,10 +333,10 @@ mod tests {
         });
         let precision = noise.clone().try_inverse().unwrap();
         let (information, z) = (operator.tr_mul(&precision), nalgebra::DVector::from_vec(z));
-        let (seen, sum) = (&information * &z, &information * &operator);
+        let (found, sum) = (&information * &z, &information * &operator);
         for c in 0..q {
             let direct: f64 = present.iter().map(|&b| at(b, c) * (values[b] - 0.01) / noise_variance[b]).sum();
-            assert!((direct - seen[c]).abs() < 1e-9 * (1.0 + direct.abs()), "{direct} {}", seen[c]);
+            assert!((direct - found[c]).abs() < 1e-9 * (1.0 + direct.abs()), "{direct} {}", found[c]);
             for d in 0..q {
                 let direct: f64 = present.iter().map(|&b| at(b, c) * at(b, d) / noise_variance[b]).sum();
                 assert!((direct - sum[(c, d)]).abs() < 1e-9 * (1.0 + direct.abs()));
@@ -348,7 +355,7 @@ mod tests {
         // selection, with a gap, a repeated target band and an unseen one
         check(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], &[1e-4, 2e-4, 3e-4], &[0.1, 0.2, 0.3], 2);
         check(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], &[1e-4, 2e-4, 3e-4], &[0.1, nan, 0.3], 1);
-        // all channels seen, one of them twice
+        // all channels observed, one of them twice
         check(&[0.0, 1.0, 1.0, 0.0, 0.0, 1.0], &[1e-4, 2e-4, 3e-4], &[0.1, 0.2, 0.3], 2);
         // five bands of two components, full rank, rank one, nearly rank one
         let dense = [0.9, 0.2, 0.5, -0.4, 0.1, 0.8, 0.3, 0.3, -0.2, 0.6];
@@ -368,6 +375,6 @@ mod tests {
         assert!(direct(&[0.9, 0.2, 0.5, -0.4, 0.1, 0.8]));
         assert!(!direct(&[0.9, 1.8, 0.5, 1.0, 0.1, 0.2]), "rank one");
         assert!(!direct(&[1.0, 1.0, 1.0, 1.0 + 1e-5]), "condition above 1e3");
-        assert!(!direct(&[1.0, 0.0, 1.0, 0.0]), "a channel that no band sees");
+        assert!(!direct(&[1.0, 0.0, 1.0, 0.0]), "a channel that no band observes");
     }
 }

@@ -1,8 +1,10 @@
+//! Innovation statistics of an update.
+
 use std::f64::consts::TAU;
 
-/// How well one instrument's observations on one date fit the prediction, over one window.
+/// Fit of one instrument's observations on one date to the prediction, over one window.
 ///
-/// Conditional on the instruments before it on the same date (prediction error decomposition, Särkkä & Svensson,
+/// Conditional on the preceding instruments of the same date (prediction error decomposition, Särkkä & Svensson,
 /// *Bayesian Filtering and Smoothing*, 2nd ed., theorem 16.1 and section 16.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -24,13 +26,13 @@ impl Innovation {
         Self { instrument, ..Self::default() }
     }
 
-    /// Adds a pixel's values and what they have in the likelihood beyond its pseudo-observations.
+    /// Adds the values of a pixel and its terms of the likelihood outside the pseudo-observations.
     pub(super) fn add_pixel(&mut self, values: usize, left_out: f64, log_det: f64) {
         self.values += values;
         self.log_likelihood -= 0.5 * (left_out + log_det + values as f64 * TAU.ln());
     }
 
-    /// Adds one whitened innovation and the pivot of the factor it was whitened with.
+    /// Adds one whitened innovation and the pivot of the factor that whitened it.
     pub(super) fn add(&mut self, whitened: f64, pivot: f64) {
         self.dof += 1;
         self.nis += whitened * whitened;

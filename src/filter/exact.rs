@@ -1,8 +1,10 @@
+//! Sums that do not depend on the order of their terms.
+
 use serde::{Deserialize, Serialize};
 
 /// A sum that does not depend on the order of its terms: fixed point with 2⁻⁴⁰ resolution, exact addition.
 ///
-/// Tiles and threads decide in which order windows and cells finish; the report must not.
+/// Tiles and threads decide the order in which windows and cells finish; the report must not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ExactSum(Option<i128>);
 
@@ -18,12 +20,13 @@ impl ExactSum {
 
     pub(crate) fn add(&mut self, value: f64) {
         let term = (value * Self::SCALE).round_ties_even();
-        // A term that is no number, or beyond any sum's range, spoils the sum for good instead of passing for zero.
+        // A term that is not a number, or is too large for any sum, makes the sum invalid for good. It must not count
+        // as zero.
         let fits = term.abs() < Self::LARGEST;
         self.0 = self.0.filter(|_| fits).and_then(|sum| sum.checked_add(term as i128));
     }
 
-    /// Adds [fixed-point](FixedPoint::of) terms summed elsewhere.
+    /// Adds [fixed-point](FixedPoint::from_term) terms that were summed elsewhere.
     pub(super) fn add_fixed(&mut self, sum: i64) {
         self.0 = self.0.and_then(|own| own.checked_add(i128::from(sum)));
     }
@@ -37,19 +40,20 @@ impl ExactSum {
     }
 }
 
-/// The same rounding as [`ExactSum::add`]'s in vector instructions, for terms below [`LIMIT`](Self::LIMIT).
+/// The rounding of [`ExactSum::add`] in vector instructions, for terms below [`LIMIT`](Self::LIMIT).
 pub(super) struct FixedPoint;
 
 impl FixedPoint {
-    /// Terms of this size and more do not fit. 2¹³ terms below it do not overflow their sum.
+    /// Terms of this size and more do not fit. The sum of 2¹³ terms below it does not overflow.
     pub(super) const LIMIT: f64 = 1024.0;
 
-    /// Numbers near 1.5 × 2⁵² are whole, so adding it rounds to the nearest whole number, ties to even, into the low bits.
-    const WHOLE: f64 = 6_755_399_441_055_744.0;
+    /// Numbers near 1.5 × 2⁵² are integers. Adding this constant rounds to the nearest integer, ties to even, into
+    /// the low bits.
+    const INTEGER_SHIFT: f64 = 6_755_399_441_055_744.0;
 
     #[inline(always)]
-    pub(super) fn of(term: f64) -> i64 {
-        (term * ExactSum::SCALE + Self::WHOLE).to_bits().wrapping_sub(Self::WHOLE.to_bits()) as i64
+    pub(super) fn from_term(term: f64) -> i64 {
+        (term * ExactSum::SCALE + Self::INTEGER_SHIFT).to_bits().wrapping_sub(Self::INTEGER_SHIFT.to_bits()) as i64
     }
 }
 
@@ -83,7 +87,7 @@ mod tests {
         for term in ties.chain(others).chain([0.0, -0.0, 1023.999, -1023.999]) {
             let (mut slow, mut fast) = (ExactSum::default(), ExactSum::default());
             slow.add(term);
-            fast.add_fixed(FixedPoint::of(term));
+            fast.add_fixed(FixedPoint::from_term(term));
             assert_eq!(slow, fast, "{term:e}");
         }
     }

@@ -1,29 +1,12 @@
+//! Process noise factors of single states, from their level and from fixed factors.
+
 use super::{BlockCov, Dynamics, Real, State};
 
-/// Change in proportion to level: `K(s, s') ← g(s) g(s') K(s, s')`, `g(s)² = 1 - weight + weight (value(s) / level)²`.
-///
-/// Dark surfaces change less than bright ones. At `value = level` the covariance is as it was.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Relative {
-    /// Share of the variance that goes with the level, in [0, 1].
-    pub weight: f64,
-    /// The value at which the process variance is meant, in u; positive.
-    pub level: f64,
-}
-
-impl Relative {
-    /// g for a value.
-    #[must_use]
-    pub fn factor(&self, value: f64) -> f64 {
-        (1.0 - self.weight + self.weight * (value / self.level).powi(2)).sqrt()
-    }
-}
-
 impl<T: Real> State<T> {
-    /// Takes the level of every state whose change is [relative](Dynamics::with_relative) from its mean as it is now, `offset(i)`
-    /// (the mean function about which state `i` is an anomaly, or 0) added, and the [factors](Dynamics::with_factors) that
-    /// states have whatever their level. Predictions go by them until the next call: to be called at the beginning and after every
-    /// update, so that it does not matter in how many steps a state is predicted.
+    /// Sets the noise factor of every state. The level of a state with [relative](Dynamics::with_relative) noise is
+    /// its current mean plus `offset(i)` (the mean function about which state `i` is an anomaly, or 0). The [fixed
+    /// factors](Dynamics::with_factors) multiply it. Predictions use these factors until the next call. Call it at
+    /// the start and after every update, so that the result does not depend on the number of steps of a prediction.
     pub fn take_factors(&mut self, dynamics: &Dynamics, offset: impl Fn(usize) -> f64) {
         if dynamics.relative().is_empty() && dynamics.factors().is_empty() {
             return;
@@ -38,19 +21,19 @@ impl<T: Real> State<T> {
         }
     }
 
-    /// Memory of what [`take_factors`](Self::take_factors) keeps of `n` states.
+    /// Memory of the factors of `n` states.
     #[must_use]
     pub fn factor_bytes(n: usize) -> u64 {
         (n * size_of::<f64>()) as u64
     }
 }
 
-/// Adds a column of a correlation, each row times its factor.
+/// Adds a column of a correlation with each row multiplied by its factor.
 pub(super) struct AddScaledColumn<'a, T> {
     pub(super) correlation: &'a BlockCov,
     pub(super) j: usize,
     pub(super) scale: f64,
-    /// Of rows `j..`.
+    /// Factors of rows `j..`.
     pub(super) factors: &'a [f64],
     pub(super) target: &'a mut [T],
 }
@@ -65,7 +48,7 @@ impl<T: Real> pulp::WithSimd for AddScaledColumn<'_, T> {
             let (own, below) = target.split_at_mut(part.len());
             let (weights, rest) = factors.split_at(part.len());
             for ((value, entry), factor) in own.iter_mut().zip(part).zip(weights) {
-                *value += T::of(self.scale * factor * entry);
+                *value += T::from_f64(self.scale * factor * entry);
             }
             (target, factors) = (below, rest);
         }
@@ -77,7 +60,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::filter::ProcessBlock;
+    use crate::filter::{ProcessBlock, Relative};
 
     fn correlation(i: usize, j: usize) -> f64 {
         (-(i.abs_diff(j) as f64) / 3.0).exp()
@@ -114,8 +97,8 @@ mod tests {
             _ => own(i),
         };
         let entry = |i: usize, j: usize| {
-            let kept = dynamics.transition(i, dt_days) * dynamics.transition(j, dt_days) * before.cov.get(i, j);
-            kept + g(i) * g(j) * dynamics.process_cov(None, i, j, dt_days)
+            let decayed = dynamics.transition(i, dt_days) * dynamics.transition(j, dt_days) * before.cov.get(i, j);
+            decayed + g(i) * g(j) * dynamics.process_cov(None, i, j, dt_days)
         };
         (0..before.n()).map(|i| (0..before.n()).map(|j| entry(i, j)).collect()).collect()
     }

@@ -1,18 +1,18 @@
-//! `G = P Hᵀ` from the lower triangle, panel by panel.
+//! Computes `G = P Hᵀ` from the lower triangle of P, panel by panel.
 
 use super::symmetric::Panel;
-use super::workspace::{Block, Columns, Entry};
+use super::workspace::{BlockBuffers, BlockEntry, Columns};
 use super::{Observations, Real};
 
-/// Side of the tiles in which the gather walks a panel: a cache line of float64.
+/// Side of the tiles in which a panel is traversed: one cache line of float64.
 const TILE: usize = 8;
 
 /// Rows of a smaller tile, for shorter runs of neighbouring states.
 const HALF_TILE: usize = TILE / 2;
 
-impl<T: Real> Block<T> {
-    /// Lists the entries of a block's H by state, and clears the columns of `P Hᵀ` to which several states will add.
-    pub(super) fn lay_out(&mut self, observations: &Observations, rows: std::ops::Range<usize>, n: usize) {
+impl<T: Real> BlockBuffers<T> {
+    /// Lists the entries of a block's H by state, and clears the columns of `P Hᵀ` that sum over several states.
+    pub(super) fn list_entries(&mut self, observations: &Observations, rows: std::ops::Range<usize>, n: usize) {
         self.entries.clear();
         for (k, row) in rows.enumerate() {
             let entries = observations.row(row);
@@ -21,7 +21,7 @@ impl<T: Real> Block<T> {
                 self.cross.column_mut(k, 0..self.gain.nrows()).fill(T::default());
             }
             let entry =
-                |(state, weight)| Entry { state: state as u32, row: k as u32, weight, only, run: u8::from(only) };
+                |(state, weight)| BlockEntry { state: state as u32, row: k as u32, weight, only, run: u8::from(only) };
             self.entries.extend(entries.map(entry));
         }
         debug_assert!(self.entries.iter().all(|entry| (entry.state as usize) < n));
@@ -35,10 +35,10 @@ impl<T: Real> Block<T> {
     }
 }
 
-/// Adds a panel's share to `G = P Hᵀ`; over all panels every entry of G is complete.
+/// Adds the contribution of a panel to `G = P Hᵀ`. After all panels, every entry of G is complete.
 pub(super) struct Gather<'a, T: Real> {
     pub(super) panel: &'a Panel<'a, T>,
-    pub(super) entries: &'a [Entry],
+    pub(super) entries: &'a [BlockEntry],
     pub(super) cross: &'a mut Columns<T>,
 }
 
@@ -52,7 +52,7 @@ impl<T: Real> pulp::WithSimd for Gather<'_, T> {
 }
 
 #[inline(always)]
-fn gather<T: Real>(panel: &Panel<'_, T>, entries: &[Entry], cross: &mut Columns<T>) {
+fn gather<T: Real>(panel: &Panel<'_, T>, entries: &[BlockEntry], cross: &mut Columns<T>) {
     let (first, last) = (panel.cols.start, panel.cols.end);
     let values = &*panel.values;
     let entries = &entries[entries.partition_point(|entry| (entry.state as usize) < first)..];
@@ -63,7 +63,8 @@ fn gather<T: Real>(panel: &Panel<'_, T>, entries: &[Entry], cross: &mut Columns<
         let target = cross.column_mut(entry.row as usize, state..state + column.len());
         add(target, column.iter(), entry);
     }
-    // Left of the diagonal: rows of the triangle, in tiles of a few columns, of neighbouring states where there are enough.
+    // Left of the diagonal: rows of the triangle, in tiles of a few columns, by runs of neighbouring states where
+    // these are long enough.
     for start in (first..last).step_by(TILE) {
         let end = (start + TILE).min(last);
         let mut rest = &entries[entries.partition_point(|entry| entry.state as usize <= start)..];
@@ -87,12 +88,12 @@ fn gather<T: Real>(panel: &Panel<'_, T>, entries: &[Entry], cross: &mut Columns<
     }
 }
 
-/// Transposes [`TILE`] columns from `start` on of as many neighbouring rows of the triangle as there are in the run.
+/// Transposes [`TILE`] columns, starting at `start`, of the neighbouring rows of a run.
 #[inline(always)]
 fn gather_tile<const ROWS: usize, T: Real>(
     panel: &Panel<'_, T>,
     start: usize,
-    run: &[Entry; ROWS],
+    run: &[BlockEntry; ROWS],
     cross: &mut Columns<T>,
 ) {
     let first = panel.cols.start;
@@ -109,10 +110,10 @@ fn gather_tile<const ROWS: usize, T: Real>(
     }
 }
 
-/// Adds an entry of H times `values` to a column of G, or sets it where nothing else comes.
+/// Adds an entry of H times `values` to a column of G, or sets the column where the entry is the only one.
 #[inline(always)]
-pub(super) fn add<'a, T: Real + 'a>(target: &mut [T], values: impl Iterator<Item = &'a T>, entry: &Entry) {
-    let weight = T::of(entry.weight);
+pub(super) fn add<'a, T: Real + 'a>(target: &mut [T], values: impl Iterator<Item = &'a T>, entry: &BlockEntry) {
+    let weight = T::from_f64(entry.weight);
     if entry.only {
         for (to, from) in target.iter_mut().zip(values) {
             *to = weight * *from;

@@ -1,20 +1,23 @@
+//! Histories of states, for a process covariance that depends on the similarity of histories.
+
 use std::ops::Range;
 
 use super::ProcessBlock;
-use super::snapshot::{SnapshotMismatch, SnapshotReader, put_count, put_values};
+use super::bytes::{SnapshotMismatch, SnapshotReader, append_count, append_values};
 
-/// Uncorrelated variance that keeps the state-dependent covariance of cells with the same history positive definite, u².
+/// Uncorrelated variance that makes the state-dependent covariance of cells with equal histories positive definite,
+/// u².
 const JITTER: f64 = 1e-10;
 
-/// The past of a state, as far as a state-dependent process covariance needs it.
+/// The history of the states, in the form that a state-dependent process covariance needs.
 ///
-/// States whose precision-weighted histories are alike are believed to change alike:
+/// States with similar precision-weighted histories are assumed to change in a similar way:
 /// `Q ← α Q + (1 - α) Q_x`, `Q_x(s, s') = σ_s σ_s' exp(-d(s, s') / ℓ_x) + 1e-10 [s = s']`,
-/// `d² = Σ_t (a_t(s) / A(s) - a_t(s') / A(s'))²`, `a_t = m_t / sd_t`, `A = Σ_t 1 / sd_t`, the sums over the dates on which
-/// the state was updated. `σ_s²` is the state's own process variance, at most that of the component: of a cell the component's,
-/// without nugget, of an average over cells less.
+/// `d² = Σ_t (a_t(s) / A(s) - a_t(s') / A(s'))²`, `a_t = m_t / sd_t`, `A = Σ_t 1 / sd_t`, with sums over the dates on
+/// which the state was updated. `σ_s²` is the process variance of the state, at most that of the component: for a
+/// cell the component's without nugget, for an average over cells less.
 ///
-/// The sums are carried as Gram matrix `Σ_t a_t a_tᵀ` and `A`, so memory does not grow:
+/// The sums are stored as the Gram matrix `Σ_t a_t a_tᵀ` and `A`, so memory does not grow:
 /// `d² = G_ss / A_s² + G_s's' / A_s'² - 2 G_ss' / (A_s A_s')`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct History {
@@ -22,9 +25,9 @@ pub(super) struct History {
     weight: f64,
     /// `ℓ_x`, in u.
     scale: f64,
-    /// Updates so far; before the first, Q is used as it is.
+    /// Number of updates. Q is used unchanged until the first one.
     updates: usize,
-    /// By block of the dynamics, as far as they depend on the past.
+    /// One for each block of the dynamics that depends on history.
     blocks: Vec<BlockHistory>,
     /// Scratch.
     column: Vec<f64>,
@@ -65,12 +68,12 @@ impl History {
         }
     }
 
-    /// Whether a block of the dynamics depends on the past.
+    /// Whether a block of the dynamics depends on history.
     pub(super) fn covers(&self, block: usize) -> bool {
         block < self.blocks.len()
     }
 
-    /// Takes in the state after an update.
+    /// Adds an updated state to the history.
     pub(super) fn record(&mut self, mean: &[f64], variance: impl Fn(usize) -> f64) {
         self.updates += 1;
         for block in &mut self.blocks {
@@ -89,16 +92,16 @@ impl History {
         }
     }
 
-    /// Appends the sums.
+    /// Appends the sums to a snapshot.
     pub(super) fn append_snapshot(&self, target: &mut Vec<u8>) {
-        put_count(self.updates, target);
+        append_count(self.updates, target);
         for block in &self.blocks {
-            put_values(&block.precision, target);
-            put_values(&block.gram, target);
+            append_values(&block.precision, target);
+            append_values(&block.gram, target);
         }
     }
 
-    /// Takes back what [`append_snapshot`](Self::append_snapshot) appended.
+    /// Restores the sums that [`append_snapshot`](Self::append_snapshot) wrote.
     pub(super) fn restore_snapshot(&mut self, reader: &mut SnapshotReader<'_>) -> Result<(), SnapshotMismatch> {
         self.updates = reader.count()?;
         for block in &mut self.blocks {
@@ -130,8 +133,8 @@ impl History {
         &self.column
     }
 
-    /// Entry (i, j), `i >= j`, of a block's state-dependent correlation where it is `correlation` otherwise: a single one of
-    /// what [`column`](Self::column) gives.
+    /// Entry (i, j), `i >= j`, of a block's state-dependent correlation, where the block's own correlation is
+    /// `correlation`: a single entry of [`column`](Self::column).
     pub(super) fn entry(&self, block: usize, i: usize, j: usize, variance: f64, correlation: f64) -> f64 {
         if self.updates == 0 {
             return correlation;
@@ -139,9 +142,9 @@ impl History {
         let block = &self.blocks[block];
         let ((a, own), (b, other)) = (block.scaled[j], block.scaled[i]);
         let distance = distance(own, other, block.gram(i, j) * a * b);
-        let alike = block.amplitude[i] * block.amplitude[j] * (-distance / self.scale).exp();
+        let similarity = block.amplitude[i] * block.amplitude[j] * (-distance / self.scale).exp();
         let jitter = if i == j { JITTER / variance } else { 0.0 };
-        self.weight * correlation + (1.0 - self.weight) * (alike + jitter)
+        self.weight * correlation + (1.0 - self.weight) * (similarity + jitter)
     }
 
     /// Bytes of the history of `n` states in blocks of `len`.
@@ -151,7 +154,7 @@ impl History {
 }
 
 impl BlockHistory {
-    /// Works out what distances are made of.
+    /// Updates the scaled terms of the distances.
     fn scale(&mut self) {
         for i in 0..self.scaled.len() {
             let share = self.precision[i].recip();
@@ -171,8 +174,8 @@ impl BlockHistory {
     }
 }
 
-/// The distance of two histories from their squared norms and their product.
+/// The distance of two histories, from their squared norms and their product.
 fn distance(own: f64, other: f64, product: f64) -> f64 {
-    // Rounding may take the distance of equal histories below zero.
+    // Rounding may make the squared distance of equal histories negative.
     (own + other - 2.0 * product).max(0.0).sqrt()
 }

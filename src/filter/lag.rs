@@ -1,50 +1,51 @@
+//! Lagged states: the augmentation of the state for fixed-lag smoothing.
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use faer::{Mat, MatMut};
 
-use super::snapshot::{SnapshotMismatch, SnapshotReader, put_count, put_values};
+use super::bytes::{SnapshotMismatch, SnapshotReader, append_count, append_values};
 use super::{Real, SymmetricMatrix};
 
-/// Some states as they were at earlier times, in the light of all observations since: the augmentation of fixed-lag
-/// smoothing.
+/// Some states at earlier times, conditional on all observations since: the augmentation of fixed-lag smoothing.
 ///
-/// Kept are, for each remembered time, the mean of the lagged states, their covariance with the present state, and the
-/// covariances among the states at the same position of each range (the components of one cell). Nothing else is needed to
-/// condition them on new observations, so memory is `times × lagged × states`, constant in time.
+/// For each stored time it holds the mean of the lagged states, their covariance with the present state, and the
+/// covariances among states at the same position of each range (the components of one cell). Nothing else is needed
+/// to condition them on new observations, so memory is `times × lagged × states`, constant in time.
 ///
-/// The method is the Kalman filter of the state augmented with its own past (Anderson & Moore, *Optimal Filtering*, 1979,
-/// section 7.3), less the covariances between different lagged times, which nothing reads.
+/// The method is the Kalman filter of the state augmented with its own past (Anderson & Moore, *Optimal Filtering*,
+/// 1979, section 7.3), without the covariances between different lagged times, which nothing reads.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Lags<T: Real> {
-    /// States remembered, of equal length.
+    /// Lagged states, in ranges of equal length.
     ranges: Vec<Range<usize>>,
-    /// Times remembered at most.
+    /// Largest number of stored times.
     capacity: usize,
-    /// Slots that hold a time; the first `used`.
+    /// Slots that hold a time: the first `used`.
     used: usize,
-    /// Slot of the oldest time and how many are remembered.
+    /// Slot of the oldest time, and the number of stored times.
     oldest: usize,
     len: usize,
     /// Cov(lagged, present). **Shape** (capacity × lagged, states).
     cross: Mat<T>,
     /// **Shape** (capacity, lagged).
     mean: Vec<f64>,
-    /// Variances when they were taken in. **Shape** (capacity, lagged).
+    /// Variances at the time of storing. **Shape** (capacity, lagged).
     first: Vec<f64>,
-    /// What is added to each lagged state: (state, weight). Empty where nothing is.
-    further: Arc<[Vec<(usize, f64)>]>,
+    /// Terms added to each lagged state: (state, weight). Empty where there are none.
+    terms: Arc<[Vec<(usize, f64)>]>,
     /// Covariances between ranges `a >= b` at the same position, pair by pair. **Shape** (capacity, pairs, positions).
     cov: Vec<f64>,
 }
 
-/// What is known of some states at an earlier time.
+/// Estimate of some states at an earlier time.
 #[derive(Clone, Copy, Debug)]
 pub struct Lagged<'a> {
     /// Mean. **Shape** (ranges, positions).
     pub mean: &'a [f64],
-    /// Covariance of ranges `a >= b` at the same position. **Shape** (pairs, positions); pairs row by row: (0, 0), (1, 0),
-    /// (1, 1), (2, 0), …
+    /// Covariance of ranges `a >= b` at the same position. **Shape** (pairs, positions); pairs row by row: (0, 0),
+    /// (1, 0), (1, 1), (2, 0), …
     pub cov: &'a [f64],
 }
 
@@ -66,26 +67,27 @@ impl<T: Real> Lags<T> {
             cross: Mat::zeros(capacity * lagged, n),
             mean: vec![0.0; capacity * lagged],
             first: vec![0.0; capacity * lagged],
-            further: Arc::default(),
+            terms: Arc::default(),
             cov: vec![0.0; capacity * pairs],
         }
     }
 
     pub(super) fn cast<U: Real>(&self) -> Lags<U> {
-        let cross = Mat::from_fn(self.cross.nrows(), self.cross.ncols(), |i, j| U::of(self.cross[(i, j)].to_f64()));
+        let cross =
+            Mat::from_fn(self.cross.nrows(), self.cross.ncols(), |i, j| U::from_f64(self.cross[(i, j)].to_f64()));
         let Self { ref ranges, capacity, used, oldest, len, ref mean, ref first, ref cov, .. } = *self;
         let (ranges, mean, first, cov) = (ranges.clone(), mean.clone(), first.clone(), cov.clone());
-        let further = Arc::clone(&self.further);
-        Lags { ranges, capacity, used, oldest, len, cross, mean, first, further, cov }
+        let terms = Arc::clone(&self.terms);
+        Lags { ranges, capacity, used, oldest, len, cross, mean, first, terms, cov }
     }
 
-    /// Remembers sums: each lagged state with so many others times weights.
-    pub(super) fn add_further(&mut self, further: Vec<Vec<(usize, f64)>>) {
-        assert_eq!(further.len(), self.lagged(), "a sum for each remembered state");
-        self.further = further.into();
+    /// Stores sums: each lagged state plus these weighted states.
+    pub(super) fn add_terms(&mut self, terms: Vec<Vec<(usize, f64)>>) {
+        assert_eq!(terms.len(), self.lagged(), "a sum for each remembered state");
+        self.terms = terms.into();
     }
 
-    /// States remembered of one time.
+    /// Number of lagged states at one time.
     fn lagged(&self) -> usize {
         self.ranges.iter().map(Range::len).sum()
     }
@@ -102,12 +104,12 @@ impl<T: Real> Lags<T> {
         self.len
     }
 
-    /// Rows of the augmentation that hold something.
+    /// Rows of the augmentation that hold a time.
     pub(super) fn rows(&self) -> usize {
         self.used * self.lagged()
     }
 
-    /// Rows of the augmentation when every slot is taken.
+    /// Rows of the augmentation when every slot is in use.
     pub(super) fn most_rows(&self) -> usize {
         self.cross.nrows()
     }
@@ -129,11 +131,11 @@ impl<T: Real> Lags<T> {
     /// Multiplies the covariance with present state `state` by `factor`.
     pub(super) fn scale(&mut self, state: usize, factor: f64) {
         let rows = self.rows();
-        let factor = T::of(factor);
+        let factor = T::from_f64(factor);
         self.cross.col_as_slice_mut(state)[..rows].iter_mut().for_each(|value| *value *= factor);
     }
 
-    /// Takes the present in. Drops the oldest time when all slots are taken.
+    /// Stores the present states. The oldest time is dropped when all slots are in use.
     pub(super) fn remember(&mut self, mean: &[f64], present: &SymmetricMatrix<T>) {
         if self.capacity == 0 {
             return;
@@ -148,7 +150,8 @@ impl<T: Real> Lags<T> {
         let mut row = slot * lagged;
         for states in self.ranges.iter().cloned() {
             self.mean[row..row + states.len()].copy_from_slice(&mean[states.clone()]);
-            // Cov(state, j) stands in column j for states from j on, in the state's own column for those before.
+            // Cov(state, j) is in column j for states from j on, and in the state's own column for the preceding
+            // ones.
             for j in 0..states.end {
                 let below = states.start.max(j)..states.end;
                 let at = row + below.start - states.start;
@@ -168,20 +171,20 @@ impl<T: Real> Lags<T> {
         for (target, (i, j)) in self.cov[slot * pairs..].iter_mut().zip(entries) {
             *target = present.get(i, j);
         }
-        if !self.further.is_empty() {
-            self.sum_up(slot, mean, present);
+        if !self.terms.is_empty() {
+            self.replace_by_sums(slot, mean, present);
         }
     }
 
-    /// Makes sums of what was taken into a slot.
-    fn sum_up(&mut self, slot: usize, mean: &[f64], present: &SymmetricMatrix<T>) {
+    /// Replaces the states stored in a slot by their sums.
+    fn replace_by_sums(&mut self, slot: usize, mean: &[f64], present: &SymmetricMatrix<T>) {
         let (lagged, pairs) = (self.lagged(), self.pairs());
         let first = slot * lagged;
-        for (k, entries) in self.further.iter().enumerate() {
+        for (k, entries) in self.terms.iter().enumerate() {
             for &(state, weight) in entries {
                 self.mean[first + k] += weight * mean[state];
                 for j in 0..mean.len() {
-                    self.cross[(first + k, j)] += T::of(weight * present.get(state, j));
+                    self.cross[(first + k, j)] += T::from_f64(weight * present.get(state, j));
                 }
             }
         }
@@ -198,12 +201,13 @@ impl<T: Real> Lags<T> {
         }
     }
 
-    /// Covariance of two sums of the slot whose first row is `first`: from that of the one with the states of the other.
+    /// Covariance of two sums of the slot whose first row is `first`: from the covariance of one with the states of
+    /// the other.
     fn sum_cov(&self, first: usize, a: usize, b: usize) -> f64 {
         let positions = self.lagged() / self.ranges.len();
-        let with = |state: usize| self.cross[(first + a, state)].to_f64();
-        let own = with(self.ranges[b / positions].start + b % positions);
-        own + self.further[b].iter().map(|&(state, weight)| weight * with(state)).sum::<f64>()
+        let cov_with = |state: usize| self.cross[(first + a, state)].to_f64();
+        let own = cov_with(self.ranges[b / positions].start + b % positions);
+        own + self.terms[b].iter().map(|&(state, weight)| weight * cov_with(state)).sum::<f64>()
     }
 
     fn forget(&mut self) {
@@ -213,7 +217,7 @@ impl<T: Real> Lags<T> {
         }
     }
 
-    /// The `k`-th remembered time, counted from the oldest.
+    /// The `k`-th stored time, counted from the oldest.
     pub(super) fn lagged_at(&self, k: usize) -> Option<Lagged<'_>> {
         (k < self.len).then(|| {
             let (lagged, pairs, slot) = (self.lagged(), self.pairs(), (self.oldest + k) % self.capacity);
@@ -224,8 +228,8 @@ impl<T: Real> Lags<T> {
         })
     }
 
-    /// Subtracts `W_l W_lᵀ` from the covariances kept, `gain` being the rows of W that belong to the lagged states.
-    /// They are those from `first` on, of the first `size` columns.
+    /// Subtracts `W_l W_lᵀ` from the stored covariances. The rows of W for the lagged states are those of `gain` from
+    /// `first` on, in its first `size` columns.
     pub(super) fn downdate_cov(&mut self, gain: &Mat<T>, first: usize, size: usize) {
         if self.rows() > 0 {
             let (lagged, pairs, ranges) = (self.lagged(), self.pairs(), self.ranges.len());
@@ -234,9 +238,9 @@ impl<T: Real> Lags<T> {
         }
     }
 
-    /// The first remembered state whose variance has fallen below `least` times what it was when it was taken in: (state,
-    /// variance then, variance now).
-    pub(super) fn lost(&self, least: f64) -> Option<(usize, f64, f64)> {
+    /// The first lagged state whose variance has fallen below `least` times its variance at the time of storing:
+    /// (state, variance then, variance now).
+    pub(super) fn lost_state(&self, least: f64) -> Option<(usize, f64, f64)> {
         let (lagged, pairs) = (self.lagged(), self.pairs());
         (0..self.len).find_map(|k| {
             let slot = (self.oldest + k) % self.capacity;
@@ -245,20 +249,20 @@ impl<T: Real> Lags<T> {
             self.ranges.iter().enumerate().find_map(|(j, states)| {
                 let now = &self.cov[slot * pairs + (j + 1) * (j + 2) / 2 * positions - positions..][..positions];
                 let then = &first[j * positions..(j + 1) * positions];
-                let lost = then.iter().zip(now).position(|(then, now)| now.is_nan() || *now < least * then);
-                lost.map(|at| (states.start + at, then[at], now[at]))
+                let lost_state = then.iter().zip(now).position(|(then, now)| now.is_nan() || *now < least * then);
+                lost_state.map(|at| (states.start + at, then[at], now[at]))
             })
         })
     }
 
-    /// Appends what updates change, but for the float64 numbers, which go to `wide`.
+    /// Appends the values that updates change; float64 numbers are appended to `wide`.
     pub(super) fn save(&self, target: &mut Vec<T>, wide: &mut Vec<f64>) {
         (0..self.cross.ncols()).for_each(|column| target.extend_from_slice(self.cross.col_as_slice(column)));
         wide.extend_from_slice(&self.mean);
         wide.extend_from_slice(&self.cov);
     }
 
-    /// Takes back what [`save`](Self::save) appended.
+    /// Restores the values that [`save`](Self::save) appended.
     pub(super) fn restore(&mut self, saved: &[T], wide: &[f64]) {
         let rows = self.cross.nrows();
         for column in 0..self.cross.ncols() {
@@ -269,26 +273,26 @@ impl<T: Real> Lags<T> {
         self.cov.copy_from_slice(cov);
     }
 
-    /// Appends the slots that hold something.
+    /// Appends the slots that hold a time to a snapshot.
     pub(super) fn append_snapshot(&self, target: &mut Vec<u8>) {
         if self.capacity == 0 {
             return;
         }
-        [self.used, self.oldest, self.len].into_iter().for_each(|count| put_count(count, target));
+        [self.used, self.oldest, self.len].into_iter().for_each(|count| append_count(count, target));
         let (rows, pairs) = (self.rows(), self.used * self.pairs());
-        (0..self.cross.ncols()).for_each(|state| put_values(self.cross(state), target));
+        (0..self.cross.ncols()).for_each(|state| append_values(self.cross(state), target));
         for values in [&self.mean[..rows], &self.first[..rows], &self.cov[..pairs]] {
-            put_values(values, target);
+            append_values(values, target);
         }
     }
 
-    /// Takes back what [`append_snapshot`](Self::append_snapshot) appended, if need be into more slots.
+    /// Restores the slots that [`append_snapshot`](Self::append_snapshot) wrote; there may be more slots now.
     pub(super) fn restore_snapshot(&mut self, reader: &mut SnapshotReader<'_>) -> Result<(), SnapshotMismatch> {
         if self.capacity == 0 {
             return Ok(());
         }
         let (used, oldest, len) = (reader.count()?, reader.count()?, reader.count()?);
-        // A ring that has begun to turn goes on only at its own size.
+        // A ring buffer that has wrapped around can be restored only at its own size.
         let unturned = oldest == 0 && len == used;
         if used > self.capacity || len > used || oldest >= used.max(1) || !(unturned || used == self.capacity) {
             return Err(SnapshotMismatch);
@@ -307,7 +311,7 @@ impl<T: Real> Lags<T> {
 struct DowndateCov<'a, T: Real> {
     /// **Shape** (slots, pairs).
     cov: &'a mut [f64],
-    /// Its `rows` are (slots × lagged).
+    /// Its rows `rows` are (slots × lagged).
     gain: &'a Mat<T>,
     rows: Range<usize>,
     size: usize,

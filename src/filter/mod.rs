@@ -1,12 +1,13 @@
-//! Prediction and update of one window's state. Pure numerics: no I/O, no threads, no clock; imports no other room.
+//! Prediction and update of the state of one window. Pure numerics: no I/O, no threads, no clock; imports no other
+//! module.
 //!
-//! **No promise of stability**: its types are plain numbers with public fields, so that tests and benchmarks reach all of them. Until 1.0
-//! this module is outside [SemVer](https://semver.org): fields and calls may change in any release.
+//! **No promise of stability**: types are plain numbers with public fields, so that tests and benchmarks reach all of
+//! them. Until 1.0 this module is outside [SemVer](https://semver.org): fields and calls may change in any release.
 //!
-//! The filter knows states, not what they stand for: a diagonal transition, a block-diagonal process covariance
-//! ([`Dynamics`]) and sparse observation rows ([`Observations`]) are all it sees, so layers of any kind (fields, offsets of
-//! instruments) are its caller's business. A [`State`] may carry its past along ([`State::with_lags`]): fixed-lag smoothing is
-//! the same update on an augmented state.
+//! The filter does not know what states stand for. It uses a diagonal transition, a block-diagonal process covariance
+//! ([`Dynamics`]) and sparse observation rows ([`Observations`]), so layers of any kind (fields, offsets of
+//! instruments) are left to the caller. A [`State`] may include lagged states ([`State::with_lags`]): fixed-lag
+//! smoothing is the same update on an augmented state.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -30,18 +31,23 @@
 //! # Ok::<(), rasterfuse::filter::NumericalError>(())
 //! ```
 
+mod block;
+mod bytes;
 mod compress;
 mod diagnostics;
+mod dynamics;
 mod error;
 mod exact;
 mod factors;
 mod gather;
+mod growth;
 mod history;
 mod lag;
 mod observations;
 mod pixel;
 mod predict;
 mod real;
+mod relative;
 mod scalar;
 mod season;
 mod snapshot;
@@ -50,20 +56,23 @@ mod symmetric;
 mod update;
 mod workspace;
 
+pub use block::{BlockCov, ProcessBlock};
+pub use bytes::SnapshotMismatch;
 pub use compress::{BandModel, Compression, CompressionCache};
 pub use diagnostics::Innovation;
+pub use dynamics::Dynamics;
 pub use error::NumericalError;
 pub(crate) use exact::ExactSum;
-pub use factors::Relative;
+pub(crate) use growth::growth;
 pub use lag::Lagged;
 pub use observations::{Channel, Observations};
-pub(crate) use predict::growth;
-pub use predict::{BlockCov, Dynamics, ProcessBlock};
 pub use real::Real;
-pub(crate) use scalar::{Cells, RUN, ScalarBand, ScalarFit, ScalarRun, Walk, drop_missing, put_out, see};
+pub use relative::Relative;
+pub(crate) use scalar::{
+    CellPrediction, Cells, RUN, ScalarBand, ScalarFit, ScalarRun, drop_missing, mark_observed, predict_into,
+};
 pub use season::Season;
 pub(crate) use season::YEAR_DAYS;
-pub use snapshot::SnapshotMismatch;
 pub use state::{Saved, State};
 pub use symmetric::SymmetricMatrix;
 pub use workspace::Workspace;

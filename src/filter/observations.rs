@@ -1,12 +1,15 @@
+//! Observations of one window on one date, as sparse rows of pseudo-observations.
+
 use std::ops::Range;
 
-use super::workspace::{BLOCK, GOOD_BLOCK};
+use super::workspace::{MOST_BLOCK_ROWS, USUAL_BLOCK_ROWS};
 use super::{BandModel, Compression, CompressionCache};
 
-/// A pixel's channel: the weighted sum of states `offset + states[k]` that one column of the band model multiplies.
+/// A channel of a pixel: the weighted sum of states `offset + states[k]` that one column of the band model
+/// multiplies.
 #[derive(Clone, Copy, Debug)]
 pub struct Channel<'a> {
-    /// Added to every index.
+    /// Added to every state index.
     pub offset: usize,
     /// State indices.
     pub states: &'a [u32],
@@ -14,7 +17,7 @@ pub struct Channel<'a> {
     pub weights: &'a [f64],
 }
 
-/// One piece of a channel is a channel.
+/// A single piece is a channel, too.
 impl IntoIterator for Channel<'_> {
     type Item = Self;
     type IntoIter = std::iter::Once<Self>;
@@ -26,25 +29,25 @@ impl IntoIterator for Channel<'_> {
 
 /// The pseudo-observations of one window on one date: sparse rows, their noise, grouped by pixel and instrument.
 ///
-/// Noise is independent between pixels. Reused from date to date; clearing keeps the memory.
+/// Noise is independent between pixels. The object is reused for every date; clearing it retains its memory.
 #[derive(Debug, Default)]
 pub struct Observations {
-    /// Where each row's entries begin; one more than there are rows.
+    /// Start of each row's entries, and the end as the last element.
     starts: Vec<usize>,
     states: Vec<u32>,
     weights: Vec<f64>,
     z: Vec<f64>,
-    /// Where each row's noise begins; one more than there are rows.
+    /// Start of each row's noise, and the end as the last element.
     noise_starts: Vec<usize>,
-    /// Noise covariance of a row with the rows of its pixel before it and with itself.
+    /// Noise covariance of a row with the preceding rows of its pixel and with itself.
     noise: Vec<f64>,
     pixels: Vec<PixelRows>,
-    groups: Vec<Group>,
+    groups: Vec<InstrumentPixels>,
     residuals: Vec<f64>,
     probe: Vec<f64>,
 }
 
-/// The rows of one pixel and what it adds to the likelihood beyond them.
+/// The rows of one pixel and its terms of the likelihood outside these rows.
 #[derive(Clone, Debug)]
 pub(super) struct PixelRows {
     pub(super) rows: Range<usize>,
@@ -56,19 +59,19 @@ pub(super) struct PixelRows {
 
 /// The pixels of one instrument.
 #[derive(Clone, Debug)]
-pub(super) struct Group {
+pub(super) struct InstrumentPixels {
     pub(super) instrument: usize,
     pub(super) pixels: Range<usize>,
 }
 
 impl Observations {
-    /// None yet.
+    /// An empty set of observations.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Forgets all rows and groups.
+    /// Removes all rows and groups.
     pub fn clear(&mut self) {
         self.starts.clear();
         self.states.clear();
@@ -86,7 +89,7 @@ impl Observations {
         self.z.len()
     }
 
-    /// Whether nothing was observed.
+    /// Whether there is no observation.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pixels.is_empty()
@@ -98,13 +101,14 @@ impl Observations {
         self.pixels.len()
     }
 
-    /// Starts the pixels of an instrument; diagnostics are kept apart by it.
+    /// Starts the pixels of an instrument. Diagnostics are separate for each instrument.
     pub fn begin_group(&mut self, instrument: usize) {
-        self.groups.push(Group { instrument, pixels: self.pixels.len()..self.pixels.len() });
+        self.groups.push(InstrumentPixels { instrument, pixels: self.pixels.len()..self.pixels.len() });
     }
 
-    /// Adds a pixel of the current instrument: `values` (one per band of `model`, NaN where missing) observe `channel(j)`
-    /// (or the sum of several) for each column j of the design. Returns whether it was added; a pixel without values is not.
+    /// Adds a pixel of the current instrument: `values` (one per band of `model`, NaN where missing) observe
+    /// `channel(j)` (or the sum of several) for each column j of the design. Returns whether the pixel was added; a
+    /// pixel without values is not.
     ///
     /// # Panics
     /// When `values` do not match the model's bands.
@@ -122,10 +126,11 @@ impl Observations {
         true
     }
 
-    /// As [`push_pixel`](Self::push_pixel), the pixel having a noise variance of its own for each band.
+    /// Like [`push_pixel`](Self::push_pixel), for a pixel with its own noise variance for each band.
     ///
     /// # Panics
-    /// As there, and when `noise_variance` are not as many, or one of a band that is present is not positive and finite.
+    /// As for `push_pixel`, and when the number of `noise_variance` differs from the number of bands, or the variance
+    /// of a present band is not positive and finite.
     pub fn push_noisy_pixel<'c, C: IntoIterator<Item = Channel<'c>>>(
         &mut self,
         model: &BandModel,
@@ -143,9 +148,9 @@ impl Observations {
         true
     }
 
-    /// Adds a pixel of the current instrument that is to be predicted, not taken in: one band of it alone, as if it held what it
-    /// shows where all channels are zero and one unit more, so that its pseudo-observation tells its own scale
-    /// ([`State::seen`](super::State::seen)).
+    /// Adds a probe: a pixel of the current instrument that is to be predicted, not assimilated. Only one of its
+    /// bands is present. Its value is the value at zero channels plus one unit, so that the pseudo-observation gives
+    /// its own scale ([`State::predicted_observation`](super::State::predicted_observation)).
     ///
     /// # Panics
     /// When the model has no such band.
@@ -202,19 +207,19 @@ impl Observations {
         }
     }
 
-    /// Multiplies the noise variances of a pixel, which counts over all groups, by `factor`: it is then what it would be, had it been
-    /// pushed with that noise.
-    pub fn soften(&mut self, pixel: usize, factor: f64) {
+    /// Multiplies the noise variances of a pixel by `factor`. The result equals the pixel pushed with that noise.
+    /// `pixel` counts over all groups.
+    pub fn scale_noise(&mut self, pixel: usize, factor: f64) {
         let pixel = &mut self.pixels[pixel];
         let noise = self.noise_starts[pixel.rows.start]..self.noise_starts[pixel.rows.end];
         self.noise[noise].iter_mut().for_each(|value| *value *= factor);
-        // Of det V, as many factors are left out as there are values more than rows.
+        // log det V contains the factor once per value; the rows already account for as many as there are rows.
         pixel.log_det += (pixel.values - pixel.rows.len()) as f64 * factor.ln();
         pixel.left_out /= factor;
         pixel.information /= factor;
     }
 
-    /// Keeps the pixels for which `keep` (given their position) is true, in their order.
+    /// Retains the pixels for which `keep` (given their position) is true, in their order.
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         let (mut pixels, mut rows, mut entries, mut noise) = (0, 0, 0, 0);
         for group in 0..self.groups.len() {
@@ -250,7 +255,7 @@ impl Observations {
         self.noise.truncate(noise);
     }
 
-    pub(super) fn groups(&self) -> &[Group] {
+    pub(super) fn groups(&self) -> &[InstrumentPixels] {
         &self.groups
     }
 
@@ -300,7 +305,8 @@ impl Observations {
         self.states[entries.clone()].iter().map(|&state| state as usize).zip(self.weights[entries].iter().copied())
     }
 
-    /// Sum of the weights' magnitudes: a row's variance is at most the square of it times the largest state's.
+    /// Sum of the absolute weights: the variance of a row is at most its square times the largest variance of a
+    /// state.
     pub(super) fn reach(&self, row: usize) -> f64 {
         self.row(row).map(|(_, weight)| weight.abs()).sum()
     }
@@ -310,12 +316,13 @@ impl Observations {
         &self.noise[self.noise_entries(row)]
     }
 
-    /// The next block of rows from `first` on, of about equal length; rows that share noise are never parted.
+    /// The next block of rows, starting at `first`; blocks have similar lengths. Rows that share noise are never
+    /// separated.
     pub(super) fn block(&self, first: usize) -> Range<usize> {
         let rest = self.len() - first;
-        let blocks = ((rest + GOOD_BLOCK / 2) / GOOD_BLOCK).max(1);
+        let blocks = ((rest + USUAL_BLOCK_ROWS / 2) / USUAL_BLOCK_ROWS).max(1);
         let mut end = first + rest.div_ceil(blocks);
-        debug_assert!(end - first <= BLOCK);
+        debug_assert!(end - first <= MOST_BLOCK_ROWS);
         while end < self.len() && self.noise_entries(end).len() > 1 {
             end -= 1;
         }

@@ -1,10 +1,12 @@
+//! Predictions and test statistics of single pixels.
+
 use super::{NumericalError, Observations, Real, State, Workspace};
 
 impl<T: Real> State<T> {
-    /// Mean and variance of what the band of a [probe](Observations::push_probe) shows beyond what it shows where all channels
-    /// are zero, in u and u², its noise aside: `H m` and `H P Hᵀ`. `pixel` counts over all groups.
+    /// Mean and variance, in u and u², of the prediction of a [probe](Observations::push_probe) beyond its value at
+    /// zero channels, without its noise: `H m` and `H P Hᵀ`. `pixel` counts over all groups.
     #[must_use]
-    pub fn seen(&self, observations: &Observations, pixel: usize) -> (f64, f64) {
+    pub fn predicted_observation(&self, observations: &Observations, pixel: usize) -> (f64, f64) {
         let row = observations.pixel(pixel).rows.start;
         let entries = || observations.row(row);
         let variance: f64 = entries()
@@ -12,18 +14,18 @@ impl<T: Real> State<T> {
             .map(|(i, j, w)| w * self.cov.get(i, j))
             .sum();
         let mean: f64 = entries().map(|(i, a)| a * self.mean[i]).sum();
-        // A residual of one unit became z.
+        // z is the image of a residual of one unit.
         let scale = observations.z(row).recip();
         (mean * scale, variance * scale * scale)
     }
 
-    /// A pixel's own normalised innovation squared and its degrees of freedom, the number of its values: how far the pixel
-    /// lies from the state as it is, all other pixels aside. `pixel` counts over all groups.
+    /// The normalised innovation squared of a single pixel, and its degrees of freedom (the number of its values):
+    /// the distance of the pixel from the current state, whatever other pixels hold. `pixel` counts over all groups.
     ///
-    /// `νᵀ (H P Hᵀ + R)⁻¹ ν` of the pseudo-observations plus what they leave out of the values.
+    /// `νᵀ (H P Hᵀ + R)⁻¹ ν` of the pseudo-observations, plus the part of the values that they omit.
     ///
     /// # Errors
-    /// [`NumericalError::NotPositiveDefinite`] when the pixel's innovation covariance is not.
+    /// [`NumericalError::NotPositiveDefinite`] when the innovation covariance of the pixel is not positive definite.
     pub fn pixel_nis(
         &self,
         observations: &Observations,
@@ -33,7 +35,7 @@ impl<T: Real> State<T> {
         let pixel = observations.pixel(pixel);
         let mut nis = pixel.left_out;
         let block = &mut workspace.block;
-        // Not in the block's own buffers: a pixel of many components may have more rows than a block.
+        // The buffers of a block are not used: a pixel with many components may have more rows than a block.
         let size = pixel.rows.len();
         block.pixel.clear();
         block.pixel.resize(size * size, 0.0);
@@ -50,7 +52,8 @@ impl<T: Real> State<T> {
                 block.pixel[l * size + k] = entries.clone().map(pair).sum::<f64>() + noise;
             }
         }
-        // Cholesky and forward substitution in one pass: small and rare enough for the plain form.
+        // Cholesky factorisation and forward substitution in one pass. The matrix is small and the call rare, so a
+        // plain loop suffices.
         for l in 0..size {
             let (done, rest) = block.pixel.split_at_mut(l * size);
             let column = &mut rest[l..size];
@@ -101,19 +104,19 @@ mod tests {
                 let mean: f64 = row.iter().map(|(i, w)| w * state.mean[*i]).sum();
                 let cov = |(i, a): &(usize, f64)| row.iter().map(|(j, b)| a * b * state.cov.get(*i, *j)).sum::<f64>();
                 let variance: f64 = row.iter().map(cov).sum();
-                let seen = state.seen(&observations, band);
+                let found = state.predicted_observation(&observations, band);
                 assert!(
-                    (seen.0 - mean).abs() < 1e-12 && (seen.1 - variance).abs() < 1e-12,
-                    "{seen:?} {mean} {variance}"
+                    (found.0 - mean).abs() < 1e-12 && (found.1 - variance).abs() < 1e-12,
+                    "{found:?} {mean} {variance}"
                 );
             }
         }
     }
 
-    /// A pixel that is softened is one that was pushed with more noise, the likelihood included; one that is seen through several
-    /// bands and one through too few.
+    /// Scaling the noise of a pixel equals pushing it with that noise, the likelihood included; for a pixel with
+    /// several bands and for one with too few.
     #[test]
-    fn softened_pixels_are_those_of_more_noise() {
+    fn scaled_noise_equals_pushed_noise() {
         let designs = [vec![1.0, 1.0, 1.0], vec![0.9, 0.4, 0.2, 0.7, -0.3, 0.5], vec![0.9, 1.8, 0.5, 1.0, 0.1, 0.2]];
         for design in designs {
             let noise = [1e-3, 2e-3, 5e-3];
@@ -126,25 +129,25 @@ mod tests {
                 state
             };
             let values = [0.35, 0.1, 0.4];
-            let (mut softened, mut noisy, mut cache) =
+            let (mut scaled, mut noisy, mut cache) =
                 (Observations::new(), Observations::new(), CompressionCache::new());
-            for observations in [&mut softened, &mut noisy] {
+            for observations in [&mut scaled, &mut noisy] {
                 observations.begin_group(0);
             }
-            softened.push_pixel(&model, channel, &values, &mut cache);
-            softened.push_pixel(&model, channel, &[0.2, f64::NAN, 0.3], &mut cache);
-            softened.soften(0, 7.0);
+            scaled.push_pixel(&model, channel, &values, &mut cache);
+            scaled.push_pixel(&model, channel, &[0.2, f64::NAN, 0.3], &mut cache);
+            scaled.scale_noise(0, 7.0);
             noisy.push_noisy_pixel(&model, channel, &values, &noise.map(|noise| 7.0 * noise));
             noisy.push_pixel(&model, channel, &[0.2, f64::NAN, 0.3], &mut cache);
             let (mut a, mut b) = (start(), start());
             let (mut first, mut second) = (Workspace::new(), Workspace::new());
-            let fits = (a.update(&softened, &mut first).unwrap()[0], b.update(&noisy, &mut second).unwrap()[0]);
+            let fits = (a.update(&scaled, &mut first).unwrap()[0], b.update(&noisy, &mut second).unwrap()[0]);
             assert!((fits.0.nis - fits.1.nis).abs() < 1e-9 * fits.1.nis, "{fits:?}");
             assert!((fits.0.log_likelihood - fits.1.log_likelihood).abs() < 1e-9, "{fits:?}");
             for i in 0..4 {
                 assert!((a.mean[i] - b.mean[i]).abs() < 1e-12 && (a.cov.get(i, i) - b.cov.get(i, i)).abs() < 1e-12);
             }
-            assert!((softened.information() - noisy.information()).abs() < 1e-9 * noisy.information());
+            assert!((scaled.information() - noisy.information()).abs() < 1e-9 * noisy.information());
         }
     }
 }

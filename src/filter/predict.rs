@@ -1,328 +1,27 @@
-use std::ops::Range;
-use std::sync::Arc;
+//! Prediction of the state to a later day.
 
+use super::block::AddColumn;
 use super::factors::AddScaledColumn;
-use super::history::History;
-use super::{Real, Relative, Season, State};
-
-/// Correlation of the states of one block, shared where it is the same.
-///
-/// The first `head` states usually are cells whose mutual correlation is the same in every window, the rest (the tail)
-/// belongs to this window alone; so the head is reference-counted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BlockCov {
-    n: usize,
-    head_len: usize,
-    /// Packed lower triangle of the head, column by column.
-    head: Arc<[f64]>,
-    /// Rows `head_len..n` of every column, column-major; its own upper triangle is unused.
-    tail: Vec<f64>,
-}
-
-impl BlockCov {
-    /// A matrix from a shared head and the rows below it.
-    ///
-    /// `head` is the packed lower triangle of the first `head_len` states, column by column; `tail(i, j)` gives the entries
-    /// of rows `head_len <= i < n`, `j <= i`.
-    #[must_use]
-    pub fn new(n: usize, head_len: usize, head: Arc<[f64]>, mut tail: impl FnMut(usize, usize) -> f64) -> Self {
-        debug_assert_eq!(head.len(), head_len * (head_len + 1) / 2);
-        let below = n - head_len;
-        let mut values = vec![0.0; below * n];
-        if below > 0 {
-            for (j, column) in values.chunks_exact_mut(below).enumerate() {
-                for (row, value) in column.iter_mut().enumerate().skip(j.saturating_sub(head_len)) {
-                    *value = tail(head_len + row, j);
-                }
-            }
-        }
-        Self { n, head_len, head, tail: values }
-    }
-
-    /// A matrix of its own from `entry(i, j)`, `j <= i`.
-    #[must_use]
-    pub fn dense(n: usize, entry: impl Fn(usize, usize) -> f64) -> Self {
-        let head = Self::pack(n, entry);
-        Self { n, head_len: n, head, tail: Vec::new() }
-    }
-
-    /// The packed lower triangle, column by column, of `entry(i, j)`, `j <= i`.
-    #[must_use]
-    pub fn pack(n: usize, entry: impl Fn(usize, usize) -> f64) -> Arc<[f64]> {
-        (0..n).flat_map(|j| (j..n).map(move |i| (i, j))).map(|(i, j)| entry(i, j)).collect()
-    }
-
-    /// Number of states.
-    #[must_use]
-    pub fn n(&self) -> usize {
-        self.n
-    }
-
-    /// Entry (i, j), in either order.
-    #[must_use]
-    pub fn get(&self, i: usize, j: usize) -> f64 {
-        let (row, col) = (i.max(j), i.min(j));
-        if row < self.head_len {
-            self.head_column(col)[row - col]
-        } else {
-            self.tail[col * (self.n - self.head_len) + row - self.head_len]
-        }
-    }
-
-    /// Rows `j..head_len` of column `j`; empty past the head.
-    fn head_column(&self, j: usize) -> &[f64] {
-        if j >= self.head_len {
-            return &[];
-        }
-        // Columns 0..j hold head_len, head_len - 1, ... entries.
-        let start = j * self.head_len - (j * j.saturating_sub(1)) / 2;
-        &self.head[start..start + self.head_len - j]
-    }
-
-    /// Rows `max(j, head_len)..n` of column `j`.
-    fn tail_column(&self, j: usize) -> &[f64] {
-        let below = self.n - self.head_len;
-        &self.tail[j * below + j.saturating_sub(self.head_len)..(j + 1) * below]
-    }
-
-    /// Rows `j..n` of column `j`, in two parts.
-    #[inline(always)]
-    pub(super) fn column(&self, j: usize) -> impl Iterator<Item = &[f64]> {
-        [self.head_column(j), self.tail_column(j)].into_iter()
-    }
-
-    /// Adds `scale` times column `j`, rows `j..n`, to `target`.
-    #[inline(always)]
-    fn add_column<T: Real>(&self, j: usize, scale: f64, target: &mut [T]) {
-        let mut rest = target;
-        for part in self.column(j) {
-            let (target, below) = rest.split_at_mut(part.len());
-            for (value, entry) in target.iter_mut().zip(part) {
-                *value += T::of(scale * entry);
-            }
-            rest = below;
-        }
-    }
-}
-
-struct AddColumn<'a, T> {
-    correlation: &'a BlockCov,
-    j: usize,
-    scale: f64,
-    target: &'a mut [T],
-}
-
-impl<T: Real> pulp::WithSimd for AddColumn<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        self.correlation.add_column(self.j, self.scale, self.target);
-    }
-}
-
-/// Consecutive states that share a transition and a process covariance, independent of all other blocks' noise.
-#[derive(Clone, Debug)]
-pub struct ProcessBlock {
-    /// Number of states.
-    pub len: usize,
-    /// Transition φ per day, in [0, 1].
-    pub transition: f64,
-    /// Process variance per day, in u²/day.
-    pub variance: f64,
-    /// Correlation between the block's states.
-    pub correlation: Arc<BlockCov>,
-}
-
-/// How a window's state moves: `x(t) = F x(t - Δt) + w`, `F` diagonal, `Cov(w) = Q(Δt)` block-diagonal.
-#[derive(Clone, Debug)]
-pub struct Dynamics {
-    blocks: Vec<(Range<usize>, ProcessBlock)>,
-    /// Of the first blocks.
-    relative: Vec<Relative>,
-    /// Factor of each of the first states' standard deviation of change.
-    factors: Vec<f64>,
-    /// Of the first blocks.
-    seasons: Vec<Season>,
-    /// The day that states describe, from which they are predicted.
-    day: f64,
-    /// Days since then, and what each block with a season gathers in them.
-    ahead: (f64, Vec<f64>),
-}
-
-impl Dynamics {
-    /// Blocks in the order of their states.
-    #[must_use]
-    pub fn new(blocks: Vec<ProcessBlock>) -> Self {
-        let mut next = 0;
-        let place = |block: ProcessBlock| {
-            let states = next..next + block.len;
-            next = states.end;
-            (states, block)
-        };
-        let blocks = blocks.into_iter().map(place).collect();
-        Self {
-            blocks,
-            relative: Vec::new(),
-            factors: Vec::new(),
-            seasons: Vec::new(),
-            day: 0.0,
-            ahead: (0.0, Vec::new()),
-        }
-    }
-
-    /// Lets the first blocks, as many as are given, change in proportion to their level, which
-    /// [`State::take_factors`] tells.
-    #[must_use]
-    pub fn with_relative(mut self, relative: Vec<Relative>) -> Self {
-        self.relative = relative;
-        self
-    }
-
-    /// Multiplies the standard deviation of change of the first states, as many as are given: `K(s, s') ← f(s) f(s') K(s, s')`.
-    /// States heed it from the next [`State::take_factors`] on.
-    #[must_use]
-    pub fn with_factors(mut self, factors: Vec<f64>) -> Self {
-        self.factors = factors;
-        self
-    }
-
-    /// Lets the change of the first blocks, as many as are given, vary with the time of year. [`start_at`](Self::start_at) must then
-    /// say after every prediction which day the states describe.
-    #[must_use]
-    pub fn with_seasons(mut self, seasons: Vec<Season>) -> Self {
-        self.ahead = (0.0, vec![0.0; seasons.len()]);
-        self.seasons = seasons;
-        self
-    }
-
-    /// Says which day, counted from 1970-01-01, states describe: change that varies with the time of year depends on it.
-    pub fn start_at(&mut self, day: f64) {
-        self.day = day;
-        self.ahead.0 = 0.0;
-        self.ahead.1.fill(0.0);
-    }
-
-    /// Works out what is gathered in so many days from the one that states describe: to be asked for often, on one day after the other,
-    /// takes no longer then.
-    pub(crate) fn look_ahead(&mut self, dt_days: f64) {
-        if self.seasons.is_empty() || dt_days < self.ahead.0 {
-            return;
-        }
-        let (known, whole) = (self.ahead.0, dt_days.floor());
-        for ((season, (_, block)), grown) in self.seasons.iter().zip(&self.blocks).zip(&mut self.ahead.1) {
-            *grown = season.growth(block.transition, self.day, (known, *grown), whole);
-        }
-        self.ahead.0 = whole;
-    }
-
-    /// q(Δt) of a block, from the day that states describe on.
-    fn growth(&self, index: usize, transition: f64, dt_days: f64) -> f64 {
-        match self.seasons.get(index) {
-            Some(season) => {
-                let known = (self.ahead.0, self.ahead.1.get(index).copied().unwrap_or(0.0));
-                let known = if known.0 <= dt_days { known } else { (0.0, 0.0) };
-                season.growth(transition, self.day, known, dt_days)
-            }
-            None => growth(transition, dt_days),
-        }
-    }
-
-    pub(super) fn relative(&self) -> &[Relative] {
-        &self.relative
-    }
-
-    pub(super) fn factors(&self) -> &[f64] {
-        &self.factors
-    }
-
-    /// Process variance of each block.
-    pub(crate) fn variances(&self) -> impl Iterator<Item = f64> + '_ {
-        self.blocks.iter().map(|(_, block)| block.variance)
-    }
-
-    /// Gives a block another process variance.
-    pub(crate) fn set_variance(&mut self, block: usize, variance: f64) {
-        if let Some((_, block)) = self.blocks.get_mut(block) {
-            block.variance = variance;
-        }
-    }
-
-    /// Number of states.
-    #[must_use]
-    pub fn n(&self) -> usize {
-        self.blocks.last().map_or(0, |(states, _)| states.end)
-    }
-
-    pub(super) fn blocks(&self) -> &[(Range<usize>, ProcessBlock)] {
-        &self.blocks
-    }
-
-    fn block_of(&self, i: usize) -> Option<(usize, &Range<usize>, &ProcessBlock)> {
-        let index = self.blocks.partition_point(|(states, _)| states.end <= i);
-        self.blocks.get(index).map(|(states, block)| (index, states, block))
-    }
-
-    /// φ^Δt of state `i`.
-    #[must_use]
-    pub fn transition(&self, i: usize, dt_days: f64) -> f64 {
-        self.block_of(i).map_or(1.0, |(_, _, block)| decay(block.transition, dt_days))
-    }
-
-    /// Entry (i, j) of Q(Δt), in the light of the state's history if it has one.
-    pub(super) fn process_cov(&self, history: Option<&History>, i: usize, j: usize, dt_days: f64) -> f64 {
-        match self.block_of(i) {
-            Some((index, states, block)) if states.contains(&j) => {
-                let (row, col) = (i.max(j) - states.start, i.min(j) - states.start);
-                let correlation = block.correlation.get(row, col);
-                let blended = |history: &History| history.entry(index, row, col, block.variance, correlation);
-                self.growth(index, block.transition, dt_days)
-                    * block.variance
-                    * history.filter(|history| history.covers(index)).map_or(correlation, blended)
-            }
-            _ => 0.0,
-        }
-    }
-}
-
-/// φ^Δt.
-fn decay(transition: f64, dt_days: f64) -> f64 {
-    if transition == 1.0 { 1.0 } else { transition.powf(dt_days) }
-}
-
-/// q(Δt): the variance that a walk of unit daily variance gathers in Δt days.
-///
-/// Δt for φ = 1, `(1 - φ^{2Δt}) / (1 - φ²)` otherwise (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed.,
-/// section 4.3: the discretised Ornstein–Uhlenbeck process, scaled to one day). With φ = 0 nothing of the day before is left.
-pub(crate) fn growth(transition: f64, dt_days: f64) -> f64 {
-    if transition == 1.0 {
-        dt_days
-    } else if transition == 0.0 {
-        // The logarithm below is infinite.
-        if dt_days == 0.0 { 0.0 } else { 1.0 }
-    } else {
-        // exp_m1 and the factored denominator keep the digits when φ is close to 1.
-        -f64::exp_m1(2.0 * dt_days * transition.ln()) / ((1.0 - transition) * (1.0 + transition))
-    }
-}
+use super::growth::decay;
+use super::{Dynamics, Real, State};
 
 impl<T: Real> State<T> {
-    /// Predicts `dt_days` ahead: `m ← F m`, `P ← F P Fᵀ + Q(Δt)`, lower triangle only; the covariance with remembered times
-    /// is multiplied by `F`.
+    /// Predicts `dt_days` ahead: `m ← F m`, `P ← F P Fᵀ + Q(Δt)`, lower triangle only. The covariance with lagged
+    /// states is multiplied by `F`.
     ///
     /// Several days without observations cost one call.
     pub fn predict(&mut self, dynamics: &Dynamics, dt_days: f64) {
         debug_assert_eq!(self.n(), dynamics.n());
-        let still = dynamics.blocks.iter().all(|(_, block)| block.transition == 1.0);
+        let still = dynamics.blocks().iter().all(|(_, block)| block.transition == 1.0);
         if !still {
             self.decay(dynamics, dt_days);
         }
-        for (index, (states, block)) in dynamics.blocks.iter().enumerate() {
+        for (index, (states, block)) in dynamics.blocks().iter().enumerate() {
             let scale = dynamics.growth(index, block.transition, dt_days) * block.variance;
             for j in states.clone() {
                 let column = &mut self.cov.column_mut(j)[..states.end - j];
                 let (correlation, first) = (&block.correlation, j - states.start);
-                // Where cells change by more or less than others: what the column is multiplied by, row by row.
+                // Row factors of the column, where cells change by more or less than others.
                 let factors = self.factors.get(j..states.end);
                 let scale = factors.map_or(scale, |factors| scale * factors[0]);
                 match (self.history.as_mut().filter(|history| history.covers(index)), factors) {
@@ -335,12 +34,13 @@ impl<T: Real> State<T> {
                     }
                     (Some(history), None) => {
                         let blended = history.column(index, block, first).iter();
-                        column.iter_mut().zip(blended).for_each(|(value, entry)| *value += T::of(scale * entry));
+                        column.iter_mut().zip(blended).for_each(|(value, entry)| *value += T::from_f64(scale * entry));
                     }
                     (Some(history), Some(factors)) => {
                         let blended = history.column(index, block, first).iter().zip(factors);
-                        let add =
-                            |(value, (entry, factor)): (&mut T, (&f64, &f64))| *value += T::of(scale * factor * entry);
+                        let add = |(value, (entry, factor)): (&mut T, (&f64, &f64))| {
+                            *value += T::from_f64(scale * factor * entry);
+                        };
                         column.iter_mut().zip(blended).for_each(add);
                     }
                 }
@@ -350,13 +50,13 @@ impl<T: Real> State<T> {
 
     /// `m ← F m`, `P ← F P Fᵀ`.
     fn decay(&mut self, dynamics: &Dynamics, dt_days: f64) {
-        for (index, (states, block)) in dynamics.blocks.iter().enumerate() {
-            let kept = decay(block.transition, dt_days);
+        for (index, (states, block)) in dynamics.blocks().iter().enumerate() {
+            let decayed = decay(block.transition, dt_days);
             for mean in &mut self.mean[states.clone()] {
-                *mean *= kept;
+                *mean *= decayed;
             }
-            for (rows, other) in &dynamics.blocks[index..] {
-                let factor = T::of(kept * decay(other.transition, dt_days));
+            for (rows, other) in &dynamics.blocks()[index..] {
+                let factor = T::from_f64(decayed * decay(other.transition, dt_days));
                 for j in states.clone() {
                     for value in &mut self.cov.column_mut(j)[rows.start.max(j) - j..rows.end - j] {
                         *value *= factor;
@@ -364,7 +64,7 @@ impl<T: Real> State<T> {
                 }
             }
             if self.lags.rows() > 0 {
-                states.clone().for_each(|state| self.lags.scale(state, kept));
+                states.clone().for_each(|state| self.lags.scale(state, decayed));
             }
         }
     }
@@ -372,39 +72,13 @@ impl<T: Real> State<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::filter::{BlockCov, ProcessBlock};
 
     fn correlation(i: usize, j: usize) -> f64 {
         (-(i.abs_diff(j) as f64) / 3.0).exp()
-    }
-
-    #[test]
-    fn head_and_tail_make_one_matrix() {
-        let whole = BlockCov::dense(7, correlation);
-        for head in 0..=7 {
-            let split = BlockCov::new(7, head, BlockCov::pack(head, correlation), correlation);
-            for j in 0..7 {
-                let mut column = vec![0.0; 7 - j];
-                split.add_column(j, 2.0, &mut column);
-                for i in j..7 {
-                    assert_eq!(split.get(i, j), whole.get(j, i));
-                    assert_eq!(column[i - j], 2.0 * correlation(i, j));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn without_memory_a_day_brings_all_and_no_time_nothing() {
-        for (transition, dt_days, kept, grown) in [
-            (0.0, 0.0, 1.0, 0.0),
-            (0.0, 1.0, 0.0, 1.0),
-            (0.0, 7.0, 0.0, 1.0),
-            (0.5, 0.0, 1.0, 0.0),
-            (1.0, 0.0, 1.0, 0.0),
-        ] {
-            assert_eq!((decay(transition, dt_days), growth(transition, dt_days)), (kept, grown));
-        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
-/// Number type of covariances and gains: `f64`, or `f32` at half the memory and, for states of some hundreds, nearly twice the
-/// speed.
+//! Number types of covariances: `f64` and `f32`.
+
+/// Number type of covariances and gains: `f64`, or `f32` with half the memory and, for some hundreds of states,
+/// nearly twice the speed.
 ///
-/// Means, innovations and their covariances are float64 either way.
-pub trait Real: sealed::Kernel {
+/// Means, innovations and their covariances are always float64.
+pub trait Real: sealed::Arithmetic {
     /// Largest ratio of a state's variance to the smallest noise variance that an update allows
-    /// ([`State::check_ratio`](super::State::check_ratio)). Beyond it the digits of the smaller are lost in the larger
-    /// without any sign of it.
+    /// ([`State::check_ratio`](super::State::check_ratio)). Beyond it the smaller number is rounded away without
+    /// notice.
     const LARGEST_RATIO: f64;
 }
 
@@ -18,33 +20,34 @@ impl Real for f32 {
 }
 
 pub(super) mod sealed {
-    /// What the kernels ask of a number type.
-    pub trait Kernel:
+    /// Operations that the kernels need of a number type.
+    pub trait Arithmetic:
         faer::traits::RealField + Copy + Default + PartialEq + std::ops::AddAssign + std::ops::MulAssign
     {
         /// Name of the type, for messages.
         const NAME: &'static str;
-        /// Largest loss of a state's variance in one update, relative to the variance before.
+        /// Largest loss of a state's variance in one update, relative to the variance before the update.
         const LEAST_VARIANCE_RATIO: f64;
-        /// Largest variance before an update over the variance of an innovation given those before it on its date.
+        /// Largest variance before an update, divided by the variance of an innovation given the preceding ones of
+        /// its date.
         const LARGEST_CONDITION: f64;
 
-        fn of(value: f64) -> Self;
+        fn from_f64(value: f64) -> Self;
         fn to_f64(self) -> f64;
         /// Appends the value's little-endian bytes.
         fn append(self, target: &mut Vec<u8>);
-        /// The value of as many little-endian bytes as it takes; NaN of any other number of them.
+        /// The value of these little-endian bytes; NaN when their number is wrong.
         fn parse(bytes: &[u8]) -> Self;
     }
 
-    impl Kernel for f64 {
+    impl Arithmetic for f64 {
         const NAME: &'static str = "float64";
-        // Cancellation in P - W Wᵀ leaves fewer than three digits of the result below this.
+        // Below this, cancellation in P - W Wᵀ leaves fewer than three digits of the result.
         const LEAST_VARIANCE_RATIO: f64 = 1e-12;
-        // A factor that cannot be computed is an error of its own.
+        // A factorisation that fails is an error of its own.
         const LARGEST_CONDITION: f64 = f64::INFINITY;
 
-        fn of(value: f64) -> Self {
+        fn from_f64(value: f64) -> Self {
             value
         }
 
@@ -61,15 +64,16 @@ pub(super) mod sealed {
         }
     }
 
-    impl Kernel for f32 {
+    impl Arithmetic for f32 {
         const NAME: &'static str = "float32";
-        // Cells that move together gather the information of many pixels, so this may happen long before the largest ratio
-        // is met. The error of a standard deviation stays within a few per cent, that of a mean within a few hundredths of it.
+        // Correlated cells combine the information of many pixels, so this limit may be reached long before the
+        // largest ratio. The error of a standard deviation stays within a few per cent, that of a mean within a few
+        // hundredths of the standard deviation.
         const LEAST_VARIANCE_RATIO: f64 = 1e-5;
-        // Smooth fields seen with little noise: neighbours predict each other, and what is left drowns in rounding.
+        // Smooth fields with little noise: neighbours predict each other, and the remainder is lost in rounding.
         const LARGEST_CONDITION: f64 = 1e3;
 
-        fn of(value: f64) -> Self {
+        fn from_f64(value: f64) -> Self {
             value as f32
         }
 

@@ -1,7 +1,7 @@
-//! Independent states, each by itself: the filter of one state with scalars, over runs of neighbouring cells at once.
+//! Independent cells: the filter of one scalar state per cell, over runs of neighbouring cells at once.
 //!
-//! Every cell goes through the same operations wherever it lies in a run, none of them fused or reordered, so that the length of
-//! runs changes no bit.
+//! Every cell undergoes the same operations at any position of a run, none of them fused or reordered, so the length
+//! of runs does not change a bit.
 
 mod kernels;
 #[cfg(test)]
@@ -9,57 +9,61 @@ mod tests;
 
 use pulp::Arch;
 
-use super::{ExactSum, growth};
-use kernels::{Average, LeaveOut, Predict, PutOut, See, Sum, Take, Update, Weigh, mask};
+use super::ExactSum;
+use super::growth::growth;
+use kernels::{
+    AccumulateBand, AccumulateResidual, MarkObserved, NormaliseMean, Predict, PredictInto, SingleBand, Sum, Update,
+    mask,
+};
 
-/// Cells of a run at most: all that is kept of one stays in the first cache.
+/// Largest number of cells in a run: the data of a run stay in the first-level cache.
 pub(crate) const RUN: usize = 256;
 
 /// A prediction: `m ← φ^Δt m`, `P ← φ^{2Δt} P + q`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Walk {
-    kept: f64,
-    gained: f64,
+pub(crate) struct CellPrediction {
+    decay: f64,
+    added: f64,
 }
 
-impl Walk {
-    /// By `dt_days`, with transition φ and process variance per day.
+impl CellPrediction {
+    /// The prediction over `dt_days`, with transition φ and process variance per day.
     pub(crate) fn new(transition: f64, variance: f64, dt_days: f64) -> Self {
-        let kept = if transition == 1.0 { 1.0 } else { transition.powf(dt_days) };
-        Self { kept, gained: growth(transition, dt_days) * variance }
+        let decay = if transition == 1.0 { 1.0 } else { transition.powf(dt_days) };
+        Self { decay, added: growth(transition, dt_days) * variance }
     }
 
     #[inline(always)]
     fn mean(self, mean: f64) -> f64 {
-        self.kept * mean
+        self.decay * mean
     }
 
     #[inline(always)]
     fn variance(self, variance: f64) -> f64 {
-        self.kept * self.kept * variance + self.gained
+        self.decay * self.decay * variance + self.added
     }
 
-    /// Mean and variance after it.
-    pub(crate) fn of(self, mean: f64, variance: f64) -> (f64, f64) {
+    /// The predicted mean and variance.
+    pub(crate) fn apply(self, mean: f64, variance: f64) -> (f64, f64) {
         (self.mean(mean), self.variance(variance))
     }
 }
 
-/// Means and variances of a run of cells; NaN where nothing is known.
+/// Means and variances of a run of cells; NaN in unknown cells.
 #[derive(Debug)]
 pub(crate) struct Cells<'a> {
     pub(crate) mean: &'a mut [f64],
     pub(crate) variance: &'a mut [f64],
 }
 
-/// How a band sees its component: `y = x + bias + ε`, `ε ~ N(0, noise)`.
+/// The measurement model of a band and its component: `y = x + bias + ε`, `ε ~ N(0, noise)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ScalarBand {
     pub(crate) noise: f64,
     pub(crate) bias: f64,
 }
 
-/// Sums over cells of how observations fitted; as [`Innovation`](super::Innovation)'s.
+/// Innovation statistics summed over cells, as in [`Innovation`](super::Innovation).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct ScalarFit {
     pub(crate) values: u64,
@@ -68,11 +72,11 @@ pub(crate) struct ScalarFit {
     pub(crate) log_likelihood: ExactSum,
 }
 
-/// What the bands of a pixel say of one component, for a run of pixels: one observation with its noise, NaN where there is none,
-/// and what it leaves out of the values.
+/// The bands of one component for a run of pixels, compressed to one observation per pixel with its noise (NaN where
+/// there is none) and the part of the values that it omits.
 ///
-/// With several bands it is their mean weighted by precision, the compression of [`Compression`](super::Compression) for one
-/// channel.
+/// With several bands the observation is their mean weighted by precision: the [`Compression`](super::Compression) for
+/// one channel.
 #[derive(Debug)]
 pub(crate) struct ScalarRun {
     z: [f64; RUN],
@@ -93,9 +97,9 @@ impl Default for ScalarRun {
 }
 
 impl ScalarRun {
-    /// Takes in the values of the bands of one component, of the pixels for which `used` is not zero; `values` gives those of
-    /// the k-th band.
-    pub(crate) fn take<'v>(
+    /// Compresses the values of the bands of one component, at pixels for which `used` is not zero. `values` returns
+    /// the values of the k-th band.
+    pub(crate) fn compress<'v>(
         &mut self,
         arch: Arch,
         bands: &[ScalarBand],
@@ -103,25 +107,25 @@ impl ScalarRun {
         used: &[u64],
     ) {
         if let [band] = bands {
-            return arch.dispatch(Take { run: self, band: *band, values: values(0), used });
+            return arch.dispatch(SingleBand { run: self, band: *band, values: values(0), used });
         }
         let n = used.len();
         for row in [&mut self.z, &mut self.noise, &mut self.left_out, &mut self.log_det] {
             row[..n].fill(0.0);
         }
         self.values[..n].fill(0);
-        // Precision and weighted mean, then what of the values is beside it.
+        // Precision and weighted mean, then the residuals of the values from it.
         for (k, &band) in bands.iter().enumerate() {
-            arch.dispatch(Weigh { run: self, band, values: values(k), used });
+            arch.dispatch(AccumulateBand { run: self, band, values: values(k), used });
         }
-        arch.dispatch(Average { run: self, n });
+        arch.dispatch(NormaliseMean { run: self, n });
         for (k, &band) in bands.iter().enumerate() {
-            arch.dispatch(LeaveOut { run: self, band, values: values(k), used });
+            arch.dispatch(AccumulateResidual { run: self, band, values: values(k), used });
         }
     }
 
-    /// Adds each pixel's normalised innovation squared, and its number of values, all other pixels aside.
-    pub(crate) fn judge(&self, mean: &[f64], variance: &[f64], nis: &mut [f64], dof: &mut [u64]) {
+    /// Adds each pixel's normalised innovation squared and its number of values, whatever other pixels hold.
+    pub(crate) fn add_nis(&self, mean: &[f64], variance: &[f64], nis: &mut [f64], dof: &mut [u64]) {
         for (k, (mean, variance)) in mean.iter().zip(variance).enumerate() {
             let innovation = self.z[k] - mean;
             if !innovation.is_nan() {
@@ -131,8 +135,9 @@ impl ScalarRun {
         }
     }
 
-    /// Conditions the cells on what was taken in: `K = P / (P + r)`, `m ← m + K (z - m)`, `P ← K r`, which cancels no digits.
-    /// Adds how it fitted to `fit`. Cells whose mean becomes no number are made NaN and their positions added to `failed`.
+    /// Conditions the cells on the observations: `K = P / (P + r)`, `m ← m + K (z - m)`, `P ← K r`, without
+    /// cancellation. Adds the innovation statistics to `fit`. A cell whose mean is not a number is set to NaN and its
+    /// position added to `failed`.
     pub(crate) fn update(&mut self, arch: Arch, cells: Cells<'_>, fit: &mut ScalarFit, failed: &mut Vec<usize>) {
         let n = cells.mean.len();
         let Cells { mean, variance } = cells;
@@ -164,27 +169,27 @@ impl ScalarRun {
 
 impl Cells<'_> {
     /// Predicts.
-    pub(crate) fn predict(self, arch: Arch, walk: Walk) {
-        arch.dispatch(Predict { cells: self, walk });
+    pub(crate) fn predict(self, arch: Arch, prediction: CellPrediction) {
+        arch.dispatch(Predict { cells: self, prediction });
     }
 }
 
-/// Mean and standard deviation after a prediction, the cells themselves as they are.
-pub(crate) fn put_out(
+/// Writes the predicted mean and standard deviation; the cells are unchanged.
+pub(crate) fn predict_into(
     arch: Arch,
-    walk: Walk,
+    prediction: CellPrediction,
     (mean, variance): (&[f64], &[f64]),
     (out_mean, out_sd): (&mut [f64], &mut [f64]),
 ) {
-    arch.dispatch(PutOut { walk, mean, variance, out_mean, out_sd });
+    arch.dispatch(PredictInto { prediction, mean, variance, out_mean, out_sd });
 }
 
-/// Marks in `seen` the pixels with a value in this band whose cell is known.
-pub(crate) fn see(arch: Arch, values: &[f64], mean: &[f64], seen: &mut [u64]) {
-    arch.dispatch(See { values, mean, seen });
+/// Marks in `observed` the pixels with a value in this band whose cell is known.
+pub(crate) fn mark_observed(arch: Arch, values: &[f64], mean: &[f64], observed: &mut [u64]) {
+    arch.dispatch(MarkObserved { values, mean, observed });
 }
 
-/// Clears in `seen` the pixels without a value in this band.
-pub(crate) fn drop_missing(values: &[f64], seen: &mut [u64]) {
-    seen.iter_mut().zip(values).for_each(|(seen, value)| *seen &= !mask(value.is_nan()));
+/// Clears in `observed` the pixels without a value in this band.
+pub(crate) fn drop_missing(values: &[f64], observed: &mut [u64]) {
+    observed.iter_mut().zip(values).for_each(|(observed, value)| *observed &= !mask(value.is_nan()));
 }

@@ -1,17 +1,19 @@
+//! Seasonal variation of the process variance.
+
 use std::f64::consts::TAU;
 
-use super::growth;
+use super::growth::growth;
 
-/// Days of a year, in the mean of the calendar.
+/// Mean length of a calendar year, in days.
 pub(crate) const YEAR_DAYS: f64 = 365.2425;
 
-/// Change that is more variable at some times of the year: `K ← exp(cosine cos ω + sine sin ω) K`, `ω` going round once a year from
-/// 1 January on.
+/// Process variance that depends on the time of year: `K ← exp(cosine cos ω + sine sin ω) K`, where `ω` runs through
+/// one turn per year from 1 January.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Season {
-    /// Of the variance's logarithm, in mid-winter of the north.
+    /// Amplitude in the logarithm of the variance; its maximum is in the northern mid-winter.
     pub cosine: f64,
-    /// Of the variance's logarithm, at the beginning of April.
+    /// Amplitude in the logarithm of the variance; its maximum is at the beginning of April.
     pub sine: f64,
 }
 
@@ -29,18 +31,18 @@ impl Season {
         self.cosine.hypot(self.sine).exp()
     }
 
-    /// The variance that a walk of unit daily variance gathers in the `dt_days` after `day`: `Σ_k φ^2k f(day + Δt - k)`, each day with
-    /// the factor that it has, so that one step of Δt days equals Δt steps of one day; `from` is (days, variance) that are known, of
-    /// which it goes on.
+    /// The variance that a walk with unit daily variance accumulates in the `dt_days` following `day`: `Σ_k φ^2k
+    /// f(day + Δt - k)`. Each day has its own factor, so one step of Δt days equals Δt steps of one day. The pair
+    /// (`known`, `sum`) holds days already summed and their variance, from which the sum continues.
     pub(super) fn growth(&self, transition: f64, day: f64, (known, mut sum): (f64, f64), dt_days: f64) -> f64 {
-        let whole = dt_days.floor();
+        let full_days = dt_days.floor();
         let mut reached = known;
-        while reached < whole {
+        while reached < full_days {
             reached += 1.0;
             sum = transition * transition * sum + self.factor(day + reached);
         }
-        if dt_days > whole {
-            let rest = dt_days - whole;
+        if dt_days > full_days {
+            let rest = dt_days - full_days;
             sum = transition.powf(2.0 * rest) * sum + growth(transition, rest) * self.factor(day + dt_days);
         }
         sum

@@ -1,10 +1,12 @@
+//! The state of one window: mean, covariance, lagged states and history.
+
 use std::ops::Range;
 
 use super::history::History;
 use super::lag::{Lagged, Lags};
 use super::{Dynamics, Real, SymmetricMatrix};
 
-/// Mean and covariance of one window's state; with lags, also of some states at earlier times.
+/// Mean and covariance of the state of one window; with lags, also of some states at earlier times.
 ///
 /// The mean is float64, the covariance of type `T`.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,11 +17,12 @@ pub struct State<T: Real = f64> {
     pub cov: SymmetricMatrix<T>,
     pub(super) lags: Lags<T>,
     pub(super) history: Option<History>,
-    /// Of the standard deviation of each state's change, where it goes with the level or the place; else empty.
+    /// Factor on the standard deviation of each state's change, where it depends on level or position; otherwise
+    /// empty.
     pub(super) factors: Vec<f64>,
 }
 
-/// A copy of a state before an update; used again from state to state.
+/// A copy of a state before an update; its memory is reused.
 #[derive(Clone, Debug, Default)]
 pub struct Saved<T> {
     values: Vec<T>,
@@ -54,12 +57,12 @@ impl<T: Real> State<T> {
         }
     }
 
-    /// Remembers some states at up to `lag` earlier times (see [`remember`](Self::remember)), for fixed-lag smoothing.
-    /// `ranges`, of equal length, are what is remembered; states at the same position of each range also keep their
-    /// covariance with each other.
+    /// Stores some states at up to `lag` earlier times (see [`remember`](Self::remember)), for fixed-lag smoothing.
+    /// `ranges`, of equal length, select these states. Covariances between states at the same position of each range
+    /// are stored as well.
     ///
     /// # Panics
-    /// When the ranges differ in length or reach beyond the state.
+    /// When the ranges differ in length or extend beyond the state.
     #[must_use]
     pub fn with_lags(mut self, ranges: Vec<Range<usize>>, lag: usize) -> Self {
         assert!(ranges.windows(2).all(|pair| pair[0].len() == pair[1].len()), "ranges of equal length");
@@ -68,26 +71,29 @@ impl<T: Real> State<T> {
         self
     }
 
-    /// Adds to each state that is remembered, in the order of the ranges, further states times weights: it is the sums that are
-    /// remembered.
+    /// Adds weighted states to each lagged state, in the order of the ranges. The sums are stored instead of the
+    /// states.
     ///
     /// # Panics
-    /// When there are not as many sums as remembered states, or one reaches beyond the state.
+    /// When the number of sums differs from the number of lagged states, or a sum refers to a state that does not
+    /// exist.
     #[must_use]
-    pub fn lagging_also(mut self, further: Vec<Vec<(usize, f64)>>) -> Self {
+    pub fn with_lagged_sums(mut self, further: Vec<Vec<(usize, f64)>>) -> Self {
         assert!(further.iter().flatten().all(|(state, _)| *state < self.n()), "sums within the state");
-        self.lags.add_further(further);
+        self.lags.add_terms(further);
         self
     }
 
-    /// Lets the process covariance of the first `blocks` blocks of `dynamics` depend on the state's past: `Q ← weight Q + (1 - weight) Q_x`, in which states
-    /// with like histories change alike, `scale` being the length `ℓ_x` of likeness in u.
+    /// Makes the process covariance of the first `blocks` blocks of `dynamics` depend on the history of the states:
+    /// `Q ← weight Q + (1 - weight) Q_x`. In `Q_x`, states with similar histories change in a similar way; `scale` is
+    /// the length scale `ℓ_x` of similarity in u.
     ///
-    /// `Q_x(s, s') = σ_s σ_s' exp(-d / ℓ_x) + 1e-10 [s = s']`, `d` the distance between the precision-weighted histories of
-    /// filtered means over the dates with observations, each component by itself.
+    /// `Q_x(s, s') = σ_s σ_s' exp(-d / ℓ_x) + 1e-10 [s = s']`, where `d` is the distance between the
+    /// precision-weighted histories of filtered means over the dates with observations. Components are independent.
     ///
     /// # Panics
-    /// When the dynamics are of another size or have fewer blocks, `weight` is not in [0, 1] or `scale` not positive.
+    /// When the dynamics have another size or fewer blocks, when `weight` is not in [0, 1], or when `scale` is not
+    /// positive.
     #[must_use]
     pub fn with_history(mut self, dynamics: &Dynamics, blocks: usize, weight: f64, scale: f64) -> Self {
         assert_eq!(dynamics.n(), self.n(), "the dynamics of this state");
@@ -97,33 +103,33 @@ impl<T: Real> State<T> {
         self
     }
 
-    /// Remembers the lagged states as they are now; the oldest time is dropped when as many as the lag are remembered.
+    /// Stores the current values of the lagged states. The oldest time is dropped when `lag` times are stored.
     ///
-    /// From now on predictions and updates carry them along: what [`lagged_at`](Self::lagged_at) tells is always conditional on
-    /// all observations so far.
+    /// Later predictions and updates include them: [`lagged_at`](Self::lagged_at) is always conditional on all
+    /// observations so far.
     pub fn remember(&mut self) {
         self.lags.remember(&self.mean, &self.cov);
     }
 
-    /// The lagged states at the `k`-th remembered time, counted from the oldest, given all observations so far.
+    /// The lagged states at the `k`-th stored time, counted from the oldest, given all observations so far.
     #[must_use]
     pub fn lagged_at(&self, k: usize) -> Option<Lagged<'_>> {
         self.lags.lagged_at(k)
     }
 
-    /// Number of times remembered.
+    /// Number of stored times.
     #[must_use]
     pub fn remembered(&self) -> usize {
         self.lags.len()
     }
 
-    /// Times remembered at most.
+    /// Largest number of stored times.
     #[must_use]
     pub fn lag(&self) -> usize {
         self.lags.capacity()
     }
 
-    /// Keeps a copy of what [`update`](Self::update) changes.
+    /// Copies the parts that [`update`](Self::update) changes.
     pub fn save(&self, saved: &mut Saved<T>) {
         saved.values.clear();
         saved.wide.clear();
@@ -132,10 +138,10 @@ impl<T: Real> State<T> {
         self.lags.save(&mut saved.values, &mut saved.wide);
     }
 
-    /// Undoes an update, which may have failed half-way: the state is again as it was when it was [saved](Self::save).
+    /// Undoes an update, including one that failed half-way: the state is again as it was [saved](Self::save).
     ///
     /// # Panics
-    /// When another state was saved.
+    /// When the saved copy is of another state.
     pub fn restore(&mut self, saved: &Saved<T>) {
         let (mean, wide) = saved.wide.split_at(self.mean.len());
         self.mean.copy_from_slice(mean);
@@ -143,48 +149,49 @@ impl<T: Real> State<T> {
         self.lags.restore(rest, wide);
     }
 
-    /// Rows of scratch memory that updates need: the states and the lagged ones.
+    /// Rows of scratch memory for updates: the states and the lagged ones.
     pub(super) fn rows(&self) -> usize {
         self.n() + self.lags.most_rows()
     }
 
-    /// Whether no update can fail for want of digits, when variances stay below `ratio` times the smallest noise variance
-    /// and no more than `pixels` are seen before a state is forgotten (on one date, or while it is remembered).
+    /// Whether no update can fail for lack of digits, when variances stay below `ratio` times the smallest noise
+    /// variance and at most `pixels` pixels are observed until a state is dropped (on one date, or while it is
+    /// lagged).
     #[must_use]
     pub fn always_fits(ratio: f64, pixels: usize) -> bool {
-        // Each pixel brings at most the information of its least noisy combination of bands.
+        // Each pixel adds at most the information of its least noisy combination of bands.
         let piled = 1.0 + ratio * pixels as f64;
         ratio <= T::LARGEST_RATIO && ratio <= T::LARGEST_CONDITION && piled * T::LEAST_VARIANCE_RATIO <= 1.0
     }
 
-    /// Memory of a state of `n` entries that remembers `lagged` of them at `lag` times.
+    /// Memory of a state of `n` entries with `lagged` of them stored at `lag` times.
     #[must_use]
     pub fn bytes(n: usize, lagged: usize, lag: usize) -> u64 {
-        // Columns are filled up to whole cache lines; three numbers are kept of each remembered state.
+        // Columns are padded to full cache lines. Each lagged state has three more numbers.
         let column = (lag * lagged * size_of::<T>()).next_multiple_of(64);
         let cross = column as u64 * n as u64;
         let small = (n + lag * lagged * 3) * size_of::<f64>();
         SymmetricMatrix::<T>::bytes(n).saturating_add(cross).saturating_add(small as u64)
     }
 
-    /// Memory that a history of `n` states in blocks of `len` takes.
+    /// Memory of a history of `n` states in blocks of `len`.
     #[must_use]
     pub fn history_bytes(n: usize, len: usize) -> u64 {
         History::bytes(n, len) as u64
     }
 
-    /// Predicted mean of state `i`, `dt_days` from now, without touching the state.
+    /// Predicted mean of state `i`, `dt_days` ahead. The state is unchanged.
     #[must_use]
     pub fn predicted_mean(&self, dynamics: &Dynamics, i: usize, dt_days: f64) -> f64 {
         dynamics.transition(i, dt_days) * self.mean[i]
     }
 
-    /// Predicted covariance of states `i` and `j`, `dt_days` from now, without touching the state:
-    /// what [`predict`](Self::predict) would leave at (i, j).
+    /// Predicted covariance of states `i` and `j`, `dt_days` ahead: entry (i, j) of the result of
+    /// [`predict`](Self::predict). The state is unchanged.
     #[must_use]
     pub fn predicted_cov(&self, dynamics: &Dynamics, i: usize, j: usize, dt_days: f64) -> f64 {
-        let kept = dynamics.transition(i, dt_days) * dynamics.transition(j, dt_days) * self.cov.get(i, j);
+        let decayed = dynamics.transition(i, dt_days) * dynamics.transition(j, dt_days) * self.cov.get(i, j);
         let added = dynamics.process_cov(self.history.as_ref(), i, j, dt_days);
-        kept + if self.factors.is_empty() { added } else { self.factors[i] * self.factors[j] * added }
+        decayed + if self.factors.is_empty() { added } else { self.factors[i] * self.factors[j] * added }
     }
 }

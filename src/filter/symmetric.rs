@@ -1,17 +1,19 @@
+//! Symmetric matrices, stored as panels of the lower triangle.
+
 use std::ops::Range;
 
 use faer::Mat;
 
 use super::Real;
 
-/// Columns per panel: wide enough for the rank-k product to run at the machine's rate, narrow enough that the unused
-/// half of the diagonal blocks stays small. A multiple of 48, the step of the dense kernels.
+/// Columns per panel: wide enough for the rank-k product to run at full speed, narrow enough that the unused half of
+/// the diagonal blocks stays small. A multiple of 48, the step of the dense kernels.
 const PANEL: usize = 96;
 
-/// A symmetric matrix of which only the lower triangle exists.
+/// A symmetric matrix of which only the lower triangle is stored.
 ///
-/// Columns are kept in panels of 96, each column-major from the panel's first row down, so that a panel is an ordinary
-/// rectangular matrix for the dense kernels, aligned as they like it, while the whole takes little more than half of `n²`.
+/// Columns are stored in panels of 96, each column-major from the first row of the panel down. A panel is an ordinary
+/// rectangular matrix with the alignment that dense kernels need, and the matrix takes little more than half of `n²`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SymmetricMatrix<T: Real = f64> {
     n: usize,
@@ -32,16 +34,16 @@ impl<T: Real> SymmetricMatrix<T> {
         Self { n, panels: panels.collect() }
     }
 
-    /// Rows, which are also its columns.
+    /// Number of rows and columns.
     #[must_use]
     pub fn n(&self) -> usize {
         self.n
     }
 
-    /// Memory an `n × n` matrix takes, at most `u64::MAX`.
+    /// Memory of an `n × n` matrix, at most `u64::MAX`.
     #[must_use]
     pub fn bytes(n: usize) -> u64 {
-        // Half the square, the unused halves of the diagonal blocks, and columns filled up to whole cache lines.
+        // Half the square, the unused halves of the diagonal blocks, and columns padded to full cache lines.
         let (n, panel, line) = (n as u128, PANEL as u128, 64 / size_of::<T>() as u128);
         let entries = n * (n + panel.min(n)) / 2 + n * (line - 1);
         u64::try_from(entries * size_of::<T>() as u128).unwrap_or(u64::MAX)
@@ -53,7 +55,7 @@ impl<T: Real> SymmetricMatrix<T> {
         &self.panels[j / PANEL].col_as_slice(j % PANEL)[j % PANEL..]
     }
 
-    /// Rows `j..n` of column `j`, to change.
+    /// Rows `j..n` of column `j`, mutable.
     pub fn column_mut(&mut self, j: usize) -> &mut [T] {
         &mut self.panels[j / PANEL].col_as_slice_mut(j % PANEL)[j % PANEL..]
     }
@@ -68,13 +70,14 @@ impl<T: Real> SymmetricMatrix<T> {
     /// Sets entries (i, j) and (j, i).
     pub fn set(&mut self, i: usize, j: usize, value: f64) {
         let (row, col) = (i.max(j), i.min(j));
-        self.column_mut(col)[row - col] = T::of(value);
+        self.column_mut(col)[row - col] = T::from_f64(value);
     }
 
     /// The same numbers in another type.
     #[must_use]
     pub fn cast<U: Real>(&self) -> SymmetricMatrix<U> {
-        let cast = |panel: &Mat<T>| Mat::from_fn(panel.nrows(), panel.ncols(), |i, j| U::of(panel[(i, j)].to_f64()));
+        let cast =
+            |panel: &Mat<T>| Mat::from_fn(panel.nrows(), panel.ncols(), |i, j| U::from_f64(panel[(i, j)].to_f64()));
         SymmetricMatrix { n: self.n, panels: self.panels.iter().map(cast).collect() }
     }
 
@@ -83,7 +86,7 @@ impl<T: Real> SymmetricMatrix<T> {
         (0..self.n).for_each(|j| target.extend_from_slice(self.column(j)));
     }
 
-    /// Takes back what [`save`](Self::save) appended; gives what is left of it.
+    /// Restores the triangle that [`save`](Self::save) appended. Returns the remaining values.
     pub(super) fn restore<'s>(&mut self, mut saved: &'s [T]) -> &'s [T] {
         for j in 0..self.n {
             let (column, rest) = saved.split_at(self.n - j);

@@ -1,3 +1,5 @@
+//! The update: conditioning a state on the observations of a date.
+
 use faer::dyn_stack::MemStack;
 use faer::linalg::cholesky::llt::factor::{LltError, LltRegularization, cholesky_in_place};
 use faer::linalg::matmul::matmul;
@@ -7,24 +9,24 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use super::gather::{Gather, add};
 use super::symmetric::Panel;
-use super::workspace::{BLOCK, Block, STEP};
+use super::workspace::{BlockBuffers, MOST_BLOCK_ROWS, STEP};
 use super::{Innovation, NumericalError, Observations, Real, State, Workspace};
 
-/// Columns of the triangles that a panel's diagonal block is downdated in.
+/// Columns of the triangles in which the diagonal block of a panel is downdated.
 const TRIANGLE: usize = 48;
 
 impl<T: Real> State<T> {
     /// Conditions the state on a date's observations, in sequential blocks of the pseudo-observations.
     ///
-    /// Per block `G = P Hᵀ`, `S = H G + R = C Cᵀ`, `W = G C⁻ᵀ`, `m ← m + W C⁻¹ (z - H m)`, `P ← P - W Wᵀ`: the textbook update
-    /// (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed., eq. 6.21–6.22) with the gain factored, on the lower
-    /// triangle alone. Noise is independent between blocks, so one after the other equals all at once. Remembered times are
-    /// conditioned along with the present by the same gains.
+    /// Per block `G = P Hᵀ`, `S = H G + R = C Cᵀ`, `W = G C⁻ᵀ`, `m ← m + W C⁻¹ (z - H m)`, `P ← P - W Wᵀ`: the
+    /// textbook update (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed., eq. 6.21–6.22) with the gain
+    /// factored, on the lower triangle alone. Noise is independent between blocks, so sequential blocks equal one
+    /// joint update. The same gains condition the lagged states.
     ///
-    /// Returns how each instrument fitted, in the order of the groups.
+    /// Returns the fit of each instrument, in the order of the groups.
     ///
     /// # Errors
-    /// [`NumericalError::RatioTooLarge`] before anything is changed; any other [`NumericalError`] when the arithmetic
+    /// [`NumericalError::RatioTooLarge`] with the state unchanged; any other [`NumericalError`] when the arithmetic
     /// breaks down: the state is then half updated and must not be used.
     pub fn update<'w>(
         &mut self,
@@ -47,7 +49,7 @@ impl<T: Real> State<T> {
         let block = &mut workspace.block;
         let mut rows = observations.block(0);
         if !rows.is_empty() {
-            block.lay_out(observations, rows.clone(), self.n());
+            block.list_entries(observations, rows.clone(), self.n());
             for panel in self.cov.panels_mut() {
                 pulp::Arch::new().dispatch(Gather { panel: &panel, entries: &block.entries, cross: &mut block.cross });
             }
@@ -61,7 +63,7 @@ impl<T: Real> State<T> {
                 while observations.rows_of(group).end <= row {
                     group += 1;
                 }
-                let pivot = block.innovation_cov[k * BLOCK + k];
+                let pivot = block.innovation_cov[k * MOST_BLOCK_ROWS + k];
                 workspace.innovations[group].add(block.innovation[k], pivot);
                 if T::LARGEST_CONDITION < f64::INFINITY {
                     let ratio = largest * observations.reach(row).powi(2) / (pivot * pivot);
@@ -81,11 +83,11 @@ impl<T: Real> State<T> {
         Ok(&workspace.innovations)
     }
 
-    /// Whether the covariance's type has digits enough for an update with `observations`: the largest variance over the
-    /// smallest noise variance may not exceed 10⁶ in float32.
+    /// Whether the type of the covariance has enough digits for an update with `observations`: in float32, the
+    /// largest variance may not exceed 10⁶ times the smallest noise variance.
     ///
     /// # Errors
-    /// [`NumericalError::RatioTooLarge`] when it has not.
+    /// [`NumericalError::RatioTooLarge`] when it does not.
     pub fn check_ratio(&self, observations: &Observations) -> Result<(), NumericalError> {
         if T::LARGEST_RATIO == f64::INFINITY {
             return Ok(());
@@ -98,25 +100,32 @@ impl<T: Real> State<T> {
         Ok(())
     }
 
-    /// Refuses a result whose digits are lost.
+    /// Refuses a result that has lost its precision.
     fn check(&self, before: &[f64]) -> Result<(), NumericalError> {
         for (state, (&before, mean)) in before.iter().zip(&self.mean).enumerate() {
             let after = self.cov.get(state, state);
             if after.is_nan() || after < T::LEAST_VARIANCE_RATIO * before {
-                return Err(NumericalError::LostPrecision { state, before, after, kind: T::NAME });
+                return Err(NumericalError::LostPrecision {
+                    state,
+                    variance_before: before,
+                    variance_after: after,
+                    kind: T::NAME,
+                });
             }
             if !mean.is_finite() {
                 return Err(NumericalError::NotFinite { state });
             }
         }
-        match self.lags.lost(T::LEAST_VARIANCE_RATIO) {
-            Some((state, before, after)) => Err(NumericalError::LostPrecision { state, before, after, kind: T::NAME }),
+        match self.lags.lost_state(T::LEAST_VARIANCE_RATIO) {
+            Some((state, variance_before, variance_after)) => {
+                Err(NumericalError::LostPrecision { state, variance_before, variance_after, kind: T::NAME })
+            }
             None => Ok(()),
         }
     }
 
-    /// Rows of `P Hᵀ` that belong to the lagged states, beneath those of the present.
-    fn gather_lags(&self, block: &mut Block<T>) {
+    /// Rows of `P Hᵀ` of the lagged states, below those of the present.
+    fn gather_lags(&self, block: &mut BlockBuffers<T>) {
         let (n, rows) = (self.n(), self.lags.rows());
         if rows == 0 {
             return;
@@ -132,16 +141,18 @@ impl<T: Real> State<T> {
         &self,
         observations: &Observations,
         rows: std::ops::Range<usize>,
-        block: &mut Block<T>,
+        block: &mut BlockBuffers<T>,
     ) -> Result<(), NumericalError> {
         let size = rows.len();
-        let Block { cross, gain, innovation_cov, factor, inverses, innovation, whitened, entries, scratch, .. } = block;
+        let BlockBuffers {
+            cross, gain, innovation_cov, factor, inverses, innovation, whitened, entries, scratch, ..
+        } = block;
         innovation.clear();
         innovation.extend(rows.clone().map(|row| observations.innovation(row, &self.mean)));
-        // Columns of S, entries on and below the diagonal. Where every row has one entry they lie one after the other.
+        // Columns of S, entries on and below the diagonal. Where every row has one entry, the columns are contiguous.
         let all_only = entries.len() == size && entries.iter().all(|entry| entry.only);
         let (states, weights) = observations.entries(rows.clone());
-        for (l, column) in innovation_cov.chunks_exact_mut(BLOCK).enumerate().take(size) {
+        for (l, column) in innovation_cov.chunks_exact_mut(MOST_BLOCK_ROWS).enumerate().take(size) {
             let cross = &cross.as_slice()[l * cross.stride..];
             if all_only {
                 for ((entry, &state), weight) in column[l..size].iter_mut().zip(&states[l..]).zip(&weights[l..]) {
@@ -156,17 +167,17 @@ impl<T: Real> State<T> {
         for (k, row) in rows.enumerate() {
             let noise = observations.noise(row);
             for (l, value) in (k + 1 - noise.len()..=k).zip(noise) {
-                innovation_cov[l * BLOCK + k] += value;
+                innovation_cov[l * MOST_BLOCK_ROWS + k] += value;
             }
         }
 
-        let target = MatMut::from_column_major_slice_with_stride_mut(innovation_cov, size, size, BLOCK);
+        let target = MatMut::from_column_major_slice_with_stride_mut(innovation_cov, size, size, MOST_BLOCK_ROWS);
         factorise(target, MemStack::new(scratch))?;
         forward_substitute(innovation_cov, innovation);
-        for (l, column) in innovation_cov.chunks_exact(BLOCK).enumerate().take(size) {
+        for (l, column) in innovation_cov.chunks_exact(MOST_BLOCK_ROWS).enumerate().take(size) {
             let target = &mut factor.col_as_slice_mut(l)[l..size];
-            target.iter_mut().zip(&column[l..size]).for_each(|(to, from)| *to = T::of(*from));
-            whitened[(l, 0)] = T::of(innovation[l]);
+            target.iter_mut().zip(&column[l..size]).for_each(|(to, from)| *to = T::from_f64(*from));
+            whitened[(l, 0)] = T::from_f64(innovation[l]);
         }
         let used = self.n() + self.lags.rows();
         let stride = cross.stride;
@@ -177,28 +188,28 @@ impl<T: Real> State<T> {
         Ok(())
     }
 
-    /// Applies a block's gain to mean, covariance and lags; gathers the next block's `P Hᵀ` on the way, panel by panel
-    /// while the panel is in the cache.
+    /// Applies the gain of a block to mean, covariance and lagged states. It also gathers `P Hᵀ` of the next block,
+    /// panel by panel while the panel is in the cache.
     fn condition(
         &mut self,
         observations: &Observations,
         size: usize,
         next: std::ops::Range<usize>,
-        block: &mut Block<T>,
+        block: &mut BlockBuffers<T>,
     ) {
         let (n, lagged) = (self.n(), self.lags.rows());
         let used = n + lagged;
         {
             let step = block.step.as_mut().subrows_mut(0, used);
             let gain = block.gain.as_ref().submatrix(0, 0, used, size);
-            matmul(step, Accum::Replace, gain, block.whitened.as_ref().subrows(0, size), T::of(1.0), Par::Seq);
+            matmul(step, Accum::Replace, gain, block.whitened.as_ref().subrows(0, size), T::from_f64(1.0), Par::Seq);
         }
         let step = block.step.col_as_slice(0);
         let means = self.mean.iter_mut().chain(self.lags.mean_mut());
         means.zip(&step[..used]).for_each(|(mean, step)| *mean += step.to_f64());
 
         if !next.is_empty() {
-            block.lay_out(observations, next.clone(), n);
+            block.list_entries(observations, next.clone(), n);
         }
         let gain = block.gain.as_ref().submatrix(0, 0, used, size);
         let (present, past) = gain.split_at_row(n);
@@ -209,7 +220,7 @@ impl<T: Real> State<T> {
             }
         }
         if lagged > 0 {
-            matmul(self.lags.cross_mut(), Accum::Add, past, present.transpose(), T::of(-1.0), Par::Seq);
+            matmul(self.lags.cross_mut(), Accum::Add, past, present.transpose(), T::from_f64(-1.0), Par::Seq);
             self.lags.downdate_cov(&block.gain, n, size);
         }
     }
@@ -224,15 +235,15 @@ fn factorise(matrix: MatMut<'_, f64>, stack: &mut MemStack) -> Result<(), Numeri
 
 /// `b ← C⁻¹ b` with C in a block's storage.
 fn forward_substitute(factor: &[f64], b: &mut [f64]) {
-    for (k, column) in factor.chunks_exact(BLOCK).enumerate().take(b.len()) {
+    for (k, column) in factor.chunks_exact(MOST_BLOCK_ROWS).enumerate().take(b.len()) {
         b[k] /= column[k];
         let (done, below) = b.split_at_mut(k + 1);
         below.iter_mut().zip(&column[k + 1..]).for_each(|(value, c)| *value -= done[k] * c);
     }
 }
 
-/// `W = G C⁻ᵀ`, [`STEP`] columns at a time by products with the inverse of the diagonal block: products run at several
-/// times the rate of substitution on so few columns. Destroys G.
+/// `W = G C⁻ᵀ`, [`STEP`] columns at a time by products with the inverse of the diagonal block: on so few columns,
+/// products are several times faster than substitution. Destroys G.
 fn solve_transposed<T: Real>(
     factor: MatRef<'_, T>,
     mut inverses: MatMut<'_, T>,
@@ -249,7 +260,7 @@ fn solve_transposed<T: Real>(
         let mut columns = cross.as_mut().subcols_mut(first, width);
         if first > 0 {
             let left = factor.submatrix(first, 0, width, first);
-            matmul(columns.as_mut(), Accum::Add, done.as_ref(), left.transpose(), T::of(-1.0), Par::Seq);
+            matmul(columns.as_mut(), Accum::Add, done.as_ref(), left.transpose(), T::from_f64(-1.0), Par::Seq);
         }
         triangular::matmul(
             rest.subcols_mut(0, width),
@@ -259,16 +270,17 @@ fn solve_transposed<T: Real>(
             BlockStructure::Rectangular,
             inverse.as_ref().transpose(),
             BlockStructure::TriangularUpper,
-            T::of(1.0),
+            T::from_f64(1.0),
             Par::Seq,
         );
     }
 }
 
-/// `P ← P - W Wᵀ` on one panel, its diagonal block in triangles of [`TRIANGLE`] columns: products of small triangles are slow.
+/// `P ← P - W Wᵀ` on one panel. Its diagonal block is downdated in triangles of [`TRIANGLE`] columns, because
+/// products of small triangles are slow.
 fn downdate<T: Real>(panel: &mut Panel<'_, T>, gain: MatRef<'_, T>) {
     let (first, width) = (panel.cols.start, panel.cols.len());
-    let minus = T::of(-1.0);
+    let minus = T::from_f64(-1.0);
     let (mut head, below) = panel.values.as_mut().split_at_row_mut(width);
     for start in (0..width).step_by(TRIANGLE) {
         let size = TRIANGLE.min(width - start);

@@ -1,73 +1,75 @@
+//! Scratch memory of the update.
+
 use faer::dyn_stack::MemBuffer;
 use faer::linalg::cholesky::llt::factor::cholesky_in_place_scratch;
 use faer::{Mat, Par};
 
 use super::{Innovation, Real};
 
-/// Pseudo-observations of a block of the sequential update, about: large enough for the rank-k product to run near the
-/// machine's rate, small enough that the triangular solves, whose cost grows with it, stay small.
-pub(super) const GOOD_BLOCK: usize = 36;
+/// Usual number of pseudo-observations in a block of the sequential update: large enough for the rank-k product to
+/// run near full speed, small enough that the triangular solves, whose cost grows with it, stay cheap.
+pub(super) const USUAL_BLOCK_ROWS: usize = 36;
 
-/// Pseudo-observations of a block at most: a date is parted evenly, so that no small block is left over.
-pub(super) const BLOCK: usize = GOOD_BLOCK + GOOD_BLOCK / 2;
+/// Largest number of pseudo-observations in a block. A date is divided evenly, so that no small block remains.
+pub(super) const MOST_BLOCK_ROWS: usize = USUAL_BLOCK_ROWS + USUAL_BLOCK_ROWS / 2;
 
 /// Columns of a block that are whitened together.
 pub(super) const STEP: usize = 24;
 
 const CACHE_LINE: usize = 64;
 
-/// Scratch memory of one worker, reused for every window and date it works on.
+/// Scratch memory of one worker, reused for every window and date.
 ///
-/// It grows to the largest state it meets and allocates nothing after that.
+/// It grows to the largest state and allocates nothing afterwards.
 #[derive(Debug)]
 pub struct Workspace<T: Real = f64> {
-    pub(super) block: Block<T>,
+    pub(super) block: BlockBuffers<T>,
     /// Variances before the update.
     pub(super) variances: Vec<f64>,
     pub(super) innovations: Vec<Innovation>,
 }
 
 /// Buffers of one block update.
-pub(super) struct Block<T: Real> {
+pub(super) struct BlockBuffers<T: Real> {
     /// `P Hᵀ` of the states and, below them, of the lagged states. **Shape** (states + lagged, block).
     pub(super) cross: Columns<T>,
-    /// `W = P Hᵀ C⁻ᵀ`, as `cross`.
+    /// `W = P Hᵀ C⁻ᵀ`; shape as `cross`.
     pub(super) gain: Mat<T>,
     /// Innovation covariance, then its Cholesky factor C, lower triangle. **Shape** (block, block), column-major.
     pub(super) innovation_cov: Vec<f64>,
     /// C. **Shape** (block, block).
     pub(super) factor: Mat<T>,
-    /// Inverses of the diagonal blocks of C, beneath each other. **Shape** (block, step).
+    /// Inverses of the diagonal blocks of C, stacked. **Shape** (block, step).
     pub(super) inverses: Mat<T>,
     /// Innovations, then whitened. **Shape** (block).
     pub(super) innovation: Vec<f64>,
     /// The same in the covariance's type. **Shape** (block, 1).
     pub(super) whitened: Mat<T>,
-    /// What the block adds to the mean. **Shape** (states + lagged, 1).
+    /// Change of the mean by the block. **Shape** (states + lagged, 1).
     pub(super) step: Mat<T>,
     /// The block's entries of H by state.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<BlockEntry>,
     /// Innovation covariance of a single pixel.
     pub(super) pixel: Vec<f64>,
     /// Scratch of the Cholesky factorisation.
     pub(super) scratch: MemBuffer,
 }
 
-/// The columns of a block as one slice, each at the start of a cache line.
+/// The columns of a block as one slice; each starts at a cache line.
 pub(super) struct Columns<T> {
     values: Vec<T>,
-    /// Where the first cache line begins.
+    /// Start of the first cache line.
     start: usize,
-    /// From one column to the next.
+    /// Distance from one column to the next.
     pub(super) stride: usize,
 }
 
 impl<T: Real> Columns<T> {
     fn zeros(rows: usize) -> Self {
         let line = CACHE_LINE / size_of::<T>();
-        // An odd number of cache lines spreads the rows of a tile over the cache's sets.
+        // An odd number of cache lines spreads the rows of a tile over the sets of the cache.
         let stride = (rows.div_ceil(line) | 1) * line;
-        let values = vec![T::default(); stride * BLOCK + line];
+        let values = vec![T::default(); stride * MOST_BLOCK_ROWS + line];
         let start = values.as_ptr().align_offset(CACHE_LINE).min(line);
         Self { values, start, stride }
     }
@@ -90,37 +92,37 @@ impl<T: Real> Columns<T> {
 
 /// An entry of a block's H.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
+pub(super) struct BlockEntry {
     pub(super) state: u32,
     /// Row in the block.
     pub(super) row: u32,
     pub(super) weight: f64,
-    /// Whether the row has no other.
+    /// Whether the row has no other entry.
     pub(super) only: bool,
-    /// Entries from this one on, itself included, that are the only ones of their rows and observe states one after the
-    /// other, as far as it matters.
+    /// Length of the run that starts here, up to a limit: entries that are the only ones of their rows and observe
+    /// consecutive states.
     pub(super) run: u8,
 }
 
-impl<T: Real> std::fmt::Debug for Block<T> {
+impl<T: Real> std::fmt::Debug for BlockBuffers<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Block").field("rows", &self.gain.nrows()).finish_non_exhaustive()
     }
 }
 
 impl<T: Real> Workspace<T> {
-    /// Scratch memory that grows to the largest state it meets.
+    /// Scratch memory that grows to the largest state.
     #[must_use]
     pub fn new() -> Self {
-        let scratch = cholesky_in_place_scratch::<f64>(BLOCK, Par::Seq, faer::Spec::default());
-        let block = Block {
+        let scratch = cholesky_in_place_scratch::<f64>(MOST_BLOCK_ROWS, Par::Seq, faer::Spec::default());
+        let block = BlockBuffers {
             cross: Columns::zeros(0),
             gain: Mat::new(),
-            innovation_cov: vec![0.0; BLOCK * BLOCK],
-            factor: Mat::zeros(BLOCK, BLOCK),
-            inverses: Mat::zeros(BLOCK, STEP),
-            innovation: Vec::with_capacity(BLOCK),
-            whitened: Mat::zeros(BLOCK, 1),
+            innovation_cov: vec![0.0; MOST_BLOCK_ROWS * MOST_BLOCK_ROWS],
+            factor: Mat::zeros(MOST_BLOCK_ROWS, MOST_BLOCK_ROWS),
+            inverses: Mat::zeros(MOST_BLOCK_ROWS, STEP),
+            innovation: Vec::with_capacity(MOST_BLOCK_ROWS),
+            whitened: Mat::zeros(MOST_BLOCK_ROWS, 1),
             step: Mat::new(),
             entries: Vec::new(),
             pixel: Vec::new(),
@@ -129,26 +131,26 @@ impl<T: Real> Workspace<T> {
         Self { block, variances: Vec::new(), innovations: Vec::new() }
     }
 
-    /// How each instrument fitted in the latest update.
+    /// The fit of each instrument in the most recent update.
     #[must_use]
     pub fn innovations(&self) -> &[Innovation] {
         &self.innovations
     }
 
-    /// Makes room for states of `rows` entries, lagged ones included.
+    /// Allocates memory for states of `rows` entries, lagged ones included.
     pub fn reserve(&mut self, rows: usize) {
         let block = &mut self.block;
         if block.gain.nrows() < rows {
             block.cross = Columns::zeros(rows);
-            block.gain = Mat::zeros(rows, BLOCK);
+            block.gain = Mat::zeros(rows, MOST_BLOCK_ROWS);
             block.step = Mat::zeros(rows, 1);
         }
     }
 
-    /// Bytes a workspace takes for states of `rows` entries, lagged ones included.
+    /// Bytes of a workspace for states of `rows` entries, lagged ones included.
     #[must_use]
     pub fn bytes(rows: usize) -> usize {
-        (2 * rows * BLOCK + 3 * BLOCK * BLOCK) * size_of::<T>()
+        (2 * rows * MOST_BLOCK_ROWS + 3 * MOST_BLOCK_ROWS * MOST_BLOCK_ROWS) * size_of::<T>()
     }
 }
 

@@ -1,9 +1,11 @@
+//! Coordinate reference systems, as text.
+
 use std::fmt;
 
-/// A coordinate reference system, known by its WKT and, where it has one, its authority code.
+/// A coordinate reference system, given by its WKT and, where it has one, its authority code.
 ///
-/// The numerics never look inside: it is carried from the inputs to the output's metadata and compared. An empty CRS
-/// ([`Crs::unknown`]) stands for rasters without georeferencing, such as plain arrays.
+/// The numerics do not interpret it: it is compared, and copied from the inputs to the metadata of the output. The
+/// empty CRS ([`Crs::unknown`]) stands for rasters without georeferencing, such as plain arrays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Crs {
     wkt: String,
@@ -11,7 +13,7 @@ pub struct Crs {
 }
 
 impl Crs {
-    /// The CRS of rasters that do not say theirs.
+    /// The CRS of rasters that do not give one.
     #[must_use]
     pub fn unknown() -> Self {
         Self::default()
@@ -42,13 +44,13 @@ impl Crs {
         self.code.as_deref()
     }
 
-    /// Whether nothing is known of it.
+    /// Whether the CRS is unknown.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         self.wkt.is_empty()
     }
 
-    /// Whether the text alone shows that both are the same; `false` means only that it does not.
+    /// Whether the texts or codes are equal. `false` does not prove that the two CRS differ.
     #[must_use]
     pub fn is_same_text(&self, other: &Self) -> bool {
         self.wkt == other.wkt || (self.code.is_some() && self.code == other.code)

@@ -1,18 +1,22 @@
+//! North-up raster grids: cell centres, extents, and the alignment of two grids.
+
 use std::fmt;
 use std::ops::Range;
 
 use super::{Crs, PixelRegion};
 use crate::error::{Error, Result};
 
-/// How far a lattice line may be off, in cells, and still count as the same line.
+/// Largest distance between two lattice lines, in cells, at which they count as the same line.
 ///
-/// Geotransforms are written with 6 to 17 digits; over a scene of ten thousand cells the last of six drifts by less.
+/// Geotransforms are written with 6 to 17 digits. Across ten thousand cells, rounding at the sixth digit drifts by
+/// less than this.
 const LATTICE_TOLERANCE: f64 = 1e-3;
 
 /// Longest side of a grid, in cells: half the Earth at one metre.
 const LARGEST_SIDE: usize = 20_000_000;
 
-/// How close a cell centre may be to a pixel's edge, in cells, to count as lying on it.
+/// Largest distance between a cell centre and a pixel edge, in cells, at which the centre counts as lying on the
+/// edge.
 const EDGE_TOLERANCE: f64 = 1e-6;
 
 /// A north-up raster grid: CRS, upper-left corner, cell size and shape. Cells need not be square.
@@ -52,7 +56,8 @@ impl Grid {
     /// A grid from a GDAL geotransform `[x0, dx, 0, y0, 0, -dy]` (upper-left **corner**) and its (rows, columns).
     ///
     /// # Errors
-    /// [`Error::Grid`] when the transform is rotated, sheared, mirrored or south-up, not finite, or the shape is empty.
+    /// [`Error::Grid`] when the transform is rotated, sheared, mirrored or south-up, not finite, or the shape is
+    /// empty.
     pub fn new(crs: Crs, geotransform: [f64; 6], shape: (usize, usize)) -> Result<Self> {
         let [left, cell_width, shear_x, top, shear_y, step_y] = geotransform;
         let problem = if geotransform.iter().any(|v| !v.is_finite()) {
@@ -110,19 +115,19 @@ impl Grid {
         [self.left, self.cell_width, 0.0, self.top, 0.0, -self.cell_height]
     }
 
-    /// All of its pixels.
+    /// The region of all pixels.
     #[must_use]
     pub fn region(&self) -> PixelRegion {
         PixelRegion::new(0..self.rows, 0..self.cols)
     }
 
-    /// (x, y) of a cell's centre; the lattice goes on beyond the grid.
+    /// (x, y) of the centre of a cell. Cells beyond the grid are on the same lattice.
     #[must_use]
     pub fn centre(&self, row: i64, col: i64) -> (f64, f64) {
         self.at(row as f64, col as f64)
     }
 
-    /// (x, y) of a place given in cells, whole numbers being centres.
+    /// (x, y) of a point in cell coordinates; integers are centres.
     pub(crate) fn at(&self, row: f64, col: f64) -> (f64, f64) {
         (self.left + (col + 0.5) * self.cell_width, self.top - (row + 0.5) * self.cell_height)
     }
@@ -150,14 +155,14 @@ impl Grid {
         }
     }
 
-    /// Whether the extents share an area; says nothing about the CRS.
+    /// Whether the extents share an area. Ignores the CRS.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         let (a, b) = (self.extent(), other.extent());
         a.left < b.right && b.left < a.right && a.bottom < b.top && b.bottom < a.top
     }
 
-    /// Share of this grid's extent that lies inside `other`'s, from 0 to 1; says nothing about the CRS.
+    /// Share of this grid's extent that lies inside `other`'s, from 0 to 1. Ignores the CRS.
     #[must_use]
     pub fn coverage(&self, other: &Self) -> f64 {
         let (a, b) = (self.extent(), other.extent());
@@ -166,8 +171,8 @@ impl Grid {
         width * height / ((a.right - a.left) * (a.top - a.bottom))
     }
 
-    /// Where `other`'s first cell lies on this grid's lattice, as (row, column), when both lattices coincide:
-    /// the same cell size and a whole number of cells apart, to 1e-3 of a cell over the whole of both grids.
+    /// (row, column) of `other`'s first cell on the lattice of this grid, when both lattices coincide: the cell sizes
+    /// are equal and the offset is an integer number of cells, to 1e-3 of a cell across both grids.
     #[must_use]
     pub fn lattice_offset(&self, other: &Self) -> Option<(i64, i64)> {
         let near = |value: f64| (value - value.round()).abs() <= LATTICE_TOLERANCE;
@@ -185,13 +190,15 @@ impl Grid {
 
     /// Rows of this lattice whose centres lie in each of `other`'s pixel rows, top edge included, bottom edge not.
     ///
-    /// Consecutive pixel rows get adjoining ranges. The lattice goes on beyond the grid, so ranges may be negative.
+    /// Consecutive pixel rows have adjoining ranges. Ranges may be negative, because the lattice extends beyond the
+    /// grid.
     #[must_use]
     pub fn rows_under(&self, other: &Self) -> Vec<Range<i64>> {
         spans(self.top, -self.cell_height, other.top, -other.cell_height, other.rows)
     }
 
-    /// Columns of this lattice whose centres lie in each of `other`'s pixel columns, left edge included, right edge not.
+    /// Columns of this lattice whose centres lie in each of `other`'s pixel columns, left edge included, right edge
+    /// not.
     #[must_use]
     pub fn cols_under(&self, other: &Self) -> Vec<Range<i64>> {
         spans(self.left, self.cell_width, other.left, other.cell_width, other.cols)
@@ -202,7 +209,7 @@ impl Grid {
 fn spans(origin: f64, step: f64, pixel_origin: f64, pixel_step: f64, pixels: usize) -> Vec<Range<i64>> {
     let first_inside = |edge: f64| {
         let index = (edge - origin) / step - 0.5;
-        // A centre on the edge belongs to the pixel that begins there, whatever the last bit of the division says.
+        // A centre on the edge belongs to the pixel that begins there, whatever the last bit of the division is.
         let nearest = index.round();
         if (index - nearest).abs() <= EDGE_TOLERANCE { nearest as i64 } else { index.ceil() as i64 }
     };

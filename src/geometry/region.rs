@@ -1,3 +1,5 @@
+//! Regions of pixels of a raster, and rectangles of cells of the target lattice.
+
 use std::ops::Range;
 
 /// Half-open rows × columns of pixels of one raster, counted from its upper-left corner.
@@ -52,7 +54,8 @@ impl PixelRegion {
     }
 }
 
-/// Half-open rows × columns of cells of the target *lattice*, which goes on beyond the grid: coordinates may be negative.
+/// Half-open rows × columns of cells of the target *lattice*. It extends beyond the grid, so coordinates may be
+/// negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Rect {
     /// First row.
@@ -107,7 +110,7 @@ impl Rect {
         }
     }
 
-    /// The smallest rectangle around both.
+    /// The smallest rectangle that contains both.
     #[must_use]
     pub fn hull(&self, other: &Self) -> Self {
         Self {
@@ -118,8 +121,8 @@ impl Rect {
         }
     }
 
-    /// The cells of a grid of `shape`, at cell (row, column) `first` of the lattice, that lie inside, or nearest to it where none
-    /// does.
+    /// The cells inside this rectangle of a grid of `shape` whose first cell is at (row, column) `first` of the
+    /// lattice; the nearest cells where none lies inside.
     #[must_use]
     pub fn nearest(&self, first: (i64, i64), shape: (usize, usize)) -> PixelRegion {
         let clamp = |from: i64, to: i64, n: usize| {

@@ -1,12 +1,15 @@
+//! Division of the target grid into tiles and windows.
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{PixelRegion, Rect};
 
-/// How a target grid of (rows, columns) cells is cut into tiles (units of I/O) and windows (units of estimation).
+/// The division of a target grid of (rows, columns) cells into tiles (units of I/O) and windows (units of
+/// estimation).
 ///
-/// Windows are anchored to the grid's upper-left corner, never to the tile, so the tile shape changes nothing in the
-/// result. A window that straddles tiles is estimated in each and each writes its own cells.
+/// Windows are anchored to the upper-left corner of the grid, never to the tile, so the tile shape does not change
+/// the result. A window that straddles tiles is estimated in each of them, and each tile writes its own cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiling {
     shape: (usize, usize),
@@ -27,7 +30,7 @@ pub struct Tile {
 /// A window: the core cells it estimates and the context around them, clipped to the grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Cells whose estimates are kept.
+    /// Cells whose estimates are output.
     pub core: PixelRegion,
     /// Core and halo.
     pub padded: PixelRegion,
@@ -41,7 +44,7 @@ impl Tiling {
         Self { shape, tile: (tile.0.max(1), tile.1.max(1)), window: window.max(1), halo }
     }
 
-    /// (rows, columns) of a whole tile.
+    /// (rows, columns) of a full tile.
     #[must_use]
     pub fn tile_shape(&self) -> (usize, usize) {
         self.tile
@@ -66,13 +69,13 @@ impl Tiling {
         down * across
     }
 
-    /// Number of windows of the whole grid.
+    /// Number of windows of the grid.
     #[must_use]
     pub fn window_count(&self) -> usize {
         self.shape.0.div_ceil(self.window) * self.shape.1.div_ceil(self.window)
     }
 
-    /// The tiles in row-major order: the `index`-th, or `None` past the last.
+    /// The tile with this row-major index, or `None` past the last.
     #[must_use]
     pub fn tile(&self, index: usize) -> Option<Tile> {
         let across = self.tiles_shape().1;
@@ -111,7 +114,7 @@ impl Tiling {
             .map(move |start| start.saturating_sub(halo) as i64..((start + window).min(end) + halo).min(end) as i64)
     }
 
-    /// How many different shapes windows have: clipped by the grid in different ways.
+    /// Number of distinct window shapes; the grid clips windows in different ways.
     #[must_use]
     pub fn window_shapes(&self) -> usize {
         let along = |end: usize| {

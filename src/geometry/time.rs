@@ -1,3 +1,5 @@
+//! Calendar dates and daily ranges.
+
 use std::fmt::{self, Write};
 use std::str::FromStr;
 
@@ -17,7 +19,7 @@ use crate::error::{Error, Result};
 /// # Ok::<(), rasterfuse::Error>(())
 /// ```
 ///
-/// `serde` serialises it as text, `"2020-03-08"`, and reads that and days since 1970-01-01.
+/// `serde` serialises it as text, `"2020-03-08"`, and reads that text or days since 1970-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(i32);
 
@@ -41,8 +43,8 @@ impl Date {
             .ok_or_else(|| Error::Date { text: format!("{year}-{month}-{day}"), format: "%Y-%m-%d".into() })
     }
 
-    /// Reads a date, or a date with a time of day that is dropped, by a `strftime` format. Of text that is nothing but digits no field may
-    /// be short of one: `2023091`, a day of the year, is no 1 September by `%Y%m%d`.
+    /// Parses a date by a `strftime` format; a time of day is dropped. In a text of digits only, every field must
+    /// have its full width: by `%Y%m%d`, `2023091` (a day of the year) is not 1 September.
     ///
     /// # Errors
     /// [`Error::Date`] when the text does not follow the format or names no day.
@@ -51,13 +53,13 @@ impl Date {
             .or_else(|_| NaiveDateTime::parse_from_str(text, format).map(|time| time.date()))
             .ok()
             .map(from_chrono)
-            // Without separators a missing digit would move all that follow.
+            // Without separators, a missing digit would shift all following fields.
             .filter(|date| !text.bytes().all(|b| b.is_ascii_digit()) || date.format(format).len() <= text.len())
             .ok_or_else(|| Error::Date { text: text.into(), format: format.into() })
     }
 
-    /// Writes the date by a `strftime` format, for file names and the like: `date.format("%Y%m%d")`. An unknown specifier ends
-    /// the text.
+    /// Formats the date by a `strftime` format, for file names for example: `date.format("%Y%m%d")`. The text ends at
+    /// an unknown specifier.
     #[must_use]
     pub fn format(self, format: &str) -> String {
         NaiveDate::from_num_days_from_ce_opt(self.0.saturating_add(EPOCH_FROM_CE)).map_or_else(
@@ -83,7 +85,7 @@ impl Date {
     }
 }
 
-/// The date of a day of chrono's.
+/// Converts a `chrono` date.
 fn from_chrono(date: NaiveDate) -> Date {
     Date(date.num_days_from_ce() - EPOCH_FROM_CE)
 }

@@ -1,22 +1,24 @@
+//! Averages of a field over cells, and the weights of displacements between them.
+
 use std::sync::Arc;
 
 use crate::geometry::Rect;
 
-/// Weights of the cells of a footprint: that of its row times that of its column.
+/// Separable weights of the cells of a footprint: row weight times column weight.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Profile {
-    /// Cell that the first weights belong to.
+    /// First row and first column of the weights.
     pub(crate) first: (i64, i64),
     pub(crate) rows: Arc<[f64]>,
     pub(crate) cols: Arc<[f64]>,
 }
 
-/// An average of the field over some cells of the target lattice.
+/// A weighted average of the field over cells of the target lattice.
 #[derive(Clone, Debug)]
 pub(crate) struct Average {
-    /// Disjoint.
+    /// Disjoint rectangles of cells.
     rects: Vec<Rect>,
-    /// All cells weigh alike without.
+    /// Weights of the cells; `None`: equal weights.
     profile: Option<Profile>,
     /// Sum of the weights.
     total: f64,
@@ -53,7 +55,7 @@ impl Average {
         this
     }
 
-    /// Of a single cell.
+    /// The average that consists of a single cell.
     pub(crate) fn cell(row: i64, col: i64) -> Self {
         Self { rects: vec![Rect::cell(row, col)], profile: None, total: 1.0 }
     }
@@ -69,7 +71,7 @@ impl Average {
 
     /// Its rectangles, each with its share of the weight and its centroid (row, column), in cells.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (f64, (f64, f64))> + '_ {
-        // Sum of the weights along one side of a rectangle, and where its middle lies.
+        // Sum of the weights along one side of a rectangle, and the position of its centroid.
         let along = |cells: std::ops::Range<i64>, weight: &dyn Fn(i64) -> f64| {
             let sums = cells.fold((0.0, 0.0), |(sum, moment), k| (sum + weight(k), moment + weight(k) * k as f64));
             (sums.0, sums.1 / sums.0)
@@ -84,7 +86,7 @@ impl Average {
         })
     }
 
-    /// Whether all cells weigh alike.
+    /// Whether all cells have equal weights.
     pub(crate) fn is_plain(&self) -> bool {
         self.profile.is_none()
     }
@@ -94,32 +96,33 @@ impl Average {
         self.profile.as_ref().map_or(1.0, |profile| profile.weight(row, col))
     }
 
-    /// What pairs of rows, one of the first rectangle and one of the second, weigh together by how far they are apart.
+    /// Weights of the row displacements between two rectangles: for each displacement, the summed product weight of
+    /// all pairs of rows.
     pub(crate) fn rows_apart(a: (&Self, &Rect), b: (&Self, &Rect)) -> Apart {
         let rows = |(average, rect): (&Self, &Rect)| average.line(rect.top..rect.bottom, Profile::row);
         Apart::new(&rows(a), &rows(b))
     }
 
-    /// The same of columns.
+    /// Weights of the column displacements between two rectangles.
     pub(crate) fn cols_apart(a: (&Self, &Rect), b: (&Self, &Rect)) -> Apart {
         let cols = |(average, rect): (&Self, &Rect)| average.line(rect.left..rect.right, Profile::col);
         Apart::new(&cols(a), &cols(b))
     }
 
-    fn line(&self, span: std::ops::Range<i64>, weight: impl Fn(&Profile, i64) -> f64) -> Line {
+    fn line(&self, span: std::ops::Range<i64>, weight: impl Fn(&Profile, i64) -> f64) -> WeightedLine {
         let weights = self.profile.as_ref().map(|profile| span.clone().map(|k| weight(profile, k)).collect());
-        Line { first: span.start, len: span.end - span.start, weights }
+        WeightedLine { first: span.start, len: span.end - span.start, weights }
     }
 }
 
-/// Consecutive rows or columns with their weights; 1 each without.
-struct Line {
+/// Consecutive rows or columns with their weights; without weights, 1 each.
+struct WeightedLine {
     first: i64,
     len: i64,
     weights: Option<Vec<f64>>,
 }
 
-impl Line {
+impl WeightedLine {
     fn weight(&self, k: i64) -> f64 {
         self.weights.as_ref().map_or(1.0, |weights| weights[k as usize])
     }
@@ -133,10 +136,10 @@ pub(crate) struct Apart {
 }
 
 impl Apart {
-    fn new(a: &Line, b: &Line) -> Self {
+    fn new(a: &WeightedLine, b: &WeightedLine) -> Self {
         let first = b.first - a.first - a.len + 1;
         let weight = |index: i64| {
-            // `b`'s k-th is `shift` after `a`'s k-th.
+            // Index k of `b` lies `shift` positions further than index k of `a`.
             let shift = first + index + a.first - b.first;
             let (start, end) = (0.max(-shift), a.len.min(b.len - shift));
             if a.weights.is_none() && b.weights.is_none() {
@@ -152,7 +155,7 @@ impl Apart {
         (self.first..).zip(self.weights.iter().copied())
     }
 
-    /// What pairs of the same row or column weigh together.
+    /// Weight of displacement zero: pairs of the same row or column.
     pub(crate) fn together(&self) -> f64 {
         usize::try_from(-self.first).ok().and_then(|index| self.weights.get(index)).copied().unwrap_or(0.0)
     }

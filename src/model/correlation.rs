@@ -1,14 +1,16 @@
+//! Spatial correlation between cells and between averages of cells.
+
 use super::Average;
 use crate::describe::Kernel;
 use crate::geometry::Rect;
 
-/// Entries of a displacement table at most (8 MiB); what lies beyond is evaluated when asked for.
+/// Largest number of entries of a displacement table (8 MiB). Larger displacements are evaluated on request.
 const TABLE_ENTRIES: i64 = 1 << 20;
 
 /// Correlation between cells of the target lattice, and between averages over cells.
 ///
-/// `C(s, s') = Σ_t w_t k_t(|s - s'|; ℓ_t) + nugget [s = s']`, stationary, so it depends on the displacement between two cells
-/// alone and is tabulated by it.
+/// `C(s, s') = Σ_t w_t k_t(|s - s'|; ℓ_t) + nugget [s = s']`. It is stationary, so it is tabulated by the
+/// displacement of two cells.
 #[derive(Clone, Debug)]
 pub(crate) struct Correlation {
     terms: Vec<CorrelationTerm>,
@@ -31,7 +33,7 @@ pub(crate) struct CorrelationTerm {
 }
 
 impl Correlation {
-    /// Tabulated for displacements up to `reach` (rows, columns) of cells.
+    /// The correlation, tabulated for displacements up to `reach` (rows, columns) of cells.
     pub(crate) fn new(terms: Vec<CorrelationTerm>, nugget: f64, cell_size: (f64, f64), reach: (i64, i64)) -> Self {
         let mut this = Self { terms, nugget, cell_size, rows: 0, cols: 0, table: Vec::new() };
         let (rows, cols) = (reach.0 + 1, reach.1 + 1);
@@ -53,7 +55,7 @@ impl Correlation {
         self.terms.iter().map(|term| term.weight * term.kernel.correlation(distance, term.range)).sum()
     }
 
-    /// Between cells so many rows and columns apart, without the nugget.
+    /// Correlation at this displacement in rows and columns, without the nugget.
     pub(crate) fn smooth(&self, rows: i64, cols: i64) -> f64 {
         let (rows, cols) = (rows.abs(), cols.abs());
         if rows < self.rows && cols < self.cols {
@@ -63,22 +65,22 @@ impl Correlation {
         }
     }
 
-    /// Whether different cells are independent, by the kernels alone.
+    /// Whether different cells are independent according to the kernels.
     pub(crate) fn is_white(&self) -> bool {
         self.terms.iter().all(|term| term.kernel == Kernel::None)
     }
 
-    /// Between two cells (row, column).
+    /// Correlation between two cells (row, column).
     pub(crate) fn between_cells(&self, a: (i64, i64), b: (i64, i64)) -> f64 {
         let nugget = if a == b { self.nugget } else { 0.0 };
         self.smooth(a.0 - b.0, a.1 - b.1) + nugget
     }
 
-    /// Between two averages over cells: the weighted double sum of C over them, exact.
+    /// Correlation between two averages over cells: the weighted double sum of C, exact.
     ///
-    /// Cells of two rectangles that are `(dr, dc)` apart all have the same correlation, so the sum runs over
-    /// displacements, each with the weight of all pairs so far apart, which weights by row times column make a product of the
-    /// rows' and the columns': `(h₁ + h₂)(w₁ + w₂)` terms, not `h₁ w₁ h₂ w₂`.
+    /// Cells of two rectangles that are `(dr, dc)` apart have the same correlation, so the sum runs over
+    /// displacements, each with the summed weight of its pairs. Weights are products of row and column weights, so
+    /// these sums are products as well: `(h₁ + h₂)(w₁ + w₂)` terms, not `h₁ w₁ h₂ w₂`.
     pub(crate) fn between_averages(&self, a: &Average, b: &Average) -> f64 {
         let mut sum = 0.0;
         for from in a.rects() {
@@ -100,7 +102,7 @@ impl Correlation {
         self.nugget
     }
 
-    /// The nugget's part of [`between_averages`](Self::between_averages).
+    /// The contribution of the nugget to [`between_averages`](Self::between_averages).
     pub(crate) fn nugget_between(&self, a: &Average, b: &Average) -> f64 {
         if self.nugget == 0.0 {
             return 0.0;

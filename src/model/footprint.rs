@@ -1,4 +1,4 @@
-//! The target cells under the pixels of an instrument.
+//! Footprints: the target cells that each pixel of an instrument averages.
 
 use std::collections::BTreeSet;
 use std::f64::consts::LN_2;
@@ -10,10 +10,10 @@ use crate::describe::Footprint;
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, PixelRegion, Rect};
 
-/// Where a Gaussian footprint ends, in FWHM from its centre.
+/// Truncation radius of a Gaussian footprint, in FWHM.
 const TRUNCATION: f64 = 1.3;
 
-/// Pixels beyond which a FWHM is a slip, mostly of its unit.
+/// Largest plausible FWHM, in pixels. A larger one is a mistake, mostly of its unit.
 const WIDEST: f64 = 10.0;
 
 /// The cells of the target lattice under each pixel of an instrument: a rectangle of rows × columns for each.
@@ -21,19 +21,19 @@ const WIDEST: f64 = 10.0;
 pub(crate) struct PixelLattice {
     rows: Vec<Range<i64>>,
     cols: Vec<Range<i64>>,
-    /// Weights of the cells along each row and column of pixels; all alike without.
-    weights: Option<Weights>,
+    /// Weights of the cells along each row and column of pixels; `None`: equal weights.
+    weights: Option<SeparableWeights>,
 }
 
-/// Weights along the rows of cells of each row of pixels, and along the columns, each of sum 1.
+/// Weights along the rows of cells for each row of pixels, and along the columns; each sums to 1.
 #[derive(Clone, Debug)]
-struct Weights {
+struct SeparableWeights {
     rows: Vec<Arc<[f64]>>,
     cols: Vec<Arc<[f64]>>,
 }
 
 impl PixelLattice {
-    /// Lays an instrument's grid over the target's; both in the same CRS.
+    /// The footprints of an instrument's grid on the target's lattice. Both are in the same CRS.
     pub(crate) fn new(target: &Grid, source: &Grid, footprint: Footprint, instrument: &str) -> Result<Self> {
         let refuse = |problem: String| Error::setting(format!("instrument {instrument:?}: footprint"), problem);
         match footprint {
@@ -90,12 +90,12 @@ impl PixelLattice {
                 let across = source.x_centres().into_iter().map(|x| x - left).collect();
                 let (rows, row_weights) = lines(down, height, rows);
                 let (cols, col_weights) = lines(across, width, cols);
-                Ok(Self { rows, cols, weights: Some(Weights { rows: row_weights, cols: col_weights }) })
+                Ok(Self { rows, cols, weights: Some(SeparableWeights { rows: row_weights, cols: col_weights }) })
             }
         }
     }
 
-    /// The weights of the cells of one pixel, of sum 1, where they differ.
+    /// The weights of the cells of one pixel, with sum 1, where they differ.
     pub(crate) fn profile(&self, row: usize, col: usize) -> Option<Profile> {
         let weights = self.weights.as_ref()?;
         Some(Profile {
@@ -130,7 +130,7 @@ impl PixelLattice {
         (longest(&self.rows), longest(&self.cols))
     }
 
-    /// The cell under the first pixel, where every pixel is a cell and neighbours are neighbours.
+    /// The cell of the first pixel, where every pixel is a cell and neighbouring pixels are neighbouring cells.
     pub(crate) fn first_of_single_cells(&self) -> Option<(i64, i64)> {
         let first = |spans: &[Range<i64>]| {
             let first = spans.first()?.start;
@@ -139,14 +139,14 @@ impl PixelLattice {
         first(&self.rows).zip(first(&self.cols))
     }
 
-    /// Over all windows that take one of `rows` and one of `cols`: the most pixels that touch a window, and the most of
-    /// these that reach beyond it.
+    /// Over all windows that combine one of `rows` with one of `cols`: the largest number of pixels that touch a
+    /// window, and the largest number of these that extend beyond it.
     pub(crate) fn most_pixels(
         &self,
         rows: impl Iterator<Item = Range<i64>>,
         cols: impl Iterator<Item = Range<i64>>,
     ) -> (usize, usize) {
-        // Touching and wholly inside, along one axis; few combinations occur.
+        // Touching and fully inside, along one axis. Few combinations occur.
         let counts = |spans: &[Range<i64>], window: Range<i64>| {
             let first = spans.partition_point(|span| span.end <= window.start);
             let end = spans.partition_point(|span| span.start < window.end).max(first);
@@ -163,8 +163,8 @@ impl PixelLattice {
     }
 }
 
-/// The cells that a Gaussian reaches and their weights, of sum 1, or none where it reaches none of the grid's `cells`; its
-/// `centre` and FWHM in cells.
+/// The cells that a Gaussian covers and their weights, with sum 1; `None` where it covers none of the grid's `cells`.
+/// `centre` and FWHM are in cells.
 fn gaussian(centre: f64, fwhm: f64, cells: usize) -> (Range<i64>, Arc<[f64]>) {
     let distance = |k: i64| (k as f64 + 0.5 - centre) / fwhm;
     let first = (centre - TRUNCATION * fwhm - 0.5).ceil() as i64;

@@ -1,15 +1,18 @@
+//! The χ² gate of an instrument's pixels.
+
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use crate::error::{Error, Result};
 
-/// The largest normalised innovation squared that an instrument's pixels may have.
+/// Largest normalised innovation squared that a pixel of an instrument may have.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Gate {
-    /// χ² quantiles by degrees of freedom less one.
+    /// χ² quantiles, indexed by degrees of freedom minus one.
     thresholds: Vec<f64>,
 }
 
-/// Gates below this would refuse every other good pixel; who writes them means the share that is refused.
+/// Smallest allowed gate. A smaller one would refuse half of the good pixels, so the share to refuse is probably
+/// meant.
 const LEAST_GATE: f64 = 0.5;
 
 impl Gate {

@@ -4,8 +4,7 @@ mod observation;
 
 use std::sync::Arc;
 
-use super::layout::MOST_LAYERS;
-use super::offset::OffsetModel;
+use super::offset::{MOST_LAYERS, OffsetModel};
 use super::{Gate, PixelLattice};
 use crate::describe::{Footprint, Instrument, Key, OffsetLayer, Response};
 use crate::error::{Error, Result};

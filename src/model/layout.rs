@@ -1,66 +1,68 @@
+//! Layout of the state vector of a window's part, and the process blocks and initial variances of its further
+//! layers.
+
 use std::sync::Arc;
 
 use super::field::FieldComponent;
 use super::nodes::NodeStates;
+use super::offset::MOST_LAYERS;
 use super::{FieldModel, ObservationModel, PartBands, Pixel, PriorSlice, ProcessModel, Support};
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
 
-/// The offsets of one pixel count one by one.
+/// Weights of the offsets of one pixel: 1 each.
 const ONES: [f64; MOST_LAYERS] = [1.0; MOST_LAYERS];
 
-/// Offset layers of an instrument at most.
-pub(crate) const MOST_LAYERS: usize = 16;
-
-/// Where the states of a part of a window stand: component by component the spatial states of the first field, then those of each
-/// further field, then instrument by instrument and band by band the offsets of its layers.
+/// Layout of the state vector of a part of a window: component by component the spatial states of the first field,
+/// then those of each further field, then instrument by instrument and band by band the offsets of its layers.
 #[derive(Clone, Debug)]
-pub(crate) struct Layout {
+pub(crate) struct StateLayout {
     components: usize,
-    /// Spatial states of a component.
+    /// Number of spatial states of a component.
     spatial: usize,
     /// Further fields.
-    fields: Vec<Place>,
+    fields: Vec<StateRuns>,
     /// Offsets by instrument.
-    offsets: Vec<Place>,
+    offsets: Vec<StateRuns>,
     n: usize,
 }
 
-/// Runs of states of the same length: a field's of each component, an instrument's offsets of each band.
+/// Runs of states of equal length: one for each component of a field, or for each band of an instrument's offsets.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct StateRuns {
     first: usize,
     len: usize,
 }
 
-/// How large a part is, whatever the window.
+/// Size of a part, independent of the window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PartSize {
     pub(crate) components: usize,
-    /// Bands of each instrument that see it.
+    /// Number of bands of each instrument that observe the part.
     pub(crate) bands: Vec<usize>,
 }
 
 impl PartSize {
-    /// States in a window of so many of each component, that sees so many offsets of a band of each instrument.
+    /// Number of states in a window with `of_component` states per component and `offsets` offsets per band of each
+    /// instrument.
     pub(crate) fn states(&self, of_component: usize, offsets: &[usize]) -> usize {
         let offsets = self.bands.iter().zip(offsets).map(|(bands, offsets)| bands * offsets);
         of_component * self.components + offsets.sum::<usize>()
     }
 }
 
-impl Layout {
-    /// Of the states that `support` makes for so many components, and for the instruments' bands that see them.
+impl StateLayout {
+    /// The layout of the states of `support` for this number of components, and for the bands that observe them.
     pub(crate) fn new(support: &Support, components: usize, bands: &[PartBands]) -> Self {
         let mut n = support.n() * components;
-        let mut place = |len: usize, runs: usize| {
+        let mut runs_of = |len: usize, runs: usize| {
             let first = n;
             n += len * runs;
-            Place { first, len }
+            StateRuns { first, len }
         };
-        let fields = support.fields().map(|nodes| place(nodes.map_or(support.n(), NodeStates::len), components));
+        let fields = support.fields().map(|nodes| runs_of(nodes.map_or(support.n(), NodeStates::len), components));
         let fields = fields.collect();
         let offsets = bands.iter().enumerate();
-        let offsets = offsets.map(|(k, bands)| place(support.offsets(k).per_band(), bands.rows.len())).collect();
+        let offsets = offsets.map(|(k, bands)| runs_of(support.offsets(k).per_band(), bands.rows.len())).collect();
         Self { components, spatial: support.n(), fields, offsets, n }
     }
 
@@ -74,13 +76,14 @@ impl Layout {
         self.components
     }
 
-    /// The state of a component's spatial state in the first field.
+    /// Index of a spatial state of a component in the first field.
     pub(crate) fn state(&self, component: usize, spatial: usize) -> usize {
         component * self.spatial + spatial
     }
 
-    /// What a channel of an instrument's pixel consists of: a component's averages over the footprint, of each field; behind the
-    /// components the offsets of a band, of which the pixel has those at `offsets` among the band's.
+    /// The pieces of a channel of an instrument's pixel: for a component, its averages over the footprint in each
+    /// field. Channels past the components are bands: their pieces are the pixel's offsets, at positions `offsets`
+    /// among those of the band.
     pub(crate) fn channel<'a>(
         &'a self,
         support: &'a Support,
@@ -92,13 +95,13 @@ impl Layout {
         let first = match band {
             None => Channel { offset: self.state(channel, 0), ..pixel.footprint },
             Some(band) => {
-                let Place { first, len } = self.offsets[instrument];
+                let StateRuns { first, len } = self.offsets[instrument];
                 Channel { offset: first + band * len, states: offsets, weights: &ONES[..offsets.len()] }
             }
         };
         let fields = if band.is_none() { self.fields.as_slice() } else { &[] };
-        let further = fields.iter().zip(support.fields()).map(move |(place, nodes)| Channel {
-            offset: place.first + channel * place.len,
+        let further = fields.iter().zip(support.fields()).map(move |(runs, nodes)| Channel {
+            offset: runs.first + channel * runs.len,
             ..nodes.map_or(pixel.footprint, |nodes| nodes.pixel(instrument, pixel.index))
         });
         std::iter::once(first).chain(further)
@@ -111,8 +114,8 @@ impl Layout {
         component: usize,
         cell: usize,
     ) -> impl Iterator<Item = (usize, f64)> {
-        self.fields.iter().zip(support.fields()).flat_map(move |(place, nodes)| {
-            let first = place.first + component * place.len;
+        self.fields.iter().zip(support.fields()).flat_map(move |(runs, nodes)| {
+            let first = runs.first + component * runs.len;
             let own = nodes.is_none().then_some((first + cell, 1.0));
             let row = nodes.map(|nodes| nodes.cell(cell));
             let entries = row.into_iter().flat_map(|row| row.states.iter().zip(row.weights));
@@ -120,33 +123,33 @@ impl Layout {
         })
     }
 
-    /// All states that make a component of one of the window's own cells, with their weights.
+    /// All states whose sum is a component of one of the window's own cells, with their weights.
     pub(crate) fn cell(&self, support: &Support, component: usize, cell: usize) -> impl Iterator<Item = (usize, f64)> {
         std::iter::once((self.state(component, cell), 1.0)).chain(self.further(support, component, cell))
     }
 
-    /// The offsets at `offsets` among those of an instrument's band, as states.
+    /// State indices of the offsets at positions `offsets` among those of an instrument's band.
     pub(crate) fn offset_states<'a>(
         &self,
         (instrument, band): (usize, usize),
         offsets: &'a [u32],
     ) -> impl Iterator<Item = usize> + Clone + use<'a> {
-        let Place { first, len } = self.offsets[instrument];
+        let StateRuns { first, len } = self.offsets[instrument];
         offsets.iter().map(move |&offset| first + band * len + offset as usize)
     }
 
-    /// Whether cells consist of the first field alone.
+    /// Whether cells consist of the first field only.
     pub(crate) fn is_one_field(&self) -> bool {
         self.fields.is_empty()
     }
 }
 
-/// What a part's further layers are made of, beside the places of their states.
+/// Models of the further layers of a part, in addition to the layout of their states.
 pub(crate) struct Layers<'a> {
-    pub(crate) layout: &'a Layout,
+    pub(crate) layout: &'a StateLayout,
     pub(crate) support: &'a Support,
     pub(crate) process: &'a ProcessModel,
-    /// Between the spatial states, for each of the process's correlations.
+    /// Correlation between the spatial states, for each correlation of the process.
     pub(crate) correlations: &'a [Arc<BlockCov>],
     pub(crate) instruments: &'a [ObservationModel],
     pub(crate) components: &'a [usize],
@@ -157,7 +160,7 @@ pub(crate) struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    /// How they move, in the order of their states.
+    /// Process blocks, in the order of their states.
     pub(crate) fn blocks(&self) -> Vec<ProcessBlock> {
         let mut blocks = Vec::new();
         for (index, field) in self.process.fields.iter().enumerate() {
@@ -172,7 +175,7 @@ impl Layers<'_> {
             for &band in &bands.rows {
                 for (layer, states) in instrument.offset_layers.iter().zip(&self.support.offsets(k).layers) {
                     let offset = layer.bands[band];
-                    // Bands and layers of as many offsets share the identity.
+                    // Bands and layers with equally many offsets share the identity matrix.
                     let known = blocks[fields..].iter().find(|block| block.len == states.len());
                     let correlation = known.map_or_else(
                         || Arc::new(BlockCov::dense(states.len(), |i, j| f64::from(i == j))),
@@ -186,12 +189,12 @@ impl Layers<'_> {
         blocks
     }
 
-    /// Fills in their variances as a window begins; their means are zero. A prior of the sum of all fields is the first field's
-    /// alone: of the others nothing remains to be said.
+    /// Sets their initial variances; their means are zero. A prior of the sum of all fields belongs to the first
+    /// field, and the others start at zero variance.
     pub(crate) fn start(&self, state: &mut State, prior: &PriorSlice) {
         let fields = if prior.is_of_all_fields() { &[] } else { self.process.fields.as_slice() };
         for (index, field) in fields.iter().enumerate() {
-            let Place { first, len } = self.layout.fields[index];
+            let StateRuns { first, len } = self.layout.fields[index];
             for (k, &j) in self.components.iter().enumerate() {
                 let prior = field.components[j].prior;
                 if prior > 0.0 {
@@ -203,7 +206,7 @@ impl Layers<'_> {
             }
         }
         for (k, (instrument, bands)) in self.instruments.iter().zip(self.bands).enumerate() {
-            let Place { first, len } = self.layout.offsets[k];
+            let StateRuns { first, len } = self.layout.offsets[k];
             for (row, &band) in bands.rows.iter().enumerate() {
                 for (layer, states) in instrument.offset_layers.iter().zip(&self.support.offsets(k).layers) {
                     for i in states.clone().map(|i| first + row * len + i) {
@@ -214,7 +217,7 @@ impl Layers<'_> {
         }
     }
 
-    /// Between the states of a further field.
+    /// Correlation between the states of a further field.
     fn correlation(&self, index: usize, field: &FieldModel, component: usize) -> Arc<BlockCov> {
         let FieldComponent { kernel, range, correlation, .. } = field.components[component];
         match (self.support.field(index), correlation) {

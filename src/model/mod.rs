@@ -1,4 +1,5 @@
-//! From a [`Description`](crate::describe::Description) to a [`Model`]: what the filter needs to know, checked and worked out.
+//! The statistical model: variation of the scene in space and time, observation by the instruments, and the state of
+//! one window.
 //!
 //! Pure and cheap: no files, no threads, no plan. An [estimation](crate::estimate) makes one for every set of numbers that it tries.
 //! Also what is read and computed around a tile: the states of a window with their covariances, the prior, features, the
@@ -35,7 +36,7 @@ pub(crate) use footprint::PixelLattice;
 pub(crate) use gate::Gate;
 pub(crate) use instrument::{ObservationModel, PartBands, shared_bands};
 pub(crate) use kriging::Kriging;
-pub(crate) use layout::{Layers, Layout, PartSize};
+pub(crate) use layout::{Layers, PartSize, StateLayout};
 pub(crate) use nodes::NodeStates;
 pub(crate) use prior::{PriorModel, PriorSlice};
 pub(crate) use process::{Adaptive, ProcessModel};

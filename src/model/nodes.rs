@@ -1,3 +1,5 @@
+//! Nodes of a coarse field: its states and the interpolation between them.
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -6,11 +8,12 @@ use super::{PixelLattice, Profile};
 use crate::filter::Channel;
 use crate::geometry::Rect;
 
-/// The states of a coarse field in a window: its values at centres of blocks of cells, between which it is interpolated
-/// bilinearly.
+/// The states of a coarse field in a window: its values at the centres of blocks of cells. Values in between are
+/// interpolated bilinearly.
 ///
-/// Blocks divide the target lattice from the grid's upper-left cell, so the nodes of neighbouring windows are the same. Nodes are
-/// held for every cell and every footprint that the window observes, as far as footprints reach: nothing remains outside.
+/// Blocks divide the target lattice from the upper-left cell of the grid, so neighbouring windows have the same
+/// nodes. The window has all nodes that its cells and the footprints of its pixels need; no remainder is left
+/// outside.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeStates {
     /// (row, column) of their blocks.
@@ -22,30 +25,31 @@ pub(crate) struct NodeStates {
 }
 
 /// Weights of nodes by their blocks.
-type Weights = Vec<((i64, i64), f64)>;
+type NodeWeights = Vec<((i64, i64), f64)>;
 
 impl NodeStates {
-    /// For the window's own cells and the pixels (row, column) that each lattice shows of it, in blocks of so many cells.
+    /// The nodes for the window's own cells and for the pixels (row, column) of each lattice that observe it, in
+    /// blocks of `block` cells.
     pub(crate) fn new<'a>(
         block: usize,
         own: &[(i64, i64)],
         pixels: impl Iterator<Item = (&'a PixelLattice, &'a [(u32, u32)])>,
     ) -> Self {
         let block = block as i64;
-        let of_cells: Vec<Weights> =
+        let of_cells: Vec<NodeWeights> =
             own.iter().map(|&(row, col)| weights(block, &Rect::cell(row, col), None)).collect();
         let of_pixel = |lattice: &PixelLattice, &(row, col): &(u32, u32)| {
             let (row, col) = (row as usize, col as usize);
             weights(block, &lattice.rect(row, col), lattice.profile(row, col).as_ref())
         };
-        let of_pixels: Vec<Vec<Weights>> =
+        let of_pixels: Vec<Vec<NodeWeights>> =
             pixels.map(|(lattice, at)| at.iter().map(|at| of_pixel(lattice, at)).collect()).collect();
         let mut index: BTreeMap<(i64, i64), u32> = BTreeMap::new();
         for (node, _) in of_cells.iter().chain(of_pixels.iter().flatten()).flatten() {
             index.insert(*node, 0);
         }
         index.values_mut().zip(0..).for_each(|(state, k)| *state = k);
-        let rows = |all: &[Weights]| {
+        let rows = |all: &[NodeWeights]| {
             let mut rows = SparseRows::default();
             for weights in all {
                 rows.begin();
@@ -62,27 +66,28 @@ impl NodeStates {
         self.nodes.len()
     }
 
-    /// One of the window's own cells.
+    /// The weights of one of the window's own cells.
     pub(crate) fn cell(&self, cell: usize) -> Channel<'_> {
         self.cells.row(cell)
     }
 
-    /// What a pixel of an instrument sees.
+    /// The weights of a pixel of an instrument.
     pub(crate) fn pixel(&self, instrument: usize, pixel: usize) -> Channel<'_> {
         self.pixels[instrument].row(pixel)
     }
 
-    /// Distance of two nodes in CRS units, the cells being of `cell_size` (width, height) and the blocks of so many cells.
+    /// Distance of two nodes in CRS units, for cells of `cell_size` (width, height) and blocks of `block` cells.
     pub(crate) fn distance(&self, i: usize, j: usize, block: usize, cell_size: (f64, f64)) -> f64 {
         let ((row, col), (other_row, other_col)) = (self.nodes[i], self.nodes[j]);
         let apart = |a: i64, b: i64, size: f64| (a - b) as f64 * block as f64 * size;
         f64::hypot(apart(col, other_col, cell_size.0), apart(row, other_row, cell_size.1))
     }
 
-    /// States at most that cells in a rectangle of so many need, with footprints of so many cells that reach beyond it.
+    /// Largest number of states that a rectangle of this number of cells needs, with footprints of this size that
+    /// extend beyond it.
     pub(crate) fn most(block: usize, cells: (i64, i64), footprint: (i64, i64)) -> usize {
-        // The first cell lies between two centres, at worst just before the second; where blocks have an odd side, centres are
-        // those of cells.
+        // The first cell lies between two centres, at worst just before the second. Blocks with an odd side have
+        // their centres at cell centres.
         let side = |cells: i64, reach: i64| {
             let beyond = ((cells + 2 * reach) as usize).saturating_sub(1 + block % 2);
             beyond.div_ceil(block) + 2
@@ -91,21 +96,21 @@ impl NodeStates {
     }
 }
 
-/// Weights of the nodes in the average over a rectangle of cells: interpolation and footprints being products of rows and columns,
-/// so are these.
-fn weights(block: i64, rect: &Rect, profile: Option<&Profile>) -> Weights {
+/// Weights of the nodes in the average over a rectangle of cells. Interpolation and footprints are products of rows
+/// and columns, so the weights are as well.
+fn weights(block: i64, rect: &Rect, profile: Option<&Profile>) -> NodeWeights {
     let rows = line(block, rect.top..rect.bottom, |row| profile.map_or(1.0, |profile| profile.row(row)));
     let cols = line(block, rect.left..rect.right, |col| profile.map_or(1.0, |profile| profile.col(col)));
     let pairs = rows.iter().flat_map(|&(row, v)| cols.iter().map(move |&(col, w)| ((row, col), v * w)));
     pairs.filter(|(_, weight)| *weight != 0.0).collect()
 }
 
-/// Weights, which sum to 1, of the centres of blocks along a line of cells.
+/// Weights, with sum 1, of the centres of blocks along a line of cells.
 fn line(block: i64, cells: Range<i64>, weight: impl Fn(i64) -> f64) -> Vec<(i64, f64)> {
     let mut sums: BTreeMap<i64, f64> = BTreeMap::new();
     let mut total = 0.0;
     for cell in cells {
-        // In half cells, so that centres of cells and blocks are whole numbers.
+        // In half cells, so that centres of cells and blocks are integers.
         let beyond = 2 * cell + 1 - block;
         let (first, rest) = (beyond.div_euclid(2 * block), beyond.rem_euclid(2 * block));
         let share = rest as f64 / (2 * block) as f64;

@@ -7,6 +7,9 @@ use crate::describe::{AcquisitionGroups, Groups, Key, OffsetLayer, Sharing};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
 
+/// Largest number of offset layers of an instrument.
+pub(super) const MOST_LAYERS: usize = 16;
+
 /// What shares an offset, groups of acquisitions known.
 #[derive(Clone, Debug, PartialEq)]
 enum Per {
@@ -113,7 +116,7 @@ impl OffsetModel {
         match &self.per {
             Per::Pixel | Per::Window => true,
             Per::Acquisition => acquired,
-            Per::Group(groups) => groups.of(date).is_some(),
+            Per::Group(groups) => groups.group_of(date).is_some(),
         }
     }
 
@@ -122,7 +125,7 @@ impl OffsetModel {
     pub(crate) fn group_on(&self, date: Date) -> Option<Option<&str>> {
         match &self.per {
             Per::Pixel | Per::Window | Per::Acquisition => None,
-            Per::Group(groups) => Some(groups.of(date).map(|group| groups.names()[group].as_str())),
+            Per::Group(groups) => Some(groups.group_of(date).map(|group| groups.names()[group].as_str())),
         }
     }
 
@@ -131,7 +134,7 @@ impl OffsetModel {
         match &self.per {
             Per::Pixel => Some(pixel),
             Per::Window | Per::Acquisition => Some(0),
-            Per::Group(groups) => groups.of(date),
+            Per::Group(groups) => groups.group_of(date),
         }
     }
 }

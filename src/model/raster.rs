@@ -1,10 +1,12 @@
+//! Rasters of settings, such as the prior, on the target grid.
+
 use ndarray::Array3;
 
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, Rect};
 use crate::source::{RasterSource, same_crs};
 
-/// Refuses a raster that holds no date, or does not cover the target grid cell by cell.
+/// Refuses a raster without dates, or one that does not cover the target grid cell by cell.
 pub(super) fn check_cover(key: &str, source: &dyn RasterSource, target: &Grid) -> Result<()> {
     let refuse = |problem: String| Err(Error::setting(key, format!("{}: {problem}", source.origin())));
     if source.dates().is_empty() {
@@ -27,8 +29,8 @@ pub(super) fn check_cover(key: &str, source: &dyn RasterSource, target: &Grid) -
     Ok(())
 }
 
-/// The first date of some bands over the cells of `rect`, as far as the raster reaches: values (band, y, x) and the cell of the
-/// target lattice that the first belong to.
+/// Reads bands of the first date over the cells of `rect`, as far as the raster extends: values (band, y, x) and the
+/// cell of the target lattice at which they start.
 pub(super) fn read_around(
     key: &str,
     source: &dyn RasterSource,

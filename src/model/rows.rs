@@ -1,21 +1,23 @@
+//! Sparse rows of weights.
+
 use crate::filter::Channel;
 
 /// Sparse rows: weighted sums of states.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SparseRows {
-    /// Where each row's entries begin.
+    /// Start of each row's entries.
     starts: Vec<u32>,
     states: Vec<u32>,
     weights: Vec<f64>,
 }
 
 impl SparseRows {
-    /// Begins another row.
+    /// Starts another row.
     pub(crate) fn begin(&mut self) {
         self.starts.push(self.states.len() as u32);
     }
 
-    /// Adds an entry to the row begun last.
+    /// Adds an entry to the last row.
     pub(crate) fn push(&mut self, state: u32, weight: f64) {
         self.states.push(state);
         self.weights.push(weight);

@@ -1,15 +1,17 @@
+//! Samples of cells that represent an average.
+
 use super::Average;
 use crate::geometry::Rect;
 
-/// Cells that stand for an average at most.
+/// Largest number of cells that represent an average.
 const MOST: usize = 32;
 
-/// Cells tried for each that is wanted: those that are taken already are passed.
+/// Number of candidates per wanted cell. Candidates that are already taken are skipped.
 const CANDIDATES: usize = 16;
 
 impl Average {
-    /// Cells (row, column) that may stand for the average: all of them where they are few, else 32 of them, spread by an
-    /// Owen-scrambled Sobol sequence over the cells, rectangle by rectangle.
+    /// Cells (row, column) that represent the average: all of them where they are few, otherwise 32 of them, spread
+    /// by an Owen-scrambled Sobol sequence over the cells, rectangle by rectangle.
     pub(crate) fn spread(&self) -> Vec<(i64, i64)> {
         let count: i64 = self.rects().iter().map(Rect::count).sum();
         if count <= MOST as i64 {
@@ -26,7 +28,8 @@ impl Average {
         taken
     }
 
-    /// The cell after an area of so many cells, taken rectangle by rectangle and row by row, at `across` in [0, 1) of its row.
+    /// The cell at position `area` of the cells, counted rectangle by rectangle and row by row; `across` in [0, 1)
+    /// selects the position in its row.
     fn cell_at(&self, mut area: f64, across: f64) -> Option<(i64, i64)> {
         for rect in self.rects() {
             let cells = rect.count() as f64;

@@ -1,9 +1,9 @@
-//! Fits the mean that returns every year, cell by cell, in passes over the data; and reads it for the cells around a tile.
+//! The fit of a seasonal mean of every cell, in passes over the data; and the mean around a tile.
 
 mod builder;
 mod fit;
+mod observed;
 mod pool;
-mod seen;
 mod slice;
 mod sums;
 

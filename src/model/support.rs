@@ -1,5 +1,7 @@
-mod alike;
+//! The spatial states of a window, their correlation, and the pixels that observe them.
+
 mod correlated;
+mod similarity;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,10 +14,10 @@ use crate::error::Result;
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
 use crate::geometry::{Rect, Window};
 
-/// Candidates tried per far sample before giving up: samples that fall on cells already held, or off the grid, are passed.
+/// Number of candidates per far sample. Candidates on cells of the window or off the grid are skipped.
 const FAR_CANDIDATES: u32 = 16;
 
-/// Single cells spread around a window for long-range correlation.
+/// Single cells around a window that represent long-range correlation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct FarSamples {
     pub(crate) count: usize,
@@ -25,30 +27,30 @@ pub(crate) struct FarSamples {
 
 /// The spatial states of one window and the pixels that observe them.
 ///
-/// States in order: the window's own cells (row by row), the halo, far samples, then footprint remainders: for each pixel
-/// that covers some of those cells but not only, the average of the field over the part of its footprint that is not among
-/// them. With it `y = w · (covered part) + (1 - w) · (remainder)` is exact.
+/// Order of the states: the window's own cells (row by row), the halo, far samples, then footprint remainders. A
+/// pixel that covers some of these cells and others as well has a remainder: the average of the field over the rest
+/// of its footprint. With it, `y = w · (covered part) + (1 - w) · (remainder)` is exact.
 #[derive(Clone, Debug)]
 pub(crate) struct Support {
     /// Own, halo and far cells (row, column).
     cells: Vec<(i64, i64)>,
-    /// How many of the cells are the window's own.
+    /// Number of the window's own cells.
     own: usize,
-    /// The average over the part of a footprint that is not among the cells.
+    /// The averages over those parts of footprints that are not among the cells.
     remainders: Vec<Average>,
-    pixels: Vec<Pixels>,
+    pixels: Vec<ObservingPixels>,
     /// The offsets of each instrument.
     offsets: Vec<OffsetStates>,
-    /// Further fields: none of their own where they have the spatial states of the first.
+    /// Further fields: `None` where a field has the spatial states of the first one.
     fields: Vec<Option<NodeStates>>,
 }
 
-/// The pixels of one instrument that observe a window: a sparse row each.
+/// The pixels of one instrument that observe a window, with a sparse row for each.
 #[derive(Clone, Debug, Default)]
-struct Pixels {
+struct ObservingPixels {
     /// (row, column) on the instrument's grid.
     at: Vec<(u32, u32)>,
-    /// Whether the window's own cells hold the footprint's centre, or the cell of the grid nearest to it.
+    /// Whether the centre of the footprint, or the cell of the grid nearest to it, is among the window's own cells.
     home: Vec<bool>,
     rows: SparseRows,
 }
@@ -60,25 +62,26 @@ pub(crate) struct Pixel<'a> {
     pub(crate) index: usize,
     /// (row, column) on the instrument's grid.
     pub(crate) at: (usize, usize),
-    /// Whether this is the one window that counts the pixel: the one that holds its centre.
+    /// Whether this window counts the pixel: exactly one window contains its centre.
     pub(crate) home: bool,
     /// Its sparse row over the spatial states.
     pub(crate) footprint: Channel<'a>,
 }
 
 /// Remainder states by footprint and its weights.
-type Known = HashMap<Rect, Vec<(Option<Profile>, u32)>>;
+type RemainderStates = HashMap<Rect, Vec<(Option<Profile>, u32)>>;
 
-/// The initial state of a window and which of its own cells the prior is silent about.
+/// The initial state of a window, and its own cells without a prior.
 #[derive(Clone, Debug)]
 pub(crate) struct InitialState {
     pub(crate) state: State,
-    /// Own cells that stay NaN: no prior, and no instrument sees them.
-    pub(crate) silent: Vec<bool>,
+    /// Own cells that stay NaN: they have no prior, and no instrument observes them.
+    pub(crate) uninformed: Vec<bool>,
 }
 
 impl Support {
-    /// The support of `window` on a grid of `shape` cells of `cell_size`, observed through lattices of pixels with offset layers.
+    /// The support of `window` on a grid of `shape` cells of `cell_size`, observed through lattices of pixels with
+    /// offset layers.
     pub(crate) fn new(
         window: &Window,
         shape: (usize, usize),
@@ -98,7 +101,7 @@ impl Support {
 
         let mut this =
             Self { cells, own, remainders: Vec::new(), pixels: Vec::new(), offsets: Vec::new(), fields: Vec::new() };
-        let mut known = Known::new();
+        let mut known = RemainderStates::new();
         for &(lattice, layers) in observers {
             let mut pixels = this.observe(lattice, &padded, near, &index, &mut known);
             let nearest = |first: i64, end: i64, cells: usize| (first + end).div_euclid(2).clamp(0, cells as i64 - 1);
@@ -111,27 +114,27 @@ impl Support {
             this.pixels.push(pixels);
         }
         let nodes = |field: &FieldModel| {
-            let seen =
+            let footprints =
                 observers.iter().zip(&this.pixels).map(|((lattice, _), pixels)| (*lattice, pixels.at.as_slice()));
-            (field.block > 1).then(|| NodeStates::new(field.block, this.own_cells(), seen))
+            (field.block > 1).then(|| NodeStates::new(field.block, this.own_cells(), footprints))
         };
         let fields = fields.iter().map(nodes).collect();
         Self { fields, ..this }
     }
 
-    /// The rows of one instrument; adds the remainders they need.
+    /// The rows of one instrument; adds the remainders that they need.
     fn observe(
         &mut self,
         lattice: &PixelLattice,
         padded: &Rect,
         near: usize,
         index: &HashMap<(i64, i64), u32>,
-        known: &mut Known,
-    ) -> Pixels {
+        known: &mut RemainderStates,
+    ) -> ObservingPixels {
         let mut touched: BTreeSet<(usize, usize)> = BTreeSet::new();
         let region = lattice.covering(padded);
         touched.extend(region.rows.flat_map(|row| region.cols.clone().map(move |col| (row, col))));
-        // Far cells by the pixels that hold them: several where footprints overlap.
+        // Far cells, by the pixels that contain them: several where footprints overlap.
         let mut far: BTreeMap<(usize, usize), Vec<(i64, i64)>> = BTreeMap::new();
         for &(row, col) in &self.cells[near..] {
             let region = lattice.covering(&Rect::cell(row, col));
@@ -140,13 +143,13 @@ impl Support {
                 far.entry(pixel).or_default().push((row, col));
             }
         }
-        // Rows in the order of the first state they observe: the filter gathers neighbouring states together.
+        // Rows in the order of the first state that they observe: the filter gathers neighbouring states together.
         let mut touched: Vec<(usize, usize)> = touched.into_iter().collect();
         touched.sort_by_cached_key(|&(row, col)| {
             let covered = lattice.rect(row, col).intersection(padded);
             covered.cells().filter_map(|cell| index.get(&cell)).min().copied().unwrap_or(u32::MAX)
         });
-        let mut pixels = Pixels::default();
+        let mut pixels = ObservingPixels::default();
         for (row, col) in touched {
             let (footprint, profile) = (lattice.rect(row, col), lattice.profile(row, col));
             let total = if profile.is_some() { 1.0 } else { footprint.count() as f64 };
@@ -162,7 +165,7 @@ impl Support {
             }
             let rest = uncovered(&footprint, padded, far);
             if !rest.is_empty() {
-                // Instruments with the same pixels share the remainder: it is the same average.
+                // Instruments with the same pixels share the remainder, because it is the same average.
                 let rest = Average::new(rest, profile.clone());
                 let share = rest.total() / total;
                 let same = known.entry(footprint).or_default();
@@ -196,12 +199,12 @@ impl Support {
         &self.offsets[instrument]
     }
 
-    /// The states of each further field; `None` where they are the spatial states again.
+    /// The nodes of each further field; `None` where it has the spatial states of the first one.
     pub(crate) fn fields(&self) -> impl Iterator<Item = Option<&NodeStates>> {
         self.fields.iter().map(Option::as_ref)
     }
 
-    /// The states of a further field; `None` where they are the spatial states again.
+    /// The nodes of a further field; `None` where it has the spatial states of the first one.
     pub(crate) fn field(&self, field: usize) -> Option<&NodeStates> {
         self.fields[field].as_ref()
     }
@@ -217,8 +220,8 @@ impl Support {
         })
     }
 
-    /// The pixel of an instrument that holds each of the window's own cells, as a position among those that observe the window:
-    /// the first, where footprints overlap.
+    /// The pixel of an instrument that contains each of the window's own cells, as a position among those that
+    /// observe the window; the first one where footprints overlap.
     pub(crate) fn pixels_of_cells(&self, instrument: usize, lattice: &PixelLattice) -> Vec<Option<u32>> {
         let at = &self.pixels[instrument].at;
         let places: HashMap<(u32, u32), u32> = at.iter().copied().zip(0..).collect();
@@ -235,14 +238,14 @@ impl Support {
         cells.chain(self.remainders.iter().cloned()).collect()
     }
 
-    /// Smallest rectangle of cells that holds every state, remainders included.
+    /// Smallest rectangle that contains the cells of every state, remainders included.
     pub(crate) fn extent(&self) -> Rect {
         let rects = self.remainders.iter().flat_map(|remainder| remainder.rects().iter().copied());
         let cells = self.cells.iter().map(|&(row, col)| Rect::cell(row, col));
         cells.chain(rects).reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0))
     }
 
-    /// The cells relative to the first: windows with the same shape have the same correlation between their cells.
+    /// The cells relative to the first: windows of the same shape have the same correlation between their cells.
     pub(crate) fn shape_key(&self) -> Vec<(i64, i64)> {
         let first = self.cells.first().copied().unwrap_or_default();
         self.cells.iter().map(|&(row, col)| (row - first.0, col - first.1)).collect()
@@ -253,7 +256,7 @@ impl Support {
         BlockCov::pack(self.cells.len(), |i, j| correlation.between_cells(self.cells[i], self.cells[j]))
     }
 
-    /// Correlation between all states, on top of the shared correlation between the cells.
+    /// Correlation between all states; the correlation between the cells is shared.
     fn correlation(&self, correlation: &Correlation, cells: &Arc<[f64]>) -> BlockCov {
         let n_cells = self.cells.len();
         BlockCov::new(self.n(), n_cells, Arc::clone(cells), |i, j| {
@@ -267,8 +270,9 @@ impl Support {
         })
     }
 
-    /// Correlation between all states, for each of the process's correlations; `cells` is
-    /// [`cell_correlation`](Self::cell_correlation) for each. Those of the first field go by `likeness`, where it has any.
+    /// Correlation between all states, for each correlation of the process; `cells` is
+    /// [`cell_correlation`](Self::cell_correlation) for each. With `likeness`, those of the first field depend on the
+    /// similarity of cells.
     pub(crate) fn correlations(
         &self,
         process: &ProcessModel,
@@ -277,13 +281,13 @@ impl Support {
     ) -> Vec<Arc<BlockCov>> {
         let pairs = process.correlations.iter().zip(cells).enumerate();
         let between = |(k, (correlation, cells))| match likeness {
-            Some(likeness) if k < process.alike => self.alike(correlation, likeness),
+            Some(likeness) if k < process.alike => self.similarity_correlation(correlation, likeness),
             _ => self.correlation(correlation, cells),
         };
         pairs.map(|pair| Arc::new(between(pair))).collect()
     }
 
-    /// How the field's states of some components move. State vector: component-major, `x[j n + i]`.
+    /// Process blocks of the field's states for some components. State vector: component-major, `x[j n + i]`.
     pub(crate) fn field_blocks(
         &self,
         process: &ProcessModel,
@@ -302,11 +306,11 @@ impl Support {
         components.iter().map(block).collect()
     }
 
-    /// The state of `states` entries whose first are those of some components, as the prior describes them. Cells are
-    /// independent, so remainders are correlated by the cells that they share.
+    /// The initial state, from the prior. It has `states` entries; the first are those of some components. Cells are
+    /// independent, so remainders are correlated through the cells that they share.
     ///
     /// # Errors
-    /// [`Error::Setting`] where an instrument sees a cell that a prior raster leaves empty.
+    /// [`Error::Setting`] where an instrument observes a cell that a prior raster leaves empty.
     pub(crate) fn initial_state(
         &self,
         states: usize,
@@ -316,13 +320,13 @@ impl Support {
     ) -> Result<InitialState> {
         let (n, n_cells) = (self.n(), self.cells.len());
         let mut state = State::new(states);
-        let mut silent = vec![false; self.cells.len()];
+        let mut uninformed = vec![false; self.cells.len()];
         for (k, &j) in components.iter().enumerate() {
             let first = k * n;
             for (i, &(row, col)) in self.cells.iter().enumerate() {
                 let (mean, variance) = (prior.mean(j, row, col), prior.cov(j, j, row, col));
                 if mean.is_nan() || variance.is_nan() {
-                    silent[i] = true;
+                    uninformed[i] = true;
                     continue;
                 }
                 state.mean[first + i] = mean;
@@ -334,12 +338,12 @@ impl Support {
                 self.initial_cov(&mut state, (first, j), (l * n, other), prior);
             }
         }
-        self.check_silence(&state, components.len() * n, &silent, prior, names)?;
-        silent.truncate(self.own);
-        Ok(InitialState { state, silent })
+        self.check_uninformed(&state, components.len() * n, &uninformed, prior, names)?;
+        uninformed.truncate(self.own);
+        Ok(InitialState { state, uninformed })
     }
 
-    /// Fills in the covariance of two components, each given by its first state and itself.
+    /// Sets the covariance of two components, each given by its first state and its index.
     fn initial_cov(
         &self,
         state: &mut State,
@@ -366,12 +370,12 @@ impl Support {
         }
     }
 
-    /// Refuses a prior that is silent where an instrument looks.
-    fn check_silence(
+    /// Refuses a prior without values where an instrument observes.
+    fn check_uninformed(
         &self,
         state: &State,
         end: usize,
-        silent: &[bool],
+        uninformed: &[bool],
         prior: &PriorSlice,
         names: &[&str],
     ) -> Result<()> {
@@ -381,7 +385,7 @@ impl Support {
                 for &i in pixel.footprint.states {
                     let i = i as usize;
                     let unknown = |k: usize| state.mean[k].is_nan() || state.cov.get(k, k).is_nan();
-                    let empty = silent.get(i).copied().unwrap_or_else(|| (i..end).step_by(n).any(unknown));
+                    let empty = uninformed.get(i).copied().unwrap_or_else(|| (i..end).step_by(n).any(unknown));
                     if empty {
                         let cell = self.cells.get(i).copied().unwrap_or_else(|| {
                             let rect = self.remainders[i - self.cells.len()].rects()[0];
@@ -408,8 +412,8 @@ fn uncovered(footprint: &Rect, padded: &Rect, far: &[(i64, i64)]) -> Vec<Rect> {
     rects
 }
 
-/// Distinct cells of the grid within the radius of the core's centre but outside `padded`, by an Owen-scrambled Sobol
-/// sequence in the disc (area-preserving polar map), the same around every window.
+/// Distinct cells of the grid within the radius of the core's centre and outside `padded`, from an Owen-scrambled
+/// Sobol sequence in the disc (area-preserving polar map). The pattern is the same around every window.
 pub(crate) fn far_cells(
     window: &Window,
     shape: (usize, usize),

@@ -1,8 +1,9 @@
-//! Bands of the sensors.
+//! Tables of the bands of each sensor.
 
 use super::PresetBand;
 
-/// Error of a surface reflectance ρ within the accuracy that these products are specified to, 0.005 + 0.05 ρ, at ρ = 0.2.
+/// Standard deviation of a surface reflectance ρ under the specified accuracy of these products, 0.005 + 0.05 ρ, at ρ
+/// = 0.2.
 const SPECIFIED_SD: f64 = 0.005 + 0.05 * 0.2;
 
 const fn band(name: &'static str, id: &'static str, centre_nm: f64, fwhm_nm: f64) -> PresetBand {
@@ -10,7 +11,7 @@ const fn band(name: &'static str, id: &'static str, centre_nm: f64, fwhm_nm: f64
 }
 
 /// Bands without published noise.
-const fn silent<const N: usize>(mut bands: [PresetBand; N]) -> [PresetBand; N] {
+const fn without_noise<const N: usize>(mut bands: [PresetBand; N]) -> [PresetBand; N] {
     let mut k = 0;
     while k < N {
         bands[k].noise_sd = None;
@@ -19,7 +20,7 @@ const fn silent<const N: usize>(mut bands: [PresetBand; N]) -> [PresetBand; N] {
     bands
 }
 
-/// OLI and OLI-2: centres and widths of the band limits that USGS publishes.
+/// OLI and OLI-2: centres and widths from the band limits that USGS publishes.
 const OLI: [PresetBand; 7] = [
     band("coastal", "B1", 443.0, 16.0),
     band("blue", "B2", 482.0, 60.0),
@@ -32,7 +33,7 @@ const OLI: [PresetBand; 7] = [
 
 pub(super) const LANDSAT_OLI: &[PresetBand] = &OLI;
 
-/// TM and ETM+: those of ETM+, from the band limits that USGS publishes.
+/// TM and ETM+: the values of ETM+, from the band limits that USGS publishes.
 pub(super) const LANDSAT_TM: &[PresetBand] = &[
     band("blue", "B1", 485.0, 70.0),
     band("green", "B2", 560.0, 80.0),
@@ -56,7 +57,7 @@ pub(super) const HLS_L30: &[PresetBand] = &[
     renamed(OLI[6], "swir2", "B07"),
 ];
 
-/// Bands that OLI has too are adjusted to OLI's bandpass; the others are MSI's.
+/// Bands that OLI also has are adjusted to the bandpass of OLI; the others are those of MSI.
 pub(super) const HLS_S30: &[PresetBand] = &[
     renamed(OLI[0], "coastal", "B01"),
     renamed(OLI[1], "blue", "B02"),
@@ -104,7 +105,7 @@ const MODIS: [PresetBand; 7] = [
 
 pub(super) const MOD09: &[PresetBand] = &MODIS;
 
-pub(super) const MCD43: &[PresetBand] = &silent([
+pub(super) const MCD43: &[PresetBand] = &without_noise([
     renamed(MODIS[0], "red", "Band1"),
     renamed(MODIS[1], "nir", "Band2"),
     renamed(MODIS[2], "blue", "Band3"),

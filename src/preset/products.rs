@@ -1,4 +1,4 @@
-//! The products.
+//! Table of the products.
 
 use super::{Citation, Preset, PresetQuality, bands};
 
@@ -200,7 +200,7 @@ pub(super) const ALL: &[Preset] = &[
         files: "**/L[TE]0[457]_L2S?_*_SR_{band}.TIF",
         date: r"L[TE]0[457]_L2S._\d{6}_(\d{8})_",
         bands: bands::LANDSAT_TM,
-        // Fill, dilated cloud, cloud, cloud shadow; these sensors see no cirrus.
+        // Fill, dilated cloud, cloud, cloud shadow. These sensors have no cirrus band.
         quality: &[PresetQuality { files: "**/L[TE]0[457]_L2S?_*_QA_PIXEL.TIF", bits: &[0, 1, 3, 4], ..QUALITY }],
         citation: Citation {
             title: "Landsat 4-7 Collection 2 (C2) Level 2 Science Product (L2SP) Guide, LSDS-1618",

@@ -1,4 +1,4 @@
-//! The curves of a seasonal mean as a raster: what a cell is like, told by its year.
+//! Curves of a seasonal mean as a raster of features, for the similarity of cells.
 
 use std::f64::consts::TAU;
 
@@ -9,11 +9,11 @@ use crate::error::Result;
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::source::{RasterSource, Slice, check_request};
 
-/// Points of the period at which a curve is looked at: enough for four harmonics.
+/// Number of points of the period at which a curve is sampled: enough for four harmonics.
 pub(crate) const PHASES: usize = 8;
 
-/// The mean of every cell at evenly spaced points of its period, component by component, each divided by `√PHASES`: the Euclidean
-/// distance of the points of two cells is the root mean square difference of their curves, in u.
+/// The mean of every cell at evenly spaced points of its period, component by component, divided by `√PHASES`. The
+/// Euclidean distance of the points of two cells is the root mean square difference of their curves, in u.
 #[derive(Clone, Debug)]
 pub(crate) struct SeasonalCurves {
     mean: SeasonalMean,
@@ -52,7 +52,7 @@ impl RasterSource for SeasonalCurves {
             let (component, phase) = (band / PHASES, (band % PHASES) as f64 / PHASES as f64);
             for term in 0..self.mean.harmonics.terms() {
                 let angle = TAU * term.div_ceil(2) as f64 * phase;
-                // Of each harmonic the cosine comes first; the mean is the cosine of nothing.
+                // For each harmonic the cosine comes first. The mean is the cosine of harmonic zero.
                 let factor = if term % 2 == 1 || term == 0 { angle.cos() } else { angle.sin() };
                 plane.scaled_add(factor / (PHASES as f64).sqrt(), &coefficients.slice(s![component, term, .., ..]));
             }
@@ -77,7 +77,7 @@ impl RasterSource for SeasonalCurves {
     }
 
     fn scratch_bytes(&self, bands: usize, shape: (u64, u64)) -> u64 {
-        // All coefficients are read, whichever phases are asked for.
+        // All coefficients are read, whichever phases are requested.
         let layers = self.mean.source().bands().len();
         let plane = shape.0.saturating_mul(shape.1).saturating_mul(size_of::<f64>() as u64);
         self.mean.source().scratch_bytes(layers, shape).saturating_add(plane.saturating_mul((layers + bands) as u64))

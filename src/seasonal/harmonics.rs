@@ -1,4 +1,4 @@
-//! The terms of a curve that returns every period.
+//! Harmonics of a period.
 
 use std::f64::consts::TAU;
 
@@ -7,10 +7,10 @@ use crate::geometry::Date;
 /// Days of a year of the Gregorian calendar, on average.
 pub(crate) use crate::filter::YEAR_DAYS;
 
-/// Days from 1970-01-01 to 2000-01-01, where phases begin.
+/// Days from 1970-01-01 to 2000-01-01, the reference date of phases.
 const REFERENCE: i32 = 10_957;
 
-/// The curve of a period: a mean, and sines and cosines that return once to `count` times in it.
+/// The curve of a period: a mean, and sines and cosines with 1 to `count` cycles per period.
 ///
 /// `μ(t) = c_0 + Σ_h c_{2h−1} cos(2π h τ) + c_{2h} sin(2π h τ)` with `τ = (t − reference) / period`.
 ///
@@ -30,13 +30,13 @@ pub struct Harmonics {
 }
 
 impl Harmonics {
-    /// So many harmonics of a period in days, whose phases begin on 2000-01-01.
+    /// Harmonics of a period in days, with phases that start on 2000-01-01.
     #[must_use]
     pub fn new(count: usize, period_days: f64) -> Self {
         Self { count, period_days, reference: Date::from_days(REFERENCE) }
     }
 
-    /// The same with phases that begin on another day.
+    /// The same harmonics with phases that start on another day.
     #[cfg(feature = "zarr")]
     #[must_use]
     pub(crate) fn with_reference(self, reference: Date) -> Self {
@@ -55,7 +55,7 @@ impl Harmonics {
         self.period_days
     }
 
-    /// The day on which phases begin.
+    /// The day on which phases start.
     #[must_use]
     pub fn reference(&self) -> Date {
         self.reference
@@ -73,20 +73,20 @@ impl Harmonics {
         std::iter::once("mean".to_owned()).chain(pairs)
     }
 
-    /// What multiplies each coefficient on a date; `terms` of length [`terms`](Self::terms).
+    /// The factor of each coefficient on a date; `terms` has length [`terms`](Self::terms).
     pub fn evaluate(&self, date: Date, terms: &mut [f64]) {
         let years = f64::from(date.days_since(self.reference)) / self.period_days;
         if let Some((mean, pairs)) = terms.split_first_mut() {
             *mean = 1.0;
             for (k, pair) in pairs.chunks_exact_mut(2).enumerate() {
-                // The fraction alone: angles stay small, whatever the century.
+                // Only the fraction of the period is used, so angles stay small in every century.
                 let (sin, cos) = (TAU * ((k + 1) as f64 * years).rem_euclid(1.0)).sin_cos();
                 pair.copy_from_slice(&[cos, sin]);
             }
         }
     }
 
-    /// The harmonic that a term belongs to; 0 for the mean.
+    /// The harmonic of a term; 0 for the mean.
     pub(crate) fn order(term: usize) -> usize {
         term.div_ceil(2)
     }

@@ -3,9 +3,11 @@
 mod curves;
 mod harmonics;
 mod product;
+mod tile;
 
 pub use harmonics::Harmonics;
-pub use product::{SeasonalMean, SeasonalTile};
+pub use product::SeasonalMean;
+pub use tile::SeasonalTile;
 
 pub(crate) use harmonics::YEAR_DAYS;
 pub(crate) use curves::{PHASES, SeasonalCurves};

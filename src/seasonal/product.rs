@@ -1,18 +1,18 @@
-//! The seasonal mean of a scene.
+//! A fitted seasonal mean: coefficients and scatter of every cell.
 
 use std::sync::Arc;
 
 use ndarray::{Array3, Array4, Axis, concatenate, s};
 
-use super::Harmonics;
+use super::{Harmonics, SeasonalTile};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::source::{MemorySource, RasterSource};
 
 /// The seasonal mean of every cell and component of a scene: the mean function of a fusion whose state is the anomaly.
 ///
-/// [`SeasonalBuilder`](crate::model::SeasonalBuilder) fits one; with the feature `zarr` it is stored and opened by
-/// [`SeasonalStore`](crate::sink::SeasonalStore). Coefficients are float32 and read where they are asked for.
+/// [`SeasonalBuilder`](crate::model::SeasonalBuilder) fits one. With the feature `zarr`,
+/// [`SeasonalStore`](crate::sink::SeasonalStore) stores and opens it. Coefficients are float32 and are read on request.
 ///
 /// ```
 /// use ndarray::Array4;
@@ -39,13 +39,14 @@ use crate::source::{MemorySource, RasterSource};
 pub struct SeasonalMean {
     pub(super) harmonics: Harmonics,
     pub(super) components: Vec<String>,
-    /// Of each component the coefficients and the scatter, a band each.
+    /// A band for each coefficient and the scatter, component by component.
     pub(super) source: Arc<dyn RasterSource>,
     pub(super) fingerprint: u64,
 }
 
 impl SeasonalMean {
-    /// The mean that arrays hold: `coefficients` of **shape** (component, term, y, x) and `scatter` of **shape**
+    /// A mean from arrays: `coefficients` of **shape** (component, term, y, x) and `scatter` of **shape** (component,
+    /// y, x).
     /// (component, y, x).
     pub(crate) fn from_arrays(
         grid: Grid,
@@ -67,7 +68,7 @@ impl SeasonalMean {
         Ok(Self { harmonics, components, source: Arc::new(source), fingerprint: fingerprint.0 })
     }
 
-    /// The mean whose coefficients and scatter are the bands of a source, component by component.
+    /// A mean whose coefficients and scatter are the bands of a source, component by component.
     #[cfg(feature = "zarr")]
     pub(crate) fn from_source(
         source: Arc<dyn RasterSource>,
@@ -78,7 +79,7 @@ impl SeasonalMean {
         Self { harmonics, components, source, fingerprint }
     }
 
-    /// Names of a source's bands.
+    /// Names of the bands of such a source.
     pub(crate) fn layer_names(components: &[String], harmonics: Harmonics) -> Vec<String> {
         let layers = |component: &String| {
             let terms = harmonics.names().chain(["scatter".to_owned()]);
@@ -120,13 +121,13 @@ impl SeasonalMean {
         self.source.grid()
     }
 
-    /// A number that two means share only when they are the same, or by an unlikely chance.
+    /// A hash of the mean. Different means have different hashes, except by an unlikely chance.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 
-    /// Where it is kept, for messages.
+    /// Where it is stored, for messages.
     #[must_use]
     pub fn origin(&self) -> String {
         self.source.origin()
@@ -177,19 +178,7 @@ impl SeasonalMean {
     }
 }
 
-/// The fitted cells of a tile.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct SeasonalTile {
-    /// Cells of the target grid.
-    pub region: PixelRegion,
-    /// Coefficients in u, **shape** (component, term, y, x).
-    pub coefficients: Array4<f32>,
-    /// Standard deviation of the observations about the curve in u, far-off ones weighing less; **shape** (component, y, x).
-    pub scatter: Array3<f32>,
-}
-
-/// A number made of all coefficients with their places, in whatever order they come.
+/// A hash of all coefficients with their positions, independent of their order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fingerprint(pub(crate) u64);
 
@@ -203,7 +192,7 @@ impl Fingerprint {
     }
 }
 
-/// Steele, Lea and Flood's splitmix64: every bit of the argument decides every bit of the result.
+/// splitmix64 by Steele, Lea and Flood: every bit of the argument affects every bit of the result.
 fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,45 +1,48 @@
+//! A sink that scores blocks against reference data.
+
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use ndarray::{Array3, ArrayView1, ArrayView3, s};
 
-use super::{ExistingSeries, FusionSink, SeriesLayout, Truth};
-use crate::describe::OutputSpace;
-use crate::engine::{FusedBlock, Report, ScoreSums, Scores};
+use super::Truth;
 use crate::error::{Error, Result};
 use crate::spectral::{SpectralBasis, pair};
+use crate::describe::OutputSpace;
+use crate::series::{ExistingSeries, FusedBlock, FusionSink, Report, ScoreSums, Scores, SeriesLayout};
 
-/// A sink that compares what passes with the truth of a simulated scene, and adds the result to the report.
+/// A sink that compares blocks with the truth of a simulated scene, and adds the scores to the report.
 ///
-/// A truth of as many layers as the spectral basis has components is one of components, even where there are as many bands.
-/// Judged are the blocks that this run writes; a run that goes on with a series judges the new dates.
+/// A truth with as many layers as the spectral basis has components consists of components, even where there are as
+/// many bands. Only blocks that this run writes are scored; a run that resumes or extends a series scores the new
+/// dates.
 #[derive(Debug)]
 pub struct JudgedSink<S> {
     sink: S,
     truth: Truth,
     layout: Option<SeriesLayout>,
-    sums: Mutex<Sums>,
+    sums: Mutex<LayerSums>,
 }
 
 /// By component and by band.
 #[derive(Clone, Debug, Default)]
-struct Sums {
+struct LayerSums {
     components: Vec<ScoreSums>,
     bands: Vec<ScoreSums>,
 }
 
 impl<S: FusionSink> JudgedSink<S> {
-    /// Judges what `sink` is given.
+    /// Scores the blocks that `sink` receives.
     pub fn new(sink: S, truth: Truth) -> Self {
         Self { sink, truth, layout: None, sums: Mutex::default() }
     }
 
-    /// The sink behind.
+    /// The inner sink.
     pub fn into_inner(self) -> S {
         self.sink
     }
 
-    /// What was found so far; `None` before any block has come, as in a run that finds nothing left to do.
+    /// The scores so far; `None` without any block, as in a run that has nothing left to do.
     pub fn scores(&self) -> Option<Scores> {
         let layout = self.layout.as_ref()?;
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -51,15 +54,15 @@ impl<S: FusionSink> JudgedSink<S> {
     }
 
     fn layout(&self) -> Result<&SeriesLayout> {
-        self.layout.as_ref().ok_or_else(|| self.refuse("the series has not been begun".into()))
+        self.layout.as_ref().ok_or_else(|| self.refuse("the series has not been started".into()))
     }
 
     fn refuse(&self, problem: String) -> Error {
-        Error::Truth { path: self.truth.place(), problem }
+        Error::Truth { path: self.truth.location(), problem }
     }
 
     /// Refuses a truth that does not fit the series.
-    fn take(&mut self, layout: &SeriesLayout) -> Result<()> {
+    fn check_truth(&mut self, layout: &SeriesLayout) -> Result<()> {
         let [_, layers, rows, cols] = self.truth.shape();
         let components = layout.basis.as_ref().map(|basis| basis.components());
         let bands = layout.bands.len();
@@ -76,7 +79,7 @@ impl<S: FusionSink> JudgedSink<S> {
     }
 
     /// Compares a block with the truth.
-    fn judge(&self, block: &FusedBlock) -> Result<()> {
+    fn score_block(&self, block: &FusedBlock) -> Result<()> {
         let layout = self.layout()?;
         let Some(truth) = self.truth.on(block.date, &block.region)? else { return Ok(()) };
         let basis = layout.basis.as_deref();
@@ -84,7 +87,7 @@ impl<S: FusionSink> JudgedSink<S> {
         let fused = basis.filter(|_| layout.space == OutputSpace::Components);
         let components = fused.and(of_components).map_or(0, SpectralBasis::components);
         let none = |layers: usize| vec![ScoreSums::default(); layers];
-        let mut sums = Sums { components: none(components), bands: none(layout.bands.len()) };
+        let mut sums = LayerSums { components: none(components), bands: none(layout.bands.len()) };
         for_each_cell(block.mean.view(), block.uncertainty.view(), &truth, |mean, uncertainty, truth| {
             for (j, sums) in sums.components.iter_mut().enumerate() {
                 sums.add(truth[j], (mean[j], uncertainty[pair(j, j)].sqrt()), 0.0);
@@ -100,7 +103,7 @@ impl<S: FusionSink> JudgedSink<S> {
     }
 }
 
-/// Calls back with the layers of each cell of three arrays of the same cells.
+/// Calls a function with the layers of each cell of three arrays of the same cells.
 fn for_each_cell(
     mean: ArrayView3<'_, f64>,
     uncertainty: ArrayView3<'_, f64>,
@@ -123,7 +126,7 @@ fn for_each_cell(
     }
 }
 
-impl Sums {
+impl LayerSums {
     fn merge(&mut self, other: Self) {
         for (own, other) in [(&mut self.components, other.components), (&mut self.bands, other.bands)] {
             own.resize_with(own.len().max(other.len()), ScoreSums::default);
@@ -134,7 +137,7 @@ impl Sums {
 
 impl<S: FusionSink> FusionSink for JudgedSink<S> {
     fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
-        self.take(layout)?;
+        self.check_truth(layout)?;
         self.sink.begin(layout)
     }
 
@@ -143,17 +146,17 @@ impl<S: FusionSink> FusionSink for JudgedSink<S> {
     }
 
     fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
-        self.take(layout)?;
+        self.check_truth(layout)?;
         self.sink.reopen(layout, visible)
     }
 
     fn join(&mut self, layout: &SeriesLayout) -> Result<()> {
-        self.take(layout)?;
+        self.check_truth(layout)?;
         self.sink.join(layout)
     }
 
     fn append(&self, block: &FusedBlock) -> Result<()> {
-        self.judge(block)?;
+        self.score_block(block)?;
         self.sink.append(block)
     }
 
@@ -178,7 +181,7 @@ impl<S: FusionSink> FusionSink for JudgedSink<S> {
         self.sink.state_folder()
     }
 
-    fn place(&self) -> PathBuf {
-        self.sink.place()
+    fn location(&self) -> PathBuf {
+        self.sink.location()
     }
 }

@@ -1,14 +1,16 @@
+//! A sink that holds a series in memory.
+
 use std::sync::{Mutex, PoisonError};
 
 use ndarray::{Array4, s};
 
-use super::{FusionSink, SeriesLayout};
-use crate::engine::{FusedBlock, Report};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
+use crate::series::{FusedBlock, FusionSink, Report, SeriesLayout};
 
-/// Collects a whole series in memory: the reference implementation, and handy for small scenes. Unlike every other part of
-/// a run it does grow with the number of dates. An example is at [`Fusion::builder`](crate::Fusion::builder).
+/// Collects a full series in memory: the reference implementation, and suitable for small scenes. Unlike all other
+/// parts of a run, its memory grows with the number of dates. There is an example at
+/// [`Fusion::builder`](crate::Fusion::builder).
 #[derive(Debug, Default)]
 pub struct MemorySink {
     layout: Option<SeriesLayout>,
@@ -25,26 +27,26 @@ impl MemorySink {
         Self::default()
     }
 
-    /// Dates that are whole.
+    /// Committed dates.
     #[must_use]
     pub fn dates(&self) -> &[Date] {
         self.layout.as_ref().map_or(&[], |layout| &layout.dates[..self.committed])
     }
 
-    /// Mean and standard deviation of the dates that are whole, **shape** (time, band, y, x) each; where components were put out,
-    /// their means, **shape** (time, component, y, x), and covariances, **shape** (time, pair, y, x).
+    /// Mean and standard deviation of the committed dates, **shape** (time, band, y, x) each; where components are
+    /// output, their means, **shape** (time, component, y, x), and covariances, **shape** (time, pair, y, x).
     ///
     /// # Errors
-    /// [`Error::Store`] when nothing was run into the sink.
+    /// [`Error::Store`] when nothing was written to the sink.
     pub fn into_arrays(self) -> Result<(Array4<f64>, Array4<f64>)> {
         let series = self.series.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (mean, uncertainty) = series.ok_or_else(|| failed("nothing was run into this sink".into()))?;
-        let whole = s![..self.committed, .., .., ..];
-        Ok((mean.slice(whole).to_owned(), uncertainty.slice(whole).to_owned()))
+        let (mean, uncertainty) = series.ok_or_else(|| failed("nothing was written to this sink".into()))?;
+        let committed = s![..self.committed, .., .., ..];
+        Ok((mean.slice(committed).to_owned(), uncertainty.slice(committed).to_owned()))
     }
 
-    /// Mean and standard deviation of the [offsets](SeriesLayout::offsets) that were put out, **shape** (time, offset, y, x) each;
-    /// `None` where there are none.
+    /// Mean and standard deviation of the output [offsets](SeriesLayout::offsets), **shape** (time, offset, y, x)
+    /// each; `None` where there are none.
     #[must_use]
     pub fn offsets(&self) -> Option<(Array4<f64>, Array4<f64>)> {
         self.offsets.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -66,7 +68,7 @@ impl FusionSink for MemorySink {
         if self.layout.is_some() {
             return Err(Error::CannotContinue {
                 path: "(memory)".into(),
-                problem: "this sink holds a series, and takes one only; make a new one".into(),
+                problem: "this sink already holds a series and takes only one; create a new sink".into(),
             });
         }
         let empty = |layers: usize| {
@@ -84,22 +86,22 @@ impl FusionSink for MemorySink {
     fn append(&self, block: &FusedBlock) -> Result<()> {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((mean, uncertainty)) = series.as_mut() else {
-            return Err(failed("a block came before the series was begun".into()));
+            return Err(failed("a block was appended before the series was started".into()));
         };
-        let place = s![block.time, .., block.region.rows.clone(), block.region.cols.clone()];
-        mean.slice_mut(place).assign(&block.mean);
-        uncertainty.slice_mut(place).assign(&block.uncertainty);
+        let target = s![block.time, .., block.region.rows.clone(), block.region.cols.clone()];
+        mean.slice_mut(target).assign(&block.mean);
+        uncertainty.slice_mut(target).assign(&block.uncertainty);
         let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some((mean, sd)), Some(of_block)) = (offsets.as_mut(), &block.offsets) {
-            mean.slice_mut(place).assign(&of_block.mean);
-            sd.slice_mut(place).assign(&of_block.sd);
+        if let (Some((mean, sd)), Some(offsets_of_block)) = (offsets.as_mut(), &block.offsets) {
+            mean.slice_mut(target).assign(&offsets_of_block.mean);
+            sd.slice_mut(target).assign(&offsets_of_block.sd);
         }
         Ok(())
     }
 
     fn commit(&mut self, dates: usize) -> Result<()> {
         let Some(layout) = &self.layout else {
-            return Err(failed("dates were committed before the series was begun".into()));
+            return Err(failed("dates were committed before the series was started".into()));
         };
         let held = layout.dates.len();
         if dates > held {
@@ -111,7 +113,7 @@ impl FusionSink for MemorySink {
 
     fn finish(&mut self, report: &Report) -> Result<()> {
         if self.layout.is_none() {
-            return Err(failed("the series ended before it was begun".into()));
+            return Err(failed("the series ended before it was started".into()));
         }
         self.report = Some(report.clone());
         Ok(())

@@ -1,3 +1,5 @@
+//! Reference data of simulated scenes.
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -9,33 +11,33 @@ use crate::error::{Error, Result};
 use crate::geometry::{Date, PixelRegion};
 use crate::npy::{NpyFile, Number};
 
-/// What a simulated scene really was, day by day: components of the spectral basis, or bands.
+/// The truth of a simulated scene, day by day: components of the spectral basis, or bands.
 #[derive(Debug)]
 pub struct Truth {
     start: Date,
     /// (day, layer, y, x).
     shape: [usize; 4],
-    values: Values,
+    values: TruthValues,
 }
 
 #[derive(Debug)]
-enum Values {
+enum TruthValues {
     Array(Array4<f64>),
     File { path: PathBuf, file: Mutex<File>, first: u64, number: Number },
 }
 
 impl Truth {
-    /// `values` of **shape** (day, component or band, y, x), NaN where it is not known, of the days from `start` on.
+    /// `values` of **shape** (day, component or band, y, x), NaN where unknown; the first day is `start`.
     #[must_use]
-    pub fn of_array(start: Date, values: Array4<f64>) -> Self {
+    pub fn from_array(start: Date, values: Array4<f64>) -> Self {
         let (days, layers, rows, cols) = values.dim();
-        Self { start, shape: [days, layers, rows, cols], values: Values::Array(values) }
+        Self { start, shape: [days, layers, rows, cols], values: TruthValues::Array(values) }
     }
 
-    /// The same from a NumPy file of float32 or float64, which is read piece by piece.
+    /// The truth from a NumPy file of float32 or float64, which is read in parts.
     ///
     /// # Errors
-    /// [`Error::Truth`] when it is no such file.
+    /// [`Error::Truth`] when the file is not such an array.
     pub fn read(start: Date, path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let NpyFile { shape: dims, number, fortran, first, file } =
@@ -46,7 +48,7 @@ impl Truth {
         if fortran {
             return Err(refuse(&path, "is in Fortran order; save it in C order (numpy.ascontiguousarray)".into()));
         }
-        let values = Values::File { path, file: Mutex::new(file.into_inner()), first, number };
+        let values = TruthValues::File { path, file: Mutex::new(file.into_inner()), first, number };
         Ok(Self { start, shape, values })
     }
 
@@ -56,16 +58,16 @@ impl Truth {
         self.shape
     }
 
-    /// Where it comes from.
+    /// Its origin.
     #[must_use]
-    pub fn place(&self) -> PathBuf {
+    pub fn location(&self) -> PathBuf {
         match &self.values {
-            Values::Array(_) => "(memory)".into(),
-            Values::File { path, .. } => path.clone(),
+            TruthValues::Array(_) => "(memory)".into(),
+            TruthValues::File { path, .. } => path.clone(),
         }
     }
 
-    /// What was true of a region on a date, **shape** (layer, y, x); `None` on days that it does not cover.
+    /// The truth of a region on a date, **shape** (layer, y, x); `None` on days without truth.
     ///
     /// # Errors
     /// [`Error::Truth`] when it cannot be read.
@@ -75,10 +77,10 @@ impl Truth {
             return Ok(None);
         };
         match &self.values {
-            Values::Array(values) => {
+            TruthValues::Array(values) => {
                 Ok(Some(values.slice(s![day, .., region.rows.clone(), region.cols.clone()]).to_owned()))
             }
-            Values::File { path, file, first, number } => {
+            TruthValues::File { path, file, first, number } => {
                 let mut truth = Array3::zeros((layers, region.rows.len(), region.cols.len()));
                 let mut bytes = vec![0; region.cols.len() * number.bytes()];
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);

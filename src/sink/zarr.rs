@@ -1,7 +1,8 @@
-//! A Zarr store that grows along time, laid out as the store document says.
+//! A Zarr store that grows along time, in the layout of the store document.
 //!
-//! Chunks are written first and hidden: what readers see is decided by the shapes in the metadata, which are rewritten only
-//! when whole dates are safely on disk. A run that dies leaves a store that opens and shows the dates committed so far.
+//! Chunks are written first and are hidden: the shapes in the metadata decide what readers see, and they are
+//! rewritten only when all chunks of a date are safely on disk. A run that is killed leaves a store that opens and
+//! shows the dates committed so far.
 
 mod chunk;
 mod crs;
@@ -20,11 +21,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use zarrs::array::{Array, ArrayMetadata, CodecOptions};
 
-use super::{ExistingSeries, FusionSink, SeriesLayout, digest};
-use crate::describe::OutputSpace;
-use crate::engine::{FusedBlock, Report, Settings};
 use crate::error::{BoxedError, Error, Result};
-use chunk::whole_chunk;
+use crate::describe::OutputSpace;
+use crate::series::{ExistingSeries, FusedBlock, FusionSink, Report, SeriesLayout, Settings, digest};
+use chunk::padded_chunk;
 use metadata::Documents;
 pub use reader::FusedSeries;
 use report::report_document;
@@ -37,25 +37,25 @@ pub(crate) use store::replace;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ZarrFormat {
-    /// For readers without v3, such as GDAL before 3.12 (tried with 3.6).
+    /// For readers without v3, such as GDAL before 3.12 (tested with 3.6).
     V2,
     /// The default; read by zarr-python 3 and, by its documentation, GDAL from 3.12.
     #[default]
     V3,
 }
 
-/// Marks a folder as ours while its store is being laid out, before its own documents do.
+/// Marks a folder as owned by this crate until its own metadata does.
 const CLAIM: &str = ".begun";
 
-/// The documents that readers see the group by, v3 and v2: those that are replaced last.
+/// The metadata documents of the group, v3 and v2. They are replaced last, because readers open the group by them.
 const GROUPS: [&str; 2] = ["zarr.json", ".zmetadata"];
 
 /// Dates per chunk of the `time` coordinate.
 const TIME_CHUNK: usize = 1024;
 
-/// Writes a series to a Zarr store in a folder: `mean` and `sd` of **shape** (time, band, y, x), float32, one chunk per tile and
-/// date, with CF and GeoZarr metadata. Where components are put out: `mean` of **shape** (time, component, y, x), `cov` of
-/// **shape** (time, pair, y, x), and the basis.
+/// Writes a series to a Zarr store in a folder: `mean` and `sd` of **shape** (time, band, y, x), float32, one chunk
+/// per tile and date, with CF and GeoZarr metadata. Where components are output: `mean` of **shape** (time,
+/// component, y, x), `cov` of **shape** (time, pair, y, x), and the basis.
 ///
 /// ```
 /// # use rasterfuse::geometry::{Crs, Date, Grid};
@@ -87,11 +87,11 @@ pub struct ZarrSink {
     series: Option<Series>,
 }
 
-/// A series that has been begun.
+/// A series that has been started.
 #[derive(Debug)]
 struct Series {
     layout: SeriesLayout,
-    /// Chunks, hidden until the metadata reveal them.
+    /// Chunks, hidden until the metadata include them.
     chunks: Arc<AtomicStore>,
     /// Coordinates and metadata, which readers see.
     visible: Arc<AtomicStore>,
@@ -101,13 +101,13 @@ struct Series {
     /// Means and standard deviations of offsets.
     offsets: Option<(Array<AtomicStore>, Array<AtomicStore>)>,
     committed: usize,
-    /// Dates when a run ended the last time.
+    /// Number of dates at the end of the last completed run.
     finished: usize,
 }
 
 impl ZarrSink {
-    /// A sink with a Zarr v3 store at `path`, which a new run creates and other runs go on with. Checkpoints are kept
-    /// beside it, in the folder `path` with `.state` added.
+    /// A sink with a Zarr v3 store at `path`, which a new run creates and other runs resume or extend. Checkpoints
+    /// are stored next to it, in the folder `path` with `.state` appended.
     #[must_use]
     pub fn create(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), format: ZarrFormat::V3, series: None }
@@ -120,18 +120,18 @@ impl ZarrSink {
         self
     }
 
-    /// Cells per tile of the store that is there already, for a [`Fusion`](crate::Fusion) that is to go on with it:
-    /// a planner with other memory would choose other tiles.
+    /// Cells per tile of the existing store, for a [`Fusion`](crate::Fusion) that resumes or extends it: a planner
+    /// with other memory would choose other tiles.
     ///
     /// # Errors
-    /// [`Error::Occupied`] when there is something that is no series of this crate.
+    /// [`Error::Occupied`] when there is something other than a series of this crate.
     pub fn tile_shape(&self) -> Result<Option<(usize, usize)>> {
         let Some(existing) = self.existing()? else { return Ok(None) };
         let tile = existing.settings.get("output.tile");
         Ok(tile.and_then(|text| serde_json::from_str(text).ok()))
     }
 
-    /// Refuses a path that holds anything already, saying what, without touching it.
+    /// Refuses a path that holds anything already, without touching it. The error says what is there.
     ///
     /// # Errors
     /// [`Error::StoreExists`], [`Error::Occupied`].
@@ -144,7 +144,7 @@ impl ZarrSink {
         }
     }
 
-    /// Makes the folder ours.
+    /// Marks the folder as owned.
     fn claim(&self) -> Result<PathBuf> {
         self.check_absent()?;
         let failed = |problem: &str, error: io::Error| Error::Store {
@@ -159,7 +159,7 @@ impl ZarrSink {
         Ok(claim)
     }
 
-    /// The series in memory, before anything of it is written.
+    /// The series in memory; nothing has been written yet.
     fn open(&self, layout: &SeriesLayout, committed: usize) -> Result<Series> {
         let (chunks, visible) = (AtomicStore::hidden(&self.path), AtomicStore::visible(&self.path));
         let (chunks, visible) = (Arc::new(chunks), Arc::new(visible));
@@ -180,18 +180,18 @@ impl ZarrSink {
     }
 }
 
-/// Makes a folder's own name outlive a power loss.
+/// Makes the name of a folder survive a power loss.
 fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::File::open(parent)?.sync_all()
 }
 
 fn not_begun(path: &Path) -> Error {
-    Error::Store { path: path.to_path_buf(), problem: "the series has not been begun".into(), source: None }
+    Error::Store { path: path.to_path_buf(), problem: "the series has not been started".into(), source: None }
 }
 
-/// The series that a group's attributes tell of.
-fn series_of(attributes: &Value) -> Option<ExistingSeries> {
+/// The series that the attributes of a group describe.
+fn existing_series(attributes: &Value) -> Option<ExistingSeries> {
     let run = attributes.get("rasterfuse")?;
     let count = |key: &str| run.get(key).and_then(Value::as_u64).map(|count| count as usize);
     let visible = count("dates_committed")?;
@@ -226,11 +226,11 @@ impl FusionSink for ZarrSink {
         let documents = GROUPS.iter().filter_map(|name| fs::read(self.path.join(name)).ok());
         let mut documents = documents.filter_map(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
         match documents.next() {
-            Some(document) => match attributes(&document).and_then(series_of) {
+            Some(document) => match attributes(&document).and_then(existing_series) {
                 Some(series) => Ok(Some(series)),
                 None => foreign("not a series of this version of rasterfuse"),
             },
-            // A run that died while it laid out the store.
+            // A run was killed while it created the store.
             None if self.path.join(CLAIM).exists() => Ok(None),
             None => foreign("not empty"),
         }
@@ -242,7 +242,7 @@ impl FusionSink for ZarrSink {
         write_coordinates(&series.visible, &series.documents, layout)?;
         series.write_times()?;
         series.write_metadata(None)?;
-        // From here on the group's own document says whose the folder is.
+        // From here on the document of the group marks the folder as owned.
         fs::remove_file(&claim).map_err(|error| series.chunks.error(CLAIM, error))?;
         self.series = Some(series);
         Ok(())
@@ -251,7 +251,7 @@ impl FusionSink for ZarrSink {
     fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
         let mut series = self.open(layout, visible)?;
         series.finished = self.existing()?.map_or(0, |existing| existing.finished_dates);
-        // What a run that died between its last two steps of beginning has left.
+        // Left by a run that was killed between the last two steps of creating the store.
         let claim = self.path.join(CLAIM);
         if claim.exists() {
             fs::remove_file(&claim).map_err(|error| series.chunks.error(CLAIM, error))?;
@@ -276,10 +276,10 @@ impl FusionSink for ZarrSink {
         let fused = [(&series.mean, &block.mean), (&series.uncertainty, &block.uncertainty)];
         for (array, values) in fused.into_iter().chain(offsets.into_iter().flatten()) {
             let shape = (values.dim().0, rows, cols);
-            // The engine has a thread per block already.
+            // The engine already uses one thread per block.
             let options = CodecOptions::default().with_concurrent_target(1);
             let name = array.path().as_str();
-            let values = whole_chunk(values.view(), shape).map_err(|value| Error::Store {
+            let values = padded_chunk(values.view(), shape).map_err(|value| Error::Store {
                 path: self.path.join(name.trim_start_matches('/')),
                 problem: format!(
                     "{value:e} on {} is beyond float32; check the inputs' scale and hide absurd values with valid_range",
@@ -310,7 +310,7 @@ impl FusionSink for ZarrSink {
         Some(self.path.with_file_name(name))
     }
 
-    fn place(&self) -> PathBuf {
+    fn location(&self) -> PathBuf {
         self.path.clone()
     }
 
@@ -330,8 +330,8 @@ impl FusionSink for ZarrSink {
 }
 
 impl Series {
-    /// Writes the `time` values of all dates planned; the shape shows those that are committed. Values that readers see are
-    /// never taken away.
+    /// Writes the `time` values of all planned dates; the shape reveals the committed ones. Values that readers see
+    /// are never removed.
     fn write_times(&self) -> Result<()> {
         let dates = &self.layout.dates;
         let time = open_array(&self.visible, "time", self.documents.array("time", dates.len()))?;
@@ -343,9 +343,10 @@ impl Series {
         Ok(())
     }
 
-    /// Publishes the committed dates: the shapes, then `time`'s, then the group with everything
-    /// consolidated, each replaced atomically. A reader of the consolidated metadata sees the old number of dates or the new;
-    /// one that goes array by array may, between two steps, meet arrays of different lengths.
+    /// Publishes the committed dates: first the shapes of the arrays, then that of `time`, then the group with all
+    /// metadata consolidated; each file is replaced atomically. A reader of the consolidated metadata sees the old
+    /// number of dates or the new one. A reader that opens single arrays may, between two steps, find arrays of
+    /// different lengths.
     fn write_metadata(&mut self, report: Option<&Report>) -> Result<()> {
         let dates = &self.layout.dates[..self.committed];
         let offsets = if self.offsets.is_some() { &["offset", "offset_sd"][..] } else { &[] };
@@ -372,29 +373,29 @@ impl Series {
     }
 }
 
-/// Bands, their basis, x, y and the grid mapping, which do not change as the series grows.
+/// Bands, their basis, x, y and the grid mapping, which do not change when the series grows.
 fn write_coordinates(store: &Arc<AtomicStore>, documents: &Documents, layout: &SeriesLayout) -> Result<()> {
-    let whole = Whole { store, documents };
-    whole.write("y", layout.grid.y_centres())?;
-    whole.write("x", layout.grid.x_centres())?;
+    let arrays = SingleChunkArrays { store, documents };
+    arrays.write("y", layout.grid.y_centres())?;
+    arrays.write("x", layout.grid.x_centres())?;
     documents.write_all_names(store)?;
     if let Some(basis) = &layout.basis {
-        whole.write("band", basis.wavelengths_nm().to_vec())?;
+        arrays.write("band", basis.wavelengths_nm().to_vec())?;
         if layout.space == OutputSpace::Components {
-            whole.write("basis", basis.matrix().iter().map(|value| *value as f32).collect())?;
-            whole.write("basis_mean", basis.mean().iter().map(|value| *value as f32).collect())?;
+            arrays.write("basis", basis.matrix().iter().map(|value| *value as f32).collect())?;
+            arrays.write("basis_mean", basis.mean().iter().map(|value| *value as f32).collect())?;
         }
     }
-    whole.write("spatial_ref", vec![0_i64])
+    arrays.write("spatial_ref", vec![0_i64])
 }
 
-/// Writes arrays that are one chunk.
-struct Whole<'a> {
+/// Writes arrays that consist of one chunk.
+struct SingleChunkArrays<'a> {
     store: &'a Arc<AtomicStore>,
     documents: &'a Documents,
 }
 
-impl Whole<'_> {
+impl SingleChunkArrays<'_> {
     fn write<T: zarrs::array::Element>(&self, name: &str, values: Vec<T>) -> Result<()> {
         let array = open_array(self.store, name, self.documents.array(name, 0))?;
         store_chunk(self.store, &array, &vec![0; array.dimensionality()], values)?;
@@ -415,7 +416,7 @@ where
 }
 
 impl AtomicStore {
-    /// A foreign error about something in this store.
+    /// An error of another library about an item of this store.
     fn error(&self, name: &str, error: impl Into<BoxedError>) -> Error {
         let source = error.into();
         Error::Store {

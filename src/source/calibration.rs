@@ -1,8 +1,10 @@
+//! Calibration: conversion of stored numbers to physical values.
+
 use crate::error::{Error, Result};
 
-/// How stored numbers become physical values: `value = scale × stored + offset`, kept when inside the valid range.
+/// Conversion of stored numbers to physical values: `value = scale × stored + offset`, NaN outside the valid range.
 ///
-/// What is not given is taken from the file (its own scale and offset; 1 and 0 where it says nothing).
+/// Fields that are `None` use the scale and offset of the file, or 1 and 0 where the file has none.
 ///
 /// ```
 /// let mut reflectance = rasterfuse::source::Calibration::default();
@@ -20,29 +22,29 @@ pub struct Calibration {
     pub offset: Option<f64>,
     /// Physical values outside `[low, high]` are missing.
     pub valid_range: Option<(f64, f64)>,
-    /// Stored number that says "missing", beside the file's own nodata value.
+    /// Stored number that means "missing", in addition to the nodata value of the file.
     pub nodata: Option<f64>,
 }
 
-/// The methods of a builder with a field `calibration`.
+/// The methods of a builder that has a field `calibration`.
 #[cfg(any(feature = "gdal", feature = "zarr"))]
 macro_rules! calibration_setters {
     () => {
-        /// How stored numbers become physical values, as a whole.
+        /// Sets the full calibration from stored numbers to physical values.
         #[must_use]
         pub fn calibration(mut self, calibration: crate::source::Calibration) -> Self {
             self.calibration = calibration;
             self
         }
 
-        /// Factor from stored numbers to physical values, in place of the data's own.
+        /// Factor from stored numbers to physical values. It replaces the one of the data.
         #[must_use]
         pub fn scale(mut self, scale: f64) -> Self {
             self.calibration.scale = Some(scale);
             self
         }
 
-        /// Offset from stored numbers to physical values, in place of the data's own.
+        /// Offset from stored numbers to physical values. It replaces the one of the data.
         #[must_use]
         pub fn offset(mut self, offset: f64) -> Self {
             self.calibration.offset = Some(offset);
@@ -56,7 +58,7 @@ macro_rules! calibration_setters {
             self
         }
 
-        /// Stored number that says "missing", beside the data's own nodata value.
+        /// Stored number that means "missing", in addition to the nodata value of the data.
         #[must_use]
         pub fn nodata(mut self, nodata: f64) -> Self {
             self.calibration.nodata = Some(nodata);
@@ -69,7 +71,7 @@ macro_rules! calibration_setters {
 pub(super) use calibration_setters;
 
 impl Calibration {
-    /// What was given, by key.
+    /// The given fields, by key.
     #[must_use]
     pub fn settings(&self) -> Vec<(String, String)> {
         let text = |value: Option<f64>| value.map_or_else(|| "the file's own".into(), |value| format!("{value:?}"));
@@ -83,7 +85,7 @@ impl Calibration {
         settings
     }
 
-    /// Numbers as they are stored.
+    /// Leaves numbers as they are stored.
     #[cfg(feature = "gdal")]
     pub(super) fn stored() -> Self {
         Self { scale: Some(1.0), offset: Some(0.0), ..Self::default() }
@@ -106,21 +108,23 @@ impl Calibration {
         Ok(())
     }
 
-    /// Turns stored numbers into physical values in place; infinities, values out of range and [`nodata`](Self::nodata) become NaN.
+    /// Converts stored numbers to physical values in place. Infinities, values out of range and
+    /// [`nodata`](Self::nodata) become NaN.
     pub fn apply(&self, file_scale: Option<f64>, file_offset: Option<f64>, values: &mut [f64]) {
         let convert = self.converter(file_scale, file_offset, [self.nodata.unwrap_or(f64::NAN), f64::NAN]);
         for value in values {
-            *value = convert.one(*value);
+            *value = convert.convert_one(*value);
         }
     }
 
-    /// What makes physical values of a file's numbers, of which `missing` are none (NaN for none such).
+    /// The converter of a file's numbers. Stored numbers equal to one of `missing` become NaN; a NaN entry of
+    /// `missing` matches none.
     pub(super) fn converter(&self, file_scale: Option<f64>, file_offset: Option<f64>, missing: [f64; 2]) -> Converter {
         let (low, high) = self.valid_range.unwrap_or((f64::MIN, f64::MAX));
         Converter {
             scale: self.scale.or(file_scale).unwrap_or(1.0),
             offset: self.offset.or(file_offset).unwrap_or(0.0),
-            // Infinities are outside any range.
+            // Infinities are outside every range.
             low: low.max(f64::MIN),
             high: high.min(f64::MAX),
             missing,
@@ -128,7 +132,7 @@ impl Calibration {
     }
 }
 
-/// A calibration of one band, as numbers only.
+/// The calibration of one band, in plain numbers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Converter {
     scale: f64,
@@ -139,10 +143,10 @@ pub(super) struct Converter {
 }
 
 impl Converter {
-    /// Without branches, so that it goes into vector instructions.
+    /// Branch-free, so that the compiler vectorises it.
     #[inline(always)]
     #[allow(clippy::needless_bitwise_bool)]
-    fn one(&self, stored: f64) -> f64 {
+    fn convert_one(&self, stored: f64) -> f64 {
         let physical = self.scale * stored + self.offset;
         let valid = (stored != self.missing[0])
             & (stored != self.missing[1])
@@ -151,7 +155,7 @@ impl Converter {
         if valid { physical } else { f64::NAN }
     }
 
-    /// Appends the physical values of numbers; memory that is written once need not be cleared before.
+    /// Appends the physical values. Writing each element once avoids clearing the memory first.
     #[cfg(feature = "gdal")]
     pub(super) fn append<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut Vec<f64>) {
         let mut chunk = [0.0; 1024];
@@ -162,14 +166,14 @@ impl Converter {
         }
     }
 
-    /// Converts numbers of the file's own type, in vector instructions.
+    /// Converts numbers of the file's own type with vector instructions.
     #[cfg(feature = "gdal")]
     pub(super) fn convert<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut [f64]) {
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
                 for (physical, stored) in physical.iter_mut().zip(stored) {
-                    *physical = self.one((*stored).into());
+                    *physical = self.convert_one((*stored).into());
                 }
             },
         );

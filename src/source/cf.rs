@@ -1,4 +1,4 @@
-//! What the climate and forecast (CF) conventions say of times and of packed numbers.
+//! CF conventions (climate and forecast): times and packed numbers.
 
 #[cfg(feature = "zarr")]
 mod packing;

@@ -1,7 +1,6 @@
-//! Any raster that GDAL opens. The only file that knows GDAL's (column, row) order and 1-based bands.
+//! Reads any raster that GDAL opens. Only this file knows GDAL's (column, row) order and its bands counted from 1.
 
 mod align;
-mod between;
 mod cache;
 mod crs;
 mod name;
@@ -9,6 +8,7 @@ mod pool;
 mod quiet;
 mod raster;
 mod series;
+mod transform;
 mod view;
 mod warp;
 
@@ -19,7 +19,7 @@ use ::gdal::{Dataset, DatasetOptions, GdalOpenFlags, Metadata};
 
 pub(super) use align::Aligned;
 pub(super) use cache::block_cache_bytes;
-use cache::{limit_block_cache, list_no_folders};
+use cache::{disable_folder_listing, limit_block_cache};
 use crs::crs_of;
 pub use crs::{crs_from_definition, same_crs};
 pub(super) use name::Subdataset;
@@ -33,21 +33,21 @@ pub(super) use view::View;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
 
-/// What GDAL keeps of an open file beside a decoded block of all bands, generously: two hundred GeoTIFFs that had been read
-/// took at most 80 KiB each.
+/// Upper bound on what GDAL holds for an open file, in addition to one decoded block of all bands. Measured: at most
+/// 80 KiB for each of two hundred GeoTIFFs after reading.
 const HANDLE_BYTES: u64 = 128 << 10;
 
-/// Grid, band names and layout of a raster, from its header.
+/// Grid, band names and block shape of a raster, from its header.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RasterHeader {
-    /// Its grid.
+    /// The grid.
     pub grid: Grid,
     /// Band descriptions; empty where the file has none.
     pub bands: Vec<String>,
-    /// (rows, columns) of a block of its first band, at most the raster's.
+    /// (rows, columns) of a block of the first band, clipped to the raster.
     pub block_shape: Option<(usize, usize)>,
-    /// Memory that the file takes while it is open, about: GDAL's records and a decoded block of every band.
+    /// Approximate memory of the open file: GDAL's records and one decoded block of every band.
     pub open_bytes: u64,
 }
 
@@ -59,21 +59,21 @@ pub fn read_header(path: &Path) -> Result<RasterHeader> {
     dated_header(path, None)
 }
 
-/// The header of a raster; `date` only serves the message.
+/// The header of a raster. `date` is used only in the error.
 pub(super) fn dated_header(path: &Path, date: Option<Date>) -> Result<RasterHeader> {
     header(path, &open(path, date)?, date)
 }
 
-/// Opens a file, or a subdataset by GDAL's name for it, for reading: every dataset of this room is opened here. `date` only
-/// serves the message.
+/// Opens a file for reading, or a subdataset by GDAL's name for it. Every dataset of this module is opened here.
+/// `date` is used only in the error.
 fn open(path: &Path, date: Option<Date>) -> Result<Dataset> {
     let _quiet = QuietErrors::new();
     limit_block_cache();
-    list_no_folders();
+    disable_folder_listing();
     let open_flags = GdalOpenFlags::GDAL_OF_RASTER | GdalOpenFlags::GDAL_OF_VERBOSE_ERROR;
     let options = DatasetOptions { open_flags, ..DatasetOptions::default() };
     Dataset::open_ex(path, options).map_err(|error| {
-        // GDAL only says that it does not recognise such paths.
+        // GDAL reports only that it does not recognise such a path.
         let container = Subdataset::parse(&path.to_string_lossy()).map(|name| name.container);
         let problem = match container.as_deref().unwrap_or(path).metadata() {
             Err(missing) => missing.to_string(),
@@ -88,7 +88,7 @@ fn open_error(path: &Path, date: Option<Date>, error: &GdalError) -> Error {
     Error::Open { path: path.to_path_buf(), date, problem: message(error), source: Some(Box::new(error.clone())) }
 }
 
-/// GDAL's own words, without the wrapping of the binding.
+/// GDAL's own message, without the text that the binding adds.
 fn message(error: &GdalError) -> String {
     match error {
         GdalError::CplError { msg, .. } | GdalError::NullPointer { msg, .. } if !msg.is_empty() => msg.clone(),

@@ -1,10 +1,12 @@
+//! [`MemorySource`]: a raster source on arrays in memory.
+
 use ndarray::{Array3, Array4, Axis, s};
 
 use super::{RasterSource, Slice, check_request};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 
-/// A source held in memory: the reference implementation, and the way to fuse plain arrays.
+/// A source in memory: the reference implementation, and the way to fuse plain arrays.
 ///
 /// ```
 /// use ndarray::Array4;
@@ -31,7 +33,7 @@ impl MemorySource {
     /// A source over `values` of **shape** (time, band, y, x), NaN or infinite where missing.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the shape does not match the dates, bands and grid, or dates are not increasing.
+    /// [`Error::Setting`] when the shape does not match the dates, bands and grid, or when the dates do not increase.
     pub fn new(grid: Grid, dates: Vec<Date>, bands: Vec<String>, mut values: Array4<f64>) -> Result<Self> {
         let expected = (dates.len(), bands.len(), grid.rows(), grid.cols());
         if values.dim() != expected {
@@ -48,10 +50,10 @@ impl MemorySource {
         Ok(Self { grid, dates, bands, values, noise_variance: None })
     }
 
-    /// Gives every value a noise variance in u², of the **shape** of the values; NaN where it is not known.
+    /// Sets the noise variance of every value, in u²; **shape** as the values, NaN where it is unknown.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the shape is another.
+    /// [`Error::Setting`] when the shape differs from that of the values.
     pub fn with_noise_variance(mut self, noise_variance: Array4<f64>) -> Result<Self> {
         if noise_variance.dim() != self.values.dim() {
             let (found, expected) = (noise_variance.dim(), self.values.dim());

@@ -1,7 +1,7 @@
-//! What was observed: lazy access to dated rasters. Imports [`crate::geometry`] only.
+//! Observations: lazy access to dated rasters. Imports [`crate::geometry`] only.
 //!
-//! Opening a source reads headers; [`RasterSource::read`] touches only the pixels asked for. Missing values are NaN and
-//! values are physical (scale and offset applied) by the time they leave this room.
+//! Opening a source reads headers. [`RasterSource::read`] touches only the requested pixels. Slices that leave this
+//! module hold physical values (scale and offset applied), and NaN where a value is missing.
 
 mod calibration;
 #[cfg(any(feature = "gdal", feature = "zarr"))]
@@ -40,10 +40,10 @@ pub use uncertainty::{Spread, Uncertainty};
 #[cfg(feature = "zarr")]
 pub use zarr::{CubeBuilder, DimensionNames, ZarrCube};
 
-/// A dated stack of rasters on one grid, read lazily and from many threads at once.
+/// A dated stack of rasters on one grid. It is read lazily and from many threads at once.
 ///
-/// Implementations hold headers, never pixels of the whole series: memory must not grow with the number of dates by
-/// more than a name each.
+/// An implementation holds headers and never the pixels of the full series. Its memory must not grow with the number
+/// of dates by more than a name for each.
 ///
 /// ```
 /// use ndarray::Array3;
@@ -87,7 +87,7 @@ pub use zarr::{CubeBuilder, DimensionNames, ZarrCube};
 /// # Ok::<(), rasterfuse::Error>(())
 /// ```
 pub trait RasterSource: Debug + Send + Sync {
-    /// The grid all dates share.
+    /// The grid that all dates share.
     fn grid(&self) -> &Grid;
 
     /// Acquisition dates, strictly increasing.
@@ -99,11 +99,11 @@ pub trait RasterSource: Debug + Send + Sync {
     /// Reads the given bands (indices into [`bands`](Self::bands), any order) of one date inside `region`.
     ///
     /// # Errors
-    /// [`Error::Read`] when the date, a band or the region is not held or the pixels cannot be read,
-    /// [`Error::Open`] when the file cannot be opened any more.
+    /// [`Error::Read`] when the source does not hold the date, a band or the region, or when the pixels cannot be
+    /// read; [`Error::Open`] when the file can no longer be opened.
     fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice>;
 
-    /// Whether its slices may [know their noise](Slice::noise_variance). Default: no.
+    /// Whether its slices may carry their [noise variance](Slice::noise_variance). Default: no.
     fn knows_noise(&self) -> bool {
         false
     }
@@ -111,42 +111,45 @@ pub trait RasterSource: Debug + Send + Sync {
     /// Where the data come from, for messages: a file pattern, a variable, "memory".
     fn origin(&self) -> String;
 
-    /// The file (the first, where there are several) that holds a date; `None` where dates have no files of their own, the default.
+    /// The file that holds a date, or the first of several. `None`, the default, where dates have no files of their
+    /// own.
     fn path_of(&self, date: Date) -> Option<PathBuf> {
         let _ = date;
         None
     }
 
-    /// What besides the files decides the values, by key, such as scale and offset: a run goes on with a series only when
-    /// they are the same. Default: nothing.
+    /// The settings, by key, that decide the values in addition to the files, such as scale and offset. A run resumes
+    /// or extends a series only when they are equal. Default: none.
     fn settings(&self) -> Vec<(String, String)> {
         Vec::new()
     }
 
-    /// (rows, columns) of pixels that the storage decodes as a whole, whichever of them are asked for; they divide the
-    /// raster from its upper-left corner. `None`, the default: a region costs itself and nothing around it.
+    /// (rows, columns) of a storage block: the storage decodes a block in full, whichever of its pixels are
+    /// requested. Blocks tile the raster from its upper-left corner. `None`, the default: reading a region decodes
+    /// that region only.
     ///
-    /// The planner chooses tiles by it.
+    /// The planner uses it to choose tiles.
     fn block_shape(&self) -> Option<(usize, usize)> {
         None
     }
 
-    /// Memory that reading by `readers` threads at once takes beside the slices it gives, at most: open files, decoded
-    /// blocks. Default 0.
+    /// Upper bound on the memory that `readers` threads need for open files and decoded blocks, without the slices
+    /// that they return. Default: 0.
     fn handle_bytes(&self, readers: usize) -> u64 {
         let _ = readers;
         0
     }
 
-    /// Memory that reading so many bands of (rows, columns) of pixels takes while it goes on, beside the slice it gives, at most:
-    /// masks, parts that are put together. The planner counts it for each thread that reads. Default: a plane of numbers.
+    /// Upper bound on the working memory while this number of bands with (rows, columns) of pixels is read, without
+    /// the returned slice: masks, parts to be merged. The planner counts it for each reading thread. Default: one
+    /// plane of numbers.
     fn scratch_bytes(&self, bands: usize, (rows, cols): (u64, u64)) -> u64 {
         let _ = bands;
         rows.saturating_mul(cols).saturating_mul(size_of::<f64>() as u64)
     }
 
-    /// Memory at most of a cache that the sources of this process share, such as GDAL's; the planner counts the largest,
-    /// once. Default 0.
+    /// Upper bound on the memory of a cache that the sources of this process share, such as GDAL's. The planner
+    /// counts the largest one, once. Default: 0.
     fn shared_cache_bytes(&self) -> u64 {
         0
     }
@@ -212,25 +215,25 @@ pub struct Slice {
     pub region: PixelRegion,
     /// Values. **Shape** (band, y, x) as asked for.
     pub values: Array3<f64>,
-    /// Noise variance of each value in u², where the source knows it; **shape** as the values. Where it is NaN, infinite or not
-    /// positive the [instrument's](crate::describe::Instrument::noise_variance) counts.
+    /// Noise variance of each value in u², where the source provides it; **shape** as the values. Where it is NaN,
+    /// infinite or not positive, the variance of the [instrument](crate::describe::Instrument::noise_variance) applies.
     pub noise_variance: Option<Array3<f64>>,
-    /// Values that are kept from the fusion, which predicts them instead; **shape** as the values, NaN elsewhere.
+    /// Values withheld from the fusion, which predicts them instead; **shape** as the values, NaN elsewhere.
     pub(crate) withheld: Option<Array3<f64>>,
 }
 
 impl Slice {
-    /// A slice whose source knows nothing of its noise; `values` of **shape** (band, y, x).
+    /// A slice without noise variances; `values` of **shape** (band, y, x).
     #[must_use]
     pub fn new(date: Date, region: PixelRegion, values: Array3<f64>) -> Self {
         Self { date, region, values, noise_variance: None, withheld: None }
     }
 }
 
-/// Refuses requests that no source could serve; every implementation calls it first.
+/// Refuses requests that no source could serve. Every implementation calls it first.
 ///
 /// # Errors
-/// [`Error::Read`] naming the date, band or region that is not held.
+/// [`Error::Read`] that names the date, band or region that the source does not hold.
 pub fn check_request<S: RasterSource + ?Sized>(
     source: &S,
     date: Date,
@@ -261,7 +264,7 @@ pub fn check_request<S: RasterSource + ?Sized>(
         .map_err(|_| refuse("any".into(), "the source holds nothing on this date".into()))
 }
 
-/// Whether both are the same CRS, as far as can be told: by text or code, and with GDAL by meaning.
+/// Whether both are the same CRS. Compares text and code and, with GDAL, the definitions.
 #[must_use]
 pub fn same_crs(a: &Crs, b: &Crs) -> bool {
     #[cfg(feature = "gdal")]

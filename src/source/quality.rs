@@ -1,4 +1,4 @@
-//! What a quality raster says of the pixels: which of its numbers mean that a pixel is missing.
+//! Quality rasters: the rules that decide which of their numbers make a pixel missing.
 
 mod dilate;
 mod verdict;
@@ -10,13 +10,13 @@ pub(super) use verdict::{Codes, Tables};
 
 use crate::error::{Error, Result};
 
-/// Widest dilation, in cells: a read takes this margin around every region.
+/// Widest dilation, in cells. A read extends every region by this margin.
 const WIDEST: usize = 100;
 
-/// Which pixels a quality raster hides, and where that raster is.
+/// The location of a quality raster, and the rule by which it hides pixels.
 ///
-/// A pixel is missing where any condition holds, and where the quality raster itself has no value (its nodata, or beyond its
-/// edge). Conditions look at the stored number; no scale or offset is applied.
+/// A pixel is missing where any condition holds. It is also missing where the quality raster has no value: at its
+/// nodata value or beyond its edge. Conditions test the stored number, without scale or offset.
 ///
 /// ```
 /// use rasterfuse::source::Quality;
@@ -26,9 +26,9 @@ const WIDEST: usize = 100;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quality {
-    pub(super) place: Place,
+    pub(super) location: AncillaryLocation,
     pub(super) date: Option<(String, String)>,
-    /// The band of its own file, from 1.
+    /// Band of the quality file, counted from 1.
     pub(super) layer: usize,
     bits: Vec<u32>,
     fields: Vec<(RangeInclusive<u32>, Vec<u64>)>,
@@ -39,10 +39,10 @@ pub struct Quality {
     dilate: usize,
 }
 
-/// Where a raster that goes with the data is.
+/// Location of a raster that accompanies the data.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Place {
-    /// Files of a pattern.
+pub(super) enum AncillaryLocation {
+    /// Files that match a pattern.
     Files(String),
     /// A band of the data file, by name or number from 1.
     Band(String),
@@ -51,9 +51,9 @@ pub(super) enum Place {
 }
 
 impl Quality {
-    fn new(place: Place) -> Self {
+    fn new(location: AncillaryLocation) -> Self {
         Self {
-            place,
+            location,
             date: None,
             layer: 1,
             bits: Vec::new(),
@@ -66,34 +66,34 @@ impl Quality {
         }
     }
 
-    /// Quality files that match a wildcard pattern, which may hold `{band}` for one file per source band. The file whose
-    /// wildcards stand for the same text as those of the data is an acquisition's, unless [`date`](Self::date) is given.
+    /// Quality files that match a wildcard pattern. With `{band}` there is one file for each source band. A quality
+    /// file belongs to the acquisition whose wildcards match the same texts, unless [`date`](Self::date) is given.
     #[must_use]
     pub fn files(pattern: impl Into<String>) -> Self {
-        Self::new(Place::Files(pattern.into()))
+        Self::new(AncillaryLocation::Files(pattern.into()))
     }
 
-    /// Quality in a band of the data file, by name (its description) or number, counted from 1.
+    /// Quality in a band of the data file, by name (its description) or by number, counted from 1.
     #[must_use]
     pub fn band(band: impl ToString) -> Self {
-        Self::new(Place::Band(band.to_string()))
+        Self::new(AncillaryLocation::Band(band.to_string()))
     }
 
     /// Quality files that an explicit list of granules names ([`Granule::quality`](super::Granule::quality)).
     #[must_use]
     pub fn listed() -> Self {
-        Self::new(Place::Listed)
+        Self::new(AncillaryLocation::Listed)
     }
 
-    /// Finds partners by date: a regular expression whose first group is the date, and its `strftime` form. For one file per
-    /// date.
+    /// Matches partners by date: a regular expression whose first group is the date, and its `strftime` form. Use it
+    /// where there is one file per date.
     #[must_use]
     pub fn date(mut self, pattern: impl Into<String>, format: impl Into<String>) -> Self {
         self.date = Some((pattern.into(), format.into()));
         self
     }
 
-    /// The band of the quality file to look at, counted from 1; default the first.
+    /// The band of the quality file to use, counted from 1. Default: the first.
     #[must_use]
     pub fn layer(mut self, band: usize) -> Self {
         self.layer = band;
@@ -122,7 +122,7 @@ impl Quality {
         self
     }
 
-    /// Hides pixels of all other classes than these.
+    /// Hides pixels of every class except these.
     #[must_use]
     pub fn keep(mut self, classes: impl IntoIterator<Item = f64>) -> Self {
         self.keep.get_or_insert_default().extend(classes);
@@ -136,32 +136,32 @@ impl Quality {
         self
     }
 
-    /// Number that says that there is no quality, beside the file's own nodata value.
+    /// Another number that means "no quality value", in addition to the nodata value of the file.
     #[must_use]
     pub fn nodata(mut self, nodata: f64) -> Self {
         self.nodata = Some(nodata);
         self
     }
 
-    /// Hides, too, every pixel within this many cells of a hidden one: a disc, in cells of the quality raster, inside its
-    /// file. What is hidden for want of a quality value does not spread.
+    /// Also hides every pixel within this many cells of a hidden one: a disc, in cells of the quality raster and
+    /// inside its file. Pixels that are hidden because they have no quality value are not dilated.
     #[must_use]
     pub fn dilate(mut self, cells: usize) -> Self {
         self.dilate = cells;
         self
     }
 
-    /// The same, hiding so many cells more around what is hidden.
+    /// The same rule with its dilation larger by this many cells.
     pub(super) fn widened(&self, cells: usize) -> Self {
         Self { dilate: self.dilate + cells, ..self.clone() }
     }
 
-    /// Cells around a region that decide what is hidden in it.
+    /// Number of cells around a region that decide what is hidden in it.
     pub(super) fn margin(&self) -> usize {
         self.dilate
     }
 
-    /// Refuses rules that hide nothing or cannot be.
+    /// Refuses rules that hide nothing or that no file can satisfy.
     pub(super) fn validate(&self) -> Result<()> {
         let refuse = |problem: String| Err(Error::setting("quality", problem));
         if self.layer == 0 {
@@ -212,11 +212,11 @@ impl Quality {
     }
 }
 
-/// The rule without the place of its files, as settings remember it.
+/// The rule as settings store it, without the location of its files.
 impl fmt::Display for Quality {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        if let Place::Band(band) = &self.place {
+        if let AncillaryLocation::Band(band) = &self.location {
             parts.push(format!("band {band:?}"));
         }
         if self.layer != 1 {

@@ -1,11 +1,12 @@
-//! Stacks of raster files: dates taken from their names, bands from one file or many, granules laid over one another.
+//! Stacks of raster files: dates come from file names, bands from one file or many, and granules of one date are
+//! mosaicked.
 
 mod builder;
 mod find;
 mod granule;
 mod layout;
+mod location;
 mod mosaic;
-mod place;
 mod scratch;
 mod steps;
 mod survey;
@@ -19,8 +20,8 @@ pub use builder::StackBuilder;
 pub use granule::Granule;
 
 use builder::{Files, Pattern};
-use layout::Layout;
-use place::Place;
+use layout::StackLayout;
+use location::StackLocation;
 use steps::OffsetSteps;
 use views::Views;
 
@@ -30,13 +31,13 @@ use super::{Calibration, Quality, RasterSource, Slice, Uncertainty, check_reques
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 
-/// Dated raster files that GDAL reads, all on one lattice with the same bands.
+/// Dated raster files that GDAL reads, all on one lattice and with the same bands.
 ///
-/// A date is of one granule or, with [`mosaic`](StackBuilder::mosaic), of several, each of which covers a part of the stack's
-/// grid; the first in order that holds a valid value of a pixel and band gives it. A granule is one file with all bands or a
-/// file for each, with its quality and uncertainty.
+/// A date has one granule or, with [`mosaic`](StackBuilder::mosaic), several. Each of these covers a part of the grid
+/// of the stack. A pixel and band takes its value from the first granule, in order, that holds a valid one. A granule
+/// is one file with all bands, or one file for each band, with its quality and uncertainty.
 ///
-/// Opening reads every header and no pixel. At any time only a bounded number of files is open.
+/// Opening reads every header and no pixel. The number of files that are open at once is bounded.
 ///
 /// ```no_run
 /// use rasterfuse::source::{RasterSource, RasterStack, Quality};
@@ -55,64 +56,64 @@ pub struct RasterStack {
     origin: String,
     grid: Grid,
     dates: Vec<Date>,
-    /// Of every date, and the end: where its parts begin.
+    /// Index of the first part of every date, and the number of parts as the last entry.
     first_part: Vec<usize>,
-    parts: Vec<Part>,
-    layout: Layout,
+    parts: Vec<LocatedGranule>,
+    layout: StackLayout,
     source_bands: Option<Vec<String>>,
     calibration: Calibration,
     offset_steps: Option<OffsetSteps>,
     quality: Vec<(Quality, Tables)>,
     uncertainty: Option<Uncertainty>,
-    /// How files are read on another grid than their own.
+    /// How files are read on a grid other than their own.
     views: Option<Views>,
     pool: Pool,
-    /// Of the first file.
+    /// Block shape of the first file.
     block_shape: Option<(usize, usize)>,
-    /// What a file takes while it is open: GDAL's own records and a decoded block of all bands.
+    /// Memory of an open file: GDAL's records and one decoded block of all bands.
     open_file_bytes: u64,
 }
 
-/// A granule whose place is known.
+/// A granule whose location in the stack is known.
 #[derive(Debug)]
-struct Part {
+struct LocatedGranule {
     date: Date,
-    /// Its first file, to name it by.
+    /// Its first file, which identifies it in messages.
     name: PathBuf,
-    /// Data, quality, uncertainty; none when it is at fault.
-    files: Vec<PartFile>,
-    /// The offset that its name asks for.
+    /// Files of data, quality and uncertainty. Empty when the granule is unusable.
+    files: Vec<GranuleFile>,
+    /// The offset that its file name selects.
     offset: Option<f64>,
-    /// The file at fault and what was wrong when the stack was opened, if that was let pass.
+    /// The unusable file and its fault, when a lenient stack was opened.
     fault: Option<(PathBuf, String)>,
 }
 
 #[derive(Debug)]
-struct PartFile {
+struct GranuleFile {
     path: PathBuf,
-    place: Place,
+    location: StackLocation,
     traits: OnceLock<Traits>,
 }
 
-impl Part {
+impl LocatedGranule {
     /// Cells that its first `data_files` files cover.
     fn cells(&self, data_files: usize) -> PixelRegion {
-        let cells = self.files.iter().take(data_files).map(|file| file.place.cells());
+        let cells = self.files.iter().take(data_files).map(|file| file.location.cells());
         cells.reduce(|a, b| a.hull(&b)).unwrap_or(PixelRegion::new(0..0, 0..0))
     }
 
-    /// The stack's calibration with its own offset.
+    /// The calibration of the stack with the offset of this granule.
     fn calibration(&self, calibration: &Calibration) -> Calibration {
         Calibration { offset: calibration.offset.or(self.offset), ..*calibration }
     }
 }
 
 impl RasterStack {
-    /// A stack of the files that match the wildcard `pattern` (`*`, `?`, `[...]`, `**`, and `{band}` where there is a file
-    /// for each of [`source_bands`](StackBuilder::source_bands)), dated by the first capture group of the regular expression
-    /// `date_pattern`, looked for in the file name and then in the whole path.
+    /// A stack of the files that match the wildcard `pattern` (`*`, `?`, `[...]`, `**`, and `{band}` where there is a
+    /// file for each of [`source_bands`](StackBuilder::source_bands)). The first capture group of the regular
+    /// expression `date_pattern` gives the date. It is searched in the file name first, then in the full path.
     ///
-    /// Rasters inside containers are named as GDAL does, with the path in quotes: `NETCDF:"cubes/*.nc":{band}`.
+    /// A raster inside a container has GDAL's name, with the path in quotes: `NETCDF:"cubes/*.nc":{band}`.
     #[must_use]
     pub fn builder(pattern: impl Into<String>, date_pattern: impl Into<String>) -> StackBuilder {
         StackBuilder::new(Files::Pattern(Pattern {
@@ -123,9 +124,9 @@ impl RasterStack {
         }))
     }
 
-    /// A stack of the given granules, by date; those of one date lie over one another in the order given.
+    /// A stack of the given granules, by date. Granules of one date are mosaicked in the order given.
     #[must_use]
-    pub fn of(granules: impl IntoIterator<Item = Granule>) -> StackBuilder {
+    pub fn from_granules(granules: impl IntoIterator<Item = Granule>) -> StackBuilder {
         StackBuilder::new(Files::Listed(granules.into_iter().collect()))
     }
 
@@ -134,10 +135,12 @@ impl RasterStack {
     /// # Errors
     /// As [`StackBuilder::open`].
     pub fn from_files(files: impl IntoIterator<Item = (Date, PathBuf)>, calibration: Calibration) -> Result<Self> {
-        Self::of(files.into_iter().map(|(date, path)| Granule::new(date, [path]))).calibration(calibration).open()
+        Self::from_granules(files.into_iter().map(|(date, path)| Granule::new(date, [path])))
+            .calibration(calibration)
+            .open()
     }
 
-    /// The data files of each date, in the order in which they are laid over one another.
+    /// The data files of each date, in mosaic order.
     pub fn files(&self) -> impl Iterator<Item = (Date, &Path)> {
         let data = self.layout.data_files;
         self.parts.iter().flat_map(move |part| {
@@ -151,10 +154,10 @@ impl StackBuilder {
     /// Finds and dates the files and reads their headers.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a malformed pattern, calibration or quality rule, or bands that are not there,
-    /// [`Error::NoFiles`], [`Error::NoDate`], [`Error::NoPartner`] for a file that belongs with others and is not there,
-    /// [`Error::DuplicateDate`], [`Error::Open`] for a file GDAL refuses, and [`Error::Inconsistent`] when bands, CRS or
-    /// lattices differ.
+    /// [`Error::Setting`] for a malformed pattern, calibration or quality rule, or for missing bands;
+    /// [`Error::NoFiles`]; [`Error::NoDate`]; [`Error::NoPartner`] for a missing partner file;
+    /// [`Error::DuplicateDate`]; [`Error::Open`] for a file that GDAL cannot open; and [`Error::Inconsistent`] when
+    /// bands, CRS or lattices differ.
     pub fn open(self) -> Result<RasterStack> {
         self.validate()?;
         let granules = match &self.files {
@@ -196,7 +199,7 @@ impl StackBuilder {
         first_part.push(survey.parts.len());
         let quality = match &survey.views {
             None => self.quality,
-            // Interpolated values come from neighbours, too.
+            // Interpolated values also come from neighbouring pixels.
             Some(views) => {
                 self.quality.iter().zip(views.flags()).map(|(rule, flags)| rule.widened(flags.around)).collect()
             }

@@ -1,10 +1,10 @@
-//! Uncertainty that products give for every pixel, as noise variance.
+//! Per-pixel uncertainty that a product ships, converted to noise variance.
 
 use super::Calibration;
-use super::quality::Place;
+use super::quality::AncillaryLocation;
 use crate::error::Result;
 
-/// What an uncertainty band holds.
+/// Which measure of spread an uncertainty band stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Spread {
@@ -15,9 +15,9 @@ pub enum Spread {
     Variance,
 }
 
-/// Where a product keeps its own uncertainty of every pixel.
+/// Where a product stores the uncertainty of every pixel, and in which form.
 ///
-/// Pixels whose uncertainty is missing or not positive have the instrument's noise variance.
+/// A pixel whose uncertainty is missing or not positive has the noise variance of the instrument.
 ///
 /// ```
 /// use rasterfuse::source::{Spread, Uncertainty};
@@ -26,51 +26,52 @@ pub enum Spread {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Uncertainty {
-    pub(super) places: Vec<Place>,
+    pub(super) locations: Vec<AncillaryLocation>,
     scale: Option<f64>,
     kind: Spread,
 }
 
 impl Uncertainty {
-    fn new(places: Vec<Place>) -> Self {
-        Self { places, scale: None, kind: Spread::Sd }
+    fn new(locations: Vec<AncillaryLocation>) -> Self {
+        Self { locations, scale: None, kind: Spread::Sd }
     }
 
-    /// Files that match a wildcard pattern: with `{band}` one for each source band, otherwise one that holds a band for each,
-    /// in their order. Partners are found as those of [`Quality::files`](super::Quality::files).
+    /// Files that match a wildcard pattern. With `{band}` there is one file for each source band; otherwise one file
+    /// holds a band for each of them, in their order. Partners are matched as in
+    /// [`Quality::files`](super::Quality::files).
     #[must_use]
     pub fn files(pattern: impl Into<String>) -> Self {
-        Self::new(vec![Place::Files(pattern.into())])
+        Self::new(vec![AncillaryLocation::Files(pattern.into())])
     }
 
     /// Bands of the data file, by name or number from 1: one for each source band, in their order.
     #[must_use]
     pub fn bands<S: ToString>(bands: impl IntoIterator<Item = S>) -> Self {
-        Self::new(bands.into_iter().map(|band| Place::Band(band.to_string())).collect())
+        Self::new(bands.into_iter().map(|band| AncillaryLocation::Band(band.to_string())).collect())
     }
 
     /// Files that an explicit list of granules names
     /// ([`Granule::uncertainty`](super::Granule::uncertainty)).
     #[must_use]
     pub fn listed() -> Self {
-        Self::new(vec![Place::Listed])
+        Self::new(vec![AncillaryLocation::Listed])
     }
 
-    /// Factor from stored numbers to u or u², in place of the files' own.
+    /// Factor from stored numbers to u or u². It replaces the scale of the files.
     #[must_use]
     pub fn scale(mut self, scale: f64) -> Self {
         self.scale = Some(scale);
         self
     }
 
-    /// What the bands hold; default: standard deviations.
+    /// The measure that the bands store. Default: standard deviations.
     #[must_use]
     pub fn kind(mut self, kind: Spread) -> Self {
         self.kind = kind;
         self
     }
 
-    /// How stored numbers are read.
+    /// How stored numbers are calibrated.
     pub(super) fn calibration(&self) -> Calibration {
         Calibration { scale: self.scale, ..Calibration::default() }
     }
@@ -85,7 +86,7 @@ impl Uncertainty {
         })
     }
 
-    /// Makes variances of what was read; NaN where nothing is known.
+    /// Converts the values read to variances in place. Unknown variances become NaN.
     pub(super) fn to_variances(&self, values: &mut [f64]) {
         for value in values {
             let variance = match self.kind {
@@ -96,9 +97,9 @@ impl Uncertainty {
         }
     }
 
-    /// As settings remember it.
+    /// The text that is stored with the settings of a run.
     pub(super) fn text(&self) -> String {
-        let bands: Vec<&str> = self.places.iter().filter_map(Place::name).collect();
+        let bands: Vec<&str> = self.locations.iter().filter_map(AncillaryLocation::name).collect();
         let scale = self.scale.map_or_else(|| "the file's own".into(), |scale| format!("{scale:?}"));
         format!(
             "{:?}, scale {scale}{}",
@@ -108,7 +109,7 @@ impl Uncertainty {
     }
 }
 
-impl Place {
+impl AncillaryLocation {
     fn name(&self) -> Option<&str> {
         match self {
             Self::Band(band) => Some(band),

@@ -1,11 +1,11 @@
-//! A Zarr cube with axes for time, band, y and x in any order, read through zarrs.
+//! Zarr cubes with axes for time, band, y and x in any order, read through zarrs.
 
 mod axes;
 mod chunks;
 mod elements;
 mod folder;
+mod georeference;
 mod open;
-mod place;
 mod variable;
 
 use std::ops::Range;
@@ -24,10 +24,11 @@ use super::{Calibration, RasterSource, Slice, check_request};
 use crate::error::{BoxedError, Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 
-/// A group of a Zarr store (v2 or v3) on the file system: one variable with an axis of bands, or one variable for each band.
+/// A group of a Zarr store (v2 or v3) on the file system: one variable with a band axis, or one variable for each
+/// band.
 ///
-/// Opening reads metadata and coordinates; reading decodes only chunks that meet the region. Chunks that hold many dates are
-/// kept for a while, so that a tile's dates share them ([`CubeBuilder::cache_bytes`]).
+/// Opening reads metadata and coordinates. Reading decodes only the chunks that meet the region. Chunks that hold
+/// many dates are cached, so that the dates of a tile share them ([`CubeBuilder::cache_bytes`]).
 ///
 /// ```no_run
 /// use rasterfuse::source::{RasterSource, ZarrCube};
@@ -42,13 +43,14 @@ pub struct ZarrCube {
     acquisitions: Acquisitions,
     bands: Vec<String>,
     variables: Vec<Variable>,
-    /// Whether (y, x) coordinates increase along rows and decrease along columns: against the order of a raster's pixels.
+    /// Whether (y, x) are stored against the order of raster pixels: y coordinates that increase, x coordinates that
+    /// decrease.
     flipped: (bool, bool),
     calibration: Calibration,
     cache: ChunkCache,
 }
 
-/// Copies of decoded and encoded chunks that a reader holds while it decodes one.
+/// Copies of decoded and encoded chunks that a reader holds while it decodes one chunk.
 const COPIES: u64 = 3;
 
 impl ZarrCube {
@@ -58,13 +60,13 @@ impl ZarrCube {
         CubeBuilder::new(path.into())
     }
 
-    /// The store's folder.
+    /// The folder of the store.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The variable of a band, and the band's position along the axis of bands, if it has one.
+    /// The variable of a band, and the position of the band along the band axis, if there is one.
     fn variable_of(&self, band: usize) -> (usize, Option<usize>) {
         match &self.variables[..] {
             [only] if only.axes.band.is_some() => (0, Some(band)),
@@ -81,8 +83,8 @@ impl ZarrCube {
         (flip(&region.rows, rows, self.flipped.0), flip(&region.cols, cols, self.flipped.1))
     }
 
-    /// Reads the `wanted` (number of the plane in `planes`, position along the axis of bands) of one variable at a position in
-    /// time.
+    /// Reads the `wanted` bands of one variable at one position in time. Each entry is (number of the plane in
+    /// `planes`, position along the band axis).
     fn read_variable(
         &self,
         index: usize,
@@ -111,7 +113,7 @@ impl ZarrCube {
                 (chunk[axes.y], chunk[axes.x]) = (y, x);
                 let part = variable.part(&chunk);
                 let elements = self.cache.get((index, chunk.clone()), || variable.decode(&part))?;
-                let held = Held { elements: &elements, ranges: part.to_ranges() };
+                let held = DecodedChunk { elements: &elements, ranges: part.to_ranges() };
                 for &(plane, band) in wanted.iter().filter(|(_, band)| band_chunk(*band) == held_bands) {
                     let out = &mut planes[plane * region.len()..(plane + 1) * region.len()];
                     held.copy_to(&axes, time, band, (&rows, &cols), out);
@@ -122,17 +124,17 @@ impl ZarrCube {
     }
 }
 
-/// A decoded chunk and where it lies in the array.
-struct Held<'a> {
+/// A decoded chunk and its position in the array.
+struct DecodedChunk<'a> {
     elements: &'a Elements,
     ranges: Vec<Range<u64>>,
 }
 
-impl Held<'_> {
-    /// Copies what it holds of one date and band into a plane of the stored `rows` and `cols`.
+impl DecodedChunk<'_> {
+    /// Copies the values of one date and band into a plane of the stored `rows` and `cols`.
     fn copy_to(
         &self,
-        axes: &axes::Axes,
+        axes: &axes::CubeAxes,
         time: u64,
         band: usize,
         (rows, cols): (&Range<usize>, &Range<usize>),
@@ -156,12 +158,12 @@ impl Held<'_> {
     }
 }
 
-/// Turns a plane of rows of `cols` values upside down, left to right, or both.
+/// Reverses the rows, the columns or both of a plane with `cols` values per row.
 fn flip(plane: &mut [f64], cols: usize, (rows_flipped, cols_flipped): (bool, bool)) {
     if rows_flipped {
         plane.reverse();
     }
-    // Reversing all has turned the rows, too.
+    // The full reversal has reversed the rows as well.
     if rows_flipped != cols_flipped {
         plane.chunks_mut(cols).for_each(<[f64]>::reverse);
     }
@@ -227,7 +229,7 @@ impl RasterSource for ZarrCube {
     }
 
     fn block_shape(&self) -> Option<(usize, usize)> {
-        let lengths = |axis: fn(&axes::Axes) -> usize| {
+        let lengths = |axis: fn(&axes::CubeAxes) -> usize| {
             self.variables.iter().map(|variable| variable.chunk[axis(&variable.axes)] as usize).max()
         };
         lengths(|axes| axes.y).zip(lengths(|axes| axes.x))

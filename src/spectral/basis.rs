@@ -1,4 +1,4 @@
-//! A few components for many bands.
+//! Spectral bases: a few components represent many bands.
 
 mod files;
 
@@ -6,14 +6,14 @@ use std::path::Path;
 
 use ndarray::{Array1, Array2};
 
+use super::digest::digest;
 use super::pairs::pair_count;
-use super::spectrum::digest;
 use super::wavelengths::wavelength_problem;
 use crate::error::{Error, Key, Result};
 
 /// A spectral basis: a spectrum on the target's wavelengths is `mean + matrix · components`.
 ///
-/// Hundreds of bands become a handful of components, which is what the filter estimates.
+/// Hundreds of bands become a handful of components; the filter estimates these.
 ///
 /// ```
 /// use ndarray::{array, Array1};
@@ -34,8 +34,8 @@ impl SpectralBasis {
     /// **shape** (wavelength, component), both in u.
     ///
     /// # Errors
-    /// [`Error::Setting`] when lengths differ, a number is not finite, there are no components or more than wavelengths, or
-    /// wavelengths do not increase or look like micrometres.
+    /// [`Error::Setting`] when lengths differ, a number is not finite, there are no components or more than
+    /// wavelengths, or wavelengths do not increase or look like micrometres.
     pub fn new(wavelengths_nm: Vec<f64>, mean: Array1<f64>, matrix: Array2<f64>) -> Result<Self> {
         let n = wavelengths_nm.len();
         if let Some(problem) = wavelength_problem(&wavelengths_nm) {
@@ -63,11 +63,12 @@ impl SpectralBasis {
         Ok(Self { wavelengths_nm, mean, matrix })
     }
 
-    /// A basis from two files of `numpy.save`: the mean, **shape** (wavelength), and the matrix, **shape** (wavelength,
-    /// component), of float64 or float32, in C or Fortran order.
+    /// A basis from two files of `numpy.save`: the mean, **shape** (wavelength), and the matrix, **shape**
+    /// (wavelength, component), of float64 or float32, in C or Fortran order.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming the file: it cannot be read, holds no such array, or as [`new`](Self::new).
+    /// [`Error::Setting`] naming the file when it cannot be read or does not hold such an array; otherwise as
+    /// [`new`](Self::new).
     pub fn read(mean: impl AsRef<Path>, matrix: impl AsRef<Path>, wavelengths_nm: Vec<f64>) -> Result<Self> {
         let (mean, matrix) = (mean.as_ref(), matrix.as_ref());
         let n = wavelengths_nm.len();
@@ -88,10 +89,11 @@ impl SpectralBasis {
     /// Name of the file of the wavelengths that [`write`](Self::write) writes.
     pub const WAVELENGTHS_FILE: &str = "wavelengths_nm.npy";
 
-    /// Writes `basis_mean.npy`, `basis.npy` and `wavelengths_nm.npy`, as float64, into a folder, which is made if need be.
+    /// Writes `basis_mean.npy`, `basis.npy` and `wavelengths_nm.npy`, as float64, into a folder, which is created if
+    /// necessary.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming the file that cannot be written.
+    /// [`Error::Setting`] naming a file that cannot be written.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<()> {
         files::write(self, folder.as_ref())
     }
@@ -120,7 +122,7 @@ impl SpectralBasis {
         &self.mean
     }
 
-    /// What one unit of each component adds, **shape** (wavelength, component).
+    /// The contribution of one unit of each component, **shape** (wavelength, component).
     #[must_use]
     pub fn matrix(&self) -> &Array2<f64> {
         &self.matrix
@@ -132,8 +134,8 @@ fn in_file(key: Key, path: &Path, problem: &str) -> Error {
 }
 
 impl SpectralBasis {
-    /// Value and standard deviation of a band where the components are known by their `mean` and `cov`, the lower triangle of
-    /// their covariance row by row: `μ + b x` and `√(b C bᵀ)`, in u.
+    /// Value and standard deviation of a band for components with this `mean` and `cov`, the lower triangle of their
+    /// covariance row by row: `μ + b x` and `√(b C bᵀ)`, in u.
     ///
     /// ```
     /// use ndarray::array;
@@ -157,11 +159,12 @@ impl SpectralBasis {
             let before: f64 = row[..j].iter().zip(weights).map(|(c, b)| c * b).sum();
             variance += weight * (2.0 * before + weight * row[j]);
         }
-        // A nearly singular covariance, rounded, may fall below zero; not `max`, which would make zero of NaN.
+        // Rounding of a nearly singular covariance may give a negative variance. `max` is not used, because it would
+        // turn NaN into zero.
         (value, if variance < 0.0 { 0.0 } else { variance.sqrt() })
     }
 
-    /// Tells bases apart.
+    /// Text that identifies the basis in settings.
     pub(crate) fn summary(&self) -> String {
         let values = self.wavelengths_nm().iter().chain(self.mean()).chain(self.matrix());
         format!("{} components of {} wavelengths, {:08x}", self.components(), self.wavelengths(), digest(values))

@@ -3,6 +3,7 @@
 //! Imports [`crate::source`] to read the spectra that principal components are made of.
 
 mod basis;
+mod digest;
 mod pairs;
 mod pca;
 mod response;

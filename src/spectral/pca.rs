@@ -1,9 +1,9 @@
-//! A spectral basis from images: principal components in one pass.
+//! A spectral basis from images, by principal component analysis in one pass.
 
 mod axes;
 mod builder;
 mod moments;
-mod walk;
+mod pass;
 
 use faer::linalg::solvers::DenseSolveCore;
 use faer::{Mat, Side};
@@ -12,15 +12,16 @@ use ndarray::{Array1, Array2};
 use super::SpectralBasis;
 use crate::error::{Error, Result};
 use crate::source::RasterSource;
-use builder::Choice;
-use walk::Walk;
+use builder::ComponentCount;
+use pass::SpectraPass;
 
 pub use builder::{BandScale, PcaBuilder};
 
-/// Principal components of hyperspectral images: a [`SpectralBasis`], and how much of the scene each component explains.
+/// Principal components of hyperspectral images: a [`SpectralBasis`], and the share of the variance that each
+/// component explains.
 ///
-/// The components' columns are orthonormal in u, so that a score is in u too; the first has the largest variance, and the
-/// largest entry of each is positive.
+/// The columns of the components are orthonormal in u, so scores are in u as well. The first component has the
+/// largest variance, and the largest entry of each is positive.
 ///
 /// ```
 /// use ndarray::Array4;
@@ -53,63 +54,64 @@ pub struct SpectralPca {
 }
 
 impl SpectralPca {
-    /// Settings for the components of a source whose bands are at `wavelengths_nm`, one for each band of the source.
+    /// Builder for a source whose bands are at `wavelengths_nm`, one for each band of the source.
     #[must_use]
     pub fn builder(wavelengths_nm: impl Into<Vec<f64>>) -> PcaBuilder {
         PcaBuilder::new(wavelengths_nm.into())
     }
 
-    /// The mean spectrum and the components, on the wavelengths used, which increase.
+    /// The mean spectrum and the components, on the used wavelengths in increasing order.
     #[must_use]
     pub fn basis(&self) -> &SpectralBasis {
         &self.basis
     }
 
-    /// The source's bands used, by position from 0, in the order of the basis's wavelengths.
+    /// The used bands of the source, by position from 0, in the order of the wavelengths of the basis.
     #[must_use]
     pub fn bands(&self) -> &[usize] {
         &self.bands
     }
 
-    /// Variance of each component's scores over all pixels and dates in u², noise taken off if it is known: what a prior
-    /// variance should be, when nothing better is known.
+    /// Variance of the scores of each component over all pixels and dates, in u², without noise where the noise is
+    /// known. It is a suitable prior variance when nothing better is known.
     #[must_use]
     pub fn variances(&self) -> &[f64] {
         &self.variances
     }
 
-    /// Share of the scene's variance that each component explains; of all that stands out of the noise, if it is known.
+    /// Share of the variance of the scene that each component explains; where the noise is known, of the variance
+    /// above the noise.
     pub fn explained(&self) -> impl Iterator<Item = f64> + '_ {
         self.variances.iter().map(|variance| variance / self.total_variance)
     }
 
-    /// The unit in which each band was compared with the others, in u.
+    /// The unit of each band in the comparison with the others, in u.
     #[must_use]
     pub fn scale(&self) -> &[f64] {
         &self.scale
     }
 
-    /// The noise variance of each band in u² that was taken off, given or estimated.
+    /// The subtracted noise variance of each band in u², given or estimated.
     #[must_use]
     pub fn noise_variance(&self) -> Option<&[f64]> {
         self.noise_variance.as_deref()
     }
 
-    /// Pixels counted, over all dates.
+    /// Number of pixels used, over all dates.
     #[must_use]
     pub fn pixels(&self) -> u64 {
         self.pixels
     }
 
-    /// Pixels with a value in any band used, over all dates, counted or not.
+    /// Number of pixels with a value in any used band, over all dates, whether used or not.
     #[must_use]
     pub fn pixels_seen(&self) -> u64 {
         self.pixels_seen
     }
 }
 
-impl<S: RasterSource + ?Sized> Walk<'_, S> {
-    /// From the sums to the components.
+impl<S: RasterSource + ?Sized> SpectraPass<'_, S> {
+    /// Computes the components from the sums.
     fn finish(self, settings: &PcaBuilder) -> Result<SpectralPca> {
         let (pixels, mean, cov) = self.moments.finish();
         let bands = mean.len();
@@ -120,7 +122,7 @@ impl<S: RasterSource + ?Sized> Walk<'_, S> {
             _ => None,
         };
         if let Some(band) = noise_variance.iter().flatten().position(|variance: &f64| *variance <= 0.0) {
-            let problem = format!("the slices tell 0 for {}; leave it out (without_nm), or correct them", name(band));
+            let problem = format!("the slices give 0 for {}; leave it out (without_nm), or correct them", name(band));
             return Err(Error::setting("noise_variance", problem));
         }
         let scale: Vec<f64> = match (&noise_variance, &settings.scale) {
@@ -138,7 +140,7 @@ impl<S: RasterSource + ?Sized> Walk<'_, S> {
             scale,
             noise_variance,
             pixels,
-            pixels_seen: self.seen,
+            pixels_seen: self.with_values,
         })
     }
 }
@@ -152,8 +154,8 @@ fn deviations(cov: &Mat<f64>, name: &impl Fn(usize) -> String) -> Result<Vec<f64
     (0..cov.nrows()).map(deviation).collect()
 }
 
-/// Noise variance of each band: what is left of it after regression on all others, which is the reciprocal of the diagonal of
-/// the inverse covariance, times what the fit takes from it.
+/// Noise variance of each band: the residual variance of its regression on all others. It is the reciprocal of the
+/// diagonal of the inverse covariance, corrected for the degrees of freedom of the fit.
 fn estimate_noise(cov: &Mat<f64>, pixels: u64, name: &impl Fn(usize) -> String) -> Result<Vec<f64>> {
     const GIVE: &str = "give the noise variance instead (BandScale::Noise)";
     let bands = cov.nrows();
@@ -175,7 +177,7 @@ fn estimate_noise(cov: &Mat<f64>, pixels: u64, name: &impl Fn(usize) -> String) 
     (0..bands)
         .map(|band| {
             let share = correction / inverse[(band, band)];
-            // What rounding leaves of nothing.
+            // A positive pivot at the level of rounding errors.
             if share > bands as f64 * f64::EPSILON * 1e3 {
                 Ok(share * deviations[band].powi(2))
             } else {

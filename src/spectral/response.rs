@@ -1,4 +1,4 @@
-//! What an instrument's bands see of a spectrum.
+//! Spectral responses: how the bands of an instrument weigh a spectrum.
 
 mod table;
 
@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use nalgebra::DMatrix;
 use ndarray::Array2;
 
-use super::spectrum::digest;
+use super::digest::digest;
 use super::wavelengths::{unit_problem, wavelength_problem};
 use crate::error::{Error, Result};
 
-/// The share of its peak that a band's response must reach at some wavelength of the basis: what a Gaussian has one full width
-/// at half maximum from its centre. With less, the weights would tell of the wavelengths that happen to be nearest.
+/// Share of its peak that the response of a band must reach at some wavelength of the basis: the value of a Gaussian
+/// at one full width at half maximum from its centre. With less, the weights would depend on which wavelengths happen
+/// to be nearest.
 const LEAST_OF_PEAK: f64 = 1.0 / 16.0;
 
-/// How each band of an instrument weighs the spectrum.
+/// The spectral response of each band of an instrument.
 ///
 /// ```
 /// use rasterfuse::spectral::SpectralResponse;
@@ -41,9 +42,9 @@ pub enum SpectralResponse {
         wavelengths_nm: Vec<f64>,
         /// A curve for each band, of one value per knot, in any unit.
         curves: Vec<Vec<f64>>,
-        /// Names of the bands, where there are any.
+        /// Names of the bands, where they have any.
         names: Vec<String>,
-        /// The file they come from, for messages.
+        /// The file of the table, for messages.
         file: Option<PathBuf>,
     },
 }
@@ -52,8 +53,8 @@ impl SpectralResponse {
     /// A Gaussian for each band, of the given centre and full width at half maximum, in nm; `σ = FWHM / (2√(2 ln 2))`.
     ///
     /// # Errors
-    /// [`Error::Setting`] with key `response`: lengths differ, there are no bands, a width is not positive, centres look like
-    /// micrometres.
+    /// [`Error::Setting`] with key `response`: lengths differ, there are no bands, a width is not positive, centres
+    /// look like micrometres.
     pub fn gaussian(centre_nm: impl Into<Vec<f64>>, fwhm_nm: impl Into<Vec<f64>>) -> Result<Self> {
         let response = Self::Gaussian { centre_nm: centre_nm.into(), fwhm_nm: fwhm_nm.into() };
         response.validate()?;
@@ -63,26 +64,29 @@ impl SpectralResponse {
     /// A curve for each band, of one value at each of `wavelengths_nm`, which increase.
     ///
     /// # Errors
-    /// [`Error::Setting`] with key `response`: lengths differ, there are no bands or fewer than two knots, wavelengths do not
-    /// increase or look like micrometres, a curve is nowhere positive or not finite.
+    /// [`Error::Setting`] with key `response`: lengths differ, there are no bands or fewer than two knots,
+    /// wavelengths do not increase or look like micrometres, a curve is nowhere positive or not finite.
     pub fn tabulated(wavelengths_nm: impl Into<Vec<f64>>, curves: Vec<Vec<f64>>) -> Result<Self> {
         let response = Self::Tabulated { wavelengths_nm: wavelengths_nm.into(), curves, names: Vec::new(), file: None };
         response.validate()?;
         Ok(response)
     }
 
-    /// Curves from a table of comma-separated values: a header `wavelength_nm,b1,b2,...`, then a line for each wavelength.
+    /// Curves from a table of comma-separated values: a header `wavelength_nm,b1,b2,...`, then a line for each
+    /// wavelength.
     ///
     /// # Errors
-    /// [`Error::Setting`] with key `response`, naming the file and what to do: it cannot be read, a cell is no number, the
-    /// header or the numbers say micrometres, and as [`tabulated`](Self::tabulated).
+    /// [`Error::Setting`] with key `response`, naming the file and what to do, when it cannot be read, when a cell is
+    /// not a number, or when the header or the numbers indicate micrometres; otherwise as
+    /// [`tabulated`](Self::tabulated).
     pub fn from_csv(path: impl AsRef<Path>) -> Result<Self> {
         let response = table::read(path.as_ref())?;
         response.validate()?;
         Ok(response)
     }
 
-    /// The band of the response for each of an instrument's bands: those of the same names where they all have them, else in order.
+    /// The band of the response for each band of an instrument: matched by name where all names agree, otherwise in
+    /// order.
     ///
     /// # Errors
     /// [`Error::Setting`] when only some names agree, or the numbers of bands differ.
@@ -98,7 +102,7 @@ impl SpectralResponse {
         }
         if let Some(absent) = found.iter().position(Option::is_none).filter(|_| found.iter().any(Option::is_some)) {
             let problem = format!(
-                "no column {:?} among {named:?}, though other columns are named like bands of the instrument; name all or none alike",
+                "no column {:?} among {named:?}, though other columns are named like bands of the instrument; rename all of them or none",
                 held[absent]
             );
             return Err(self.error(&problem));
@@ -121,20 +125,22 @@ impl SpectralResponse {
         }
     }
 
-    /// What each band weighs each of `wavelengths_nm` with: **shape** (band, wavelength), rows of sum 1.
+    /// The weights of each band at `wavelengths_nm`: **shape** (band, wavelength), rows with sum 1.
     ///
-    /// A band is refused when its response reaches a sixteenth of its peak at none of the wavelengths; for a Gaussian: when none
-    /// lies within one full width at half maximum of its centre. So bands beyond the wavelengths, in a gap of them, or too narrow
-    /// for their spacing are errors, and the edge of a band is enough.
+    /// A band is refused when its response reaches a sixteenth of its peak at none of the wavelengths; for a
+    /// Gaussian: when none lies within one full width at half maximum of its centre. Bands outside the wavelengths,
+    /// in a gap between them, or too narrow for their spacing are therefore errors. Covering the edge of a band is
+    /// enough.
     ///
     /// # Errors
-    /// [`Error::Setting`] with key `response`: as the constructors, and a band that these wavelengths do not see.
+    /// [`Error::Setting`] with key `response`: as the constructors, and for a band that these wavelengths do not
+    /// cover.
     pub fn weights(&self, wavelengths_nm: &[f64]) -> Result<Array2<f64>> {
         let weights = self.weights_of(&(0..self.bands()).collect::<Vec<_>>(), wavelengths_nm)?;
         Ok(Array2::from_shape_fn(weights.shape(), |at| weights[at]))
     }
 
-    /// The same of some of the bands, by position.
+    /// The weights of some bands, by position.
     pub(crate) fn weights_of(&self, bands: &[usize], wavelengths_nm: &[f64]) -> Result<DMatrix<f64>> {
         self.validate()?;
         if let Some(problem) = wavelength_problem(wavelengths_nm) {
@@ -171,7 +177,7 @@ impl SpectralResponse {
         }
     }
 
-    /// Where a band responds with more than [`LEAST_OF_PEAK`].
+    /// The wavelength range in which a band responds with more than [`LEAST_OF_PEAK`].
     fn range(&self, band: usize) -> (f64, f64) {
         match self {
             Self::Gaussian { centre_nm, fwhm_nm } => (centre_nm[band] - fwhm_nm[band], centre_nm[band] + fwhm_nm[band]),
@@ -184,7 +190,7 @@ impl SpectralResponse {
         }
     }
 
-    /// The error for a band that the wavelengths do not see.
+    /// The error for a band that the wavelengths do not cover.
     fn unseen(&self, band: usize, wavelengths_nm: &[f64]) -> Error {
         let (low, high) = self.range(band);
         let middle = f64::midpoint(low, high);
@@ -197,7 +203,7 @@ impl SpectralResponse {
              there, the nearest is {:.1} nm; leave the band out (\"\" in `bands`), or make a basis that covers it{}",
             band + 1,
             nearest.unwrap_or(*first),
-            // A width of 0.03 µm is no width of 0.03 nm.
+            // A width of 0.03 µm must not be read as 0.03 nm.
             if high - low < 2.0 { "; is its width in nanometres?" } else { "" }
         ))
     }
@@ -215,7 +221,7 @@ impl SpectralResponse {
         problem.map_or(Ok(()), |problem| Err(self.error(&problem)))
     }
 
-    /// An error about this response, which names its file.
+    /// An error about this response that names its file.
     fn error(&self, problem: &str) -> Error {
         match self {
             Self::Tabulated { file: Some(file), .. } => {
@@ -226,7 +232,7 @@ impl SpectralResponse {
     }
 }
 
-/// What is wrong with centres and widths.
+/// The problem with centres and widths, if any.
 fn gaussian_problem(centre_nm: &[f64], fwhm_nm: &[f64]) -> Option<String> {
     if centre_nm.len() != fwhm_nm.len() {
         let (centres, widths) = (centre_nm.len(), fwhm_nm.len());
@@ -241,7 +247,7 @@ fn gaussian_problem(centre_nm: &[f64], fwhm_nm: &[f64]) -> Option<String> {
     unit_problem(centre_nm)
 }
 
-/// What is wrong with curves on so many knots.
+/// The problem with curves on this number of knots, if any.
 fn curve_problem(knots: usize, curves: &[Vec<f64>]) -> Option<String> {
     if knots < 2 {
         return Some(format!("{knots} wavelengths; curves need two or more"));
@@ -261,7 +267,7 @@ fn curve_problem(knots: usize, curves: &[Vec<f64>]) -> Option<String> {
     None
 }
 
-/// Linear between knots, zero beyond them.
+/// Linear interpolation between knots, zero beyond them.
 fn interpolate(knots: &[f64], values: &[f64], at: f64) -> f64 {
     let after = knots.partition_point(|knot| *knot < at);
     if knots.get(after) == Some(&at) {
@@ -275,7 +281,7 @@ fn interpolate(knots: &[f64], values: &[f64], at: f64) -> f64 {
 }
 
 impl SpectralResponse {
-    /// Tells responses apart.
+    /// Text that identifies the response in settings.
     pub(crate) fn summary(&self) -> String {
         match self {
             Self::Gaussian { centre_nm, fwhm_nm } => {
@@ -283,7 +289,7 @@ impl SpectralResponse {
             }
             Self::Tabulated { wavelengths_nm, curves, names, .. } => {
                 let values = wavelengths_nm.iter().chain(curves.iter().flatten());
-                // Names decide whose curve is whose.
+                // Names decide which curve belongs to which band.
                 format!("table of {} bands {names:?}, {:08x}", curves.len(), digest(values))
             }
         }
@@ -309,7 +315,7 @@ mod tests {
         let problem = table.bands_for(&held(&["red", "swir"])).unwrap_err().to_string();
         assert!(problem.contains("\"swir\"") && problem.contains("NIR"), "{problem}");
         assert!(table.bands_for(&held(&["band1"])).unwrap_err().to_string().contains("3 bands"));
-        // Renamed columns are other curves for the same bands: a series made with the one must not go on with the other.
+        // Renamed columns are other curves for the same bands: a series of one must not be resumed with the other.
         assert_ne!(table.summary(), named(&["blue", "red", "NIR"]).summary());
         let gaussian = SpectralResponse::gaussian([500.0], [20.0]).unwrap();
         assert_eq!(gaussian.bands_for(&held(&["red"])).unwrap(), [0]);

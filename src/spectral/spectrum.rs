@@ -1,3 +1,5 @@
+//! The relation of components to target bands: equal, or through a spectral basis.
+
 use std::sync::Arc;
 
 use nalgebra::{DMatrix, DVector};
@@ -5,14 +7,14 @@ use nalgebra::{DMatrix, DVector};
 use super::{SpectralBasis, SpectralResponse};
 use crate::error::{Error, Result};
 
-/// What the components of the state say of the target bands: they are the bands, or scores of a spectral basis.
+/// The meaning of the components of the state: target bands, or scores of a spectral basis.
 #[derive(Clone, Debug)]
 pub(crate) struct Spectrum {
     bands: Vec<String>,
     basis: Option<Arc<SpectralBasis>>,
 }
 
-/// What some bands see of the components: `y = design · x + constant`.
+/// The observation of components by bands: `y = design · x + constant`.
 #[derive(Clone, Debug)]
 pub(crate) struct ObservedBands {
     /// **Shape** (bands, components).
@@ -23,7 +25,7 @@ pub(crate) struct ObservedBands {
 
 impl Spectrum {
     /// # Errors
-    /// [`Error::Setting`] when the basis is not one of the target bands.
+    /// [`Error::Setting`] when the basis does not match the target bands.
     pub(crate) fn new(bands: Vec<String>, basis: Option<Arc<SpectralBasis>>) -> Result<Self> {
         if let Some(basis) = &basis
             && basis.wavelengths() != bands.len()
@@ -49,7 +51,7 @@ impl Spectrum {
         self.basis.as_ref().map_or(self.bands.len(), |basis| basis.components())
     }
 
-    /// Sees each of the target bands named by position.
+    /// The observation of target bands, given by position.
     pub(crate) fn of_bands(&self, bands: &[usize]) -> ObservedBands {
         match &self.basis {
             None => ObservedBands {
@@ -63,10 +65,10 @@ impl Spectrum {
         }
     }
 
-    /// Sees the spectrum through some bands of a response, by position: `R B` and `R μ`.
+    /// The observation of the spectrum through bands of a response, given by position: `R B` and `R μ`.
     ///
     /// # Errors
-    /// Those of [`SpectralResponse::weights`], and [`Error::Setting`] without a basis.
+    /// The errors of [`SpectralResponse::weights`], and [`Error::Setting`] without a basis.
     pub(crate) fn through(&self, response: &SpectralResponse, bands: &[usize]) -> Result<ObservedBands> {
         let Some(basis) = &self.basis else {
             let problem = "a response weighs the wavelengths of a spectral basis, and there is none; give the fusion a basis, \
@@ -79,11 +81,4 @@ impl Spectrum {
         let mean = DVector::from_iterator(basis.wavelengths(), basis.mean().iter().copied());
         Ok(ObservedBands { design: &weights * matrix, constant: weights * mean })
     }
-}
-
-/// A number that two lists share only when they are the same, or by an unlikely chance.
-pub(super) fn digest<'a>(values: impl Iterator<Item = &'a f64>) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    values.for_each(|value| hasher.update(&value.to_le_bytes()));
-    hasher.finalize()
 }

@@ -1,9 +1,9 @@
-//! What wavelengths must be, wherever they come from.
+//! Checks of wavelengths.
 
 /// Optical instruments measure from about 300 to 15 000 nm, which is 0.3 to 15 µm.
 const LEAST_NM: f64 = 100.0;
 
-/// What is wrong with increasing wavelengths that should be in nm, and what to do; `None` when nothing is.
+/// The problem with wavelengths that should increase and be in nm, and what to do; `None` when there is none.
 pub(crate) fn wavelength_problem(wavelengths_nm: &[f64]) -> Option<String> {
     if let Some(value) = wavelengths_nm.iter().find(|value| !value.is_finite()) {
         return Some(format!("the wavelength {value} is not finite"));
@@ -14,7 +14,7 @@ pub(crate) fn wavelength_problem(wavelengths_nm: &[f64]) -> Option<String> {
     unit_problem(wavelengths_nm)
 }
 
-/// What is wrong with the unit of wavelengths in any order.
+/// The problem with the unit of wavelengths in any order, if any.
 pub(crate) fn unit_problem(wavelengths_nm: &[f64]) -> Option<String> {
     let largest = wavelengths_nm.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let smallest = wavelengths_nm.iter().copied().fold(f64::INFINITY, f64::min);

@@ -1,55 +1,59 @@
+//! Scores of predictions against withheld values.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::mask::WithheldKind;
-use super::report::{ALL_BANDS, DaysSince, Estimate, InstrumentValidation, ScoreRow, ValidationReport};
+use super::report::{ALL_BANDS, DaysSince, InstrumentValidation, PredictionKind, ScoreRow, ValidationReport};
 use super::source::WithholdingSource;
-use crate::engine::{FusedBlock, Fusion, Prediction, ScoreSums};
+use crate::engine::{Fusion, Prediction};
 use crate::error::Result;
 use crate::geometry::{Date, Rect};
 use crate::model::ObservationModel;
 use crate::spectral::pair;
+use crate::series::{FusedBlock, ScoreSums};
 use crate::source::RasterSource;
 
-/// Longest times since the latest observation that are judged together, in days.
+/// Upper bounds of the intervals of days since the latest observation; each interval is scored separately.
 const DAYS: [u32; 5] = [4, 8, 16, 32, 64];
 
-/// Compares predictions with what was withheld, in sums that do not grow with the number of values.
+/// Compares predictions with withheld values, in sums that do not grow with the number of values.
 #[derive(Debug)]
 pub(super) struct Judge<'a> {
     fusion: &'a Fusion,
     sources: &'a [Arc<WithholdingSource>],
-    /// Whether what is put out is judged as well, and as what.
-    of_blocks: Option<Estimate>,
-    /// By instrument.
+    /// How the output is scored, if it is.
+    output_estimate: Option<PredictionKind>,
+    /// One entry for each instrument.
     sums: Vec<InstrumentSums>,
-    /// Sum and number of the factors on the noise of withheld values, by date, instrument and band, until what was put out of the
-    /// date has been judged.
+    /// Sum and number of the noise factors of withheld values, by date, instrument and band, until the output of the
+    /// date has been scored.
     inflation: BTreeMap<(Date, usize, usize), (f64, f64)>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct InstrumentSums {
-    by_band: BTreeMap<(Estimate, usize, WithheldKind), ScoreSums>,
-    /// Of filtered predictions, by position among [`DAYS`]; one more beyond, and one where there was no observation before.
+    by_band: BTreeMap<(PredictionKind, usize, WithheldKind), ScoreSums>,
+    /// Of filtered predictions, by position among [`DAYS`]; one more position beyond the last, and one for pixels
+    /// without an earlier observation.
     by_days: BTreeMap<usize, ScoreSums>,
 }
 
 impl<'a> Judge<'a> {
-    /// `of_blocks`: whether blocks put out are judged, too, with a lag or where there are no windows.
-    pub(super) fn new(fusion: &'a Fusion, sources: &'a [Arc<WithholdingSource>], of_blocks: bool) -> Self {
+    /// `output_estimate`: whether output blocks are scored as well, with a lag or where there are no windows.
+    pub(super) fn new(fusion: &'a Fusion, sources: &'a [Arc<WithholdingSource>], output_estimate: bool) -> Self {
         let (lag, _) = fusion.lag_and_independence();
-        let estimate = if lag > 0 { Estimate::Smoothed } else { Estimate::Filtered };
+        let estimate = if lag > 0 { PredictionKind::Smoothed } else { PredictionKind::Filtered };
         Self {
             fusion,
             sources,
-            of_blocks: of_blocks.then_some(estimate),
+            output_estimate: output_estimate.then_some(estimate),
             sums: vec![InstrumentSums::default(); sources.len()],
             inflation: BTreeMap::new(),
         }
     }
 
-    /// Takes in what windows predicted.
+    /// Adds the predictions of windows.
     pub(super) fn filtered(&mut self, predictions: &[Prediction]) {
         for prediction in predictions {
             let Prediction { date, instrument, band, value, mean, variance, noise, inflation, days_since } =
@@ -57,20 +61,20 @@ impl<'a> Judge<'a> {
             let Some(kind) = self.sources[instrument].mask().kind(date) else { continue };
             let days = days_since.map_or(DAYS.len() + 1, |days| DAYS.partition_point(|longest| *longest < days));
             let sums = &mut self.sums[instrument];
-            let of_band = sums.by_band.entry((Estimate::Filtered, band, kind)).or_default();
+            let of_band = sums.by_band.entry((PredictionKind::Filtered, band, kind)).or_default();
             for sums in [of_band, sums.by_days.entry(days).or_default()] {
                 sums.add(value, (mean, variance.sqrt()), inflation * noise);
             }
-            if self.of_blocks.is_some() && self.fusion.instruments()[instrument].inflate {
+            if self.output_estimate.is_some() && self.fusion.instruments()[instrument].inflate {
                 let (sum, count) = self.inflation.entry((date, instrument, band)).or_default();
                 (*sum, *count) = (*sum + inflation, *count + 1.0);
             }
         }
     }
 
-    /// Takes in a block that was put out: what it says of the withheld pixels that are cells of it.
+    /// Adds an output block: its values at withheld pixels that are cells.
     pub(super) fn block(&mut self, block: &FusedBlock) -> Result<()> {
-        let Some(estimate) = self.of_blocks else { return Ok(()) };
+        let Some(estimate) = self.output_estimate else { return Ok(()) };
         let components = self.fusion.basis().is_some();
         for (k, source) in self.sources.iter().enumerate() {
             let model = &self.fusion.instruments()[k];
@@ -90,15 +94,16 @@ impl<'a> Judge<'a> {
                 let cov = |j: usize, l: usize| match (components, j == l) {
                     (true, _) => block.uncertainty[(pair(j.max(l), j.min(l)), row_in, col_in)],
                     (false, true) => block.uncertainty[(j, row_in, col_in)].powi(2),
-                    // Without a basis components are independent.
+                    // Without a basis, components are independent.
                     (false, false) => 0.0,
                 };
                 let own = slice.noise_variance.as_ref().map_or(f64::NAN, |noise| noise[(band, row, col)]);
                 let noise = if own > 0.0 && own.is_finite() { own } else { model.usual_noise(band) };
-                // What windows have learned of the noise they keep; here its mean over what they predicted of the date does.
+                // Windows do not output the noise that they learn. The mean over their predictions of the date stands
+                // for it.
                 let learned = self.inflation.get(&(block.date, k, band)).map_or(1.0, |(sum, count)| sum / count);
                 let sums = self.sums[k].by_band.entry((estimate, band, kind)).or_default();
-                sums.add(value, model.shown_of(band, mean, cov), learned * noise);
+                sums.add(value, model.observation_of(band, mean, cov), learned * noise);
             }
         }
         self.inflation.retain(|(date, ..), _| *date > block.date);
@@ -110,7 +115,7 @@ impl<'a> Judge<'a> {
         let instruments = self.fusion.instruments().iter().zip(self.sources).zip(&self.sums);
         let instruments = instruments.map(|((model, source), sums)| InstrumentValidation {
             name: model.name.clone(),
-            whole_dates: source.mask().whole().to_vec(),
+            whole_dates: source.mask().full_dates().to_vec(),
             share: source.mask().blocks().map_or(0.0, |(share, _)| share),
             block: source.mask().blocks().map(|(_, block)| block),
             scores: sums.rows(model, bands, self.fusion.basis().is_some()),
@@ -118,21 +123,21 @@ impl<'a> Judge<'a> {
         ValidationReport { seed, lag, bands: bands.to_vec(), instruments: instruments.collect(), sd_factor }
     }
 
-    /// The factor of each target band, where instruments whose pixels are cells show all bands as they are.
+    /// The factor of each target band, from instruments whose pixels are cells and whose bands are target bands.
     fn sd_factor(&self) -> Option<Vec<f64>> {
         if self.fusion.basis().is_some() {
             return None;
         }
-        let final_estimate = self.of_blocks.unwrap_or(Estimate::Filtered);
+        let final_estimate = self.output_estimate.unwrap_or(PredictionKind::Filtered);
         let mut of_target = vec![ScoreSums::default(); self.fusion.bands().len()];
         for (model, sums) in self.fusion.instruments().iter().zip(&self.sums) {
             if model.lattice.first_of_single_cells().is_none() {
                 continue;
             }
-            // Offsets are not put out, so what is put out says less of such an instrument than the windows.
-            let wanted = if model.offset_layers.is_empty() { final_estimate } else { Estimate::Filtered };
+            // The output does not include offsets, so it predicts such an instrument less well than the windows do.
+            let wanted = if model.offset_layers.is_empty() { final_estimate } else { PredictionKind::Filtered };
             for ((estimate, band, _), sums) in &sums.by_band {
-                if let Some(target) = model.shown_by(*band).filter(|_| *estimate == wanted) {
+                if let Some(target) = model.component_of(*band).filter(|_| *estimate == wanted) {
                     of_target[target].merge(sums);
                 }
             }
@@ -142,18 +147,18 @@ impl<'a> Judge<'a> {
 }
 
 impl InstrumentSums {
-    /// The most general first.
+    /// The most general rows first.
     fn rows(&self, model: &ObservationModel, target_bands: &[String], basis: bool) -> Vec<ScoreRow> {
         let held = model.source.bands();
         let name = |band: usize| held[model.source_bands[band]].clone();
         let target = |band: usize| {
-            let target = &target_bands[model.shown_by(band).filter(|_| !basis)?];
+            let target = &target_bands[model.component_of(band).filter(|_| !basis)?];
             (*target != name(band)).then(|| target.clone())
         };
         let mut rows = Vec::new();
-        for estimate in [Estimate::Smoothed, Estimate::Filtered] {
+        for estimate in [PredictionKind::Smoothed, PredictionKind::Filtered] {
             let of_estimate = || self.by_band.iter().filter(move |((other, ..), _)| *other == estimate);
-            let mut put = |kind: Option<WithheldKind>, band: Option<usize>| {
+            let mut push_row = |kind: Option<WithheldKind>, band: Option<usize>| {
                 let chosen = of_estimate().filter(|((_, of_band, of_kind), _)| {
                     band.is_none_or(|b| b == *of_band) && kind.is_none_or(|k| k == *of_kind)
                 });
@@ -165,10 +170,10 @@ impl InstrumentSums {
                 }
             };
             let kinds = [None, Some(WithheldKind::Block), Some(WithheldKind::Date)];
-            kinds.into_iter().for_each(|kind| put(kind, None));
-            // Of a single band all has been said.
+            kinds.into_iter().for_each(|kind| push_row(kind, None));
+            // A single band adds nothing to all bands.
             for band in (0..model.source_bands.len()).filter(|_| model.source_bands.len() > 1) {
-                kinds.into_iter().for_each(|kind| put(kind, Some(band)));
+                kinds.into_iter().for_each(|kind| push_row(kind, Some(band)));
             }
         }
         for (&bin, sums) in &self.by_days {
@@ -179,7 +184,7 @@ impl InstrumentSums {
                 None => DaysSince::Never,
             };
             let score = sums.score(ALL_BANDS);
-            let estimate = Estimate::Filtered;
+            let estimate = PredictionKind::Filtered;
             rows.push(ScoreRow { estimate, kind: None, days_since: Some(days), target_band: None, score });
         }
         rows

@@ -1,12 +1,13 @@
-//! What a fusion is worth: observations are withheld, predicted from all others, and compared. Imports every other room.
+//! Validation: observations are withheld, predicted from all others, and compared. Imports every other module.
 //!
-//! Withheld are contiguous blocks of pixels, which the rest of their date predicts as well, and whole dates, which only other dates
-//! and instruments predict. Two kinds of predictions are judged: *filtered* ones, which rest on the observations up to their date, and
-//! with a lag *smoothed* ones, as the fusion puts them out.
+//! Two kinds of observations are withheld: contiguous blocks of pixels, which the rest of their date also predicts,
+//! and whole dates, which only other dates and instruments predict. Two kinds of predictions are scored: *filtered*
+//! ones, from the observations up to their date, and, with a lag, *smoothed* ones, as the fusion outputs them.
 //!
-//! Where there are windows, they predict what an instrument would have shown at its withheld pixels as they predict every
-//! observation: footprints that reach beyond the window and correlation inside them are exact, for coarse pixels as for fine
-//! ones. What is put out with a lag are cells, whose joint distribution is not known any more; so smoothed predictions are judged
+//! With windows, an instrument's withheld pixels are predicted like every observation: footprints that extend beyond
+//! the window and correlation inside them are exact, for coarse pixels as for fine ones. With a lag the output holds
+//! cells without their joint distribution. Smoothed predictions are therefore scored only for instruments whose
+//! pixels are cells.
 //! for instruments whose pixels are cells only.
 
 mod judge;
@@ -17,19 +18,20 @@ mod source;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::describe::{OutputDates, OutputSpace};
+use crate::source::RasterSource;
+use crate::describe::OutputDates;
 use crate::engine::FusionBuilder;
 use crate::error::{Error, Result};
 use crate::geometry::Date;
+use crate::describe::OutputSpace;
 use judge::Judge;
-use mask::Mask;
-use crate::source::RasterSource;
+use mask::WithholdingMask;
 use source::WithholdingSource;
 
 pub use mask::{WithheldKind, Withhold};
-pub use report::{DaysSince, Estimate, InstrumentValidation, ScoreRow, ValidationReport};
+pub use report::{DaysSince, InstrumentValidation, PredictionKind, ScoreRow, ValidationReport};
 
-/// Withholds observations of a fusion, predicts them, and tells how well.
+/// Withholds observations of a fusion, predicts them, and scores the predictions.
 ///
 /// ```
 /// use ndarray::Array4;
@@ -58,7 +60,7 @@ pub use report::{DaysSince, Estimate, InstrumentValidation, ScoreRow, Validation
 pub struct Validation {
     seed: u64,
     usual: Withhold,
-    /// By name.
+    /// Exceptions by instrument name.
     of_instrument: Vec<(String, Withhold)>,
 }
 
@@ -69,34 +71,36 @@ impl Validation {
         Self::default()
     }
 
-    /// What is drawn: the same seed withholds the same observations of the same inputs. Default 0.
+    /// Seed of the random choice: the same seed withholds the same observations of the same inputs. Default: 0.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// What is withheld of instruments about which nothing else is said.
+    /// Sets what is withheld of instruments without a setting of their own.
     #[must_use]
     pub fn withhold(mut self, withhold: Withhold) -> Self {
         self.usual = withhold;
         self
     }
 
-    /// What is withheld of one instrument.
+    /// Sets what is withheld of one instrument.
     #[must_use]
     pub fn withhold_of(mut self, instrument: impl Into<String>, withhold: Withhold) -> Self {
         self.of_instrument.push((instrument.into(), withhold));
         self
     }
 
-    /// Fuses without what is withheld, and judges. Nothing is written; memory does not grow with the length of the series.
+    /// Fuses without the withheld observations, and scores the predictions. Nothing is written, and memory does not
+    /// grow with the length of the series.
     ///
-    /// A factor on the standard deviations ([`FusionBuilder::sd_factor`]) is left aside: the report says what it should be.
+    /// A factor on the standard deviations ([`FusionBuilder::sd_factor`]) is not applied: the report gives the factor
+    /// to use.
     ///
     /// # Errors
-    /// [`Error::Setting`] for shares and blocks that cannot be, for instruments that are not there, and when nothing would be
-    /// withheld; otherwise those of [`FusionBuilder::build`] and of [`Job::run`](crate::engine::Job::run).
+    /// [`Error::Setting`] for invalid shares and blocks, for instruments that do not exist, and when nothing would be
+    /// withheld; otherwise the errors of [`FusionBuilder::build`] and of [`Job::run`](crate::engine::Job::run).
     pub fn run(&self, fusion: FusionBuilder) -> Result<ValidationReport> {
         let plain = fusion.clone().build()?;
         let period = plain.period();
@@ -107,7 +111,7 @@ impl Validation {
         for (name, _) in &self.of_instrument {
             if models.iter().all(|model| model.name != *name) {
                 let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
-                let problem = format!("none is called {name:?}; there are {names:?}");
+                let problem = format!("there is no instrument {name:?}; there are {names:?}");
                 return Err(Error::setting("validation: instrument", problem));
             }
         }
@@ -115,7 +119,8 @@ impl Validation {
         let withholding = fusion.withhold(|name, source| {
             let of_this = self.of_instrument.iter().rev().find(|(other, _)| other == name);
             let withhold = of_this.map_or(self.usual, |(_, withhold)| *withhold);
-            let mask = Mask::new((self.seed, name), withhold, source.grid().shape(), &dates(source.as_ref()))?;
+            let shape = source.grid().shape();
+            let mask = WithholdingMask::new((self.seed, name), withhold, shape, &dates(source.as_ref()))?;
             let source = Arc::new(WithholdingSource::new(Arc::clone(source), mask));
             sources.push(Arc::clone(&source));
             Ok(source)
@@ -129,7 +134,7 @@ impl Validation {
         let (lag, independent) = plain.lag_and_independence();
         let mut withholding = withholding.sd_factor(1.0).start(period.start()).end(period.end());
         if lag == 0 {
-            // The lag counts dates of the output axis; without one, only those needed are put out.
+            // The lag counts dates of the output axis. Without a lag, only the required dates are output.
             withholding = withholding.output(OutputDates::Dates(withheld.into_iter().collect()));
         }
         if plain.basis().is_some() {
@@ -138,8 +143,8 @@ impl Validation {
         drop(plain);
         let fusion = withholding.build()?;
         let mut judge = Judge::new(&fusion, &sources, lag > 0 || independent);
-        // The plan counts the batches of slices and results that reading ahead and writing behind would hold; there is one of each
-        // here, and the values withheld, beside the slices, and their predictions take less than the others.
+        // The plan counts the batches of slices and results of reading ahead and writing behind. There is one of each
+        // here. The withheld values and their predictions need less memory than the batches that are not used.
         let mut stream = fusion.stream();
         while let Some(blocks) = stream.next_batch() {
             let blocks = blocks?;

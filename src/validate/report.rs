@@ -1,78 +1,80 @@
+//! Report of a validation, as text and JSON.
+
 use std::fmt;
 
 use serde::ser::{Serialize, Serializer};
 
 use super::mask::WithheldKind;
-use crate::engine::Score;
 use crate::geometry::Date;
+use crate::series::Score;
 
 /// The name of scores over all bands.
 pub(super) const ALL_BANDS: &str = "all bands";
 
-/// What the columns mean, for those who see them for the first time.
+/// Explanation of the columns for first-time readers.
 const FOOTNOTE: &str = "\
 in 50%, in 90%: share of the values inside these intervals; width 90%: how wide these are, in u
 error/sd: how large errors are in standard deviations predicted, noise included; 1 when these are right, more when too small
-sd factor: what the fused standard deviations would be multiplied by for the 90 % interval to hold 90 % of the values";
+sd factor: the factor on the fused standard deviations that makes the 90 % interval hold 90 % of the values";
 
-/// Which prediction of a withheld value is judged.
+/// Which prediction of a withheld value is scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
-pub enum Estimate {
-    /// By the observations up to its date (lag 0).
+pub enum PredictionKind {
+    /// From the observations up to its date (lag 0).
     Filtered,
     /// With the fusion's lag.
     Smoothed,
 }
 
-/// How well withheld observations were predicted; `serde` serialises it.
+/// Scores of the predictions of withheld observations. `serde` serialises it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct ValidationReport {
-    /// What was drawn by.
+    /// Seed of the random choice.
     pub seed: u64,
     /// The fusion's lag, in dates of its output axis.
     pub lag: usize,
     /// Names of the target bands.
     pub bands: Vec<String>,
-    /// One for each.
+    /// One entry for each instrument.
     pub instruments: Vec<InstrumentValidation>,
-    /// For each target band, what the fused standard deviations are to be multiplied by for 90 % intervals to hold 90 % of what was
-    /// withheld of the instruments whose pixels are cells ([`Score::sd_factor`]); for
-    /// [`FusionBuilder::sd_factor`](crate::engine::FusionBuilder::sd_factor). `None` where it cannot be told of some band, and
-    /// with a spectral basis.
+    /// For each target band, the factor on the fused standard deviations that makes 90 % intervals contain 90 % of
+    /// the withheld values of instruments whose pixels are cells ([`Score::sd_factor`]); for
+    /// [`FusionBuilder::sd_factor`](crate::engine::FusionBuilder::sd_factor). `None` with a spectral basis, and where
+    /// it cannot be determined for some band.
     pub sd_factor: Option<Vec<f64>>,
 }
 
-/// How well an instrument's withheld observations were predicted.
+/// Scores of the predictions of one instrument's withheld observations.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct InstrumentValidation {
     /// Its name.
     pub name: String,
-    /// Dates that were withheld as a whole.
+    /// Dates that were withheld completely.
     pub whole_dates: Vec<Date>,
-    /// Share of the blocks that was withheld of other dates.
+    /// Share of the blocks that was withheld on other dates.
     pub share: f64,
     /// Pixels per side of a block, where there were any.
     pub block: Option<usize>,
-    /// Smoothed before filtered; all bands before each; all kinds before each; last, by time. Empty when none of what was withheld
-    /// held a value.
+    /// Order: smoothed, then filtered; all bands, then each band; all kinds, then each kind; last, by time. Empty
+    /// when no withheld pixel held a value.
     pub scores: Vec<ScoreRow>,
 }
 
-/// How long a pixel had not held a value that was kept.
+/// Days since the pixel last held a value that was not withheld.
 ///
 /// JSON has `[first, last]` days, `[first, null]` where there is no last one, and `"never"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DaysSince {
-    /// From so many days to so many, both included.
+    /// An interval of days, both ends included.
     Between(u32, u32),
-    /// So many days or more.
+    /// At least this number of days.
     AtLeast(u32),
-    /// It had held none before.
+    /// The pixel held no earlier value.
     Never,
 }
 
@@ -91,30 +93,30 @@ impl fmt::Display for DaysSince {
         match self {
             Self::Between(first, last) => write!(f, "{first} to {last} days after"),
             Self::AtLeast(first) => write!(f, "{first} days after or more"),
-            Self::Never => f.write_str("never seen before"),
+            Self::Never => f.write_str("never observed before"),
         }
     }
 }
 
-/// A score and what it is over.
+/// A score and the values that it covers.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct ScoreRow {
     /// Which prediction.
-    pub estimate: Estimate,
-    /// How the values were withheld; `None`: however.
+    pub estimate: PredictionKind,
+    /// How the values were withheld; `None`: in any way.
     pub kind: Option<WithheldKind>,
-    /// How many days after the pixel last held a value that was kept; `None`: however many.
+    /// Days since the pixel last held a value that was not withheld; `None`: any number.
     pub days_since: Option<DaysSince>,
-    /// The target band that the band is compared with, where it has another name and there is no spectral basis.
+    /// The target band with which the band is compared, where its name differs and there is no spectral basis.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_band: Option<String>,
-    /// The score, named by the instrument's band. Predicted is what the instrument would show, noise included.
+    /// The score, named by the band of the instrument. The prediction is of the instrument's values, noise included.
     #[serde(flatten)]
     pub score: Score,
 }
 
-impl fmt::Display for Estimate {
+impl fmt::Display for PredictionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Filtered => "filtered",
@@ -160,7 +162,7 @@ impl fmt::Display for InstrumentValidation {
             "\n  {:<28} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7} {:>7} {:>10} {:>8} {:>9}",
             "", "values", "RMSE", "bias", "MAE", "CRPS", "in 50%", "in 90%", "width 90%", "error/sd", "sd factor"
         )?;
-        // Each band over both kinds, each kind over all bands, each time.
+        // Each band over both kinds, each kind over all bands, each interval of days.
         for row in self.scores.iter().filter(|row| row.kind.is_none() || row.score.name == ALL_BANDS) {
             let Score {
                 values, rmse, bias, mae, crps, coverage_50, coverage_90, width_90, nis_ratio, sd_factor, ..
@@ -202,7 +204,7 @@ mod tests {
         for (days, json, text) in [
             (DaysSince::Between(5, 8), "[5,8]", "5 to 8 days after"),
             (DaysSince::AtLeast(65), "[65,null]", "65 days after or more"),
-            (DaysSince::Never, "\"never\"", "never seen before"),
+            (DaysSince::Never, "\"never\"", "never observed before"),
         ] {
             assert_eq!((serde_json::to_string(&days).unwrap(), days.to_string()), (json.into(), text.into()));
         }

@@ -1,26 +1,28 @@
+//! A source that withholds a part of its values.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ndarray::Array3;
 
-use super::mask::Mask;
+use super::mask::WithholdingMask;
 use crate::error::Result;
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::source::{RasterSource, Slice};
 
-/// A source some of whose values are withheld: missing for who reads it, and kept beside.
+/// A source that withholds some values: readers get them as missing, and the slice carries them separately.
 #[derive(Debug)]
 pub(super) struct WithholdingSource {
     inner: Arc<dyn RasterSource>,
-    mask: Mask,
+    mask: WithholdingMask,
 }
 
 impl WithholdingSource {
-    pub(super) fn new(inner: Arc<dyn RasterSource>, mask: Mask) -> Self {
+    pub(super) fn new(inner: Arc<dyn RasterSource>, mask: WithholdingMask) -> Self {
         Self { inner, mask }
     }
 
-    pub(super) fn mask(&self) -> &Mask {
+    pub(super) fn mask(&self) -> &WithholdingMask {
         &self.mask
     }
 }

@@ -1,16 +1,18 @@
-use crate::filter::{ScalarBand, Walk};
+//! Process and observation models of the cell-by-cell filter.
+
+use crate::filter::{CellPrediction, ScalarBand};
 use crate::geometry::PixelRegion;
 use crate::describe::Missing;
 use crate::model::{Gate, ObservationModel, Part, ProcessModel};
 
-/// What filtering cell by cell needs to know, where every cell is independent of every other.
+/// Process and observation models of the cell-by-cell filter, for independent cells.
 #[derive(Debug)]
 pub(in crate::engine) struct CellModel {
     components: Vec<CellProcess>,
     pub(super) instruments: Vec<CellInstrument>,
 }
 
-/// How a component of a cell walks.
+/// The process of a component of a cell.
 #[derive(Clone, Copy, Debug)]
 struct CellProcess {
     /// φ per day.
@@ -22,16 +24,16 @@ struct CellProcess {
 /// An instrument whose pixels are cells.
 #[derive(Debug)]
 pub(super) struct CellInstrument {
-    /// Cell of the target lattice under its first pixel.
+    /// Cell of the target lattice of its first pixel.
     first: (i64, i64),
-    pub(super) seen: Vec<SeenComponent>,
+    pub(super) observed: Vec<ObservedComponent>,
     pub(super) missing: Missing,
     pub(super) gate: Option<Gate>,
 }
 
-/// A component that an instrument sees, in one band or several.
+/// A component that an instrument observes, in one band or several.
 #[derive(Debug)]
-pub(super) struct SeenComponent {
+pub(super) struct ObservedComponent {
     pub(super) component: usize,
     /// Its bands, as positions among the bands read.
     pub(super) rows: Vec<usize>,
@@ -39,7 +41,8 @@ pub(super) struct SeenComponent {
 }
 
 impl CellModel {
-    /// The model, where cells and components are independent by process and instruments, and no pixel has a noise of its own.
+    /// The model, where process and instruments leave cells and components independent, and no pixel has its own
+    /// noise variance.
     pub(in crate::engine) fn new(
         process: &ProcessModel,
         instruments: &[ObservationModel],
@@ -47,7 +50,7 @@ impl CellModel {
     ) -> Option<Self> {
         let white = process.correlations.iter().all(crate::model::Correlation::is_white);
         let noisy = instruments.iter().any(|instrument| instrument.source.knows_noise());
-        // Offsets tie cells together, or are states of their own.
+        // Offsets couple cells, or are states themselves.
         let offsets = instruments.iter().any(|instrument| !instrument.offset_layers.is_empty());
         if !white
             || noisy
@@ -65,10 +68,10 @@ impl CellModel {
             variance: component.variance * process.correlations[component.correlation].between_cells((0, 0), (0, 0)),
         });
         let instrument = |(index, instrument): (usize, &ObservationModel)| {
-            let seen = parts.iter().filter(|part| !part.bands[index].rows.is_empty()).map(|part| {
+            let observed = parts.iter().filter(|part| !part.bands[index].rows.is_empty()).map(|part| {
                 let bands = &part.bands[index];
                 let scalar = bands.model.noise_variances().iter().zip(bands.model.offsets());
-                Some(SeenComponent {
+                Some(ObservedComponent {
                     component: *part.components.first()?,
                     rows: bands.rows.clone(),
                     bands: bands
@@ -79,7 +82,7 @@ impl CellModel {
             });
             Some(CellInstrument {
                 first: instrument.lattice.first_of_single_cells()?,
-                seen: seen.collect::<Option<_>>()?,
+                observed: observed.collect::<Option<_>>()?,
                 missing: instrument.missing,
                 gate: instrument.gate.clone(),
             })
@@ -95,16 +98,16 @@ impl CellModel {
         self.components.len()
     }
 
-    /// The prediction of a component by so many days.
-    pub(super) fn walk(&self, component: usize, dt_days: f64) -> Walk {
+    /// The prediction of a component over `dt_days`.
+    pub(super) fn prediction(&self, component: usize, dt_days: f64) -> CellPrediction {
         let CellProcess { transition, variance } = self.components[component];
-        Walk::new(transition, variance, dt_days)
+        CellPrediction::new(transition, variance, dt_days)
     }
 }
 
 impl CellInstrument {
-    /// Row and column in a tile of the first pixel of a region; may lie beyond the tile.
-    pub(super) fn place(&self, pixels: &PixelRegion, tile: &PixelRegion) -> (i64, i64) {
+    /// Row and column in a tile of the first pixel of a region; it may lie beyond the tile.
+    pub(super) fn first_pixel(&self, pixels: &PixelRegion, tile: &PixelRegion) -> (i64, i64) {
         (
             self.first.0 + pixels.rows.start as i64 - tile.rows.start as i64,
             self.first.1 + pixels.cols.start as i64 - tile.cols.start as i64,

@@ -1,12 +1,13 @@
+//! Observations of a tile by an instrument on one date, and their pixels on a run of cells.
+
 use std::ops::Range;
 
 use ndarray::{ArrayBase, Data, Ix3};
 
-use super::band::Run;
 use super::model::CellInstrument;
 use crate::geometry::PixelRegion;
 
-/// What an instrument saw of a tile's cells on a date of the batch.
+/// The observations of a tile's cells by an instrument on a date of the batch.
 #[derive(Debug)]
 pub(super) struct CellSlice<'a> {
     /// Date of the batch.
@@ -15,8 +16,18 @@ pub(super) struct CellSlice<'a> {
     /// **Shape** (band, y, x).
     values: &'a [f64],
     shape: (usize, usize),
-    /// Row and column in the tile of its first pixel; may lie beyond the tile.
+    /// Row and column in the tile of its first pixel; it may lie beyond the tile.
     first: (i64, i64),
+}
+
+/// Cells of a row.
+#[derive(Debug)]
+pub(super) struct CellRun {
+    /// In the tile.
+    pub(super) row: usize,
+    pub(super) cols: Range<usize>,
+    /// Position of its first cell in the strip.
+    pub(super) at: usize,
 }
 
 /// The pixels of a slice on a run of cells.
@@ -37,12 +48,12 @@ impl<'a> CellSlice<'a> {
         tile: &PixelRegion,
     ) -> Self {
         let (_, rows, cols) = values.dim();
-        let first = model.place(region, tile);
+        let first = model.first_pixel(region, tile);
         Self { index, model, values: values.as_slice().unwrap_or_default(), shape: (rows, cols), first }
     }
 
     /// Its pixels on the cells of a run, if any.
-    pub(super) fn on(&self, run: &Run) -> Option<Shared> {
+    pub(super) fn on(&self, run: &CellRun) -> Option<Shared> {
         let (rows, cols) = self.shape;
         let row = usize::try_from(run.row as i64 - self.first.0).ok().filter(|row| *row < rows)?;
         let start = (run.cols.start as i64).max(self.first.1);

@@ -1,18 +1,18 @@
-//! What is kept of cells on disk.
+//! Snapshots of cells for checkpoints.
 
 use std::io;
 
 use ndarray::{Array3, ArrayViewMut2, Axis};
 
 use super::CellField;
-use super::band::Band;
-use crate::engine::checkpoint::{compress, damaged, decompress};
+use super::strip::RowStrip;
+use crate::engine::compress::{compress, damaged, decompress};
 use crate::geometry::Date;
 
 const WORD: usize = size_of::<f64>();
 
 impl CellField {
-    /// The dates that the components stand at.
+    /// The dates that the states of the components describe.
     pub(in crate::engine) fn dates(&self) -> Vec<u8> {
         self.dates.iter().flat_map(|date| date.days_since_epoch().to_le_bytes()).collect()
     }
@@ -27,35 +27,35 @@ impl CellField {
         Ok(())
     }
 
-    pub(in crate::engine) fn bands(&self) -> &[Band] {
-        &self.bands
+    pub(in crate::engine) fn strips(&self) -> &[RowStrip] {
+        &self.strips
     }
 
-    pub(in crate::engine) fn bands_mut(&mut self) -> &mut [Band] {
-        &mut self.bands
+    pub(in crate::engine) fn strips_mut(&mut self) -> &mut [RowStrip] {
+        &mut self.strips
     }
 
-    /// Means of all components, then the lower triangle of their covariance row by row, predicted to `date`, on which or
-    /// before all components stand.
+    /// Means of all components, then the lower triangle of their covariance row by row, predicted to `date`; no state
+    /// is later than `date`.
     pub(in crate::engine) fn light(&self, date: Date, values: &mut Array3<f64>) {
         let p = self.model.components();
-        for (j, stands) in self.dates.iter().enumerate() {
-            let walk = self.model.walk(j, f64::from(date.days_since(*stands)));
-            let put = |mut layer: ArrayViewMut2<'_, f64>, of: &dyn Fn(&Band, usize) -> f64| {
-                let bands = self.bands.iter().flat_map(|band| {
-                    let cells = band.mean.len() / p;
-                    (j * cells..(j + 1) * cells).map(move |k| (band, k))
+        for (j, state_date) in self.dates.iter().enumerate() {
+            let prediction = self.model.prediction(j, f64::from(date.days_since(*state_date)));
+            let write = |mut layer: ArrayViewMut2<'_, f64>, value_of: &dyn Fn(&RowStrip, usize) -> f64| {
+                let strips = self.strips.iter().flat_map(|strip| {
+                    let cells = strip.mean.len() / p;
+                    (j * cells..(j + 1) * cells).map(move |k| (strip, k))
                 });
-                layer.iter_mut().zip(bands).for_each(|(value, (band, k))| *value = of(band, k));
+                layer.iter_mut().zip(strips).for_each(|(value, (strip, k))| *value = value_of(strip, k));
             };
-            let of = |band: &Band, k: usize| walk.of(band.mean[k], band.variance[k]);
-            put(values.index_axis_mut(Axis(0), j), &|band, k| of(band, k).0);
-            put(values.index_axis_mut(Axis(0), p + crate::spectral::pair(j, j)), &|band, k| of(band, k).1);
+            let value_of = |strip: &RowStrip, k: usize| prediction.apply(strip.mean[k], strip.variance[k]);
+            write(values.index_axis_mut(Axis(0), j), &|strip, k| value_of(strip, k).0);
+            write(values.index_axis_mut(Axis(0), p + crate::spectral::pair(j, j)), &|strip, k| value_of(strip, k).1);
         }
     }
 }
 
-impl Band {
+impl RowStrip {
     pub(in crate::engine) fn snapshot(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity((self.mean.len() + self.variance.len()) * WORD);
         bytes.extend(self.mean.iter().chain(&self.variance).flat_map(|value| value.to_le_bytes()));

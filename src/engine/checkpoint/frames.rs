@@ -1,4 +1,4 @@
-//! What files of states are made of: a header and frames, each with its length and a checksum.
+//! File format of checkpoints: a header and frames, each with its length and a checksum.
 
 use std::io::{self, Read, Write};
 
@@ -7,19 +7,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::engine::Fusion;
+use crate::engine::compress::{compress, damaged, decompress};
 
-/// Begins every file; the last byte is the version.
+/// Start of every file; the last byte is the version.
 const MAGIC: &[u8; 8] = b"RFSTATE\x01";
-
-/// Compresses numbers of little redundancy about as well as higher levels do, at several times their speed.
-const LEVEL: i32 = 1;
-
-/// Words whose bytes are parted together.
-const SHUFFLED: usize = 1024;
-
-pub(in crate::engine) fn damaged(problem: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem)
-}
 
 pub(super) fn write_header(file: &mut impl Write, header: &impl Serialize) -> io::Result<()> {
     file.write_all(MAGIC)?;
@@ -30,7 +21,7 @@ pub(super) fn read_header<H: DeserializeOwned>(file: &mut impl Read) -> io::Resu
     let mut magic = [0; MAGIC.len()];
     file.read_exact(&mut magic)?;
     if magic != *MAGIC {
-        return Err(damaged("it is no checkpoint, or one of another version"));
+        return Err(damaged("it is not a checkpoint, or one of another version"));
     }
     Ok(serde_json::from_slice(&decompress(&read_frame(file)?, 1)?)?)
 }
@@ -40,7 +31,7 @@ pub(super) fn write_frame(file: &mut impl Write, frame: &[u8]) -> io::Result<()>
     file.write_all(frame)
 }
 
-/// Writes what is kept of each item, of few at a time so that memory stays bounded.
+/// Writes the frames of the items, a few at a time so that memory stays bounded.
 pub(super) fn write_frames<T: Sync>(
     file: &mut impl Write,
     fusion: &Fusion,
@@ -71,66 +62,15 @@ pub(super) fn read_frame(file: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut len = [0; 8];
     file.read_exact(&mut len)?;
     let len = u64::from_le_bytes(len);
-    // Grows as it is read: a damaged length must not ask for all memory there is.
+    // Grows while it is read: a damaged length must not allocate all memory.
     let mut frame = Vec::new();
     file.take(len).read_to_end(&mut frame)?;
     if frame.len() as u64 == len { Ok(frame) } else { Err(damaged("it is cut short")) }
 }
 
-/// A zstd frame with a checksum, of words whose like bytes stand together.
-pub(in crate::engine) fn compress(bytes: &[u8], word: usize) -> io::Result<Vec<u8>> {
-    let mut encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL)?;
-    encoder.include_checksum(true)?;
-    encoder.write_all(&shuffle(bytes, word))?;
-    encoder.finish()
-}
-
-pub(in crate::engine) fn decompress(frame: &[u8], word: usize) -> io::Result<Vec<u8>> {
-    Ok(unshuffle(&zstd::stream::decode_all(frame)?, word))
-}
-
-/// First bytes of all words, then second bytes, ...; what is left of a word at the end stays.
-fn shuffle(bytes: &[u8], word: usize) -> Vec<u8> {
-    let words = bytes.len() / word;
-    let mut target = bytes.to_vec();
-    // Some words at a time: they stay in the cache while their bytes are parted.
-    for first in (0..words).step_by(SHUFFLED) {
-        let some = SHUFFLED.min(words - first);
-        let source = &bytes[first * word..(first + some) * word];
-        for byte in 0..word {
-            let plane = &mut target[byte * words + first..][..some];
-            plane.iter_mut().zip(source.chunks_exact(word)).for_each(|(to, from)| *to = from[byte]);
-        }
-    }
-    target
-}
-
-fn unshuffle(bytes: &[u8], word: usize) -> Vec<u8> {
-    let words = bytes.len() / word;
-    let mut target = bytes.to_vec();
-    for first in (0..words).step_by(SHUFFLED) {
-        let some = SHUFFLED.min(words - first);
-        let source = &mut target[first * word..(first + some) * word];
-        for byte in 0..word {
-            let plane = &bytes[byte * words + first..][..some];
-            source.chunks_exact_mut(word).zip(plane).for_each(|(to, from)| to[byte] = *from);
-        }
-    }
-    target
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shuffling_is_undone() {
-        for (len, word) in [(0, 8), (7, 8), (8, 8), (35, 8), (10, 1), (33, 4), (20_003, 8)] {
-            let bytes: Vec<u8> = (0..len).map(|k| (k * 37 % 251) as u8).collect();
-            assert_eq!(unshuffle(&shuffle(&bytes, word), word), bytes);
-        }
-        assert_eq!(shuffle(&[1, 2, 3, 4, 5], 2), [1, 3, 2, 4, 5]);
-    }
 
     #[test]
     fn damage_is_noticed() {

@@ -2,7 +2,7 @@
 
 use super::{InstrumentPlan, PlanInput};
 use crate::engine::Precision;
-use crate::engine::cells::{BAND_BYTES, CellScratch, band_rows};
+use crate::engine::cells::{CellScratch, STRIP_BYTES, strip_rows};
 use crate::engine::seasonal::STRIP_ROWS;
 use crate::filter::{State, Workspace};
 use crate::geometry::Tiling;
@@ -235,7 +235,7 @@ impl<'a> Costs<'a> {
     /// The same where cells are independent: mean and variance of each component, and no windows.
     fn memory_of_cells(&self, tile: (usize, usize), batch: usize) -> Memory {
         let (input, threads) = (self.input, self.input.threads as u64);
-        let (rows, instruments) = (band_rows(tile.1), input.model.instruments.len());
+        let (rows, instruments) = (strip_rows(tile.1), input.model.instruments.len());
         let state = 2 * WORD * input.model.spectrum.components() as u64;
         let (bands, slices) = (tile.0.div_ceil(rows) as u64, (instruments * batch + 1) as u64);
         Memory {
@@ -245,7 +245,7 @@ impl<'a> Costs<'a> {
             output: self.output(tile, batch, 0),
             states: total([
                 product([tile.0 as u64, tile.1 as u64, state]),
-                product([bands, slices, BAND_BYTES as u64]),
+                product([bands, slices, STRIP_BYTES as u64]),
             ]),
             lag: 0,
             workspace: product([CellScratch::bytes(instruments) as u64, threads]),

@@ -1,3 +1,5 @@
+//! A plan as a short table.
+
 use std::fmt;
 
 use bytesize::ByteSize;

@@ -1,3 +1,5 @@
+//! A plan as JSON.
+
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::Plan;
@@ -5,7 +7,7 @@ use super::Plan;
 /// The fields by their names, and what follows from them.
 impl Serialize for Plan {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Taken apart, so that a new field cannot be forgotten.
+        // Destructured, so that a new field cannot be forgotten.
         let Self {
             target_shape,
             dates,

@@ -1,3 +1,5 @@
+//! Plans of made-up scenes: what they count, and that they keep to the budget.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

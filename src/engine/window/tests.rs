@@ -1,16 +1,18 @@
+//! Test that a window allocates no memory after its first batches.
+
 use std::sync::Arc;
 
 use ndarray::Array4;
 
 use super::*;
-use crate::engine::pipeline::InFlight;
+use crate::engine::in_flight::InFlight;
 use crate::engine::tile::{States, TileReader, TileState};
 use crate::geometry::{Crs, Grid};
 use crate::describe::{Footprint, Instrument, Kernel, Prior, Process, Variation};
 use crate::source::MemorySource;
 use crate::{Fusion, Precision, Result};
 
-/// From one batch to the next a window works with the memory it has, whatever is asked of it.
+/// After the first batches a window allocates no memory, whatever the batch contains.
 #[test]
 fn later_batches_allocate_nothing() -> Result<()> {
     let grid = |size: f64, side: usize| Grid::new(Crs::unknown(), [0.0, size, 0.0, 0.0, 0.0, -size], (side, side));

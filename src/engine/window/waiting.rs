@@ -1,8 +1,10 @@
+//! Output dates that wait for the lag.
+
 use std::collections::VecDeque;
 
 use crate::geometry::Date;
 
-/// Which dates leave a window with which batch: they wait for as many dates of the output axis as the lag.
+/// The dates that a window outputs with each batch: results wait for as many dates of the output axis as the lag.
 #[derive(Debug)]
 pub(in crate::engine) struct Waiting {
     lag: usize,
@@ -14,7 +16,7 @@ impl Waiting {
         Self { lag, dates: VecDeque::new() }
     }
 
-    /// What waits of the dates passed so far: the latest of them.
+    /// The dates that still wait, of those passed so far: the latest ones.
     pub(in crate::engine) fn after(lag: usize, passed: impl DoubleEndedIterator<Item = (Date, usize)>) -> Self {
         let mut dates: VecDeque<_> = passed.rev().take(lag).collect();
         dates.make_contiguous().reverse();
@@ -25,7 +27,7 @@ impl Waiting {
         self.dates.len()
     }
 
-    /// Takes in the dates (with their positions on the output axis) of a batch and gives those that are done.
+    /// Adds the dates of a batch (with their positions on the output axis) and returns those that are complete.
     pub(in crate::engine) fn pass(
         &mut self,
         dates: impl Iterator<Item = (Date, usize)>,

@@ -1,11 +1,11 @@
-//! The loops over runs of cells, compiled for the vector instructions of several machines.
+//! Vectorised loops over runs of cells.
 #![allow(clippy::needless_bitwise_bool, reason = "a branch less for the vectoriser to see through")]
 
 use std::f64::consts::TAU;
 
 use pulp::{Simd, WithSimd};
 
-use super::{Cells, RUN, ScalarBand, ScalarRun, Walk};
+use super::{CellPrediction, Cells, RUN, ScalarBand, ScalarRun};
 use crate::filter::exact::FixedPoint;
 
 /// All bits where `condition` holds.
@@ -16,7 +16,7 @@ pub(super) fn mask(condition: bool) -> u64 {
 
 pub(super) struct Predict<'a> {
     pub(super) cells: Cells<'a>,
-    pub(super) walk: Walk,
+    pub(super) prediction: CellPrediction,
 }
 
 impl WithSimd for Predict<'_> {
@@ -24,68 +24,68 @@ impl WithSimd for Predict<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { cells, walk } = self;
+        let Self { cells, prediction } = self;
         for (mean, variance) in cells.mean.iter_mut().zip(cells.variance) {
-            *mean = walk.mean(*mean);
-            *variance = walk.variance(*variance);
+            *mean = prediction.mean(*mean);
+            *variance = prediction.variance(*variance);
         }
     }
 }
 
-pub(super) struct PutOut<'a> {
-    pub(super) walk: Walk,
+pub(super) struct PredictInto<'a> {
+    pub(super) prediction: CellPrediction,
     pub(super) mean: &'a [f64],
     pub(super) variance: &'a [f64],
     pub(super) out_mean: &'a mut [f64],
     pub(super) out_sd: &'a mut [f64],
 }
 
-impl WithSimd for PutOut<'_> {
+impl WithSimd for PredictInto<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { walk, mean, variance, out_mean, out_sd } = self;
+        let Self { prediction, mean, variance, out_mean, out_sd } = self;
         for (out, mean) in out_mean.iter_mut().zip(mean) {
-            *out = walk.mean(*mean);
+            *out = prediction.mean(*mean);
         }
         for (out, variance) in out_sd.iter_mut().zip(variance) {
-            *out = walk.variance(*variance).sqrt();
+            *out = prediction.variance(*variance).sqrt();
         }
     }
 }
 
-pub(super) struct See<'a> {
+pub(super) struct MarkObserved<'a> {
     pub(super) values: &'a [f64],
     pub(super) mean: &'a [f64],
-    pub(super) seen: &'a mut [u64],
+    pub(super) observed: &'a mut [u64],
 }
 
-impl WithSimd for See<'_> {
+impl WithSimd for MarkObserved<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        for ((seen, value), mean) in self.seen.iter_mut().zip(self.values).zip(self.mean) {
-            *seen |= mask(value.is_finite() & !mean.is_nan());
+        for ((observed, value), mean) in self.observed.iter_mut().zip(self.values).zip(self.mean) {
+            *observed |= mask(value.is_finite() & !mean.is_nan());
         }
     }
 }
 
-/// The value less the bias where it is used, otherwise NaN.
+/// The value minus the bias where it is used, otherwise NaN.
 #[inline(always)]
 fn residual(value: f64, used: u64, band: ScalarBand) -> f64 {
     if value.is_finite() & (used != 0) { value - band.bias } else { f64::NAN }
 }
 
-pub(super) struct Take<'a> {
+pub(super) struct SingleBand<'a> {
     pub(super) run: &'a mut ScalarRun,
     pub(super) band: ScalarBand,
     pub(super) values: &'a [f64],
     pub(super) used: &'a [u64],
 }
 
-impl WithSimd for Take<'_> {
+impl WithSimd for SingleBand<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -102,14 +102,14 @@ impl WithSimd for Take<'_> {
     }
 }
 
-pub(super) struct Weigh<'a> {
+pub(super) struct AccumulateBand<'a> {
     pub(super) run: &'a mut ScalarRun,
     pub(super) band: ScalarBand,
     pub(super) values: &'a [f64],
     pub(super) used: &'a [u64],
 }
 
-impl WithSimd for Weigh<'_> {
+impl WithSimd for AccumulateBand<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -127,19 +127,19 @@ impl WithSimd for Weigh<'_> {
     }
 }
 
-pub(super) struct Average<'a> {
+pub(super) struct NormaliseMean<'a> {
     pub(super) run: &'a mut ScalarRun,
     pub(super) n: usize,
 }
 
-impl WithSimd for Average<'_> {
+impl WithSimd for NormaliseMean<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { run, n } = self;
         for k in 0..n.min(RUN) {
-            // Without a value 0 / 0: there is no observation.
+            // Without a value this is 0 / 0 = NaN: there is no observation.
             let precision = run.noise[k];
             run.z[k] /= precision;
             run.noise[k] = precision.recip();
@@ -148,14 +148,14 @@ impl WithSimd for Average<'_> {
     }
 }
 
-pub(super) struct LeaveOut<'a> {
+pub(super) struct AccumulateResidual<'a> {
     pub(super) run: &'a mut ScalarRun,
     pub(super) band: ScalarBand,
     pub(super) values: &'a [f64],
     pub(super) used: &'a [u64],
 }
 
-impl WithSimd for LeaveOut<'_> {
+impl WithSimd for AccumulateResidual<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -175,11 +175,11 @@ pub(super) struct Update<'a> {
     pub(super) variance: &'a mut [f64],
 }
 
-/// What an update counts.
+/// Counts of an update.
 pub(super) struct Counts {
     pub(super) values: u64,
     pub(super) dof: u64,
-    /// Not zero when the mean of any cell has become no number; such have a log-likelihood of NaN.
+    /// Nonzero when the mean of any cell is not a number; such cells have a log-likelihood of NaN.
     pub(super) failed: u64,
 }
 
@@ -198,34 +198,34 @@ impl WithSimd for Update<'_> {
         for k in 0..n {
             let (m, p, r) = (mean[k], variance[k], noise[k]);
             let innovation = z[k] - m;
-            // NaN without an observation or a known cell.
-            let seen = !innovation.is_nan();
+            // NaN without an observation or without a known cell.
+            let observed = !innovation.is_nan();
             let s = p + r;
             let inverse = s.recip();
             let gain = p * inverse;
             let updated = m + gain * innovation;
             let squared = innovation * (innovation * inverse);
-            let fails = seen & !updated.is_finite();
+            let fails = observed & !updated.is_finite();
             let term = -0.5 * (squared + left_out[k] + log_det[k] + ln(s));
-            mean[k] = if seen { updated } else { m };
-            variance[k] = if seen { gain * r } else { p };
-            nis[k] = if seen { squared } else { 0.0 };
+            mean[k] = if observed { updated } else { m };
+            variance[k] = if observed { gain * r } else { p };
+            nis[k] = if observed { squared } else { 0.0 };
             log_likelihood[k] = if fails {
                 f64::NAN
-            } else if seen {
+            } else if observed {
                 term
             } else {
                 0.0
             };
-            counts.values += values[k] & mask(seen);
-            counts.dof += u64::from(seen);
+            counts.values += values[k] & mask(observed);
+            counts.dof += u64::from(observed);
             counts.failed |= u64::from(fails);
         }
         counts
     }
 }
 
-/// Sums of both in fixed point; `None` when a term is too large for it.
+/// Sums of both in fixed point; `None` when a term is too large.
 pub(super) struct Sum<'a> {
     pub(super) nis: &'a [f64],
     pub(super) log_likelihood: &'a [f64],
@@ -238,9 +238,9 @@ impl WithSimd for Sum<'_> {
     fn with_simd<S: Simd>(self, _: S) -> Option<(i64, i64)> {
         let (mut sum, mut log_sum, mut large) = (0_i64, 0_i64, 0_u64);
         for (nis, term) in self.nis.iter().zip(self.log_likelihood) {
-            sum = sum.wrapping_add(FixedPoint::of(*nis));
-            log_sum = log_sum.wrapping_add(FixedPoint::of(*term));
-            // A term that is no number is not below the limit either.
+            sum = sum.wrapping_add(FixedPoint::from_term(*nis));
+            log_sum = log_sum.wrapping_add(FixedPoint::from_term(*term));
+            // A term that is not a number is not below the limit, either.
             let small = (nis.abs() < FixedPoint::LIMIT) & (term.abs() < FixedPoint::LIMIT);
             large |= u64::from(!small);
         }
@@ -248,22 +248,22 @@ impl WithSimd for Sum<'_> {
     }
 }
 
-/// Natural logarithm of a positive, normal number, without branches and the same on every machine; the method and the
-/// coefficients are those of FreeBSD's `e_log.c`, with an error below one unit in the last place.
+/// Natural logarithm of a positive, normal number, without branches and with the same result on every machine. The
+/// method and the coefficients are those of FreeBSD's `e_log.c`; the error is below one unit in the last place.
 #[inline(always)]
 pub(super) fn ln(x: f64) -> f64 {
     const ROOT_HALF: u64 = 0x3FE6_A09E_667F_3BCD;
     const ONE: u64 = 0x3FF0_0000_0000_0000;
     const FRACTION: u64 = 0x000F_FFFF_FFFF_FFFF;
     // The exponent in the low bits of 2⁵² is the number 2⁵² + exponent.
-    const WHOLE: u64 = 0x4330_0000_0000_0000;
+    const EXPONENT_SHIFT: u64 = 0x4330_0000_0000_0000;
     const BIASED: f64 = 4_503_599_627_370_496.0 + 1023.0;
     const HIGH: f64 = 6.931_471_803_691_238e-1;
     const LOW: f64 = 1.908_214_929_270_587_7e-10;
     // x = 2^k m, m between √½ and √2.
     let shifted = x.to_bits().wrapping_add(ONE - ROOT_HALF);
     let m = f64::from_bits((shifted & FRACTION).wrapping_add(ROOT_HALF));
-    let k = f64::from_bits(WHOLE | (shifted >> 52)) - BIASED;
+    let k = f64::from_bits(EXPONENT_SHIFT | (shifted >> 52)) - BIASED;
     let f = m - 1.0;
     let s = f / (2.0 + f);
     let z = s * s;

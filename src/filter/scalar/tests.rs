@@ -1,15 +1,17 @@
+//! Tests of the scalar filter against a textbook filter.
+
 use std::f64::consts::PI;
 
 use super::kernels::ln;
 use super::*;
 
-/// Numbers that look random, in [0, 1).
+/// A pseudo-random number in [0, 1).
 fn unit(seed: &mut u64) -> f64 {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*seed >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Cells, their bands' values and which pixels are used.
+/// Cells, the values of their bands, and which pixels are used.
 struct Scene {
     mean: Vec<f64>,
     variance: Vec<f64>,
@@ -35,7 +37,7 @@ impl Scene {
         Self { mean, variance, values, used, bands: (0..bands).map(band).collect() }
     }
 
-    /// In runs of the given lengths.
+    /// Updates in runs of the given lengths.
     fn update(&mut self, lengths: impl IntoIterator<Item = usize>) -> (ScalarFit, Vec<usize>) {
         let (mut run, mut fit, mut failed) = (ScalarRun::default(), ScalarFit::default(), Vec::new());
         let mut first = 0;
@@ -45,7 +47,7 @@ impl Scene {
                 break;
             }
             let mut positions = Vec::new();
-            run.take(Arch::new(), &self.bands, |k| &self.values[k][first..last], &self.used[first..last]);
+            run.compress(Arch::new(), &self.bands, |k| &self.values[k][first..last], &self.used[first..last]);
             let cells = Cells { mean: &mut self.mean[first..last], variance: &mut self.variance[first..last] };
             run.update(Arch::new(), cells, &mut fit, &mut positions);
             failed.extend(positions.into_iter().map(|k| first + k));
@@ -67,7 +69,7 @@ fn logarithms_are_those_of_the_standard_library() {
     }
 }
 
-/// Cell by cell, band by band, as in a textbook.
+/// Cell by cell and band by band, as in a textbook.
 #[test]
 fn runs_equal_the_textbook() {
     for bands in 1..5 {
@@ -87,7 +89,7 @@ fn runs_equal_the_textbook() {
                 log_likelihood -= 0.5 * (innovation * innovation / s + (2.0 * PI * s).ln());
             }
             if present().count() > 0 {
-                // The values together are one observation of the cell.
+                // All values together are one observation of the cell.
                 let precision: f64 = present().map(|band| 1.0 / scene.bands[band].noise).sum();
                 let weighted =
                     |band: usize| (scene.values[band][cell] - scene.bands[band].bias) / scene.bands[band].noise;
@@ -113,7 +115,7 @@ fn runs_equal_the_textbook() {
 fn runs_of_any_length_give_the_same_bits() {
     for bands in [1, 3] {
         let (mut one, mut other) = (Scene::new(777, bands, 11), Scene::new(777, bands, 11));
-        // Terms too large for fixed point in vector instructions.
+        // Terms that are too large for fixed point in vector instructions.
         for scene in [&mut one, &mut other] {
             scene.values[0][300] = 1e9;
             scene.values[0][301] = 1e12;
@@ -149,15 +151,15 @@ fn a_mean_that_is_no_number_is_told_and_counts_for_nothing() {
 
 #[test]
 fn walks_are_those_of_the_windows() {
-    let walk = Walk::new(0.9, 0.5, 3.0);
-    let (mean, variance) = walk.of(2.0, 1.5);
+    let prediction = CellPrediction::new(0.9, 0.5, 3.0);
+    let (mean, variance) = prediction.apply(2.0, 1.5);
     assert!((mean - 2.0 * 0.9_f64.powi(3)).abs() < 1e-15);
     assert!((variance - (1.5 * 0.9_f64.powi(6) + 0.5 * (1.0 + 0.81 + 0.81 * 0.81))).abs() < 1e-15);
-    assert_eq!(Walk::new(0.9, 0.5, 0.0).of(2.0, 1.5), (2.0, 1.5));
+    assert_eq!(CellPrediction::new(0.9, 0.5, 0.0).apply(2.0, 1.5), (2.0, 1.5));
     let (mut means, mut variances) = ([2.0; 9], [1.5; 9]);
     let (mut out_mean, mut out_sd) = ([0.0; 9], [0.0; 9]);
-    put_out(Arch::new(), walk, (&means, &variances), (&mut out_mean, &mut out_sd));
-    Cells { mean: &mut means, variance: &mut variances }.predict(Arch::new(), walk);
+    predict_into(Arch::new(), prediction, (&means, &variances), (&mut out_mean, &mut out_sd));
+    Cells { mean: &mut means, variance: &mut variances }.predict(Arch::new(), prediction);
     assert_eq!((means, variances), ([mean; 9], [variance; 9]));
     assert_eq!((out_mean, out_sd), ([mean; 9], [variance.sqrt(); 9]));
 }

@@ -1,4 +1,4 @@
-//! What the filter needs to know of an instrument, and which components no instrument couples.
+//! The observation model of an instrument, and the groups of components that no instrument couples.
 
 use std::sync::Arc;
 
@@ -11,31 +11,31 @@ use crate::model::{Gate, PixelLattice};
 use crate::source::RasterSource;
 use crate::spectral::Spectrum;
 
-/// An instrument, checked against the target.
+/// An instrument whose settings have been checked against the target.
 #[derive(Clone, Debug)]
 pub(crate) struct ObservationModel {
     pub(crate) name: String,
     pub(crate) source: Arc<dyn RasterSource>,
     /// Source bands that are read.
     pub(crate) source_bands: Vec<usize>,
-    /// Whether they were found by their names alone.
+    /// Whether they were matched by name alone.
     pub(crate) by_name: bool,
-    /// What each of them sees of the components. **Shape** (bands read, components).
+    /// Weights of the components in each band. **Shape** (bands read, components).
     pub(super) design: DMatrix<f64>,
     pub(super) noise: Vec<f64>,
-    /// What each of them shows where all components are zero: bias and the basis's mean.
+    /// Value of each band where all components are zero: the bias plus the contribution of the basis's mean.
     pub(super) offset: Vec<f64>,
     pub(crate) offset_layers: Vec<OffsetModel>,
     pub(crate) missing: Missing,
     pub(crate) gate: Option<Gate>,
     /// Degrees of freedom of heavy tails.
     pub(crate) robust: Option<f64>,
-    /// Whether noise is inflated by what innovations tell.
+    /// Whether noise is inflated according to the innovations.
     pub(crate) inflate: bool,
     pub(crate) lattice: PixelLattice,
 }
 
-/// What an instrument sees of a part of the components.
+/// The observation of one part of the components.
 #[derive(Clone, Debug)]
 pub(crate) struct PartBands {
     /// Its bands, as positions among the bands read.
@@ -44,62 +44,62 @@ pub(crate) struct PartBands {
 }
 
 impl ObservationModel {
-    /// Whether each of its pixels is compared with the prediction before any is taken in.
-    pub(crate) fn judges_pixels(&self) -> bool {
+    /// Whether each pixel is compared with the prediction before any pixel is assimilated.
+    pub(crate) fn checks_pixels(&self) -> bool {
         self.gate.is_some() || self.robust.is_some()
     }
 
-    /// What the information of a pixel of this normalised innovation squared, over so many values, is multiplied by.
+    /// Factor on the information of a pixel with this normalised innovation squared over `dof` values.
     pub(crate) fn weight(&self, nis: f64, dof: usize) -> f64 {
         self.robust.map_or(1.0, |nu| ((nu + dof as f64) / (nu + nis)).min(1.0))
     }
 
-    /// What windows need to know of it.
+    /// The lattice of pixels and the offset layers, which windows need.
     pub(crate) fn observer(&self) -> (&PixelLattice, &[OffsetModel]) {
         (&self.lattice, &self.offset_layers)
     }
 
-    /// What each band read sees of the components. **Shape** (bands read, components).
+    /// Weights of the components in each band read. **Shape** (bands read, components).
     pub(crate) fn design(&self) -> &DMatrix<f64> {
         &self.design
     }
 
-    /// Usual noise variance of each band read, in u².
+    /// Default noise variance of each band read, in u².
     pub(crate) fn noise(&self) -> &[f64] {
         &self.noise
     }
 
-    /// What each band read shows where all components are zero, in u.
+    /// Value of each band read where all components are zero, in u.
     pub(crate) fn offsets(&self) -> &[f64] {
         &self.offset
     }
 
-    /// Whether it sees a component.
-    pub(crate) fn sees(&self, component: usize) -> bool {
+    /// Whether it observes a component.
+    pub(crate) fn observes(&self, component: usize) -> bool {
         self.design.column(component).iter().any(|weight| *weight != 0.0)
     }
 
-    /// The component that a band shows as it is, where that is all it shows.
-    pub(crate) fn shown_by(&self, band: usize) -> Option<usize> {
+    /// The component that a band observes directly and exclusively, if there is one.
+    pub(crate) fn component_of(&self, band: usize) -> Option<usize> {
         let row = self.design.row(band);
-        let mut seen = row.iter().enumerate().filter(|(_, weight)| **weight != 0.0);
-        let (component, weight) = seen.next()?;
-        (*weight == 1.0 && seen.next().is_none()).then_some(component)
+        let mut terms = row.iter().enumerate().filter(|(_, weight)| **weight != 0.0);
+        let (component, weight) = terms.next()?;
+        (*weight == 1.0 && terms.next().is_none()).then_some(component)
     }
 
-    /// Mean and standard deviation of what a band shows of a single cell, its noise aside, given the mean of each component
-    /// and the covariance of each pair.
-    pub(crate) fn shown_of(
+    /// Mean and standard deviation of a band's observation of a single cell, without noise, given the mean of each
+    /// component and the covariance of each pair.
+    pub(crate) fn observation_of(
         &self,
         band: usize,
         mean: impl Fn(usize) -> f64,
         cov: impl Fn(usize, usize) -> f64,
     ) -> (f64, f64) {
         let row = self.design.row(band);
-        let seen = || row.iter().copied().enumerate().filter(|(_, weight)| *weight != 0.0);
-        let value = self.offset[band] + seen().map(|(j, weight)| weight * mean(j)).sum::<f64>();
+        let terms = || row.iter().copied().enumerate().filter(|(_, weight)| *weight != 0.0);
+        let value = self.offset[band] + terms().map(|(j, weight)| weight * mean(j)).sum::<f64>();
         let variance: f64 =
-            seen().flat_map(|(j, a)| seen().map(move |(l, b)| (j, l, a * b))).map(|(j, l, w)| w * cov(j, l)).sum();
+            terms().flat_map(|(j, a)| terms().map(move |(l, b)| (j, l, a * b))).map(|(j, l, w)| w * cov(j, l)).sum();
         (value, variance.sqrt())
     }
 
@@ -108,7 +108,7 @@ impl ObservationModel {
         self.noise[band]
     }
 
-    /// Reciprocal of the smallest noise variance that any combination of `components` can have, or more.
+    /// Upper bound on the reciprocal noise variance of any combination of `components`.
     pub(crate) fn most_information(&self, components: &[usize]) -> f64 {
         let of_row = |(row, noise): (usize, &f64)| {
             components.iter().map(|&j| self.design[(row, j)].powi(2)).sum::<f64>() / noise
@@ -116,9 +116,9 @@ impl ObservationModel {
         self.noise.iter().enumerate().map(of_row).sum()
     }
 
-    /// Names of the source bands that are read, each with what it sees.
+    /// Names of the source bands that are read, each with what it observes.
     pub(crate) fn observed(&self, spectrum: &Spectrum) -> Vec<(String, String)> {
-        let seen = |row: usize| {
+        let terms = |row: usize| {
             if spectrum.basis().is_some() {
                 return "the spectrum".into();
             }
@@ -126,18 +126,18 @@ impl ObservationModel {
             names.map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(" and ")
         };
         let held = self.source.bands();
-        self.source_bands.iter().enumerate().map(|(row, &band)| (held[band].clone(), seen(row))).collect()
+        self.source_bands.iter().enumerate().map(|(row, &band)| (held[band].clone(), terms(row))).collect()
     }
 
-    /// The bands that see any of `components`, which no band may share with others.
+    /// The bands that observe any of `components`. No band may observe components of two parts.
     pub(crate) fn part(&self, components: &[usize]) -> PartBands {
-        let sees = |row: usize| components.iter().any(|&j| self.design[(row, j)] != 0.0);
-        let rows: Vec<usize> = (0..self.design.nrows()).filter(|&row| sees(row)).collect();
-        // The offsets of a band are one more channel, seen by that band alone.
+        let observes = |row: usize| components.iter().any(|&j| self.design[(row, j)] != 0.0);
+        let rows: Vec<usize> = (0..self.design.nrows()).filter(|&row| observes(row)).collect();
+        // The offsets of a band are one more channel, which only that band observes.
         let offsets = if self.offset_layers.is_empty() { 0 } else { rows.len() };
         let design = rows.iter().enumerate().flat_map(|(band, &row)| {
-            let seen = components.iter().map(move |&j| self.design[(row, j)]);
-            seen.chain((0..offsets).map(move |other| if other == band { 1.0 } else { 0.0 }))
+            let terms = components.iter().map(move |&j| self.design[(row, j)]);
+            terms.chain((0..offsets).map(move |other| if other == band { 1.0 } else { 0.0 }))
         });
         let design = design.collect();
         let pick = |values: &[f64]| rows.iter().map(|&row| values[row]).collect();
@@ -146,17 +146,17 @@ impl ObservationModel {
     }
 }
 
-/// Groups the components so that no band of any instrument sees two groups.
+/// Groups the components so that no band of any instrument observes two groups.
 ///
-/// Components are independent beforehand and walk independently, so groups that no observation couples stay independent:
-/// their joint covariance is block-diagonal for ever, and each group is filtered by itself, exactly. Without a spectral
-/// basis every target band is a group of its own.
+/// Components have independent priors and independent process noise, so groups that no observation couples stay
+/// independent: their joint covariance is block-diagonal at all times, and filtering each group separately is exact.
+/// Without a spectral basis, every target band is a group of its own.
 pub(crate) fn independent_parts(instruments: &[ObservationModel], p: usize) -> Vec<Vec<usize>> {
     let mut label: Vec<usize> = (0..p).collect();
     for row in instruments.iter().flat_map(|instrument| instrument.design.row_iter()) {
-        let seen: Vec<usize> = (0..p).filter(|&j| row[j] != 0.0).map(|j| label[j]).collect();
-        if let Some(&first) = seen.iter().min() {
-            label.iter_mut().filter(|label| seen.contains(*label)).for_each(|label| *label = first);
+        let coupled: Vec<usize> = (0..p).filter(|&j| row[j] != 0.0).map(|j| label[j]).collect();
+        if let Some(&first) = coupled.iter().min() {
+            label.iter_mut().filter(|label| coupled.contains(*label)).for_each(|label| *label = first);
         }
     }
     let members = |group: usize| (0..p).filter(|&j| label[j] == group).collect::<Vec<_>>();

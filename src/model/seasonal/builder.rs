@@ -1,48 +1,49 @@
-use super::fit::SeasonalFit;
-use crate::error::{Error, Result};
-use crate::geometry::Grid;
-use crate::describe::Instrument;
-use crate::seasonal::{Harmonics, SeasonalMean, YEAR_DAYS};
-use crate::spectral::SpectralBasis;
+//! Settings of a seasonal mean.
 
-/// Harmonics beyond which a curve of a year follows the weather.
+use crate::error::{Error, Result};
+use crate::seasonal::{Harmonics, YEAR_DAYS};
+
+/// Largest number of harmonics. With more, the curve of a year follows the weather.
 const MOST_HARMONICS: usize = 6;
 
-/// Passes at most: weights settle within a few.
+/// Largest number of passes. Weights converge within a few.
 const MOST_PASSES: usize = 100;
 
-/// How far neighbours may lie, in cells: beyond, they are no neighbours and tiles no tiles.
+/// Largest radius of the neighbourhood, in cells.
 const WIDEST_RADIUS: usize = 256;
 
-/// Neighbouring cells that help where a cell has little data.
+/// Neighbouring cells that support a cell with little data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Neighbours {
-    /// In cells.
+    /// Radius in cells.
     pub(super) radius: usize,
-    /// Observations that their common curve counts for.
+    /// Weight of their common curve, in observations.
     pub(super) strength: f64,
 }
 
-/// Collects how a [`SeasonalMean`] is fitted; [`fit`](Self::fit) makes it.
+/// Collects how a [`SeasonalMean`](super::SeasonalMean) is fitted; [`fit`](Self::fit) makes it.
 ///
 /// For each component (target band), the coefficients `c` of a cell minimise
 ///
 /// `Σ_t w_t (y_t − φ_tᵀ c)² + ρ Σ_h h² |c_h − c̄_h|² + ν |c − c̄|²`
 ///
-/// over its observations `y_t` on dates with the terms `φ_t` of the [`Harmonics`]; `c_h` are the two coefficients of harmonic
-/// `h`, whose `h²` makes the penalty that on the mean squared slope of the curve. `ρ` ([`ridge`](Self::ridge)) and `ν`
-/// ([`neighbours`](Self::neighbours)) are in observations, so that they mean the same whatever the unit and the scatter of
-/// the data. `c̄` is the curve of the neighbourhood: the same minimum for the average sums of all cells around that have data,
-/// cells `d` rows (and columns alike) away weighing `(1 − d²/(radius + 1)²)²`, drawn by `ρ` towards the curve of the scene, and
-/// that the minimum for the scene's averages of each date, weighed by the share of the scene that was seen. So where a cell has
+/// over its observations `y_t` on dates with the terms `φ_t` of the [`Harmonics`]. `c_h` are the two coefficients of
+/// harmonic `h`; with the factor `h²` the penalty is that on the mean squared slope of the curve. `ρ`
+/// ([`ridge`](Self::ridge)) and `ν` ([`neighbours`](Self::neighbours)) are in observations, so their meaning does not
+/// depend on the unit and the scatter of the data. `c̄` is the curve of the neighbourhood: the same minimum for the
+/// averaged sums of all surrounding cells that have data, where cells `d` rows (and, likewise, columns) away have the
+/// weight `(1 − d²/(radius + 1)²)²`, shrunk by `ρ` towards the curve of the scene. The curve of the scene is the
+/// minimum for the scene's average of each date, weighted by the observed share of the scene. Where a cell has no
+/// data in a season, its neighbours decide, and then the scene.
 /// no data in a season its neighbours' speak, and then the scene's.
 ///
-/// Weights are 1 in the first pass. Each further pass lowers those of observations that lie far off, `w = (κ + 1)/(κ + r²/σ²)`
-/// with the residual `r` from the curve of the pass before and `κ` the degrees of freedom of [`robust`](Self::robust): the
-/// EM algorithm for errors that follow Student's t (Lange, Little and Taylor, *Journal of the American Statistical Association*
-/// 84, 1989), for which sums at constant memory are enough. `σ²` is `Σ w r² / Σ w` of the cell and, weighing as `ν`
-/// observations, of the neighbourhood: dividing by the sum of weights rather than their number makes the passes few (Meng and
-/// van Dyk, *Journal of the Royal Statistical Society* B 59, 1997).
+/// Weights are 1 in the first pass. Each further pass lowers those of outlying observations, `w = (κ + 1)/(κ +
+/// r²/σ²)` with the residual `r` from the curve of the previous pass and `κ` the degrees of freedom of
+/// [`robust`](Self::robust): the EM algorithm for errors that follow Student's t (Lange, Little and Taylor, *Journal
+/// of the American Statistical Association* 84, 1989), for which sums in constant memory suffice. `σ²` is `Σ w r² / Σ
+/// w` of the cell and, with the weight of `ν` observations, of the neighbourhood. Dividing by the sum of weights
+/// instead of their number makes the passes few (Meng and van Dyk, *Journal of the Royal Statistical Society* B 59,
+/// 1997).
 #[derive(Clone, Debug)]
 pub struct SeasonalBuilder {
     pub(super) harmonics: usize,
@@ -69,109 +70,78 @@ impl Default for SeasonalBuilder {
 }
 
 impl SeasonalBuilder {
-    /// Number of harmonics; default 2. Those of order `h` can follow what lasts longer than a period / (2h).
+    /// Number of harmonics. Default: 2. Harmonic `h` resolves variation that lasts longer than a period / (2h).
     #[must_use]
     pub fn harmonics(mut self, count: usize) -> Self {
         self.harmonics = count;
         self
     }
 
-    /// The period in days; default 365.2425, a year.
+    /// The period in days. Default: 365.2425, a year.
     #[must_use]
     pub fn period_days(mut self, days: f64) -> Self {
         self.period_days = days;
         self
     }
 
-    /// What draws harmonics towards those of the neighbourhood (and theirs to the scene's, and those to zero), in observations;
-    /// default 3.
+    /// Strength, in observations, of the shrinkage of a cell's harmonics towards those of the neighbourhood (of these
+    /// towards the scene's, and of the scene's towards zero). Default: 3.
     #[must_use]
     pub fn ridge(mut self, observations: f64) -> Self {
         self.ridge = observations;
         self
     }
 
-    /// Degrees of freedom of the errors' heavy tails, smaller for more leftover clouds; default 4. `None`: plain least squares,
-    /// in one pass.
+    /// Degrees of freedom of the heavy tails of the errors; smaller for more undetected clouds. Default: 4. `None`:
+    /// ordinary least squares, in one pass.
     #[must_use]
     pub fn robust(mut self, degrees: impl Into<Option<f64>>) -> Self {
         self.robust = degrees.into();
         self
     }
 
-    /// How often the data are read for the cells' curves where the fit is [robust](Self::robust); default 4.
+    /// Number of passes over the data for the cells' curves where the fit is [robust](Self::robust). Default: 4.
     #[must_use]
     pub fn passes(mut self, passes: usize) -> Self {
         self.passes = passes;
         self
     }
 
-    /// Lets the curve of the cells around, up to `radius` rows and columns away, count for so many observations of each cell;
-    /// default 4 cells and 4 observations.
+    /// Gives the curve of the surrounding cells, up to `radius` rows and columns away, the weight of this number of
+    /// observations in each cell. Default: 4 cells and 4 observations.
     #[must_use]
     pub fn neighbours(mut self, radius: usize, observations: f64) -> Self {
         self.neighbours = Some(Neighbours { radius, strength: observations });
         self
     }
 
-    /// Fits each cell by itself. Harmonics are then drawn towards those of the scene.
+    /// Fits each cell separately. Its harmonics are then shrunk towards those of the scene.
     #[must_use]
     pub fn without_neighbours(mut self) -> Self {
         self.neighbours = None;
         self
     }
 
-    /// Memory for the sums and values of the tile that is being fitted; default 512 MiB. It changes no bit of the result.
+    /// Memory for the sums and values of the tile that is being fitted. Default: 512 MiB. It does not change the
+    /// result.
     #[must_use]
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
         self.memory_bytes = bytes;
         self
     }
 
-    /// Fits the mean of every cell of `target` to all dates of the instruments whose pixels are its cells, and keeps it in
-    /// memory: `terms + 1` numbers of 4 bytes for each cell and component. `bands` are the target's; with a `basis`, the
-    /// components are its scores.
-    ///
-    /// # Errors
-    /// Those of [`prepare`](Self::prepare), and of reading.
-    pub fn fit(
-        &self,
-        target: &Grid,
-        bands: &[String],
-        basis: Option<&SpectralBasis>,
-        instruments: &[Instrument],
-    ) -> Result<SeasonalMean> {
-        self.prepare(target, bands, basis, instruments)?.collect()
-    }
-
-    /// As [`fit`](Self::fit), but for the tiles: reads everything once, for the curve of the scene, and gives what
-    /// [fits tile after tile](SeasonalFit::tiles).
-    ///
-    /// # Errors
-    /// [`Error::Setting`] naming the setting that cannot work, an instrument whose pixels are not cells or whose bands do not
-    /// tell the components, or a band that nothing observes; [`Error::CrsMismatch`]; those of reading.
-    pub fn prepare(
-        &self,
-        target: &Grid,
-        bands: &[String],
-        basis: Option<&SpectralBasis>,
-        instruments: &[Instrument],
-    ) -> Result<SeasonalFit> {
-        self.check()?;
-        SeasonalFit::new(self, target, bands, basis, instruments)
-    }
-
-    /// What is fitted, without the coefficients.
+    /// The harmonics to fit, without coefficients.
     pub(super) fn curve(&self) -> Harmonics {
         Harmonics::new(self.harmonics, self.period_days)
     }
 
-    /// Passes over the data for the cells' curves.
+    /// Number of passes over the data for the cells' curves.
     pub(super) fn rounds(&self) -> usize {
         if self.robust.is_some() { self.passes } else { 1 }
     }
 
-    fn check(&self) -> Result<()> {
+    /// Refuses numbers that cannot work.
+    pub(super) fn check(&self) -> Result<()> {
         let refuse = |key: &str, problem: String| Err(Error::setting(format!("seasonal.{key}"), problem));
         let positive = |value: f64| value > 0.0 && value.is_finite();
         if !(1..=MOST_HARMONICS).contains(&self.harmonics) {

@@ -1,30 +1,30 @@
-//! The passes over the data: one for the curve of the scene, and some for the cells', tile by tile.
+//! The passes over the data: one for the curve of the scene, and several for the curves of the cells, tile by tile.
 
 use std::sync::Arc;
 
 use ndarray::{Array2, Array3, Array4};
 
 use super::builder::SeasonalBuilder;
+use super::observed::CellObservations;
 use super::pool::Pool;
-use super::seen::Seen;
-use super::sums::{Sums, System};
-use crate::seasonal::{Harmonics, SeasonalMean, SeasonalTile};
+use super::sums::{ComponentSums, System};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::describe::Instrument;
+use crate::seasonal::{Harmonics, SeasonalMean, SeasonalTile};
 use crate::spectral::{SpectralBasis, Spectrum};
 
-/// Tiles are whole multiples of this, where they are larger: the chunks of a store.
+/// Larger tiles are multiples of this size, which is the chunk size of a store.
 pub(super) const CHUNK: usize = 256;
 
-/// A seasonal mean about to be fitted, tile by tile: [`SeasonalBuilder::prepare`] makes it.
+/// A seasonal mean that can be fitted tile by tile. Made by [`SeasonalBuilder::prepare`].
 #[derive(Debug)]
 pub struct SeasonalFit {
     settings: SeasonalBuilder,
     target: Grid,
     components: Vec<String>,
-    instruments: Vec<Seen>,
-    /// By component.
+    instruments: Vec<CellObservations>,
+    /// One for each component.
     scene: Vec<SceneCurve>,
     tile: (usize, usize),
     margin: usize,
@@ -34,12 +34,48 @@ pub struct SeasonalFit {
 #[derive(Clone, Debug, PartialEq)]
 struct SceneCurve {
     coefficients: Vec<f64>,
-    /// Of all values about it, in u².
+    /// Variance of all values about the curve, in u².
     variance: f64,
 }
 
+impl SeasonalBuilder {
+    /// Fits the mean of every cell of `target` to all dates of the instruments whose pixels are its cells, and holds
+    /// it in memory: `terms + 1` numbers of 4 bytes for each cell and component. `bands` are those of the target.
+    /// With a `basis`, the components are its scores.
+    ///
+    /// # Errors
+    /// Those of [`prepare`](Self::prepare), and of reading.
+    pub fn fit(
+        &self,
+        target: &Grid,
+        bands: &[String],
+        basis: Option<&SpectralBasis>,
+        instruments: &[Instrument],
+    ) -> Result<SeasonalMean> {
+        self.prepare(target, bands, basis, instruments)?.collect()
+    }
+
+    /// Like [`fit`](Self::fit), without the tiles: reads everything once to fit the curve of the scene, and returns a
+    /// value that [fits tile after tile](SeasonalFit::tiles).
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the setting that cannot work, an instrument whose pixels are not cells or whose
+    /// bands do not determine the components, or a band that nothing observes; [`Error::CrsMismatch`]; the errors of
+    /// reading.
+    pub fn prepare(
+        &self,
+        target: &Grid,
+        bands: &[String],
+        basis: Option<&SpectralBasis>,
+        instruments: &[Instrument],
+    ) -> Result<SeasonalFit> {
+        self.check()?;
+        SeasonalFit::new(self, target, bands, basis, instruments)
+    }
+}
+
 impl SeasonalFit {
-    pub(super) fn new(
+    fn new(
         settings: &SeasonalBuilder,
         target: &Grid,
         bands: &[String],
@@ -47,8 +83,10 @@ impl SeasonalFit {
         instruments: &[Instrument],
     ) -> Result<Self> {
         let spectrum = Spectrum::new(bands.to_vec(), basis.cloned().map(Arc::new))?;
-        let instruments: Vec<Seen> =
-            instruments.iter().map(|instrument| Seen::new(instrument, target, &spectrum)).collect::<Result<_>>()?;
+        let instruments: Vec<CellObservations> = instruments
+            .iter()
+            .map(|instrument| CellObservations::new(instrument, target, &spectrum))
+            .collect::<Result<_>>()?;
         let components = match basis {
             None => bands.to_vec(),
             Some(basis) => (1..=basis.components()).map(|j| format!("component {j}")).collect(),
@@ -91,17 +129,17 @@ impl SeasonalFit {
         self.settings.curve()
     }
 
-    /// (rows, columns) of the tiles, but for those at the right and the bottom.
+    /// (rows, columns) of the tiles, except for those at the right and the bottom.
     #[must_use]
     pub fn tile_shape(&self) -> (usize, usize) {
         self.tile
     }
 
-    /// The largest tile that memory holds with its neighbours.
+    /// The largest tile that fits into memory together with its neighbours.
     fn choose_tile(&self) -> Result<(usize, usize)> {
         let (terms, p) = (self.harmonics().terms(), self.components.len());
-        let (own, shared) = Sums::numbers(terms);
-        let slice = self.instruments.iter().map(Seen::bytes_per_cell).max().unwrap_or(0);
+        let (own, shared) = ComponentSums::numbers(terms);
+        let slice = self.instruments.iter().map(CellObservations::bytes_per_cell).max().unwrap_or(0);
         let per_cell = ((p * own + shared + 4) * size_of::<f64>()) as u64 + slice;
         let cells = self.settings.memory_bytes / per_cell;
         let (rows, cols) = self.target.shape();
@@ -127,14 +165,15 @@ impl SeasonalFit {
         Ok((side(height, rows), side(width, cols)))
     }
 
-    /// Whole rows that memory holds.
+    /// Number of full rows that fit into memory.
     fn strip_rows(&self) -> usize {
-        let slice = self.instruments.iter().map(Seen::bytes_per_cell).max().unwrap_or(0) + size_of::<f64>() as u64;
+        let slice =
+            self.instruments.iter().map(CellObservations::bytes_per_cell).max().unwrap_or(0) + size_of::<f64>() as u64;
         let row = slice * self.target.cols() as u64;
         ((self.settings.memory_bytes / row) as usize).clamp(1, self.target.rows())
     }
 
-    /// Fits tile after tile, row by row; neighbouring ones agree as if there were none.
+    /// Fits tile after tile, row by row. Tile boundaries do not affect the result.
     pub fn tiles(&self) -> impl Iterator<Item = Result<SeasonalTile>> + '_ {
         self.regions(self.tile).map(|region| self.fit(region))
     }
@@ -148,10 +187,10 @@ impl SeasonalFit {
         })
     }
 
-    /// Fits all tiles and keeps them in memory.
+    /// Fits all tiles and holds them in memory.
     ///
     /// # Errors
-    /// Those of reading.
+    /// The errors of reading.
     pub fn collect(&self) -> Result<SeasonalMean> {
         let (rows, cols) = self.target.shape();
         let (p, terms) = (self.components.len(), self.harmonics().terms());
@@ -166,13 +205,13 @@ impl SeasonalFit {
         SeasonalMean::from_arrays(self.target.clone(), self.components.clone(), self.harmonics(), coefficients, scatter)
     }
 
-    /// The curve of the scene: that of its averages on each date, which weigh by the share of it that was seen.
+    /// The curve of the scene: the curve of its average on each date, weighted by the observed share of the scene.
     fn scene(&self) -> Result<Vec<SceneCurve>> {
         let harmonics = self.harmonics();
         let n = harmonics.terms();
         let mut terms = vec![0.0; n];
         let mut systems: Vec<System> = self.components.iter().map(|_| System::new(n)).collect();
-        // Most values on any date, all values, their sum and sum of squares.
+        // Largest number of values on any date, number of all values, their sum and their sum of squares.
         let mut totals = vec![[0.0_f64; 4]; self.components.len()];
         let strip = (self.strip_rows(), self.target.cols());
         for instrument in &self.instruments {
@@ -182,10 +221,10 @@ impl SeasonalFit {
                 for region in self.regions(strip) {
                     let mut plane = Array2::zeros(region.shape());
                     instrument.read(date, &region, &mut plane, |component, plane| {
-                        // Row by row, so that the height of strips changes no bit.
+                        // Row by row, so that the height of strips does not change a bit.
                         for row in plane.rows() {
-                            let seen = || row.iter().filter(|value| !value.is_nan());
-                            let row = [seen().count() as f64, seen().sum(), seen().map(|value| value * value).sum()];
+                            let held = || row.iter().filter(|value| !value.is_nan());
+                            let row = [held().count() as f64, held().sum(), held().map(|value| value * value).sum()];
                             sums[component].iter_mut().zip(row).for_each(|(sum, row): (&mut f64, f64)| *sum += row);
                         }
                     })?;
@@ -204,14 +243,14 @@ impl SeasonalFit {
                 return Err(Error::setting("seasonal", problem));
             }
             system.divide(most);
-            system.draw(|k| ((Harmonics::order(k).pow(2) as f64) * self.settings.ridge, 0.0));
+            system.shrink(|k| ((Harmonics::order(k).pow(2) as f64) * self.settings.ridge, 0.0));
             let mean = sum / count;
             Ok(SceneCurve { coefficients: system.solve().to_vec(), variance: (squares / count - mean * mean).max(0.0) })
         };
         systems.into_iter().zip(totals).zip(&self.components).map(curve).collect()
     }
 
-    /// The cells of a region, and around them those that they depend on.
+    /// Fits the cells of a region, together with the surrounding cells on which they depend.
     fn fit(&self, region: PixelRegion) -> Result<SeasonalTile> {
         let harmonics = self.harmonics();
         let n = harmonics.terms();
@@ -220,13 +259,14 @@ impl SeasonalFit {
         };
         let (rows, cols) = self.target.shape();
         let padded = PixelRegion::new(widen(&region.rows, rows), widen(&region.cols, cols));
-        let mut sums: Vec<Sums> = self.components.iter().map(|_| Sums::new(padded.len(), n)).collect();
+        let mut sums: Vec<ComponentSums> =
+            self.components.iter().map(|_| ComponentSums::new(padded.len(), n)).collect();
         let mut pool = Pool::new(padded.shape(), self.settings.neighbours.map(|neighbours| neighbours.radius));
         let mut plane = Array2::zeros(padded.shape());
         let mut terms = vec![0.0; n];
         for round in 0..self.settings.rounds() {
             let degrees = self.settings.robust.filter(|_| round > 0);
-            sums.iter_mut().for_each(Sums::clear);
+            sums.iter_mut().for_each(ComponentSums::clear);
             for instrument in &self.instruments {
                 for &date in instrument.dates() {
                     harmonics.evaluate(date, &mut terms);

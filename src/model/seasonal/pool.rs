@@ -1,13 +1,13 @@
-//! Averages of planes of cells over their neighbourhoods.
+//! Averages of planes of cells over neighbourhoods.
 
-/// Averages over neighbouring cells that have observations, cells `d` rows away weighing `(1 − d²/(radius + 1)²)²`, and columns
-/// alike.
+/// Averages over neighbouring cells that have observations. Cells `d` rows away have the weight
+/// `(1 − d²/(radius + 1)²)²`, and likewise columns.
 #[derive(Debug)]
 pub(super) struct Pool {
     shape: (usize, usize),
-    /// Weights of neighbours `-radius` to `radius` away; of none without neighbours.
+    /// Weights of neighbours `-radius` to `radius` away; empty without neighbours.
     kernel: Vec<f64>,
-    /// Sum of the weights of those with observations.
+    /// Sum of the weights of the neighbours with observations.
     weights: Vec<f64>,
     averages: Vec<f64>,
     line: Vec<f64>,
@@ -21,7 +21,7 @@ impl Pool {
         Self { shape, kernel: kernel.unwrap_or_default(), weights: Vec::new(), averages: Vec::new(), line: Vec::new() }
     }
 
-    /// Tells how many observations each cell has: those without count in no average.
+    /// Sets the number of observations of each cell. Cells without observations do not enter averages.
     pub(super) fn observed(&mut self, counts: &[f64]) {
         if self.kernel.is_empty() {
             return;
@@ -31,7 +31,7 @@ impl Pool {
         smooth(&mut self.weights, self.shape, &self.kernel, &mut self.line);
     }
 
-    /// Averages planes of cells; 0 where no neighbour has an observation. Without neighbours, nothing.
+    /// Averages planes of cells; 0 where no neighbour has an observation. Does nothing without neighbours.
     pub(super) fn average(&mut self, planes: &[f64]) {
         if self.kernel.is_empty() {
             return;
@@ -51,8 +51,8 @@ impl Pool {
     }
 }
 
-/// Sums over each cell's neighbours by their weights: along rows, then along columns. In a fixed order, so that the sum of a cell
-/// does not depend on what else the plane holds.
+/// Sums over each cell's neighbours with their weights: along rows, then along columns. The order is fixed, so the
+/// sum of a cell does not depend on the rest of the plane.
 fn smooth(plane: &mut [f64], (rows, cols): (usize, usize), kernel: &[f64], line: &mut Vec<f64>) {
     let radius = kernel.len() / 2;
     let mut along = |first: usize, step: usize, n: usize| {

@@ -1,4 +1,4 @@
-//! A seasonal mean over the cells around a tile, and whether it is one of a fusion's target.
+//! A seasonal mean over the cells of a tile and its surroundings, and the check that it fits the target of a fusion.
 
 use ndarray::Array4;
 
@@ -10,7 +10,7 @@ use crate::source::same_crs;
 use crate::spectral::Spectrum;
 
 impl SeasonalMean {
-    /// Refuses a mean that is not one of the target's cells and components.
+    /// Refuses a mean with other cells or components than the target.
     pub(crate) fn validate(&self, target: &Grid, spectrum: &Spectrum) -> Result<()> {
         let refuse = |problem: String| Err(Error::setting("seasonal.mean", format!("{}: {problem}", self.origin())));
         let p = spectrum.components();
@@ -48,7 +48,8 @@ impl SeasonalMean {
         Ok(())
     }
 
-    /// The curves of the cells of `rect` on the target's lattice, which may reach beyond the grid; there the nearest cell's counts.
+    /// The curves of the cells of `rect` on the target lattice. Cells beyond the grid have the curve of the nearest
+    /// cell.
     ///
     /// # Errors
     /// [`Error::Read`].
@@ -63,7 +64,7 @@ impl SeasonalMean {
     }
 }
 
-/// The curves of some cells, from cell `first` of the target lattice on.
+/// The curves of cells, starting at cell `first` of the target lattice.
 #[derive(Clone, Debug)]
 pub(crate) struct SeasonalSlice {
     harmonics: Harmonics,
@@ -73,7 +74,7 @@ pub(crate) struct SeasonalSlice {
 }
 
 impl SeasonalSlice {
-    /// Coefficient of a term at a cell, or at the nearest one that is held.
+    /// Coefficient of a term at a cell, or at the nearest cell of the slice.
     pub(crate) fn coefficient(&self, component: usize, term: usize, (row, col): (i64, i64)) -> f64 {
         let (_, _, rows, cols) = self.coefficients.dim();
         let y = (row - self.first.0).clamp(0, rows as i64 - 1) as usize;
@@ -81,31 +82,31 @@ impl SeasonalSlice {
         self.coefficients[(component, term, y, x)]
     }
 
-    /// The same of an average of cells: means are linear in their coefficients.
+    /// Coefficient of a term of an average of cells: means are linear in their coefficients.
     pub(crate) fn coefficient_of(&self, component: usize, term: usize, average: &Average) -> f64 {
         let cells = average.rects().iter().flat_map(Rect::cells);
         let weighed = cells.map(|(row, col)| average.weight(row, col) * self.coefficient(component, term, (row, col)));
         weighed.sum::<f64>() / average.total()
     }
 
-    /// The coefficients of all cells held, **shape** (component, term, y, x).
+    /// The coefficients of all cells of the slice, **shape** (component, term, y, x).
     pub(crate) fn into_coefficients(self) -> Array4<f64> {
         self.coefficients
     }
 }
 
-/// The curves of some states, one after another: what is added to anomalies to know their level.
+/// The curves of states. They are added to anomalies to obtain levels.
 #[derive(Clone, Debug)]
 pub(crate) struct StateCurves {
     harmonics: Harmonics,
-    /// Those of a date.
+    /// The terms of a date.
     terms: Vec<f64>,
-    /// The terms of each state.
+    /// The coefficients of each state.
     coefficients: Vec<f64>,
 }
 
 impl StateCurves {
-    /// The curves of averages of cells, for each of some components.
+    /// The curves of averages of cells, for each of these components.
     pub(crate) fn new(slice: &SeasonalSlice, components: &[usize], averages: &[Average]) -> Self {
         let terms = slice.harmonics.terms();
         let states = components.iter().flat_map(|&j| averages.iter().map(move |average| (j, average)));
@@ -114,7 +115,7 @@ impl StateCurves {
         Self { harmonics: slice.harmonics, terms: vec![0.0; terms], coefficients }
     }
 
-    /// The means on a date, state by state.
+    /// The means on a date, by state.
     pub(crate) fn on(&mut self, date: Date) -> impl Fn(usize) -> f64 + '_ {
         self.harmonics.evaluate(date, &mut self.terms);
         let (terms, all, n) = (&self.terms, &self.coefficients, self.terms.len());
@@ -124,7 +125,7 @@ impl StateCurves {
         }
     }
 
-    /// Memory of so many states.
+    /// Memory of this number of states.
     pub(crate) fn bytes(states: usize, terms: usize) -> usize {
         (states + 1) * terms * size_of::<f64>()
     }

@@ -1,21 +1,22 @@
-//! What is summed of the observations of a tile's cells, and the curves that follow from it.
+//! Sums over the observations of a tile's cells, and the curves computed from them.
 
 use super::builder::SeasonalBuilder;
 use crate::seasonal::Harmonics;
 use super::pool::Pool;
 
-/// Cells that are taken at a time: their sums stay in the first cache while the fields are gone through.
+/// Number of cells that are processed at once: their sums stay in the first-level cache for all fields.
 const PIECE: usize = 256;
 
-/// Observations that the curve of the neighbourhood, or the scene, counts for where nothing else holds a cell's mean.
+/// Smallest weight, in observations, of the curve of the neighbourhood or the scene in a cell's mean.
 const LEAST: f64 = 0.01;
 
-/// Share of the scene's variance that the scatter about a curve is taken to have at least: exact data have weights, too.
+/// Smallest scatter about a curve, as a share of the variance of the scene, so that exact data have finite weights.
 const LEAST_SCATTER: f64 = 1e-10;
 
-/// The sums of one component over the cells of a tile, and the curves as they stand, as differences from the scene's curve.
+/// The sums of one component over the cells of a tile, and the current curves, as differences from the curve of the
+/// scene.
 #[derive(Debug)]
-pub(super) struct Sums {
+pub(super) struct ComponentSums {
     cells: usize,
     terms: usize,
     /// Planes of cells: `Σ w φ φᵀ` (lower triangle row by row), `Σ w φ y`, `Σ w y²`, number of observations.
@@ -26,12 +27,12 @@ pub(super) struct Sums {
     variance: Vec<f64>,
 }
 
-/// Entries of the triangle of a matrix of so many rows.
+/// Number of entries of the triangle of a matrix with `terms` rows.
 fn triangle(terms: usize) -> usize {
     terms * (terms + 1) / 2
 }
 
-impl Sums {
+impl ComponentSums {
     pub(super) fn new(cells: usize, terms: usize) -> Self {
         Self {
             cells,
@@ -42,18 +43,19 @@ impl Sums {
         }
     }
 
-    /// Numbers per cell that a tile takes for each component, and those that all components share while they are solved.
+    /// Numbers per cell that a tile needs for each component, and those that all components share during the
+    /// solution.
     pub(super) fn numbers(terms: usize) -> (usize, usize) {
         (triangle(terms) + 2 * terms + 3, triangle(terms) + terms + 4)
     }
 
-    /// Begins another pass.
+    /// Starts another pass.
     pub(super) fn clear(&mut self) {
         self.fields.fill(0.0);
     }
 
-    /// Takes in the values of all cells on a date with `terms`; NaN where missing. With `degrees` of freedom, each weighs by its
-    /// distance from the curve as it stands.
+    /// Adds the values of all cells on a date with `terms`; NaN where missing. With `degrees` of freedom, each value
+    /// is weighted by its distance from the current curve.
     pub(super) fn add(&mut self, values: &[f64], terms: &[f64], scene: f64, degrees: Option<f64>) {
         let cells = self.cells;
         for start in (0..cells).step_by(PIECE) {
@@ -61,16 +63,16 @@ impl Sums {
             let (mut y, mut w) = ([0.0; PIECE], [0.0; PIECE]);
             let mut any = false;
             for ((y, w), value) in y.iter_mut().zip(&mut w).zip(&values[start..end]) {
-                let seen = !value.is_nan();
-                any |= seen;
-                (*y, *w) = if seen { (value - scene, 1.0) } else { (0.0, 0.0) };
+                let observed = !value.is_nan();
+                any |= observed;
+                (*y, *w) = if observed { (value - scene, 1.0) } else { (0.0, 0.0) };
             }
             if !any {
                 continue;
             }
-            let (triangle, kept) = (triangle(self.terms), self.terms);
+            let (triangle, count) = (triangle(self.terms), self.terms);
             let plane = |field: usize| field * cells + start..field * cells + end;
-            add(&mut self.fields[plane(triangle + kept + 1)], &w, |w, _| w, &y);
+            add(&mut self.fields[plane(triangle + count + 1)], &w, |w, _| w, &y);
             if let Some(degrees) = degrees {
                 let mut residual = y;
                 for (k, term) in terms.iter().enumerate() {
@@ -93,11 +95,12 @@ impl Sums {
             for (k, term) in terms.iter().enumerate() {
                 add(&mut self.fields[plane(triangle + k)], &w, |w, y| w * y * term, &y);
             }
-            add(&mut self.fields[plane(triangle + kept)], &w, |w, y| w * y * y, &y);
+            add(&mut self.fields[plane(triangle + count)], &w, |w, y| w * y * y, &y);
         }
     }
 
-    /// The curves that the sums make, in a tile whose cells `pool` averages; `scene_variance` is that of all values.
+    /// Computes the curves from the sums, in a tile whose neighbourhoods `pool` averages. `scene_variance` is the
+    /// variance of all values.
     pub(super) fn solve(&mut self, settings: &SeasonalBuilder, pool: &mut Pool, scene_variance: f64) {
         let (cells, terms) = (self.cells, self.terms);
         let known = triangle(terms) + terms;
@@ -112,16 +115,16 @@ impl Sums {
             let mut towards = [0.0; System::MOST];
             if around.is_some() {
                 system.load(pool.averages(), cells, cell);
-                system.draw(|k| (ridge(k, LEAST), 0.0));
+                system.shrink(|k| (ridge(k, LEAST), 0.0));
                 towards[..terms].copy_from_slice(system.solve());
             }
             system.load(&self.fields, cells, cell);
-            system.draw(|k| (ridge(k, around.unwrap_or(LEAST)), towards[k]));
+            system.shrink(|k| (ridge(k, around.unwrap_or(LEAST)), towards[k]));
             let curve = system.solve();
             for (k, c) in curve.iter().enumerate() {
                 self.curves[k * cells + cell] = *c;
             }
-            // Σ w (y − φᵀ c)² of the sums.
+            // Σ w (y − φᵀ c)² from the sums.
             let mut sum = self.fields[known * cells + cell];
             let mut field = 0;
             for (k, c) in curve.iter().enumerate() {
@@ -149,7 +152,7 @@ impl Sums {
         }
     }
 
-    /// Coefficient of a term at a cell, as difference from the scene's.
+    /// Coefficient of a term at a cell, as the difference from that of the scene.
     pub(super) fn coefficient(&self, term: usize, cell: usize) -> f64 {
         self.curves[term * self.cells + cell]
     }
@@ -160,11 +163,11 @@ impl Sums {
     }
 }
 
-/// Adds to a piece of a field what each observation gives.
+/// Adds the contribution of each observation to a piece of a field.
 #[inline(always)]
-fn add(field: &mut [f64], w: &[f64; PIECE], of: impl Fn(f64, f64) -> f64, y: &[f64; PIECE]) {
+fn add(field: &mut [f64], w: &[f64; PIECE], term: impl Fn(f64, f64) -> f64, y: &[f64; PIECE]) {
     for ((sum, w), y) in field.iter_mut().zip(w).zip(y) {
-        *sum += of(*w, *y);
+        *sum += term(*w, *y);
     }
 }
 
@@ -178,14 +181,14 @@ pub(super) struct System {
 }
 
 impl System {
-    /// Terms at most.
+    /// Largest number of terms.
     pub(super) const MOST: usize = 13;
 
     pub(super) fn new(terms: usize) -> Self {
         Self { terms, matrix: [0.0; Self::MOST * (Self::MOST + 1) / 2], right: [0.0; Self::MOST] }
     }
 
-    /// Takes the sums of a cell out of planes of `cells`.
+    /// Loads the sums of a cell from planes of `cells`.
     fn load(&mut self, fields: &[f64], cells: usize, cell: usize) {
         let triangle = triangle(self.terms);
         for (k, entry) in self.matrix[..triangle].iter_mut().enumerate() {
@@ -196,7 +199,7 @@ impl System {
         }
     }
 
-    /// Adds an observation `y` on a date with `terms` that counts for `weight`.
+    /// Adds an observation `y` with the weight `weight`, on a date with `terms`.
     pub(super) fn add(&mut self, terms: &[f64], y: f64, weight: f64) {
         let mut field = 0;
         for (k, term) in terms.iter().enumerate() {
@@ -208,21 +211,22 @@ impl System {
         }
     }
 
-    /// Divides all sums.
+    /// Divides all sums by a number.
     pub(super) fn divide(&mut self, by: f64) {
         self.matrix.iter_mut().chain(&mut self.right).for_each(|entry| *entry /= by);
     }
 
-    /// Draws each coefficient with a strength towards a value.
-    pub(super) fn draw(&mut self, of: impl Fn(usize) -> (f64, f64)) {
+    /// Adds a penalty to each coefficient: a strength, and the value towards which it is shrunk.
+    pub(super) fn shrink(&mut self, penalty: impl Fn(usize) -> (f64, f64)) {
         for k in 0..self.terms {
-            let (strength, towards) = of(k);
+            let (strength, towards) = penalty(k);
             self.matrix[k * (k + 1) / 2 + k] += strength;
             self.right[k] += strength * towards;
         }
     }
 
-    /// The coefficients, by Cholesky's decomposition in place; every coefficient must be drawn, so that pivots are positive.
+    /// The coefficients, by Cholesky decomposition in place. Every coefficient needs a penalty, so that pivots are
+    /// positive.
     pub(super) fn solve(&mut self) -> &[f64] {
         let (n, l, x) = (self.terms, &mut self.matrix, &mut self.right);
         let row = |i: usize| i * (i + 1) / 2;

@@ -1,3 +1,5 @@
+//! Spatial correlation of the initial state.
+
 use std::sync::Arc;
 
 use super::Support;
@@ -5,11 +7,11 @@ use crate::filter::{BlockCov, State};
 use crate::model::{PriorSlice, ProcessModel};
 
 impl Support {
-    /// Gives an initial state of some components, independent between cells so far, the correlation of the process:
-    /// `P(i, i') = sd_i sd_i' C(i, i') / C(s, s)`, `sd_i` the prior's standard deviation of a cell, or the mean one of the cells
-    /// of an average. Where that is the same everywhere, so is the covariance that of the field and its averages, exactly;
-    /// where it is not, it is that of a field whose standard deviation is levelled within each average, so that it stays
-    /// positive semi-definite.
+    /// Gives the initial state of some components, so far independent between cells, the correlation of the process:
+    /// `P(i, i') = sd_i sd_i' C(i, i') / C(s, s)`, where `sd_i` is the prior standard deviation of a cell, or the
+    /// mean one of the cells of an average. Where the standard deviation is uniform, the result is exactly the
+    /// covariance of the field and its averages. Elsewhere it is that of a field whose standard deviation is constant
+    /// within each average, so it stays positive semi-definite.
     pub(crate) fn correlate(
         &self,
         state: &mut State,
@@ -24,7 +26,7 @@ impl Support {
             let of_cell = process.correlations[index].between_cells((0, 0), (0, 0)).sqrt();
             let cells = self.cells.iter().map(|&(row, col)| prior.sd(j, row, col));
             let averages = self.remainders.iter().map(|average| prior.mean_sd(j, average));
-            // Cells of which the prior says nothing are seen by nothing.
+            // Cells without a prior are observed by no instrument.
             let known = |sd: f64| if sd.is_nan() { 0.0 } else { sd / of_cell };
             let sd: Vec<f64> = cells.chain(averages).map(known).collect();
             for a in 0..n {
@@ -113,7 +115,7 @@ mod tests {
                 assert!((raster.cov.get(i, j) - expected).abs() < 1e-14, "{i} {j}");
             }
         }
-        // A cell that the prior is silent about and an instrument sees is refused as ever.
+        // A cell without a prior that an instrument observes is still refused.
         let mut holed = variances;
         holed[(0, 0, 1, 1)] = f64::NAN;
         let message = state(&with(holed)?).map(|_| ()).unwrap_err().to_string();

@@ -1,3 +1,5 @@
+//! Metadata of grids: CF grid mapping, coordinates, and GeoZarr members.
+
 use serde_json::{Map, Value, json};
 
 use crate::geometry::{Crs, Grid};
@@ -23,7 +25,7 @@ fn is_geographic(crs: &Crs) -> bool {
     ["GEOGCRS", "GEODCRS", "GEOGCS"].iter().any(|prefix| crs.wkt().starts_with(prefix))
 }
 
-/// Attributes of the `spatial_ref` variable: what CF, rioxarray and GDAL look for.
+/// Attributes of the `spatial_ref` variable that CF, rioxarray and GDAL read.
 pub(super) fn grid_mapping(grid: &Grid) -> Map<String, Value> {
     let crs = grid.crs();
     let transform: Vec<String> = grid.geotransform().iter().map(ToString::to_string).collect();
@@ -39,7 +41,7 @@ pub(super) fn grid_mapping(grid: &Grid) -> Map<String, Value> {
         METHODS.iter().find(|(method, _)| crs.wkt().contains(&format!("METHOD[\"{method}\""))).map(|(_, name)| *name)
     };
     let name = if is_geographic(crs) { Some("latitude_longitude") } else { method() };
-    // CF has no name for other methods; crs_wkt says it all.
+    // CF has no names for other methods; crs_wkt is complete.
     if let Some(name) = name {
         attributes.insert("grid_mapping_name".into(), name.into());
     }
@@ -68,7 +70,7 @@ pub(super) fn coordinate(crs: &Crs, x: bool) -> Map<String, Value> {
     attributes
 }
 
-/// Unit of the axes: the last length unit of the WKT; `None` when it names none the way WKT 2 does.
+/// Unit of the axes: the last length unit of the WKT; `None` when it has none in the syntax of WKT 2.
 fn length_unit(crs: &Crs) -> Option<&str> {
     let (_, rest) = crs.wkt().rsplit_once("LENGTHUNIT[\"")?;
     match rest.split('"').next()? {

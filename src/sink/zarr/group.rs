@@ -1,7 +1,7 @@
-//! The documents of arrays and groups, for either version of the format.
+//! Metadata documents of arrays and groups, for either version of the format.
 //!
-//! Written as JSON by hand rather than through zarrs' builders: the bytes must not depend on the order of a hash map, and both
-//! versions come from one description.
+//! They are written as JSON instead of through zarrs' builders: the bytes must not depend on the order of a hash map,
+//! and one description gives both versions.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use super::ZarrFormat;
 use super::store::AtomicStore;
 use crate::error::Result;
 
-/// What distinguishes one array from another, whatever the format.
+/// The properties of an array, independent of the format.
 pub(super) struct ArrayKind {
     pub(super) shape: Vec<usize>,
     pub(super) chunk: Vec<usize>,
@@ -23,15 +23,15 @@ pub(super) enum DataType {
     Float32,
     Float64,
     Int64,
-    /// Days; every value may occur but the smallest.
+    /// Days; every value is valid except the smallest.
     Days,
-    /// Texts of at most so many characters.
+    /// Texts of at most this number of characters.
     Text(usize),
 }
 
 impl DataType {
-    /// The type of some texts.
-    pub(super) fn of_texts(texts: &[String]) -> Self {
+    /// The type of these texts.
+    pub(super) fn for_texts(texts: &[String]) -> Self {
         Self::Text(texts.iter().map(|text| text.chars().count()).max().unwrap_or(1))
     }
 }
@@ -83,7 +83,7 @@ impl ArrayKind {
         let (data_type, fill_value) = match self.data_type {
             DataType::Float32 => ("<f4".to_owned(), json!("NaN")),
             DataType::Float64 => ("<f8".to_owned(), json!("NaN")),
-            // Integer coordinates with a fill value would turn into floats in xarray.
+            // With a fill value, xarray would convert integer coordinates to floats.
             DataType::Int64 | DataType::Days => ("<i8".to_owned(), Value::Null),
             DataType::Text(characters) => (format!("<U{characters}"), Value::Null),
         };
@@ -104,7 +104,7 @@ impl ArrayKind {
         })
     }
 
-    /// Attributes in a v2 store, where they have a file of their own.
+    /// Attributes in a v2 store, where they have their own file.
     fn attributes_v2(&self) -> Value {
         let mut attributes = self.attributes.clone();
         attributes.insert("_ARRAY_DIMENSIONS".into(), json!(self.dimensions));
@@ -123,11 +123,11 @@ impl ArrayKind {
     }
 }
 
-/// Writes texts, the one chunk of an array: length-prefixed UTF-8 in v3, fixed-width UTF-32 in v2, which every reader of that
-/// version knows.
+/// Writes texts as the only chunk of an array: length-prefixed UTF-8 in v3, fixed-width UTF-32 in v2, which every v2
+/// reader supports.
 pub(super) fn write_texts(store: &AtomicStore, name: &str, texts: &[String], format: ZarrFormat) -> Result<()> {
     let mut chunk = Vec::new();
-    let key = match (format, DataType::of_texts(texts)) {
+    let key = match (format, DataType::for_texts(texts)) {
         (ZarrFormat::V2, DataType::Text(characters)) => {
             for text in texts {
                 let padded = text.chars().map(u32::from).chain(std::iter::repeat(0));
@@ -147,7 +147,7 @@ pub(super) fn write_texts(store: &AtomicStore, name: &str, texts: &[String], for
     store.write(&key, &chunk)
 }
 
-/// Writes a group's document, with those of all its arrays consolidated.
+/// Writes the document of a group, with the consolidated documents of all its arrays.
 pub(super) fn write_group(
     store: &AtomicStore,
     attributes: Map<String, Value>,
@@ -195,7 +195,7 @@ pub(super) fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// Pretty-printed, as people do open these files.
+/// Pretty-printed, because people open these files.
 fn bytes(document: &Value) -> Vec<u8> {
     let mut text = format!("{document:#}");
     text.push('\n');

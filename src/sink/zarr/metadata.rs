@@ -1,12 +1,14 @@
+//! Metadata of the arrays of a fused series.
+
 use serde_json::{Map, Value, json};
 
 use super::crs::{coordinate, geozarr, grid_mapping};
 use super::group::{ArrayKind, DataType, object, write_group, write_texts};
 use super::store::AtomicStore;
 use super::{TIME_CHUNK, ZarrFormat};
-use crate::describe::OutputSpace;
 use crate::error::Result;
-use crate::sink::SeriesLayout;
+use crate::describe::OutputSpace;
+use crate::series::SeriesLayout;
 
 /// The metadata documents of a store, for either version of the format.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ impl Documents {
         }
     }
 
-    /// Name of the array of band names: the coordinate itself, unless that is wavelengths.
+    /// Name of the array of band names: the band coordinate, unless that holds wavelengths.
     fn band_names(&self) -> &'static str {
         if self.layout.basis.is_some() { "band_name" } else { "band" }
     }
@@ -75,12 +77,12 @@ impl Documents {
                 object(json!({ "standard_name": "radiation_wavelength", "long_name": "wavelength", "units": "nm" })),
             ),
             "band" | "band_name" => {
-                line(bands, "band", DataType::of_texts(&layout.bands), object(json!({ "long_name": "band name" })))
+                line(bands, "band", DataType::for_texts(&layout.bands), object(json!({ "long_name": "band name" })))
             }
             "offset_band" => line(
                 layout.offsets.len(),
                 "offset_band",
-                DataType::of_texts(&layout.offsets),
+                DataType::for_texts(&layout.offsets),
                 object(json!({ "long_name": "instrument and band of the offset" })),
             ),
             "basis" => ArrayKind {
@@ -151,7 +153,7 @@ impl Documents {
         let unit = match self.layout.space {
             _ if name.starts_with("offset") => self.layout.unit.as_str(),
             OutputSpace::Bands => self.layout.unit.as_str(),
-            // The basis carries the unit.
+            // The basis has the unit.
             OutputSpace::Components => "1",
         };
         attributes.insert("units".into(), unit.into());
@@ -161,14 +163,14 @@ impl Documents {
         attributes.insert("coordinates".into(), if names { "spatial_ref band_name" } else { "spatial_ref" }.into());
         let crs = self.layout.grid.crs();
         if !crs.is_unknown() {
-            // What GDAL before 3.9 reads.
+            // For GDAL before 3.9.
             attributes.insert("_CRS".into(), json!({ "wkt": crs.wkt() }));
         }
         attributes.extend(geozarr(&self.layout.grid));
         attributes
     }
 
-    /// The document that defines an array, for a store with so many dates.
+    /// The document that defines an array, for a store with this number of dates.
     pub(super) fn array(&self, name: &str, dates: usize) -> Value {
         self.kind(name, dates).document(self.format)
     }
@@ -193,7 +195,7 @@ impl Documents {
         self.write_array(store, name, 0)
     }
 
-    /// Writes the group's document, with those of all arrays consolidated: the step that reveals new dates.
+    /// Writes the document of the group with those of all arrays consolidated. This step reveals new dates.
     pub(super) fn write_group(&self, store: &AtomicStore, run: Value, dates: usize) -> Result<()> {
         let mut attributes = geozarr(&self.layout.grid);
         attributes.insert("Conventions".into(), "CF-1.11".into());

@@ -1,3 +1,5 @@
+//! Reader of fused series.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,17 +9,17 @@ use serde_json::Value;
 use zarrs::array::{Array, ArraySubset};
 use zarrs::filesystem::FilesystemStore;
 
-use super::series_of;
-use crate::describe::OutputSpace;
+use super::existing_series;
 use crate::error::{BoxedError, Error, Result};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
 use crate::spectral::SpectralBasis;
+use crate::describe::OutputSpace;
 use crate::source::{RasterSource, Slice, check_request};
 
-/// Reads a store that a [`ZarrSink`](super::ZarrSink) wrote: values and standard deviations of bands, which are rebuilt where the
-/// store holds components of a spectral basis.
+/// Reads a store that a [`ZarrSink`](super::ZarrSink) wrote: values and standard deviations of bands. Bands are
+/// computed where the store holds components of a spectral basis.
 ///
-/// It is a [`RasterSource`] too, whose [slices](Slice) know their noise: the variances of the series.
+/// It is also a [`RasterSource`] whose [slices](Slice) have noise variances: the variances of the series.
 ///
 /// ```no_run
 /// use rasterfuse::geometry::PixelRegion;
@@ -43,7 +45,7 @@ pub struct FusedSeries {
 }
 
 impl FusedSeries {
-    /// Opens a store; shows the dates that are whole by now.
+    /// Opens a store and shows the dates that are committed now.
     ///
     /// # Errors
     /// [`Error::OpenStore`] when there is no store of this crate.
@@ -53,7 +55,8 @@ impl FusedSeries {
         let opening = Opening { path: &path, store: Arc::new(store) };
         let attributes = group_attributes(&path)
             .ok_or_else(|| refuse(&path, "holds no series of this version of rasterfuse".into()))?;
-        let series = series_of(&attributes).ok_or_else(|| refuse(&path, "its attributes tell of no series".into()))?;
+        let series =
+            existing_series(&attributes).ok_or_else(|| refuse(&path, "its attributes describe no series".into()))?;
         let bands = attributes["rasterfuse"]["bands"].as_array().into_iter().flatten();
         let bands: Vec<String> = bands.filter_map(|band| band.as_str().map(str::to_owned)).collect();
         let space = match attributes["rasterfuse"]["space"].as_str() {
@@ -63,26 +66,26 @@ impl FusedSeries {
         let basis = match space {
             OutputSpace::Bands => None,
             OutputSpace::Components => {
-                let wavelengths: Array1<f64> = opening.whole("band")?;
-                let mean: Array1<f32> = opening.whole("basis_mean")?;
-                let matrix: Array2<f32> = opening.whole("basis")?;
+                let wavelengths: Array1<f64> = opening.read_all("band")?;
+                let mean: Array1<f32> = opening.read_all("basis_mean")?;
+                let matrix: Array2<f32> = opening.read_all("basis")?;
                 Some(SpectralBasis::new(wavelengths.to_vec(), mean.mapv(f64::from), matrix.mapv(f64::from))?)
             }
         };
         let mean = opening.array("mean")?;
         let uncertainty = opening.array(if basis.is_some() { "cov" } else { "sd" })?;
-        let days: Array1<i64> = opening.whole("time")?;
+        let days: Array1<i64> = opening.read_all("time")?;
         let dates = days.iter().take(series.visible).map(|day| Date::from_days(*day as i32)).collect();
         let chunk = mean.chunk_shape(&[0; 4]).map_err(|error| opening.failed("mean", error))?;
         let tile = match chunk.as_slice() {
             [_, _, rows, cols] => (rows.get() as usize, cols.get() as usize),
-            _ => return Err(refuse(&path, "its array mean has not four dimensions".into())),
+            _ => return Err(refuse(&path, "its array mean does not have four dimensions".into())),
         };
         let grid = opening.grid(&mean)?;
         Ok(Self { path, grid, dates, bands, basis, space, mean, uncertainty, tile })
     }
 
-    /// What the store holds.
+    /// The contents of the store.
     #[must_use]
     pub fn space(&self) -> OutputSpace {
         self.space
@@ -94,11 +97,11 @@ impl FusedSeries {
         self.basis.as_ref()
     }
 
-    /// Means and standard deviations of some bands (positions among [`bands`](RasterSource::bands)) on a date, each of **shape**
-    /// (band, y, x), in u.
+    /// Means and standard deviations of some bands (positions among [`bands`](RasterSource::bands)) on a date, each
+    /// of **shape** (band, y, x), in u.
     ///
     /// # Errors
-    /// [`Error::Read`] when date, band or region are not held, or the store is damaged.
+    /// [`Error::Read`] when the series does not hold the date, band or region, or when the store is damaged.
     pub fn values(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<(Array3<f64>, Array3<f64>)> {
         let time = check_request(self, date, bands, region)?;
         let layers = |array: &Array<FilesystemStore>| self.layers(array, date, time, region);
@@ -123,8 +126,8 @@ impl FusedSeries {
         Ok((values, sd))
     }
 
-    /// Means and covariances of the components on a date, **shape** (component, y, x) and (pair, y, x), the lower triangle row by
-    /// row; of a store of bands, their means and standard deviations.
+    /// Means and covariances of the components on a date, **shape** (component, y, x) and (pair, y, x), the lower
+    /// triangle row by row. For a store of bands: their means and standard deviations.
     ///
     /// # Errors
     /// As [`values`](Self::values).
@@ -161,7 +164,7 @@ impl FusedSeries {
     }
 }
 
-/// The store while it is being opened.
+/// A store that is being opened.
 pub(super) struct Opening<'a> {
     pub(super) path: &'a Path,
     pub(super) store: Arc<FilesystemStore>,
@@ -176,14 +179,14 @@ impl Opening<'_> {
         Array::open(Arc::clone(&self.store), &format!("/{name}")).map_err(|error| self.failed(name, error))
     }
 
-    fn whole<T: zarrs::array::ElementOwned, D: Dimension>(&self, name: &str) -> Result<ndarray::Array<T, D>> {
+    fn read_all<T: zarrs::array::ElementOwned, D: Dimension>(&self, name: &str) -> Result<ndarray::Array<T, D>> {
         let array = self.array(name)?;
         let values: ArrayD<T> =
             array.retrieve_array_subset(&array.subset_all()).map_err(|error| self.failed(name, error))?;
         values.into_dimensionality().map_err(|error| self.failed(name, error))
     }
 
-    /// The grid, as `spatial_ref` tells it.
+    /// The grid that `spatial_ref` describes.
     pub(super) fn grid(&self, mean: &Array<FilesystemStore>) -> Result<Grid> {
         let mapping = self.array("spatial_ref")?;
         let text = |key: &str| mapping.attributes().get(key).and_then(Value::as_str);
@@ -198,7 +201,7 @@ impl Opening<'_> {
         };
         match mean.shape() {
             &[_, _, rows, cols] => Grid::new(crs, geotransform, (rows as usize, cols as usize)),
-            _ => Err(refuse(self.path, "its array mean has not four dimensions".into())),
+            _ => Err(refuse(self.path, "its array mean does not have four dimensions".into())),
         }
     }
 }
@@ -246,7 +249,7 @@ impl RasterSource for FusedSeries {
     }
 
     fn handle_bytes(&self, readers: usize) -> u64 {
-        // Each decodes one chunk of either array at a time.
+        // Each reader decodes one chunk of either array at a time.
         let layers = self.mean.shape()[1] + self.uncertainty.shape()[1];
         readers as u64 * layers * (self.tile.0 * self.tile.1 * size_of::<f32>()) as u64
     }

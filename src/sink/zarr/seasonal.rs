@@ -1,4 +1,4 @@
-//! Seasonal means in a folder: a Zarr group of coefficients.
+//! Stores of seasonal means: a Zarr group of coefficients in a folder.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use zarrs::array::{Array, ArraySubset};
 use zarrs::filesystem::FilesystemStore;
 
-use super::chunk::whole_chunk;
+use super::chunk::padded_chunk;
 use super::crs::{coordinate, geozarr, grid_mapping};
 use super::group::{ArrayKind, DataType, object, write_group, write_texts};
 use super::reader::{Opening, group_attributes, refuse};
@@ -22,14 +22,14 @@ use crate::model::SeasonalFit;
 use crate::seasonal::{Fingerprint, Harmonics, SeasonalMean, SeasonalTile};
 use crate::source::{RasterSource, Slice, check_request};
 
-/// Key of the group's attributes that tells of the mean.
+/// Key of the group attributes that describe the mean.
 const KEY: &str = "rasterfuse_seasonal";
 
-/// Cells of a chunk's sides at most: what is read is decoded whole.
+/// Largest side of a chunk, in cells; readers decode full chunks.
 const CHUNK: usize = 256;
 
-/// The store of a [`SeasonalMean`] in a folder: a Zarr group with `coefficient` of **shape** (band, term, y, x) and `scatter` of
-/// **shape** (band, y, x), float32, which xarray and GDAL read.
+/// The store of a [`SeasonalMean`] in a folder: a Zarr group with `coefficient` of **shape** (band, term, y, x) and
+/// `scatter` of **shape** (band, y, x), float32, which xarray and GDAL read.
 ///
 /// ```no_run
 /// # use rasterfuse::seasonal::SeasonalMean;
@@ -48,7 +48,7 @@ pub struct SeasonalStore {
 }
 
 impl SeasonalStore {
-    /// A store at `path`; a seasonal mean that is there already is replaced when the new one is whole.
+    /// A store at `path`. An existing seasonal mean is replaced once the new one is complete.
     #[must_use]
     pub fn create(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), format: ZarrFormat::V3 }
@@ -61,27 +61,27 @@ impl SeasonalStore {
         self
     }
 
-    /// Fits tile after tile, writes each as it comes, and opens the result. It takes its place when it is whole: until then it is
-    /// beside, in a folder with `.partial` added.
+    /// Fits tile after tile, writes each tile, and opens the result. Until it is complete, the new store is in a
+    /// folder with `.partial` appended.
     ///
     /// # Errors
-    /// [`Error::Occupied`] when there is something else, [`Error::Store`], and those of reading.
+    /// [`Error::Occupied`] when there is something else, [`Error::Store`], and the errors of reading.
     pub fn write(&self, fit: &SeasonalFit) -> Result<SeasonalMean> {
         let failed = |problem: &str, error: io::Error| Error::Store {
             path: self.path.clone(),
             problem: format!("{problem}: {error}"),
             source: Some(Box::new(error)),
         };
-        self.check_place()?;
+        self.check_replaceable()?;
         let mut name = self.path.file_name().map(ToOwned::to_owned).unwrap_or_default();
         name.push(".partial");
-        let beside = self.path.with_file_name(name);
-        remove(&beside).map_err(|error| failed("cannot remove what an earlier run has left beside", error))?;
-        fs::create_dir_all(&beside).map_err(|error| failed("cannot create the folder", error))?;
-        let layout = Layout::new(fit, self.format);
-        layout.write(&beside, fit)?;
+        let temporary = self.path.with_file_name(name);
+        remove(&temporary).map_err(|error| failed("cannot remove the partial store of an earlier run", error))?;
+        fs::create_dir_all(&temporary).map_err(|error| failed("cannot create the folder", error))?;
+        let layout = SeasonalArrays::new(fit, self.format);
+        layout.write(&temporary, fit)?;
         remove(&self.path).map_err(|error| failed("cannot remove the mean that is replaced", error))?;
-        fs::rename(&beside, &self.path).map_err(|error| failed("cannot take its place", error))?;
+        fs::rename(&temporary, &self.path).map_err(|error| failed("cannot rename the partial store", error))?;
         sync_parent(&self.path).map_err(|error| failed("cannot sync the folder", error))?;
         Self::open(&self.path)
     }
@@ -98,7 +98,7 @@ impl SeasonalStore {
         let about = attributes.get(KEY);
         let about =
             about.ok_or_else(|| refuse(&path, "holds no seasonal mean; examples/seasonal.rs makes one".into()))?;
-        let damaged = |what: &str| refuse(&path, format!("its attributes do not tell the {what}"));
+        let damaged = |what: &str| refuse(&path, format!("its attributes do not give the {what}"));
         let number = |key: &str| about.get(key).and_then(Value::as_f64).ok_or_else(|| damaged(key));
         let text = |key: &str| about.get(key).and_then(Value::as_str).ok_or_else(|| damaged(key));
         let reference: Date = text("reference")?.parse()?;
@@ -115,17 +115,17 @@ impl SeasonalStore {
         let chunk = coefficient.chunk_shape(&[0; 4]).map_err(|error| opening.failed("coefficient", error))?;
         let chunk = match chunk.as_slice() {
             [_, _, rows, cols] => (rows.get() as usize, cols.get() as usize),
-            _ => return Err(refuse(&path, "its array coefficient has not four dimensions".into())),
+            _ => return Err(refuse(&path, "its array coefficient does not have four dimensions".into())),
         };
         let grid = opening.grid(&coefficient)?;
         let bands = SeasonalMean::layer_names(&components, harmonics);
         let terms = harmonics.terms();
-        let source = Layers { path, grid, dates: vec![reference], bands, coefficient, scatter, terms, chunk };
+        let source = CoefficientBands { path, grid, dates: vec![reference], bands, coefficient, scatter, terms, chunk };
         Ok(SeasonalMean::from_source(Arc::new(source), components, harmonics, fingerprint))
     }
 
-    /// Refuses to replace anything but a seasonal mean.
-    fn check_place(&self) -> Result<()> {
+    /// Refuses to replace anything except a seasonal mean.
+    fn check_replaceable(&self) -> Result<()> {
         let free = match fs::read_dir(&self.path) {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -146,7 +146,7 @@ fn remove(folder: &Path) -> io::Result<()> {
 }
 
 /// The arrays of a store.
-struct Layout<'a> {
+struct SeasonalArrays<'a> {
     grid: &'a Grid,
     components: &'a [String],
     harmonics: Harmonics,
@@ -154,9 +154,9 @@ struct Layout<'a> {
     format: ZarrFormat,
 }
 
-impl<'a> Layout<'a> {
+impl<'a> SeasonalArrays<'a> {
     fn new(fit: &'a SeasonalFit, format: ZarrFormat) -> Self {
-        // Tiles are whole chunks, or one.
+        // Tiles consist of full chunks, or of one chunk.
         let (rows, cols) = fit.tile_shape();
         let chunk = (rows.min(CHUNK), cols.min(CHUNK));
         Self { grid: fit.grid(), components: fit.components(), harmonics: fit.harmonics(), chunk, format }
@@ -168,8 +168,8 @@ impl<'a> Layout<'a> {
         let (p, n) = (self.components.len(), self.harmonics.terms());
         let long = |text: &str| object(json!({ "long_name": text }));
         match name {
-            "band" => ArrayKind::line(p, "band", DataType::of_texts(self.components), long("band or component name")),
-            "term" => ArrayKind::line(n, "term", DataType::of_texts(&self.terms()), long("term of the curve")),
+            "band" => ArrayKind::line(p, "band", DataType::for_texts(self.components), long("band or component name")),
+            "term" => ArrayKind::line(n, "term", DataType::for_texts(&self.terms()), long("term of the curve")),
             "y" => ArrayKind::line(rows, "y", DataType::Float64, coordinate(crs, false)),
             "x" => ArrayKind::line(cols, "x", DataType::Float64, coordinate(crs, true)),
             "spatial_ref" => ArrayKind {
@@ -191,7 +191,7 @@ impl<'a> Layout<'a> {
                 // rioxarray finds the CRS only when the grid mapping is a coordinate.
                 attributes.insert("coordinates".into(), "spatial_ref".into());
                 if !crs.is_unknown() {
-                    // What GDAL before 3.9 reads.
+                    // For GDAL before 3.9.
                     attributes.insert("_CRS".into(), json!({ "wkt": crs.wkt() }));
                 }
                 attributes.extend(geozarr(self.grid));
@@ -212,7 +212,7 @@ impl<'a> Layout<'a> {
         self.harmonics.names().collect()
     }
 
-    /// Writes coordinates, tiles as they are fitted, and last the group's document.
+    /// Writes coordinates, then tiles as they are fitted, and last the document of the group.
     fn write(&self, folder: &Path, fit: &SeasonalFit) -> Result<()> {
         const ARRAYS: [&str; 7] = ["coefficient", "scatter", "band", "term", "y", "x", "spatial_ref"];
         let store = Arc::new(AtomicStore::hidden(folder));
@@ -283,7 +283,7 @@ impl<'a> Layout<'a> {
     }
 
     fn padded(&self, values: ndarray::ArrayView3<'_, f64>, name: &str) -> Result<Vec<f32>> {
-        whole_chunk(values, (values.dim().0, self.chunk.0, self.chunk.1)).map_err(|value| Error::Store {
+        padded_chunk(values, (values.dim().0, self.chunk.0, self.chunk.1)).map_err(|value| Error::Store {
             path: PathBuf::from(name),
             problem: format!(
                 "{value:e} is beyond float32; check the inputs' scale and hide absurd values with valid_range"
@@ -293,12 +293,12 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// The layers of a store as bands: of each component its coefficients, then its scatter.
+/// The layers of a store as bands: for each component its coefficients, then its scatter.
 #[derive(Debug)]
-struct Layers {
+struct CoefficientBands {
     path: PathBuf,
     grid: Grid,
-    /// The one that phases begin on.
+    /// The reference date of phases.
     dates: Vec<Date>,
     bands: Vec<String>,
     coefficient: Array<FilesystemStore>,
@@ -307,7 +307,7 @@ struct Layers {
     chunk: (usize, usize),
 }
 
-impl RasterSource for Layers {
+impl RasterSource for CoefficientBands {
     fn grid(&self) -> &Grid {
         &self.grid
     }
@@ -326,7 +326,7 @@ impl RasterSource for Layers {
         let mut values = ndarray::Array3::zeros((bands.len(), rows, cols));
         let cells =
             [region.rows.start as u64..region.rows.end as u64, region.cols.start as u64..region.cols.end as u64];
-        // A chunk holds all layers: each array is read once.
+        // A chunk holds all layers, so each array is read once.
         let held = self.terms + 1;
         let read = |array: &Array<FilesystemStore>, layers: &[u64]| -> Result<ArrayD<f32>> {
             let subset = layers.iter().map(|n| 0..*n).chain(cells.iter().cloned()).collect::<Vec<_>>();
@@ -370,7 +370,7 @@ impl RasterSource for Layers {
     }
 
     fn handle_bytes(&self, readers: usize) -> u64 {
-        // Each decodes one chunk of either array at a time.
+        // Each reader decodes one chunk of either array at a time.
         readers as u64 * self.bands.len() as u64 * (self.chunk.0 * self.chunk.1 * size_of::<f32>()) as u64
     }
 

@@ -1,3 +1,5 @@
+//! A file system store whose files are replaced atomically.
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,28 +10,28 @@ use zarrs::storage::{Bytes, OffsetBytesIterator, StorageError, StoreKey, StorePr
 
 use crate::error::{Error, Result};
 
-/// Files written since the last sync at most; a bound on memory, not on durability.
+/// Largest number of files since the last sync. It bounds memory, not durability.
 const PENDING: usize = 1024;
 
-/// A folder whose files are replaced whole: written beside, then renamed.
+/// A folder whose files are replaced atomically: written to a temporary file, then renamed.
 ///
-/// zarrs' own file system store truncates in place, so that a crash leaves torn chunks, syncs every key, and remembers every
-/// key for ever. Here a file is the old one or the new one at any moment; [`sync`](Self::sync) makes all that was written
-/// since the last one durable before the metadata that reveals it is replaced.
+/// The file system store of zarrs truncates files in place, so that a crash leaves torn chunks; it also syncs every
+/// key, and remembers every key for ever. Here a file is always either the old or the new one. [`sync`](Self::sync)
+/// makes everything written since the last call durable; the metadata that reveal it are replaced afterwards.
 #[derive(Debug)]
 pub(super) struct AtomicStore {
     root: PathBuf,
-    /// Files that [`sync`](Self::sync) waits for; `None` when every file is on disk before it takes its place.
+    /// Files that [`sync`](Self::sync) waits for; `None` when every file is durable before it is renamed.
     pending: Option<Mutex<Vec<PathBuf>>>,
 }
 
 impl AtomicStore {
-    /// The store at `root` for what readers see at once: every file is on disk before it takes its place.
+    /// The store at `root` for files that readers see at once: every file is durable before it is renamed.
     pub(super) fn visible(root: &Path) -> Self {
         Self { root: root.to_path_buf(), pending: None }
     }
 
-    /// The store at `root` for what is revealed later, after a [`sync`](Self::sync).
+    /// The store at `root` for files that are revealed later, after a [`sync`](Self::sync).
     pub(super) fn hidden(root: &Path) -> Self {
         Self { root: root.to_path_buf(), pending: Some(Mutex::default()) }
     }
@@ -41,10 +43,10 @@ impl AtomicStore {
     /// Replaces a file.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.root.join(name);
-        self.put(path.clone(), bytes).map_err(|error| io_error(&path, "cannot write", error))
+        self.write_file(path.clone(), bytes).map_err(|error| io_error(&path, "cannot write", error))
     }
 
-    fn put(&self, path: PathBuf, bytes: &[u8]) -> io::Result<()> {
+    fn write_file(&self, path: PathBuf, bytes: &[u8]) -> io::Result<()> {
         let Some(pending) = &self.pending else {
             replace(&path, bytes, true)?;
             return sync_files(&self.root, &[path]).map_err(|(_, error)| error);
@@ -70,13 +72,13 @@ fn io_error(path: &Path, action: &str, error: io::Error) -> Error {
     Error::Store { path: path.to_path_buf(), problem: format!("{action}: {error}"), source: Some(Box::new(error)) }
 }
 
-/// Writes beside and renames; creates the folders on the way. A file that readers see already must be on disk before it
-/// takes the old one's place (`durable`); one that is yet to be revealed may reach it later.
+/// Writes a temporary file and renames it; creates missing folders. With `durable`, for files that readers see, the
+/// contents are on disk before the rename. Files that are revealed later may reach the disk later.
 pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let beside = path.with_file_name(format!(".{name}.partial"));
+    let temporary = path.with_file_name(format!(".{name}.partial"));
     let write = || {
-        let mut file = File::create(&beside)?;
+        let mut file = File::create(&temporary)?;
         file.write_all(bytes)?;
         if durable { file.sync_all() } else { Ok(()) }
     };
@@ -86,19 +88,20 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()
         }
         (written, _) => written,
     };
-    let replaced = written.and_then(|()| fs::rename(&beside, path));
+    let replaced = written.and_then(|()| fs::rename(&temporary, path));
     if replaced.is_err() {
-        // The disk may be full: leave no half file behind. The first error is the one to tell.
-        let _ = fs::remove_file(&beside);
+        // The disk may be full: no partial file must remain. The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
     }
     replaced
 }
 
-/// Files from which on the whole file system is synced at once: that takes about as long as a few files one by one.
+/// From this number of files on, the full file system is synced at once, which takes about as long as a few single
+/// files.
 #[cfg(target_os = "linux")]
 const MANY: usize = 8;
 
-/// Waits for files and for the folders on the way to them.
+/// Waits for files and for their parent folders.
 fn sync_files(root: &Path, files: &[PathBuf]) -> std::result::Result<(), (PathBuf, io::Error)> {
     #[cfg(target_os = "linux")]
     if files.len() >= MANY {
@@ -108,13 +111,13 @@ fn sync_files(root: &Path, files: &[PathBuf]) -> std::result::Result<(), (PathBu
     sync_each(root, files)
 }
 
-/// Waits for files and for the folders on the way to them, each once.
+/// Waits for files and for their parent folders, each once.
 fn sync_each(root: &Path, files: &[PathBuf]) -> std::result::Result<(), (PathBuf, io::Error)> {
     let folders: BTreeSet<&Path> =
         files.iter().flat_map(|path| path.ancestors().skip(1).take_while(|folder| folder.starts_with(root))).collect();
     for path in files.iter().map(PathBuf::as_path).chain(folders) {
         match File::open(path).and_then(|file| file.sync_all()) {
-            // Erased since: nothing to wait for.
+            // Deleted since: there is nothing to sync.
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((path.to_path_buf(), error)),
             _ => {}
         }
@@ -124,11 +127,11 @@ fn sync_each(root: &Path, files: &[PathBuf]) -> std::result::Result<(), (PathBuf
 
 impl WritableStorageTraits for AtomicStore {
     fn set(&self, key: &StoreKey, value: Bytes) -> std::result::Result<(), StorageError> {
-        Ok(self.put(self.root.join(key.as_str()), &value)?)
+        Ok(self.write_file(self.root.join(key.as_str()), &value)?)
     }
 
     fn set_partial_many(&self, key: &StoreKey, _: OffsetBytesIterator<'_>) -> std::result::Result<(), StorageError> {
-        Err(StorageError::Unsupported(format!("{key}: chunks are written whole")))
+        Err(StorageError::Unsupported(format!("{key}: chunks are written in full")))
     }
 
     fn erase(&self, key: &StoreKey) -> std::result::Result<(), StorageError> {

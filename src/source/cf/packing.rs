@@ -1,8 +1,10 @@
+//! CF packing attributes: scale, offset and the numbers that stand for missing values.
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
 
-/// Which stored numbers are missing, and how the others become physical values.
+/// Which stored numbers are missing, and the conversion of the others to physical values.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::source) struct Packing {
     pub(in crate::source) scale: Option<f64>,
@@ -11,7 +13,7 @@ pub(in crate::source) struct Packing {
     missing: Vec<f64>,
     /// Stored numbers outside are missing.
     range: Option<(f64, f64)>,
-    /// Whether signed integers stand for unsigned ones of as many bits (`_Unsigned` of the NetCDF conventions).
+    /// Whether signed integers represent unsigned ones of the same width (`_Unsigned` of the NetCDF conventions).
     unsigned: bool,
 }
 
@@ -19,7 +21,7 @@ impl Packing {
     /// From `scale_factor`, `add_offset`, `_FillValue`, `missing_value`, `valid_range`, `valid_min` and `valid_max`.
     ///
     /// # Errors
-    /// An attribute that is not what CF says, by name.
+    /// The name of an attribute that violates CF, and its problem.
     pub(in crate::source) fn new(attributes: &Map<String, Value>) -> Result<Self, String> {
         let numbers = |key: &str| match attributes.get(key) {
             None | Some(Value::Null) => Ok(Vec::new()),
@@ -47,21 +49,21 @@ impl Packing {
         Ok(Self { scale: single("scale_factor")?, offset: single("add_offset")?, missing, range, unsigned })
     }
 
-    /// Takes another stored number for missing.
-    pub(in crate::source) fn hide_also(&mut self, value: f64) {
+    /// Adds a stored number that means "missing".
+    pub(in crate::source) fn add_missing(&mut self, value: f64) {
         self.missing.push(value);
     }
 
-    /// Rounds what stands for missing values as float32 arrays do.
-    pub(in crate::source) fn in_float32(mut self) -> Self {
+    /// Rounds the numbers that mean "missing" as float32 arrays do.
+    pub(in crate::source) fn rounded_to_f32(mut self) -> Self {
         let round = |value: f64| f64::from(value as f32);
         self.missing.iter_mut().for_each(|value| *value = round(*value));
         self.range = self.range.map(|(low, high)| (round(low), round(high)));
         self
     }
 
-    /// Makes NaN of what is missing; `values` are as stored, in integers of so many `bits` or floats of any. Signed integers that
-    /// stand for unsigned ones become these: what is below zero belongs above the largest of them.
+    /// Replaces missing numbers by NaN. `values` are stored numbers: integers of `bits` bits, or floats of any width.
+    /// Signed integers that represent unsigned ones are converted: a negative number gains 2^`bits`.
     pub(in crate::source) fn hide(&self, bits: u32, values: &mut [f64]) {
         let hide = |values: &mut [f64]| {
             for &missing in &self.missing {
@@ -72,7 +74,7 @@ impl Packing {
         if self.unsigned {
             let beyond = 2.0_f64.powi(bits as i32);
             values.iter_mut().filter(|value| **value < 0.0).for_each(|value| *value += beyond);
-            // What is missing may have been written either way.
+            // Fill values may be written as signed or as unsigned numbers.
             hide(values);
         }
         if let Some((low, high)) = self.range {
@@ -81,7 +83,8 @@ impl Packing {
     }
 }
 
-/// JSON has no NaN: Zarr writes it as text, and xarray writes fill values of floats as base64 of a little-endian float64.
+/// JSON has no NaN. Zarr writes it as text, and xarray writes fill values of floats as base64 of a little-endian
+/// float64.
 fn number(value: &Value) -> Option<f64> {
     let Value::String(text) = value else { return value.as_f64() };
     if let Ok(value) = text.parse() {
@@ -92,7 +95,7 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 fn no_number(key: &str, value: &Value) -> String {
-    format!("{key} = {value} is no number")
+    format!("{key} = {value} is not a number")
 }
 
 #[cfg(test)]
@@ -130,7 +133,7 @@ mod tests {
         // What xarray writes for -9999.0.
         let encoded = packing(json!({ "_FillValue": "AAAAAICHw8A=" })).unwrap();
         assert_eq!(hidden(&encoded, &[-9999.0, 0.0]), [true, false]);
-        let rounded = packing(json!({ "_FillValue": 0.1 })).unwrap().in_float32();
+        let rounded = packing(json!({ "_FillValue": 0.1 })).unwrap().rounded_to_f32();
         assert_eq!(hidden(&rounded, &[f64::from(0.1_f32), 0.1]), [true, false]);
         assert_eq!(packing(json!({})).unwrap(), Packing::default());
     }

@@ -1,18 +1,20 @@
+//! CF time coordinates: conversion of encoded times to dates.
+
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 
 use crate::geometry::Date;
 
-/// First day of the Gregorian calendar. Before it, `standard` counts Julian days and `proleptic_gregorian` does not.
+/// First day of the Gregorian calendar. Earlier days are Julian in `standard` and Gregorian in `proleptic_gregorian`.
 const GREGORIAN: (i32, u32, u32) = (1582, 10, 15);
 
 const MILLIS_PER_DAY: i64 = 86_400_000;
 
-/// The days of times in CF form: `values` in `units` (`days since 1970-01-01`), UTC, of the Gregorian calendar.
+/// The dates of CF times: `values` in `units` (`days since 1970-01-01`), UTC, Gregorian calendar.
 ///
-/// Times are rounded to the millisecond, so that midnight stays midnight whatever the last bit of a float says.
+/// Times are rounded to the millisecond, so that rounding errors of floats do not move midnight to the day before.
 ///
 /// # Errors
-/// What is wrong with units, calendar or a value, and what would do.
+/// The problem with the units, the calendar or a value, and what is accepted.
 pub(in crate::source) fn dates(values: &[f64], units: &str, calendar: Option<&str>) -> Result<Vec<Date>, String> {
     let calendar = calendar.unwrap_or("standard").to_lowercase();
     if !["standard", "gregorian", "proleptic_gregorian"].contains(&calendar.as_str()) {
@@ -41,17 +43,17 @@ pub(in crate::source) fn dates(values: &[f64], units: &str, calendar: Option<&st
     let reference = reference.and_utc().timestamp_millis();
     let day_of = |value: &f64| {
         let since = (value * millis).round();
-        // Beyond a million years nothing was observed.
+        // No observation is a million years old; the bound excludes overflow.
         if since.is_finite() && since.abs() < 4e16 {
             Ok(Date::from_days((reference + since as i64).div_euclid(MILLIS_PER_DAY) as i32))
         } else {
-            Err(format!("a time of {value} {units} is none; drop such dates first"))
+            Err(format!("{value} {units} is not a valid time; drop such dates first"))
         }
     };
     values.iter().map(day_of).collect()
 }
 
-/// Length of a unit of time.
+/// Length of a time unit in milliseconds.
 fn millis_of(unit: &str) -> Option<f64> {
     Some(match unit.to_lowercase().as_str() {
         "days" | "day" | "d" => 86_400_000.0,
@@ -65,7 +67,7 @@ fn millis_of(unit: &str) -> Option<f64> {
     })
 }
 
-/// `1970-1-1`, `1970-01-01 00:00`, `1970-01-01T00:00:00.0Z`; other time zones are not read.
+/// Accepts `1970-1-1`, `1970-01-01 00:00`, `1970-01-01T00:00:00.0Z`. Time zones other than UTC are refused.
 fn reference_time(text: &str) -> Option<NaiveDateTime> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Some(time.naive_utc());
@@ -82,11 +84,11 @@ fn reference_time(text: &str) -> Option<NaiveDateTime> {
     Some(date.and_time(time))
 }
 
-/// Dates in increasing order, and where each stands in the file.
+/// Dates in increasing order, and the position of each in the file.
 #[derive(Clone, Debug)]
 pub(in crate::source) struct Acquisitions {
     pub(in crate::source) dates: Vec<Date>,
-    /// Position along the file's own axis.
+    /// Positions along the time axis of the file.
     pub(in crate::source) positions: Vec<u32>,
 }
 
@@ -94,7 +96,7 @@ impl Acquisitions {
     /// Sorts the dates.
     ///
     /// # Errors
-    /// Two acquisitions on a day.
+    /// Two acquisitions on one day.
     pub(in crate::source) fn new(dates: &[Date]) -> Result<Self, String> {
         let mut order: Vec<(Date, u32)> = dates.iter().copied().zip(0..).collect();
         order.sort_unstable();

@@ -1,49 +1,50 @@
-//! The choice of a view's grid: its lines are lines of the target grid, and its pixels are about as large as the rasters' own.
+//! Choice of the grid of a view: aligned with the target grid, with pixels about as large as those of the rasters.
 
 use super::RasterHeader;
-use super::between::Between;
+use super::transform::CrsTransform;
 use super::view::{KEY, Resampling, View};
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, Rect};
 
-/// Pixels of context that a view keeps around the target grid.
+/// Pixels of context that a view adds around the target grid.
 const MARGIN: i64 = 2;
 
-/// How close to a line of the target, in cells, an edge of a raster counts as lying on it.
+/// Largest distance, in cells, from a raster edge to a target line at which the edge counts as lying on the line.
 const EDGE_TOLERANCE: f64 = 1e-3;
 
-/// Cells from the target beyond which nothing is told apart.
+/// Largest distance from the target, in cells. Points farther away are clamped to it.
 const FAR: i64 = 1 << 60;
 
-/// Points per side of the target grid at which is looked for the rasters, and per side of a raster for the target.
+/// Sample points per side of the target grid, and per side of a raster, in the test for overlap.
 const SAMPLES: usize = 32;
 
-/// Memory at most for the pixels that a block of the view comes from, all bands together, in float64.
+/// Largest memory for the source pixels of one block of a view, all bands together, in float64.
 const BLOCK_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
 
-/// (rows, columns) of a block of a view, at least and at most, where memory allows.
+/// Smallest and largest side of a block of a view, in pixels, where memory allows.
 const BLOCK: (usize, usize) = (64, 256);
 
-/// Chooses the grid of a view from the headers of all rasters that are to be read on it.
+/// Chooses the grid of a view from the headers of all rasters that are read on it.
 ///
-/// Its pixels are whole numbers of target cells, as close as can be to the size that the first raster's pixels have in the
-/// middle of the target; its lines are those of the target's that come closest to the first raster's there; it covers the target.
+/// A pixel spans an integer number of target cells, as close as possible to the size of the first raster's pixels at
+/// the middle of the target. The grid lines are the target lines closest to those of the first raster there. The view
+/// covers the target.
 #[derive(Debug)]
 pub(in crate::source) struct Aligned {
     target: Grid,
-    pixels: Option<Pixels>,
+    pixels: Option<ViewPixels>,
     /// Whether a raster covers any cell of the target.
     reached: bool,
-    /// The raster seen last: most stacks have one grid.
+    /// The last raster grid that was tested. Most stacks have a single grid.
     last: Option<Grid>,
 }
 
-/// The pixels of a view.
+/// Size and origin of the pixels of a view.
 #[derive(Clone, Copy, Debug)]
-struct Pixels {
+struct ViewPixels {
     /// (rows, columns) of target cells in each.
     cells: (i64, i64),
-    /// (row, column) of the cell where one of them begins.
+    /// (row, column) of a target cell at which a pixel begins.
     begin: (i64, i64),
     /// Size of a native pixel in pixels of the view, across and down.
     native: (f64, f64),
@@ -55,17 +56,17 @@ impl Aligned {
         Self { target: target.clone(), pixels: None, reached: false, last: None }
     }
 
-    /// Takes account of a raster; `what` names it in messages.
+    /// Adds a raster; `what` names it in messages.
     ///
     /// # Errors
-    /// [`Error::CrsMismatch`] when either CRS is unknown, [`Error::Setting`] when the target lies where the raster's CRS does not reach
-    /// or its pixels have another size than those before.
+    /// [`Error::CrsMismatch`] when either CRS is unknown; [`Error::Setting`] when the target lies outside the domain
+    /// of the raster's CRS, or when its pixels differ in size from those of earlier rasters.
     pub(in crate::source) fn add(&mut self, what: &str, native: &RasterHeader) -> Result<()> {
         if self.last.as_ref() == Some(&native.grid) {
             return Ok(());
         }
-        let between = Between::new(what, &native.grid, &self.target)?;
-        let pixels = self.pixels_of(what, native, &between)?;
+        let transform = CrsTransform::new(what, &native.grid, &self.target)?;
+        let pixels = self.pixels_of(what, native, &transform)?;
         let first = *self.pixels.get_or_insert(pixels);
         if first.cells != pixels.cells {
             let ((rows, cols), (expected_rows, expected_cols)) = (pixels.cells, first.cells);
@@ -77,16 +78,16 @@ impl Aligned {
                 ),
             ));
         }
-        self.reached |= self.meets(&native.grid, first.cells, &between);
+        self.reached |= self.meets(&native.grid, first.cells, &transform);
         self.last = Some(native.grid.clone());
         Ok(())
     }
 
-    /// A view of the rasters added. Files of other roles on the same grid, such as quality flags, take one with a resampling of
-    /// their own.
+    /// A view of the added rasters. Files with another purpose on the same grid, such as quality flags, use a view
+    /// with their own resampling.
     ///
     /// # Errors
-    /// [`Error::Setting`] when none reaches the target.
+    /// [`Error::Setting`] when no raster reaches the target.
     pub(in crate::source) fn view(&self, resampling: Resampling) -> Result<View> {
         let (Some(pixels), true) = (self.pixels, self.reached) else {
             return Err(Error::setting(
@@ -98,9 +99,9 @@ impl Aligned {
                 ),
             ));
         };
-        let Pixels { cells, begin, native, block } = pixels;
-        // Pixels that hold the cells, counted from the one at `begin`. All of the target, whatever the rasters cover of it: the
-        // grid must not change when one is added.
+        let ViewPixels { cells, begin, native, block } = pixels;
+        // Pixels that cover the cells, counted from `begin`. The view covers all of the target, whatever part the
+        // rasters cover, so that the grid does not change when a raster is added.
         let covered = self.padded(cells);
         let rows = (covered.top - begin.0).div_euclid(cells.0)..(covered.bottom - 1 - begin.0).div_euclid(cells.0) + 1;
         let cols = (covered.left - begin.1).div_euclid(cells.1)..(covered.right - 1 - begin.1).div_euclid(cells.1) + 1;
@@ -126,8 +127,8 @@ impl Aligned {
         })
     }
 
-    /// The pixels that fit this raster.
-    fn pixels_of(&self, what: &str, native: &RasterHeader, between: &Between) -> Result<Pixels> {
+    /// The view pixels that fit this raster.
+    fn pixels_of(&self, what: &str, native: &RasterHeader, transform: &CrsTransform) -> Result<ViewPixels> {
         let unreachable = || {
             Error::setting(
                 KEY,
@@ -136,51 +137,51 @@ impl Aligned {
         };
         let extent = self.target.extent();
         let (x, y) = (f64::midpoint(extent.left, extent.right), f64::midpoint(extent.bottom, extent.top));
-        let (u, v) = between.to_native(x, y).ok_or_else(unreachable)?;
+        let (u, v) = transform.to_native(x, y).ok_or_else(unreachable)?;
         let (pixel_width, pixel_height) = native.grid.cell_size();
         let step = |du: f64, dv: f64| {
-            let (x0, y0) = between.to_target(u - du / 2.0, v - dv / 2.0)?;
-            let (x1, y1) = between.to_target(u + du / 2.0, v + dv / 2.0)?;
+            let (x0, y0) = transform.to_target(u - du / 2.0, v - dv / 2.0)?;
+            let (x1, y1) = transform.to_target(u + du / 2.0, v + dv / 2.0)?;
             Some((x1 - x0, y1 - y0))
         };
         let across = step(pixel_width, 0.0).ok_or_else(unreachable)?;
         let down = step(0.0, pixel_height).ok_or_else(unreachable)?;
         let (mut size_x, mut size_y) = (across.0.hypot(across.1), down.0.hypot(down.1));
-        // Near a pole the axes of two CRS may be crossed.
+        // Near a pole, the axes of two CRS may be swapped.
         if across.0.abs() < across.1.abs() {
             (size_x, size_y) = (size_y, size_x);
         }
         let (width, height) = self.target.cell_size();
-        let whole = |size: f64, cell: f64| ((size / cell).round() as i64).max(1);
-        let cells = (whole(size_y, height), whole(size_x, width));
+        let whole_cells = |size: f64, cell: f64| ((size / cell).round() as i64).max(1);
+        let cells = (whole_cells(size_y, height), whole_cells(size_x, width));
         let native_size = (size_x / (width * cells.1 as f64), size_y / (height * cells.0 as f64));
 
-        // The native pixel corner nearest to the middle, and the target corner nearest to that.
+        // The native pixel corner nearest to the middle, and the target corner nearest to it.
         let [left, _, _, top, _, _] = native.grid.geotransform();
         let corner_u = left + ((u - left) / pixel_width).round() * pixel_width;
         let corner_v = top - ((top - v) / pixel_height).round() * pixel_height;
-        let (corner_x, corner_y) = between.to_target(corner_u, corner_v).ok_or_else(unreachable)?;
+        let (corner_x, corner_y) = transform.to_target(corner_u, corner_v).ok_or_else(unreachable)?;
         let begin = (((extent.top - corner_y) / height).round(), ((corner_x - extent.left) / width).round());
         let begin = ((begin.0 as i64).rem_euclid(cells.0), (begin.1 as i64).rem_euclid(cells.1));
-        Ok(Pixels { cells, begin, native: native_size, block: block_shape(native, native_size) })
+        Ok(ViewPixels { cells, begin, native: native_size, block: block_shape(native, native_size) })
     }
 
-    /// Cells of the target and of the margin around it.
+    /// The cells of the target and of the margin around it.
     fn padded(&self, cells: (i64, i64)) -> Rect {
         let (rows, cols) = self.target.shape();
         let (margin_rows, margin_cols) = (MARGIN * cells.0, MARGIN * cells.1);
         Rect::new(-margin_rows..rows as i64 + margin_rows, -margin_cols..cols as i64 + margin_cols)
     }
 
-    /// Whether a raster covers any cell of the target or of the margin around it, as far as can be told.
+    /// Whether a raster covers any cell of the target or of its margin, as far as sample points show.
     ///
-    /// Looked for from both sides, as either may be far too large for the other's CRS: where points of the target lie on
-    /// the raster, and where the raster's edge lies on the target.
-    fn meets(&self, native: &Grid, cells: (i64, i64), between: &Between) -> bool {
+    /// The test runs in both directions, because either grid may be far too large for the CRS of the other: points of
+    /// the target are tested against the raster, and points of the raster's edge against the target.
+    fn meets(&self, native: &Grid, cells: (i64, i64), transform: &CrsTransform) -> bool {
         let padded = self.padded(cells);
         let hit = |rect: Rect| !rect.intersection(&padded).is_empty();
         let extent = native.extent();
-        if matches!(between, Between::Same) {
+        if matches!(transform, CrsTransform::Same) {
             let (first, last) =
                 (self.cell((extent.left, extent.top), 1.0), self.cell((extent.right, extent.bottom), -1.0));
             return hit(Rect::new(first.0..last.0 + 1, first.1..last.1 + 1));
@@ -200,7 +201,7 @@ impl Aligned {
             [(f64::midpoint(x, x2), f64::midpoint(y, y2)), (x, y), (x2, y), (x, y2), (x2, y2)]
         };
         let mut points = (0..SAMPLES).flat_map(|i| (0..SAMPLES).map(move |j| (i, j))).flat_map(patch);
-        if points.any(|(x, y)| between.to_native(x, y).is_some_and(holds)) {
+        if points.any(|(x, y)| transform.to_native(x, y).is_some_and(holds)) {
             return true;
         }
         let edge = |k: usize, a: (f64, f64), b: (f64, f64)| {
@@ -215,11 +216,11 @@ impl Aligned {
             (extent.left, extent.top),
         ];
         let line = outline.windows(2).flat_map(|pair| (0..SAMPLES).map(move |k| edge(k, pair[0], pair[1])));
-        let line: Vec<_> = line.chain([outline[0]]).map(|(u, v)| between.to_target(u, v)).collect();
+        let line: Vec<_> = line.chain([outline[0]]).map(|(u, v)| transform.to_target(u, v)).collect();
         line.windows(2).any(|pair| {
             let [Some(a), Some(b)] = *pair else { return false };
             let (a, b) = (self.cell(a, 0.0), self.cell(b, 0.0));
-            // The line between them is a little curved.
+            // The line between the points is slightly curved.
             let along = |a: i64, b: i64, around: i64| a.min(b) - around..a.max(b) + 1 + around;
             hit(Rect::new(along(a.0, b.0, cells.0), along(a.1, b.1, cells.1)))
         })
@@ -231,8 +232,8 @@ impl Aligned {
         (extent.left + col * width, extent.top - row * height)
     }
 
-    /// (row, column) of the cell that holds a point, or, where the point is on lines, of the one below and to the right (`side` 1) or above
-    /// and to the left (-1); far away it saturates.
+    /// (row, column) of the cell that contains a point. A point on a line belongs to the cell below and to the right
+    /// (`side` 1) or above and to the left (-1). Distant points are clamped.
     fn cell(&self, (x, y): (f64, f64), side: f64) -> (i64, i64) {
         let ((width, height), extent) = (self.target.cell_size(), self.target.extent());
         let index = |value: f64| ((value + side * EDGE_TOLERANCE).floor() as i64).clamp(-FAR, FAR);
@@ -240,7 +241,7 @@ impl Aligned {
     }
 }
 
-/// A block like the file's own, as far as memory for the pixels it comes from allows.
+/// A block shape close to the file's own, within the memory for source pixels.
 fn block_shape(native: &RasterHeader, size: (f64, f64)) -> (usize, usize) {
     let (rows, cols) = native.block_shape.unwrap_or(BLOCK);
     let pixels = BLOCK_BYTES / (8.0 * native.bands.len().max(1) as f64) * size.0.min(1.0) * size.1.min(1.0);

@@ -1,17 +1,17 @@
-//! GDAL's block cache, one for all datasets of the process.
+//! GDAL's block cache, which all datasets of the process share.
 
 use crate::machine;
 
 const KEY: &str = "GDAL_CACHEMAX";
 
-/// Its limit in MiB unless the environment or the application has set [`KEY`]: tiles read each block once, so a larger
-/// cache is memory without use.
+/// Cache limit in MiB, unless the environment or the application has set [`KEY`]. A tile reads each block once, so a
+/// larger cache wastes memory.
 const DEFAULT_MIB: &str = "16";
 
-/// What GDAL falls back on where the machine does not tell its memory.
+/// GDAL's default where the size of the machine's memory is unknown.
 const FALLBACK_BYTES: u64 = 40 << 20;
 
-/// Plain numbers below this are MiB, others bytes.
+/// Numbers below this are in MiB, others in bytes.
 const LEAST_IN_BYTES: u64 = 100_000;
 
 fn setting() -> Option<String> {
@@ -26,9 +26,9 @@ pub(super) fn limit_block_cache() {
     }
 }
 
-/// Keeps GDAL from listing the folder of every file that it opens, which takes long where there are thousands, unless the
-/// environment or the application has chosen. Files that go with one are still looked for, by name.
-pub(super) fn list_no_folders() {
+/// Stops GDAL from listing the folder of every file that it opens, which is slow in folders with thousands of files.
+/// A setting of the environment or the application takes precedence. Sidecar files are still found by name.
+pub(super) fn disable_folder_listing() {
     const KEY: &str = "GDAL_DISABLE_READDIR_ON_OPEN";
     if gdal::config::get_config_option(KEY, "").is_ok_and(|value| value.is_empty())
         && let Err(error) = gdal::config::set_config_option(KEY, "TRUE")
@@ -37,13 +37,13 @@ pub(super) fn list_no_folders() {
     }
 }
 
-/// Memory the cache may take.
+/// Upper bound on the memory of the cache.
 pub(in crate::source) fn block_cache_bytes() -> u64 {
     let ram = || machine::memory_bytes().ok();
     parse(setting().as_deref().unwrap_or(DEFAULT_MIB), ram)
 }
 
-/// The setting as GDAL reads it: `n%` of the memory, MiB, or bytes; later versions also take units.
+/// Parses the setting as GDAL does: `n%` of the memory, MiB, or bytes. Later versions also accept units.
 fn parse(text: &str, ram: impl Fn() -> Option<u64>) -> u64 {
     let text = text.trim();
     if text.contains('%') {

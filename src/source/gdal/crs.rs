@@ -1,3 +1,5 @@
+//! Coordinate reference systems through GDAL: parsing, comparison and normal form.
+
 use ::gdal::Dataset;
 use ::gdal::config::{clear_thread_local_config_option, set_thread_local_config_option};
 use ::gdal::spatial_ref::SpatialRef;
@@ -6,21 +8,21 @@ use super::{QuietErrors, message};
 use crate::error::{Error, Result};
 use crate::geometry::Crs;
 
-/// The CRS of a definition GDAL understands: `EPSG:32633`, WKT, a PROJ string.
+/// The CRS of a definition that GDAL understands: `EPSG:32633`, WKT, a PROJ string.
 ///
 /// # Errors
-/// [`Error::Setting`] when it does not.
+/// [`Error::Setting`] when GDAL does not understand the definition.
 pub fn crs_from_definition(definition: &str) -> Result<Crs> {
     let _quiet = QuietErrors::new();
     let unknown = |error: &::gdal::errors::GdalError| {
         let said = message(error);
-        Error::setting("target.crs", format!("{definition:?} is no CRS that GDAL knows ({said})"))
+        Error::setting("target.crs", format!("{definition:?} is not a CRS that GDAL knows ({said})"))
     };
     let reference = SpatialRef::from_definition(definition).map_err(|error| unknown(&error))?;
     describe(&reference).map_err(|error| unknown(&error))
 }
 
-/// Whether GDAL takes both for the same CRS.
+/// Whether GDAL considers both the same CRS.
 #[must_use]
 pub fn same_crs(a: &Crs, b: &Crs) -> bool {
     let _quiet = QuietErrors::new();
@@ -36,10 +38,10 @@ pub(super) fn crs_of(dataset: &Dataset) -> Crs {
     dataset.spatial_ref().and_then(|reference| describe(&reference)).unwrap_or_default()
 }
 
-/// WKT 2 (the only form that holds every CRS) and the authority code.
+/// WKT 2 (the only form that can express every CRS) and the authority code.
 ///
-/// Files spell the same CRS in different ways, and how GDAL spells what it read depends on what it read before; the
-/// registry's own definition is always the same, so it is taken where the code is known and means the same.
+/// Files spell the same CRS in different ways, and GDAL's spelling depends on its input. The definition in the
+/// registry is always the same, so it is used where the code is known and equivalent.
 fn describe(reference: &SpatialRef) -> ::gdal::errors::Result<Crs> {
     let Ok(code) = reference.authority() else { return Ok(Crs::from_wkt(wkt2(reference)?)) };
     let registered = SpatialRef::from_definition(&code).ok().filter(|registered| registered == reference);

@@ -1,17 +1,19 @@
+//! A bounded pool of idle open rasters.
+
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use super::OpenRaster;
 
-/// Idle handles a pool keeps open. A tile reads each date once, so handles are seldom used again before many others; opening a
-/// local file costs tens of microseconds, and an open one holds its blocks in GDAL's cache.
+/// Idle handles that a pool holds open. A tile reads each date once, so a handle is seldom used again before many
+/// others. Opening a local file costs tens of microseconds, and an open one occupies GDAL's cache.
 const IDLE_HANDLES: usize = 4;
 
-/// Open rasters of a stack, by a number for each of its files.
+/// Open rasters of a stack, by file number.
 ///
-/// A dataset may wander between threads but never serves two at once (GDAL's rule): a reader takes it out and puts it back.
-/// At most [`IDLE_HANDLES`] wait, the least recently used is closed first; so open handles are bounded by that number plus
-/// the readers at work.
+/// A dataset may move between threads but never serves two at once (GDAL's rule), so a reader takes it out and
+/// returns it. At most [`IDLE_HANDLES`] are idle; the least recently used one is closed first. Open handles are
+/// therefore bounded by that number plus the number of active readers.
 #[derive(Default)]
 pub(in crate::source) struct Pool {
     idle: Mutex<Vec<(usize, OpenRaster)>>,
@@ -24,7 +26,7 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// Handles open at once, at most, while so many threads read.
+    /// Upper bound on the number of handles that are open while `readers` threads read.
     pub(in crate::source) fn most_open(readers: usize) -> usize {
         IDLE_HANDLES + readers
     }
@@ -35,7 +37,7 @@ impl Pool {
         Some(idle.remove(position).1)
     }
 
-    pub(in crate::source) fn put(&self, file: usize, raster: OpenRaster) {
+    pub(in crate::source) fn put_back(&self, file: usize, raster: OpenRaster) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push((file, raster));
         let evicted = (idle.len() > IDLE_HANDLES).then(|| idle.remove(0));

@@ -1,9 +1,11 @@
+//! A guard that stops GDAL from printing errors to stderr.
+
 use std::marker::PhantomData;
 
-/// Keeps GDAL from printing to stderr on this thread while it lives; errors still reach us as values.
+/// Stops GDAL from printing to stderr on this thread while the guard lives. Errors are still returned as values.
 ///
-/// The library's global handler would be shared by every thread of the embedding program, so the handler is pushed on
-/// the thread's own stack. Not `Send`: it must be dropped where it was made.
+/// The global handler of the library is shared by every thread of the embedding program, so this handler is pushed on
+/// the stack of the thread. Not `Send`: it must be dropped on the thread that created it.
 pub(super) struct QuietErrors(PhantomData<*const ()>);
 
 impl QuietErrors {

@@ -1,3 +1,5 @@
+//! An open raster: windowed reading, calibration and masks.
+
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -12,29 +14,30 @@ use crate::source::Calibration;
 use crate::source::calibration::Converter;
 use crate::source::quality::Codes;
 
-/// Decoded bytes of all bands that a window of a pixel-interleaved file may have: they are in GDAL's cache while the bands are
-/// read one after another.
+/// Largest decoded size of a window of a pixel-interleaved file, all bands together. The window stays in GDAL's cache
+/// while its bands are read one after another.
 const WINDOW_BYTES: usize = 1 << 20;
 
-/// An open dataset and what reading it needs to know.
+/// An open dataset and the traits that reading needs.
 pub(in crate::source) struct OpenRaster {
     dataset: Dataset,
     traits: Traits,
 }
 
-/// What is asked of a file once, when it is first read.
+/// Properties of a file, determined once, at the first read.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::source) struct Traits {
-    /// The band that holds the opacity of the others, from 1. GDAL makes a mask of it only in files of two or four bands.
+    /// The band that holds the opacity of the others, counted from 1. GDAL makes a mask of it only in files of two or
+    /// four bands.
     alpha: Option<usize>,
     /// (rows, columns) to read at once where a decoded block holds all bands.
     window: Option<(usize, usize)>,
-    /// Whether any band has a mask to be read.
+    /// Whether any band has a mask that must be read.
     masked: bool,
 }
 
 impl Traits {
-    fn of(dataset: &Dataset) -> Result<Self, GdalError> {
+    fn from_dataset(dataset: &Dataset) -> Result<Self, GdalError> {
         let bands =
             (1..=dataset.raster_count()).map(|index| dataset.rasterband(index)).collect::<Result<Vec<_>, _>>()?;
         let alpha = bands.iter().position(|band| band.color_interpretation() == ColorInterpretation::AlphaBand);
@@ -53,45 +56,46 @@ impl Traits {
     }
 }
 
-/// A band that could not be read, by position, and why.
+/// A band that could not be read, by position, and the reason.
 pub(in crate::source) struct ReadFailure {
     pub(in crate::source) band: usize,
     pub(in crate::source) error: GdalError,
 }
 
 impl ReadFailure {
-    /// GDAL's own words.
+    /// GDAL's own message.
     pub(in crate::source) fn message(&self) -> String {
         message(&self.error)
     }
 }
 
 impl OpenRaster {
-    /// Opens a file or subdataset, whose traits are found out unless they are known; `date` only serves the message.
+    /// Opens a file or subdataset. Its traits are determined unless they are known. `date` is used only in the error.
     pub(in crate::source) fn open(path: &Path, date: Date, known: &OnceLock<Traits>) -> Result<Self> {
         let dataset = open(path, Some(date))?;
         let _quiet = QuietErrors::new();
         let traits = match known.get() {
             Some(traits) => *traits,
             None => {
-                let found = Traits::of(&dataset).map_err(|error| open_error(path, Some(date), &error))?;
+                let found = Traits::from_dataset(&dataset).map_err(|error| open_error(path, Some(date), &error))?;
                 *known.get_or_init(|| found)
             }
         };
         Ok(Self { dataset, traits })
     }
 
-    /// Opens a file or subdataset as a view, of all its bands or of `only` one by position.
+    /// Opens a file or subdataset as a view, with all of its bands or `only` one of them by position.
     pub(in crate::source) fn open_view(path: &Path, date: Date, view: &View, only: Option<usize>) -> Result<Self> {
         let dataset = view.open(path, Some(date), only)?;
-        // Whatever hides values has made them NaN; all bands of a block are resampled together.
+        // The view has already turned all missing values into NaN, and it resamples all bands of a block together.
         Ok(Self { dataset, traits: Traits { alpha: None, window: Some(view.block_shape()), masked: false } })
     }
 
-    /// Reads a window of the bands at these positions, counted from 0, into planes of row-major values, calibrated, NaN where
-    /// missing.
+    /// Reads a window of the bands at these positions, counted from 0, into row-major planes of calibrated values,
+    /// NaN where missing.
     ///
-    /// Every block that the window meets is decoded once, whatever the order of bands in the file and the size of GDAL's cache.
+    /// Every block that the window meets is decoded once, whatever the band order in the file and the size of GDAL's
+    /// cache.
     pub(in crate::source) fn read(
         &self,
         bands: &[usize],
@@ -104,7 +108,7 @@ impl OpenRaster {
         let window = self.traits.window.filter(|_| bands.len() > 1).unwrap_or((usize::MAX, usize::MAX));
         for part in parts(region, window) {
             for (&band, plane) in bands.iter().zip(&mut *planes) {
-                self.physical(band, &part, calibration, Target::Plane(plane, region)).map_err(failed(band))?;
+                self.physical(band, &part, calibration, Destination::Plane(plane, region)).map_err(failed(band))?;
             }
         }
         for (&band, plane) in bands.iter().zip(&mut *planes) {
@@ -113,12 +117,12 @@ impl OpenRaster {
         Ok(())
     }
 
-    /// Whether so many bands of a window can be read one after the other without decoding a block twice.
+    /// Whether this many bands of a window can be read one after another without decoding a block twice.
     pub(in crate::source) fn reads_at_once(&self, bands: usize, region: &PixelRegion) -> bool {
         bands == 1 || self.traits.window.is_none_or(|window| parts(region, window).count() == 1)
     }
 
-    /// As [`read`](Self::read) for one band whose plane is appended to `values`.
+    /// Like [`read`](Self::read) for one band, whose plane is appended to `values`.
     pub(in crate::source) fn append(
         &self,
         band: usize,
@@ -128,28 +132,28 @@ impl OpenRaster {
     ) -> Result<(), ReadFailure> {
         let _quiet = QuietErrors::new();
         let start = values.len();
-        self.physical(band, region, calibration, Target::End(values))
+        self.physical(band, region, calibration, Destination::End(values))
             .and_then(|()| self.mask(band, region, &mut values[start..]))
             .map_err(|error| ReadFailure { band, error })
     }
 
-    /// Reads stored numbers of a part and makes physical values of them.
+    /// Reads the stored numbers of a part and converts them to physical values.
     fn physical(
         &self,
         index: usize,
         part: &PixelRegion,
         calibration: &Calibration,
-        target: Target<'_>,
+        target: Destination<'_>,
     ) -> Result<(), GdalError> {
         let band = self.dataset.rasterband(index + 1)?;
-        // A float32 file stores the nearest float32 of its nodata value.
+        // A float32 file stores the float32 nearest to its nodata value.
         let single = band.band_type() == GdalDataType::Float32;
         let missing = [band.no_data_value(), calibration.nodata].map(|nodata| {
             let nodata = nodata.unwrap_or(f64::NAN);
             if single { f64::from(nodata as f32) } else { nodata }
         });
         let converter = calibration.converter(band.scale(), band.offset(), missing);
-        // Numbers are read as they are stored: what they mean is worked out in the one pass that copies them.
+        // Numbers are read as stored; the pass that copies them also converts them.
         match band.band_type() {
             GdalDataType::UInt8 => convert::<u8>(&band, part, converter, target),
             GdalDataType::UInt16 => convert::<u16>(&band, part, converter, target),
@@ -161,7 +165,7 @@ impl OpenRaster {
         }
     }
 
-    /// Makes NaN of what masks and alpha hide.
+    /// Sets values that masks and alpha hide to NaN.
     fn mask(&self, index: usize, region: &PixelRegion, values: &mut [f64]) -> Result<(), GdalError> {
         if self.traits.masked {
             let band = self.dataset.rasterband(index + 1)?;
@@ -175,7 +179,7 @@ impl OpenRaster {
         Ok(())
     }
 
-    /// Stored numbers of a quality band; `nodata` is missing beside the file's own.
+    /// Stored numbers of a quality band; `nodata` is missing in addition to the nodata value of the file.
     pub(in crate::source) fn codes(
         &self,
         index: usize,
@@ -201,17 +205,17 @@ impl OpenRaster {
     }
 }
 
-/// Nodata of a single band is no mask to be read; nodata of all bands together is one, of the dataset.
+/// Nodata of a single band needs no mask read. Nodata of all bands together is a mask of the dataset.
 fn has_mask(band: &RasterBand<'_>) -> Result<bool, GdalError> {
     let flags = band.mask_flags()?;
     Ok(flags.is_per_dataset() || !(flags.is_all_valid() || flags.is_nodata()))
 }
 
-/// Where converted numbers go.
-enum Target<'a> {
-    /// Into the plane of a region that holds them.
+/// Destination of converted numbers.
+enum Destination<'a> {
+    /// The plane of a region that contains them.
     Plane(&'a mut [f64], &'a PixelRegion),
-    /// Behind what is there.
+    /// The end of the vector.
     End(&'a mut Vec<f64>),
 }
 
@@ -226,12 +230,12 @@ fn convert<T: GdalType + Copy + Into<f64>>(
     band: &RasterBand<'_>,
     part: &PixelRegion,
     converter: Converter,
-    target: Target<'_>,
+    target: Destination<'_>,
 ) -> Result<(), GdalError> {
     let values = stored::<T>(band, part)?;
     match target {
-        Target::End(physical) => converter.append(&values, physical),
-        Target::Plane(plane, region) => {
+        Destination::End(physical) => converter.append(&values, physical),
+        Destination::Plane(plane, region) => {
             let (left, width) = (part.cols.start - region.cols.start, region.cols.len());
             for (row, values) in part.rows.clone().zip(values.chunks_exact(part.cols.len().max(1))) {
                 let start = (row - region.rows.start) * width + left;
@@ -242,7 +246,7 @@ fn convert<T: GdalType + Copy + Into<f64>>(
     Ok(())
 }
 
-/// Makes NaN of what a mask hides.
+/// Sets values that a mask hides to NaN.
 fn hide(mask: &RasterBand<'_>, region: &PixelRegion, values: &mut [f64]) -> Result<(), GdalError> {
     let opacity = stored::<f64>(mask, region)?;
     for (value, _) in values.iter_mut().zip(&opacity).filter(|(_, opacity)| **opacity == 0.0) {
@@ -251,7 +255,7 @@ fn hide(mask: &RasterBand<'_>, region: &PixelRegion, values: &mut [f64]) -> Resu
     Ok(())
 }
 
-/// The region cut along the lines of windows that start at the raster's upper-left corner.
+/// The region, cut along the lines of windows that start at the upper-left corner of the raster.
 fn parts(region: &PixelRegion, (rows, cols): (usize, usize)) -> impl Iterator<Item = PixelRegion> + use<> {
     let cut = |range: std::ops::Range<usize>, step: usize| {
         (range.start / step..range.end.div_ceil(step))

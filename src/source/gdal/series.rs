@@ -1,4 +1,4 @@
-//! A series in one file: the bands of a raster, or of each of its variables, are dates.
+//! A time series in one file: the bands of a raster, or of each of its variables, are dates.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -15,16 +15,17 @@ use crate::source::calibration::calibration_setters;
 use crate::source::cf::{self, Acquisitions};
 use crate::source::{Calibration, RasterSource, Slice, check_request};
 
-/// A date in a band's description, unless told otherwise.
+/// The default pattern of a date in the description of a band.
 const ANY_DATE: &str = r"(?:^|\D)(\d{4}-?\d{2}-?\d{2})(?:\D|$)";
 
-/// What the netCDF and HDF5 libraries keep of the chunks of an open variable.
+/// Memory that the netCDF and HDF5 libraries use for the chunks of an open variable.
 const CHUNK_CACHE_BYTES: u64 = 16 << 20;
 
-/// A raster file that GDAL reads whose bands are dates: a GeoTIFF, or a NetCDF or HDF file with a variable for each band.
+/// One raster file, read by GDAL, whose bands are dates: a GeoTIFF, or a NetCDF or HDF file with a variable for each
+/// band.
 ///
-/// Opening reads headers; at any time only a bounded number of handles is open. Dates are told by the CF time coordinate of
-/// NetCDF, by the descriptions of the bands, or by a list.
+/// Opening reads headers. The number of open handles is bounded. Dates come from the CF time coordinate of NetCDF,
+/// from the descriptions of the bands, or from a list.
 ///
 /// ```no_run
 /// use rasterfuse::source::{RasterSeries, RasterSource};
@@ -38,16 +39,16 @@ pub struct RasterSeries {
     header: RasterHeader,
     acquisitions: Acquisitions,
     bands: Vec<String>,
-    /// What GDAL opens each band by.
+    /// The path by which GDAL opens each band.
     paths: Vec<PathBuf>,
     traits: Vec<OnceLock<Traits>>,
     calibration: Calibration,
-    /// What it is read as, if not as it is.
+    /// The grid on which the file is read, when that is not its own.
     view: Option<View>,
     pool: Pool,
 }
 
-/// Collects what a [`RasterSeries`] needs; [`open`](Self::open) makes it.
+/// Builder of a [`RasterSeries`]; [`open`](Self::open) finishes it.
 #[derive(Clone, Debug)]
 pub struct SeriesBuilder {
     path: PathBuf,
@@ -59,8 +60,8 @@ pub struct SeriesBuilder {
     crs: Option<Crs>,
 }
 
-/// One variable of the file, or all of it.
-struct Opened {
+/// One variable of the file, or the file itself.
+struct OpenedVariable {
     name: Option<String>,
     path: PathBuf,
     header: RasterHeader,
@@ -90,22 +91,23 @@ impl RasterSeries {
 }
 
 impl SeriesBuilder {
-    /// The variables of the file, one for each band, which take their names. Default: the only one it has, or the file itself.
+    /// The variables of the file, one for each band. The bands take their names. Default: the only variable, or the
+    /// file itself.
     #[must_use]
     pub fn variables<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.variables = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The date of each band, in the file's order, in place of what the file says.
+    /// The date of each band, in file order. The list replaces the dates of the file.
     #[must_use]
     pub fn dates(mut self, dates: impl IntoIterator<Item = Date>) -> Self {
         self.dates = Some(dates.into_iter().collect());
         self
     }
 
-    /// How band descriptions tell the date: the first capture group of a regular expression, in a `strftime` form. Default:
-    /// the first `2024-01-31` or `20240131`.
+    /// How to read a date from a band description: the first capture group of a regular expression, and its
+    /// `strftime` form. Default: the first `2024-01-31` or `20240131`.
     #[must_use]
     pub fn date(mut self, pattern: impl Into<String>, format: impl Into<String>) -> Self {
         self.date = Some((pattern.into(), format.into()));
@@ -114,14 +116,14 @@ impl SeriesBuilder {
 
     calibration_setters!();
 
-    /// The CRS of the file, in place of what it tells.
+    /// The CRS of the file. It replaces the one that the file gives.
     #[must_use]
     pub fn crs(mut self, crs: Crs) -> Self {
         self.crs = Some(crs);
         self
     }
 
-    /// Reads the file, whatever its grid and CRS, on a grid whose lines are lines of `target`, as
+    /// Reads the file, whatever its grid and CRS, on a grid aligned with the lines of `target`, as
     /// [`StackBuilder::onto`](crate::source::StackBuilder::onto) does.
     #[must_use]
     pub fn onto(mut self, target: &Grid, resampling: Resampling) -> Self {
@@ -132,8 +134,9 @@ impl SeriesBuilder {
     /// Reads the headers.
     ///
     /// # Errors
-    /// [`Error::Open`] for a file that GDAL refuses, that tells no dates or two on a day, and [`Error::Setting`] for variables that
-    /// it does not hold or that differ in grid or dates, for a list of dates of another length, and for a malformed pattern or calibration.
+    /// [`Error::Open`] for a file that GDAL cannot open, that gives no dates, or that gives two acquisitions on one
+    /// day; [`Error::Setting`] for variables that are missing or differ in grid or dates, for a list of dates of the
+    /// wrong length, and for a malformed pattern or calibration.
     pub fn open(self) -> Result<RasterSeries> {
         self.calibration.validate()?;
         let container = open(&self.path, None)?;
@@ -144,7 +147,7 @@ impl SeriesBuilder {
             return Err(Error::setting("variables", "an empty list"));
         };
         if let Some((other, difference)) = others.iter().find_map(|other| Some((other, difference(first, other)?))) {
-            let name = |opened: &Opened| opened.name.clone().unwrap_or_default();
+            let name = |opened: &OpenedVariable| opened.name.clone().unwrap_or_default();
             return Err(Error::setting(
                 "variables",
                 format!(
@@ -162,7 +165,7 @@ impl SeriesBuilder {
             None => None,
             Some((target, resampling)) => {
                 let mut aligned = Aligned::new(target);
-                // Every date is opened by itself.
+                // Every date is opened separately.
                 header.bands.truncate(1);
                 aligned.add(&self.path.display().to_string(), &header)?;
                 let view = aligned.view(*resampling)?.nodata(self.calibration.nodata).assuming(self.crs.clone());
@@ -192,12 +195,12 @@ impl SeriesBuilder {
         Error::Open { path: self.path.clone(), date: None, problem, source: None }
     }
 
-    /// What to open: each variable with its name, or the file itself.
+    /// The datasets to open: each variable with its name, or the file itself.
     fn paths(&self, container: &Dataset) -> Result<Vec<(Option<String>, PathBuf)>> {
         let held = subdatasets(container);
         let names: Vec<&String> = held.iter().map(|(name, _)| name).collect();
         if container.raster_count() > 0 && held.is_empty() {
-            // A file with one variable is that variable.
+            // A file with a single variable is opened as that variable.
             let own = container.rasterband(1).ok().and_then(|band| band.metadata_item("NETCDF_VARNAME", ""));
             return match &self.variables[..] {
                 [] => Ok(vec![(own, self.path.clone())]),
@@ -235,8 +238,8 @@ impl SeriesBuilder {
         self.variables.iter().map(find).collect()
     }
 
-    /// Reads the header of one variable, or of the file.
-    fn opened(&self, name: Option<String>, path: PathBuf) -> Result<Opened> {
+    /// Reads the header of one variable, or of the file itself.
+    fn opened(&self, name: Option<String>, path: PathBuf) -> Result<OpenedVariable> {
         let dataset = open(&path, None)?;
         let mut header = header(&path, &dataset, None)?;
         if let Some(crs) = &self.crs {
@@ -261,10 +264,10 @@ impl SeriesBuilder {
         if dates.is_empty() {
             return Err(self.error("it has no bands".into()));
         }
-        Ok(Opened { name, path, header, dates })
+        Ok(OpenedVariable { name, path, header, dates })
     }
 
-    /// The dates that the descriptions of bands tell.
+    /// The dates in the descriptions of the bands.
     fn described(&self, header: &RasterHeader) -> Result<Vec<Date>> {
         let pattern = self.date.as_ref().map_or(ANY_DATE, |(pattern, _)| pattern);
         let regex = Regex::new(pattern)
@@ -277,7 +280,7 @@ impl SeriesBuilder {
             });
             parsed.ok_or_else(|| {
                 self.error(format!(
-                    "band {} ({text:?}) tells no date, neither by a CF time coordinate nor by its description (date = '{pattern}'); \
+                    "band {} ({text:?}) gives no date, neither by a CF time coordinate nor by its description (date = '{pattern}'); \
                      list the `dates` of all bands",
                     index + 1
                 ))
@@ -287,8 +290,8 @@ impl SeriesBuilder {
     }
 }
 
-/// In what two variables differ.
-fn difference(first: &Opened, other: &Opened) -> Option<&'static str> {
+/// The first property in which two variables differ.
+fn difference(first: &OpenedVariable, other: &OpenedVariable) -> Option<&'static str> {
     let (a, b) = (&first.header.grid, &other.header.grid);
     if a.geotransform() != b.geotransform() || a.shape() != b.shape() || !same_crs(a.crs(), b.crs()) {
         Some("another grid")
@@ -299,7 +302,7 @@ fn difference(first: &Opened, other: &Opened) -> Option<&'static str> {
     }
 }
 
-/// Variables of a file and what GDAL opens them by: `NETCDF:"f.nc":red`, `HDF5:"f.h5"://grid/red`.
+/// The variables of a file and the paths by which GDAL opens them: `NETCDF:"f.nc":red`, `HDF5:"f.h5"://grid/red`.
 fn subdatasets(container: &Dataset) -> Vec<(String, PathBuf)> {
     let entries = container.metadata_domain("SUBDATASETS").unwrap_or_default();
     let names = entries.iter().filter_map(|entry| {
@@ -309,7 +312,7 @@ fn subdatasets(container: &Dataset) -> Vec<(String, PathBuf)> {
     names.filter_map(|name| Some((name.rsplit_once(':')?.1.trim_start_matches('/').to_owned(), name.into()))).collect()
 }
 
-/// The dates of the bands by the CF time coordinate of a NetCDF file, if it has one.
+/// The dates of the bands from the CF time coordinate of a NetCDF file, if it has one.
 fn times(dataset: &Dataset) -> Result<Option<Vec<Date>>, String> {
     let entries = dataset.metadata_domain("").unwrap_or_default();
     let units = entries.iter().find_map(|entry| {
@@ -325,7 +328,7 @@ fn times(dataset: &Dataset) -> Result<Option<Vec<Date>>, String> {
     let key = format!("NETCDF_DIM_{dimension}");
     let value = |index: usize| {
         let text = dataset.rasterband(index).ok().and_then(|band| band.metadata_item(&key, ""));
-        text.and_then(|text| text.parse().ok()).ok_or_else(|| format!("band {index} tells no {key}"))
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| format!("band {index} has no {key}"))
     };
     let values = (1..=dataset.raster_count()).map(value).collect::<Result<Vec<f64>, String>>()?;
     cf::dates(&values, &units, calendar.as_deref()).map(Some).map_err(|problem| format!("{dimension:?}: {problem}"))
@@ -351,7 +354,7 @@ impl RasterSource for RasterSeries {
         for (&band, mut plane) in bands.iter().zip(values.outer_iter_mut()) {
             let (number, within) = match self.view {
                 None => (band, position),
-                // One of a single date: resampling one of many would resample them all.
+                // A view of a single date: resampling a file of many dates would resample all of them.
                 Some(_) => (band * self.acquisitions.dates.len() + position, 0),
             };
             let raster = match self.pool.take(number) {
@@ -371,7 +374,7 @@ impl RasterSource for RasterSeries {
                 problem: format!("{}; the file may be truncated or damaged: replace it", failure.message()),
                 source: Some(Box::new(failure.error)),
             })?;
-            self.pool.put(number, raster);
+            self.pool.put_back(number, raster);
         }
         Ok(Slice::new(date, region.clone(), values))
     }

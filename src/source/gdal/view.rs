@@ -1,17 +1,17 @@
-//! A grid that rasters of another grid or CRS are read on.
+//! The grid on which rasters of another grid or CRS are read.
 
 use super::RasterHeader;
 use crate::error::Result;
 use crate::geometry::{Crs, Grid};
 
-/// The key that asks for a view.
+/// The setting that requests a view.
 pub(super) const KEY: &str = "reproject";
 
-/// How values on another grid come from those of the pixels around, among which missing ones never count.
+/// How a value on another grid is computed from the surrounding pixels. Missing pixels never contribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resampling {
-    /// The pixel that holds the point. The only way for classes and flags.
+    /// The pixel that contains the point. Required for classes and flags.
     Nearest,
     /// Linear in both directions between the four pixels around the point. Exact for planes.
     Bilinear,
@@ -22,7 +22,7 @@ pub enum Resampling {
 }
 
 impl Resampling {
-    /// GDAL's name of it.
+    /// GDAL's name of the method.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Nearest => "NearestNeighbour",
@@ -33,18 +33,18 @@ impl Resampling {
     }
 }
 
-/// A grid that rasters are read on whatever their own.
+/// A grid on which rasters are read, whatever their own grid.
 #[derive(Clone, Debug)]
 pub(in crate::source) struct View {
     pub(super) grid: Grid,
     pub(super) resampling: Resampling,
     /// Size of a native pixel in pixels of the view, across and down.
     pub(super) native: (f64, f64),
-    /// (rows, columns) that are resampled at once.
+    /// (rows, columns) of a block that is resampled at once.
     pub(super) block: (usize, usize),
-    /// Stored number that is missing whatever the file says.
+    /// Stored number that means "missing", in addition to what the file declares.
     pub(super) nodata: Option<f64>,
-    /// CRS of files that do not tell theirs.
+    /// CRS of files that do not give their own.
     pub(super) assumed: Option<Crs>,
 }
 
@@ -53,7 +53,7 @@ impl View {
         &self.grid
     }
 
-    /// (rows, columns) that are resampled at once, from the upper-left corner on.
+    /// (rows, columns) of a block that is resampled at once, from the upper-left corner.
     pub(in crate::source) fn block_shape(&self) -> (usize, usize) {
         self.block
     }
@@ -67,41 +67,43 @@ impl View {
         self.native
     }
 
-    /// How far away, in pixels of the view along an axis, native pixels (of this size there) are at most that a value comes
-    /// from beside those under it.
+    /// Largest distance along an axis, in pixels of the view, to a native pixel that contributes to a value, beyond
+    /// the native pixels under it. `native` is the size of a native pixel along that axis.
     pub(in crate::source) fn reach(&self, native: f64) -> f64 {
-        // Kernels of interpolation are widened to whole pixels of the view where those are larger.
+        // GDAL widens interpolation kernels to full pixels of the view where these are larger.
         let widened = native / Self::scale(native);
         match self.resampling {
             Resampling::Nearest => 0.0,
-            // Averages take in native pixels of which they hold a part.
+            // An average includes native pixels of which it covers only a part.
             Resampling::Average => native,
             Resampling::Bilinear => widened,
             Resampling::Cubic => 2.0 * widened,
         }
     }
 
-    /// How much kernels are widened along an axis: pixels of the view per native pixel, where those are notably smaller.
+    /// Widening of the kernel along an axis: pixels of the view per native pixel, where native pixels are clearly
+    /// smaller.
     pub(super) fn scale(native: f64) -> f64 {
         if native > 0.9 { 1.0 } else { native }
     }
 
-    /// Memory that a file of this header takes while it is open as this view.
+    /// Memory of a file with this header while it is open as this view.
     pub(in crate::source) fn open_bytes(&self, native: &RasterHeader) -> u64 {
         let pixels = (self.block.0 * self.block.1) as f64;
         let across = |pixels: usize, native: f64| pixels as f64 / Self::scale(native) + 4.0;
         let sources = across(self.block.0, self.native.1) * across(self.block.1, self.native.0);
-        // A value and a validity bit each, on either side; rotated blocks come from up to twice their area.
+        // A value and a validity bit each, on both sides. Blocks of rotated grids need up to twice their area.
         let resampled = 9.0 * (pixels + 2.0 * sources) * native.bands.len() as f64;
         native.open_bytes + 2 * super::HANDLE_BYTES + resampled as u64
     }
 
-    /// The same for rasters of flags or classes with pixels of their own size: the pixel that holds the point, of pixels cut so
-    /// small that about every native one is looked at; with the (rows, columns) of them in each pixel of this view.
+    /// The view for rasters of flags or classes whose pixels have another size. Each pixel of this view is cut into
+    /// `cut` (rows, columns), small enough to sample about every native pixel, and each part takes the pixel that
+    /// contains its centre.
     ///
     /// # Errors
-    /// [`Error::Grid`](crate::Error::Grid) when that makes too many.
-    pub(in crate::source) fn of_flags(&self, cut: (usize, usize)) -> Result<Self> {
+    /// [`Error::Grid`](crate::Error::Grid) when the cut grid has too many pixels.
+    pub(in crate::source) fn for_flags(&self, cut: (usize, usize)) -> Result<Self> {
         let [left, width, _, top, _, step] = self.grid.geotransform();
         let (rows, cols) = self.grid.shape();
         let geotransform = [left, width / cut.1 as f64, 0.0, top, 0.0, step / cut.0 as f64];
@@ -116,12 +118,12 @@ impl View {
         })
     }
 
-    /// Numbers that are missing beside those that a file says are.
+    /// Numbers that mean "missing", in addition to those that a file declares.
     pub(in crate::source) fn nodata(self, nodata: Option<f64>) -> Self {
         Self { nodata, ..self }
     }
 
-    /// The CRS of files that do not tell theirs.
+    /// The CRS of files that do not give their own.
     pub(in crate::source) fn assuming(self, crs: Option<Crs>) -> Self {
         Self { assumed: crs, ..self }
     }

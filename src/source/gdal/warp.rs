@@ -1,5 +1,5 @@
-//! Opens a raster as a view on another grid, through GDAL's virtual formats (VRT): first a dataset whose values are NaN where
-//! the file says in whatever way that they are missing, then one that resamples that, block by block as it is read.
+//! Opens a raster as a view on another grid through GDAL's virtual formats (VRT). A first dataset turns every missing
+//! value of the file into NaN; a second one resamples it, block by block, as it is read.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -15,20 +15,22 @@ use super::{QuietErrors, open, open_error, same_crs};
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid};
 
-/// How far off, in native pixels, a pixel's place may be: within a block GDAL interpolates between places it has computed.
+/// Largest error of a pixel location, in native pixels: within a block GDAL interpolates between locations that it
+/// has computed.
 ///
-/// A hundredth of a pixel is far below what any sensor's geolocation promises, and costs next to nothing: across a few hundred
-/// pixels, projections are all but linear.
+/// A hundredth of a pixel is far below the geolocation error of any sensor and costs almost nothing, because
+/// projections are nearly linear across a few hundred pixels.
 const MAX_ERROR: f64 = 0.01;
 
-/// Makes every description unlike any other.
+/// Makes every description unique.
 ///
-/// GDAL gives one dataset to all that open the same description on the same thread; a view may be read on other threads by then.
+/// GDAL returns one shared dataset to all that open the same description on the same thread, but a view may by then
+/// be in use on other threads.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 impl View {
-    /// Opens a file as this view: the same bands, or `only` one of them by position, with the same names, scale and offset,
-    /// float64, NaN where missing.
+    /// Opens a file as this view: all bands, or `only` one of them by position, with the same names, scale and
+    /// offset, as float64 with NaN where missing.
     ///
     /// # Errors
     /// [`Error::Open`] when GDAL cannot open it or it has no geotransform, [`Error::Grid`] when it is not north-up.
@@ -41,19 +43,19 @@ impl View {
             unmasked(path, &file, self.nodata).map_err(|error| failed(&error))?.ok_or_else(|| Error::Open {
                 path: path.to_path_buf(),
                 date,
-                problem: format!("its path is no UTF-8 text, which `{KEY}` needs; rename it"),
+                problem: format!("its path is not UTF-8 text, which `{KEY}` needs; rename it"),
                 source: None,
             })?;
         let text = self.describe(&file, &native, &unmasked, only).map_err(|error| failed(&error))?;
         drop(file);
         open(Path::new(&text), date).map_err(|error| match error {
-            // The path of the file, not the description.
+            // The error names the path of the file, not the description.
             Error::Open { problem, source, .. } => Error::Open { path: path.to_path_buf(), date, problem, source },
             other => other,
         })
     }
 
-    /// The resampling dataset. Its format is that of `gdalwarp -of VRT`.
+    /// The description of the resampling dataset, in the format of `gdalwarp -of VRT`.
     fn describe(&self, file: &Dataset, native: &Grid, source: &str, only: Option<usize>) -> Result<String, GdalError> {
         let (rows, cols) = self.grid.shape();
         let mut bands = String::new();
@@ -96,9 +98,9 @@ impl View {
     }
 }
 
-/// From pixels of the view to pixels of the file.
+/// Transforms pixels of the view to pixels of the file.
 fn transformer(native: &Grid, view: &Grid, crs: &Crs) -> String {
-    let place = |prefix: &str, grid: &Grid| {
+    let side = |prefix: &str, grid: &Grid| {
         let [left, width, _, top, _, step] = grid.geotransform();
         format!(
             "<{prefix}GeoTransform>{left:?},{width:?},0,{top:?},0,{step:?}</{prefix}GeoTransform>\
@@ -122,13 +124,13 @@ fn transformer(native: &Grid, view: &Grid, crs: &Crs) -> String {
     format!(
         "<Transformer><ApproxTransformer><MaxError>{MAX_ERROR}</MaxError><BaseTransformer><GenImgProjTransformer>\
          {}{}{reprojection}</GenImgProjTransformer></BaseTransformer></ApproxTransformer></Transformer>",
-        place("Src", native),
-        place("Dst", view)
+        side("Src", native),
+        side("Dst", view)
     )
 }
 
-/// A dataset on the file's own grid, float64, NaN where nodata (the file's or the one given), a mask band or alpha hides the value; `None` when the path cannot be
-/// written in it.
+/// The description of a float64 dataset on the file's own grid. It is NaN at nodata (of the file, or as given) and
+/// where a mask band or alpha hides the value. `None` when the description cannot express the path.
 fn unmasked(path: &Path, file: &Dataset, nodata: Option<f64>) -> Result<Option<String>, GdalError> {
     let Some(path) = path.to_str() else { return Ok(None) };
     let bands = 1..=file.raster_count();
@@ -150,7 +152,7 @@ fn unmasked(path: &Path, file: &Dataset, nodata: Option<f64>) -> Result<Option<S
     let sources = bands.clone().map(|index| own(index, masked[index - 1]));
     let dataset = virtual_dataset(size, serial, sources, mask.as_deref().unwrap_or_default());
     let Some(alpha) = alpha else { return Ok(Some(dataset)) };
-    // GDAL takes alpha for a mask in files of two or four bands only; here it is one, of all bands but itself.
+    // GDAL treats alpha as a mask only in files of two or four bands. Here it masks all bands except itself.
     let inner = escape(&dataset);
     let sources = bands.map(|index| complex_source(&inner, index, index != alpha, None));
     Ok(Some(virtual_dataset(size, serial, sources, "")))

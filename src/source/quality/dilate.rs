@@ -1,6 +1,8 @@
+//! Dilation of masks by a Euclidean disc.
+
 /// Sets every cell within `radius` (Euclidean, between centres) of a set one.
 ///
-/// Row by row: the distance to the nearest set cell of each row, then for every cell the rows within the disc.
+/// Two passes: the distance to the nearest set cell within each row, then for every cell the rows within the disc.
 pub(super) fn dilated(cells: &[bool], cols: usize, radius: usize) -> Vec<bool> {
     if cols == 0 || !cells.contains(&true) {
         return cells.to_vec();

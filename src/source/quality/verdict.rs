@@ -1,4 +1,4 @@
-//! From stored quality numbers to what is hidden.
+//! Evaluation of quality rules: from stored quality numbers to hidden cells.
 
 use std::sync::OnceLock;
 
@@ -6,12 +6,12 @@ use super::Quality;
 use super::dilate::dilated;
 
 impl Quality {
-    /// Whether bits are looked at, which only whole numbers have.
-    fn needs_whole(&self) -> bool {
+    /// Whether the rule tests bits, which only integers have.
+    fn needs_integers(&self) -> bool {
         !(self.bits.is_empty() && self.fields.is_empty())
     }
 
-    /// What to do with each stored quality number.
+    /// The verdict for a stored quality number.
     ///
     /// # Errors
     /// A number that has no bits.
@@ -22,11 +22,11 @@ impl Quality {
         let mut hidden = self.drop.contains(&value)
             || self.keep.as_ref().is_some_and(|keep| !keep.contains(&value))
             || self.valid_range.is_some_and(|(low, high)| !(low..=high).contains(&value));
-        if self.needs_whole() {
+        if self.needs_integers() {
             if value.fract() != 0.0 || value.abs() >= 9.0e18 {
-                return Err(format!("{value} is no whole number and has no bits; use `drop`, `keep` or `valid_range`"));
+                return Err(format!("{value} is not an integer and has no bits; use `drop`, `keep` or `valid_range`"));
             }
-            // Negative numbers keep the bits of their two's complement.
+            // Negative numbers are tested by their two's complement.
             let word = if value < 0.0 { value as i64 as u64 } else { value as u64 };
             hidden |= self.bits.iter().any(|bit| word >> bit & 1 == 1);
             hidden |= self.fields.iter().any(|(bits, values)| {
@@ -35,10 +35,10 @@ impl Quality {
                 values.contains(&(word >> bits.start() & mask))
             });
         }
-        Ok(if hidden { Verdict::Hidden } else { Verdict::Seen })
+        Ok(if hidden { Verdict::Hidden } else { Verdict::Visible })
     }
 
-    /// Which cells are hidden, row by row, of quality numbers in rows of `cols`.
+    /// Which cells are hidden, row by row, for quality numbers in rows of `cols`.
     ///
     /// # Errors
     /// A number that cannot be judged.
@@ -61,7 +61,7 @@ impl Quality {
             Codes::F64(values) => self.judge_all(values)?,
         };
         if self.dilate == 0 {
-            return Ok(verdicts.into_iter().map(|verdict| verdict != Verdict::Seen).collect());
+            return Ok(verdicts.into_iter().map(|verdict| verdict != Verdict::Visible).collect());
         }
         let hidden: Vec<bool> = verdicts.iter().map(|verdict| *verdict == Verdict::Hidden).collect();
         let mut hidden = dilated(&hidden, cols, self.dilate);
@@ -69,12 +69,12 @@ impl Quality {
         Ok(hidden)
     }
 
-    /// What to do with each of some numbers.
+    /// The verdict for each number.
     fn table(&self, numbers: impl Iterator<Item = f64>) -> Result<Vec<Verdict>, String> {
         numbers.map(|number| self.judge(number)).collect()
     }
 
-    /// As [`table`](Self::table), for numbers of which neighbours are mostly the same.
+    /// Like [`table`](Self::table), but fast where neighbouring numbers are mostly equal.
     fn judge_all(&self, values: &[f64]) -> Result<Vec<Verdict>, String> {
         let mut last = (f64::NAN, Verdict::Unknown);
         let judge = |value: &f64| {
@@ -87,7 +87,7 @@ impl Quality {
     }
 }
 
-/// What a table says of each number, by its index there.
+/// The verdict of each number, by its index in a table.
 fn look_up<T: Copy + Into<f64>>(
     codes: &[T],
     missing: [f64; 2],
@@ -98,14 +98,14 @@ fn look_up<T: Copy + Into<f64>>(
     codes.iter().map(judge).collect()
 }
 
-/// Sets the verdict of missing numbers.
+/// Marks the verdicts of missing numbers as unknown.
 fn mark(table: &mut [Verdict], missing: [f64; 2], index: impl Fn(f64) -> Option<usize>) {
     for index in missing.into_iter().filter_map(index) {
         table[index] = Verdict::Unknown;
     }
 }
 
-/// Stored quality numbers, and which of them say that there is none (NaN for none such).
+/// Stored quality numbers, and the numbers that mean "no value" (NaN where there is no such number).
 pub(in crate::source) enum Codes {
     U8(Vec<u8>, [f64; 2]),
     U16(Vec<u16>, [f64; 2]),
@@ -114,7 +114,7 @@ pub(in crate::source) enum Codes {
     F64(Vec<f64>),
 }
 
-/// What a rule says of every number of 16 bits, worked out once.
+/// The verdicts of a rule for every 16-bit number, computed once.
 #[derive(Clone, Debug, Default)]
 pub(in crate::source) struct Tables {
     unsigned: OnceLock<Result<Vec<Verdict>, String>>,
@@ -123,7 +123,7 @@ pub(in crate::source) struct Tables {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    Seen,
+    Visible,
     Hidden,
     Unknown,
 }
@@ -167,7 +167,7 @@ mod tests {
         for rule in [&bits, &confidence, &classes, &vegetation, &range] {
             assert!(hidden(rule, f64::NAN), "no quality, no pixel: {rule}");
         }
-        assert!(bits.hidden(&Codes::F64(vec![0.5]), 1, &Tables::default()).unwrap_err().contains("no whole number"));
+        assert!(bits.hidden(&Codes::F64(vec![0.5]), 1, &Tables::default()).unwrap_err().contains("not an integer"));
     }
 
     #[test]

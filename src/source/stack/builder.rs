@@ -1,3 +1,5 @@
+//! Builder of raster stacks.
+
 use std::path::PathBuf;
 
 use super::granule::Granule;
@@ -5,10 +7,10 @@ use super::steps::OffsetSteps;
 use crate::error::{Error, Result};
 use crate::geometry::Grid;
 use crate::source::calibration::calibration_setters;
-use crate::source::quality::Place;
+use crate::source::quality::AncillaryLocation;
 use crate::source::{Calibration, Quality, Resampling, Uncertainty};
 
-/// Collects what a [`RasterStack`](super::RasterStack) needs; [`open`](Self::open) makes it.
+/// Builder of a [`RasterStack`](super::RasterStack); [`open`](Self::open) finishes it.
 #[derive(Clone, Debug)]
 pub struct StackBuilder {
     pub(super) files: Files,
@@ -25,14 +27,14 @@ pub struct StackBuilder {
     pub(super) lenient: bool,
 }
 
-/// Where the files come from.
+/// Origin of the files.
 #[derive(Clone, Debug)]
 pub(super) enum Files {
     Pattern(Pattern),
     Listed(Vec<Granule>),
 }
 
-/// A pattern of file names and what to make of them.
+/// A pattern of file names and how to read dates from them.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
     pub(super) files: String,
@@ -59,7 +61,8 @@ impl StackBuilder {
         }
     }
 
-    /// Folder that relative patterns, those of quality and uncertainty too, are resolved against; default: the current one.
+    /// Folder against which relative patterns are resolved, including those of quality and uncertainty. Default: the
+    /// current one.
     #[must_use]
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
         if let Files::Pattern(pattern) = &mut self.files {
@@ -68,7 +71,8 @@ impl StackBuilder {
         self
     }
 
-    /// `strftime` form of the date's capture group, with or without a time of day (UTC), which is dropped; default `%Y%m%d`.
+    /// `strftime` form of the date's capture group, with or without a time of day (UTC), which is dropped; default
+    /// `%Y%m%d`.
     #[must_use]
     pub fn date_format(mut self, format: impl Into<String>) -> Self {
         if let Files::Pattern(pattern) = &mut self.files {
@@ -77,15 +81,15 @@ impl StackBuilder {
         self
     }
 
-    /// The bands to read, in this order: what `{band}` stands for in the pattern, or bands of the file by name (their
-    /// description) or number from 1. Default: all bands of the file.
+    /// The bands to read, in this order: the texts that replace `{band}` in the pattern, or bands of the file by name
+    /// (their description) or by number from 1. Default: all bands of the file.
     #[must_use]
     pub fn source_bands<S: Into<String>>(mut self, bands: impl IntoIterator<Item = S>) -> Self {
         self.source_bands = Some(bands.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Names of the bands in place of their own, one for each.
+    /// Names that replace those of the bands, one for each.
     #[must_use]
     pub fn band_names<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.band_names = Some(names.into_iter().map(Into::into).collect());
@@ -94,9 +98,10 @@ impl StackBuilder {
 
     calibration_setters!();
 
-    /// An offset for each granule, told by the number in the first group of `pattern` in the path of its first file: that of
-    /// the last of `steps` (number, offset), ascending, whose number is not larger. Takes the place of an offset given before; one
-    /// given later takes its place. Sentinel-2's baseline:
+    /// An offset that depends on a number in the file name, such as a processing baseline. The first group of
+    /// `pattern`, in the path of the granule's first file, is the number. Of `steps` (number, offset), in ascending
+    /// order, the last one whose number is not larger applies. It replaces an offset given earlier, and an offset
+    /// given later replaces it. Sentinel-2's baseline:
     /// `offset_by(r"_N(\d{4})_", [(0, 0.0), (400, -0.1)])`.
     #[must_use]
     pub fn offset_by(mut self, pattern: impl Into<String>, steps: impl IntoIterator<Item = (u32, f64)>) -> Self {
@@ -105,37 +110,39 @@ impl StackBuilder {
         self
     }
 
-    /// Lets a date have several granules, each of which covers a part of the stack's grid. Where they overlap, the first that
-    /// holds a valid value gives it: the first by path (of its first band), or as listed. Default: every date has one file of
-    /// the same grid.
+    /// Allows several granules per date, each of which covers a part of the stack's grid. Where they overlap, the
+    /// first with a valid value provides it: the first by path (of its first band), or as listed. Default: every date
+    /// has one file of the same grid.
     #[must_use]
     pub fn mosaic(mut self, mosaic: bool) -> Self {
         self.mosaic = mosaic;
         self
     }
 
-    /// With [`mosaic`](Self::mosaic), makes the stack's grid cover `target`, whatever granules there are: a new granule then does
-    /// not change it, and a series can be appended to. Default: the grid is the smallest that holds all granules.
+    /// With [`mosaic`](Self::mosaic), makes the grid of the stack cover `target`, whatever granules exist. A new
+    /// granule then does not change the grid, and a series can be extended. Default: the smallest grid that contains
+    /// all granules.
     #[must_use]
     pub fn covering(mut self, target: &Grid) -> Self {
         self.covering = Some(target.clone());
         self
     }
 
-    /// Cell size of the stack, in CRS units, where bands have several: pixels of the coarser are repeated. The coarser sizes
-    /// must be whole multiples of it.
+    /// Cell size of the stack, in CRS units, where bands differ in cell size: pixels of coarser bands are repeated.
+    /// Coarser sizes must be integer multiples of it.
     #[must_use]
     pub fn resolution(mut self, resolution: f64) -> Self {
         self.resolution = Some(resolution);
         self
     }
 
-    /// Reads the files, whatever their grids and CRS, on a grid whose lines are lines of `target`: pixels are whole numbers of
-    /// its cells, as close to their native size as can be. A raster whose pixels become single cells has the footprint
-    /// [`Cell`](crate::describe::Footprint::Cell), a coarser one [`Uniform`](crate::describe::Footprint::Uniform). Values are resampled
-    /// before scale, offset and valid range apply; missing ones (nodata, NaN, mask bands, alpha) count as none. What a quality
-    /// raster hides is looked up pixel by pixel, and where values are interpolated its neighbours are hidden too. Takes the place
-    /// of a [`resolution`](Self::resolution) given before. Default: the files are read as they are.
+    /// Reads the files, whatever their grids and CRS, on a grid aligned with the lines of `target`. Its pixels are
+    /// integer numbers of target cells, as close as possible to the native size. A raster whose pixels become single
+    /// cells has the footprint [`Cell`](crate::describe::Footprint::Cell), a coarser one
+    /// [`Uniform`](crate::describe::Footprint::Uniform). Values are resampled before scale, offset and valid range
+    /// apply; missing ones (nodata, NaN, mask bands, alpha) do not contribute. Quality rasters are sampled by the
+    /// nearest pixel, and where values are interpolated the neighbours of hidden pixels are hidden too. Replaces a
+    /// [`resolution`](Self::resolution) given earlier. Default: the files are read on their own grid.
     #[must_use]
     pub fn onto(mut self, target: &Grid, resampling: Resampling) -> Self {
         self.resolution = None;
@@ -143,7 +150,7 @@ impl StackBuilder {
         self
     }
 
-    /// Hides pixels by a quality raster; several rules add up.
+    /// Hides pixels by a quality raster. Several rules combine: a pixel is hidden where any rule hides it.
     #[must_use]
     pub fn quality(mut self, quality: Quality) -> Self {
         self.quality.push(quality);
@@ -157,23 +164,23 @@ impl StackBuilder {
         self
     }
 
-    /// Takes the noise variance of every pixel from the product's own uncertainty.
+    /// Takes the noise variance of every pixel from the uncertainty of the product.
     #[must_use]
     pub fn uncertainty(mut self, uncertainty: Uncertainty) -> Self {
         self.uncertainty = Some(uncertainty);
         self
     }
 
-    /// Keeps the dates of files that cannot be opened or do not match the others: reading them is the error that opening them
-    /// would have been. For runs that pass over what cannot be read
-    /// ([`OnError::Skip`](crate::engine::OnError::Skip)). Default: opening the stack fails.
+    /// Retains the dates of files that cannot be opened or do not match the others; the error is then returned when
+    /// such a date is read. For runs that skip unreadable data ([`OnError::Skip`](crate::engine::OnError::Skip)).
+    /// Default: opening the stack fails.
     #[must_use]
     pub fn lenient(mut self, lenient: bool) -> Self {
         self.lenient = lenient;
         self
     }
 
-    /// What it is a stack of, for messages.
+    /// Description of the files, for messages.
     pub(super) fn origin(&self) -> String {
         match &self.files {
             Files::Pattern(pattern) => {
@@ -186,7 +193,7 @@ impl StackBuilder {
         }
     }
 
-    /// Refuses what no file could mend.
+    /// Refuses settings that no file could satisfy.
     pub(super) fn validate(&self) -> Result<()> {
         self.calibration.validate()?;
         if let Some(resolution) = self.resolution.filter(|size| !size.is_finite() || *size <= 0.0) {
@@ -218,13 +225,17 @@ impl StackBuilder {
             return Err(Error::setting("files", "an empty list"));
         }
         if self.uncertainty.is_none() && granules.iter().any(|granule| !granule.uncertainty.is_empty()) {
-            let problem = "the list names files of uncertainty, but nothing says what they hold; give `uncertainty`, such as \
+            let problem = "the list names files of uncertainty, but their contents are not declared; give `uncertainty`, such as \
                            { kind = \"sd\" }, or leave them out of the list";
             return Err(Error::setting("uncertainty", problem));
         }
-        let listed = self.quality.iter().filter(|rule| !matches!(rule.place, Place::Band(_))).count();
-        let patterns = self.quality.iter().any(|rule| matches!(rule.place, Place::Files(_)))
-            || self.uncertainty.iter().flat_map(|rule| &rule.places).any(|place| matches!(place, Place::Files(_)));
+        let listed = self.quality.iter().filter(|rule| !matches!(rule.location, AncillaryLocation::Band(_))).count();
+        let patterns = self.quality.iter().any(|rule| matches!(rule.location, AncillaryLocation::Files(_)))
+            || self
+                .uncertainty
+                .iter()
+                .flat_map(|rule| &rule.locations)
+                .any(|location| matches!(location, AncillaryLocation::Files(_)));
         if patterns {
             return Err(Error::setting(
                 "quality",

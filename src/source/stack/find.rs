@@ -1,4 +1,4 @@
-//! From patterns to dated granules with their partners.
+//! Search for files: from patterns to dated granules and their partner files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use super::granule::Granule;
-use super::template::{Key, Template, file_of};
+use super::template::{Template, WildcardTexts, file_of};
 use super::{Pattern, StackBuilder};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::source::quality::Place;
+use crate::source::quality::AncillaryLocation;
 
-/// How dates are taken from names.
+/// How a date is read from a file name.
 #[derive(Debug)]
 struct DateRule<'a> {
     key: &'static str,
@@ -42,8 +42,8 @@ impl<'a> DateRule<'a> {
         };
         let (key, files) = (self.key, if self.key == "date" { "`files`" } else { "its `files`" });
         let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let whole = file.to_string_lossy();
-        let captured = [&name, &whole].into_iter().find_map(|text| self.regex.captures(text)?.get(1));
+        let path = file.to_string_lossy();
+        let captured = [&name, &path].into_iter().find_map(|text| self.regex.captures(text)?.get(1));
         let Some(text) = captured else {
             return Err(no_date(format!(
                 "`{key}` matches neither its name nor its path; narrow {files} or fix `{key}`"
@@ -58,14 +58,14 @@ impl<'a> DateRule<'a> {
     }
 }
 
-/// Files that go with the data: of one quality rule, or of uncertainty.
+/// The files of one quality rule, or of uncertainty, that accompany the data.
 struct Partners {
     key: &'static str,
     template: Template,
-    /// By what tells whose they are.
-    files: BTreeMap<Key, Partner>,
+    /// Files by the text that identifies their granule.
+    files: BTreeMap<WildcardTexts, Partner>,
     by_date: bool,
-    /// Whether none of their names goes with any of the data's.
+    /// Whether no name matches any name of the data.
     other_style: bool,
 }
 
@@ -75,7 +75,7 @@ struct Partner {
 }
 
 impl StackBuilder {
-    /// Every granule that the pattern finds, in the order of their files' names.
+    /// Every granule that the pattern finds, in the order of its file names.
     pub(super) fn granules(&self, pattern: &Pattern) -> Result<Vec<Granule>> {
         let bands = self.source_bands.as_deref().unwrap_or_default();
         let template = Template::new("files", &pattern.files, pattern.folder.as_deref());
@@ -102,7 +102,7 @@ impl StackBuilder {
             let mut missing = Vec::new();
             for (band, _) in bands.iter().zip(&names).filter(|(_, name)| name.is_none()) {
                 let what = format!("band {band:?}");
-                missing.push(granule.misses(
+                missing.push(granule.missing_error(
                     &what,
                     &template.text_of(band),
                     add_it_or("take the band out of `source_bands` (with a preset, name those there are)"),
@@ -114,7 +114,7 @@ impl StackBuilder {
                 let files = match files {
                     Some(files) if files.iter().all(Option::is_some) => files.into_iter().flatten().collect(),
                     _ => {
-                        missing.push(granule.misses(&what, text, partners.advice()));
+                        missing.push(granule.missing_error(&what, text, partners.advice()));
                         Vec::new()
                     }
                 };
@@ -137,19 +137,25 @@ impl StackBuilder {
         if granules.is_empty() {
             return Err(template.no_files(bands));
         }
-        match partners.iter().find_map(|partners| partners.without_data(&template)) {
+        match partners.iter().find_map(|partners| partners.unmatched_error(&template)) {
             Some(error) if !self.lenient => Err(error),
             _ => Ok(granules),
         }
     }
 
-    /// The files that go with those of `data`.
-    fn partners<T>(&self, pattern: &Pattern, bands: &[String], data: &BTreeMap<Key, T>) -> Result<Vec<Partners>> {
-        let quality = self.quality.iter().map(|quality| ("quality", &quality.place, quality.date.as_ref()));
-        let uncertainty = self.uncertainty.iter().flat_map(|one| &one.places).map(|place| ("uncertainty", place, None));
+    /// The partner files of `data`.
+    fn partners<T>(
+        &self,
+        pattern: &Pattern,
+        bands: &[String],
+        data: &BTreeMap<WildcardTexts, T>,
+    ) -> Result<Vec<Partners>> {
+        let quality = self.quality.iter().map(|quality| ("quality", &quality.location, quality.date.as_ref()));
+        let uncertainty =
+            self.uncertainty.iter().flat_map(|one| &one.locations).map(|location| ("uncertainty", location, None));
         let mut all = Vec::new();
-        for (key, place, date) in quality.chain(uncertainty) {
-            let Place::Files(files) = place else { continue };
+        for (key, location, date) in quality.chain(uncertainty) {
+            let AncillaryLocation::Files(files) = location else { continue };
             let template = Template::new(key, files, pattern.folder.as_deref());
             let rule = date.map(|(date, format)| DateRule::new("quality.date", date, format)).transpose()?;
             let mut found = BTreeMap::new();
@@ -157,7 +163,7 @@ impl StackBuilder {
                 let Some(first) = names.iter().flatten().next().cloned() else { continue };
                 let mark = match &rule {
                     Some(rule) => vec![rule.date_of(&file_of(&first))?.to_string()],
-                    None => telling(&wildcards),
+                    None => identifying_texts(&wildcards),
                 };
                 if let Some(other) = found.insert(mark, Partner { names, taken: false }) {
                     return Err(ambiguous(key, other.names.iter().flatten().next(), &first));
@@ -167,15 +173,15 @@ impl StackBuilder {
                 return Err(template.no_files(bands));
             }
             let by_date = rule.is_some();
-            let other_style = !by_date && !data.keys().any(|key| found.contains_key(&telling(key)));
+            let other_style = !by_date && !data.keys().any(|key| found.contains_key(&identifying_texts(key)));
             all.push(Partners { key, template, files: found, by_date, other_style });
         }
         Ok(all)
     }
 }
 
-/// The wildcards that tell granules apart: a `**` may stand for no folder.
-fn telling(key: &Key) -> Key {
+/// The wildcard texts that identify a granule: a `**` may match no folder, so empty texts are left out.
+fn identifying_texts(key: &WildcardTexts) -> WildcardTexts {
     key.iter().filter(|text| !text.is_empty()).cloned().collect()
 }
 
@@ -186,21 +192,21 @@ fn ambiguous(key: &str, one: Option<&PathBuf>, other: &Path) -> Error {
         key,
         format!(
             "{one} and {other} would go with the same data; narrow the pattern of `{key}`, or leave out its `date`, so that wildcards \
-             tell whose they are"
+             show which data they belong to"
         ),
     )
 }
 
 impl Partners {
-    /// The files that go with a granule; by date they may serve several.
-    fn take(&mut self, key: &Key, date: Date) -> Option<Vec<Option<PathBuf>>> {
-        let mark = if self.by_date { vec![date.to_string()] } else { telling(key) };
+    /// The files of a granule. Matched by date, files may serve several granules.
+    fn take(&mut self, key: &WildcardTexts, date: Date) -> Option<Vec<Option<PathBuf>>> {
+        let mark = if self.by_date { vec![date.to_string()] } else { identifying_texts(key) };
         let partner = self.files.get_mut(&mark)?;
         partner.taken = true;
         Some(partner.names.clone())
     }
 
-    /// What to do about the file of a granule that is not there.
+    /// Advice for a missing partner file.
     fn advice(&self) -> String {
         match (self.key, self.other_style) {
             ("quality", true) => "no file of `quality` has the texts of the wildcards of `files`; where its names are of another style, \
@@ -214,8 +220,8 @@ impl Partners {
         }
     }
 
-    /// What is said of files that no granule has taken.
-    fn without_data(&self, data: &Template) -> Option<Error> {
+    /// The error for partner files that no granule uses.
+    fn unmatched_error(&self, data: &Template) -> Option<Error> {
         let lone = self.files.values().find(|partner| !partner.taken)?;
         let path = lone.names.iter().flatten().next()?.clone();
         let (key, text) = (self.key, self.template.text());
@@ -230,8 +236,8 @@ impl Partners {
 }
 
 impl Granule {
-    /// What is said when one of its files is not there.
-    fn misses(&self, what: &str, pattern: &str, advice: String) -> Error {
+    /// The error for a missing file of this granule.
+    fn missing_error(&self, what: &str, pattern: &str, advice: String) -> Error {
         Error::NoPartner {
             path: self.name().to_path_buf(),
             date: Some(self.date),

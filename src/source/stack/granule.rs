@@ -1,10 +1,10 @@
-//! The files of an acquisition, before any of them is opened.
+//! Granules: the files of an acquisition, before they are opened.
 
 use std::path::{Path, PathBuf};
 
 use crate::geometry::Date;
 
-/// Files that together hold one acquisition, or the part of it that one scene or tile covers.
+/// The files that together hold one acquisition, or the part of it that one scene or tile covers.
 ///
 /// ```
 /// use rasterfuse::geometry::Date;
@@ -17,38 +17,39 @@ use crate::geometry::Date;
 pub struct Granule {
     pub(super) date: Date,
     pub(super) files: Vec<PathBuf>,
-    /// Files of each quality rule, in the order of the rules; none for a rule that looks at a band of the data.
+    /// Files of each quality rule, in the order of the rules. Empty for a rule that uses a band of the data.
     pub(super) quality: Vec<Vec<PathBuf>>,
     pub(super) uncertainty: Vec<PathBuf>,
-    /// What was wrong with it when its stack was opened, if that was let pass.
+    /// The fault that opening the stack found, when the stack is lenient.
     pub(super) fault: Option<(PathBuf, String)>,
 }
 
 impl Granule {
-    /// The file that holds all bands, or one for each source band in their order. Names of subdatasets, as GDAL spells them,
-    /// will do.
+    /// The file that holds all bands, or one file for each source band in their order. GDAL's names of subdatasets
+    /// are accepted.
     #[must_use]
     pub fn new<P: Into<PathBuf>>(date: Date, files: impl IntoIterator<Item = P>) -> Self {
         let files = files.into_iter().map(Into::into).collect();
         Self { date, files, quality: Vec::new(), uncertainty: Vec::new(), fault: None }
     }
 
-    /// The files of the stack's next [`Quality::listed`](crate::source::Quality::listed): one for all bands, or one for each.
+    /// The files of the next [`Quality::listed`](crate::source::Quality::listed) of the stack: one for all bands, or
+    /// one for each.
     #[must_use]
     pub fn quality<P: Into<PathBuf>>(mut self, files: impl IntoIterator<Item = P>) -> Self {
         self.quality.push(files.into_iter().map(Into::into).collect());
         self
     }
 
-    /// The files of [`Uncertainty::listed`](crate::source::Uncertainty::listed): one that holds a band for each source band,
-    /// or one for each.
+    /// The files of [`Uncertainty::listed`](crate::source::Uncertainty::listed): one that holds a band for each
+    /// source band, or one for each.
     #[must_use]
     pub fn uncertainty<P: Into<PathBuf>>(mut self, files: impl IntoIterator<Item = P>) -> Self {
         self.uncertainty = files.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The first of its files, to name it by.
+    /// Its first file, which identifies it in messages.
     pub(super) fn name(&self) -> &Path {
         self.files.first().map_or(Path::new(""), PathBuf::as_path)
     }

@@ -1,11 +1,11 @@
-//! Which band of which file is what: the same for every granule of a stack.
+//! Layout of a stack: the file and band of every plane, the same for every granule.
 
 use std::path::Path;
 
 use super::granule::Granule;
 use crate::error::{Error, Result};
 use crate::source::gdal::RasterHeader;
-use crate::source::quality::Place;
+use crate::source::quality::AncillaryLocation;
 use crate::source::{Quality, Uncertainty};
 
 /// A band of one of a granule's files, both by position.
@@ -15,9 +15,9 @@ pub(super) struct Plane {
     pub(super) band: usize,
 }
 
-/// Where the bands of every granule are.
+/// Files and bands of every granule.
 #[derive(Clone, Debug)]
-pub(super) struct Layout {
+pub(super) struct StackLayout {
     /// Number of data files; those of quality and uncertainty follow.
     pub(super) data_files: usize,
     /// Number of all files.
@@ -26,13 +26,13 @@ pub(super) struct Layout {
     pub(super) bands: Vec<Plane>,
     /// Their names.
     pub(super) names: Vec<String>,
-    /// What each quality rule looks at: one plane for all bands, or one for each.
+    /// The planes of each quality rule: one for all bands, or one for each.
     pub(super) quality: Vec<Vec<Plane>>,
-    /// The uncertainty of each band; empty where there is none.
+    /// The uncertainty plane of each band; empty without uncertainty.
     pub(super) uncertainty: Vec<Plane>,
 }
 
-impl Layout {
+impl StackLayout {
     /// The layout of a granule, given the headers of all its files.
     pub(super) fn new(
         granule: &Granule,
@@ -84,9 +84,9 @@ impl Layout {
         };
         let mut listed = granule.quality.iter();
         for rule in quality {
-            let planes = match &rule.place {
-                Place::Band(band) => vec![layout.data_band(granule, headers, band, "quality.band")?],
-                Place::Files(_) | Place::Listed => {
+            let planes = match &rule.location {
+                AncillaryLocation::Band(band) => vec![layout.data_band(granule, headers, band, "quality.band")?],
+                AncillaryLocation::Files(_) | AncillaryLocation::Listed => {
                     let n = listed.next().map_or(0, Vec::len);
                     let planes: Vec<Plane> =
                         layout.append(n).into_iter().map(|plane| Plane { band: rule.layer - 1, ..plane }).collect();
@@ -114,7 +114,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Planes of the next `n` files.
+    /// The planes of the next `n` files.
     fn append(&mut self, n: usize) -> Vec<Plane> {
         let first = self.files;
         self.files += n;
@@ -129,7 +129,7 @@ impl Layout {
         )
     }
 
-    /// A band of the data file that is not itself data.
+    /// A band of the data file that is not data itself.
     fn data_band(&self, granule: &Granule, headers: &[RasterHeader], band: &str, key: &str) -> Result<Plane> {
         if self.data_files != 1 {
             return Err(Error::setting(
@@ -147,9 +147,11 @@ impl Layout {
         headers: &[RasterHeader],
     ) -> Result<Vec<Plane>> {
         let n = self.bands.len();
-        if let Some(Place::Band(_)) = rule.places.first() {
-            let names =
-                rule.places.iter().filter_map(|place| if let Place::Band(name) = place { Some(name) } else { None });
+        if let Some(AncillaryLocation::Band(_)) = rule.locations.first() {
+            let names = rule
+                .locations
+                .iter()
+                .filter_map(|location| if let AncillaryLocation::Band(name) = location { Some(name) } else { None });
             let planes: Vec<Plane> =
                 names.map(|name| self.data_band(granule, headers, name, "uncertainty.bands")).collect::<Result<_>>()?;
             if planes.len() != n {
@@ -178,7 +180,7 @@ impl Layout {
         }
     }
 
-    /// The band that each plane of a file must have, for comparing granules: position and name of the file's purpose.
+    /// The purpose of a file, for messages: its band, quality rule or uncertainty.
     pub(super) fn purpose(&self, file: usize) -> String {
         let data = self.bands.iter().position(|plane| plane.file == file).filter(|_| self.data_files > 1);
         if let Some(band) = data {
@@ -193,7 +195,7 @@ impl Layout {
     }
 }
 
-/// The position of a band by its description or its number, from 1.
+/// The position of a band, by its description or its number, counted from 1.
 fn band_of(path: &Path, header: &RasterHeader, name: &str, key: &str) -> Result<usize> {
     let number = || name.strip_prefix("band").unwrap_or(name).parse::<usize>().ok();
     let position = header.bands.iter().position(|held| held == name);
@@ -204,7 +206,7 @@ fn band_of(path: &Path, header: &RasterHeader, name: &str, key: &str) -> Result<
         Error::setting(
             key,
             format!(
-                "{name:?} is no band of {}, which holds {n} {shown:?}; give a name of these or a number from 1",
+                "{name:?} is not a band of {}, which holds {n} {shown:?}; give a name of these or a number from 1",
                 path.display()
             ),
         )

@@ -1,4 +1,4 @@
-//! Reading a region of a date: the granules that meet it, masked, one over the other.
+//! Reads a region of one date: granules that meet it are masked and mosaicked.
 
 use std::ops::Range;
 
@@ -6,26 +6,26 @@ use ndarray::{Array3, Axis, s};
 
 use super::layout::Plane;
 use super::views::Flags;
-use super::{Part, PartFile, RasterStack};
+use super::{GranuleFile, LocatedGranule, RasterStack};
 use crate::error::{Error, Result};
 use crate::geometry::PixelRegion;
 use crate::source::gdal::{OpenRaster, ReadFailure, View};
 use crate::source::quality::Tables;
 use crate::source::{Calibration, Quality};
 
-/// Values of a region and, where the product gives uncertainty, their noise variances; **shape** (band, y, x).
-pub(super) struct Block {
+/// Values of a region and, where the product has uncertainty, their noise variances; **shape** (band, y, x).
+pub(super) struct RegionValues {
     pub(super) values: Array3<f64>,
     pub(super) noise: Option<Array3<f64>>,
 }
 
-impl Block {
+impl RegionValues {
     fn missing(stack: &RasterStack, bands: usize, region: &PixelRegion) -> Self {
         let nothing = || Array3::from_elem((bands, region.rows.len(), region.cols.len()), f64::NAN);
         Self { values: nothing(), noise: (!stack.layout.uncertainty.is_empty()).then(nothing) }
     }
 
-    /// Takes what is still missing from a granule's block of `part`.
+    /// Fills missing values from the block that a granule gives for `part`.
     fn fill(&mut self, region: &PixelRegion, part: &PixelRegion, block: &Self) {
         let within = |range: &Range<usize>, start: usize| range.start - start..range.end - start;
         let rows = within(&part.rows, region.rows.start);
@@ -46,7 +46,7 @@ impl Block {
         });
     }
 
-    /// Whether nothing of a part is missing.
+    /// Whether no value of a part is missing.
     fn is_complete(&self, region: &PixelRegion, part: &PixelRegion) -> bool {
         let rows = part.rows.start - region.rows.start..part.rows.end - region.rows.start;
         let cols = part.cols.start - region.cols.start..part.cols.end - region.cols.start;
@@ -55,8 +55,9 @@ impl Block {
 }
 
 impl RasterStack {
-    /// Reads bands of the `date`-th date inside `region`. The first granule that has a valid value of a pixel and band gives it.
-    pub(super) fn read_mosaic(&self, date: usize, bands: &[usize], region: &PixelRegion) -> Result<Block> {
+    /// Reads bands of date number `date` inside `region`. The first granule with a valid value of a pixel and band
+    /// provides it.
+    pub(super) fn read_mosaic(&self, date: usize, bands: &[usize], region: &PixelRegion) -> Result<RegionValues> {
         let of_date = self.first_part[date]..self.first_part[date + 1];
         if let Some((part, (path, problem))) =
             self.parts[of_date.clone()].iter().find_map(|part| Some((part, part.fault.as_ref()?)))
@@ -69,11 +70,11 @@ impl RasterStack {
             (!shared.is_empty()).then_some((*index, shared))
         };
         let mut meeting = of_date.filter_map(|index| meeting(&index)).peekable();
-        let Some((index, shared)) = meeting.next() else { return Ok(Block::missing(self, bands.len(), region)) };
+        let Some((index, shared)) = meeting.next() else { return Ok(RegionValues::missing(self, bands.len(), region)) };
         if shared == *region && meeting.peek().is_none() {
             return self.read_part(index, bands, region);
         }
-        let mut block = Block::missing(self, bands.len(), region);
+        let mut block = RegionValues::missing(self, bands.len(), region);
         block.fill(region, &shared, &self.read_part(index, bands, &shared)?);
         for (index, shared) in meeting {
             if !block.is_complete(region, &shared) {
@@ -83,9 +84,10 @@ impl RasterStack {
         Ok(block)
     }
 
-    /// What the quality rules hide of `bands`: a mask of all where any rule is for all, and one for each band.
-    fn hidden(&self, reader: &Reader<'_>, bands: &[usize]) -> Result<Vec<Mask>> {
-        let mut masks: Vec<Mask> = Vec::new();
+    /// The masks of the quality rules for `bands`: one mask of all bands where a rule applies to all, and one for
+    /// each band.
+    fn hidden(&self, reader: &GranuleReader<'_>, bands: &[usize]) -> Result<Vec<QualityMask>> {
+        let mut masks: Vec<QualityMask> = Vec::new();
         for (index, ((rule, tables), planes)) in self.quality.iter().zip(&self.layout.quality).enumerate() {
             let wanted: Vec<(Range<usize>, Plane)> = match planes.as_slice() {
                 [only] => vec![(0..bands.len(), *only)],
@@ -95,23 +97,23 @@ impl RasterStack {
                 let cells = reader.hidden(index, (rule, tables), plane)?;
                 match masks.iter_mut().find(|mask| mask.planes == planes) {
                     Some(mask) => mask.add(&cells),
-                    None => masks.push(Mask { planes, cells }),
+                    None => masks.push(QualityMask { planes, cells }),
                 }
             }
         }
         Ok(masks)
     }
 
-    /// Reads bands of one granule inside `region` of the stack, which it meets.
-    fn read_part(&self, index: usize, bands: &[usize], region: &PixelRegion) -> Result<Block> {
-        let reader = Reader { stack: self, part: &self.parts[index], index, region };
+    /// Reads bands of one granule inside `region` of the stack, which the granule meets.
+    fn read_part(&self, index: usize, bands: &[usize], region: &PixelRegion) -> Result<RegionValues> {
+        let reader = GranuleReader { stack: self, part: &self.parts[index], index, region };
         let hidden = self.hidden(&reader, bands)?;
         if hidden.iter().any(|mask| mask.planes.len() == bands.len() && mask.cells.iter().all(|hidden| *hidden)) {
-            return Ok(Block::missing(self, bands.len(), region));
+            return Ok(RegionValues::missing(self, bands.len(), region));
         }
         let calibration = &self.parts[index].calibration(&self.calibration);
         let planes: Vec<Plane> = bands.iter().map(|&band| self.layout.bands[band]).collect();
-        let mut block = Block { values: reader.planes(&planes, bands, calibration)?, noise: None };
+        let mut block = RegionValues { values: reader.planes(&planes, bands, calibration)?, noise: None };
         for mask in &hidden {
             for plane in mask.planes.clone() {
                 let mut plane = block.values.index_axis_mut(Axis(0), plane);
@@ -133,47 +135,48 @@ impl RasterStack {
     }
 }
 
-/// What quality hides: cells of a region, in some of the planes of a block.
-struct Mask {
+/// Cells of a region that quality hides, in some planes of a block.
+struct QualityMask {
     planes: Range<usize>,
     cells: Vec<bool>,
 }
 
-impl Mask {
+impl QualityMask {
     fn add(&mut self, other: &[bool]) {
         self.cells.iter_mut().zip(other).for_each(|(hidden, other)| *hidden |= other);
     }
 }
 
-/// Reads files of one granule inside a region of the stack.
-struct Reader<'a> {
+/// Reads the files of one granule inside a region of the stack.
+struct GranuleReader<'a> {
     stack: &'a RasterStack,
-    part: &'a Part,
+    part: &'a LocatedGranule,
     index: usize,
     region: &'a PixelRegion,
 }
 
-impl Reader<'_> {
-    /// Runs with the open file, taken from the pool or opened; as a view, for `flags` in another way than for values.
-    fn with<T>(
+impl GranuleReader<'_> {
+    /// Calls a function with the open file, which comes from the pool or is opened. With `flags`, a view uses the
+    /// resampling of flags.
+    fn with_raster<T>(
         &self,
         file: usize,
         (flags, view): (bool, Option<&View>),
         read: impl FnOnce(&OpenRaster) -> Result<T>,
     ) -> Result<T> {
         let number = (self.index * self.stack.layout.files + file) * 2 + usize::from(flags && view.is_some());
-        let PartFile { path, traits, .. } = &self.part.files[file];
+        let GranuleFile { path, traits, .. } = &self.part.files[file];
         let raster = match (self.stack.pool.take(number), view) {
             (Some(raster), _) => raster,
             (None, None) => OpenRaster::open(path, self.part.date, traits)?,
             (None, Some(view)) => OpenRaster::open_view(path, self.part.date, view, None)?,
         };
         let result = read(&raster)?;
-        self.stack.pool.put(number, raster);
+        self.stack.pool.put_back(number, raster);
         Ok(result)
     }
 
-    /// Reads planes, **shape** (plane, y, x). `bands` are those of the stack, for messages.
+    /// Reads planes, **shape** (plane, y, x). `bands` are those of the stack and appear in messages only.
     fn planes(&self, planes: &[Plane], bands: &[usize], calibration: &Calibration) -> Result<Array3<f64>> {
         let shape = (planes.len(), self.region.rows.len(), self.region.cols.len());
         if let Some(values) = self.planes_in_order(planes, bands, calibration)?
@@ -186,13 +189,13 @@ impl Reader<'_> {
         Ok(values)
     }
 
-    /// How data are opened on another grid.
+    /// The view on which data files are opened.
     fn data_view(&self) -> Option<&View> {
         self.stack.views.as_ref().map(|views| &views.data)
     }
 
-    /// Reads planes one after the other; `None` where pixels are not cells, the region reaches beyond a file, or blocks that
-    /// hold several bands would be decoded again for each.
+    /// Reads planes one after another. `None` where pixels are not cells, where the region extends beyond a file, or
+    /// where blocks that hold several bands would be decoded once for each band.
     fn planes_in_order(
         &self,
         planes: &[Plane],
@@ -203,12 +206,12 @@ impl Reader<'_> {
         let mut next = 0;
         for run in planes.chunk_by(|a, b| a.file == b.file) {
             let file = run[0].file;
-            let place = &self.part.files[file].place;
-            let window = place.window(self.region, 0);
-            if !place.is_same() || window.shape() != self.region.shape() {
+            let location = &self.part.files[file].location;
+            let window = location.window(self.region, 0);
+            if !location.is_same() || window.shape() != self.region.shape() {
                 return Ok(None);
             }
-            let read = self.with(file, (false, self.data_view()), |raster| {
+            let read = self.with_raster(file, (false, self.data_view()), |raster| {
                 if !raster.reads_at_once(run.len(), &window) {
                     return Ok(false);
                 }
@@ -251,11 +254,11 @@ impl Reader<'_> {
                 let at = positions.iter().position(|held| *held == position).map(|at| bands[mine[at]]);
                 at.map_or_else(String::new, |band| self.stack.layout.names[band].clone())
             };
-            self.with(file, (false, self.data_view()), |raster| {
-                let PartFile { place, .. } = &self.part.files[file];
-                let window = place.window(self.region, 0);
+            self.with_raster(file, (false, self.data_view()), |raster| {
+                let GranuleFile { location, .. } = &self.part.files[file];
+                let window = location.window(self.region, 0);
                 let failed = |failure: ReadFailure| self.failed(file, &window, name(failure.band), failure);
-                if place.is_same() && window.shape() == self.region.shape() {
+                if location.is_same() && window.shape() == self.region.shape() {
                     return raster.read(&positions, &window, calibration, &mut targets).map_err(failed);
                 }
                 let mut own = vec![0.0; window.len() * positions.len()];
@@ -265,7 +268,14 @@ impl Reader<'_> {
                 }
                 for (k, target) in targets.iter_mut().enumerate() {
                     let values = &own[k * window.len()..(k + 1) * window.len()];
-                    place.spread(&window, values, self.region, f64::NAN, |a, _| a, |cell, value| target[cell] = value);
+                    location.spread(
+                        &window,
+                        values,
+                        self.region,
+                        f64::NAN,
+                        |a, _| a,
+                        |cell, value| target[cell] = value,
+                    );
                 }
                 Ok(())
             })?;
@@ -273,20 +283,20 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Which cells of the region a quality rule hides.
+    /// The cells of the region that a quality rule hides.
     fn hidden(&self, index: usize, (rule, tables): (&Quality, &Tables), plane: Plane) -> Result<Vec<bool>> {
-        let (view, place) = match &self.stack.views {
-            None => (None, self.part.files[plane.file].place),
+        let (view, location) = match &self.stack.views {
+            None => (None, self.part.files[plane.file].location),
             Some(views) => {
-                let Flags { view, place, .. } = &views.flags()[index];
-                (Some(view), *place)
+                let Flags { view, location, .. } = &views.flags()[index];
+                (Some(view), *location)
             }
         };
-        let window = place.window(self.region, rule.margin());
+        let window = location.window(self.region, rule.margin());
         if window.is_empty() {
             return Ok(vec![true; self.region.len()]);
         }
-        let codes = self.with(plane.file, (true, view), |raster| {
+        let codes = self.with_raster(plane.file, (true, view), |raster| {
             raster
                 .codes(plane.band, &window, rule.nodata)
                 .map_err(|failure| self.failed(plane.file, &window, "quality".into(), failure))
@@ -300,12 +310,12 @@ impl Reader<'_> {
             problem,
             source: None,
         })?;
-        // Without a margin, and with all of the region inside.
-        if place.is_same() && window == place.window(self.region, 0) && window.shape() == self.region.shape() {
+        // No margin, and the region lies inside the raster.
+        if location.is_same() && window == location.window(self.region, 0) && window.shape() == self.region.shape() {
             return Ok(own);
         }
         let mut hidden = vec![true; self.region.len()];
-        place.spread(&window, &own, self.region, true, |a, b| a | b, |cell, value| hidden[cell] = value);
+        location.spread(&window, &own, self.region, true, |a, b| a | b, |cell, value| hidden[cell] = value);
         Ok(hidden)
     }
 

@@ -1,3 +1,5 @@
+//! Offsets that depend on a number in the file name.
+
 use std::fmt;
 use std::path::Path;
 
@@ -9,7 +11,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 pub(super) struct OffsetSteps {
     pattern: String,
-    /// From which number on which offset holds, ascending.
+    /// (first number, offset) of each step, ascending.
     steps: Vec<(u32, f64)>,
 }
 
@@ -20,7 +22,7 @@ impl OffsetSteps {
         Self { pattern, steps }
     }
 
-    /// The expression that finds the number.
+    /// The regular expression that finds the number.
     pub(super) fn compile(&self) -> Result<Regex> {
         let regex = Regex::new(&self.pattern)
             .map_err(|error| Error::setting(KEY, format!("not a regular expression: {error}")))?;
@@ -38,18 +40,18 @@ impl OffsetSteps {
         Ok(regex)
     }
 
-    /// The offset that a file's path asks for.
+    /// The offset that the path of a file selects.
     pub(super) fn offset_of(&self, path: &Path, regex: &Regex) -> Result<f64> {
         let refuse = |problem: &str| {
             let (path, pattern) = (path.display(), &self.pattern);
             Error::setting(KEY, format!("{path}: {problem} ('{pattern}'); give `offset`, or narrow `files`"))
         };
-        // The file's own name first, then those of its folders from the nearest on, then all of it.
+        // The file name first, then its folders from the nearest on, then the full path.
         let names = path.ancestors().filter_map(Path::file_name).map(|name| name.to_string_lossy());
         let mut texts = names.chain([path.to_string_lossy()]);
         let number: u32 = texts
             .find_map(|text| regex.captures(&text)?.get(1)?.as_str().parse().ok())
-            .ok_or_else(|| refuse("its path does not hold the number that tells its offset"))?;
+            .ok_or_else(|| refuse("its path does not hold the number that selects its offset"))?;
         let step = self.steps.iter().rev().find(|(from, _)| *from <= number);
         step.map(|(_, offset)| *offset).ok_or_else(|| refuse(&format!("no offset is known for {number}")))
     }

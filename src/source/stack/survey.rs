@@ -1,67 +1,70 @@
-//! Opening a stack: the header of every file, and where each lies.
+//! Survey of a stack at opening: the header of every file, and its location.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::granule::Granule;
-use super::layout::Layout;
-use super::place::{Place, refined};
+use super::layout::StackLayout;
+use super::location::{StackLocation, refined};
 use super::views::Views;
-use super::{Part, PartFile, StackBuilder};
+use super::{GranuleFile, LocatedGranule, StackBuilder};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
 use crate::source::gdal::{Aligned, Pool, RasterHeader, dated_header};
 use crate::source::same_crs;
 
-/// Cells that a pixel is cut into at most, a side.
+/// Largest number of parts, per side, into which a pixel is cut.
 const FINEST: f64 = 1000.0;
 
-/// What the first sound granule says, which all others match.
+/// Properties of the first sound granule, which all others must match.
 struct Reference {
-    layout: Layout,
+    layout: StackLayout,
     /// The lattice of the stack: cells of its size from some corner.
     lattice: Grid,
     files: Vec<PathBuf>,
     bands: Vec<Vec<String>>,
     /// (width, height) of the pixels of each file.
     cell_sizes: Vec<(f64, f64)>,
-    places: Vec<Place>,
+    locations: Vec<StackLocation>,
     date: Date,
     block_shape: Option<(usize, usize)>,
 }
 
-/// What is known on the way.
+/// State of the survey while headers are read.
 #[derive(Default)]
-struct Found {
+struct SurveyState {
     reference: Option<Reference>,
-    /// Where files are to be read on another grid: what there is to choose it by.
+    /// Candidate grids of the view, where files are read on another grid.
     aligned: Option<Aligned>,
-    /// Header of the file that takes most memory while it is open.
+    /// Header of the file that needs most memory while it is open.
     largest: Option<RasterHeader>,
 }
 
-/// What opening has found out.
+/// Result of the survey.
 pub(super) struct Survey {
-    pub(super) layout: Layout,
+    pub(super) layout: StackLayout,
     pub(super) grid: Grid,
     pub(super) views: Option<Views>,
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<LocatedGranule>,
     pub(super) block_shape: Option<(usize, usize)>,
     pub(super) open_file_bytes: u64,
 }
 
 impl StackBuilder {
-    /// Reads every header. With `lenient`, what is wrong with a granule is noted with it, as long as there is any that is right.
+    /// Reads every header. With `lenient`, the fault of a granule is recorded with it, as long as one granule is
+    /// sound.
     pub(super) fn survey(&self, granules: Vec<Granule>) -> Result<Survey> {
-        let mut found =
-            Found { aligned: self.onto.as_ref().map(|(target, _)| Aligned::new(target)), ..Found::default() };
+        let mut found = SurveyState {
+            aligned: self.onto.as_ref().map(|(target, _)| Aligned::new(target)),
+            ..SurveyState::default()
+        };
         let mut first_error = None;
         let mut parts = Vec::with_capacity(granules.len());
         let steps = self.offset_steps.as_ref().filter(|_| self.calibration.offset.is_none());
         let steps = steps.map(|steps| Ok::<_, Error>((steps, steps.compile()?))).transpose()?;
         for granule in granules {
             let offset = || steps.as_ref().map(|(steps, regex)| steps.offset_of(granule.name(), regex)).transpose();
-            let surveyed = self.survey_one(&granule, &mut found).and_then(|places| Ok((places, offset()?)));
+            let surveyed = self.survey_one(&granule, &mut found).and_then(|locations| Ok((locations, offset()?)));
             let (sound, fault) = match (surveyed, granule.fault.clone()) {
                 (_, Some(fault)) => (None, Some(fault)),
                 (Ok(sound), None) => (Some(sound), None),
@@ -77,12 +80,12 @@ impl StackBuilder {
                 }
                 (Err(error), None) => return Err(error),
             };
-            let (places, offset) = sound.unwrap_or_default();
-            let files = granule.all_files().cloned().zip(places);
-            let files = files.map(|(path, place)| PartFile { path, place, traits: OnceLock::new() }).collect();
-            parts.push(Part { date: granule.date, name: granule.name().to_path_buf(), files, offset, fault });
+            let (locations, offset) = sound.unwrap_or_default();
+            let files = granule.all_files().cloned().zip(locations);
+            let files = files.map(|(path, location)| GranuleFile { path, location, traits: OnceLock::new() }).collect();
+            parts.push(LocatedGranule { date: granule.date, name: granule.name().to_path_buf(), files, offset, fault });
         }
-        let Found { reference, aligned, largest } = found;
+        let SurveyState { reference, aligned, largest } = found;
         let (Some(reference), Some(largest)) = (reference, largest) else {
             return Err(first_error.unwrap_or_else(|| Error::NoFiles {
                 key: "files".into(),
@@ -97,15 +100,16 @@ impl StackBuilder {
         };
         let view = aligned.view(*resampling)?.nodata(self.calibration.nodata);
         let (grid, open_file_bytes) = (view.grid().clone(), view.open_bytes(&largest));
-        let whole = Place::new(&grid, &grid).map_err(|problem| Error::Grid { what: self.origin(), problem })?;
-        parts.iter_mut().flat_map(|part| &mut part.files).for_each(|file| file.place = whole);
+        let entire =
+            StackLocation::new(&grid, &grid).map_err(|problem| Error::Grid { what: self.origin(), problem })?;
+        parts.iter_mut().flat_map(|part| &mut part.files).for_each(|file| file.location = entire);
         let views = Some(Views::new(view, &reference.layout, &reference.cell_sizes)?);
         let block_shape = views.as_ref().map(|views| views.data.block_shape());
         Ok(Survey { layout: reference.layout, grid, views, parts, block_shape, open_file_bytes })
     }
 
-    /// The places of a granule's files on the reference's lattice.
-    fn survey_one(&self, granule: &Granule, found: &mut Found) -> Result<Vec<Place>> {
+    /// The locations of a granule's files on the lattice of the reference.
+    fn survey_one(&self, granule: &Granule, found: &mut SurveyState) -> Result<Vec<StackLocation>> {
         if let Some((path, problem)) = &granule.fault {
             let problem = problem.clone();
             return Err(Error::Inconsistent { path: path.clone(), date: granule.date, problem });
@@ -126,27 +130,34 @@ impl StackBuilder {
                 date: granule.date,
                 problem: format!(
                     "{found} files, but {expected} in the first acquisition of the stack ({})",
-                    known.said(0)
+                    known.reference_name(0)
                 ),
             });
         }
-        let mut places = Vec::with_capacity(paths.len());
+        let mut locations = Vec::with_capacity(paths.len());
         for (file, (path, header)) in paths.iter().zip(&headers).enumerate() {
             check_bands(known, file, path, granule.date, header)?;
             let Some(aligned) = &mut found.aligned else {
-                places.push(self.place(known, file, path, granule.date, header)?);
+                locations.push(self.location(known, file, path, granule.date, header)?);
                 continue;
             };
             if file < known.layout.data_files {
                 aligned.add(&path.display().to_string(), header)?;
             }
-            // Where it lies is known when all are.
-            places.push(known.places[0]);
+            // The location is known once all headers are read.
+            locations.push(known.locations[0]);
         }
-        Ok(places)
+        Ok(locations)
     }
 
-    fn place(&self, known: &Reference, file: usize, path: &Path, date: Date, header: &RasterHeader) -> Result<Place> {
+    fn location(
+        &self,
+        known: &Reference,
+        file: usize,
+        path: &Path,
+        date: Date,
+        header: &RasterHeader,
+    ) -> Result<StackLocation> {
         let differs = |problem: String| known.differs(file, path, date, &problem);
         let (found, expected) = (header.grid.crs(), known.lattice.crs());
         if !same_crs(found, expected) {
@@ -155,37 +166,37 @@ impl StackBuilder {
                  \"bilinear\"), warp it first, or make an instrument of each CRS"
             )));
         }
-        let place = Place::new(&known.lattice, &header.grid).map_err(|problem| {
+        let location = StackLocation::new(&known.lattice, &header.grid).map_err(|problem| {
             differs(format!("{problem} in the first file of the stack; give reproject = \"nearest\" (or \"bilinear\"), or warp all files to one lattice"))
         })?;
-        if file < known.layout.data_files && place.is_finer() {
+        if file < known.layout.data_files && location.is_finer() {
             let ((w, _), (cell, _)) = (header.grid.cell_size(), known.lattice.cell_size());
             return Err(differs(format!(
                 "cells of {w} are finer than those of the stack, {cell}; give resolution = {w}, or average the file first, for \
                  example with gdalwarp -tr {cell} {cell} -r average"
             )));
         }
-        if self.resolution.is_none() && file < known.layout.data_files && !place.is_same() {
+        if self.resolution.is_none() && file < known.layout.data_files && !location.is_same() {
             let ((w, _), (cell, _)) = (header.grid.cell_size(), known.lattice.cell_size());
             return Err(differs(format!(
                 "cells of {w} are coarser than those of the stack, {cell}; give resolution = {cell} to repeat its pixels, or make an \
                  instrument of each cell size"
             )));
         }
-        if !self.mosaic && file < known.layout.data_files && place != known.places[file] {
+        if !self.mosaic && file < known.layout.data_files && location != known.locations[file] {
             return Err(differs(format!(
                 "grid of {}, but {} in the first file of the stack; warp or crop all files to one grid, or give mosaic = true if \
                  each covers a part of it",
                 header.grid, known.lattice
             )));
         }
-        Ok(place)
+        Ok(location)
     }
 
-    /// What the first granule says of the stack.
+    /// The properties of the stack, from its first granule.
     fn reference(&self, granule: &Granule, headers: &[RasterHeader]) -> Result<Reference> {
         let layout =
-            Layout::new(granule, headers, self.source_bands.as_deref(), &self.quality, self.uncertainty.as_ref())?;
+            StackLayout::new(granule, headers, self.source_bands.as_deref(), &self.quality, self.uncertainty.as_ref())?;
         let first = layout.bands.first().map_or(0, |plane| plane.file);
         let grid = &headers[first].grid;
         let size = grid.cell_size();
@@ -228,28 +239,28 @@ impl StackBuilder {
             return Err(Error::setting(
                 "resolution",
                 format!(
-                    "{resolution} does not divide the cells of {} of {path}; give that or a whole part of it, or average the files \
+                    "{resolution} does not divide the cells of {} of {path}; give that or an integer fraction of it, or average the files \
                      first, for example with gdalwarp -r average",
                     size.0
                 ),
             ));
         }
-        let place = |(file, header): (usize, &RasterHeader)| {
+        let location = |(file, header): (usize, &RasterHeader)| {
             let path = granule.all_files().nth(file).cloned().unwrap_or_default();
-            Place::new(&lattice, &header.grid).map_err(|problem| Error::Inconsistent {
+            StackLocation::new(&lattice, &header.grid).map_err(|problem| Error::Inconsistent {
                 path,
                 date: granule.date,
                 problem: format!("{problem}; warp it to that lattice"),
             })
         };
-        let places = if self.onto.is_some() {
-            let whole = Place::new(&lattice, &lattice);
-            vec![whole.map_err(|problem| Error::Grid { what: granule.name().display().to_string(), problem })?]
+        let locations = if self.onto.is_some() {
+            let entire = StackLocation::new(&lattice, &lattice);
+            vec![entire.map_err(|problem| Error::Grid { what: granule.name().display().to_string(), problem })?]
         } else {
-            headers.iter().enumerate().map(place).collect::<Result<Vec<Place>>>()?
+            headers.iter().enumerate().map(location).collect::<Result<Vec<StackLocation>>>()?
         };
         let block_shape = headers[first].block_shape.map(|(rows, cols)| {
-            let (up_rows, up_cols) = places.get(first).map_or((1, 1), Place::cells_per_pixel);
+            let (up_rows, up_cols) = locations.get(first).map_or((1, 1), StackLocation::cells_per_pixel);
             (rows * up_rows, cols * up_cols)
         });
         Ok(Reference {
@@ -258,7 +269,7 @@ impl StackBuilder {
             files: granule.all_files().cloned().collect(),
             bands: headers.iter().map(|header| header.bands.clone()).collect(),
             cell_sizes: headers.iter().map(|header| header.grid.cell_size()).collect(),
-            places,
+            locations,
             date: granule.date,
             block_shape,
         })
@@ -267,16 +278,20 @@ impl StackBuilder {
 
 impl Reference {
     fn differs(&self, file: usize, path: &Path, date: Date, problem: &str) -> Error {
-        Error::Inconsistent { path: path.to_path_buf(), date, problem: format!("{problem} ({})", self.said(file)) }
+        Error::Inconsistent {
+            path: path.to_path_buf(),
+            date,
+            problem: format!("{problem} ({})", self.reference_name(file)),
+        }
     }
 
-    /// The file that others are compared with, for messages.
-    fn said(&self, file: usize) -> String {
+    /// The file with which others are compared, for messages.
+    fn reference_name(&self, file: usize) -> String {
         format!("{}, {}, {}", self.files[file].display(), self.layout.purpose(file), self.date)
     }
 }
 
-/// Refuses a file with other bands than the first acquisition's.
+/// Refuses a file whose bands differ from those of the first acquisition.
 fn check_bands(known: &Reference, file: usize, path: &Path, date: Date, header: &RasterHeader) -> Result<()> {
     let differs = |problem: String| known.differs(file, path, date, &problem);
     let expected = &known.bands[file];
@@ -296,17 +311,17 @@ fn check_bands(known: &Reference, file: usize, path: &Path, date: Date, header: 
     Ok(())
 }
 
-/// Pixels of context that a stack keeps around the grid that it is to cover.
+/// Pixels of context that a stack adds around the grid that it must cover.
 const MARGIN: i64 = 2;
 
-/// The grid that holds the data of all parts, or covers `target` where they reach it, from whose corner their places are counted
-/// from then on.
-fn settle(reference: &Reference, target: Option<&Grid>, parts: &mut [Part]) -> Result<Grid> {
+/// The grid that contains the data of all parts, or covers `target` where the parts reach it. The locations of the
+/// parts are then counted from its corner.
+fn settle(reference: &Reference, target: Option<&Grid>, parts: &mut [LocatedGranule]) -> Result<Grid> {
     let data = reference.layout.data_files;
-    let covers = parts.iter().flat_map(|part| part.files.iter().take(data)).map(|file| file.place.cover());
+    let covers = parts.iter().flat_map(|part| part.files.iter().take(data)).map(|file| file.location.cover());
     let union = covers.reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].max(b[3])]);
     let union = union.unwrap_or_default();
-    let whole = target.filter(|target| same_crs(target.crs(), reference.lattice.crs())).map(|target| {
+    let entire = target.filter(|target| same_crs(target.crs(), reference.lattice.crs())).map(|target| {
         let ([x, w, _, y, _, h], extent) = (reference.lattice.geotransform(), target.extent());
         let down = |edge: f64| (edge - y) / h;
         let across = |edge: f64| (edge - x) / w;
@@ -318,16 +333,16 @@ fn settle(reference: &Reference, target: Option<&Grid>, parts: &mut [Part]) -> R
         ]
     });
     let meets = |a: &[i64; 4]| a[0] < union[1] && union[0] < a[1] && a[2] < union[3] && union[2] < a[3];
-    let [top, bottom, left, right] = whole.filter(meets).unwrap_or(union);
+    let [top, bottom, left, right] = entire.filter(meets).unwrap_or(union);
     for file in parts.iter_mut().flat_map(|part| &mut part.files) {
-        file.place = file.place.counted_from(top, left);
+        file.location = file.location.counted_from(top, left);
     }
     let [x, w, _, y, _, h] = reference.lattice.geotransform();
     let corner = [x + left as f64 * w, w, 0.0, y + top as f64 * h, 0.0, h];
     Grid::new(reference.lattice.crs().clone(), corner, ((bottom - top) as usize, (right - left) as usize))
 }
 
-/// Handles open at once, at most, while so many threads read a stack of these parts.
-pub(super) fn most_open(parts: &[Part], readers: usize) -> usize {
+/// Upper bound on the number of handles that are open while `readers` threads read a stack of these parts.
+pub(super) fn most_open(parts: &[LocatedGranule], readers: usize) -> usize {
     parts.iter().map(|part| part.files.len().max(1)).sum::<usize>().min(Pool::most_open(readers))
 }

@@ -8,20 +8,20 @@ use regex::{Captures, Regex};
 use crate::error::{Error, Result};
 use crate::source::gdal::Subdataset;
 
-/// Where a band's name stands in a pattern.
+/// Placeholder of a band name in a pattern.
 const BAND: &str = "{band}";
 
-/// The texts that a pattern's wildcards stand for: files of one granule have them in common.
-pub(super) type Key = Vec<String>;
+/// The texts that match the wildcards of a pattern. The files of one granule share them.
+pub(super) type WildcardTexts = Vec<String>;
 
 /// A pattern of file names, `folder/*.{band}.tif`, or of subdataset names, `NETCDF:"folder/*.nc":{band}`.
 #[derive(Clone, Debug)]
 pub(super) struct Template {
-    /// The setting it comes from.
+    /// The setting that gave the pattern.
     key: &'static str,
     /// The pattern with its folder, for messages.
     text: String,
-    /// What stands before and after the path in a subdataset's name.
+    /// The text around the path in the name of a subdataset.
     around: (String, String),
     /// The pattern of paths.
     path: String,
@@ -30,10 +30,10 @@ pub(super) struct Template {
 impl Template {
     pub(super) fn new(key: &'static str, pattern: &str, folder: Option<&Path>) -> Self {
         let (around, path) = match Subdataset::parse(pattern) {
-            Some(name) => ((name.before, name.after), name.container.to_string_lossy().into_owned()),
+            Some(name) => ((name.prefix, name.suffix), name.container.to_string_lossy().into_owned()),
             None => (Default::default(), pattern.to_owned()),
         };
-        // Wildcards in the folder's own name are escaped.
+        // Wildcards in the name of the folder itself are escaped.
         let path = match folder {
             Some(folder) if Path::new(&path).is_relative() && !folder.as_os_str().is_empty() => {
                 format!("{}/{path}", glob::Pattern::escape(&folder.to_string_lossy()))
@@ -54,17 +54,17 @@ impl Template {
         self.text.replace(BAND, band)
     }
 
-    /// Whether there is a file, or a subdataset, for every band.
+    /// Whether every band has its own file or subdataset.
     pub(super) fn is_per_band(&self) -> bool {
         self.text.contains(BAND)
     }
 
-    /// Every match by what its wildcards stand for: a name for each of `bands`, in their order, where the pattern has
-    /// `{band}`, and one otherwise.
-    pub(super) fn find(&self, bands: &[String]) -> Result<BTreeMap<Key, Vec<Option<PathBuf>>>> {
+    /// Every match, by the texts of its wildcards: a name for each of `bands`, in their order, where the pattern has
+    /// `{band}`, and one name otherwise.
+    pub(super) fn find(&self, bands: &[String]) -> Result<BTreeMap<WildcardTexts, Vec<Option<PathBuf>>>> {
         let malformed = |problem: String| Error::setting(self.key, format!("{:?} {problem}", self.text));
         let anywhere = self.path.replace(BAND, "*");
-        let paths = glob::glob(&anywhere).map_err(|error| malformed(format!("is no wildcard pattern: {error}")))?;
+        let paths = glob::glob(&anywhere).map_err(|error| malformed(format!("is not a wildcard pattern: {error}")))?;
         let regex = expression(&self.path, bands).map_err(|error| malformed(format!("cannot be matched: {error}")))?;
         let mut found = BTreeMap::new();
         for entry in paths {
@@ -100,7 +100,7 @@ impl Template {
         Ok(found)
     }
 
-    /// What is said where there are files, but of none of `bands`.
+    /// The message where files exist, but none of `bands`.
     fn no_band(&self, bands: &[String]) -> Option<String> {
         let anything = self.is_per_band().then(|| glob::glob(&self.path.replace(BAND, "*")).ok()?.flatten().next());
         let other = anything??;
@@ -125,20 +125,20 @@ impl Template {
 
     /// GDAL's name of a band in the file.
     fn name_of(&self, path: &Path, band: &str) -> PathBuf {
-        let (before, after) = &self.around;
-        if before.is_empty() {
+        let (prefix, suffix) = &self.around;
+        if prefix.is_empty() {
             return path.to_path_buf();
         }
-        format!("{before}{}{}", path.display(), after.replace(BAND, band)).into()
+        format!("{prefix}{}{}", path.display(), suffix.replace(BAND, band)).into()
     }
 }
 
-/// The file that a name is of: the container of a subdataset, or the path itself.
+/// The file of a name: the container of a subdataset, or the path itself.
 pub(super) fn file_of(name: &Path) -> PathBuf {
     Subdataset::parse(&name.to_string_lossy()).map_or_else(|| name.to_path_buf(), |name| name.container)
 }
 
-/// What the groups of a kind stand for; a `**` may stand for nothing.
+/// The texts of the groups of one kind; a `**` may match nothing.
 fn groups<'t>(regex: &Regex, captures: &Captures<'t>, kind: char) -> impl Iterator<Item = &'t str> {
     let named = regex.capture_names().zip(captures.iter());
     named
@@ -146,8 +146,8 @@ fn groups<'t>(regex: &Regex, captures: &Captures<'t>, kind: char) -> impl Iterat
         .map(|(_, text)| text.map_or("", |m| m.as_str()))
 }
 
-/// The regular expression that matches what the wildcards match, with a group `w0`, `w1`, ... for each of them and `b0`, ... for
-/// each `{band}`.
+/// The regular expression that matches what the wildcards match, with groups `w0`, `w1`, ... for the wildcards and
+/// `b0`, ... for each `{band}`.
 fn expression(pattern: &str, bands: &[String]) -> Result<Regex, regex::Error> {
     let bands: Vec<String> = bands.iter().map(|band| regex::escape(band)).collect();
     let (mut text, mut rest, mut wildcards, mut named) = (String::from("(?s)^"), pattern, 0, 0);
@@ -156,7 +156,7 @@ fn expression(pattern: &str, bands: &[String]) -> Result<Regex, regex::Error> {
         format!("(?P<w{}>{inner})", wildcards - 1)
     };
     while let Some(next) = rest.chars().next() {
-        // Paths come without "./" and doubled slashes.
+        // Paths from the search contain neither "./" nor doubled slashes.
         let at_start = rest.len() == pattern.len() || text.ends_with('/');
         let mut taken = next.len_utf8();
         if rest.starts_with(BAND) {
@@ -183,11 +183,11 @@ fn expression(pattern: &str, bands: &[String]) -> Result<Regex, regex::Error> {
     Regex::new(&(text + "$"))
 }
 
-/// `[abc]` and `[!a-z]` as regular expressions write them, and their length in the pattern.
+/// `[abc]` and `[!a-z]` in the syntax of regular expressions, and their length in the pattern.
 fn character_class(rest: &str) -> Option<(String, usize)> {
     let inner = rest.strip_prefix('[')?;
     let (not, body) = inner.strip_prefix('!').map_or(("", inner), |body| ("^", body));
-    // A bracket that comes first is meant itself.
+    // A bracket in first position is literal.
     let end = body.char_indices().skip(1).find(|(_, c)| *c == ']')?.0;
     let escaped: String = body[..end]
         .chars()
@@ -200,7 +200,7 @@ fn character_class(rest: &str) -> Option<(String, usize)> {
 mod tests {
     use super::*;
 
-    fn key(pattern: &str, path: &str, bands: &[&str]) -> Option<(Key, Option<String>)> {
+    fn key(pattern: &str, path: &str, bands: &[&str]) -> Option<(WildcardTexts, Option<String>)> {
         let bands: Vec<String> = bands.iter().map(ToString::to_string).collect();
         let regex = expression(pattern, &bands).unwrap();
         let captures = regex.captures(path)?;

@@ -1,7 +1,7 @@
-//! Reading the files of a stack on another grid.
+//! Views of a stack: how its files are read on another grid.
 
-use super::layout::{Layout, Plane};
-use super::place::Place;
+use super::layout::{Plane, StackLayout};
+use super::location::StackLocation;
 use crate::error::{Error, Result};
 use crate::source::gdal::View;
 
@@ -13,40 +13,40 @@ pub(super) struct Views {
     flags: Vec<Flags>,
 }
 
-/// How what a quality rule looks at is opened.
+/// How the files of a quality rule are opened.
 #[derive(Debug)]
 pub(super) struct Flags {
     pub(super) view: View,
-    /// Where it lies in that view.
-    pub(super) place: Place,
-    /// Cells of it around a hidden one that interpolated values may come from.
+    /// Location of the flags in the view of the data.
+    pub(super) location: StackLocation,
+    /// Cells around a hidden one from which interpolated values may come.
     pub(super) around: usize,
 }
 
 impl Views {
-    /// `cell_sizes` are those of a granule's files, (width, height).
-    pub(super) fn new(data: View, layout: &Layout, cell_sizes: &[(f64, f64)]) -> Result<Self> {
+    /// `cell_sizes` are (width, height) for each file of a granule.
+    pub(super) fn new(data: View, layout: &StackLayout, cell_sizes: &[(f64, f64)]) -> Result<Self> {
         let size_of = |planes: &[Plane]| planes.first().and_then(|plane| cell_sizes.get(plane.file)).copied();
         let first = size_of(&layout.bands).unwrap_or((1.0, 1.0));
         let (native_x, native_y) = data.native();
         let flags = layout.quality.iter().map(|planes| {
             let own = size_of(planes).unwrap_or(first);
-            // Pixels of the quality raster in one of the view.
+            // Pixels of the quality raster per pixel of the view.
             let cut = |own: f64, first: f64, native: f64| (first / (own * native)).round().max(1.0);
             let (rows, cols) = (cut(own.1, first.1, native_y), cut(own.0, first.0, native_x));
-            let view = data.of_flags((rows as usize, cols as usize))?;
-            let place = Place::new(data.grid(), view.grid())
+            let view = data.for_flags((rows as usize, cols as usize))?;
+            let location = StackLocation::new(data.grid(), view.grid())
                 .map_err(|problem| Error::Grid { what: "quality on another grid".into(), problem })?;
             let reach = |native: f64| data.reach(native);
             let around = f64::hypot(rows * reach(native_y), cols * reach(native_x));
-            // A point may lie anywhere in the pixel that it is looked up in.
-            Ok(Flags { view, place, around: around.ceil() as usize })
+            // A point may lie anywhere in the pixel in which it is looked up.
+            Ok(Flags { view, location, around: around.ceil() as usize })
         });
         let flags = flags.collect::<Result<_>>()?;
         Ok(Self { data, flags })
     }
 
-    /// How each quality rule's files are opened.
+    /// How the files of each quality rule are opened.
     pub(super) fn flags(&self) -> &[Flags] {
         &self.flags
     }

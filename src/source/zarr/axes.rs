@@ -1,6 +1,8 @@
+//! Roles of the dimensions of a cube: time, band, y and x.
+
 use serde_json::{Map, Value};
 
-/// Names of a cube's dimensions, where neither attributes nor common names tell them.
+/// Names of the dimensions of a cube, where they cannot be derived from attributes or common names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DimensionNames {
     /// The dimension of dates.
@@ -13,9 +15,9 @@ pub struct DimensionNames {
     pub x: Option<String>,
 }
 
-/// Where each dimension stands in a variable.
+/// Position of each dimension in a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Axes {
+pub(super) struct CubeAxes {
     pub(super) time: usize,
     pub(super) band: Option<usize>,
     pub(super) y: usize,
@@ -42,7 +44,7 @@ impl Role {
         }
     }
 
-    /// Names in use for such a dimension.
+    /// Common names of such a dimension.
     fn names(self) -> &'static [&'static str] {
         match self {
             Self::Time => &["time", "t", "date", "dates"],
@@ -74,8 +76,8 @@ impl Role {
         .as_deref()
     }
 
-    /// What the attributes of a coordinate say that it is.
-    fn of_attributes(attributes: &Map<String, Value>) -> Option<Self> {
+    /// The role that the attributes of a coordinate give.
+    fn from_attributes(attributes: &Map<String, Value>) -> Option<Self> {
         let text = |key: &str| attributes.get(key).and_then(Value::as_str).unwrap_or_default();
         match text("axis") {
             "T" => return Some(Self::Time),
@@ -93,17 +95,18 @@ impl Role {
         ROLES.into_iter().find(|role| role.standard_names().contains(&text("standard_name"))).or_else(of_units)
     }
 
-    fn of_name(name: &str) -> Option<Self> {
+    fn from_name(name: &str) -> Option<Self> {
         let name = name.to_lowercase();
         ROLES.into_iter().find(|role| role.names().contains(&name.as_str()))
     }
 }
 
-impl Axes {
-    /// From the names and lengths of a variable's dimensions; `attributes` gives those of a dimension's coordinate.
+impl CubeAxes {
+    /// The axes from the names and lengths of a variable's dimensions. `attributes` returns those of a dimension's
+    /// coordinate.
     ///
     /// # Errors
-    /// A dimension that is missing, there twice, or not known what for.
+    /// A dimension that is missing, that occurs twice, or whose role is unknown.
     pub(super) fn new(
         dimensions: &[String],
         shape: &[u64],
@@ -119,11 +122,13 @@ impl Axes {
         }
         let role_of = |name: &String| {
             let named = ROLES.into_iter().find(|role| role.given(given) == Some(name));
-            let told = || {
-                attributes(name).and_then(|attributes| Role::of_attributes(&attributes)).or_else(|| Role::of_name(name))
+            let by_metadata = || {
+                attributes(name)
+                    .and_then(|attributes| Role::from_attributes(&attributes))
+                    .or_else(|| Role::from_name(name))
             };
-            // What is given to one is not guessed for another.
-            named.or_else(|| told().filter(|role| role.given(given).is_none()))
+            // A name given to one role is not guessed for another.
+            named.or_else(|| by_metadata().filter(|role| role.given(given).is_none()))
         };
         let roles: Vec<Option<Role>> = dimensions.iter().map(role_of).collect();
         let find = |role: Role| {
@@ -165,9 +170,9 @@ mod tests {
 
     use super::*;
 
-    fn axes(dimensions: &[&str], given: &DimensionNames) -> Result<Axes, String> {
+    fn axes(dimensions: &[&str], given: &DimensionNames) -> Result<CubeAxes, String> {
         let names: Vec<String> = dimensions.iter().map(ToString::to_string).collect();
-        Axes::new(&names, &vec![3; names.len()], given, |name| {
+        CubeAxes::new(&names, &vec![3; names.len()], given, |name| {
             let attributes = match name {
                 "when" => json!({ "units": "days since 1970-01-01" }),
                 "north" => json!({ "standard_name": "projection_y_coordinate" }),
@@ -182,7 +187,7 @@ mod tests {
     #[test]
     fn dimensions_are_known_by_attributes_then_by_name_in_any_order() {
         let none = DimensionNames::default();
-        let expected = |time, band, y, x| Ok(Axes { time, band, y, x });
+        let expected = |time, band, y, x| Ok(CubeAxes { time, band, y, x });
         assert_eq!(axes(&["time", "band", "y", "lon"], &none), expected(0, Some(1), 2, 3));
         assert_eq!(axes(&["lon", "LAT", "t"], &none), expected(2, None, 1, 0));
         assert_eq!(axes(&["east", "north", "wavelength", "when"], &none), expected(3, Some(2), 1, 0));

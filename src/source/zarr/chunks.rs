@@ -1,22 +1,25 @@
+//! Cache of decoded chunks, shared by all reading threads.
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::elements::Elements;
 
-/// Which chunk: the variable, and the chunk's indices.
-pub(super) type Key = (usize, Vec<u64>);
+/// Key of a chunk: the number of its variable, and the indices of the chunk.
+pub(super) type ChunkKey = (usize, Vec<u64>);
 
 /// A chunk that some thread decodes or has decoded.
-type Cell = Arc<Mutex<Option<Arc<Elements>>>>;
+type ChunkCell = Arc<Mutex<Option<Arc<Elements>>>>;
 
-/// The decoded chunks used last, at most so many. Threads that ask for the same chunk wait for the one that decodes it.
+/// The most recently used decoded chunks, up to a fixed number. Threads that request the same chunk wait for the one
+/// that decodes it.
 ///
-/// Chunks of many dates are decoded once for all of them as long as those under a tile fit.
+/// A chunk of many dates is decoded once for all of them as long as the chunks under a tile fit.
 #[derive(Debug)]
 pub(super) struct ChunkCache {
     capacity: usize,
-    /// The one used last comes last.
-    held: Mutex<VecDeque<(Key, Cell)>>,
+    /// Ordered by use, the most recent last.
+    held: Mutex<VecDeque<(ChunkKey, ChunkCell)>>,
 }
 
 impl ChunkCache {
@@ -24,13 +27,17 @@ impl ChunkCache {
         Self { capacity, held: Mutex::default() }
     }
 
-    /// Chunks held at most.
+    /// Largest number of chunks in the cache.
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// The chunk, decoded by `decode` unless it is held.
-    pub(super) fn get<E>(&self, key: Key, decode: impl FnOnce() -> Result<Elements, E>) -> Result<Arc<Elements>, E> {
+    /// The chunk, decoded by `decode` unless it is cached.
+    pub(super) fn get<E>(
+        &self,
+        key: ChunkKey,
+        decode: impl FnOnce() -> Result<Elements, E>,
+    ) -> Result<Arc<Elements>, E> {
         if self.capacity == 0 {
             return decode().map(Arc::new);
         }
@@ -45,10 +52,10 @@ impl ChunkCache {
     }
 
     /// The cell of a chunk, empty when it is new.
-    fn cell(&self, key: Key) -> Cell {
+    fn cell(&self, key: ChunkKey) -> ChunkCell {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let position = held.iter().position(|(other, _)| *other == key);
-        let entry = position.and_then(|position| held.remove(position)).unwrap_or_else(|| (key, Cell::default()));
+        let entry = position.and_then(|position| held.remove(position)).unwrap_or_else(|| (key, ChunkCell::default()));
         let cell = Arc::clone(&entry.1);
         held.push_back(entry);
         let evicted = (held.len() > self.capacity).then(|| held.pop_front());

@@ -1,3 +1,5 @@
+//! Element types of Zarr arrays, and decoded chunks in their own type.
+
 use zarrs::array::data_type::{
     Float32DataType, Float64DataType, Int8DataType, Int16DataType, Int32DataType, Int64DataType, UInt8DataType,
     UInt16DataType, UInt32DataType, UInt64DataType,
@@ -6,12 +8,12 @@ use zarrs::array::{Array, ArrayError, ArraySubset, CodecOptions};
 
 use super::folder::Folder;
 
-/// Defines [`Kind`] and [`Elements`], one variant for each type of numbers.
+/// Defines [`ElementType`] and [`Elements`], one variant for each type of numbers.
 macro_rules! kinds {
     ($($kind:ident($element:ty, $data_type:ty),)*) => {
-        /// Type of the numbers of an array.
+        /// Element type of an array.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Kind {
+        pub(super) enum ElementType {
             $($kind,)*
         }
 
@@ -21,9 +23,9 @@ macro_rules! kinds {
             $($kind(Vec<$element>),)*
         }
 
-        impl Kind {
-            /// The type of an array; `None` when it holds no plain numbers.
-            pub(super) fn of(array: &Array<Folder>) -> Option<Self> {
+        impl ElementType {
+            /// The element type of an array; `None` when it does not hold plain numbers.
+            pub(super) fn from_array(array: &Array<Folder>) -> Option<Self> {
                 $(if array.data_type().is::<$data_type>() {
                     return Some(Self::$kind);
                 })*
@@ -47,7 +49,7 @@ macro_rules! kinds {
         }
 
         impl Elements {
-            /// Copies every `stride`-th number from `first` on.
+            /// Copies every `stride`-th number, starting at `first`.
             #[allow(clippy::cast_lossless)] // one cast for every type
             pub(super) fn copy(&self, first: usize, stride: usize, out: &mut [f64]) {
                 match self {
@@ -57,7 +59,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// How many.
+            /// Number of elements.
             pub(super) fn len(&self) -> usize {
                 match self {
                     $(Self::$kind(values) => values.len(),)*

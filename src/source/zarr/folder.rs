@@ -1,3 +1,5 @@
+//! Read-only access to the folder of a Zarr store.
+
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -5,7 +7,7 @@ use std::path::{Path, PathBuf};
 use zarrs::storage::byte_range::{ByteRange, ByteRangeIterator};
 use zarrs::storage::{Bytes, MaybeBytesIterator, ReadableStorageTraits, StorageError, StoreKey};
 
-/// A folder that is only read. zarrs' own file system store remembers every key for ever; cubes have millions.
+/// A read-only folder. The file system store of zarrs remembers every key for ever, and cubes have millions of them.
 #[derive(Debug)]
 pub(super) struct Folder {
     root: PathBuf,
@@ -20,7 +22,7 @@ impl Folder {
         &self.root
     }
 
-    /// Names of the arrays right in the folder, sorted.
+    /// Names of the arrays directly in the folder, sorted.
     pub(super) fn arrays(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in self.root.read_dir()? {
@@ -37,7 +39,7 @@ impl Folder {
     fn open(&self, key: &StoreKey) -> io::Result<Option<File>> {
         match File::open(self.root.join(key.as_str())) {
             Ok(file) => Ok(Some(file)),
-            // Below a file there is nothing, either.
+            // A path below a file does not exist, either.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(error),
         }

@@ -1,3 +1,5 @@
+//! Builder of Zarr cubes: variables, dates, bands and grid from the metadata of a store.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -6,7 +8,7 @@ use zarrs::array::Array;
 
 use super::chunks::ChunkCache;
 use super::folder::Folder;
-use super::place::{self, Line};
+use super::georeference::{self, PixelAxis};
 use super::variable::{self, Variable};
 use super::{DimensionNames, ZarrCube};
 use crate::error::{Error, Result};
@@ -15,13 +17,13 @@ use crate::source::Calibration;
 use crate::source::calibration::calibration_setters;
 use crate::source::cf::{self, Acquisitions};
 
-/// Memory for decoded chunks where these hold several dates, unless the chunks under a tile need more.
+/// Memory for decoded chunks that hold several dates, unless the chunks under a tile need more.
 const CACHE_BYTES: u64 = 128 << 20;
 
-/// Chunks that a tile no larger than a chunk may touch.
+/// Largest number of chunks that a tile no larger than a chunk meets.
 const CHUNKS_UNDER_A_TILE: u64 = 9;
 
-/// Collects what a [`ZarrCube`] needs; [`open`](Self::open) makes it.
+/// Builder of a [`ZarrCube`]; [`open`](Self::open) finishes it.
 #[derive(Clone, Debug)]
 pub struct CubeBuilder {
     path: PathBuf,
@@ -44,27 +46,28 @@ impl CubeBuilder {
         }
     }
 
-    /// The variable that holds the values, with or without an axis of bands. Default: the only one with axes for time, y and x.
+    /// The variable that holds the values, with or without a band axis. Default: the only one with axes for time, y
+    /// and x.
     #[must_use]
     pub fn variable(self, name: impl Into<String>) -> Self {
         self.variables([name])
     }
 
-    /// The variables, one for each band, which take their names.
+    /// The variables, one for each band. The bands take their names.
     #[must_use]
     pub fn variables<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.variables = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Names of dimensions that neither attributes (`axis`, `standard_name`, `units`) nor common names tell.
+    /// Names of dimensions that cannot be derived from attributes (`axis`, `standard_name`, `units`) or common names.
     #[must_use]
     pub fn dimensions(mut self, names: DimensionNames) -> Self {
         self.dimensions = names;
         self
     }
 
-    /// The CRS, in place of the one that the store tells of.
+    /// The CRS. It replaces the one that the store gives.
     #[must_use]
     pub fn crs(mut self, crs: Crs) -> Self {
         self.crs = Some(crs);
@@ -73,8 +76,8 @@ impl CubeBuilder {
 
     calibration_setters!();
 
-    /// Memory for decoded chunks that hold several dates. A chunk is decoded once for all of these as long as the chunks under a
-    /// tile fit. Default: 128 MiB, or nine chunks of all bands where these are larger.
+    /// Memory for decoded chunks that hold several dates. A chunk is decoded once for all of its dates as long as the
+    /// chunks under a tile fit. Default: 128 MiB, or nine chunks of all bands where these are larger.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = Some(bytes);
@@ -84,17 +87,18 @@ impl CubeBuilder {
     /// Reads the metadata and coordinates.
     ///
     /// # Errors
-    /// [`Error::Open`] for a store that cannot be read, without even spacing, or with two acquisitions on a day, and
-    /// [`Error::Setting`] for variables and dimensions that are not there or not known what for, and for a malformed calibration.
+    /// [`Error::Open`] for a store that cannot be read, that is not evenly spaced, or that has two acquisitions on
+    /// one day; [`Error::Setting`] for variables or dimensions that are missing or whose role is unknown, and for a
+    /// malformed calibration.
     pub fn open(self) -> Result<ZarrCube> {
         self.calibration.validate()?;
         let store = Store { folder: Arc::new(Folder::new(&self.path)), names: Vec::new() }.listed()?;
         let mut variables = self.open_variables(&store)?;
         if let Some(nodata) = self.calibration.nodata {
-            variables.iter_mut().for_each(|variable| variable.hide_also(nodata));
+            variables.iter_mut().for_each(|variable| variable.add_missing(nodata));
         }
         let Some(first) = variables.first() else { return Err(Error::setting("variables", "an empty list")) };
-        let (grid, flipped) = self.place(&store, first)?;
+        let (grid, flipped) = self.georeference(&store, first)?;
         let acquisitions = store.acquisitions(first)?;
         let bands = match (&variables[..], first.axes.band) {
             ([only], Some(axis)) => store.band_names(only, axis)?,
@@ -105,7 +109,7 @@ impl CubeBuilder {
         Ok(ZarrCube { path, grid, acquisitions, bands, variables, flipped, calibration, cache })
     }
 
-    /// The variables asked for, on the same axes.
+    /// The requested variables, all on the same axes.
     fn open_variables(&self, store: &Store) -> Result<Vec<Variable>> {
         let names = if self.variables.is_empty() { vec![self.only_variable(store)?] } else { self.variables.clone() };
         let mut variables: Vec<Variable> = Vec::with_capacity(names.len());
@@ -163,20 +167,20 @@ impl CubeBuilder {
     }
 
     /// The grid, and whether (rows, columns) are stored against its order.
-    fn place(&self, store: &Store, variable: &Variable) -> Result<(Grid, (bool, bool))> {
+    fn georeference(&self, store: &Store, variable: &Variable) -> Result<(Grid, (bool, bool))> {
         let mapping = store.grid_mapping(variable);
-        let geotransform = mapping.as_ref().and_then(place::geotransform);
+        let geotransform = mapping.as_ref().and_then(georeference::geotransform);
         let line = |axis: usize, origin_and_step: Option<(f64, f64)>| {
             let (name, count) = (&variable.dimensions[axis], variable.length(axis));
             match (store.coordinate(name, count)?, origin_and_step) {
-                // Coordinates rule: they stay true when a cube is cut, and a GeoTransform does not.
+                // Coordinates take precedence: they stay true when a cube is cut, and a GeoTransform does not.
                 (Some(array), known) => variable::numbers(&array)
-                    .and_then(|centres| Line::new(&centres, known.map(|(_, step)| step)))
+                    .and_then(|centres| PixelAxis::new(&centres, known.map(|(_, step)| step)))
                     .map_err(|problem| store.error(name, &problem)),
-                (None, Some((origin, step))) => Ok(place::line(origin, step, count)),
+                (None, Some((origin, step))) => Ok(georeference::line(origin, step, count)),
                 (None, None) => Err(store.error(
                     &variable.name,
-                    &format!("there are neither coordinates {name:?} nor a GeoTransform that tell where it lies"),
+                    &format!("there are neither coordinates {name:?} nor a GeoTransform that locate it"),
                 )),
             }
         };
@@ -186,21 +190,21 @@ impl CubeBuilder {
         let crs = self
             .crs
             .clone()
-            .unwrap_or_else(|| place::crs(mapping.iter().chain([variable.attributes()]).chain(group.iter())));
-        let grid = place::grid(crs, &y, &x).map_err(|error| match error {
+            .unwrap_or_else(|| georeference::crs(mapping.iter().chain([variable.attributes()]).chain(group.iter())));
+        let grid = georeference::grid(crs, &y, &x).map_err(|error| match error {
             Error::Grid { problem, .. } => Error::Grid { what: self.path.display().to_string(), problem },
             other => other,
         })?;
         Ok((grid, (y.ascending, !x.ascending && x.count > 1)))
     }
 
-    /// Decoded chunks that are kept.
+    /// Number of decoded chunks to cache.
     fn chunks_held(&self, variables: &[Variable]) -> usize {
         let largest = variables.iter().map(Variable::chunk_bytes).max().unwrap_or(1).max(1);
         if let Some(bytes) = self.cache_bytes {
             return (bytes / largest) as usize;
         }
-        // A chunk of one date is not asked for again soon.
+        // A chunk of one date is not requested again soon.
         if variables.iter().all(|variable| variable.chunk[variable.axes.time] == 1) {
             return 0;
         }
@@ -241,7 +245,7 @@ impl Store {
         variable::open(&self.folder, name).map_err(|problem| self.error(name, &problem))
     }
 
-    /// Attributes of an array, if there is one of that name.
+    /// The attributes of an array, if there is one of that name.
     fn attributes(&self, name: &str) -> Option<Map<String, Value>> {
         let array = self.names.iter().any(|held| held == name).then(|| self.array(name).ok())??;
         Some(array.attributes().clone())
@@ -260,14 +264,14 @@ impl Store {
         Ok(Some(array))
     }
 
-    /// Attributes of the variable that a grid mapping names, or of `spatial_ref` or `crs`.
+    /// The attributes of the variable that a grid mapping names, or of `spatial_ref` or `crs`.
     fn grid_mapping(&self, variable: &Variable) -> Option<Map<String, Value>> {
         let named = variable.attributes().get("grid_mapping").and_then(Value::as_str);
         let named = named.and_then(|text| text.split([':', ' ']).next());
         named.into_iter().chain(["spatial_ref", "crs"]).find_map(|name| self.attributes(name))
     }
 
-    /// Attributes of the group; what is not readable tells nothing.
+    /// The attributes of the group; `None` when they cannot be read.
     fn group_attributes(&self) -> Option<Map<String, Value>> {
         let read = |name: &str| -> Option<Value> {
             serde_json::from_slice(&std::fs::read(self.folder.root().join(name)).ok()?).ok()
@@ -281,7 +285,7 @@ impl Store {
         let axis = variable.axes.time;
         let name = &variable.dimensions[axis];
         let Some(array) = self.coordinate(name, variable.length(axis))? else {
-            return Err(self.error(name, "the dimension of time has no coordinate that tells the dates"));
+            return Err(self.error(name, "the dimension of time has no coordinate that gives the dates"));
         };
         let text = |key: &str| array.attributes().get(key).and_then(Value::as_str);
         let Some(units) = text("units") else {

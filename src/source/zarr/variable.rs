@@ -1,11 +1,13 @@
+//! Variables of a cube: an array with its axes, element type and packing.
+
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use zarrs::array::data_type::{FixedLengthUTF32DataType, StringDataType};
 use zarrs::array::{Array, ArrayError, ArrayMetadata, ArrayShardedExt, ArraySubset};
 
-use super::axes::{Axes, DimensionNames};
-use super::elements::{Elements, Kind};
+use super::axes::{CubeAxes, DimensionNames};
+use super::elements::{ElementType, Elements};
 use super::folder::Folder;
 use crate::source::cf::Packing;
 
@@ -14,15 +16,15 @@ use crate::source::cf::Packing;
 pub(super) struct Variable {
     pub(super) name: String,
     array: Array<Folder>,
-    kind: Kind,
+    element_type: ElementType,
     pub(super) dimensions: Vec<String>,
-    pub(super) axes: Axes,
+    pub(super) axes: CubeAxes,
     pub(super) packing: Packing,
-    /// Pixels that are decoded as a whole, along each dimension: a chunk, or a part of a shard.
+    /// Size of a block that is decoded at once, along each dimension: a chunk, or an inner chunk of a shard.
     pub(super) chunk: Vec<u64>,
 }
 
-/// An array that the folder holds.
+/// Opens an array of the folder.
 pub(super) fn open(folder: &Arc<Folder>, name: &str) -> Result<Array<Folder>, String> {
     let path = format!("/{name}");
     match texts_without_fill_value(folder, name) {
@@ -32,8 +34,8 @@ pub(super) fn open(folder: &Arc<Folder>, name: &str) -> Result<Array<Folder>, St
     .map_err(|error| error.to_string())
 }
 
-/// The metadata of an array of v2 texts whose fill value is null, as zarr-python writes it and zarrs does not read it, with one
-/// that it does.
+/// The metadata of a v2 text array whose fill value is null, which zarr-python writes and zarrs does not read, with a
+/// fill value that zarrs reads.
 fn texts_without_fill_value(folder: &Folder, name: &str) -> Option<ArrayMetadata> {
     let read = |file: &str| std::fs::read(folder.root().join(name).join(file)).ok();
     let mut document: Value = serde_json::from_slice(&read(".zarray")?).ok()?;
@@ -48,7 +50,7 @@ fn texts_without_fill_value(folder: &Folder, name: &str) -> Option<ArrayMetadata
     serde_json::from_value(document).ok()
 }
 
-/// Names of an array's dimensions; `None` when it does not say them.
+/// Names of the dimensions of an array; `None` when the array does not give them.
 pub(super) fn dimensions(array: &Array<Folder>) -> Option<Vec<String>> {
     if let Some(names) = array.dimension_names() {
         return names.iter().cloned().collect();
@@ -59,9 +61,11 @@ pub(super) fn dimensions(array: &Array<Folder>) -> Option<Vec<String>> {
 
 /// All numbers of a coordinate, unpacked.
 pub(super) fn numbers(array: &Array<Folder>) -> Result<Vec<f64>, String> {
-    let Some(kind) = Kind::of(array) else { return Err(format!("holds {}, no plain numbers", array.data_type())) };
+    let Some(element_type) = ElementType::from_array(array) else {
+        return Err(format!("holds {}, which are not plain numbers", array.data_type()));
+    };
     let packing = Packing::new(array.attributes())?;
-    let elements = kind.decode(array, &array.subset_all()).map_err(|error| error.to_string())?;
+    let elements = element_type.decode(array, &array.subset_all()).map_err(|error| error.to_string())?;
     let mut values = vec![0.0; elements.len()];
     elements.copy(0, 1, &mut values);
     let (scale, offset) = (packing.scale.unwrap_or(1.0), packing.offset.unwrap_or(0.0));
@@ -69,7 +73,7 @@ pub(super) fn numbers(array: &Array<Folder>) -> Result<Vec<f64>, String> {
     Ok(values)
 }
 
-/// The labels of a coordinate: texts, or numbers as they are written.
+/// The labels of a coordinate: texts, or numbers in their written form.
 pub(super) fn labels(array: &Array<Folder>) -> Result<Vec<String>, String> {
     let failed = |error: ArrayError| error.to_string();
     if array.data_type().is::<StringDataType>() {
@@ -85,12 +89,12 @@ pub(super) fn labels(array: &Array<Folder>) -> Result<Vec<String>, String> {
 impl Variable {
     /// Bits of a stored number.
     pub(super) fn bits(&self) -> u32 {
-        self.kind.bytes() as u32 * 8
+        self.element_type.bytes() as u32 * 8
     }
 
-    /// Takes a stored number for missing, beside those that the variable says are.
-    pub(super) fn hide_also(&mut self, nodata: f64) {
-        self.packing.hide_also(if self.kind == Kind::F32 { f64::from(nodata as f32) } else { nodata });
+    /// Adds a stored number that means "missing" to those that the variable declares.
+    pub(super) fn add_missing(&mut self, nodata: f64) {
+        self.packing.add_missing(if self.element_type == ElementType::F32 { f64::from(nodata as f32) } else { nodata });
     }
 
     pub(super) fn new(
@@ -99,19 +103,19 @@ impl Variable {
         given: &DimensionNames,
         coordinate: impl Fn(&str) -> Option<Map<String, Value>>,
     ) -> Result<Self, String> {
-        let Some(kind) = Kind::of(&array) else {
+        let Some(element_type) = ElementType::from_array(&array) else {
             return Err(format!("holds {}; integers, float32 and float64 are read", array.data_type()));
         };
         let dimensions = dimensions(&array).ok_or(
             "its dimensions have no names; they belong into dimension_names (Zarr v3) or the attribute _ARRAY_DIMENSIONS (v2)",
         )?;
-        let axes = Axes::new(&dimensions, array.shape(), given, coordinate)?;
+        let axes = CubeAxes::new(&dimensions, array.shape(), given, coordinate)?;
         let mut packing = Packing::new(array.attributes())?;
         if let Some(fill) = fill_value_v2(&array) {
-            packing.hide_also(fill);
+            packing.add_missing(fill);
         }
-        if kind == Kind::F32 {
-            packing = packing.in_float32();
+        if element_type == ElementType::F32 {
+            packing = packing.rounded_to_f32();
         }
         let first = vec![0; array.dimensionality()];
         let chunk = match array.effective_subchunk_shape() {
@@ -119,7 +123,7 @@ impl Variable {
             None => array.chunk_shape(&first).map_err(|error| error.to_string())?,
         };
         let chunk = chunk.iter().zip(array.shape()).map(|(chunk, &length)| chunk.get().min(length.max(1))).collect();
-        Ok(Self { name: name.to_owned(), array, kind, dimensions, axes, packing, chunk })
+        Ok(Self { name: name.to_owned(), array, element_type, dimensions, axes, packing, chunk })
     }
 
     pub(super) fn attributes(&self) -> &Map<String, Value> {
@@ -132,15 +136,15 @@ impl Variable {
 
     /// Bytes of a decoded chunk.
     pub(super) fn chunk_bytes(&self) -> u64 {
-        self.kind.bytes().saturating_mul(self.chunk.iter().product())
+        self.element_type.bytes().saturating_mul(self.chunk.iter().product())
     }
 
-    /// Chunks that hold one pixel of one date in all bands.
+    /// Number of chunks that hold one pixel of one date in all bands.
     pub(super) fn chunks_per_pixel(&self) -> u64 {
         self.axes.band.map_or(1, |axis| self.array.shape()[axis].div_ceil(self.chunk[axis]))
     }
 
-    /// How many chunks there are.
+    /// Number of chunks.
     pub(super) fn chunks(&self) -> u64 {
         self.array.shape().iter().zip(&self.chunk).map(|(length, chunk)| length.div_ceil(*chunk)).product()
     }
@@ -154,12 +158,12 @@ impl Variable {
     }
 
     pub(super) fn decode(&self, part: &ArraySubset) -> Result<Elements, ArrayError> {
-        self.kind.decode(&self.array, part)
+        self.element_type.decode(&self.array, part)
     }
 }
 
-/// In Zarr v2 the fill value marks what is missing, as CF's `_FillValue` does; in v3 it is only what was never written, which zeros are not
-/// written as, either.
+/// In Zarr v2 the fill value marks missing values, like CF's `_FillValue`. In v3 it only marks chunks that were never
+/// written, and chunks of zeros are not written either.
 fn fill_value_v2(array: &Array<Folder>) -> Option<f64> {
     match array.metadata() {
         ArrayMetadata::V2(metadata) => serde_json::to_value(&metadata.fill_value).ok()?.as_f64(),

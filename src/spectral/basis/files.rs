@@ -1,4 +1,4 @@
-//! Bases in NumPy's files.
+//! Spectral bases in NumPy files.
 
 use std::io::BufWriter;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::SpectralBasis;
 use crate::error::{Error, Result};
 use crate::npy::NpyFile;
 
-/// Reads an array of float64 or float32, in C or Fortran order; `needed` says which shape.
+/// Reads an array of float64 or float32, in C or Fortran order. `needed` describes the required shape.
 pub(super) fn read<D: Dimension>(path: &Path, key: &str, needed: &str) -> Result<Array<f64, D>> {
     let read = || {
         let mut file = NpyFile::open(path)?;
@@ -32,7 +32,7 @@ pub(super) fn write(basis: &SpectralBasis, folder: &Path) -> Result<()> {
     write_array(&folder.join(SpectralBasis::WAVELENGTHS_FILE), ndarray::aview1(&basis.wavelengths_nm))
 }
 
-/// In C order, which everything reads.
+/// In C order, which every reader accepts.
 fn write_array<D: Dimension>(path: &Path, array: ArrayView<'_, f64, D>) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let shape: Vec<u64> = array.shape().iter().map(|&n| n as u64).collect();

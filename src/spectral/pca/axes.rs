@@ -1,25 +1,32 @@
-//! From a covariance to the components that the scene needs.
+//! From a covariance matrix to the significant components.
 
 use faer::{Mat, Side};
 
-use super::Choice;
+use super::ComponentCount;
 use crate::error::{Error, Result};
 
-/// What is left of the covariance of a scene.
-pub(super) struct Axes {
+/// The significant principal axes of a covariance.
+pub(super) struct PrincipalAxes {
     /// Orthonormal columns, **shape** (band, component).
     pub(super) matrix: Mat<f64>,
     /// Variance along each of them, in u², largest first.
     pub(super) variances: Vec<f64>,
-    /// Variance of all that was told from noise, in u².
+    /// Variance of all axes that exceed the noise, in u².
     pub(super) total: f64,
 }
 
-/// Principal axes of a covariance of `pixels` spectra in units of `scale`, and what they are in u.
+/// Principal axes of a covariance of `pixels` spectra in units of `scale`, converted to u.
 ///
-/// With `noisy`, `scale` is the standard deviation of the noise: of a scaled covariance `I + signal` the part above 1 is
-/// signal, if it is more than noise alone leaves above 1 in so many pixels in one of a hundred scenes.
-pub(super) fn find(cov: &Mat<f64>, scale: &[f64], noisy: bool, pixels: u64, choice: Choice) -> Result<Axes> {
+/// With `noisy`, `scale` is the standard deviation of the noise, and the scaled covariance is `I + signal`. An
+/// eigenvalue above 1 is signal if pure noise in this number of pixels would exceed it in fewer than one of a hundred
+/// scenes.
+pub(super) fn find(
+    cov: &Mat<f64>,
+    scale: &[f64],
+    noisy: bool,
+    pixels: u64,
+    choice: ComponentCount,
+) -> Result<PrincipalAxes> {
     let bands = scale.len();
     let scaled = Mat::from_fn(bands, bands, |a, b| cov[(a, b)] / (scale[a] * scale[b]));
     let eigen = scaled.self_adjoint_eigen(Side::Lower).map_err(|_| no_axes())?;
@@ -28,7 +35,7 @@ pub(super) fn find(cov: &Mat<f64>, scale: &[f64], noisy: bool, pixels: u64, choi
     let largest = values[bands - 1];
     let least = if noisy { noise_edge(bands, pixels) } else { largest * bands as f64 * f64::EPSILON };
 
-    // Largest first: (position, what it adds to the variance in u²).
+    // Largest first: (position, contribution to the variance in u²).
     let signal: Vec<(usize, f64)> = (0..bands)
         .rev()
         .filter(|&k| values[k] > least)
@@ -40,7 +47,7 @@ pub(super) fn find(cov: &Mat<f64>, scale: &[f64], noisy: bool, pixels: u64, choi
     let total: f64 = signal.iter().map(|(_, variance)| variance).sum();
     let count = choice.count(&signal, total, noisy)?;
 
-    // Axes that are orthonormal in u span the same: the left singular vectors of the signal's root.
+    // Axes that are orthonormal in u span the same space: the left singular vectors of the square root of the signal.
     let root = Mat::from_fn(bands, count, |band, j| {
         let k = signal[j].0;
         scale[band] * vectors[(band, k)] * (values[k] - noise).sqrt()
@@ -49,18 +56,18 @@ pub(super) fn find(cov: &Mat<f64>, scale: &[f64], noisy: bool, pixels: u64, choi
     let variances = svd.S().column_vector().iter().map(|value| value * value).collect();
     let mut matrix = svd.U().to_owned();
     for j in 0..count {
-        // An axis has no direction of its own; its largest entry is positive.
+        // The sign of an axis is arbitrary; its largest entry is made positive.
         let column = matrix.col_as_slice_mut(j);
         let larger = |most: f64, value: &f64| if value.abs() > most.abs() { *value } else { most };
         if column.iter().fold(0.0, larger) < 0.0 {
             column.iter_mut().for_each(|value| *value = -*value);
         }
     }
-    Ok(Axes { matrix, variances, total })
+    Ok(PrincipalAxes { matrix, variances, total })
 }
 
-impl Choice {
-    /// How many of the axes that hold a signal.
+impl ComponentCount {
+    /// The number of axes to use, of those that hold signal.
     fn count(self, signal: &[(usize, f64)], total: f64, noisy: bool) -> Result<usize> {
         let held = signal.len();
         let above = if noisy { "stand out of the noise" } else { "have any variance" };
@@ -89,7 +96,7 @@ impl Choice {
     }
 }
 
-/// What the largest eigenvalue of a covariance of white noise of unit variance exceeds once in a hundred times: Johnstone,
+/// The 99 % quantile of the largest eigenvalue of a sample covariance of white noise with unit variance: Johnstone,
 /// Annals of Statistics 29 (2001), theorem 1.1, with the 99 % point of the Tracy-Widom distribution.
 fn noise_edge(bands: usize, pixels: u64) -> f64 {
     const TRACY_WIDOM_99: f64 = 2.02;

@@ -1,14 +1,16 @@
+//! Streaming mean and covariance of spectra.
+
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, Mat, Par};
 
-/// Pixels whose products are summed at once: enough for the dense product to run at the machine's rate.
+/// Number of pixels whose products are summed at once: enough for the dense product to run at full speed.
 const BLOCK: usize = 512;
 
 /// Count, mean and covariance of a stream of spectra, in one pass and float64.
 ///
-/// Spectra are gathered in blocks; each block is centred on its own mean before it is squared, and joined to what came before by
-/// the formula of Chan, Golub and `LeVeque` (The American Statistician 37, 1983), so that no large numbers cancel. Memory is that of
-/// one block and one covariance.
+/// Spectra are gathered in blocks. Each block is centred on its own mean before products are formed, and merged with
+/// the earlier blocks by the formula of Chan, Golub and `LeVeque` (The American Statistician 37, 1983), so that large
+/// numbers do not cancel. Memory is one block and one covariance.
 pub(super) struct Moments {
     count: u64,
     mean: Vec<f64>,
@@ -32,7 +34,7 @@ impl Moments {
         }
     }
 
-    /// Room for the next spectrum, which counts once [`accept`](Self::accept) is called.
+    /// Memory for the next spectrum, which counts once [`accept`](Self::accept) is called.
     pub(super) fn next(&mut self) -> &mut [f64] {
         self.block.col_as_slice_mut(self.filled)
     }
@@ -44,7 +46,7 @@ impl Moments {
         }
     }
 
-    /// Joins the block to what came before.
+    /// Merges the block with the earlier ones.
     fn join(&mut self) {
         let (added, before) = (self.filled as f64, self.count as f64);
         if self.filled == 0 {
@@ -82,7 +84,7 @@ impl Moments {
         self.filled = 0;
     }
 
-    /// Number of spectra, their mean and their covariance, both triangles; at least two spectra are needed.
+    /// Number of spectra, their mean and their covariance (both triangles). At least two spectra are needed.
     pub(super) fn finish(mut self) -> (u64, Vec<f64>, Mat<f64>) {
         self.join();
         let degrees = self.count.saturating_sub(1) as f64;

@@ -1,4 +1,4 @@
-//! Responses in files of comma-separated values.
+//! Spectral responses in CSV files.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 const MICROMETRES: [&str; 8] =
     ["um", "\u{b5}m", "\u{3bc}m", "micron", "microns", "micrometre", "micrometres", "micrometers"];
 
-/// Reads a table; its numbers are for the caller to check.
+/// Reads a table. The caller checks its numbers.
 pub(super) fn read(path: &Path) -> Result<SpectralResponse> {
     let failed = |problem: String| Error::setting("response", format!("{}: {problem}", path.display()));
     let opened = ReaderBuilder::new().trim(Trim::All).from_path(path);
@@ -29,7 +29,7 @@ pub(super) fn read(path: &Path) -> Result<SpectralResponse> {
         for ((column, text), name) in columns.zip(&record).zip(&header) {
             let number = text.parse::<f64>().map_err(|_| {
                 failed(format!(
-                    "line {line}, column {name:?}: {text:?} is no number; write 0 where there is no response"
+                    "line {line}, column {name:?}: {text:?} is not a number; write 0 where there is no response"
                 ))
             })?;
             column.push(number);
@@ -39,7 +39,7 @@ pub(super) fn read(path: &Path) -> Result<SpectralResponse> {
     Ok(SpectralResponse::Tabulated { wavelengths_nm, curves, names, file: Some(path.to_path_buf()) })
 }
 
-/// What is wrong with the header.
+/// The problem with the header, if any.
 fn header_problem(header: &StringRecord) -> Option<String> {
     const WANTED: &str = "a header wavelength_nm,b1,b2,... is needed";
     let first = header.get(0).unwrap_or_default().trim_start_matches('\u{feff}');

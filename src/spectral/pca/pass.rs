@@ -1,4 +1,4 @@
-//! One pass over a source: what is summed, and what is noted of it.
+//! One pass over a source: sums of spectra and of noise variances.
 
 use ndarray::Axis;
 
@@ -10,26 +10,26 @@ use crate::source::{RasterSource, Slice};
 /// Memory for the values of a tile.
 const TILE_BYTES: usize = 32 << 20;
 
-/// A pass over a source and what it has gathered.
-pub(super) struct Walk<'a, S: RasterSource + ?Sized> {
+/// A pass over a source, with its sums.
+pub(super) struct SpectraPass<'a, S: RasterSource + ?Sized> {
     pub(super) source: &'a S,
     /// Bands used, by increasing wavelength.
     pub(super) bands: Vec<usize>,
     pub(super) wavelengths_nm: Vec<f64>,
-    /// Noise variance that each band has where the slices do not tell, if it is to be summed.
+    /// Noise variance of each band where the slices give none, if it is to be summed.
     noise: Option<Vec<f64>>,
     every: usize,
     pub(super) moments: Moments,
-    /// Sums over the pixels counted.
+    /// Sums over the used pixels.
     pub(super) noise_sum: Vec<f64>,
-    /// Pixels with any value.
-    pub(super) seen: u64,
+    /// Number of pixels with any value.
+    pub(super) with_values: u64,
     pub(super) counted: u64,
-    /// Values per band.
+    /// Number of values per band.
     present: Vec<u64>,
 }
 
-impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
+impl<'a, S: RasterSource + ?Sized> SpectraPass<'a, S> {
     pub(super) fn new(
         source: &'a S,
         bands: Vec<usize>,
@@ -39,10 +39,10 @@ impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
     ) -> Self {
         let n = bands.len();
         let (moments, noise_sum, present) = (Moments::new(n), vec![0.0; n], vec![0; n]);
-        Self { source, bands, wavelengths_nm, noise, every, moments, noise_sum, seen: 0, counted: 0, present }
+        Self { source, bands, wavelengths_nm, noise, every, moments, noise_sum, with_values: 0, counted: 0, present }
     }
 
-    /// Reads everything once.
+    /// Reads every date once.
     pub(super) fn run(mut self) -> Result<Self> {
         let shape = tile_shape(self.source.grid().shape(), self.source.block_shape(), self.bands.len());
         for (time, &date) in self.source.dates().iter().enumerate() {
@@ -58,8 +58,8 @@ impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
     fn add(&mut self, time: usize, slice: &Slice) {
         let (_, rows, cols) = slice.values.dim();
         for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
-            let place = slice.region.rows.start + row + slice.region.cols.start + col + time;
-            if !place.is_multiple_of(self.every) {
+            let position = slice.region.rows.start + row + slice.region.cols.start + col + time;
+            if !position.is_multiple_of(self.every) {
                 continue;
             }
             let spectrum = self.moments.next();
@@ -72,7 +72,7 @@ impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
                 found += usize::from(held);
                 *present += u64::from(held);
             }
-            self.seen += u64::from(found > 0);
+            self.with_values += u64::from(found > 0);
             if found < self.bands.len() {
                 continue;
             }
@@ -80,23 +80,23 @@ impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
             self.counted += 1;
             let Some(noise) = &self.noise else { continue };
             for (band, (sum, given)) in self.noise_sum.iter_mut().zip(noise).enumerate() {
-                let told = slice.noise_variance.as_ref().map(|told| told[(band, row, col)]);
-                *sum += told.filter(|told| told.is_finite()).unwrap_or(*given);
+                let given_noise = slice.noise_variance.as_ref().map(|given_noise| given_noise[(band, row, col)]);
+                *sum += given_noise.filter(|given_noise| given_noise.is_finite()).unwrap_or(*given);
             }
         }
     }
 
-    /// Refuses what cannot become a covariance.
+    /// Refuses sums that give no covariance.
     fn check(&self) -> Result<()> {
         if self.counted >= 2 {
             return Ok(());
         }
-        let (origin, counted, seen) = (self.source.origin(), self.counted, self.seen);
+        let (origin, counted, with_values) = (self.source.origin(), self.counted, self.with_values);
         let problem = match self.missing_bands() {
-            _ if seen == 0 => "no pixel holds any value; check `files`, nodata and valid_range".into(),
+            _ if with_values == 0 => "no pixel holds any value; check `files`, nodata and valid_range".into(),
             Some(missing) => missing,
             None => format!(
-                "of {seen} pixels with values only {counted} have all {} bands; leave out those that are often missing (`bands`, \
+                "of {with_values} pixels with values only {counted} have all {} bands; leave out those that are often missing (`bands`, \
                  without_nm), or check nodata and valid_range",
                 self.bands.len()
             ),
@@ -104,7 +104,7 @@ impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
         Err(Error::setting("bands", format!("{origin}: {problem}")))
     }
 
-    /// Bands that hold nothing anywhere, in runs, and how to leave them out.
+    /// Bands without any value, in runs, and how to leave them out.
     fn missing_bands(&self) -> Option<String> {
         let mut runs: Vec<(usize, usize)> = Vec::new();
         for band in (0..self.present.len()).filter(|&band| self.present[band] == 0) {
@@ -127,17 +127,17 @@ impl<'a, S: RasterSource + ?Sized> Walk<'a, S> {
         let ranges = join(&|&(first, last)| format!("{}-{}", self.wavelengths_nm[first], self.wavelengths_nm[last]));
         Some(format!(
             "bands {names} are missing in all {} pixels, so that no pixel has all `bands`; leave these out: without_nm {ranges}",
-            self.seen
+            self.with_values
         ))
     }
 }
 
-/// Rows and columns read at once: whole blocks of the storage, as many as memory holds, or a part of one.
+/// Rows and columns read at once: full blocks of the storage, as many as memory allows, or a part of one.
 fn tile_shape((rows, cols): (usize, usize), block: Option<(usize, usize)>, bands: usize) -> (usize, usize) {
     let most = (TILE_BYTES / size_of::<f64>() / bands.max(1)).max(1);
     let (block_rows, block_cols) = block.unwrap_or((1, cols));
     let (block_rows, block_cols) = (block_rows.clamp(1, rows.max(1)), block_cols.clamp(1, cols.max(1)));
-    // First as wide as can be, so that blocks that hold whole rows are not cut; then as tall.
+    // First as wide as possible, so that blocks of full rows are not cut; then as tall.
     let wide = (most / block_rows / block_cols * block_cols).clamp(block_cols.min(most), cols.max(1));
     let tall = (most / wide).max(1);
     let tall = if tall >= block_rows { tall / block_rows * block_rows } else { tall };

@@ -1,3 +1,5 @@
+//! Correlation of process noise that depends on the similarity of cells.
+
 use std::sync::Arc;
 
 use super::Support;
@@ -6,27 +8,27 @@ use crate::geometry::Rect;
 use crate::model::features::{Combination, Likeness};
 use crate::model::{Average, Correlation};
 
-/// A cell that stands for a state, alone or among others.
-struct Sample<'a> {
+/// A cell that represents a state, alone or with others.
+struct RepresentativeCell<'a> {
     at: (i64, i64),
     weight: f64,
     features: &'a [f64],
 }
 
 impl Support {
-    /// Correlation between all states where alike cells change alike. Where likeness counts, averages are those of the
-    /// [cells that stand for them](Average::spread), elsewhere they are exact; each way it is the covariance of averages of a
-    /// field, hence positive semi-definite, and so is the sum.
-    pub(super) fn alike(&self, correlation: &Correlation, likeness: &Likeness) -> BlockCov {
+    /// Correlation between all states where similar cells change in a similar way. Where similarity matters, an
+    /// average is replaced by the [cells that represent it](Average::spread); elsewhere it is exact. Either way the
+    /// result is the covariance of averages of a field, hence positive semi-definite, and so is the sum.
+    pub(super) fn similarity_correlation(&self, correlation: &Correlation, likeness: &Likeness) -> BlockCov {
         let cell = |&(row, col): &(i64, i64)| Average::cell(row, col);
         let averages: Vec<Average> = self.cells.iter().map(cell).chain(self.remainders.iter().cloned()).collect();
-        let samples: Vec<Vec<Sample<'_>>> =
+        let samples: Vec<Vec<RepresentativeCell<'_>>> =
             averages.iter().map(|average| represent(average, correlation, likeness)).collect();
         let n_cells = self.cells.len();
         let entry = |i: usize, j: usize| {
             let near = |a: (i64, i64), b: (i64, i64)| correlation.smooth(a.0 - b.0, a.1 - b.1);
             let (a, b) = (&averages[i], &averages[j]);
-            // Averages share cells with averages alone.
+            // Averages share cells only with averages.
             let nugget = match (i < n_cells, j < n_cells) {
                 (true, _) => correlation.nugget() * f64::from(i == j),
                 (false, true) => 0.0,
@@ -50,15 +52,15 @@ impl Support {
     }
 }
 
-/// The cells that stand for an average. Each cell of the average gives its weight to that of them with which it is correlated
-/// most, so that the shares of classes are kept.
-fn represent<'a>(average: &Average, correlation: &Correlation, likeness: &'a Likeness) -> Vec<Sample<'a>> {
-    let sample = |at| Sample { at, weight: 0.0, features: likeness.at(at) };
-    let mut samples: Vec<Sample<'_>> = average.spread().into_iter().map(sample).collect();
+/// The cells that represent an average. Each cell of the average adds its weight to the representative with which it
+/// is most correlated, so that the shares of classes are preserved.
+fn represent<'a>(average: &Average, correlation: &Correlation, likeness: &'a Likeness) -> Vec<RepresentativeCell<'a>> {
+    let sample = |at| RepresentativeCell { at, weight: 0.0, features: likeness.at(at) };
+    let mut samples: Vec<RepresentativeCell<'_>> = average.spread().into_iter().map(sample).collect();
     for cell in average.rects().iter().flat_map(Rect::cells) {
         let features = likeness.at(cell);
-        // As logarithms, the nearest of equals.
-        let unlike = |sample: &Sample<'_>| {
+        // As logarithms; of equal ones the nearest.
+        let unlike = |sample: &RepresentativeCell<'_>| {
             let apart = (cell.0 - sample.at.0, cell.1 - sample.at.1);
             let distance = if apart == (0, 0) { 0.0 } else { Likeness::distance(features, sample.features) };
             let far = match likeness.combine {
@@ -76,11 +78,15 @@ fn represent<'a>(average: &Average, correlation: &Correlation, likeness: &'a Lik
     samples
 }
 
-/// Likeness of two averages, each pair of cells times `weight` of the two.
-fn sum(a: &[Sample<'_>], b: &[Sample<'_>], weight: impl Fn((i64, i64), (i64, i64)) -> f64) -> f64 {
-    let pair = |x: &Sample<'_>, y: &Sample<'_>| {
-        let alike = if x.at == y.at { 1.0 } else { (-Likeness::distance(x.features, y.features)).exp() };
-        x.weight * y.weight * alike * weight(x.at, y.at)
+/// Similarity of two averages: the sum over pairs of cells, each times `weight` of the two.
+fn sum(
+    a: &[RepresentativeCell<'_>],
+    b: &[RepresentativeCell<'_>],
+    weight: impl Fn((i64, i64), (i64, i64)) -> f64,
+) -> f64 {
+    let pair = |x: &RepresentativeCell<'_>, y: &RepresentativeCell<'_>| {
+        let similarity = if x.at == y.at { 1.0 } else { (-Likeness::distance(x.features, y.features)).exp() };
+        x.weight * y.weight * similarity * weight(x.at, y.at)
     };
     a.iter().map(|x| b.iter().map(|y| pair(x, y)).sum::<f64>()).sum()
 }
@@ -129,11 +135,11 @@ mod tests {
             [(Features::new(source.clone(), 0.1).times(), true), (Features::new(source.clone(), 0.1).plus(0.6), false)]
         {
             let likeness = features.resolve(&target)?.read(&target, &support.extent())?;
-            let alike = support.alike(correlation, &likeness);
+            let similarity = support.similarity_correlation(correlation, &likeness);
             let n = support.n();
             assert!(support.remainders.iter().any(|average| average.spread().len() == 32));
             // What is sampled is a field's covariance: definite, whatever the samples.
-            let dense = DMatrix::from_fn(n, n, |i, j| alike.get(i, j)) + DMatrix::identity(n, n) * 1e-12;
+            let dense = DMatrix::from_fn(n, n, |i, j| similarity.get(i, j)) + DMatrix::identity(n, n) * 1e-12;
             assert!(dense.cholesky().is_some());
 
             let between = |a: (i64, i64), b: (i64, i64)| {
@@ -158,7 +164,7 @@ mod tests {
                         .iter()
                         .map(|(a, v)| cells(j).iter().map(|(b, w)| v * w * between(*a, *b)).sum::<f64>())
                         .sum();
-                    let off = (alike.get(i, j) - exact).abs();
+                    let off = (similarity.get(i, j) - exact).abs();
                     assert!(i >= support.cells.len() || off < 1e-14, "{i} {j}");
                     worst = worst.max(off);
                 }

@@ -1,16 +1,16 @@
-//! Where a cube lies: its grid from coordinates or a geotransform, its CRS from the grid mapping.
+//! Georeferencing of a cube: its grid from coordinates or a geotransform, its CRS from the grid mapping.
 
 use serde_json::{Map, Value};
 
 use crate::geometry::{Crs, Grid};
 
-/// How far a coordinate may be from where even spacing puts it, in pixels: coordinates in float32 have some seven digits.
+/// Largest distance of a coordinate from even spacing, in pixels. Coordinates in float32 have about seven digits.
 const SPACING_TOLERANCE: f64 = 0.01;
 
 /// An axis of pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Line {
-    /// The lower edge of all.
+pub(super) struct PixelAxis {
+    /// Lower edge of the axis.
     pub(super) low: f64,
     /// Size of a pixel.
     pub(super) size: f64,
@@ -19,8 +19,9 @@ pub(super) struct Line {
     pub(super) ascending: bool,
 }
 
-impl Line {
-    /// From the coordinates of pixel centres; `size` is what else is known of the size of a pixel, for a single one.
+impl PixelAxis {
+    /// An axis from the coordinates of pixel centres. `size` is the pixel size from other metadata, for an axis of
+    /// one pixel.
     ///
     /// # Errors
     /// Coordinates that are not evenly spaced.
@@ -30,7 +31,7 @@ impl Line {
         if count == 1 {
             let size = size.map(f64::abs).filter(|size| *size > 0.0);
             let size =
-                size.ok_or("holds one coordinate, which does not tell the size of a pixel: add a GeoTransform")?;
+                size.ok_or("holds one coordinate, which does not give the size of a pixel: add a GeoTransform")?;
             return Ok(Self { low: first - size / 2.0, size, count, ascending: false });
         }
         let step = (last - first) / (count - 1) as f64;
@@ -54,11 +55,11 @@ impl Line {
 }
 
 /// A north-up grid from its axes.
-pub(super) fn grid(crs: Crs, y: &Line, x: &Line) -> crate::error::Result<Grid> {
+pub(super) fn grid(crs: Crs, y: &PixelAxis, x: &PixelAxis) -> crate::error::Result<Grid> {
     Grid::new(crs, [x.low, x.size, 0.0, y.high(), 0.0, -y.size], (y.count, x.count))
 }
 
-/// The geotransform that a grid mapping holds, as GDAL and rioxarray write it.
+/// The geotransform of a grid mapping, as GDAL and rioxarray write it.
 pub(super) fn geotransform(mapping: &Map<String, Value>) -> Option<[f64; 6]> {
     let text = mapping.get("GeoTransform")?.as_str()?;
     let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
@@ -66,59 +67,59 @@ pub(super) fn geotransform(mapping: &Map<String, Value>) -> Option<[f64; 6]> {
 }
 
 /// An axis from a geotransform alone: origin, step and number of pixels.
-pub(super) fn line(origin: f64, step: f64, count: usize) -> Line {
+pub(super) fn line(origin: f64, step: f64, count: usize) -> PixelAxis {
     let size = step.abs();
     let low = if step < 0.0 { origin - size * count as f64 } else { origin };
-    Line { low, size, count, ascending: step > 0.0 }
+    PixelAxis { low, size, count, ascending: step > 0.0 }
 }
 
-/// The CRS that a grid mapping, a variable or a group tells of; unknown when none does.
+/// The CRS of a grid mapping, a variable or a group; unknown when none gives one.
 pub(super) fn crs<'a>(attributes: impl IntoIterator<Item = &'a Map<String, Value>>) -> Crs {
     for attributes in attributes {
         let text = |key: &str| attributes.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let nested = || attributes.get("_CRS").and_then(|crs| crs.get("wkt")).and_then(Value::as_str);
         if let Some(wkt) = text("crs_wkt").or_else(|| text("spatial_ref")).or_else(|| text("proj:wkt2")).or_else(nested)
         {
-            return of_wkt(wkt);
+            return crs_from_wkt(wkt);
         }
         if let Some(code) = text("proj:code").or_else(|| text("epsg_code")) {
-            return of_code(code);
+            return crs_from_code(code);
         }
     }
     Crs::unknown()
 }
 
-/// GDAL spells it the way it spells that of other inputs.
+/// GDAL normalises the spelling, so that it matches that of other inputs.
 #[cfg(feature = "gdal")]
-fn of_wkt(wkt: &str) -> Crs {
+fn crs_from_wkt(wkt: &str) -> Crs {
     super::super::gdal::crs_from_definition(wkt).unwrap_or_else(|_| plain(wkt))
 }
 
 #[cfg(not(feature = "gdal"))]
-fn of_wkt(wkt: &str) -> Crs {
+fn crs_from_wkt(wkt: &str) -> Crs {
     plain(wkt)
 }
 
 #[cfg(feature = "gdal")]
-fn of_code(code: &str) -> Crs {
+fn crs_from_code(code: &str) -> Crs {
     super::super::gdal::crs_from_definition(code).unwrap_or_else(|_| Crs::unknown().with_code(code))
 }
 
 #[cfg(not(feature = "gdal"))]
-fn of_code(code: &str) -> Crs {
+fn crs_from_code(code: &str) -> Crs {
     Crs::unknown().with_code(code)
 }
 
 fn plain(wkt: &str) -> Crs {
     let crs = Crs::from_wkt(wkt);
-    match code_of(wkt) {
+    match authority_code(wkt) {
         Some(code) => crs.with_code(code),
         None => crs,
     }
 }
 
 /// The authority code at the end of a WKT: `..., ID["EPSG",32633]]` or `..., AUTHORITY["EPSG","32633"]]`.
-fn code_of(wkt: &str) -> Option<String> {
+fn authority_code(wkt: &str) -> Option<String> {
     let inside = wkt.trim_end().strip_suffix(']')?.trim_end().strip_suffix(']')?;
     let (start, key) = ["ID[", "AUTHORITY["].iter().filter_map(|key| Some((inside.rfind(key)?, *key))).max()?;
     let mut parts = inside[start + key.len()..].split(',').map(|part| part.trim().trim_matches('"'));
@@ -134,13 +135,13 @@ mod tests {
 
     #[test]
     fn axes_run_from_edge_to_edge_whichever_way_they_go() {
-        let down = Line::new(&[45.0, 35.0, 25.0], None).unwrap();
-        let up = Line::new(&[25.0, 35.0, 45.0], None).unwrap();
+        let down = PixelAxis::new(&[45.0, 35.0, 25.0], None).unwrap();
+        let up = PixelAxis::new(&[25.0, 35.0, 45.0], None).unwrap();
         assert_eq!((down.low, down.high(), down.size, down.ascending), (20.0, 50.0, 10.0, false));
-        assert_eq!(up, Line { ascending: true, ..down });
-        let one = Line::new(&[25.0], Some(-10.0)).unwrap();
+        assert_eq!(up, PixelAxis { ascending: true, ..down });
+        let one = PixelAxis::new(&[25.0], Some(-10.0)).unwrap();
         assert_eq!((one.low, one.high()), (20.0, 30.0));
-        assert!(Line::new(&[25.0], None).unwrap_err().contains("GeoTransform"));
+        assert!(PixelAxis::new(&[25.0], None).unwrap_err().contains("GeoTransform"));
         assert_eq!(line(50.0, -10.0, 3), down);
         assert_eq!(line(20.0, 10.0, 3), up);
     }
@@ -148,10 +149,10 @@ mod tests {
     #[test]
     fn uneven_axes_are_refused_and_float32_is_even_enough() {
         for uneven in [&[1.0, 2.0, 4.0][..], &[1.0, 1.0], &[1.0, f64::NAN, 3.0], &[1.0, 2.02, 3.0, 4.0]] {
-            assert!(Line::new(uneven, None).unwrap_err().contains("evenly"), "{uneven:?}");
+            assert!(PixelAxis::new(uneven, None).unwrap_err().contains("evenly"), "{uneven:?}");
         }
         let single: Vec<f64> = (0..3600).map(|k| f64::from(-179.95_f32 + 0.1 * k as f32)).collect();
-        assert!((Line::new(&single, None).unwrap().size - 0.1).abs() < 1e-6);
+        assert!((PixelAxis::new(&single, None).unwrap().size - 0.1).abs() < 1e-6);
     }
 
     #[test]
@@ -163,7 +164,7 @@ mod tests {
             ("PROJCRS[\"x\",ID[\"EPSG\",4326],REMARK[\"y\"]]", None),
             ("", None),
         ] {
-            assert_eq!(code_of(wkt).as_deref(), code, "{wkt}");
+            assert_eq!(authority_code(wkt).as_deref(), code, "{wkt}");
         }
     }
 }

@@ -1,31 +1,33 @@
-//! What the fit of the instruments says of the settings, in a line for each that lies far from what the model expects.
+//! Advice on settings from the fit of the instruments: one line for each instrument that is far from the expectation
+//! of the model.
 
 use std::fmt;
 
 use super::{DateDiagnostics, InstrumentReport};
 use crate::geometry::Date;
 
-/// Ratio of normalised innovation squared to its degrees of freedom beyond which something other than tuning is wrong.
+/// Ratio of normalised innovation squared to its degrees of freedom above which something other than tuning is wrong.
 const SUSPICIOUS_RATIO: f64 = 20.0;
 
-/// Ratios from which intervals are much too narrow, and up to which much too wide.
+/// Ratios above which intervals are much too narrow, and below which they are much too wide.
 const NARROW_RATIO: f64 = 2.0;
 const WIDE_RATIO: f64 = 0.5;
 
-/// Degrees of freedom that a ratio must rest on to be spoken of: with so many, it strays by 0.14 where the model is right.
+/// Degrees of freedom that a ratio needs to be reported: with so many, its standard deviation is 0.14 where the model
+/// is right.
 const ENOUGH: u64 = 100;
 
-/// Which way an instrument's observations lie from the prediction.
+/// How the observations of an instrument compare with the prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fit {
+enum FitClass {
     Right,
     Narrow,
     Wide,
     Suspicious,
 }
 
-impl Fit {
-    fn of(total: &DateDiagnostics) -> Self {
+impl FitClass {
+    fn classify(total: &DateDiagnostics) -> Self {
         match total.nis_ratio() {
             ratio if ratio > SUSPICIOUS_RATIO => Self::Suspicious,
             _ if total.dof < ENOUGH => Self::Right,
@@ -36,39 +38,42 @@ impl Fit {
     }
 }
 
-/// Writes a line for each instrument that lies far from what the model expects: what that usually means, and which key to look at.
+/// Writes a line for each instrument that is far from the expectation of the model: the usual cause, and the key to
+/// look at.
 pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]) -> fmt::Result {
     let totals: Vec<_> = instruments.iter().filter_map(|one| Some((one, one.total()?))).collect();
     let judged = || totals.iter().filter(|(_, total)| total.dof >= ENOUGH);
-    let all = |fit: Fit| judged().count() > 1 && judged().all(|(_, total)| Fit::of(total) == fit);
+    let all = |fit: FitClass| judged().count() > 1 && judged().all(|(_, total)| FitClass::classify(total) == fit);
     let alone = totals.len() == 1;
-    let (all_narrow, all_wide) = (all(Fit::Narrow), all(Fit::Wide));
-    // One that is wrong drags the others along.
+    let (all_narrow, all_wide) = (all(FitClass::Narrow), all(FitClass::Wide));
+    // One wrong instrument pulls the others away.
     let ratio = |(_, total): &&(&InstrumentReport, DateDiagnostics)| total.nis_ratio();
     let worst = totals.iter().max_by(|a, b| ratio(a).total_cmp(&ratio(b)));
-    let worst = worst.filter(|(_, total)| Fit::of(total) == Fit::Suspicious).map(|(one, _)| one.name.as_str());
-    // Of the series: what an instrument shows later others have been compared with before.
+    let worst =
+        worst.filter(|(_, total)| FitClass::classify(total) == FitClass::Suspicious).map(|(one, _)| one.name.as_str());
+    // Uses the first date of the series: later dates of an instrument were compared with instruments that came
+    // before.
     let begins = instruments.iter().filter_map(|one| one.dates.first()).map(|date| date.date).min();
     for (instrument, total) in &totals {
         let (name, ratio) = (&instrument.name, total.nis_ratio());
         let first = is_first_date(instrument, begins);
-        match Fit::of(total) {
-            Fit::Right => {}
-            Fit::Narrow | Fit::Suspicious if worst.is_some_and(|worst| worst != name) => writeln!(
+        match FitClass::classify(total) {
+            FitClass::Right => {}
+            FitClass::Narrow | FitClass::Suspicious if worst.is_some_and(|worst| worst != name) => writeln!(
                 f,
-                "note: {name} lies further from the prediction than expected (nis/dof {ratio:.1}): perhaps because {} does; mend \
+                "note: {name} lies further from the prediction than expected (nis/dof {ratio:.1}): perhaps because {} does; fix \
                  that first",
                 worst.unwrap_or_default()
             )?,
             // Where later dates fit, scale and unit are right.
-            Fit::Suspicious if !(first && instrument.dates.len() > 1) => writeln!(
+            FitClass::Suspicious if !(first && instrument.dates.len() > 1) => writeln!(
                 f,
                 "warning: {name} lies far from what the model expects (nis/dof {ratio:.0}): check its scale, offset and unit, \
                  unmasked clouds, and noise_variance"
             )?,
-            Fit::Narrow | Fit::Suspicious => {
+            FitClass::Narrow | FitClass::Suspicious => {
                 let advice = if first {
-                    "the prior is too sure: a larger prior.variance, prior.correlation = \"process\", or a raster as prior.mean"
+                    "the prior variance is too small: a larger prior.variance, prior.correlation = \"process\", or a raster as prior.mean"
                 } else if alone {
                     "a larger process.variance or noise_variance, or a mask for clouds that are left"
                 } else if all_narrow {
@@ -81,13 +86,13 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
                     "note: {name} lies further from the prediction than expected (nis/dof {ratio:.1}): {advice}"
                 )?;
             }
-            Fit::Wide => {
+            FitClass::Wide => {
                 let advice = if alone {
                     "a smaller process.variance or noise_variance"
                 } else if all_wide {
                     "as for all instruments: a smaller process.variance, or smaller noise_variance"
                 } else if totals.iter().all(|(_, total)| total.nis_ratio() < 1.0) {
-                    "a smaller process.variance, the others lie closer than expected, too; or a smaller noise_variance"
+                    "a smaller process.variance, because the others are also closer than expected; or a smaller noise_variance"
                 } else {
                     "a smaller noise_variance"
                 };
@@ -98,7 +103,7 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
     Ok(())
 }
 
-/// Whether an instrument would fit but for the first date of the series, which the prior predicts.
+/// Whether an instrument would fit except on the first date of the series, which the prior predicts.
 fn is_first_date(instrument: &InstrumentReport, begins: Option<Date>) -> bool {
     let Some((first, rest)) = instrument.dates.split_first() else { return false };
     let rest = InstrumentReport { name: String::new(), dates: rest.to_vec() }.total();
@@ -127,8 +132,8 @@ mod tests {
     /// The lines of advice.
     fn advice(instruments: Vec<InstrumentReport>) -> Vec<String> {
         let text = Report { instruments, ..Report::default() }.to_string();
-        let told = |line: &&str| line.starts_with("note: ") || line.starts_with("warning: ");
-        text.lines().filter(told).map(Into::into).collect()
+        let advised = |line: &&str| line.starts_with("note: ") || line.starts_with("warning: ");
+        text.lines().filter(advised).map(Into::into).collect()
     }
 
     #[test]
@@ -156,7 +161,7 @@ mod tests {
     #[test]
     fn what_fits_gets_no_advice() {
         assert!(advice(vec![instrument("a", &[0.9, 1.1], 500), instrument("b", &[1.9], 500)]).is_empty());
-        assert!(advice(vec![instrument("few", &[4.0, 0.1], 40)]).is_empty(), "too few to tell");
+        assert!(advice(vec![instrument("few", &[4.0, 0.1], 40)]).is_empty(), "too few values");
         assert!(advice(vec![instrument("none", &[], 40)]).is_empty());
     }
 

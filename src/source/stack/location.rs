@@ -1,15 +1,15 @@
-//! Where a raster lies among the cells of its stack.
+//! Location of a raster on the lattice of its stack.
 
 use crate::error::Result;
 use crate::geometry::{Grid, PixelRegion};
 
-/// A raster's pixels in cells of the stack: of the same size, a whole number of times larger, or a whole number of times smaller.
+/// The pixels of a raster in cells of the stack: of the same size, or larger or smaller by an integer factor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Upper-left corner, in the smaller of both units.
+pub(super) struct StackLocation {
+    /// Upper-left corner, in units of the smaller of cell and pixel.
     row: i64,
     col: i64,
-    /// Own pixels.
+    /// Number of own pixels.
     rows: usize,
     cols: usize,
     /// Stack cells per own pixel, (rows, columns).
@@ -18,20 +18,21 @@ pub(super) struct Place {
     pixels: (usize, usize),
 }
 
-/// How far a ratio of cell sizes may be from a whole number before the lattices are compared.
+/// Largest distance of a ratio of cell sizes from an integer before the lattices are compared.
 const RATIO_TOLERANCE: f64 = 1e-4;
 
-impl Place {
-    /// Where `grid` lies on the lattice of `stack`; what is wrong when its lines do not fall on lines of it.
+impl StackLocation {
+    /// The location of `grid` on the lattice of `stack`, or the problem when its lines do not fall on lines of the
+    /// lattice.
     pub(super) fn new(stack: &Grid, grid: &Grid) -> Result<Self, String> {
         let ((w, h), (own_w, own_h)) = (stack.cell_size(), grid.cell_size());
         let ratio = |own: f64, cell: f64| {
             let (up, down) = (own / cell, cell / own);
-            let whole = |ratio: f64| {
+            let integer = |ratio: f64| {
                 (ratio >= 0.5 && (ratio / ratio.round() - 1.0).abs() < RATIO_TOLERANCE)
                     .then_some(ratio.round() as usize)
             };
-            whole(up).map(|up| (up, 1)).or(whole(down).map(|down| (1, down)))
+            integer(up).map(|up| (up, 1)).or(integer(down).map(|down| (1, down)))
         };
         let (Some((up_rows, down_rows)), Some((up_cols, down_cols))) = (ratio(own_h, h), ratio(own_w, w)) else {
             return Err(format!("cells of {own_w} x {own_h}, which neither divide nor are made of cells of {w} x {h}"));
@@ -49,7 +50,7 @@ impl Place {
         self.cells == (1, 1) && self.pixels == (1, 1)
     }
 
-    /// Whether some cell of the stack holds several pixels.
+    /// Whether some cell of the stack contains several pixels.
     pub(super) fn is_finer(&self) -> bool {
         self.pixels != (1, 1)
     }
@@ -64,8 +65,8 @@ impl Place {
         self.cells
     }
 
-    /// [top, bottom, left, right] of the stack's cells that it covers, counted from where its corner is counted from. Cells
-    /// that it covers in part count.
+    /// [top, bottom, left, right] of the stack cells that the raster covers, also in part, counted from the current
+    /// origin.
     pub(super) fn cover(&self) -> [i64; 4] {
         let (down_rows, down_cols) = (self.pixels.0 as i64, self.pixels.1 as i64);
         let bottom = self.row + (self.rows * self.cells.0) as i64;
@@ -79,18 +80,18 @@ impl Place {
         ]
     }
 
-    /// The same place counted from another corner.
+    /// The same location counted from another corner.
     pub(super) fn counted_from(self, top: i64, left: i64) -> Self {
         Self { row: self.row - top * self.pixels.0 as i64, col: self.col - left * self.pixels.1 as i64, ..self }
     }
 
-    /// The stack's cells that it covers; some may lie beyond its end.
+    /// The stack cells that the raster covers; some may lie beyond the end of the stack.
     pub(super) fn cells(&self) -> PixelRegion {
         let [top, bottom, left, right] = self.cover().map(|edge| edge.max(0) as usize);
         PixelRegion::new(top..bottom, left..right)
     }
 
-    /// Own rows and columns under a range of cells, unclipped.
+    /// Own rows or columns under a range of cells, unclipped.
     fn span(first: i64, cells: i64, pixels: i64, range: &std::ops::Range<usize>) -> std::ops::Range<i64> {
         let start = (range.start as i64 * pixels - first).div_euclid(cells);
         let end = if range.is_empty() { start } else { (range.end as i64 * pixels - first - 1).div_euclid(cells) + 1 };
@@ -104,7 +105,7 @@ impl Place {
         )
     }
 
-    /// Own pixels under a region of the stack and `margin` pixels around, as far as there are any.
+    /// Own pixels under a region of the stack, with a margin of `margin` pixels, clipped to the raster.
     pub(super) fn window(&self, region: &PixelRegion, margin: usize) -> PixelRegion {
         let clip = |range: std::ops::Range<i64>, n: usize| {
             let clip = |edge: i64| edge.clamp(0, n as i64) as usize;
@@ -114,8 +115,8 @@ impl Place {
         PixelRegion::new(clip(rows, self.rows), clip(cols, self.cols))
     }
 
-    /// Gives every cell of `region`, row by row, the `values` (of `window`) of the pixels in it, folded; `outside` where there
-    /// is no pixel.
+    /// Assigns to every cell of `region`, row by row, the folded `values` (of `window`) of the pixels in it, or
+    /// `outside` where there is no pixel.
     pub(super) fn spread<T: Copy>(
         &self,
         window: &PixelRegion,
@@ -178,7 +179,7 @@ mod tests {
     #[test]
     fn coarser_pixels_are_repeated_and_finer_ones_folded() {
         let stack = grid(0.0, 0.0, 20.0, (4, 6));
-        let coarse = Place::new(&stack, &grid(-40.0, 20.0, 60.0, (2, 2))).unwrap();
+        let coarse = StackLocation::new(&stack, &grid(-40.0, 20.0, 60.0, (2, 2))).unwrap();
         assert_eq!(coarse.cover(), [-1, 5, -2, 4]);
         let region = PixelRegion::new(1..4, 0..5);
         let window = coarse.window(&region, 0);
@@ -187,7 +188,7 @@ mod tests {
         coarse.spread(&window, &[1, 2, 3, 4], &region, 9, |a, _| a, |k, v| out[k] = v);
         assert_eq!(out, [1, 2, 2, 2, 9, 3, 4, 4, 4, 9, 3, 4, 4, 4, 9]);
 
-        let fine = Place::new(&stack, &grid(30.0, 0.0, 10.0, (8, 4))).unwrap();
+        let fine = StackLocation::new(&stack, &grid(30.0, 0.0, 10.0, (8, 4))).unwrap();
         assert!(fine.is_finer());
         assert_eq!(fine.cover(), [0, 4, 1, 4]);
         let region = PixelRegion::new(0..2, 0..4);
@@ -209,8 +210,8 @@ mod tests {
             (grid(5.0, 0.0, 20.0, (4, 4)), "do not fall"),
             (grid(10.0, 0.0, 60.0, (4, 4)), "do not fall"),
         ] {
-            assert!(Place::new(&stack, &other).unwrap_err().contains(says), "{other}");
+            assert!(StackLocation::new(&stack, &other).unwrap_err().contains(says), "{other}");
         }
-        assert!(Place::new(&stack, &grid(10.0, 0.0, 10.0, (4, 4))).is_ok());
+        assert!(StackLocation::new(&stack, &grid(10.0, 0.0, 10.0, (4, 4))).is_ok());
     }
 }

@@ -1,3 +1,5 @@
+//! Report of a run: statistics, and the fit of the observations.
+
 mod advice;
 mod json;
 
@@ -9,20 +11,22 @@ use serde::{Deserialize, Serialize};
 use super::Scores;
 use crate::geometry::Date;
 
-/// Share of an instrument's pixels refused by its gate beyond which something other than clouds is wrong.
+/// Largest share of an instrument's pixels that its gate may refuse without a warning.
 const SUSPICIOUS_SHARE: f64 = 0.2;
 
-/// What a run did and how well the observations fitted.
+/// Statistics of a run, and the fit of the observations.
 ///
-/// Windows overlap by their halos, so a pixel counts once in every window that uses it: sums over windows form a composite
-/// likelihood, good for comparing settings of the same windows. Where all cells are independent, each by itself
-/// ([`Plan::independent_cells`](super::Plan::independent_cells)), every value counts once, and the likelihood is that of the
-/// model. The sums do not depend on tiles or threads.
+/// Windows overlap by their halos, so a pixel counts once in every window that uses it. Sums over windows therefore
+/// form a composite likelihood, suitable for comparing settings with the same windows. Where all cells are
+/// independent ([`Plan::independent_cells`](crate::engine::Plan::independent_cells)), every value counts once, and
+/// the likelihood is that of the model. The sums do not depend on tiles or threads.
 ///
-/// Printed it is a short table, with a line for each instrument that lies far from what the model expects. `serde` serialises it with the names of its fields but for `scores`, which is `truth` and
-/// there only where there is one, and with `log_likelihood`; dates are text, times in seconds (`timing.filter_seconds`). An instrument is a table by columns (`dates`, `pixels`,
-/// `refused`, `values`, `dof`, `nis`, `log_likelihood`) with their sums in `total`, where `nis_ratio` is nearest 1 when the model is
-/// right. What a run does not know of itself alone is in the store's attributes under the same names.
+/// Its text is a short table, with a line for each instrument that is far from the expectation of the model. `serde`
+/// serialises it with the names of its fields, except `scores`, which is `truth` and present only with reference
+/// data, and adds `log_likelihood`. Dates are text, times are in seconds (`timing.filter_seconds`). An instrument is
+/// a table by columns (`dates`, `pixels`, `refused`, `values`, `dof`, `nis`, `log_likelihood`) with their sums in
+/// `total`, where `nis_ratio` is near 1 when the model is right. The attributes of the store contain everything
+/// except blocks and timing under the same names.
 ///
 /// ```
 /// # use rasterfuse::Fusion;
@@ -50,19 +54,21 @@ const SUSPICIOUS_SHARE: f64 = 0.2;
 pub struct Report {
     /// One entry per instrument.
     pub instruments: Vec<InstrumentReport>,
-    /// Windows filtered; 0 where cells are independent and filtered one by one.
+    /// Number of filtered windows; 0 where cells are independent and filtered one by one.
     pub windows: usize,
-    /// Windows that were carried on in float64 because float32 would have lost their digits.
+    /// Windows that continued in float64 because an update would have exceeded the precision of float32.
     pub widened_windows: usize,
-    /// Slices that could not be read and were passed over, by date ([`OnError::Skip`](super::OnError::Skip)).
+    /// Slices that could not be read and were skipped, by date ([`OnError::Skip`](crate::engine::OnError::Skip)).
     pub skipped: Vec<SkippedSlice>,
-    /// Windows or independent cells whose arithmetic broke down, NaN from then on ([`OnError::Skip`](super::OnError::Skip)).
+    /// Windows or independent cells whose arithmetic broke down, NaN from then on
+    /// ([`OnError::Skip`](crate::engine::OnError::Skip)).
     pub failed_windows: Vec<FailedWindow>,
-    /// How far this run's blocks lie from a truth, where one was given ([`JudgedSink`](crate::sink::JudgedSink)).
+    /// Scores of this run's blocks against reference data, where these were given
+    /// ([`JudgedSink`](crate::sink::JudgedSink)).
     pub scores: Option<Scores>,
-    /// Blocks (tile × date) put out by this run.
+    /// Number of blocks (tile × date) that this run has output.
     pub blocks: usize,
-    /// Where the time went.
+    /// Duration of each activity.
     pub timing: Timing,
 }
 
@@ -74,9 +80,9 @@ pub struct SkippedSlice {
     pub instrument: String,
     /// Its date.
     pub date: Date,
-    /// Tiles that went without it.
+    /// Number of tiles that were processed without it.
     pub tiles: u64,
-    /// What one of them was told.
+    /// The error message of one of them.
     pub reason: String,
 }
 
@@ -88,9 +94,9 @@ pub struct FailedWindow {
     pub row: usize,
     /// First cell column of the window, or column of the cell.
     pub col: usize,
-    /// The date of the update that failed; with a lag, results that waited for it are NaN as well.
+    /// The date of the update that failed. With a lag, results that waited for it are NaN as well.
     pub date: Date,
-    /// What broke down.
+    /// The numerical failure.
     pub reason: String,
 }
 
@@ -100,7 +106,7 @@ pub struct FailedWindow {
 pub struct InstrumentReport {
     /// Its name.
     pub name: String,
-    /// Dates on which any window saw a value of it.
+    /// Dates on which any window used a value of it.
     pub dates: Vec<DateDiagnostics>,
 }
 
@@ -112,7 +118,8 @@ pub struct DateDiagnostics {
     pub date: Date,
     /// Pixels on the target grid that held a value, each counted once.
     pub pixels: u64,
-    /// Of them, pixels that the instrument's gate refused; judged by the window that holds the pixel's centre, or by its cell.
+    /// Number of these pixels that the gate of the instrument refused, counted by the window that contains the centre
+    /// of the pixel, or by its cell.
     pub refused: u64,
     /// Scalar values used.
     pub values: u64,
@@ -124,12 +131,12 @@ pub struct DateDiagnostics {
     pub log_likelihood: f64,
 }
 
-/// Wall time by activity. Reading and writing go on beside filtering, so the times add up to more than the run took; of them,
-/// filtering waited `wait_read` and `wait_write`.
+/// Wall time by activity. Reading and writing run in parallel to filtering, so the times add up to more than the
+/// duration of the run. Filtering waited for them during `wait_read` and `wait_write`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timing {
-    /// Building window supports and initial states, or taking them from a checkpoint.
+    /// Construction of window supports and initial states, or restoring them from a checkpoint.
     pub setup: Duration,
     /// Reading slices.
     pub read: Duration,
@@ -139,15 +146,15 @@ pub struct Timing {
     pub write: Duration,
     /// Writing checkpoints.
     pub checkpoint: Duration,
-    /// How long filtering waited for slices: the source is slow when it is long.
+    /// Time that filtering waited for slices: long when the source is slow.
     pub wait_read: Duration,
-    /// How long filtering waited for blocks to be written: the sink is slow when it is long.
+    /// Time that filtering waited for blocks to be written: long when the sink is slow.
     pub wait_write: Duration,
 }
 
 impl DateDiagnostics {
-    /// Normalised innovation squared over its degrees of freedom: near 1 when the model is right, above when the intervals
-    /// are too narrow, below when too wide. NaN when every pixel was refused.
+    /// Normalised innovation squared divided by its degrees of freedom: near 1 when the model is right, larger when
+    /// intervals are too narrow, smaller when they are too wide. NaN when every pixel was refused.
     #[must_use]
     pub fn nis_ratio(&self) -> f64 {
         self.nis / self.dof as f64
@@ -155,13 +162,13 @@ impl DateDiagnostics {
 }
 
 impl InstrumentReport {
-    /// The date that fits worst: the one with the largest [`DateDiagnostics::nis_ratio`] of those with values used.
+    /// The date with the worst fit: the largest [`DateDiagnostics::nis_ratio`] of the dates with values.
     #[must_use]
     pub fn worst(&self) -> Option<&DateDiagnostics> {
         self.dates.iter().filter(|date| date.dof > 0).max_by(|a, b| a.nis_ratio().total_cmp(&b.nis_ratio()))
     }
 
-    /// Sum over the dates; its `date` is the last one. `None` when no value of the instrument was seen.
+    /// Sum over the dates; its `date` is the last one. `None` when no value of the instrument was used.
     #[must_use]
     pub fn total(&self) -> Option<DateDiagnostics> {
         self.dates.iter().copied().reduce(|a, b| DateDiagnostics {
@@ -184,7 +191,7 @@ impl Report {
     }
 }
 
-/// Skipped slices and failed windows printed at most; the report and the store hold all.
+/// Largest number of skipped slices and failed windows in the text. The report and the store hold all of them.
 const LISTED: usize = 10;
 
 fn more(f: &mut fmt::Formatter<'_>, count: usize, what: &str) -> fmt::Result {
@@ -241,7 +248,7 @@ impl fmt::Display for Report {
         if self.widened_windows > 0 {
             writeln!(
                 f,
-                "{} of {} windows were carried on in float64: float32 has not digits enough for their variances and noise",
+                "{} of {} windows continued in float64: float32 lacks the precision for their variances and noise",
                 self.widened_windows, self.windows
             )?;
         }

@@ -1,4 +1,4 @@
-//! What an instrument's pixels say of the components of the cells that they are.
+//! Observations of the components by an instrument whose pixels are target cells.
 
 use nalgebra::{DMatrix, DVector};
 use ndarray::{Array2, Axis, s};
@@ -9,34 +9,34 @@ use crate::describe::{Instrument, Missing};
 use crate::model::ObservationModel;
 use crate::spectral::Spectrum;
 
-/// Condition of the bands' weights above which they do not tell the components apart.
+/// Largest condition number of the bands' weights at which components can be determined.
 const WORST_CONDITION: f64 = 1e6;
 
 /// An instrument whose pixels are target cells.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct CellObservations {
     model: ObservationModel,
-    /// Cell under its first pixel.
+    /// Cell of its first pixel.
     first: (i64, i64),
     inverse: Inverse,
 }
 
-/// From bands to components.
+/// Conversion from bands to components.
 #[derive(Debug)]
 enum Inverse {
-    /// Every band read sees one component: which, and its weight.
+    /// Every band read observes one component: its index and weight.
     Single(Vec<(usize, f64)>),
-    /// Components are combinations of all bands: their least squares, **shape** (component, band).
+    /// Components are combinations of all bands, by least squares: **shape** (component, band).
     Joint(DMatrix<f64>),
 }
 
-impl Seen {
+impl CellObservations {
     /// # Errors
-    /// [`Error::Setting`] where pixels are not single cells, or bands do not tell the components.
+    /// [`Error::Setting`] where pixels are not single cells, or bands do not determine the components.
     pub(super) fn new(instrument: &Instrument, target: &Grid, spectrum: &Spectrum) -> Result<Self> {
         let model = ObservationModel::new(instrument, target, spectrum)?;
         let Some(first) = model.lattice.first_of_single_cells() else {
-            let problem = "a seasonal mean is fitted to pixels that are target cells, which these are not; leave the instrument out, \
+            let problem = "a seasonal mean needs pixels that are target cells, and these are not; leave the instrument out, \
                            or choose another target";
             return Err(Error::setting(format!("instrument {:?}: footprint", model.name), problem));
         };
@@ -52,13 +52,13 @@ impl Seen {
         self.model.source.dates()
     }
 
-    /// Bytes of a slice of so many pixels while it is read.
+    /// Bytes per pixel of a slice while it is read.
     pub(super) fn bytes_per_cell(&self) -> u64 {
         2 * (self.model.source_bands.len() * size_of::<f64>()) as u64
     }
 
-    /// Passes every plane of values of the components over `region` on a date: NaN where missing, bias and the basis's mean
-    /// taken off. Bands that see the same component pass a plane each.
+    /// Calls a function with every plane of component values over `region` on a date: NaN where missing, with the
+    /// bias and the mean of the basis subtracted. Bands that observe the same component give one plane each.
     pub(super) fn read(
         &self,
         date: Date,
@@ -89,8 +89,8 @@ impl Seen {
         let left = (pixels.cols.start as i64 + self.first.1) as usize - region.cols.start;
         let part = s![top..top + pixels.rows.len(), left..left + pixels.cols.len()];
         match &self.inverse {
-            Inverse::Single(seen) => {
-                for (band, &(component, weight)) in values.axis_iter(Axis(0)).zip(seen) {
+            Inverse::Single(terms) => {
+                for (band, &(component, weight)) in values.axis_iter(Axis(0)).zip(terms) {
                     plane.fill(f64::NAN);
                     plane.slice_mut(part).zip_mut_with(&band, |out, value| *out = value / weight);
                     pass(component, plane);
@@ -101,7 +101,7 @@ impl Seen {
                     plane.fill(f64::NAN);
                     let mut part = plane.slice_mut(part);
                     part.fill(0.0);
-                    // A missing band makes NaN of the sum.
+                    // A missing band makes the sum NaN.
                     for (band, weight) in values.axis_iter(Axis(0)).zip(inverse.row(component)) {
                         part.zip_mut_with(&band, |out, value| *out += weight * value);
                     }
@@ -116,12 +116,12 @@ impl Seen {
 fn inverse(model: &ObservationModel) -> Result<Inverse> {
     let design = model.design();
     let single = |row: usize| {
-        let mut seen =
+        let mut terms =
             design.row(row).iter().copied().enumerate().filter(|(_, weight)| *weight != 0.0).collect::<Vec<_>>();
-        if seen.len() == 1 { seen.pop() } else { None }
+        if terms.len() == 1 { terms.pop() } else { None }
     };
-    if let Some(seen) = (0..design.nrows()).map(single).collect::<Option<Vec<_>>>() {
-        return Ok(Inverse::Single(seen));
+    if let Some(terms) = (0..design.nrows()).map(single).collect::<Option<Vec<_>>>() {
+        return Ok(Inverse::Single(terms));
     }
     // Least squares in units of the noise: (Mᵀ V⁻¹ M)⁻¹ Mᵀ V⁻¹.
     let scale = DVector::from_iterator(design.nrows(), model.noise().iter().map(|noise| noise.sqrt().recip()));
@@ -132,7 +132,7 @@ fn inverse(model: &ObservationModel) -> Result<Inverse> {
     let inverse = if enough { svd.pseudo_inverse(0.0).ok() } else { None };
     let Some(inverse) = inverse else {
         let problem = format!(
-            "its {} bands do not tell the {} components of the basis apart, so no seasonal mean can be fitted to them; leave \
+            "its {} bands do not determine the {} components of the basis, so no seasonal mean can be fitted to them; leave \
              the instrument out",
             design.nrows(),
             design.ncols()

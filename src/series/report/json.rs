@@ -1,10 +1,10 @@
-//! A report as JSON: what the store keeps of it, and what this run knows of itself.
+//! JSON of a report: the part that the store also holds, and the part of a single run.
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::{DateDiagnostics, InstrumentReport, Report, Timing};
 
-/// Column by column, as tables are made of: `dates` and as many of each number. `total` has their sums and `nis_ratio`.
+/// By columns, like a table: `dates` and the numbers of each. `total` has their sums and `nis_ratio`.
 impl Serialize for InstrumentReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut instrument = serializer.serialize_struct("InstrumentReport", 9)?;
@@ -45,10 +45,10 @@ impl Serialize for Total {
     }
 }
 
-/// The parts that the store keeps first, in its order.
+/// The parts that the store holds come first, in its order.
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Taken apart, so that a new field cannot be forgotten.
+        // Destructured, so that a new field cannot be forgotten.
         let Self { instruments, windows, widened_windows, skipped, failed_windows, scores, blocks, timing } = self;
         let mut report = serializer.serialize_struct("Report", 9)?;
         report.serialize_field("windows", windows)?;
@@ -90,8 +90,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::engine::SkippedSlice;
     use crate::geometry::Date;
+    use crate::series::SkippedSlice;
 
     #[test]
     fn a_report_has_the_names_that_are_documented() {

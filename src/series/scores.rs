@@ -1,26 +1,28 @@
+//! Scores against a known truth: errors, coverage of the intervals, and the sums for them.
+
 use std::f64::consts::{FRAC_1_PI, SQRT_2};
 use std::fmt;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use statrs::function::erf::erf;
 
-/// Half the width of a 90 % interval of the normal distribution, in standard deviations.
+/// Half width of a 90 % interval of the normal distribution, in standard deviations.
 const HALF_WIDTH_90: f64 = 1.644_853_626_951_472_2;
 
-/// Half the width of a 50 % interval.
+/// Half width of a 50 % interval.
 const HALF_WIDTH_50: f64 = 0.674_489_750_196_081_7;
 
-/// Factors are counted in bins of this many per doubling, from `2^LEAST_OCTAVE` on.
+/// Number of bins per doubling of the factor; the first bin starts at `2^LEAST_OCTAVE`.
 const BINS_PER_OCTAVE: usize = 32;
 const LEAST_OCTAVE: i32 = -6;
 const OCTAVES: usize = 16;
 
-/// How far a run lies from the truth of a simulated scene ([`JudgedSink`](crate::sink::JudgedSink)); `serde` serialises it as
-/// `{components, bands, all_bands}`.
+/// Scores of a run against the truth of a simulated scene ([`JudgedSink`](crate::sink::JudgedSink)). `serde`
+/// serialises it as `{components, bands, all_bands}`.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Scores {
-    /// By component of the spectral basis, where components were put out and the truth is one of components.
+    /// By component of the spectral basis, where components are output and the truth consists of components.
     pub components: Vec<Score>,
     /// By band.
     pub bands: Vec<Score>,
@@ -28,7 +30,7 @@ pub struct Scores {
     pooled: Score,
 }
 
-/// How far a component or band lies from what it should be, over cells and dates.
+/// Errors of a component or band against the truth, over cells and dates.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Score {
@@ -36,7 +38,7 @@ pub struct Score {
     pub name: String,
     /// Values compared.
     pub values: u64,
-    /// Values whose truth is known and that are NaN.
+    /// Number of values whose truth is known and whose result is NaN.
     pub missing: u64,
     /// Root of the mean squared error, in u.
     pub rmse: f64,
@@ -44,9 +46,10 @@ pub struct Score {
     pub bias: f64,
     /// Mean absolute error, in u.
     pub mae: f64,
-    /// Mean continuous ranked probability score, in u, less is better: the mean absolute error of a forecast that gives a
-    /// distribution instead of a value. For a Gaussian `σ (z (2 Φ(z) - 1) + 2 φ(z) - 1/√π)`, `z` the error in standard deviations
-    /// (Gneiting & Raftery, *Strictly Proper Scoring Rules, Prediction, and Estimation*, JASA 102, 2007, eq. 21 and below).
+    /// Mean continuous ranked probability score, in u; smaller is better. It generalises the mean absolute error to
+    /// forecasts that are distributions. For a Gaussian it is `σ (z (2 Φ(z) - 1) + 2 φ(z) - 1/√π)`, with the error
+    /// `z` in standard deviations (Gneiting & Raftery, *Strictly Proper Scoring Rules, Prediction, and Estimation*,
+    /// JASA 102, 2007, eq. 21 and below).
     pub crps: f64,
     /// Share of the truth inside the 50 % interval, mean ± 0.674 standard deviations.
     pub coverage_50: f64,
@@ -54,17 +57,17 @@ pub struct Score {
     pub coverage_90: f64,
     /// Mean width of the 90 % interval, in u.
     pub width_90: f64,
-    /// Root of the mean stated variance, in u: equal to `rmse` when uncertainty is calibrated.
+    /// Root of the mean stated variance, in u: equal to `rmse` when the uncertainty is calibrated.
     pub rms_sd: f64,
-    /// Mean of the squared error over the stated variance: 1 when uncertainty is calibrated.
+    /// Mean of the squared error divided by the stated variance: 1 when the uncertainty is calibrated.
     pub nis_ratio: f64,
-    /// What fused standard deviations are to be multiplied by for 90 % of the truth to lie inside the 90 % interval, the noise
-    /// of what they are compared with staying as it is. `None` where no factor does it: where the noise alone makes the interval
-    /// wide enough, and without values.
+    /// The factor on the fused standard deviations at which the 90 % interval contains 90 % of the truth; the noise
+    /// of the compared values is unchanged. `None` where no factor achieves this: where the noise alone makes the
+    /// interval wide enough, and without values.
     pub sd_factor: Option<f64>,
 }
 
-/// Sums that a [`Score`] is made of.
+/// The sums of a [`Score`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ScoreSums {
     values: u64,
@@ -82,12 +85,12 @@ pub(crate) struct ScoreSums {
 }
 
 impl ScoreSums {
-    /// Adds what was seen of a value, with a noise of variance `noise`, and its predicted mean and standard deviation.
-    pub(crate) fn add(&mut self, seen: f64, (mean, sd): (f64, f64), noise: f64) {
-        if seen.is_nan() {
+    /// Adds an observed value with noise variance `noise`, and its predicted mean and standard deviation.
+    pub(crate) fn add(&mut self, observed: f64, (mean, sd): (f64, f64), noise: f64) {
+        if observed.is_nan() {
             return;
         }
-        let error = mean - seen;
+        let error = mean - observed;
         if error.is_nan() || sd.is_nan() {
             self.missing += 1;
             return;
@@ -124,7 +127,7 @@ impl ScoreSums {
         self.factors.merge(&other.factors);
     }
 
-    /// Whether nothing was compared.
+    /// Whether no value was compared.
     pub(crate) fn is_empty(&self) -> bool {
         self.values == 0
     }
@@ -159,29 +162,29 @@ fn gaussian_crps(error: f64, sd: f64) -> f64 {
     sd * (z * erf(z / SQRT_2) + 2.0 * density - FRAC_1_PI.sqrt())
 }
 
-/// The factors on the standard deviation at which each interval would just reach its value, counted in bins of 2 %, so that
-/// memory does not grow with the number of values.
+/// The factors on the standard deviation at which each interval would just reach its value, counted in bins of 2 %,
+/// so that memory does not grow with the number of values.
 #[derive(Clone, Debug, Default)]
 struct Factors {
-    /// Below the first bin, zero included.
+    /// Number below the first bin, zeros included.
     below: u64,
-    /// Beyond the last one.
+    /// Number beyond the last bin.
     beyond: u64,
-    /// Empty before the first.
+    /// Empty until the first factor is added.
     bins: Vec<u64>,
 }
 
 impl Factors {
     fn add(&mut self, factor: f64) {
-        let place = (factor.log2() - f64::from(LEAST_OCTAVE)) * BINS_PER_OCTAVE as f64;
-        // No factor is zero over zero: an exact prediction is reached by any.
-        if place.is_nan() || place < 0.0 {
+        let position = (factor.log2() - f64::from(LEAST_OCTAVE)) * BINS_PER_OCTAVE as f64;
+        // 0 / 0: an exact prediction needs no factor, so it counts as zero.
+        if position.is_nan() || position < 0.0 {
             self.below += 1;
-        } else if place >= (OCTAVES * BINS_PER_OCTAVE) as f64 {
+        } else if position >= (OCTAVES * BINS_PER_OCTAVE) as f64 {
             self.beyond += 1;
         } else {
             self.bins.resize(OCTAVES * BINS_PER_OCTAVE, 0);
-            self.bins[place as usize] += 1;
+            self.bins[position as usize] += 1;
         }
     }
 
@@ -195,7 +198,7 @@ impl Factors {
         }
     }
 
-    /// The quantile, evenly spread inside its bin on the scale of logarithms.
+    /// The quantile, interpolated inside its bin on the logarithmic scale.
     fn quantile(&self, share: f64) -> Option<f64> {
         let all = self.below + self.beyond + self.bins.iter().sum::<u64>();
         let wanted = share * all as f64;
@@ -206,8 +209,8 @@ impl Factors {
         for (bin, &count) in self.bins.iter().enumerate() {
             let count = count as f64;
             if passed + count >= wanted {
-                let place = bin as f64 + (wanted - passed) / count;
-                return Some((place / BINS_PER_OCTAVE as f64 + f64::from(LEAST_OCTAVE)).exp2());
+                let position = bin as f64 + (wanted - passed) / count;
+                return Some((position / BINS_PER_OCTAVE as f64 + f64::from(LEAST_OCTAVE)).exp2());
             }
             passed += count;
         }
@@ -215,11 +218,11 @@ impl Factors {
     }
 }
 
-/// Bands listed one by one at most; of more, the range.
+/// Largest number of bands that are listed one by one; for more, their range.
 const LISTED: usize = 12;
 
 impl Scores {
-    /// Scores of components and bands, each by its name.
+    /// Scores of components and bands, each with its name.
     pub(crate) fn new<'a>(
         components: impl Iterator<Item = (String, &'a ScoreSums)>,
         bands: impl Iterator<Item = (String, &'a ScoreSums)>,
@@ -234,7 +237,7 @@ impl Scores {
         Self { components, bands, pooled: all.score("all bands") }
     }
 
-    /// All bands together; `None` without any.
+    /// Score of all bands together; `None` without bands.
     #[must_use]
     pub fn all_bands(&self) -> Option<Score> {
         (self.pooled.values > 0).then(|| self.pooled.clone())
@@ -303,8 +306,8 @@ mod tests {
         let at = |k: i32| {
             let x = (f64::from(k) + 0.5) * width - reach;
             let below = 0.5 * (1.0 + erf(x / (sd * SQRT_2)));
-            let seen = if x >= -error { 1.0 } else { 0.0 };
-            (below - seen).powi(2) * width
+            let observed = if x >= -error { 1.0 } else { 0.0 };
+            (below - observed).powi(2) * width
         };
         (0..steps).map(at).sum()
     }
@@ -343,9 +346,9 @@ mod tests {
         for k in [1.0, 0.6, 2.5] {
             let judge = |factor: f64| {
                 let mut parts = [ScoreSums::default(), ScoreSums::default()];
-                for (place, z) in quantiles.iter().enumerate() {
+                for (position, z) in quantiles.iter().enumerate() {
                     let error = z * (s * s + v).sqrt();
-                    parts[place % 2].add(0.2, (0.2 + error, factor * s / k), v);
+                    parts[position % 2].add(0.2, (0.2 + error, factor * s / k), v);
                 }
                 let [mut all, other] = parts;
                 all.merge(&other);

@@ -1,28 +1,30 @@
+//! A strip of rows of a tile: one task filters it, cell by cell, through all dates of a batch.
+
 use std::ops::Range;
 
 use pulp::Arch;
 
 use super::model::CellModel;
-use super::slice::{CellSlice, Shared};
-use crate::filter::{Cells, RUN, ScalarFit, ScalarRun, Walk, drop_missing, put_out, see};
+use super::slice::{CellRun, CellSlice, Shared};
+use crate::filter::{CellPrediction, Cells, RUN, ScalarFit, ScalarRun, drop_missing, mark_observed, predict_into};
 use crate::describe::Missing;
 use crate::model::Gate;
 
-/// Some rows of a tile's cells.
+/// A strip of rows of a tile's cells.
 #[derive(Debug)]
-pub(in crate::engine) struct Band {
+pub(in crate::engine) struct RowStrip {
     /// Rows in the tile.
     pub(super) rows: Range<usize>,
     /// **Shape** (component, cells).
     pub(super) mean: Vec<f64>,
     pub(super) variance: Vec<f64>,
-    /// How each slice of the latest batch fitted.
+    /// The fit of each slice of the latest batch.
     pub(super) fits: Vec<CellFit>,
     /// Cells that failed in the latest batch.
     pub(super) failures: Vec<Failure>,
 }
 
-/// How a slice fitted.
+/// The fit of a slice.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::engine) struct CellFit {
     pub(in crate::engine) pixels: u64,
@@ -30,7 +32,7 @@ pub(in crate::engine) struct CellFit {
     pub(in crate::engine) sums: ScalarFit,
 }
 
-/// A cell whose mean became no number.
+/// A cell whose mean is not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::engine) struct Failure {
     /// Date of the batch.
@@ -40,16 +42,16 @@ pub(in crate::engine) struct Failure {
     pub(in crate::engine) component: usize,
 }
 
-/// What a component does on a date of the batch.
+/// The predictions of a component on a date of the batch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Walks {
-    /// To the date, when an instrument may see it.
-    pub(super) advance: Option<Walk>,
-    /// To the date from where it then stands.
-    pub(super) put_out: Walk,
+pub(super) struct PredictionPlan {
+    /// To the date, when an instrument may observe the component.
+    pub(super) advance: Option<CellPrediction>,
+    /// To the date, from the date of the state, for the output.
+    pub(super) output: CellPrediction,
 }
 
-/// A batch as all bands see it.
+/// A batch, in the form that all strips share.
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     pub(super) model: &'a CellModel,
@@ -58,22 +60,12 @@ pub(super) struct Batch<'a> {
     /// In the order of the dates.
     pub(super) slices: &'a [CellSlice<'a>],
     /// By date and component.
-    pub(super) schedule: &'a [Walks],
-    /// For each date its position among those put out.
+    pub(super) schedule: &'a [PredictionPlan],
+    /// Position of each date among the output dates.
     pub(super) outputs: &'a [Option<usize>],
 }
 
-/// Cells of a row.
-#[derive(Debug)]
-pub(super) struct Run {
-    /// In the tile.
-    pub(super) row: usize,
-    pub(super) cols: Range<usize>,
-    /// Position of its first cell in the band.
-    at: usize,
-}
-
-/// Scratch memory of one worker, kept from batch to batch.
+/// Scratch memory of one worker, reused for every batch.
 #[derive(Debug)]
 pub(in crate::engine) struct CellScratch {
     arch: Arch,
@@ -102,14 +94,15 @@ impl Default for CellScratch {
 }
 
 impl CellScratch {
-    /// Memory that it takes for so many slices of a date.
+    /// Memory for this number of slices of a date.
     pub(in crate::engine) fn bytes(slices: usize) -> usize {
         size_of::<Self>() + size_of::<ScalarRun>() + (slices + 4) * RUN * size_of::<u64>()
     }
 }
 
-impl Band {
-    /// Runs the band through a batch. `targets` are its rows of the blocks: by block, mean and standard deviation, component.
+impl RowStrip {
+    /// Runs the strip through a batch. `targets` are its rows of the blocks: by block, mean and standard deviation,
+    /// component.
     pub(super) fn advance(&mut self, batch: &Batch<'_>, targets: &mut [&mut [f64]], scratch: &mut CellScratch) {
         self.fits.clear();
         self.fits.resize(batch.slices.len(), CellFit::default());
@@ -117,20 +110,20 @@ impl Band {
         for row in 0..self.rows.len() {
             for first in (0..batch.cols).step_by(RUN) {
                 let cols = first..(first + RUN).min(batch.cols);
-                let run = Run { row: self.rows.start + row, cols, at: row * batch.cols + first };
+                let run = CellRun { row: self.rows.start + row, cols, at: row * batch.cols + first };
                 self.advance_run(batch, &run, targets, scratch);
             }
         }
     }
 
-    fn advance_run(&mut self, batch: &Batch<'_>, run: &Run, targets: &mut [&mut [f64]], scratch: &mut CellScratch) {
+    fn advance_run(&mut self, batch: &Batch<'_>, run: &CellRun, targets: &mut [&mut [f64]], scratch: &mut CellScratch) {
         let p = batch.model.components();
         let (arch, n) = (scratch.arch, run.cols.len());
         let mut later = 0;
-        for (index, (walks, output)) in batch.schedule.chunks_exact(p).zip(batch.outputs).enumerate() {
-            for (j, walks) in walks.iter().enumerate() {
-                if let Some(walk) = walks.advance {
-                    self.states(batch, j, run, 0..n).predict(arch, walk);
+        for (index, (plans, output)) in batch.schedule.chunks_exact(p).zip(batch.outputs).enumerate() {
+            for (j, plans) in plans.iter().enumerate() {
+                if let Some(prediction) = plans.advance {
+                    self.states(batch, j, run, 0..n).predict(arch, prediction);
                 }
             }
             let first = later;
@@ -139,28 +132,28 @@ impl Band {
                 self.observe(batch, first..later, run, scratch);
             }
             let Some(output) = output else { continue };
-            for (j, walks) in walks.iter().enumerate() {
+            for (j, plans) in plans.iter().enumerate() {
                 let Cells { mean, variance } = self.states(batch, j, run, 0..n);
                 let (means, sds) = targets[2 * p * output..][..2 * p].split_at_mut(p);
                 let (out_mean, out_sd) = (&mut means[j][run.at..run.at + n], &mut sds[j][run.at..run.at + n]);
-                put_out(arch, walks.put_out, (mean, variance), (out_mean, out_sd));
+                predict_into(arch, plans.output, (mean, variance), (out_mean, out_sd));
             }
         }
     }
 
     /// States of some cells of a run.
-    fn states(&mut self, batch: &Batch<'_>, component: usize, run: &Run, cells: Range<usize>) -> Cells<'_> {
+    fn states(&mut self, batch: &Batch<'_>, component: usize, run: &CellRun, cells: Range<usize>) -> Cells<'_> {
         let at = component * self.rows.len() * batch.cols + run.at;
         let states = at + cells.start..at + cells.end;
         Cells { mean: &mut self.mean[states.clone()], variance: &mut self.variance[states] }
     }
 
-    /// Takes in the slices of a date.
-    fn observe(&mut self, batch: &Batch<'_>, slices: Range<usize>, run: &Run, scratch: &mut CellScratch) {
+    /// Assimilates the slices of a date.
+    fn observe(&mut self, batch: &Batch<'_>, slices: Range<usize>, run: &CellRun, scratch: &mut CellScratch) {
         if scratch.used.len() < slices.len() * RUN {
             scratch.used.resize(slices.len() * RUN, 0);
         }
-        // Gates judge by the prediction, so all of them come before the first update.
+        // Gates compare with the prediction, so all of them precede the first update.
         for (k, index) in slices.clone().enumerate() {
             if let Some(shared) = batch.slices[index].on(run) {
                 self.admit(batch, index, run, &shared, k, scratch);
@@ -169,15 +162,15 @@ impl Band {
         for (k, index) in slices.clone().enumerate() {
             let slice = &batch.slices[index];
             let Some(shared) = slice.on(run) else { continue };
-            for seen in &slice.model.seen {
+            for entry in &slice.model.observed {
                 let CellScratch { arch, observed, used, positions, failed, .. } = &mut *scratch;
                 let used = &used[k * RUN..][..shared.cells.len()];
-                observed.take(*arch, &seen.bands, |band| slice.band(seen.rows[band], &shared), used);
+                observed.compress(*arch, &entry.bands, |band| slice.band(entry.rows[band], &shared), used);
                 let mut sums = self.fits[index].sums;
-                let cells = self.states(batch, seen.component, run, shared.cells.clone());
+                let cells = self.states(batch, entry.component, run, shared.cells.clone());
                 observed.update(*arch, cells, &mut sums, positions);
                 self.fits[index].sums = sums;
-                failed.extend(positions.drain(..).map(|k| (shared.cells.start + k, seen.component)));
+                failed.extend(positions.drain(..).map(|k| (shared.cells.start + k, entry.component)));
             }
         }
         if !scratch.failed.is_empty() {
@@ -185,12 +178,12 @@ impl Band {
         }
     }
 
-    /// Decides which pixels of a slice, the `k`-th of its date, are used, and counts them.
+    /// Decides which pixels of slice `k` of its date are used, and counts them.
     fn admit(
         &mut self,
         batch: &Batch<'_>,
         index: usize,
-        run: &Run,
+        run: &CellRun,
         shared: &Shared,
         k: usize,
         scratch: &mut CellScratch,
@@ -200,14 +193,14 @@ impl Band {
         let n = shared.cells.len();
         let used = &mut used[k * RUN..][..n];
         used.fill(0);
-        for seen in &slice.model.seen {
-            let cells = self.states(batch, seen.component, run, shared.cells.clone());
-            for &band in &seen.rows {
-                see(*arch, slice.band(band, shared), cells.mean, used);
+        for entry in &slice.model.observed {
+            let cells = self.states(batch, entry.component, run, shared.cells.clone());
+            for &band in &entry.rows {
+                mark_observed(*arch, slice.band(band, shared), cells.mean, used);
             }
         }
         if slice.model.missing == Missing::Pixel {
-            for &band in slice.model.seen.iter().flat_map(|seen| &seen.rows) {
+            for &band in slice.model.observed.iter().flat_map(|entry| &entry.rows) {
                 drop_missing(slice.band(band, shared), used);
             }
         }
@@ -218,17 +211,17 @@ impl Band {
         let (nis, dof) = (&mut nis[..n], &mut dof[..n]);
         nis.fill(0.0);
         dof.fill(0);
-        for seen in &slice.model.seen {
-            observed.take(*arch, &seen.bands, |band| slice.band(seen.rows[band], shared), used);
-            let cells = self.states(batch, seen.component, run, shared.cells.clone());
-            observed.judge(cells.mean, cells.variance, nis, dof);
+        for entry in &slice.model.observed {
+            observed.compress(*arch, &entry.bands, |band| slice.band(entry.rows[band], shared), used);
+            let cells = self.states(batch, entry.component, run, shared.cells.clone());
+            observed.add_nis(cells.mean, cells.variance, nis, dof);
         }
         refuse(gate, nis, dof, used);
         self.fits[index].refused += seen_pixels - count(used);
     }
 
-    /// Makes the cells that failed NaN in all components, once and for all.
-    fn fail(&mut self, batch: &Batch<'_>, index: usize, run: &Run, scratch: &mut CellScratch) {
+    /// Sets the cells that failed to NaN in all components, for good.
+    fn fail(&mut self, batch: &Batch<'_>, index: usize, run: &CellRun, scratch: &mut CellScratch) {
         scratch.failed.sort_unstable();
         scratch.failed.dedup_by_key(|(cell, _)| *cell);
         for (cell, component) in scratch.failed.drain(..) {
@@ -242,7 +235,7 @@ impl Band {
     }
 }
 
-/// Takes back the pixels whose normalised innovation squared exceeds what the gate allows.
+/// Refuses the pixels whose normalised innovation squared exceeds the threshold of the gate.
 fn refuse(gate: &Gate, nis: &[f64], dof: &[u64], used: &mut [u64]) {
     for ((used, &nis), &dof) in used.iter_mut().zip(nis).zip(dof) {
         if nis.is_nan() || nis > gate.threshold(dof as usize) {
@@ -259,7 +252,7 @@ mod tests {
 
     use super::*;
     use crate::engine::cells::{CellField, targets};
-    use crate::engine::pipeline::InFlight;
+    use crate::engine::in_flight::InFlight;
     use crate::engine::tile::{TileReader, blocks};
     use crate::geometry::{Crs, Date, Grid, Rect};
     use crate::describe::{Instrument, Kernel, Prior, Process};
@@ -293,7 +286,7 @@ mod tests {
         let mut scratch = CellScratch::default();
         for (k, steps) in fusion.steps.chunks(8).enumerate() {
             let batch = reader.read(&fusion, steps, &InFlight::default())?;
-            field.lay_out(steps);
+            field.plan_predictions(steps);
             let slices: Vec<CellSlice<'_>> = batch
                 .iter()
                 .enumerate()
@@ -310,7 +303,7 @@ mod tests {
             let planes = 2 * 2 * steps.len();
             let mut targets = targets(&mut blocks, tile.region.len(), 6 * 300, 2);
             let batch = Batch { model, cols: 300, slices: &slices, schedule: &field.schedule, outputs: &outputs };
-            for (band, targets) in field.bands.iter_mut().zip(targets.chunks_mut(planes)) {
+            for (band, targets) in field.strips.iter_mut().zip(targets.chunks_mut(planes)) {
                 let counted = allocation_counter::measure(|| band.advance(&batch, targets, &mut scratch));
                 assert!(k == 0 || counted.count_total == 0, "batch {k}: {} allocations", counted.count_total);
             }

@@ -1,3 +1,5 @@
+//! Point transforms between the CRS of a raster and that of the target.
+
 use ::gdal::spatial_ref::{AxisMappingStrategy, CoordTransform, SpatialRef};
 
 use super::view::KEY;
@@ -5,13 +7,13 @@ use super::{QuietErrors, message, same_crs};
 use crate::error::{Error, Result};
 use crate::geometry::Grid;
 
-/// Points of a raster's CRS in the target's and back.
-pub(super) enum Between {
+/// Transforms points between the CRS of a raster and that of the target, in both directions.
+pub(super) enum CrsTransform {
     Same,
     Projected { to_native: CoordTransform, to_target: CoordTransform },
 }
 
-impl Between {
+impl CrsTransform {
     pub(super) fn new(what: &str, native: &Grid, target: &Grid) -> Result<Self> {
         if native.crs().is_same_text(target.crs()) || same_crs(native.crs(), target.crs()) {
             return Ok(Self::Same);
@@ -24,7 +26,7 @@ impl Between {
         let transforms = || {
             let mut native = SpatialRef::from_wkt(native.crs().wkt())?;
             let mut target = SpatialRef::from_wkt(target.crs().wkt())?;
-            // x before y, as in geotransforms, whatever the authority says.
+            // x before y, as in geotransforms, whatever the axis order of the authority.
             native.set_axis_mapping_strategy(AxisMappingStrategy::TraditionalGisOrder);
             target.set_axis_mapping_strategy(AxisMappingStrategy::TraditionalGisOrder);
             let to_native = CoordTransform::new(&target, &native)?;
@@ -32,7 +34,7 @@ impl Between {
         };
         transforms().map_err(|error: ::gdal::errors::GdalError| {
             let (from, to) = (native.crs(), target.crs());
-            Error::setting(KEY, format!("{what}: GDAL knows no way from {from} to {to} ({})", message(&error)))
+            Error::setting(KEY, format!("{what}: GDAL has no transform from {from} to {to} ({})", message(&error)))
         })
     }
 

@@ -1,0 +1,50 @@
+//! Description of a series: grid, bands, dates, tiles and settings.
+
+use std::sync::Arc;
+
+use super::Settings;
+use crate::describe::OutputSpace;
+use crate::geometry::{Date, Grid};
+use crate::spectral::SpectralBasis;
+
+/// Description of a series, which a sink receives before the first block.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SeriesLayout {
+    /// The target grid.
+    pub grid: Grid,
+    /// Names of the bands.
+    pub bands: Vec<String>,
+    /// The spectral basis of the bands, where there is one.
+    pub basis: Option<Arc<SpectralBasis>>,
+    /// Contents of blocks: bands, or components of the basis.
+    pub space: OutputSpace,
+    /// Unit of the bands.
+    pub unit: String,
+    /// Instrument and band of each offset in the blocks; empty by default.
+    pub offsets: Vec<String>,
+    /// Dates in order.
+    pub dates: Vec<Date>,
+    /// Number of dates of the axis that each result waited for; 0 for filtered results.
+    pub lag: usize,
+    /// Cells per tile (rows, columns): blocks have this shape, clipped at the edge of the grid.
+    pub tile_shape: (usize, usize),
+    /// Settings of the series.
+    pub settings: Settings,
+}
+
+impl SeriesLayout {
+    /// Number of layers of a block's means and of its uncertainties.
+    #[must_use]
+    pub fn layers(&self) -> (usize, usize) {
+        let components = self.basis.as_ref().map_or(self.bands.len(), |basis| basis.components());
+        self.space.layers(self.bands.len(), components)
+    }
+
+    /// The number of dates, of the first `dates`, that do not change when the series is appended to. With a lag, the
+    /// last dates of a series wait for later ones.
+    #[must_use]
+    pub fn settled(&self, dates: usize) -> usize {
+        dates.min(self.dates.len().saturating_sub(self.lag))
+    }
+}

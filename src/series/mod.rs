@@ -1,0 +1,20 @@
+//! Types that engine and sinks share: the blocks of a fused series, its layout and settings, the report of a run, and
+//! the trait of sinks. Imports [`crate::model`] and the modules below it; neither [`crate::engine`] nor
+//! [`crate::sink`].
+
+mod block;
+mod existing;
+mod layout;
+mod report;
+mod scores;
+mod settings;
+mod sink;
+
+pub use block::{BlockOffsets, FusedBlock};
+pub use existing::{ExistingSeries, digest};
+pub use layout::SeriesLayout;
+pub use report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice, Timing};
+pub(crate) use scores::ScoreSums;
+pub use scores::{Score, Scores};
+pub use settings::Settings;
+pub use sink::FusionSink;
