@@ -37,4 +37,4 @@ pub mod validate;
 pub use ndarray;
 
 pub use engine::{Fusion, Precision};
-pub use error::{BoxedError, Error, Result};
+pub use error::{BoxedError, Error, Remedy, Result};

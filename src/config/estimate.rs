@@ -68,13 +68,8 @@ impl FusionConfig {
         match &self.free {
             None => Ok(()),
             Some(free) => {
-                let (first, rest) = free.what.split_first().map_or((String::new(), &[][..]), |(a, b)| (a.clone(), b));
-                let others = if rest.is_empty() { String::new() } else { format!(" (as are {})", rest.join(", ")) };
-                let problem = format!(
-                    "left to \"estimate\"{others}; estimate first, with cargo run --release --example estimate -- FUSION.toml or \
-                     FusionConfig::estimate, and fuse with the description that is written"
-                );
-                Err(Error::setting(first, problem))
+                let (key, others) = free.what.split_first().map_or((String::new(), &[][..]), |(a, b)| (a.clone(), b));
+                Err(Error::Unestimated { file: None, key, others: others.to_vec() })
             }
         }
     }

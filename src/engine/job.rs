@@ -10,7 +10,7 @@ use super::summary::Summary;
 use super::tile::Workers;
 use super::work::Work;
 use super::{Fusion, Report, Shard, Timing};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::sink::{ExistingSeries, FusionSink, digest};
 
 /// How a run relates to the series that its sink may hold already.
@@ -132,7 +132,7 @@ impl<'a> Job<'a> {
         }
         let Some(existing) = sink.existing()? else { return Ok(()) };
         if self.start == Start::New {
-            return Err(Error::StoreExists { file: None, path: sink.place(), state: existing.describe() });
+            return Err(Error::StoreExists { path: sink.place(), state: existing.describe() });
         }
         self.check_same(&existing, sink)
     }
@@ -225,13 +225,14 @@ impl<'a> Job<'a> {
     pub fn finalize(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         let fusion = self.fusion;
         let place = sink.place();
-        let nothing = |problem: &str| Error::CannotContinue { path: place.clone(), problem: problem.into() };
+        let nothing =
+            |problem: &str| Error::CannotContinue { path: place.clone(), problem: problem.into(), remedy: None };
         let folder = sink.state_folder().map(StateFolder::new).ok_or_else(|| nothing("this sink has no shards"))?;
         let existing = sink.existing()?.ok_or_else(|| nothing("no shard has begun it"))?;
         let what = place.display().to_string();
         let _run = Lock::exclusive(&folder.path().join("run.lock"), &what)?;
         self.check_same(&existing, sink)?;
-        self.check_dates(&existing, sink, "run its shards with --append first")?;
+        self.check_dates(&existing, sink, ("append with its shards first", Remedy::AppendShards))?;
         if self.is_done(&existing, &folder) {
             return Ok(Report::default());
         }
@@ -256,7 +257,7 @@ impl<'a> Job<'a> {
         let fusion = self.fusion;
         if self.start != Start::New || self.shard.is_some() {
             let problem = "this sink keeps no checkpoints: it takes whole new series only".into();
-            return Err(Error::CannotContinue { path: sink.place(), problem });
+            return Err(Error::CannotContinue { path: sink.place(), problem, remedy: None });
         }
         sink.begin(&fusion.layout_for(sink))?;
         let work: Vec<Work> = fusion.tiles().map(|(index, tile)| Work::fresh(index, tile)).collect();
@@ -279,7 +280,7 @@ impl<'a> Job<'a> {
         let output = &self.fusion.output;
         // Late dates may be dates of the output axis as well.
         if assigned.late.is_none() {
-            self.check_dates(existing, sink, "--append adds dates")?;
+            self.check_dates(existing, sink, ("append to it to add dates", Remedy::Append))?;
         }
         let goes_on = self.start == Start::Append || existing.finished;
         // A shard may have no tiles, and yet be the first to speak of new dates.
@@ -306,7 +307,7 @@ impl<'a> Job<'a> {
     }
 
     /// Refuses other dates than were planned; appending may add to them.
-    fn check_dates(&self, existing: &ExistingSeries, sink: &dyn FusionSink, advice: &str) -> Result<()> {
+    fn check_dates(&self, existing: &ExistingSeries, sink: &dyn FusionSink, advice: (&str, Remedy)) -> Result<()> {
         let output = &self.fusion.output;
         let (planned, end) = existing.planned;
         let same = output.get(..planned).is_some_and(|first| digest(first) == existing.dates_digest);
@@ -317,9 +318,12 @@ impl<'a> Job<'a> {
             [] => "no dates".into(),
             [.., last] => format!("{} dates to {last}", output.len()),
         };
-        let advice = if same { advice } else { "whose first are others: check [time], and whether files are gone" };
+        let (advice, remedy) = match same {
+            true => (advice.0, Some(advice.1)),
+            false => ("whose first are others: check [time], and whether files are gone", None),
+        };
         let problem = format!("it was planned for {planned} dates to {end}, this run is for {now}; {advice}");
-        Err(Error::CannotContinue { path: sink.place(), problem })
+        Err(Error::CannotContinue { path: sink.place(), problem, remedy })
     }
 
     /// Removes what nobody will begin from any more.

@@ -67,6 +67,7 @@ impl FusionSink for MemorySink {
             return Err(Error::CannotContinue {
                 path: "(memory)".into(),
                 problem: "this sink holds a series, and takes one only; make a new one".into(),
+                remedy: None,
             });
         }
         let empty = |layers: usize| {

@@ -189,7 +189,7 @@ pub trait FusionSink: Debug + Send + Sync {
     fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
         let _ = (layout, visible);
         let problem = "this sink cannot go on with a series; begin a new one".into();
-        Err(Error::CannotContinue { path: self.place(), problem })
+        Err(Error::CannotContinue { path: self.place(), problem, remedy: None })
     }
 
     /// Gets ready to take blocks of a series that another process has begun and will commit. Default: an error.
