@@ -7,6 +7,7 @@ mod basis;
 mod estimate;
 mod fuse;
 mod hint;
+mod init;
 mod outcome;
 mod output;
 mod paths;
@@ -30,7 +31,8 @@ struct Program {
 }
 
 const EXAMPLE: &str = "\
-Example, from a description to a fused series:
+Example, from two folders of rasters to a fused series:
+  rasterfuse init sentinel modis -o fusion.toml
   rasterfuse estimate fusion.toml -o numbers.toml
   rasterfuse plan numbers.toml
   rasterfuse fuse numbers.toml
@@ -46,6 +48,7 @@ enum Command {
     Validate(validate::Arguments),
     Seasonal(seasonal::Arguments),
     Basis(basis::Arguments),
+    Init(init::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Validate(arguments) => validate::run(arguments),
         Command::Seasonal(arguments) => seasonal::run(arguments),
         Command::Basis(arguments) => basis::run(arguments),
+        Command::Init(arguments) => init::run(arguments),
     })
 }
 
