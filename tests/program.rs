@@ -158,7 +158,7 @@ fn init_overwrites_nothing_and_says_what_it_looked_at() {
 
 /// Two instruments in one folder, one of them in files of single bands with a raster of classes.
 #[test]
-fn init_tells_instruments_bands_and_quality_apart_by_their_names() {
+fn init_separates_instruments_bands_and_quality_by_their_names() {
     let world = World::new();
     fs::create_dir(world.path("both")).unwrap();
     for k in 0..10 {

@@ -318,9 +318,10 @@ impl<'a> Job<'a> {
             [] => "no dates".into(),
             [.., last] => format!("{} dates to {last}", output.len()),
         };
-        let (advice, remedy) = match same {
-            true => (advice.0, Some(advice.1)),
-            false => ("whose first are others: check [time], and whether files are gone", None),
+        let (advice, remedy) = if same {
+            (advice.0, Some(advice.1))
+        } else {
+            ("whose first are others: check [time], and whether files are gone", None)
         };
         let problem = format!("it was planned for {planned} dates to {end}, this run is for {now}; {advice}");
         Err(Error::CannotContinue { path: sink.place(), problem, remedy })

@@ -110,7 +110,7 @@ Examples, of an instrument of a description, and of files alone:
   rasterfuse basis fusion.toml --instrument emit -o basis
   rasterfuse basis --files 'emit/*.tif' --date 'emit_(\\d{8})' --wavelengths nm.txt -o basis
 
-Beside the basis, basis.toml holds the tables [target], [basis], [prior] and [process] to put into a description.";
+Next to the basis, basis.toml holds the tables [target], [basis], [prior] and [process] to put into a description.";
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let shown = arguments.json.to();
@@ -282,7 +282,7 @@ fn snippet(pca: &SpectralPca, source: &dyn RasterSource, arguments: &Arguments) 
     text
 }
 
-/// The largest resident memory so far, where the system tells.
+/// The largest resident memory so far, where the system has it.
 fn peak_kib() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

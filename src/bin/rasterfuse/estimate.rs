@@ -15,7 +15,7 @@ use crate::output::{JsonFile, folder_of, say};
 pub(crate) struct Arguments {
     /// Description of the fusion, with "estimate" in place of numbers or whole tables.
     config: PathBuf,
-    /// Where the description with numbers goes; default: FUSION.estimated.toml beside it.
+    /// Where the description with numbers goes; default: FUSION.estimated.toml in the same folder.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use rasterfuse::geometry::Date;
 use regex::Regex;
 
-/// Files that are named alike.
+/// Files of one style of name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Layout {
     /// Wildcard pattern, with `{band}` where there is a file for each band.
@@ -109,12 +109,13 @@ fn signature(path: &str) -> String {
     varying.replace_all(&tile.replace_all(&escaped, "${1}*${2}"), "*").into_owned()
 }
 
+/// Images that are of one style of name but for the word that stands for a band: by that word, each with its date.
+type Group<'a> = BTreeMap<String, Vec<(Date, &'a str)>>;
+
 /// Paths, relative and with `/`, by how they are named; and those without a date.
 pub(crate) fn layouts(paths: &[String]) -> (Vec<Layout>, Vec<String>) {
     let is_band = |word: &str| BAND.as_ref().is_some_and(|band| band.is_match(word));
     let is_quality = |word: &str| QUALITY.contains(&word.to_ascii_lowercase().as_str());
-    // Around the word that stands for a band: by that word, every image with its date.
-    type Group<'a> = BTreeMap<String, Vec<(Date, &'a str)>>;
     let mut data: BTreeMap<((String, String), Rule), Group<'_>> = BTreeMap::new();
     let mut quality: BTreeMap<(String, String), String> = BTreeMap::new();
     let mut undated = Vec::new();

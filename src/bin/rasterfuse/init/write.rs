@@ -138,12 +138,12 @@ fn instrument(one: &Found, finest: &Found, base: &Path) -> String {
     if let Some(level) = one.level {
         line(&mut text, &format!("# Values about {level:.3}."));
         let ratio = finest.level.map_or(1.0, |other| (level / other).abs());
-        if ratio > 20.0 || ratio < 0.05 {
+        if !(0.05..=20.0).contains(&ratio) {
             comment(&mut text, &format!("CHECK: those of {} are of another size; give each its `scale`.", finest.name));
         }
     }
     let observed = observed(one.stack.bands(), finest.stack.bands());
-    // What observes nothing that can be told by names stays a comment.
+    // What observes nothing that names identify stays a comment.
     let start = text.len();
     line(&mut text, &format!("[[instrument]]\nname = {}", quoted(&one.name)));
     text += &files(one, base);
@@ -154,7 +154,7 @@ fn instrument(one: &Found, finest: &Found, base: &Path) -> String {
             &format!("bands = {}   # CHECK: by their places; names do not say which band each observes", list(bands)),
         ),
         Observed::Unknown => {
-            line(&mut text, "bands = []   # for each of its bands the target band that it observes, \"\" for none")
+            line(&mut text, "bands = []   # for each of its bands the target band that it observes, \"\" for none");
         }
     }
     text += &place(one, finest);
@@ -172,7 +172,7 @@ fn instrument(one: &Found, finest: &Found, base: &Path) -> String {
     if matches!(one.files, Files::Plain(_)) {
         line(
             &mut text,
-            "# scale = 1e-4                           # if stored numbers are reflectance x 10 000; of all instruments alike",
+            "# scale = 1e-4                           # if stored numbers are reflectance x 10 000; for all instruments",
         );
         line(&mut text, "# valid_range = [0.0, 1.5]               # values outside are missing, in physical units");
     }
