@@ -1,6 +1,6 @@
 //! One update against faer's own rank-k product on the same sizes and against the textbook form, in the same run.
 //!
-//! `cargo bench --bench update`; `cargo run --release --example rates` prints the ratios as a table.
+//! `cargo bench --bench update`; `cargo bench --bench rates` prints the ratios as a table.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod common;

@@ -1,6 +1,6 @@
 //! A whole window of the benchmark scene through its 125 days, against faer's rank-k products of the same sizes.
 //!
-//! `cargo bench --bench window`; `cargo run --release --example rates` prints the ratios as a table.
+//! `cargo bench --bench window`; `cargo bench --bench rates` prints the ratios as a table.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod common;

@@ -10,7 +10,7 @@ use crate::filter::NumericalError;
 use crate::geometry::{Crs, Date};
 pub use difference::SettingDifference;
 pub use key::{Key, KeyStep};
-use text::{crs_advice, exists_advice, input, list, on_date, setting, size, tile_advice, tile_list};
+use text::{crs_advice, input, list, on_date, setting, size, tile_advice, tile_list};
 
 /// Result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -208,11 +208,19 @@ pub enum Error {
         #[source]
         source: NumericalError,
     },
-    /// An output store that exists already.
-    #[error("{} exists already ({state}); {}", path.display(), exists_advice(file.as_deref()))]
-    StoreExists {
-        /// The TOML file that describes the run, where there is one.
+    /// A description that leaves numbers or tables to be estimated. `FusionConfig::estimate` finds them.
+    #[error("{}", setting(file.as_deref(), key, &text::left_free(others)))]
+    Unestimated {
+        /// The TOML file.
         file: Option<PathBuf>,
+        /// The first key that is left.
+        key: Key,
+        /// The others.
+        others: Vec<Key>,
+    },
+    /// An output store that is there already. [`Start`](crate::engine::Start) says how a run relates to it.
+    #[error("{} exists already ({state}); resume it, append to it, name another `output.store`, or remove it first", path.display())]
+    StoreExists {
         /// The store.
         path: PathBuf,
         /// What it holds.
@@ -244,11 +252,13 @@ pub enum Error {
         path: PathBuf,
         /// Why, and what to do.
         problem: String,
+        /// Which other way of running it would continue it, if one would.
+        remedy: Option<Remedy>,
     },
     /// An observation that arrived after the series had passed its date.
     #[error(
         "cannot go on with {}: instrument {instrument:?} has a new date {date}, but the series has passed {passed}; replay the dates \
-         since then (--replay), or keep the file out of `files`",
+         since then, or keep the file out of `files`",
         path.display()
     )]
     LateDate {
@@ -299,7 +309,7 @@ pub enum Error {
     },
     /// A checkpoint that cannot be read or written.
     #[error(
-        "checkpoint {}: {problem}; if it is damaged, remove it and go on with --resume --replay or --append --replay",
+        "checkpoint {}: {problem}; if it is damaged, remove it, and resume or append with a replay",
         path.display()
     )]
     Checkpoint {
@@ -379,6 +389,18 @@ pub enum Error {
     },
 }
 
+/// A way of running that continues a series where another cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// [`Start::Append`](crate::engine::Start::Append), which adds dates.
+    Append,
+    /// The same of every shard, before the run is finalised.
+    AppendShards,
+    /// [`Job::replay`](crate::engine::Job::replay), which begins again before what came late.
+    Replay,
+}
+
 /// The number of worker threads, as text.
 fn worker_threads(threads: usize) -> String {
     match threads {
@@ -439,7 +461,7 @@ impl Error {
             Self::Setting { file: None, key, problem } => Self::Setting { file, key, problem },
             Self::Number { file: None, key, value, problem } => Self::Number { file, key, value, problem },
             Self::Input { file: None, what, source } => Self::Input { file, what, source },
-            Self::StoreExists { file: None, path, state } => Self::StoreExists { file, path, state },
+            Self::Unestimated { file: None, key, others } => Self::Unestimated { file, key, others },
             Self::Grid { what, problem } if what == "target" => Self::Grid { what: within(what), problem },
             other => other,
         }

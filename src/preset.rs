@@ -6,10 +6,15 @@
 
 mod bands;
 mod products;
+#[cfg(feature = "gdal")]
+mod recognise;
 
 use crate::error::{Error, Result};
 use crate::spectral::SpectralResponse;
 use products::ALL;
+
+#[cfg(feature = "gdal")]
+pub use recognise::Recognised;
 
 /// A product as its user guide describes it.
 ///

@@ -331,7 +331,7 @@ mod files {
     use ndarray::{Array1, Axis};
 
     use super::*;
-    use support::{Sample, Tiff, example_program};
+    use support::{Sample, Tiff, program};
 
     /// Images of the scene in files, float32 in blocks.
     fn write(scene: &Scene, folder: &Path) {
@@ -375,7 +375,7 @@ mod files {
     }
 
     fn run(folder: &Path, arguments: &[&str]) -> Output {
-        example_program("basis").current_dir(folder).args(arguments).output().unwrap()
+        program("basis").current_dir(folder).args(arguments).output().unwrap()
     }
 
     fn succeed(folder: &Path, arguments: &[&str]) -> String {
@@ -385,7 +385,7 @@ mod files {
     }
 
     #[test]
-    fn the_example_finds_the_basis_and_writes_what_a_description_needs() {
+    fn the_program_finds_the_basis_and_writes_what_a_description_needs() {
         let scene = Scene::new(60, 4, |_| 1e-6);
         let folder = tempfile::tempdir().unwrap();
         write(&scene, folder.path());
@@ -419,7 +419,7 @@ mod files {
     }
 
     #[test]
-    fn the_example_refuses_with_file_and_fix() {
+    fn the_program_refuses_with_file_and_fix() {
         let scene = Scene::new(6, 1, |_| 1e-6);
         let folder = tempfile::tempdir().unwrap();
         write(&scene, folder.path());

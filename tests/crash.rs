@@ -1,4 +1,4 @@
-//! The `fuse` program, killed at any moment, out of disk, or in several processes: the store always opens, what readers see is
+//! The program, killed at any moment, out of disk, or in several processes: the store always opens, what readers see is
 //! whole, and in the end the bytes are those of one uninterrupted run.
 #![cfg(all(unix, feature = "gdal", feature = "zarr"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rasterfuse::geometry::{Crs, Grid};
 use serde_json::Value;
-use support::{Sample, Tiff, assert_says, day, fuse_program, tree};
+use support::{Sample, Tiff, assert_says, day, program, tree};
 
 const DAYS: i32 = 48;
 
@@ -84,7 +84,7 @@ impl World {
     }
 
     fn fuse(&self, config: &Path, arguments: &[&str]) -> Command {
-        let mut command = fuse_program();
+        let mut command = program("fuse");
         command.arg(config).args(arguments).current_dir(self.folder.path());
         command
     }
@@ -319,7 +319,7 @@ fn a_full_disk_stops_the_run_and_is_resumed_after() {
     let world = World::new();
     let mount = world.path("small");
     fs::create_dir(&mount).unwrap();
-    let program = fuse_program().get_program().to_owned();
+    let program = program("fuse").get_program().to_owned();
     let run = |script: &str| {
         let script = format!("mount -t tmpfs -o size=1200k none small && {script}");
         let mut command = Command::new("unshare");
@@ -335,13 +335,13 @@ fn a_full_disk_stops_the_run_and_is_resumed_after() {
     let reference = world.config("reference.toml", "reference.zarr", DAYS - 1, "");
     world.succeed(&reference, &[]);
     world.config("refused.toml", "small/fused.zarr", DAYS - 1, "");
-    let output = run("\"$FUSE\" refused.toml || exit $?");
+    let output = run("\"$FUSE\" fuse refused.toml || exit $?");
     assert_eq!(output.status.code(), Some(1));
     assert_says(&complaint(&output), &["small/fused.zarr", "free", "run.check_disk"]);
 
     world.config("fused.toml", "small/fused.zarr", DAYS - 1, ", check_disk = false");
-    let script = "\"$FUSE\" fused.toml; echo status $?; cp -r small halfway; mount -o remount,size=64m small; \
-                  \"$FUSE\" fused.toml --resume && cp -r small/fused.zarr whole";
+    let script = "\"$FUSE\" fuse fused.toml; echo status $?; cp -r small halfway; mount -o remount,size=64m small; \
+                  \"$FUSE\" fuse fused.toml --resume && cp -r small/fused.zarr whole";
     let output = run(script);
     assert!(output.status.success(), "{}", complaint(&output));
     assert_says(&String::from_utf8_lossy(&output.stdout), &["status 1"]);

@@ -136,13 +136,21 @@ fn a_key_that_does_not_exist_is_noticed() {
 }
 
 #[test]
-fn examples_that_are_named_exist() {
+fn examples_and_commands_that_are_named_exist() {
+    let name = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
     for page in pages() {
-        for command in fs::read_to_string(&page).unwrap().split("--example ").skip(1) {
-            let name: String = command.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        let text = fs::read_to_string(&page).unwrap();
+        for command in text.split("--example ").skip(1) {
+            let name = name(command);
             let (file, folder) = (format!("examples/{name}.rs"), format!("examples/{name}/main.rs"));
-            let exists = name == "NAME" || Path::new(&file).is_file() || Path::new(&folder).is_file();
+            let exists = Path::new(&file).is_file() || Path::new(&folder).is_file();
             assert!(exists, "{} names the example {name:?}", page.display());
+        }
+        for command in text.split("`rasterfuse ").skip(1).chain(text.split("\nrasterfuse ").skip(1)) {
+            let name = name(command);
+            let exists =
+                ["", "help"].contains(&name.as_str()) || Path::new(&format!("src/bin/rasterfuse/{name}.rs")).is_file();
+            assert!(exists, "{} names the command {name:?}", page.display());
         }
     }
 }

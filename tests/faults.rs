@@ -143,7 +143,7 @@ mod files {
     use ndarray::Array3;
 
     use super::*;
-    use crate::support::{Sample, Tiff, fuse_program, tree, truncate};
+    use crate::support::{Sample, Tiff, program, tree, truncate};
 
     fn write(folder: &Path) {
         for k in 0..DAYS {
@@ -180,7 +180,7 @@ mod files {
             "#
         );
         fs::write(folder.join("fusion.toml"), text).unwrap();
-        fuse_program().arg("fusion.toml").args(arguments).current_dir(folder).output().unwrap()
+        program("fuse").arg("fusion.toml").args(arguments).current_dir(folder).output().unwrap()
     }
 
     #[test]

@@ -15,7 +15,7 @@ folder = pathlib.Path(sys.argv[1])
 (folder / "docs").mkdir(parents=True)
 (folder / "docs" / "first_hour.py").write_bytes((root / "docs" / "first_hour.py").read_bytes())
 
-programs = root / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "examples"
+programs = root / os.environ.get("CARGO_TARGET_DIR", "target") / "release"
 python = pathlib.Path(sys.executable).parent
 environment = os.environ | {"PATH": f"{programs}:{python}:{os.environ['PATH']}", "MPLBACKEND": "Agg"}
 

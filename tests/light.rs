@@ -192,7 +192,7 @@ fn without_a_checkpoint_nothing_is_appended_unasked() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "only the store is left");
     let longer = fusion(22, Checkpoint::Off, 0);
     let append = |replay: bool| longer.job().start(Start::Append).replay(replay).run(&mut ZarrSink::create(&store));
-    assert_says(&append(false).unwrap_err().to_string(), &["fused.zarr", "no checkpoint", "--replay"]);
+    assert_says(&append(false).unwrap_err().to_string(), &["fused.zarr", "no checkpoint", "a replay"]);
     append(true).unwrap();
     let exact = folder.path().join("exact.zarr");
     fusion(22, Checkpoint::Off, 0).run(&mut ZarrSink::create(&exact)).unwrap();

@@ -124,7 +124,7 @@ fn corrected_groups_are_noticed_and_replayed() {
     };
     let place = Place::new();
     place.run(tilted(6, "191"), Start::New, false).unwrap();
-    let words = ["fused.zarr", "\"tilted\"", "1970-01-04", "another group", "--replay"];
+    let words = ["fused.zarr", "\"tilted\"", "1970-01-04", "another group", "replay"];
     place.assert_refused(tilted(8, "190"), Start::Append, false, &words);
     place.run(tilted(8, "190"), Start::Append, true).unwrap();
     // What was replayed is known as it is now.
@@ -218,7 +218,7 @@ fn late_dates_of_an_observed_axis_are_named_and_replayed() {
     let place = Place::new();
     place.run(observed(&[0, 2, 4, 8]), Start::New, false).unwrap();
     let late = date(6).to_string();
-    place.assert_refused(observed(&[0, 2, 4, 6, 8]), Start::Append, false, &["fine", &late, "--replay"]);
+    place.assert_refused(observed(&[0, 2, 4, 6, 8]), Start::Append, false, &["fine", &late, "replay"]);
     place.assert_refused(observed(&[0, 4, 8, 10]), Start::Append, false, &["files are gone"]);
     place.run(observed(&[0, 2, 4, 6, 8, 10]), Start::Append, true).unwrap();
     place.assert_like(observed(&[0, 2, 4, 6, 8, 10]));

@@ -407,7 +407,7 @@ mod stores {
                     assert!(matches!(error, Error::StoreExists { .. } | Error::Occupied { .. }), "{error}");
                     assert_eq!(error.to_string(), checked);
                     let advice = match error {
-                        Error::StoreExists { .. } => "Start::Append",
+                        Error::StoreExists { .. } => "append to it",
                         _ => "output.store",
                     };
                     assert_says(&checked, &[path(name).to_str().unwrap(), says, advice]);

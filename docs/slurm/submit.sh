@@ -2,13 +2,13 @@
 # Shares a fusion between the nodes of a Slurm cluster: an array with a task per shard, and a job that finalises when all have
 # succeeded.
 #
-#   submit.sh FUSION.toml SHARDS [further arguments of fuse, for example --append]
+#   submit.sh FUSION.toml SHARDS [further arguments of rasterfuse fuse, for example --append]
 #
-# After a failure the same command finishes the run: tiles that are done are passed over. The program `fuse` must be in the PATH
-# of the nodes, or FUSE hold its path. Logs go to the current folder.
+# After a failure the same command finishes the run: tiles that are done are passed over. The program `rasterfuse` must be in the
+# PATH of the nodes, or RASTERFUSE hold its path. Logs go to the current folder.
 set -eu
 if [ $# -lt 2 ]; then
-    echo "usage: $0 FUSION.toml SHARDS [further arguments of fuse]" >&2
+    echo "usage: $0 FUSION.toml SHARDS [further arguments of rasterfuse fuse]" >&2
     exit 2
 fi
 folder=$(dirname "$(realpath "$0")")

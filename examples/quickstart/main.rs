@@ -131,11 +131,11 @@ fn keep(fusion: &Fusion, mut store: ZarrSink, folder: &Path) -> Result<(), Box<d
     fs::write(&file, description())?;
     say!("kept      images, fused.zarr and fuse.toml in {}", folder.display());
     say!("\nNext, run the same fusion from its description, or change something in it first:");
-    say!("  cargo run --release --example fuse -- {}", file.display());
+    say!("  rasterfuse fuse {}", file.display());
     Ok(())
 }
 
-/// What [`describe`] builds, as the `fuse` example reads it.
+/// What [`describe`] builds, as `rasterfuse fuse` reads it.
 fn description() -> String {
     let (size, halo) = WINDOW;
     format!(

@@ -7,7 +7,7 @@ use super::keys::Reproject;
 use super::stack::{self, open_stack};
 use super::{Described, FusionConfig, cubes};
 use crate::describe::{
-    AcquisitionGroups, Basis, BasisFiles, Description, Footprint, Groups, Instrument, Key, MeanFunction, Numbers,
+    AcquisitionGroups, Basis, BasisFiles, Description, Footprint, Groups, Instrument, Key, MeanFunction,
     PriorField, Raster, Response, ResponseKeys, Target,
 };
 use crate::engine::{Fusion, FusionBuilder, OnError, Shard};
@@ -26,7 +26,7 @@ pub struct InstrumentSource {
     /// The files, opened (headers only).
     pub source: Arc<dyn RasterSource>,
     /// Noise variance in u², one or one per band of the files, where it is given or known.
-    pub noise_variance: Option<Numbers>,
+    pub noise_variance: Option<Vec<f64>>,
     /// Centre of each band of the files in nm: of its `response`, or the target's `wavelengths_nm` when there are as many.
     pub wavelengths_nm: Option<Vec<f64>>,
 }
@@ -65,12 +65,12 @@ impl FusionConfig {
     /// Refuses a description that leaves something to be estimated.
     fn refuse_free(&self) -> Result<()> {
         let free = self.description.free();
-        let Some((first, rest)) = free.split_first() else { return Ok(()) };
-        let rest: Vec<String> = rest.iter().map(ToString::to_string).collect();
-        let others = if rest.is_empty() { String::new() } else { format!(" (as are {})", rest.join(", ")) };
-        let problem =
-            format!("left to \"estimate\"{others}; estimate the description first, and fuse with the one that is written");
-        Err(Error::setting(first, problem))
+        match free.split_first() {
+            None => Ok(()),
+            Some((key, others)) => {
+                Err(Error::Unestimated { file: None, key: key.clone(), others: others.to_vec() })
+            }
+        }
     }
 
     /// The sink for the file's `[output]`.
@@ -287,7 +287,7 @@ impl FusionConfig {
             held.filter(|held| held.len() == source.bands().len())
         };
         let wavelengths_nm = centres.or_else(target);
-        Ok(InstrumentSource { source, noise_variance: instrument.noise_variance, wavelengths_nm })
+        Ok(InstrumentSource { source, noise_variance: instrument.noise_variance.and_then(|noise| noise.fixed()), wavelengths_nm })
     }
 
     /// The instruments of these names, or all whose pixels are cells of the target, opened.

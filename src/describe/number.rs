@@ -170,6 +170,19 @@ impl Numbers {
         }
     }
 
+    /// The numbers that are written, where all are given.
+    #[must_use]
+    pub fn fixed(&self) -> Option<Vec<f64>> {
+        let fixed = |number: &Number| match number {
+            Number::Fixed(value) => Some(*value),
+            Number::Free(_) => None,
+        };
+        match self {
+            Self::Same(number) => fixed(number).map(|number| vec![number]),
+            Self::Each(numbers) => numbers.iter().map(fixed).collect(),
+        }
+    }
+
     /// Whether any is to be estimated.
     #[must_use]
     pub fn has_free(&self) -> bool {

@@ -70,7 +70,7 @@ impl Assignment {
                 "tiles that are done have checkpoints of another kind than the {policy} ones that this run would keep; finish it \
                  with the run.checkpoint that it was begun with"
             );
-            return Err(Error::CannotContinue { path: place.to_path_buf(), problem });
+            return Err(Error::CannotContinue { path: place.to_path_buf(), problem, remedy: None });
         }
         let day = if policy == Checkpoint::Light { lights.choose(&starts) } else { None };
         let take = |(date, mut work): (_, Work)| {

@@ -12,7 +12,7 @@ use super::summary::Summary;
 use super::tile::Workers;
 use super::work::Work;
 use super::{Checkpoint, Fusion, Shard};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::series::{ExistingSeries, FusionSink, Report, Timing, digest};
 
 /// How a run relates to an existing series in its sink.
@@ -151,7 +151,7 @@ impl<'a> Job<'a> {
         }
         let Some(existing) = sink.existing()? else { return Ok(()) };
         if self.start == Start::New {
-            return Err(Error::StoreExists { file: None, path: sink.location(), state: existing.describe() });
+            return Err(Error::StoreExists { path: sink.location(), state: existing.describe() });
         }
         self.check_same(&existing, sink)
     }
@@ -244,13 +244,14 @@ impl<'a> Job<'a> {
     pub fn finalize(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         let fusion = self.fusion;
         let store = sink.location();
-        let nothing = |problem: &str| Error::CannotContinue { path: store.clone(), problem: problem.into() };
+        let nothing =
+            |problem: &str| Error::CannotContinue { path: store.clone(), problem: problem.into(), remedy: None };
         let folder = sink.state_folder().map(StateFolder::new).ok_or_else(|| nothing("this sink has no shards"))?;
         let existing = sink.existing()?.ok_or_else(|| nothing("no shard has begun it"))?;
         let what = store.display().to_string();
         let _run = Lock::exclusive(&folder.path().join("run.lock"), &what)?;
         self.check_same(&existing, sink)?;
-        self.check_dates(&existing, sink, "run its shards with --append first")?;
+        self.check_dates(&existing, sink, ("append with its shards first", Remedy::AppendShards))?;
         if self.is_done(&existing, &folder) {
             return Ok(Report::default());
         }
@@ -275,7 +276,7 @@ impl<'a> Job<'a> {
         let fusion = self.fusion;
         if self.start != Start::New || self.shard.is_some() {
             let problem = "this sink stores no checkpoints, so it accepts only new series".into();
-            return Err(Error::CannotContinue { path: sink.location(), problem });
+            return Err(Error::CannotContinue { path: sink.location(), problem, remedy: None });
         }
         sink.begin(&fusion.layout_for(sink))?;
         let work: Vec<Work> = fusion.tiles().map(|(index, tile)| Work::fresh(index, tile)).collect();
@@ -298,7 +299,7 @@ impl<'a> Job<'a> {
         let output = &self.fusion.output;
         // Late dates may also be dates of the output axis.
         if assigned.late.is_none() {
-            self.check_dates(existing, sink, "--append adds dates")?;
+            self.check_dates(existing, sink, ("append to it to add dates", Remedy::Append))?;
         }
         let goes_on = self.start == Start::Append || existing.finished;
         // A shard without tiles may be the first one to add new dates.
@@ -325,7 +326,7 @@ impl<'a> Job<'a> {
     }
 
     /// Refuses dates other than planned; appending may add dates.
-    fn check_dates(&self, existing: &ExistingSeries, sink: &dyn FusionSink, advice: &str) -> Result<()> {
+    fn check_dates(&self, existing: &ExistingSeries, sink: &dyn FusionSink, advice: (&str, Remedy)) -> Result<()> {
         let output = &self.fusion.output;
         let (planned, end) = existing.planned;
         let same = output.get(..planned).is_some_and(|first| digest(first) == existing.dates_digest);
@@ -336,9 +337,13 @@ impl<'a> Job<'a> {
             [] => "no dates".into(),
             [.., last] => format!("{} dates to {last}", output.len()),
         };
-        let advice = if same { advice } else { "whose first are others: check [time], and whether files are gone" };
+        let (advice, remedy) = if same {
+            (advice.0, Some(advice.1))
+        } else {
+            ("whose first are others: check [time], and whether files are gone", None)
+        };
         let problem = format!("it was planned for {planned} dates to {end}, this run is for {now}; {advice}");
-        Err(Error::CannotContinue { path: sink.location(), problem })
+        Err(Error::CannotContinue { path: sink.location(), problem, remedy })
     }
 
     /// Removes checkpoints from which no later run will start.

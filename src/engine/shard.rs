@@ -60,7 +60,7 @@ impl Shard {
             let last = number("SLURM_ARRAY_TASK_MAX")?;
             let plain = last.is_none_or(|last| last >= first && (last - first) / step + 1 == count);
             if !plain || id < first {
-                let problem = "the Slurm array is no plain range such as 0-7; give --shard i/n yourself";
+                let problem = "the Slurm array is no plain range such as 0-7; name the shard yourself (Shard::new)";
                 return Err(Error::setting(KEY, problem));
             }
             let index = if last.is_some() { (id - first) / step } else { id % count };
@@ -68,8 +68,7 @@ impl Shard {
         }
         let Some(index) = number("JOB_COMPLETION_INDEX")? else { return Ok(None) };
         let Some(count) = number("JOB_COMPLETIONS")? else {
-            let problem =
-                "JOB_COMPLETION_INDEX is set, but not how many there are; give --shard i/n, or set JOB_COMPLETIONS";
+            let problem = "JOB_COMPLETION_INDEX is set, but not how many there are; set JOB_COMPLETIONS, or name the shard yourself (Shard::new)";
             return Err(Error::setting(KEY, problem));
         };
         Self::new(index, count).map(Some)

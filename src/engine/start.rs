@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Fusion;
 use super::checkpoint::{PassedStep, Record, StateFile, StateFolder, StateList};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::geometry::{Date, Tile};
 use crate::series::ExistingSeries;
 
@@ -121,10 +121,10 @@ impl<'a> Starts<'a> {
             let (row, col) = tile.index;
             let folder = self.folder.path().display();
             let problem = format!(
-                "tile [{row}, {col}] has no checkpoint to go on from in {folder} (run.checkpoint = \"off\"?); --replay begins it \
+                "tile [{row}, {col}] has no checkpoint to go on from in {folder} (run.checkpoint = \"off\"?); a replay begins it \
                  anew from all observations"
             );
-            return Err(Error::CannotContinue { path: self.store_path(), problem });
+            return Err(Error::CannotContinue { path: self.store_path(), problem, remedy: Some(Remedy::Replay) });
         }
         match &newest {
             Some((newest, _)) => {
@@ -163,7 +163,7 @@ impl<'a> Starts<'a> {
                     "the dates after {date} must be replayed, but the file of {name:?} for {} is missing; restore it",
                     step.date
                 );
-                return Err(Error::CannotContinue { path: self.store_path(), problem });
+                return Err(Error::CannotContinue { path: self.store_path(), problem, remedy: None });
             }
         }
         Ok(())
@@ -228,10 +228,10 @@ impl<'a> Starts<'a> {
                     let name = &self.fusion.model.instruments[instrument].name;
                     let problem = format!(
                         "instrument {name:?} belongs to another group on {date} than when the date was processed; replay the dates \
-                         since then (--replay), or put the groups of dates up to {} back as they were",
+                         since then, or put the groups of dates up to {} back as they were",
                         record.date
                     );
-                    return Err(Error::CannotContinue { path: self.store_path(), problem });
+                    return Err(Error::CannotContinue { path: self.store_path(), problem, remedy: Some(Remedy::Replay) });
                 }
                 late = Some(Agreement::Late(*date, instrument));
                 break;
@@ -246,7 +246,7 @@ impl<'a> Starts<'a> {
                  files are missing: restore them",
                 record.date
             );
-            return Err(Error::CannotContinue { path: self.store_path(), problem });
+            return Err(Error::CannotContinue { path: self.store_path(), problem, remedy: None });
         }
         Ok(late.unwrap_or(Agreement::Same))
     }

@@ -37,18 +37,13 @@ pub(super) fn no_date(path: &Path, (key, pattern, format): (&str, &str, &str), p
     format!("{}: {problem} ({key} = '{pattern}', {key}_format = {format:?})", path.display())
 }
 
-/// Advice for an existing store, in words of the program or of code.
-pub(super) fn exists_advice(file: Option<&Path>) -> &'static str {
-    match file {
-        Some(_) => {
-            "--resume (Start::Resume) finishes an interrupted run, --append (Start::Append) adds the dates that it does not have; or \
-             name another `output.store`, or remove it first"
-        }
-        None => {
-            "Start::Resume finishes an interrupted run, Start::Append adds the dates that it does not have (Job::start); or give \
-             another sink, or remove it first"
-        }
-    }
+/// Of a key that is left to be estimated, and the others that are.
+pub(super) fn left_free(others: &[Key]) -> String {
+    let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+    let others = if others.is_empty() { String::new() } else { format!(" (as are {})", others.join(", ")) };
+    format!(
+        "left to \"estimate\"{others}; estimate first (FusionConfig::estimate), and fuse with the description that is written"
+    )
 }
 
 pub(super) fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {

@@ -81,7 +81,7 @@ pub trait FusionSink: Debug + Send + Sync {
     fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
         let _ = (layout, visible);
         let problem = "this sink cannot resume a series; start a new one".into();
-        Err(Error::CannotContinue { path: self.location(), problem })
+        Err(Error::CannotContinue { path: self.location(), problem, remedy: None })
     }
 
     /// Prepares for blocks of a series that another process has started and will commit. Default: an error.

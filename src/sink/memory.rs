@@ -69,6 +69,7 @@ impl FusionSink for MemorySink {
             return Err(Error::CannotContinue {
                 path: "(memory)".into(),
                 problem: "this sink already holds a series and takes only one; create a new sink".into(),
+                remedy: None,
             });
         }
         let empty = |layers: usize| {

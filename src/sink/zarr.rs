@@ -137,9 +137,7 @@ impl ZarrSink {
     /// [`Error::StoreExists`], [`Error::Occupied`].
     pub fn check_absent(&self) -> Result<()> {
         match self.existing()? {
-            Some(existing) => {
-                Err(Error::StoreExists { file: None, path: self.path.clone(), state: existing.describe() })
-            }
+            Some(existing) => Err(Error::StoreExists { path: self.path.clone(), state: existing.describe() }),
             None => Ok(()),
         }
     }

@@ -6,6 +6,7 @@ pub(crate) mod problem;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,18 +85,11 @@ pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// The `fuse` example that cargo has built beside the tests.
-pub(crate) fn fuse_program() -> Command {
-    example_program("fuse")
-}
-
-/// An example that cargo has built beside the tests.
-pub(crate) fn example_program(name: &str) -> Command {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(Path::parent).unwrap();
-    let program = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.exists(), "build it first: cargo build --example {name}");
-    let mut command = Command::new(program);
+/// The program, which cargo builds for the tests, with a subcommand.
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+pub(crate) fn program(subcommand: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rasterfuse"));
+    command.arg(subcommand);
     // The tests may themselves run in an array job.
     for name in ["SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX"] {
         command.env_remove(name);

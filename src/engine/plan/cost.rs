@@ -10,7 +10,7 @@ use crate::model::{FeatureModel, FieldModel, NodeStates, ObservationModel, PartS
 use crate::source::RasterSource;
 use crate::spectral::pair_count;
 
-/// The program at rest: its code and that of its libraries, what they allocate once, stacks. `examples/fuse` peaks at 59 to
+/// The program at rest: its code and that of its libraries, what they allocate once, stacks. `rasterfuse fuse` peaks at 59 to
 /// 60 MiB on the small scenes of `tests/scenes`, whose other parts take less than 1.5 MiB; without GDAL and zarrs a program
 /// of two dozen lines peaks at 13 MiB.
 const PROGRAM_BYTES: u64 = if cfg!(any(feature = "gdal", feature = "zarr")) { 64 << 20 } else { 16 << 20 };

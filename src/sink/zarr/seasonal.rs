@@ -97,7 +97,7 @@ impl SeasonalStore {
         let attributes = group_attributes(&path).unwrap_or_default();
         let about = attributes.get(KEY);
         let about =
-            about.ok_or_else(|| refuse(&path, "holds no seasonal mean; examples/seasonal.rs makes one".into()))?;
+            about.ok_or_else(|| refuse(&path, "holds no seasonal mean; SeasonalStore::write makes one".into()))?;
         let damaged = |what: &str| refuse(&path, format!("its attributes do not give the {what}"));
         let number = |key: &str| about.get(key).and_then(Value::as_f64).ok_or_else(|| damaged(key));
         let text = |key: &str| about.get(key).and_then(Value::as_str).ok_or_else(|| damaged(key));

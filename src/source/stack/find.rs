@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
+use super::builder::Files;
 use super::granule::Granule;
 use super::template::{Template, WildcardTexts, file_of};
 use super::{Pattern, StackBuilder};
@@ -75,6 +76,20 @@ struct Partner {
 }
 
 impl StackBuilder {
+    /// Files that the pattern finds by their names alone: of each granule the date, and a file for each source band where there is
+    /// a file for each, one otherwise. Granules whose names hold no date are left out.
+    pub(crate) fn names(&self) -> Result<Vec<(Date, Vec<Option<PathBuf>>)>> {
+        let Files::Pattern(pattern) = &self.files else { return Ok(Vec::new()) };
+        let bands = self.source_bands.as_deref().unwrap_or_default();
+        let dates = DateRule::new("date", &pattern.date, &pattern.date_format)?;
+        let found = Template::new("files", &pattern.files, pattern.folder.as_deref()).find(bands)?;
+        let dated = found.into_values().filter_map(|files| {
+            let date = dates.date_of(&file_of(files.iter().flatten().next()?)).ok()?;
+            Some((date, files))
+        });
+        Ok(dated.collect())
+    }
+
     /// Every granule that the pattern finds, in the order of its file names.
     pub(super) fn granules(&self, pattern: &Pattern) -> Result<Vec<Granule>> {
         let bands = self.source_bands.as_deref().unwrap_or_default();

@@ -1,30 +1,29 @@
-//! Finds a spectral basis in hyperspectral images: `cargo run --release --example basis -- FUSION.toml --instrument emit -o basis`.
+//! `rasterfuse basis`: finds a spectral basis in hyperspectral images.
 //!
-//! Reads every date once, in memory that does not grow with them, and writes the files that `[basis]` names. Exit status 0 on
-//! success, 1 with one message on any error.
-
-mod common;
+//! Reads every date once, in memory that does not grow with them, and writes the files that `[basis]` names.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use clap::{Args, Parser};
+use clap::Args;
 use rasterfuse::config::FusionConfig;
-use rasterfuse::describe::Numbers;
 use rasterfuse::spectral::{BandScale, SpectralBasis, SpectralPca};
 use rasterfuse::source::{RasterSource, RasterStack};
 use rasterfuse::{Error, Result};
+use serde_json::json;
 
-use common::command::{run, say};
+use crate::outcome::Outcome;
+use crate::output::{JsonFile, cannot_write, say};
+use crate::paths::relative;
 
 /// Find a spectral basis in hyperspectral images.
-#[derive(Debug, Parser)]
-struct Arguments {
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct Arguments {
     /// Description of a fusion; the files of its [basis] need not be there yet.
     #[arg(requires = "instrument", required_unless_present = "files")]
     config: Option<PathBuf>,
@@ -54,6 +53,8 @@ struct Arguments {
     /// Print the peak of this process's memory.
     #[arg(long)]
     memory: bool,
+    #[command(flatten)]
+    json: JsonFile,
 }
 
 /// Files without a description.
@@ -104,15 +105,20 @@ fn range(text: &str) -> Result<RangeInclusive<f64>, String> {
     numbers.ok_or_else(|| "give wavelengths in nm such as 1340-1460".into())
 }
 
-fn main() -> ExitCode {
-    run(find)
-}
+const EXAMPLE: &str = "\
+Examples, of an instrument of a description, and of files alone:
+  rasterfuse basis fusion.toml --instrument emit -o basis
+  rasterfuse basis --files 'emit/*.tif' --date 'emit_(\\d{8})' --wavelengths nm.txt -o basis
 
-fn find(arguments: &Arguments) -> Result<()> {
+Next to the basis, basis.toml holds the tables [target], [basis], [prior] and [process] to put into a description.";
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let shown = arguments.json.to();
+    shown.check()?;
     let Images { source, wavelengths_nm, noise_variance } = open(arguments)?;
     let scale = match (arguments.noise, noise_variance) {
         (Some(Noise::None), _) => BandScale::Same,
-        (Some(Noise::Variance(variance)), _) => BandScale::Noise(variance.into()),
+        (Some(Noise::Variance(variance)), _) => BandScale::Noise(vec![variance]),
         (None, Some(variances)) => BandScale::Noise(variances),
         (Some(Noise::Estimate), _) | (None, None) => BandScale::EstimatedNoise,
     };
@@ -129,9 +135,35 @@ fn find(arguments: &Arguments) -> Result<()> {
 
     let snippet = snippet(&pca, &*source, arguments);
     let path = arguments.output.join("basis.toml");
-    fs::write(&path, &snippet)
-        .map_err(|error| Error::setting("output", format!("cannot write {}: {error}", path.display())))?;
+    fs::write(&path, &snippet).map_err(|error| cannot_write(&path, &error))?;
 
+    shown.json(&json!({
+        "folder": arguments.output,
+        "origin": source.origin(),
+        "dates": source.dates(),
+        "pixels": pca.pixels(),
+        "pixels_seen": pca.pixels_seen(),
+        "wavelengths_nm": pca.basis().wavelengths_nm(),
+        "noise_variance": pca.noise_variance(),
+        "variances": pca.variances(),
+        "explained": pca.explained().collect::<Vec<_>>(),
+        "peak_memory_kib": arguments.memory.then(peak_kib).flatten(),
+    }))?;
+    if shown.is_text() {
+        report(&pca, &*source);
+        say!("\nTo paste into the description (also in {}):\n\n{snippet}", path.display());
+        if arguments.memory {
+            match peak_kib() {
+                Some(peak) => say!("peak memory {peak} KiB"),
+                None => say!("peak memory unknown; this system has no /proc/self/status"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Prints what was read and what each component explains.
+fn report(pca: &SpectralPca, source: &dyn RasterSource) {
     say!(
         "{} of {} pixels on {} dates of {} have all {} bands",
         pca.pixels(),
@@ -153,37 +185,28 @@ fn find(arguments: &Arguments) -> Result<()> {
         together += share;
         say!("{:>9}  {variance:.3e}  {:8.4} %  {:8.4} %", k + 1, 100.0 * share, 100.0 * together);
     }
-
-    say!("\nTo paste into the description (also in {}):\n\n{snippet}", path.display());
-    if arguments.memory {
-        match peak_kib() {
-            Some(peak) => say!("peak memory {peak} KiB"),
-            None => say!("peak memory unknown; /proc/self/status does not tell"),
-        }
-    }
-    Ok(())
 }
 
 struct Images {
     source: Arc<dyn RasterSource>,
     wavelengths_nm: Vec<f64>,
     /// Of a description.
-    noise_variance: Option<Values>,
+    noise_variance: Option<Vec<f64>>,
 }
 
 fn open(arguments: &Arguments) -> Result<Images> {
-    let told = arguments.direct.wavelengths.as_deref().map(read_wavelengths).transpose()?;
+    let given = arguments.direct.wavelengths.as_deref().map(read_wavelengths).transpose()?;
     let missing = || {
         Error::setting(
             "wavelengths",
-            "the description does not tell them; give response = { centre_nm = [...], .. } or --wavelengths FILE",
+            "the description does not give them; set response = { centre_nm = [...], .. } or --wavelengths FILE",
         )
     };
     match (&arguments.config, &arguments.instrument, &arguments.direct.files, &arguments.direct.date) {
         (Some(config), Some(name), ..) => {
             let instrument = FusionConfig::read(config)?.source(name)?;
             let described = || instrument.wavelengths_nm.map(|numbers| in_nm(numbers, config)).transpose();
-            let wavelengths_nm = told.map_or_else(described, |told| Ok(Some(told)))?.ok_or_else(missing)?;
+            let wavelengths_nm = given.map_or_else(described, |given| Ok(Some(given)))?.ok_or_else(missing)?;
             Ok(Images { source: instrument.source, wavelengths_nm, noise_variance: instrument.noise_variance })
         }
         (_, _, Some(files), Some(date)) => {
@@ -196,7 +219,7 @@ fn open(arguments: &Arguments) -> Result<Images> {
                 builder = builder.valid_range(*low, *high);
             }
             let source = Arc::new(builder.open()?);
-            Ok(Images { source, wavelengths_nm: told.ok_or_else(missing)?, noise_variance: None })
+            Ok(Images { source, wavelengths_nm: given.ok_or_else(missing)?, noise_variance: None })
         }
         _ => Err(Error::setting("config", "give a description and --instrument, or --files, --date and --wavelengths")),
     }
@@ -206,8 +229,9 @@ fn open(arguments: &Arguments) -> Result<Images> {
 fn read_wavelengths(path: &Path) -> Result<Vec<f64>> {
     let failed = |problem: String| Error::setting("wavelengths", format!("{}: {problem}", path.display()));
     let numbers: Vec<f64> = if path.extension().is_some_and(|extension| extension == "npy") {
-        let array: ndarray::Array1<f64> = ndarray_npy::read_npy(path).map_err(|error| failed(error.to_string()))?;
-        array.to_vec()
+        let bytes = fs::read(path).map_err(|error| failed(format!("cannot read: {error}")))?;
+        let file = npyz::NpyFile::new(&bytes[..]).map_err(|error| failed(error.to_string()))?;
+        file.into_vec().map_err(|error| failed(error.to_string()))?
     } else {
         let text = fs::read_to_string(path).map_err(|error| failed(format!("cannot read: {error}")))?;
         let words = text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty());
@@ -258,14 +282,7 @@ fn snippet(pca: &SpectralPca, source: &dyn RasterSource, arguments: &Arguments) 
     text
 }
 
-/// A path as a description would name it: relative to its own folder if it lies there, whole otherwise.
-fn relative(path: &Path, config: Option<&Path>) -> PathBuf {
-    let whole = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let folder = config.and_then(|config| fs::canonicalize(config).ok()?.parent().map(Path::to_path_buf));
-    folder.and_then(|folder| whole.strip_prefix(folder).ok().map(Path::to_path_buf)).unwrap_or(whole)
-}
-
-/// The largest resident memory so far, where the system tells.
+/// The largest resident memory so far, where the system has it.
 fn peak_kib() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

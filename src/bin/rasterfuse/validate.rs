@@ -1,23 +1,19 @@
-//! Withholds observations of a fusion, predicts them and says how well: `cargo run --release --example validate -- FUSION.toml`.
-//!
-//! Exit status 0 on success, 1 with one message on any error.
-
-mod common;
+//! `rasterfuse validate`: withholds observations of a fusion and reports how well they are predicted.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser;
+use clap::Args;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::validate::{Validation, Withhold};
 
-use common::command::{run, say};
+use crate::outcome::Outcome;
+use crate::output::{JsonFile, say};
 
-/// Withhold observations (blocks of pixels and whole dates), fuse without them, and tell how well they are predicted.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
+/// Withhold observations (blocks of pixels and whole dates), fuse without them, and report how well they are predicted.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct Arguments {
     /// Description of the fusion. Its store is neither read nor written.
     config: PathBuf,
     /// Share of the blocks of each date that is withheld, 0 to 0.5.
@@ -35,16 +31,17 @@ struct Arguments {
     /// What is drawn: the same seed withholds the same observations.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Write the report as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonFile,
 }
 
-fn main() -> ExitCode {
-    run(validate)
-}
+const EXAMPLE: &str = "\
+Example, one whole date and a fifth of the blocks of one instrument:
+  rasterfuse validate fusion.toml --instrument landsat --dates 1 --share 0.2 --json scores.json";
 
-fn validate(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let shown = arguments.json.to();
+    shown.check()?;
     let started = Instant::now();
     let mut withhold = Withhold::default().share(arguments.share);
     if let Some(pixels) = arguments.block {
@@ -61,10 +58,8 @@ fn validate(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             .fold(validation.withhold(Withhold::nothing()), |validation, name| validation.withhold_of(name, withhold)),
     };
     let report = validation.run(FusionConfig::read(&arguments.config)?.builder()?)?;
-    say!("{report}\ntotal {:.2} s", started.elapsed().as_secs_f64());
-    if let Some(path) = &arguments.json {
-        let failed = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-        std::fs::write(path, serde_json::to_vec_pretty(&report)?).map_err(failed)?;
+    if shown.is_text() {
+        say!("{report}\ntotal {:.2} s", started.elapsed().as_secs_f64());
     }
-    Ok(())
+    shown.json(&report)
 }

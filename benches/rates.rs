@@ -1,10 +1,9 @@
-//! Prints how fast the filter is on this machine as tables of ratios: `cargo run --release --example rates`.
+//! Prints how fast the filter is on this machine as tables of ratios: `cargo bench --bench rates`, which takes minutes.
 //!
 //! The reference is faer's own rank-k product on one triangle, measured in turn with the filter: what an update of a dense
 //! covariance cannot do without. Best of several turns, because machines are shared.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../benches/common/mod.rs"]
 mod common;
 
 use std::time::Instant;
@@ -13,12 +12,12 @@ use common::twin::{Scratch, Twin};
 use common::{RankK, Textbook, observations, state};
 use rasterfuse::filter::{Real, State, Workspace};
 
-const TURNS: usize = 7;
-
 fn main() {
-    updates();
+    // As criterion has it: `--test` tries that everything runs, and measures nothing.
+    let turns = if std::env::args().any(|argument| argument == "--test") { 1 } else { 7 };
+    updates(turns);
     for halo in [4, 6] {
-        window(halo);
+        window(halo, turns);
     }
 }
 
@@ -41,7 +40,7 @@ impl Best {
 
 const NONE: Best = Best(f64::INFINITY);
 
-fn updates() {
+fn updates(turns: usize) {
     println!("| N × r | update | faer rank-k | rank-k / update | float32 faster by | textbook / update |");
     println!("|---|---|---|---|---|---|");
     for (n, r) in
@@ -54,8 +53,8 @@ fn updates() {
         let textbook = Textbook::new(&prior, r);
         let (mut double, mut float, mut product, mut full) = (NONE, NONE, NONE, NONE);
         // About 50 ms a turn.
-        let repeats = (5e9 / (r * n * n) as f64).ceil().min(2000.0) as usize;
-        for turn in 0..TURNS {
+        let repeats = if turns > 1 { (5e9 / (r * n * n) as f64).ceil().min(2000.0) as usize } else { 1 };
+        for turn in 0..turns {
             double.take(repeated(
                 repeats,
                 || prior.clone(),
@@ -97,7 +96,7 @@ fn repeated<S>(repeats: usize, make: impl Fn() -> S, mut work: impl FnMut(&mut S
     total / repeats as f64
 }
 
-fn window(halo: usize) {
+fn window(halo: usize, turns: usize) {
     let twin = Twin::new(4, halo);
     let (n, ranks) = (twin.n(), twin.ranks());
     let flops = ranks.iter().sum::<usize>() as f64 * (n * n) as f64;
@@ -105,7 +104,7 @@ fn window(halo: usize) {
     let mut block = RankK::new(n, 64);
     let (mut filter, mut single, mut lag, mut pair) = (NONE, NONE, NONE, NONE);
     let (mut product, mut product_64, mut product_pair) = (NONE, NONE, NONE);
-    for _ in 0..TURNS {
+    for _ in 0..turns {
         filter.take(series(&twin, 0, 1, |state| state));
         product.take(seconds(|| ranks.iter().for_each(|&r| references[0].run(r))));
         product_64.take(seconds(|| (0..100).for_each(|_| block.run(64))) / 100.0);

@@ -1,0 +1,132 @@
+//! `rasterfuse fuse`: runs a whole fusion from a description into a store.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use rasterfuse::config::FusionConfig;
+use rasterfuse::engine::{MemoryBudget, Shard, Start};
+use rasterfuse::sink::{JudgedSink, Truth};
+use serde_json::json;
+
+use crate::outcome::Outcome;
+use crate::output::{Json, say};
+use crate::plan;
+use crate::progress::Meter;
+
+/// Fuse raster time series into one gap-free series with uncertainty.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
+#[allow(clippy::struct_excessive_bools)] // flags are what a command line has
+pub(crate) struct Arguments {
+    /// Description of the fusion.
+    config: PathBuf,
+    /// Print what the run would take, and run nothing: `rasterfuse plan`.
+    #[arg(long)]
+    plan: bool,
+    #[command(flatten)]
+    json: Json,
+    /// As --plan, and try a few windows and dates to estimate how long the run will take.
+    #[arg(long)]
+    calibrate: bool,
+    /// Finish an interrupted run, to the same bytes; begin it where nothing is there yet.
+    #[arg(long, conflicts_with = "append")]
+    resume: bool,
+    /// Add the dates that the store does not have yet; begin it where nothing is there yet.
+    #[arg(long)]
+    append: bool,
+    /// With --resume or --append: replay dates that came late, and tiles without a checkpoint, instead of refusing them.
+    #[arg(long)]
+    replay: bool,
+    /// Run the i-th of n parts of the tiles, i from 0 or from 1. Without it the environment of a Slurm array or an indexed
+    /// Kubernetes job counts; 1/1 runs all tiles there too.
+    #[arg(long, value_name = "i/n")]
+    shard: Option<Shard>,
+    /// Compare with the truth of a simulated scene: a .npy file of shape (day, component or band, y, x), the first day being
+    /// time.start. RMSE and coverage of 90 % intervals are added to the report.
+    #[arg(long, value_name = "TRUTH.npy", conflicts_with = "finalize")]
+    truth: Option<PathBuf>,
+    /// Make visible what all shards have written, or say which tiles are missing.
+    #[arg(long, conflicts_with_all = ["shard", "resume"])]
+    finalize: bool,
+}
+
+const EXAMPLE: &str = "\
+Example, and tomorrow, when new files have arrived:
+  rasterfuse fuse fusion.toml
+  rasterfuse fuse fusion.toml --append
+
+A run that was killed is finished by --resume. The shards of a run are ended by --finalize.
+With --json: `plan`, `report` and `total_seconds`; of --plan what `rasterfuse plan` gives.";
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let shown = arguments.json.to();
+    shown.check()?;
+    let mut config = FusionConfig::read(&arguments.config)?;
+    if arguments.finalize {
+        // It filters nothing.
+        config = config.with_memory(MemoryBudget::Bytes(u64::MAX));
+    }
+    let plans = arguments.plan || arguments.calibrate;
+    let shard = match arguments.shard {
+        // A single shard is an ordinary run; but an array job of one, resubmitted, is still part of a whole.
+        Some(shard) => Some(shard).filter(|shard| shard.count() > 1),
+        None if plans || arguments.finalize => None,
+        None => Shard::from_env()?,
+    };
+    let fusion = config.build_for(shard)?;
+    let mut sink = config.sink()?;
+    if plans {
+        return plan::show(&fusion, &sink, arguments.calibrate, shown);
+    }
+    let start = match (arguments.resume, arguments.append) {
+        (true, _) => Start::Resume,
+        (_, true) => Start::Append,
+        _ => Start::New,
+    };
+    let started = Instant::now();
+    let meter = Meter::new();
+    let job = fusion.job().start(start).replay(arguments.replay).check_disk(config.checks_disk());
+    let mut job = job.progress(|progress| meter.show(progress));
+    if arguments.finalize {
+        let report = job.finalize(&mut sink)?;
+        shown.json(&json!({ "report": report }))?;
+        if shown.is_text() {
+            say!("{report}");
+        }
+        return Ok(());
+    }
+    if let Some(shard) = shard {
+        job = job.shard(shard);
+    }
+    // Before anything is said of a run that will not be.
+    job.check(&sink)?;
+    if shown.is_text() {
+        say!("{}", fusion.plan());
+        if let Some(shard) = shard {
+            say!("shard     {shard}; nothing is visible before --finalize");
+        }
+    }
+    let report = match &arguments.truth {
+        None => job.run(&mut sink),
+        Some(path) => {
+            let mut judged = JudgedSink::new(sink, Truth::read(fusion.period().start(), path)?);
+            job.run(&mut judged).map(|mut report| {
+                report.scores = judged.scores();
+                report
+            })
+        }
+    };
+    meter.end();
+    let (report, seconds) = (report?, started.elapsed().as_secs_f64());
+    shown.json(&json!({ "plan": fusion.plan(), "report": report, "total_seconds": seconds }))?;
+    if !shown.is_text() {
+        return Ok(());
+    }
+    if report.blocks == 0 {
+        say!("nothing was left to do; the report is that of earlier runs");
+    }
+    say!("{report}");
+    say!("total {seconds:.2} s");
+    Ok(())
+}

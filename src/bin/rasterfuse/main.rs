@@ -1,0 +1,76 @@
+//! The program `rasterfuse`: fuses raster time series that a TOML file describes.
+//!
+//! A file for each subcommand and what they share: `outcome` (errors, hints, exit codes), `output` (text and JSON), `progress`,
+//! `paths`. Whatever names a flag or a command to run next is here; the library knows neither.
+
+mod basis;
+mod estimate;
+mod fuse;
+mod hint;
+mod init;
+mod outcome;
+mod output;
+mod paths;
+mod plan;
+mod progress;
+mod seasonal;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+
+/// Fuse raster time series of several instruments into one gap-free series with uncertainty.
+#[derive(Debug, Parser)]
+#[command(name = "rasterfuse", version, propagate_version = true, arg_required_else_help = true, after_help = EXAMPLE)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLE: &str = "\
+Example, from two folders of rasters to a fused series:
+  rasterfuse init sentinel modis -o fusion.toml
+  rasterfuse estimate fusion.toml -o numbers.toml
+  rasterfuse plan numbers.toml
+  rasterfuse fuse numbers.toml
+  rasterfuse validate numbers.toml
+
+Exit status: 0 success, 1 an error of the description, the inputs or the run, 2 wrong usage, 130 after Ctrl-C.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Fuse(fuse::Arguments),
+    Plan(plan::Arguments),
+    Estimate(estimate::Arguments),
+    Validate(validate::Arguments),
+    Seasonal(seasonal::Arguments),
+    Basis(basis::Arguments),
+    Init(init::Arguments),
+}
+
+fn main() -> ExitCode {
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        Err(message) => return outcome::usage(&message),
+    };
+    listen();
+    outcome::of(match &program.command {
+        Command::Fuse(arguments) => fuse::run(arguments),
+        Command::Plan(arguments) => plan::run(arguments),
+        Command::Estimate(arguments) => estimate::run(arguments),
+        Command::Validate(arguments) => validate::run(arguments),
+        Command::Seasonal(arguments) => seasonal::run(arguments),
+        Command::Basis(arguments) => basis::run(arguments),
+        Command::Init(arguments) => init::run(arguments),
+    })
+}
+
+/// Warnings, and how far an estimation has come, go to stderr.
+fn listen() {
+    let heard = Targets::new().with_default(LevelFilter::WARN).with_target("rasterfuse", LevelFilter::INFO);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time();
+    tracing_subscriber::registry().with(lines.with_filter(heard)).init();
+}

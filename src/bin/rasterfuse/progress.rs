@@ -1,0 +1,50 @@
+//! How far a run has come: a bar on a terminal, a line from time to time otherwise.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use rasterfuse::engine::Progress;
+
+/// Shows the progress of a run on stderr.
+pub(crate) struct Meter {
+    bar: Option<ProgressBar>,
+    /// When the last line was printed, and how many tenths were done.
+    last: Mutex<(Instant, usize)>,
+}
+
+/// Time between lines.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+impl Meter {
+    pub(crate) fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}");
+            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Self { bar, last: Mutex::new((Instant::now(), 0)) }
+    }
+
+    pub(crate) fn show(&self, progress: &Progress) {
+        let (done, all) = progress.dates;
+        if let Some(bar) = &self.bar {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+            bar.set_message(progress.to_string());
+            return;
+        }
+        let Ok(mut last) = self.last.lock() else { return };
+        let tenth = done * 10 / all.max(1);
+        if last.0.elapsed() >= INTERVAL || tenth > last.1 {
+            *last = (Instant::now(), tenth);
+            eprintln!("{progress}");
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The program as a shell sees it: help, exit statuses, hints, and the way from folders to a judged series.
+#![cfg(all(feature = "gdal", feature = "zarr", feature = "cli"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use ndarray::Array3;
+use rasterfuse::config::FusionConfig;
+use rasterfuse::geometry::{Crs, Grid};
+use serde_json::Value;
+use support::{Sample, Tiff, assert_says, day, program};
+
+const COMMANDS: [&str; 7] = ["fuse", "plan", "estimate", "validate", "seasonal", "basis", "init"];
+
+/// Two folders: ten fine images, twenty coarse ones that average 3 x 3 cells and read a little higher.
+struct World {
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let world = Self { folder: tempfile::tempdir().unwrap() };
+        for k in 0..10 {
+            world.image("fine", 30.0, 2 * k, 0.0);
+        }
+        for k in 0..20 {
+            world.image("coarse", 90.0, k, 0.01);
+        }
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn image(&self, folder: &str, pixel: f64, k: i32, bias: f64) {
+        let side = (540.0 / pixel) as usize;
+        let grid = Grid::new(Crs::unknown(), [0.0, pixel, 0.0, 0.0, 0.0, -pixel], (side, side)).unwrap();
+        // Waves that move, and what looks like noise.
+        let value = |(band, row, col): (usize, usize, usize)| {
+            let (x, y, t) = ((col as f64 + 0.5) * pixel, (row as f64 + 0.5) * pixel, f64::from(k));
+            let wave = (x / 70.0 + 0.1 * t).sin() * (y / 90.0 - 0.07 * t).cos();
+            let noise = ((row * 7919 + col * 104_729 + k as usize * 1299 + band * 31) % 1000) as f64 / 1000.0 - 0.5;
+            0.3 + 0.1 * band as f64 + 0.02 * wave + 0.01 * noise + bias
+        };
+        let mut tiff = Tiff::new(&grid, Array3::from_shape_fn((2, side, side), value).view());
+        (tiff.sample, tiff.names) = (Sample::F32, vec!["red".into(), "nir".into()]);
+        fs::create_dir_all(self.path(folder)).unwrap();
+        tiff.write(&self.path(&format!("{folder}/image_{}.tif", day(k).format("%Y%m%d"))));
+    }
+
+    fn run(&self, command: &str, arguments: &[&str]) -> Output {
+        program(command).args(arguments).current_dir(self.folder.path()).output().unwrap()
+    }
+
+    fn succeed(&self, command: &str, arguments: &[&str]) -> String {
+        let output = self.run(command, arguments);
+        assert!(output.status.success(), "{command} {arguments:?}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Fails with the status and these words on stderr.
+    fn fail(&self, command: &str, arguments: &[&str], status: i32, words: &[&str]) {
+        let output = self.run(command, arguments);
+        assert_eq!(output.status.code(), Some(status), "{command} {arguments:?}: {}", stderr(&output));
+        assert!(output.stdout.is_empty(), "{command} {arguments:?}");
+        assert_says(&stderr(&output), words);
+    }
+
+    fn add(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        let held = fs::read_to_string(&path).unwrap_or_default();
+        fs::write(path, held + text).unwrap();
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for command in COMMANDS {
+        let output = program(command).arg("--help").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert_says(&help, &["Usage: rasterfuse", "Example", &format!("  rasterfuse {command} "), "--json"]);
+        let wrong = program(command).arg("--no-such-flag").output().unwrap();
+        assert_eq!((wrong.status.code(), wrong.stdout.len()), (Some(2), 0), "{command}");
+    }
+    let help = String::from_utf8(program("help").output().unwrap().stdout).unwrap();
+    COMMANDS.iter().for_each(|command| assert!(help.contains(&format!("  {command} ")), "{command}: {help}"));
+    assert_says(&help, &["Example", "Exit status: 0"]);
+    assert_eq!(program("--version").output().unwrap().status.code(), Some(0));
+    assert_eq!(program("fly").output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn folders_become_a_series_without_a_line_written_by_hand() {
+    let world = World::new();
+    let said = world.succeed("init", &["fine", "coarse", "--json", "init.json"]);
+    assert_says(&said, &["fine: image_*.tif; 10 dates from 2024-01-01", "coarse", "red, nir", "estimate fusion.toml"]);
+    let text = fs::read_to_string(world.path("fusion.toml")).unwrap();
+    FusionConfig::parse(&text, world.path("")).unwrap();
+    let words = [
+        "like = \"fine/image_20240101.tif\"",
+        "bands = [\"red\", \"nir\"]",
+        "# image_*.tif: 20 dates from 2024-01-01 to 2024-01-20; pixels of 90 x 90",
+        "files = \"coarse/image_*.tif\"",
+        "date = 'image_(\\d{8})'",
+        "footprint = \"cell\"",
+        "footprint = \"uniform\"",
+        "lag = 0",
+    ];
+    assert_says(&text, &words);
+    assert_eq!(json(&fs::read(world.path("init.json")).unwrap())["instruments"][1]["name"], "coarse");
+
+    let hint = "hint: rasterfuse estimate fusion.toml, then rasterfuse fuse fusion.estimated.toml";
+    world.fail("fuse", &["fusion.toml"], 1, &["error: fusion.toml: ", "left to \"estimate\"", hint]);
+    world.add("fusion.toml", "\n[estimate]\nwindows = 2\nwindow = 6\n");
+    let estimated = json(world.succeed("estimate", &["fusion.toml", "--json", "-"]).as_bytes());
+    assert!(estimated.is_object());
+    let plan = json(world.succeed("plan", &["fusion.estimated.toml", "--json"]).as_bytes());
+    assert_eq!(plan["plan"]["instruments"][0]["name"], "fine");
+    assert!(!world.path("fused.zarr").exists());
+    let said = world.succeed("fuse", &["fusion.estimated.toml", "--json=fuse.json"]);
+    assert_says(&said, &["log-likelihood", "total"]);
+    assert_eq!(json(&fs::read(world.path("fuse.json")).unwrap())["plan"], plan["plan"]);
+    let hint = "hint: --resume finishes an interrupted run, --append adds the dates";
+    world.fail("fuse", &["fusion.estimated.toml"], 1, &["fused.zarr exists already", "append to it", hint]);
+    let scores = json(world.succeed("validate", &["fusion.estimated.toml", "--json", "-"]).as_bytes());
+    assert!(scores.is_object());
+}
+
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
+}
+
+#[test]
+fn init_overwrites_nothing_and_says_what_it_looked_at() {
+    let world = World::new();
+    world.add("fusion.toml", "mine");
+    world.fail("init", &["fine"], 1, &["fusion.toml is there already", "--force"]);
+    assert_eq!(fs::read_to_string(world.path("fusion.toml")).unwrap(), "mine");
+    world.succeed("init", &["fine", "--force"]);
+    FusionConfig::read(world.path("fusion.toml")).unwrap();
+    fs::create_dir(world.path("empty")).unwrap();
+    world.add("empty/readme.txt", "nothing here");
+    world.fail("init", &["empty", "-o", "other.toml"], 1, &["no dated rasters in empty", "no raster (tif", "20230403"]);
+    world.fail("init", &["gone", "-o", "other.toml"], 1, &["gone: there is no such folder"]);
+    world.fail("init", &[], 2, &["<FOLDERS>"]);
+    assert!(!world.path("other.toml").exists());
+}
+
+/// Two instruments in one folder, one of them in files of single bands with a raster of classes.
+#[test]
+fn init_separates_instruments_bands_and_quality_by_their_names() {
+    let world = World::new();
+    fs::create_dir(world.path("both")).unwrap();
+    for k in 0..10 {
+        let date = day(2 * k).format("%Y%m%d");
+        let image = world.path(&format!("fine/image_{date}.tif"));
+        for word in ["B04", "B8A"] {
+            fs::copy(&image, world.path(&format!("both/T33TVM_{date}_{word}.tif"))).unwrap();
+        }
+        let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (18, 18)).unwrap();
+        let mut classes = Tiff::new(&grid, Array3::from_elem((1, 18, 18), 4.0).view());
+        classes.sample = Sample::U8;
+        classes.write(&world.path(&format!("both/T33TVM_{date}_SCL.tif")));
+        fs::copy(world.path(&format!("coarse/image_{date}.tif")), world.path(&format!("both/terra_{date}.tif")))
+            .unwrap();
+    }
+    let said = world.succeed("init", &["both"]);
+    let text = fs::read_to_string(world.path("fusion.toml")).unwrap();
+    let words = [
+        "files = \"both/*_*_{band}.tif\"",
+        "source_bands = [\"B04\", \"B8A\"]",
+        "quality = { files = \"both/*_*_SCL.tif\", drop = [0, 1, 3, 8, 9, 10] }",
+        "name = \"terra\"",
+        "bands = [\"B04\", \"B8A\"]   # CHECK",
+    ];
+    assert_says(&text, &words);
+    assert_says(&said, &["terra: terra_*.tif; 10 dates"]);
+}
+
+/// What is said in terms of the library holds for programs of one's own too.
+#[test]
+fn the_library_names_no_flag_and_no_command() {
+    let flag = |line: &str| {
+        let mut parts = line.split(" --").skip(1).chain(line.split("(--").skip(1)).chain(line.split("\"--").skip(1));
+        parts.any(|rest| rest.starts_with(|letter: char| letter.is_ascii_lowercase()))
+    };
+    let mut folders = vec![PathBuf::from("src")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                if path != Path::new("src/bin") {
+                    folders.push(path);
+                }
+                continue;
+            }
+            for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+                let code = !line.trim_start().starts_with("//");
+                let named = flag(line) || line.contains("cargo run") || line.contains("--example");
+                assert!(!(code && named), "{}:{}: {line}", path.display(), number + 1);
+            }
+        }
+    }
+}
