@@ -17,7 +17,7 @@ use clap::{Args, Parser};
 use rasterfuse::config::FusionConfig;
 use rasterfuse::model::{BandScale, SpectralBasis, SpectralPca, Values};
 use rasterfuse::source::{RasterSource, RasterStack};
-use rasterfuse::{Error, Result};
+use rasterfuse::{Error, Result, npy};
 
 use common::command::{run, say};
 
@@ -205,8 +205,7 @@ fn open(arguments: &Arguments) -> Result<Images> {
 fn read_wavelengths(path: &Path) -> Result<Vec<f64>> {
     let failed = |problem: String| Error::setting("wavelengths", format!("{}: {problem}", path.display()));
     let numbers: Vec<f64> = if path.extension().is_some_and(|extension| extension == "npy") {
-        let array: ndarray::Array1<f64> = ndarray_npy::read_npy(path).map_err(|error| failed(error.to_string()))?;
-        array.to_vec()
+        npy::read::<ndarray::Ix1>(path).map_err(|error| Error::setting("wavelengths", error.to_string()))?.to_vec()
     } else {
         let text = fs::read_to_string(path).map_err(|error| failed(format!("cannot read: {error}")))?;
         let words = text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty());

@@ -27,7 +27,7 @@ pub mod geometry;
 pub mod guide;
 mod machine;
 pub mod model;
-mod npy;
+pub mod npy;
 pub mod preset;
 pub mod sink;
 pub mod source;

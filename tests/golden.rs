@@ -1,41 +1,19 @@
 //! The filter and the fixed-lag smoother against the golden cases of an independent NumPy reference, to 1e-9.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::fs::File;
+#[path = "support/numpy.rs"]
+mod numpy;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ndarray::{Array0, Array1, Array2, Array3, Array4, ArrayD, Axis, Dimension, s};
-use ndarray_npy::NpzReader;
+use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Axis, s};
+use numpy::Npz;
 use rasterfuse::filter::{
     BandModel, BlockCov, Channel, CompressionCache, Dynamics, Observations, ProcessBlock, State, Workspace,
 };
 use rasterfuse::model::Kernel;
-
-struct Case(NpzReader<File>);
-
-impl Case {
-    fn open(path: &Path) -> Self {
-        Self(NpzReader::new(File::open(path).unwrap()).unwrap())
-    }
-
-    fn has(&mut self, name: &str) -> bool {
-        self.0.names().unwrap().iter().any(|held| held.trim_end_matches(".npy") == name)
-    }
-
-    fn array<D: Dimension>(&mut self, name: &str) -> ndarray::Array<f64, D> {
-        self.0.by_name::<ndarray::OwnedRepr<f64>, D>(name).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }
-
-    fn scalar(&mut self, name: &str) -> f64 {
-        let float: Result<Array0<f64>, _> = self.0.by_name(name);
-        float.map_or_else(
-            |_| self.0.by_name::<ndarray::OwnedRepr<i64>, ndarray::Ix0>(name).unwrap().into_scalar() as f64,
-            Array0::into_scalar,
-        )
-    }
-}
 
 /// One instrument of a case.
 struct Sensor {
@@ -47,7 +25,7 @@ struct Sensor {
 }
 
 impl Sensor {
-    fn read(case: &mut Case, k: usize, basis: &Array2<f64>, mean: &Array1<f64>) -> Self {
+    fn read(case: &mut Npz, k: usize, basis: &Array2<f64>, mean: &Array1<f64>) -> Self {
         let mut get = |name: &str| -> ArrayD<f64> { case.array(&format!("inst{k}_{name}")) };
         let footprint = get("Hs").into_dimensionality::<ndarray::Ix2>().unwrap();
         let response = get("R").into_dimensionality::<ndarray::Ix2>().unwrap();
@@ -85,7 +63,7 @@ struct Smoother {
 
 impl Smoother {
     /// `lag_` looks three days ahead on a daily grid, `rts_` to the end.
-    fn of_case(case: &mut Case, start: &State, times: usize, own_cells: Vec<Range<usize>>) -> Vec<Self> {
+    fn of_case(case: &mut Npz, start: &State, times: usize, own_cells: Vec<Range<usize>>) -> Vec<Self> {
         let mut smoothers = Vec::new();
         for (name, lag) in [("lag", 3), ("rts", times)] {
             if case.has(&format!("{name}_comp_mean")) {
@@ -121,7 +99,7 @@ impl Smoother {
 }
 
 fn check(path: &Path) {
-    let mut case = Case::open(path);
+    let mut case = Npz::open(path);
     let basis: Array2<f64> = case.array("B");
     let mean: Array1<f64> = case.array("mu");
     let coords: Array2<f64> = case.array("coords");
