@@ -5,9 +5,6 @@ use std::fmt::Write;
 use std::path::{Component, Path, PathBuf};
 use std::{env, fs, io};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=docs");
     println!("cargo::rerun-if-changed=README.md");
@@ -51,7 +48,7 @@ fn links(line: &str, page: &Path, up: &str) -> io::Result<String> {
         } else if to.as_os_str() == "README.md" {
             _ = write!(done, "{before}](../{up}index.html{anchor})");
         } else if before[..start].ends_with('!') {
-            _ = write!(done, "{before}](data:image/png;base64,{})", STANDARD.encode(fs::read(&to)?));
+            _ = write!(done, "{before}](data:image/png;base64,{})", base64(&fs::read(&to)?));
         } else {
             _ = write!(done, "{}{text}", &before[..start]);
         }
@@ -75,4 +72,18 @@ fn normal(path: &Path) -> PathBuf {
         }
         normal
     })
+}
+
+/// The bytes as base64, in which pages hold pictures.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let bits = (0..3).fold(0_u32, |bits, k| bits << 8 | three.get(k).copied().map_or(0, u32::from));
+        for k in 0..4 {
+            let digit = char::from(DIGITS[(bits >> (18 - 6 * k) & 63) as usize]);
+            text.push(if k > three.len() { '=' } else { digit });
+        }
+    }
+    text
 }

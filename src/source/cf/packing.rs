@@ -1,5 +1,3 @@
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
 
 /// Which stored numbers are missing, and how the others become physical values.
@@ -87,8 +85,26 @@ fn number(value: &Value) -> Option<f64> {
     if let Ok(value) = text.parse() {
         return Some(value); // "NaN", "Infinity"
     }
-    let bytes = BASE64_STANDARD.decode(text).ok()?;
-    Some(f64::from_le_bytes(bytes.try_into().ok()?))
+    float_of_base64(text)
+}
+
+/// Eight bytes are eleven digits of base64 and two bits of nothing, then a sign of padding.
+fn float_of_base64(text: &str) -> Option<f64> {
+    let digits = text.strip_suffix('=').filter(|digits| digits.len() == 11)?;
+    let mut bits = 0_u128;
+    for digit in digits.bytes() {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u128::from(value);
+    }
+    let bytes = u64::try_from(bits >> 2).ok()?.to_be_bytes();
+    Some(f64::from_le_bytes(bytes))
 }
 
 fn no_number(key: &str, value: &Value) -> String {
@@ -130,6 +146,8 @@ mod tests {
         // What xarray writes for -9999.0.
         let encoded = packing(json!({ "_FillValue": "AAAAAICHw8A=" })).unwrap();
         assert_eq!(hidden(&encoded, &[-9999.0, 0.0]), [true, false]);
+        let encoded = packing(json!({ "_FillValue": "////////7/8=" })).unwrap();
+        assert_eq!(hidden(&encoded, &[f64::MIN, 0.0]), [true, false]);
         let rounded = packing(json!({ "_FillValue": 0.1 })).unwrap().in_float32();
         assert_eq!(hidden(&rounded, &[f64::from(0.1_f32), 0.1]), [true, false]);
         assert_eq!(packing(json!({})).unwrap(), Packing::default());
@@ -138,6 +156,7 @@ mod tests {
     #[test]
     fn attributes_of_another_kind_are_named() {
         assert!(packing(json!({ "scale_factor": "half" })).unwrap_err().contains("scale_factor"));
+        assert!(packing(json!({ "_FillValue": "AAAAAICHw8" })).unwrap_err().contains("_FillValue"));
         assert!(packing(json!({ "valid_range": [1, 2, 3] })).unwrap_err().contains("valid_range"));
     }
 }
