@@ -47,8 +47,11 @@ pub fn read<D: Dimension>(path: impl AsRef<Path>) -> Result<Array<f64, D>> {
 /// [`Error::Npy`] when the file cannot be written.
 pub fn write<D: Dimension>(path: impl AsRef<Path>, array: ArrayView<'_, f64, D>) -> Result<()> {
     let write = |path: &Path| -> std::io::Result<()> {
-        let dims: String = array.shape().iter().map(|dim| format!("{dim}, ")).collect();
-        let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}), }}", dims.trim_end());
+        let mut dims = array.shape().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        if array.ndim() == 1 {
+            dims.push(','); // or Python takes it for a number
+        }
+        let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({dims}), }}");
         let before = MAGIC.len() + 2 + size_of::<u16>();
         header += &" ".repeat((before + header.len() + 1).next_multiple_of(ALIGNMENT) - before - header.len() - 1);
         header.push('\n');

@@ -30,10 +30,10 @@ numbers!(f32: "<f4", f64: "<f8", i32: "<i4", i64: "<i8");
 /// Writes an array in its own order, C or Fortran.
 pub(crate) fn write<S: Data<Elem: Number>, D: Dimension>(path: impl AsRef<Path>, array: &ArrayBase<S, D>) {
     let fortran = !array.is_standard_layout();
-    let shape: String = array.shape().iter().map(|dim| format!("{dim}, ")).collect();
+    let shape = array.shape().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let order = if fortran { "True" } else { "False" };
     let header =
-        format!("{{'descr': '{}', 'fortran_order': {order}, 'shape': ({shape}), }}\n", <S::Elem as Number>::DESCR);
+        format!("{{'descr': '{}', 'fortran_order': {order}, 'shape': ({shape},), }}\n", <S::Elem as Number>::DESCR);
     let mut bytes = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes()].concat();
     let (rows, columns) = (array.iter(), array.t());
     let numbers: Vec<S::Elem> = if fortran { columns.iter().copied().collect() } else { rows.copied().collect() };
@@ -51,8 +51,7 @@ fn decode<D: Dimension>(bytes: &[u8]) -> Array<f64, D> {
     let (header, numbers) = bytes[10..].split_at(length);
     let header = std::str::from_utf8(header).unwrap();
     let between = |start: &str, end: &str| header.split_once(start).unwrap().1.split_once(end).unwrap().0;
-    let shape: Vec<usize> =
-        between("'shape': (", ")").split(", ").filter_map(|dim| dim.trim_end_matches(',').parse().ok()).collect();
+    let shape: Vec<usize> = between("'shape': (", ")").split(',').filter_map(|dim| dim.trim().parse().ok()).collect();
     let number = |bytes: &[u8]| match between("'descr': '", "'") {
         "<f8" => f64::from_le_bytes(bytes.try_into().unwrap()),
         "<i8" => i64::from_le_bytes(bytes.try_into().unwrap()) as f64,
