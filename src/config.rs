@@ -34,6 +34,8 @@ use values::{BandName, DateList, Day, Numbers, NumbersOrPath, OneOrMore, Place};
 pub use estimate::Estimated;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 pub use source::InstrumentSource;
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+pub(crate) use stack::fuzz_list;
 
 /// A fusion read from TOML.
 ///

@@ -22,6 +22,9 @@ pub mod engine;
 mod error;
 pub mod estimate;
 pub mod filter;
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod geometry;
 #[cfg(all(any(doc, doctest), feature = "gdal", feature = "zarr"))]
 pub mod guide;

@@ -18,8 +18,7 @@ fn output(program: &str, arguments: &[&str]) -> String {
 fn packages() -> Vec<Value> {
     let version = output("rustc", &["-vV"]);
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
-    let metadata =
-        ["metadata", "--format-version", "1", "--locked", "--all-features", "--filter-platform", host];
+    let metadata = ["metadata", "--format-version", "1", "--locked", "--all-features", "--filter-platform", host];
     let metadata: Value = serde_json::from_str(&output(env!("CARGO"), &metadata)).unwrap();
     metadata["packages"].as_array().unwrap().clone()
 }

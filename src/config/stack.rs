@@ -304,3 +304,13 @@ fn listed(
 fn resolved(base: &Path, name: &str) -> PathBuf {
     if name.contains(":\"") { name.into() } else { base.join(name) }
 }
+
+/// Reads a list of files of anybody's making.
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+pub(crate) fn fuzz_list(path: &Path) {
+    let Ok(instrument) = toml::from_str("name = \"s\"\nlist = \"list.csv\"\nnoise_variance = 1e-5") else { return };
+    for preset in [None, Preset::find("hls_s30").ok()] {
+        let bands: Vec<&PresetBand> = preset.iter().flat_map(|preset| preset.bands).collect();
+        let _ = listed(path, &instrument, preset, &bands);
+    }
+}

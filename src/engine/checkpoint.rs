@@ -5,6 +5,8 @@
 //! the tile's own cells.
 
 mod frames;
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+mod fuzz;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -25,6 +27,9 @@ use super::window::{PartState, WindowState};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
 use frames::{read_frame, read_frames, read_header, write_frame, write_frames, write_header};
+
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+pub(crate) use fuzz::fuzz;
 
 pub(super) use frames::{compress, damaged, decompress};
 

@@ -41,6 +41,8 @@ pub use builder::FusionBuilder;
 pub use calibrate::TimeEstimate;
 pub use carried::Precision;
 pub use checkpoint::Checkpoint;
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+pub(crate) use checkpoint::fuzz as fuzz_checkpoint;
 pub use fusion::{Fusion, OnError};
 pub use job::{Job, Start};
 pub use memory::MemoryBudget;

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::engine::Fusion;
 
 /// Begins every file; the last byte is the version.
-const MAGIC: &[u8; 8] = b"RFSTATE\x01";
+pub(super) const MAGIC: &[u8; 8] = b"RFSTATE\x01";
 
 /// Compresses numbers of little redundancy about as well as higher levels do, at several times their speed.
 const LEVEL: i32 = 1;

@@ -91,6 +91,11 @@ pub(super) fn crs<'a>(attributes: impl IntoIterator<Item = &'a Map<String, Value
 /// GDAL spells it the way it spells that of other inputs.
 #[cfg(feature = "gdal")]
 fn of_wkt(wkt: &str) -> Crs {
+    // What else GDAL takes for a definition are addresses and files: a store must not make it open them.
+    let named = |c: char| c.is_ascii_alphanumeric() || " +=,:_.-".contains(c);
+    if !wkt.split('[').next().is_some_and(|start| start.trim_start().chars().all(named)) {
+        return plain(wkt);
+    }
     super::super::gdal::crs_from_definition(wkt).unwrap_or_else(|_| plain(wkt))
 }
 
@@ -101,6 +106,9 @@ fn of_wkt(wkt: &str) -> Crs {
 
 #[cfg(feature = "gdal")]
 fn of_code(code: &str) -> Crs {
+    if code.contains(['/', '\\']) {
+        return Crs::unknown().with_code(code);
+    }
     super::super::gdal::crs_from_definition(code).unwrap_or_else(|_| Crs::unknown().with_code(code))
 }
 
