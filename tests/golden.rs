@@ -98,6 +98,60 @@ impl Smoother {
     }
 }
 
+/// What the filter must hold after each time.
+struct Filtered {
+    mean: Array2<f64>,
+    cov: Option<Array3<f64>>,
+    component_cov: Array4<f64>,
+    band_mean: Array3<f64>,
+    band_sd: Array3<f64>,
+}
+
+impl Filtered {
+    fn of_case(case: &mut Npz) -> Self {
+        Self {
+            mean: case.array("filt_x"),
+            cov: case.has("filt_P").then(|| case.array("filt_P")),
+            component_cov: case.array("filt_comp_cov"),
+            band_mean: case.array("filt_band_mean"),
+            band_sd: case.array("filt_band_sd"),
+        }
+    }
+
+    /// Compares states and, by the basis, bands.
+    fn check(&self, step: usize, state: &State, basis: &Array2<f64>, mean: &Array1<f64>) {
+        let (states, p) = (state.mean.len(), basis.ncols());
+        let n = states / p;
+        for i in 0..states {
+            assert_close(state.mean[i], self.mean[[step, i]], self.mean[[step, i]].abs().max(1e-3), "mean");
+            if let Some(cov) = &self.cov {
+                for j in 0..states {
+                    let scale = (cov[[step, i, i]] * cov[[step, j, j]]).sqrt();
+                    assert_close(state.cov.get(i, j), cov[[step, i, j]], scale, "covariance");
+                }
+            }
+        }
+        for cell in 0..self.component_cov.dim().1 {
+            let cov = |a: usize, b: usize| state.cov.get(a * n + cell, b * n + cell);
+            for (a, b) in (0..p).flat_map(|a| (0..p).map(move |b| (a, b))) {
+                assert_close(
+                    cov(a, b),
+                    self.component_cov[[step, cell, a, b]],
+                    cov(a, a).max(cov(b, b)),
+                    "component covariance",
+                );
+            }
+            for (band, row) in basis.axis_iter(Axis(0)).enumerate() {
+                let value: f64 = mean[band] + (0..p).map(|j| row[j] * state.mean[j * n + cell]).sum::<f64>();
+                let variance: f64 =
+                    (0..p).flat_map(|a| (0..p).map(move |b| (a, b))).map(|(a, b)| row[a] * row[b] * cov(a, b)).sum();
+                assert_close(value, self.band_mean[[step, cell, band]], value.abs(), "band mean");
+                assert_close(variance.sqrt(), self.band_sd[[step, cell, band]], variance.sqrt(), "band sd");
+            }
+        }
+    }
+}
+
 fn check(path: &Path) {
     let mut case = Npz::open(path);
     let basis: Array2<f64> = case.array("B");
@@ -127,11 +181,7 @@ fn check(path: &Path) {
     case.array::<ndarray::Ix1>("P0").iter().enumerate().for_each(|(i, v)| state.cov.set(i, i, *v));
     let mut smoothers = Smoother::of_case(&mut case, &state, times.len(), own_cells);
     assert!(!smoothers.is_empty(), "a case without smoother");
-    let filtered: Array2<f64> = case.array("filt_x");
-    let covariances: Option<Array3<f64>> = case.has("filt_P").then(|| case.array("filt_P"));
-    let component_cov: Array4<f64> = case.array("filt_comp_cov");
-    let band_sd: Array3<f64> = case.array("filt_band_sd");
-    let band_mean: Array3<f64> = case.array("filt_band_mean");
+    let expected = Filtered::of_case(&mut case);
 
     let (mut workspace, mut cache, mut observations) = (Workspace::new(), CompressionCache::new(), Observations::new());
     let (mut log_likelihood, mut before) = (0.0, case.scalar("t_prior"));
@@ -162,33 +212,7 @@ fn check(path: &Path) {
         log_likelihood +=
             state.update(&observations, &mut workspace).unwrap().iter().map(|i| i.log_likelihood).sum::<f64>();
 
-        for i in 0..n * p {
-            assert_close(state.mean[i], filtered[[step, i]], filtered[[step, i]].abs().max(1e-3), "mean");
-            if let Some(cov) = &covariances {
-                for j in 0..n * p {
-                    let scale = (cov[[step, i, i]] * cov[[step, j, j]]).sqrt();
-                    assert_close(state.cov.get(i, j), cov[[step, i, j]], scale, "covariance");
-                }
-            }
-        }
-        for cell in 0..component_cov.dim().1 {
-            let cov = |a: usize, b: usize| state.cov.get(a * n + cell, b * n + cell);
-            for (a, b) in (0..p).flat_map(|a| (0..p).map(move |b| (a, b))) {
-                assert_close(
-                    cov(a, b),
-                    component_cov[[step, cell, a, b]],
-                    cov(a, a).max(cov(b, b)),
-                    "component covariance",
-                );
-            }
-            for (band, row) in basis.axis_iter(Axis(0)).enumerate() {
-                let value: f64 = mean[band] + (0..p).map(|j| row[j] * state.mean[j * n + cell]).sum::<f64>();
-                let variance: f64 =
-                    (0..p).flat_map(|a| (0..p).map(move |b| (a, b))).map(|(a, b)| row[a] * row[b] * cov(a, b)).sum();
-                assert_close(value, band_mean[[step, cell, band]], value.abs(), "band mean");
-                assert_close(variance.sqrt(), band_sd[[step, cell, band]], variance.sqrt(), "band sd");
-            }
-        }
+        expected.check(step, &state, &basis, &mean);
     }
     for mut smoother in smoothers {
         (0..smoother.state.remembered()).for_each(|k| smoother.check_lagged(k));
