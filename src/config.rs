@@ -37,6 +37,8 @@ use read::{Fault, Keys, Node, keys_of};
 pub use estimate::Estimated;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 pub use open::InstrumentSource;
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+pub(crate) use stack::fuzz_list;
 
 /// A fusion read from TOML.
 ///

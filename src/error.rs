@@ -337,6 +337,14 @@ pub enum Error {
         /// What is wrong with it and what would do.
         problem: String,
     },
+    /// An array in a NumPy file that cannot be read or written.
+    #[error("{}: {problem}", path.display())]
+    Npy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        problem: String,
+    },
     /// A store that cannot be written.
     #[error("cannot write store {}: {problem}", path.display())]
     Store {

@@ -24,12 +24,15 @@ pub mod engine;
 mod error;
 pub mod estimate;
 pub mod filter;
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod geometry;
 #[cfg(all(any(doc, doctest), feature = "gdal", feature = "zarr"))]
 pub mod guide;
 mod machine;
 pub mod model;
-mod npy;
+pub mod npy;
 pub mod preset;
 pub mod seasonal;
 pub mod series;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use ndarray::Array3;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rasterfuse::geometry::{Crs, Grid};
 use serde_json::Value;
 use support::{Sample, Tiff, assert_says, day, program, tree};

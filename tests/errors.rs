@@ -2,6 +2,8 @@
 #![cfg(all(feature = "gdal", feature = "zarr", feature = "config"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "support/numpy.rs"]
+mod numpy;
 mod support;
 
 use std::fs;
@@ -683,9 +685,9 @@ fn spectral_settings_that_do_not_fit_are_refused_by_key() {
     let world = World::new();
     let basis = |mean: &str, matrix: &str| format!("[basis]\nmean = \"{mean}\"\nmatrix = \"{matrix}\"\n[prior]");
     let folder = world.folder.path();
-    ndarray_npy::write_npy(folder.join("mean.npy"), &ndarray::array![0.1, 0.3]).unwrap();
-    ndarray_npy::write_npy(folder.join("matrix.npy"), &ndarray::array![[1.0], [0.5]]).unwrap();
-    ndarray_npy::write_npy(folder.join("three.npy"), &ndarray::array![[1.0], [0.5], [0.1]]).unwrap();
+    numpy::write(folder.join("mean.npy"), &ndarray::array![0.1, 0.3]);
+    numpy::write(folder.join("matrix.npy"), &ndarray::array![[1.0], [0.5]]);
+    numpy::write(folder.join("three.npy"), &ndarray::array![[1.0], [0.5], [0.1]]);
     let wavelengths = |text: &'static str| ("like = \"fine_20240101.tif\"\nbands = [\"red\", \"nir\"]", text);
     let nm = wavelengths("like = \"fine_20240101.tif\"\nbands = [\"red\", \"nir\"]\nwavelengths_nm = [650, 860]");
     let good = basis("mean.npy", "matrix.npy");

@@ -6,7 +6,7 @@ mod support;
 use nalgebra::{DMatrix, DVector};
 use ndarray::Array4;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
 use rasterfuse::estimate::{Candidate, Criterion, Estimation, Fit, Numbers, Parameter};
 use rasterfuse::geometry::{Crs, Date, Grid};

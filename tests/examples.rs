@@ -54,7 +54,7 @@ fn a_palette_keeps_few_colours_and_stands_for_many() {
 
     let file = tempfile::NamedTempFile::new().unwrap();
     png::write(file.path(), (3, 1), &few).unwrap();
-    let decoder = ::png::Decoder::new(std::fs::File::open(file.path()).unwrap());
+    let decoder = ::png::Decoder::new(std::io::BufReader::new(std::fs::File::open(file.path()).unwrap()));
     let reader = decoder.read_info().unwrap();
     assert_eq!((reader.info().width, reader.info().height), (3, 1));
 }

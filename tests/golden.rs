@@ -1,41 +1,19 @@
 //! The filter and the fixed-lag smoother against the golden cases of an independent NumPy reference, to 1e-9.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::fs::File;
+#[path = "support/numpy.rs"]
+mod numpy;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ndarray::{Array0, Array1, Array2, Array3, Array4, ArrayD, Axis, Dimension, s};
-use ndarray_npy::NpzReader;
+use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Axis, s};
+use numpy::Npz;
 use rasterfuse::filter::{
     BandModel, BlockCov, Channel, CompressionCache, Dynamics, Observations, ProcessBlock, State, Workspace,
 };
 use rasterfuse::describe::Kernel;
-
-struct Case(NpzReader<File>);
-
-impl Case {
-    fn open(path: &Path) -> Self {
-        Self(NpzReader::new(File::open(path).unwrap()).unwrap())
-    }
-
-    fn has(&mut self, name: &str) -> bool {
-        self.0.names().unwrap().iter().any(|held| held.trim_end_matches(".npy") == name)
-    }
-
-    fn array<D: Dimension>(&mut self, name: &str) -> ndarray::Array<f64, D> {
-        self.0.by_name::<ndarray::OwnedRepr<f64>, D>(name).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }
-
-    fn scalar(&mut self, name: &str) -> f64 {
-        let float: Result<Array0<f64>, _> = self.0.by_name(name);
-        float.map_or_else(
-            |_| self.0.by_name::<ndarray::OwnedRepr<i64>, ndarray::Ix0>(name).unwrap().into_scalar() as f64,
-            Array0::into_scalar,
-        )
-    }
-}
 
 /// One instrument of a case.
 struct Sensor {
@@ -47,7 +25,7 @@ struct Sensor {
 }
 
 impl Sensor {
-    fn read(case: &mut Case, k: usize, basis: &Array2<f64>, mean: &Array1<f64>) -> Self {
+    fn read(case: &mut Npz, k: usize, basis: &Array2<f64>, mean: &Array1<f64>) -> Self {
         let mut get = |name: &str| -> ArrayD<f64> { case.array(&format!("inst{k}_{name}")) };
         let footprint = get("Hs").into_dimensionality::<ndarray::Ix2>().unwrap();
         let response = get("R").into_dimensionality::<ndarray::Ix2>().unwrap();
@@ -85,7 +63,7 @@ struct Smoother {
 
 impl Smoother {
     /// `lag_` looks three days ahead on a daily grid, `rts_` to the end.
-    fn of_case(case: &mut Case, start: &State, times: usize, own_cells: Vec<Range<usize>>) -> Vec<Self> {
+    fn of_case(case: &mut Npz, start: &State, times: usize, own_cells: Vec<Range<usize>>) -> Vec<Self> {
         let mut smoothers = Vec::new();
         for (name, lag) in [("lag", 3), ("rts", times)] {
             if case.has(&format!("{name}_comp_mean")) {
@@ -120,8 +98,62 @@ impl Smoother {
     }
 }
 
+/// What the filter must hold after each time.
+struct Filtered {
+    mean: Array2<f64>,
+    cov: Option<Array3<f64>>,
+    component_cov: Array4<f64>,
+    band_mean: Array3<f64>,
+    band_sd: Array3<f64>,
+}
+
+impl Filtered {
+    fn of_case(case: &mut Npz) -> Self {
+        Self {
+            mean: case.array("filt_x"),
+            cov: case.has("filt_P").then(|| case.array("filt_P")),
+            component_cov: case.array("filt_comp_cov"),
+            band_mean: case.array("filt_band_mean"),
+            band_sd: case.array("filt_band_sd"),
+        }
+    }
+
+    /// Compares states and, by the basis, bands.
+    fn check(&self, step: usize, state: &State, basis: &Array2<f64>, mean: &Array1<f64>) {
+        let (states, p) = (state.mean.len(), basis.ncols());
+        let n = states / p;
+        for i in 0..states {
+            assert_close(state.mean[i], self.mean[[step, i]], self.mean[[step, i]].abs().max(1e-3), "mean");
+            if let Some(cov) = &self.cov {
+                for j in 0..states {
+                    let scale = (cov[[step, i, i]] * cov[[step, j, j]]).sqrt();
+                    assert_close(state.cov.get(i, j), cov[[step, i, j]], scale, "covariance");
+                }
+            }
+        }
+        for cell in 0..self.component_cov.dim().1 {
+            let cov = |a: usize, b: usize| state.cov.get(a * n + cell, b * n + cell);
+            for (a, b) in (0..p).flat_map(|a| (0..p).map(move |b| (a, b))) {
+                assert_close(
+                    cov(a, b),
+                    self.component_cov[[step, cell, a, b]],
+                    cov(a, a).max(cov(b, b)),
+                    "component covariance",
+                );
+            }
+            for (band, row) in basis.axis_iter(Axis(0)).enumerate() {
+                let value: f64 = mean[band] + (0..p).map(|j| row[j] * state.mean[j * n + cell]).sum::<f64>();
+                let variance: f64 =
+                    (0..p).flat_map(|a| (0..p).map(move |b| (a, b))).map(|(a, b)| row[a] * row[b] * cov(a, b)).sum();
+                assert_close(value, self.band_mean[[step, cell, band]], value.abs(), "band mean");
+                assert_close(variance.sqrt(), self.band_sd[[step, cell, band]], variance.sqrt(), "band sd");
+            }
+        }
+    }
+}
+
 fn check(path: &Path) {
-    let mut case = Case::open(path);
+    let mut case = Npz::open(path);
     let basis: Array2<f64> = case.array("B");
     let mean: Array1<f64> = case.array("mu");
     let coords: Array2<f64> = case.array("coords");
@@ -149,11 +181,7 @@ fn check(path: &Path) {
     case.array::<ndarray::Ix1>("P0").iter().enumerate().for_each(|(i, v)| state.cov.set(i, i, *v));
     let mut smoothers = Smoother::of_case(&mut case, &state, times.len(), own_cells);
     assert!(!smoothers.is_empty(), "a case without smoother");
-    let filtered: Array2<f64> = case.array("filt_x");
-    let covariances: Option<Array3<f64>> = case.has("filt_P").then(|| case.array("filt_P"));
-    let component_cov: Array4<f64> = case.array("filt_comp_cov");
-    let band_sd: Array3<f64> = case.array("filt_band_sd");
-    let band_mean: Array3<f64> = case.array("filt_band_mean");
+    let expected = Filtered::of_case(&mut case);
 
     let (mut workspace, mut cache, mut observations) = (Workspace::new(), CompressionCache::new(), Observations::new());
     let (mut log_likelihood, mut before) = (0.0, case.scalar("t_prior"));
@@ -184,33 +212,7 @@ fn check(path: &Path) {
         log_likelihood +=
             state.update(&observations, &mut workspace).unwrap().iter().map(|i| i.log_likelihood).sum::<f64>();
 
-        for i in 0..n * p {
-            assert_close(state.mean[i], filtered[[step, i]], filtered[[step, i]].abs().max(1e-3), "mean");
-            if let Some(cov) = &covariances {
-                for j in 0..n * p {
-                    let scale = (cov[[step, i, i]] * cov[[step, j, j]]).sqrt();
-                    assert_close(state.cov.get(i, j), cov[[step, i, j]], scale, "covariance");
-                }
-            }
-        }
-        for cell in 0..component_cov.dim().1 {
-            let cov = |a: usize, b: usize| state.cov.get(a * n + cell, b * n + cell);
-            for (a, b) in (0..p).flat_map(|a| (0..p).map(move |b| (a, b))) {
-                assert_close(
-                    cov(a, b),
-                    component_cov[[step, cell, a, b]],
-                    cov(a, a).max(cov(b, b)),
-                    "component covariance",
-                );
-            }
-            for (band, row) in basis.axis_iter(Axis(0)).enumerate() {
-                let value: f64 = mean[band] + (0..p).map(|j| row[j] * state.mean[j * n + cell]).sum::<f64>();
-                let variance: f64 =
-                    (0..p).flat_map(|a| (0..p).map(move |b| (a, b))).map(|(a, b)| row[a] * row[b] * cov(a, b)).sum();
-                assert_close(value, band_mean[[step, cell, band]], value.abs(), "band mean");
-                assert_close(variance.sqrt(), band_sd[[step, cell, band]], variance.sqrt(), "band sd");
-            }
-        }
+        expected.check(step, &state, &basis, &mean);
     }
     for mut smoother in smoothers {
         (0..smoother.state.remembered()).for_each(|k| smoother.check_lagged(k));

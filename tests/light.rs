@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ndarray::Array4;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rasterfuse::Fusion;
 use rasterfuse::engine::{Checkpoint, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};

@@ -4,7 +4,7 @@
 use ndarray::{Array4, s};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rasterfuse::Fusion;
 use rasterfuse::filter::{BandModel, Channel, CompressionCache, Observations, State, Workspace};
 use rasterfuse::geometry::{Crs, Date, Grid};

@@ -3,10 +3,13 @@
 #![cfg(all(feature = "gdal", feature = "zarr", feature = "config"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "support/numpy.rs"]
+mod numpy;
+
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array0, Array4};
-use ndarray_npy::read_npy;
+use ndarray::{Array4, Ix0};
+use numpy::read;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::sink::MemorySink;
 
@@ -29,8 +32,8 @@ fn check(lag: usize, prefix: &str) {
         let mut sink = MemorySink::new();
         let report = fusion.run(&mut sink).unwrap();
         let (mean, sd) = sink.into_arrays().unwrap();
-        let expected_mean: Array4<f64> = read_npy(scene.join(format!("expected_{prefix}mean.npy"))).unwrap();
-        let expected_sd: Array4<f64> = read_npy(scene.join(format!("expected_{prefix}sd.npy"))).unwrap();
+        let expected_mean: Array4<f64> = read(scene.join(format!("expected_{prefix}mean.npy")));
+        let expected_sd: Array4<f64> = read(scene.join(format!("expected_{prefix}sd.npy")));
         let name = scene.file_name().unwrap().to_string_lossy();
         assert_eq!(mean.dim(), expected_mean.dim(), "{name}");
         for (at, spread) in expected_sd.indexed_iter() {
@@ -38,7 +41,7 @@ fn check(lag: usize, prefix: &str) {
             assert!((got - expected).abs() <= 1e-9 * spread, "{name}: mean {at:?} is {got}, not {expected}");
             assert!((sd[at] - spread).abs() <= 1e-9 * spread, "{name}: sd {at:?} is {}, not {spread}", sd[at]);
         }
-        let expected = read_npy::<_, Array0<f64>>(scene.join("expected_loglik.npy")).unwrap().into_scalar();
+        let expected = read::<Ix0>(scene.join("expected_loglik.npy")).into_scalar();
         let got = report.log_likelihood();
         assert!((got - expected).abs() <= 1e-9 * expected.abs(), "{name}: log-likelihood {got}, not {expected}");
     }

@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 
 use ndarray::{Array4, s};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::describe::{Footprint, Instrument};
 use rasterfuse::seasonal::SeasonalMean;

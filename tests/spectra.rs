@@ -1,33 +1,33 @@
 //! Spectral responses and bases: what bands see of a spectrum, tables and arrays in files, and what is refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "support/numpy.rs"]
+mod numpy;
 mod support;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array1, Array2, ShapeBuilder, array};
-use ndarray_npy::{NpzReader, WriteNpyExt};
+use numpy::Npz;
 use rasterfuse::spectral::{SpectralBasis, SpectralResponse};
 
 use support::assert_says;
 
-fn fixture(name: &str) -> NpzReader<File> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.npz"));
-    NpzReader::new(File::open(path).unwrap()).unwrap()
+fn fixture(name: &str) -> Npz {
+    Npz::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.npz")))
 }
 
 #[test]
 fn gaussian_weights_are_those_of_the_golden_cases() {
     for (name, instruments) in [("tiny", 2), ("smoother", 2)] {
         let mut case = fixture(name);
-        let wavelengths: Array1<f64> = case.by_name("waves").unwrap();
+        let wavelengths = case.list("waves");
         for k in 0..instruments {
-            let [centres, widths]: [Array1<f64>; 2] =
-                ["centres", "fwhm"].map(|what| case.by_name(&format!("inst{k}_srf_{what}")).unwrap());
-            let expected: Array2<f64> = case.by_name(&format!("inst{k}_R")).unwrap();
-            let response = SpectralResponse::gaussian(centres.to_vec(), widths.to_vec()).unwrap();
-            let weights = response.weights(wavelengths.as_slice().unwrap()).unwrap();
+            let [centres, widths] = ["centres", "fwhm"].map(|what| case.list(&format!("inst{k}_srf_{what}")));
+            let expected: Array2<f64> = case.array(&format!("inst{k}_R"));
+            let response = SpectralResponse::gaussian(centres, widths).unwrap();
+            let weights = response.weights(&wavelengths).unwrap();
             assert_eq!((response.bands(), weights.dim()), (expected.nrows(), expected.dim()));
             for ((band, wavelength), value) in expected.indexed_iter() {
                 assert!((weights[(band, wavelength)] - value).abs() < 1e-14, "{name} {k} {band} {wavelength}");
@@ -168,7 +168,7 @@ fn a_basis_is_read_as_it_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("new/basis");
     basis().write(&place).unwrap();
-    let wavelengths: Array1<f64> = ndarray_npy::read_npy(place.join("wavelengths_nm.npy")).unwrap();
+    let wavelengths: Array1<f64> = numpy::read(place.join("wavelengths_nm.npy"));
     let read = SpectralBasis::read(place.join("basis_mean.npy"), place.join("basis.npy"), wavelengths.to_vec());
     assert_eq!(read.unwrap(), basis());
 }
@@ -178,10 +178,10 @@ fn bases_of_float32_and_in_fortran_order_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let [mean, matrix] = ["mean.npy", "matrix.npy"].map(|name| folder.path().join(name));
     let values = basis().mean().mapv(|value| value as f32);
-    values.write_npy(File::create(&mean).unwrap()).unwrap();
+    numpy::write(&mean, &values);
     let mut fortran = Array2::<f32>::zeros((3, 2).f());
     fortran.assign(&basis().matrix().mapv(|value| value as f32));
-    fortran.write_npy(File::create(&matrix).unwrap()).unwrap();
+    numpy::write(&matrix, &fortran);
     let text = String::from_utf8_lossy(&fs::read(&matrix).unwrap()).into_owned();
     assert!(text.contains("'fortran_order': True") && text.contains("f4"), "{text}");
 
@@ -209,14 +209,14 @@ fn bases_that_do_not_fit_are_refused_with_file_and_fix() {
         &["target.wavelengths_nm (SpectralBasis::new): ", "0.45 to 0.65", "micrometres", "multiply them by 1000"],
     );
 
-    basis().matrix().t().as_standard_layout().write_npy(File::create(&matrix).unwrap()).unwrap();
+    numpy::write(&matrix, &basis().matrix().t().as_standard_layout());
     assert_says(
         &refused(wavelengths()),
         &["basis.matrix (SpectralBasis::new): ", "basis.npy", "(2, 3)", "3 wavelengths", "transpose it"],
     );
-    array![1_i64, 2, 3].write_npy(File::create(&mean).unwrap()).unwrap();
+    numpy::write(&mean, &array![1_i64, 2, 3]);
     assert_says(&refused(wavelengths()), &["basis_mean.npy", "i8", "float64 or float32", "astype"]);
-    basis().matrix().write_npy(File::create(&mean).unwrap()).unwrap();
+    numpy::write(&mean, basis().matrix());
     assert_says(&refused(wavelengths()), &["basis_mean.npy", "2 dimensions", "shape (3 wavelengths)"]);
     fs::write(&mean, "wavelength,mean\n").unwrap();
     assert_says(&refused(wavelengths()), &["basis_mean.npy", "not a file of numpy.save"]);

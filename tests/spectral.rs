@@ -2,11 +2,13 @@
 //! responses by centre and width and by table, fewer bands than components, gaps in single bands, both output spaces.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::fs::File;
+#[path = "support/numpy.rs"]
+mod numpy;
+
 use std::path::Path;
 
-use ndarray::{Array1, Array2, Array3, Array4, Axis, Dimension, s};
-use ndarray_npy::NpzReader;
+use ndarray::{Array1, Array2, Array3, Array4, Axis, s};
+use numpy::Npz;
 use rasterfuse::Fusion;
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
@@ -18,21 +20,8 @@ use rasterfuse::source::MemorySource;
 
 const SIDE: usize = 4;
 
-struct Case(NpzReader<File>);
-
-impl Case {
-    fn open(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-        Self(NpzReader::new(File::open(path).unwrap()).unwrap())
-    }
-
-    fn array<D: Dimension>(&mut self, name: &str) -> ndarray::Array<f64, D> {
-        self.0.by_name::<ndarray::OwnedRepr<f64>, D>(name).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }
-
-    fn list(&mut self, name: &str) -> Vec<f64> {
-        self.array::<ndarray::Ix1>(name).to_vec()
-    }
+fn fixture(name: &str) -> Npz {
+    Npz::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name))
 }
 
 fn grid(side: usize) -> Grid {
@@ -40,11 +29,11 @@ fn grid(side: usize) -> Grid {
     Grid::new(Crs::unknown(), [0.0, cell, 0.0, 0.0, 0.0, -cell], (side, side)).unwrap()
 }
 
-fn fusion(case: &mut Case, kernel: Kernel, missing: Missing, space: OutputSpace, lag: usize) -> Fusion {
+fn fusion(case: &mut Npz, kernel: Kernel, missing: Missing, space: OutputSpace, lag: usize) -> Fusion {
     described(case, kernel, missing, lag).space(space).build().unwrap()
 }
 
-fn described(case: &mut Case, kernel: Kernel, missing: Missing, lag: usize) -> FusionBuilder {
+fn described(case: &mut Npz, kernel: Kernel, missing: Missing, lag: usize) -> FusionBuilder {
     let wavelengths = case.list("waves");
     let names: Vec<String> = wavelengths.iter().map(|wavelength| format!("{wavelength:.1}")).collect();
     let mean: Array1<f64> = case.array("mean");
@@ -60,7 +49,7 @@ fn described(case: &mut Case, kernel: Kernel, missing: Missing, lag: usize) -> F
         .unwrap(),
         SpectralResponse::gaussian(case.list("two_centres"), case.list("two_fwhm")).unwrap(),
     ];
-    let phi = case.0.by_name::<ndarray::OwnedRepr<f64>, ndarray::Ix0>("phi").unwrap().into_scalar();
+    let phi = case.scalar("phi");
     let process = Process::new(kernel, case.list("length"), case.list("sigma2")).nugget(0.01).phi(phi);
     let mut builder = Fusion::builder(grid(SIDE))
         .bands(names)
@@ -103,7 +92,7 @@ fn assert_equal(got: &Array4<f64>, expected: &Array3<f64>, scale: &Array3<f64>, 
 
 fn check(name: &str, kernel: Kernel, missing: Missing) {
     for (prefix, lag) in [("filt", 0), ("lag", 2)] {
-        let mut case = Case::open(name);
+        let mut case = fixture(name);
         let band_mean: Array3<f64> = case.array(&format!("{prefix}_band_mean"));
         let band_sd: Array3<f64> = case.array(&format!("{prefix}_band_sd"));
         let mut sink = MemorySink::new();
@@ -111,7 +100,7 @@ fn check(name: &str, kernel: Kernel, missing: Missing) {
         let (mean, sd) = sink.into_arrays().unwrap();
         assert_equal(&mean, &band_mean, &band_sd, "band");
         assert_equal(&sd, &band_sd, &band_sd, "sd of band");
-        let loglik = case.0.by_name::<ndarray::OwnedRepr<f64>, ndarray::Ix0>("loglik").unwrap().into_scalar();
+        let loglik = case.scalar("loglik");
         let got = report.log_likelihood();
         assert!((got - loglik).abs() <= 1e-9 * loglik.abs(), "log-likelihood {got}, not {loglik}");
 
@@ -153,7 +142,7 @@ fn bands_are_rebuilt_from_a_store_of_components() {
     use rasterfuse::source::RasterSource;
 
     let run = |space, sink: &mut dyn rasterfuse::series::FusionSink| {
-        let mut case = Case::open("spectra_bands.npz");
+        let mut case = fixture("spectra_bands.npz");
         fusion(&mut case, Kernel::Matern32, Missing::Band, space, 0).run(sink).unwrap();
     };
     let mut memory = MemorySink::new();
@@ -199,7 +188,7 @@ fn tomorrows_date_goes_on_from_components() {
     let folder = tempfile::tempdir().unwrap();
     let region = rasterfuse::geometry::PixelRegion::new(0..SIDE, 0..SIDE);
     let run = |name: &str, end: i32, lag: usize, checkpoint: Checkpoint, start: Start| {
-        let mut case = Case::open("spectra_bands.npz");
+        let mut case = fixture("spectra_bands.npz");
         let builder = described(&mut case, Kernel::Matern32, Missing::Band, lag).space(OutputSpace::Components);
         let builder = builder.end(Date::from_days(end)).tile(2, 4).window(2, 2).checkpoint(checkpoint).replay_days(2);
         let fusion = builder.build().unwrap();

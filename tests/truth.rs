@@ -1,8 +1,11 @@
 //! Runs judged by the truth of a simulated scene.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "support/numpy.rs"]
+mod numpy;
+
 use ndarray::{Array1, Array2, Array3, Array4, ShapeBuilder, s};
-use ndarray_npy::write_npy;
+use numpy::write;
 use rasterfuse::Fusion;
 use rasterfuse::geometry::{Crs, Date, Grid, PixelRegion};
 use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
@@ -78,8 +81,8 @@ fn components_and_bands_are_scored_as_the_slow_way_does() {
     truth[(1, 0, 2, 3)] = f64::NAN;
     let first = Date::from_days(10);
     let (single, double) = (folder.path().join("single.npy"), folder.path().join("double.npy"));
-    write_npy(&double, &truth).unwrap();
-    write_npy(&single, &truth.mapv(|value| value as f32)).unwrap();
+    write(&double, &truth);
+    write(&single, &truth.mapv(|value| value as f32));
 
     let mut plain = MemorySink::new();
     fusion(OutputSpace::Bands).run(&mut plain).unwrap();
@@ -162,16 +165,16 @@ fn truths_that_do_not_fit_are_refused_before_anything_is_written() {
         assert!(error.contains("truth.npy") && words.iter().all(|word| error.contains(word)), "{error}");
     };
     refused(&["cannot read"]);
-    write_npy(&path, &Array3::<f64>::zeros((2, 3, 4))).unwrap();
+    write(&path, &Array3::<f64>::zeros((2, 3, 4)));
     refused(&["[2, 3, 4]", "(day, component or band, y, x)"]);
-    write_npy(&path, &Array4::<i32>::zeros((2, 2, 6, 7))).unwrap();
+    write(&path, &Array4::<i32>::zeros((2, 2, 6, 7)));
     refused(&["i4", "float64 or float32"]);
-    write_npy(&path, &Array4::<f64>::zeros((2, 2, 6, 7).f())).unwrap();
+    write(&path, &Array4::<f64>::zeros((2, 2, 6, 7).f()));
     refused(&["Fortran", "ascontiguousarray"]);
     std::fs::write(&path, "no numbers").unwrap();
     refused(&["not a file of numpy.save"]);
     // Cut short, it is found out when it is read.
-    write_npy(&path, &Array4::<f64>::zeros((2, 2, 6, 7))).unwrap();
+    write(&path, &Array4::<f64>::zeros((2, 2, 6, 7)));
     let length = std::fs::metadata(&path).unwrap().len();
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 8).unwrap();
     let error = Truth::read(first, &path).unwrap().on(Date::from_days(11), &PixelRegion::new(0..6, 0..7)).unwrap_err();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use nalgebra::DMatrix;
 use rand::rngs::StdRng;
 use rand::seq::index::sample;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_distr::{Beta, StandardNormal};
 use rasterfuse::filter::{
     BandModel, BlockCov, Channel, CompressionCache, Dynamics, Observations, ProcessBlock, Real, State, Workspace,

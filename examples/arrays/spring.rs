@@ -1,7 +1,7 @@
 //! The truth: fields that turn green one after the other; and what two instruments see of it, as arrays.
 
 use ndarray::{Array2, Array3, Array4, Axis, s};
-use rand::Rng;
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rand_distr::StandardNormal;
 use rasterfuse::Result;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use ndarray::{Array2, Array3, Array4, Axis, s};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
 use rasterfuse::Result;
 use rasterfuse::geometry::{Crs, Date, Grid};

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 
-use png::{AdaptiveFilterType, BitDepth, ColorType, Compression, Encoder, FilterType};
+use png::{BitDepth, ColorType, DeflateCompression, Encoder, Filter};
 
 type Colour = [u8; 3];
 
@@ -20,10 +20,9 @@ pub(crate) fn write(path: &Path, (width, height): (u32, u32), rgb: &[u8]) -> Res
     encoder.set_color(ColorType::Indexed);
     encoder.set_depth(BitDepth::Eight);
     encoder.set_palette(palette.concat());
-    encoder.set_compression(Compression::Best);
+    encoder.set_deflate_compression(DeflateCompression::Level(9));
     // Neighbouring numbers of a palette are no neighbouring colours.
-    encoder.set_filter(FilterType::NoFilter);
-    encoder.set_adaptive_filter(AdaptiveFilterType::NonAdaptive);
+    encoder.set_filter(Filter::NoFilter);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(&indices)?;
     Ok(writer.finish()?)

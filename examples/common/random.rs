@@ -3,7 +3,7 @@
 use std::f64::consts::TAU;
 
 use ndarray::{Array2, ArrayView2};
-use rand::Rng;
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rasterfuse::geometry::Grid;
 

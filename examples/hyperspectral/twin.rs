@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ndarray::{Array1, Array2, Array3, Array4, ArrayView3, Axis, s};
-use rand::Rng;
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rand_distr::StandardNormal;
 use rasterfuse::Result;

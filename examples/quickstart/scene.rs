@@ -1,7 +1,7 @@
 //! The truth: a patchwork of fields that changes from day to day, and the clouds above it.
 
 use ndarray::{Array3, Array4, ArrayView4, Axis, s};
-use rand::Rng;
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rasterfuse::geometry::{Date, Grid};
 use rasterfuse::source::gdal::crs_from_definition;

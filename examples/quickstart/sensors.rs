@@ -8,7 +8,7 @@ use gdal::raster::{Buffer, GdalType};
 use gdal::spatial_ref::SpatialRef;
 use gdal::{Dataset, DriverManager, Metadata};
 use ndarray::{Array4, ArrayView2, ArrayView3, Axis, s};
-use rand::Rng;
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rand_distr::StandardNormal;
 use rasterfuse::geometry::{Date, Grid};

@@ -303,3 +303,13 @@ fn listed(
 fn resolved(base: &Path, name: &str) -> PathBuf {
     if name.contains(":\"") { name.into() } else { base.join(name) }
 }
+
+/// Reads a list of files of anybody's making.
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+pub(crate) fn fuzz_list(path: &Path) {
+    let keys = SourceKeys { list: Some("list.csv".into()), ..SourceKeys::default() };
+    for preset in [None, Preset::find("hls_s30").ok()] {
+        let bands: Vec<&PresetBand> = preset.iter().flat_map(|preset| preset.bands).collect();
+        let _ = listed(path, &keys, preset, &bands);
+    }
+}

@@ -5,6 +5,8 @@
 //! raster of the tile's own cells.
 
 mod frames;
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+mod fuzz;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -26,6 +28,9 @@ use crate::error::{Error, Result};
 use crate::geometry::Date;
 use crate::series::Settings;
 use frames::{read_frame, read_frames, read_header, write_frame, write_frames, write_header};
+
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+pub(crate) use fuzz::fuzz;
 
 /// A date that a tile has passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -41,6 +41,8 @@ mod work;
 pub use builder::FusionBuilder;
 pub use calibrate::TimeEstimate;
 pub use carried::Precision;
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+pub(crate) use checkpoint::fuzz as fuzz_checkpoint;
 pub use fusion::Fusion;
 pub use job::{Job, Start};
 pub use memory::MemoryBudget;

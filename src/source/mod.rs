@@ -28,11 +28,15 @@ use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
 
 pub use calibration::Calibration;
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+pub(crate) use cf::fuzz as fuzz_cf;
 #[cfg(feature = "gdal")]
 pub use gdal::{RasterSeries, Resampling, SeriesBuilder};
 pub use memory::MemorySource;
 #[cfg(feature = "gdal")]
 pub use quality::Quality;
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+pub(crate) use stack::fuzz as fuzz_template;
 #[cfg(feature = "gdal")]
 pub use stack::{Granule, RasterStack, StackBuilder};
 #[cfg(feature = "gdal")]

@@ -19,6 +19,9 @@ use std::sync::OnceLock;
 pub use builder::StackBuilder;
 pub use granule::Granule;
 
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+pub(crate) use template::fuzz;
+
 use builder::{Files, Pattern};
 use layout::StackLayout;
 use location::StackLocation;

@@ -13,7 +13,7 @@ use clap::Args;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::spectral::{BandScale, SpectralBasis, SpectralPca};
 use rasterfuse::source::{RasterSource, RasterStack};
-use rasterfuse::{Error, Result};
+use rasterfuse::{Error, Result, npy};
 use serde_json::json;
 
 use crate::outcome::Outcome;
@@ -229,9 +229,7 @@ fn open(arguments: &Arguments) -> Result<Images> {
 fn read_wavelengths(path: &Path) -> Result<Vec<f64>> {
     let failed = |problem: String| Error::setting("wavelengths", format!("{}: {problem}", path.display()));
     let numbers: Vec<f64> = if path.extension().is_some_and(|extension| extension == "npy") {
-        let bytes = fs::read(path).map_err(|error| failed(format!("cannot read: {error}")))?;
-        let file = npyz::NpyFile::new(&bytes[..]).map_err(|error| failed(error.to_string()))?;
-        file.into_vec().map_err(|error| failed(error.to_string()))?
+        npy::read::<ndarray::Ix1>(path).map_err(|error| Error::setting("wavelengths", error.to_string()))?.to_vec()
     } else {
         let text = fs::read_to_string(path).map_err(|error| failed(format!("cannot read: {error}")))?;
         let words = text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty());

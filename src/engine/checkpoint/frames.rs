@@ -10,7 +10,7 @@ use crate::engine::Fusion;
 use crate::engine::compress::{compress, damaged, decompress};
 
 /// Start of every file; the last byte is the version.
-const MAGIC: &[u8; 8] = b"RFSTATE\x01";
+pub(super) const MAGIC: &[u8; 8] = b"RFSTATE\x01";
 
 pub(super) fn write_header(file: &mut impl Write, header: &impl Serialize) -> io::Result<()> {
     file.write_all(MAGIC)?;

@@ -75,28 +75,7 @@ impl WindowCost {
             |ranges: &mut dyn Iterator<Item = std::ops::Range<i64>>| ranges.map(|r| r.end - r.start).max().unwrap_or(0);
         let near = (side(&mut tiling.padded_rows()) * side(&mut tiling.padded_cols())) as usize;
         let cells = near + input.model.far.count;
-        let (mut pixels, mut remainders, mut entries) = (0, 0, 0);
-        let mut offsets = Vec::with_capacity(input.model.instruments.len());
-        for instrument in &input.model.instruments {
-            let most = instrument.lattice.most_pixels(tiling.padded_rows(), tiling.padded_cols());
-            // A far cell brings in the pixels that hold it, seen in part.
-            let (rows, cols) = input.model.target.shape();
-            let cells_of = |n: usize| (0..n as i64).map(|k| k..k + 1);
-            let far_pixels = if input.model.far.count == 0 {
-                0
-            } else {
-                input.model.far.count * instrument.lattice.most_pixels(cells_of(rows), cells_of(cols)).0
-            };
-            let seen = most.0 + far_pixels;
-            pixels += seen;
-            offsets.push(instrument.offset_layers.iter().map(|layer| layer.count(seen)).sum::<usize>());
-            // Every cell once, or, where footprints overlap, in each pixel at most, and a remainder per pixel.
-            let (height, width) = instrument.lattice.largest();
-            let largest = ((height * width) as usize).min(cells);
-            entries += most.0 + if instrument.lattice.overlaps() { most.0 * largest } else { cells };
-            let coarse = instrument.lattice.largest() != (1, 1);
-            remainders += most.1 + if coarse { far_pixels } else { 0 };
-        }
+        let Seen { pixels, remainders, entries, offsets } = Seen::new(input, &tiling, cells);
         let n = cells + remainders;
         let components: usize = input.parts.iter().map(|part| part.components).sum();
         // Nodes of coarse fields: around the window, and around each far cell.
@@ -159,6 +138,46 @@ impl WindowCost {
             |(part, &states): (&PartSize, &usize)| kept_bytes(states, own * part.components, input.lag, word as u64);
         let checkpoint_bytes = input.parts.iter().zip(&part_states).map(kept).fold(history, u64::saturating_add);
         Self { states, workspace: workspace as u64, bytes, shape_bytes, shapes, lag_bytes, double, checkpoint_bytes }
+    }
+}
+
+/// What the instruments see of the largest window.
+struct Seen {
+    pixels: usize,
+    /// Pixels that reach beyond the window.
+    remainders: usize,
+    /// Weights of cells in footprints.
+    entries: usize,
+    /// Offsets of each instrument.
+    offsets: Vec<usize>,
+}
+
+impl Seen {
+    /// Of a window of so many `cells`, far ones included.
+    fn new(input: &PlanInput<'_>, tiling: &Tiling, cells: usize) -> Self {
+        let (mut pixels, mut remainders, mut entries) = (0, 0, 0);
+        let mut offsets = Vec::with_capacity(input.model.instruments.len());
+        for instrument in &input.model.instruments {
+            let most = instrument.lattice.most_pixels(tiling.padded_rows(), tiling.padded_cols());
+            // A far cell brings in the pixels that hold it, seen in part.
+            let (rows, cols) = input.model.target.shape();
+            let cells_of = |n: usize| (0..n as i64).map(|k| k..k + 1);
+            let far_pixels = if input.model.far.count == 0 {
+                0
+            } else {
+                input.model.far.count * instrument.lattice.most_pixels(cells_of(rows), cells_of(cols)).0
+            };
+            let seen = most.0 + far_pixels;
+            pixels += seen;
+            offsets.push(instrument.offset_layers.iter().map(|layer| layer.count(seen)).sum::<usize>());
+            // Every cell once, or, where footprints overlap, in each pixel at most, and a remainder per pixel.
+            let (height, width) = instrument.lattice.largest();
+            let largest = ((height * width) as usize).min(cells);
+            entries += most.0 + if instrument.lattice.overlaps() { most.0 * largest } else { cells };
+            let coarse = instrument.lattice.largest() != (1, 1);
+            remainders += most.1 + if coarse { far_pixels } else { 0 };
+        }
+        Self { pixels, remainders, entries, offsets }
     }
 }
 

@@ -196,6 +196,20 @@ fn character_class(rest: &str) -> Option<(String, usize)> {
     Some((format!("[{not}{escaped}]"), rest.len() - body.len() + end + 1))
 }
 
+/// Matches a path with a pattern, both of anybody's making.
+#[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
+pub(crate) fn fuzz(pattern: &str, band: &str, path: &str) {
+    let template = Template::new("files", pattern, Some(Path::new("folder")));
+    let bands = [band.to_owned(), "red".to_owned()];
+    let _ = (template.text_of(band), template.name_of(Path::new(path), band), file_of(Path::new(pattern)));
+    let _ = glob::Pattern::new(&template.path);
+    if let Ok(regex) = expression(&template.path, &bands)
+        && let Some(captures) = regex.captures(path)
+    {
+        let _ = groups(&regex, &captures, 'w').count() + groups(&regex, &captures, 'b').count();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

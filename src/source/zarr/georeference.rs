@@ -92,6 +92,11 @@ pub(super) fn crs<'a>(attributes: impl IntoIterator<Item = &'a Map<String, Value
 /// GDAL normalises the spelling, so that it matches that of other inputs.
 #[cfg(feature = "gdal")]
 fn crs_from_wkt(wkt: &str) -> Crs {
+    // What else GDAL takes for a definition are addresses and files: a store must not make it open them.
+    let named = |c: char| c.is_ascii_alphanumeric() || " +=,:_.-".contains(c);
+    if !wkt.split('[').next().is_some_and(|start| start.trim_start().chars().all(named)) {
+        return plain(wkt);
+    }
     super::super::gdal::crs_from_definition(wkt).unwrap_or_else(|_| plain(wkt))
 }
 
@@ -102,6 +107,9 @@ fn crs_from_wkt(wkt: &str) -> Crs {
 
 #[cfg(feature = "gdal")]
 fn crs_from_code(code: &str) -> Crs {
+    if code.contains(['/', '\\']) {
+        return Crs::unknown().with_code(code);
+    }
     super::super::gdal::crs_from_definition(code).unwrap_or_else(|_| Crs::unknown().with_code(code))
 }
 

@@ -1,0 +1,4 @@
+//! CF attributes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rasterfuse::fuzz::cf(data));

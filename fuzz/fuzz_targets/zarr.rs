@@ -1,0 +1,4 @@
+//! Metadata of stores.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rasterfuse::fuzz::zarr(data));

@@ -1,0 +1,108 @@
+//! Checkpoints of anybody's making, for `fuzz/`.
+
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use ndarray::Array4;
+
+use super::StateFile;
+use super::frames::{MAGIC, write_frame};
+use crate::engine::compress::compress;
+use crate::engine::Fusion;
+use crate::engine::tile::TileState;
+use crate::error::Result;
+use crate::geometry::{Crs, Date, Grid};
+use crate::describe::{Instrument, Kernel, Prior, Process};
+use crate::source::MemorySource;
+
+/// Loads the record `header` and the frames, which are compressed first, into the states of windows and of cells.
+pub(crate) fn fuzz(path: &Path, header: &[u8], frames: &[&[u8]]) {
+    static FUSIONS: OnceLock<Vec<Fusion>> = OnceLock::new();
+    let fusions = FUSIONS.get_or_init(|| [Kernel::Exponential, Kernel::None].into_iter().flat_map(fusion).collect());
+    let write = || -> std::io::Result<()> {
+        let mut file = MAGIC.to_vec();
+        write_frame(&mut file, &compress(header, 1)?)?;
+        frames.iter().try_for_each(|frame| write_frame(&mut file, &compress(frame, size_of::<f64>())?))?;
+        fs::write(path, file)
+    };
+    if write().is_err() {
+        return;
+    }
+    let file = StateFile { date: Date::from_days(0), path: path.to_path_buf() };
+    for fusion in fusions {
+        let _ = file.light(&fusion.settings);
+        for (_, tile) in fusion.tiles() {
+            if let Ok(mut state) = TileState::first(fusion, tile)
+                && let Ok(record) = file.load(fusion, &mut state)
+            {
+                state.resume_after(fusion, record.date, record.summary);
+            }
+        }
+    }
+}
+
+/// Of few cells, dates and states.
+fn fusion(kernel: Kernel) -> Result<Fusion> {
+    let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (2, 2))?;
+    let dates = vec![Date::from_days(1), Date::from_days(3)];
+    let source = MemorySource::new(grid.clone(), dates, vec!["red".into()], Array4::from_elem((2, 1, 2, 2), 0.3))?;
+    Fusion::builder(grid)
+        .bands(["red"])
+        .window(2, 0)
+        .lag(1)
+        .process(Process::new(kernel, 100.0, 1e-4))
+        .prior(Prior::new(0.3, 0.01))
+        .instrument(Instrument::new("fine", source).noise_variance(1e-4))
+        .threads(1)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::engine::checkpoint::Record;
+    use crate::engine::summary::Summary;
+    use crate::engine::tile::States;
+
+    /// The bytes before compression of what a fresh tile's checkpoint holds.
+    fn seed(fusion: &Fusion) -> Vec<u8> {
+        let record = Record {
+            settings: crate::engine::Settings::default(),
+            date: Date::from_days(0),
+            steps: Vec::new(),
+            ended: false,
+            written: 0,
+            summary: Summary::default(),
+            failed: Vec::new(),
+            full: true,
+            light: None,
+        };
+        let (_, tile) = fusion.tiles().next().unwrap();
+        let tile = TileState::first(fusion, tile).unwrap();
+        let mut parts = vec![serde_json::to_vec(&record).unwrap()];
+        match &tile.states {
+            States::Windows(windows) => parts.extend(windows.iter().map(|window| window.snapshot().unwrap())),
+            States::Cells(cells) => {
+                parts.push(cells.dates());
+                parts.extend(cells.bands().iter().map(|band| band.snapshot().unwrap()));
+            }
+        }
+        parts[1..].iter_mut().for_each(|frame| *frame = crate::engine::checkpoint::decompress(frame, 8).unwrap());
+        parts.join(&b"\n==\n"[..])
+    }
+
+    #[test]
+    fn seeds_are_checkpoints_of_this_version() {
+        for (name, kernel) in [("windows", Kernel::Exponential), ("cells", Kernel::None)] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/checkpoint").join(name);
+            let seed = seed(&fusion(kernel).unwrap());
+            if std::env::var_os("RASTERFUSE_WRITE_SEEDS").is_some() {
+                fs::write(&path, &seed).unwrap();
+            }
+            assert!(fs::read(&path).unwrap() == seed, "{name}: write it again with RASTERFUSE_WRITE_SEEDS=1");
+        }
+    }
+}
