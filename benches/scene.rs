@@ -9,8 +9,8 @@ use common::RankK;
 use criterion::{Criterion, criterion_group, criterion_main};
 use ndarray::Array4;
 use rasterfuse::Fusion;
-use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
+use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 

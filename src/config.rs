@@ -114,14 +114,14 @@ impl FusionConfig {
     /// As [`read`](Self::read).
     pub fn parse(text: &str, folder: impl Into<PathBuf>) -> Result<Self> {
         let folder = folder.into();
-        Self::of(text.to_owned(), folder.clone(), None)
-            .map_err(|problem| Error::ConfigFile { path: folder, problem })
+        Self::of(text.to_owned(), folder.clone(), None).map_err(|problem| Error::ConfigFile { path: folder, problem })
     }
 
     fn of(text: String, folder: PathBuf, file: Option<PathBuf>) -> Result<Self, String> {
         let document = Document::parse(text.as_str()).map_err(|error| error.to_string())?;
         let described = |fault: Fault| fault.describe(&text);
-        let description = Description::deserialize(Node::of_file(&document, Keys::But(of_others))).map_err(described)?;
+        let description =
+            Description::deserialize(Node::of_file(&document, Keys::But(of_others))).map_err(described)?;
         let sources = sources(&document).map_err(described)?;
         let run = table(&document, RUN).map_err(described)?;
         let estimate = table(&document, ESTIMATION).map_err(described)?;

@@ -7,11 +7,11 @@ use std::path::{Component, Path, PathBuf};
 use std::{env, fs, process, thread};
 
 use crate::config::FusionConfig;
-use crate::geometry::{Date, PixelRegion};
 use crate::describe::AcquisitionGroups;
-use crate::spectral::SpectralResponse;
+use crate::geometry::{Date, PixelRegion};
 use crate::sink::{FusedSeries, SeasonalStore};
 use crate::source::{RasterSource, ZarrCube};
+use crate::spectral::SpectralResponse;
 
 /// A door, by the name of its folder in `fuzz/corpus`.
 pub type Target = (&'static str, fn(&[u8]));

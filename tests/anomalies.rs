@@ -7,14 +7,14 @@ use std::f64::consts::LN_2;
 
 use ndarray::{Array2, Array4, s};
 use rasterfuse::Fusion;
+use rasterfuse::describe::OutputSpace;
+use rasterfuse::describe::{Features, Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::describe::{Features, Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::seasonal::SeasonalMean;
-use rasterfuse::spectral::SpectralBasis;
-use rasterfuse::describe::OutputSpace;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
+use rasterfuse::spectral::SpectralBasis;
 
 const FWHM: f64 = 110.0;
 

@@ -3,18 +3,18 @@
 
 use std::fmt::{Debug, Display};
 
-use rasterfuse::engine::{FusionBuilder, InstrumentPlan, Job, Plan, Progress, Shard, TileTime, TimeEstimate};
-use rasterfuse::estimate::{Candidate, Choice, Estimation, Fit, Numbers, Parameter};
-use rasterfuse::geometry::{Crs, Date, DateRange, Grid, PixelRegion};
 use rasterfuse::describe::{Features, Field, Instrument, Numbers, OffsetLayer, Prior, Process};
+use rasterfuse::engine::{FusionBuilder, InstrumentPlan, Job, Plan, Progress, Shard, TileTime, TimeEstimate};
+use rasterfuse::estimate::{Candidate, Choice, Estimation, Fit, Found};
+use rasterfuse::geometry::{Crs, Date, DateRange, Grid, PixelRegion};
 use rasterfuse::model::{SeasonalBuilder, SeasonalFit};
 use rasterfuse::seasonal::SeasonalMean;
-use rasterfuse::spectral::{SpectralBasis, SpectralPca, SpectralResponse};
 use rasterfuse::series::{FusedBlock, Report, Scores, SeriesLayout, Settings};
 use rasterfuse::sink::{JudgedSink, MemorySink};
 use rasterfuse::source::{Calibration, MemorySource, RasterSource, Slice};
+use rasterfuse::spectral::{SpectralBasis, SpectralPca, SpectralResponse};
 use rasterfuse::validate::{Validation, ValidationReport};
-use rasterfuse::{Error, Fusion};
+use rasterfuse::{Error, Fusion, Key};
 
 fn crosses_threads<T: Send + Sync + Debug>() {}
 fn cheap<T: Clone + Send + Sync + Debug>() {}
@@ -60,7 +60,7 @@ fn descriptions_and_results_are_values() {
     cheap::<Instrument>();
     cheap::<(Process, Prior, Field, Features, OffsetLayer)>();
     cheap::<(SeasonalBuilder, SeasonalMean, SpectralBasis, SpectralPca, SpectralResponse)>();
-    cheap::<(Candidate, Parameter, Numbers, Fit, Choice, Validation, ValidationReport)>();
+    cheap::<(Candidate, Fit, Found, Choice, Validation, ValidationReport)>();
     cheap::<(Plan, Report, Scores, Progress, Settings, SeriesLayout, FusedBlock, Slice)>();
     cheap::<(Grid, Crs, Date, DateRange, PixelRegion, Calibration, MemorySource)>();
 }
@@ -81,7 +81,8 @@ fn what_a_person_would_print_prints_and_what_a_program_would_read_serialises() {
     prints::<Date>();
     prints::<DateRange>();
     prints::<Shard>();
-    prints::<Values>();
+    prints::<Numbers>();
+    prints::<Key>();
     serialises::<Plan>();
     serialises::<Report>();
     serialises::<Progress>();

@@ -13,10 +13,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
 use rasterfuse::Result;
-use rasterfuse::geometry::{Date, Grid, PixelRegion};
 use rasterfuse::describe::Numbers;
-use rasterfuse::spectral::{BandScale, SpectralPca};
+use rasterfuse::geometry::{Date, Grid, PixelRegion};
 use rasterfuse::source::{MemorySource, RasterSource, Slice};
+use rasterfuse::spectral::{BandScale, SpectralPca};
 
 use support::{assert_says, day, grid};
 

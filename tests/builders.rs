@@ -3,12 +3,12 @@
 
 use ndarray::Array4;
 use rasterfuse::describe::OutputDates;
+use rasterfuse::describe::OutputSpace;
+use rasterfuse::describe::{Features, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation};
 use rasterfuse::engine::{FusionBuilder, MemoryBudget};
 use rasterfuse::estimate::{Candidate, Criterion, Estimation};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::describe::{Features, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation};
 use rasterfuse::seasonal::SeasonalMean;
-use rasterfuse::describe::OutputSpace;
 use rasterfuse::source::MemorySource;
 use rasterfuse::validate::{Validation, Withhold};
 use rasterfuse::{Error, Fusion};

@@ -135,10 +135,12 @@ impl World {
         let before = self.listing();
         let message = match fuse(&self.describe(replacements)) {
             Ok(_) => return Err(format!("{replacements:?}: accepted")),
-            Err(Error::Setting { file, key: what, .. } | Error::Input { file, what, .. })
-                if file.as_deref() != Some(&self.path("fusion.toml")) =>
-            {
-                return Err(format!("{replacements:?}: {what}: names {file:?} in place of its file"));
+            Err(
+                error @ (Error::Setting { ref file, .. }
+                | Error::Number { ref file, .. }
+                | Error::Input { ref file, .. }),
+            ) if file.as_deref() != Some(&self.path("fusion.toml")) => {
+                return Err(format!("{replacements:?}: {error}: names {file:?} in place of its file"));
             }
             Err(error) => error.to_string(),
         };

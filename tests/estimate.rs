@@ -8,9 +8,9 @@ use ndarray::Array4;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::estimate::{Candidate, Criterion, Estimation, Fit, Numbers, Parameter};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::source::MemorySource;
 use rasterfuse::{Fusion, Result};
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ndarray::{Array4, s};
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::engine::{FusionBuilder, OnError};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::series::Report;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::{MemorySource, RasterSource};

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Axis, s};
 use numpy::Npz;
+use rasterfuse::describe::Kernel;
 use rasterfuse::filter::{
     BandModel, BlockCov, Channel, CompressionCache, Dynamics, Observations, ProcessBlock, State, Workspace,
 };
-use rasterfuse::describe::Kernel;
 
 /// One instrument of a case.
 struct Sensor {

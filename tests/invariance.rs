@@ -7,9 +7,11 @@ use ndarray::Array4;
 use proptest::prelude::*;
 use rasterfuse::Fusion;
 use rasterfuse::describe::OutputDates;
+use rasterfuse::describe::{
+    AcquisitionGroups, Features, Field, Footprint, Instrument, Kernel, Missing, OffsetLayer, Prior, Process, Variation,
+};
 use rasterfuse::engine::{FusionBuilder, Precision};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::describe::{AcquisitionGroups, Features, Field, Footprint, Instrument, Kernel, Missing, OffsetLayer, Prior, Process, Variation};
 use rasterfuse::series::Report;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;

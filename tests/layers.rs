@@ -6,12 +6,12 @@ mod support;
 use nalgebra::{DMatrix, DVector};
 use ndarray::{Array1, Array2, Array4};
 use rasterfuse::Fusion;
+use rasterfuse::describe::{AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::describe::{AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
-use rasterfuse::spectral::SpectralBasis;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
+use rasterfuse::spectral::SpectralBasis;
 use support::problem::noise;
 
 const SIDE: usize = 4;

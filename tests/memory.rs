@@ -10,9 +10,9 @@ use std::sync::Arc;
 use gdal::DriverManager;
 use gdal::raster::Buffer;
 use rasterfuse::Fusion;
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::engine::MemoryBudget;
 use rasterfuse::geometry::Date;
-use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::ZarrSink;
 use rasterfuse::source::{RasterSource, RasterStack};
 

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rasterfuse::Fusion;
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::filter::{BandModel, Channel, CompressionCache, Observations, State, Workspace};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use rasterfuse::spectral::SpectralResponse;
 use rasterfuse::preset::Preset;
+use rasterfuse::spectral::SpectralResponse;
 
 /// (preset, name, id, centre, width) of every line of the table.
 fn published() -> Vec<(&'static str, &'static str, &'static str, f64, f64)> {

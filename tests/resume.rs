@@ -13,9 +13,11 @@ use std::time::Duration;
 use ndarray::Array4;
 use proptest::prelude::*;
 use rasterfuse::describe::OutputDates;
+use rasterfuse::describe::{
+    AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation,
+};
 use rasterfuse::engine::{Checkpoint, FusionBuilder, Precision, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::describe::{AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation};
 use rasterfuse::series::{ExistingSeries, FusedBlock, FusionSink, Report, SeriesLayout};
 use rasterfuse::sink::ZarrSink;
 use rasterfuse::source::MemorySource;

@@ -6,11 +6,11 @@ use std::f64::consts::TAU;
 use ndarray::{Array4, s};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::describe::{Footprint, Instrument};
+use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::seasonal::SeasonalMean;
-use rasterfuse::spectral::SpectralBasis;
 use rasterfuse::source::MemorySource;
+use rasterfuse::spectral::SpectralBasis;
 
 fn grid(size: f64, shape: (usize, usize)) -> Grid {
     Grid::new(Crs::unknown(), [0.0, size, 0.0, 0.0, 0.0, -size], shape).unwrap()
@@ -315,8 +315,8 @@ mod ablation {
     #[ignore = "measures; needs the rasters of Sentinel-2 NDVI beside the crate"]
     fn fused() {
         use rasterfuse::describe::OutputDates;
-        use rasterfuse::engine::FusionBuilder;
         use rasterfuse::describe::{Kernel, Prior, Process};
+        use rasterfuse::engine::FusionBuilder;
         use rasterfuse::sink::MemorySink;
 
         let (target, dates, all) = scene();

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use ndarray::Array4;
 use rasterfuse::describe::OutputDates;
+use rasterfuse::describe::{AcquisitionGroups, Instrument, Kernel, OffsetLayer, Prior, Process};
 use rasterfuse::engine::{Checkpoint, FusionBuilder, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::describe::{AcquisitionGroups, Instrument, Kernel, OffsetLayer, Prior, Process};
 use rasterfuse::series::{FusionSink, Report};
 use rasterfuse::sink::{ZarrFormat, ZarrSink};
 use rasterfuse::source::MemorySource;

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ndarray::{Array4, Axis, Slice, s};
+use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::Date;
-use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
 use rasterfuse::series::{FusedBlock, FusionSink, Report, SeriesLayout};
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::RasterSource;

@@ -10,13 +10,13 @@ use std::path::Path;
 use ndarray::{Array1, Array2, Array3, Array4, Axis, s};
 use numpy::Npz;
 use rasterfuse::Fusion;
+use rasterfuse::describe::OutputSpace;
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Missing, Prior, Process};
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::describe::{Footprint, Instrument, Kernel, Missing, Prior, Process};
-use rasterfuse::spectral::{SpectralBasis, SpectralResponse};
-use rasterfuse::describe::OutputSpace;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
+use rasterfuse::spectral::{SpectralBasis, SpectralResponse};
 
 const SIDE: usize = 4;
 

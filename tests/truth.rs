@@ -7,13 +7,13 @@ mod numpy;
 use ndarray::{Array1, Array2, Array3, Array4, ShapeBuilder, s};
 use numpy::write;
 use rasterfuse::Fusion;
-use rasterfuse::geometry::{Crs, Date, Grid, PixelRegion};
-use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
-use rasterfuse::spectral::SpectralBasis;
 use rasterfuse::describe::OutputSpace;
+use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
+use rasterfuse::geometry::{Crs, Date, Grid, PixelRegion};
 use rasterfuse::series::Score;
 use rasterfuse::sink::{JudgedSink, MemorySink, Truth};
 use rasterfuse::source::MemorySource;
+use rasterfuse::spectral::SpectralBasis;
 use tempfile::TempDir;
 
 const DAYS: usize = 5;

@@ -9,13 +9,13 @@ use rand::rngs::StdRng;
 use rand_distr::{Distribution, StandardNormal};
 use rasterfuse::Fusion;
 use rasterfuse::describe::OutputDates;
+use rasterfuse::describe::OutputSpace;
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
-use rasterfuse::spectral::SpectralBasis;
-use rasterfuse::describe::OutputSpace;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
+use rasterfuse::spectral::SpectralBasis;
 use rasterfuse::validate::{DaysSince, PredictionKind, ScoreRow, Validation, ValidationReport, WithheldKind, Withhold};
 use support::assert_says;
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ndarray::{Array3, ArrayView2, Axis};
+use rasterfuse::describe::{Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::Date;
-use rasterfuse::describe::{Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
 use rasterfuse::source::{RasterSource, RasterStack};
 use rasterfuse::{Fusion, Result};
 

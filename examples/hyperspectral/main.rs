@@ -25,10 +25,10 @@ use clap::Parser;
 use ndarray::{Array4, s};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rasterfuse::describe::{Footprint, Instrument, Kernel, Missing, Prior, Process};
-use rasterfuse::spectral::{BandScale, SpectralBasis, SpectralPca};
 use rasterfuse::describe::OutputSpace;
+use rasterfuse::describe::{Footprint, Instrument, Kernel, Missing, Prior, Process};
 use rasterfuse::sink::MemorySink;
+use rasterfuse::spectral::{BandScale, SpectralBasis, SpectralPca};
 use rasterfuse::{Fusion, Result};
 
 use common::command::{run, say};

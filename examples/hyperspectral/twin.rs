@@ -8,8 +8,8 @@ use rand::rngs::StdRng;
 use rand_distr::StandardNormal;
 use rasterfuse::Result;
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::spectral::SpectralResponse;
 use rasterfuse::source::MemorySource;
+use rasterfuse::spectral::SpectralResponse;
 
 use crate::common::random::{clouds, patchwork, rough_field, smooth_field};
 

@@ -3,7 +3,10 @@
 /// Keys that a table must have, by their paths, and what to write.
 const REQUIRED: [(&str, &str); 36] = [
     ("target", "add a table [target] with like = \"RASTER\", or with crs, geotransform and shape"),
-    ("process", "add a table [process] with kernel, range and variance, or write process = \"estimate\" and estimate it"),
+    (
+        "process",
+        "add a table [process] with kernel, range and variance, or write process = \"estimate\" and estimate it",
+    ),
     ("prior", "add a table [prior] with mean and variance, or write prior = \"estimate\" and estimate it"),
     ("instrument", "add a table [[instrument]] for each instrument"),
     ("output", "add a table [output] with store = \"NAME.zarr\""),
@@ -19,7 +22,10 @@ const REQUIRED: [(&str, &str); 36] = [
     ("process.relative.level", "give the level at which change has its plain variance, u"),
     ("process.season.cosine", "give the logarithm of the factor of change in January; 0 for none"),
     ("process.season.sine", "give the logarithm of the factor of change in April; 0 for none"),
-    ("process.variation.range", "give the distance over which the factors of change are similar, in units of the target's CRS"),
+    (
+        "process.variation.range",
+        "give the distance over which the factors of change are similar, in units of the target's CRS",
+    ),
     ("process.variation.points", "give a list of points, such as [{ at = [x, y], factor = 2.0 }]"),
     ("process.variation.points.at", "give the point's coordinates [x, y] in the target's CRS"),
     ("process.variation.points.factor", "give what the variances of change are multiplied by there"),

@@ -135,7 +135,8 @@ impl FusionConfig {
              withholding values afterwards does not show"
         );
         let failed = |problem: String| Error::ConfigFile { path: path.clone(), problem };
-        let mut document: DocumentMut = self.text.parse().map_err(|error: toml_edit::TomlError| failed(error.to_string()))?;
+        let mut document: DocumentMut =
+            self.text.parse().map_err(|error: toml_edit::TomlError| failed(error.to_string()))?;
         let mut table = Table::new();
         table.insert("mean", toml_edit::value(name));
         document.insert("seasonal", Item::Table(table));

@@ -7,8 +7,8 @@ use super::keys::Reproject;
 use super::stack::{self, open_stack};
 use super::{Described, FusionConfig, cubes};
 use crate::describe::{
-    AcquisitionGroups, Basis, BasisFiles, Description, Footprint, Groups, Instrument, Key, MeanFunction,
-    PriorField, Raster, Response, ResponseKeys, Target,
+    AcquisitionGroups, Basis, BasisFiles, Description, Footprint, Groups, Instrument, Key, MeanFunction, PriorField,
+    Raster, Response, ResponseKeys, Target,
 };
 use crate::engine::{Fusion, FusionBuilder, OnError, Shard};
 use crate::error::{Error, Result};
@@ -67,9 +67,7 @@ impl FusionConfig {
         let free = self.description.free();
         match free.split_first() {
             None => Ok(()),
-            Some((key, others)) => {
-                Err(Error::Unestimated { file: None, key: key.clone(), others: others.to_vec() })
-            }
+            Some((key, others)) => Err(Error::Unestimated { file: None, key: key.clone(), others: others.to_vec() }),
         }
     }
 
@@ -202,8 +200,7 @@ impl FusionConfig {
         let preset = keys.preset.as_deref().map(Preset::find).transpose()?;
         // With a basis every band observes all of the spectrum.
         let target_bands = self.description.target.bands.as_deref().filter(|_| !spectral);
-        let bands =
-            preset.map(|preset| stack::preset_bands(preset, (described, keys), target_bands)).transpose()?;
+        let bands = preset.map(|preset| stack::preset_bands(preset, (described, keys), target_bands)).transpose()?;
         let bands: Vec<&PresetBand> = bands.unwrap_or_default();
         let lenient = self.run.on_error == OnError::Skip;
         let source = match cubes::open(keys, &self.folder, target)? {
@@ -220,7 +217,8 @@ impl FusionConfig {
             instrument.noise_variance = Preset::noise_variance(&bands).map(Into::into);
         }
         // Reprojected pixels are whole numbers of cells.
-        if instrument.footprint.is_none() && keys.reproject.is_some() && target.lattice_offset(source.grid()).is_none() {
+        if instrument.footprint.is_none() && keys.reproject.is_some() && target.lattice_offset(source.grid()).is_none()
+        {
             instrument.footprint = Some(Footprint::Uniform);
         }
         for layer in instrument.offset_layer.given_mut().into_iter().flatten() {
@@ -287,7 +285,11 @@ impl FusionConfig {
             held.filter(|held| held.len() == source.bands().len())
         };
         let wavelengths_nm = centres.or_else(target);
-        Ok(InstrumentSource { source, noise_variance: instrument.noise_variance.and_then(|noise| noise.fixed()), wavelengths_nm })
+        Ok(InstrumentSource {
+            source,
+            noise_variance: instrument.noise_variance.and_then(|noise| noise.fixed()),
+            wavelengths_nm,
+        })
     }
 
     /// The instruments of these names, or all whose pixels are cells of the target, opened.

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 use toml_edit::{ArrayOfTables, Document, Item, TableLike, Value};
 
 use super::advice;
@@ -203,7 +205,8 @@ impl<'a> Node<'a> {
                 Place::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
                 _ => None,
             };
-            let name = table.and_then(|table| table.get("name")).and_then(Item::as_str).filter(|_| self.key == "instrument");
+            let name =
+                table.and_then(|table| table.get("name")).and_then(Item::as_str).filter(|_| self.key == "instrument");
             let key = name.map_or_else(|| self.key.position(index), Key::of_instrument);
             Self { place, key, keys: self.keys }
         };
@@ -414,9 +417,18 @@ mod tests {
     fn faults_name_their_line_and_key() {
         for (text, expected) in [
             ("[process]\n", "process.variance: not given; give the variance of change"),
-            ("[process]\nvariance = 1\n\nvarience = 2", "line 4: process.varience: unknown key; did you mean `variance`?"),
-            ("process = { variance = 1, step = 2 }", "line 1: process.step: unknown key; its table has the keys variance, nested"),
-            ("[process]\nvariance = 1\n[[process.nested]]\nvariance = \"a\"", "line 4: process.nested 1.variance: found"),
+            (
+                "[process]\nvariance = 1\n\nvarience = 2",
+                "line 4: process.varience: unknown key; did you mean `variance`?",
+            ),
+            (
+                "process = { variance = 1, step = 2 }",
+                "line 1: process.step: unknown key; its table has the keys variance, nested",
+            ),
+            (
+                "[process]\nvariance = 1\n[[process.nested]]\nvariance = \"a\"",
+                "line 4: process.nested 1.variance: found",
+            ),
             ("[process]\nvariance = 1\n[[process.nested]]", "process.nested 1.variance: not given"),
         ] {
             let found = refused(text);

@@ -359,7 +359,8 @@ mod tests {
 
     #[test]
     fn numbers_take_the_place_of_free_entries_alone() {
-        let mut document: DocumentMut = "[process]\nrange = [1e2, \"estimate\"]\nvariance = \"estimate\"\n".parse().unwrap();
+        let mut document: DocumentMut =
+            "[process]\nrange = [1e2, \"estimate\"]\nvariance = \"estimate\"\n".parse().unwrap();
         for (key, numbers) in [("process.range", &[7.0, 3e2][..]), ("process.variance", &[1.0, 2.0])] {
             let path = path_of(&document, &key.into());
             put_number(&mut document, &path, numbers);

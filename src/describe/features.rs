@@ -75,14 +75,7 @@ impl Features {
     /// components or one for each, is the root mean square difference of two curves, in u, that brings the correlation down to 1/e.
     #[must_use]
     pub fn of_seasonal(scale: impl Into<Numbers>) -> Self {
-        Self {
-            raster: None,
-            seasonal: true,
-            bands: None,
-            scale: scale.into(),
-            combine: Combine::Times,
-            weight: None,
-        }
+        Self { raster: None, seasonal: true, bands: None, scale: scale.into(), combine: Combine::Times, weight: None }
     }
 
     /// Uses some of the raster's bands, as positions from 0. Default: all. Not for the curves of a

@@ -307,7 +307,11 @@ impl<'de> Visitor<'de> for NumbersVisitor {
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<Numbers, E> {
-        if value == ESTIMATE { Ok(Free::default().into()) } else { Err(E::invalid_value(de::Unexpected::Str(value), &self)) }
+        if value == ESTIMATE {
+            Ok(Free::default().into())
+        } else {
+            Err(E::invalid_value(de::Unexpected::Str(value), &self))
+        }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Numbers, A::Error> {

@@ -12,12 +12,12 @@ use super::plan::Plan;
 use super::spare::Spare;
 use super::steps::Step;
 use super::{Checkpoint, RunOptions};
+use crate::describe::OutputSpace;
 use crate::error::Result;
 use crate::geometry::{Date, DateRange, Grid, Rect, Tile, Tiling};
 use crate::model::{Model, ObservationModel, PriorSlice};
-use crate::spectral::SpectralBasis;
-use crate::describe::OutputSpace;
 use crate::series::{FusionSink, SeriesLayout, Settings};
+use crate::spectral::SpectralBasis;
 
 /// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
 ///

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use ndarray::Array3;
 
 use crate::describe::Key;
-use crate::error::{Error, Result};
 use crate::describe::Numbers;
-use crate::spectral::{SpectralBasis, Spectrum, pair, pair_count};
 use crate::describe::OutputSpace;
+use crate::error::{Error, Result};
+use crate::spectral::{SpectralBasis, Spectrum, pair, pair_count};
 
 /// How what is known of a cell's components is put out.
 #[derive(Debug)]

@@ -291,8 +291,8 @@ mod tests {
     use ndarray::Array4;
 
     use super::*;
-    use crate::geometry::{Crs, Date, Grid, PixelRegion};
     use crate::describe::{Instrument, Kernel, Prior, Process};
+    use crate::geometry::{Crs, Date, Grid, PixelRegion};
     use crate::sink::MemorySink;
     use crate::source::{MemorySource, RasterSource, Slice};
 

@@ -182,7 +182,8 @@ impl Sample {
             }
             Ok(values)
         };
-        let by_block = self.install(|| (0..blocks).into_par_iter().with_max_len(1).map(of_block).collect::<Result<Vec<_>>>())?;
+        let by_block =
+            self.install(|| (0..blocks).into_par_iter().with_max_len(1).map(of_block).collect::<Result<Vec<_>>>())?;
         let mut by_block: Vec<_> = by_block.into_iter().map(Vec::into_iter).collect();
         Ok(models.iter().map(|_| by_block.iter_mut().map(|dates| dates.next().flatten()).collect()).collect())
     }

@@ -231,7 +231,11 @@ impl<'a> Starts<'a> {
                          since then, or put the groups of dates up to {} back as they were",
                         record.date
                     );
-                    return Err(Error::CannotContinue { path: self.store_path(), problem, remedy: Some(Remedy::Replay) });
+                    return Err(Error::CannotContinue {
+                        path: self.store_path(),
+                        problem,
+                        remedy: Some(Remedy::Replay),
+                    });
                 }
                 late = Some(Agreement::Late(*date, instrument));
                 break;

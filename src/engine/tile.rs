@@ -12,10 +12,10 @@ use super::summary::Summary;
 use super::window::{Prediction, Reading, Waiting, WindowState, Worker};
 use super::windows::TileGround;
 use super::{Fusion, OnError, windows};
-use crate::model::Model;
 use crate::error::{Error, Result};
 use crate::filter::NumericalError;
 use crate::geometry::{Date, PixelRegion, Rect, Tile, Window};
+use crate::model::Model;
 use crate::model::{ObservationModel, PixelLattice, PriorSlice, far_cells};
 use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use ndarray::s;
 
 use super::carried::Scratch;
+use crate::describe::Missing;
 use crate::error::{Error, Result};
 use crate::filter::{CompressionCache, Innovation, NumericalError, Observations};
 use crate::geometry::Date;
-use crate::describe::Missing;
 use crate::model::{ObservationModel, Part, Support};
 use crate::source::Slice;
 

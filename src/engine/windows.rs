@@ -12,13 +12,14 @@ use super::output::Layer;
 use super::summary::Summary;
 use super::window::{OutCell, PartState, Reading, WindowOutput, WindowState, Worker};
 use super::{Fusion, OnError, Precision};
-use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 use crate::error::{Error, Result};
 use crate::filter::{BlockCov, Dynamics};
 use crate::geometry::{Date, PixelRegion, Rect, Tiling, Window};
 use crate::model::{
-    Adaptive, FeatureValues, Layers, Model, ObservationModel, Part, PartBands, PriorSlice, ProcessModel, SeasonalSlice, StateCurves, StateLayout, Support,
+    Adaptive, FeatureValues, Layers, Model, ObservationModel, Part, PartBands, PriorSlice, ProcessModel, SeasonalSlice,
+    StateCurves, StateLayout, Support,
 };
+use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 use crate::spectral::pair;
 
 /// What windows are made with.
@@ -167,7 +168,8 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
     // Position of each layer of a window's values among all layers of a cell.
     let (means, pairs) = fusion.projection.known();
     let positions: Vec<usize> = fusion.model.parts.iter().flat_map(|part| positions(&part.components, means)).collect();
-    let offset_positions: Vec<usize> = fusion.model.parts.iter().flat_map(|part| offset_positions(fusion, part)).collect();
+    let offset_positions: Vec<usize> =
+        fusion.model.parts.iter().flat_map(|part| offset_positions(fusion, part)).collect();
     blocks.par_iter_mut().enumerate().for_each(|(k, FusedBlock { mean, uncertainty, offsets, .. })| {
         mean.fill(f64::NAN);
         uncertainty.fill(f64::NAN);

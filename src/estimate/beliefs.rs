@@ -3,7 +3,7 @@
 use super::scale::{Entry, Scale};
 use super::{DataSummary, InstrumentSummary};
 use crate::describe::{Description, Features, Key, Number, Place, Quantity};
-use crate::error::{Error, Result, KeyStep};
+use crate::error::{Error, KeyStep, Result};
 use crate::geometry::PixelRegion;
 use crate::source::RasterSource;
 

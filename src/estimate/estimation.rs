@@ -191,7 +191,8 @@ impl Estimation {
         let mut sd = vec![None; theta.len()];
         let groups = objective.groups();
         let searched = |group| search(&objective, group, &base, roughly);
-        let found = self.sample.install(|| groups.par_iter().with_max_len(1).map(searched).collect::<Result<Vec<_>>>())?;
+        let found =
+            self.sample.install(|| groups.par_iter().with_max_len(1).map(searched).collect::<Result<Vec<_>>>())?;
         let mut converged = true;
         for (group, optimum) in groups.iter().zip(found) {
             let Some(optimum) = optimum else {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::Candidate;
 use super::scale::Entry;
-use crate::engine::{ByDate, OfDate, Sample, Ground, possible};
+use crate::engine::{ByDate, Ground, OfDate, Sample, possible};
 use crate::error::Result;
 use crate::geometry::Date;
 use crate::model::Model;
@@ -412,8 +412,8 @@ mod tests {
     use super::super::{Estimation, Parameter};
     use super::*;
     use crate::Fusion;
-    use crate::geometry::{Crs, Grid};
     use crate::describe::{Features, Field, Instrument, Kernel, Prior, Process};
+    use crate::geometry::{Crs, Grid};
     use crate::source::MemorySource;
 
     const SIDE: usize = 6;

@@ -32,8 +32,8 @@ const LEAST_CHANGE: f64 = 1e-2;
 /// Least curvature that steps reckon with: a tenth of that of a weak prior of a factor of 5.
 const LEAST_CURVATURE: f64 = 0.04;
 
-/// How often the full Hessian is asked whether a descent has arrived; but for the last time, another one goes on with it.
-const AGAIN: usize = 4;
+/// How often the full Hessian is asked whether a descent has arrived; where it has not, another one continues with it.
+const AGAIN: usize = 3;
 
 /// Share of what a step promised that a descent must have gained for another one to be worth it.
 const RIDGE: f64 = 0.1;
@@ -73,12 +73,7 @@ pub(super) struct Optimum {
 ///
 /// # Errors
 /// What has nothing to do with numbers.
-pub(super) fn search(
-    objective: &Objective<'_>,
-    group: &Group,
-    base: &[f64],
-    roughly: bool,
-) -> Result<Option<Optimum>> {
+pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], roughly: bool) -> Result<Option<Optimum>> {
     let all = objective.blocks();
     let some = all.div_ceil(SOME.0).max(SOME.1).min(all);
     let descent = |start: Vec<f64>, known, blocks, tolerance| {
@@ -102,8 +97,8 @@ pub(super) fn search(
         optimum.converged = true;
         return Ok(Some(optimum));
     }
-    let (tolerance, arrived) = if roughly { (ROUGHLY, ROUGHLY) } else { (TOLERANCE, ARRIVED) };
-    for again in (0..AGAIN).rev() {
+    let (tolerance, arrived, times) = if roughly { (ROUGHLY, ROUGHLY, 1) } else { (TOLERANCE, ARRIVED, AGAIN) };
+    for _ in 0..times {
         // Scores tell roughly of the curvature: whether this is the end, and standard errors, go by the Hessian of differences.
         let Some((full, scores)) = objective.curve(group, base, &optimum.theta, all)? else { break };
         if !roughly {
@@ -113,14 +108,16 @@ pub(super) fn search(
         let short = objective.curve_by_scores(group, base, &optimum.theta, Some(&full.hessian), all)?;
         let left = short.and_then(|short| promise(&short.gradient, &full.hessian));
         optimum.converged = left.is_some_and(|left| left < arrived);
-        if optimum.converged || again == 0 {
+        if optimum.converged {
             break;
         }
         let known = Some(definite(&full.hessian));
         let Some(Descended { theta, curve }) = descent(optimum.theta.clone(), known, all, tolerance)? else { break };
         optimum.theta = theta;
+        // A Hessian is all but the same a step away: another one is worked out only where this one was not enough.
+        optimum.converged = promise(&curve.gradient, &full.hessian).is_some_and(|left| left < arrived);
         // On a ridge that hardly rises another Hessian would gain as little.
-        if full.value - curve.value < RIDGE * left.unwrap_or(arrived) {
+        if optimum.converged || full.value - curve.value < RIDGE * left.unwrap_or(arrived) {
             break;
         }
     }

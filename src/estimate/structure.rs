@@ -44,7 +44,8 @@ impl FreeTable {
     /// instruments must be distinguished from change.
     pub(crate) fn find(description: &Description) -> Vec<Self> {
         let prior = description.prior.is_free().then_some(Self::Prior);
-        let offsets = description.instrument.iter().enumerate().filter(|(_, instrument)| instrument.offset_layer.is_free());
+        let offsets =
+            description.instrument.iter().enumerate().filter(|(_, instrument)| instrument.offset_layer.is_free());
         let process = description.process.is_free().then_some(Self::Process);
         prior.into_iter().chain(offsets.map(|(index, _)| Self::Offsets(index))).chain(process).collect()
     }
@@ -128,9 +129,9 @@ fn additions(seasonal: bool, reference: Option<&Features>) -> Vec<Step> {
         let season = add("variance by season", Box::new(|process| *process = process.clone().season(free(), free())));
         return vec![years, further, season];
     }
-    let similar = reference.cloned().map(|features| {
-        add("similar cells", Box::new(move |process| process.features = Some(features.clone())))
-    });
+    let similar = reference
+        .cloned()
+        .map(|features| add("similar cells", Box::new(move |process| process.features = Some(features.clone()))));
     std::iter::once(further).chain(similar).collect()
 }
 

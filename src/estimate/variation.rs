@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::Estimation;
 use super::candidate::for_blocks;
+use crate::describe::{Description, Variation};
 use crate::engine::ByDate;
 use crate::error::Result;
-use crate::describe::{Description, Variation};
 use crate::model::{Kriging, Model};
 
 /// Logarithms of factors that are tried in every block: so many to either side of 0, so far apart.

@@ -49,7 +49,8 @@ impl OffsetModel {
             None if per == Per::Acquisition => vec![0.0; bands],
             None => vec![1.0; bands],
             Some(_) if per == Per::Acquisition => {
-                let problem = "an offset per acquisition has no memory; leave `phi` out, or give one per window with it";
+                let problem =
+                    "an offset per acquisition has no memory; leave `phi` out, or give one per window with it";
                 return Err(Error::setting(key("phi"), problem));
             }
             Some(phi) => transitions(phi, bands, &key("phi"), of)?,
@@ -190,7 +191,8 @@ mod tests {
         let day = Date::from_days;
         let groups = AcquisitionGroups::new([(day(0), "a"), (day(1), "b")]);
         let layers = [OffsetLayer::per_pixel(1.0), OffsetLayer::per_group(1.0, groups), OffsetLayer::per_window(1.0)];
-        let layers: Vec<_> = layers.iter().map(|layer| OffsetModel::new(layer, 1, &[0], &"o".into()).unwrap()).collect();
+        let layers: Vec<_> =
+            layers.iter().map(|layer| OffsetModel::new(layer, 1, &[0], &"o".into()).unwrap()).collect();
         let states = OffsetStates::new(&layers, 5);
         assert_eq!(states.per_band(), 8);
         let mut found = Vec::new();

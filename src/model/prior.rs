@@ -42,9 +42,12 @@ impl PriorModel {
                 PriorField::Constant(numbers) if *key == VARIANCE => {
                     PriorLayer::Constant(numbers.expand_positive(p, key, "component")?)
                 }
-                PriorField::Constant(numbers) => {
-                    PriorLayer::Constant(numbers.expand_where((p, "component"), key, f64::is_finite, "must be finite")?)
-                }
+                PriorField::Constant(numbers) => PriorLayer::Constant(numbers.expand_where(
+                    (p, "component"),
+                    key,
+                    f64::is_finite,
+                    "must be finite",
+                )?),
                 PriorField::Raster(raster) => {
                     let source = raster.source(key)?;
                     check_raster(key, source.as_ref(), target, p)?;

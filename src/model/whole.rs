@@ -102,10 +102,7 @@ impl Model {
 impl Part {
     /// Components and bands of each instrument, for the plan.
     pub(crate) fn size(&self) -> PartSize {
-        PartSize {
-            components: self.components.len(),
-            bands: self.bands.iter().map(|bands| bands.rows.len()).collect(),
-        }
+        PartSize { components: self.components.len(), bands: self.bands.iter().map(|bands| bands.rows.len()).collect() }
     }
 }
 

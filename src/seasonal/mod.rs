@@ -9,7 +9,7 @@ pub use harmonics::Harmonics;
 pub use product::SeasonalMean;
 pub use tile::SeasonalTile;
 
-pub(crate) use harmonics::YEAR_DAYS;
 pub(crate) use curves::{PHASES, SeasonalCurves};
+pub(crate) use harmonics::YEAR_DAYS;
 #[cfg(feature = "zarr")]
 pub(crate) use product::Fingerprint;

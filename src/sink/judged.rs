@@ -6,10 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use ndarray::{Array3, ArrayView1, ArrayView3, s};
 
 use super::Truth;
-use crate::error::{Error, Result};
-use crate::spectral::{SpectralBasis, pair};
 use crate::describe::OutputSpace;
+use crate::error::{Error, Result};
 use crate::series::{ExistingSeries, FusedBlock, FusionSink, Report, ScoreSums, Scores, SeriesLayout};
+use crate::spectral::{SpectralBasis, pair};
 
 /// A sink that compares blocks with the truth of a simulated scene, and adds the scores to the report.
 ///

@@ -21,8 +21,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use zarrs::array::{Array, ArrayMetadata, CodecOptions};
 
-use crate::error::{BoxedError, Error, Result};
 use crate::describe::OutputSpace;
+use crate::error::{BoxedError, Error, Result};
 use crate::series::{ExistingSeries, FusedBlock, FusionSink, Report, SeriesLayout, Settings, digest};
 use chunk::padded_chunk;
 use metadata::Documents;

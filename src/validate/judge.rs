@@ -10,9 +10,9 @@ use crate::engine::{Fusion, Prediction};
 use crate::error::Result;
 use crate::geometry::{Date, Rect};
 use crate::model::ObservationModel;
-use crate::spectral::pair;
 use crate::series::{FusedBlock, ScoreSums};
 use crate::source::RasterSource;
+use crate::spectral::pair;
 
 /// Upper bounds of the intervals of days since the latest observation; each interval is scored separately.
 const DAYS: [u32; 5] = [4, 8, 16, 32, 64];

@@ -18,12 +18,12 @@ mod source;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::source::RasterSource;
 use crate::describe::OutputDates;
+use crate::describe::OutputSpace;
 use crate::engine::FusionBuilder;
 use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::describe::OutputSpace;
+use crate::source::RasterSource;
 use judge::Judge;
 use mask::WithholdingMask;
 use source::WithholdingSource;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use rasterfuse::config::FusionConfig;
-use rasterfuse::spectral::{BandScale, SpectralBasis, SpectralPca};
 use rasterfuse::source::{RasterSource, RasterStack};
+use rasterfuse::spectral::{BandScale, SpectralBasis, SpectralPca};
 use rasterfuse::{Error, Result, npy};
 use serde_json::json;
 

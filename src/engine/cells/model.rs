@@ -1,8 +1,8 @@
 //! Process and observation models of the cell-by-cell filter.
 
+use crate::describe::Missing;
 use crate::filter::{CellPrediction, ScalarBand};
 use crate::geometry::PixelRegion;
-use crate::describe::Missing;
 use crate::model::{Gate, ObservationModel, Part, ProcessModel};
 
 /// Process and observation models of the cell-by-cell filter, for independent cells.

@@ -6,8 +6,8 @@ use pulp::Arch;
 
 use super::model::CellModel;
 use super::slice::{CellRun, CellSlice, Shared};
-use crate::filter::{CellPrediction, Cells, RUN, ScalarFit, ScalarRun, drop_missing, mark_observed, predict_into};
 use crate::describe::Missing;
+use crate::filter::{CellPrediction, Cells, RUN, ScalarFit, ScalarRun, drop_missing, mark_observed, predict_into};
 use crate::model::Gate;
 
 /// A strip of rows of a tile's cells.
@@ -251,11 +251,11 @@ mod tests {
     use ndarray::Array4;
 
     use super::*;
+    use crate::describe::{Instrument, Kernel, Prior, Process};
     use crate::engine::cells::{CellField, targets};
     use crate::engine::in_flight::InFlight;
     use crate::engine::tile::{TileReader, blocks};
     use crate::geometry::{Crs, Date, Grid, Rect};
-    use crate::describe::{Instrument, Kernel, Prior, Process};
     use crate::source::MemorySource;
     use crate::{Fusion, Result};
 

@@ -8,12 +8,12 @@ use ndarray::Array4;
 
 use super::StateFile;
 use super::frames::{MAGIC, write_frame};
-use crate::engine::compress::compress;
+use crate::describe::{Instrument, Kernel, Prior, Process};
 use crate::engine::Fusion;
+use crate::engine::compress::compress;
 use crate::engine::tile::TileState;
 use crate::error::Result;
 use crate::geometry::{Crs, Date, Grid};
-use crate::describe::{Instrument, Kernel, Prior, Process};
 use crate::source::MemorySource;
 
 /// Loads the record `header` and the frames, which are compressed first, into the states of windows and of cells.

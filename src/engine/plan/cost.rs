@@ -84,7 +84,9 @@ impl WindowCost {
         let sides = (side(&mut tiling.padded_rows()), side(&mut tiling.padded_cols()));
         let of_field = |field: &FieldModel| match field.block {
             1 => n,
-            block => NodeStates::most(block, sides, reach) + input.model.far.count * NodeStates::most(block, (1, 1), reach),
+            block => {
+                NodeStates::most(block, sides, reach) + input.model.far.count * NodeStates::most(block, (1, 1), reach)
+            }
         };
         let of_fields: Vec<usize> = input.model.process.fields.iter().map(of_field).collect();
         let of_component = n + of_fields.iter().sum::<usize>();
@@ -114,7 +116,8 @@ impl WindowCost {
             let parts = parts.map(|(part, &states)| state_bytes(states, own * part.components, lag));
             parts.fold(0, u64::saturating_add)
         };
-        let history = if input.model.process.adaptive.is_some() { State::<f64>::history_bytes(n * components, n) } else { 0 };
+        let history =
+            if input.model.process.adaptive.is_some() { State::<f64>::history_bytes(n * components, n) } else { 0 };
         let history = history + input.model.process.factors() * State::<f64>::factor_bytes(states);
         let lag_bytes = states_of(input.lag).saturating_sub(states_of(0));
         let bytes = small.saturating_add(states_of(0)).saturating_add(lag_bytes).saturating_add(history);
@@ -300,8 +303,13 @@ impl<'a> Costs<'a> {
             product([rows.min(all_rows as u64), cols.min(all_cols as u64)])
         };
         let prior = |source: &dyn RasterSource| product([around(source), source.bands().len() as u64, WORD]);
-        let features =
-            self.input.model.process.features.as_ref().map_or(0, |features| product([around(features.source()), features.cell_bytes()]));
+        let features = self
+            .input
+            .model
+            .process
+            .features
+            .as_ref()
+            .map_or(0, |features| product([around(features.source()), features.cell_bytes()]));
         total([held, reading, features, total(self.input.model.prior.sources().map(prior)), self.seasonal(tile)])
     }
 
@@ -346,7 +354,8 @@ impl<'a> Costs<'a> {
         let layers = (input.layers.0 + input.layers.1) as u64;
         let known = input.parts.iter().map(known_layers).sum::<u64>() + 2 * input.offsets as u64;
         let cells = (tile.0 * tile.1) as u64;
-        let own = (input.window.0.min(input.model.target.rows()) * input.window.0.min(input.model.target.cols())) as u64;
+        let own =
+            (input.window.0.min(input.model.target.rows()) * input.window.0.min(input.model.target.cols())) as u64;
         let values = product([dates, known, own]);
         // The buffers of the windows grow by doubling.
         let grown = values.checked_next_power_of_two().unwrap_or(u64::MAX);

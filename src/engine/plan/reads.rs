@@ -38,7 +38,8 @@ impl PlanInput<'_> {
             let cells = cells.saturating_add(straddle).saturating_add(context.saturating_mul(2)).min(total);
             (cells as f64 * cell / pixel).ceil() as u64 + 2
         };
-        let ((rows, cols), context, (width, height)) = (self.model.target.shape(), self.context(), self.model.target.cell_size());
+        let ((rows, cols), context, (width, height)) =
+            (self.model.target.shape(), self.context(), self.model.target.cell_size());
         (across(tile.0, context.0, rows, height, pixel.1), across(tile.1, context.1, cols, width, pixel.0))
     }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::Plan;
+use crate::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use crate::engine::{FusionBuilder, MemoryBudget, Precision};
 use crate::geometry::{Crs, Date, Grid, PixelRegion, Rect};
-use crate::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use crate::source::{RasterSource, Slice};
 use crate::{Error, Fusion, Result};
 

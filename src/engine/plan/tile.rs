@@ -59,7 +59,8 @@ fn best(costs: &Costs<'_>, smallest: (usize, usize), batch: usize) -> (usize, us
     let size = input.window.0;
     let (rows, cols) = input.model.target.shape();
     let windows = rows.div_ceil(size) * cols.div_ceil(size);
-    let tiles = if input.options.shards > 1 { input.options.shards.saturating_mul(TILES_PER_SHARD).min(windows) } else { 1 };
+    let tiles =
+        if input.options.shards > 1 { input.options.shards.saturating_mul(TILES_PER_SHARD).min(windows) } else { 1 };
     let area = LARGEST_AREA.max(smallest.0 * smallest.1);
     let may = |tile: (usize, usize)| {
         tile.0 * tile.1 <= area && rows.div_ceil(tile.0) * cols.div_ceil(tile.1) >= tiles && fits(costs, tile, batch)

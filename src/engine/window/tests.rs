@@ -5,10 +5,10 @@ use std::sync::Arc;
 use ndarray::Array4;
 
 use super::*;
+use crate::describe::{Footprint, Instrument, Kernel, Prior, Process, Variation};
 use crate::engine::in_flight::InFlight;
 use crate::engine::tile::{States, TileReader, TileState};
 use crate::geometry::{Crs, Grid};
-use crate::describe::{Footprint, Instrument, Kernel, Prior, Process, Variation};
 use crate::source::MemorySource;
 use crate::{Fusion, Precision, Result};
 
@@ -53,7 +53,8 @@ fn later_batches_allocate_nothing() -> Result<()> {
         for (k, batch) in batches.iter().enumerate() {
             let last = k + 1 == batches.len();
             for window in &mut windows {
-                let mut step = || window.advance(batch, last, &fusion.model.instruments, &fusion.model.parts, &mut worker);
+                let mut step =
+                    || window.advance(batch, last, &fusion.model.instruments, &fusion.model.parts, &mut worker);
                 let mut done = Ok(());
                 let counted = allocation_counter::measure(|| done = step());
                 done?;

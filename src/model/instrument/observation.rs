@@ -166,8 +166,8 @@ pub(crate) fn independent_parts(instruments: &[ObservationModel], p: usize) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::{Crs, Grid};
     use crate::describe::Footprint;
+    use crate::geometry::{Crs, Grid};
     use crate::source::MemorySource;
 
     fn sensor(rows: &[[f64; 4]]) -> ObservationModel {

@@ -8,9 +8,9 @@ use super::builder::SeasonalBuilder;
 use super::observed::CellObservations;
 use super::pool::Pool;
 use super::sums::{ComponentSums, System};
+use crate::describe::Instrument;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
-use crate::describe::Instrument;
 use crate::seasonal::{Harmonics, SeasonalMean, SeasonalTile};
 use crate::spectral::{SpectralBasis, Spectrum};
 

@@ -3,9 +3,9 @@
 use nalgebra::{DMatrix, DVector};
 use ndarray::{Array2, Axis, s};
 
+use crate::describe::{Instrument, Missing};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
-use crate::describe::{Instrument, Missing};
 use crate::model::ObservationModel;
 use crate::spectral::Spectrum;
 

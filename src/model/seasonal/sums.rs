@@ -1,8 +1,8 @@
 //! Sums over the observations of a tile's cells, and the curves computed from them.
 
 use super::builder::SeasonalBuilder;
-use crate::seasonal::Harmonics;
 use super::pool::Pool;
+use crate::seasonal::Harmonics;
 
 /// Number of cells that are processed at once: their sums stay in the first-level cache for all fields.
 const PIECE: usize = 256;

@@ -43,9 +43,9 @@ mod tests {
     use ndarray::Array4;
 
     use super::*;
+    use crate::describe::{Footprint, Kernel, Prior, PriorField, Process};
     use crate::filter::Dynamics;
     use crate::geometry::{Crs, Date, Grid, PixelRegion, Rect, Tiling};
-    use crate::describe::{Footprint, Kernel, Prior, PriorField, Process};
     use crate::model::{FarSamples, PixelLattice};
     use crate::source::MemorySource;
     use crate::{Error, Result};

@@ -98,8 +98,8 @@ mod tests {
 
     use super::*;
     use crate::Result;
-    use crate::geometry::{Crs, Date, Grid, PixelRegion, Tiling};
     use crate::describe::{Features, Footprint, Kernel, Process};
+    use crate::geometry::{Crs, Date, Grid, PixelRegion, Tiling};
     use crate::model::{FarSamples, PixelLattice};
     use crate::source::MemorySource;
 

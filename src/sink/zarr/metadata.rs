@@ -6,8 +6,8 @@ use super::crs::{coordinate, geozarr, grid_mapping};
 use super::group::{ArrayKind, DataType, object, write_group, write_texts};
 use super::store::AtomicStore;
 use super::{TIME_CHUNK, ZarrFormat};
-use crate::error::Result;
 use crate::describe::OutputSpace;
+use crate::error::Result;
 use crate::series::SeriesLayout;
 
 /// The metadata documents of a store, for either version of the format.

@@ -10,11 +10,11 @@ use zarrs::array::{Array, ArraySubset};
 use zarrs::filesystem::FilesystemStore;
 
 use super::existing_series;
+use crate::describe::OutputSpace;
 use crate::error::{BoxedError, Error, Result};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
-use crate::spectral::SpectralBasis;
-use crate::describe::OutputSpace;
 use crate::source::{RasterSource, Slice, check_request};
+use crate::spectral::SpectralBasis;
 
 /// Reads a store that a [`ZarrSink`](super::ZarrSink) wrote: values and standard deviations of bands. Bands are
 /// computed where the store holds components of a spectral basis.

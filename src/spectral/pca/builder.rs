@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use super::SpectralPca;
 use super::pass::SpectraPass;
 use crate::error::{Error, Result};
-use crate::spectral::wavelengths::unit_problem;
 use crate::source::RasterSource;
+use crate::spectral::wavelengths::unit_problem;
 
 /// The unit in which bands are compared in the search for components. The basis is in u in every case.
 #[derive(Clone, Debug, Default, PartialEq)]
