@@ -221,7 +221,7 @@ impl<'a> Objective<'a> {
         Ok(points.iter().zip(values.chunks(group.parts.len())).map(value).collect())
     }
 
-    /// Value and derivatives at a point, by central differences, mixed ones by differences forward; and the gradient of the log-likelihood
+    /// Value and derivatives at a point, by central differences; and the gradient of the log-likelihood
     /// that each date adds, all blocks together. `None` where a neighbour breaks down.
     pub(super) fn curve(
         &self,
@@ -238,7 +238,7 @@ impl<'a> Objective<'a> {
             for (k, &entry) in own.iter().enumerate() {
                 along.extend([STEP, -STEP].map(|step| (part, moved(&theta, &[(entry, step)]))));
                 for &other in &own[..k] {
-                    across.push((part, moved(&theta, &[(entry, STEP), (other, STEP)])));
+                    across.extend([STEP, -STEP].map(|step| (part, moved(&theta, &[(entry, step), (other, step)]))));
                 }
             }
         }
@@ -265,19 +265,18 @@ impl<'a> Objective<'a> {
             let at = self.places(group, part);
             let (centre, _) = along.next()?;
             curve.value += centre;
-            let mut aheads = Vec::with_capacity(at.len());
+            let mut arounds = Vec::with_capacity(at.len());
             for (k, &row) in at.iter().enumerate() {
                 let ((plus, above), (minus, below)) = (along.next()?, along.next()?);
-                let ahead = plus - centre;
                 curve.gradient[row] += (plus - minus) / (2.0 * STEP);
                 curve.hessian[row][row] += (plus - 2.0 * centre + minus) / (STEP * STEP);
-                for (&col, other) in at[..k].iter().zip(&aheads) {
-                    // Forward in both: it is good to a step times the third derivatives, which is what standard errors need.
-                    let mixed = (across.next()? - centre - ahead - other) / (STEP * STEP);
+                for (&col, around) in at[..k].iter().zip(&arounds) {
+                    let diagonal = across.next()? + across.next()?;
+                    let mixed = (diagonal - (plus + minus) - around + 2.0 * centre) / (2.0 * STEP * STEP);
                     curve.hessian[row][col] += mixed;
                     curve.hessian[col][row] += mixed;
                 }
-                aheads.push(ahead);
+                arounds.push(plus + minus);
                 for (sign, dates) in [(1.0, above), (-1.0, below)] {
                     for of in dates.iter().filter(|of| of.dof > 0) {
                         let score = scores.entry(of.date).or_insert_with(|| vec![0.0; n]);
