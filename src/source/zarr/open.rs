@@ -18,6 +18,9 @@ use crate::source::cf::{self, Acquisitions};
 /// Memory for decoded chunks where these hold several dates, unless the chunks under a tile need more.
 const CACHE_BYTES: u64 = 128 << 20;
 
+/// What metadata say must not make a program ask for all memory there is.
+const MOST_COORDINATES: usize = 1 << 26;
+
 /// Chunks that a tile no larger than a chunk may touch.
 const CHUNKS_UNDER_A_TILE: u64 = 9;
 
@@ -255,6 +258,11 @@ impl Store {
         let array = self.array(dimension)?;
         if array.shape() != [length as u64] {
             let problem = format!("{:?} coordinates for a dimension of {length}", array.shape());
+            return Err(self.error(dimension, &problem));
+        }
+        if length > MOST_COORDINATES {
+            let problem =
+                format!("{length} coordinates, more than any raster has; its metadata are damaged, copy it again");
             return Err(self.error(dimension, &problem));
         }
         Ok(Some(array))

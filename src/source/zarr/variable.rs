@@ -132,7 +132,7 @@ impl Variable {
 
     /// Bytes of a decoded chunk.
     pub(super) fn chunk_bytes(&self) -> u64 {
-        self.kind.bytes().saturating_mul(self.chunk.iter().product())
+        self.chunk.iter().copied().fold(self.kind.bytes(), u64::saturating_mul)
     }
 
     /// Chunks that hold one pixel of one date in all bands.
@@ -142,7 +142,8 @@ impl Variable {
 
     /// How many chunks there are.
     pub(super) fn chunks(&self) -> u64 {
-        self.array.shape().iter().zip(&self.chunk).map(|(length, chunk)| length.div_ceil(*chunk)).product()
+        let along = self.array.shape().iter().zip(&self.chunk).map(|(length, chunk)| length.div_ceil(*chunk));
+        along.fold(1, u64::saturating_mul)
     }
 
     /// The part of the array that a chunk holds.
