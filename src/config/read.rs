@@ -397,6 +397,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only faults are looked at")]
     struct Process {
         variance: f64,
         #[serde(default)]
@@ -404,6 +405,7 @@ mod tests {
     }
 
     #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only faults are looked at")]
     struct File {
         process: Process,
     }
