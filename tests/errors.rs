@@ -133,17 +133,16 @@ impl World {
     /// What is said when a description cannot work, in words of the file's own. Nothing may have been made.
     fn refusal(&self, replacements: &[(&str, &str)]) -> Result<String, String> {
         let before = self.listing();
-        let message = match fuse(&self.describe(replacements)) {
+        let error = match fuse(&self.describe(replacements)) {
             Ok(_) => return Err(format!("{replacements:?}: accepted")),
-            Err(
-                error @ (Error::Setting { ref file, .. }
-                | Error::Number { ref file, .. }
-                | Error::Input { ref file, .. }),
-            ) if file.as_deref() != Some(&self.path("fusion.toml")) => {
-                return Err(format!("{replacements:?}: {error}: names {file:?} in place of its file"));
-            }
-            Err(error) => error.to_string(),
+            Err(error) => error,
         };
+        if let Error::Setting { file, .. } | Error::Number { file, .. } | Error::Input { file, .. } = &error
+            && file.as_deref() != Some(&self.path("fusion.toml"))
+        {
+            return Err(format!("{replacements:?}: {error}: names {file:?} in place of its file"));
+        }
+        let message = error.to_string();
         let after = self.listing();
         if after != before {
             Err(format!("{replacements:?}: left {after:?} behind"))

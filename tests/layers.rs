@@ -249,7 +249,7 @@ fn offsets_are_put_out() {
             .window(3, 1)
             .instrument(Instrument::new("fine", sharp.clone()).noise_variance(1e-6))
             .instrument(blurred.offset_layer(layer))
-            .put_out_offsets(true)
+            .offsets(true)
     };
     let mut sink = MemorySink::new();
     layered(OffsetLayer::per_pixel(0.01)).build().unwrap().run(&mut sink).unwrap();
@@ -286,7 +286,7 @@ fn offsets_of_all_kinds_are_put_out_on_the_dates_that_have_them() {
             .window(3, 1)
             .instrument(sharp)
             .instrument(blurred)
-            .put_out_offsets(true);
+            .offsets(true);
         builder.build().unwrap().run(&mut sink).unwrap();
         sink.offsets().unwrap()
     };
