@@ -151,7 +151,7 @@ fn descriptions_have_keys_that_exist() {
 fn a_key_that_does_not_exist_is_noticed() {
     for fragment in ["[window]\nwidth = 4", "quality = { masks = 1 }", "[[instrument]]\nnoise = 1e-4"] {
         let whole = embed(fragment.parse().unwrap());
-        assert!(FusionConfig::parse(&whole, "").unwrap_err().to_string().contains("unknown field"), "{fragment}");
+        assert!(FusionConfig::parse(&whole, "").unwrap_err().to_string().contains("unknown key"), "{fragment}");
     }
 }
 

@@ -617,7 +617,7 @@ fn keys_that_are_not_known_are_named_with_their_line() {
         let key = text.lines().nth(line).unwrap();
         let (line, key) = if key.contains("process.nested") { (line + 4, "phi2") } else { (line + 1, key) };
         let key = key.trim_matches(['[', ']']).split(' ').next().unwrap();
-        assert_says(&message, &["fusion.toml", &format!("line {line}"), key, "unknown field"]);
+        assert_says(&message, &["fusion.toml", &format!("line {line}"), key, "unknown key"]);
     }
 }
 
@@ -965,7 +965,7 @@ fn the_program_that_estimates_says_how_far_it_has_come() {
     assert!(output.status.success(), "{output:?}");
     let words = [
         "reading blocks of the scene",
-        "comparing structures of instrument[1].offset_layer",
+        "comparing structures of instrument \"coarse\": offset_layer",
         "trying per pixel, drifting",
         "trying per pixel, forgotten",
         "numbers to 1 blocks",

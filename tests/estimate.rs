@@ -477,12 +477,8 @@ store = "fused.zarr"
             assert_says(&message, words);
         };
         refused("windows = 9", "windows = 0", &["estimate.windows", "at least 1"]);
-        refused("windows = 9", "window_count = 9", &["unknown field `window_count`", "windows"]);
-        refused(
-            "kernel = \"exponential\"",
-            "kernel = \"estimate\"",
-            &["unknown variant `estimate`", "exponential", "line 7"],
-        );
+        refused("windows = 9", "window_count = 9", &["estimate.window_count: unknown key", "windows"]);
+        refused("kernel = \"exponential\"", "kernel = \"estimate\"", &["found \"estimate\"", "exponential", "line 7"]);
         refused("[\"estimate\"]", "[1e-4, \"estimate\"]", &["process.variance"]);
         // A single cell, in which the centre of no coarse pixel lies.
         refused(

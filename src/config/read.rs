@@ -145,6 +145,7 @@ impl Keys {
 #[derive(Clone)]
 pub(super) struct Node<'a> {
     place: Place<'a>,
+    span: Option<Range<usize>>,
     key: Key,
     keys: Keys,
 }
@@ -160,12 +161,12 @@ enum Place<'a> {
 impl<'a> Node<'a> {
     /// A whole file.
     pub(super) fn of_file<S>(file: &'a Document<S>, keys: Keys) -> Self {
-        Self { place: Place::Table(file.as_table()), key: Key::default(), keys }
+        Self { place: Place::Table(file.as_table()), span: None, key: Key::default(), keys }
     }
 
     /// A table of this key.
     pub(super) fn of_table(table: &'a dyn TableLike, key: Key, keys: Keys) -> Self {
-        Self { place: Place::Table(table), key, keys }
+        Self { place: Place::Table(table), span: None, key, keys }
     }
 
     fn of_item(item: &'a Item, key: Key, keys: Keys) -> Option<Self> {
@@ -175,15 +176,7 @@ impl<'a> Node<'a> {
             Item::Table(table) => Place::Table(table),
             Item::ArrayOfTables(tables) => Place::Tables(tables),
         };
-        Some(Self { place, key, keys })
-    }
-
-    fn span(&self) -> Option<Range<usize>> {
-        match self.place {
-            Place::Table(_) => None,
-            Place::Tables(tables) => tables.span(),
-            Place::Value(value) => value.span(),
-        }
+        Some(Self { place, span: item.span(), key, keys })
     }
 
     fn entries(&self, table: &'a dyn TableLike) -> Vec<(&'a str, Self)> {
@@ -194,12 +187,12 @@ impl<'a> Node<'a> {
 
     /// The entries of a list; instruments go by their names.
     fn elements(&self) -> Option<Vec<Self>> {
-        let tables: Vec<Place<'a>> = match self.place {
-            Place::Tables(tables) => tables.iter().map(|table| Place::Table(table)).collect(),
-            Place::Value(Value::Array(list)) => list.iter().map(Place::Value).collect(),
+        let elements: Vec<(Place<'a>, Option<Range<usize>>)> = match self.place {
+            Place::Tables(tables) => tables.iter().map(|table| (Place::Table(table), table.span())).collect(),
+            Place::Value(Value::Array(list)) => list.iter().map(|value| (Place::Value(value), value.span())).collect(),
             _ => return None,
         };
-        let element = |(index, place): (usize, Place<'a>)| {
+        let element = |(index, (place, span)): (usize, (Place<'a>, Option<Range<usize>>))| {
             let table = match place {
                 Place::Table(table) => Some(table),
                 Place::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
@@ -208,9 +201,9 @@ impl<'a> Node<'a> {
             let name =
                 table.and_then(|table| table.get("name")).and_then(Item::as_str).filter(|_| self.key == "instrument");
             let key = name.map_or_else(|| self.key.position(index), Key::of_instrument);
-            Self { place, key, keys: self.keys }
+            Self { place, span, key, keys: self.keys }
         };
-        Some(tables.into_iter().enumerate().map(element).collect())
+        Some(elements.into_iter().enumerate().map(element).collect())
     }
 }
 
@@ -218,7 +211,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
     type Error = Fault;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let (key, span) = (self.key.clone(), self.span());
+        let (key, span) = (self.key.clone(), self.span.clone());
         let table = match self.place {
             Place::Table(table) => Some(table),
             Place::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
@@ -252,7 +245,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let (key, span) = (self.key.clone(), self.span());
+        let (key, span) = (self.key.clone(), self.span.clone());
         let table = match self.place {
             Place::Table(table) => Some(table),
             Place::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
@@ -286,7 +279,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
         let Some((name, value)) = self.rest.next() else { return Ok(None) };
-        let (key, span) = (value.key.clone(), value.span());
+        let (key, span) = (value.key.clone(), value.span.clone());
         self.value = Some(value);
         let name: de::value::StrDeserializer<'_, Fault> = name.into_deserializer();
         // A key that is not known belongs to its table, on its own line.
@@ -432,6 +425,7 @@ mod tests {
                 "line 4: process.nested 1.variance: found",
             ),
             ("[process]\nvariance = 1\n[[process.nested]]", "process.nested 1.variance: not given"),
+            ("\n[process]\nvariance = 1\n[process.step]", "line 4: process.step: unknown key"),
         ] {
             let found = refused(text);
             assert!(found.starts_with(expected), "{found}");

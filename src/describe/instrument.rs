@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::visit::{Visit, Visitor, list};
 use super::{Footprint, Key, Numbers, OffsetLayer, Quantity, Response, Structure};
 use crate::error::{Error, Result};
-use crate::geometry::Grid;
 use crate::source::RasterSource;
 use crate::spectral::SpectralResponse;
 
@@ -92,6 +91,7 @@ impl Default for Structure<Vec<OffsetLayer>> {
 }
 
 /// What the source reports of itself, with its grid and its bands.
+#[expect(clippy::ref_option, reason = "serde gives the field")]
 fn source_settings<S: Serializer>(source: &Option<Arc<dyn RasterSource>>, serializer: S) -> Result<S::Ok, S::Error> {
     let Some(source) = source else { return serializer.serialize_none() };
     let (rows, cols) = source.grid().shape();
@@ -224,7 +224,8 @@ impl Instrument {
     }
 
     /// Whether each of its pixels is a cell of the target.
-    pub(crate) fn observes_cells(&self, target: &Grid) -> bool {
+    #[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
+    pub(crate) fn observes_cells(&self, target: &crate::geometry::Grid) -> bool {
         let cells = matches!(self.footprint, None | Some(Footprint::Cell));
         cells && self.source.as_ref().is_some_and(|source| target.lattice_offset(source.grid()).is_some())
     }

@@ -14,7 +14,7 @@ pub struct Found {
     /// The description, with a structure for every table and every number.
     pub description: Description,
     /// The same with its numbers still free.
-    pub(crate) free: Description,
+    pub free: Description,
     /// The estimates.
     pub fit: Fit,
     /// Structures that were compared, by the key of the table.

@@ -6,7 +6,7 @@ use super::correlation::{Correlation, CorrelationTerm};
 use super::numbers::{ranges, transitions};
 use super::{FeatureModel, FieldModel, VariationModel};
 use crate::describe::{self, Kernel, Key, Numbers, Process};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::filter::{self, Relative, Season};
 
 /// Logarithm of a factor of the variance beyond which it makes no sense.
