@@ -131,6 +131,14 @@ pub(super) enum Keys {
 }
 
 impl Keys {
+    /// Those of the tables inside.
+    fn inside(self) -> Self {
+        match self {
+            Self::Only(_) => Self::All,
+            keys => keys,
+        }
+    }
+
     /// Whether a table of this path gives the key.
     fn reads(self, path: &str, key: &str) -> bool {
         match self {
@@ -179,10 +187,17 @@ impl<'a> Node<'a> {
         Some(Self { place, span: item.span(), key, keys })
     }
 
+    /// The value as `seed` reads it; what is wrong with it is wrong here.
+    fn read<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
+        let (key, span) = (self.key.clone(), self.span.clone());
+        seed.deserialize(self).map_err(|fault| fault.at(&key, span))
+    }
+
     fn entries(&self, table: &'a dyn TableLike) -> Vec<(&'a str, Self)> {
         let path = self.key.path();
         let read = table.iter().filter(|(name, _)| self.keys.reads(&path, name));
-        read.filter_map(|(name, item)| Some((name, Self::of_item(item, self.key.name(name), self.keys)?))).collect()
+        let keys = self.keys.inside();
+        read.filter_map(|(name, item)| Some((name, Self::of_item(item, self.key.name(name), keys)?))).collect()
     }
 
     /// The entries of a list; instruments go by their names.
@@ -289,7 +304,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let value = self.value.take().ok_or_else(|| <Fault as de::Error>::custom("no value"))?;
-        seed.deserialize(value)
+        value.read(seed)
     }
 }
 
@@ -300,7 +315,7 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
     type Error = Fault;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
-        self.0.next().map(|element| seed.deserialize(element)).transpose()
+        self.0.next().map(|element| element.read(seed)).transpose()
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -336,7 +351,7 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
         let no_value = || <Fault as de::Error>::custom(format!("{0:?} needs a value, {{ {0} = ... }}", self.name));
-        seed.deserialize(self.value.ok_or_else(no_value)?)
+        self.value.ok_or_else(no_value)?.read(seed)
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
@@ -430,6 +445,24 @@ mod tests {
             let found = refused(text);
             assert!(found.starts_with(expected), "{found}");
         }
+    }
+
+    #[test]
+    fn keys_that_another_type_reads_are_left_to_it() {
+        let text = "[process]\nvariance = 1\nfiles = { varience = 2 }\n";
+        let file = Document::parse(text).unwrap();
+        let of_others = |path: &str| -> &'static [&'static str] { if path == "process" { &["files"] } else { &[] } };
+        assert!(File::deserialize(Node::of_file(&file, Keys::But(of_others))).is_ok());
+
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "only faults are looked at")]
+        struct Files {
+            files: Process,
+        }
+        let table = file.get("process").and_then(Item::as_table_like).unwrap();
+        let node = Node::of_table(table, Key::from("process"), Keys::Only(keys_of::<Files>()));
+        let found = Files::deserialize(node).unwrap_err().describe(text);
+        assert!(found.starts_with("line 3: process.files.varience: unknown key"), "{found}");
     }
 
     #[test]
