@@ -215,7 +215,7 @@ fn what_slices_tell_of_their_noise_counts() {
 
     let zero = Stored { inner: source(scene.noisy()), block: (31, 29), noise: Some(vec![0.0; 20]) };
     let builder = SpectralPca::builder(scene.wavelengths.clone()).scale(BandScale::Noise(vec![1e-6]));
-    assert_says(&builder.fit(&zero).unwrap_err().to_string(), &["noise_variance", "tell 0 for band 1 (425 nm)"]);
+    assert_says(&builder.fit(&zero).unwrap_err().to_string(), &["noise_variance", "give 0 for band 1 (425 nm)"]);
 }
 
 #[test]
