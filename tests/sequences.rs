@@ -219,7 +219,7 @@ fn late_dates_of_an_observed_axis_are_named_and_replayed() {
     place.run(observed(&[0, 2, 4, 8]), Start::New, false).unwrap();
     let late = date(6).to_string();
     place.assert_refused(observed(&[0, 2, 4, 6, 8]), Start::Append, false, &["fine", &late, "replay"]);
-    place.assert_refused(observed(&[0, 4, 8, 10]), Start::Append, false, &["files are gone"]);
+    place.assert_refused(observed(&[0, 4, 8, 10]), Start::Append, false, &["files are missing"]);
     place.run(observed(&[0, 2, 4, 6, 8, 10]), Start::Append, true).unwrap();
     place.assert_like(observed(&[0, 2, 4, 6, 8, 10]));
 }
@@ -231,7 +231,7 @@ fn an_older_store_beside_newer_checkpoints_is_refused() {
     copy(&place.path("fused.zarr"), &place.path("backup"));
     place.run(builder(0..=25, 25), Start::Append, false).unwrap();
     copy(&place.path("backup"), &place.path("fused.zarr"));
-    place.assert_refused(builder(0..=26, 26), Start::Append, false, &["more dates than the store", "older store"]);
+    place.assert_refused(builder(0..=26, 26), Start::Append, false, &["more dates than the store", "older one"]);
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl CellField {
     /// The cells of a tile on `date`, from the prior alone.
     ///
     /// # Errors
-    /// [`Error::Setting`] where an instrument observes a cell that a prior raster leaves empty.
+    /// [`Error::Setting`](crate::Error::Setting) where an instrument observes a cell that a prior raster leaves empty.
     pub(super) fn new(
         model: Arc<CellModel>,
         instruments: &[ObservationModel],

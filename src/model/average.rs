@@ -60,6 +60,14 @@ impl Average {
         Self { rects: vec![Rect::cell(row, col)], profile: None, total: 1.0 }
     }
 
+    /// Its cell, where it is one.
+    pub(crate) fn single_cell(&self) -> Option<(i64, i64)> {
+        match self.rects.as_slice() {
+            [rect] if self.profile.is_none() && rect.count() == 1 => Some((rect.top, rect.left)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn rects(&self) -> &[Rect] {
         &self.rects
     }

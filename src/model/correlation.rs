@@ -1,11 +1,16 @@
 //! Spatial correlation between cells and between averages of cells.
 
+use std::sync::OnceLock;
+
 use super::Average;
 use crate::describe::Kernel;
 use crate::geometry::Rect;
 
 /// Largest number of entries of a displacement table (8 MiB). Larger displacements are evaluated on request.
 const TABLE_ENTRIES: i64 = 1 << 20;
+
+/// Largest number of entries of a displacement table whose sums are tabulated too, four times as many.
+const SUMMED_ENTRIES: i64 = 1 << 16;
 
 /// Correlation between cells of the target lattice, and between averages over cells.
 ///
@@ -17,9 +22,21 @@ pub(crate) struct Correlation {
     nugget: f64,
     /// (width, height) of a cell in CRS units.
     cell_size: (f64, f64),
+    /// Displacements up to these are tabulated.
     rows: i64,
     cols: i64,
-    table: Vec<f64>,
+    /// Made when it is first asked for: of a part's model most correlations are dropped unused.
+    table: OnceLock<Table>,
+}
+
+/// The smooth part by displacement.
+#[derive(Clone, Debug)]
+struct Table {
+    /// From displacement 0 on, row by row.
+    values: Vec<f64>,
+    /// Sums over all displacements below and left of each, from the most negative one on (a summed-area table); empty where the table
+    /// is large.
+    sums: Vec<f64>,
 }
 
 /// One kernel of a sum.
@@ -35,13 +52,41 @@ pub(crate) struct CorrelationTerm {
 impl Correlation {
     /// The correlation, tabulated for displacements up to `reach` (rows, columns) of cells.
     pub(crate) fn new(terms: Vec<CorrelationTerm>, nugget: f64, cell_size: (f64, f64), reach: (i64, i64)) -> Self {
-        let mut this = Self { terms, nugget, cell_size, rows: 0, cols: 0, table: Vec::new() };
         let (rows, cols) = (reach.0 + 1, reach.1 + 1);
-        if rows.saturating_mul(cols) <= TABLE_ENTRIES {
-            this.table = Rect::new(0..rows, 0..cols).cells().map(|(dr, dc)| this.evaluate(dr, dc)).collect();
-            (this.rows, this.cols) = (rows, cols);
-        }
-        this
+        let (rows, cols) = if rows.saturating_mul(cols) <= TABLE_ENTRIES { (rows, cols) } else { (0, 0) };
+        Self { terms, nugget, cell_size, rows, cols, table: OnceLock::new() }
+    }
+
+    fn table(&self) -> &Table {
+        self.table.get_or_init(|| {
+            let cells = Rect::new(0..self.rows, 0..self.cols).cells();
+            let values: Vec<f64> = cells.map(|(dr, dc)| self.evaluate(dr, dc)).collect();
+            let (height, width) = (2 * self.rows - 1, 2 * self.cols);
+            let mut sums = Vec::new();
+            if (1..=SUMMED_ENTRIES).contains(&(self.rows * self.cols)) {
+                sums = vec![0.0; ((height + 1) * width) as usize];
+                for row in 0..height {
+                    let mut of_row = 0.0;
+                    for col in 0..width - 1 {
+                        let (dr, dc) = ((row + 1 - self.rows).abs(), (col + 1 - self.cols).abs());
+                        of_row += values[(dr * self.cols + dc) as usize];
+                        let below = sums[(row * width + col + 1) as usize];
+                        sums[((row + 1) * width + col + 1) as usize] = below + of_row;
+                    }
+                }
+            }
+            Table { values, sums }
+        })
+    }
+
+    /// Sum of the smooth part over the displacements from a cell to those of a rectangle; `None` beyond the table.
+    fn sum_to(&self, (row, col): (i64, i64), rect: &Rect) -> Option<f64> {
+        let (top, bottom) = (rect.top - row, rect.bottom - row);
+        let (left, right) = (rect.left - col, rect.right - col);
+        let inside = top > -self.rows && bottom <= self.rows && left > -self.cols && right <= self.cols;
+        let sums = Some(&self.table().sums).filter(|sums| inside && !sums.is_empty())?;
+        let at = |row: i64, col: i64| sums[((row + self.rows - 1) * 2 * self.cols + col + self.cols - 1) as usize];
+        Some(at(bottom, right) - at(top, right) - (at(bottom, left) - at(top, left)))
     }
 
     /// Whether it is the same as another on the same lattice.
@@ -59,7 +104,7 @@ impl Correlation {
     pub(crate) fn smooth(&self, rows: i64, cols: i64) -> f64 {
         let (rows, cols) = (rows.abs(), cols.abs());
         if rows < self.rows && cols < self.cols {
-            self.table[(rows * self.cols + cols) as usize]
+            self.table().values[(rows * self.cols + cols) as usize]
         } else {
             self.evaluate(rows, cols)
         }
@@ -80,8 +125,15 @@ impl Correlation {
     ///
     /// Cells of two rectangles that are `(dr, dc)` apart have the same correlation, so the sum runs over
     /// displacements, each with the summed weight of its pairs. Weights are products of row and column weights, so
-    /// these sums are products as well: `(h₁ + h₂)(w₁ + w₂)` terms, not `h₁ w₁ h₂ w₂`.
+    /// these sums are products as well: `(h₁ + h₂)(w₁ + w₂)` terms, not `h₁ w₁ h₂ w₂`. To a single cell, sums over rectangles of equal
+    /// weights are tabulated.
     pub(crate) fn between_averages(&self, a: &Average, b: &Average) -> f64 {
+        if let (true, Some(cell)) = (a.is_plain(), b.single_cell())
+            && let Some(sum) = a.rects().iter().map(|rect| self.sum_to(cell, rect)).sum::<Option<f64>>()
+        {
+            let shared = a.rects().iter().any(|rect| rect.contains(cell.0, cell.1));
+            return (sum + if shared { self.nugget } else { 0.0 }) / a.total();
+        }
         let mut sum = 0.0;
         for from in a.rects() {
             for to in b.rects() {
@@ -144,6 +196,12 @@ mod tests {
         for correlation in [&tabulated, &direct] {
             assert!((correlation.between_averages(&a, &b) - sum / pairs).abs() < 1e-14);
             assert!((correlation.between_averages(&b, &a) - sum / pairs).abs() < 1e-14);
+            // The summed-area table against the sums that it stands for.
+            for (row, col) in [(0, 0), (1, 3), (-30, 25), (3, 1)] {
+                let cells = a.rects().iter().flat_map(Rect::cells);
+                let mean = cells.map(|cell| correlation.between_cells(cell, (row, col))).sum::<f64>() / a.total();
+                assert!((correlation.between_averages(&a, &Average::cell(row, col)) - mean).abs() < 1e-13 * mean);
+            }
         }
         assert_eq!(tabulated.between_cells((3, 4), (3, 4)), 1.1);
     }

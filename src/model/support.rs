@@ -310,7 +310,7 @@ impl Support {
     /// independent, so remainders are correlated through the cells that they share.
     ///
     /// # Errors
-    /// [`Error::Setting`] where an instrument observes a cell that a prior raster leaves empty.
+    /// [`Error::Setting`](crate::Error::Setting) where an instrument observes a cell that a prior raster leaves empty.
     pub(crate) fn initial_state(
         &self,
         states: usize,
