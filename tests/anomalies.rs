@@ -277,8 +277,8 @@ fn like_years_change_alike() {
     let builder = |features: Option<Features>| {
         let process = Process::new(Kernel::Exponential, 90.0, 1e-3);
         let process = features.into_iter().fold(process, Process::features);
-        let builder =
-            Fusion::builder(target()).bands(names(2)).process(process).prior(Prior::new(0.0, 0.1)).window(4, 2);
+        let builder = Fusion::builder(target()).bands(names(2)).process(process).prior(Prior::new(0.0, 0.1));
+        let builder = builder.seasonal(mean.clone()).window(4, 2);
         sensors().into_iter().enumerate().fold(builder, |builder, (seed, (name, pixels, seen, days))| {
             let instrument = Instrument::new(name, source(&pixels, &days, values(&pixels, &days, 2, seed)));
             builder.instrument(instrument.footprint(seen).noise_variance(1e-3))

@@ -214,7 +214,7 @@ fn candidates_that_cannot_be_fitted_are_passed_over_and_named() {
     // There is no process to fit numbers of.
     let bad = candidate(&estimation, "bad", &good.clone().process(Structure::Free));
     let (good, bad) = (candidate(&estimation, "good", &good), || bad.clone());
-    let said = "process: is left to be estimated";
+    let said = "process: not given, or left to be estimated";
     let choice = estimation.choose(&[bad(), good], Criterion::Bic).unwrap();
     assert_eq!(choice.best().candidate, "good");
     let failed: Vec<_> = choice.failed().collect();

@@ -90,16 +90,13 @@ impl Default for Structure<Vec<OffsetLayer>> {
     }
 }
 
-/// What the source reports of itself, with its grid and its bands.
+/// What the source reports of itself, with its grid.
 #[expect(clippy::ref_option, reason = "serde gives the field")]
 fn source_settings<S: Serializer>(source: &Option<Arc<dyn RasterSource>>, serializer: S) -> Result<S::Ok, S::Error> {
     let Some(source) = source else { return serializer.serialize_none() };
     let (rows, cols) = source.grid().shape();
-    let own = [
-        ("grid".to_owned(), format!("[{rows}, {cols}] at {:?}", source.grid().geotransform())),
-        ("bands".to_owned(), format!("{:?}", source.bands())),
-    ];
-    serializer.collect_map(own.into_iter().chain(source.settings()))
+    let grid = format!("[{rows}, {cols}] at {:?}", source.grid().geotransform());
+    serializer.collect_map(std::iter::once(("grid".to_owned(), grid)).chain(source.settings()))
 }
 
 impl Instrument {

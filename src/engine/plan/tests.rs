@@ -312,7 +312,7 @@ fn processes_that_share_a_run_have_tiles_for_each() {
     // A tile that is given stays.
     assert_eq!(plan(plain((1000, 1000), 10, None).shards(100).tile(500, 500)).tiles, 4);
     let none = plain((16, 16), 10, None).shards(0).build().unwrap_err();
-    assert!(none.to_string().starts_with("shards (FusionBuilder::shards): 0 processes"), "{none}");
+    assert!(none.to_string().starts_with("shards: 0 processes"), "{none}");
 }
 
 #[test]
