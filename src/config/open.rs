@@ -8,7 +8,7 @@ use super::stack::{self, open_stack};
 use super::{Described, FusionConfig, cubes};
 use crate::describe::{
     AcquisitionGroups, Basis, BasisFiles, Description, Footprint, Groups, Instrument, MeanFunction, PriorField, Raster,
-    Response, ResponseKeys, Target,
+    Response, ResponseKeys, Structure, Target,
 };
 use crate::engine::{Fusion, FusionBuilder, OnError, Shard};
 use crate::error::{Error, Result};
@@ -221,7 +221,8 @@ impl FusionConfig {
         {
             instrument.footprint = Some(Footprint::Uniform);
         }
-        for layer in instrument.offset_layer.given_mut().into_iter().flatten() {
+        let layers = instrument.offset_layer.as_mut().and_then(Structure::given_mut);
+        for layer in layers.into_iter().flatten() {
             if let Some(groups) = &layer.group {
                 layer.group = Some(Groups::Open(self.groups(groups, source.as_ref())?));
             }

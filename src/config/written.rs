@@ -62,7 +62,8 @@ fn put_structures(document: &mut DocumentMut, described: &Description, chosen: &
         _ => {}
     }
     for (before, after) in described.instrument.iter().zip(&chosen.instrument) {
-        if before.offset_layer != after.offset_layer {
+        let given = before.offset_layer.as_ref().is_some_and(|layers| !layers.is_free());
+        if !given && before.offset_layer != after.offset_layer {
             let layers = serde_json::to_value(&after.offset_layer).map_err(text)?;
             put(document, &before.key().name("offset_layer"), value(&layers));
         }
