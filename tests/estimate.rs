@@ -459,7 +459,7 @@ store = "fused.zarr"
         assert!(
             *table == "process"
                 && names.len() == 4
-                && names[1] == "one range, drawn back to the mean, like years alike"
+                && names[1] == "one range, drawn back to the mean, similar years"
         );
         assert!(FusionConfig::parse(&free.text, folder.path()).unwrap().build().is_ok());
 
@@ -484,7 +484,7 @@ store = "fused.zarr"
         refused(
             "windows = 9\nwindow = 8",
             "windows = 1\nwindow = 1",
-            &["estimate.windows", "no block sees a value of \"coarse\""],
+            &["estimate.windows", "no block holds a value of \"coarse\""],
         );
         let small = "store = \"fused.zarr\"\n[run]\nmemory = \"4KiB\"";
         refused("store = \"fused.zarr\"", small, &["estimate.window", "8 cells a side", "4.0 KiB"]);

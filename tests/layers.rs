@@ -342,5 +342,5 @@ fn a_table_of_other_groups_is_another_series() {
     let (one, other) = (settings(layer(["a", "b"])), settings(layer(["a", "c"])));
     let differences = one.differences(&other);
     assert_eq!(differences.len(), 1);
-    assert_eq!(differences[0].key, "instrument \"one\": offset_layer 1");
+    assert_eq!(differences[0].key, "instrument \"one\": offset_layer 1.group");
 }

@@ -658,7 +658,7 @@ fn what_is_missing_or_does_not_fit_is_named_with_the_fix() {
     let empty = Shelf::new();
     assert_says(
         &message(stack(&empty).open()),
-        &["files (RasterStack::builder", "no file matches", "HLS.S30", "check the folder"],
+        &["files: ", "no file matches", "HLS.S30", "check the folder"],
     );
     fs::create_dir(empty.path("x")).unwrap();
     assert!(matches!(stack(&empty).open(), Err(Error::NoFiles { .. })));
@@ -692,7 +692,7 @@ fn partners_may_be_found_by_date() {
         ["`quality` is missing", "masks/q_*.tif", "of another style", "`quality.date`", "`quality.date_format`"];
     assert_says(&message(stack(by_date.clone())), &words);
     let words =
-        ["quality.date (Quality::date): ", "q_20240502.tif", "fix `quality.date` or `quality.date_format`", "%Y%j"];
+        ["quality.date: ", "q_20240502.tif", "fix `quality.date` or `quality.date_format`", "%Y%j"];
     assert_says(&message(stack(by_date.clone().date(r"q_(\d{8})", "%Y%j"))), &words);
     assert_says(&message(stack(by_date.clone().date(r"q_\d{8}", "%Y%m%d"))), &["quality.date", "capture group"]);
     fs::copy(shelf.path("masks/q_20240502.tif"), shelf.path("masks/q_20240502_again.tif")).unwrap();
@@ -751,7 +751,7 @@ fn what_would_mean_nothing_is_refused_and_what_nothing_observes_is_told() {
     refused(&format!("{hls}\nresolution = 30.0\nreproject = \"nearest\""), &["resolution", "reproject", "either"]);
     refused(
         &format!("{hls}\noffset = 0.1\noffset_by = {{ pattern = '(\\d)', steps = [[0, 0.1]] }}"),
-        &["offset_by", "one of"],
+        &["offset_by.pattern: not given", "first group is a number"],
     );
     refused(&format!("{hls}\nquality = {{ files = \"**/*.Fmask.tif\", keep = [] }}"), &["quality", "keep = []"]);
     fs::write(shelf.path("bare.csv"), "date, B04\n2024-05-02, a.tif\n").unwrap();
