@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::{Array2, s};
 use rayon::prelude::*;
@@ -15,13 +16,14 @@ use super::{Fusion, Precision};
 use crate::describe::Missing;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, PixelRegion, Tile, Tiling, Window};
-use crate::model::Model;
+use crate::model::{Model, ProcessModel};
 
 /// Blocks looked at for each that is kept: those with most values are.
 const CANDIDATES: usize = 2;
 
-/// Correlations of a block that are kept while models are tried: those of a point and of its neighbours along a range.
-const CORRELATIONS: usize = 3;
+/// Correlations of a block that are kept for each part while models are tried: those of a point and of its neighbours along ranges
+/// and nuggets.
+const CORRELATIONS: usize = 4;
 
 /// Points of the sequence tried for each block that is looked at.
 const TRIES: usize = 64;
@@ -151,7 +153,9 @@ impl Sample {
         let of_block = |block: &Block| {
             TileGround::new(model, &self.tiling, &block.region, |extent| model.prior.read(&model.target, extent))
         };
-        self.install(|| self.blocks.par_iter().map(of_block).collect::<Result<_>>()).map(Ground)
+        let blocks = self.install(|| self.blocks.par_iter().map(of_block).collect::<Result<Vec<_>>>())?;
+        let kept = CORRELATIONS * model.parts.len();
+        Ok(Ground { blocks: blocks.into_iter().map(|block| (block, Mutex::default())).collect(), kept })
     }
 
     /// Log-likelihood of the first `blocks` blocks under each of some models, date by date; `None` where the arithmetic breaks down,
@@ -167,20 +171,12 @@ impl Sample {
     ) -> Result<Vec<Vec<Option<ByDate>>>> {
         let blocks = blocks.min(self.blocks.len());
         let of_block = |k: usize| -> Result<Vec<Option<ByDate>>> {
-            let mut known: VecDeque<(&Model, Correlations)> = VecDeque::new();
-            let mut values = Vec::with_capacity(models.len());
-            for model in models {
-                let Some(model) = model else {
-                    values.push(None);
-                    continue;
-                };
-                let position = known.iter().position(|(other, _)| other.process.correlates_as(&model.process));
-                let found = position.and_then(|position| known.remove(position));
-                known.truncate(CORRELATIONS - 1);
-                known.push_front(found.unwrap_or_else(|| (model, ground.0[k].correlations(&model.process))));
-                values.push(possible(self.blocks[k].log_likelihood(model, &ground.0[k], &known[0].1))?);
-            }
-            Ok(values)
+            let of_model = |model: &Option<Model>| {
+                let Some(model) = model else { return Ok(None) };
+                let correlations = ground.correlations(k, model);
+                possible(self.blocks[k].log_likelihood(model, &ground.blocks[k].0, &correlations))
+            };
+            models.iter().map(of_model).collect()
         };
         let by_block =
             self.install(|| (0..blocks).into_par_iter().with_max_len(1).map(of_block).collect::<Result<Vec<_>>>())?;
@@ -194,9 +190,41 @@ impl Sample {
     }
 }
 
-/// What lies under each block.
+/// What lies under each block, and the correlations of its states that were worked out last.
 #[derive(Debug)]
-pub(crate) struct Ground(Vec<TileGround>);
+pub(crate) struct Ground {
+    blocks: Vec<(TileGround, Mutex<VecDeque<Known>>)>,
+    /// How many correlations of a block are kept.
+    kept: usize,
+}
+
+/// A process whose correlations are known.
+#[derive(Debug)]
+struct Known {
+    process: ProcessModel,
+    correlations: Arc<Correlations>,
+}
+
+impl Ground {
+    /// The correlations of a block's states under a model.
+    fn correlations(&self, block: usize, model: &Model) -> Arc<Correlations> {
+        let (ground, known) = &self.blocks[block];
+        let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = known();
+        let position = recent.iter().position(|known| known.process.correlates_as(&model.process));
+        if let Some(found) = position.and_then(|position| recent.remove(position)) {
+            let correlations = Arc::clone(&found.correlations);
+            recent.push_front(found);
+            return correlations;
+        }
+        drop(recent);
+        let correlations = Arc::new(ground.correlations(&model.process));
+        let mut recent = known();
+        recent.truncate(self.kept - 1);
+        recent.push_front(Known { process: model.process.clone(), correlations: Arc::clone(&correlations) });
+        correlations
+    }
+}
 
 /// Nothing where numbers are impossible, or the filter breaks down with them; other errors are no matter of numbers.
 pub(crate) fn possible<T>(result: Result<T>) -> Result<Option<T>> {

@@ -86,7 +86,7 @@ impl BlockCov {
 
     /// Rows `j..n` of column `j`, in two parts.
     #[inline(always)]
-    pub(super) fn column(&self, j: usize) -> impl Iterator<Item = &[f64]> {
+    pub(crate) fn column(&self, j: usize) -> impl Iterator<Item = &[f64]> {
         [self.head_column(j), self.tail_column(j)].into_iter()
     }
 

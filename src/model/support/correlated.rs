@@ -29,9 +29,10 @@ impl Support {
             // Cells without a prior are observed by no instrument.
             let known = |sd: f64| if sd.is_nan() { 0.0 } else { sd / of_cell };
             let sd: Vec<f64> = cells.chain(averages).map(known).collect();
-            for a in 0..n {
-                for b in 0..=a {
-                    state.cov.set(first + a, first + b, sd[a] * sd[b] * correlations[index].get(a, b));
+            for b in 0..n {
+                let column = &mut state.cov.column_mut(first + b)[..n - b];
+                for ((value, correlation), sd_a) in column.iter_mut().zip(correlations[index].column(b).flatten()).zip(&sd[b..]) {
+                    *value = sd_a * sd[b] * correlation;
                 }
             }
         }

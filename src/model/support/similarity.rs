@@ -55,18 +55,22 @@ impl Support {
 /// The cells that represent an average. Each cell of the average adds its weight to the representative with which it
 /// is most correlated, so that the shares of classes are preserved.
 fn represent<'a>(average: &Average, correlation: &Correlation, likeness: &'a Likeness) -> Vec<RepresentativeCell<'a>> {
+    // As logarithms, by displacement: the same ones are asked for again and again.
+    let hull = average.rects().iter().copied().reduce(|hull, rect| hull.hull(&rect)).unwrap_or_else(|| Rect::cell(0, 0));
+    let (rows, cols) = (hull.bottom - hull.top, hull.right - hull.left);
+    let far: Vec<f64> = match likeness.combine {
+        Combination::Times => Rect::new(0..rows, 0..cols).cells().map(|(dr, dc)| -correlation.smooth(dr, dc).ln()).collect(),
+        Combination::Plus(_) => vec![0.0; (rows * cols) as usize],
+    };
     let sample = |at| RepresentativeCell { at, weight: 0.0, features: likeness.at(at) };
     let mut samples: Vec<RepresentativeCell<'_>> = average.spread().into_iter().map(sample).collect();
     for cell in average.rects().iter().flat_map(Rect::cells) {
         let features = likeness.at(cell);
-        // As logarithms; of equal ones the nearest.
+        // Of equal ones the nearest.
         let unlike = |sample: &RepresentativeCell<'_>| {
             let apart = (cell.0 - sample.at.0, cell.1 - sample.at.1);
             let distance = if apart == (0, 0) { 0.0 } else { Likeness::distance(features, sample.features) };
-            let far = match likeness.combine {
-                Combination::Times => -correlation.smooth(apart.0, apart.1).ln(),
-                Combination::Plus(_) => 0.0,
-            };
+            let far = far[(apart.0.abs() * cols + apart.1.abs()) as usize];
             (distance + far, apart.0 * apart.0 + apart.1 * apart.1)
         };
         let nearest = (0..samples.len()).map(|k| (k, unlike(&samples[k])));
