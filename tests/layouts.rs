@@ -751,7 +751,7 @@ fn what_would_mean_nothing_is_refused_and_what_nothing_observes_is_told() {
     refused(&format!("{hls}\nresolution = 30.0\nreproject = \"nearest\""), &["resolution", "reproject", "either"]);
     refused(
         &format!("{hls}\noffset = 0.1\noffset_by = {{ pattern = '(\\d)', steps = [[0, 0.1]] }}"),
-        &["offset_by.pattern: not given", "first group is a number"],
+        &["offset_by", "one of"],
     );
     refused(&format!("{hls}\nquality = {{ files = \"**/*.Fmask.tif\", keep = [] }}"), &["quality", "keep = []"]);
     fs::write(shelf.path("bare.csv"), "date, B04\n2024-05-02, a.tif\n").unwrap();
