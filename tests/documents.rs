@@ -112,7 +112,7 @@ fn embed(fragment: DocumentMut) -> String {
             value => merge(&mut whole, &key, value),
         }
     }
-    whole.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
+    DocumentMut::from(whole.into_table()).to_string()
 }
 
 fn merge(into: &mut InlineTable, key: &str, value: Value) {
@@ -138,7 +138,7 @@ fn descriptions_have_keys_that_exist() {
                 continue;
             }
             let whole =
-                ["target", "process", "prior", "instrument", "output"].iter().all(|key| table.contains_key(*key));
+                ["target", "process", "prior", "instrument", "output"].iter().all(|key| table.contains_key(key));
             let text = if whole { block } else { embed(table) };
             FusionConfig::parse(&text, "").unwrap_or_else(|error| panic!("{place}: {error}"));
             read += 1;

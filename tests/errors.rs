@@ -133,9 +133,8 @@ impl World {
     /// What is said when a description cannot work, in words of the file's own. Nothing may have been made.
     fn refusal(&self, replacements: &[(&str, &str)]) -> Result<String, String> {
         let before = self.listing();
-        let error = match fuse(&self.describe(replacements)) {
-            Ok(_) => return Err(format!("{replacements:?}: accepted")),
-            Err(error) => error,
+        let Err(error) = fuse(&self.describe(replacements)) else {
+            return Err(format!("{replacements:?}: accepted"));
         };
         if let Error::Setting { file, .. } | Error::Number { file, .. } | Error::Input { file, .. } = &error
             && file.as_deref() != Some(&self.path("fusion.toml"))

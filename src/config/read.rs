@@ -329,7 +329,7 @@ struct Variant<'a> {
     value: Option<Node<'a>>,
 }
 
-impl<'de, 'a> EnumAccess<'de> for Variant<'a> {
+impl<'de> EnumAccess<'de> for Variant<'_> {
     type Error = Fault;
     type Variant = Self;
 
@@ -418,6 +418,12 @@ mod tests {
         process: Process,
     }
 
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only faults are looked at")]
+    struct Files {
+        files: Process,
+    }
+
     fn refused(text: &str) -> String {
         let file = Document::parse(text).unwrap();
         File::deserialize(Node::of_file(&file, Keys::All)).unwrap_err().describe(text)
@@ -454,11 +460,6 @@ mod tests {
         let of_others = |path: &str| -> &'static [&'static str] { if path == "process" { &["files"] } else { &[] } };
         assert!(File::deserialize(Node::of_file(&file, Keys::But(of_others))).is_ok());
 
-        #[derive(Debug, Deserialize)]
-        #[expect(dead_code, reason = "only faults are looked at")]
-        struct Files {
-            files: Process,
-        }
         let table = file.get("process").and_then(Item::as_table_like).unwrap();
         let node = Node::of_table(table, Key::from("process"), Keys::Only(keys_of::<Files>()));
         let found = Files::deserialize(node).unwrap_err().describe(text);

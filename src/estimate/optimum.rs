@@ -215,7 +215,7 @@ impl Descent<'_> {
             let there: Vec<f64> = here.theta.iter().zip(&step).map(|(theta, step)| theta + step).collect();
             let value = self.objective.values(self.group, self.base, std::slice::from_ref(&there), self.blocks)?[0];
             let share = (here.curve.value - value) / promised;
-            if !(share >= KEPT.0) {
+            if share.is_nan() || share < KEPT.0 {
                 radius *= 0.25;
             } else if share > KEPT.1 && step.norm() > 0.99 * radius {
                 radius = (2.0 * radius).min(LONGEST);

@@ -31,7 +31,9 @@ impl Support {
             let sd: Vec<f64> = cells.chain(averages).map(known).collect();
             for b in 0..n {
                 let column = &mut state.cov.column_mut(first + b)[..n - b];
-                for ((value, correlation), sd_a) in column.iter_mut().zip(correlations[index].column(b).flatten()).zip(&sd[b..]) {
+                for ((value, correlation), sd_a) in
+                    column.iter_mut().zip(correlations[index].column(b).flatten()).zip(&sd[b..])
+                {
                     *value = sd_a * sd[b] * correlation;
                 }
             }

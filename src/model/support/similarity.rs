@@ -56,10 +56,13 @@ impl Support {
 /// is most correlated, so that the shares of classes are preserved.
 fn represent<'a>(average: &Average, correlation: &Correlation, likeness: &'a Likeness) -> Vec<RepresentativeCell<'a>> {
     // As logarithms, by displacement: the same ones are asked for again and again.
-    let hull = average.rects().iter().copied().reduce(|hull, rect| hull.hull(&rect)).unwrap_or_else(|| Rect::cell(0, 0));
+    let hull =
+        average.rects().iter().copied().reduce(|hull, rect| hull.hull(&rect)).unwrap_or_else(|| Rect::cell(0, 0));
     let (rows, cols) = (hull.bottom - hull.top, hull.right - hull.left);
     let far: Vec<f64> = match likeness.combine {
-        Combination::Times => Rect::new(0..rows, 0..cols).cells().map(|(dr, dc)| -correlation.smooth(dr, dc).ln()).collect(),
+        Combination::Times => {
+            Rect::new(0..rows, 0..cols).cells().map(|(dr, dc)| -correlation.smooth(dr, dc).ln()).collect()
+        }
         Combination::Plus(_) => vec![0.0; (rows * cols) as usize],
     };
     let sample = |at| RepresentativeCell { at, weight: 0.0, features: likeness.at(at) };
