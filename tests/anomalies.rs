@@ -11,7 +11,7 @@ use rasterfuse::describe::OutputSpace;
 use rasterfuse::describe::{Features, Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::{SeasonalBuilder, SeasonalFit};
+use rasterfuse::model::SeasonalBuilder;
 use rasterfuse::seasonal::SeasonalMean;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
@@ -324,7 +324,7 @@ mod stored {
 
     use super::*;
 
-    fn fit_of(seed: usize) -> SeasonalFit {
+    fn fit_of(seed: usize) -> rasterfuse::model::SeasonalFit {
         let days: Vec<i32> = (0..12).map(|k| 31 * k).collect();
         let seen = source(&target(), &days, values(&target(), &days, 1, seed));
         let instrument = Instrument::new("s", seen).noise_variance(1e-3);

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
 use rasterfuse::Fusion;
-use rasterfuse::describe::{Footprint, Free, Instrument, Kernel, Key, Prior, Process, Structure};
+use rasterfuse::describe::{Footprint, Free, Instrument, Kernel, Prior, Process, Structure};
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::estimate::{Candidate, Criterion, Estimation, Fit};
 use rasterfuse::geometry::{Crs, Date, Grid};
@@ -234,7 +234,7 @@ fn candidates_that_cannot_be_fitted_are_passed_over_and_named() {
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod described {
     use rasterfuse::config::FusionConfig;
-    use rasterfuse::describe::Features;
+    use rasterfuse::describe::{Features, Key};
     use rasterfuse::source::{Calibration, RasterStack};
 
     use super::support::{Tiff, assert_says};

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::fusion::names;
 use super::output::Layer;
 use super::summary::Summary;
 use super::window::{FirstStates, OutCell, Reading, WindowOutput, WindowState, Worker};
@@ -241,8 +242,10 @@ impl WindowState {
         let variation = model.process.variation.as_ref();
         let averages = if mean.is_some() || variation.is_some() { support.averages() } else { Vec::new() };
         let factors = variation.map(|variation| variation.of_states(&model.target, &averages)).unwrap_or_default();
+        let names = &names(&model.instruments);
         let states = FirstStates {
             model,
+            names,
             lag,
             precision,
             support: &support,

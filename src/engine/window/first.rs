@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::PartState;
 use crate::engine::Precision;
 use crate::engine::carried::Carried;
-use crate::engine::fusion::names;
 use crate::engine::inflation::Inflation;
 use crate::error::Result;
 use crate::filter::{BlockCov, Dynamics};
@@ -18,6 +17,8 @@ use crate::model::{
 #[derive(Debug)]
 pub(in crate::engine) struct FirstStates<'a> {
     pub(in crate::engine) model: &'a Model,
+    /// Names of its instruments.
+    pub(in crate::engine) names: &'a [&'a str],
     /// Dates of the output axis that a result waits for.
     pub(in crate::engine) lag: usize,
     pub(in crate::engine) precision: Precision,
@@ -39,10 +40,10 @@ impl FirstStates<'_> {
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) where an instrument observes a cell that a prior raster leaves empty.
     pub(in crate::engine) fn of(&self, part: &Part) -> Result<PartState> {
-        let Self { model, support, correlations, prior, date, .. } = *self;
+        let Self { model, names, support, correlations, prior, date, .. } = *self;
         let components = &part.components;
         let layout = StateLayout::new(support, components.len(), &part.bands);
-        let mut initial = support.initial_state(layout.n(), components, prior, &names(&model.instruments))?;
+        let mut initial = support.initial_state(layout.n(), components, prior, names)?;
         if prior.is_correlated() {
             support.correlate(&mut initial.state, components, prior, &model.process, correlations);
         }
