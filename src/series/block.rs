@@ -22,7 +22,7 @@ pub struct FusedBlock {
     /// Their standard deviations in u, **shape** (band, y, x). Where components are output, their covariances: the
     /// p(p+1)/2 entries of the lower triangle row by row, **shape** (pair, y, x).
     pub uncertainty: Array3<f64>,
-    /// The estimated offsets of instruments, where [requested](crate::engine::FusionBuilder::put_out_offsets).
+    /// The estimated offsets of instruments, where [requested](crate::engine::FusionBuilder::offsets).
     pub offsets: Option<BlockOffsets>,
 }
 
