@@ -28,8 +28,8 @@ impl ProcessModel {
     /// Checks the parameters and works out the correlation of `p` components on cells of `cell_size`.
     ///
     /// # Errors
-    /// [`Error::Number`] for numbers that cannot be, [`Error::Setting`] for lists of another length and what is left to be
-    /// estimated.
+    /// [`Error::Number`](crate::Error::Number) for numbers that cannot be, [`Error::Setting`](crate::Error::Setting) for lists of
+    /// another length and what is left to be estimated.
     pub(crate) fn new(
         process: &Process,
         features: Option<FeatureModel>,

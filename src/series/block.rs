@@ -16,7 +16,7 @@ pub struct FusedBlock {
     pub date: Date,
     /// Position of the date on the output axis.
     pub time: usize,
-    /// Fused values in u. **Shape** (band, y, x); values of components where [these are output](super::OutputSpace).
+    /// Fused values in u. **Shape** (band, y, x); values of components where [these are output](crate::describe::OutputSpace).
     /// NaN in cells without a prior and without observations, and in windows that failed.
     pub mean: Array3<f64>,
     /// Their standard deviations in u, **shape** (band, y, x). Where components are output, their covariances: the
