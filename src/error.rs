@@ -436,6 +436,15 @@ impl Error {
         Self::Number { file: None, key: key.into(), value, problem: problem.into() }
     }
 
+    /// An error of a setting under the key that it has in a description.
+    #[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
+    pub(crate) fn under_key(self, key: impl Into<Key>) -> Self {
+        match self {
+            Self::Setting { file, problem, .. } => Self::Setting { file, key: key.into(), problem },
+            other => other,
+        }
+    }
+
     /// Adds the instrument `name` to an error in a setting or in files.
     pub(crate) fn of_instrument(self, name: &str) -> Self {
         match self {

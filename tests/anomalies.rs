@@ -11,6 +11,7 @@ use rasterfuse::describe::OutputSpace;
 use rasterfuse::describe::{Features, Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
+use rasterfuse::model::SeasonalBuilder;
 use rasterfuse::seasonal::SeasonalMean;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
@@ -59,7 +60,7 @@ fn mean(components: usize, basis: Option<&SpectralBasis>) -> SeasonalMean {
     let bands = names(basis.map_or(components, SpectralBasis::wavelengths));
     let instrument = Instrument::new("s", source(&target(), &days, values(&target(), &days, bands.len(), 9)));
     let instrument = instrument.noise_variance(1e-3);
-    SeasonalMean::builder().without_neighbours().robust(None).fit(&target(), &bands, basis, &[instrument]).unwrap()
+    SeasonalBuilder::default().without_neighbours().robust(None).fit(&target(), &bands, basis, &[instrument]).unwrap()
 }
 
 /// Cells under a pixel with their weights, row by row and column by column, the long way.
@@ -243,7 +244,7 @@ fn levels_are_values() {
     let days: Vec<i32> = (0..12).map(|k| 31 * k).collect();
     let flat = source(&target(), &days, Array4::from_elem((12, 1, 12, 10), 0.25));
     let flat = Instrument::new("flat", flat).noise_variance(1e-3);
-    let mean = SeasonalMean::builder().fit(&target(), &names(1), None, &[flat]).unwrap();
+    let mean = SeasonalBuilder::default().fit(&target(), &names(1), None, &[flat]).unwrap();
     let builder = |prior: f64| {
         let builder = Fusion::builder(target())
             .bands(names(1))
@@ -276,25 +277,25 @@ fn like_years_change_alike() {
     let builder = |features: Option<Features>| {
         let process = Process::new(Kernel::Exponential, 90.0, 1e-3);
         let process = features.into_iter().fold(process, Process::features);
-        let builder =
-            Fusion::builder(target()).bands(names(2)).process(process).prior(Prior::new(0.0, 0.1)).window(4, 2);
+        let builder = Fusion::builder(target()).bands(names(2)).process(process).prior(Prior::new(0.0, 0.1));
+        let builder = builder.seasonal(mean.clone()).window(4, 2);
         sensors().into_iter().enumerate().fold(builder, |builder, (seed, (name, pixels, seen, days))| {
             let instrument = Instrument::new(name, source(&pixels, &days, values(&pixels, &days, 2, seed)));
             builder.instrument(instrument.footprint(seen).noise_variance(1e-3))
         })
     };
-    assert_eq!(Features::of_seasonal(&mean, [0.3, 0.6]), Features::of_seasonal(&mean, [0.3, 0.6]));
-    assert_ne!(Features::of_seasonal(&mean, [0.3, 0.6]), Features::of_seasonal(&mean, 0.3));
-    let (fused, sd) = run(builder(Some(Features::of_seasonal(&mean, [0.3, 0.6]))));
+    assert_eq!(Features::of_seasonal([0.3, 0.6]), Features::of_seasonal([0.3, 0.6]));
+    assert_ne!(Features::of_seasonal([0.3, 0.6]), Features::of_seasonal(0.3));
+    let (fused, sd) = run(builder(Some(Features::of_seasonal([0.3, 0.6]))));
     let (twin, twin_sd) = run(builder(Some(by_hand)));
     assert!(farthest(&fused, &twin) < 1e-9 && farthest(&sd, &twin_sd) < 1e-9, "{}", farthest(&fused, &twin));
     let (plain, _) = run(builder(None));
     assert!(farthest(&fused, &plain) > 1e-3, "likeness has no effect");
 
     let message = |features| builder(Some(features)).build().unwrap_err().to_string();
-    let three = message(Features::of_seasonal(&mean, [0.3, 0.6, 0.9]));
+    let three = message(Features::of_seasonal([0.3, 0.6, 0.9]));
     support::assert_says(&three, &["process.features.scale", "3 values for 2 components"]);
-    let bands = message(Features::of_seasonal(&mean, 0.3).bands([0]));
+    let bands = message(Features::of_seasonal(0.3).bands([0]));
     support::assert_says(&bands, &["process.features.bands", "as a whole"]);
 }
 
@@ -327,7 +328,7 @@ mod stored {
         let days: Vec<i32> = (0..12).map(|k| 31 * k).collect();
         let seen = source(&target(), &days, values(&target(), &days, 1, seed));
         let instrument = Instrument::new("s", seen).noise_variance(1e-3);
-        SeasonalMean::builder().passes(2).prepare(&target(), &names(1), None, &[instrument]).unwrap()
+        SeasonalBuilder::default().passes(2).prepare(&target(), &names(1), None, &[instrument]).unwrap()
     }
 
     fn fusion(mean: SeasonalMean, end: i32, checkpoint: Checkpoint) -> Fusion {
@@ -452,7 +453,7 @@ mod described {
 
         // Only the fine instrument's pixels are cells.
         let used = config("[seasonal]\nmean = \"m.zarr\"").unwrap();
-        let fit = used.seasonal_fit(&SeasonalMean::builder(), &[]).unwrap();
+        let fit = used.seasonal_fit(&SeasonalBuilder::default(), &[]).unwrap();
         assert_eq!(fit.instruments().map(|(name, _)| name).collect::<Vec<_>>(), ["fine"]);
         SeasonalStore::create(folder.path().join("m.zarr")).write(&fit).unwrap();
         let fusion = used.build().unwrap();
@@ -460,7 +461,7 @@ mod described {
         fusion.run(&mut MemorySink::new()).unwrap();
         let refused = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-            used.seasonal_fit(&SeasonalMean::builder(), &names).unwrap_err().to_string()
+            used.seasonal_fit(&SeasonalBuilder::default(), &names).unwrap_err().to_string()
         };
         support::assert_says(&refused(&["coarse"]), &["\"coarse\"", "cells"]);
         support::assert_says(&refused(&["modis"]), &["\"modis\"", "[\"fine\", \"coarse\", \"blurred\"]"]);

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rasterfuse::config::FusionConfig;
-use toml::{Table, Value};
+use toml_edit::{DocumentMut, InlineTable, Item, Value};
 
 /// What fragments of a description are put into.
 const DESCRIPTION: &str = r#"
@@ -68,43 +68,63 @@ fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
     blocks
 }
 
-/// The description with the keys of a fragment in it.
-fn embed(fragment: Table) -> Table {
-    let mut whole: Table = DESCRIPTION.parse().unwrap();
-    for (key, value) in fragment {
-        if !TABLES.contains(&key.as_str()) {
-            merge(whole["instrument"][0].as_table_mut().unwrap(), key, value);
-            continue;
+/// Tables and values within braces, without comments.
+fn inline(item: Item) -> Value {
+    let mut value = item.into_value().unwrap();
+    match &mut value {
+        Value::Array(array) => {
+            let values = std::mem::take(array).into_iter().map(|value| inline(Item::Value(value)));
+            *array = values.collect();
         }
-        match value {
-            // Keys of an instrument alone, such as an offset layer's, belong to the one that is there.
-            Value::Array(instruments) if key == "instrument" => {
-                let mut held = Vec::new();
-                for fields in instruments {
-                    let mut instrument = whole["instrument"][0].as_table().unwrap().clone();
-                    fields
-                        .as_table()
-                        .unwrap()
-                        .clone()
-                        .into_iter()
-                        .for_each(|(key, value)| merge(&mut instrument, key, value));
-                    held.push(Value::Table(instrument));
-                }
-                whole.insert(key, Value::Array(held));
-            }
-            value => merge(&mut whole, key, value),
+        Value::InlineTable(table) => {
+            let entries = std::mem::take(table).into_iter().map(|(key, value)| (key, inline(Item::Value(value))));
+            *table = entries.collect();
         }
+        other => other.decor_mut().clear(),
     }
-    whole
+    value
 }
 
-fn merge(into: &mut Table, key: String, value: Value) {
-    match (into.get_mut(&key), value) {
-        (Some(Value::Table(held)), Value::Table(new)) => {
-            new.into_iter().for_each(|(key, value)| merge(held, key, value));
-        }
-        (_, value) => _ = into.insert(key, value),
+fn fields(value: &mut Value) -> &mut InlineTable {
+    value.as_inline_table_mut().unwrap()
+}
+
+/// The description with the keys of a fragment in it.
+fn embed(fragment: DocumentMut) -> String {
+    let mut whole = InlineTable::new();
+    for (key, item) in DESCRIPTION.parse::<DocumentMut>().unwrap().into_table() {
+        whole.insert(key, inline(item));
     }
+    for (key, item) in fragment.into_table() {
+        let instruments = whole.get_mut("instrument").unwrap().as_array_mut().unwrap();
+        match inline(item) {
+            value if !TABLES.contains(&key.as_str()) => merge(fields(instruments.get_mut(0).unwrap()), &key, value),
+            // Keys of an instrument alone, such as an offset layer's, belong to the one that is there.
+            Value::Array(given) if key == "instrument" => {
+                let first = instruments.get(0).unwrap().clone();
+                let with = |given: Value| {
+                    let mut held = first.clone();
+                    merge_all(fields(&mut held), given);
+                    held
+                };
+                *instruments = given.into_iter().map(with).collect();
+            }
+            value => merge(&mut whole, &key, value),
+        }
+    }
+    DocumentMut::from(whole.into_table()).to_string()
+}
+
+fn merge(into: &mut InlineTable, key: &str, value: Value) {
+    match into.get_mut(key) {
+        Some(held @ Value::InlineTable(_)) if value.is_inline_table() => merge_all(fields(held), value),
+        _ => _ = into.insert(key, value),
+    }
+}
+
+fn merge_all(into: &mut InlineTable, values: Value) {
+    let Value::InlineTable(values) = values else { panic!("{values} is no table") };
+    values.into_iter().for_each(|(key, value)| merge(into, &key, value));
 }
 
 #[test]
@@ -113,13 +133,13 @@ fn descriptions_have_keys_that_exist() {
     for page in pages() {
         for (line, block) in blocks(&fs::read_to_string(&page).unwrap(), "toml") {
             let place = format!("{}:{line}", page.display());
-            let table: Table = block.parse().unwrap_or_else(|error| panic!("{place}: {error}"));
+            let table: DocumentMut = block.parse().unwrap_or_else(|error| panic!("{place}: {error}"));
             if table.contains_key("dependencies") {
                 continue;
             }
             let whole =
-                ["target", "process", "prior", "instrument", "output"].iter().all(|key| table.contains_key(*key));
-            let text = if whole { block } else { toml::to_string(&embed(table)).unwrap() };
+                ["target", "process", "prior", "instrument", "output"].iter().all(|key| table.contains_key(key));
+            let text = if whole { block } else { embed(table) };
             FusionConfig::parse(&text, "").unwrap_or_else(|error| panic!("{place}: {error}"));
             read += 1;
         }
@@ -130,8 +150,8 @@ fn descriptions_have_keys_that_exist() {
 #[test]
 fn a_key_that_does_not_exist_is_noticed() {
     for fragment in ["[window]\nwidth = 4", "quality = { masks = 1 }", "[[instrument]]\nnoise = 1e-4"] {
-        let whole = toml::to_string(&embed(fragment.parse().unwrap())).unwrap();
-        assert!(FusionConfig::parse(&whole, "").unwrap_err().to_string().contains("unknown field"), "{fragment}");
+        let whole = embed(fragment.parse().unwrap());
+        assert!(FusionConfig::parse(&whole, "").unwrap_err().to_string().contains("unknown key"), "{fragment}");
     }
 }
 

@@ -133,17 +133,15 @@ impl World {
     /// What is said when a description cannot work, in words of the file's own. Nothing may have been made.
     fn refusal(&self, replacements: &[(&str, &str)]) -> Result<String, String> {
         let before = self.listing();
-        let message = match fuse(&self.describe(replacements)) {
-            Ok(_) => return Err(format!("{replacements:?}: accepted")),
-            Err(
-                error @ (Error::Setting { ref file, .. }
-                | Error::Number { ref file, .. }
-                | Error::Input { ref file, .. }),
-            ) if file.as_deref() != Some(&self.path("fusion.toml")) => {
-                return Err(format!("{replacements:?}: {error}: names {file:?} in place of its file"));
-            }
-            Err(error) => error.to_string(),
+        let Err(error) = fuse(&self.describe(replacements)) else {
+            return Err(format!("{replacements:?}: accepted"));
         };
+        if let Error::Setting { file, .. } | Error::Number { file, .. } | Error::Input { file, .. } = &error
+            && file.as_deref() != Some(&self.path("fusion.toml"))
+        {
+            return Err(format!("{replacements:?}: {error}: names {file:?} in place of its file"));
+        }
+        let message = error.to_string();
         let after = self.listing();
         if after != before {
             Err(format!("{replacements:?}: left {after:?} behind"))
@@ -296,7 +294,7 @@ fn dates_that_cannot_be_read_are_refused_with_the_file_or_pattern() {
         ("'fine_(\\d{8})'", "'fine_(\\d{8})'\ndate_format = \"%Q\"", &["fine_20240101.tif", "%Q"]),
         ("start = \"2024-01-01\"", "start = \"2024-01-32\"", &["line 6", "start", "2024-01-32", "2020-03-08"]),
         ("start = \"2024-01-01\"", "start = 20240101", &["line 6", "start", "20240101"]),
-        ("start = \"2024-01-01\"", "start = 10:30:00", &["line 6", "start", "10:30:00", "not a date"]),
+        ("start = \"2024-01-01\"", "start = 10:30:00", &["line 6", "start", "10:30:00", "2020-03-08"]),
         ("\"daily\"", "\"weekly\"", &["line 8", "output", "weekly", "daily"]),
         ("\"daily\"", "[\"2024-01-03\", \"soon\"]", &["line 8", "output", "soon"]),
     ]);
@@ -471,7 +469,7 @@ fn other_settings_that_cannot_work_are_refused_by_key() {
         (
             "phi = 0.99",
             "variation = { range = 90.0, points = [{ at = [1.0, 2.0], factor = 0.0 }] }",
-            &["process.variation.points.factor", "positive"],
+            &["process.variation.points 1.factor", "positive"],
         ),
         ("phi = 0.99", &features("none.tif", ""), &["process.features.raster", "no raster", "none.tif"]),
         ("phi = 0.99", &features("prior_small.tif", ""), &["process.features", "prior_small.tif", "cover"]),
@@ -618,7 +616,7 @@ fn keys_that_are_not_known_are_named_with_their_line() {
         let key = text.lines().nth(line).unwrap();
         let (line, key) = if key.contains("process.nested") { (line + 4, "phi2") } else { (line + 1, key) };
         let key = key.trim_matches(['[', ']']).split(' ').next().unwrap();
-        assert_says(&message, &["fusion.toml", &format!("line {line}"), key, "unknown field"]);
+        assert_says(&message, &["fusion.toml", &format!("line {line}"), key, "unknown key"]);
     }
 }
 
@@ -658,7 +656,7 @@ fn values_of_the_wrong_type_and_missing_tables_are_named() {
         (&process, "", &["fusion.toml: process: not given; add a table [process] with kernel"]),
         (&prior, "", &["fusion.toml: prior: not given; add a table [prior] with mean and variance"]),
         (&output, "", &["fusion.toml: output: not given; add a table [output] with store"]),
-        ("name = \"fine\"\n", "", &["fusion.toml: instrument 1: name: not given; give a name"]),
+        ("name = \"fine\"\n", "", &["fusion.toml: instrument 1.name: not given; give a name"]),
         ("noise_variance = 1e-5\n", "", &["fusion.toml: instrument \"fine\": noise_variance: not given; state"]),
         ("store = \"fused.zarr\"\n", "", &["fusion.toml: output.store: not given; give the folder"]),
         ("kernel = \"exponential\"\n", "", &["fusion.toml: process.kernel: not given; give \"exponential\""]),
@@ -785,8 +783,8 @@ fn memory_that_is_no_size_is_refused_and_said_how_to_write() {
         ("memory = \"2 quarts\"", "2 quarts"),
         ("memory = \"-1GiB\"", "-1GiB"),
         ("memory = true", "true"),
-        ("memory = 2", "found 2"),
-        ("memory = 0", "found 0"),
+        ("memory = 2", "integer `2`"),
+        ("memory = 0", "integer `0`"),
         ("memory = 0.0", "0"),
         ("memory = -0.25", "-0.25"),
         ("memory = 1.5", "1.5"),
@@ -966,7 +964,7 @@ fn the_program_that_estimates_says_how_far_it_has_come() {
     assert!(output.status.success(), "{output:?}");
     let words = [
         "reading blocks of the scene",
-        "comparing structures of instrument[1].offset_layer",
+        "comparing structures of instrument \"coarse\": offset_layer",
         "trying per pixel, drifting",
         "trying per pixel, forgotten",
         "numbers to 1 blocks",

@@ -8,11 +8,12 @@ use ndarray::Array4;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
-use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
-use rasterfuse::estimate::{Candidate, Criterion, Estimation, Fit, Numbers, Parameter};
+use rasterfuse::Fusion;
+use rasterfuse::describe::{Footprint, Free, Instrument, Kernel, Prior, Process, Structure};
+use rasterfuse::engine::FusionBuilder;
+use rasterfuse::estimate::{Candidate, Criterion, Estimation, Fit};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::source::MemorySource;
-use rasterfuse::{Fusion, Result};
 
 /// Cells per side of the scene, and of a coarse pixel.
 const SIDE: usize = 24;
@@ -103,31 +104,26 @@ impl Recipe {
     }
 }
 
+/// A number that the search begins with, hardly believed.
+fn free(start: f64) -> Free {
+    Free::default().start(start).prior(start, 1e6)
+}
+
 impl Scene {
     /// A structure of this scene with everything but the prior free.
-    fn candidate(&self, name: &str, kernel: Kernel, bands: &[&str], wrong: f64) -> Candidate {
-        let (fine, coarse) = (std::sync::Arc::new(self.fine.clone()), std::sync::Arc::new(self.coarse.clone()));
-        let (grid, names) = (self.grid.clone(), bands.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let describe = move |numbers: &Numbers| -> Result<_> {
-            let fine = Instrument::new("fine", fine.clone()).noise_variance(numbers.values("fine.noise_variance"));
-            let coarse = Instrument::new("coarse", coarse.clone())
-                .footprint(Footprint::Uniform)
-                .noise_variance(numbers.values("coarse.noise_variance"))
-                .bias(numbers.values("coarse.bias"));
-            Ok(Fusion::builder(grid.clone())
-                .bands(names.clone())
-                .process(Process::new(kernel, numbers.values("range"), numbers.values("variance")))
-                .prior(Prior::new(0.3, 0.01))
-                .instrument(fine)
-                .instrument(coarse))
-        };
-        let each = |value: f64| vec![value; bands.len()];
-        Candidate::new(name, describe)
-            .parameter(Parameter::positive("range", each(100.0 * wrong)))
-            .parameter(Parameter::positive("variance", each(1e-4 * wrong)))
-            .parameter(Parameter::positive("fine.noise_variance", each(1e-4 / wrong)))
-            .parameter(Parameter::positive("coarse.noise_variance", each(1e-4 / wrong)))
-            .parameter(Parameter::real("coarse.bias", each(0.0), 0.1))
+    fn fusion(&self, kernel: Kernel, bands: &[&str], wrong: f64) -> FusionBuilder {
+        let each = |value: f64| vec![free(value); bands.len()];
+        let fine = Instrument::new("fine", self.fine.clone()).noise_variance(each(1e-4 / wrong));
+        let coarse = Instrument::new("coarse", self.coarse.clone())
+            .footprint(Footprint::Uniform)
+            .noise_variance(each(1e-4 / wrong))
+            .bias(each(0.0));
+        Fusion::builder(self.grid.clone())
+            .bands(bands.to_vec())
+            .process(Process::new(kernel, each(100.0 * wrong), each(1e-4 * wrong)))
+            .prior(Prior::new(0.3, 0.01))
+            .instrument(fine)
+            .instrument(coarse)
     }
 
     fn estimation(&self, bands: &[&str]) -> Estimation {
@@ -135,13 +131,19 @@ impl Scene {
     }
 
     fn estimation_on(&self, threads: usize, bands: &[&str]) -> Estimation {
-        let candidate = self.candidate("", Kernel::Exponential, bands, 1.0);
-        let mut numbers = Numbers::default();
-        for parameter in candidate.parameters() {
-            numbers.set(parameter.key(), [1e-4]);
-        }
-        Estimation::builder().blocks(9).side(8).threads(threads).read(candidate.describe(&numbers).unwrap()).unwrap()
+        let fusion = self.fusion(Kernel::Exponential, bands, 1.0);
+        Estimation::builder().blocks(9).side(8).threads(threads).read(&fusion).unwrap()
     }
+}
+
+/// What a fusion is described as, to be fitted.
+fn candidate(estimation: &Estimation, name: &str, fusion: &FusionBuilder) -> Candidate {
+    estimation.candidate(name, fusion.description()).unwrap()
+}
+
+/// Everything free, with an exponential kernel.
+fn fit(estimation: &Estimation, scene: &Scene, bands: &[&str], wrong: f64) -> Fit {
+    estimation.fit(&candidate(estimation, "exponential", &scene.fusion(Kernel::Exponential, bands, wrong))).unwrap()
 }
 
 /// How far the estimates are from the truth, in standard errors.
@@ -157,7 +159,7 @@ fn what_made_a_scene_is_found_within_two_standard_errors() {
     let scene = RECIPE.scene(&bands, 1);
     let estimation = scene.estimation(&bands);
     assert_eq!(estimation.blocks(), 9);
-    let fit = estimation.fit(&scene.candidate("exponential", Kernel::Exponential, &bands, 1.0)).unwrap();
+    let fit = fit(&estimation, &scene, &bands, 1.0);
     println!("{fit}");
     assert!(fit.converged);
     let distances = distances(&fit, &RECIPE);
@@ -169,10 +171,7 @@ fn starts_wrong_by_a_hundred_end_at_the_same_numbers() {
     let bands = ["red"];
     let scene = RECIPE.scene(&bands, 2);
     let estimation = scene.estimation(&bands);
-    let fits: Vec<Fit> = [1.0, 100.0, 0.01]
-        .into_iter()
-        .map(|wrong| estimation.fit(&scene.candidate("", Kernel::Exponential, &bands, wrong)).unwrap())
-        .collect();
+    let fits = [1.0, 100.0, 0.01].map(|wrong| fit(&estimation, &scene, &bands, wrong));
     for fit in &fits {
         println!("{fit}");
         assert!(fit.converged);
@@ -185,11 +184,7 @@ fn starts_wrong_by_a_hundred_end_at_the_same_numbers() {
 #[test]
 fn threads_change_no_bit() {
     let scene = RECIPE.scene(&["red"], 5);
-    let fit = |threads| {
-        let candidate = scene.candidate("", Kernel::Exponential, &["red"], 1.0);
-        scene.estimation_on(threads, &["red"]).fit(&candidate).unwrap()
-    };
-    let (one, three) = (fit(1), fit(3));
+    let [one, three] = [1, 3].map(|threads| fit(&scene.estimation_on(threads, &["red"]), &scene, &["red"], 1.0));
     assert_eq!(one.estimates, three.estimates);
     assert_eq!((one.log_likelihood, one.evaluations), (three.log_likelihood, three.evaluations));
 }
@@ -201,13 +196,13 @@ fn likelihood_chooses_the_structure() {
     let scene = recipe.scene(&bands, 3);
     let estimation = scene.estimation(&bands);
     let candidates = [("exponential", Kernel::Exponential), ("matern52", Kernel::Matern52), ("none", Kernel::None)]
-        .map(|(name, kernel)| scene.candidate(name, kernel, &bands, 1.0));
+        .map(|(name, kernel)| candidate(&estimation, name, &scene.fusion(kernel, &bands, 1.0)));
     let choice = estimation.choose(&candidates, Criterion::Bic).unwrap();
     println!("{}", choice.table().join("\n"));
     assert_eq!(choice.best().candidate, "matern52");
     // Without a kernel the range means nothing: it is left as it was, and not counted.
     let none = &choice.fits()[2];
-    assert!(none.of("range").all(|range| !range.observed));
+    assert!(none.of(&"process.range".into()).all(|range| !range.observed));
     assert_eq!(none.parameters(), 4);
 }
 
@@ -215,15 +210,17 @@ fn likelihood_chooses_the_structure() {
 fn candidates_that_cannot_be_fitted_are_passed_over_and_named() {
     let scene = RECIPE.scene(&["red"], 4);
     let estimation = scene.estimation(&["red"]);
-    let good = scene.candidate("good", Kernel::None, &["red"], 1.0);
-    let describe = |_: &Numbers| Err(rasterfuse::Error::setting("process", "no process at all"));
-    let bad = || Candidate::new("bad", describe).parameter(Parameter::positive("variance", [1e-4]));
+    let good = scene.fusion(Kernel::None, &["red"], 1.0);
+    // There is no process to fit numbers of.
+    let bad = candidate(&estimation, "bad", &good.clone().process(Structure::Free));
+    let (good, bad) = (candidate(&estimation, "good", &good), || bad.clone());
+    let said = "process: not given, or left to be estimated";
     let choice = estimation.choose(&[bad(), good], Criterion::Bic).unwrap();
     assert_eq!(choice.best().candidate, "good");
     let failed: Vec<_> = choice.failed().collect();
-    assert!(matches!(failed[..], [("bad", reason)] if reason.contains("no process at all")), "{failed:?}");
+    assert!(matches!(failed[..], [("bad", reason)] if reason.contains(said)), "{failed:?}");
     let error = estimation.choose(&[bad()], Criterion::Bic).unwrap_err();
-    assert!(error.to_string().contains("no process at all"), "{error}");
+    assert!(error.to_string().contains(said), "{error}");
     let error = estimation.choose(&[], Criterion::Bic).unwrap_err();
     assert!(error.to_string().contains("no candidate"), "{error}");
     // What was chosen begins the next comparison as it is.
@@ -237,7 +234,7 @@ fn candidates_that_cannot_be_fitted_are_passed_over_and_named() {
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod described {
     use rasterfuse::config::FusionConfig;
-    use rasterfuse::describe::Features;
+    use rasterfuse::describe::{Features, Key};
     use rasterfuse::source::{Calibration, RasterStack};
 
     use super::support::{Tiff, assert_says};
@@ -306,9 +303,10 @@ store = "fused.zarr"
         assert_says(&config.build().unwrap_err().to_string(), &["process.range", "estimate first"]);
         let estimated = config.estimate().unwrap();
         println!("{estimated}\n{}", estimated.text);
-        assert!(estimated.fit.converged);
-        assert!(estimated.fit.of("process.range").all(|range| range.distance(RECIPE.range) < 2.0));
-        assert!(estimated.fit.of("instrument[1].bias").all(|bias| bias.distance(RECIPE.coarse_bias) < 2.0));
+        assert!(estimated.found.fit.converged);
+        let (range, bias) = ("process.range".into(), Key::of_instrument("coarse").name("bias"));
+        assert!(estimated.found.fit.of(&range).all(|range| range.distance(RECIPE.range) < 2.0));
+        assert!(estimated.found.fit.of(&bias).all(|bias| bias.distance(RECIPE.coarse_bias) < 2.0));
         // Every line but those with numbers is the user's own.
         for (ours, theirs) in estimated.text.lines().zip(TEXT.lines()) {
             if theirs.contains("\"estimate\"") {
@@ -344,15 +342,13 @@ store = "fused.zarr"
         let text = text.replace("offset_layer = []\n", "");
         let estimated = FusionConfig::parse(&text, folder.path()).unwrap().estimate().unwrap();
         println!("{estimated}\n{}", estimated.text);
-        let chosen: Vec<_> = estimated
-            .choices
-            .iter()
-            .map(|(table, choice)| (table.as_str(), choice.best().candidate.as_str()))
-            .collect();
-        assert_eq!(chosen[1], ("process", "one range"));
-        let offsets = estimated.fit.numbers.list("instrument[1].offset_layer[0].variance");
-        assert!(chosen[0].0 == "instrument[1].offset_layer" && offsets[0] < 1e-4, "{offsets:?}");
-        assert!(estimated.text.starts_with("# Structures of instrument[1].offset_layer that were compared:"));
+        let chosen = estimated.found.choices.iter().map(|(table, choice)| (table, choice.best().candidate.as_str()));
+        let chosen: Vec<_> = chosen.collect();
+        assert!(*chosen[1].0 == "process" && chosen[1].1 == "one range");
+        let layers = Key::of_instrument("coarse").name("offset_layer");
+        let offsets = &estimated.found.fit.numbers[&layers.position(0).name("variance")];
+        assert!(*chosen[0].0 == layers && offsets[0] < 1e-4, "{offsets:?}");
+        assert!(estimated.text.starts_with("# Structures of instrument \"coarse\": offset_layer that were compared:"));
         assert!(estimated.text.contains("# Structures of process that were compared:"));
         assert!(FusionConfig::parse(&estimated.text, folder.path()).unwrap().build().is_ok());
     }
@@ -369,13 +365,14 @@ store = "fused.zarr"
         println!("{estimated}\n{}", estimated.text);
         for (key, truth) in [
             ("process.range", recipe.range),
-            ("process.variance[0]", recipe.variance),
+            ("process.variance", recipe.variance),
             ("prior.mean", 0.3),
             ("prior.variance", 0.01),
-            ("instrument[0].noise_variance", recipe.fine_noise),
-            ("instrument[1].noise_variance", recipe.coarse_noise),
+            ("instrument \"fine\": noise_variance", recipe.fine_noise),
+            ("instrument \"coarse\": noise_variance", recipe.coarse_noise),
         ] {
-            let found: Vec<_> = estimated.fit.of(key).collect();
+            let key = Key::from(key);
+            let found: Vec<_> = estimated.found.fit.of(&key).collect();
             assert!(!found.is_empty() && found.iter().all(|one| one.distance(truth) < 2.0), "{key}: {found:?}");
         }
         assert!(estimated.text.contains("correlation = \"process\""));
@@ -457,10 +454,10 @@ store = "fused.zarr"
             free.text.contains("[seasonal]\nmean = \"fuse.seasonal-2.zarr\"")
                 && free.text.contains("[window]\nsize = 8")
         );
-        let (table, choice) = &free.choices[1];
+        let (table, choice) = &free.found.choices[1];
         let names: Vec<_> = choice.fits().iter().map(|fit| fit.candidate.as_str()).collect();
         assert!(
-            table == "process" && names.len() == 4 && names[1] == "one range, drawn back to the mean, like years alike"
+            *table == "process" && names.len() == 4 && names[1] == "one range, drawn back to the mean, similar years"
         );
         assert!(FusionConfig::parse(&free.text, folder.path()).unwrap().build().is_ok());
 
@@ -478,18 +475,14 @@ store = "fused.zarr"
             assert_says(&message, words);
         };
         refused("windows = 9", "windows = 0", &["estimate.windows", "at least 1"]);
-        refused("windows = 9", "window_count = 9", &["unknown field `window_count`", "windows"]);
-        refused(
-            "kernel = \"exponential\"",
-            "kernel = \"estimate\"",
-            &["unknown variant `estimate`", "exponential", "line 7"],
-        );
+        refused("windows = 9", "window_count = 9", &["estimate.window_count: unknown key", "windows"]);
+        refused("kernel = \"exponential\"", "kernel = \"estimate\"", &["found \"estimate\"", "exponential", "line 7"]);
         refused("[\"estimate\"]", "[1e-4, \"estimate\"]", &["process.variance"]);
         // A single cell, in which the centre of no coarse pixel lies.
         refused(
             "windows = 9\nwindow = 8",
             "windows = 1\nwindow = 1",
-            &["estimate.windows", "no block sees a value of \"coarse\""],
+            &["estimate.windows", "no block holds a value of \"coarse\""],
         );
         let small = "store = \"fused.zarr\"\n[run]\nmemory = \"4KiB\"";
         refused("store = \"fused.zarr\"", small, &["estimate.window", "8 cells a side", "4.0 KiB"]);
@@ -508,7 +501,9 @@ store = "fused.zarr"
         assert!(lists.len() == 2 && lists.iter().all(|line| line.contains("] # ")), "{lists:?}");
         assert!(FusionConfig::parse(&estimated.text, folder.path()).unwrap().build().is_ok(), "{}", estimated.text);
         // Blocks of the field do not follow its range.
-        assert!(!estimated.fit.of("process.field[0].range[0]").any(|range| range.sd.is_nan()), "{estimated}");
+        let range = "process.field 1.range".into();
+        assert!(estimated.found.fit.of(&range).count() == 1, "{estimated}");
+        assert!(!estimated.found.fit.of(&range).any(|range| range.sd.is_nan()), "{estimated}");
     }
 
     #[test]
@@ -521,7 +516,7 @@ store = "fused.zarr"
         let message = FusionConfig::parse(TEXT, folder.path()).and_then(|config| config.estimate()).unwrap_err();
         assert_says(&message.to_string(), &["coarse_19700105.tif"]);
         let text = TEXT.to_owned() + "[run]\non_error = \"skip\"\n";
-        assert!(FusionConfig::parse(&text, folder.path()).unwrap().estimate().unwrap().fit.converged);
+        assert!(FusionConfig::parse(&text, folder.path()).unwrap().estimate().unwrap().found.fit.converged);
     }
 
     #[test]
@@ -533,15 +528,10 @@ store = "fused.zarr"
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 64]).unwrap();
         let land = RasterStack::from_files([(Date::from_days(0), path)], Calibration::default()).unwrap();
-        let land = std::sync::Arc::new(land);
-        let plain = scene.candidate("", Kernel::Exponential, &["red"], 1.0);
-        let parameters = plain.parameters().to_vec();
-        let torn = Candidate::new("", move |numbers: &Numbers| {
-            let process = Process::new(Kernel::Exponential, numbers.values("range"), numbers.values("variance"));
-            Ok(plain.describe(numbers)?.process(process.features(Features::new(land.clone(), 1.0))))
-        });
-        let torn = parameters.into_iter().fold(torn, Candidate::parameter);
-        let error = scene.estimation(&["red"]).fit(&torn).unwrap_err();
+        let process = Process::new(Kernel::Exponential, free(100.0), free(1e-4)).features(Features::new(land, 1.0));
+        let torn = scene.fusion(Kernel::Exponential, &["red"], 1.0).process(process);
+        let estimation = scene.estimation(&["red"]);
+        let error = estimation.fit(&candidate(&estimation, "", &torn)).unwrap_err();
         assert_says(&error.to_string(), &["land.tif"]);
     }
 
@@ -584,13 +574,8 @@ store = "fused.zarr"
         for (scale, count) in [("\"estimate\"", 1), ("[\"estimate\", \"estimate\"]", 2)] {
             let estimated = with(scale).unwrap();
             println!("{estimated}");
-            let scales: Vec<f64> = estimated
-                .fit
-                .estimates
-                .iter()
-                .filter(|estimate| estimate.key.starts_with("process.features.scale"))
-                .map(|estimate| estimate.value)
-                .collect();
+            let scales: Vec<f64> =
+                estimated.found.fit.of(&"process.features.scale".into()).map(|estimate| estimate.value).collect();
             // The scene knows nothing of the raster: likeness that matters little is what is found.
             assert!(scales.len() == count && scales.iter().all(|scale| *scale > 300.0), "{scales:?}");
         }
@@ -620,22 +605,14 @@ fn the_season_of_change_is_found() {
         }
         let dates = (0..weeks).map(|week| Date::from_days(7 * week as i32)).collect();
         let source = MemorySource::new(grid(CELL, side), dates, vec!["red".into()], values).unwrap();
-        let source = std::sync::Arc::new(source);
-        let describe = move |numbers: &Numbers| -> Result<_> {
-            let process = Process::new(Kernel::None, 0.0, numbers.values("variance"));
-            Ok(Fusion::builder(grid(CELL, side))
-                .process(process.season(numbers.values("cosine"), numbers.values("sine")))
-                .prior(Prior::new(0.3, 0.01))
-                .instrument(Instrument::new("fine", source.clone()).noise_variance(9e-6)))
-        };
-        let candidate = Candidate::new("season", describe)
-            .parameter(Parameter::positive("variance", [1e-3]))
-            .parameter(Parameter::real("cosine", [0.0], 1.0).prior(0.0, 1.0))
-            .parameter(Parameter::real("sine", [0.0], 1.0).prior(0.0, 1.0));
-        let mut numbers = Numbers::default();
-        candidate.parameters().iter().for_each(|parameter| numbers.set(parameter.key(), [1e-3]));
-        let estimation = Estimation::builder().blocks(4).side(3).read(candidate.describe(&numbers).unwrap()).unwrap();
-        let fit = estimation.fit(&candidate).unwrap();
+        let weakly = || Free::default().start(0.0).prior(0.0, 1.0);
+        let process = Process::new(Kernel::None, 0.0, free(1e-3)).season(weakly(), weakly());
+        let fusion = Fusion::builder(grid(CELL, side))
+            .process(process)
+            .prior(Prior::new(0.3, 0.01))
+            .instrument(Instrument::new("fine", source).noise_variance(9e-6));
+        let estimation = Estimation::builder().blocks(4).side(3).read(&fusion).unwrap();
+        let fit = estimation.fit(&candidate(&estimation, "season", &fusion)).unwrap();
         println!("{fit}");
         for (estimate, truth) in fit.estimates.iter().zip([1e-4, cosine, sine]) {
             assert!(estimate.distance(truth) < 3.0 && estimate.sd < 0.2, "{}: {}", estimate.key, estimate.value);
@@ -654,9 +631,7 @@ fn change_that_varies_over_the_scene_is_found() {
         let recipe = Recipe { west, ..RECIPE };
         let scene = recipe.scene(&bands, seed);
         let estimation = scene.estimation(&bands);
-        let candidate = scene.candidate("exponential", Kernel::Exponential, &bands, 1.0);
-        let fit = estimation.fit(&candidate).unwrap();
-        estimation.change_by_block(&candidate, &fit.numbers).unwrap()
+        estimation.change_by_block(&fit(&estimation, &scene, &bands, 1.0).description).unwrap()
     };
     let uneven = found(16.0, 5);
     assert!(uneven.variation().is_some(), "{uneven}");

@@ -114,7 +114,7 @@ proptest! {
         options in any::<[bool; 7]>(),
     ) {
         let offsets = options[6] && lag == 0;
-        let fusion = || fusion_with(options).lag(lag).put_out_offsets(offsets);
+        let fusion = || fusion_with(options).lag(lag).offsets(offsets);
         let (mut sink, mut other_sink) = (MemorySink::new(), MemorySink::new());
         let report = fusion().tile(64, 64).threads(1).build().unwrap().run(&mut sink).unwrap();
         let other = fusion().tile(tile.0, tile.1).threads(threads).batch_dates(batch).build().unwrap();

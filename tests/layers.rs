@@ -249,7 +249,7 @@ fn offsets_are_put_out() {
             .window(3, 1)
             .instrument(Instrument::new("fine", sharp.clone()).noise_variance(1e-6))
             .instrument(blurred.offset_layer(layer))
-            .put_out_offsets(true)
+            .offsets(true)
     };
     let mut sink = MemorySink::new();
     layered(OffsetLayer::per_pixel(0.01)).build().unwrap().run(&mut sink).unwrap();
@@ -286,7 +286,7 @@ fn offsets_of_all_kinds_are_put_out_on_the_dates_that_have_them() {
             .window(3, 1)
             .instrument(sharp)
             .instrument(blurred)
-            .put_out_offsets(true);
+            .offsets(true);
         builder.build().unwrap().run(&mut sink).unwrap();
         sink.offsets().unwrap()
     };
@@ -342,5 +342,5 @@ fn a_table_of_other_groups_is_another_series() {
     let (one, other) = (settings(layer(["a", "b"])), settings(layer(["a", "c"])));
     let differences = one.differences(&other);
     assert_eq!(differences.len(), 1);
-    assert_eq!(differences[0].key, "instrument \"one\": offset_layer 1");
+    assert_eq!(differences[0].key, "instrument \"one\": offset_layer 1.group");
 }

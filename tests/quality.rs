@@ -141,10 +141,7 @@ fn rules_that_cannot_work_are_refused() {
         &["quality.layer", "q_20240101.tif", "1 bands"],
     );
     assert_says(&refused(Quality::band("QA").bits([1])), &["quality.band", "QA", "x_20240101.tif"]);
-    assert_says(
-        &refused(Quality::files("none_*.tif").bits([1])),
-        &["quality (StackBuilder::quality): no file matches", "none_*.tif"],
-    );
+    assert_says(&refused(Quality::files("none_*.tif").bits([1])), &["quality: no file matches", "none_*.tif"]);
     let thirds = Array2::zeros((80, 100));
     write(folder.path(), "q_20240101.tif", 3.0, (0.0, 0.0), &thirds, Sample::U8, Missing::Nan);
     assert_says(&refused(Quality::files("q_*.tif").bits([1])), &["q_20240101.tif", "2024-01-01", "neither divide"]);

@@ -131,7 +131,7 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         } else {
             blurred
         })
-        .put_out_offsets(options.layers && options.lag == 0);
+        .offsets(options.layers && options.lag == 0);
     // The axis ends on a given day, observed or not.
     if options.observed { builder } else { builder.end(Date::from_days(end)) }
 }

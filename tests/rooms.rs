@@ -19,17 +19,20 @@ use std::path::Path;
 use house::{Arrows, House, room};
 
 /// Rooms from the ground up. A room imports rooms on lower floors only.
-const FLOORS: [&[&str]; 9] = [
-    // Pure: no files, no threads, no clock; the first two of no raster either.
-    &["filter", "machine", "npy"],
+const FLOORS: [&[&str]; 12] = [
+    // No raster; `filter` is pure: no files, no threads, no clock.
+    &["filter", "machine"],
     &["error"],
-    &["geometry"],
+    &["geometry", "npy"],
     &["source"],
+    &["spectral", "seasonal"],
+    &["describe"],
     &["model"],
     &["preset", "series"],
     &["engine", "sink"],
     &["estimate", "validate"],
     &["config"],
+    &["fuzz"],
 ];
 
 /// Plain values that errors carry although they stand above them.

@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rasterfuse::describe::{Footprint, Instrument};
 use rasterfuse::geometry::{Crs, Date, Grid};
+use rasterfuse::model::SeasonalBuilder;
 use rasterfuse::seasonal::SeasonalMean;
 use rasterfuse::source::MemorySource;
 use rasterfuse::spectral::SpectralBasis;
@@ -63,11 +64,11 @@ fn curves_are_found_under_leftover_clouds() {
         u if u < 0.46 => Some(-0.5),
         _ => Some(0.0),
     };
-    let fit = |builder: rasterfuse::model::SeasonalBuilder| {
+    let fit = |builder: SeasonalBuilder| {
         let instrument = Instrument::new("s2", source(shape, scene(shape, cloudy))).noise_variance(1e-4);
         builder.fit(&grid(10.0, shape), &bands(&["ndvi"]), None, &[instrument]).unwrap()
     };
-    let (robust, plain) = (fit(SeasonalMean::builder()), fit(SeasonalMean::builder().robust(None)));
+    let (robust, plain) = (fit(SeasonalBuilder::default()), fit(SeasonalBuilder::default().robust(None)));
     assert!(error(&robust) < 0.015, "{}", error(&robust));
     assert!(error(&plain) > 3.0 * error(&robust), "{}", error(&plain));
     let scatter = |mean: &SeasonalMean| mean.scatter(&mean.grid().region()).unwrap().mean().unwrap();
@@ -81,11 +82,11 @@ fn neighbours_help_where_a_cell_has_little_data() {
     let rare = |_: &mut StdRng, time: usize, row: usize, col: usize| {
         ((row, col) != (5, 6) || [6, 7, 8, 9].contains(&time)).then_some(0.0)
     };
-    let fit = |builder: rasterfuse::model::SeasonalBuilder| {
+    let fit = |builder: SeasonalBuilder| {
         let instrument = Instrument::new("s2", source(shape, scene(shape, rare))).noise_variance(1e-4);
         builder.fit(&grid(10.0, shape), &bands(&["ndvi"]), None, &[instrument]).unwrap()
     };
-    let (helped, alone) = (fit(SeasonalMean::builder()), fit(SeasonalMean::builder().without_neighbours()));
+    let (helped, alone) = (fit(SeasonalBuilder::default()), fit(SeasonalBuilder::default().without_neighbours()));
     let autumn = Date::from_ymd(2016, 10, 1).unwrap();
     let off = |mean: &SeasonalMean| {
         (mean.mean(autumn, &mean.grid().region()).unwrap()[(0, 5, 6)] - curve(autumn, 5, 6)).abs()
@@ -106,8 +107,8 @@ fn tiles_change_no_bit() {
         let part = MemorySource::new(part, later, bands(&["ndvi"]), values).unwrap();
         [Instrument::new("a", whole).noise_variance(1e-4), Instrument::new("b", part).noise_variance(1e-4).bias(0.03)]
     };
-    let builder = SeasonalMean::builder().neighbours(1, 3.0).passes(2);
-    let fit = |builder: rasterfuse::model::SeasonalBuilder| {
+    let builder = SeasonalBuilder::default().neighbours(1, 3.0).passes(2);
+    let fit = |builder: SeasonalBuilder| {
         builder.prepare(&grid(10.0, shape), &bands(&["ndvi"]), None, &instruments()).unwrap()
     };
     let whole = fit(builder.clone()).tiles().next().unwrap().unwrap();
@@ -122,10 +123,10 @@ fn tiles_change_no_bit() {
         tiles += 1;
     }
     assert!(tiles > 3, "{tiles}");
-    let message = |builder: rasterfuse::model::SeasonalBuilder| {
+    let message = |builder: SeasonalBuilder| {
         builder.prepare(&grid(10.0, shape), &bands(&["ndvi"]), None, &instruments()).unwrap_err().to_string()
     };
-    assert!(message(SeasonalMean::builder().memory_bytes(1000)).contains("seasonal.memory"));
+    assert!(message(SeasonalBuilder::default().memory_bytes(1000)).contains("seasonal.memory"));
 }
 
 /// Of a spectral basis, the components are fitted: least squares of the bands where all are there.
@@ -142,7 +143,7 @@ fn components_of_a_basis_have_means() {
     });
     let names = bands(&["b1", "b2", "b3"]);
     let emit = MemorySource::new(grid(10.0, shape), dates.clone(), names.clone(), values.clone()).unwrap();
-    let builder = SeasonalMean::builder();
+    let builder = SeasonalBuilder::default();
     let emit = Instrument::new("emit", emit).noise_variance([1e-4, 2e-4, 1e-3]);
     let fitted = builder.fit(&grid(10.0, shape), &names, Some(&basis), &[emit]).unwrap();
     assert_eq!(fitted.components().len(), 2);
@@ -163,10 +164,10 @@ fn what_cannot_be_fitted_is_refused() {
     let shape = (6, 6);
     let target = grid(10.0, shape);
     let s2 = || Instrument::new("s2", source(shape, scene(shape, |_, _, _, _| Some(0.0)))).noise_variance(1e-4);
-    let message = |builder: rasterfuse::model::SeasonalBuilder, names: &[&str], instrument: Instrument| {
+    let message = |builder: SeasonalBuilder, names: &[&str], instrument: Instrument| {
         builder.fit(&target, &bands(names), None, &[instrument]).unwrap_err().to_string()
     };
-    let builder = SeasonalMean::builder;
+    let builder = SeasonalBuilder::default;
     for (bad, key) in [
         (builder().harmonics(0), "seasonal.harmonics"),
         (builder().harmonics(9), "seasonal.harmonics"),
@@ -197,7 +198,6 @@ mod ablation {
 
     use ndarray::Array2;
     use rasterfuse::Fusion;
-    use rasterfuse::model::SeasonalBuilder;
     use rasterfuse::source::{RasterSource, RasterStack};
 
     use super::*;
@@ -281,7 +281,7 @@ mod ablation {
             println!("{name:<40} {all:.4}  {growing:.4}  {within:.4}     {thinned}");
         };
         println!("{:<40} all     Apr-Oct within     one observation in six kept: the same", "RMSE");
-        let base = SeasonalMean::builder;
+        let base = SeasonalBuilder::default;
         report("defaults", base());
         for harmonics in 1..=4 {
             report(&format!("harmonics {harmonics}"), base().harmonics(harmonics));
@@ -324,7 +324,7 @@ mod ablation {
         let blocks = withhold(&mut values, 1);
         let source = Arc::new(MemorySource::new(target.clone(), dates.clone(), bands(&["ndvi"]), values).unwrap());
         let instrument = || Instrument::new("s2", Arc::clone(&source)).noise_variance(4e-4);
-        let mean = SeasonalMean::builder().fit(&target, &bands(&["ndvi"]), None, &[instrument()]).unwrap();
+        let mean = SeasonalBuilder::default().fit(&target, &bands(&["ndvi"]), None, &[instrument()]).unwrap();
         let builder = |lag: usize| {
             Fusion::builder(target.clone())
                 .bands(["ndvi"])

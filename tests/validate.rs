@@ -277,7 +277,7 @@ fn the_factor_scales_what_is_put_out_and_nothing_else() {
         assert_eq!(sd.mapv(|sd| 1.5 * sd), scaled_sd);
         let settings =
             |fusion: FusionBuilder| fusion.build().unwrap().settings().get("output.sd_factor").map(String::from);
-        assert_eq!((settings(fusion()), settings(fusion().sd_factor(1.5))), (None, Some("1.5".into())));
+        assert_eq!((settings(fusion()), settings(fusion().sd_factor(1.5))), (Some("1.0".into()), Some("1.5".into())));
     }
     let basis = SpectralBasis::new(vec![500.0], Array1::from(vec![0.1]), Array2::from_elem((1, 1), 0.8)).unwrap();
     let components = || {

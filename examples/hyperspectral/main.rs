@@ -61,7 +61,7 @@ fn hyperspectral(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
     // One pass over the images; noise is told from signal.
     let pca = SpectralPca::builder(twin.wavelengths_nm.clone())
-        .scale(BandScale::Noise(HYPERSPECTRAL_NOISE.into()))
+        .scale(BandScale::Noise(vec![HYPERSPECTRAL_NOISE]))
         .explained(0.9999)
         .fit(&hyper.source()?)?;
     let shares: Vec<String> = pca.explained().map(|share| format!("{:.2} %", 100.0 * share)).collect();

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::keys::SourceKeys;
-use super::open::renamed;
 use crate::error::{Error, Result};
 use crate::geometry::Grid;
 use crate::source::gdal::crs_from_definition;
@@ -70,7 +69,7 @@ fn open_series(keys: &SourceKeys, path: &Path, target: &Grid) -> Result<Arc<dyn 
     }
     series = series.calibration(calibration(keys));
     if let Some(crs) = &keys.crs {
-        series = series.crs(crs_from_definition(crs).map_err(|error| renamed(error, "crs"))?);
+        series = series.crs(crs_from_definition(crs).map_err(|error| error.under_key("crs"))?);
     }
     if let Some(reproject) = keys.reproject {
         series = series.onto(target, reproject.into());
@@ -94,7 +93,7 @@ fn open_zarr(keys: &SourceKeys, path: &Path) -> Result<Arc<dyn RasterSource>> {
         cube = cube.dimensions(DimensionNames { time, band, y, x });
     }
     if let Some(crs) = &keys.crs {
-        cube = cube.crs(crs_from_definition(crs).map_err(|error| renamed(error, "crs"))?);
+        cube = cube.crs(crs_from_definition(crs).map_err(|error| error.under_key("crs"))?);
     }
     cube = cube.calibration(calibration(keys));
     Ok(Arc::new(cube.open()?))

@@ -7,8 +7,8 @@ use super::keys::Reproject;
 use super::stack::{self, open_stack};
 use super::{Described, FusionConfig, cubes};
 use crate::describe::{
-    AcquisitionGroups, Basis, BasisFiles, Description, Footprint, Groups, Instrument, Key, MeanFunction, PriorField,
-    Raster, Response, ResponseKeys, Target,
+    AcquisitionGroups, Basis, BasisFiles, Description, Footprint, Groups, Instrument, MeanFunction, PriorField, Raster,
+    Response, ResponseKeys, Structure, Target,
 };
 use crate::engine::{Fusion, FusionBuilder, OnError, Shard};
 use crate::error::{Error, Result};
@@ -221,7 +221,8 @@ impl FusionConfig {
         {
             instrument.footprint = Some(Footprint::Uniform);
         }
-        for layer in instrument.offset_layer.given_mut().into_iter().flatten() {
+        let layers = instrument.offset_layer.as_mut().and_then(Structure::given_mut);
+        for layer in layers.into_iter().flatten() {
             if let Some(groups) = &layer.group {
                 layer.group = Some(Groups::Open(self.groups(groups, source.as_ref())?));
             }
@@ -250,7 +251,7 @@ impl FusionConfig {
             Groups::Table(table) => AcquisitionGroups::from_csv(self.folder.join(table)),
             Groups::Open(groups) => Ok(groups.clone()),
         }
-        .map_err(|error| renamed(error, "offset_layer.group"))
+        .map_err(|error| error.under_key("offset_layer.group"))
     }
 
     /// The instrument of this name, and where its files are.
@@ -301,14 +302,6 @@ impl FusionConfig {
         let wanted = described.filter(|(instrument, _)| names.is_empty() || names.contains(&instrument.name));
         let opened = wanted.map(|described| self.instrument(described, target)).collect::<Result<Vec<_>>>()?;
         Ok(opened.into_iter().filter(|opened| !names.is_empty() || opened.observes_cells(target)).collect())
-    }
-}
-
-/// A setting's error under the key that it has here.
-pub(super) fn renamed(error: Error, key: impl Into<Key>) -> Error {
-    match error {
-        Error::Setting { problem, .. } => Error::setting(key, problem),
-        other => other,
     }
 }
 

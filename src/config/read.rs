@@ -131,6 +131,14 @@ pub(super) enum Keys {
 }
 
 impl Keys {
+    /// Those of the tables inside.
+    fn inside(self) -> Self {
+        match self {
+            Self::Only(_) => Self::All,
+            keys => keys,
+        }
+    }
+
     /// Whether a table of this path gives the key.
     fn reads(self, path: &str, key: &str) -> bool {
         match self {
@@ -145,6 +153,7 @@ impl Keys {
 #[derive(Clone)]
 pub(super) struct Node<'a> {
     place: Place<'a>,
+    span: Option<Range<usize>>,
     key: Key,
     keys: Keys,
 }
@@ -160,12 +169,12 @@ enum Place<'a> {
 impl<'a> Node<'a> {
     /// A whole file.
     pub(super) fn of_file<S>(file: &'a Document<S>, keys: Keys) -> Self {
-        Self { place: Place::Table(file.as_table()), key: Key::default(), keys }
+        Self { place: Place::Table(file.as_table()), span: None, key: Key::default(), keys }
     }
 
     /// A table of this key.
     pub(super) fn of_table(table: &'a dyn TableLike, key: Key, keys: Keys) -> Self {
-        Self { place: Place::Table(table), key, keys }
+        Self { place: Place::Table(table), span: None, key, keys }
     }
 
     fn of_item(item: &'a Item, key: Key, keys: Keys) -> Option<Self> {
@@ -175,31 +184,30 @@ impl<'a> Node<'a> {
             Item::Table(table) => Place::Table(table),
             Item::ArrayOfTables(tables) => Place::Tables(tables),
         };
-        Some(Self { place, key, keys })
+        Some(Self { place, span: item.span(), key, keys })
     }
 
-    fn span(&self) -> Option<Range<usize>> {
-        match self.place {
-            Place::Table(_) => None,
-            Place::Tables(tables) => tables.span(),
-            Place::Value(value) => value.span(),
-        }
+    /// The value as `seed` reads it; what is wrong with it is wrong here.
+    fn read<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
+        let (key, span) = (self.key.clone(), self.span.clone());
+        seed.deserialize(self).map_err(|fault| fault.at(&key, span))
     }
 
     fn entries(&self, table: &'a dyn TableLike) -> Vec<(&'a str, Self)> {
         let path = self.key.path();
         let read = table.iter().filter(|(name, _)| self.keys.reads(&path, name));
-        read.filter_map(|(name, item)| Some((name, Self::of_item(item, self.key.name(name), self.keys)?))).collect()
+        let keys = self.keys.inside();
+        read.filter_map(|(name, item)| Some((name, Self::of_item(item, self.key.name(name), keys)?))).collect()
     }
 
     /// The entries of a list; instruments go by their names.
     fn elements(&self) -> Option<Vec<Self>> {
-        let tables: Vec<Place<'a>> = match self.place {
-            Place::Tables(tables) => tables.iter().map(|table| Place::Table(table)).collect(),
-            Place::Value(Value::Array(list)) => list.iter().map(Place::Value).collect(),
+        let elements: Vec<(Place<'a>, Option<Range<usize>>)> = match self.place {
+            Place::Tables(tables) => tables.iter().map(|table| (Place::Table(table), table.span())).collect(),
+            Place::Value(Value::Array(list)) => list.iter().map(|value| (Place::Value(value), value.span())).collect(),
             _ => return None,
         };
-        let element = |(index, place): (usize, Place<'a>)| {
+        let element = |(index, (place, span)): (usize, (Place<'a>, Option<Range<usize>>))| {
             let table = match place {
                 Place::Table(table) => Some(table),
                 Place::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
@@ -208,9 +216,9 @@ impl<'a> Node<'a> {
             let name =
                 table.and_then(|table| table.get("name")).and_then(Item::as_str).filter(|_| self.key == "instrument");
             let key = name.map_or_else(|| self.key.position(index), Key::of_instrument);
-            Self { place, key, keys: self.keys }
+            Self { place, span, key, keys: self.keys }
         };
-        Some(tables.into_iter().enumerate().map(element).collect())
+        Some(elements.into_iter().enumerate().map(element).collect())
     }
 }
 
@@ -218,7 +226,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
     type Error = Fault;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let (key, span) = (self.key.clone(), self.span());
+        let (key, span) = (self.key.clone(), self.span.clone());
         let table = match self.place {
             Place::Table(table) => Some(table),
             Place::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
@@ -252,7 +260,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let (key, span) = (self.key.clone(), self.span());
+        let (key, span) = (self.key.clone(), self.span.clone());
         let table = match self.place {
             Place::Table(table) => Some(table),
             Place::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
@@ -286,7 +294,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
         let Some((name, value)) = self.rest.next() else { return Ok(None) };
-        let (key, span) = (value.key.clone(), value.span());
+        let (key, span) = (value.key.clone(), value.span.clone());
         self.value = Some(value);
         let name: de::value::StrDeserializer<'_, Fault> = name.into_deserializer();
         // A key that is not known belongs to its table, on its own line.
@@ -296,7 +304,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let value = self.value.take().ok_or_else(|| <Fault as de::Error>::custom("no value"))?;
-        seed.deserialize(value)
+        value.read(seed)
     }
 }
 
@@ -307,7 +315,7 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
     type Error = Fault;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
-        self.0.next().map(|element| seed.deserialize(element)).transpose()
+        self.0.next().map(|element| element.read(seed)).transpose()
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -321,7 +329,7 @@ struct Variant<'a> {
     value: Option<Node<'a>>,
 }
 
-impl<'de, 'a> EnumAccess<'de> for Variant<'a> {
+impl<'de> EnumAccess<'de> for Variant<'_> {
     type Error = Fault;
     type Variant = Self;
 
@@ -343,7 +351,7 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
         let no_value = || <Fault as de::Error>::custom(format!("{0:?} needs a value, {{ {0} = ... }}", self.name));
-        seed.deserialize(self.value.ok_or_else(no_value)?)
+        self.value.ok_or_else(no_value)?.read(seed)
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
@@ -397,6 +405,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only faults are looked at")]
     struct Process {
         variance: f64,
         #[serde(default)]
@@ -404,8 +413,15 @@ mod tests {
     }
 
     #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only faults are looked at")]
     struct File {
         process: Process,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only faults are looked at")]
+    struct Files {
+        files: Process,
     }
 
     fn refused(text: &str) -> String {
@@ -430,10 +446,24 @@ mod tests {
                 "line 4: process.nested 1.variance: found",
             ),
             ("[process]\nvariance = 1\n[[process.nested]]", "process.nested 1.variance: not given"),
+            ("\n[process]\nvariance = 1\n[process.step]", "line 4: process.step: unknown key"),
         ] {
             let found = refused(text);
             assert!(found.starts_with(expected), "{found}");
         }
+    }
+
+    #[test]
+    fn keys_that_another_type_reads_are_left_to_it() {
+        let text = "[process]\nvariance = 1\nfiles = { varience = 2 }\n";
+        let file = Document::parse(text).unwrap();
+        let of_others = |path: &str| -> &'static [&'static str] { if path == "process" { &["files"] } else { &[] } };
+        assert!(File::deserialize(Node::of_file(&file, Keys::But(of_others))).is_ok());
+
+        let table = file.get("process").and_then(Item::as_table_like).unwrap();
+        let node = Node::of_table(table, Key::from("process"), Keys::Only(keys_of::<Files>()));
+        let found = Files::deserialize(node).unwrap_err().describe(text);
+        assert!(found.starts_with("line 3: process.files.varience: unknown key"), "{found}");
     }
 
     #[test]

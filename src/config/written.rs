@@ -23,10 +23,10 @@ pub(super) fn write(
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
     unfold_instruments(&mut document);
     put_structures(&mut document, described, &found.free)?;
-    if let Some(window) = window.filter(|_| !document.contains_key("window")) {
-        if let Value::InlineTable(table) = value(&serde_json::to_value(window).map_err(|error| error.to_string())?) {
-            document.insert("window", Item::Table(table.into_table()));
-        }
+    if let Some(window) = window.filter(|_| !document.contains_key("window"))
+        && let Value::InlineTable(table) = value(&serde_json::to_value(window).map_err(|error| error.to_string())?)
+    {
+        document.insert("window", Item::Table(table.into_table()));
     }
     put_numbers(&mut document, found);
     let variation = described.process.given().and_then(|process| process.variation.as_ref());
@@ -62,7 +62,8 @@ fn put_structures(document: &mut DocumentMut, described: &Description, chosen: &
         _ => {}
     }
     for (before, after) in described.instrument.iter().zip(&chosen.instrument) {
-        if before.offset_layer != after.offset_layer {
+        let given = before.offset_layer.as_ref().is_some_and(|layers| !layers.is_free());
+        if !given && before.offset_layer != after.offset_layer {
             let layers = serde_json::to_value(&after.offset_layer).map_err(text)?;
             put(document, &before.key().name("offset_layer"), value(&layers));
         }

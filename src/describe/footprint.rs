@@ -26,6 +26,7 @@ pub enum Footprint {
 mod width {
     use serde::{Deserialize, Deserializer, Serializer};
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
     pub(super) fn serialize<S: Serializer>(fwhm: &f64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(*fwhm)
     }

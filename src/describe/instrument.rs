@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::visit::{Visit, Visitor, list};
 use super::{Footprint, Key, Numbers, OffsetLayer, Quantity, Response, Structure};
 use crate::error::{Error, Result};
-use crate::geometry::Grid;
 use crate::source::RasterSource;
 use crate::spectral::SpectralResponse;
 
@@ -52,9 +51,10 @@ pub struct Instrument {
     /// What it adds to the truth, in u.
     #[serde(default = "zero")]
     pub bias: Numbers,
-    /// Offsets that change.
-    #[serde(default)]
-    pub offset_layer: Structure<Vec<OffsetLayer>>,
+    /// Offsets that change; none where the list is empty. Where nothing is said there are none either, but an
+    /// [estimation](crate::estimate) that finds the bias of pixels larger than cells chooses some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_layer: Option<Structure<Vec<OffsetLayer>>>,
     /// What a missing band means for its pixel.
     #[serde(default)]
     pub missing: Missing,
@@ -85,21 +85,13 @@ fn zero() -> Numbers {
     0.0.into()
 }
 
-impl Default for Structure<Vec<OffsetLayer>> {
-    fn default() -> Self {
-        Self::Given(Vec::new())
-    }
-}
-
-/// What the source reports of itself, with its grid and its bands.
+/// What the source reports of itself, with its grid.
+#[expect(clippy::ref_option, reason = "serde gives the field")]
 fn source_settings<S: Serializer>(source: &Option<Arc<dyn RasterSource>>, serializer: S) -> Result<S::Ok, S::Error> {
     let Some(source) = source else { return serializer.serialize_none() };
     let (rows, cols) = source.grid().shape();
-    let own = [
-        ("grid".to_owned(), format!("[{rows}, {cols}] at {:?}", source.grid().geotransform())),
-        ("bands".to_owned(), format!("{:?}", source.bands())),
-    ];
-    serializer.collect_map(own.into_iter().chain(source.settings()))
+    let grid = format!("[{rows}, {cols}] at {:?}", source.grid().geotransform());
+    serializer.collect_map(std::iter::once(("grid".to_owned(), grid)).chain(source.settings()))
 }
 
 impl Instrument {
@@ -115,7 +107,7 @@ impl Instrument {
             footprint: None,
             noise_variance: None,
             bias: zero(),
-            offset_layer: Structure::default(),
+            offset_layer: None,
             missing: Missing::Band,
             gate: None,
             robust: None,
@@ -165,10 +157,9 @@ impl Instrument {
     /// states for them, and all cells of a fusion are filtered by windows.
     #[must_use]
     pub fn offset_layer(mut self, layer: OffsetLayer) -> Self {
-        if let Structure::Given(layers) = &mut self.offset_layer {
-            layers.push(layer);
-        } else {
-            self.offset_layer = Structure::Given(vec![layer]);
+        match &mut self.offset_layer {
+            Some(Structure::Given(layers)) => layers.push(layer),
+            none => *none = Some(Structure::Given(vec![layer])),
         }
         self
     }
@@ -215,6 +206,11 @@ impl Instrument {
         Key::of_instrument(&self.name)
     }
 
+    /// Whether its offsets are to be chosen.
+    pub(crate) fn has_free_offsets(&self) -> bool {
+        self.offset_layer.as_ref().is_some_and(Structure::is_free)
+    }
+
     /// Its pixels.
     ///
     /// # Errors
@@ -224,7 +220,8 @@ impl Instrument {
     }
 
     /// Whether each of its pixels is a cell of the target.
-    pub(crate) fn observes_cells(&self, target: &Grid) -> bool {
+    #[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
+    pub(crate) fn observes_cells(&self, target: &crate::geometry::Grid) -> bool {
         let cells = matches!(self.footprint, None | Some(Footprint::Cell));
         cells && self.source.as_ref().is_some_and(|source| target.lattice_offset(source.grid()).is_some())
     }

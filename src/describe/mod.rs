@@ -93,7 +93,7 @@ impl Description {
         if self.prior.is_free() {
             free.push("prior".into());
         }
-        for instrument in self.instrument.iter().filter(|instrument| instrument.offset_layer.is_free()) {
+        for instrument in self.instrument.iter().filter(|instrument| instrument.has_free_offsets()) {
             free.push(instrument.key().name("offset_layer"));
         }
         if self.process.is_free() {

@@ -43,7 +43,7 @@ impl<T> Structure<T> {
     /// # Errors
     /// [`Error::Setting`] where it is to be chosen.
     pub(crate) fn chosen(&self, key: impl Into<Key>) -> Result<&T> {
-        let free = || Error::setting(key, "is left to be estimated; estimate it first, or describe it");
+        let free = || Error::setting(key, "not given, or left to be estimated; describe it, or estimate it first");
         self.given().ok_or_else(free)
     }
 

@@ -28,6 +28,9 @@ const ASIDE: [&str; 12] = [
     "instrument.footprint",
 ];
 
+/// Inputs that report settings of their own once they are opened: keys of the table that names the input.
+const INPUTS: [&str; 2] = ["instrument.source", "seasonal.mean"];
+
 /// What a run of this description makes its series with. Threads, memory, the last date and the like are not among it.
 pub(super) fn settings(
     description: &Description,
@@ -94,7 +97,7 @@ fn observed(instrument: &ObservationModel, model: &Model) -> String {
         let used = instrument.source_bands.contains(&band);
         used.then(|| observed.next()).flatten().unwrap_or_default()
     });
-    format!("{:?}", used.collect::<Vec<_>>())
+    format!("{:?} of {held:?}", used.collect::<Vec<_>>())
 }
 
 /// Every value of a tree by its key; instruments go by their names.
@@ -104,7 +107,13 @@ fn flatten(at: &Key, tree: &Value, settings: &mut Settings) {
     }
     match tree {
         Value::Null => {}
-        Value::Object(table) => table.iter().for_each(|(name, value)| flatten(&at.name(name), value, settings)),
+        Value::Object(table) => {
+            for (name, value) in table {
+                let key = at.name(name);
+                let reported = value.is_object() && INPUTS.contains(&key.path().as_str());
+                flatten(if reported { at } else { &key }, value, settings);
+            }
+        }
         Value::Array(tables) if tables.iter().any(Value::is_object) => {
             for (index, value) in tables.iter().enumerate() {
                 let name = value.get("name").and_then(Value::as_str).filter(|_| *at == "instrument");

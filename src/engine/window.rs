@@ -1,5 +1,6 @@
 //! One window: its states, its scratch memory, and its results for a batch.
 
+mod first;
 mod part;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use crate::geometry::Date;
 use crate::model::{ObservationModel, Part, Support};
 use crate::source::Slice;
 
+pub(super) use first::FirstStates;
 pub(super) use part::PartState;
 pub(super) use waiting::Waiting;
 

@@ -5,19 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::carried::Carried;
 use super::fusion::names;
-use super::inflation::Inflation;
 use super::output::Layer;
 use super::summary::Summary;
-use super::window::{OutCell, PartState, Reading, WindowOutput, WindowState, Worker};
+use super::window::{FirstStates, OutCell, Reading, WindowOutput, WindowState, Worker};
 use super::{Fusion, OnError, Precision};
 use crate::error::{Error, Result};
-use crate::filter::{BlockCov, Dynamics};
+use crate::filter::BlockCov;
 use crate::geometry::{Date, PixelRegion, Rect, Tiling, Window};
 use crate::model::{
-    Adaptive, FeatureValues, Layers, Model, ObservationModel, Part, PartBands, PriorSlice, ProcessModel, SeasonalSlice,
-    StateCurves, StateLayout, Support,
+    FeatureValues, Model, ObservationModel, Part, PartBands, PriorSlice, ProcessModel, SeasonalSlice, Support,
 };
 use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 use crate::spectral::pair;
@@ -242,59 +239,24 @@ impl WindowState {
         date: Date,
     ) -> Result<Self> {
         let WindowSetup { model, lag, precision, withholds, offsets, .. } = setup;
-        let names = names(&model.instruments);
         let variation = model.process.variation.as_ref();
         let averages = if mean.is_some() || variation.is_some() { support.averages() } else { Vec::new() };
         let factors = variation.map(|variation| variation.of_states(&model.target, &averages)).unwrap_or_default();
-        let part = |part: &Part| {
-            let layout = StateLayout::new(&support, part.components.len(), &part.bands);
-            let mut initial = support.initial_state(layout.n(), &part.components, prior, &names)?;
-            if prior.is_correlated() {
-                support.correlate(&mut initial.state, &part.components, prior, &model.process, correlations);
-            }
-            let layers = Layers {
-                layout: &layout,
-                support: &support,
-                process: &model.process,
-                correlations,
-                instruments: &model.instruments,
-                components: &part.components,
-                bands: &part.bands,
-                cell_size: model.target.cell_size(),
-            };
-            layers.start(&mut initial.state, prior);
-            let field = support.field_blocks(&model.process, correlations, &part.components);
-            // Blocks of the first field and of further fields; those of offsets follow.
-            let inflated = model.process.inflate.then_some(field.len() * (1 + model.process.fields.len()));
-            let dynamics = Dynamics::new(field.into_iter().chain(layers.blocks()).collect());
-            let dynamics = dynamics.with_relative(model.process.relative(&part.components));
-            let of_part = part.components.iter().filter_map(|&j| factors.get(j)).flatten().copied();
-            let dynamics = dynamics.with_factors(of_part.collect());
-            let dynamics = dynamics.with_seasons(model.process.seasons(&part.components));
-            let own = support.own_cells().len();
-            let mut state = Carried::new(initial.state, precision);
-            if lag > 0 {
-                let own_cells = (0..part.components.len()).map(|j| layout.state(j, 0)..layout.state(j, own));
-                state = state.with_lags(own_cells.collect(), lag);
-                if !layout.is_one_field() {
-                    let cells = (0..part.components.len()).flat_map(|j| (0..own).map(move |cell| (j, cell)));
-                    state = state
-                        .with_lagged_sums(cells.map(|(j, cell)| layout.further(&support, j, cell).collect()).collect());
-                }
-            }
-            if let Some(Adaptive { weight, scale }) = model.process.adaptive {
-                state = state.with_history(&dynamics, part.components.len(), weight, scale);
-            }
-            let noise = model.instruments.iter().map(|instrument| instrument.inflate);
-            let inflation = Inflation::new(noise, inflated, &dynamics);
-            let curves = mean.map(|mean| StateCurves::new(mean, &part.components, &averages));
-            let uninformed = initial.uninformed;
-            let mut part = PartState { layout, dynamics, state, date, inflation, uninformed, curves };
-            part.set_date(date);
-            part.take_factors();
-            Ok(part)
+        let names = &names(&model.instruments);
+        let states = FirstStates {
+            model,
+            names,
+            lag,
+            precision,
+            support: &support,
+            correlations,
+            prior,
+            mean,
+            averages,
+            factors,
+            date,
         };
-        let parts = model.parts.iter().map(part).collect::<Result<Vec<_>>>()?;
+        let parts = model.parts.iter().map(|part| states.of(part)).collect::<Result<Vec<_>>>()?;
         let counts = tile.rows.contains(&window.core.rows.start) && tile.cols.contains(&window.core.cols.start);
         let out = out_cells(&support, tile);
         let pixels = |instrument: usize| vec![None; support.pixels(instrument).count()];

@@ -64,6 +64,7 @@ impl Key {
     }
 
     /// A place by its steps.
+    #[cfg(feature = "config")]
     pub(crate) fn from_steps(steps: &[KeyStep]) -> Self {
         Self(steps.to_vec())
     }
@@ -142,10 +143,11 @@ impl From<&String> for Key {
     }
 }
 
-/// By what is printed.
+/// The key that a text is read as.
 impl PartialEq<&str> for Key {
     fn eq(&self, other: &&str) -> bool {
-        self.to_string() == *other
+        let other: Self = (*other).into();
+        *self == other
     }
 }
 

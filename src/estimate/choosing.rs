@@ -14,7 +14,7 @@ pub struct Found {
     /// The description, with a structure for every table and every number.
     pub description: Description,
     /// The same with its numbers still free.
-    pub(crate) free: Description,
+    pub free: Description,
     /// The estimates.
     pub fit: Fit,
     /// Structures that were compared, by the key of the table.
@@ -134,9 +134,11 @@ impl Estimation {
     /// disagreement is hardly ever a constant; a prior of nothing but a free mean and variance is correlated as the process.
     fn widen(&self, description: &mut Description) {
         for (instrument, summary) in description.instrument.iter_mut().zip(&self.summary().instruments) {
-            let none = instrument.offset_layer.given().is_some_and(Vec::is_empty);
-            if !summary.sees_cells && none && instrument.bias == crate::describe::Free::default().into() {
-                instrument.offset_layer = Structure::Free;
+            if !summary.sees_cells
+                && instrument.offset_layer.is_none()
+                && instrument.bias == crate::describe::Free::default().into()
+            {
+                instrument.offset_layer = Some(Structure::Free);
             }
         }
         if let Some(prior) = description.prior.given_mut()

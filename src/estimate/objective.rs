@@ -405,106 +405,102 @@ fn moved(theta: &[f64], by: &[(usize, f64)]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use ndarray::Array4;
 
-    use super::super::{Estimation, Parameter};
+    use super::super::Estimation;
     use super::*;
     use crate::Fusion;
-    use crate::describe::{Features, Field, Instrument, Kernel, Prior, Process};
+    use crate::describe::{Features, Field, Free, Instrument, Kernel, Prior, Process};
+    use crate::engine::FusionBuilder;
     use crate::geometry::{Crs, Grid};
     use crate::source::MemorySource;
 
     const SIDE: usize = 6;
 
+    fn grid() -> Grid {
+        Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (SIDE, SIDE)).unwrap()
+    }
+
+    /// A number that the search begins with, hardly believed.
+    fn free(start: f64) -> Free {
+        Free::default().start(start).prior(start, 1e6)
+    }
+
+    /// Four blocks of what a fusion observes, and its description as something to fit.
+    fn sampled(fusion: &FusionBuilder) -> (Estimation, Candidate) {
+        let estimation = Estimation::builder().blocks(4).side(3).read(fusion).unwrap();
+        let candidate = estimation.candidate("", fusion.description()).unwrap();
+        (estimation, candidate)
+    }
+
     /// Cells that change with the days, each a little in its own way, and a description of them.
-    fn candidate() -> Candidate {
-        let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (SIDE, SIDE)).unwrap();
+    fn one_band() -> FusionBuilder {
         let values = Array4::from_shape_fn((20, 1, SIDE, SIDE), |(day, _, row, col)| {
             let (day, cell) = (day as f64, (row * SIDE + col) as f64);
             0.3 + 0.05 * (0.4 * day + 0.05 * cell).sin() + 0.01 * (day * 12.9 + cell * 78.2).sin()
         });
         let dates = (0..20).map(Date::from_days).collect();
-        let source = Arc::new(MemorySource::new(grid.clone(), dates, vec!["red".into()], values).unwrap());
-        let describe = move |numbers: &Numbers| {
-            let process = Process::new(Kernel::Exponential, numbers.values("range"), numbers.values("variance"));
-            let instrument = Instrument::new("fine", source.clone()).noise_variance(numbers.values("noise"));
-            let prior = Prior::new(0.3, 0.01);
-            Ok(Fusion::builder(grid.clone()).bands(["red"]).process(process).prior(prior).instrument(instrument))
-        };
-        Candidate::new("", describe)
-            .parameter(Parameter::positive("range", [100.0]))
-            .parameter(Parameter::positive("variance", [1e-4]))
-            .parameter(Parameter::positive("noise", [1e-4]))
+        let source = MemorySource::new(grid(), dates, vec!["red".into()], values).unwrap();
+        Fusion::builder(grid())
+            .bands(["red"])
+            .process(Process::new(Kernel::Exponential, free(100.0), free(1e-4)))
+            .prior(Prior::new(0.3, 0.01))
+            .instrument(Instrument::new("fine", source).noise_variance(free(1e-4)))
     }
 
-    /// Two bands that change over unlike ranges, by likeness of features, and a further field that does not go by it.
-    fn two_bands() -> Candidate {
-        let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (SIDE, SIDE)).unwrap();
+    /// Two bands that change over different ranges, by similarity of features, and a further field that does not go by it. The range
+    /// of independent change means nothing.
+    fn two_bands() -> FusionBuilder {
         let values = Array4::from_shape_fn((8, 2, SIDE, SIDE), |(day, band, row, col)| {
             let (day, cell) = (day as f64, (row * SIDE + col) as f64);
             0.3 + 0.1 * band as f64 + 0.05 * (0.4 * day + 0.3 * cell).sin()
         });
         let names = || vec!["red".into(), "nir".into()];
-        let dates = (0..8).map(Date::from_days).collect();
-        let source = Arc::new(MemorySource::new(grid.clone(), dates, names(), values).unwrap());
+        let source = MemorySource::new(grid(), (0..8).map(Date::from_days).collect(), names(), values).unwrap();
         let land = Array4::from_shape_fn((1, 1, SIDE, SIDE), |(.., row, col)| ((row + 2 * col) % 3) as f64);
-        let land = MemorySource::new(grid.clone(), vec![Date::from_days(0)], vec!["class".into()], land).unwrap();
-        let land = Arc::new(land);
-        let describe = move |numbers: &Numbers| {
-            let field = Field::new(Kernel::Exponential, 900.0, 1e-4).block(1);
-            let process = Process::new(Kernel::Exponential, numbers.values("range"), numbers.values("variance"));
-            let features = Features::new(land.clone(), 0.5);
-            Ok(Fusion::builder(grid.clone())
-                .bands(names())
-                .process(process.features(features).field(field))
-                .prior(Prior::new(0.3, 0.01))
-                .instrument(Instrument::new("fine", source.clone()).noise_variance(1e-4)))
-        };
-        Candidate::new("", describe)
-            .parameter(Parameter::positive("range", [100.0, 250.0]))
-            .parameter(Parameter::positive("variance", [1e-3, 2e-3]))
-            .parameter(Parameter::positive("nothing", [300.0]).prior(30.0, 2.0))
+        let land = MemorySource::new(grid(), vec![Date::from_days(0)], vec!["class".into()], land).unwrap();
+        let process = Process::new(Kernel::Exponential, [free(100.0), free(250.0)], [free(1e-3), free(2e-3)])
+            .nested(Kernel::None, Free::default().start(300.0).prior(30.0, 2.0), 1e-9)
+            .features(Features::new(land, 0.5))
+            .field(Field::new(Kernel::Exponential, 900.0, 1e-4).block(1));
+        Fusion::builder(grid())
+            .bands(names())
+            .process(process)
+            .prior(Prior::new(0.3, 0.01))
+            .instrument(Instrument::new("fine", source).noise_variance(1e-4))
     }
 
     #[test]
     fn parts_have_the_likelihood_of_the_whole() {
-        let candidate = two_bands();
-        let mut numbers = Numbers::default();
-        numbers.set("range", [100.0, 250.0]);
-        numbers.set("variance", [1e-3, 2e-3]);
-        let estimation = Estimation::builder().blocks(4).side(3).read(candidate.describe(&numbers).unwrap()).unwrap();
+        let (estimation, candidate) = sampled(&two_bands());
+        assert_eq!(candidate.free_numbers(), 6);
         let objective = Objective::new(&estimation.sample, &candidate, 4).unwrap();
         assert_eq!(objective.depends, [vec![0, 2], vec![1, 3]]);
-        let parts = objective.log_likelihood(&objective.start());
-        let whole = estimation.log_likelihood(&candidate, &numbers).unwrap();
+        let start = objective.start();
+        let parts = objective.log_likelihood(&start).unwrap();
+        let whole = estimation.log_likelihood(&candidate.with_numbers(&objective.numbers(&start))).unwrap();
         assert!((parts - whole).abs() < 1e-9 * whole.abs(), "{parts} and {whole}");
         // What no part depends on costs nothing, however far its prior is.
-        assert_eq!(objective.penalty(&objective.start()), 0.0);
+        assert_eq!(objective.penalty(&start), 0.0);
     }
 
     #[test]
     fn scores_give_the_gradient_of_central_differences() {
-        let candidate = candidate();
-        let mut numbers = Numbers::default();
-        candidate.parameters().iter().for_each(|parameter| numbers.set(parameter.key(), [1e-4]));
-        let description = candidate.describe(&numbers).unwrap();
-        let estimation = Estimation::builder().blocks(4).side(3).read(description).unwrap();
+        let (estimation, candidate) = sampled(&one_band());
         let objective = Objective::new(&estimation.sample, &candidate, 4).unwrap();
         let groups = objective.groups();
         assert_eq!(groups.len(), 1);
         for away in [0.0, 0.7, -1.1] {
             let base: Vec<f64> = objective.start().iter().map(|theta| theta + away).collect();
-            let (exact, by_date) = objective.curve(&groups[0], &base, &base, 4).unwrap();
+            let (exact, by_date) = objective.curve(&groups[0], &base, &base, 4).unwrap().unwrap();
             // Dates add up to the likelihood, of which the priors are no part.
             for (k, (slope, theta)) in exact.gradient.iter().zip(&base).enumerate() {
                 let dates: f64 = by_date.iter().map(|score| score[k]).sum();
-                let prior = objective.entries[k].penalty(*theta)[1];
+                let prior = objective.entries()[k].penalty(*theta)[1];
                 assert!((slope + dates - prior).abs() < 1e-6 * slope.abs().max(1.0), "{slope} {dates} {prior}");
             }
             for known in [Some(exact.hessian.as_slice()), None] {
-                let curve = objective.curve_by_scores(&groups[0], &base, &base, known, 4).unwrap();
+                let curve = objective.curve_by_scores(&groups[0], &base, &base, known, 4).unwrap().unwrap();
                 assert!((curve.value - exact.value).abs() < 1e-9 * exact.value.abs());
                 for (slope, expected) in curve.gradient.iter().zip(&exact.gradient) {
                     // What central differences leave out is of the third order, over 4e-3.

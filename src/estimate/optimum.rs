@@ -215,7 +215,7 @@ impl Descent<'_> {
             let there: Vec<f64> = here.theta.iter().zip(&step).map(|(theta, step)| theta + step).collect();
             let value = self.objective.values(self.group, self.base, std::slice::from_ref(&there), self.blocks)?[0];
             let share = (here.curve.value - value) / promised;
-            if !(share >= KEPT.0) {
+            if share.is_nan() || share < KEPT.0 {
                 radius *= 0.25;
             } else if share > KEPT.1 && step.norm() > 0.99 * radius {
                 radius = (2.0 * radius).min(LONGEST);
@@ -351,7 +351,9 @@ mod tests {
         let hessian = DMatrix::from_row_slice(2, 2, &[4.0, 1.0, 1.0, 0.5]);
         let gradient = DVector::from_column_slice(&[1.0, -0.2]);
         let newton = -hessian.clone().cholesky().unwrap().solve(&gradient);
-        assert!((steihaug(&gradient, &hessian, 10.0) - &newton).norm() < 1e-9 && newton.norm() > 1.0);
+        // The nearer the minimum, the more exactly.
+        let near = steihaug(&(&gradient * 1e-10), &hessian, 10.0) * 1e10;
+        assert!((near - &newton).norm() < 1e-4 && newton.norm() > 1.0);
         let short = steihaug(&gradient, &hessian, 0.1);
         assert!((short.norm() - 0.1).abs() < 1e-12 && short.dot(&gradient) < 0.0);
         // Where the curvature bends down there is no minimum but the border.

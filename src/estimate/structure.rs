@@ -44,8 +44,7 @@ impl FreeTable {
     /// instruments must be distinguished from change.
     pub(crate) fn find(description: &Description) -> Vec<Self> {
         let prior = description.prior.is_free().then_some(Self::Prior);
-        let offsets =
-            description.instrument.iter().enumerate().filter(|(_, instrument)| instrument.offset_layer.is_free());
+        let offsets = description.instrument.iter().enumerate().filter(|(_, instrument)| instrument.has_free_offsets());
         let process = description.process.is_free().then_some(Self::Process);
         prior.into_iter().chain(offsets.map(|(index, _)| Self::Offsets(index))).chain(process).collect()
     }
@@ -72,7 +71,7 @@ impl FreeTable {
                 "correlated as the process".into()
             }
             Self::Offsets(index) => {
-                description.instrument[*index].offset_layer = drifting().into();
+                description.instrument[*index].offset_layer = Some(drifting().into());
                 "per pixel, drifting".into()
             }
         }
@@ -88,7 +87,7 @@ impl FreeTable {
                 adds: false,
                 change: Box::new(move |description| {
                     let layers = vec![OffsetLayer::per_pixel(free()).phi(free())];
-                    description.instrument[index].offset_layer = layers.into();
+                    description.instrument[index].offset_layer = Some(layers.into());
                 }),
             }],
         }
@@ -175,7 +174,7 @@ mod tests {
         let source = MemorySource::new(grid.clone(), vec![Date::from_days(0)], vec!["red".into()], values).unwrap();
         let mut description = crate::Fusion::builder(grid).description().clone();
         description.instrument.push(Instrument::new("a", source));
-        description.instrument[0].offset_layer = Structure::Free;
+        description.instrument[0].offset_layer = Some(Structure::Free);
         if seasonal {
             let text = r#"{ "mean": "mean.zarr" }"#;
             description.seasonal = Some(serde_json::from_str(text).unwrap());

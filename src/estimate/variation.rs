@@ -225,7 +225,7 @@ impl Observed {
 mod tests {
     use super::*;
     use crate::geometry::{Crs, Grid};
-    use crate::model::Average;
+    use crate::model::{Average, VariationModel};
 
     fn places() -> Vec<(f64, f64)> {
         (0..16).map(|k| (f64::from(k % 4) * 1000.0, f64::from(k / 4) * 900.0)).collect()
@@ -268,7 +268,7 @@ mod tests {
         // What is written is the field that was found, between the points and beyond them too.
         let (range, spread) = (found.range, found.spread[0]);
         let grid = Grid::new(Crs::unknown(), [-2000.0, 100.0, 0.0, 5000.0, 0.0, -100.0], (70, 70)).unwrap();
-        let written = found.variation().unwrap().resolve(3).unwrap();
+        let written = VariationModel::new(&found.variation().unwrap(), 3).unwrap();
         let one = Observed::new(&found.places, &found.log_factors[0]);
         for (row, col) in [(25, 30), (31, 42), (3, 60), (69, 0)] {
             let (_, expected) = one.means(&[grid.centre(row, col)], range, spread);

@@ -4,7 +4,8 @@ use std::fmt::{self, Write};
 use std::str::FromStr;
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 /// # Ok::<(), rasterfuse::Error>(())
 /// ```
 ///
-/// `serde` serialises it as text, `"2020-03-08"`, and reads that text or days since 1970-01-01.
+/// `serde` serialises it as text, `"2020-03-08"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(i32);
 
@@ -123,16 +124,21 @@ impl Serialize for Date {
 
 impl<'de> Deserialize<'de> for Date {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a date such as \"2020-03-08\"")]
-        enum Written {
-            Days(i32),
-            Text(String),
+        struct DateVisitor;
+
+        impl Visitor<'_> for DateVisitor {
+            type Value = Date;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a date such as \"2020-03-08\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Date, E> {
+                text.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
         }
-        match Written::deserialize(deserializer)? {
-            Written::Days(days) => Ok(Self(days)),
-            Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
-        }
+
+        deserializer.deserialize_str(DateVisitor)
     }
 }
 
@@ -213,13 +219,11 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_serialised_as_text_and_read_as_days_too() {
+    fn dates_are_serialised_as_text() {
         let date = Date::from_ymd(2024, 5, 2).unwrap();
         assert_eq!(serde_json::to_string(&date).unwrap(), "\"2024-05-02\"");
-        for written in ["\"2024-05-02\"", "19845"] {
-            assert_eq!(serde_json::from_str::<Date>(written).unwrap(), date);
-        }
-        for wrong in ["\"2024-05-32\"", "1.5", "null"] {
+        assert_eq!(serde_json::from_str::<Date>("\"2024-05-02\"").unwrap(), date);
+        for wrong in ["\"2024-05-32\"", "19845", "1.5", "null"] {
             assert!(serde_json::from_str::<Date>(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,6 +1,6 @@
 //! A further field of the process, checked.
 
-use super::process::{ranges, transitions};
+use super::numbers::{ranges, transitions};
 use crate::describe::{Field, Kernel, Key};
 use crate::error::{Error, Result};
 

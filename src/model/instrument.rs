@@ -46,7 +46,10 @@ impl ObservationModel {
         }
         let (source_bands, ObservedBands { design, constant }) = observed(instrument, source.as_ref(), spectrum)?;
         let pick = |values: &[f64]| source_bands.iter().map(|&band| values[band]).collect();
-        let layers = instrument.offset_layer.chosen(key("offset_layer"))?;
+        let layers = match &instrument.offset_layer {
+            Some(layers) => layers.chosen(key("offset_layer"))?.as_slice(),
+            None => &[],
+        };
         if layers.len() > MOST_LAYERS {
             let layers = layers.len();
             return Err(Error::setting(key("offset_layer"), format!("{layers} layers; give at most {MOST_LAYERS}")));

@@ -15,6 +15,7 @@ mod instrument;
 mod kriging;
 mod layout;
 mod nodes;
+mod numbers;
 mod offset;
 mod prior;
 mod process;

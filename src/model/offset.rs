@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::process::transitions;
+use super::numbers::transitions;
 use crate::describe::{AcquisitionGroups, Groups, Key, OffsetLayer, Sharing};
 use crate::error::{Error, Result};
 use crate::geometry::Date;

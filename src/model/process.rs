@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::correlation::{Correlation, CorrelationTerm};
+use super::numbers::{ranges, transitions};
 use super::{FeatureModel, FieldModel, VariationModel};
 use crate::describe::{self, Kernel, Key, Numbers, Process};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::filter::{self, Relative, Season};
 
 /// Logarithm of a factor of the variance beyond which it makes no sense.
@@ -27,8 +28,8 @@ impl ProcessModel {
     /// Checks the parameters and works out the correlation of `p` components on cells of `cell_size`.
     ///
     /// # Errors
-    /// [`Error::Number`] for numbers that cannot be, [`Error::Setting`] for lists of another length and what is left to be
-    /// estimated.
+    /// [`Error::Number`](crate::Error::Number) for numbers that cannot be, [`Error::Setting`](crate::Error::Setting) for lists of
+    /// another length and what is left to be estimated.
     pub(crate) fn new(
         process: &Process,
         features: Option<FeatureModel>,
@@ -85,20 +86,6 @@ impl ProcessModel {
             shapes.into_iter().map(|(terms, nugget)| Correlation::new(terms, nugget, cell_size, reach)).collect();
         let inflate = process.inflate;
         Ok(Self { components, correlations, alike, features, adaptive, variation, inflate, fields })
-    }
-}
-
-/// φ per day of each of `n`, above 0 and at most 1.
-pub(super) fn transitions(phi: &Numbers, n: usize, key: &Key, of: &str) -> Result<Vec<f64>> {
-    phi.expand_where((n, of), key, |phi| phi > 0.0 && phi <= 1.0, "must lie in (0, 1]")
-}
-
-/// Ranges of a kernel of each of `n` components.
-pub(super) fn ranges(kernel: Kernel, range: Option<&Numbers>, n: usize, key: &Key) -> Result<Vec<f64>> {
-    match (kernel, range) {
-        (Kernel::None, _) => Ok(vec![1.0; n]),
-        (_, Some(range)) => range.expand_positive(n, key, OF),
-        (_, None) => Err(Error::setting(key, "not given; the kernel needs a range, in units of the target's CRS")),
     }
 }
 

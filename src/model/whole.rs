@@ -48,6 +48,7 @@ impl Model {
         let spectrum = spectrum(description)?;
         let p = spectrum.components();
         let instruments = &description.instrument;
+        let process = description.process.chosen("process")?;
         let prior = PriorModel::new(description.prior.chosen("prior")?, &target, p)?;
         let seasonal = description.mean_function().cloned();
         if let Some(seasonal) = &seasonal {
@@ -56,7 +57,6 @@ impl Model {
         let observed = |instrument| ObservationModel::new(instrument, &target, &spectrum);
         let instruments = instruments.iter().map(observed).collect::<Result<Vec<_>>>()?;
         check_overlap(&target, &instruments)?;
-        let process = description.process.chosen("process")?;
         let features = process.features.as_ref();
         let features = features.map(|features| FeatureModel::new(features, seasonal.as_ref(), &target)).transpose()?;
         let Window { far_samples: count, far_radius: radius, .. } = description.window;

@@ -16,13 +16,13 @@ pub struct FusedBlock {
     pub date: Date,
     /// Position of the date on the output axis.
     pub time: usize,
-    /// Fused values in u. **Shape** (band, y, x); values of components where [these are output](super::OutputSpace).
+    /// Fused values in u. **Shape** (band, y, x); values of components where [these are output](crate::describe::OutputSpace).
     /// NaN in cells without a prior and without observations, and in windows that failed.
     pub mean: Array3<f64>,
     /// Their standard deviations in u, **shape** (band, y, x). Where components are output, their covariances: the
     /// p(p+1)/2 entries of the lower triangle row by row, **shape** (pair, y, x).
     pub uncertainty: Array3<f64>,
-    /// The estimated offsets of instruments, where [requested](crate::engine::FusionBuilder::put_out_offsets).
+    /// The estimated offsets of instruments, where [requested](crate::engine::FusionBuilder::offsets).
     pub offsets: Option<BlockOffsets>,
 }
 

@@ -280,7 +280,7 @@ mod tests {
             .build()?;
         let (Some(tile), Some(model)) = (fusion.tiling.tile(0), &fusion.cells) else { panic!("no independent cells") };
         let reader = TileReader::new(&fusion, &tile)?;
-        let prior = fusion.model.prior.read(&fusion.model.target, &Rect::from(&tile.region), 2)?;
+        let prior = fusion.model.prior.read(&fusion.model.target, &Rect::from(&tile.region))?;
         let mut field =
             CellField::new(Arc::clone(model), &fusion.model.instruments, &tile.region, &prior, fusion.before_first())?;
         let mut scratch = CellScratch::default();

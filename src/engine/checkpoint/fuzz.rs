@@ -70,7 +70,7 @@ mod tests {
     /// The bytes before compression of what a fresh tile's checkpoint holds.
     fn seed(fusion: &Fusion) -> Vec<u8> {
         let record = Record {
-            settings: crate::engine::Settings::default(),
+            settings: crate::series::Settings::default(),
             date: Date::from_days(0),
             steps: Vec::new(),
             ended: false,
@@ -87,7 +87,7 @@ mod tests {
             States::Windows(windows) => parts.extend(windows.iter().map(|window| window.snapshot().unwrap())),
             States::Cells(cells) => {
                 parts.push(cells.dates());
-                parts.extend(cells.bands().iter().map(|band| band.snapshot().unwrap()));
+                parts.extend(cells.strips().iter().map(|strip| strip.snapshot().unwrap()));
             }
         }
         parts[1..].iter_mut().for_each(|frame| *frame = crate::engine::checkpoint::decompress(frame, 8).unwrap());

@@ -92,16 +92,16 @@ fn plan(builder: FusionBuilder) -> Plan {
 
 /// Every tile by itself, block by block: the amplification, and the pixels of the largest region.
 fn slow_reads(fusion: &Fusion, instrument: usize) -> (f64, i64) {
-    let model = &fusion.instruments[instrument];
+    let model = &fusion.model.instruments[instrument];
     let raster = Rect::new(0..model.source.grid().rows() as i64, 0..model.source.grid().cols() as i64);
     let block = model.source.block_shape().map_or((1, 1), |(rows, cols)| (rows as i64, cols as i64));
-    let (width, height) = fusion.target.cell_size();
-    let far = |cell: f64| if fusion.far.count > 0 { (fusion.far.radius / cell).ceil() as i64 } else { 0 };
+    let (width, height) = fusion.target().cell_size();
+    let far = |cell: f64| if fusion.model.far.count > 0 { (fusion.model.far.radius / cell).ceil() as i64 } else { 0 };
     let (mut decoded, mut needed, mut largest) = (0, None::<Rect>, 0);
     for tile in (0..fusion.tiling.tile_count()).filter_map(|index| fusion.tiling.tile(index)) {
         let seen = fusion.tiling.windows(&tile.region).map(|window| {
             let core = Rect::from(&window.core);
-            let (rows, cols) = fusion.target.shape();
+            let (rows, cols) = fusion.target().shape();
             let (down, across) = (far(height), far(width));
             let around = Rect::new(
                 (core.top - down).max(0)..(core.bottom + down).min(rows as i64),
@@ -312,7 +312,7 @@ fn processes_that_share_a_run_have_tiles_for_each() {
     // A tile that is given stays.
     assert_eq!(plan(plain((1000, 1000), 10, None).shards(100).tile(500, 500)).tiles, 4);
     let none = plain((16, 16), 10, None).shards(0).build().unwrap_err();
-    assert!(none.to_string().starts_with("shards (FusionBuilder::shards): 0 processes"), "{none}");
+    assert!(none.to_string().starts_with("shards: 0 processes"), "{none}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(super) struct Neighbours {
     pub(super) strength: f64,
 }
 
-/// Collects how a [`SeasonalMean`](super::SeasonalMean) is fitted; [`fit`](Self::fit) makes it.
+/// Collects how a [`SeasonalMean`](crate::seasonal::SeasonalMean) is fitted; [`fit`](Self::fit) makes it.
 ///
 /// For each component (target band), the coefficients `c` of a cell minimise
 ///
@@ -35,7 +35,6 @@ pub(super) struct Neighbours {
 /// weight `(1 − d²/(radius + 1)²)²`, shrunk by `ρ` towards the curve of the scene. The curve of the scene is the
 /// minimum for the scene's average of each date, weighted by the observed share of the scene. Where a cell has no
 /// data in a season, its neighbours decide, and then the scene.
-/// no data in a season its neighbours' speak, and then the scene's.
 ///
 /// Weights are 1 in the first pass. Each further pass lowers those of outlying observations, `w = (κ + 1)/(κ +
 /// r²/σ²)` with the residual `r` from the curve of the previous pass and `κ` the degrees of freedom of

@@ -49,7 +49,7 @@ mod tests {
     use crate::describe::{Footprint, Kernel, Prior, PriorField, Process};
     use crate::filter::Dynamics;
     use crate::geometry::{Crs, Date, Grid, PixelRegion, Rect, Tiling};
-    use crate::model::{FarSamples, PixelLattice};
+    use crate::model::{FarSamples, PixelLattice, PriorModel};
     use crate::source::MemorySource;
     use crate::{Error, Result};
 
@@ -71,10 +71,10 @@ mod tests {
         let observers = [(&lattices[0], &[][..]), (&lattices[1], &[][..])];
         let support = Support::new(&window, (6, 6), (30.0, 30.0), FarSamples::default(), &observers, &[]);
         let process = Process::new(Kernel::Exponential, 90.0, 2e-4).nugget(0.1).nested(Kernel::Matern32, 400.0, 1e-4);
-        let process = process.phi(PHI).resolve(1, (30.0, 30.0), (20, 20))?;
+        let process = ProcessModel::new(&process.phi(PHI), None, 1, (30.0, 30.0), (20, 20))?;
         let cells: Vec<_> = process.correlations.iter().map(|c| support.cell_correlation(c)).collect();
         let correlations = support.correlations(&process, &cells, None);
-        let slice = prior.read(&target, &support.extent(), 1)?;
+        let slice = PriorModel::new(prior, &target, 1)?.read(&target, &support.extent())?;
         let mut state = support.initial_state(support.n(), &[0], &slice, &["a", "b"])?.state;
         assert!(slice.is_correlated() && !support.remainders.is_empty());
         support.correlate(&mut state, &[0], &slice, &process, &correlations);

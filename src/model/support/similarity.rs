@@ -107,7 +107,7 @@ mod tests {
     use crate::Result;
     use crate::describe::{Features, Footprint, Kernel, Process};
     use crate::geometry::{Crs, Date, Grid, PixelRegion, Tiling};
-    use crate::model::{FarSamples, PixelLattice};
+    use crate::model::{FarSamples, FeatureModel, PixelLattice, ProcessModel};
     use crate::source::MemorySource;
 
     const SIDE: usize = 40;
@@ -136,12 +136,13 @@ mod tests {
         let observers = [(&lattices[0], &[][..]), (&lattices[1], &[][..])];
         let support = Support::new(&window, (SIDE, SIDE), (30.0, 30.0), FarSamples::default(), &observers, &[]);
         let process = Process::new(Kernel::Exponential, 300.0, 1.0).nugget(0.05);
-        let process = process.resolve(1, (30.0, 30.0), (60, 60))?;
+        let process = ProcessModel::new(&process, None, 1, (30.0, 30.0), (60, 60))?;
         let correlation = &process.correlations[0];
         for (features, times) in
             [(Features::new(source.clone(), 0.1).times(), true), (Features::new(source.clone(), 0.1).plus(0.6), false)]
         {
-            let likeness = features.resolve(&target)?.read(&target, &support.extent())?;
+            let features = FeatureModel::new(&features, None, &target)?;
+            let likeness = features.scale(&features.read(&target, &support.extent())?);
             let similarity = support.similarity_correlation(correlation, &likeness);
             let n = support.n();
             assert!(support.remainders.iter().any(|average| average.spread().len() == 32));

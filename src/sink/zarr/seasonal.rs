@@ -32,10 +32,10 @@ const CHUNK: usize = 256;
 /// `scatter` of **shape** (band, y, x), float32, which xarray and GDAL read.
 ///
 /// ```no_run
-/// # use rasterfuse::seasonal::SeasonalMean;
 /// # fn example(target: &rasterfuse::geometry::Grid, s2: rasterfuse::describe::Instrument) -> rasterfuse::Result<()> {
+/// use rasterfuse::model::SeasonalBuilder;
 /// use rasterfuse::sink::SeasonalStore;
-/// let fit = SeasonalMean::builder().prepare(target, &["ndvi".into()], None, &[s2])?;
+/// let fit = SeasonalBuilder::default().prepare(target, &["ndvi".into()], None, &[s2])?;
 /// SeasonalStore::create("seasonal.zarr").write(&fit)?;
 /// let mean = SeasonalStore::open("seasonal.zarr")?;
 /// # Ok(())
