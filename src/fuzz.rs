@@ -80,13 +80,16 @@ pub fn zarr(data: &[u8]) {
         read(&series);
     }
     let _ = SeasonalStore::open(&folder);
+    let _ = fs::remove_dir_all(&folder);
 }
 
 /// The record of a checkpoint in JSON, and its frames before they are compressed, each behind a line `==`.
 pub fn checkpoint(data: &[u8]) {
     let mut parts = split(data, b"\n==\n");
     let header = parts.next().unwrap_or_default();
-    crate::engine::fuzz_checkpoint(&scratch("state"), header, &parts.collect::<Vec<_>>());
+    let path = scratch("state");
+    crate::engine::fuzz_checkpoint(&path, header, &parts.collect::<Vec<_>>());
+    let _ = fs::remove_file(&path);
 }
 
 /// A table of responses, of groups, or of files.
@@ -98,6 +101,7 @@ pub fn csv(data: &[u8]) {
         }
         let _ = AcquisitionGroups::from_csv(&path);
         crate::config::fuzz_list(&path);
+        let _ = fs::remove_file(&path);
     }
 }
 
@@ -107,6 +111,7 @@ pub fn npy(data: &[u8]) {
     if fs::write(&path, data).is_ok() {
         let _ = crate::npy::read::<ndarray::IxDyn>(&path);
         let _ = crate::sink::Truth::read(Date::from_days(0), &path);
+        let _ = fs::remove_file(&path);
     }
 }
 

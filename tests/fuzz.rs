@@ -15,6 +15,9 @@ use rasterfuse::fuzz::{TARGETS, Target};
 /// Changed inputs of a target where no time is given.
 const CHANGES: usize = 400;
 
+/// No input of some kilobytes is worth more, on a busy machine too.
+const LONG: Duration = Duration::from_secs(20);
+
 /// What numbers are replaced with.
 const NUMBERS: [&str; 12] = [
     "0",
@@ -96,12 +99,15 @@ fn change(bytes: &mut Vec<u8>, other: &[u8], rng: &mut StdRng) {
     }
 }
 
-/// Runs an input; one that panics is kept.
+/// Runs an input; one that panics or takes long is kept.
 fn run((name, target): Target, bytes: &[u8]) {
-    if catch_unwind(AssertUnwindSafe(|| target(bytes))).is_err() {
+    let started = Instant::now();
+    let done = catch_unwind(AssertUnwindSafe(|| target(bytes)));
+    if done.is_err() || started.elapsed() > LONG {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{name}"));
         fs::write(&path, bytes).unwrap();
-        panic!("{name} panics on {}:\n{}", path.display(), String::from_utf8_lossy(bytes));
+        let what = if done.is_err() { "panics" } else { "takes long" };
+        panic!("{name} {what} on {}:\n{}", path.display(), String::from_utf8_lossy(bytes));
     }
 }
 

@@ -44,6 +44,10 @@ impl Estimation {
         let mut choices: Vec<(Key, Choice)> = Vec::new();
         // One table after the other: while its structures are compared, those chosen before hold and those to come are the first.
         while let Some(table) = FreeTable::find(&description).first() {
+            if table.steps(&description, reference).is_empty() {
+                table.put_first(&mut description);
+                continue;
+            }
             let choice = self.choose_structure(table, &mut description, criterion, reference, choices.last())?;
             choices.push((table.key(&description), choice));
         }

@@ -372,6 +372,24 @@ fn times_in_any_unit_and_order_become_dates() {
 }
 
 #[test]
+fn metadata_that_ask_for_all_memory_are_refused() {
+    let truth = truth();
+    let store = Store::new(3);
+    store.coordinates(&truth, NAMES, (false, false));
+    store.array("refl", &NAMES, &[3, 3, 7, 11], &float64(3), json!({}), &truth.values.clone().into_dyn());
+    for length in [1_u64 << 33, u64::MAX / 2] {
+        for name in ["refl", "time"] {
+            let path = store.path().join(name).join("zarr.json");
+            let mut document: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            document["shape"][0] = length.into();
+            std::fs::write(&path, document.to_string()).unwrap();
+        }
+        let message = store.cube().open().unwrap_err().to_string();
+        assert_says(&message, &["\"time\"", &length.to_string(), "damaged"]);
+    }
+}
+
+#[test]
 fn the_place_is_that_of_the_coordinates_or_of_a_geotransform() {
     let truth = truth();
     let wkt = "LOCAL_CS[\"field\",UNIT[\"metre\",1],AUTHORITY[\"X\",\"1\"]]";

@@ -16,6 +16,9 @@ use crate::geometry::{Crs, Date, Grid, PixelRegion};
 use crate::source::{RasterSource, Slice, check_request};
 use crate::spectral::SpectralBasis;
 
+/// Largest length of a coordinate or a basis, which are read as a whole: metadata must not make a program ask for all memory there is.
+const MOST_NUMBERS: u64 = 1 << 28;
+
 /// Reads a store that a [`ZarrSink`](super::ZarrSink) wrote: values and standard deviations of bands. Bands are
 /// computed where the store holds components of a spectral basis.
 ///
@@ -181,6 +184,11 @@ impl Opening<'_> {
 
     fn read_all<T: zarrs::array::ElementOwned, D: Dimension>(&self, name: &str) -> Result<ndarray::Array<T, D>> {
         let array = self.array(name)?;
+        if array.shape().iter().copied().fold(1, u64::saturating_mul) > MOST_NUMBERS {
+            let problem =
+                format!("array {name} of shape {:?} is larger than any series has; copy it again", array.shape());
+            return Err(refuse(self.path, problem));
+        }
         let values: ArrayD<T> =
             array.retrieve_array_subset(&array.subset_all()).map_err(|error| self.failed(name, error))?;
         values.into_dimensionality().map_err(|error| self.failed(name, error))

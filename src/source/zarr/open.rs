@@ -20,6 +20,9 @@ use crate::source::cf::{self, Acquisitions};
 /// Memory for decoded chunks that hold several dates, unless the chunks under a tile need more.
 const CACHE_BYTES: u64 = 128 << 20;
 
+/// Largest length of a coordinate: metadata must not make a program ask for all memory there is.
+const MOST_COORDINATES: usize = 1 << 26;
+
 /// Largest number of chunks that a tile no larger than a chunk meets.
 const CHUNKS_UNDER_A_TILE: u64 = 9;
 
@@ -259,6 +262,11 @@ impl Store {
         let array = self.array(dimension)?;
         if array.shape() != [length as u64] {
             let problem = format!("{:?} coordinates for a dimension of {length}", array.shape());
+            return Err(self.error(dimension, &problem));
+        }
+        if length > MOST_COORDINATES {
+            let problem =
+                format!("{length} coordinates, more than any raster has; its metadata are damaged, copy it again");
             return Err(self.error(dimension, &problem));
         }
         Ok(Some(array))

@@ -136,7 +136,7 @@ impl Variable {
 
     /// Bytes of a decoded chunk.
     pub(super) fn chunk_bytes(&self) -> u64 {
-        self.element_type.bytes().saturating_mul(self.chunk.iter().product())
+        self.chunk.iter().copied().fold(self.element_type.bytes(), u64::saturating_mul)
     }
 
     /// Number of chunks that hold one pixel of one date in all bands.
@@ -146,7 +146,8 @@ impl Variable {
 
     /// Number of chunks.
     pub(super) fn chunks(&self) -> u64 {
-        self.array.shape().iter().zip(&self.chunk).map(|(length, chunk)| length.div_ceil(*chunk)).product()
+        let along = self.array.shape().iter().zip(&self.chunk).map(|(length, chunk)| length.div_ceil(*chunk));
+        along.fold(1, u64::saturating_mul)
     }
 
     /// The part of the array that a chunk holds.
