@@ -296,7 +296,7 @@ fn like_years_change_alike() {
     let three = message(Features::of_seasonal([0.3, 0.6, 0.9]));
     support::assert_says(&three, &["process.features.scale", "3 values for 2 components"]);
     let bands = message(Features::of_seasonal(0.3).bands([0]));
-    support::assert_says(&bands, &["process.features.bands", "as a whole"]);
+    support::assert_says(&bands, &["process.features.bands", "count together"]);
 }
 
 #[test]

@@ -352,13 +352,14 @@ mod tests {
         let gradient = DVector::from_column_slice(&[1.0, -0.2]);
         let newton = -hessian.clone().cholesky().unwrap().solve(&gradient);
         // The nearer the minimum, the more exactly.
-        let near = steihaug(&(&gradient * 1e-10), &hessian, 10.0) * 1e10;
+        let small = &gradient * 1e-10;
+        let near = steihaug(&small, &hessian, 10.0) * 1e10;
         assert!((near - &newton).norm() < 1e-4 && newton.norm() > 1.0);
         let short = steihaug(&gradient, &hessian, 0.1);
         assert!((short.norm() - 0.1).abs() < 1e-12 && short.dot(&gradient) < 0.0);
         // Where the curvature bends down there is no minimum but the border.
         let saddle = DMatrix::from_diagonal(&DVector::from_column_slice(&[1.0, -1.0]));
-        assert!((steihaug(&gradient, &saddle, 3.0).norm() - 3.0).abs() < 1e-12);
+        assert!((steihaug(&small, &saddle, 3.0).norm() - 3.0).abs() < 1e-12);
     }
 
     #[test]
