@@ -11,11 +11,11 @@ use crate::describe::OutputSpace;
 use crate::error::{Error, Result};
 use crate::spectral::{SpectralBasis, Spectrum, pair, pair_count};
 
-/// How what is known of a cell's components is put out.
+/// How what is known of a cell's components is output.
 #[derive(Debug)]
 pub(super) struct Projection {
     components: usize,
-    /// What bands are of the components; `None` where what is put out are the components themselves.
+    /// What bands are of the components; `None` where the components themselves are output.
     basis: Option<Arc<SpectralBasis>>,
     space: OutputSpace,
     /// What standard deviations are multiplied by: of each band, or the first of all components.
