@@ -12,10 +12,7 @@
 //! [`series`]. What a fusion is, is a value: [`describe`]. Start at [`Fusion::builder`], which fills it.
 //! [`preset`] knows published products, [`estimate`] finds the numbers of a description by likelihood, [`validate`] measures what a
 //! fusion is worth.
-#![cfg_attr(
-    all(doc, feature = "gdal", feature = "zarr"),
-    doc = "[`guide`] holds the pages of the documentation."
-)]
+#![cfg_attr(all(doc, feature = "gdal", feature = "zarr"), doc = "[`guide`] holds the pages of the documentation.")]
 
 #[cfg(feature = "config")]
 pub mod config;

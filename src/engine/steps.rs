@@ -47,7 +47,7 @@ pub(super) fn schedule(period: DateRange, output: &OutputDates, instruments: &[O
         return Err(Error::setting("time.output", format!("{date} lies outside {start} to {end}")));
     }
     if dates.is_empty() {
-        return Err(Error::setting("time.output", "no date to put out; check time.start and time.end"));
+        return Err(Error::setting("time.output", "no date to output; check time.start and time.end"));
     }
     for (index, &date) in dates.iter().enumerate() {
         steps.entry(date).or_default().output = Some(index);
