@@ -29,8 +29,7 @@ impl Projection {
         let basis = spectrum.basis().filter(|_| space == OutputSpace::Bands).cloned();
         let key = &Key::from("output.sd_factor");
         if space == OutputSpace::Components && matches!(sd_factor, Numbers::Each(factors) if factors.len() > 1) {
-            let problem =
-                "one per band, but components are output, whose covariances take one factor; give one number";
+            let problem = "one per band, but components are output, whose covariances take one factor; give one number";
             return Err(Error::setting(key, problem));
         }
         let (n, of) = if space == OutputSpace::Components { (1, "series") } else { (spectrum.bands().len(), "band") };
