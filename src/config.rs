@@ -34,7 +34,7 @@ use keys::SourceKeys;
 use read::{Fault, Keys, Node, keys_of};
 
 #[cfg(all(feature = "gdal", feature = "zarr"))]
-pub use estimate::Estimated;
+pub use estimate::EstimatedConfig;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 pub use open::InstrumentSource;
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]

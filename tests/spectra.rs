@@ -199,21 +199,12 @@ fn bases_that_do_not_fit_are_refused_with_file_and_fix() {
     assert_says(&refused(wavelengths()), &["basis.mean: ", "basis_mean.npy: cannot read"]);
 
     basis().write(folder.path()).unwrap();
-    assert_says(
-        &refused(vec![450.0, 550.0]),
-        &["basis.mean: ", "basis_mean.npy", "3 values for 2 wavelengths"],
-    );
+    assert_says(&refused(vec![450.0, 550.0]), &["basis.mean: ", "basis_mean.npy", "3 values for 2 wavelengths"]);
     let micrometres = refused(vec![0.45, 0.55, 0.65]);
-    assert_says(
-        &micrometres,
-        &["target.wavelengths_nm: ", "0.45 to 0.65", "micrometres", "multiply them by 1000"],
-    );
+    assert_says(&micrometres, &["target.wavelengths_nm: ", "0.45 to 0.65", "micrometres", "multiply them by 1000"]);
 
     numpy::write(&matrix, &basis().matrix().t().as_standard_layout());
-    assert_says(
-        &refused(wavelengths()),
-        &["basis.matrix: ", "basis.npy", "(2, 3)", "3 wavelengths", "transpose it"],
-    );
+    assert_says(&refused(wavelengths()), &["basis.matrix: ", "basis.npy", "(2, 3)", "3 wavelengths", "transpose it"]);
     numpy::write(&mean, &array![1_i64, 2, 3]);
     assert_says(&refused(wavelengths()), &["basis_mean.npy", "i8", "float64 or float32", "astype"]);
     numpy::write(&mean, basis().matrix());

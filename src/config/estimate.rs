@@ -11,7 +11,7 @@ use super::written;
 use crate::describe::{Description, Features, Raster, Window};
 use crate::engine::FusionBuilder;
 use crate::error::{Error, Result};
-use crate::estimate::{Estimation, Found, spread};
+use crate::estimate::{Estimation, EstimationResult, spread};
 use crate::geometry::Date;
 use crate::model::SeasonalBuilder;
 use crate::sink::SeasonalStore;
@@ -33,14 +33,14 @@ const FAR_CELLS: f64 = 35.0;
 
 /// What an estimation has found, as a description.
 ///
-/// `serde` serialises it without the text, as [`Found`].
+/// `serde` serialises it without the text, as [`EstimationResult`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Estimated {
+pub struct EstimatedConfig {
     /// The description with numbers in place of `"estimate"`: comments and spaces are the user's, standard errors are in comments.
     pub text: String,
     /// What was found.
-    pub found: Found,
+    pub result: EstimationResult,
     path: PathBuf,
 }
 
@@ -57,11 +57,11 @@ impl FusionConfig {
     /// # Errors
     /// [`Error::Setting`] when nothing is left to estimate or something cannot be; those of opening and reading the inputs, and of
     /// [`SeasonalStore::write`].
-    pub fn estimate(&self) -> Result<Estimated> {
+    pub fn estimate(&self) -> Result<EstimatedConfig> {
         self.naming(self.estimate_free())
     }
 
-    fn estimate_free(&self) -> Result<Estimated> {
+    fn estimate_free(&self) -> Result<EstimatedConfig> {
         if self.description.free().is_empty() {
             let problem = "nothing is left to estimate; write \"estimate\" in place of numbers of process, prior, noise_variance or bias";
             return Err(Error::setting("estimate", problem));
@@ -91,11 +91,11 @@ impl FusionConfig {
         let description = fusion.description();
         let compares_features = description.process.is_free() && description.seasonal.is_none();
         let reference = if compares_features { self.reference(description, &estimation)? } else { None };
-        let found = estimation.estimate(description, options.criterion, reference.as_ref())?;
-        let window = self.description.process.is_free().then(|| window(&found.description));
-        let text = written::write(&self.text, &self.description, &found, window.flatten())
+        let result = estimation.estimate(description, options.criterion, reference.as_ref())?;
+        let window = self.description.process.is_free().then(|| window(&result.description));
+        let text = written::write(&self.text, &self.description, &result, window.flatten())
             .map_err(|problem| Error::ConfigFile { path: self.path(), problem })?;
-        Ok(Estimated { text, found, path: self.path() })
+        Ok(EstimatedConfig { text, result, path: self.path() })
     }
 
     /// The file, or the folder of what is no file.
@@ -148,7 +148,7 @@ impl FusionConfig {
         let Some(target) = &description.target.grid else { return Ok(None) };
         for (summary, instrument) in estimation.summary().instruments.iter().zip(&description.instrument) {
             let source = instrument.opened()?;
-            if !summary.sees_cells || source.dates().len() < 2 {
+            if !summary.observes_cells || source.dates().len() < 2 {
                 continue;
             }
             let Some(path) = summary.fullest.and_then(|date| source.path_of(date)) else { continue };
@@ -188,7 +188,7 @@ fn window(description: &Description) -> Option<Window> {
     Some(Window { size: 8, halo: 4, far_samples: FAR_SAMPLES, far_radius: FAR_CELLS * width.max(height) })
 }
 
-impl Estimated {
+impl EstimatedConfig {
     /// Where the description goes by default: `FUSION.estimated.toml` next to `FUSION.toml`; `fusion.estimated.toml` in the folder of
     /// one that is no file.
     #[must_use]
@@ -214,15 +214,15 @@ impl Estimated {
     }
 }
 
-impl Serialize for Estimated {
+impl Serialize for EstimatedConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.found.serialize(serializer)
+        self.result.serialize(serializer)
     }
 }
 
-impl fmt::Display for Estimated {
+impl fmt::Display for EstimatedConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Found { fit, choices, change, blocks: (blocks, side), .. } = &self.found;
+        let EstimationResult { fit, choices, change, blocks: (blocks, side), .. } = &self.result;
         writeln!(f, "estimated from {} values in {blocks} blocks of {side} x {side} cells", fit.values)?;
         for (table, choice) in choices {
             if choice.table().len() > 1 {

@@ -115,8 +115,8 @@ fn found(
         ));
     };
     let mut stack = match preset {
-        Some(preset) if is_pattern => preset.dress(RasterStack::builder(files, date), bands).folder(folder),
-        Some(preset) => preset.dress(RasterStack::builder(preset.files, date), bands).folder(folder.join(files)),
+        Some(preset) if is_pattern => preset.configure(RasterStack::builder(files, date), bands).folder(folder),
+        Some(preset) => preset.configure(RasterStack::builder(preset.files, date), bands).folder(folder.join(files)),
         None => RasterStack::builder(files, date).folder(folder),
     };
     // Without its layout, the preset's quality files are not found.
@@ -283,7 +283,7 @@ fn listed(
     }
     let mut stack = RasterStack::from_granules(granules).mosaic(true);
     if let Some(preset) = preset {
-        stack = preset.dress(stack, bands).no_quality();
+        stack = preset.configure(stack, bands).no_quality();
         if quality.is_empty() && !preset.quality.is_empty() && keys.quality.is_none() {
             return Err(failed(format!(
                 "no column `quality` for that of {}, which hides clouds; add it, or say quality = []",
@@ -291,7 +291,7 @@ fn listed(
             )));
         }
         if !quality.is_empty() {
-            stack = preset.quality.iter().fold(stack, |stack, rule| stack.quality(rule.rule(Quality::listed())));
+            stack = preset.quality.iter().fold(stack, |stack, rule| stack.quality(rule.configure(Quality::listed())));
         }
     } else if !one_file {
         stack = stack.source_bands(wanted.iter().map(|&k| &header[k]));

@@ -138,7 +138,7 @@ impl<'a> Beliefs<'a> {
     fn prior(&self, key: &Key, quantity: Quantity, about: About) -> Option<(f64, f64)> {
         let About { mean, variance, change } = about;
         let cell = self.data.cell_size.0.min(self.data.cell_size.1);
-        let fine = self.instrument(key).is_some_and(|instrument| instrument.sees_cells);
+        let fine = self.instrument(key).is_some_and(|instrument| instrument.observes_cells);
         Some(match quantity {
             Quantity::Amplitude => (0.0, 1.0),
             Quantity::Range => (RANGE_CELLS * cell, RANGE_WIDTH),
@@ -204,7 +204,7 @@ impl<'a> Beliefs<'a> {
         let shown = self.data.component(component);
         let mean = shown.map_or(0.0, |band| band.mean);
         let variance = shown.map_or(1.0, |band| band.variance);
-        // Where no cell is observed twice, coarse pixels tell of change, if less than there is.
+        // Where no cell is observed twice, coarse pixels show change, but less than that of cells.
         let any = || self.changes_of(component).find(|change| *change > 0.0);
         let change = shown.map(|band| band.change).filter(|change| *change > 0.0);
         let change = change.or_else(any).unwrap_or(variance / 100.0);
@@ -219,7 +219,7 @@ impl<'a> Beliefs<'a> {
 
     /// How well the change of cells is known beforehand.
     fn change_width(&self) -> f64 {
-        let cells = self.data.instruments.iter().filter(|instrument| instrument.sees_cells);
+        let cells = self.data.instruments.iter().filter(|instrument| instrument.observes_cells);
         let twice = cells.flat_map(|instrument| &instrument.bands).any(|band| band.change > 0.0);
         if twice { CHANGE_WIDTH } else { UNSEEN_CHANGE_WIDTH }
     }

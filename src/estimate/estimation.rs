@@ -158,8 +158,8 @@ impl Estimation {
     /// Those of the description.
     pub fn log_likelihood(&self, description: &Description) -> Result<f64> {
         let model = Model::new(&for_blocks(description.clone(), self.sample.side()))?;
-        let ground = self.sample.ground(&model)?;
-        let values = self.sample.by_date(&[Some(model)], &ground, self.blocks())?;
+        let inputs = self.sample.inputs(&model)?;
+        let values = self.sample.by_date(&[Some(model)], &inputs, self.blocks())?;
         let dates: Option<Vec<_>> = values.into_iter().flatten().collect();
         Ok(dates.map_or(f64::NEG_INFINITY, |dates| dates.iter().flatten().map(|of| of.log_likelihood).sum()))
     }

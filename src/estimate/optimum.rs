@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use nalgebra::{DMatrix, DVector};
 
-use super::objective::{Curve, Group, Objective};
+use super::objective::{Curve, Objective, Subproblem};
 use super::scale::Entry;
 use crate::error::Result;
 
@@ -73,7 +73,12 @@ pub(super) struct Optimum {
 ///
 /// # Errors
 /// What has nothing to do with numbers.
-pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], roughly: bool) -> Result<Option<Optimum>> {
+pub(super) fn search(
+    objective: &Objective<'_>,
+    group: &Subproblem,
+    base: &[f64],
+    roughly: bool,
+) -> Result<Option<Optimum>> {
     let all = objective.blocks();
     let some = all.div_ceil(SOME.0).max(SOME.1).min(all);
     let descent = |start: Vec<f64>, known, blocks, tolerance| {
@@ -99,7 +104,7 @@ pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], rou
     }
     let (tolerance, arrived, times) = if roughly { (ROUGHLY, ROUGHLY, 1) } else { (TOLERANCE, ARRIVED, AGAIN) };
     for _ in 0..times {
-        // Scores tell roughly of the curvature: whether this is the end, and standard errors, go by the Hessian of differences.
+        // Scores give the curvature roughly. Convergence and standard errors use the Hessian of differences.
         let Some((full, scores)) = objective.curve(group, base, &optimum.theta, all)? else { break };
         if !roughly {
             optimum.sd = deviations(objective, group, &optimum.theta, (&full, &scores));
@@ -124,15 +129,15 @@ pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], rou
     Ok(Some(optimum))
 }
 
-/// Standard errors at an optimum: the larger of those that the curvature `H` tells, `H⁻¹`, and those that the scores `g` of dates
-/// tell, `H⁻¹ (Σ g gᵀ) H⁻¹` (Huber's sandwich).
+/// Standard errors at an optimum: the larger of those from the curvature `H`, `H⁻¹`, and those from the scores `g` of dates,
+/// `H⁻¹ (Σ g gᵀ) H⁻¹` (Huber's sandwich).
 ///
 /// Blocks are near each other: what changes a field changes several of them on the same date, and the curvature counts each as if
 /// it were news. Scores of different dates are uncorrelated, for innovations are. With fewer than two dates for each number the
 /// curvature alone must do.
 fn deviations(
     objective: &Objective<'_>,
-    group: &Group,
+    group: &Subproblem,
     theta: &[f64],
     (curve, scores): (&Curve, &[Vec<f64>]),
 ) -> Vec<f64> {
@@ -165,7 +170,7 @@ struct Descended {
 }
 
 /// The best of points all over the range, best first: where the numbers begin, the middle of the range, and a Sobol sequence.
-fn scan(objective: &Objective<'_>, group: &Group, base: &[f64], blocks: usize) -> Result<Vec<Vec<f64>>> {
+fn scan(objective: &Objective<'_>, group: &Subproblem, base: &[f64], blocks: usize) -> Result<Vec<Vec<f64>>> {
     let entries = || group.entries.iter().map(|&entry| &objective.entries()[entry]);
     let mut points = vec![group.own(base), entries().map(Entry::centre).collect()];
     let (count, starts) = if objective.is_known() {
@@ -185,10 +190,10 @@ fn scan(objective: &Objective<'_>, group: &Group, base: &[f64], blocks: usize) -
 }
 
 /// Newton steps in a trust region (Nocedal & Wright, *Numerical Optimization*, 2nd ed., algorithms 4.1 and 7.2) to a minimum. The
-/// Hessian is `known`, or else what scores tell of it at each point, corrected by the gradients on the way (BFGS, eq. 6.19).
+/// Hessian is `known`, or else what scores give for it at each point, corrected by the gradients on the way (BFGS, eq. 6.19).
 struct Descent<'a> {
     objective: &'a Objective<'a>,
-    group: &'a Group,
+    group: &'a Subproblem,
     base: &'a [f64],
     blocks: usize,
     known: Option<Vec<Vec<f64>>>,
@@ -329,19 +334,19 @@ fn matrix(rows: &[Vec<f64>]) -> DMatrix<f64> {
 mod tests {
     use super::*;
 
-    /// A point of a quadratic whose Hessian is `truth`, and is told to be `told`.
-    fn point(theta: &[f64], truth: &DMatrix<f64>, told: f64) -> Curve {
+    /// A point of a quadratic whose Hessian is `truth`, and is reported as `reported`.
+    fn point(theta: &[f64], truth: &DMatrix<f64>, reported: f64) -> Curve {
         let gradient = truth * DVector::from_column_slice(theta);
-        let hessian = (0..theta.len()).map(|i| (0..theta.len()).map(|j| if i == j { told } else { 0.0 }).collect());
+        let hessian = (0..theta.len()).map(|i| (0..theta.len()).map(|j| if i == j { reported } else { 0.0 }).collect());
         Curve { value: 0.0, gradient: gradient.as_slice().to_vec(), hessian: hessian.collect() }
     }
 
-    fn walk(truth: &DMatrix<f64>, told: f64, points: &[[f64; 2]]) -> DMatrix<f64> {
+    fn walk(truth: &DMatrix<f64>, reported: f64, points: &[[f64; 2]]) -> DMatrix<f64> {
         let mut pairs = VecDeque::new();
         let (first, rest) = points.split_first().unwrap();
-        let mut here = Descended { theta: first.to_vec(), curve: point(first, truth, told) };
+        let mut here = Descended { theta: first.to_vec(), curve: point(first, truth, reported) };
         for theta in rest {
-            here = corrected(&here, theta.to_vec(), point(theta, truth, told), &mut pairs);
+            here = corrected(&here, theta.to_vec(), point(theta, truth, reported), &mut pairs);
         }
         matrix(&here.curve.hessian)
     }
@@ -365,8 +370,8 @@ mod tests {
     fn the_hessian_is_corrected_by_gradients() {
         let truth = DMatrix::from_row_slice(2, 2, &[4.0, 1.0, 1.0, 0.5]);
         let points = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, -1.0]];
-        for told in [100.0, 0.01] {
-            let hessian = walk(&truth, told, &points);
+        for reported in [100.0, 0.01] {
+            let hessian = walk(&truth, reported, &points);
             let step = DVector::from_column_slice(&[-0.5, -2.0]);
             assert!((&hessian * &step - &truth * &step).norm() < 1e-9, "{hessian}");
             assert!(hessian.clone().cholesky().is_some() && (&hessian - hessian.transpose()).norm() < 1e-9);

@@ -95,7 +95,7 @@ impl FreeTable {
 }
 
 /// An offset of each pixel that drifts. There is no structure without offsets: where the fine instrument looks once or twice,
-/// likelihood cannot tell offsets from change, and leaving them out costs far more than having them where they are small.
+/// likelihood cannot distinguish offsets from change, and leaving them out costs far more than having them where they are small.
 fn drifting() -> Vec<OffsetLayer> {
     vec![OffsetLayer::per_pixel(free()).drift(free())]
 }

@@ -23,15 +23,15 @@ mod raster;
 mod rows;
 mod samples;
 mod seasonal;
+mod state_space;
 mod support;
 mod variation;
-mod whole;
 
 pub use seasonal::{SeasonalBuilder, SeasonalFit};
 
 pub(crate) use average::{Average, Profile};
 pub(crate) use correlation::Correlation;
-pub(crate) use features::{FeatureModel, FeatureValues, Likeness};
+pub(crate) use features::{FeatureModel, FeatureValues, Similarity};
 pub(crate) use field::FieldModel;
 pub(crate) use footprint::PixelLattice;
 pub(crate) use gate::Gate;
@@ -42,6 +42,6 @@ pub(crate) use nodes::NodeStates;
 pub(crate) use prior::{PriorModel, PriorSlice};
 pub(crate) use process::{Adaptive, ProcessModel};
 pub(crate) use seasonal::{SeasonalSlice, StateCurves};
+pub(crate) use state_space::{Model, Part};
 pub(crate) use support::{FarSamples, Pixel, Support, far_cells};
 pub(crate) use variation::VariationModel;
-pub(crate) use whole::{Model, Part};

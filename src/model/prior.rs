@@ -203,8 +203,8 @@ impl PriorSlice {
         fields.into_iter().filter_map(origin).collect::<Vec<_>>().join(" or ")
     }
 
-    /// The error of an instrument that sees a cell of which the prior says nothing.
-    pub(crate) fn silent(&self, (row, col): (i64, i64), instrument: &str) -> Error {
+    /// The error of an instrument that observes a cell for which the prior has no value.
+    pub(crate) fn without_value(&self, (row, col): (i64, i64), instrument: &str) -> Error {
         let problem = format!(
             "no value at or near cell [{row}, {col}], which instrument {instrument:?} observes; fill the raster or give a number"
         );

@@ -72,20 +72,20 @@ impl ProcessModel {
             components.push(Component { transition, variance, correlation, relative, season });
         }
         // Similarity is for the first field alone, so that the others share no correlation with it then.
-        let alike = if features.is_some() { shapes.len() } else { 0 };
+        let similar = if features.is_some() { shapes.len() } else { 0 };
         let mut fields = Vec::with_capacity(process.field.len());
         for (k, field) in process.field.iter().enumerate() {
             let mut field = FieldModel::new(field, p, cell_size, &at.name("field").position(k))?;
             for component in field.components.iter_mut().filter(|_| field.block == 1) {
                 let term = CorrelationTerm { kernel: component.kernel, range: component.range, weight: 1.0 };
-                component.correlation = Some(place(&mut shapes, alike, (vec![term], 0.0)));
+                component.correlation = Some(place(&mut shapes, similar, (vec![term], 0.0)));
             }
             fields.push(field);
         }
         let correlations =
             shapes.into_iter().map(|(terms, nugget)| Correlation::new(terms, nugget, cell_size, reach)).collect();
         let inflate = process.inflate;
-        Ok(Self { components, correlations, alike, features, adaptive, variation, inflate, fields })
+        Ok(Self { components, correlations, similar, features, adaptive, variation, inflate, fields })
     }
 }
 
@@ -151,18 +151,18 @@ struct TermOfComponent {
     nugget: f64,
 }
 
-/// The process of `p` components, checked; components that correlate alike share a table.
+/// The process of `p` components, checked; components with the same correlation share a table.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessModel {
     pub(crate) components: Vec<Component>,
     pub(crate) correlations: Vec<Correlation>,
-    /// How many of them, the first, go by likeness.
-    pub(crate) alike: usize,
+    /// How many of them, the first, depend on the similarity of cells.
+    pub(crate) similar: usize,
     pub(crate) features: Option<FeatureModel>,
     pub(crate) adaptive: Option<Adaptive>,
     /// How change varies over the scene.
     pub(crate) variation: Option<VariationModel>,
-    /// Whether change is inflated by what innovations tell.
+    /// Whether change is inflated according to the innovations.
     pub(crate) inflate: bool,
     /// Fields added to the first.
     pub(crate) fields: Vec<FieldModel>,
@@ -195,7 +195,7 @@ impl ProcessModel {
         }
         let mut index = 0..;
         self.correlations.retain(|_| index.next().is_some_and(|k| used.contains(&k)));
-        self.alike = used.range(..self.alike).count();
+        self.similar = used.range(..self.similar).count();
     }
 
     /// Whether states correlate as those of another process of the same structure do.
@@ -208,7 +208,7 @@ impl ProcessModel {
         let fields = self.fields.iter().zip(&other.fields).all(|(a, b)| a.correlates_as(b));
         features
             && fields
-            && self.alike == other.alike
+            && self.similar == other.similar
             && self.correlations.len() == other.correlations.len()
             && self.correlations.iter().zip(&other.correlations).all(|(a, b)| a.is(b))
     }
@@ -266,7 +266,7 @@ mod tests {
     use crate::describe::Field;
 
     #[test]
-    fn components_that_correlate_alike_share_a_table() {
+    fn components_of_the_same_correlation_share_a_table() {
         let process = Process::new(Kernel::Exponential, [300.0, 300.0, 200.0], [1.0, 4.0, 1.0]).nugget(0.01);
         let model = ProcessModel::new(&process, None, 3, (30.0, 30.0), (10, 10)).unwrap();
         assert_eq!(model.correlations.len(), 2);
@@ -279,11 +279,11 @@ mod tests {
         let field = Field::new(Kernel::Exponential, 900.0, 1.0).block(1);
         let process = Process::new(Kernel::Exponential, [300.0, 200.0], 1.0).field(field);
         let mut model = ProcessModel::new(&process, None, 2, (30.0, 30.0), (10, 10)).unwrap();
-        // As with features: the first two by likeness, not that of the field.
-        model.alike = 2;
+        // As with features: the first two depend on similarity, that of the field does not.
+        model.similar = 2;
         assert_eq!(model.correlations.len(), 3);
         model.keep([1].iter());
-        assert_eq!((model.correlations.len(), model.alike, model.components[1].correlation), (2, 1, 0));
+        assert_eq!((model.correlations.len(), model.similar, model.components[1].correlation), (2, 1, 0));
         assert_eq!(model.fields[0].components[1].correlation, Some(1));
     }
 

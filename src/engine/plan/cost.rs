@@ -75,7 +75,7 @@ impl WindowCost {
             |ranges: &mut dyn Iterator<Item = std::ops::Range<i64>>| ranges.map(|r| r.end - r.start).max().unwrap_or(0);
         let near = (side(&mut tiling.padded_rows()) * side(&mut tiling.padded_cols())) as usize;
         let cells = near + input.model.far.count;
-        let Seen { pixels, remainders, entries, offsets } = Seen::new(input, &tiling, cells);
+        let ObservedPixels { pixels, remainders, entries, offsets } = ObservedPixels::new(input, &tiling, cells);
         let n = cells + remainders;
         let components: usize = input.parts.iter().map(|part| part.components).sum();
         // Nodes of coarse fields: around the window, and around each far cell.
@@ -106,7 +106,7 @@ impl WindowCost {
         let curves = curves.map_or(0, |mean| StateCurves::bytes(n * mean.components().len(), mean.harmonics().terms()));
         let small = (states * size_of::<f64>() + rows + tails + fixed + curves) as u64;
         let own = size.min(input.model.target.rows()) * size.min(input.model.target.cols());
-        // What a state can have seen before it is forgotten.
+        // What a state can have observed before it is forgotten.
         let dates = if input.lag > 0 { input.steps.len() } else { 1 };
         let fits = input.largest_ratio.is_some_and(|ratio| State::<f32>::always_fits(ratio, pixels * dates));
         let double = input.options.precision == Precision::F64 || !fits;
@@ -144,8 +144,8 @@ impl WindowCost {
     }
 }
 
-/// What the instruments see of the largest window.
-struct Seen {
+/// What the instruments observe of the largest window.
+struct ObservedPixels {
     pixels: usize,
     /// Pixels that reach beyond the window.
     remainders: usize,
@@ -155,14 +155,14 @@ struct Seen {
     offsets: Vec<usize>,
 }
 
-impl Seen {
+impl ObservedPixels {
     /// Of a window of so many `cells`, far ones included.
     fn new(input: &PlanInput<'_>, tiling: &Tiling, cells: usize) -> Self {
         let (mut pixels, mut remainders, mut entries) = (0, 0, 0);
         let mut offsets = Vec::with_capacity(input.model.instruments.len());
         for instrument in &input.model.instruments {
             let most = instrument.lattice.most_pixels(tiling.padded_rows(), tiling.padded_cols());
-            // A far cell brings in the pixels that hold it, seen in part.
+            // A far cell brings in the pixels that hold it, of which a part is outside the window.
             let (rows, cols) = input.model.target.shape();
             let cells_of = |n: usize| (0..n as i64).map(|k| k..k + 1);
             let far_pixels = if input.model.far.count == 0 {
@@ -170,9 +170,9 @@ impl Seen {
             } else {
                 input.model.far.count * instrument.lattice.most_pixels(cells_of(rows), cells_of(cols)).0
             };
-            let seen = most.0 + far_pixels;
-            pixels += seen;
-            offsets.push(instrument.offset_layers.iter().map(|layer| layer.count(seen)).sum::<usize>());
+            let count = most.0 + far_pixels;
+            pixels += count;
+            offsets.push(instrument.offset_layers.iter().map(|layer| layer.count(count)).sum::<usize>());
             // Every cell once, or, where footprints overlap, in each pixel at most, and a remainder per pixel.
             let (height, width) = instrument.lattice.largest();
             let largest = ((height * width) as usize).min(cells);
@@ -349,7 +349,7 @@ impl<'a> Costs<'a> {
     /// encodes one: float32 copies of mean and standard deviation, as they are and compressed.
     fn output(&self, tile: (usize, usize), batch: usize, windows: u64) -> u64 {
         let input = self.input;
-        // A tile's last batch also puts out what waits for the lag.
+        // A tile's last batch also emits what waits for the lag.
         let dates = batch.saturating_add(input.lag).min(input.dates) as u64;
         let layers = (input.layers.0 + input.layers.1) as u64;
         let known = input.parts.iter().map(known_layers).sum::<u64>() + 2 * input.offsets as u64;

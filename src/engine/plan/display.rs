@@ -25,8 +25,8 @@ impl fmt::Display for InstrumentPlan {
         }
         let of = |bands: &[(String, String)]| match bands {
             // With a spectral basis all bands see the same, and there may be hundreds.
-            [(first, seen), .., (last, other)] if seen == other => {
-                format!("{} bands, {first} to {last} -> {seen}", bands.len())
+            [(first, observed), .., (last, other)] if observed == other => {
+                format!("{} bands, {first} to {last} -> {observed}", bands.len())
             }
             _ => bands.iter().map(|(from, to)| format!("{from} -> {to}")).collect::<Vec<_>>().join(", "),
         };

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// What an estimation has found.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Found {
+pub struct EstimationResult {
     /// The description, with a structure for every table and every number.
     pub description: Description,
     /// The same with its numbers still free.
@@ -36,7 +36,7 @@ impl Estimation {
         description: &Description,
         criterion: Criterion,
         reference: Option<&Features>,
-    ) -> Result<Found> {
+    ) -> Result<EstimationResult> {
         let mut description = description.clone();
         self.refuse_unobserved(&description)?;
         let varies = take_variation(&mut description);
@@ -70,7 +70,7 @@ impl Estimation {
             process.variation = Some(variation.into());
         }
         let blocks = (self.blocks(), self.side());
-        Ok(Found { description: found, free: description, fit, choices, change, blocks })
+        Ok(EstimationResult { description: found, free: description, fit, choices, change, blocks })
     }
 
     /// Compares the structures of a table and gives it the best.
@@ -134,7 +134,7 @@ impl Estimation {
     /// disagreement is hardly ever a constant; a prior of nothing but a free mean and variance is correlated as the process.
     fn widen(&self, description: &mut Description) {
         for (instrument, summary) in description.instrument.iter_mut().zip(&self.summary().instruments) {
-            if !summary.sees_cells
+            if !summary.observes_cells
                 && instrument.offset_layer.is_none()
                 && instrument.bias == crate::describe::Free::default().into()
             {
@@ -160,7 +160,7 @@ fn warn_of_guesses(fit: &Fit) {
 }
 
 /// `blocks`, `cells_per_side`, `fit`, `choices` (each with the `table` that was free) and `change`.
-impl Serialize for Found {
+impl Serialize for EstimationResult {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct OfTable<'a> {

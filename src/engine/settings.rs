@@ -13,7 +13,7 @@ use crate::series::Settings;
 const NUMERICS: u32 = 3;
 
 /// Keys that decide no value, or that the model says better.
-const ASIDE: [&str; 12] = [
+const OMITTED: [&str; 12] = [
     "target.like",
     "target.crs",
     "target.geotransform",
@@ -102,7 +102,7 @@ fn observed(instrument: &ObservationModel, model: &Model) -> String {
 
 /// Every value of a tree by its key; instruments go by their names.
 fn flatten(at: &Key, tree: &Value, settings: &mut Settings) {
-    if ASIDE.contains(&at.path().as_str()) {
+    if OMITTED.contains(&at.path().as_str()) {
         return;
     }
     match tree {
