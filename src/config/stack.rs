@@ -19,11 +19,11 @@ pub(super) fn open_stack(
     lenient: bool,
 ) -> Result<RasterStack> {
     let mut stack = match (&keys.list, &keys.files) {
-        (Some(_), Some(_)) => return Err(Error::setting("list", "given beside `files`; give one of them")),
+        (Some(_), Some(_)) => return Err(Error::setting("list", "given together with `files`; give one of them")),
         (Some(_), None) if keys.date.is_some() => {
             return Err(Error::setting(
                 "date",
-                "means nothing beside `list`, whose column `date` tells it; leave it out",
+                "cannot be combined with `list`, whose column `date` gives the dates; leave it out",
             ));
         }
         (Some(list), None) => listed(&folder.join(list), keys, preset, bands)?,
@@ -139,7 +139,7 @@ fn found(
 
 fn calibrated(mut stack: StackBuilder, keys: &SourceKeys) -> Result<StackBuilder> {
     if let (Some(_), Some(_)) = (keys.offset, &keys.offset_by) {
-        return Err(Error::setting("offset_by", "given beside `offset`; give one of them"));
+        return Err(Error::setting("offset_by", "given together with `offset`; give one of them"));
     }
     if let Some(scale) = keys.scale {
         stack = stack.scale(scale);
@@ -304,7 +304,7 @@ fn resolved(base: &Path, name: &str) -> PathBuf {
     if name.contains(":\"") { name.into() } else { base.join(name) }
 }
 
-/// Reads a list of files of anybody's making.
+/// Reads an untrusted list of files.
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
 pub(crate) fn fuzz_list(path: &Path) {
     let keys = SourceKeys { list: Some("list.csv".into()), ..SourceKeys::default() };

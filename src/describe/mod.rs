@@ -39,7 +39,7 @@ pub use target::{Target, Time, Window};
 pub use variation::{Variation, VariationPoint};
 pub use visit::Quantity;
 
-pub(crate) use visit::{Place, Visit};
+pub(crate) use visit::{NumberRef, Visit};
 
 /// The word that stands for what is to be estimated.
 pub const ESTIMATE: &str = "estimate";

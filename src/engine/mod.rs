@@ -1,4 +1,4 @@
-//! Drives sources through windows into sinks. The only room with threads.
+//! Drives sources through windows into sinks. The only module with threads.
 //!
 //! Loops, outermost first: tiles; batches of dates; windows of the tile, in parallel; dates of the batch. All window states
 //! of one tile are resident while its time runs and nothing else is, so memory does not depend on the number of dates or

@@ -1,4 +1,4 @@
-//! What becomes of states on their way out: the target bands with their standard deviations, or the components with their
+//! From states to output layers: the target bands with their standard deviations, or the components with their
 //! covariances.
 
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl Projection {
         }
     }
 
-    /// Calls with every layer of a block's means that a component is part of, and its weight there.
+    /// Calls `add` with every layer of a block's means that a component contributes to, and its weight there.
     pub(super) fn spread(&self, component: usize, mut add: impl FnMut(usize, f64)) {
         match &self.basis {
             None => add(component, 1.0),

@@ -1,3 +1,5 @@
+//! The plan of a run: tiles, batches, memory and disk space, computed before the run starts and printed for people.
+
 mod cost;
 mod display;
 mod json;
@@ -55,7 +57,7 @@ const SMALL_TILE: usize = 32 * 32;
 pub struct Plan {
     /// Target cells (rows, columns).
     pub target_shape: (usize, usize),
-    /// Dates put out.
+    /// Output dates.
     pub dates: usize,
     /// Dates on which something is read.
     pub observed_dates: usize,
@@ -83,7 +85,7 @@ pub struct Plan {
     pub precision: Precision,
     /// Memory of the program at rest: its code, that of its libraries, what they allocate once.
     pub program_bytes: u64,
-    /// Memory of reading beside the slices: GDAL's block cache and open files.
+    /// Memory of reading in addition to the slices: GDAL's block cache and open files.
     pub reading_bytes: u64,
     /// Memory of input slices: a batch that is filtered and one that is read ahead.
     pub slice_bytes: u64,
@@ -108,7 +110,7 @@ pub struct Plan {
     pub light_checkpoint_bytes: u64,
     /// What each instrument brings.
     pub instruments: Vec<InstrumentPlan>,
-    /// What looks odd without being an error.
+    /// Likely mistakes that are not errors.
     pub warnings: Vec<String>,
 }
 
@@ -131,11 +133,11 @@ pub struct InstrumentPlan {
     /// (rows, columns) of pixels that its storage decodes as a whole.
     pub block_shape: Option<(usize, usize)>,
     /// Pixels decoded for all tiles of a date over those that are needed at least once: neighbouring tiles share context,
-    /// and blocks are decoded whole. 1 when it sees nothing of the target.
+    /// and blocks are decoded whole. 1 when it observes nothing of the target.
     pub read_amplification: f64,
 }
 
-/// Room on a disk.
+/// Free space on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DiskSpace {
@@ -143,7 +145,7 @@ pub struct DiskSpace {
     pub free_bytes: u64,
 }
 
-/// What the plan is worked out from.
+/// What the plan is computed from.
 pub(super) struct PlanInput<'a> {
     pub(super) model: &'a Model,
     pub(super) options: &'a RunOptions,
@@ -196,11 +198,11 @@ impl Plan {
         self.store_bytes.saturating_add(checkpoint)
     }
 
-    /// Room on the disk that `folder` is on, or will be when it is made; to compare with
+    /// Free space on the disk that `folder` is on, or will be when it is made; to compare with
     /// [`disk_bytes`](Self::disk_bytes).
     ///
     /// # Errors
-    /// [`Error::Store`] when the system does not tell.
+    /// [`Error::Store`] when the system does not report it.
     pub fn disk(&self, folder: &Path) -> Result<DiskSpace> {
         let free_bytes = machine::free_bytes(folder).map_err(|error| Error::Store {
             path: folder.to_path_buf(),
@@ -317,11 +319,11 @@ impl PlanInput<'_> {
         }
         if self.lag_asked >= self.dates {
             let (asked, dates) = (self.lag_asked, self.dates);
-            let text = "are put out: every one of them waits for the last and rests on all observations";
+            let text = "are output: every one of them waits for the last and rests on all observations";
             warnings.push(format!("a lag of {asked}, but only {dates} dates {text}"));
         }
         if self.options.precision == Precision::F32 && costs.window.double {
-            let text = "memory is planned for in float64, which windows go on in where digits run out";
+            let text = "memory is planned for in float64, which windows continue in when float32 loses precision";
             warnings.push(format!("variances may get too large against the noise for float32: {text}"));
         }
         let (rows, cols) = tiling.tile_shape();

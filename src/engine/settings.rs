@@ -1,4 +1,4 @@
-//! What decides the values of a series: the description, key by key, as a store remembers it.
+//! The settings that determine the values of a series: the description, key by key, as a store keeps it.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::series::Settings;
 /// resumes no series of an earlier one.
 const NUMERICS: u32 = 3;
 
-/// Keys that decide no value, or that the model says better.
+/// Keys that determine no value, or whose value is taken from the model.
 const OMITTED: [&str; 12] = [
     "target.like",
     "target.crs",
@@ -31,7 +31,7 @@ const OMITTED: [&str; 12] = [
 /// Inputs that report settings of their own once they are opened: keys of the table that names the input.
 const INPUTS: [&str; 2] = ["instrument.source", "seasonal.mean"];
 
-/// What a run of this description makes its series with. Threads, memory, the last date and the like are not among it.
+/// The settings of a series by this description. Threads, memory, the last date and the like are not among them.
 pub(super) fn settings(
     description: &Description,
     model: &Model,
@@ -71,7 +71,7 @@ pub(super) fn settings(
     settings
 }
 
-/// The description without paths of rasters: where they are read from decides nothing.
+/// The description without paths of rasters: where they are read from determines no value.
 fn without_paths(description: &Description) -> Description {
     let mut description = description.clone();
     if let Some(prior) = description.prior.given_mut() {

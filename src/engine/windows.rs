@@ -19,7 +19,7 @@ use crate::model::{
 use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 use crate::spectral::pair;
 
-/// What windows are made with.
+/// What windows are built from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WindowSetup<'a> {
     pub(super) model: &'a Model,
@@ -33,7 +33,7 @@ pub(super) struct WindowSetup<'a> {
 }
 
 impl Fusion {
-    /// What its windows are made with.
+    /// What its windows are built from.
     pub(super) fn window_setup(&self) -> WindowSetup<'_> {
         WindowSetup {
             model: &self.model,
@@ -45,7 +45,7 @@ impl Fusion {
     }
 }
 
-/// The windows of a tile and what is read for them. Numbers of the description change nothing about it.
+/// The windows of a tile and what is read for them. It does not depend on the numbers of the description.
 #[derive(Debug)]
 pub(super) struct TileInputs {
     pub(super) windows: Vec<(Window, Arc<Support>)>,
@@ -94,7 +94,7 @@ impl TileInputs {
         let mut shared: HashMap<_, Vec<Arc<[f64]>>> = HashMap::new();
         for (_, support) in &self.windows {
             shared.entry(support.shape_key()).or_insert_with(|| {
-                // Similarity is a window's own.
+                // Similarity depends on the window's own features.
                 let cells = |(k, correlation)| match process.similar {
                     similar if k < similar => Arc::new([]) as Arc<[f64]>,
                     _ => support.cell_correlation(correlation),

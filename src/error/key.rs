@@ -75,8 +75,8 @@ impl Key {
         &self.0
     }
 
-    /// Names of tables and keys without positions: `process.nested.range`, `instrument.bias`. What is known of a key in general
-    /// goes by it.
+    /// Names of tables and keys without positions: `process.nested.range`, `instrument.bias`. It identifies
+    /// what holds for a key in every table.
     #[must_use]
     pub fn path(&self) -> String {
         let names = self.0.iter().filter_map(|step| match step {

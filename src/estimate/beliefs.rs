@@ -2,7 +2,7 @@
 
 use super::scale::{Entry, Scale};
 use super::{DataSummary, InstrumentSummary};
-use crate::describe::{Description, Features, Key, Number, Place, Quantity};
+use crate::describe::{Description, Features, Key, Number, NumberRef, Quantity};
 use crate::error::{Error, KeyStep, Result};
 use crate::geometry::PixelRegion;
 use crate::source::RasterSource;
@@ -76,7 +76,7 @@ impl<'a> Beliefs<'a> {
     /// [`Error::Setting`] for what can be neither.
     pub(super) fn prepare(&self, description: &mut Description) -> Result<()> {
         let mut failure = Ok(());
-        description.visit(&mut |key, quantity, mut place: Place<'_>| {
+        description.visit(&mut |key, quantity, mut place: NumberRef<'_>| {
             place.spread(self.count(key, quantity));
             if quantity != Quantity::Level {
                 return;

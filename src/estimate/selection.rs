@@ -1,4 +1,4 @@
-//! The whole of an estimation: structures chosen table by table, then all numbers.
+//! Model selection: a structure for every free table, table by table, then all free numbers.
 
 use serde::{Serialize, Serializer};
 
@@ -7,7 +7,7 @@ use super::{ChangeByBlock, Choice, Criterion, Estimate, Estimation, Fit};
 use crate::describe::{Description, Features, Key, PriorCorrelation, Structure};
 use crate::error::{Error, Result};
 
-/// What an estimation has found.
+/// The result of an estimation: structures, numbers and their standard errors.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EstimationResult {
@@ -42,7 +42,7 @@ impl Estimation {
         let varies = take_variation(&mut description);
         self.widen(&mut description);
         let mut choices: Vec<(Key, Choice)> = Vec::new();
-        // One table after the other: while its structures are compared, those chosen before hold and those to come are the first.
+        // One table after the other: while its structures are compared, tables before it have the structure chosen, tables after it the first.
         while let Some(table) = FreeTable::find(&description).first() {
             if table.steps(&description, reference).is_empty() {
                 table.put_first(&mut description);

@@ -193,6 +193,6 @@ fn suggested(held: &[String], target: &[String]) -> Vec<String> {
     if unnamed {
         return target.to_vec();
     }
-    let alike = |name: &String| target.iter().find(|other| other.to_lowercase() == name.to_lowercase());
-    held.iter().map(|name| alike(name).cloned().unwrap_or_default()).collect()
+    let same = |name: &String| target.iter().find(|other| other.to_lowercase() == name.to_lowercase());
+    held.iter().map(|name| same(name).cloned().unwrap_or_default()).collect()
 }

@@ -9,7 +9,7 @@ use crate::describe::{self, Kernel, Key, Numbers, Process};
 use crate::error::Result;
 use crate::filter::{self, Relative, Season};
 
-/// Logarithm of a factor of the variance beyond which it makes no sense.
+/// Logarithm of a factor of the variance beyond which a description is refused.
 const LARGEST_AMPLITUDE: f64 = 20.0;
 
 /// What numbers are one of each for.
@@ -169,17 +169,17 @@ pub(crate) struct ProcessModel {
 }
 
 impl ProcessModel {
-    /// Whether change goes with the level.
+    /// Whether the variance of change depends on the level.
     pub(crate) fn is_relative(&self) -> bool {
         self.components.iter().any(|component| component.relative.is_some())
     }
 
-    /// How the change of some components goes with the level; none where it does not.
+    /// How the change of some components depends on the level; empty where it does not.
     pub(crate) fn relative(&self, components: &[usize]) -> Vec<Relative> {
         components.iter().filter_map(|&j| self.components[j].relative).collect()
     }
 
-    /// Forgets the correlations of all components but these; the others must not be asked for any more.
+    /// Forgets the correlations of all components but these; the others must not be used any more.
     pub(crate) fn keep<'a>(&mut self, components: impl Iterator<Item = &'a usize>) {
         let mut used = BTreeSet::new();
         for &j in components {
@@ -231,7 +231,7 @@ impl ProcessModel {
     }
 
     /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; without bound where
-    /// it goes with the level.
+    /// it depends on the level.
     pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> Option<f64> {
         let Component { transition, variance, correlation, relative, season } = self.components[j];
         if relative.is_some() {
@@ -254,7 +254,7 @@ pub(crate) struct Component {
     pub(crate) variance: f64,
     /// Index into the correlations.
     pub(crate) correlation: usize,
-    /// How change goes with the level, for all components or none.
+    /// How change depends on the level, for all components or none.
     pub(crate) relative: Option<Relative>,
     /// How change varies with the time of year, for all components or none.
     pub(crate) season: Option<Season>,

@@ -105,8 +105,8 @@ mod tests {
         assert!(variation.largest(0) >= 4.0 && variation.largest(1) >= 9.0);
         // On the way to a lone point the logarithm falls with the correlation.
         let lone = VariationModel::new(&Variation::new(50.0).point(a, 4.0), 1).unwrap();
-        let beside = lone.of_states(&grid(), &[Average::cell(10, 25)])[0][0];
-        assert!((beside.ln() - 2.0_f64.ln() * (-1.0_f64).exp()).abs() < 1e-12);
+        let near = lone.of_states(&grid(), &[Average::cell(10, 25)])[0][0];
+        assert!((near.ln() - 2.0_f64.ln() * (-1.0_f64).exp()).abs() < 1e-12);
         // About the factor of elsewhere.
         let about = VariationModel::new(&Variation::new(50.0).elsewhere(16.0).point(a, 4.0), 1).unwrap();
         let of = |row, col| about.of_states(&grid(), &[Average::cell(row, col)])[0][0];

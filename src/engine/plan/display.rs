@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 
 use super::{InstrumentPlan, Plan};
 
-/// Amplifications below this are not worth a word.
+/// Amplifications below this are not printed.
 const NOTABLE: f64 = 1.05;
 
 /// Bands listed one by one at most.
@@ -24,7 +24,7 @@ impl fmt::Display for InstrumentPlan {
             write!(f, " from {first} to {last}")?;
         }
         let of = |bands: &[(String, String)]| match bands {
-            // With a spectral basis all bands see the same, and there may be hundreds.
+            // With a spectral basis all bands observe the same components, and there may be hundreds.
             [(first, observed), .., (last, other)] if observed == other => {
                 format!("{} bands, {first} to {last} -> {observed}", bands.len())
             }

@@ -50,7 +50,7 @@ impl PlanInput<'_> {
     }
 
     /// How often each pixel that is needed on a date is decoded, on average, with tiles of this shape: because neighbouring
-    /// tiles share context, and because blocks of the storage are decoded whole. 1 when the instrument sees nothing.
+    /// tiles share context, and because blocks of the storage are decoded whole. 1 when the instrument observes nothing.
     ///
     /// A tile's blocks are those under its rows times those under its columns, so their sum over all tiles is a product of
     /// sums, too.

@@ -161,7 +161,10 @@ fn instrument(one: &Found, finest: &Found, base: &Path) -> String {
     line(&mut text, "noise_variance = \"estimate\"");
     let coarse = !matches!(fit(one.stack.grid(), finest.stack.grid(), one.pixel() / finest.pixel()), Fit::Cells);
     if !std::ptr::eq(one, finest) {
-        line(&mut text, "bias = \"estimate\"                        # what it adds to what the finest instrument sees");
+        line(
+            &mut text,
+            "bias = \"estimate\"                        # what it adds to what the finest instrument observes",
+        );
     }
     if coarse && !std::ptr::eq(one, finest) {
         line(
