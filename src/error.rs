@@ -38,8 +38,8 @@ pub enum Error {
     Setting {
         /// The TOML file of the setting, where there is one.
         file: Option<PathBuf>,
-        /// Its place in the description, for example `process.variance` or `instrument "modis": noise_variance`. Methods that set it
-        /// in code have the name of its key.
+        /// Its place in the description, for example `process.variance` or `instrument "modis": noise_variance`.
+        /// Methods that set it in code have the name of its key.
         key: Key,
         /// What is wrong and what to do.
         problem: String,

@@ -1,9 +1,9 @@
 //! Which numbers make the observations most likely: maximum likelihood by prediction-error decomposition.
 //!
-//! A filter predicts every observation before it assimilates it; the product of the densities it gives them is the likelihood of its
-//! parameters (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed., section 16.2). An [`Estimation`] reads some
-//! blocks of the scene once, and fits [`Description`](crate::describe::Description)s to them, whose numbers may be
-//! [free](crate::describe::Free). Above [`crate::engine`]; nothing below knows of it.
+//! A filter predicts every observation before it assimilates it; the product of the densities it gives them is the
+//! likelihood of its parameters (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed., section 16.2). An
+//! [`Estimation`] reads some blocks of the scene once, and fits [`Description`](crate::describe::Description)s to
+//! them, whose numbers may be [free](crate::describe::Free). Above [`crate::engine`]; nothing below knows of it.
 //!
 //! ```
 //! use ndarray::Array4;

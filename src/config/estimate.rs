@@ -26,8 +26,8 @@ const YEARS_DATES: usize = 12;
 /// Standard deviations of a reference image's bands over which the similarity of cells falls to 1/e.
 const SIMILAR: f64 = 4.0;
 
-/// Far samples of windows that the description does not describe, and cells within which they lie: gaps of some ten cells are then
-/// filled from around them.
+/// Far samples of windows that the description does not describe, and cells within which they lie: gaps of some ten
+/// cells are then filled from around them.
 const FAR_SAMPLES: usize = 80;
 const FAR_CELLS: f64 = 35.0;
 
@@ -37,7 +37,8 @@ const FAR_CELLS: f64 = 35.0;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EstimatedConfig {
-    /// The description with numbers in place of `"estimate"`: comments and spaces are the user's, standard errors are in comments.
+    /// The description with numbers in place of `"estimate"`: comments and spaces are the user's, standard errors are
+    /// in comments.
     pub text: String,
     /// What was found.
     pub result: EstimationResult,
@@ -45,18 +46,18 @@ pub struct EstimatedConfig {
 }
 
 impl FusionConfig {
-    /// Estimates every number, and chooses every structure, that the description leaves to `"estimate"`, by maximum likelihood on
-    /// blocks spread over the scene.
+    /// Estimates every number, and chooses every structure, that the description leaves to `"estimate"`, by maximum
+    /// likelihood on blocks spread over the scene.
     ///
-    /// Where process and prior are free and cells were observed for more than 550 days, a seasonal mean is fitted first, to all dates
-    /// there are, and stored in the folder of the description as `NAME.seasonal.zarr`, or with a number in the name where there is one
-    /// already, which a series may still use.
+    /// Where process and prior are free and cells were observed for more than 550 days, a seasonal mean is fitted
+    /// first, to all dates there are, and stored in the folder of the description as `NAME.seasonal.zarr`, or with a
+    /// number in the name where there is one already, which a series may still use.
     ///
     /// It takes minutes; progress is reported by `tracing` events of level `INFO`.
     ///
     /// # Errors
-    /// [`Error::Setting`] when nothing is left to estimate or something cannot be; those of opening and reading the inputs, and of
-    /// [`SeasonalStore::write`].
+    /// [`Error::Setting`] when nothing is left to estimate or something cannot be; those of opening and reading the
+    /// inputs, and of [`SeasonalStore::write`].
     pub fn estimate(&self) -> Result<EstimatedConfig> {
         self.naming(self.estimate_free())
     }
@@ -103,14 +104,16 @@ impl FusionConfig {
         self.file.clone().unwrap_or_else(|| self.folder.clone())
     }
 
-    /// Whether the process may be about a mean of the year: not where the prior is given, which would be one of anomalies then.
+    /// Whether the process may be about a mean of the year: not where the prior is given, which would be one of
+    /// anomalies then.
     fn wants_seasonal_mean(&self) -> bool {
         let Description { prior, process, seasonal, .. } = &self.description;
         let prior_is_free = prior.given().is_none_or(|prior| prior.mean.is_free() && prior.variance.is_free());
         seasonal.is_none() && process.is_free() && prior_is_free
     }
 
-    /// The description with a seasonal mean, which is fitted and stored in its folder; `None` where the observations do not give one.
+    /// The description with a seasonal mean, which is fitted and stored in its folder; `None` where the observations
+    /// do not give one.
     fn with_seasonal_mean(&self) -> Result<Option<Self>> {
         let path = self.path();
         let stem = path.file_stem().map_or_else(|| "fusion".into(), |stem| stem.to_string_lossy());
@@ -143,7 +146,8 @@ impl FusionConfig {
         Self::of(document.to_string(), self.folder.clone(), self.file.clone()).map(Some).map_err(failed)
     }
 
-    /// Features of a reference image: that of a cell-sized instrument with most values of the sample, if it has a file of its own.
+    /// Features of a reference image: that of a cell-sized instrument with most values of the sample, if it has a
+    /// file of its own.
     fn reference(&self, description: &Description, estimation: &Estimation) -> Result<Option<Features>> {
         let Some(target) = &description.target.grid else { return Ok(None) };
         for (summary, instrument) in estimation.summary().instruments.iter().zip(&description.instrument) {
@@ -189,8 +193,8 @@ fn window(description: &Description) -> Option<Window> {
 }
 
 impl EstimatedConfig {
-    /// Where the description goes by default: `FUSION.estimated.toml` next to `FUSION.toml`; `fusion.estimated.toml` in the folder of
-    /// one that is no file.
+    /// Where the description goes by default: `FUSION.estimated.toml` next to `FUSION.toml`; `fusion.estimated.toml`
+    /// in the folder of one that is no file.
     #[must_use]
     pub fn default_path(&self) -> PathBuf {
         if self.path.is_dir() || self.path.as_os_str().is_empty() {
@@ -200,8 +204,8 @@ impl EstimatedConfig {
         }
     }
 
-    /// Writes the description, and the folders on the way; a file of that name is replaced when the new one is complete. Relative paths
-    /// in it are what they were, so it belongs into the folder of the one it is made of.
+    /// Writes the description, and the folders on the way; a file of that name is replaced when the new one is
+    /// complete. Relative paths in it are what they were, so it belongs into the folder of the one it is made of.
     ///
     /// # Errors
     /// [`Error::ConfigFile`] when it cannot be written.

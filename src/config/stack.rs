@@ -215,8 +215,8 @@ impl UncertaintyRule {
     }
 }
 
-/// A stack of the granules in a CSV file: a column `date`, one column `file` or one for each source band, and columns that
-/// start with `quality` or `uncertainty`.
+/// A stack of the granules in a CSV file: a column `date`, one column `file` or one for each source band, and columns
+/// that start with `quality` or `uncertainty`.
 fn listed(
     path: &Path,
     keys: &SourceKeys,

@@ -1,5 +1,5 @@
-//! Writes what an estimation has found into the text of a description: the user's spaces and comments stay, standard errors become
-//! comments.
+//! Writes what an estimation has found into the text of a description: the user's spaces and comments stay, standard
+//! errors become comments.
 
 use toml_edit::{Array, DocumentMut, Formatted, InlineTable, Item, Value};
 
@@ -47,7 +47,8 @@ fn header(result: &EstimationResult) -> String {
     lines.chain(change).collect()
 }
 
-/// Puts the structures that were chosen in the place of the word, or where one was added; their numbers are still the word.
+/// Puts the structures that were chosen in the place of the word, or where one was added; their numbers are still the
+/// word.
 fn put_structures(document: &mut DocumentMut, described: &Description, chosen: &Description) -> Result<(), String> {
     let text = |error: serde_json::Error| error.to_string();
     if described.process.is_free() {
@@ -235,7 +236,8 @@ fn in_value<'a>(value: &'a mut Value, path: &[PathStep]) -> Option<&'a mut Value
     }
 }
 
-/// The part of a path that ends at the value that a line of its own is for: what lies in a list or in braces is on that of the whole.
+/// The part of a path that ends at the value that a line of its own is for: what lies in a list or in braces is on
+/// that of the whole.
 fn line_of(document: &DocumentMut, path: &[PathStep]) -> Vec<PathStep> {
     let mut item = document.as_item();
     let mut at = 0;

@@ -1,9 +1,10 @@
 //! Drives sources through windows into sinks. The only module with threads.
 //!
-//! Loops, outermost first: tiles; batches of dates; windows of the tile, in parallel; dates of the batch. All window states
-//! of one tile are resident while its time runs and nothing else is, so memory does not depend on the number of dates or
-//! tiles. Every window is computed from its own observations alone, in an order of its own, so tile shape, batch length and
-//! number of threads change no bit of the result. Where all cells are independent there are no windows, but cells.
+//! Loops, outermost first: tiles; batches of dates; windows of the tile, in parallel; dates of the batch. All window
+//! states of one tile are resident while its time runs and nothing else is, so memory does not depend on the number
+//! of dates or tiles. Every window is computed from its own observations alone, in an order of its own, so tile
+//! shape, batch length and number of threads change no bit of the result. Where all cells are independent there are
+//! no windows, but cells.
 
 mod assignment;
 mod builder;

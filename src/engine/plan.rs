@@ -28,8 +28,9 @@ const SMALL_TILE: usize = 32 * 32;
 
 /// What a run will take, known before it starts.
 ///
-/// Printed it is a short table. `serde` serialises it, with the fields here by their names, `memory_bytes` and `disk_bytes`:
-/// sizes are in bytes, shapes are `[rows, columns]`, dates text, the bands of instruments `[source band, target band]`.
+/// Printed it is a short table. `serde` serialises it, with the fields here by their names, `memory_bytes` and
+/// `disk_bytes`: sizes are in bytes, shapes are `[rows, columns]`, dates text, the bands of instruments `[source
+/// band, target band]`.
 ///
 /// ```
 /// # use rasterfuse::Fusion;
@@ -105,8 +106,8 @@ pub struct Plan {
     pub checkpoint: Checkpoint,
     /// Size before compression of a checkpoint of all window states of all tiles.
     pub full_checkpoint_bytes: u64,
-    /// Size before compression of a checkpoint of the cells alone: their means, and their covariances among the components
-    /// that are filtered together.
+    /// Size before compression of a checkpoint of the cells alone: their means, and their covariances among the
+    /// components that are filtered together.
     pub light_checkpoint_bytes: u64,
     /// What each instrument brings.
     pub instruments: Vec<InstrumentPlan>,
@@ -132,8 +133,8 @@ pub struct InstrumentPlan {
     pub coverage: f64,
     /// (rows, columns) of pixels that its storage decodes as a whole.
     pub block_shape: Option<(usize, usize)>,
-    /// Pixels decoded for all tiles of a date over those that are needed at least once: neighbouring tiles share context,
-    /// and blocks are decoded whole. 1 when it observes nothing of the target.
+    /// Pixels decoded for all tiles of a date over those that are needed at least once: neighbouring tiles share
+    /// context, and blocks are decoded whole. 1 when it observes nothing of the target.
     pub read_amplification: f64,
 }
 
@@ -187,7 +188,8 @@ impl Plan {
         parts.into_iter().fold(0, u64::saturating_add)
     }
 
-    /// What the run may write, at most: output and one checkpoint of each tile of the kind that is kept, before compression.
+    /// What the run may write, at most: output and one checkpoint of each tile of the kind that is kept, before
+    /// compression.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         let checkpoint = match self.checkpoint {

@@ -21,8 +21,8 @@ use crate::model::{Model, ProcessModel};
 /// Blocks looked at for each that is kept: those with most values are.
 const CANDIDATES: usize = 2;
 
-/// Correlations of a block that are kept for each part while models are tried: those of a point and of its neighbours along ranges
-/// and nuggets.
+/// Correlations of a block that are kept for each part while models are tried: those of a point and of its neighbours
+/// along ranges and nuggets.
 const CORRELATIONS: usize = 4;
 
 /// Points of the sequence tried for each block that is looked at.
@@ -91,8 +91,9 @@ pub(crate) struct ObservedValue {
 }
 
 impl Sample {
-    /// Reads blocks of what a fusion observes, spread over the target by an Owen-scrambled Sobol sequence, whose third dimension chooses the stretch of
-    /// the series where it is longer than asked for. Of the blocks looked at those with most values are kept.
+    /// Reads blocks of what a fusion observes, spread over the target by an Owen-scrambled Sobol sequence, whose
+    /// third dimension chooses the stretch of the series where it is longer than asked for. Of the blocks looked at
+    /// those with most values are kept.
     ///
     /// # Errors
     /// Those of reading; [`Error::Setting`] when no block holds a value.
@@ -158,8 +159,9 @@ impl Sample {
         Ok(SampleInputs { blocks: blocks.into_iter().map(|block| (block, Mutex::default())).collect(), capacity })
     }
 
-    /// Log-likelihood of the first `blocks` blocks under each of some models, date by date; `None` where the arithmetic breaks down,
-    /// and for what is no model. Reads nothing. Blocks in parallel; models that correlate states in the same way share the work.
+    /// Log-likelihood of the first `blocks` blocks under each of some models, date by date; `None` where the
+    /// arithmetic breaks down, and for what is no model. Reads nothing. Blocks in parallel; models that correlate
+    /// states in the same way share the work.
     ///
     /// # Errors
     /// What has nothing to do with numbers.

@@ -8,8 +8,8 @@ use crate::geometry::DateRange;
 use crate::model::{Model, ObservationModel};
 use crate::series::Settings;
 
-/// Changes when the values of a run with the same description do, or the keys that describe it: a later version of the crate then
-/// resumes no series of an earlier one.
+/// Changes when the values of a run with the same description do, or the keys that describe it: a later version of
+/// the crate then resumes no series of an earlier one.
 const NUMERICS: u32 = 3;
 
 /// Keys that determine no value, or whose value is taken from the model.

@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 
 /// A place in a [`Description`](crate::describe::Description): names of tables and keys, positions in lists.
 ///
-/// Printed as `process.nested 2.range` or `instrument "modis": noise_variance`: positions count from 1, instruments go by their
-/// names. What is printed can be read again by `From<&str>`.
+/// Printed as `process.nested 2.range` or `instrument "modis": noise_variance`: positions count from 1, instruments
+/// go by their names. What is printed can be read again by `From<&str>`.
 ///
 /// ```
 /// use rasterfuse::describe::Key;

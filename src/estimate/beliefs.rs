@@ -1,4 +1,5 @@
-//! What is believed of a number before the data are asked: where the search begins, and a weak prior made of what the data are like.
+//! What is believed of a number before the data are asked: where the search begins, and a weak prior made of what the
+//! data are like.
 
 use super::scale::{Entry, Scale};
 use super::{DataSummary, InstrumentSummary};
@@ -10,15 +11,16 @@ use crate::source::RasterSource;
 /// Share of a band's variance that is taken for the noise of fine pixels to begin with.
 const NOISE_SHARE: f64 = 0.003;
 
-/// Shares of the change of coarse pixels from day to day that are taken for their noise, and for the drift of their offsets.
+/// Shares of the change of coarse pixels from day to day that are taken for their noise, and for the drift of their
+/// offsets.
 const COARSE_NOISE_SHARE: f64 = 0.1;
 const DRIFT_SHARE: f64 = 0.25;
 
 /// Share of a band's variance that an instrument's offsets have to begin with.
 const OFFSET_SHARE: f64 = 0.1;
 
-/// Widths of the priors, factors: of what is hardly known, of change, of noise, of ranges, and of the change of cells when only
-/// coarse pixels show any: then they say nothing of it, and the prior must.
+/// Widths of the priors, factors: of what is hardly known, of change, of noise, of ranges, and of the change of cells
+/// when only coarse pixels show any: then they say nothing of it, and the prior must.
 const VARIANCE_WIDTH: f64 = 10.0;
 const CHANGE_WIDTH: f64 = 5.0;
 const NOISE_WIDTH: f64 = 7.0;
@@ -69,8 +71,8 @@ impl<'a> Beliefs<'a> {
         Ok(Self { data, features, anomalies: description.seasonal.is_some() })
     }
 
-    /// Writes a free number that stands for several as many times as there are; gives numbers that no likelihood can find what the
-    /// data say.
+    /// Writes a free number that stands for several as many times as there are; gives numbers that no likelihood can
+    /// find what the data say.
     ///
     /// # Errors
     /// [`Error::Setting`] for what can be neither.

@@ -13,12 +13,13 @@ use crate::error::Result;
 use crate::geometry::Date;
 use crate::model::Model;
 
-/// Step of second differences in unbounded numbers: where log-likelihoods are good to 1e-8 they are good to 1e-3, far less than the
-/// curvature of weak priors, which is the least that must be resolved.
+/// Step of second differences in unbounded numbers: where log-likelihoods are good to 1e-8 they are good to 1e-3, far
+/// less than the curvature of weak priors, which is the least that must be resolved.
 const STEP: f64 = 4e-3;
 
-/// Step of first differences forward, of which half the curvature is taken off. As that may be known badly, a short one: differences are
-/// then good to 1e-3, a thousandth of a standard error where the curvature is 1, as that of weak priors.
+/// Step of first differences forward, of which half the curvature is taken off. As that may be known badly, a short
+/// one: differences are then good to 1e-3, a thousandth of a standard error where the curvature is 1, as that of weak
+/// priors.
 const SHORT_STEP: f64 = 2e-5;
 
 /// Scores, each of a date and a block, needed for each number to determine the curvature.
@@ -32,8 +33,8 @@ const FAR: f64 = 3.0;
 
 /// The posterior of a description's numbers, up to a constant: weak priors times the likelihood of a sample.
 ///
-/// Parts of the scene that are filtered apart have likelihoods of their own, each of which depends on some of the numbers: a
-/// derivative is worked out from the parts that it concerns alone.
+/// Parts of the scene that are filtered apart have likelihoods of their own, each of which depends on some of the
+/// numbers: a derivative is worked out from the parts that it concerns alone.
 pub(super) struct Objective<'a> {
     sample: &'a Sample,
     candidate: &'a Candidate,
@@ -173,14 +174,15 @@ impl<'a> Objective<'a> {
         Ok(self.log_likelihoods(&points, self.blocks())?.into_iter().flatten().sum())
     }
 
-    /// What the weak priors take away from the log-likelihood of a point: half the squared distances of the numbers that any part
-    /// depends on.
+    /// What the weak priors take away from the log-likelihood of a point: half the squared distances of the numbers
+    /// that any part depends on.
     pub(super) fn penalty(&self, theta: &[f64]) -> f64 {
         let observed: BTreeSet<usize> = self.depends.iter().flatten().copied().collect();
         observed.into_iter().map(|entry| self.entries()[entry].penalty(theta[entry])[0]).sum()
     }
 
-    /// Log-likelihoods of (part, point) for each of the first blocks; negative infinity where the arithmetic breaks down.
+    /// Log-likelihoods of (part, point) for each of the first blocks; negative infinity where the arithmetic breaks
+    /// down.
     fn log_likelihoods(&self, points: &[(usize, Vec<f64>)], blocks: usize) -> Result<Vec<Vec<f64>>> {
         let sum = |dates: Option<ByDate>| {
             let sum = dates.map(|dates| dates.iter().map(|of| of.log_likelihood).sum::<f64>());
@@ -207,7 +209,8 @@ impl<'a> Objective<'a> {
         Ok(model.map(|model| model.of_part(*part)))
     }
 
-    /// Negative log-posterior of a group at points whose other entries are `base`'s; infinite where the filter breaks down.
+    /// Negative log-posterior of a group at points whose other entries are `base`'s; infinite where the filter breaks
+    /// down.
     pub(super) fn values(
         &self,
         group: &Subproblem,
@@ -295,10 +298,11 @@ impl<'a> Objective<'a> {
         curve.is_finite().then(|| (curve, scores.into_values().collect()))
     }
 
-    /// As [`curve`](Self::curve), at the cost of the gradient alone. The Hessian is the one `known`; or else the sum of outer products of
-    /// what each date adds to the gradient of each block, which is expected to be the same (Berndt, Hall, Hall & Hausman, *Estimation and
-    /// inference in nonlinear structural models*, Annals of Economic and Social Measurement 3/4, 1974), less what all values of a part add
-    /// in common: far from the minimum, where the gradient is large, that would be most of it.
+    /// As [`curve`](Self::curve), at the cost of the gradient alone. The Hessian is the one `known`; or else the sum
+    /// of outer products of what each date adds to the gradient of each block, which is expected to be the same
+    /// (Berndt, Hall, Hall & Hausman, *Estimation and inference in nonlinear structural models*, Annals of Economic
+    /// and Social Measurement 3/4, 1974), less what all values of a part add in common: far from the minimum, where
+    /// the gradient is large, that would be most of it.
     pub(super) fn curve_by_scores(
         &self,
         group: &Subproblem,
@@ -329,8 +333,8 @@ impl<'a> Objective<'a> {
         Ok(curve.is_finite().then_some(curve))
     }
 
-    /// Value, gradient and the outer products of scores, from what each date adds at a point and a short step along each axis; and
-    /// how many scores there are. `None` where a date is not there at every point.
+    /// Value, gradient and the outer products of scores, from what each date adds at a point and a short step along
+    /// each axis; and how many scores there are. `None` where a date is not there at every point.
     fn slopes(&self, group: &Subproblem, values: &[Vec<OfDate>]) -> Option<(Curve, usize)> {
         let mut values = values.iter();
         let mut curve = Curve::flat(group.entries.len());
@@ -454,8 +458,8 @@ mod tests {
             .instrument(Instrument::new("fine", source).noise_variance(free(1e-4)))
     }
 
-    /// Two bands that change over different ranges, by similarity of features, and a further field that does not go by it. The range
-    /// of independent change means nothing.
+    /// Two bands that change over different ranges, by similarity of features, and a further field that does not go
+    /// by it. The range of independent change means nothing.
     fn two_bands() -> FusionBuilder {
         let values = Array4::from_shape_fn((8, 2, SIDE, SIDE), |(day, band, row, col)| {
             let (day, cell) = (day as f64, (row * SIDE + col) as f64);

@@ -8,13 +8,15 @@ use super::objective::{Curve, Objective, Subproblem};
 use super::scale::Entry;
 use crate::error::Result;
 
-/// A minimum is found when a Newton step promises less than this of log-likelihood: a fiftieth of a standard error. Where structures
-/// are compared less will do, for where they differ by little any of them is good; a few blocks have their minimum elsewhere than all.
+/// A minimum is found when a Newton step promises less than this of log-likelihood: a fiftieth of a standard error.
+/// Where structures are compared less will do, for where they differ by little any of them is good; a few blocks have
+/// their minimum elsewhere than all.
 const TOLERANCE: f64 = 2e-4;
 const ROUGHLY: f64 = 0.1;
 const NEAR: f64 = 1.0;
 
-/// A descent ends that has gained less log-likelihood than so many times its tolerance, and than the least, in so many iterations.
+/// A descent ends that has gained less log-likelihood than so many times its tolerance, and than the least, in so
+/// many iterations.
 const STALLED: (usize, f64, f64) = (5, 5.0, 1e-2);
 
 /// What may be left at the end, all of the curvature being known: a sixteenth of a standard error.
@@ -41,8 +43,8 @@ const RIDGE: f64 = 0.1;
 /// Longest step in unbounded numbers: a factor of about 7.
 const LONGEST: f64 = 2.0;
 
-/// Of what a step promises, the share that it must keep for the region to stay as it is, for it to grow, and for the step to be taken
-/// (Nocedal & Wright, algorithm 4.1).
+/// Of what a step promises, the share that it must keep for the region to stay as it is, for it to grow, and for the
+/// step to be taken (Nocedal & Wright, algorithm 4.1).
 const KEPT: (f64, f64, f64) = (0.25, 0.75, 0.125);
 
 /// Points tried at first, and beyond these for each number of the group; and at most.
@@ -65,11 +67,11 @@ pub(super) struct Optimum {
     pub(super) converged: bool,
 }
 
-/// Looks for the best numbers of a group; the other entries are `base`'s. `None` when the likelihood breaks down wherever it is
-/// tried.
+/// Looks for the best numbers of a group; the other entries are `base`'s. `None` when the likelihood breaks down
+/// wherever it is tried.
 ///
-/// A few blocks are searched from the best of points all over the range, then all blocks from what was best of these, at last with the
-/// Hessian of differences; `roughly` is content with less, and works out no standard errors.
+/// A few blocks are searched from the best of points all over the range, then all blocks from what was best of these,
+/// at last with the Hessian of differences; `roughly` is content with less, and works out no standard errors.
 ///
 /// # Errors
 /// What has nothing to do with numbers.
@@ -109,7 +111,8 @@ pub(super) fn search(
         if !roughly {
             optimum.sd = deviations(objective, group, &optimum.theta, (&full, &scores));
         }
-        // The gradient is that of short steps, which was followed; over the long ones of the Hessian third derivatives count.
+        // The gradient is that of short steps, which was followed; over the long ones of the Hessian third
+        // derivatives count.
         let short = objective.curve_by_scores(group, base, &optimum.theta, Some(&full.hessian), all)?;
         let left = short.and_then(|short| promise(&short.gradient, &full.hessian));
         optimum.converged = left.is_some_and(|left| left < arrived);
@@ -129,12 +132,12 @@ pub(super) fn search(
     Ok(Some(optimum))
 }
 
-/// Standard errors at an optimum: the larger of those from the curvature `H`, `H⁻¹`, and those from the scores `g` of dates,
-/// `H⁻¹ (Σ g gᵀ) H⁻¹` (Huber's sandwich).
+/// Standard errors at an optimum: the larger of those from the curvature `H`, `H⁻¹`, and those from the scores `g` of
+/// dates, `H⁻¹ (Σ g gᵀ) H⁻¹` (Huber's sandwich).
 ///
-/// Blocks are near each other: what changes a field changes several of them on the same date, and the curvature counts each as if
-/// it were news. Scores of different dates are uncorrelated, for innovations are. With fewer than two dates for each number the
-/// curvature alone must do.
+/// Blocks are near each other: what changes a field changes several of them on the same date, and the curvature
+/// counts each as if it were news. Scores of different dates are uncorrelated, for innovations are. With fewer than
+/// two dates for each number the curvature alone must do.
 fn deviations(
     objective: &Objective<'_>,
     group: &Subproblem,
@@ -169,7 +172,8 @@ struct Descended {
     curve: Curve,
 }
 
-/// The best of points all over the range, best first: where the numbers begin, the middle of the range, and a Sobol sequence.
+/// The best of points all over the range, best first: where the numbers begin, the middle of the range, and a Sobol
+/// sequence.
 fn scan(objective: &Objective<'_>, group: &Subproblem, base: &[f64], blocks: usize) -> Result<Vec<Vec<f64>>> {
     let entries = || group.entries.iter().map(|&entry| &objective.entries()[entry]);
     let mut points = vec![group.own(base), entries().map(Entry::centre).collect()];
@@ -189,8 +193,9 @@ fn scan(objective: &Objective<'_>, group: &Subproblem, base: &[f64], blocks: usi
     Ok(order.into_iter().take(starts).map(|k| points[k].clone()).collect())
 }
 
-/// Newton steps in a trust region (Nocedal & Wright, *Numerical Optimization*, 2nd ed., algorithms 4.1 and 7.2) to a minimum. The
-/// Hessian is `known`, or else what scores give for it at each point, corrected by the gradients on the way (BFGS, eq. 6.19).
+/// Newton steps in a trust region (Nocedal & Wright, *Numerical Optimization*, 2nd ed., algorithms 4.1 and 7.2) to a
+/// minimum. The Hessian is `known`, or else what scores give for it at each point, corrected by the gradients on the
+/// way (BFGS, eq. 6.19).
 struct Descent<'a> {
     objective: &'a Objective<'a>,
     group: &'a Subproblem,
@@ -275,8 +280,8 @@ fn corrected(
     Descended { theta, curve }
 }
 
-/// The step that minimises `gᵀ s + sᵀ H s / 2` within a radius, by conjugate gradients that end at its border (Steihaug's method,
-/// Nocedal & Wright, algorithm 7.2).
+/// The step that minimises `gᵀ s + sᵀ H s / 2` within a radius, by conjugate gradients that end at its border
+/// (Steihaug's method, Nocedal & Wright, algorithm 7.2).
 fn steihaug(gradient: &DVector<f64>, hessian: &DMatrix<f64>, radius: f64) -> DVector<f64> {
     let tolerance = gradient.norm() * gradient.norm().sqrt().min(0.5);
     let mut step = DVector::zeros(gradient.len());
@@ -317,8 +322,8 @@ fn promise(gradient: &[f64], rows: &[Vec<f64>]) -> Option<f64> {
     Some(0.5 * step.dot(&gradient))
 }
 
-/// The Hessian with the absolute values of its eigenvalues, none of them below the least: a step goes down along each (Nocedal & Wright,
-/// *Numerical Optimization*, 2nd ed., section 3.4).
+/// The Hessian with the absolute values of its eigenvalues, none of them below the least: a step goes down along each
+/// (Nocedal & Wright, *Numerical Optimization*, 2nd ed., section 3.4).
 fn definite(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let mut eigen = matrix(rows).symmetric_eigen();
     eigen.eigenvalues.apply(|value| *value = value.abs().max(LEAST_CURVATURE));

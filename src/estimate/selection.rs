@@ -26,8 +26,8 @@ pub struct EstimationResult {
 }
 
 impl Estimation {
-    /// Chooses a structure for every table that a description leaves to be chosen, and finds all its free numbers. `reference` are
-    /// features of a reference image by which cells may be similar, where there is one.
+    /// Chooses a structure for every table that a description leaves to be chosen, and finds all its free numbers.
+    /// `reference` are features of a reference image by which cells may be similar, where there is one.
     ///
     /// # Errors
     /// As [`fit`](Self::fit); [`Error::Setting`] for free numbers of an instrument of which no block holds a value.
@@ -42,7 +42,8 @@ impl Estimation {
         let varies = take_variation(&mut description);
         self.widen(&mut description);
         let mut choices: Vec<(Key, Choice)> = Vec::new();
-        // One table after the other: while its structures are compared, tables before it have the structure chosen, tables after it the first.
+        // One table after the other: while its structures are compared, tables before it have the structure chosen,
+        // tables after it the first.
         while let Some(table) = FreeTable::find(&description).first() {
             if table.steps(&description, reference).is_empty() {
                 table.put_first(&mut description);
@@ -130,8 +131,9 @@ impl Estimation {
         Ok(())
     }
 
-    /// What a free number stands for beyond itself: of instruments whose pixels are not cells a free bias means offsets too, for their
-    /// disagreement is hardly ever a constant; a prior of nothing but a free mean and variance is correlated as the process.
+    /// What a free number stands for beyond itself: of instruments whose pixels are not cells a free bias means
+    /// offsets too, for their disagreement is hardly ever a constant; a prior of nothing but a free mean and variance
+    /// is correlated as the process.
     fn widen(&self, description: &mut Description) {
         for (instrument, summary) in description.instrument.iter_mut().zip(&self.summary().instruments) {
             if !summary.observes_cells

@@ -48,10 +48,11 @@ pub struct BandSummary {
     pub mean: f64,
     /// Their variance, in u².
     pub variance: f64,
-    /// Variance of change between two values of a pixel, one after the other, per day: in u² per day, the median of squared
-    /// changes scaled as for normal ones, so that clouds matter little. NaN where no pixel has two values.
+    /// Variance of change between two values of a pixel, one after the other, per day: in u² per day, the median of
+    /// squared changes scaled as for normal ones, so that clouds matter little. NaN where no pixel has two values.
     pub change: f64,
-    /// The same by the mean: where changes are rare and large, as in composites and filled gaps, several times as much. NaN likewise.
+    /// The same by the mean: where changes are rare and large, as in composites and filled gaps, several times as
+    /// much. NaN likewise.
     pub mean_change: f64,
 }
 

@@ -27,15 +27,17 @@ const SPREADS: (f64, f64, i32) = (0.05, 1.2, 21);
 pub struct ChangeByBlock {
     /// Centres (x, y) of the blocks, in the target's CRS.
     pub places: Vec<(f64, f64)>,
-    /// For each group of components that is filtered apart (every band, without a spectral basis) and each block: the logarithm of
-    /// the likeliest factor of the process variance and its standard error; `None` where the block does not determine them.
+    /// For each group of components that is filtered apart (every band, without a spectral basis) and each block: the
+    /// logarithm of the likeliest factor of the process variance and its standard error; `None` where the block does
+    /// not determine them.
     pub log_factors: Vec<Vec<Option<(f64, f64)>>>,
-    /// Standard deviation over the scene of the logarithm, of each group, if change varies; 0 where no block determines it.
+    /// Standard deviation over the scene of the logarithm, of each group, if change varies; 0 where no block
+    /// determines it.
     pub spread: Vec<f64>,
     /// Distance over which factors are similar, in CRS units.
     pub range: f64,
-    /// By how much the Bayesian information criterion, over the blocks' estimates, is better with factors that vary than with
-    /// the same everywhere.
+    /// By how much the Bayesian information criterion, over the blocks' estimates, is better with factors that vary
+    /// than with the same everywhere.
     pub evidence: f64,
     /// Factors of each component at each place: what the blocks say, each in the light of the others.
     pub factors: Vec<Vec<f64>>,
@@ -44,9 +46,10 @@ pub struct ChangeByBlock {
 }
 
 impl ChangeByBlock {
-    /// The factors, interpolated; `None` where evidence that they vary is less than the 6 that is called strong (Kass & Raftery, *Bayes
-    /// Factors*, Journal of the American Statistical Association 90, 1995). They are factors of what the candidate's process says,
-    /// which should have no [variation](crate::describe::Process::variation) of its own.
+    /// The factors, interpolated; `None` where evidence that they vary is less than the 6 that is called strong (Kass
+    /// & Raftery, *Bayes Factors*, Journal of the American Statistical Association 90, 1995). They are factors of
+    /// what the candidate's process says, which should have no [variation](crate::describe::Process::variation) of
+    /// its own.
     #[must_use]
     pub fn variation(&self) -> Option<Variation> {
         if !self.varies() {
@@ -94,9 +97,10 @@ fn significant(number: f64) -> String {
 }
 
 impl Estimation {
-    /// Finds out whether the process variance varies over the scene: in every block the likeliest factor, all else being as
-    /// `description` says (that of a [fit](Self::fit)), then a field of factors of which the blocks are noisy observations, by its
-    /// likelihood (empirical Bayes; Rasmussen & Williams, *Gaussian Processes for Machine Learning*, section 5.4.1).
+    /// Finds out whether the process variance varies over the scene: in every block the likeliest factor, all else
+    /// being as `description` says (that of a [fit](Self::fit)), then a field of factors of which the blocks are
+    /// noisy observations, by its likelihood (empirical Bayes; Rasmussen & Williams, *Gaussian Processes for Machine
+    /// Learning*, section 5.4.1).
     ///
     /// It takes 21 likelihoods of every block, and all blocks are looked at once.
     ///
@@ -129,8 +133,8 @@ impl Estimation {
     }
 }
 
-/// Where a curve that is known at equidistant steps is highest, and how sharply: the parabola through the three highest; at an end the
-/// end itself. `None` where it does not bend down, or is not known there.
+/// Where a curve that is known at equidistant steps is highest, and how sharply: the parabola through the three
+/// highest; at an end the end itself. `None` where it does not bend down, or is not known there.
 fn peak(steps: &[f64], value: impl Fn(usize) -> f64) -> Option<(f64, f64)> {
     let best = (0..steps.len()).max_by(|&a, &b| value(a).total_cmp(&value(b)))?;
     let middle = best.clamp(1, steps.len() - 2);

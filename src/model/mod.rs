@@ -1,9 +1,9 @@
 //! The statistical model: variation of the scene in space and time, observation by the instruments, and the state of
 //! one window.
 //!
-//! Pure and cheap: no files, no threads, no plan. An [estimation](crate::estimate) makes one for every set of numbers that it tries.
-//! Also what is read and computed around a tile: the states of a window with their covariances, the prior, features, the
-//! seasonal mean and its fit.
+//! Pure and cheap: no files, no threads, no plan. An [estimation](crate::estimate) makes one for every set of numbers
+//! that it tries. Also what is read and computed around a tile: the states of a window with their covariances, the
+//! prior, features, the seasonal mean and its fit.
 
 mod average;
 mod correlation;

@@ -185,8 +185,8 @@ impl FieldSlice {
 }
 
 impl PriorSlice {
-    /// What is known of the sum of all fields in the cells from `first` on the target lattice: means of **shape** (component, y, x) and covariances of
-    /// **shape** (pair, y, x), the lower triangle row by row.
+    /// What is known of the sum of all fields in the cells from `first` on the target lattice: means of **shape**
+    /// (component, y, x) and covariances of **shape** (pair, y, x), the lower triangle row by row.
     pub(crate) fn of_cells(mean: Array3<f64>, cov: Array3<f64>, first: (i64, i64)) -> Self {
         let field = |values| FieldSlice::Raster { values, first, origin: "the light checkpoint".into() };
         Self { mean: field(mean), cov: CovSlice::Full(field(cov)), correlated: false, of_all_fields: true }

@@ -28,8 +28,8 @@ impl ProcessModel {
     /// Checks the parameters and works out the correlation of `p` components on cells of `cell_size`.
     ///
     /// # Errors
-    /// [`Error::Number`](crate::Error::Number) for numbers that cannot be, [`Error::Setting`](crate::Error::Setting) for lists of
-    /// another length and what is left to be estimated.
+    /// [`Error::Number`](crate::Error::Number) for numbers that cannot be, [`Error::Setting`](crate::Error::Setting)
+    /// for lists of another length and what is left to be estimated.
     pub(crate) fn new(
         process: &Process,
         features: Option<FeatureModel>,
@@ -230,8 +230,8 @@ impl ProcessModel {
         components.iter().filter_map(|&j| self.components[j].season).collect()
     }
 
-    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; without bound where
-    /// it depends on the level.
+    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; without bound
+    /// where it depends on the level.
     pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> Option<f64> {
         let Component { transition, variance, correlation, relative, season } = self.components[j];
         if relative.is_some() {

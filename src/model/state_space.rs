@@ -38,8 +38,8 @@ impl Model {
     /// Checks a description whose inputs are opened; reads no pixel.
     ///
     /// # Errors
-    /// [`Error::Setting`] by key for what cannot work or is left to be estimated, [`Error::Number`] for numbers that cannot be,
-    /// [`Error::CrsMismatch`] for an instrument in another CRS.
+    /// [`Error::Setting`] by key for what cannot work or is left to be estimated, [`Error::Number`] for numbers that
+    /// cannot be, [`Error::CrsMismatch`] for an instrument in another CRS.
     pub(crate) fn new(description: &Description) -> Result<Self> {
         let Some(target) = description.target.grid.clone() else {
             return Err(Error::setting("target", "the grid is not opened"));

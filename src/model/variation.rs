@@ -122,7 +122,8 @@ mod tests {
         let expected = (25.0 * of(vec![rects[0]]) + 10.0 * of(vec![rects[1]])) / 35.0;
         assert!((of(rects.to_vec()) - expected).abs() < 1e-12);
         assert!((of(vec![rects[0]]) - 2.0).abs() < 1e-12);
-        // Where weights are those of a footprint, the part that weighs most counts most: here one of three cells all but alone.
+        // Where weights are those of a footprint, the part that weighs most counts most: here one of three cells all
+        // but alone.
         let profile = Profile { first: (10, 10), rows: [1.0].into(), cols: [1e-9, 1e-9, 1.0].into() };
         let one = variation.of_states(&grid(), &[Average::new(vec![Rect::new(10..11, 10..13)], Some(profile))])[0][0];
         assert!((one - of(vec![Rect::cell(10, 12)])).abs() < 1e-6);

@@ -10,9 +10,9 @@ use crate::model::{FeatureModel, FieldModel, NodeStates, ObservationModel, PartS
 use crate::source::RasterSource;
 use crate::spectral::pair_count;
 
-/// The program at rest: its code and that of its libraries, what they allocate once, stacks. `rasterfuse fuse` peaks at 59 to
-/// 60 MiB on the small scenes of `tests/scenes`, whose other parts take less than 1.5 MiB; without GDAL and zarrs a program
-/// of two dozen lines peaks at 13 MiB.
+/// The program at rest: its code and that of its libraries, what they allocate once, stacks. `rasterfuse fuse` peaks
+/// at 59 to 60 MiB on the small scenes of `tests/scenes`, whose other parts take less than 1.5 MiB; without GDAL and
+/// zarrs a program of two dozen lines peaks at 13 MiB.
 const PROGRAM_BYTES: u64 = if cfg!(any(feature = "gdal", feature = "zarr")) { 64 << 20 } else { 16 << 20 };
 
 /// What a window, and each of its parts, takes whatever its size.
@@ -313,8 +313,8 @@ impl<'a> Costs<'a> {
         total([held, reading, features, total(self.input.model.prior.sources().map(prior)), self.seasonal(tile)])
     }
 
-    /// The curves of a tile's cells and of the pixels read for it, and a strip of cells from which those of coarse pixels are
-    /// averaged, as it is read.
+    /// The curves of a tile's cells and of the pixels read for it, and a strip of cells from which those of coarse
+    /// pixels are averaged, as it is read.
     fn seasonal(&self, tile: (usize, usize)) -> u64 {
         let Some(mean) = self.input.model.seasonal.as_ref() else { return 0 };
         let curve = product([mean.components().len() as u64, mean.harmonics().terms() as u64, WORD]);
@@ -345,8 +345,8 @@ impl<'a> Costs<'a> {
         (pixels(height, cell_height, pixel_height), pixels(width, cell_width, pixel_width))
     }
 
-    /// Three batches of output: what the windows give, the blocks made of it, and blocks being written, of which each thread
-    /// encodes one: float32 copies of mean and standard deviation, as they are and compressed.
+    /// Three batches of output: what the windows give, the blocks made of it, and blocks being written, of which each
+    /// thread encodes one: float32 copies of mean and standard deviation, as they are and compressed.
     fn output(&self, tile: (usize, usize), batch: usize, windows: u64) -> u64 {
         let input = self.input;
         // A tile's last batch also emits what waits for the lag.
@@ -379,7 +379,8 @@ impl<'a> Costs<'a> {
         product([windows(tile.0, rows), windows(tile.1, cols), self.window.checkpoint_bytes])
     }
 
-    /// A checkpoint of the cells alone: means and the covariances among the components of each cell that are filtered together.
+    /// A checkpoint of the cells alone: means and the covariances among the components of each cell that are filtered
+    /// together.
     pub(super) fn light_checkpoint(&self) -> u64 {
         let kept: u64 = self.input.parts.iter().map(known_layers).sum();
         let (rows, cols) = self.input.model.target.shape();

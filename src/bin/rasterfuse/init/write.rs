@@ -12,7 +12,8 @@ use super::names::hidden;
 use super::within;
 use crate::outcome::{Failure, Outcome};
 
-/// Writes what was found as a description whose file lies in `base`; everything that files do not say is left to be estimated.
+/// Writes what was found as a description whose file lies in `base`; everything that files do not say is left to be
+/// estimated.
 pub(super) fn description(found: &[Found], notes: &[String], output: &Path, base: &Path) -> Outcome<String> {
     let finer = |a: &&Found, b: &&Found| a.pixel().total_cmp(&b.pixel());
     let Some(finest) = found.iter().min_by(finer) else {
