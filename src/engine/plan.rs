@@ -72,7 +72,7 @@ pub struct Plan {
     pub windows: usize,
     /// States of the largest window (spatial states × components), or of an independent cell.
     pub states_per_window: usize,
-    /// Groups of components that no observation couples; their states are filtered apart.
+    /// Groups of components that no observation couples; their states are filtered separately.
     pub independent_parts: usize,
     /// Dates read, filtered and written together.
     pub batch_dates: usize,

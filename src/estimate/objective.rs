@@ -33,7 +33,7 @@ const FAR: f64 = 3.0;
 
 /// The posterior of a description's numbers, up to a constant: weak priors times the likelihood of a sample.
 ///
-/// Parts of the scene that are filtered apart have likelihoods of their own, each of which depends on some of the
+/// Parts of the scene that are filtered separately have likelihoods of their own, each of which depends on some of the
 /// numbers: a derivative is worked out from the parts that it concerns alone.
 pub(super) struct Objective<'a> {
     sample: &'a Sample,
@@ -46,14 +46,14 @@ pub(super) struct Objective<'a> {
     evaluations: AtomicUsize,
 }
 
-/// Parts that share numbers, and the numbers: a problem of its own.
+/// Parts that share numbers, and the numbers: a separate optimisation problem.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Subproblem {
     parts: Vec<usize>,
     pub(super) entries: Vec<usize>,
 }
 
-/// Value, gradient and Hessian of the negative log-posterior in a group's numbers.
+/// Value, gradient and Hessian of the negative log-posterior in the numbers of a subproblem.
 #[derive(Clone, Debug)]
 pub(super) struct Curve {
     pub(super) value: f64,
@@ -77,7 +77,8 @@ impl<'a> Objective<'a> {
         &self.candidate.entries
     }
 
-    /// Which entries each part depends on, found by trying: whatever a description does with its numbers is heeded.
+    /// Which entries each part depends on, found by moving each number and comparing likelihoods, so that no rule can
+    /// miss a dependence.
     fn dependencies(&self, parts: usize) -> Result<Vec<Vec<usize>>> {
         // As few blocks as show every band of every instrument.
         let mut observed = vec![BTreeSet::new()];
@@ -132,7 +133,7 @@ impl<'a> Objective<'a> {
         self.entries().iter().zip(theta).map(|(entry, theta)| entry.number(*theta)).collect()
     }
 
-    /// Parts and numbers that have nothing to do with each other.
+    /// Groups of parts and numbers that are independent of each other.
     pub(super) fn groups(&self) -> Vec<Subproblem> {
         let mut groups: Vec<Subproblem> = Vec::new();
         for (part, depends) in self.depends.iter().enumerate() {

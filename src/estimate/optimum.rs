@@ -1,4 +1,5 @@
-//! The minimum of a group's negative log-posterior: Newton steps in a trust region, from the best of several starts.
+//! The minimum of a subproblem's negative log-posterior: Newton steps in a trust region, from the best of several
+//! starts.
 
 use std::collections::VecDeque;
 
@@ -8,9 +9,9 @@ use super::objective::{Curve, Objective, Subproblem};
 use super::scale::Entry;
 use crate::error::Result;
 
-/// A minimum is found when a Newton step promises less than this of log-likelihood: a fiftieth of a standard error.
-/// Where structures are compared less will do, for where they differ by little any of them is good; a few blocks have
-/// their minimum elsewhere than all.
+/// A minimum is found when a Newton step is predicted to gain less than this of log-likelihood: a fiftieth of a
+/// standard error. Where structures are compared less will do, for where they differ by little any of them is good; a
+/// few blocks have their minimum elsewhere than all.
 const TOLERANCE: f64 = 2e-4;
 const ROUGHLY: f64 = 0.1;
 const NEAR: f64 = 1.0;
@@ -34,16 +35,16 @@ const LEAST_CHANGE: f64 = 1e-2;
 /// Least curvature that steps reckon with: a tenth of that of a weak prior of a factor of 5.
 const LEAST_CURVATURE: f64 = 0.04;
 
-/// How often the full Hessian is asked whether a descent has arrived; where it has not, another one continues with it.
+/// How often the full Hessian is computed to check that a descent has converged; otherwise another descent uses it.
 const AGAIN: usize = 3;
 
-/// Share of what a step promised that a descent must have gained for another one to be worth it.
+/// Share of the predicted gain that a descent must have reached for another one to be worth it.
 const RIDGE: f64 = 0.1;
 
 /// Longest step in unbounded numbers: a factor of about 7.
 const LONGEST: f64 = 2.0;
 
-/// Of what a step promises, the share that it must keep for the region to stay as it is, for it to grow, and for the
+/// The share of its predicted gain that a step must reach for the region to stay as it is, for it to grow, and for the
 /// step to be taken (Nocedal & Wright, algorithm 4.1).
 const KEPT: (f64, f64, f64) = (0.25, 0.75, 0.125);
 
@@ -56,22 +57,22 @@ const SOME: (usize, usize) = (4, 2);
 /// Starts of the first search.
 const STARTS: usize = 2;
 
-/// Where a group's numbers are best, and how sharply.
+/// The best numbers of a subproblem, with their standard errors.
 #[derive(Clone, Debug)]
 pub(super) struct Optimum {
     /// Unbounded.
     pub(super) theta: Vec<f64>,
     /// Standard error of each, by curvature and scores there; NaN where it is no minimum.
     pub(super) sd: Vec<f64>,
-    /// Whether a Newton step promises hardly anything more.
+    /// Whether a Newton step predicts hardly any further gain.
     pub(super) converged: bool,
 }
 
-/// Looks for the best numbers of a group; the other entries are `base`'s. `None` when the likelihood breaks down
+/// Finds the best numbers of a subproblem; the other entries are `base`'s. `None` when the likelihood breaks down
 /// wherever it is tried.
 ///
 /// A few blocks are searched from the best of points all over the range, then all blocks from what was best of these,
-/// at last with the Hessian of differences; `roughly` is content with less, and works out no standard errors.
+/// at last with the Hessian of differences; `roughly` uses a larger tolerance and computes no standard errors.
 ///
 /// # Errors
 /// What has nothing to do with numbers.
@@ -136,7 +137,7 @@ pub(super) fn search(
 /// dates, `H⁻¹ (Σ g gᵀ) H⁻¹` (Huber's sandwich).
 ///
 /// Blocks are near each other: what changes a field changes several of them on the same date, and the curvature
-/// counts each as if it were news. Scores of different dates are uncorrelated, for innovations are. With fewer than
+/// counts each as independent. Scores of different dates are uncorrelated, for innovations are. With fewer than
 /// two dates for each number the curvature alone must do.
 fn deviations(
     objective: &Objective<'_>,
@@ -202,7 +203,7 @@ struct Descent<'a> {
     base: &'a [f64],
     blocks: usize,
     known: Option<Vec<Vec<f64>>>,
-    /// It ends where a Newton step promises less.
+    /// It ends where a Newton step predicts a smaller gain.
     tolerance: f64,
 }
 
@@ -315,7 +316,7 @@ fn to_border(from: &DVector<f64>, direction: &DVector<f64>, radius: f64) -> DVec
     from + direction * (((b * b - a * c).max(0.0).sqrt() - b) / a)
 }
 
-/// What a Newton step promises, `gᵀ H⁻¹ g / 2`; `None` where the curvature is no minimum's.
+/// The gain that a Newton step predicts, `gᵀ H⁻¹ g / 2`; `None` where the curvature is no minimum's.
 fn promise(gradient: &[f64], rows: &[Vec<f64>]) -> Option<f64> {
     let gradient = DVector::from_column_slice(gradient);
     let step = matrix(rows).cholesky()?.solve(&gradient);

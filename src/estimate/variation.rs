@@ -12,7 +12,7 @@ use crate::engine::ByDate;
 use crate::error::Result;
 use crate::model::{Kriging, Model};
 
-/// Logarithms of factors that are tried in every block: so many to either side of 0, so far apart.
+/// Logarithms of factors that are tried in every block: how many on either side of 0, and their spacing.
 const STEPS: (i32, f64) = (10, 0.25);
 
 /// Ranges that are tried, as shares of the largest distance between blocks.
@@ -27,9 +27,9 @@ const SPREADS: (f64, f64, i32) = (0.05, 1.2, 21);
 pub struct ChangeByBlock {
     /// Centres (x, y) of the blocks, in the target's CRS.
     pub places: Vec<(f64, f64)>,
-    /// For each group of components that is filtered apart (every band, without a spectral basis) and each block: the
-    /// logarithm of the likeliest factor of the process variance and its standard error; `None` where the block does
-    /// not determine them.
+    /// For each group of components that is filtered separately (every band, without a spectral basis) and each
+    /// block: the logarithm of the likeliest factor of the process variance and its standard error; `None` where the
+    /// block does not determine them.
     pub log_factors: Vec<Vec<Option<(f64, f64)>>>,
     /// Standard deviation over the scene of the logarithm, of each group, if change varies; 0 where no block
     /// determines it.
