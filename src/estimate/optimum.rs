@@ -101,7 +101,7 @@ pub(super) fn search(
     }
     let Some(Descended { theta, curve }) = best else { return Ok(None) };
     let mut optimum = Optimum { sd: vec![f64::NAN; theta.len()], theta, converged: false };
-    if roughly && promise(&curve.gradient, &curve.hessian).is_some_and(|left| left < ROUGHLY) {
+    if roughly && predicted_gain(&curve.gradient, &curve.hessian).is_some_and(|left| left < ROUGHLY) {
         optimum.converged = true;
         return Ok(Some(optimum));
     }
@@ -115,7 +115,7 @@ pub(super) fn search(
         // The gradient is that of short steps, which was followed; over the long ones of the Hessian third
         // derivatives count.
         let short = objective.curve_by_scores(group, base, &optimum.theta, Some(&full.hessian), all)?;
-        let left = short.and_then(|short| promise(&short.gradient, &full.hessian));
+        let left = short.and_then(|short| predicted_gain(&short.gradient, &full.hessian));
         optimum.converged = left.is_some_and(|left| left < arrived);
         if optimum.converged {
             break;
@@ -124,7 +124,7 @@ pub(super) fn search(
         let Some(Descended { theta, curve }) = descent(optimum.theta.clone(), known, all, tolerance)? else { break };
         optimum.theta = theta;
         // A Hessian is all but the same a step away: another one is worked out only where this one was not enough.
-        optimum.converged = promise(&curve.gradient, &full.hessian).is_some_and(|left| left < arrived);
+        optimum.converged = predicted_gain(&curve.gradient, &full.hessian).is_some_and(|left| left < arrived);
         // On a ridge that hardly rises another Hessian would gain as little.
         if optimum.converged || full.value - curve.value < RIDGE * left.unwrap_or(arrived) {
             break;
@@ -216,16 +216,16 @@ impl Descent<'_> {
         let mut radius = 1.0;
         let mut values = vec![here.curve.value];
         for _ in 0..STEPS {
-            if promise(&here.curve.gradient, &here.curve.hessian).is_some_and(|promise| promise < self.tolerance) {
+            if predicted_gain(&here.curve.gradient, &here.curve.hessian).is_some_and(|gain| gain < self.tolerance) {
                 break;
             }
             let gradient = DVector::from_column_slice(&here.curve.gradient);
             let hessian = matrix(&here.curve.hessian);
             let step = steihaug(&gradient, &hessian, radius);
-            let promised = -(gradient.dot(&step) + 0.5 * step.dot(&(&hessian * &step)));
+            let predicted = -(gradient.dot(&step) + 0.5 * step.dot(&(&hessian * &step)));
             let there: Vec<f64> = here.theta.iter().zip(&step).map(|(theta, step)| theta + step).collect();
             let value = self.objective.values(self.group, self.base, std::slice::from_ref(&there), self.blocks)?[0];
-            let share = (here.curve.value - value) / promised;
+            let share = (here.curve.value - value) / predicted;
             if share.is_nan() || share < KEPT.0 {
                 radius *= 0.25;
             } else if share > KEPT.1 && step.norm() > 0.99 * radius {
@@ -317,7 +317,7 @@ fn to_border(from: &DVector<f64>, direction: &DVector<f64>, radius: f64) -> DVec
 }
 
 /// The gain that a Newton step predicts, `gᵀ H⁻¹ g / 2`; `None` where the curvature is no minimum's.
-fn promise(gradient: &[f64], rows: &[Vec<f64>]) -> Option<f64> {
+fn predicted_gain(gradient: &[f64], rows: &[Vec<f64>]) -> Option<f64> {
     let gradient = DVector::from_column_slice(gradient);
     let step = matrix(rows).cholesky()?.solve(&gradient);
     Some(0.5 * step.dot(&gradient))

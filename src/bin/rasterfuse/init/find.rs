@@ -14,7 +14,7 @@ use crate::outcome::{Failure, Outcome};
 
 /// An instrument that was found.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundInstrument {
     pub(super) name: String,
     /// Where it was looked for.
     pub(super) folder: PathBuf,
@@ -39,7 +39,7 @@ pub(super) enum Files {
 const RASTERS: [&str; 8] = ["tif", "tiff", "jp2", "img", "vrt", "bil", "asc", "dat"];
 
 /// Adds the instruments in a folder, and notes on what was left out.
-pub(super) fn instruments(folder: &Path, found: &mut Vec<Found>, notes: &mut Vec<String>) -> Outcome {
+pub(super) fn instruments(folder: &Path, found: &mut Vec<FoundInstrument>, notes: &mut Vec<String>) -> Outcome {
     if !folder.is_dir() {
         return Err(Failure::Program(format!("{}: there is no such folder", folder.display())));
     }
@@ -73,7 +73,7 @@ fn is_variant(a: &Preset, b: &Preset) -> bool {
     a.date == b.date && quality(a).is_some() && quality(a) == quality(b)
 }
 
-fn open_product(folder: &Path, name: String, product: Recognised) -> Result<Found, String> {
+fn open_product(folder: &Path, name: String, product: Recognised) -> Result<FoundInstrument, String> {
     let stack = || product.preset.stack_of(folder, &product.bands);
     if product.preset.bands.is_empty() {
         return Err(format!(
@@ -90,10 +90,10 @@ fn open_product(folder: &Path, name: String, product: Recognised) -> Result<Foun
         },
     };
     let (folder, files, level) = (folder.to_path_buf(), Files::Product(product), level(&stack));
-    Ok(Found { name, folder, files, stack, without_quality, level, mosaic: false })
+    Ok(FoundInstrument { name, folder, files, stack, without_quality, level, mosaic: false })
 }
 
-fn plain_rasters(folder: &Path, found: &mut Vec<Found>, notes: &mut Vec<String>) -> Outcome {
+fn plain_rasters(folder: &Path, found: &mut Vec<FoundInstrument>, notes: &mut Vec<String>) -> Outcome {
     let mut paths = Vec::new();
     let mut cubes = 0;
     walk(folder, folder, &mut paths, &mut cubes)?;
@@ -120,7 +120,7 @@ fn plain_rasters(folder: &Path, found: &mut Vec<Found>, notes: &mut Vec<String>)
     Ok(())
 }
 
-fn open_plain(folder: &Path, name: String, pattern: NamePattern) -> Result<Found, String> {
+fn open_plain(folder: &Path, name: String, pattern: NamePattern) -> Result<FoundInstrument, String> {
     let stack = |mosaic: bool, quality: bool| -> StackBuilder {
         let (date, format) = &pattern.date;
         let mut stack = RasterStack::builder(&pattern.pattern, date).date_format(format).folder(folder).mosaic(mosaic);
@@ -146,7 +146,7 @@ fn open_plain(folder: &Path, name: String, pattern: NamePattern) -> Result<Found
             Ok(stack) => {
                 let without_quality = if quality { None } else { first.map(|error| error.to_string()) };
                 let (folder, files, level) = (folder.to_path_buf(), Files::Plain(pattern), level(&stack));
-                return Ok(Found { name, folder, files, stack, without_quality, level, mosaic });
+                return Ok(FoundInstrument { name, folder, files, stack, without_quality, level, mosaic });
             }
             Err(error) => _ = first.get_or_insert(error),
         }
@@ -207,7 +207,7 @@ fn name_of(folder: &Path) -> String {
     whole.file_name().map_or_else(|| "instrument".into(), |name| name.to_string_lossy().into_owned())
 }
 
-impl Found {
+impl FoundInstrument {
     /// Metres, or what stands for them, along a side of a pixel.
     pub(super) fn pixel(&self) -> f64 {
         let grid = self.stack.grid();
@@ -252,7 +252,7 @@ impl Found {
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for FoundInstrument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (width, height) = self.stack.grid().cell_size();
         let bands = self.stack.bands().join(", ");
