@@ -10,7 +10,7 @@ use crate::filter::NumericalError;
 use crate::geometry::{Crs, Date};
 pub use difference::SettingDifference;
 pub use key::{Key, KeyStep};
-use text::{crs_advice, input, list, on_date, setting, size, tile_advice, tile_list};
+use text::{crs_advice, input, on_date, setting, settings_differ, size, tile_list};
 
 /// Result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -236,8 +236,8 @@ pub enum Error {
     },
     /// A series that was made with settings other than those of the run that would resume it.
     #[error(
-        "cannot continue {}: it was made with other settings: {}; take back the change, or choose another `output.store`{}",
-        path.display(), list(differences), tile_advice(differences)
+        "cannot continue {}: {}",
+        path.display(), settings_differ(differences)
     )]
     SettingsDiffer {
         /// The store.

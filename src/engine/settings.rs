@@ -122,7 +122,18 @@ fn flatten(at: &Key, tree: &Value, settings: &mut Settings) {
             }
         }
         Value::Array(list) if list.is_empty() => {}
-        Value::String(text) => settings.insert(at.to_string(), text),
-        value => settings.insert(at.to_string(), value),
+        value => settings.insert(at.to_string(), text(value)),
+    }
+}
+
+/// A value as text, numbers as people write them.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_f64() => {
+            number.as_f64().map_or_else(String::new, |number| format!("{number:?}"))
+        }
+        Value::Array(list) => format!("[{}]", list.iter().map(text).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
     }
 }

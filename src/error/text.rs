@@ -74,7 +74,7 @@ pub(super) fn on_date(date: Option<Date>) -> String {
 }
 
 /// Advice where shards that start at the same moment plan different tiles; the tiles of the first one apply.
-pub(super) fn tile_advice(differences: &[SettingDifference]) -> &'static str {
+fn tile_advice(differences: &[SettingDifference]) -> &'static str {
     match differences {
         [one] if one.key == "output.tile" => {
             "; if the tile was chosen by the memory there is, run again: it is the store's then"
@@ -83,8 +83,20 @@ pub(super) fn tile_advice(differences: &[SettingDifference]) -> &'static str {
     }
 }
 
-pub(super) fn list(differences: &[SettingDifference]) -> String {
-    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+/// What differs, and what to do. Settings of another version of the numerics have other names and forms: that alone is said.
+pub(super) fn settings_differ(differences: &[SettingDifference]) -> String {
+    if let Some(SettingDifference { stored, given, .. }) = differences.iter().find(|one| one.key == "numerics") {
+        let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "unknown".into());
+        return format!(
+            "it was made by another version of this crate (numerics {}, here {}), whose values may differ; finish it with that version, \
+             or choose another `output.store` and begin anew",
+            version(stored),
+            version(given)
+        );
+    }
+    let list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let advice = tile_advice(differences);
+    format!("it was made with other settings: {list}; take back the change, or choose another `output.store`{advice}")
 }
 
 /// The first tiles of a list.
@@ -100,6 +112,14 @@ mod tests {
     use bytesize::ByteSize;
 
     use super::*;
+
+    #[test]
+    fn another_version_is_named_alone() {
+        let one = |key: &str| SettingDifference { key: key.into(), stored: Some("2".into()), given: Some("3".into()) };
+        let other = settings_differ(&[one("process.phi"), one("numerics")]);
+        assert!(other.contains("numerics 2, here 3") && !other.contains("phi"), "{other}");
+        assert!(settings_differ(&[one("process.phi")]).contains("process.phi was 2, is 3"));
+    }
 
     #[test]
     fn rounded_sizes_still_are_or_are_not_enough() {
