@@ -1,6 +1,6 @@
 //! Averages of a field over cells, and the weights of displacements between them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::geometry::Rect;
 
@@ -22,6 +22,8 @@ pub(crate) struct Average {
     profile: Option<Profile>,
     /// Sum of the weights.
     total: f64,
+    /// Cells that represent it, once they are asked for.
+    pub(super) samples: OnceLock<Vec<(i64, i64)>>,
 }
 
 impl Profile {
@@ -43,7 +45,7 @@ impl Profile {
 
 impl Average {
     pub(crate) fn new(rects: Vec<Rect>, profile: Option<Profile>) -> Self {
-        let mut this = Self { rects, profile, total: 0.0 };
+        let mut this = Self { rects, profile, total: 0.0, samples: OnceLock::new() };
         let weight = |rect: &Rect| match &this.profile {
             None => rect.count() as f64,
             Some(profile) => {
@@ -57,7 +59,7 @@ impl Average {
 
     /// The average that consists of a single cell.
     pub(crate) fn cell(row: i64, col: i64) -> Self {
-        Self { rects: vec![Rect::cell(row, col)], profile: None, total: 1.0 }
+        Self { rects: vec![Rect::cell(row, col)], profile: None, total: 1.0, samples: OnceLock::new() }
     }
 
     /// Its cell, where it is one.

@@ -12,7 +12,11 @@ const CANDIDATES: usize = 16;
 impl Average {
     /// Cells (row, column) that represent the average: all of them where they are few, otherwise 32 of them, spread
     /// by an Owen-scrambled Sobol sequence over the cells, rectangle by rectangle.
-    pub(crate) fn spread(&self) -> Vec<(i64, i64)> {
+    pub(crate) fn spread(&self) -> &[(i64, i64)] {
+        self.samples.get_or_init(|| self.sampled())
+    }
+
+    fn sampled(&self) -> Vec<(i64, i64)> {
         let count: i64 = self.rects().iter().map(Rect::count).sum();
         if count <= MOST as i64 {
             return self.rects().iter().flat_map(Rect::cells).collect();

@@ -21,13 +21,14 @@ impl Support {
     /// result is the covariance of averages of a field, hence positive semi-definite, and so is the sum.
     pub(super) fn similarity_correlation(&self, correlation: &Correlation, likeness: &Likeness) -> BlockCov {
         let cell = |&(row, col): &(i64, i64)| Average::cell(row, col);
-        let averages: Vec<Average> = self.cells.iter().map(cell).chain(self.remainders.iter().cloned()).collect();
+        let cells: Vec<Average> = self.cells.iter().map(cell).collect();
+        let averages: Vec<&Average> = cells.iter().chain(&self.remainders).collect();
         let samples: Vec<Vec<RepresentativeCell<'_>>> =
             averages.iter().map(|average| represent(average, correlation, likeness)).collect();
         let n_cells = self.cells.len();
         let entry = |i: usize, j: usize| {
             let near = |a: (i64, i64), b: (i64, i64)| correlation.smooth(a.0 - b.0, a.1 - b.1);
-            let (a, b) = (&averages[i], &averages[j]);
+            let (a, b) = (averages[i], averages[j]);
             // Averages share cells only with averages.
             let nugget = match (i < n_cells, j < n_cells) {
                 (true, _) => correlation.nugget() * f64::from(i == j),
@@ -66,7 +67,7 @@ fn represent<'a>(average: &Average, correlation: &Correlation, likeness: &'a Lik
         Combination::Plus(_) => vec![0.0; (rows * cols) as usize],
     };
     let sample = |at| RepresentativeCell { at, weight: 0.0, features: likeness.at(at) };
-    let mut samples: Vec<RepresentativeCell<'_>> = average.spread().into_iter().map(sample).collect();
+    let mut samples: Vec<RepresentativeCell<'_>> = average.spread().iter().copied().map(sample).collect();
     for cell in average.rects().iter().flat_map(Rect::cells) {
         let features = likeness.at(cell);
         // Of equal ones the nearest.
