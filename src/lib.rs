@@ -7,15 +7,12 @@
 //!
 //! ## The rooms of the house
 //!
-//! Data flow one way: [`geometry`] (where and when) → [`source`] (what was observed) → [`model`] (what we believe) → [`filter`]
-//! (the numerics) → [`engine`] (the only place with threads) → [`sink`] (where results go); what the last two share is in
-//! [`series`]. Start at [`Fusion::builder`].
-//! [`preset`] knows published products, [`validate`] what a fusion is worth.
-//! [`estimate`] finds the numbers of a description by likelihood.
-#![cfg_attr(
-    all(doc, feature = "gdal", feature = "zarr"),
-    doc = "[`guide`] holds the pages of the documentation beside the API."
-)]
+//! Data flow one way: [`geometry`] (where and when) → [`source`] (what was observed) → [`model`] (what is believed, worked out) →
+//! [`filter`] (the numerics) → [`engine`] (the only place with threads) → [`sink`] (where results go); what the last two share is in
+//! [`series`]. What a fusion is, is a value: [`describe`]. Start at [`Fusion::builder`], which fills it.
+//! [`preset`] knows published products, [`estimate`] finds the numbers of a description by likelihood, [`validate`] measures what a
+//! fusion is worth.
+#![cfg_attr(all(doc, feature = "gdal", feature = "zarr"), doc = "[`guide`] holds the pages of the documentation.")]
 
 #[cfg(feature = "config")]
 pub mod config;

@@ -1,5 +1,5 @@
 //! Presets of published products: band names, wavelengths, scale, quality bits, file names. The module is above
-//! [`model`](crate::model): it imports types of sources and models and uses neither files nor threads.
+//! [`describe`](crate::describe): it imports types of sources and spectra, and uses no threads.
 //!
 //! All numbers come from the guide of the product, which every preset cites. A number that no guide gives is left
 //! out.

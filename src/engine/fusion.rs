@@ -109,7 +109,7 @@ impl Fusion {
         self.period
     }
 
-    /// The dates that are put out, in order.
+    /// The dates that are output, in order.
     #[must_use]
     pub fn output_dates(&self) -> &[Date] {
         &self.output
@@ -184,7 +184,7 @@ impl Fusion {
         layout
     }
 
-    /// Instrument and band of each offset that is put out.
+    /// Instrument and band of each offset that is output.
     fn offset_names(&self) -> Vec<String> {
         let name = |&(instrument, band): &(usize, usize)| {
             let instrument = &self.model.instruments[instrument];

@@ -11,11 +11,11 @@ use crate::describe::OutputSpace;
 use crate::error::{Error, Result};
 use crate::spectral::{SpectralBasis, Spectrum, pair, pair_count};
 
-/// How what is known of a cell's components is put out.
+/// How what is known of a cell's components is output.
 #[derive(Debug)]
 pub(super) struct Projection {
     components: usize,
-    /// What bands are of the components; `None` where what is put out are the components themselves.
+    /// What bands are of the components; `None` where the components themselves are output.
     basis: Option<Arc<SpectralBasis>>,
     space: OutputSpace,
     /// What standard deviations are multiplied by: of each band, or the first of all components.
@@ -29,8 +29,7 @@ impl Projection {
         let basis = spectrum.basis().filter(|_| space == OutputSpace::Bands).cloned();
         let key = &Key::from("output.sd_factor");
         if space == OutputSpace::Components && matches!(sd_factor, Numbers::Each(factors) if factors.len() > 1) {
-            let problem =
-                "one per band, but components are put out, whose covariances take one factor; give one number";
+            let problem = "one per band, but components are output, whose covariances take one factor; give one number";
             return Err(Error::setting(key, problem));
         }
         let (n, of) = if space == OutputSpace::Components { (1, "series") } else { (spectrum.bands().len(), "band") };

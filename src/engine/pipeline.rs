@@ -34,8 +34,8 @@ pub(super) struct Reads {
 
 /// What the filter hands to the writer.
 enum Task {
-    /// Blocks of a tile (its position among all tiles), which has then put out so many dates.
-    Blocks { tile: usize, blocks: Vec<FusedBlock>, put_out: usize },
+    /// Blocks of a tile (its position among all tiles), which has then emitted so many dates.
+    Blocks { tile: usize, blocks: Vec<FusedBlock>, emitted: usize },
     /// Answer when everything so far is safe.
     Flush(SyncSender<()>),
 }
@@ -105,9 +105,9 @@ impl Stages<'_> {
     }
 
     /// Hands blocks on to be written; dates that readers see already are not written again.
-    pub(super) fn write(&mut self, tile: usize, mut blocks: Vec<FusedBlock>, put_out: usize) -> Result<(), Halt> {
+    pub(super) fn write(&mut self, tile: usize, mut blocks: Vec<FusedBlock>, emitted: usize) -> Result<(), Halt> {
         blocks.retain(|block| block.time >= self.visible);
-        self.send(Task::Blocks { tile, blocks, put_out })
+        self.send(Task::Blocks { tile, blocks, emitted })
     }
 
     /// Waits until everything handed on so far is safe.
@@ -183,7 +183,7 @@ pub(super) fn drive<R>(
     })
 }
 
-/// Threads for reading and writing, beside those that filter.
+/// Threads for reading and writing, in addition to those that filter.
 fn io_pool(fusion: &Fusion, name: &'static str) -> Result<ThreadPool> {
     let threads = fusion.pool.current_num_threads();
     ThreadPoolBuilder::new()
@@ -240,12 +240,12 @@ fn write_all(
     let mut committed = Instant::now();
     let mut work = |task: Task| -> Result<()> {
         match task {
-            Task::Blocks { tile, blocks, put_out } => {
+            Task::Blocks { tile, blocks, emitted } => {
                 let taker = &*sink;
                 io.install(|| blocks.par_iter().try_for_each(|block| taker.append(block)))?;
                 count.fetch_add(blocks.len(), Ordering::Relaxed);
                 spare.give(blocks);
-                written.dates[tile] = put_out;
+                written.dates[tile] = emitted;
                 if committed.elapsed() >= COMMIT_INTERVAL {
                     written.commit(sink)?;
                     committed = Instant::now();

@@ -55,7 +55,7 @@ const SMALL_TILE: usize = 32 * 32;
 pub struct Plan {
     /// Target cells (rows, columns).
     pub target_shape: (usize, usize),
-    /// Dates put out.
+    /// Dates that are output.
     pub dates: usize,
     /// Dates on which something is read.
     pub observed_dates: usize,
@@ -83,7 +83,7 @@ pub struct Plan {
     pub precision: Precision,
     /// Memory of the program at rest: its code, that of its libraries, what they allocate once.
     pub program_bytes: u64,
-    /// Memory of reading beside the slices: GDAL's block cache and open files.
+    /// Memory of reading in addition to the slices: GDAL's block cache and open files.
     pub reading_bytes: u64,
     /// Memory of input slices: a batch that is filtered and one that is read ahead.
     pub slice_bytes: u64,
@@ -317,7 +317,7 @@ impl PlanInput<'_> {
         }
         if self.lag_asked >= self.dates {
             let (asked, dates) = (self.lag_asked, self.dates);
-            let text = "are put out: every one of them waits for the last and rests on all observations";
+            let text = "are output: every one of them waits for the last and rests on all observations";
             warnings.push(format!("a lag of {asked}, but only {dates} dates {text}"));
         }
         if self.options.precision == Precision::F32 && costs.window.double {

@@ -10,7 +10,7 @@ use crate::model::ObservationModel;
 /// A date on which something is read or written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Step {
-    /// Position on the output axis, when it is put out.
+    /// Position on the output axis, when it is output.
     pub(super) output: Option<usize>,
     /// Instruments that observe.
     pub(super) instruments: Vec<usize>,
@@ -19,9 +19,9 @@ pub(super) struct Step {
 /// The dates of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Schedule {
-    /// Every date on which something is read or put out, in order.
+    /// Every date on which something is read or output, in order.
     pub(super) steps: Vec<(Date, Step)>,
-    /// The dates put out, in order.
+    /// The dates that are output, in order.
     pub(super) output: Vec<Date>,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn schedule(period: DateRange, output: &OutputDates, instruments: &[O
         return Err(Error::setting("time.output", format!("{date} lies outside {start} to {end}")));
     }
     if dates.is_empty() {
-        return Err(Error::setting("time.output", "no date to put out; check time.start and time.end"));
+        return Err(Error::setting("time.output", "no date to output; check time.start and time.end"));
     }
     for (index, &date) in dates.iter().enumerate() {
         steps.entry(date).or_default().output = Some(index);

@@ -97,7 +97,7 @@ pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], rou
         optimum.converged = true;
         return Ok(Some(optimum));
     }
-    let (tolerance, arrived, times) = if roughly { (ROUGHLY, ROUGHLY, 1) } else { (TOLERANCE, ARRIVED, AGAIN) };
+    let (tolerance, arrived, times) = if roughly { (ROUGHLY, ROUGHLY, 2) } else { (TOLERANCE, ARRIVED, AGAIN) };
     for _ in 0..times {
         // Scores tell roughly of the curvature: whether this is the end, and standard errors, go by the Hessian of differences.
         let Some((full, scores)) = objective.curve(group, base, &optimum.theta, all)? else { break };

@@ -349,7 +349,7 @@ impl<'a> Costs<'a> {
     /// encodes one: float32 copies of mean and standard deviation, as they are and compressed.
     fn output(&self, tile: (usize, usize), batch: usize, windows: u64) -> u64 {
         let input = self.input;
-        // A tile's last batch also puts out what waits for the lag.
+        // A tile's last batch also emits what waits for the lag.
         let dates = batch.saturating_add(input.lag).min(input.dates) as u64;
         let layers = (input.layers.0 + input.layers.1) as u64;
         let known = input.parts.iter().map(known_layers).sum::<u64>() + 2 * input.offsets as u64;
