@@ -58,7 +58,8 @@ mod tests {
         let few = Average::new(vec![Rect::new(0..4, -3..2), Rect::new(4..5, 0..2)], None);
         assert_eq!(few.spread().len(), 22);
         let rects = [Rect::new(0..16, 0..10), Rect::new(0..3, 10..16)];
-        let cells = Average::new(rects.to_vec(), None).spread();
+        let average = Average::new(rects.to_vec(), None);
+        let cells = average.spread();
         assert_eq!(cells.iter().collect::<BTreeSet<_>>().len(), MOST, "each once");
         assert!(cells.iter().all(|&(row, col)| rects.iter().any(|rect| rect.contains(row, col))));
         // The centre of gravity is about the cells' own, (6.84, 5.31).
