@@ -34,7 +34,7 @@ use keys::SourceKeys;
 use read::{Fault, Keys, Node, keys_of};
 
 #[cfg(all(feature = "gdal", feature = "zarr"))]
-pub use estimate::Estimated;
+pub use estimate::EstimatedConfig;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 pub use open::InstrumentSource;
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
@@ -98,8 +98,8 @@ impl FusionConfig {
     /// Reads a file; relative paths in it are relative to its folder.
     ///
     /// # Errors
-    /// [`Error::ConfigFile`] when it cannot be read, is no TOML, lacks a key that it must have, or holds an unknown key or a value
-    /// of the wrong type; the message names line and key.
+    /// [`Error::ConfigFile`] when it cannot be read, is no TOML, lacks a key that it must have, or holds an unknown
+    /// key or a value of the wrong type; the message names line and key.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let failed = |problem: String| Error::ConfigFile { path: path.to_path_buf(), problem };

@@ -38,8 +38,8 @@ pub enum Error {
     Setting {
         /// The TOML file of the setting, where there is one.
         file: Option<PathBuf>,
-        /// Its place in the description, for example `process.variance` or `instrument "modis": noise_variance`. Methods that set it
-        /// in code have the name of its key.
+        /// Its place in the description, for example `process.variance` or `instrument "modis": noise_variance`.
+        /// Methods that set it in code have the name of its key.
         key: Key,
         /// What is wrong and what to do.
         problem: String,
@@ -236,7 +236,7 @@ pub enum Error {
     },
     /// A series that was made with settings other than those of the run that would resume it.
     #[error(
-        "cannot go on with {}: it was made with other settings: {}; take back the change, or choose another `output.store`{}",
+        "cannot continue {}: it was made with other settings: {}; take back the change, or choose another `output.store`{}",
         path.display(), list(differences), tile_advice(differences)
     )]
     SettingsDiffer {
@@ -246,7 +246,7 @@ pub enum Error {
         differences: Vec<SettingDifference>,
     },
     /// A series that cannot be resumed.
-    #[error("cannot go on with {}: {problem}", path.display())]
+    #[error("cannot continue {}: {problem}", path.display())]
     CannotContinue {
         /// The store.
         path: PathBuf,
@@ -257,7 +257,7 @@ pub enum Error {
     },
     /// An observation that arrived after the series had passed its date.
     #[error(
-        "cannot go on with {}: instrument {instrument:?} has a new date {date}, but the series has passed {passed}; replay the dates \
+        "cannot continue {}: instrument {instrument:?} has a new date {date}, but the series has passed {passed}; replay the dates \
          since then, or keep the file out of `files`",
         path.display()
     )]
@@ -295,7 +295,7 @@ pub enum Error {
     Interrupted,
     /// A disk that has too little space for the results.
     #[error(
-        "{}: at most {} will be written, but the disk has {} free; make space, write elsewhere (`output.store`), or go on \
+        "{}: at most {} will be written, but the disk has {} free; make space, write elsewhere (`output.store`), or run \
          regardless with run.check_disk = false",
         path.display(), size(*needed_bytes, true), size(*free_bytes, false)
     )]

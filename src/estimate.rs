@@ -1,9 +1,9 @@
 //! Which numbers make the observations most likely: maximum likelihood by prediction-error decomposition.
 //!
-//! A filter predicts every observation before it sees it; the product of the densities it gives them is the likelihood of its
-//! parameters (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed., section 16.2). An [`Estimation`] reads some
-//! blocks of the scene once, and fits [`Description`](crate::describe::Description)s to them, whose numbers may be
-//! [free](crate::describe::Free). Above [`crate::engine`]; nothing below knows of it.
+//! A filter predicts every observation before it assimilates it; the product of the densities it gives them is the
+//! likelihood of its parameters (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed., section 16.2). An
+//! [`Estimation`] reads some blocks of the scene once, and fits [`Description`](crate::describe::Description)s to
+//! them, whose numbers may be [free](crate::describe::Free). Above [`crate::engine`]; nothing below knows of it.
 //!
 //! ```
 //! use ndarray::Array4;
@@ -13,7 +13,7 @@
 //! use rasterfuse::describe::{Free, Instrument, Kernel, Prior, Process};
 //! use rasterfuse::source::MemorySource;
 //!
-//! // Cells that step by ± 0.02 from day to day, seen with noise of ± 0.005.
+//! // Cells that step by ± 0.02 from day to day, observed with noise of ± 0.005.
 //! # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
 //! # let dates: Vec<Date> = (0..40).map(Date::from_days).collect();
 //! let coin = |k: usize| if (k * k * 7919 + k * 104_729) % 10_007 < 5_003 { 1.0 } else { -1.0 };
@@ -38,21 +38,21 @@
 
 mod beliefs;
 mod candidate;
-mod choosing;
 mod estimation;
 mod fit;
 mod objective;
 mod optimum;
 mod scale;
+mod selection;
 mod structure;
 mod summary;
 mod variation;
 
 pub use candidate::{Candidate, Choice, Criterion};
-pub use choosing::Found;
 pub use estimation::{Comparison, Estimation, EstimationBuilder};
 pub use fit::{Estimate, Fit};
 pub use scale::Scale;
+pub use selection::EstimationResult;
 pub use summary::{BandSummary, DataSummary, InstrumentSummary};
 pub use variation::ChangeByBlock;
 

@@ -1,17 +1,29 @@
+//! Fuses raster time series of several instruments into one gap-free series with uncertainty, in constant memory.
+//!
 // The README speaks of files and stores; its code compiles only with them.
 #![cfg_attr(all(feature = "gdal", feature = "zarr"), doc = include_str!(concat!(env!("OUT_DIR"), "/README.md")))]
-#![cfg_attr(
-    not(all(feature = "gdal", feature = "zarr")),
-    doc = "Fuses raster time series of several instruments into one gap-free series with uncertainty, in constant memory."
-)]
 //!
-//! ## The rooms of the house
+//! ## Modules
 //!
-//! Data flow one way: [`geometry`] (where and when) → [`source`] (what was observed) → [`model`] (what is believed, worked out) →
-//! [`filter`] (the numerics) → [`engine`] (the only place with threads) → [`sink`] (where results go); what the last two share is in
-//! [`series`]. What a fusion is, is a value: [`describe`]. Start at [`Fusion::builder`], which fills it.
-//! [`preset`] knows published products, [`estimate`] finds the numbers of a description by likelihood, [`validate`] measures what a
-//! fusion is worth.
+//! Start at [`Fusion::builder`]. Data flow one way:
+//!
+//! | module | content |
+//! |---|---|
+//! | [`geometry`] | grids, coordinate systems, tiles, windows, dates |
+//! | [`source`] | rasters that were observed, read region by region |
+//! | [`spectral`], [`seasonal`] | spectral bases and responses; the mean of the year |
+//! | [`describe`] | a fusion as a tree of plain values, numbers given or free |
+//! | [`model`] | the state-space model that a description defines |
+//! | [`filter`] | the Kalman filter and smoother: pure numerics |
+//! | [`engine`] | plans and runs a fusion; the only module that starts threads |
+//! | [`series`] | blocks, settings and reports that engine and sinks share |
+//! | [`sink`] | where results are written |
+//! | [`estimate`] | free numbers and structures by maximum likelihood |
+//! | [`validate`] | withholds observations and compares predictions with them |
+//! | [`preset`] | published products: bands, scale, quality bits, file names |
+//! | [`npy`] | NumPy files |
+//!
+//! With the feature `config`, `config` reads a description from TOML.
 #![cfg_attr(all(doc, feature = "gdal", feature = "zarr"), doc = "[`guide`] holds the pages of the documentation.")]
 
 #[cfg(feature = "config")]

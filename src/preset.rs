@@ -206,11 +206,11 @@ mod stack {
         /// ```
         #[must_use]
         pub fn stack_of(&self, folder: impl AsRef<Path>, bands: &[&PresetBand]) -> StackBuilder {
-            self.dress(RasterStack::builder(self.files, self.date), bands).folder(folder.as_ref())
+            self.configure(RasterStack::builder(self.files, self.date), bands).folder(folder.as_ref())
         }
 
         /// Applies the settings of the product to a stack of its files.
-        pub(crate) fn dress(&self, mut stack: StackBuilder, bands: &[&PresetBand]) -> StackBuilder {
+        pub(crate) fn configure(&self, mut stack: StackBuilder, bands: &[&PresetBand]) -> StackBuilder {
             stack = stack.date_format(self.date_format).mosaic(true);
             if !bands.is_empty() {
                 stack =
@@ -234,13 +234,15 @@ mod stack {
             if let Some(resolution) = self.resolution {
                 stack = stack.resolution(resolution);
             }
-            self.quality.iter().fold(stack, |stack, quality| stack.quality(quality.rule(Quality::files(quality.files))))
+            self.quality
+                .iter()
+                .fold(stack, |stack, quality| stack.quality(quality.configure(Quality::files(quality.files))))
         }
     }
 
     impl PresetQuality {
         /// Applies the rule of the product to its quality files.
-        pub(crate) fn rule(&self, mut quality: Quality) -> Quality {
+        pub(crate) fn configure(&self, mut quality: Quality) -> Quality {
             quality = quality.layer(self.layer).bits(self.bits.iter().copied()).drop(self.drop.iter().copied());
             for (first, last, values) in self.fields {
                 quality = quality.field(*first..=*last, values.iter().copied());

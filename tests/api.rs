@@ -5,7 +5,7 @@ use std::fmt::{Debug, Display};
 
 use rasterfuse::describe::{Features, Field, Instrument, Numbers, OffsetLayer, Prior, Process};
 use rasterfuse::engine::{FusionBuilder, InstrumentPlan, Job, Plan, Progress, Shard, TileTime, TimeEstimate};
-use rasterfuse::estimate::{Candidate, Choice, Estimation, Fit, Found};
+use rasterfuse::estimate::{Candidate, Choice, Estimation, EstimationResult, Fit};
 use rasterfuse::geometry::{Crs, Date, DateRange, Grid, PixelRegion};
 use rasterfuse::model::{SeasonalBuilder, SeasonalFit};
 use rasterfuse::seasonal::SeasonalMean;
@@ -60,7 +60,7 @@ fn descriptions_and_results_are_values() {
     cheap::<Instrument>();
     cheap::<(Process, Prior, Field, Features, OffsetLayer)>();
     cheap::<(SeasonalBuilder, SeasonalMean, SpectralBasis, SpectralPca, SpectralResponse)>();
-    cheap::<(Candidate, Fit, Found, Choice, Validation, ValidationReport)>();
+    cheap::<(Candidate, Fit, EstimationResult, Choice, Validation, ValidationReport)>();
     cheap::<(Plan, Report, Scores, Progress, Settings, SeriesLayout, FusedBlock, Slice)>();
     cheap::<(Grid, Crs, Date, DateRange, PixelRegion, Calibration, MemorySource)>();
 }

@@ -256,7 +256,7 @@ fn other_settings_are_refused_by_name() {
         ("tile = [13, 13]", "tile = [13, 13], zarr_format = 2", &["output.zarr_format was 3, is 2"]),
     ] {
         for how in ["--append", "--resume"] {
-            world.fail(&changed(from, to), &[how], &[words, &["cannot go on with", "fused.zarr"]].concat());
+            world.fail(&changed(from, to), &[how], &[words, &["cannot continue", "fused.zarr"]].concat());
         }
     }
     let longer = changed(&day(20).to_string(), &day(25).to_string());

@@ -303,10 +303,10 @@ store = "fused.zarr"
         assert_says(&config.build().unwrap_err().to_string(), &["process.range", "estimate first"]);
         let estimated = config.estimate().unwrap();
         println!("{estimated}\n{}", estimated.text);
-        assert!(estimated.found.fit.converged);
+        assert!(estimated.result.fit.converged);
         let (range, bias) = ("process.range".into(), Key::of_instrument("coarse").name("bias"));
-        assert!(estimated.found.fit.of(&range).all(|range| range.distance(RECIPE.range) < 2.0));
-        assert!(estimated.found.fit.of(&bias).all(|bias| bias.distance(RECIPE.coarse_bias) < 2.0));
+        assert!(estimated.result.fit.of(&range).all(|range| range.distance(RECIPE.range) < 2.0));
+        assert!(estimated.result.fit.of(&bias).all(|bias| bias.distance(RECIPE.coarse_bias) < 2.0));
         // Every line but those with numbers is the user's own.
         for (ours, theirs) in estimated.text.lines().zip(TEXT.lines()) {
             if theirs.contains("\"estimate\"") {
@@ -342,11 +342,11 @@ store = "fused.zarr"
         let text = text.replace("offset_layer = []\n", "");
         let estimated = FusionConfig::parse(&text, folder.path()).unwrap().estimate().unwrap();
         println!("{estimated}\n{}", estimated.text);
-        let chosen = estimated.found.choices.iter().map(|(table, choice)| (table, choice.best().candidate.as_str()));
+        let chosen = estimated.result.choices.iter().map(|(table, choice)| (table, choice.best().candidate.as_str()));
         let chosen: Vec<_> = chosen.collect();
         assert!(*chosen[1].0 == "process" && chosen[1].1 == "one range");
         let layers = Key::of_instrument("coarse").name("offset_layer");
-        let offsets = &estimated.found.fit.numbers[&layers.position(0).name("variance")];
+        let offsets = &estimated.result.fit.numbers[&layers.position(0).name("variance")];
         assert!(*chosen[0].0 == layers && offsets[0] < 1e-4, "{offsets:?}");
         assert!(estimated.text.starts_with("# Structures of instrument \"coarse\": offset_layer that were compared:"));
         assert!(estimated.text.contains("# Structures of process that were compared:"));
@@ -372,7 +372,7 @@ store = "fused.zarr"
             ("instrument \"coarse\": noise_variance", recipe.coarse_noise),
         ] {
             let key = Key::from(key);
-            let found: Vec<_> = estimated.found.fit.of(&key).collect();
+            let found: Vec<_> = estimated.result.fit.of(&key).collect();
             assert!(!found.is_empty() && found.iter().all(|one| one.distance(truth) < 2.0), "{key}: {found:?}");
         }
         assert!(estimated.text.contains("correlation = \"process\""));
@@ -454,7 +454,7 @@ store = "fused.zarr"
             free.text.contains("[seasonal]\nmean = \"fuse.seasonal-2.zarr\"")
                 && free.text.contains("[window]\nsize = 8")
         );
-        let (table, choice) = &free.found.choices[1];
+        let (table, choice) = &free.result.choices[1];
         let names: Vec<_> = choice.fits().iter().map(|fit| fit.candidate.as_str()).collect();
         assert!(
             *table == "process" && names.len() == 4 && names[1] == "one range, drawn back to the mean, similar years"
@@ -502,8 +502,8 @@ store = "fused.zarr"
         assert!(FusionConfig::parse(&estimated.text, folder.path()).unwrap().build().is_ok(), "{}", estimated.text);
         // Blocks of the field do not follow its range.
         let range = "process.field 1.range".into();
-        assert!(estimated.found.fit.of(&range).count() == 1, "{estimated}");
-        assert!(!estimated.found.fit.of(&range).any(|range| range.sd.is_nan()), "{estimated}");
+        assert!(estimated.result.fit.of(&range).count() == 1, "{estimated}");
+        assert!(!estimated.result.fit.of(&range).any(|range| range.sd.is_nan()), "{estimated}");
     }
 
     #[test]
@@ -516,7 +516,7 @@ store = "fused.zarr"
         let message = FusionConfig::parse(TEXT, folder.path()).and_then(|config| config.estimate()).unwrap_err();
         assert_says(&message.to_string(), &["coarse_19700105.tif"]);
         let text = TEXT.to_owned() + "[run]\non_error = \"skip\"\n";
-        assert!(FusionConfig::parse(&text, folder.path()).unwrap().estimate().unwrap().found.fit.converged);
+        assert!(FusionConfig::parse(&text, folder.path()).unwrap().estimate().unwrap().result.fit.converged);
     }
 
     #[test]
@@ -575,7 +575,7 @@ store = "fused.zarr"
             let estimated = with(scale).unwrap();
             println!("{estimated}");
             let scales: Vec<f64> =
-                estimated.found.fit.of(&"process.features.scale".into()).map(|estimate| estimate.value).collect();
+                estimated.result.fit.of(&"process.features.scale".into()).map(|estimate| estimate.value).collect();
             // The scene knows nothing of the raster: likeness that matters little is what is found.
             assert!(scales.len() == count && scales.iter().all(|scale| *scale > 300.0), "{scales:?}");
         }

@@ -32,15 +32,15 @@ const STACKS: [(&str, Given); 9] = [
 pub(super) fn open(keys: &SourceKeys, folder: &Path, target: &Grid) -> Result<Option<Arc<dyn RasterSource>>> {
     let cube = keys.zarr.is_some().then_some("zarr").or(keys.series.is_some().then_some("series"));
     if let Some(cube) = cube {
-        let problem = format!("is for stacks of files and means nothing beside `{cube}`; leave it out");
+        let problem = format!("is for stacks of files and cannot be combined with `{cube}`; leave it out");
         refuse(&problem, &STACKS.map(|(key, given)| (key, given(keys))))?;
     }
     match (&keys.zarr, &keys.series) {
-        (Some(_), Some(_)) => Err(Error::setting("series", "given beside `zarr`; leave one out")),
+        (Some(_), Some(_)) => Err(Error::setting("series", "given together with `zarr`; leave one out")),
         (Some(path), None) => Ok(Some(open_zarr(keys, &folder.join(path))?)),
         (None, Some(path)) => Ok(Some(open_series(keys, &folder.join(path), target)?)),
         (None, None) => {
-            let only = "is for cubes (`zarr`) and series; leave it out beside `files`";
+            let only = "is for cubes (`zarr`) and series; leave it out with `files`";
             refuse(
                 only,
                 &[
@@ -57,7 +57,7 @@ pub(super) fn open(keys: &SourceKeys, folder: &Path, target: &Grid) -> Result<Op
 }
 
 fn open_series(keys: &SourceKeys, path: &Path, target: &Grid) -> Result<Arc<dyn RasterSource>> {
-    refuse("means nothing beside `series`; leave it out", &[("dimensions", keys.dimensions.is_some())])?;
+    refuse("cannot be combined with `series`; leave it out", &[("dimensions", keys.dimensions.is_some())])?;
     let loose = keys.date_format.is_some() && keys.date.is_none();
     refuse("is the form of `date`, which is not given; leave it out", &[("date_format", loose)])?;
     let mut series = RasterSeries::builder(path).variables(variables(keys)?);
@@ -79,7 +79,7 @@ fn open_series(keys: &SourceKeys, path: &Path, target: &Grid) -> Result<Arc<dyn 
 
 fn open_zarr(keys: &SourceKeys, path: &Path) -> Result<Arc<dyn RasterSource>> {
     refuse(
-        "is for files that GDAL reads and means nothing beside `zarr`; leave it out",
+        "is for files that GDAL reads and cannot be combined with `zarr`; leave it out",
         &[
             ("date", keys.date.is_some()),
             ("date_format", keys.date_format.is_some()),
@@ -105,10 +105,10 @@ fn calibration(keys: &SourceKeys) -> Calibration {
     Calibration { scale: keys.scale, offset: keys.offset, valid_range, nodata: keys.nodata }
 }
 
-/// The variables asked for; none when the store is to tell.
+/// The variables asked for; none when the store decides.
 fn variables(keys: &SourceKeys) -> Result<Vec<String>> {
     match (&keys.variable, &keys.variables) {
-        (Some(_), Some(_)) => Err(Error::setting("variable", "given beside `variables`; leave one out")),
+        (Some(_), Some(_)) => Err(Error::setting("variable", "given together with `variables`; leave one out")),
         (Some(one), None) => Ok(vec![one.clone()]),
         (None, several) => Ok(several.clone().unwrap_or_default()),
     }

@@ -11,7 +11,7 @@ use super::written;
 use crate::describe::{Description, Features, Raster, Window};
 use crate::engine::FusionBuilder;
 use crate::error::{Error, Result};
-use crate::estimate::{Estimation, Found, spread};
+use crate::estimate::{Estimation, EstimationResult, spread};
 use crate::geometry::Date;
 use crate::model::SeasonalBuilder;
 use crate::sink::SeasonalStore;
@@ -26,42 +26,43 @@ const YEARS_DATES: usize = 12;
 /// Standard deviations of a reference image's bands over which the similarity of cells falls to 1/e.
 const SIMILAR: f64 = 4.0;
 
-/// Far samples of windows that the description does not describe, and cells within which they lie: gaps of some ten cells are then
-/// filled from around them.
+/// Far samples of windows that the description does not describe, and cells within which they lie: gaps of some ten
+/// cells are then filled from around them.
 const FAR_SAMPLES: usize = 80;
 const FAR_CELLS: f64 = 35.0;
 
 /// What an estimation has found, as a description.
 ///
-/// `serde` serialises it without the text, as [`Found`].
+/// `serde` serialises it without the text, as [`EstimationResult`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Estimated {
-    /// The description with numbers in place of `"estimate"`: comments and spaces are the user's, standard errors are in comments.
+pub struct EstimatedConfig {
+    /// The description with numbers in place of `"estimate"`: comments and spaces are the user's, standard errors are
+    /// in comments.
     pub text: String,
     /// What was found.
-    pub found: Found,
+    pub result: EstimationResult,
     path: PathBuf,
 }
 
 impl FusionConfig {
-    /// Estimates every number, and chooses every structure, that the description leaves to `"estimate"`, by maximum likelihood on
-    /// blocks spread over the scene.
+    /// Estimates every number, and chooses every structure, that the description leaves to `"estimate"`, by maximum
+    /// likelihood on blocks spread over the scene.
     ///
-    /// Where process and prior are free and cells were observed for more than 550 days, a seasonal mean is fitted first, to all dates
-    /// there are, and stored in the folder of the description as `NAME.seasonal.zarr`, or with a number in the name where there is one
-    /// already, which a series may still use.
+    /// Where process and prior are free and cells were observed for more than 550 days, a seasonal mean is fitted
+    /// first, to all dates there are, and stored in the folder of the description as `NAME.seasonal.zarr`, or with a
+    /// number in the name where there is one already, which a series may still use.
     ///
     /// It takes minutes; progress is reported by `tracing` events of level `INFO`.
     ///
     /// # Errors
-    /// [`Error::Setting`] when nothing is left to estimate or something cannot be; those of opening and reading the inputs, and of
-    /// [`SeasonalStore::write`].
-    pub fn estimate(&self) -> Result<Estimated> {
+    /// [`Error::Setting`] when nothing is left to estimate or something cannot be; those of opening and reading the
+    /// inputs, and of [`SeasonalStore::write`].
+    pub fn estimate(&self) -> Result<EstimatedConfig> {
         self.naming(self.estimate_free())
     }
 
-    fn estimate_free(&self) -> Result<Estimated> {
+    fn estimate_free(&self) -> Result<EstimatedConfig> {
         if self.description.free().is_empty() {
             let problem = "nothing is left to estimate; write \"estimate\" in place of numbers of process, prior, noise_variance or bias";
             return Err(Error::setting("estimate", problem));
@@ -91,11 +92,11 @@ impl FusionConfig {
         let description = fusion.description();
         let compares_features = description.process.is_free() && description.seasonal.is_none();
         let reference = if compares_features { self.reference(description, &estimation)? } else { None };
-        let found = estimation.estimate(description, options.criterion, reference.as_ref())?;
-        let window = self.description.process.is_free().then(|| window(&found.description));
-        let text = written::write(&self.text, &self.description, &found, window.flatten())
+        let result = estimation.estimate(description, options.criterion, reference.as_ref())?;
+        let window = self.description.process.is_free().then(|| window(&result.description));
+        let text = written::write(&self.text, &self.description, &result, window.flatten())
             .map_err(|problem| Error::ConfigFile { path: self.path(), problem })?;
-        Ok(Estimated { text, found, path: self.path() })
+        Ok(EstimatedConfig { text, result, path: self.path() })
     }
 
     /// The file, or the folder of what is no file.
@@ -103,14 +104,16 @@ impl FusionConfig {
         self.file.clone().unwrap_or_else(|| self.folder.clone())
     }
 
-    /// Whether the process may be about a mean of the year: not where the prior is given, which would be one of anomalies then.
+    /// Whether the process may be about a mean of the year: not where the prior is given, which would be one of
+    /// anomalies then.
     fn wants_seasonal_mean(&self) -> bool {
         let Description { prior, process, seasonal, .. } = &self.description;
         let prior_is_free = prior.given().is_none_or(|prior| prior.mean.is_free() && prior.variance.is_free());
         seasonal.is_none() && process.is_free() && prior_is_free
     }
 
-    /// The description with a seasonal mean, which is fitted and stored in its folder; `None` where the observations do not give one.
+    /// The description with a seasonal mean, which is fitted and stored in its folder; `None` where the observations
+    /// do not give one.
     fn with_seasonal_mean(&self) -> Result<Option<Self>> {
         let path = self.path();
         let stem = path.file_stem().map_or_else(|| "fusion".into(), |stem| stem.to_string_lossy());
@@ -143,12 +146,13 @@ impl FusionConfig {
         Self::of(document.to_string(), self.folder.clone(), self.file.clone()).map(Some).map_err(failed)
     }
 
-    /// Features of a reference image: that of a cell-sized instrument with most values of the sample, if it has a file of its own.
+    /// Features of a reference image: that of a cell-sized instrument with most values of the sample, if it has a
+    /// file of its own.
     fn reference(&self, description: &Description, estimation: &Estimation) -> Result<Option<Features>> {
         let Some(target) = &description.target.grid else { return Ok(None) };
         for (summary, instrument) in estimation.summary().instruments.iter().zip(&description.instrument) {
             let source = instrument.opened()?;
-            if !summary.sees_cells || source.dates().len() < 2 {
+            if !summary.observes_cells || source.dates().len() < 2 {
                 continue;
             }
             let Some(path) = summary.fullest.and_then(|date| source.path_of(date)) else { continue };
@@ -188,9 +192,9 @@ fn window(description: &Description) -> Option<Window> {
     Some(Window { size: 8, halo: 4, far_samples: FAR_SAMPLES, far_radius: FAR_CELLS * width.max(height) })
 }
 
-impl Estimated {
-    /// Where the description goes by default: `FUSION.estimated.toml` next to `FUSION.toml`; `fusion.estimated.toml` in the folder of
-    /// one that is no file.
+impl EstimatedConfig {
+    /// Where the description goes by default: `FUSION.estimated.toml` next to `FUSION.toml`; `fusion.estimated.toml`
+    /// in the folder of one that is no file.
     #[must_use]
     pub fn default_path(&self) -> PathBuf {
         if self.path.is_dir() || self.path.as_os_str().is_empty() {
@@ -200,8 +204,8 @@ impl Estimated {
         }
     }
 
-    /// Writes the description, and the folders on the way; a file of that name is replaced when the new one is complete. Relative paths
-    /// in it are what they were, so it belongs into the folder of the one it is made of.
+    /// Writes the description, and the folders on the way; a file of that name is replaced when the new one is
+    /// complete. Relative paths in it are what they were, so it belongs into the folder of the one it is made of.
     ///
     /// # Errors
     /// [`Error::ConfigFile`] when it cannot be written.
@@ -214,15 +218,15 @@ impl Estimated {
     }
 }
 
-impl Serialize for Estimated {
+impl Serialize for EstimatedConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.found.serialize(serializer)
+        self.result.serialize(serializer)
     }
 }
 
-impl fmt::Display for Estimated {
+impl fmt::Display for EstimatedConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Found { fit, choices, change, blocks: (blocks, side), .. } = &self.found;
+        let EstimationResult { fit, choices, change, blocks: (blocks, side), .. } = &self.result;
         writeln!(f, "estimated from {} values in {blocks} blocks of {side} x {side} cells", fit.values)?;
         for (table, choice) in choices {
             if choice.table().len() > 1 {

@@ -27,7 +27,8 @@ pub struct InstrumentSource {
     pub source: Arc<dyn RasterSource>,
     /// Noise variance in u², one or one per band of the files, where it is given or known.
     pub noise_variance: Option<Vec<f64>>,
-    /// Centre of each band of the files in nm: of its `response`, or the target's `wavelengths_nm` when there are as many.
+    /// Centre of each band of the files in nm: of its `response`, or the target's `wavelengths_nm` when there are as
+    /// many.
     pub wavelengths_nm: Option<Vec<f64>>,
 }
 
@@ -264,8 +265,8 @@ impl FusionConfig {
         })
     }
 
-    /// Opens the files of the instrument `name` as a run would, whatever else the description lacks: the files of its `[basis]`
-    /// need not be there yet.
+    /// Opens the files of the instrument `name` as a run would, whatever else the description lacks: the files of its
+    /// `[basis]` need not be there yet.
     ///
     /// # Errors
     /// [`Error::Setting`] when there is no such instrument, and those of

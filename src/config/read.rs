@@ -152,7 +152,7 @@ impl Keys {
 /// A value of the file in its place.
 #[derive(Clone)]
 pub(super) struct Node<'a> {
-    place: Place<'a>,
+    content: Content<'a>,
     span: Option<Range<usize>>,
     key: Key,
     keys: Keys,
@@ -160,7 +160,7 @@ pub(super) struct Node<'a> {
 
 /// A table, a list of tables or a value.
 #[derive(Clone, Copy)]
-enum Place<'a> {
+enum Content<'a> {
     Table(&'a dyn TableLike),
     Tables(&'a ArrayOfTables),
     Value(&'a Value),
@@ -169,22 +169,22 @@ enum Place<'a> {
 impl<'a> Node<'a> {
     /// A whole file.
     pub(super) fn of_file<S>(file: &'a Document<S>, keys: Keys) -> Self {
-        Self { place: Place::Table(file.as_table()), span: None, key: Key::default(), keys }
+        Self { content: Content::Table(file.as_table()), span: None, key: Key::default(), keys }
     }
 
     /// A table of this key.
     pub(super) fn of_table(table: &'a dyn TableLike, key: Key, keys: Keys) -> Self {
-        Self { place: Place::Table(table), span: None, key, keys }
+        Self { content: Content::Table(table), span: None, key, keys }
     }
 
     fn of_item(item: &'a Item, key: Key, keys: Keys) -> Option<Self> {
-        let place = match item {
+        let content = match item {
             Item::None => return None,
-            Item::Value(value) => Place::Value(value),
-            Item::Table(table) => Place::Table(table),
-            Item::ArrayOfTables(tables) => Place::Tables(tables),
+            Item::Value(value) => Content::Value(value),
+            Item::Table(table) => Content::Table(table),
+            Item::ArrayOfTables(tables) => Content::Tables(tables),
         };
-        Some(Self { place, span: item.span(), key, keys })
+        Some(Self { content, span: item.span(), key, keys })
     }
 
     /// The value as `seed` reads it; what is wrong with it is wrong here.
@@ -202,21 +202,23 @@ impl<'a> Node<'a> {
 
     /// The entries of a list; instruments go by their names.
     fn elements(&self) -> Option<Vec<Self>> {
-        let elements: Vec<(Place<'a>, Option<Range<usize>>)> = match self.place {
-            Place::Tables(tables) => tables.iter().map(|table| (Place::Table(table), table.span())).collect(),
-            Place::Value(Value::Array(list)) => list.iter().map(|value| (Place::Value(value), value.span())).collect(),
+        let elements: Vec<(Content<'a>, Option<Range<usize>>)> = match self.content {
+            Content::Tables(tables) => tables.iter().map(|table| (Content::Table(table), table.span())).collect(),
+            Content::Value(Value::Array(list)) => {
+                list.iter().map(|value| (Content::Value(value), value.span())).collect()
+            }
             _ => return None,
         };
-        let element = |(index, (place, span)): (usize, (Place<'a>, Option<Range<usize>>))| {
-            let table = match place {
-                Place::Table(table) => Some(table),
-                Place::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
+        let element = |(index, (content, span)): (usize, (Content<'a>, Option<Range<usize>>))| {
+            let table = match content {
+                Content::Table(table) => Some(table),
+                Content::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
                 _ => None,
             };
             let name =
                 table.and_then(|table| table.get("name")).and_then(Item::as_str).filter(|_| self.key == "instrument");
             let key = name.map_or_else(|| self.key.position(index), Key::of_instrument);
-            Self { place, span, key, keys: self.keys }
+            Self { content, span, key, keys: self.keys }
         };
         Some(elements.into_iter().enumerate().map(element).collect())
     }
@@ -227,20 +229,20 @@ impl<'de> Deserializer<'de> for Node<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let (key, span) = (self.key.clone(), self.span.clone());
-        let table = match self.place {
-            Place::Table(table) => Some(table),
-            Place::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
+        let table = match self.content {
+            Content::Table(table) => Some(table),
+            Content::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
             _ => None,
         };
-        let read = match (table, self.elements(), self.place) {
+        let read = match (table, self.elements(), self.content) {
             (Some(table), ..) => visitor.visit_map(Entries { rest: self.entries(table).into_iter(), value: None }),
             (_, Some(elements), _) => visitor.visit_seq(Elements(elements.into_iter())),
-            (.., Place::Value(Value::String(text))) => visitor.visit_str(text.value()),
-            (.., Place::Value(Value::Integer(number))) => visitor.visit_i64(*number.value()),
-            (.., Place::Value(Value::Float(number))) => visitor.visit_f64(*number.value()),
-            (.., Place::Value(Value::Boolean(yes))) => visitor.visit_bool(*yes.value()),
+            (.., Content::Value(Value::String(text))) => visitor.visit_str(text.value()),
+            (.., Content::Value(Value::Integer(number))) => visitor.visit_i64(*number.value()),
+            (.., Content::Value(Value::Float(number))) => visitor.visit_f64(*number.value()),
+            (.., Content::Value(Value::Boolean(yes))) => visitor.visit_bool(*yes.value()),
             // A day without quotes.
-            (.., Place::Value(Value::Datetime(day))) => visitor.visit_str(&day.value().to_string()),
+            (.., Content::Value(Value::Datetime(day))) => visitor.visit_str(&day.value().to_string()),
             _ => visitor.visit_unit(),
         };
         read.map_err(|fault: Fault| fault.at(&key, span))
@@ -261,17 +263,17 @@ impl<'de> Deserializer<'de> for Node<'_> {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         let (key, span) = (self.key.clone(), self.span.clone());
-        let table = match self.place {
-            Place::Table(table) => Some(table),
-            Place::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
+        let table = match self.content {
+            Content::Table(table) => Some(table),
+            Content::Value(Value::InlineTable(table)) => Some(table as &dyn TableLike),
             _ => None,
         };
-        let read = match (table.map(|table| self.entries(table)), self.place) {
+        let read = match (table.map(|table| self.entries(table)), self.content) {
             (Some(entries), _) if entries.len() == 1 => match entries.into_iter().next() {
                 Some((name, value)) => visitor.visit_enum(Variant { name, value: Some(value) }),
                 None => Err(de::Error::custom("an empty table")),
             },
-            (_, Place::Value(Value::String(text))) => visitor.visit_enum(Variant { name: text.value(), value: None }),
+            (_, Content::Value(Value::String(text))) => visitor.visit_enum(Variant { name: text.value(), value: None }),
             _ => Err(de::Error::custom("expected a word, or a table of one key")),
         };
         read.map_err(|fault: Fault| fault.at(&key, span))

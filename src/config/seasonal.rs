@@ -5,9 +5,10 @@ use crate::error::{Error, Result};
 use crate::model::{SeasonalBuilder, SeasonalFit, shared_bands};
 
 impl FusionConfig {
-    /// Opens what a seasonal mean of the target is fitted to: the instruments of these names, or all whose pixels are target
-    /// cells. Whatever `[seasonal]` names need not be there yet. The files of all their dates count, those outside the
-    /// description's period too. [`SeasonalStore::write`](crate::sink::SeasonalStore::write) stores the mean, or [`SeasonalFit::collect`] keeps it in memory.
+    /// Opens what a seasonal mean of the target is fitted to: the instruments of these names, or all whose pixels are
+    /// target cells. Whatever `[seasonal]` names need not be there yet. The files of all their dates count, those
+    /// outside the description's period too. [`SeasonalStore::write`](crate::sink::SeasonalStore::write) stores the
+    /// mean, or [`SeasonalFit::collect`] keeps it in memory.
     ///
     /// ```no_run
     /// # fn main() -> rasterfuse::Result<()> {

@@ -19,11 +19,11 @@ pub(super) fn open_stack(
     lenient: bool,
 ) -> Result<RasterStack> {
     let mut stack = match (&keys.list, &keys.files) {
-        (Some(_), Some(_)) => return Err(Error::setting("list", "given beside `files`; give one of them")),
+        (Some(_), Some(_)) => return Err(Error::setting("list", "given together with `files`; give one of them")),
         (Some(_), None) if keys.date.is_some() => {
             return Err(Error::setting(
                 "date",
-                "means nothing beside `list`, whose column `date` tells it; leave it out",
+                "cannot be combined with `list`, whose column `date` gives the dates; leave it out",
             ));
         }
         (Some(list), None) => listed(&folder.join(list), keys, preset, bands)?,
@@ -115,8 +115,8 @@ fn found(
         ));
     };
     let mut stack = match preset {
-        Some(preset) if is_pattern => preset.dress(RasterStack::builder(files, date), bands).folder(folder),
-        Some(preset) => preset.dress(RasterStack::builder(preset.files, date), bands).folder(folder.join(files)),
+        Some(preset) if is_pattern => preset.configure(RasterStack::builder(files, date), bands).folder(folder),
+        Some(preset) => preset.configure(RasterStack::builder(preset.files, date), bands).folder(folder.join(files)),
         None => RasterStack::builder(files, date).folder(folder),
     };
     // Without its layout, the preset's quality files are not found.
@@ -139,7 +139,7 @@ fn found(
 
 fn calibrated(mut stack: StackBuilder, keys: &SourceKeys) -> Result<StackBuilder> {
     if let (Some(_), Some(_)) = (keys.offset, &keys.offset_by) {
-        return Err(Error::setting("offset_by", "given beside `offset`; give one of them"));
+        return Err(Error::setting("offset_by", "given together with `offset`; give one of them"));
     }
     if let Some(scale) = keys.scale {
         stack = stack.scale(scale);
@@ -215,8 +215,8 @@ impl UncertaintyRule {
     }
 }
 
-/// A stack of the granules in a CSV file: a column `date`, one column `file` or one for each source band, and columns that
-/// start with `quality` or `uncertainty`.
+/// A stack of the granules in a CSV file: a column `date`, one column `file` or one for each source band, and columns
+/// that start with `quality` or `uncertainty`.
 fn listed(
     path: &Path,
     keys: &SourceKeys,
@@ -283,7 +283,7 @@ fn listed(
     }
     let mut stack = RasterStack::from_granules(granules).mosaic(true);
     if let Some(preset) = preset {
-        stack = preset.dress(stack, bands).no_quality();
+        stack = preset.configure(stack, bands).no_quality();
         if quality.is_empty() && !preset.quality.is_empty() && keys.quality.is_none() {
             return Err(failed(format!(
                 "no column `quality` for that of {}, which hides clouds; add it, or say quality = []",
@@ -291,7 +291,7 @@ fn listed(
             )));
         }
         if !quality.is_empty() {
-            stack = preset.quality.iter().fold(stack, |stack, rule| stack.quality(rule.rule(Quality::listed())));
+            stack = preset.quality.iter().fold(stack, |stack, rule| stack.quality(rule.configure(Quality::listed())));
         }
     } else if !one_file {
         stack = stack.source_bands(wanted.iter().map(|&k| &header[k]));
@@ -304,7 +304,7 @@ fn resolved(base: &Path, name: &str) -> PathBuf {
     if name.contains(":\"") { name.into() } else { base.join(name) }
 }
 
-/// Reads a list of files of anybody's making.
+/// Reads an untrusted list of files.
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
 pub(crate) fn fuzz_list(path: &Path) {
     let keys = SourceKeys { list: Some("list.csv".into()), ..SourceKeys::default() };

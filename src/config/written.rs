@@ -1,53 +1,54 @@
-//! Writes what an estimation has found into the text of a description: the user's spaces and comments stay, standard errors become
-//! comments.
+//! Writes what an estimation has found into the text of a description: the user's spaces and comments stay, standard
+//! errors become comments.
 
 use toml_edit::{Array, DocumentMut, Formatted, InlineTable, Item, Value};
 
 use crate::describe::{Description, ESTIMATE, Key, Number, Structure, Variation, Window};
 use crate::error::KeyStep;
-use crate::estimate::{ChangeByBlock, Estimate, Found};
+use crate::estimate::{ChangeByBlock, Estimate, EstimationResult};
 
 /// Digits of factors after the point; the least of them is a twelfth, and less in the light of others.
 const FACTOR_DECIMALS: usize = 4;
 
-/// The text of a description with what was found in it; `window` where it should have one and has none.
+/// The text of a description with the result of its estimation; `window` where it should have one and has none.
 ///
 /// # Errors
 /// What is wrong with the text, if it is no TOML or cannot be written as such.
 pub(super) fn write(
     text: &str,
     described: &Description,
-    found: &Found,
+    result: &EstimationResult,
     window: Option<Window>,
 ) -> Result<String, String> {
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
     unfold_instruments(&mut document);
-    put_structures(&mut document, described, &found.free)?;
+    put_structures(&mut document, described, &result.free)?;
     if let Some(window) = window.filter(|_| !document.contains_key("window"))
         && let Value::InlineTable(table) = value(&serde_json::to_value(window).map_err(|error| error.to_string())?)
     {
         document.insert("window", Item::Table(table.into_table()));
     }
-    put_numbers(&mut document, found);
+    put_numbers(&mut document, result);
     let variation = described.process.given().and_then(|process| process.variation.as_ref());
     if variation.is_some_and(Structure::is_free) {
-        put_variation(&mut document, found);
+        put_variation(&mut document, result);
     }
-    Ok(header(found) + &document.to_string())
+    Ok(header(result) + &document.to_string())
 }
 
 /// What was compared, as comments.
-fn header(found: &Found) -> String {
-    let compared = found.choices.iter().filter(|(_, choice)| choice.table().len() > 1);
+fn header(result: &EstimationResult) -> String {
+    let compared = result.choices.iter().filter(|(_, choice)| choice.table().len() > 1);
     let lines = compared.flat_map(|(table, choice)| {
         let title = format!("# Structures of {table} that were compared:\n");
         std::iter::once(title).chain(choice.table().into_iter().map(|line| format!("# {line}\n")))
     });
-    let change = found.change.iter().map(|change| format!("# {change}\n"));
+    let change = result.change.iter().map(|change| format!("# {change}\n"));
     lines.chain(change).collect()
 }
 
-/// Puts the structures that were chosen in the place of the word, or where one was added; their numbers are still the word.
+/// Puts the structures that were chosen in the place of the word, or where one was added; their numbers are still the
+/// word.
 fn put_structures(document: &mut DocumentMut, described: &Description, chosen: &Description) -> Result<(), String> {
     let text = |error: serde_json::Error| error.to_string();
     if described.process.is_free() {
@@ -72,15 +73,15 @@ fn put_structures(document: &mut DocumentMut, described: &Description, chosen: &
 }
 
 /// Puts every number that was free in its place, with how sure it is.
-fn put_numbers(document: &mut DocumentMut, found: &Found) {
+fn put_numbers(document: &mut DocumentMut, result: &EstimationResult) {
     let mut free: Vec<Key> = Vec::new();
-    found.free.clone().visit(&mut |key, _, mut place| {
+    result.free.clone().visit(&mut |key, _, mut place| {
         if place.written().iter().any(Number::is_free) {
             free.push(key.clone());
         }
     });
     let mut comments: Vec<(Vec<PathStep>, String)> = Vec::new();
-    found.description.clone().visit(&mut |key, _, mut place| {
+    result.description.clone().visit(&mut |key, _, mut place| {
         if !free.contains(key) {
             return;
         }
@@ -90,7 +91,7 @@ fn put_numbers(document: &mut DocumentMut, found: &Found) {
         });
         let path = path_of(document, key);
         put_number(document, &path, &numbers.collect::<Vec<_>>());
-        let mut spreads: Vec<String> = found.fit.of(key).map(Estimate::spread).collect();
+        let mut spreads: Vec<String> = result.fit.of(key).map(Estimate::spread).collect();
         if spreads.is_empty() {
             spreads.push("of the data".into());
         }
@@ -235,7 +236,8 @@ fn in_value<'a>(value: &'a mut Value, path: &[PathStep]) -> Option<&'a mut Value
     }
 }
 
-/// The part of a path that ends at the value that a line of its own is for: what lies in a list or in braces is on that of the whole.
+/// The part of a path that ends at the value that a line of its own is for: what lies in a list or in braces is on
+/// that of the whole.
 fn line_of(document: &DocumentMut, path: &[PathStep]) -> Vec<PathStep> {
     let mut item = document.as_item();
     let mut at = 0;
@@ -293,9 +295,9 @@ fn value(tree: &serde_json::Value) -> Value {
 }
 
 /// Puts how change varies over the scene into the document, one place a line; nothing where it is the same everywhere.
-fn put_variation(document: &mut DocumentMut, found: &Found) {
+fn put_variation(document: &mut DocumentMut, result: &EstimationResult) {
     let path = path_of(document, &Key::from("process.variation"));
-    let variation = found.change.as_ref().and_then(ChangeByBlock::variation);
+    let variation = result.change.as_ref().and_then(ChangeByBlock::variation);
     let Some(variation) = variation else {
         if let Some(process) = table_at(document, &path[..1]) {
             process.remove("variation");
@@ -306,7 +308,7 @@ fn put_variation(document: &mut DocumentMut, found: &Found) {
     let Variation { range, .. } = variation;
     // Places to a thousandth of the range.
     let decimals = (3.0 - range.log10()).ceil().max(0.0) as usize;
-    let Some(change) = &found.change else { return };
+    let Some(change) = &result.change else { return };
     let mut points = Array::new();
     for (at, factors) in change.places.iter().zip(&change.factors) {
         let mut point = InlineTable::new();

@@ -5,16 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::visit::{Visit, Visitor, list, one};
 use super::{Key, Number, Numbers, Quantity, Raster};
 
-/// Features of the cells, such as the bands of a clear reference image: cells with similar features change together. The table
-/// `[process.features]`.
+/// Features of the cells, such as the bands of a clear reference image: cells with similar features change together.
+/// The table `[process.features]`.
 ///
 /// The correlation of change `k(|s - s'|)` becomes `k(|s - s'|) k_x(s, s')` ([times](Self::times), the default) or
-/// `(1 - w) k(|s - s'|) + w k_x(s, s')` ([plus](Self::plus)), `k_x(s, s') = exp(-d)` with `d` the Euclidean distance of the
-/// features of the two cells, each divided by its scale. Nuggets stay as they are.
+/// `(1 - w) k(|s - s'|) + w k_x(s, s')` ([plus](Self::plus)), `k_x(s, s') = exp(-d)` with `d` the Euclidean distance
+/// of the features of the two cells, each divided by its scale. Nuggets stay as they are.
 ///
-/// The raster lies on the target's lattice and covers the target grid; its first date is read. Beyond it the nearest cell counts.
-/// A cell of which a feature is missing (NaN) has those of the nearest cell without missing ones, up to 16 cells away; farther from
-/// all of them it is similar to no other: `k_x = 0`.
+/// The raster lies on the target's lattice and covers the target grid; its first date is read. Beyond it the nearest
+/// cell counts. A cell of which a feature is missing (NaN) has those of the nearest cell without missing ones, up to
+/// 16 cells away; farther from all of them it is similar to no other: `k_x = 0`.
 ///
 /// ```
 /// use ndarray::Array4;
@@ -65,14 +65,16 @@ pub enum Combine {
 }
 
 impl Features {
-    /// From the first date of `source`, `scale` (one for all bands or one for each that is used) in the features' units.
+    /// From the first date of `source`, `scale` (one for all bands or one for each that is used) in the features'
+    /// units.
     #[must_use]
     pub fn new(source: impl Into<Raster>, scale: impl Into<Numbers>) -> Self {
         Self { raster: Some(source.into()), seasonal: false, ..Self::of_seasonal(scale) }
     }
 
-    /// The year of each cell by the seasonal mean of the fusion: cells with similar curves change together. `scale`, one for all
-    /// components or one for each, is the root mean square difference of two curves, in u, that brings the correlation down to 1/e.
+    /// The year of each cell by the seasonal mean of the fusion: cells with similar curves change together. `scale`,
+    /// one for all components or one for each, is the root mean square difference of two curves, in u, that brings
+    /// the correlation down to 1/e.
     #[must_use]
     pub fn of_seasonal(scale: impl Into<Numbers>) -> Self {
         Self { raster: None, seasonal: true, bands: None, scale: scale.into(), combine: Combine::Times, weight: None }

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::source::RasterSource;
 use crate::spectral::SpectralResponse;
 
-/// A sensor: where its pixels come from, what they observe, and how well. The table `[[instrument]]`, without the keys that say
-/// where its files are.
+/// A sensor: where its pixels come from, what they observe, and how well. The table `[[instrument]]`, without the
+/// keys that say where its files are.
 ///
 /// ```
 /// # use ndarray::Array4;
@@ -95,8 +95,8 @@ fn source_settings<S: Serializer>(source: &Option<Arc<dyn RasterSource>>, serial
 }
 
 impl Instrument {
-    /// An instrument with the pixels of `source`; each pixel a target cell, no bias, every source band observing the target
-    /// band of its own name.
+    /// An instrument with the pixels of `source`; each pixel a target cell, no bias, every source band observing the
+    /// target band of its own name.
     #[must_use]
     pub fn new(name: impl Into<String>, source: impl RasterSource + 'static) -> Self {
         Self {
@@ -123,8 +123,9 @@ impl Instrument {
     }
 
     /// How each band, in the source's order, weighs the spectrum that the fusion's
-    /// [basis](crate::engine::FusionBuilder::basis) describes. [`observes`](Self::observes) then only says which bands are used:
-    /// those with any name. Without a response, each band observes the wavelength of the target band it is named for.
+    /// [basis](crate::engine::FusionBuilder::basis) describes. [`observes`](Self::observes) then only says which
+    /// bands are used: those with any name. Without a response, each band observes the wavelength of the target band
+    /// it is named for.
     #[must_use]
     pub fn response(mut self, response: SpectralResponse) -> Self {
         self.response = Some(Response::Open(response));
@@ -138,8 +139,8 @@ impl Instrument {
         self
     }
 
-    /// Noise variance in u², one or one per source band; where the source [knows better](crate::source::Slice::noise_variance)
-    /// that counts. Required.
+    /// Noise variance in u², one or one per source band; where the source [knows
+    /// better](crate::source::Slice::noise_variance) that counts. Required.
     #[must_use]
     pub fn noise_variance(mut self, variance: impl Into<Numbers>) -> Self {
         self.noise_variance = Some(variance.into());
@@ -153,8 +154,8 @@ impl Instrument {
         self
     }
 
-    /// Adds a layer of offsets that are estimated with the field, in addition to the constant bias; default none. Windows then hold
-    /// states for them, and all cells of a fusion are filtered by windows.
+    /// Adds a layer of offsets that are estimated with the field, in addition to the constant bias; default none.
+    /// Windows then hold states for them, and all cells of a fusion are filtered by windows.
     #[must_use]
     pub fn offset_layer(mut self, layer: OffsetLayer) -> Self {
         match &mut self.offset_layer {
@@ -171,29 +172,30 @@ impl Instrument {
         self
     }
 
-    /// Refuses pixels, as undetected clouds, whose normalised innovation squared over all bands exceeds this quantile of the
-    /// χ² distribution, from 0.5 to below 1; 0.999 refuses one good pixel in a thousand. Default: none is refused.
+    /// Refuses pixels, as undetected clouds, whose normalised innovation squared over all bands exceeds this quantile
+    /// of the χ² distribution, from 0.5 to below 1; 0.999 refuses one good pixel in a thousand. Default: none is
+    /// refused.
     #[must_use]
     pub fn gate(mut self, quantile: f64) -> Self {
         self.gate = Some(quantile);
         self
     }
 
-    /// Believes that errors have the heavy tails of Student's t with so many degrees of freedom, above 0: a pixel whose own normalised
-    /// innovation squared `NIS` over its `d` values is larger than expected has the noise variances `v / w`,
-    /// `w = min(1, (ν + d)/(ν + NIS))`, the weight that the t distribution gives it (Agamennoni, Nieto & Nebot, *Approximate Inference in
-    /// State-Space Models With Heavy-Tailed Noise*, IEEE TSP 60, 2012; Roth, Özkan & Gustafsson, *A Student's t filter for heavy
-    /// tailed process and measurement noise*, ICASSP 2013), never above one. 4 is a usual choice; large numbers approach the Gaussian.
-    /// Default: Gaussian.
+    /// Believes that errors have the heavy tails of Student's t with so many degrees of freedom, above 0: a pixel
+    /// whose own normalised innovation squared `NIS` over its `d` values is larger than expected has the noise
+    /// variances `v / w`, `w = min(1, (ν + d)/(ν + NIS))`, the weight that the t distribution gives it (Agamennoni,
+    /// Nieto & Nebot, *Approximate Inference in State-Space Models With Heavy-Tailed Noise*, IEEE TSP 60, 2012; Roth,
+    /// Özkan & Gustafsson, *A Student's t filter for heavy tailed process and measurement noise*, ICASSP 2013), never
+    /// above one. 4 is a usual choice; large numbers approach the Gaussian. Default: Gaussian.
     #[must_use]
     pub fn robust(mut self, degrees_of_freedom: f64) -> Self {
         self.robust = Some(degrees_of_freedom);
         self
     }
 
-    /// Whether the noise variances stated are the least: every window multiplies them by a factor that it learns from the normalised
-    /// innovations, by groups of components that are filtered separately (by band, without a spectral basis). It takes a few tens of
-    /// dates. Default: no.
+    /// Whether the noise variances stated are the least: every window multiplies them by a factor that it learns from
+    /// the normalised innovations, by groups of components that are filtered separately (by band, without a spectral
+    /// basis). It takes a few tens of dates. Default: no.
     #[must_use]
     pub fn inflate(mut self, inflate: bool) -> Self {
         self.inflate = inflate;

@@ -1,8 +1,9 @@
 //! What a fusion is, as a tree of plain values: target, process, prior, instruments, windows, smoothing and output.
 //!
-//! A [`Description`] is written once and read four ways: [`FusionBuilder`](crate::engine::FusionBuilder) fills it, TOML is read into
-//! it, stores keep it to recognise the series that they belong to, and an [estimation](crate::estimate) finds its free numbers. A
-//! [`Key`] names every place in it. Memory, threads and checkpoints belong to the machine and are not part of it.
+//! A [`Description`] is written once and read four ways: [`FusionBuilder`](crate::engine::FusionBuilder) fills it,
+//! TOML is read into it, stores keep it to recognise the series that they belong to, and an
+//! [estimation](crate::estimate) finds its free numbers. A [`Key`] names every place in it. Memory, threads and
+//! checkpoints belong to the machine and are not part of it.
 
 mod features;
 mod footprint;
@@ -39,7 +40,7 @@ pub use target::{Target, Time, Window};
 pub use variation::{Variation, VariationPoint};
 pub use visit::Quantity;
 
-pub(crate) use visit::{Place, Visit};
+pub(crate) use visit::{NumberRef, Visit};
 
 /// The word that stands for what is to be estimated.
 pub const ESTIMATE: &str = "estimate";

@@ -35,8 +35,8 @@ pub struct Free {
     /// Where the search begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<f64>,
-    /// A weak prior: its centre, and its width as one standard deviation. The width is a factor for positive numbers, a factor of the
-    /// odds for shares between 0 and 1, and a difference for all others.
+    /// A weak prior: its centre, and its width as one standard deviation. The width is a factor for positive numbers,
+    /// a factor of the odds for shares between 0 and 1, and a difference for all others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prior: Option<(f64, f64)>,
 }

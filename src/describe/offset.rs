@@ -5,16 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::visit::{Visit, Visitor, list};
 use super::{AcquisitionGroups, Groups, Key, Numbers, Quantity};
 
-/// What an instrument adds to the truth in addition to its constant bias, unknown beforehand and changing: one more layer of the
-/// state, estimated with the field. The table `[[instrument.offset_layer]]`.
+/// What an instrument adds to the truth in addition to its constant bias, unknown beforehand and changing: one more
+/// layer of the state, estimated with the field. The table `[[instrument.offset_layer]]`.
 ///
-/// `y = (what the pixel observes) + bias + Σ_layers o(t) + ε`. The offset `o` of a pixel, a window, an acquisition or a group of
-/// acquisitions starts at mean 0 with the layer's variance and moves by `o(t) = φ^Δt o(t - Δt) + w`,
-/// `w ~ N(0, q(Δt) drift)`, each band by itself, independent of every other offset. Several layers add up. **Units**: u², u²
-/// per day.
+/// `y = (what the pixel observes) + bias + Σ_layers o(t) + ε`. The offset `o` of a pixel, a window, an acquisition or
+/// a group of acquisitions starts at mean 0 with the layer's variance and moves by `o(t) = φ^Δt o(t - Δt) + w`, `w ~
+/// N(0, q(Δt) drift)`, each band by itself, independent of every other offset. Several layers add up. **Units**: u²,
+/// u² per day.
 ///
-/// Coarse instruments commonly disagree with fine ones by an offset of each coarse pixel that changes slowly: other viewing
-/// angles, calibration, and what their composites and gap filling leave of other days.
+/// Coarse instruments commonly disagree with fine ones by an offset of each coarse pixel that changes slowly: other
+/// viewing angles, calibration, and what their composites and gap filling leave of other days.
 ///
 /// ```
 /// use rasterfuse::describe::OffsetLayer;
@@ -64,7 +64,8 @@ impl OffsetLayer {
         Self { per, variance: variance.into(), drift: None, phi: None, group: None }
     }
 
-    /// An offset of each of the instrument's own pixels; `variance`, one or one per source band, is that before the first day.
+    /// An offset of each of the instrument's own pixels; `variance`, one or one per source band, is that before the
+    /// first day.
     #[must_use]
     pub fn per_pixel(variance: impl Into<Numbers>) -> Self {
         Self::new(Sharing::Pixel, variance)
@@ -88,8 +89,8 @@ impl OffsetLayer {
         Self { group: Some(Groups::Open(groups)), ..Self::new(Sharing::Group, variance) }
     }
 
-    /// How far the offset drifts, one or one per source band, in u² per day. Default: not at all with φ = 1, as far as keeps
-    /// its variance with φ < 1.
+    /// How far the offset drifts, one or one per source band, in u² per day. Default: not at all with φ = 1, as far
+    /// as keeps its variance with φ < 1.
     #[must_use]
     pub fn drift(mut self, variance_per_day: impl Into<Numbers>) -> Self {
         self.drift = Some(variance_per_day.into());

@@ -68,8 +68,9 @@ pub enum OutputSpace {
     /// Mean and standard deviation of each target band.
     #[default]
     Bands,
-    /// Mean and covariances of the components of a [spectral basis](crate::spectral::SpectralBasis): far smaller, and all bands
-    /// with their uncertainty follow from them ([`SpectralBasis::band`](crate::spectral::SpectralBasis::band)).
+    /// Mean and covariances of the components of a [spectral basis](crate::spectral::SpectralBasis): far smaller, and
+    /// all bands with their uncertainty follow from them
+    /// ([`SpectralBasis::band`](crate::spectral::SpectralBasis::band)).
     Components,
 }
 

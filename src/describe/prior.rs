@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::visit::{Visit, Visitor, list};
 use super::{ESTIMATE, Free, Key, Numbers, Quantity, Raster};
 
-/// What is believed before the first observation: mean and variance of every component, independent between cells unless it is
-/// [correlated](Self::correlated). The table `[prior]`.
+/// What is believed before the first observation: mean and variance of every component, independent between cells
+/// unless it is [correlated](Self::correlated). The table `[prior]`.
 ///
 /// It describes the day *before* the first day of the series; the first step is one ordinary prediction of one day.
 ///
@@ -39,8 +39,9 @@ pub struct Prior {
 pub enum PriorField {
     /// One number, or one per component.
     Constant(Numbers),
-    /// A raster on the target's lattice that covers the target grid, one band per component (or one for all), of which
-    /// the first date is read. NaN says nothing: such cells stay NaN unless an instrument observes them, which is an error.
+    /// A raster on the target's lattice that covers the target grid, one band per component (or one for all), of
+    /// which the first date is read. NaN says nothing: such cells stay NaN unless an instrument observes them, which
+    /// is an error.
     Raster(Raster),
 }
 
@@ -90,14 +91,14 @@ impl Prior {
         Self { mean: mean.into(), variance: variance.into(), correlation: PriorCorrelation::Independent }
     }
 
-    /// Correlates cells as the process does: `Cov(x(s), x(s')) = sd(s) sd(s') K(s, s') / K(s, s)`, `K` the process covariance
-    /// of the component and `sd²` the prior variance. Components stay independent of each other.
+    /// Correlates cells as the process does: `Cov(x(s), x(s')) = sd(s) sd(s') K(s, s') / K(s, s)`, `K` the process
+    /// covariance of the component and `sd²` the prior variance. Components stay independent of each other.
     ///
-    /// With a [memory](super::Process::phi) φ < 1 the process is stationary when the variance is `K(s, s) / (1 - φ²)`, the sum
-    /// of the kernels' `σ² (1 + nugget)` over `1 - φ²`.
+    /// With a [memory](super::Process::phi) φ < 1 the process is stationary when the variance is `K(s, s) / (1 -
+    /// φ²)`, the sum of the kernels' `σ² (1 + nugget)` over `1 - φ²`.
     ///
-    /// Where the variance is a raster, the average over the part of a footprint beyond a window has the mean standard deviation
-    /// of its cells.
+    /// Where the variance is a raster, the average over the part of a footprint beyond a window has the mean standard
+    /// deviation of its cells.
     ///
     /// ```
     /// use rasterfuse::describe::{Kernel, Prior, Process};

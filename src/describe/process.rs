@@ -7,8 +7,8 @@ use super::{Features, Kernel, Key, Number, Numbers, Quantity, Structure, Variati
 
 /// How the scene changes: each component walks in time with spatially correlated steps.
 ///
-/// `x(t) = φ^Δt x(t - Δt) + w`, `w ~ N(0, q(Δt) K)`, `K(s, s') = Σ σ² (k(|s - s'|; ℓ) + nugget [s = s'])`, the sum over nested
-/// kernels. **Units**: ranges in CRS units, variances in u² per day. The table `[process]`.
+/// `x(t) = φ^Δt x(t - Δt) + w`, `w ~ N(0, q(Δt) K)`, `K(s, s') = Σ σ² (k(|s - s'|; ℓ) + nugget [s = s'])`, the sum
+/// over nested kernels. **Units**: ranges in CRS units, variances in u² per day. The table `[process]`.
 ///
 /// ```
 /// use rasterfuse::describe::{Kernel, Process};
@@ -111,10 +111,10 @@ pub struct Season {
 /// A field that is added to the first one, with a kernel, a range, a variance and a memory of its own: the table
 /// `[[process.field]]`.
 ///
-/// Fields of the same memory are better [nested](Process::nested) in one state. Change over kilometres that is forgotten
-/// within weeks, in addition to change of single fields that stays, needs two: `x(s, t) = x₁(s, t) + x₂(s, t)`, each a process of
-/// its own. A field that is smooth over many cells is carried at the centres of blocks of cells and interpolated bilinearly
-/// between them, which takes a state per block instead of per cell.
+/// Fields of the same memory are better [nested](Process::nested) in one state. Change over kilometres that is
+/// forgotten within weeks, in addition to change of single fields that stays, needs two: `x(s, t) = x₁(s, t) + x₂(s,
+/// t)`, each a process of its own. A field that is smooth over many cells is carried at the centres of blocks of
+/// cells and interpolated bilinearly between them, which takes a state per block instead of per cell.
 ///
 /// Its mean before the first day is zero. **Units**: range in CRS units, variances in u² (per day).
 ///
@@ -235,20 +235,22 @@ impl Process {
         self
     }
 
-    /// Lets change be proportional to the level: `K(s, s') ← g(s) g(s') K(s, s')`, `g(s)² = 1 - weight + weight (value(s) / level)²`.
-    /// With a weight of 1 the standard deviation of change is proportional to the value, and process variances are those at
-    /// `level`. `weight` lies in [0, 1]; `level`, in u, is positive.
+    /// Lets change be proportional to the level: `K(s, s') ← g(s) g(s') K(s, s')`, `g(s)² = 1 - weight + weight
+    /// (value(s) / level)²`. With a weight of 1 the standard deviation of change is proportional to the value, and
+    /// process variances are those at `level`. `weight` lies in [0, 1]; `level`, in u, is positive.
     ///
-    /// `value` is the mean of the state (for the rest of a footprint, its average) after the window's last update of the components
-    /// that are filtered together, or of the prior before the first one, with the seasonal mean of that date added where there is
-    /// one. It does not change while nothing is observed, so the result does not depend on which dates are output.
+    /// `value` is the mean of the state (for the rest of a footprint, its average) after the window's last update of
+    /// the components that are filtered together, or of the prior before the first one, with the seasonal mean of
+    /// that date added where there is one. It does not change while nothing is observed, so the result does not
+    /// depend on which dates are output.
     #[must_use]
     pub fn relative(mut self, weight: impl Into<Numbers>, level: impl Into<Numbers>) -> Self {
         self.relative = Some(Relative { weight: weight.into(), level: level.into() });
         self
     }
 
-    /// Lets some places change more than others, by factors of the variance of the first field, nested kernels and nugget included.
+    /// Lets some places change more than others, by factors of the variance of the first field, nested kernels and
+    /// nugget included.
     #[must_use]
     pub fn variation(mut self, variation: impl Into<Structure<Variation>>) -> Self {
         self.variation = Some(variation.into());
@@ -256,17 +258,19 @@ impl Process {
     }
 
     /// Lets change be more variable at some times of the year: the variance of the first field is multiplied by
-    /// `exp(cosine cos ω + sine sin ω)`, `ω = 2π d / 365.2425`, d days from 1 January 1970. Both lie in [-20, 20]; 0 and 0 mean the same
-    /// variance all year, a cosine of 0.7 means twice the variance in January and half of it in July.
+    /// `exp(cosine cos ω + sine sin ω)`, `ω = 2π d / 365.2425`, d days from 1 January 1970. Both lie in [-20, 20]; 0
+    /// and 0 mean the same variance all year, a cosine of 0.7 means twice the variance in January and half of it in
+    /// July.
     #[must_use]
     pub fn season(mut self, cosine: impl Into<Numbers>, sine: impl Into<Numbers>) -> Self {
         self.season = Some(Season { cosine: cosine.into(), sine: sine.into() });
         self
     }
 
-    /// Whether the variances stated are the least: every window multiplies those of the field, and of [further ones](Self::field), by a
-    /// factor that it learns from the normalised innovations of all instruments, by groups of components that are filtered separately (by
-    /// band, without a spectral basis). It takes a few tens of dates. Default: no.
+    /// Whether the variances stated are the least: every window multiplies those of the field, and of [further
+    /// ones](Self::field), by a factor that it learns from the normalised innovations of all instruments, by groups
+    /// of components that are filtered separately (by band, without a spectral basis). It takes a few tens of dates.
+    /// Default: no.
     #[must_use]
     pub fn inflate(mut self, inflate: bool) -> Self {
         self.inflate = inflate;
@@ -289,17 +293,17 @@ impl Field {
         self
     }
 
-    /// Its variance before the first day, in u², correlated in space like its steps. Default: `σ² / (1 - φ²)`, which it then
-    /// keeps, with φ < 1; none with φ = 1, whose beginning the prior of the first field describes.
+    /// Its variance before the first day, in u², correlated in space like its steps. Default: `σ² / (1 - φ²)`, which
+    /// it then keeps, with φ < 1; none with φ = 1, whose beginning the prior of the first field describes.
     #[must_use]
     pub fn prior_variance(mut self, variance: impl Into<Numbers>) -> Self {
         self.prior_variance = Some(variance.into());
         self
     }
 
-    /// Cells per side of its blocks; 1 for a state per cell. Default: a quarter of the shortest range, an eighth with the
-    /// exponential kernel. Interpolation between centres that far apart loses at most 7 (Matérn 3/2), 5 (Matérn 5/2) or 10
-    /// (exponential) percent of the variance.
+    /// Cells per side of its blocks; 1 for a state per cell. Default: a quarter of the shortest range, an eighth with
+    /// the exponential kernel. Interpolation between centres that far apart loses at most 7 (Matérn 3/2), 5 (Matérn
+    /// 5/2) or 10 (exponential) percent of the variance.
     #[must_use]
     pub fn block(mut self, cells: usize) -> Self {
         self.block = Some(cells);

@@ -5,15 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::visit::{Visit, Visitor, list};
 use super::{Key, Numbers, Quantity};
 
-/// How much more, or less, some places change than others: factors of the process variance at points of the scene, interpolated.
-/// The table `[process.variation]`.
+/// How much more, or less, some places change than others: factors of the process variance at points of the scene,
+/// interpolated. The table `[process.variation]`.
 ///
-/// `K(s, s') ← √(f(s) f(s')) K(s, s')` with `K` the covariance of the first field, nested kernels and nugget included. The logarithm of
-/// `f` is the simple kriging of those at the points with the correlation `exp(-d / range)` (Cressie, *Statistics for Spatial Data*,
-/// revised ed., section 3.4.5): `f` takes every point's factor there, and tends to that of [elsewhere](Self::elsewhere) far from all
-/// of them.
+/// `K(s, s') ← √(f(s) f(s')) K(s, s')` with `K` the covariance of the first field, nested kernels and nugget
+/// included. The logarithm of `f` is the simple kriging of those at the points with the correlation `exp(-d / range)`
+/// (Cressie, *Statistics for Spatial Data*, revised ed., section 3.4.5): `f` takes every point's factor there, and
+/// tends to that of [elsewhere](Self::elsewhere) far from all of them.
 ///
-/// The average over a footprint's rest beyond a window has the mean of `√f` at the centroids of the rectangles that it is made of.
+/// The average over a footprint's rest beyond a window has the mean of `√f` at the centroids of the rectangles that
+/// it is made of.
 ///
 /// ```
 /// use rasterfuse::describe::{Kernel, Process, Variation};
@@ -50,7 +51,8 @@ fn unit() -> Numbers {
 }
 
 impl Variation {
-    /// The same factor everywhere, until there are points; `range`, in CRS units, is the distance over which factors are similar.
+    /// The same factor everywhere, until there are points; `range`, in CRS units, is the distance over which factors
+    /// are similar.
     #[must_use]
     pub fn new(range: f64) -> Self {
         Self { range, elsewhere: unit(), points: Vec::new() }
@@ -63,7 +65,8 @@ impl Variation {
         self
     }
 
-    /// Adds a place, (x, y) in the target's CRS, and the factor of the variance there: one for all components or one for each.
+    /// Adds a place, (x, y) in the target's CRS, and the factor of the variance there: one for all components or one
+    /// for each.
     #[must_use]
     pub fn point(mut self, at: (f64, f64), factor: impl Into<Numbers>) -> Self {
         self.points.push(VariationPoint { at, factor: factor.into() });

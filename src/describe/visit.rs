@@ -50,12 +50,12 @@ pub enum Quantity {
 
 /// A number, or a list of them, in its place.
 #[derive(Debug)]
-pub(crate) enum Place<'a> {
+pub(crate) enum NumberRef<'a> {
     One(&'a mut Number),
     List(&'a mut Numbers),
 }
 
-impl Place<'_> {
+impl NumberRef<'_> {
     /// The single numbers that are written.
     pub(crate) fn written(&mut self) -> &mut [Number] {
         match self {
@@ -76,7 +76,7 @@ impl Place<'_> {
 }
 
 /// Calls with every number that may be estimated.
-pub(crate) type Visitor<'v> = dyn FnMut(&Key, Quantity, Place<'_>) + 'v;
+pub(crate) type Visitor<'v> = dyn FnMut(&Key, Quantity, NumberRef<'_>) + 'v;
 
 /// A part of a description that holds numbers.
 pub(crate) trait Visit {
@@ -93,13 +93,13 @@ pub(super) fn list<'a>(
     visit: &mut Visitor<'_>,
 ) {
     if let Some(numbers) = numbers.into() {
-        visit(&at.name(name), quantity, Place::List(numbers));
+        visit(&at.name(name), quantity, NumberRef::List(numbers));
     }
 }
 
 /// Visits one number of a key.
 pub(super) fn one(at: &Key, name: &str, quantity: Quantity, number: &mut Number, visit: &mut Visitor<'_>) {
-    visit(&at.name(name), quantity, Place::One(number));
+    visit(&at.name(name), quantity, NumberRef::One(number));
 }
 
 impl<T: Visit> Visit for Vec<T> {

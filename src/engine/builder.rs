@@ -70,8 +70,8 @@ impl FusionBuilder {
         self
     }
 
-    /// Names of the output bands. Default: the names that the instruments observe, where all observe the same, in the order of the
-    /// first.
+    /// Names of the output bands. Default: the names that the instruments observe, where all observe the same, in the
+    /// order of the first.
     #[must_use]
     pub fn bands<S: Into<String>>(mut self, bands: impl IntoIterator<Item = S>) -> Self {
         let bands: Vec<String> = bands.into_iter().map(Into::into).collect();
@@ -79,8 +79,9 @@ impl FusionBuilder {
         self
     }
 
-    /// Describes the bands by the components of a spectral basis, whose wavelengths are those of the [bands](Self::bands), in
-    /// order: process, prior and windows are then about components. Default: the components are the bands.
+    /// Describes the bands by the components of a spectral basis, whose wavelengths are those of the
+    /// [bands](Self::bands), in order: process, prior and windows are then about components. Default: the components
+    /// are the bands.
     #[must_use]
     pub fn basis(mut self, basis: SpectralBasis) -> Self {
         self.description.basis = Some(Basis::Open(Arc::new(basis)));
@@ -94,17 +95,18 @@ impl FusionBuilder {
         self
     }
 
-    /// What the standard deviations are multiplied by on output, one number or one per band (one, where components are output):
-    /// the factor by which [`Validation`](crate::validate::Validation) found intervals too narrow or too wide. The filter itself is not
-    /// changed. Default 1.
+    /// What the standard deviations are multiplied by on output, one number or one per band (one, where components
+    /// are output): the factor by which [`Validation`](crate::validate::Validation) found intervals too narrow or too
+    /// wide. The filter itself is not changed. Default 1.
     #[must_use]
     pub fn sd_factor(mut self, factor: impl Into<Numbers>) -> Self {
         self.description.output.sd_factor = factor.into();
         self
     }
 
-    /// Whether the sum of all [offset layers](Instrument::offset_layer) is output with every date, for each cell and each band of an
-    /// instrument that has layers: the offset of the pixel that holds the cell. Filtered, so there may be no lag. Default: no.
+    /// Whether the sum of all [offset layers](Instrument::offset_layer) is output with every date, for each cell and
+    /// each band of an instrument that has layers: the offset of the pixel that holds the cell. Filtered, so there
+    /// may be no lag. Default: no.
     #[must_use]
     pub fn offsets(mut self, yes: bool) -> Self {
         self.description.output.offsets = yes;
@@ -139,8 +141,8 @@ impl FusionBuilder {
         self
     }
 
-    /// Core cells per side of an estimation window and context cells around it; default 4 and 4. Means nothing where all cells
-    /// are independent ([`Plan::independent_cells`](super::Plan::independent_cells)).
+    /// Core cells per side of an estimation window and context cells around it; default 4 and 4. Means nothing where
+    /// all cells are independent ([`Plan::independent_cells`](super::Plan::independent_cells)).
     #[must_use]
     pub fn window(mut self, size: usize, halo: usize) -> Self {
         (self.description.window.size, self.description.window.halo) = (size, halo);
@@ -161,26 +163,28 @@ impl FusionBuilder {
         self
     }
 
-    /// What is believed before the first day. Required; [`Structure::Free`] leaves it to an [estimation](crate::estimate).
+    /// What is believed before the first day. Required; [`Structure::Free`] leaves it to an
+    /// [estimation](crate::estimate).
     #[must_use]
     pub fn prior(mut self, prior: impl Into<Structure<Prior>>) -> Self {
         self.description.prior = prior.into();
         self
     }
 
-    /// A mean function: the state is the anomaly about the mean of each cell on each date, and so are process, [prior](Self::prior)
-    /// and gates; observations and results are values. Default: none.
+    /// A mean function: the state is the anomaly about the mean of each cell on each date, and so are process,
+    /// [prior](Self::prior) and gates; observations and results are values. Default: none.
     #[must_use]
     pub fn seasonal(mut self, mean: SeasonalMean) -> Self {
         self.description.seasonal = Some(Seasonal { mean: MeanFunction::Open(mean) });
         self
     }
 
-    /// Dates of the output axis that each result waits for: the value of a date is its expectation given all observations up
-    /// to and including so many output dates later, at the end of the series all there are (fixed-lag smoothing). 0, the
-    /// default, filters: each value rests on the observations up to its own date.
+    /// Dates of the output axis that each result waits for: the value of a date is its expectation given all
+    /// observations up to and including so many output dates later, at the end of the series all there are (fixed-lag
+    /// smoothing). 0, the default, filters: each value rests on the observations up to its own date.
     ///
-    /// A lag takes memory and time in proportion: at most about (1 + 2 lag × own cells / cells) times those of the filter.
+    /// A lag takes memory and time in proportion: at most about (1 + 2 lag × own cells / cells) times those of the
+    /// filter.
     #[must_use]
     pub fn lag(mut self, dates: usize) -> Self {
         self.description.smoothing.lag = dates;
@@ -194,8 +198,8 @@ impl FusionBuilder {
         self
     }
 
-    /// Tile shape (rows, columns) in cells, which is also the output chunk; default: the one that, within the memory budget,
-    /// makes the sources decode least.
+    /// Tile shape (rows, columns) in cells, which is also the output chunk; default: the one that, within the memory
+    /// budget, makes the sources decode least.
     #[must_use]
     pub fn tile(mut self, rows: usize, cols: usize) -> Self {
         self.description.output.tile = Some([rows, cols]);
@@ -216,16 +220,16 @@ impl FusionBuilder {
         self
     }
 
-    /// Dates read, filtered and written together; default 8, or as many as memory allows for a tile of one window. More keep
-    /// workers busier between batches and take more memory.
+    /// Dates read, filtered and written together; default 8, or as many as memory allows for a tile of one window.
+    /// More keep workers busier between batches and take more memory.
     #[must_use]
     pub fn batch_dates(mut self, dates: usize) -> Self {
         self.options.batch_dates = Some(dates);
         self
     }
 
-    /// How many processes share the run, so that there are tiles for each: at least four, unless the tile is given or the
-    /// target has too few windows. Default 1. Every process must be given the same number.
+    /// How many processes share the run, so that there are tiles for each: at least four, unless the tile is given or
+    /// the target has too few windows. Default 1. Every process must be given the same number.
     #[must_use]
     pub fn shards(mut self, processes: usize) -> Self {
         self.options.shards = processes;
@@ -260,16 +264,16 @@ impl FusionBuilder {
         self
     }
 
-    /// How often the states of the tile at work are saved, so that a run that is killed loses no more than this; default
-    /// every ten minutes.
+    /// How often the states of the tile at work are saved, so that a run that is killed loses no more than this;
+    /// default every ten minutes.
     #[must_use]
     pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
         self.options.checkpoint_interval = interval;
         self
     }
 
-    /// How many checkpoints of each tile are kept, at least 1 (the default); older ones are what late dates are replayed from. None
-    /// are kept with [`Checkpoint::Off`].
+    /// How many checkpoints of each tile are kept, at least 1 (the default); older ones are what late dates are
+    /// replayed from. None are kept with [`Checkpoint::Off`].
     #[must_use]
     pub fn keep_checkpoints(mut self, count: usize) -> Self {
         self.options.keep_checkpoints = count;
@@ -294,9 +298,9 @@ impl FusionBuilder {
 }
 
 impl Fusion {
-    /// Starts the description of a fusion onto `target`. It needs a process, a prior and an instrument with its noise; everything
-    /// else has a default: bands that all instruments observe, the time from the first observation to the last, every day,
-    /// windows of 4 × 4 cells with 4 around them, a quarter of the memory, all cores.
+    /// Starts the description of a fusion onto `target`. It needs a process, a prior and an instrument with its
+    /// noise; everything else has a default: bands that all instruments observe, the time from the first observation
+    /// to the last, every day, windows of 4 × 4 cells with 4 around them, a quarter of the memory, all cores.
     ///
     /// ```
     /// # use rasterfuse::geometry::{Crs, Date, Grid};

@@ -103,7 +103,7 @@ impl CellField {
                 let (row, col) = (row as i64, col as i64);
                 let observes = |model: &&ObservationModel| !model.lattice.covering(&Rect::cell(row, col)).is_empty();
                 if let Some(model) = instruments.iter().find(observes) {
-                    return Err(prior.silent((row, col), &model.name));
+                    return Err(prior.without_value((row, col), &model.name));
                 }
             }
         }

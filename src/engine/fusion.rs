@@ -34,7 +34,7 @@ use crate::spectral::SpectralBasis;
 /// let day = |k: i32| Date::from_ymd(2024, 5, 1).map(|first| first + k);
 /// let fine = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (8, 8))?;
 /// let coarse = Grid::new(Crs::unknown(), [0.0, 120.0, 0.0, 0.0, 0.0, -120.0], (2, 2))?;
-/// // (time, band, y, x): the fine sensor sees 0.2 on the first day, the coarse one 0.3 four days later
+/// // (time, band, y, x): the fine sensor observes 0.2 on the first day, the coarse one 0.3 four days later
 /// let sharp = MemorySource::new(fine.clone(), vec![day(0)?], vec!["red".into()], Array4::from_elem((1, 1, 8, 8), 0.2))?;
 /// let blurred = MemorySource::new(coarse, vec![day(4)?], vec!["red".into()], Array4::from_elem((1, 1, 2, 2), 0.3))?;
 ///
@@ -109,7 +109,7 @@ impl Fusion {
         self.period
     }
 
-    /// The dates that are output, in order.
+    /// The output dates, in order.
     #[must_use]
     pub fn output_dates(&self) -> &[Date] {
         &self.output
@@ -177,7 +177,7 @@ impl Fusion {
         self.plan.checkpoint
     }
 
-    /// What the sink is told before the first block.
+    /// What the sink receives before the first block.
     pub(super) fn layout_for(&self, sink: &dyn FusionSink) -> SeriesLayout {
         let mut layout = self.layout();
         sink.settings().into_iter().for_each(|(key, value)| layout.settings.insert(key, value));

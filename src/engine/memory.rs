@@ -47,7 +47,7 @@ fn machine_bytes() -> Result<u64> {
     machine::memory_bytes().map_err(|problem| {
         Error::setting(
             "run.memory",
-            format!("this machine does not tell its memory ({problem}); give the budget in bytes"),
+            format!("the memory of this machine is not known ({problem}); give the budget in bytes"),
         )
     })
 }

@@ -1,9 +1,10 @@
-//! Drives sources through windows into sinks. The only room with threads.
+//! Drives sources through windows into sinks. The only module with threads.
 //!
-//! Loops, outermost first: tiles; batches of dates; windows of the tile, in parallel; dates of the batch. All window states
-//! of one tile are resident while its time runs and nothing else is, so memory does not depend on the number of dates or
-//! tiles. Every window is computed from its own observations alone, in an order of its own, so tile shape, batch length and
-//! number of threads change no bit of the result. Where all cells are independent there are no windows, but cells.
+//! Loops, outermost first: tiles; batches of dates; windows of the tile, in parallel; dates of the batch. All window
+//! states of one tile are resident while its time runs and nothing else is, so memory does not depend on the number
+//! of dates or tiles. Every window is computed from its own observations alone, in an order of its own, so tile
+//! shape, batch length and number of threads change no bit of the result. Where all cells are independent there are
+//! no windows, but cells.
 
 mod assignment;
 mod builder;
@@ -12,7 +13,6 @@ mod carried;
 mod cells;
 mod checkpoint;
 mod compress;
-mod decisive;
 mod fusion;
 mod in_flight;
 mod inflation;
@@ -27,6 +27,7 @@ mod plan;
 mod progress;
 mod sample;
 mod seasonal;
+mod settings;
 mod shard;
 mod spare;
 mod start;
@@ -49,7 +50,7 @@ pub use memory::MemoryBudget;
 pub use options::{Checkpoint, OnError, RunOptions};
 pub use plan::{DiskSpace, InstrumentPlan, Plan};
 pub use progress::Progress;
-pub(crate) use sample::{ByDate, Ground, OfDate, Sample, Sampling, possible};
+pub(crate) use sample::{ByDate, OfDate, Sample, SampleInputs, Sampling, possible};
 pub use shard::Shard;
 pub use stream::TileTime;
 pub(crate) use window::Prediction;

@@ -1,4 +1,4 @@
-//! What becomes of states on their way out: the target bands with their standard deviations, or the components with their
+//! From states to output layers: the target bands with their standard deviations, or the components with their
 //! covariances.
 
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::describe::OutputSpace;
 use crate::error::{Error, Result};
 use crate::spectral::{SpectralBasis, Spectrum, pair, pair_count};
 
-/// How what is known of a cell's components is output.
+/// How means and covariances of a cell's components become the layers of the output.
 #[derive(Debug)]
 pub(super) struct Projection {
     components: usize,
-    /// What bands are of the components; `None` where the components themselves are output.
+    /// What bands are of the components; `None` where the output is the components themselves.
     basis: Option<Arc<SpectralBasis>>,
     space: OutputSpace,
     /// What standard deviations are multiplied by: of each band, or the first of all components.
@@ -37,7 +37,7 @@ impl Projection {
         Ok(Self { components: spectrum.components(), basis, space, sd_factors })
     }
 
-    /// Multiplies standard deviations that were not [put](Self::put), of bands that are the components.
+    /// Multiplies standard deviations that were not [emitted](Self::emit), of bands that are the components.
     pub(super) fn scale(&self, uncertainty: &mut Array3<f64>) {
         for (mut layer, &factor) in
             uncertainty.outer_iter_mut().zip(&self.sd_factors).filter(|(_, factor)| **factor != 1.0)
@@ -52,41 +52,41 @@ impl Projection {
         self.space.layers(bands, self.components)
     }
 
-    /// Layers of means and covariances of what is known of a cell: [`put`](Self::put)'s input.
+    /// Layers of means and covariances of what is known of a cell: the input of [`emit`](Self::emit).
     pub(super) fn known(&self) -> (usize, usize) {
         (self.components, pair_count(self.components))
     }
 
-    /// Puts out one cell: `mean` of each component and `cov` of each pair of them, as layers of the block's arrays.
-    pub(super) fn put(&self, mean: &[f64], cov: &[f64], mut put: impl FnMut(Layer, f64)) {
+    /// Emits one cell: `mean` of each component and `cov` of each pair of them, as layers of the block's arrays.
+    pub(super) fn emit(&self, mean: &[f64], cov: &[f64], mut emit: impl FnMut(Layer, f64)) {
         match (&self.basis, self.space) {
             (None, OutputSpace::Components) => {
-                mean.iter().enumerate().for_each(|(j, value)| put(Layer::Mean(j), *value));
+                mean.iter().enumerate().for_each(|(j, value)| emit(Layer::Mean(j), *value));
                 let factor = self.sd_factors[0] * self.sd_factors[0];
-                cov.iter().enumerate().for_each(|(pair, value)| put(Layer::Uncertainty(pair), factor * value));
+                cov.iter().enumerate().for_each(|(pair, value)| emit(Layer::Uncertainty(pair), factor * value));
             }
             (None, OutputSpace::Bands) => {
                 for (j, value) in mean.iter().enumerate() {
-                    put(Layer::Mean(j), *value);
-                    put(Layer::Uncertainty(j), self.sd_factors[j] * cov[pair(j, j)].sqrt());
+                    emit(Layer::Mean(j), *value);
+                    emit(Layer::Uncertainty(j), self.sd_factors[j] * cov[pair(j, j)].sqrt());
                 }
             }
             (Some(basis), _) => {
                 for band in 0..basis.wavelengths() {
                     let (value, sd) = basis.band(band, mean, cov);
-                    put(Layer::Mean(band), value);
-                    put(Layer::Uncertainty(band), self.sd_factors[band] * sd);
+                    emit(Layer::Mean(band), value);
+                    emit(Layer::Uncertainty(band), self.sd_factors[band] * sd);
                 }
             }
         }
     }
 
-    /// Calls with every layer of a block's means that a component is part of, and its weight there.
-    pub(super) fn spread(&self, component: usize, mut put: impl FnMut(usize, f64)) {
+    /// Calls `add` with every layer of a block's means that a component contributes to, and its weight there.
+    pub(super) fn spread(&self, component: usize, mut add: impl FnMut(usize, f64)) {
         match &self.basis {
-            None => put(component, 1.0),
+            None => add(component, 1.0),
             Some(basis) => {
-                basis.matrix().column(component).iter().enumerate().for_each(|(band, weight)| put(band, *weight));
+                basis.matrix().column(component).iter().enumerate().for_each(|(band, weight)| add(band, *weight));
             }
         }
     }

@@ -24,7 +24,7 @@ use crate::series::{FusedBlock, FusionSink, Timing};
 /// Dates are made visible no more often than this: each time costs a few synchronous writes.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A wait that is told of.
+/// A wait that is reported.
 const LONG_WAIT: Duration = Duration::from_millis(if cfg!(test) { 30 } else { 10_000 });
 
 /// What the reader is to read: tiles in order, each with its batches as ranges of steps.
@@ -34,8 +34,8 @@ pub(super) struct Reads {
 
 /// What the filter hands to the writer.
 enum Task {
-    /// Blocks of a tile (its position among all tiles), which has then emitted so many dates.
-    Blocks { tile: usize, blocks: Vec<FusedBlock>, emitted: usize },
+    /// Blocks of a tile (its position among all tiles), which has then completed `output_dates` dates.
+    Blocks { tile: usize, blocks: Vec<FusedBlock>, output_dates: usize },
     /// Answer when everything so far is safe.
     Flush(SyncSender<()>),
 }
@@ -105,9 +105,9 @@ impl Stages<'_> {
     }
 
     /// Hands blocks on to be written; dates that readers see already are not written again.
-    pub(super) fn write(&mut self, tile: usize, mut blocks: Vec<FusedBlock>, emitted: usize) -> Result<(), Halt> {
+    pub(super) fn write(&mut self, tile: usize, mut blocks: Vec<FusedBlock>, output_dates: usize) -> Result<(), Halt> {
         blocks.retain(|block| block.time >= self.visible);
-        self.send(Task::Blocks { tile, blocks, emitted })
+        self.send(Task::Blocks { tile, blocks, output_dates })
     }
 
     /// Waits until everything handed on so far is safe.
@@ -127,7 +127,7 @@ impl Stages<'_> {
         sent
     }
 
-    /// Tells the caller how far the run is.
+    /// Reports to the caller how far the run is.
     pub(super) fn report_progress(&mut self) {
         self.progress.elapsed = self.started.elapsed();
         self.progress.blocks = self.blocks.load(Ordering::Relaxed);
@@ -240,12 +240,12 @@ fn write_all(
     let mut committed = Instant::now();
     let mut work = |task: Task| -> Result<()> {
         match task {
-            Task::Blocks { tile, blocks, emitted } => {
+            Task::Blocks { tile, blocks, output_dates } => {
                 let taker = &*sink;
                 io.install(|| blocks.par_iter().try_for_each(|block| taker.append(block)))?;
                 count.fetch_add(blocks.len(), Ordering::Relaxed);
                 spare.give(blocks);
-                written.dates[tile] = emitted;
+                written.dates[tile] = output_dates;
                 if committed.elapsed() >= COMMIT_INTERVAL {
                     written.commit(sink)?;
                     committed = Instant::now();
@@ -337,13 +337,14 @@ mod tests {
             .instrument(Instrument::new("lazy", Arc::new(Slow(source))).noise_variance(1e-3))
             .batch_dates(1)
             .build()?;
-        let told = Mutex::new(Vec::new());
-        let listen = |progress: &Progress| told.lock().unwrap_or_else(PoisonError::into_inner).push(progress.clone());
+        let reported = Mutex::new(Vec::new());
+        let listen =
+            |progress: &Progress| reported.lock().unwrap_or_else(PoisonError::into_inner).push(progress.clone());
         fusion.job().progress(listen).run(&mut MemorySink::new())?;
-        let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let waits: Vec<&str> = told.iter().filter_map(|progress| progress.waiting_for.as_deref()).collect();
+        let reported = reported.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let waits: Vec<&str> = reported.iter().filter_map(|progress| progress.waiting_for.as_deref()).collect();
         assert!(!waits.is_empty() && waits.iter().all(|what| what.starts_with("lazy 1970-01-03 for")), "{waits:?}");
-        assert!(told.last().is_some_and(|progress| progress.waiting_for.is_none()));
+        assert!(reported.last().is_some_and(|progress| progress.waiting_for.is_none()));
         Ok(())
     }
 }

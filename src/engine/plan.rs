@@ -1,3 +1,5 @@
+//! The plan of a run: tiles, batches, memory and disk space, computed before the run starts and printed for people.
+
 mod cost;
 mod display;
 mod json;
@@ -26,8 +28,9 @@ const SMALL_TILE: usize = 32 * 32;
 
 /// What a run will take, known before it starts.
 ///
-/// Printed it is a short table. `serde` serialises it, with the fields here by their names, `memory_bytes` and `disk_bytes`:
-/// sizes are in bytes, shapes are `[rows, columns]`, dates text, the bands of instruments `[source band, target band]`.
+/// Printed it is a short table. `serde` serialises it, with the fields here by their names, `memory_bytes` and
+/// `disk_bytes`: sizes are in bytes, shapes are `[rows, columns]`, dates text, the bands of instruments `[source
+/// band, target band]`.
 ///
 /// ```
 /// # use rasterfuse::Fusion;
@@ -55,7 +58,7 @@ const SMALL_TILE: usize = 32 * 32;
 pub struct Plan {
     /// Target cells (rows, columns).
     pub target_shape: (usize, usize),
-    /// Dates that are output.
+    /// Output dates.
     pub dates: usize,
     /// Dates on which something is read.
     pub observed_dates: usize,
@@ -69,7 +72,7 @@ pub struct Plan {
     pub windows: usize,
     /// States of the largest window (spatial states × components), or of an independent cell.
     pub states_per_window: usize,
-    /// Groups of components that no observation couples; their states are filtered apart.
+    /// Groups of components that no observation couples; their states are filtered separately.
     pub independent_parts: usize,
     /// Dates read, filtered and written together.
     pub batch_dates: usize,
@@ -103,12 +106,12 @@ pub struct Plan {
     pub checkpoint: Checkpoint,
     /// Size before compression of a checkpoint of all window states of all tiles.
     pub full_checkpoint_bytes: u64,
-    /// Size before compression of a checkpoint of the cells alone: their means, and their covariances among the components
-    /// that are filtered together.
+    /// Size before compression of a checkpoint of the cells alone: their means, and their covariances among the
+    /// components that are filtered together.
     pub light_checkpoint_bytes: u64,
     /// What each instrument brings.
     pub instruments: Vec<InstrumentPlan>,
-    /// What looks odd without being an error.
+    /// Likely mistakes that are not errors.
     pub warnings: Vec<String>,
 }
 
@@ -130,12 +133,12 @@ pub struct InstrumentPlan {
     pub coverage: f64,
     /// (rows, columns) of pixels that its storage decodes as a whole.
     pub block_shape: Option<(usize, usize)>,
-    /// Pixels decoded for all tiles of a date over those that are needed at least once: neighbouring tiles share context,
-    /// and blocks are decoded whole. 1 when it sees nothing of the target.
+    /// Pixels decoded for all tiles of a date over those that are needed at least once: neighbouring tiles share
+    /// context, and blocks are decoded whole. 1 when it observes nothing of the target.
     pub read_amplification: f64,
 }
 
-/// Room on a disk.
+/// Free space on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DiskSpace {
@@ -143,7 +146,7 @@ pub struct DiskSpace {
     pub free_bytes: u64,
 }
 
-/// What the plan is worked out from.
+/// What the plan is computed from.
 pub(super) struct PlanInput<'a> {
     pub(super) model: &'a Model,
     pub(super) options: &'a RunOptions,
@@ -185,7 +188,8 @@ impl Plan {
         parts.into_iter().fold(0, u64::saturating_add)
     }
 
-    /// What the run may write, at most: output and one checkpoint of each tile of the kind that is kept, before compression.
+    /// What the run may write, at most: output and one checkpoint of each tile of the kind that is kept, before
+    /// compression.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         let checkpoint = match self.checkpoint {
@@ -196,11 +200,11 @@ impl Plan {
         self.store_bytes.saturating_add(checkpoint)
     }
 
-    /// Room on the disk that `folder` is on, or will be when it is made; to compare with
+    /// Free space on the disk that `folder` is on, or will be when it is made; to compare with
     /// [`disk_bytes`](Self::disk_bytes).
     ///
     /// # Errors
-    /// [`Error::Store`] when the system does not tell.
+    /// [`Error::Store`] when the system does not report it.
     pub fn disk(&self, folder: &Path) -> Result<DiskSpace> {
         let free_bytes = machine::free_bytes(folder).map_err(|error| Error::Store {
             path: folder.to_path_buf(),
@@ -321,7 +325,7 @@ impl PlanInput<'_> {
             warnings.push(format!("a lag of {asked}, but only {dates} dates {text}"));
         }
         if self.options.precision == Precision::F32 && costs.window.double {
-            let text = "memory is planned for in float64, which windows go on in where digits run out";
+            let text = "memory is planned for in float64, which windows continue in when float32 loses precision";
             warnings.push(format!("variances may get too large against the noise for float32: {text}"));
         }
         let (rows, cols) = tiling.tile_shape();

@@ -11,7 +11,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::in_flight::InFlight;
 use super::tile::TileReader;
 use super::window::{Reading, Worker};
-use super::windows::{Correlations, TileGround, WindowSetup, build};
+use super::windows::{Correlations, TileInputs, WindowSetup, build};
 use super::{Fusion, Precision};
 use crate::describe::Missing;
 use crate::error::{Error, Result};
@@ -21,8 +21,8 @@ use crate::model::{Model, ProcessModel};
 /// Blocks looked at for each that is kept: those with most values are.
 const CANDIDATES: usize = 2;
 
-/// Correlations of a block that are kept for each part while models are tried: those of a point and of its neighbours along ranges
-/// and nuggets.
+/// Correlations of a block that are kept for each part while models are tried: those of a point and of its neighbours
+/// along ranges and nuggets.
 const CORRELATIONS: usize = 4;
 
 /// Points of the sequence tried for each block that is looked at.
@@ -49,13 +49,13 @@ pub(crate) struct Sampling {
 pub(crate) struct Sample {
     side: usize,
     tiling: Tiling,
-    blocks: Vec<Block>,
+    blocks: Vec<SampleBlock>,
     pool: ThreadPool,
 }
 
-/// One block and what is known of it.
+/// One block and its observations.
 #[derive(Debug)]
-pub(crate) struct Block {
+pub(crate) struct SampleBlock {
     pub(crate) region: PixelRegion,
     /// Its centre (x, y) in the target's CRS.
     pub(crate) centre: (f64, f64),
@@ -74,13 +74,13 @@ pub(crate) type ByDate = Vec<OfDate>;
 pub(crate) struct OfDate {
     pub(crate) date: Date,
     pub(crate) log_likelihood: f64,
-    /// Degrees of freedom: uncorrelated observations that were seen, fewer than values where bands share a component.
+    /// Degrees of freedom: uncorrelated observations, fewer than values where bands share a component.
     pub(crate) dof: usize,
 }
 
 /// One value of a block.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Seen {
+pub(crate) struct ObservedValue {
     pub(crate) instrument: usize,
     /// Among the bands the instrument reads.
     pub(crate) band: usize,
@@ -91,8 +91,9 @@ pub(crate) struct Seen {
 }
 
 impl Sample {
-    /// Reads blocks of what a fusion observes, spread over the target by an Owen-scrambled Sobol sequence, whose third dimension chooses the stretch of
-    /// the series where it is longer than asked for. Of the blocks looked at those with most values are kept.
+    /// Reads blocks of what a fusion observes, spread over the target by an Owen-scrambled Sobol sequence, whose
+    /// third dimension chooses the stretch of the series where it is longer than asked for. Of the blocks looked at
+    /// those with most values are kept.
     ///
     /// # Errors
     /// Those of reading; [`Error::Setting`] when no block holds a value.
@@ -121,7 +122,7 @@ impl Sample {
         let block = |((row, col), time): ((usize, usize), f64)| {
             let along = |k: usize, end: usize| k * side..((k + 1) * side).min(end);
             let tile = Tile { index: (row, col), region: PixelRegion::new(along(row, rows), along(col, cols)) };
-            Block::read(fusion, &tiling, tile, sampling.dates, time)
+            SampleBlock::read(fusion, &tiling, tile, sampling.dates, time)
         };
         let mut blocks = pool.install(|| places.into_par_iter().map(block).collect::<Result<Vec<_>>>())?;
         let mut by_values: Vec<usize> = (0..blocks.len()).collect();
@@ -141,40 +142,41 @@ impl Sample {
         self.side
     }
 
-    pub(crate) fn blocks(&self) -> &[Block] {
+    pub(crate) fn blocks(&self) -> &[SampleBlock] {
         &self.blocks
     }
 
-    /// What lies under each block, for models of this structure, whatever their numbers.
+    /// What is read for each block, for all models of this structure: it does not depend on their numbers.
     ///
     /// # Errors
     /// Those of reading what the model refers to.
-    pub(crate) fn ground(&self, model: &Model) -> Result<Ground> {
-        let of_block = |block: &Block| {
-            TileGround::new(model, &self.tiling, &block.region, |extent| model.prior.read(&model.target, extent))
+    pub(crate) fn inputs(&self, model: &Model) -> Result<SampleInputs> {
+        let of_block = |block: &SampleBlock| {
+            TileInputs::new(model, &self.tiling, &block.region, |extent| model.prior.read(&model.target, extent))
         };
         let blocks = self.install(|| self.blocks.par_iter().map(of_block).collect::<Result<Vec<_>>>())?;
-        let kept = CORRELATIONS * model.parts.len();
-        Ok(Ground { blocks: blocks.into_iter().map(|block| (block, Mutex::default())).collect(), kept })
+        let capacity = CORRELATIONS * model.parts.len();
+        Ok(SampleInputs { blocks: blocks.into_iter().map(|block| (block, Mutex::default())).collect(), capacity })
     }
 
-    /// Log-likelihood of the first `blocks` blocks under each of some models, date by date; `None` where the arithmetic breaks down,
-    /// and for what is no model. Reads nothing. Blocks in parallel; models that correlate states in the same way share the work.
+    /// Log-likelihood of the first `blocks` blocks under each of some models, date by date; `None` where the
+    /// arithmetic breaks down, and for what is no model. Reads nothing. Blocks in parallel; models that correlate
+    /// states in the same way share the work.
     ///
     /// # Errors
     /// What has nothing to do with numbers.
     pub(crate) fn by_date(
         &self,
         models: &[Option<Model>],
-        ground: &Ground,
+        inputs: &SampleInputs,
         blocks: usize,
     ) -> Result<Vec<Vec<Option<ByDate>>>> {
         let blocks = blocks.min(self.blocks.len());
         let of_block = |k: usize| -> Result<Vec<Option<ByDate>>> {
             let of_model = |model: &Option<Model>| {
                 let Some(model) = model else { return Ok(None) };
-                let correlations = ground.correlations(k, model);
-                possible(self.blocks[k].log_likelihood(model, &ground.blocks[k].0, &correlations))
+                let correlations = inputs.correlations(k, model);
+                possible(self.blocks[k].log_likelihood(model, &inputs.blocks[k].0, &correlations))
             };
             models.iter().map(of_model).collect()
         };
@@ -190,38 +192,39 @@ impl Sample {
     }
 }
 
-/// What lies under each block, and the correlations of its states that were worked out last.
+/// What is read for each block, and the correlations of its states that were computed last.
 #[derive(Debug)]
-pub(crate) struct Ground {
-    blocks: Vec<(TileGround, Mutex<VecDeque<Known>>)>,
+pub(crate) struct SampleInputs {
+    blocks: Vec<(TileInputs, Mutex<VecDeque<CachedCorrelations>>)>,
     /// How many correlations of a block are kept.
-    kept: usize,
+    capacity: usize,
 }
 
-/// A process whose correlations are known.
+/// The correlations of a block under a process.
 #[derive(Debug)]
-struct Known {
+struct CachedCorrelations {
     process: ProcessModel,
     correlations: Arc<Correlations>,
 }
 
-impl Ground {
+impl SampleInputs {
     /// The correlations of a block's states under a model.
     fn correlations(&self, block: usize, model: &Model) -> Arc<Correlations> {
-        let (ground, known) = &self.blocks[block];
-        let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut recent = known();
-        let position = recent.iter().position(|known| known.process.correlates_as(&model.process));
+        let (inputs, cache) = &self.blocks[block];
+        let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = lock();
+        let position = recent.iter().position(|cached| cached.process.correlates_as(&model.process));
         if let Some(found) = position.and_then(|position| recent.remove(position)) {
             let correlations = Arc::clone(&found.correlations);
             recent.push_front(found);
             return correlations;
         }
         drop(recent);
-        let correlations = Arc::new(ground.correlations(&model.process));
-        let mut recent = known();
-        recent.truncate(self.kept - 1);
-        recent.push_front(Known { process: model.process.clone(), correlations: Arc::clone(&correlations) });
+        let correlations = Arc::new(inputs.correlations(&model.process));
+        let mut recent = lock();
+        recent.truncate(self.capacity - 1);
+        recent
+            .push_front(CachedCorrelations { process: model.process.clone(), correlations: Arc::clone(&correlations) });
         correlations
     }
 }
@@ -235,7 +238,7 @@ pub(crate) fn possible<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-impl Block {
+impl SampleBlock {
     fn read(fusion: &Fusion, tiling: &Tiling, tile: Tile, dates: usize, time: f64) -> Result<Self> {
         let model = &fusion.model;
         let observed: Vec<_> = fusion.steps.iter().filter(|(_, step)| !step.instruments.is_empty()).cloned().collect();
@@ -246,13 +249,13 @@ impl Block {
         let windows: Vec<Window> = tiling.windows(&tile.region).collect();
         let reader = TileReader::of_windows(model, &tile, &windows)?;
         let mut readings = reader.read(fusion, stretch, &InFlight::default())?;
-        let ground = TileGround::new(model, tiling, &tile.region, |extent| model.prior.read(&model.target, extent))?;
+        let inputs = TileInputs::new(model, tiling, &tile.region, |extent| model.prior.read(&model.target, extent))?;
         let mut values = 0;
         for reading in &mut readings {
             reading.output = false;
             for (instrument, slice) in &mut reading.slices {
                 let mut kept = Array2::from_elem((slice.region.shape().0, slice.region.shape().1), false);
-                let pixels = ground.windows.iter().flat_map(|(_, support)| support.pixels(*instrument));
+                let pixels = inputs.windows.iter().flat_map(|(_, support)| support.pixels(*instrument));
                 for pixel in pixels.filter(|pixel| pixel.home) {
                     kept[(pixel.at.0 - slice.region.rows.start, pixel.at.1 - slice.region.cols.start)] = true;
                 }
@@ -274,14 +277,14 @@ impl Block {
     }
 
     /// Every value that is not missing, in the order of dates.
-    pub(crate) fn seen(&self) -> impl Iterator<Item = Seen> + '_ {
+    pub(crate) fn observations(&self) -> impl Iterator<Item = ObservedValue> + '_ {
         self.readings
             .iter()
             .flat_map(|reading| reading.slices.iter().map(|(k, slice)| (reading.date, *k, slice)))
             .flat_map(|(date, instrument, slice)| {
                 let first = (slice.region.rows.start, slice.region.cols.start);
                 slice.values.indexed_iter().filter(|(_, value)| !value.is_nan()).map(
-                    move |((band, row, col), &value)| Seen {
+                    move |((band, row, col), &value)| ObservedValue {
                         instrument,
                         band,
                         pixel: (first.0 + row, first.1 + col),
@@ -293,10 +296,10 @@ impl Block {
     }
 
     /// Prediction-error decomposition: what each date adds to the log-likelihood.
-    fn log_likelihood(&self, model: &Model, ground: &TileGround, correlations: &Correlations) -> Result<ByDate> {
+    fn log_likelihood(&self, model: &Model, inputs: &TileInputs, correlations: &Correlations) -> Result<ByDate> {
         let setup = WindowSetup { model, lag: 0, precision: Precision::F64, withholds: false, offsets: &[] };
-        let prior = model.prior.over(&ground.prior);
-        let mut windows = build(setup, &self.region, ground, correlations, (&prior, self.before))?;
+        let prior = model.prior.over(&inputs.prior);
+        let mut windows = build(setup, &self.region, inputs, correlations, (&prior, self.before))?;
         // A worker remembers what it made of noise and design: those of another model are others.
         let mut worker = Worker::new(model.parts.len());
         let mut dates = Vec::with_capacity(self.readings.len());

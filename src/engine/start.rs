@@ -121,7 +121,7 @@ impl<'a> Starts<'a> {
             let (row, col) = tile.index;
             let folder = self.folder.path().display();
             let problem = format!(
-                "tile [{row}, {col}] has no checkpoint to go on from in {folder} (run.checkpoint = \"off\"?); a replay begins it \
+                "tile [{row}, {col}] has no checkpoint to continue from in {folder} (run.checkpoint = \"off\"?); a replay begins it \
                  anew from all observations"
             );
             return Err(Error::CannotContinue { path: self.store_path(), problem, remedy: Some(Remedy::Replay) });

@@ -21,11 +21,11 @@ pub(super) struct Step {
 pub(super) struct Schedule {
     /// Every date on which something is read or output, in order.
     pub(super) steps: Vec<(Date, Step)>,
-    /// The dates that are output, in order.
+    /// The output dates, in order.
     pub(super) output: Vec<Date>,
 }
 
-/// Lays the observations and the output of a period on one axis.
+/// Orders the observation dates and the output dates of a period on one time axis.
 pub(super) fn schedule(period: DateRange, output: &OutputDates, instruments: &[ObservationModel]) -> Result<Schedule> {
     let mut steps: BTreeMap<Date, Step> = BTreeMap::new();
     for (index, instrument) in instruments.iter().enumerate() {

@@ -10,7 +10,7 @@ use super::seasonal::Curves;
 use super::steps::Step;
 use super::summary::Summary;
 use super::window::{Prediction, Reading, Waiting, WindowState, Worker};
-use super::windows::TileGround;
+use super::windows::TileInputs;
 use super::{Fusion, OnError, windows};
 use crate::error::{Error, Result};
 use crate::filter::NumericalError;
@@ -171,10 +171,10 @@ impl TileState {
     ) -> Result<Self> {
         let states = match &fusion.cells {
             None => {
-                let ground = TileGround::new(&fusion.model, &fusion.tiling, &tile.region, prior)?;
-                let correlations = ground.correlations(&fusion.model.process);
-                let known = (&ground.prior, date);
-                States::Windows(windows::build(fusion.window_setup(), &tile.region, &ground, &correlations, known)?)
+                let inputs = TileInputs::new(&fusion.model, &fusion.tiling, &tile.region, prior)?;
+                let correlations = inputs.correlations(&fusion.model.process);
+                let known = (&inputs.prior, date);
+                States::Windows(windows::build(fusion.window_setup(), &tile.region, &inputs, &correlations, known)?)
             }
             Some(model) => {
                 let prior = prior(&Rect::from(&tile.region))?;

@@ -19,7 +19,7 @@ use crate::model::{
 use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 use crate::spectral::pair;
 
-/// What windows are made with.
+/// What windows are built from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WindowSetup<'a> {
     pub(super) model: &'a Model,
@@ -33,7 +33,7 @@ pub(super) struct WindowSetup<'a> {
 }
 
 impl Fusion {
-    /// What its windows are made with.
+    /// What its windows are built from.
     pub(super) fn window_setup(&self) -> WindowSetup<'_> {
         WindowSetup {
             model: &self.model,
@@ -45,9 +45,9 @@ impl Fusion {
     }
 }
 
-/// The windows of a tile and what is read for them. Numbers of the description change nothing about it.
+/// The windows of a tile and what is read for them. It does not depend on the numbers of the description.
 #[derive(Debug)]
-pub(super) struct TileGround {
+pub(super) struct TileInputs {
     pub(super) windows: Vec<(Window, Arc<Support>)>,
     /// Features of the cells, by which they change together.
     features: Option<FeatureValues>,
@@ -59,7 +59,7 @@ pub(super) struct TileGround {
 /// Correlations of the states of each window, in the order of the process's.
 pub(super) type Correlations = Vec<Vec<Arc<BlockCov>>>;
 
-impl TileGround {
+impl TileInputs {
     /// # Errors
     /// Those of reading features, mean function and prior.
     pub(super) fn new(
@@ -94,18 +94,18 @@ impl TileGround {
         let mut shared: HashMap<_, Vec<Arc<[f64]>>> = HashMap::new();
         for (_, support) in &self.windows {
             shared.entry(support.shape_key()).or_insert_with(|| {
-                // Similarity is a window's own.
-                let cells = |(k, correlation)| match process.alike {
-                    alike if k < alike => Arc::new([]) as Arc<[f64]>,
+                // Similarity depends on the window's own features.
+                let cells = |(k, correlation)| match process.similar {
+                    similar if k < similar => Arc::new([]) as Arc<[f64]>,
                     _ => support.cell_correlation(correlation),
                 };
                 process.correlations.iter().enumerate().map(cells).collect()
             });
         }
-        let likeness = process.features.as_ref().zip(self.features.as_ref());
-        let likeness = likeness.map(|(features, values)| features.scale(values));
+        let similarity = process.features.as_ref().zip(self.features.as_ref());
+        let similarity = similarity.map(|(features, values)| features.scale(values));
         let of_window = |(_, support): &(Window, Arc<Support>)| {
-            support.correlations(process, &shared[&support.shape_key()], likeness.as_ref())
+            support.correlations(process, &shared[&support.shape_key()], similarity.as_ref())
         };
         self.windows.par_iter().map(of_window).collect()
     }
@@ -115,15 +115,15 @@ impl TileGround {
 pub(super) fn build(
     setup: WindowSetup<'_>,
     tile: &PixelRegion,
-    ground: &TileGround,
+    inputs: &TileInputs,
     correlations: &Correlations,
     (prior, date): (&PriorSlice, Date),
 ) -> Result<Vec<WindowState>> {
     let state = |((window, support), correlations): (&(Window, Arc<Support>), &Vec<Arc<BlockCov>>)| {
-        let known = (prior, ground.mean.as_ref());
+        let known = (prior, inputs.mean.as_ref());
         WindowState::new(setup, tile, window, Arc::clone(support), correlations, known, date)
     };
-    ground.windows.par_iter().zip(correlations).map(state).collect()
+    inputs.windows.par_iter().zip(correlations).map(state).collect()
 }
 
 /// Runs every window through the batch; `last` when no other follows. Failed windows are recorded, or returned as an
@@ -190,7 +190,7 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
                     known[position] = layer[index];
                 }
                 let (x, cov) = known.split_at(means);
-                fusion.projection.put(x, cov, |layer, value| match layer {
+                fusion.projection.emit(x, cov, |layer, value| match layer {
                     Layer::Mean(layer) => mean[(layer, cell.row, cell.col)] = value,
                     Layer::Uncertainty(layer) => uncertainty[(layer, cell.row, cell.col)] = value,
                 });

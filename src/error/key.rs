@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 
 /// A place in a [`Description`](crate::describe::Description): names of tables and keys, positions in lists.
 ///
-/// Printed as `process.nested 2.range` or `instrument "modis": noise_variance`: positions count from 1, instruments go by their
-/// names. What is printed can be read again by `From<&str>`.
+/// Printed as `process.nested 2.range` or `instrument "modis": noise_variance`: positions count from 1, instruments
+/// go by their names. What is printed can be read again by `From<&str>`.
 ///
 /// ```
 /// use rasterfuse::describe::Key;
@@ -75,8 +75,8 @@ impl Key {
         &self.0
     }
 
-    /// Names of tables and keys without positions: `process.nested.range`, `instrument.bias`. What is known of a key in general
-    /// goes by it.
+    /// Names of tables and keys without positions: `process.nested.range`, `instrument.bias`. It identifies
+    /// what holds for a key in every table.
     #[must_use]
     pub fn path(&self) -> String {
         let names = self.0.iter().filter_map(|step| match step {

@@ -1,8 +1,9 @@
-//! What is believed of a number before the data are asked: where the search begins, and a weak prior made of what the data are like.
+//! What is believed of a number before the data are asked: where the search begins, and a weak prior made of what the
+//! data are like.
 
 use super::scale::{Entry, Scale};
 use super::{DataSummary, InstrumentSummary};
-use crate::describe::{Description, Features, Key, Number, Place, Quantity};
+use crate::describe::{Description, Features, Key, Number, NumberRef, Quantity};
 use crate::error::{Error, KeyStep, Result};
 use crate::geometry::PixelRegion;
 use crate::source::RasterSource;
@@ -10,15 +11,16 @@ use crate::source::RasterSource;
 /// Share of a band's variance that is taken for the noise of fine pixels to begin with.
 const NOISE_SHARE: f64 = 0.003;
 
-/// Shares of the change of coarse pixels from day to day that are taken for their noise, and for the drift of their offsets.
+/// Shares of the change of coarse pixels from day to day that are taken for their noise, and for the drift of their
+/// offsets.
 const COARSE_NOISE_SHARE: f64 = 0.1;
 const DRIFT_SHARE: f64 = 0.25;
 
 /// Share of a band's variance that an instrument's offsets have to begin with.
 const OFFSET_SHARE: f64 = 0.1;
 
-/// Widths of the priors, factors: of what is hardly known, of change, of noise, of ranges, and of the change of cells when only
-/// coarse pixels show any: then they say nothing of it, and the prior must.
+/// Widths of the priors, factors: of what is hardly known, of change, of noise, of ranges, and of the change of cells
+/// when only coarse pixels show any: then they say nothing of it, and the prior must.
 const VARIANCE_WIDTH: f64 = 10.0;
 const CHANGE_WIDTH: f64 = 5.0;
 const NOISE_WIDTH: f64 = 7.0;
@@ -69,14 +71,14 @@ impl<'a> Beliefs<'a> {
         Ok(Self { data, features, anomalies: description.seasonal.is_some() })
     }
 
-    /// Writes a free number that stands for several as many times as there are; gives numbers that no likelihood can find what the
-    /// data say.
+    /// Writes a free number that stands for several as many times as there are; gives numbers that no likelihood can
+    /// find what the data say.
     ///
     /// # Errors
     /// [`Error::Setting`] for what can be neither.
     pub(super) fn prepare(&self, description: &mut Description) -> Result<()> {
         let mut failure = Ok(());
-        description.visit(&mut |key, quantity, mut place: Place<'_>| {
+        description.visit(&mut |key, quantity, mut place: NumberRef<'_>| {
             place.spread(self.count(key, quantity));
             if quantity != Quantity::Level {
                 return;
@@ -138,7 +140,7 @@ impl<'a> Beliefs<'a> {
     fn prior(&self, key: &Key, quantity: Quantity, about: About) -> Option<(f64, f64)> {
         let About { mean, variance, change } = about;
         let cell = self.data.cell_size.0.min(self.data.cell_size.1);
-        let fine = self.instrument(key).is_some_and(|instrument| instrument.sees_cells);
+        let fine = self.instrument(key).is_some_and(|instrument| instrument.observes_cells);
         Some(match quantity {
             Quantity::Amplitude => (0.0, 1.0),
             Quantity::Range => (RANGE_CELLS * cell, RANGE_WIDTH),
@@ -204,7 +206,7 @@ impl<'a> Beliefs<'a> {
         let shown = self.data.component(component);
         let mean = shown.map_or(0.0, |band| band.mean);
         let variance = shown.map_or(1.0, |band| band.variance);
-        // Where no cell is observed twice, coarse pixels tell of change, if less than there is.
+        // Where no cell is observed twice, coarse pixels show change, but less than that of cells.
         let any = || self.changes_of(component).find(|change| *change > 0.0);
         let change = shown.map(|band| band.change).filter(|change| *change > 0.0);
         let change = change.or_else(any).unwrap_or(variance / 100.0);
@@ -219,7 +221,7 @@ impl<'a> Beliefs<'a> {
 
     /// How well the change of cells is known beforehand.
     fn change_width(&self) -> f64 {
-        let cells = self.data.instruments.iter().filter(|instrument| instrument.sees_cells);
+        let cells = self.data.instruments.iter().filter(|instrument| instrument.observes_cells);
         let twice = cells.flat_map(|instrument| &instrument.bands).any(|band| band.change > 0.0);
         if twice { CHANGE_WIDTH } else { UNSEEN_CHANGE_WIDTH }
     }

@@ -33,7 +33,8 @@ impl Candidate {
         Ok(Self { name: name.to_owned(), description, of_blocks, entries, known: false })
     }
 
-    /// Begins with the numbers of another description where it gives as many by the same keys, and looks less far for the optimum.
+    /// Begins with the numbers of another description where it gives as many by the same keys, and looks less far for
+    /// the optimum.
     #[must_use]
     pub fn begin_with(mut self, found: &Description) -> Self {
         let mut numbers = Vec::new();
@@ -94,8 +95,8 @@ fn with_numbers(description: &Description, numbers: &[f64]) -> Description {
     description
 }
 
-/// A description whose windows are blocks of so many cells a side, without context, and whose likelihood can be compared between
-/// numbers: which values are refused or believed less must not depend on them.
+/// A description whose windows are blocks of so many cells a side, without context, and whose likelihood can be
+/// compared between numbers: which values are refused or believed less must not depend on them.
 pub(super) fn for_blocks(mut description: Description, side: usize) -> Description {
     let window = &mut description.window;
     (window.size, window.halo, window.far_samples, window.far_radius) = (side, 0, 0, 0.0);

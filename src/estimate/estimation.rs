@@ -25,8 +25,8 @@ pub(super) const EVIDENCE: f64 = 6.0;
 
 /// How much of a scene is looked at for an estimation.
 ///
-/// What is read stays in memory, 8 bytes for each value of the blocks looked at, missing ones included: dates × bands × pixels of
-/// twice as many blocks as are kept. It does not grow with the scene.
+/// What is read stays in memory, 8 bytes for each value of the blocks looked at, missing ones included: dates × bands
+/// × pixels of twice as many blocks as are kept. It does not grow with the scene.
 #[derive(Clone, Copy, Debug)]
 pub struct EstimationBuilder {
     sampling: Sampling,
@@ -47,8 +47,8 @@ impl EstimationBuilder {
         self
     }
 
-    /// Dates with observations that a block uses at most, one after the other; default 200. Each block of a longer series has a
-    /// stretch of its own.
+    /// Dates with observations that a block uses at most, one after the other; default 200. Each block of a longer
+    /// series has a stretch of its own.
     #[must_use]
     pub fn dates(mut self, dates: usize) -> Self {
         self.sampling.dates = dates;
@@ -151,21 +151,21 @@ impl Estimation {
         self.sample.blocks()[..blocks].iter().map(|block| block.values).sum()
     }
 
-    /// Log-likelihood of the sample under a description all of whose numbers are given; negative infinity where the arithmetic breaks
-    /// down.
+    /// Log-likelihood of the sample under a description all of whose numbers are given; negative infinity where the
+    /// arithmetic breaks down.
     ///
     /// # Errors
     /// Those of the description.
     pub fn log_likelihood(&self, description: &Description) -> Result<f64> {
         let model = Model::new(&for_blocks(description.clone(), self.sample.side()))?;
-        let ground = self.sample.ground(&model)?;
-        let values = self.sample.by_date(&[Some(model)], &ground, self.blocks())?;
+        let inputs = self.sample.inputs(&model)?;
+        let values = self.sample.by_date(&[Some(model)], &inputs, self.blocks())?;
         let dates: Option<Vec<_>> = values.into_iter().flatten().collect();
         Ok(dates.map_or(f64::NEG_INFINITY, |dates| dates.iter().flatten().map(|of| of.log_likelihood).sum()))
     }
 
-    /// A description with free numbers as something to fit. What is believed of numbers that say nothing of themselves follows from
-    /// the data.
+    /// A description with free numbers as something to fit. What is believed of numbers that say nothing of
+    /// themselves follows from the data.
     ///
     /// # Errors
     /// [`Error::Setting`] by key for what cannot be estimated.
@@ -173,11 +173,12 @@ impl Estimation {
         Candidate::new(name, description, &Beliefs::new(&self.summary, description)?, self.sample.side())
     }
 
-    /// Finds the numbers of a candidate that are most likely, weak priors included. Numbers of parts of the scene that are filtered
-    /// separately and share none are found separately, in parallel.
+    /// Finds the numbers of a candidate that are most likely, weak priors included. Numbers of parts of the scene
+    /// that are filtered separately and share none are found separately, in parallel.
     ///
     /// # Errors
-    /// Those of the description with its initial numbers; [`Error::Setting`] when the likelihood breaks down wherever it is tried.
+    /// Those of the description with its initial numbers; [`Error::Setting`] when the likelihood breaks down wherever
+    /// it is tried.
     pub fn fit(&self, candidate: &Candidate) -> Result<Fit> {
         self.fit_to(candidate, self.blocks(), false)
     }
@@ -223,14 +224,15 @@ impl Estimation {
         })
     }
 
-    /// Fits every candidate to half of the blocks (at least six), roughly, and chooses: the one kept so far gives way to a later one
-    /// whose criterion is less by more than 6, which is called strong evidence (Kass & Raftery, *Bayes Factors*, Journal of the
-    /// American Statistical Association 90, 1995). So put first what you would rather have; no other is better by more than 6.
+    /// Fits every candidate to half of the blocks (at least six), roughly, and chooses: the one kept so far gives way
+    /// to a later one whose criterion is less by more than 6, which is called strong evidence (Kass & Raftery, *Bayes
+    /// Factors*, Journal of the American Statistical Association 90, 1995). So put first what you would rather have;
+    /// no other is better by more than 6.
     ///
-    /// What is chosen is to be [fitted](Self::fit) to all blocks then, [beginning](Candidate::begin_with) with what was found. Each
-    /// search begins, among other places, with what the one kept so far has found of numbers of the same key, so that a structure that
-    /// holds another is not fitted worse. Candidates that cannot be fitted are passed over while others can, and
-    /// [named](Choice::failed).
+    /// What is chosen is to be [fitted](Self::fit) to all blocks then, [beginning](Candidate::begin_with) with what
+    /// was found. Each search begins, among other places, with what the one kept so far has found of numbers of the
+    /// same key, so that a structure that holds another is not fitted worse. Candidates that cannot be fitted are
+    /// passed over while others can, and [named](Choice::failed).
     ///
     /// # Errors
     /// As [`fit`](Self::fit) of the last candidate, when none can be fitted.
@@ -242,7 +244,8 @@ impl Estimation {
         comparison.choice()
     }
 
-    /// Candidates to be compared one by one, as [`choose`](Self::choose) does, where what comes next depends on what is kept.
+    /// Candidates to be compared one by one, as [`choose`](Self::choose) does, where what comes next depends on what
+    /// is kept.
     #[must_use]
     pub fn comparison(&self, criterion: Criterion) -> Comparison<'_> {
         let failure = Error::setting("estimate", "no candidate to choose from");
@@ -269,7 +272,8 @@ impl Comparison<'_> {
         self.fits.push(Fit { candidate: name.to_owned(), ..choice.best().clone() });
     }
 
-    /// Fits a candidate to half of the blocks (at least six), roughly, and says whether it is kept in place of the best so far.
+    /// Fits a candidate to half of the blocks (at least six), roughly, and says whether it is kept in place of the
+    /// best so far.
     pub fn challenge(&mut self, candidate: &Candidate) -> bool {
         let blocks = self.estimation.blocks().div_ceil(2).max(COMPARED).min(self.estimation.blocks());
         let known = self.kept.map(|kept| &self.fits[kept].description);

@@ -24,8 +24,8 @@ pub struct Estimate {
     pub value: f64,
     /// Where it was estimated.
     pub scale: Scale,
-    /// Standard error of the unbounded number: the larger of that by the curvature of likelihood and prior and that by the dates' scores;
-    /// NaN where there is no minimum, and of a comparison's fits, which work out none.
+    /// Standard error of the unbounded number: the larger of that by the curvature of likelihood and prior and that
+    /// by the dates' scores; NaN where there is no minimum, and of a comparison's fits, which work out none.
     pub sd: f64,
     /// Whether the observations say anything of it; what they do not is as it was to begin with.
     pub observed: bool,

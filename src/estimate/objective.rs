@@ -8,20 +8,21 @@ use rayon::prelude::*;
 
 use super::Candidate;
 use super::scale::Entry;
-use crate::engine::{ByDate, Ground, OfDate, Sample, possible};
+use crate::engine::{ByDate, OfDate, Sample, SampleInputs, possible};
 use crate::error::Result;
 use crate::geometry::Date;
 use crate::model::Model;
 
-/// Step of second differences in unbounded numbers: where log-likelihoods are good to 1e-8 they are good to 1e-3, far less than the
-/// curvature of weak priors, which is the least that must be seen.
+/// Step of second differences in unbounded numbers: where log-likelihoods are good to 1e-8 they are good to 1e-3, far
+/// less than the curvature of weak priors, which is the least that must be resolved.
 const STEP: f64 = 4e-3;
 
-/// Step of first differences forward, of which half the curvature is taken off. As that may be known badly, a short one: differences are
-/// then good to 1e-3, a thousandth of a standard error where the curvature is 1, as that of weak priors.
+/// Step of first differences forward, of which half the curvature is taken off. As that may be known badly, a short
+/// one: differences are then good to 1e-3, a thousandth of a standard error where the curvature is 1, as that of weak
+/// priors.
 const SHORT_STEP: f64 = 2e-5;
 
-/// Scores of dates and blocks for each number that tell of the curvature.
+/// Scores, each of a date and a block, needed for each number to determine the curvature.
 const ENOUGH: usize = 3;
 
 /// Models that are held at once.
@@ -32,12 +33,12 @@ const FAR: f64 = 3.0;
 
 /// The posterior of a description's numbers, up to a constant: weak priors times the likelihood of a sample.
 ///
-/// Parts of the scene that are filtered apart have likelihoods of their own, each of which depends on some of the numbers: a
-/// derivative is worked out from the parts that it concerns alone.
+/// Parts of the scene that are filtered separately have likelihoods of their own, each of which depends on some of the
+/// numbers: a derivative is worked out from the parts that it concerns alone.
 pub(super) struct Objective<'a> {
     sample: &'a Sample,
     candidate: &'a Candidate,
-    ground: Ground,
+    inputs: SampleInputs,
     /// For each part, the entries that its likelihood depends on.
     depends: Vec<Vec<usize>>,
     /// Blocks that count.
@@ -45,14 +46,14 @@ pub(super) struct Objective<'a> {
     evaluations: AtomicUsize,
 }
 
-/// Parts that share numbers, and the numbers: a problem of its own.
+/// Parts that share numbers, and the numbers: a separate optimisation problem.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Group {
+pub(super) struct Subproblem {
     parts: Vec<usize>,
     pub(super) entries: Vec<usize>,
 }
 
-/// Value, gradient and Hessian of the negative log-posterior in a group's numbers.
+/// Value, gradient and Hessian of the negative log-posterior in the numbers of a subproblem.
 #[derive(Clone, Debug)]
 pub(super) struct Curve {
     pub(super) value: f64,
@@ -66,8 +67,8 @@ impl<'a> Objective<'a> {
     pub(super) fn new(sample: &'a Sample, candidate: &'a Candidate, blocks: usize) -> Result<Self> {
         let start = candidate.entries.iter().map(|entry| entry.number(entry.start)).collect::<Vec<_>>();
         let model = Model::new(&candidate.of_blocks_with_numbers(&start))?;
-        let (ground, evaluations) = (sample.ground(&model)?, AtomicUsize::new(0));
-        let mut this = Self { sample, candidate, ground, depends: Vec::new(), blocks, evaluations };
+        let (inputs, evaluations) = (sample.inputs(&model)?, AtomicUsize::new(0));
+        let mut this = Self { sample, candidate, inputs, depends: Vec::new(), blocks, evaluations };
         this.depends = this.dependencies(model.parts.len())?;
         Ok(this)
     }
@@ -76,16 +77,17 @@ impl<'a> Objective<'a> {
         &self.candidate.entries
     }
 
-    /// Which entries each part depends on, found by trying: whatever a description does with its numbers is heeded.
+    /// Which entries each part depends on, found by moving each number and comparing likelihoods, so that no rule can
+    /// miss a dependence.
     fn dependencies(&self, parts: usize) -> Result<Vec<Vec<usize>>> {
         // As few blocks as show every band of every instrument.
-        let mut seen = vec![BTreeSet::new()];
+        let mut observed = vec![BTreeSet::new()];
         for block in self.sample.blocks() {
-            let mut all = seen[seen.len() - 1].clone();
-            all.extend(block.seen().map(|seen| (seen.instrument, seen.band)));
-            seen.push(all);
+            let mut all = observed[observed.len() - 1].clone();
+            all.extend(block.observations().map(|value| (value.instrument, value.band)));
+            observed.push(all);
         }
-        let blocks = seen.iter().position(|some| some.len() == seen[seen.len() - 1].len()).unwrap_or(1);
+        let blocks = observed.iter().position(|some| some.len() == observed[observed.len() - 1].len()).unwrap_or(1);
         let all: Vec<usize> = (0..self.entries().len()).collect();
         let mut depends = self.moved_by(&all, parts, blocks)?;
         // What matters nowhere there may matter in other blocks.
@@ -111,7 +113,7 @@ impl<'a> Objective<'a> {
         let values = self.log_likelihoods(&points, blocks)?;
         let (base, moved) = values.split_at(parts);
         let of_part = |part: usize| {
-            // Where the likelihood breaks down nothing can be told: the number may matter.
+            // Where the likelihood breaks down nothing can be concluded: the number may matter.
             let differs = |k: &usize| {
                 let (before, after) = (&base[part], &moved[k * parts + part]);
                 before != after || before.iter().any(|value| value.is_infinite())
@@ -131,11 +133,11 @@ impl<'a> Objective<'a> {
         self.entries().iter().zip(theta).map(|(entry, theta)| entry.number(*theta)).collect()
     }
 
-    /// Parts and numbers that have nothing to do with each other.
-    pub(super) fn groups(&self) -> Vec<Group> {
-        let mut groups: Vec<Group> = Vec::new();
+    /// Groups of parts and numbers that are independent of each other.
+    pub(super) fn groups(&self) -> Vec<Subproblem> {
+        let mut groups: Vec<Subproblem> = Vec::new();
         for (part, depends) in self.depends.iter().enumerate() {
-            let mut group = Group { parts: vec![part], entries: depends.clone() };
+            let mut group = Subproblem { parts: vec![part], entries: depends.clone() };
             let (joined, apart): (Vec<_>, Vec<_>) =
                 groups.into_iter().partition(|other| other.entries.iter().any(|entry| depends.contains(entry)));
             for other in joined {
@@ -173,14 +175,15 @@ impl<'a> Objective<'a> {
         Ok(self.log_likelihoods(&points, self.blocks())?.into_iter().flatten().sum())
     }
 
-    /// What the weak priors take away from the log-likelihood of a point: half the squared distances of the numbers that any part
-    /// depends on.
+    /// What the weak priors take away from the log-likelihood of a point: half the squared distances of the numbers
+    /// that any part depends on.
     pub(super) fn penalty(&self, theta: &[f64]) -> f64 {
         let observed: BTreeSet<usize> = self.depends.iter().flatten().copied().collect();
         observed.into_iter().map(|entry| self.entries()[entry].penalty(theta[entry])[0]).sum()
     }
 
-    /// Log-likelihoods of (part, point) for each of the first blocks; negative infinity where the arithmetic breaks down.
+    /// Log-likelihoods of (part, point) for each of the first blocks; negative infinity where the arithmetic breaks
+    /// down.
     fn log_likelihoods(&self, points: &[(usize, Vec<f64>)], blocks: usize) -> Result<Vec<Vec<f64>>> {
         let sum = |dates: Option<ByDate>| {
             let sum = dates.map(|dates| dates.iter().map(|of| of.log_likelihood).sum::<f64>());
@@ -196,7 +199,7 @@ impl<'a> Objective<'a> {
         let mut values = Vec::with_capacity(points.len());
         for points in points.chunks(MODELS) {
             let models = points.par_iter().map(|point| self.model(point)).collect::<Result<Vec<_>>>()?;
-            values.extend(self.sample.by_date(&models, &self.ground, blocks)?);
+            values.extend(self.sample.by_date(&models, &self.inputs, blocks)?);
         }
         Ok(values)
     }
@@ -207,8 +210,15 @@ impl<'a> Objective<'a> {
         Ok(model.map(|model| model.of_part(*part)))
     }
 
-    /// Negative log-posterior of a group at points whose other entries are `base`'s; infinite where the filter breaks down.
-    pub(super) fn values(&self, group: &Group, base: &[f64], points: &[Vec<f64>], blocks: usize) -> Result<Vec<f64>> {
+    /// Negative log-posterior of a group at points whose other entries are `base`'s; infinite where the filter breaks
+    /// down.
+    pub(super) fn values(
+        &self,
+        group: &Subproblem,
+        base: &[f64],
+        points: &[Vec<f64>],
+        blocks: usize,
+    ) -> Result<Vec<f64>> {
         let whole = |own: &[f64]| group.whole(base, own);
         let tried: Vec<_> =
             points.iter().flat_map(|own| group.parts.iter().map(move |&part| (part, whole(own)))).collect();
@@ -225,7 +235,7 @@ impl<'a> Objective<'a> {
     /// that each date adds, all blocks together. `None` where a neighbour breaks down.
     pub(super) fn curve(
         &self,
-        group: &Group,
+        group: &Subproblem,
         base: &[f64],
         own: &[f64],
         blocks: usize,
@@ -242,7 +252,7 @@ impl<'a> Objective<'a> {
                 }
             }
         }
-        // Dates are told apart along the axes only: they are many.
+        // Dates are kept separate along the axes only: they are many.
         let along = self.by_date(&along, blocks)?.into_iter().map(joined).collect::<Option<Vec<_>>>();
         let across = self.log_likelihoods(&across, blocks)?;
         Ok(along.and_then(|along| self.differences(group, own, &along, &across)))
@@ -251,7 +261,7 @@ impl<'a> Objective<'a> {
     /// Derivatives of differences along the axes, date by date, and across them.
     fn differences(
         &self,
-        group: &Group,
+        group: &Subproblem,
         own: &[f64],
         along: &[Vec<OfDate>],
         across: &[Vec<f64>],
@@ -289,13 +299,14 @@ impl<'a> Objective<'a> {
         curve.is_finite().then(|| (curve, scores.into_values().collect()))
     }
 
-    /// As [`curve`](Self::curve), at the cost of the gradient alone. The Hessian is the one `known`; or else the sum of outer products of
-    /// what each date adds to the gradient of each block, which is expected to be the same (Berndt, Hall, Hall & Hausman, *Estimation and
-    /// inference in nonlinear structural models*, Annals of Economic and Social Measurement 3/4, 1974), less what all values of a part add
-    /// alike: far from the minimum, where the gradient is large, that would be most of it.
+    /// As [`curve`](Self::curve), at the cost of the gradient alone. The Hessian is the one `known`; or else the sum
+    /// of outer products of what each date adds to the gradient of each block, which is expected to be the same
+    /// (Berndt, Hall, Hall & Hausman, *Estimation and inference in nonlinear structural models*, Annals of Economic
+    /// and Social Measurement 3/4, 1974), less what all values of a part add in common: far from the minimum, where
+    /// the gradient is large, that would be most of it.
     pub(super) fn curve_by_scores(
         &self,
-        group: &Group,
+        group: &Subproblem,
         base: &[f64],
         own: &[f64],
         known: Option<&[Vec<f64>]>,
@@ -309,8 +320,8 @@ impl<'a> Objective<'a> {
         }
         // What each date adds to each block.
         let values = self.by_date(&points, blocks)?.into_iter().map(joined).collect::<Option<Vec<_>>>();
-        let Some((mut curve, told)) = values.and_then(|values| self.slopes(group, &values)) else { return Ok(None) };
-        if known.is_none() && told < ENOUGH * group.entries.len() {
+        let Some((mut curve, scores)) = values.and_then(|values| self.slopes(group, &values)) else { return Ok(None) };
+        if known.is_none() && scores < ENOUGH * group.entries.len() {
             return Ok(self.curve(group, base, own, blocks)?.map(|(curve, _)| curve));
         }
         for (k, (slope, row)) in curve.gradient.iter_mut().zip(known.unwrap_or(&curve.hessian)).enumerate() {
@@ -323,18 +334,18 @@ impl<'a> Objective<'a> {
         Ok(curve.is_finite().then_some(curve))
     }
 
-    /// Value, gradient and the outer products of scores, from what each date adds at a point and a short step along each axis; and
-    /// how many scores there are. `None` where a date is not there at every point.
-    fn slopes(&self, group: &Group, values: &[Vec<OfDate>]) -> Option<(Curve, usize)> {
+    /// Value, gradient and the outer products of scores, from what each date adds at a point and a short step along
+    /// each axis; and how many scores there are. `None` where a date is not there at every point.
+    fn slopes(&self, group: &Subproblem, values: &[Vec<OfDate>]) -> Option<(Curve, usize)> {
         let mut values = values.iter();
         let mut curve = Curve::flat(group.entries.len());
-        let mut told = usize::MAX;
+        let mut scores = usize::MAX;
         for &part in &group.parts {
             let at = self.places(group, part);
             let centre = values.next()?;
             curve.value -= centre.iter().map(|of| of.log_likelihood).sum::<f64>();
             let dof = DVector::from_iterator(centre.len(), centre.iter().map(|of| of.dof as f64));
-            told = told.min(centre.iter().filter(|of| of.dof > 0).count());
+            scores = scores.min(centre.iter().filter(|of| of.dof > 0).count());
             let mut scores: Vec<DVector<f64>> = Vec::with_capacity(at.len());
             for &row in &at {
                 let ahead = values.next().filter(|ahead| ahead.len() == centre.len())?;
@@ -348,16 +359,16 @@ impl<'a> Objective<'a> {
                 at.iter().zip(&scores).for_each(|(&col, b)| curve.hessian[row][col] += a.dot(b));
             }
         }
-        Some((curve, told))
+        Some((curve, scores))
     }
 
     /// Where in a group the numbers are that one of its parts depends on.
-    fn places(&self, group: &Group, part: usize) -> Vec<usize> {
+    fn places(&self, group: &Subproblem, part: usize) -> Vec<usize> {
         self.depends[part].iter().filter_map(|entry| group.entries.binary_search(entry).ok()).collect()
     }
 
     /// Adds value, slope and curvature of the weak priors.
-    fn add_priors(&self, group: &Group, own: &[f64], curve: &mut Curve) {
+    fn add_priors(&self, group: &Subproblem, own: &[f64], curve: &mut Curve) {
         for (k, (&entry, &theta)) in group.entries.iter().zip(own).enumerate() {
             let [value, slope, curvature] = self.entries()[entry].penalty(theta);
             curve.value += value;
@@ -377,7 +388,7 @@ impl Curve {
     }
 }
 
-impl Group {
+impl Subproblem {
     /// The point whose entries are `own` in the group and `base`'s elsewhere.
     fn whole(&self, base: &[f64], own: &[f64]) -> Vec<f64> {
         let mut theta = base.to_vec();
@@ -448,8 +459,8 @@ mod tests {
             .instrument(Instrument::new("fine", source).noise_variance(free(1e-4)))
     }
 
-    /// Two bands that change over different ranges, by similarity of features, and a further field that does not go by it. The range
-    /// of independent change means nothing.
+    /// Two bands that change over different ranges, by similarity of features, and a further field that does not go
+    /// by it. The range of independent change means nothing.
     fn two_bands() -> FusionBuilder {
         let values = Array4::from_shape_fn((8, 2, SIDE, SIDE), |(day, band, row, col)| {
             let (day, cell) = (day as f64, (row * SIDE + col) as f64);

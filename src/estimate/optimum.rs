@@ -1,20 +1,23 @@
-//! The minimum of a group's negative log-posterior: Newton steps in a trust region, from the best of several starts.
+//! The minimum of a subproblem's negative log-posterior: Newton steps in a trust region, from the best of several
+//! starts.
 
 use std::collections::VecDeque;
 
 use nalgebra::{DMatrix, DVector};
 
-use super::objective::{Curve, Group, Objective};
+use super::objective::{Curve, Objective, Subproblem};
 use super::scale::Entry;
 use crate::error::Result;
 
-/// A minimum is found when a Newton step promises less than this of log-likelihood: a fiftieth of a standard error. Where structures
-/// are compared less will do, for where they differ by little any of them is good; a few blocks have their minimum elsewhere than all.
+/// A minimum is found when a Newton step is predicted to gain less than this of log-likelihood: a fiftieth of a
+/// standard error. Where structures are compared less will do, for where they differ by little any of them is good; a
+/// few blocks have their minimum elsewhere than all.
 const TOLERANCE: f64 = 2e-4;
 const ROUGHLY: f64 = 0.1;
 const NEAR: f64 = 1.0;
 
-/// A descent ends that has gained less log-likelihood than so many times its tolerance, and than the least, in so many iterations.
+/// A descent ends that has gained less log-likelihood than so many times its tolerance, and than the least, in so
+/// many iterations.
 const STALLED: (usize, f64, f64) = (5, 5.0, 1e-2);
 
 /// What may be left at the end, all of the curvature being known: a sixteenth of a standard error.
@@ -32,17 +35,17 @@ const LEAST_CHANGE: f64 = 1e-2;
 /// Least curvature that steps reckon with: a tenth of that of a weak prior of a factor of 5.
 const LEAST_CURVATURE: f64 = 0.04;
 
-/// How often the full Hessian is asked whether a descent has arrived; where it has not, another one continues with it.
+/// How often the full Hessian is computed to check that a descent has converged; otherwise another descent uses it.
 const AGAIN: usize = 3;
 
-/// Share of what a step promised that a descent must have gained for another one to be worth it.
+/// Share of the predicted gain that a descent must have reached for another one to be worth it.
 const RIDGE: f64 = 0.1;
 
 /// Longest step in unbounded numbers: a factor of about 7.
 const LONGEST: f64 = 2.0;
 
-/// Of what a step promises, the share that it must keep for the region to stay as it is, for it to grow, and for the step to be taken
-/// (Nocedal & Wright, algorithm 4.1).
+/// The share of its predicted gain that a step must reach for the region to stay as it is, for it to grow, and for the
+/// step to be taken (Nocedal & Wright, algorithm 4.1).
 const KEPT: (f64, f64, f64) = (0.25, 0.75, 0.125);
 
 /// Points tried at first, and beyond these for each number of the group; and at most.
@@ -54,26 +57,31 @@ const SOME: (usize, usize) = (4, 2);
 /// Starts of the first search.
 const STARTS: usize = 2;
 
-/// Where a group's numbers are best, and how sharply.
+/// The best numbers of a subproblem, with their standard errors.
 #[derive(Clone, Debug)]
 pub(super) struct Optimum {
     /// Unbounded.
     pub(super) theta: Vec<f64>,
     /// Standard error of each, by curvature and scores there; NaN where it is no minimum.
     pub(super) sd: Vec<f64>,
-    /// Whether a Newton step promises hardly anything more.
+    /// Whether a Newton step predicts hardly any further gain.
     pub(super) converged: bool,
 }
 
-/// Looks for the best numbers of a group; the other entries are `base`'s. `None` when the likelihood breaks down wherever it is
-/// tried.
+/// Finds the best numbers of a subproblem; the other entries are `base`'s. `None` when the likelihood breaks down
+/// wherever it is tried.
 ///
-/// A few blocks are searched from the best of points all over the range, then all blocks from what was best of these, at last with the
-/// Hessian of differences; `roughly` is content with less, and works out no standard errors.
+/// A few blocks are searched from the best of points all over the range, then all blocks from what was best of these,
+/// at last with the Hessian of differences; `roughly` uses a larger tolerance and computes no standard errors.
 ///
 /// # Errors
 /// What has nothing to do with numbers.
-pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], roughly: bool) -> Result<Option<Optimum>> {
+pub(super) fn search(
+    objective: &Objective<'_>,
+    group: &Subproblem,
+    base: &[f64],
+    roughly: bool,
+) -> Result<Option<Optimum>> {
     let all = objective.blocks();
     let some = all.div_ceil(SOME.0).max(SOME.1).min(all);
     let descent = |start: Vec<f64>, known, blocks, tolerance| {
@@ -93,20 +101,21 @@ pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], rou
     }
     let Some(Descended { theta, curve }) = best else { return Ok(None) };
     let mut optimum = Optimum { sd: vec![f64::NAN; theta.len()], theta, converged: false };
-    if roughly && promise(&curve.gradient, &curve.hessian).is_some_and(|left| left < ROUGHLY) {
+    if roughly && predicted_gain(&curve.gradient, &curve.hessian).is_some_and(|left| left < ROUGHLY) {
         optimum.converged = true;
         return Ok(Some(optimum));
     }
     let (tolerance, arrived, times) = if roughly { (ROUGHLY, ROUGHLY, 2) } else { (TOLERANCE, ARRIVED, AGAIN) };
     for _ in 0..times {
-        // Scores tell roughly of the curvature: whether this is the end, and standard errors, go by the Hessian of differences.
+        // Scores give the curvature roughly. Convergence and standard errors use the Hessian of differences.
         let Some((full, scores)) = objective.curve(group, base, &optimum.theta, all)? else { break };
         if !roughly {
             optimum.sd = deviations(objective, group, &optimum.theta, (&full, &scores));
         }
-        // The gradient is that of short steps, which was followed; over the long ones of the Hessian third derivatives count.
+        // The gradient is that of short steps, which was followed; over the long ones of the Hessian third
+        // derivatives count.
         let short = objective.curve_by_scores(group, base, &optimum.theta, Some(&full.hessian), all)?;
-        let left = short.and_then(|short| promise(&short.gradient, &full.hessian));
+        let left = short.and_then(|short| predicted_gain(&short.gradient, &full.hessian));
         optimum.converged = left.is_some_and(|left| left < arrived);
         if optimum.converged {
             break;
@@ -115,7 +124,7 @@ pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], rou
         let Some(Descended { theta, curve }) = descent(optimum.theta.clone(), known, all, tolerance)? else { break };
         optimum.theta = theta;
         // A Hessian is all but the same a step away: another one is worked out only where this one was not enough.
-        optimum.converged = promise(&curve.gradient, &full.hessian).is_some_and(|left| left < arrived);
+        optimum.converged = predicted_gain(&curve.gradient, &full.hessian).is_some_and(|left| left < arrived);
         // On a ridge that hardly rises another Hessian would gain as little.
         if optimum.converged || full.value - curve.value < RIDGE * left.unwrap_or(arrived) {
             break;
@@ -124,15 +133,15 @@ pub(super) fn search(objective: &Objective<'_>, group: &Group, base: &[f64], rou
     Ok(Some(optimum))
 }
 
-/// Standard errors at an optimum: the larger of those that the curvature `H` tells, `H⁻¹`, and those that the scores `g` of dates
-/// tell, `H⁻¹ (Σ g gᵀ) H⁻¹` (Huber's sandwich).
+/// Standard errors at an optimum: the larger of those from the curvature `H`, `H⁻¹`, and those from the scores `g` of
+/// dates, `H⁻¹ (Σ g gᵀ) H⁻¹` (Huber's sandwich).
 ///
-/// Blocks are near each other: what changes a field changes several of them on the same date, and the curvature counts each as if
-/// it were news. Scores of different dates are uncorrelated, for innovations are. With fewer than two dates for each number the
-/// curvature alone must do.
+/// Blocks are near each other: what changes a field changes several of them on the same date, and the curvature
+/// counts each as independent. Scores of different dates are uncorrelated, for innovations are. With fewer than
+/// two dates for each number the curvature alone must do.
 fn deviations(
     objective: &Objective<'_>,
-    group: &Group,
+    group: &Subproblem,
     theta: &[f64],
     (curve, scores): (&Curve, &[Vec<f64>]),
 ) -> Vec<f64> {
@@ -164,8 +173,9 @@ struct Descended {
     curve: Curve,
 }
 
-/// The best of points all over the range, best first: where the numbers begin, the middle of the range, and a Sobol sequence.
-fn scan(objective: &Objective<'_>, group: &Group, base: &[f64], blocks: usize) -> Result<Vec<Vec<f64>>> {
+/// The best of points all over the range, best first: where the numbers begin, the middle of the range, and a Sobol
+/// sequence.
+fn scan(objective: &Objective<'_>, group: &Subproblem, base: &[f64], blocks: usize) -> Result<Vec<Vec<f64>>> {
     let entries = || group.entries.iter().map(|&entry| &objective.entries()[entry]);
     let mut points = vec![group.own(base), entries().map(Entry::centre).collect()];
     let (count, starts) = if objective.is_known() {
@@ -184,15 +194,16 @@ fn scan(objective: &Objective<'_>, group: &Group, base: &[f64], blocks: usize) -
     Ok(order.into_iter().take(starts).map(|k| points[k].clone()).collect())
 }
 
-/// Newton steps in a trust region (Nocedal & Wright, *Numerical Optimization*, 2nd ed., algorithms 4.1 and 7.2) to a minimum. The
-/// Hessian is `known`, or else what scores tell of it at each point, corrected by the gradients on the way (BFGS, eq. 6.19).
+/// Newton steps in a trust region (Nocedal & Wright, *Numerical Optimization*, 2nd ed., algorithms 4.1 and 7.2) to a
+/// minimum. The Hessian is `known`, or else what scores give for it at each point, corrected by the gradients on the
+/// way (BFGS, eq. 6.19).
 struct Descent<'a> {
     objective: &'a Objective<'a>,
-    group: &'a Group,
+    group: &'a Subproblem,
     base: &'a [f64],
     blocks: usize,
     known: Option<Vec<Vec<f64>>>,
-    /// It ends where a Newton step promises less.
+    /// It ends where a Newton step predicts a smaller gain.
     tolerance: f64,
 }
 
@@ -205,16 +216,16 @@ impl Descent<'_> {
         let mut radius = 1.0;
         let mut values = vec![here.curve.value];
         for _ in 0..STEPS {
-            if promise(&here.curve.gradient, &here.curve.hessian).is_some_and(|promise| promise < self.tolerance) {
+            if predicted_gain(&here.curve.gradient, &here.curve.hessian).is_some_and(|gain| gain < self.tolerance) {
                 break;
             }
             let gradient = DVector::from_column_slice(&here.curve.gradient);
             let hessian = matrix(&here.curve.hessian);
             let step = steihaug(&gradient, &hessian, radius);
-            let promised = -(gradient.dot(&step) + 0.5 * step.dot(&(&hessian * &step)));
+            let predicted = -(gradient.dot(&step) + 0.5 * step.dot(&(&hessian * &step)));
             let there: Vec<f64> = here.theta.iter().zip(&step).map(|(theta, step)| theta + step).collect();
             let value = self.objective.values(self.group, self.base, std::slice::from_ref(&there), self.blocks)?[0];
-            let share = (here.curve.value - value) / promised;
+            let share = (here.curve.value - value) / predicted;
             if share.is_nan() || share < KEPT.0 {
                 radius *= 0.25;
             } else if share > KEPT.1 && step.norm() > 0.99 * radius {
@@ -270,8 +281,8 @@ fn corrected(
     Descended { theta, curve }
 }
 
-/// The step that minimises `gᵀ s + sᵀ H s / 2` within a radius, by conjugate gradients that end at its border (Steihaug's method,
-/// Nocedal & Wright, algorithm 7.2).
+/// The step that minimises `gᵀ s + sᵀ H s / 2` within a radius, by conjugate gradients that end at its border
+/// (Steihaug's method, Nocedal & Wright, algorithm 7.2).
 fn steihaug(gradient: &DVector<f64>, hessian: &DMatrix<f64>, radius: f64) -> DVector<f64> {
     let tolerance = gradient.norm() * gradient.norm().sqrt().min(0.5);
     let mut step = DVector::zeros(gradient.len());
@@ -305,15 +316,15 @@ fn to_border(from: &DVector<f64>, direction: &DVector<f64>, radius: f64) -> DVec
     from + direction * (((b * b - a * c).max(0.0).sqrt() - b) / a)
 }
 
-/// What a Newton step promises, `gᵀ H⁻¹ g / 2`; `None` where the curvature is no minimum's.
-fn promise(gradient: &[f64], rows: &[Vec<f64>]) -> Option<f64> {
+/// The gain that a Newton step predicts, `gᵀ H⁻¹ g / 2`; `None` where the curvature is no minimum's.
+fn predicted_gain(gradient: &[f64], rows: &[Vec<f64>]) -> Option<f64> {
     let gradient = DVector::from_column_slice(gradient);
     let step = matrix(rows).cholesky()?.solve(&gradient);
     Some(0.5 * step.dot(&gradient))
 }
 
-/// The Hessian with the absolute values of its eigenvalues, none of them below the least: a step goes down along each (Nocedal & Wright,
-/// *Numerical Optimization*, 2nd ed., section 3.4).
+/// The Hessian with the absolute values of its eigenvalues, none of them below the least: a step goes down along each
+/// (Nocedal & Wright, *Numerical Optimization*, 2nd ed., section 3.4).
 fn definite(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let mut eigen = matrix(rows).symmetric_eigen();
     eigen.eigenvalues.apply(|value| *value = value.abs().max(LEAST_CURVATURE));
@@ -329,19 +340,19 @@ fn matrix(rows: &[Vec<f64>]) -> DMatrix<f64> {
 mod tests {
     use super::*;
 
-    /// A point of a quadratic whose Hessian is `truth`, and is told to be `told`.
-    fn point(theta: &[f64], truth: &DMatrix<f64>, told: f64) -> Curve {
+    /// A point of a quadratic whose Hessian is `truth`, and is reported as `reported`.
+    fn point(theta: &[f64], truth: &DMatrix<f64>, reported: f64) -> Curve {
         let gradient = truth * DVector::from_column_slice(theta);
-        let hessian = (0..theta.len()).map(|i| (0..theta.len()).map(|j| if i == j { told } else { 0.0 }).collect());
+        let hessian = (0..theta.len()).map(|i| (0..theta.len()).map(|j| if i == j { reported } else { 0.0 }).collect());
         Curve { value: 0.0, gradient: gradient.as_slice().to_vec(), hessian: hessian.collect() }
     }
 
-    fn walk(truth: &DMatrix<f64>, told: f64, points: &[[f64; 2]]) -> DMatrix<f64> {
+    fn walk(truth: &DMatrix<f64>, reported: f64, points: &[[f64; 2]]) -> DMatrix<f64> {
         let mut pairs = VecDeque::new();
         let (first, rest) = points.split_first().unwrap();
-        let mut here = Descended { theta: first.to_vec(), curve: point(first, truth, told) };
+        let mut here = Descended { theta: first.to_vec(), curve: point(first, truth, reported) };
         for theta in rest {
-            here = corrected(&here, theta.to_vec(), point(theta, truth, told), &mut pairs);
+            here = corrected(&here, theta.to_vec(), point(theta, truth, reported), &mut pairs);
         }
         matrix(&here.curve.hessian)
     }
@@ -366,8 +377,8 @@ mod tests {
     fn the_hessian_is_corrected_by_gradients() {
         let truth = DMatrix::from_row_slice(2, 2, &[4.0, 1.0, 1.0, 0.5]);
         let points = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, -1.0]];
-        for told in [100.0, 0.01] {
-            let hessian = walk(&truth, told, &points);
+        for reported in [100.0, 0.01] {
+            let hessian = walk(&truth, reported, &points);
             let step = DVector::from_column_slice(&[-0.5, -2.0]);
             assert!((&hessian * &step - &truth * &step).norm() < 1e-9, "{hessian}");
             assert!(hessian.clone().cholesky().is_some() && (&hessian - hessian.transpose()).norm() < 1e-9);

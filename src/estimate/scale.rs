@@ -5,8 +5,8 @@ use serde::Serialize;
 use crate::describe::Quantity;
 use crate::error::{Error, Key, Result};
 
-/// Half-width in which an optimum without prior is looked for at first, in units of the scale: a factor of 1000 for positive
-/// numbers.
+/// Half-width in which an optimum without prior is looked for at first, in units of the scale: a factor of 1000 for
+/// positive numbers.
 const WIDE: f64 = 6.9;
 
 /// Where a number lives: it is estimated as a number without bounds.
@@ -53,7 +53,8 @@ impl Scale {
         }
     }
 
-    /// A prior of unbounded numbers, centre and standard deviation; the width is a factor, of odds for shares, or a difference.
+    /// A prior of unbounded numbers, centre and standard deviation; the width is a factor, of odds for shares, or a
+    /// difference.
     pub(super) fn prior(self, (centre, width): (f64, f64)) -> (f64, f64) {
         match self {
             Self::Linear(size) => (centre / size, width / size),

@@ -40,8 +40,8 @@ fn free() -> Numbers {
 }
 
 impl FreeTable {
-    /// The tables that are free, in the order in which their structures are chosen. What matters most comes first; offsets of
-    /// instruments must be distinguished from change.
+    /// The tables that are free, in the order in which their structures are chosen. What matters most comes first;
+    /// offsets of instruments must be distinguished from change.
     pub(crate) fn find(description: &Description) -> Vec<Self> {
         let prior = description.prior.is_free().then_some(Self::Prior);
         let offsets = description.instrument.iter().enumerate().filter(|(_, instrument)| instrument.has_free_offsets());
@@ -58,7 +58,8 @@ impl FreeTable {
         }
     }
 
-    /// Gives it the structure that is tried first, which stands for the table while those of others are compared; with its name.
+    /// Gives it the structure that is tried first, which stands for the table while those of others are compared;
+    /// with its name.
     pub(super) fn put_first(&self, description: &mut Description) -> String {
         match self {
             Self::Process => {
@@ -77,7 +78,8 @@ impl FreeTable {
         }
     }
 
-    /// What is tried after the first structure, in this order; `reference` are features of a reference image, if there is one.
+    /// What is tried after the first structure, in this order; `reference` are features of a reference image, if
+    /// there is one.
     pub(super) fn steps(&self, description: &Description, reference: Option<&Features>) -> Vec<Step> {
         match *self {
             Self::Process => additions(description.seasonal.is_some(), reference),
@@ -94,14 +96,15 @@ impl FreeTable {
     }
 }
 
-/// An offset of each pixel that drifts. There is no structure without offsets: where the fine instrument looks once or twice,
-/// likelihood cannot tell offsets from change, and leaving them out costs far more than having them where they are small.
+/// An offset of each pixel that drifts. There is no structure without offsets: where the fine instrument looks once
+/// or twice, likelihood cannot distinguish offsets from change, and leaving them out costs far more than having them
+/// where they are small.
 fn drifting() -> Vec<OffsetLayer> {
     vec![OffsetLayer::per_pixel(free()).drift(free())]
 }
 
-/// The simplest process: change of single cells in addition to the kernel is free. About a mean function it is drawn back; without
-/// one the state would be drawn towards zero.
+/// The simplest process: change of single cells in addition to the kernel is free. About a mean function it is drawn
+/// back; without one the state would be drawn towards zero.
 fn simplest(seasonal: bool) -> (Process, &'static str) {
     let simplest = Process::new(Kernel::Exponential, free(), free()).nugget(free());
     if seasonal { (simplest.phi(free()), "one range, drawn back to the mean") } else { (simplest, "one range") }
@@ -134,8 +137,8 @@ fn additions(seasonal: bool, reference: Option<&Features>) -> Vec<Step> {
     std::iter::once(further).chain(similar).collect()
 }
 
-/// A description all of whose tables are given and all of whose numbers can be, with which its inputs can be read. No estimate begins
-/// with these numbers.
+/// A description all of whose tables are given and all of whose numbers can be, with which its inputs can be read. No
+/// estimate begins with these numbers.
 pub(super) fn filled(mut description: Description) -> Description {
     for table in FreeTable::find(&description) {
         table.put_first(&mut description);
@@ -149,8 +152,8 @@ pub(super) fn filled(mut description: Description) -> Description {
     description
 }
 
-/// Takes out a variation of change that is left to be found, if it is: change is the same everywhere while other numbers are
-/// estimated.
+/// Takes out a variation of change that is left to be found, if it is: change is the same everywhere while other
+/// numbers are estimated.
 pub(super) fn take_variation(description: &mut Description) -> bool {
     let Some(process) = description.process.given_mut() else { return false };
     let free = matches!(process.variation, Some(Structure::Free));

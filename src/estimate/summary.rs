@@ -25,7 +25,7 @@ pub struct InstrumentSummary {
     /// Its name.
     pub name: String,
     /// Whether its pixels are target cells.
-    pub sees_cells: bool,
+    pub observes_cells: bool,
     /// Bands of its source.
     pub source_bands: usize,
     /// By band that it reads.
@@ -40,7 +40,7 @@ pub struct InstrumentSummary {
 pub struct BandSummary {
     /// Position among the source's bands.
     pub source_band: usize,
-    /// The component it shows, where it shows one alone.
+    /// The component that it observes, where it observes one alone.
     pub component: Option<usize>,
     /// Values.
     pub values: usize,
@@ -48,10 +48,11 @@ pub struct BandSummary {
     pub mean: f64,
     /// Their variance, in u².
     pub variance: f64,
-    /// Variance of change between two values of a pixel, one after the other, per day: in u² per day, the median of squared
-    /// changes scaled as for normal ones, so that clouds matter little. NaN where no pixel has two values.
+    /// Variance of change between two values of a pixel, one after the other, per day: in u² per day, the median of
+    /// squared changes scaled as for normal ones, so that clouds matter little. NaN where no pixel has two values.
     pub change: f64,
-    /// The same by the mean: where changes are rare and large, as in composites and filled gaps, several times as much. NaN likewise.
+    /// The same by the mean: where changes are rare and large, as in composites and filled gaps, several times as
+    /// much. NaN likewise.
     pub mean_change: f64,
 }
 
@@ -64,14 +65,14 @@ impl DataSummary {
         let mut dates: HashMap<usize, BTreeMap<Date, usize>> = HashMap::new();
         for block in sample.blocks() {
             let mut before = HashMap::new();
-            for seen in block.seen() {
-                let band = bands.entry((seen.instrument, seen.band)).or_default();
-                band.add(seen.value);
-                *dates.entry(seen.instrument).or_default().entry(seen.date).or_default() += 1;
-                let pixel = (seen.instrument, seen.band, seen.pixel);
-                if let Some((date, value)) = before.insert(pixel, (seen.date, seen.value)) {
-                    let days = f64::from(seen.date.days_since(date));
-                    band.changes.push((seen.value - value).powi(2) / days);
+            for observed in block.observations() {
+                let band = bands.entry((observed.instrument, observed.band)).or_default();
+                band.add(observed.value);
+                *dates.entry(observed.instrument).or_default().entry(observed.date).or_default() += 1;
+                let pixel = (observed.instrument, observed.band, observed.pixel);
+                if let Some((date, value)) = before.insert(pixel, (observed.date, observed.value)) {
+                    let days = f64::from(observed.date.days_since(date));
+                    band.changes.push((observed.value - value).powi(2) / days);
                 }
             }
         }
@@ -85,7 +86,7 @@ impl DataSummary {
             let counts = dates.remove(&k).unwrap_or_default().into_iter().rev();
             InstrumentSummary {
                 name: instrument.name.clone(),
-                sees_cells: model.observes_cells(k),
+                observes_cells: model.observes_cells(k),
                 source_bands: instrument.source.bands().len(),
                 bands,
                 fullest: counts.max_by_key(|(_, count)| *count).map(|(date, _)| date),
@@ -98,10 +99,10 @@ impl DataSummary {
         }
     }
 
-    /// What is known of a component: by the instrument that sees cells with most values, or else by any.
+    /// What is known of a component: by the instrument that observes cells with most values, or else by any.
     #[must_use]
     pub fn component(&self, component: usize) -> Option<&BandSummary> {
-        let of = |instrument: &'_ InstrumentSummary| instrument.sees_cells;
+        let of = |instrument: &'_ InstrumentSummary| instrument.observes_cells;
         let bands = self
             .instruments
             .iter()

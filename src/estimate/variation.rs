@@ -12,7 +12,7 @@ use crate::engine::ByDate;
 use crate::error::Result;
 use crate::model::{Kriging, Model};
 
-/// Logarithms of factors that are tried in every block: so many to either side of 0, so far apart.
+/// Logarithms of factors that are tried in every block: how many on either side of 0, and their spacing.
 const STEPS: (i32, f64) = (10, 0.25);
 
 /// Ranges that are tried, as shares of the largest distance between blocks.
@@ -27,15 +27,17 @@ const SPREADS: (f64, f64, i32) = (0.05, 1.2, 21);
 pub struct ChangeByBlock {
     /// Centres (x, y) of the blocks, in the target's CRS.
     pub places: Vec<(f64, f64)>,
-    /// For each group of components that is filtered apart (every band, without a spectral basis) and each block: the logarithm of
-    /// the likeliest factor of the process variance and its standard error; `None` where the block does not tell.
+    /// For each group of components that is filtered separately (every band, without a spectral basis) and each
+    /// block: the logarithm of the likeliest factor of the process variance and its standard error; `None` where the
+    /// block does not determine them.
     pub log_factors: Vec<Vec<Option<(f64, f64)>>>,
-    /// Standard deviation over the scene of the logarithm, of each group, if change varies; 0 where no block tells.
+    /// Standard deviation over the scene of the logarithm, of each group, if change varies; 0 where no block
+    /// determines it.
     pub spread: Vec<f64>,
-    /// Distance over which factors are alike, in CRS units.
+    /// Distance over which factors are similar, in CRS units.
     pub range: f64,
-    /// By how much the Bayesian information criterion, over the blocks' estimates, is better with factors that vary than with
-    /// the same everywhere.
+    /// By how much the Bayesian information criterion, over the blocks' estimates, is better with factors that vary
+    /// than with the same everywhere.
     pub evidence: f64,
     /// Factors of each component at each place: what the blocks say, each in the light of the others.
     pub factors: Vec<Vec<f64>>,
@@ -44,9 +46,10 @@ pub struct ChangeByBlock {
 }
 
 impl ChangeByBlock {
-    /// The factors, interpolated; `None` where evidence that they vary is less than the 6 that is called strong (Kass & Raftery, *Bayes
-    /// Factors*, Journal of the American Statistical Association 90, 1995). They are factors of what the candidate's process says,
-    /// which should have no [variation](crate::describe::Process::variation) of its own.
+    /// The factors, interpolated; `None` where evidence that they vary is less than the 6 that is called strong (Kass
+    /// & Raftery, *Bayes Factors*, Journal of the American Statistical Association 90, 1995). They are factors of
+    /// what the candidate's process says, which should have no [variation](crate::describe::Process::variation) of
+    /// its own.
     #[must_use]
     pub fn variation(&self) -> Option<Variation> {
         if !self.varies() {
@@ -61,25 +64,25 @@ impl ChangeByBlock {
         self.evidence >= super::estimation::EVIDENCE
     }
 
-    /// Whether any block tells of a group.
-    fn is_told(&self, group: usize) -> bool {
+    /// Whether any block determines the factor of a group.
+    fn is_determined(&self, group: usize) -> bool {
         self.log_factors[group].iter().any(Option::is_some)
     }
 }
 
 impl fmt::Display for ChangeByBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !(0..self.log_factors.len()).any(|group| self.is_told(group)) {
-            return write!(f, "no block tells whether change varies over the scene");
+        if !(0..self.log_factors.len()).any(|group| self.is_determined(group)) {
+            return write!(f, "no block shows whether change varies over the scene");
         }
-        let verdict = if self.varies() { "varies" } else { "is not seen to vary" };
+        let verdict = if self.varies() { "varies" } else { "does not vary measurably" };
         let spread = |(group, sd): (usize, &f64)| {
-            if self.is_told(group) { format!("{:.2}", sd.exp()) } else { "not told".into() }
+            if self.is_determined(group) { format!("{:.2}", sd.exp()) } else { "unknown".into() }
         };
         let spreads: Vec<String> = self.spread.iter().enumerate().map(spread).collect();
         write!(
             f,
-            "change {verdict} over the scene: BIC {:+.1} with factors of its variance (x/÷ {}) alike within {}",
+            "change {verdict} over the scene: BIC {:+.1} with factors of its variance (x/÷ {}) similar within {}",
             -self.evidence,
             spreads.join(", "),
             significant(self.range)
@@ -94,9 +97,10 @@ fn significant(number: f64) -> String {
 }
 
 impl Estimation {
-    /// Finds out whether the process variance varies over the scene: in every block the likeliest factor, all else being as
-    /// `description` says (that of a [fit](Self::fit)), then a field of factors of which the blocks are noisy observations, by its
-    /// likelihood (empirical Bayes; Rasmussen & Williams, *Gaussian Processes for Machine Learning*, section 5.4.1).
+    /// Finds out whether the process variance varies over the scene: in every block the likeliest factor, all else
+    /// being as `description` says (that of a [fit](Self::fit)), then a field of factors of which the blocks are
+    /// noisy observations, by its likelihood (empirical Bayes; Rasmussen & Williams, *Gaussian Processes for Machine
+    /// Learning*, section 5.4.1).
     ///
     /// It takes 21 likelihoods of every block, and all blocks are looked at once.
     ///
@@ -107,7 +111,7 @@ impl Estimation {
         let model = Model::new(&for_blocks(description.clone(), sample.side()))?;
         let groups: Vec<Vec<usize>> = model.parts.iter().map(|part| part.components.clone()).collect();
         let steps: Vec<f64> = (-STEPS.0..=STEPS.0).map(|k| f64::from(k) * STEPS.1).collect();
-        let ground = sample.ground(&model)?;
+        let inputs = sample.inputs(&model)?;
         let mut values = Vec::with_capacity(groups.len() * steps.len());
         for group in 0..groups.len() {
             let of_group = model.clone().of_part(group);
@@ -115,7 +119,7 @@ impl Estimation {
             let sum = |dates: Option<ByDate>| {
                 dates.map_or(f64::NEG_INFINITY, |dates| dates.iter().map(|of| of.log_likelihood).sum::<f64>())
             };
-            let tried = sample.by_date(&models, &ground, self.blocks())?;
+            let tried = sample.by_date(&models, &inputs, self.blocks())?;
             values.extend(tried.into_iter().map(|blocks| blocks.into_iter().map(sum).collect::<Vec<_>>()));
         }
         let places: Vec<(f64, f64)> = sample.blocks().iter().map(|block| block.centre).collect();
@@ -129,8 +133,8 @@ impl Estimation {
     }
 }
 
-/// Where a curve that is known at equidistant steps is highest, and how sharply: the parabola through the three highest; at an end the
-/// end itself. `None` where it does not bend down, or is not known there.
+/// Where a curve that is known at equidistant steps is highest, and how sharply: the parabola through the three
+/// highest; at an end the end itself. `None` where it does not bend down, or is not known there.
 fn peak(steps: &[f64], value: impl Fn(usize) -> f64) -> Option<(f64, f64)> {
     let best = (0..steps.len()).max_by(|&a, &b| value(a).total_cmp(&value(b)))?;
     let middle = best.clamp(1, steps.len() - 2);
@@ -155,7 +159,7 @@ fn together(
     let longest = pairs.fold(f64::MIN_POSITIVE, f64::max);
     let spreads: Vec<f64> = (0..SPREADS.2).map(|k| SPREADS.0 * SPREADS.1.powi(k)).collect();
     let observed: Vec<Observed> = log_factors.iter().map(|known| Observed::new(&places, known)).collect();
-    let told = observed.iter().filter(|one| !one.places.is_empty()).count();
+    let informed = observed.iter().filter(|one| !one.places.is_empty()).count();
     // The spread of each group by itself at a range, and what all are likely together.
     let at_range = |range: f64| {
         let best = |one: &Observed| {
@@ -173,7 +177,7 @@ fn together(
         tried.max_by(|a, b| a.2.total_cmp(&b.2)).unwrap_or((longest, Vec::new(), f64::NEG_INFINITY));
     let same: f64 = observed.iter().map(|one| one.log_likelihood(range, 0.0)).sum();
     let known = log_factors.iter().flatten().flatten().count();
-    let evidence = 2.0 * (likely - same) - (told + 1) as f64 * (known.max(1) as f64).ln();
+    let evidence = 2.0 * (likely - same) - (informed + 1) as f64 * (known.max(1) as f64).ln();
     let (mut factors, mut elsewhere) = (vec![vec![1.0; components]; places.len()], vec![1.0; components]);
     for ((one, &spread), group) in observed.iter().zip(&spread).zip(groups) {
         let (mean, means) = one.means(&places, range, spread);
@@ -254,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_varies_is_interpolated_between_what_is_known() {
-        // From the west to the east, by a factor of e each 1500 m; one block does not tell.
+        // From the west to the east, by a factor of e each 1500 m; one block does not determine its factor.
         let log = |place: (f64, f64)| place.0 / 1500.0 - 1.0;
         let mut known: Vec<_> = places().iter().map(|&place| Some((log(place), 0.15))).collect();
         known[5] = None;
@@ -275,11 +279,11 @@ mod tests {
             let factor = written.of_states(&grid, &[Average::cell(row, col)])[2][0].powi(2);
             assert!((factor.ln() - expected[0]).abs() < 1e-9, "{row} {col}: {factor}");
         }
-        // Of what no block tells nothing is said, nor is it counted.
+        // A group that no block determines is reported as unknown and not counted.
         let also = together(places(), vec![found.log_factors[0].clone(), vec![None; 16]], &[vec![0], vec![1]], 2);
         let alone = together(places(), vec![found.log_factors[0].clone()], &[vec![0]], 1);
         assert_eq!((also.evidence, also.spread[1]), (alone.evidence, 0.0));
-        assert!(also.to_string().contains("not told") && also.factors.iter().all(|factors| factors[1] == 1.0));
-        assert!(together(places(), vec![vec![None; 16]], &[vec![0]], 1).to_string().starts_with("no block tells"));
+        assert!(also.to_string().contains("unknown") && also.factors.iter().all(|factors| factors[1] == 1.0));
+        assert!(together(places(), vec![vec![None; 16]], &[vec![0]], 1).to_string().starts_with("no block shows"));
     }
 }

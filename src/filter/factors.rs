@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn likeness_and_level_go_together() {
+    fn similarity_and_level_combine() {
         let dynamics = dynamics();
         let mut state = start(&dynamics).with_history(&dynamics, 2, 0.4, 0.3);
         for _ in 0..2 {

@@ -104,7 +104,7 @@ impl FeatureModel {
         (2 * self.bands.len() * size_of::<f64>()) as u64
     }
 
-    /// The likeness of the cells of `rect`.
+    /// The features of the cells of `rect`, in the units of the raster.
     ///
     /// # Errors
     /// Those of reading the raster.
@@ -116,7 +116,7 @@ impl FeatureModel {
     }
 
     /// Features over their scales.
-    pub(crate) fn scale(&self, FeatureValues { values, first }: &FeatureValues) -> Likeness {
+    pub(crate) fn scale(&self, FeatureValues { values, first }: &FeatureValues) -> Similarity {
         let (bands, rows, cols) = values.dim();
         let mut features = Vec::with_capacity(bands * rows * cols);
         for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
@@ -124,7 +124,7 @@ impl FeatureModel {
             // Differences of infinities would be none.
             features.extend(scaled.map(|value| if value.is_finite() { value } else { f64::NAN }));
         }
-        Likeness { features, bands, first: *first, shape: (rows as i64, cols as i64), combine: self.combine }
+        Similarity { features, bands, first: *first, shape: (rows as i64, cols as i64), combine: self.combine }
     }
 
     /// Whether scales and combination are those of other features of the same raster.
@@ -164,9 +164,9 @@ fn fill(features: &mut Array3<f64>) {
     }
 }
 
-/// How alike the cells around a tile are.
+/// Scaled features of the cells around a tile, from which the similarity of two cells follows.
 #[derive(Clone, Debug)]
-pub(crate) struct Likeness {
+pub(crate) struct Similarity {
     /// Over their scales, cell by cell.
     features: Vec<f64>,
     bands: usize,
@@ -177,7 +177,7 @@ pub(crate) struct Likeness {
     pub(crate) combine: Combination,
 }
 
-impl Likeness {
+impl Similarity {
     /// Features of a cell, or of the nearest that is known.
     pub(crate) fn at(&self, (row, col): (i64, i64)) -> &[f64] {
         let nearest = |at: i64, first: i64, cells: i64| (at - first).clamp(0, cells - 1);

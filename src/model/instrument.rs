@@ -162,7 +162,8 @@ fn target_bands(
     Ok(observed)
 }
 
-/// The bands that every instrument observes, in the order of the first, where they all observe the same; none without instruments.
+/// The bands that every instrument observes, in the order of the first, where they all observe the same; none without
+/// instruments.
 ///
 /// # Errors
 /// [`Error::Setting`] when two observe others.
@@ -185,14 +186,14 @@ pub(crate) fn shared_bands(instruments: &[Instrument]) -> Result<Vec<String>> {
     Ok(bands.into_iter().map(Into::into).collect())
 }
 
-/// The list of target bands that would do for bands held: those whose names differ by case alone, else, of as many without names of
-/// their own, all in order.
+/// The list of target bands that would do for bands held: those whose names differ by case alone, else, of as many
+/// without names of their own, all in order.
 fn suggested(held: &[String], target: &[String]) -> Vec<String> {
     let unnamed =
         held.len() == target.len() && held.iter().enumerate().all(|(k, name)| *name == format!("band{}", k + 1));
     if unnamed {
         return target.to_vec();
     }
-    let alike = |name: &String| target.iter().find(|other| other.to_lowercase() == name.to_lowercase());
-    held.iter().map(|name| alike(name).cloned().unwrap_or_default()).collect()
+    let same = |name: &String| target.iter().find(|other| other.to_lowercase() == name.to_lowercase());
+    held.iter().map(|name| same(name).cloned().unwrap_or_default()).collect()
 }

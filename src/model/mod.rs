@@ -1,9 +1,9 @@
 //! The statistical model: variation of the scene in space and time, observation by the instruments, and the state of
 //! one window.
 //!
-//! Pure and cheap: no files, no threads, no plan. An [estimation](crate::estimate) makes one for every set of numbers that it tries.
-//! Also what is read and computed around a tile: the states of a window with their covariances, the prior, features, the
-//! seasonal mean and its fit.
+//! Pure and cheap: no files, no threads, no plan. An [estimation](crate::estimate) makes one for every set of numbers
+//! that it tries. Also what is read and computed around a tile: the states of a window with their covariances, the
+//! prior, features, the seasonal mean and its fit.
 
 mod average;
 mod correlation;
@@ -23,15 +23,15 @@ mod raster;
 mod rows;
 mod samples;
 mod seasonal;
+mod state_space;
 mod support;
 mod variation;
-mod whole;
 
 pub use seasonal::{SeasonalBuilder, SeasonalFit};
 
 pub(crate) use average::{Average, Profile};
 pub(crate) use correlation::Correlation;
-pub(crate) use features::{FeatureModel, FeatureValues, Likeness};
+pub(crate) use features::{FeatureModel, FeatureValues, Similarity};
 pub(crate) use field::FieldModel;
 pub(crate) use footprint::PixelLattice;
 pub(crate) use gate::Gate;
@@ -42,6 +42,6 @@ pub(crate) use nodes::NodeStates;
 pub(crate) use prior::{PriorModel, PriorSlice};
 pub(crate) use process::{Adaptive, ProcessModel};
 pub(crate) use seasonal::{SeasonalSlice, StateCurves};
+pub(crate) use state_space::{Model, Part};
 pub(crate) use support::{FarSamples, Pixel, Support, far_cells};
 pub(crate) use variation::VariationModel;
-pub(crate) use whole::{Model, Part};

@@ -103,7 +103,7 @@ pub(crate) struct OffsetBand {
 }
 
 impl OffsetModel {
-    /// Offsets of a band in a window that sees so many of the instrument's pixels.
+    /// Offsets of a band in a window that observes so many of the instrument's pixels.
     pub(crate) fn count(&self, pixels: usize) -> usize {
         match &self.per {
             Per::Pixel => pixels,
@@ -148,7 +148,7 @@ pub(crate) struct OffsetStates {
 }
 
 impl OffsetStates {
-    /// Of layers in a window that sees so many pixels of the instrument.
+    /// Of layers in a window that observes so many pixels of the instrument.
     pub(crate) fn new(layers: &[OffsetModel], pixels: usize) -> Self {
         let mut next = 0;
         let place = |layer: &OffsetModel| {

@@ -185,8 +185,8 @@ impl FieldSlice {
 }
 
 impl PriorSlice {
-    /// What is known of the sum of all fields in the cells from `first` on the target lattice: means of **shape** (component, y, x) and covariances of
-    /// **shape** (pair, y, x), the lower triangle row by row.
+    /// What is known of the sum of all fields in the cells from `first` on the target lattice: means of **shape**
+    /// (component, y, x) and covariances of **shape** (pair, y, x), the lower triangle row by row.
     pub(crate) fn of_cells(mean: Array3<f64>, cov: Array3<f64>, first: (i64, i64)) -> Self {
         let field = |values| FieldSlice::Raster { values, first, origin: "the light checkpoint".into() };
         Self { mean: field(mean), cov: CovSlice::Full(field(cov)), correlated: false, of_all_fields: true }
@@ -203,8 +203,8 @@ impl PriorSlice {
         fields.into_iter().filter_map(origin).collect::<Vec<_>>().join(" or ")
     }
 
-    /// The error of an instrument that sees a cell of which the prior says nothing.
-    pub(crate) fn silent(&self, (row, col): (i64, i64), instrument: &str) -> Error {
+    /// The error of an instrument that observes a cell for which the prior has no value.
+    pub(crate) fn without_value(&self, (row, col): (i64, i64), instrument: &str) -> Error {
         let problem = format!(
             "no value at or near cell [{row}, {col}], which instrument {instrument:?} observes; fill the raster or give a number"
         );

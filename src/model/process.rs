@@ -9,7 +9,7 @@ use crate::describe::{self, Kernel, Key, Numbers, Process};
 use crate::error::Result;
 use crate::filter::{self, Relative, Season};
 
-/// Logarithm of a factor of the variance beyond which it makes no sense.
+/// Logarithm of a factor of the variance beyond which a description is refused.
 const LARGEST_AMPLITUDE: f64 = 20.0;
 
 /// What numbers are one of each for.
@@ -28,8 +28,8 @@ impl ProcessModel {
     /// Checks the parameters and works out the correlation of `p` components on cells of `cell_size`.
     ///
     /// # Errors
-    /// [`Error::Number`](crate::Error::Number) for numbers that cannot be, [`Error::Setting`](crate::Error::Setting) for lists of
-    /// another length and what is left to be estimated.
+    /// [`Error::Number`](crate::Error::Number) for numbers that cannot be, [`Error::Setting`](crate::Error::Setting)
+    /// for lists of another length and what is left to be estimated.
     pub(crate) fn new(
         process: &Process,
         features: Option<FeatureModel>,
@@ -72,20 +72,20 @@ impl ProcessModel {
             components.push(Component { transition, variance, correlation, relative, season });
         }
         // Similarity is for the first field alone, so that the others share no correlation with it then.
-        let alike = if features.is_some() { shapes.len() } else { 0 };
+        let similar = if features.is_some() { shapes.len() } else { 0 };
         let mut fields = Vec::with_capacity(process.field.len());
         for (k, field) in process.field.iter().enumerate() {
             let mut field = FieldModel::new(field, p, cell_size, &at.name("field").position(k))?;
             for component in field.components.iter_mut().filter(|_| field.block == 1) {
                 let term = CorrelationTerm { kernel: component.kernel, range: component.range, weight: 1.0 };
-                component.correlation = Some(place(&mut shapes, alike, (vec![term], 0.0)));
+                component.correlation = Some(place(&mut shapes, similar, (vec![term], 0.0)));
             }
             fields.push(field);
         }
         let correlations =
             shapes.into_iter().map(|(terms, nugget)| Correlation::new(terms, nugget, cell_size, reach)).collect();
         let inflate = process.inflate;
-        Ok(Self { components, correlations, alike, features, adaptive, variation, inflate, fields })
+        Ok(Self { components, correlations, similar, features, adaptive, variation, inflate, fields })
     }
 }
 
@@ -151,35 +151,35 @@ struct TermOfComponent {
     nugget: f64,
 }
 
-/// The process of `p` components, checked; components that correlate alike share a table.
+/// The process of `p` components, checked; components with the same correlation share a table.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessModel {
     pub(crate) components: Vec<Component>,
     pub(crate) correlations: Vec<Correlation>,
-    /// How many of them, the first, go by likeness.
-    pub(crate) alike: usize,
+    /// How many of them, the first, depend on the similarity of cells.
+    pub(crate) similar: usize,
     pub(crate) features: Option<FeatureModel>,
     pub(crate) adaptive: Option<Adaptive>,
     /// How change varies over the scene.
     pub(crate) variation: Option<VariationModel>,
-    /// Whether change is inflated by what innovations tell.
+    /// Whether change is inflated according to the innovations.
     pub(crate) inflate: bool,
     /// Fields added to the first.
     pub(crate) fields: Vec<FieldModel>,
 }
 
 impl ProcessModel {
-    /// Whether change goes with the level.
+    /// Whether the variance of change depends on the level.
     pub(crate) fn is_relative(&self) -> bool {
         self.components.iter().any(|component| component.relative.is_some())
     }
 
-    /// How the change of some components goes with the level; none where it does not.
+    /// How the change of some components depends on the level; empty where it does not.
     pub(crate) fn relative(&self, components: &[usize]) -> Vec<Relative> {
         components.iter().filter_map(|&j| self.components[j].relative).collect()
     }
 
-    /// Forgets the correlations of all components but these; the others must not be asked for any more.
+    /// Forgets the correlations of all components but these; the others must not be used any more.
     pub(crate) fn keep<'a>(&mut self, components: impl Iterator<Item = &'a usize>) {
         let mut used = BTreeSet::new();
         for &j in components {
@@ -195,7 +195,7 @@ impl ProcessModel {
         }
         let mut index = 0..;
         self.correlations.retain(|_| index.next().is_some_and(|k| used.contains(&k)));
-        self.alike = used.range(..self.alike).count();
+        self.similar = used.range(..self.similar).count();
     }
 
     /// Whether states correlate as those of another process of the same structure do.
@@ -208,7 +208,7 @@ impl ProcessModel {
         let fields = self.fields.iter().zip(&other.fields).all(|(a, b)| a.correlates_as(b));
         features
             && fields
-            && self.alike == other.alike
+            && self.similar == other.similar
             && self.correlations.len() == other.correlations.len()
             && self.correlations.iter().zip(&other.correlations).all(|(a, b)| a.is(b))
     }
@@ -230,8 +230,8 @@ impl ProcessModel {
         components.iter().filter_map(|&j| self.components[j].season).collect()
     }
 
-    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; without bound where
-    /// it goes with the level.
+    /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; without bound
+    /// where it depends on the level.
     pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> Option<f64> {
         let Component { transition, variance, correlation, relative, season } = self.components[j];
         if relative.is_some() {
@@ -254,7 +254,7 @@ pub(crate) struct Component {
     pub(crate) variance: f64,
     /// Index into the correlations.
     pub(crate) correlation: usize,
-    /// How change goes with the level, for all components or none.
+    /// How change depends on the level, for all components or none.
     pub(crate) relative: Option<Relative>,
     /// How change varies with the time of year, for all components or none.
     pub(crate) season: Option<Season>,
@@ -266,7 +266,7 @@ mod tests {
     use crate::describe::Field;
 
     #[test]
-    fn components_that_correlate_alike_share_a_table() {
+    fn components_of_the_same_correlation_share_a_table() {
         let process = Process::new(Kernel::Exponential, [300.0, 300.0, 200.0], [1.0, 4.0, 1.0]).nugget(0.01);
         let model = ProcessModel::new(&process, None, 3, (30.0, 30.0), (10, 10)).unwrap();
         assert_eq!(model.correlations.len(), 2);
@@ -279,11 +279,11 @@ mod tests {
         let field = Field::new(Kernel::Exponential, 900.0, 1.0).block(1);
         let process = Process::new(Kernel::Exponential, [300.0, 200.0], 1.0).field(field);
         let mut model = ProcessModel::new(&process, None, 2, (30.0, 30.0), (10, 10)).unwrap();
-        // As with features: the first two by likeness, not that of the field.
-        model.alike = 2;
+        // As with features: the first two depend on similarity, that of the field does not.
+        model.similar = 2;
         assert_eq!(model.correlations.len(), 3);
         model.keep([1].iter());
-        assert_eq!((model.correlations.len(), model.alike, model.components[1].correlation), (2, 1, 0));
+        assert_eq!((model.correlations.len(), model.similar, model.components[1].correlation), (2, 1, 0));
         assert_eq!(model.fields[0].components[1].correlation, Some(1));
     }
 

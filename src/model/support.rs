@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::nodes::NodeStates;
 use super::offset::{OffsetModel, OffsetStates};
 use super::rows::SparseRows;
-use super::{Average, Correlation, FieldModel, Likeness, PixelLattice, PriorSlice, ProcessModel, Profile};
+use super::{Average, Correlation, FieldModel, PixelLattice, PriorSlice, ProcessModel, Profile, Similarity};
 use crate::error::Result;
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
 use crate::geometry::{Rect, Window};
@@ -271,17 +271,17 @@ impl Support {
     }
 
     /// Correlation between all states, for each correlation of the process; `cells` is
-    /// [`cell_correlation`](Self::cell_correlation) for each. With `likeness`, those of the first field depend on the
+    /// [`cell_correlation`](Self::cell_correlation) for each. With `similarity`, those of the first field depend on the
     /// similarity of cells.
     pub(crate) fn correlations(
         &self,
         process: &ProcessModel,
         cells: &[Arc<[f64]>],
-        likeness: Option<&Likeness>,
+        similarity: Option<&Similarity>,
     ) -> Vec<Arc<BlockCov>> {
         let pairs = process.correlations.iter().zip(cells).enumerate();
-        let between = |(k, (correlation, cells))| match likeness {
-            Some(likeness) if k < process.alike => self.similarity_correlation(correlation, likeness),
+        let between = |(k, (correlation, cells))| match similarity {
+            Some(similarity) if k < process.similar => self.similarity_correlation(correlation, similarity),
             _ => self.correlation(correlation, cells),
         };
         pairs.map(|pair| Arc::new(between(pair))).collect()
@@ -391,7 +391,7 @@ impl Support {
                             let rect = self.remainders[i - self.cells.len()].rects()[0];
                             (rect.top, rect.left)
                         });
-                        return Err(prior.silent(cell, name));
+                        return Err(prior.without_value(cell, name));
                     }
                 }
             }

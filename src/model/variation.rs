@@ -105,8 +105,8 @@ mod tests {
         assert!(variation.largest(0) >= 4.0 && variation.largest(1) >= 9.0);
         // On the way to a lone point the logarithm falls with the correlation.
         let lone = VariationModel::new(&Variation::new(50.0).point(a, 4.0), 1).unwrap();
-        let beside = lone.of_states(&grid(), &[Average::cell(10, 25)])[0][0];
-        assert!((beside.ln() - 2.0_f64.ln() * (-1.0_f64).exp()).abs() < 1e-12);
+        let near = lone.of_states(&grid(), &[Average::cell(10, 25)])[0][0];
+        assert!((near.ln() - 2.0_f64.ln() * (-1.0_f64).exp()).abs() < 1e-12);
         // About the factor of elsewhere.
         let about = VariationModel::new(&Variation::new(50.0).elsewhere(16.0).point(a, 4.0), 1).unwrap();
         let of = |row, col| about.of_states(&grid(), &[Average::cell(row, col)])[0][0];
@@ -122,7 +122,8 @@ mod tests {
         let expected = (25.0 * of(vec![rects[0]]) + 10.0 * of(vec![rects[1]])) / 35.0;
         assert!((of(rects.to_vec()) - expected).abs() < 1e-12);
         assert!((of(vec![rects[0]]) - 2.0).abs() < 1e-12);
-        // Where weights are those of a footprint, the part that weighs most counts most: here one of three cells all but alone.
+        // Where weights are those of a footprint, the part that weighs most counts most: here one of three cells all
+        // but alone.
         let profile = Profile { first: (10, 10), rows: [1.0].into(), cols: [1e-9, 1e-9, 1.0].into() };
         let one = variation.of_states(&grid(), &[Average::new(vec![Rect::new(10..11, 10..13)], Some(profile))])[0][0];
         assert!((one - of(vec![Rect::cell(10, 12)])).abs() < 1e-6);

@@ -21,8 +21,9 @@ pub struct Recognised {
 }
 
 impl Preset {
-    /// The products whose files are in `folder` or below it, in the order of [`Preset::all`]. Only names are looked at; a file without a
-    /// date is passed over. Two may be found in the same files, as bands of 10 m and of 20 m are.
+    /// The products whose files are in `folder` or below it, in the order of [`Preset::all`]. Only names are looked
+    /// at; a file without a date is passed over. Two may be found in the same files, as bands of 10 m and of 20 m
+    /// are.
     ///
     /// ```no_run
     /// use rasterfuse::preset::Preset;

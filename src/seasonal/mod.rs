@@ -1,4 +1,5 @@
-//! The mean that returns every year, cell by cell, as it is stored and read. [`SeasonalBuilder`](crate::model::SeasonalBuilder) fits it.
+//! The mean that returns every year, cell by cell, as it is stored and read.
+//! [`SeasonalBuilder`](crate::model::SeasonalBuilder) fits it.
 
 mod curves;
 mod harmonics;

@@ -47,7 +47,6 @@ pub struct SeasonalMean {
 impl SeasonalMean {
     /// A mean from arrays: `coefficients` of **shape** (component, term, y, x) and `scatter` of **shape** (component,
     /// y, x).
-    /// (component, y, x).
     pub(crate) fn from_arrays(
         grid: Grid,
         components: Vec<String>,

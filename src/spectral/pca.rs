@@ -50,7 +50,7 @@ pub struct SpectralPca {
     scale: Vec<f64>,
     noise_variance: Option<Vec<f64>>,
     pixels: u64,
-    pixels_seen: u64,
+    pixels_with_values: u64,
 }
 
 impl SpectralPca {
@@ -105,8 +105,8 @@ impl SpectralPca {
 
     /// Number of pixels with a value in any used band, over all dates, whether used or not.
     #[must_use]
-    pub fn pixels_seen(&self) -> u64 {
-        self.pixels_seen
+    pub fn pixels_with_values(&self) -> u64 {
+        self.pixels_with_values
     }
 }
 
@@ -140,7 +140,7 @@ impl<S: RasterSource + ?Sized> SpectraPass<'_, S> {
             scale,
             noise_variance,
             pixels,
-            pixels_seen: self.with_values,
+            pixels_with_values: self.with_values,
         })
     }
 }

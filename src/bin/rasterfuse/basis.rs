@@ -142,7 +142,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         "origin": source.origin(),
         "dates": source.dates(),
         "pixels": pca.pixels(),
-        "pixels_seen": pca.pixels_seen(),
+        "pixels_seen": pca.pixels_with_values(),
         "wavelengths_nm": pca.basis().wavelengths_nm(),
         "noise_variance": pca.noise_variance(),
         "variances": pca.variances(),
@@ -167,7 +167,7 @@ fn report(pca: &SpectralPca, source: &dyn RasterSource) {
     say!(
         "{} of {} pixels on {} dates of {} have all {} bands",
         pca.pixels(),
-        pca.pixels_seen(),
+        pca.pixels_with_values(),
         source.dates().len(),
         source.origin(),
         pca.bands().len()

@@ -35,15 +35,16 @@ pub(crate) struct Arguments {
     /// Add the dates that the store does not have yet; begin it where nothing is there yet.
     #[arg(long)]
     append: bool,
-    /// With --resume or --append: replay dates that came late, and tiles without a checkpoint, instead of refusing them.
+    /// With --resume or --append: replay dates that came late, and tiles without a checkpoint, instead of refusing
+    /// them.
     #[arg(long)]
     replay: bool,
-    /// Run the i-th of n parts of the tiles, i from 0 or from 1. Without it the environment of a Slurm array or an indexed
-    /// Kubernetes job counts; 1/1 runs all tiles there too.
+    /// Run the i-th of n parts of the tiles, i from 0 or from 1. Without it the environment of a Slurm array or an
+    /// indexed Kubernetes job counts; 1/1 runs all tiles there too.
     #[arg(long, value_name = "i/n")]
     shard: Option<Shard>,
-    /// Compare with the truth of a simulated scene: a .npy file of shape (day, component or band, y, x), the first day being
-    /// time.start. RMSE and coverage of 90 % intervals are added to the report.
+    /// Compare with the truth of a simulated scene: a .npy file of shape (day, component or band, y, x), the first
+    /// day being time.start. RMSE and coverage of 90 % intervals are added to the report.
     #[arg(long, value_name = "TRUTH.npy", conflicts_with = "finalize")]
     truth: Option<PathBuf>,
     /// Make visible what all shards have written, or say which tiles are missing.

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::outcome::{Failure, Outcome};
 use crate::output::{JsonFile, cannot_write, folder_of, say};
-use find::Found;
+use find::FoundInstrument;
 
 /// Write a commented description of the rasters in folders.
 #[derive(Args, Debug)]
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     // Whatever is written can be read.
     FusionConfig::parse(&text, &folder)?;
     fs::write(output, &text).map_err(|error| cannot_write(output, &error))?;
-    let instruments: Vec<_> = found.iter().map(Found::json).collect();
+    let instruments: Vec<_> = found.iter().map(FoundInstrument::json).collect();
     shown.json(&json!({ "file": output, "instruments": instruments, "notes": notes }))?;
     if shown.is_text() {
         found.iter().for_each(|one| say!("{one}"));
@@ -84,7 +84,7 @@ fn nothing(folders: &[PathBuf], notes: &[String]) -> String {
 }
 
 /// Gives every instrument a name of its own.
-fn distinguish(found: &mut [Found]) {
+fn distinguish(found: &mut [FoundInstrument]) {
     for index in 1..found.len() {
         let taken: Vec<String> = found[..index].iter().map(|other| other.name.clone()).collect();
         let plain = found[index].name.clone();

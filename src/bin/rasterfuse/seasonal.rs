@@ -1,7 +1,7 @@
 //! `rasterfuse seasonal`: fits the mean of the year to every cell.
 //!
-//! Reads the dates of the instruments whose pixels are target cells a few times, tile by tile, in memory that does not grow with
-//! them, and writes the store that `[seasonal]` names.
+//! Reads the dates of the instruments whose pixels are target cells a few times, tile by tile, in memory that does
+//! not grow with them, and writes the store that `[seasonal]` names.
 
 use std::path::PathBuf;
 use std::time::Instant;

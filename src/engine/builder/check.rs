@@ -7,9 +7,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::FusionBuilder;
 use crate::describe::Description;
 use crate::engine::cells::CellModel;
-use crate::engine::decisive::settings;
 use crate::engine::output::Projection;
 use crate::engine::plan::{Plan, PlanInput};
+use crate::engine::settings::settings;
 use crate::engine::spare::Spare;
 use crate::engine::steps::{Schedule, schedule};
 use crate::engine::{Fusion, Precision, RunOptions};
@@ -21,8 +21,9 @@ impl FusionBuilder {
     /// Checks everything and plans the run; reads no pixel.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming the setting that cannot work, [`Error::Number`] for a number that cannot be, [`Error::CrsMismatch`]
-    /// for an instrument in another CRS, [`Error::Memory`] when the budget is too small for any tile, [`Error::Threads`].
+    /// [`Error::Setting`] naming the setting that cannot work, [`Error::Number`] for a number that cannot be,
+    /// [`Error::CrsMismatch`] for an instrument in another CRS, [`Error::Memory`] when the budget is too small for
+    /// any tile, [`Error::Threads`].
     pub fn build(self) -> Result<Fusion> {
         let file = self.file.clone();
         self.checked().map_err(|error| error.in_description(file.as_deref()))
@@ -41,8 +42,8 @@ impl FusionBuilder {
         let Schedule { steps, output: dates } = schedule(period, &description.time.output, &model.instruments)?;
         let offsets = offsets(&description, &model.instruments)?;
         let pool = pool(options.threads)?;
-        // A lag beyond the end of the output axis takes memory for nothing. A ring of as many dates as there are never turns, so
-        // that it can be enlarged when the series is appended to.
+        // A lag beyond the end of the output axis takes memory for nothing. A ring of as many dates as there are
+        // never turns, so that it can be enlarged when the series is appended to.
         let lag_asked = description.smoothing.lag;
         let lag = lag_asked.min(dates.len());
         let cells = independent_cells(&description, &options, &model);

@@ -10,9 +10,9 @@ use crate::model::{FeatureModel, FieldModel, NodeStates, ObservationModel, PartS
 use crate::source::RasterSource;
 use crate::spectral::pair_count;
 
-/// The program at rest: its code and that of its libraries, what they allocate once, stacks. `rasterfuse fuse` peaks at 59 to
-/// 60 MiB on the small scenes of `tests/scenes`, whose other parts take less than 1.5 MiB; without GDAL and zarrs a program
-/// of two dozen lines peaks at 13 MiB.
+/// The program at rest: its code and that of its libraries, what they allocate once, stacks. `rasterfuse fuse` peaks
+/// at 59 to 60 MiB on the small scenes of `tests/scenes`, whose other parts take less than 1.5 MiB; without GDAL and
+/// zarrs a program of two dozen lines peaks at 13 MiB.
 const PROGRAM_BYTES: u64 = if cfg!(any(feature = "gdal", feature = "zarr")) { 64 << 20 } else { 16 << 20 };
 
 /// What a window, and each of its parts, takes whatever its size.
@@ -75,7 +75,7 @@ impl WindowCost {
             |ranges: &mut dyn Iterator<Item = std::ops::Range<i64>>| ranges.map(|r| r.end - r.start).max().unwrap_or(0);
         let near = (side(&mut tiling.padded_rows()) * side(&mut tiling.padded_cols())) as usize;
         let cells = near + input.model.far.count;
-        let Seen { pixels, remainders, entries, offsets } = Seen::new(input, &tiling, cells);
+        let ObservedPixels { pixels, remainders, entries, offsets } = ObservedPixels::new(input, &tiling, cells);
         let n = cells + remainders;
         let components: usize = input.parts.iter().map(|part| part.components).sum();
         // Nodes of coarse fields: around the window, and around each far cell.
@@ -106,7 +106,7 @@ impl WindowCost {
         let curves = curves.map_or(0, |mean| StateCurves::bytes(n * mean.components().len(), mean.harmonics().terms()));
         let small = (states * size_of::<f64>() + rows + tails + fixed + curves) as u64;
         let own = size.min(input.model.target.rows()) * size.min(input.model.target.cols());
-        // What a state can have seen before it is forgotten.
+        // What a state can have observed before it is forgotten.
         let dates = if input.lag > 0 { input.steps.len() } else { 1 };
         let fits = input.largest_ratio.is_some_and(|ratio| State::<f32>::always_fits(ratio, pixels * dates));
         let double = input.options.precision == Precision::F64 || !fits;
@@ -144,8 +144,8 @@ impl WindowCost {
     }
 }
 
-/// What the instruments see of the largest window.
-struct Seen {
+/// What the instruments observe of the largest window.
+struct ObservedPixels {
     pixels: usize,
     /// Pixels that reach beyond the window.
     remainders: usize,
@@ -155,14 +155,14 @@ struct Seen {
     offsets: Vec<usize>,
 }
 
-impl Seen {
+impl ObservedPixels {
     /// Of a window of so many `cells`, far ones included.
     fn new(input: &PlanInput<'_>, tiling: &Tiling, cells: usize) -> Self {
         let (mut pixels, mut remainders, mut entries) = (0, 0, 0);
         let mut offsets = Vec::with_capacity(input.model.instruments.len());
         for instrument in &input.model.instruments {
             let most = instrument.lattice.most_pixels(tiling.padded_rows(), tiling.padded_cols());
-            // A far cell brings in the pixels that hold it, seen in part.
+            // A far cell brings in the pixels that hold it, of which a part is outside the window.
             let (rows, cols) = input.model.target.shape();
             let cells_of = |n: usize| (0..n as i64).map(|k| k..k + 1);
             let far_pixels = if input.model.far.count == 0 {
@@ -170,9 +170,9 @@ impl Seen {
             } else {
                 input.model.far.count * instrument.lattice.most_pixels(cells_of(rows), cells_of(cols)).0
             };
-            let seen = most.0 + far_pixels;
-            pixels += seen;
-            offsets.push(instrument.offset_layers.iter().map(|layer| layer.count(seen)).sum::<usize>());
+            let count = most.0 + far_pixels;
+            pixels += count;
+            offsets.push(instrument.offset_layers.iter().map(|layer| layer.count(count)).sum::<usize>());
             // Every cell once, or, where footprints overlap, in each pixel at most, and a remainder per pixel.
             let (height, width) = instrument.lattice.largest();
             let largest = ((height * width) as usize).min(cells);
@@ -313,8 +313,8 @@ impl<'a> Costs<'a> {
         total([held, reading, features, total(self.input.model.prior.sources().map(prior)), self.seasonal(tile)])
     }
 
-    /// The curves of a tile's cells and of the pixels read for it, and a strip of cells from which those of coarse pixels are
-    /// averaged, as it is read.
+    /// The curves of a tile's cells and of the pixels read for it, and a strip of cells from which those of coarse
+    /// pixels are averaged, as it is read.
     fn seasonal(&self, tile: (usize, usize)) -> u64 {
         let Some(mean) = self.input.model.seasonal.as_ref() else { return 0 };
         let curve = product([mean.components().len() as u64, mean.harmonics().terms() as u64, WORD]);
@@ -345,8 +345,8 @@ impl<'a> Costs<'a> {
         (pixels(height, cell_height, pixel_height), pixels(width, cell_width, pixel_width))
     }
 
-    /// Three batches of output: what the windows give, the blocks made of it, and blocks being written, of which each thread
-    /// encodes one: float32 copies of mean and standard deviation, as they are and compressed.
+    /// Three batches of output: what the windows give, the blocks made of it, and blocks being written, of which each
+    /// thread encodes one: float32 copies of mean and standard deviation, as they are and compressed.
     fn output(&self, tile: (usize, usize), batch: usize, windows: u64) -> u64 {
         let input = self.input;
         // A tile's last batch also emits what waits for the lag.
@@ -379,7 +379,8 @@ impl<'a> Costs<'a> {
         product([windows(tile.0, rows), windows(tile.1, cols), self.window.checkpoint_bytes])
     }
 
-    /// A checkpoint of the cells alone: means and the covariances among the components of each cell that are filtered together.
+    /// A checkpoint of the cells alone: means and the covariances among the components of each cell that are filtered
+    /// together.
     pub(super) fn light_checkpoint(&self) -> u64 {
         let kept: u64 = self.input.parts.iter().map(known_layers).sum();
         let (rows, cols) = self.input.model.target.shape();

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 
 use super::{InstrumentPlan, Plan};
 
-/// Amplifications below this are not worth a word.
+/// Amplifications below this are not printed.
 const NOTABLE: f64 = 1.05;
 
 /// Bands listed one by one at most.
@@ -24,9 +24,9 @@ impl fmt::Display for InstrumentPlan {
             write!(f, " from {first} to {last}")?;
         }
         let of = |bands: &[(String, String)]| match bands {
-            // With a spectral basis all bands see the same, and there may be hundreds.
-            [(first, seen), .., (last, other)] if seen == other => {
-                format!("{} bands, {first} to {last} -> {seen}", bands.len())
+            // With a spectral basis all bands observe the same components, and there may be hundreds.
+            [(first, observed), .., (last, other)] if observed == other => {
+                format!("{} bands, {first} to {last} -> {observed}", bands.len())
             }
             _ => bands.iter().map(|(from, to)| format!("{from} -> {to}")).collect::<Vec<_>>().join(", "),
         };

@@ -49,11 +49,12 @@ impl PlanInput<'_> {
         hull.rows.len() as u64 * hull.cols.len() as u64
     }
 
-    /// How often each pixel that is needed on a date is decoded, on average, with tiles of this shape: because neighbouring
-    /// tiles share context, and because blocks of the storage are decoded whole. 1 when the instrument sees nothing.
+    /// How often each pixel that is needed on a date is decoded, on average, with tiles of this shape: because
+    /// neighbouring tiles share context, and because blocks of the storage are decoded whole. 1 when the instrument
+    /// observes nothing.
     ///
-    /// A tile's blocks are those under its rows times those under its columns, so their sum over all tiles is a product of
-    /// sums, too.
+    /// A tile's blocks are those under its rows times those under its columns, so their sum over all tiles is a
+    /// product of sums, too.
     pub(super) fn read_amplification(&self, instrument: &ObservationModel, tile: (usize, usize)) -> f64 {
         let (rows, cols) = instrument.source.grid().shape();
         let block = instrument.source.block_shape().unwrap_or((1, 1));
@@ -69,8 +70,8 @@ impl PlanInput<'_> {
     }
 }
 
-/// Reads along an axis of `total` cells in tiles of `tile`; `storage` is the pixels of a block and of the raster, `covering`
-/// gives the pixels over a range of cells.
+/// Reads along an axis of `total` cells in tiles of `tile`; `storage` is the pixels of a block and of the raster,
+/// `covering` gives the pixels over a range of cells.
 fn along(
     total: usize,
     tile: usize,

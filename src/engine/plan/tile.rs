@@ -52,8 +52,8 @@ fn fits(costs: &Costs<'_>, tile: (usize, usize), batch: usize) -> bool {
     costs.memory(tile, batch).total() <= costs.input().budget_bytes
 }
 
-/// The tile that reads least more than it must; of these the largest, then the squarest. Candidates are, for each width, the
-/// tallest that fits and the tallest of whole blocks of each instrument.
+/// The tile that reads least more than it must; of these the largest, then the squarest. Candidates are, for each
+/// width, the tallest that fits and the tallest of whole blocks of each instrument.
 fn best(costs: &Costs<'_>, smallest: (usize, usize), batch: usize) -> (usize, usize) {
     let input = costs.input();
     let size = input.window.0;

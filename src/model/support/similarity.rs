@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Support;
 use crate::filter::BlockCov;
 use crate::geometry::Rect;
-use crate::model::features::{Combination, Likeness};
+use crate::model::features::{Combination, Similarity};
 use crate::model::{Average, Correlation};
 
 /// A cell that represents a state, alone or with others.
@@ -19,12 +19,12 @@ impl Support {
     /// Correlation between all states where similar cells change in a similar way. Where similarity matters, an
     /// average is replaced by the [cells that represent it](Average::spread); elsewhere it is exact. Either way the
     /// result is the covariance of averages of a field, hence positive semi-definite, and so is the sum.
-    pub(super) fn similarity_correlation(&self, correlation: &Correlation, likeness: &Likeness) -> BlockCov {
+    pub(super) fn similarity_correlation(&self, correlation: &Correlation, similarity: &Similarity) -> BlockCov {
         let cell = |&(row, col): &(i64, i64)| Average::cell(row, col);
         let cells: Vec<Average> = self.cells.iter().map(cell).collect();
         let averages: Vec<&Average> = cells.iter().chain(&self.remainders).collect();
         let samples: Vec<Vec<RepresentativeCell<'_>>> =
-            averages.iter().map(|average| represent(average, correlation, likeness)).collect();
+            averages.iter().map(|average| represent(average, correlation, similarity)).collect();
         let n_cells = self.cells.len();
         let entry = |i: usize, j: usize| {
             let near = |a: (i64, i64), b: (i64, i64)| correlation.smooth(a.0 - b.0, a.1 - b.1);
@@ -36,7 +36,7 @@ impl Support {
                 (false, false) => correlation.nugget_between(a, b),
             };
             nugget
-                + match likeness.combine {
+                + match similarity.combine {
                     Combination::Times => sum(&samples[i], &samples[j], near),
                     Combination::Plus(weight) => {
                         let far = if i < n_cells {
@@ -55,29 +55,33 @@ impl Support {
 
 /// The cells that represent an average. Each cell of the average adds its weight to the representative with which it
 /// is most correlated, so that the shares of classes are preserved.
-fn represent<'a>(average: &Average, correlation: &Correlation, likeness: &'a Likeness) -> Vec<RepresentativeCell<'a>> {
+fn represent<'a>(
+    average: &Average,
+    correlation: &Correlation,
+    similarity: &'a Similarity,
+) -> Vec<RepresentativeCell<'a>> {
     // As logarithms, by displacement: the same ones are asked for again and again.
     let hull =
         average.rects().iter().copied().reduce(|hull, rect| hull.hull(&rect)).unwrap_or_else(|| Rect::cell(0, 0));
     let (rows, cols) = (hull.bottom - hull.top, hull.right - hull.left);
-    let far: Vec<f64> = match likeness.combine {
+    let far: Vec<f64> = match similarity.combine {
         Combination::Times => {
             Rect::new(0..rows, 0..cols).cells().map(|(dr, dc)| -correlation.smooth(dr, dc).ln()).collect()
         }
         Combination::Plus(_) => vec![0.0; (rows * cols) as usize],
     };
-    let sample = |at| RepresentativeCell { at, weight: 0.0, features: likeness.at(at) };
+    let sample = |at| RepresentativeCell { at, weight: 0.0, features: similarity.at(at) };
     let mut samples: Vec<RepresentativeCell<'_>> = average.spread().iter().copied().map(sample).collect();
     for cell in average.rects().iter().flat_map(Rect::cells) {
-        let features = likeness.at(cell);
+        let features = similarity.at(cell);
         // Of equal ones the nearest.
-        let unlike = |sample: &RepresentativeCell<'_>| {
+        let dissimilarity = |sample: &RepresentativeCell<'_>| {
             let apart = (cell.0 - sample.at.0, cell.1 - sample.at.1);
-            let distance = if apart == (0, 0) { 0.0 } else { Likeness::distance(features, sample.features) };
+            let distance = if apart == (0, 0) { 0.0 } else { Similarity::distance(features, sample.features) };
             let far = far[(apart.0.abs() * cols + apart.1.abs()) as usize];
             (distance + far, apart.0 * apart.0 + apart.1 * apart.1)
         };
-        let nearest = (0..samples.len()).map(|k| (k, unlike(&samples[k])));
+        let nearest = (0..samples.len()).map(|k| (k, dissimilarity(&samples[k])));
         let nearest = nearest.min_by(|(_, a), (_, b)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         if let Some((k, _)) = nearest {
             samples[k].weight += average.weight(cell.0, cell.1) / average.total();
@@ -93,7 +97,7 @@ fn sum(
     weight: impl Fn((i64, i64), (i64, i64)) -> f64,
 ) -> f64 {
     let pair = |x: &RepresentativeCell<'_>, y: &RepresentativeCell<'_>| {
-        let similarity = if x.at == y.at { 1.0 } else { (-Likeness::distance(x.features, y.features)).exp() };
+        let similarity = if x.at == y.at { 1.0 } else { (-Similarity::distance(x.features, y.features)).exp() };
         x.weight * y.weight * similarity * weight(x.at, y.at)
     };
     a.iter().map(|x| b.iter().map(|y| pair(x, y)).sum::<f64>()).sum()
@@ -143,20 +147,20 @@ mod tests {
             [(Features::new(source.clone(), 0.1).times(), true), (Features::new(source.clone(), 0.1).plus(0.6), false)]
         {
             let features = FeatureModel::new(&features, None, &target)?;
-            let likeness = features.scale(&features.read(&target, &support.extent())?);
-            let similarity = support.similarity_correlation(correlation, &likeness);
+            let features = features.scale(&features.read(&target, &support.extent())?);
+            let sampled = support.similarity_correlation(correlation, &features);
             let n = support.n();
             assert!(support.remainders.iter().any(|average| average.spread().len() == 32));
             // What is sampled is a field's covariance: definite, whatever the samples.
-            let dense = DMatrix::from_fn(n, n, |i, j| similarity.get(i, j)) + DMatrix::identity(n, n) * 1e-12;
+            let dense = DMatrix::from_fn(n, n, |i, j| sampled.get(i, j)) + DMatrix::identity(n, n) * 1e-12;
             assert!(dense.cholesky().is_some());
 
             let between = |a: (i64, i64), b: (i64, i64)| {
                 let inside = |(row, col): (i64, i64)| feature(row.clamp(0, 39), col.clamp(0, 39));
-                let likeness = (-(inside(a) - inside(b)).abs() / 0.1).exp();
+                let similarity = (-(inside(a) - inside(b)).abs() / 0.1).exp();
                 let near = (-30.0 * f64::hypot((a.0 - b.0) as f64, (a.1 - b.1) as f64) / 300.0).exp();
                 let nugget = if a == b { 0.05 } else { 0.0 };
-                nugget + if times { near * likeness } else { 0.4 * near + 0.6 * likeness }
+                nugget + if times { near * similarity } else { 0.4 * near + 0.6 * similarity }
             };
             let cells = |i: usize| -> Vec<((i64, i64), f64)> {
                 if i < support.cells.len() {
@@ -173,7 +177,7 @@ mod tests {
                         .iter()
                         .map(|(a, v)| cells(j).iter().map(|(b, w)| v * w * between(*a, *b)).sum::<f64>())
                         .sum();
-                    let off = (similarity.get(i, j) - exact).abs();
+                    let off = (sampled.get(i, j) - exact).abs();
                     assert!(i >= support.cells.len() || off < 1e-14, "{i} {j}");
                     worst = worst.max(off);
                 }

@@ -9,12 +9,12 @@ use rasterfuse::preset::{Preset, Recognised};
 use rasterfuse::source::{Quality, RasterSource, RasterStack, StackBuilder};
 use serde_json::{Value, json};
 
-use super::names::{Layout, hidden, layouts};
+use super::names::{NamePattern, hidden, patterns};
 use crate::outcome::{Failure, Outcome};
 
 /// An instrument that was found.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundInstrument {
     pub(super) name: String,
     /// Where it was looked for.
     pub(super) folder: PathBuf,
@@ -32,14 +32,14 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) enum Files {
     Product(Recognised),
-    Plain(Layout),
+    Plain(NamePattern),
 }
 
 /// What GDAL reads and dates are looked for in.
 const RASTERS: [&str; 8] = ["tif", "tiff", "jp2", "img", "vrt", "bil", "asc", "dat"];
 
 /// Adds the instruments in a folder, and notes on what was left out.
-pub(super) fn instruments(folder: &Path, found: &mut Vec<Found>, notes: &mut Vec<String>) -> Outcome {
+pub(super) fn instruments(folder: &Path, found: &mut Vec<FoundInstrument>, notes: &mut Vec<String>) -> Outcome {
     if !folder.is_dir() {
         return Err(Failure::Program(format!("{}: there is no such folder", folder.display())));
     }
@@ -73,7 +73,7 @@ fn is_variant(a: &Preset, b: &Preset) -> bool {
     a.date == b.date && quality(a).is_some() && quality(a) == quality(b)
 }
 
-fn open_product(folder: &Path, name: String, product: Recognised) -> Result<Found, String> {
+fn open_product(folder: &Path, name: String, product: Recognised) -> Result<FoundInstrument, String> {
     let stack = || product.preset.stack_of(folder, &product.bands);
     if product.preset.bands.is_empty() {
         return Err(format!(
@@ -90,14 +90,14 @@ fn open_product(folder: &Path, name: String, product: Recognised) -> Result<Foun
         },
     };
     let (folder, files, level) = (folder.to_path_buf(), Files::Product(product), level(&stack));
-    Ok(Found { name, folder, files, stack, without_quality, level, mosaic: false })
+    Ok(FoundInstrument { name, folder, files, stack, without_quality, level, mosaic: false })
 }
 
-fn plain_rasters(folder: &Path, found: &mut Vec<Found>, notes: &mut Vec<String>) -> Outcome {
+fn plain_rasters(folder: &Path, found: &mut Vec<FoundInstrument>, notes: &mut Vec<String>) -> Outcome {
     let mut paths = Vec::new();
     let mut cubes = 0;
     walk(folder, folder, &mut paths, &mut cubes)?;
-    let (layouts, undated) = layouts(&paths);
+    let (patterns, undated) = patterns(&paths);
     if let Some(first) = undated.first() {
         let more = if undated.len() > 1 { format!(" and {} more", undated.len() - 1) } else { String::new() };
         notes.push(format!("{}: no date in the name of {first}{more}", folder.display()));
@@ -109,10 +109,10 @@ fn plain_rasters(folder: &Path, found: &mut Vec<Found>, notes: &mut Vec<String>)
     if paths.is_empty() {
         notes.push(format!("{}: no raster ({})", folder.display(), RASTERS.join(", ")));
     }
-    let several = layouts.len() > 1;
-    for layout in layouts {
-        let name = if several && !layout.stem.is_empty() { layout.stem.to_lowercase() } else { name_of(folder) };
-        match open_plain(folder, name, layout) {
+    let several = patterns.len() > 1;
+    for pattern in patterns {
+        let name = if several && !pattern.stem.is_empty() { pattern.stem.to_lowercase() } else { name_of(folder) };
+        match open_plain(folder, name, pattern) {
             Ok(one) => found.push(one),
             Err(note) => notes.push(note),
         }
@@ -120,14 +120,14 @@ fn plain_rasters(folder: &Path, found: &mut Vec<Found>, notes: &mut Vec<String>)
     Ok(())
 }
 
-fn open_plain(folder: &Path, name: String, layout: Layout) -> Result<Found, String> {
+fn open_plain(folder: &Path, name: String, pattern: NamePattern) -> Result<FoundInstrument, String> {
     let stack = |mosaic: bool, quality: bool| -> StackBuilder {
-        let (date, format) = &layout.date;
-        let mut stack = RasterStack::builder(&layout.pattern, date).date_format(format).folder(folder).mosaic(mosaic);
-        if !layout.bands.is_empty() {
-            stack = stack.source_bands(layout.bands.clone());
+        let (date, format) = &pattern.date;
+        let mut stack = RasterStack::builder(&pattern.pattern, date).date_format(format).folder(folder).mosaic(mosaic);
+        if !pattern.bands.is_empty() {
+            stack = stack.source_bands(pattern.bands.clone());
         }
-        match &layout.quality {
+        match &pattern.quality {
             Some((files, kind)) if quality => match hidden(kind) {
                 Some((classes, bits)) => {
                     let classes = classes.iter().map(|class| f64::from(*class));
@@ -140,19 +140,19 @@ fn open_plain(folder: &Path, name: String, layout: Layout) -> Result<Found, Stri
     };
     let mut first: Option<rasterfuse::Error> = None;
     // Images that are not all of one extent can still be laid on one lattice.
-    let ways = [(layout.mosaic, true), (layout.mosaic, false), (true, true), (true, false)];
+    let ways = [(pattern.mosaic, true), (pattern.mosaic, false), (true, true), (true, false)];
     for (mosaic, quality) in ways {
         match stack(mosaic, quality).open() {
             Ok(stack) => {
                 let without_quality = if quality { None } else { first.map(|error| error.to_string()) };
-                let (folder, files, level) = (folder.to_path_buf(), Files::Plain(layout), level(&stack));
-                return Ok(Found { name, folder, files, stack, without_quality, level, mosaic });
+                let (folder, files, level) = (folder.to_path_buf(), Files::Plain(pattern), level(&stack));
+                return Ok(FoundInstrument { name, folder, files, stack, without_quality, level, mosaic });
             }
             Err(error) => _ = first.get_or_insert(error),
         }
     }
     let problem = first.map(|error| error.to_string()).unwrap_or_default();
-    Err(format!("{} ({}): {problem}", folder.display(), layout.pattern))
+    Err(format!("{} ({}): {problem}", folder.display(), pattern.pattern))
 }
 
 /// Mean of what the middle of the first images shows, where they show anything.
@@ -174,7 +174,7 @@ fn level(stack: &RasterStack) -> Option<f64> {
     })
 }
 
-/// Rasters in a folder and below, by their paths relative to `base`; hidden ones aside.
+/// Rasters in a folder and below, by their paths relative to `base`; without hidden ones.
 fn walk(folder: &Path, base: &Path, paths: &mut Vec<String>, cubes: &mut usize) -> Outcome {
     let failed = |error: std::io::Error| Failure::Program(format!("cannot read {}: {error}", folder.display()));
     let entries = fs::read_dir(folder).map_err(failed)?;
@@ -207,7 +207,7 @@ fn name_of(folder: &Path) -> String {
     whole.file_name().map_or_else(|| "instrument".into(), |name| name.to_string_lossy().into_owned())
 }
 
-impl Found {
+impl FoundInstrument {
     /// Metres, or what stands for them, along a side of a pixel.
     pub(super) fn pixel(&self) -> f64 {
         let grid = self.stack.grid();
@@ -221,7 +221,7 @@ impl Found {
     pub(super) fn what(&self) -> String {
         match &self.files {
             Files::Product(product) => product.preset.title.to_owned(),
-            Files::Plain(layout) => layout.pattern.clone(),
+            Files::Plain(pattern) => pattern.pattern.clone(),
         }
     }
 
@@ -252,7 +252,7 @@ impl Found {
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for FoundInstrument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (width, height) = self.stack.grid().cell_size();
         let bands = self.stack.bands().join(", ");

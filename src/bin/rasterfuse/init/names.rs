@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 use rasterfuse::geometry::Date;
 use regex::Regex;
 
-/// Files of one style of name.
+/// Files whose names follow one pattern.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Layout {
+pub(crate) struct NamePattern {
     /// Wildcard pattern, with `{band}` where there is a file for each band.
     pub(crate) pattern: String,
     /// Regular expression whose first group is the date, and its `strftime` form.
@@ -110,13 +110,13 @@ fn signature(path: &str) -> String {
 }
 
 /// Images that are of one style of name but for the word that stands for a band: by that word, each with its date.
-type Group<'a> = BTreeMap<String, Vec<(Date, &'a str)>>;
+type ByBand<'a> = BTreeMap<String, Vec<(Date, &'a str)>>;
 
 /// Paths, relative and with `/`, by how they are named; and those without a date.
-pub(crate) fn layouts(paths: &[String]) -> (Vec<Layout>, Vec<String>) {
+pub(crate) fn patterns(paths: &[String]) -> (Vec<NamePattern>, Vec<String>) {
     let is_band = |word: &str| BAND.as_ref().is_some_and(|band| band.is_match(word));
     let is_quality = |word: &str| QUALITY.contains(&word.to_ascii_lowercase().as_str());
-    let mut data: BTreeMap<((String, String), Rule), Group<'_>> = BTreeMap::new();
+    let mut data: BTreeMap<((String, String), Rule), ByBand<'_>> = BTreeMap::new();
     let mut quality: BTreeMap<(String, String), String> = BTreeMap::new();
     let mut undated = Vec::new();
     for path in paths {
@@ -132,17 +132,17 @@ pub(crate) fn layouts(paths: &[String]) -> (Vec<Layout>, Vec<String>) {
         let (around, band) = word(&signature, is_band).unwrap_or(((signature, String::new()), String::new()));
         data.entry((around, rule)).or_default().entry(band).or_default().push((date, path));
     }
-    let layout = |((around, rule), group): (((String, String), Rule), Group<'_>)| {
+    let pattern = |((around, rule), group): (((String, String), Rule), ByBand<'_>)| {
         let (before, after) = &around;
         // Every image must have every band.
         let most = group.values().map(Vec::len).max().unwrap_or(0);
-        let full: Group<'_> = group.into_iter().filter(|(_, images)| images.len() == most).collect();
+        let full: ByBand<'_> = group.into_iter().filter(|(_, images)| images.len() == most).collect();
         let bands: Vec<String> = full.keys().filter(|band| !band.is_empty()).cloned().collect();
         let images: Vec<(Date, &str)> = full.into_values().flatten().collect();
         let dates: BTreeSet<Date> = images.iter().map(|(date, _)| *date).collect();
         let place = if bands.is_empty() { "" } else { "{band}" };
         let name = before.rsplit('/').next().unwrap_or(before);
-        Layout {
+        NamePattern {
             pattern: format!("{before}{place}{after}"),
             date: (date_pattern(name, rule, &images), rule.1.to_owned()),
             quality: quality.get(&around).map(|kind| (format!("{before}{kind}{after}"), kind.to_ascii_lowercase())),
@@ -152,7 +152,7 @@ pub(crate) fn layouts(paths: &[String]) -> (Vec<Layout>, Vec<String>) {
             stem: name.chars().take_while(char::is_ascii_alphabetic).collect(),
         }
     };
-    (data.into_iter().map(layout).collect(), undated)
+    (data.into_iter().map(pattern).collect(), undated)
 }
 
 #[cfg(test)]
@@ -160,8 +160,8 @@ pub(crate) fn layouts(paths: &[String]) -> (Vec<Layout>, Vec<String>) {
 mod tests {
     use super::*;
 
-    fn of(paths: &[&str]) -> Vec<Layout> {
-        layouts(&paths.iter().map(ToString::to_string).collect::<Vec<_>>()).0
+    fn of(paths: &[&str]) -> Vec<NamePattern> {
+        patterns(&paths.iter().map(ToString::to_string).collect::<Vec<_>>()).0
     }
 
     #[test]

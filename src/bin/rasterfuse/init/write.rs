@@ -7,14 +7,15 @@ use rasterfuse::geometry::Grid;
 use rasterfuse::source::gdal::{read_header, same_crs};
 use rasterfuse::source::{RasterSource, RasterStack};
 
-use super::find::{Files, Found};
+use super::find::{Files, FoundInstrument};
 use super::names::hidden;
 use super::within;
 use crate::outcome::{Failure, Outcome};
 
-/// Writes what was found as a description whose file lies in `base`; everything that files do not say is left to be estimated.
-pub(super) fn description(found: &[Found], notes: &[String], output: &Path, base: &Path) -> Outcome<String> {
-    let finer = |a: &&Found, b: &&Found| a.pixel().total_cmp(&b.pixel());
+/// Writes what was found as a description whose file lies in `base`; everything that files do not say is left to be
+/// estimated.
+pub(super) fn description(found: &[FoundInstrument], notes: &[String], output: &Path, base: &Path) -> Outcome<String> {
+    let finer = |a: &&FoundInstrument, b: &&FoundInstrument| a.pixel().total_cmp(&b.pixel());
     let Some(finest) = found.iter().min_by(finer) else {
         return Err(Failure::Program("no instrument was found".into()));
     };
@@ -76,7 +77,7 @@ fn list(names: &[String]) -> String {
 }
 
 /// The grid: a raster that has it, or its numbers.
-fn target(finest: &Found, base: &Path) -> String {
+fn target(finest: &FoundInstrument, base: &Path) -> String {
     let grid = finest.stack.grid();
     let first = finest.stack.files().next().map(|(_, path)| path.to_path_buf());
     let same = first.filter(|path| read_header(path).is_ok_and(|header| header.grid == *grid));
@@ -94,7 +95,7 @@ fn target(finest: &Found, base: &Path) -> String {
 }
 
 /// The period, which is all there is unless it is given.
-fn time(found: &[Found]) -> String {
+fn time(found: &[FoundInstrument]) -> String {
     let dates = || found.iter().flat_map(|one| one.stack.dates());
     match dates().min().zip(dates().max()) {
         Some((first, last)) => format!(
@@ -125,7 +126,7 @@ fn fit(grid: &Grid, target: &Grid, ratio: f64) -> Fit {
     }
 }
 
-fn instrument(one: &Found, finest: &Found, base: &Path) -> String {
+fn instrument(one: &FoundInstrument, finest: &FoundInstrument, base: &Path) -> String {
     let mut text = String::new();
     let (width, height) = one.stack.grid().cell_size();
     let crs = match one.stack.grid().crs() {
@@ -161,7 +162,10 @@ fn instrument(one: &Found, finest: &Found, base: &Path) -> String {
     line(&mut text, "noise_variance = \"estimate\"");
     let coarse = !matches!(fit(one.stack.grid(), finest.stack.grid(), one.pixel() / finest.pixel()), Fit::Cells);
     if !std::ptr::eq(one, finest) {
-        line(&mut text, "bias = \"estimate\"                        # what it adds to what the finest instrument sees");
+        line(
+            &mut text,
+            "bias = \"estimate\"                        # what it adds to what the finest instrument observes",
+        );
     }
     if coarse && !std::ptr::eq(one, finest) {
         line(
@@ -220,7 +224,7 @@ fn observed(bands: &[String], target: &[String]) -> Observed {
 }
 
 /// The keys that find its files.
-fn files(one: &Found, base: &Path) -> String {
+fn files(one: &FoundInstrument, base: &Path) -> String {
     let mut text = String::new();
     let folder = within(&one.folder, base);
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
@@ -291,7 +295,7 @@ fn quality(files: &str, kind: &str) -> String {
 }
 
 /// Footprint or reprojection.
-fn place(one: &Found, finest: &Found) -> String {
+fn place(one: &FoundInstrument, finest: &FoundInstrument) -> String {
     match fit(one.stack.grid(), finest.stack.grid(), one.pixel() / finest.pixel()) {
         Fit::Cells => "footprint = \"cell\"                       # its pixels are target cells\n".into(),
         Fit::Coarser => {

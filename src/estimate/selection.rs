@@ -1,4 +1,4 @@
-//! The whole of an estimation: structures chosen table by table, then all numbers.
+//! Model selection: a structure for every free table, table by table, then all free numbers.
 
 use serde::{Serialize, Serializer};
 
@@ -7,10 +7,10 @@ use super::{ChangeByBlock, Choice, Criterion, Estimate, Estimation, Fit};
 use crate::describe::{Description, Features, Key, PriorCorrelation, Structure};
 use crate::error::{Error, Result};
 
-/// What an estimation has found.
+/// The result of an estimation: structures, numbers and their standard errors.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Found {
+pub struct EstimationResult {
     /// The description, with a structure for every table and every number.
     pub description: Description,
     /// The same with its numbers still free.
@@ -26,8 +26,8 @@ pub struct Found {
 }
 
 impl Estimation {
-    /// Chooses a structure for every table that a description leaves to be chosen, and finds all its free numbers. `reference` are
-    /// features of a reference image by which cells may be similar, where there is one.
+    /// Chooses a structure for every table that a description leaves to be chosen, and finds all its free numbers.
+    /// `reference` are features of a reference image by which cells may be similar, where there is one.
     ///
     /// # Errors
     /// As [`fit`](Self::fit); [`Error::Setting`] for free numbers of an instrument of which no block holds a value.
@@ -36,13 +36,14 @@ impl Estimation {
         description: &Description,
         criterion: Criterion,
         reference: Option<&Features>,
-    ) -> Result<Found> {
+    ) -> Result<EstimationResult> {
         let mut description = description.clone();
         self.refuse_unobserved(&description)?;
         let varies = take_variation(&mut description);
         self.widen(&mut description);
         let mut choices: Vec<(Key, Choice)> = Vec::new();
-        // One table after the other: while its structures are compared, those chosen before hold and those to come are the first.
+        // One table after the other: while its structures are compared, tables before it have the structure chosen,
+        // tables after it the first.
         while let Some(table) = FreeTable::find(&description).first() {
             if table.steps(&description, reference).is_empty() {
                 table.put_first(&mut description);
@@ -70,7 +71,7 @@ impl Estimation {
             process.variation = Some(variation.into());
         }
         let blocks = (self.blocks(), self.side());
-        Ok(Found { description: found, free: description, fit, choices, change, blocks })
+        Ok(EstimationResult { description: found, free: description, fit, choices, change, blocks })
     }
 
     /// Compares the structures of a table and gives it the best.
@@ -130,11 +131,12 @@ impl Estimation {
         Ok(())
     }
 
-    /// What a free number stands for beyond itself: of instruments whose pixels are not cells a free bias means offsets too, for their
-    /// disagreement is hardly ever a constant; a prior of nothing but a free mean and variance is correlated as the process.
+    /// What a free number stands for beyond itself: of instruments whose pixels are not cells a free bias means
+    /// offsets too, for their disagreement is hardly ever a constant; a prior of nothing but a free mean and variance
+    /// is correlated as the process.
     fn widen(&self, description: &mut Description) {
         for (instrument, summary) in description.instrument.iter_mut().zip(&self.summary().instruments) {
-            if !summary.sees_cells
+            if !summary.observes_cells
                 && instrument.offset_layer.is_none()
                 && instrument.bias == crate::describe::Free::default().into()
             {
@@ -160,7 +162,7 @@ fn warn_of_guesses(fit: &Fit) {
 }
 
 /// `blocks`, `cells_per_side`, `fit`, `choices` (each with the `table` that was free) and `change`.
-impl Serialize for Found {
+impl Serialize for EstimationResult {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct OfTable<'a> {

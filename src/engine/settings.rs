@@ -1,4 +1,4 @@
-//! What decides the values of a series: the description, key by key, as a store remembers it.
+//! The settings that determine the values of a series: the description, key by key, as a store keeps it.
 
 use serde_json::Value;
 
@@ -8,12 +8,12 @@ use crate::geometry::DateRange;
 use crate::model::{Model, ObservationModel};
 use crate::series::Settings;
 
-/// Changes when the values of a run with the same description do, or the keys that describe it: a later version of the crate then
-/// resumes no series of an earlier one.
+/// Changes when the values of a run with the same description do, or the keys that describe it: a later version of
+/// the crate then resumes no series of an earlier one.
 const NUMERICS: u32 = 3;
 
-/// Keys that decide no value, or that the model says better.
-const ASIDE: [&str; 12] = [
+/// Keys that determine no value, or whose value is taken from the model.
+const OMITTED: [&str; 12] = [
     "target.like",
     "target.crs",
     "target.geotransform",
@@ -31,7 +31,7 @@ const ASIDE: [&str; 12] = [
 /// Inputs that report settings of their own once they are opened: keys of the table that names the input.
 const INPUTS: [&str; 2] = ["instrument.source", "seasonal.mean"];
 
-/// What a run of this description makes its series with. Threads, memory, the last date and the like are not among it.
+/// The settings of a series by this description. Threads, memory, the last date and the like are not among them.
 pub(super) fn settings(
     description: &Description,
     model: &Model,
@@ -71,7 +71,7 @@ pub(super) fn settings(
     settings
 }
 
-/// The description without paths of rasters: where they are read from decides nothing.
+/// The description without paths of rasters: where they are read from determines no value.
 fn without_paths(description: &Description) -> Description {
     let mut description = description.clone();
     if let Some(prior) = description.prior.given_mut() {
@@ -102,7 +102,7 @@ fn observed(instrument: &ObservationModel, model: &Model) -> String {
 
 /// Every value of a tree by its key; instruments go by their names.
 fn flatten(at: &Key, tree: &Value, settings: &mut Settings) {
-    if ASIDE.contains(&at.path().as_str()) {
+    if OMITTED.contains(&at.path().as_str()) {
         return;
     }
     match tree {

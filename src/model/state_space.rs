@@ -1,4 +1,4 @@
-//! The model of a whole fusion.
+//! The state-space model of a fusion: process, prior, observation models and the parts that are filtered separately.
 
 use super::instrument::independent_parts;
 use super::{FarSamples, FeatureModel, ObservationModel, PartBands, PartSize, PriorModel, ProcessModel, shared_bands};
@@ -8,10 +8,10 @@ use crate::geometry::Grid;
 use crate::seasonal::SeasonalMean;
 use crate::spectral::Spectrum;
 
-/// Window sizes beyond this are slips of the keyboard; the plan's arithmetic stays far from overflow.
+/// Larger window sizes are typing errors; the plan's arithmetic stays far from overflow.
 const LARGEST_WINDOW: usize = 1 << 16;
 
-/// What a description says, checked and worked out for the filter.
+/// The model that a description defines, checked, in the form that the filter uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) target: Grid,
@@ -21,12 +21,12 @@ pub(crate) struct Model {
     /// The mean function; the state is the anomaly.
     pub(crate) seasonal: Option<SeasonalMean>,
     pub(crate) instruments: Vec<ObservationModel>,
-    /// Groups of components that are filtered apart.
+    /// Groups of components that are filtered separately.
     pub(crate) parts: Vec<Part>,
     pub(crate) far: FarSamples,
 }
 
-/// Components that observations couple, which are filtered together and apart from all others.
+/// Components that observations couple, which are filtered together and separately from all others.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) components: Vec<usize>,
@@ -38,8 +38,8 @@ impl Model {
     /// Checks a description whose inputs are opened; reads no pixel.
     ///
     /// # Errors
-    /// [`Error::Setting`] by key for what cannot work or is left to be estimated, [`Error::Number`] for numbers that cannot be,
-    /// [`Error::CrsMismatch`] for an instrument in another CRS.
+    /// [`Error::Setting`] by key for what cannot work or is left to be estimated, [`Error::Number`] for numbers that
+    /// cannot be, [`Error::CrsMismatch`] for an instrument in another CRS.
     pub(crate) fn new(description: &Description) -> Result<Self> {
         let Some(target) = description.target.grid.clone() else {
             return Err(Error::setting("target", "the grid is not opened"));
@@ -73,7 +73,7 @@ impl Model {
 }
 
 impl Model {
-    /// The same of one part alone: correlations are then those of its components only.
+    /// This model restricted to one part: correlations are then those of its components only.
     pub(crate) fn of_part(mut self, part: usize) -> Self {
         let mut index = 0..;
         self.parts.retain(|_| index.next() == Some(part));
@@ -81,7 +81,7 @@ impl Model {
         self
     }
 
-    /// The same with a process variance of the first field so many times as large.
+    /// This model with the process variances of the first field multiplied by `factor`.
     pub(crate) fn with_change(mut self, factor: f64) -> Self {
         self.process.components.iter_mut().for_each(|component| component.variance *= factor);
         self
