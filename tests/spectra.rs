@@ -214,5 +214,5 @@ fn bases_that_do_not_fit_are_refused_with_file_and_fix() {
     basis().write(folder.path()).unwrap();
     let bytes = fs::read(&mean).unwrap();
     fs::write(&mean, &bytes[..bytes.len() - 3]).unwrap();
-    assert_says(&refused(wavelengths()), &["basis_mean.npy", "too short"]);
+    assert_says(&refused(wavelengths()), &["basis_mean.npy", "ends too early"]);
 }
