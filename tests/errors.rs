@@ -636,11 +636,7 @@ fn values_of_the_wrong_type_and_missing_tables_are_named() {
         ("range = 60.0", "range = \"far\"", &["line 16", "range", "number"]),
         ("range = 60.0", "range = [60.0, \"x\"]", &["line 16", "range"]),
         ("variance = 1e-4", "variance = \"guess\"", &["line 17", "variance", "number"]),
-        (
-            "variance = 1e-4",
-            "variance = \"estimate\"",
-            &["process.variance", "estimate first", "FusionConfig::estimate"],
-        ),
+        ("variance = 1e-4", "variance = \"estimate\"", &["process.variance", "estimate first"]),
         ("\"exponential\"", "\"gaussian\"", &["line 15", "kernel", "gaussian", "exponential", "matern32"]),
         ("\"cell\"", "\"point\"", &["footprint", "point", "cell", "uniform"]),
         ("\"cell\"", "{ gaussian = 500 }", &["footprint", "gaussian", "gaussian_fwhm"]),

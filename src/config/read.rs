@@ -9,6 +9,7 @@ use serde::de::{
 use toml_edit::{ArrayOfTables, Document, Item, TableLike, Value};
 
 use super::advice;
+use super::keys::SourceKeys;
 use crate::describe::Key;
 
 /// What is wrong with a file, and where.
@@ -47,7 +48,10 @@ impl Fault {
                     None => format!("{key}: not given"),
                 }
             }
-            FaultKind::Unknown(name, known) => {
+            FaultKind::Unknown(name, mut known) => {
+                if key.path() == "instrument" {
+                    known.extend(keys_of::<SourceKeys>());
+                }
                 let similar = known.iter().find(|other| is_similar(other, &name));
                 let advice = match similar {
                     Some(similar) => format!("did you mean `{similar}`?"),
@@ -61,9 +65,41 @@ impl Fault {
     }
 }
 
-/// Whether a name is another one but for case, a plural, or one or two letters.
+/// A value of the wrong type, in words of TOML.
+fn found_in_words(found: de::Unexpected<'_>) -> String {
+    match found {
+        de::Unexpected::Seq => "a list".into(),
+        de::Unexpected::Map => "a table".into(),
+        de::Unexpected::Signed(number) => number.to_string(),
+        de::Unexpected::Unsigned(number) => number.to_string(),
+        de::Unexpected::Float(number) => format!("{number:?}"),
+        de::Unexpected::Bool(yes) => yes.to_string(),
+        de::Unexpected::Str(text) => format!("{text:?}"),
+        other => other.to_string(),
+    }
+}
+
+/// What was expected, in words of TOML where it is a type of Rust.
+fn expected_in_words(expected: &dyn de::Expected) -> String {
+    let expected = expected.to_string();
+    match expected.as_str() {
+        "usize" | "u8" | "u32" | "u64" => "a whole number, zero or positive".into(),
+        "i32" | "i64" => "a whole number".into(),
+        "f64" => "a number".into(),
+        "a sequence" => "a list".into(),
+        "a map" => "a table".into(),
+        "a boolean" => "true or false".into(),
+        "a string" | "path string" => "text in quotes".into(),
+        _ => expected,
+    }
+}
+
+/// Whether a name is another one but for case, a plural, its end, or one or two letters.
 fn is_similar(name: &str, other: &str) -> bool {
     let (name, other) = (name.to_lowercase(), other.to_lowercase());
+    if other.chars().count() > 3 && name.starts_with(&other) {
+        return true;
+    }
     let mut distance: Vec<usize> = (0..=other.chars().count()).collect();
     for (i, a) in name.chars().enumerate() {
         let mut before = i;
@@ -95,11 +131,11 @@ impl de::Error for Fault {
     }
 
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::custom(format!("found {found}, expected {expected}"))
+        Self::custom(format!("found {}, expected {}", found_in_words(found), expected_in_words(expected)))
     }
 
     fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::custom(format!("found {found}, expected {expected}"))
+        Self::invalid_type(found, expected)
     }
 
     fn invalid_length(found: usize, expected: &dyn de::Expected) -> Self {

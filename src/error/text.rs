@@ -41,9 +41,7 @@ pub(super) fn no_date(path: &Path, (key, pattern, format): (&str, &str, &str), p
 pub(super) fn left_free(others: &[Key]) -> String {
     let others: Vec<String> = others.iter().map(ToString::to_string).collect();
     let others = if others.is_empty() { String::new() } else { format!(" (as are {})", others.join(", ")) };
-    format!(
-        "left to \"estimate\"{others}; estimate first (FusionConfig::estimate), and fuse with the description that is written"
-    )
+    format!("left to \"estimate\"{others}; estimate first, and fuse with the description that is written")
 }
 
 pub(super) fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {

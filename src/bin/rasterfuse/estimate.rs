@@ -1,6 +1,6 @@
 //! `rasterfuse estimate`: finds what a description leaves to `"estimate"`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
@@ -41,6 +41,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             "paths in it are relative to its folder; name one in the folder of the description that it is made of";
         return Err(Failure::Program(format!("{}: {problem}", output.display())));
     }
+    if arguments.output.as_deref().is_some_and(|output| is_same_file(output, &arguments.config)) {
+        let problem = "is the description itself, whose free numbers would be lost; name another file";
+        return Err(Failure::Program(format!("{}: {problem}", arguments.config.display())));
+    }
     shown.check()?;
     let estimated = FusionConfig::read(&arguments.config)?.estimate()?;
     let path = arguments.output.clone().unwrap_or_else(|| estimated.default_path());
@@ -53,4 +57,12 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         say!("written {}; total {:.1} s", path.display(), started.elapsed().as_secs_f64());
     }
     Ok(())
+}
+
+/// Whether two paths lead to one file.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
 }

@@ -42,13 +42,13 @@ Exit status: 0 success, 1 an error of the description, the inputs or the run, 2 
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Fuse(fuse::Arguments),
-    Plan(plan::Arguments),
+    Init(init::Arguments),
     Estimate(estimate::Arguments),
     Validate(validate::Arguments),
+    Plan(plan::Arguments),
+    Fuse(fuse::Arguments),
     Seasonal(seasonal::Arguments),
     Basis(basis::Arguments),
-    Init(init::Arguments),
 }
 
 fn main() -> ExitCode {

@@ -100,7 +100,7 @@ fn time(found: &[FoundInstrument]) -> String {
     match dates().min().zip(dates().max()) {
         Some((first, last)) => format!(
             "[time]                                   # first and last day; left out: all dates there are\n\
-             start = \"{first}\"\nend = \"{last}\"\noutput = \"daily\"                         # or \"observed\", or a list of dates\n"
+             start = \"{first}\"\n# end = \"{last}\"                       # left out: the last there is, so that later images are appended\noutput = \"daily\"                         # or \"observed\", or a list of dates\n"
         ),
         None => String::new(),
     }
