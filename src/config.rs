@@ -170,10 +170,8 @@ fn of_others(path: &str) -> &'static [&'static str] {
 
 /// A table of the file, or what holds without it.
 fn table<T: Default + for<'de> Deserialize<'de>>(document: &Document<&str>, name: &str) -> Result<T, Fault> {
-    match document.get(name).and_then(Item::as_table_like) {
-        Some(table) => T::deserialize(Node::of_table(table, Key::from(name), Keys::All)),
-        None => Ok(T::default()),
-    }
+    let item = document.get(name).and_then(|item| Node::of_item(item, Key::from(name), Keys::All));
+    item.map_or_else(|| Ok(T::default()), T::deserialize)
 }
 
 /// Where the files of each instrument are, as its table says.

@@ -96,6 +96,12 @@ impl FusionConfig {
         let window = self.description.process.is_free().then(|| window(&result.description));
         let text = written::write(&self.text, &self.description, &result, window.flatten())
             .map_err(|problem| Error::ConfigFile { path: self.path(), problem })?;
+        let written = Self::of(text.clone(), self.folder.clone(), self.file.clone())
+            .map_err(|problem| Error::ConfigFile { path: self.path(), problem })?;
+        if let Some(key) = written.description.free().first() {
+            let problem = format!("{key} was estimated but could not be written in its place; give it a number");
+            return Err(Error::ConfigFile { path: self.path(), problem });
+        }
         Ok(EstimatedConfig { text, result, path: self.path() })
     }
 
@@ -143,7 +149,9 @@ impl FusionConfig {
         let mut table = Table::new();
         table.insert("mean", toml_edit::value(name));
         document.insert("seasonal", Item::Table(table));
-        Self::of(document.to_string(), self.folder.clone(), self.file.clone()).map(Some).map_err(failed)
+        let with_mean = Self::of(document.to_string(), self.folder.clone(), self.file.clone()).map_err(failed)?;
+        // What the caller has changed since the file was read.
+        Ok(Some(Self { run: self.run.clone(), estimate: self.estimate.clone(), ..with_mean }))
     }
 
     /// Features of a reference image: that of a cell-sized instrument with most values of the sample, if it has a

@@ -213,7 +213,8 @@ impl<'a> Node<'a> {
         Self { content: Content::Table(table), span: None, key, keys }
     }
 
-    fn of_item(item: &'a Item, key: Key, keys: Keys) -> Option<Self> {
+    /// Whatever stands at this key.
+    pub(super) fn of_item(item: &'a Item, key: Key, keys: Keys) -> Option<Self> {
         let content = match item {
             Item::None => return None,
             Item::Value(value) => Content::Value(value),
@@ -272,7 +273,13 @@ impl<'de> Deserializer<'de> for Node<'_> {
         };
         let read = match (table, self.elements(), self.content) {
             (Some(table), ..) => visitor.visit_map(Entries { rest: self.entries(table).into_iter(), value: None }),
-            (_, Some(elements), _) => visitor.visit_seq(Elements(elements.into_iter())),
+            (_, Some(elements), _) => {
+                let mut rest = elements.into_iter();
+                visitor.visit_seq(Elements(&mut rest)).and_then(|read| match rest.len() {
+                    0 => Ok(read),
+                    more => Err(de::Error::custom(format!("the list has {more} more than it can have"))),
+                })
+            }
             (.., Content::Value(Value::String(text))) => visitor.visit_str(text.value()),
             (.., Content::Value(Value::Integer(number))) => visitor.visit_i64(*number.value()),
             (.., Content::Value(Value::Float(number))) => visitor.visit_f64(*number.value()),
@@ -286,6 +293,20 @@ impl<'de> Deserializer<'de> for Node<'_> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_some(self)
+    }
+
+    /// A table is written as one: a list would be read by position.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        if self.elements().is_some() {
+            let fault: Fault = de::Error::invalid_type(de::Unexpected::Seq, &"a table");
+            return Err(fault.at(&self.key, self.span));
+        }
+        self.deserialize_any(visitor)
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
@@ -317,7 +338,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
 
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier ignored_any
+        tuple_struct map identifier ignored_any
     }
 }
 
@@ -347,9 +368,9 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 }
 
 /// The entries of a list.
-struct Elements<'a>(std::vec::IntoIter<Node<'a>>);
+struct Elements<'i, 'a>(&'i mut std::vec::IntoIter<Node<'a>>);
 
-impl<'de> SeqAccess<'de> for Elements<'_> {
+impl<'de> SeqAccess<'de> for Elements<'_, '_> {
     type Error = Fault;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {

@@ -35,7 +35,7 @@ pub use offset::{OffsetLayer, Sharing};
 pub use output::{Output, OutputDates, OutputSpace, Smoothing};
 pub use prior::{Prior, PriorCorrelation, PriorField};
 pub use process::{Adaptive, Field, NestedKernel, Process, Relative, Season};
-pub use structure::Structure;
+pub use structure::{Choosable, Structure};
 pub use target::{Target, Time, Window};
 pub use variation::{Variation, VariationPoint};
 pub use visit::Quantity;

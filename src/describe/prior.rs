@@ -6,6 +6,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor as DeVisitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::structure::Choosable;
 use super::visit::{Visit, Visitor, list};
 use super::{ESTIMATE, Free, Key, Numbers, Quantity, Raster};
 
@@ -32,6 +33,8 @@ pub struct Prior {
     #[serde(default)]
     pub correlation: PriorCorrelation,
 }
+
+impl Choosable for Prior {}
 
 /// The same everywhere, or from a raster.
 #[derive(Clone, Debug, PartialEq)]

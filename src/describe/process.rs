@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::structure::Choosable;
 use super::visit::{Visit, Visitor, list, one};
 use super::{Features, Kernel, Key, Number, Numbers, Quantity, Structure, Variation};
 
@@ -57,6 +58,8 @@ pub struct Process {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Features>,
 }
+
+impl Choosable for Process {}
 
 /// A kernel that is added to that of the process: the table `[[process.nested]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

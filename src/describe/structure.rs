@@ -77,14 +77,25 @@ impl<T: Serialize> Serialize for Structure<T> {
     }
 }
 
+/// A part of a description whose structure may be left to be chosen.
+pub trait Choosable {
+    /// Whether it is a list of tables rather than a table.
+    const IS_LIST: bool = false;
+}
+
+impl<T> Choosable for Vec<T> {
+    const IS_LIST: bool = true;
+}
+
 /// Reads a table, a list of tables, or the word for what is to be estimated.
 struct StructureVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> DeVisitor<'de> for StructureVisitor<T> {
+impl<'de, T: Deserialize<'de> + Choosable> DeVisitor<'de> for StructureVisitor<T> {
     type Value = Structure<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a table or {ESTIMATE:?}")
+        let table = if T::IS_LIST { "a list of tables" } else { "a table" };
+        write!(f, "{table} or {ESTIMATE:?}")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
@@ -96,11 +107,15 @@ impl<'de, T: Deserialize<'de>> DeVisitor<'de> for StructureVisitor<T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        // A table that is written as a list would be read by position.
+        if !T::IS_LIST {
+            return Err(de::Error::invalid_type(de::Unexpected::Seq, &self));
+        }
         T::deserialize(SeqAccessDeserializer::new(seq)).map(Structure::Given)
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Structure<T> {
+impl<'de, T: Deserialize<'de> + Choosable> Deserialize<'de> for Structure<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(StructureVisitor(PhantomData))
     }

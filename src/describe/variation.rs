@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::structure::Choosable;
 use super::visit::{Visit, Visitor, list};
 use super::{Key, Numbers, Quantity};
 
@@ -34,6 +35,8 @@ pub struct Variation {
     /// Places with their factors.
     pub points: Vec<VariationPoint>,
 }
+
+impl Choosable for Variation {}
 
 /// A place and the factor of the variance of change there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

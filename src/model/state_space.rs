@@ -181,5 +181,5 @@ fn reach(window: Window, target: &Grid, instruments: &[ObservationModel]) -> (i6
     let side = (size + 2 * halo) as i64;
     let far = |cell: f64| if far_samples > 0 { (2.0 * far_radius / cell).ceil() as i64 } else { 0 };
     let (width, height) = target.cell_size();
-    (side.max(far(height)) + 2 * footprint.0, side.max(far(width)) + 2 * footprint.1)
+    (side.max(far(height)).saturating_add(2 * footprint.0), side.max(far(width)).saturating_add(2 * footprint.1))
 }
