@@ -10,6 +10,7 @@ mod advice;
 mod cubes;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod estimate;
+mod fault;
 mod keys;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod open;
@@ -30,8 +31,9 @@ use crate::describe::{Description, Instrument, Key};
 use crate::engine::{MemoryBudget, RunOptions};
 use crate::error::{Error, Result};
 use crate::estimate::Criterion;
+use fault::{Fault, keys_of};
 use keys::SourceKeys;
-use read::{Fault, Keys, Node, keys_of};
+use read::{Keys, Node};
 
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 pub use estimate::EstimatedConfig;
