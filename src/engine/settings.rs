@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::RunOptions;
 use crate::describe::{Description, Footprint, Key, OutputDates, PriorField};
+use crate::error::{Error, Result};
 use crate::geometry::DateRange;
 use crate::model::{Model, ObservationModel};
 use crate::series::Settings;
@@ -32,17 +33,21 @@ const OMITTED: [&str; 12] = [
 const INPUTS: [&str; 2] = ["instrument.source", "seasonal.mean"];
 
 /// The settings of a series by this description. Threads, memory, the last date and the like are not among them.
+///
+/// # Errors
+/// [`Error::Setting`] if the description cannot be serialised.
 pub(super) fn settings(
     description: &Description,
     model: &Model,
     options: &RunOptions,
     period: DateRange,
     tile: (usize, usize),
-) -> Settings {
+) -> Result<Settings> {
     let mut settings = Settings::default();
     settings.insert("numerics", NUMERICS);
-    // Only maps with text keys and finite numbers are in it.
-    let tree = serde_json::to_value(without_paths(description)).unwrap_or_default();
+    // Settings that were empty by mistake would let any series be continued.
+    let tree = serde_json::to_value(without_paths(description))
+        .map_err(|error| Error::setting("settings", format!("cannot be written: {error}")))?;
     flatten(&Key::default(), &tree, &mut settings);
     let grid = &model.target;
     let (rows, cols) = grid.shape();
@@ -68,7 +73,7 @@ pub(super) fn settings(
         settings.insert(key("bands"), observed(instrument, model));
         settings.insert(key("footprint"), format!("{:?}", described.footprint.unwrap_or(Footprint::Cell)));
     }
-    settings
+    Ok(settings)
 }
 
 /// The description without paths of rasters: where they are read from determines no value.

@@ -69,7 +69,7 @@ impl FusionBuilder {
             largest_ratio: largest_ratio(&model, days),
         })?;
         let tiling = Tiling::new(model.target.shape(), plan.tile_shape, window.0, window.1);
-        let settings = settings(&description, &model, &options, period, plan.tile_shape);
+        let settings = settings(&description, &model, &options, period, plan.tile_shape)?;
         Ok(Fusion {
             projection,
             space: output.space,
