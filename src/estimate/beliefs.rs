@@ -45,6 +45,18 @@ struct About {
     change: f64,
 }
 
+impl About {
+    fn mean_of(all: &[Self]) -> Option<Self> {
+        let mean = |of: fn(&Self) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
+        let several = || Self {
+            mean: mean(|about| about.mean),
+            variance: mean(|about| about.variance),
+            change: mean(|about| about.change),
+        };
+        (!all.is_empty()).then(several)
+    }
+}
+
 /// What the data say of numbers before any likelihood.
 #[derive(Debug)]
 pub(super) struct Beliefs<'a> {
@@ -118,7 +130,13 @@ impl<'a> Beliefs<'a> {
 
     fn entry(&self, key: &Key, quantity: Quantity, place: (usize, usize), number: &Number) -> Result<Entry> {
         let about = self.about(key, quantity);
-        let Some(&of_it) = about.get(if about.len() == 1 { 0 } else { place.0 }) else {
+        // One number that stands for several, such as a scale of all features, is about them all.
+        let of_it = match (place.1, about.as_slice()) {
+            (1, all) => About::mean_of(all),
+            (_, [one]) => Some(*one),
+            (_, all) => all.get(place.0).copied(),
+        };
+        let Some(of_it) = of_it else {
             let problem = format!("number {} of {}; there are {} to give", place.0 + 1, place.1, about.len());
             return Err(Error::setting(key, problem));
         };
@@ -277,4 +295,17 @@ pub(crate) fn spread(raster: &dyn RasterSource, bands: &[usize]) -> Result<Vec<f
         (known.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / known.len() as f64).sqrt()
     };
     Ok(values.outer_iter().map(sd).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_number_for_several_is_about_their_mean() {
+        let about = |variance| About { mean: 1.0, variance, change: 0.5 * variance };
+        let of_two = About::mean_of(&[about(1.0), about(3.0)]).unwrap();
+        assert_eq!((of_two.mean, of_two.variance, of_two.change), (1.0, 2.0, 1.0));
+        assert!(About::mean_of(&[]).is_none());
+    }
 }
