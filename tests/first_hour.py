@@ -25,11 +25,12 @@ for block in re.finditer(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTAL
     language, text = block.groups()
     prose, prose_from = page[prose_from:block.start()], block.end()
     if language == "toml":
-        place = re.findall(r"Save this as `([^`]+)`", prose)
+        place = re.findall(r"Save\s+this\s+as\s+`([^`]+)`", prose)
         if place:
             saved = folder / place[-1]
             saved.write_text(text)
         else:
+            assert saved, f"no place was named before this table:\n{text}"
             header = text.splitlines()[0]
             table = re.compile(rf"^{re.escape(header)}.*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
             whole, count = table.subn(lambda _: text + "\n", saved.read_text())
