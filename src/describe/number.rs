@@ -111,6 +111,9 @@ pub enum Numbers {
     Same(Number),
     /// One for each, in order.
     Each(Vec<Number>),
+    /// A variance, as so many times the [process variance](super::Process::variance) per day of the same band: one
+    /// number for all bands. In TOML `{ ratio = 3.0 }`.
+    Ratio(Number),
 }
 
 impl Numbers {
@@ -126,7 +129,37 @@ impl Numbers {
                 let found = values.len();
                 Err(Error::setting(key, format!("{found} values for {n} {of}s; give one number or one per {of}")))
             }
+            Self::Ratio(_) => {
+                let problem = "a ratio is for variances that are compared with that of the process; give a number";
+                Err(Error::setting(key, problem))
+            }
         }
+    }
+
+    /// The same numbers, where they are a ratio each as so many times its unit.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where the ratio is to be estimated.
+    pub(crate) fn of_units(&self, units: &[f64], key: &Key) -> Result<Self> {
+        match self {
+            Self::Ratio(ratio) => {
+                let ratio = ratio.given(&key.name("ratio"))?;
+                Ok(units.iter().map(|unit| ratio * unit).collect::<Vec<_>>().into())
+            }
+            other => Ok(other.clone()),
+        }
+    }
+
+    /// A ratio to the process variance of the same band.
+    #[must_use]
+    pub fn ratio(ratio: impl Into<Number>) -> Self {
+        Self::Ratio(ratio.into())
+    }
+
+    /// Whether it is a ratio.
+    #[must_use]
+    pub fn is_ratio(&self) -> bool {
+        matches!(self, Self::Ratio(_))
     }
 
     /// As [`expand`](Self::expand), refusing what is not positive and finite.
@@ -165,12 +198,12 @@ impl Numbers {
     /// The single numbers that are written.
     pub(crate) fn written(&mut self) -> &mut [Number] {
         match self {
-            Self::Same(number) => std::slice::from_mut(number),
+            Self::Same(number) | Self::Ratio(number) => std::slice::from_mut(number),
             Self::Each(numbers) => numbers,
         }
     }
 
-    /// The numbers that are written, where all are given.
+    /// The numbers that are written, where all are given and none is a ratio.
     #[must_use]
     pub fn fixed(&self) -> Option<Vec<f64>> {
         let fixed = |number: &Number| match number {
@@ -180,6 +213,7 @@ impl Numbers {
         match self {
             Self::Same(number) => fixed(number).map(|number| vec![number]),
             Self::Each(numbers) => numbers.iter().map(fixed).collect(),
+            Self::Ratio(_) => None,
         }
     }
 
@@ -187,7 +221,7 @@ impl Numbers {
     #[must_use]
     pub fn has_free(&self) -> bool {
         match self {
-            Self::Same(number) => number.is_free(),
+            Self::Same(number) | Self::Ratio(number) => number.is_free(),
             Self::Each(numbers) => numbers.iter().any(Number::is_free),
         }
     }
@@ -202,6 +236,7 @@ impl fmt::Display for Numbers {
         match self {
             Self::Same(number) => f.write_str(&text(number)),
             Self::Each(numbers) => write!(f, "[{}]", numbers.iter().map(text).collect::<Vec<_>>().join(", ")),
+            Self::Ratio(number) => write!(f, "{{ ratio = {} }}", text(number)),
         }
     }
 }
@@ -239,6 +274,7 @@ impl Serialize for Numbers {
         match self {
             Self::Same(number) => number.serialize(serializer),
             Self::Each(numbers) => serializer.collect_seq(numbers),
+            Self::Ratio(number) => serializer.collect_map([("ratio", number)]),
         }
     }
 }
@@ -284,7 +320,16 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
-/// Reads a number or a list of numbers.
+/// What is known of numbers before they are estimated, or a ratio.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NumbersTable {
+    start: Option<f64>,
+    prior: Option<(f64, f64)>,
+    ratio: Option<Number>,
+}
+
+/// Reads a number, a list of numbers or a ratio.
 struct NumbersVisitor;
 
 impl<'de> Visitor<'de> for NumbersVisitor {
@@ -315,7 +360,15 @@ impl<'de> Visitor<'de> for NumbersVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Numbers, A::Error> {
-        NumberVisitor.visit_map(map).map(Numbers::Same)
+        let NumbersTable { start, prior, ratio } =
+            NumbersTable::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        match (ratio, start.is_none() && prior.is_none()) {
+            (None, _) => Ok(Free { start, prior }.into()),
+            (Some(ratio), true) => Ok(Numbers::Ratio(ratio)),
+            (Some(_), false) => {
+                Err(de::Error::custom("`start` and `prior` of a ratio belong into it: { ratio = { start = 3.0 } }"))
+            }
+        }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Numbers, A::Error> {
@@ -349,7 +402,15 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_they_are_written() {
-        for text in ["0.5", "[1.0,2.0]", "\"estimate\"", "[1.0,\"estimate\"]", "{\"start\":1.0,\"prior\":[1.0,3.0]}"] {
+        for text in [
+            "0.5",
+            "[1.0,2.0]",
+            "\"estimate\"",
+            "[1.0,\"estimate\"]",
+            "{\"start\":1.0,\"prior\":[1.0,3.0]}",
+            "{\"ratio\":3.0}",
+            "{\"ratio\":\"estimate\"}",
+        ] {
             let numbers: Numbers = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&numbers).unwrap(), text);
         }

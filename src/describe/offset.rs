@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::visit::{Visit, Visitor, list};
+use super::visit::{Visit, Visitor, list, one};
 use super::{AcquisitionGroups, Groups, Key, Numbers, Quantity};
 
 /// What an instrument adds to the truth in addition to its constant bias, unknown beforehand and changing: one more
@@ -107,7 +107,12 @@ impl OffsetLayer {
 
 impl Visit for OffsetLayer {
     fn visit(&mut self, at: &Key, visit: &mut Visitor<'_>) {
-        list(at, "variance", Quantity::OffsetVariance, &mut self.variance, visit);
+        match (&mut self.variance, self.per) {
+            (Numbers::Ratio(ratio), Sharing::Acquisition | Sharing::Group) => {
+                one(&at.name("variance"), "ratio", Quantity::AcquisitionRatio, ratio, visit);
+            }
+            (variance, _) => list(at, "variance", Quantity::OffsetVariance, variance, visit),
+        }
         list(at, "drift", Quantity::OffsetDrift, self.drift.as_mut(), visit);
         list(at, "phi", Quantity::OffsetMemory, self.phi.as_mut(), visit);
     }

@@ -159,7 +159,7 @@ impl<'de> DeVisitor<'de> for FieldVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PriorField, A::Error> {
-        Free::deserialize(MapAccessDeserializer::new(map)).map(Into::into)
+        Numbers::deserialize(MapAccessDeserializer::new(map)).map(PriorField::Constant)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<PriorField, A::Error> {

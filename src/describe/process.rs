@@ -57,6 +57,23 @@ pub struct Process {
     /// Features by which cells change together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Features>,
+    /// Whether bands are filtered together; where it is left out, they are where variances are ratios.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bands: Option<Bands>,
+    /// Correlation between the bands of a cell, where they are filtered together: below the diagonal, row by row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub band_correlation: Vec<Vec<f64>>,
+}
+
+/// Whether bands are filtered together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Bands {
+    /// Bands that the same instruments observe have one covariance. It takes variances that are proportional.
+    Together,
+    /// Each band has a covariance of its own.
+    Apart,
 }
 
 impl Choosable for Process {}
@@ -191,6 +208,8 @@ impl Process {
             variation: None,
             season: None,
             features: None,
+            bands: None,
+            band_correlation: Vec::new(),
         }
     }
 
@@ -228,6 +247,23 @@ impl Process {
     #[must_use]
     pub fn features(mut self, features: Features) -> Self {
         self.features = Some(features);
+        self
+    }
+
+    /// Filters bands that the same instruments observe together, or each apart. Together they have one covariance,
+    /// `Cov(x_b(s), x_c(s')) = C_bc P(s, s')`, `C_bc = σ_b σ_c ρ_bc`, σ² the process variances and ρ the
+    /// [correlation of bands](Self::band_correlation): time and memory are those of one band, and a pixel that lacks a
+    /// band lacks all. Every other variance must be proportional to σ², which [ratios](Numbers::Ratio) are.
+    #[must_use]
+    pub fn bands(mut self, bands: Bands) -> Self {
+        self.bands = Some(bands);
+        self
+    }
+
+    /// Correlation between the bands of a cell: the second with the first, the third with the first two, and so on.
+    #[must_use]
+    pub fn band_correlation(mut self, rows: impl IntoIterator<Item = Vec<f64>>) -> Self {
+        self.band_correlation = rows.into_iter().collect();
         self
     }
 

@@ -46,6 +46,39 @@ pub enum Quantity {
     Amplitude,
     /// A factor of a variance, of each component.
     Factor,
+    /// Variance of change of a nested kernel or of a further field, as a ratio to that of the process.
+    FarRatio,
+    /// Variance before the first day, as a ratio to that of change per day.
+    PriorRatio,
+    /// Noise variance, as a ratio to the variance of change per day.
+    NoiseRatio,
+    /// Variance of the offset of an acquisition or a group, as a ratio to the variance of change per day.
+    AcquisitionRatio,
+    /// Variance of other offsets before the first day, as a ratio to the variance of change per day.
+    OffsetRatio,
+    /// Variance by which offsets change per day, as a ratio to the variance of change per day.
+    DriftRatio,
+}
+
+impl Quantity {
+    /// What a ratio in its place is.
+    pub(crate) fn as_ratio(self) -> Self {
+        match self {
+            Self::FarChange => Self::FarRatio,
+            Self::PriorVariance => Self::PriorRatio,
+            Self::Noise => Self::NoiseRatio,
+            Self::OffsetVariance => Self::OffsetRatio,
+            Self::OffsetDrift => Self::DriftRatio,
+            other => other,
+        }
+    }
+
+    /// Whether it is a ratio to the process variance per day.
+    #[must_use]
+    pub fn is_ratio(self) -> bool {
+        use Quantity::{AcquisitionRatio, DriftRatio, FarRatio, NoiseRatio, OffsetRatio, PriorRatio};
+        matches!(self, FarRatio | PriorRatio | NoiseRatio | AcquisitionRatio | OffsetRatio | DriftRatio)
+    }
 }
 
 /// A number, or a list of them, in its place.
@@ -92,8 +125,12 @@ pub(super) fn list<'a>(
     numbers: impl Into<Option<&'a mut Numbers>>,
     visit: &mut Visitor<'_>,
 ) {
-    if let Some(numbers) = numbers.into() {
-        visit(&at.name(name), quantity, NumberRef::List(numbers));
+    match numbers.into() {
+        None => {}
+        Some(Numbers::Ratio(ratio)) => {
+            visit(&at.name(name).name("ratio"), quantity.as_ratio(), NumberRef::One(ratio));
+        }
+        Some(numbers) => visit(&at.name(name), quantity, NumberRef::List(numbers)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
-use crate::filter::{Dynamics, Innovation, Lagged, NumericalError, Observations, Saved, State, Workspace};
+use crate::filter::{Dynamics, Innovation, Lagged, NumericalError, Observations, Saved, Squares, State, Workspace};
 
 /// Number type of the windows' covariances. Means are always float64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -117,6 +117,11 @@ impl Carried {
         either!(self, state => state.predicted_mean(dynamics, i, dt_days))
     }
 
+    /// See [`State::predicted_parallel`].
+    pub(super) fn predicted_parallel(&self, dynamics: &Dynamics, column: usize, i: usize, dt_days: f64) -> f64 {
+        either!(self, state => state.predicted_parallel(dynamics, column, i, dt_days))
+    }
+
     /// Covariance of states `i` and `j`, `dt_days` ahead.
     pub(super) fn predicted_cov(&self, dynamics: &Dynamics, (i, j): (usize, usize), dt_days: f64) -> f64 {
         either!(self, state => state.predicted_cov(dynamics, i, j, dt_days))
@@ -159,6 +164,19 @@ impl Carried {
     /// See [`State::predicted_observation`].
     pub(super) fn predicted_observation(&self, observations: &Observations, pixel: usize) -> (f64, f64) {
         either!(self, state => state.predicted_observation(observations, pixel))
+    }
+
+    /// See [`State::predicted_together`].
+    pub(super) fn predicted_together(&self, observations: &Observations, pixel: usize, means: &mut [f64]) -> f64 {
+        either!(self, state => state.predicted_together(observations, pixel, means))
+    }
+
+    /// What the innovations of a group say of the covariance between bands in the most recent update of such a state.
+    pub(super) fn squares<'w>(&self, group: usize, scratch: &'w Scratch) -> Option<Squares<'w>> {
+        match self {
+            Self::Double(_) => scratch.double.squares(group),
+            Self::Single(_) => scratch.single.squares(group),
+        }
     }
 
     pub(super) fn pixel_nis(

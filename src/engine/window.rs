@@ -8,14 +8,14 @@ mod waiting;
 
 use std::sync::Arc;
 
-use ndarray::s;
+use ndarray::{ArrayView1, s};
 
 use super::carried::Scratch;
 use crate::describe::Missing;
 use crate::error::{Error, Result};
-use crate::filter::{CompressionCache, Innovation, NumericalError, Observations};
+use crate::filter::{Channel, CompressionCache, Innovation, NumericalError, Observations, Squares};
 use crate::geometry::Date;
-use crate::model::{ObservationModel, Part, Support};
+use crate::model::{Effect, ObservationModel, Part, PartBands, Pixel, Support, Together, TogetherBands};
 use crate::source::Slice;
 
 pub(super) use first::FirstStates;
@@ -84,9 +84,92 @@ struct PartScratch {
     probed: Vec<Probe>,
 }
 
+/// What a pixel holds on a date.
+struct OfPixel<'a> {
+    pixel: Pixel<'a>,
+    /// Of all bands, as the two below.
+    values: &'a [f64],
+    /// Its own noise variances; empty or NaN where it has none.
+    noise: &'a [f64],
+    /// Where the pixel is to be predicted, the values that are withheld.
+    withheld: Option<ArrayView1<'a, f64>>,
+}
+
+impl PartScratch {
+    /// Adds the values of a pixel in a part's bands, and probes of those withheld; says whether there are values.
+    fn push<'c, C: IntoIterator<Item = Channel<'c>>>(
+        &mut self,
+        instrument: usize,
+        bands: &PartBands,
+        channel: impl Fn(usize) -> C + Copy,
+        of: &OfPixel<'_>,
+        values: &mut Vec<f64>,
+        noise: &mut Vec<f64>,
+    ) -> bool {
+        let Self { observations, cache, probes, probed, .. } = self;
+        let usual = bands.model.noise_variances();
+        if let Some(withheld) = of.withheld {
+            for (k, &band) in bands.rows.iter().enumerate() {
+                let value = withheld[band];
+                if !value.is_nan() {
+                    let at = probes.pixels();
+                    probes.push_probe(&bands.model, k, channel, cache);
+                    let noise = known_noise(of.noise.get(band).copied().unwrap_or(f64::NAN), usual[k]);
+                    probed.push(Probe { at, instrument, pixel: of.pixel.index, band: k, value, noise });
+                }
+            }
+        }
+        values.clear();
+        values.extend(bands.rows.iter().map(|&band| of.values[band]));
+        if of.noise.iter().all(|noise| noise.is_nan()) {
+            return observations.push_pixel(&bands.model, channel, values, cache);
+        }
+        noise.clear();
+        noise.extend(bands.rows.iter().zip(usual).map(|(&band, &usual)| known_noise(of.noise[band], usual)));
+        observations.push_noisy_pixel(&bands.model, channel, values, noise)
+    }
+
+    /// The same of bands that share one covariance: a pixel that lacks one of them lacks all.
+    fn push_together<'c, C: IntoIterator<Item = Channel<'c>>>(
+        &mut self,
+        instrument: usize,
+        together: &Together,
+        channel: impl Fn(usize) -> C,
+        of: &OfPixel<'_>,
+        values: &mut Vec<f64>,
+    ) -> bool {
+        let Self { observations, probes, probed, .. } = self;
+        let TogetherBands { rows, offsets, noise } = &together.bands[instrument];
+        // The offsets of a pixel are those of its one band with states.
+        let pieces = || channel(0).into_iter().chain(channel(1));
+        if let Some(withheld) = of.withheld.filter(|withheld| rows.iter().any(|&row| !withheld[row].is_nan())) {
+            let at = probes.pixels();
+            probes.push_together_probe(pieces());
+            for (band, (&row, &usual)) in
+                rows.iter().zip(noise).enumerate().filter(|(_, (row, _))| !withheld[**row].is_nan())
+            {
+                let noise = known_noise(of.noise.get(row).copied().unwrap_or(f64::NAN), usual);
+                probed.push(Probe { at, instrument, pixel: of.pixel.index, band, value: withheld[row], noise });
+            }
+        }
+        if rows.iter().any(|&row| of.values[row].is_nan()) {
+            return false;
+        }
+        values.clear();
+        values.extend(rows.iter().zip(offsets).map(|(&row, offset)| of.values[row] - offset));
+        together.whiten(values);
+        values.extend(together.effects.iter().map(|effect| f64::from(u8::from(*effect == Effect::Bias(instrument)))));
+        let noise = together.noise(instrument, of.noise);
+        observations.push_together(noise, 2.0 * together.log_det(), pieces(), values);
+        true
+    }
+}
+
 /// A withheld value.
 #[derive(Clone, Copy, Debug)]
 struct Probe {
+    /// Position of what predicts it among the probes.
+    at: usize,
     instrument: usize,
     /// Pixel of the window.
     pixel: usize,
@@ -138,6 +221,35 @@ pub(super) struct WindowOutput {
     pub(super) pixels: Vec<(usize, PixelCount)>,
     /// Predictions of withheld values.
     pub(super) predictions: Vec<Prediction>,
+    /// Whether squares of innovations are wanted.
+    pub(super) gathers_squares: bool,
+    /// Those of bands that share a covariance, all instruments and dates of the batch.
+    pub(super) squares: SquareSum,
+}
+
+/// Squares of whitened innovations, summed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct SquareSum {
+    /// Of each pair of columns, the lower triangle row by row.
+    pub(crate) products: Vec<f64>,
+    /// Logarithms of the innovations' standard deviations.
+    pub(crate) log_pivots: f64,
+    /// Innovations.
+    pub(crate) rows: usize,
+}
+
+impl SquareSum {
+    fn add(&mut self, squares: Squares<'_>) {
+        self.products.resize(squares.products.len(), 0.0);
+        self.products.iter_mut().zip(squares.products).for_each(|(sum, square)| *sum += square);
+        self.log_pivots += squares.log_pivots;
+        self.rows += squares.rows;
+    }
+
+    fn clear(&mut self) {
+        self.products.clear();
+        (self.log_pivots, self.rows) = (0.0, 0);
+    }
 }
 
 /// A withheld value and its prediction by the state, which is conditioned on all observations up to its date that were
@@ -173,6 +285,7 @@ impl WindowOutput {
         self.innovations.clear();
         self.pixels.clear();
         self.predictions.clear();
+        self.squares.clear();
     }
 }
 
@@ -221,6 +334,12 @@ impl WindowState {
             part.probes.clear();
             part.probed.clear();
         }
+        for (part, scratch) in parts.iter().zip(scratch.iter_mut()) {
+            if let Some(together) = &part.together {
+                scratch.observations.set_columns(together.columns());
+                scratch.probes.set_columns(together.columns());
+            }
+        }
         for &(index, ref slice) in &reading.slices {
             for (part, scratch) in parts.iter().zip(scratch.iter_mut()) {
                 if !part.bands[index].rows.is_empty() {
@@ -246,38 +365,17 @@ impl WindowState {
                     noise.extend(known.slice(s![.., at.0, at.1]));
                 }
                 self.support.offsets(index).of_pixel(layers, pixel.index, reading.date, offsets);
-                let known = noise.iter().any(|noise| !noise.is_nan());
                 let position = pixels.len() as u32;
                 let mut observed = false;
                 for ((part, state), scratch) in parts.iter().zip(&self.parts).zip(scratch.iter_mut()) {
-                    let bands = &part.bands[index];
-                    if bands.rows.is_empty() {
+                    if part.bands[index].rows.is_empty() {
                         continue;
                     }
-                    part_values.clear();
-                    part_values.extend(bands.rows.iter().map(|&band| values[band]));
+                    let of = OfPixel { pixel, values, noise, withheld: withheld.map(|w| w.slice(s![.., at.0, at.1])) };
                     let channel = |j: usize| state.layout.channel(&self.support, (index, pixel), j, offsets);
-                    let PartScratch { observations, cache, probes, probed, .. } = scratch;
-                    if let Some(withheld) = withheld {
-                        for (k, &band) in bands.rows.iter().enumerate() {
-                            let value = withheld[(band, at.0, at.1)];
-                            if !value.is_nan() {
-                                probes.push_probe(&bands.model, k, channel, cache);
-                                let own = noise.get(band).copied().unwrap_or(f64::NAN);
-                                let noise = known_noise(own, bands.model.noise_variances()[k]);
-                                probed.push(Probe { instrument: index, pixel: pixel.index, band: k, value, noise });
-                            }
-                        }
-                    }
-                    let added = if known {
-                        let usual = bands.model.noise_variances();
-                        part_noise.clear();
-                        part_noise.extend(
-                            bands.rows.iter().zip(usual).map(|(&band, &usual)| known_noise(noise[band], usual)),
-                        );
-                        observations.push_noisy_pixel(&bands.model, channel, part_values, part_noise)
-                    } else {
-                        observations.push_pixel(&bands.model, channel, part_values, cache)
+                    let added = match &part.together {
+                        Some(together) => scratch.push_together(index, together, channel, &of, part_values),
+                        None => scratch.push(index, &part.bands[index], channel, &of, part_values, part_noise),
                     };
                     if added {
                         scratch.positions.push(position);
@@ -326,6 +424,11 @@ impl WindowState {
             part.take_factors();
             part.inflation.learn(fits, |instrument| instruments[instrument].inflate, &mut part.dynamics);
             self.output.innovations.extend(fits.iter().map(|fit| (index, *fit)));
+            if self.output.gathers_squares {
+                let groups = fits.len();
+                let squares = (0..groups).filter_map(|group| part.state.squares(group, carried));
+                squares.for_each(|squares| self.output.squares.add(squares));
+            }
         }
         Ok(())
     }
@@ -392,15 +495,26 @@ impl WindowState {
                 continue;
             }
             state.predict_to(date);
-            for (k, probe) in scratch.probed.iter().enumerate() {
-                let bands = &part.bands[probe.instrument];
-                let (mean, variance) = state.state.predicted_observation(&scratch.probes, k);
+            let mut means = vec![0.0; part.together.as_ref().map_or(0, |together| together.columns())];
+            for probe in &scratch.probed {
+                let (mean, variance) = match &part.together {
+                    None => {
+                        let (mean, variance) = state.state.predicted_observation(&scratch.probes, probe.at);
+                        (part.bands[probe.instrument].model.offsets()[probe.band] + mean, variance)
+                    }
+                    Some(together) => {
+                        let variance = state.state.predicted_together(&scratch.probes, probe.at, &mut means);
+                        let offset = together.bands[probe.instrument].offsets[probe.band];
+                        let mean = together.value(probe.band, |column| means[column]);
+                        (offset + mean, variance * together.relative(probe.band, probe.band))
+                    }
+                };
                 self.output.predictions.push(Prediction {
                     date,
                     instrument: probe.instrument,
-                    band: bands.rows[probe.band],
+                    band: part.rows(probe.instrument)[probe.band],
                     value: probe.value,
-                    mean: bands.model.offsets()[probe.band] + mean,
+                    mean,
                     variance,
                     noise: probe.noise,
                     inflation: state.inflation.noise_factor(probe.instrument),
@@ -461,7 +575,7 @@ impl WindowState {
                 let (Some(pixels), layers) = (pixels, &instruments[k].offset_layers) else { continue };
                 let acquired = reading.slices.iter().any(|(instrument, _)| *instrument == k);
                 let complete = layers.iter().all(|layer| layer.exists_on(date, acquired));
-                for band in 0..part.bands[k].rows.len() {
+                for band in 0..part.rows(k).len() {
                     let mut append = |value_of: &dyn Fn(&[u32]) -> f64| {
                         for cell in &self.out {
                             let pixel = pixels[cell.state].filter(|_| complete && !known.uninformed[cell.state]);

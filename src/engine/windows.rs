@@ -13,9 +13,7 @@ use super::{Fusion, OnError, Precision};
 use crate::error::{Error, Result};
 use crate::filter::BlockCov;
 use crate::geometry::{Date, PixelRegion, Rect, Tiling, Window};
-use crate::model::{
-    FeatureValues, Model, ObservationModel, Part, PartBands, PriorSlice, ProcessModel, SeasonalSlice, Support,
-};
+use crate::model::{FeatureValues, Model, ObservationModel, Part, PriorSlice, ProcessModel, SeasonalSlice, Support};
 use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 use crate::spectral::pair;
 
@@ -201,9 +199,8 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
 
 /// Positions of a part's output offsets among all offsets.
 fn offset_positions(fusion: &Fusion, part: &Part) -> Vec<usize> {
-    let of_instrument =
-        |(k, bands): (usize, &PartBands)| bands.rows.iter().map(move |&band| (k, band)).collect::<Vec<_>>();
-    let bands = part.bands.iter().enumerate().flat_map(of_instrument);
+    let of_instrument = |k: usize| part.rows(k).iter().map(move |&band| (k, band));
+    let bands = (0..part.bands.len()).flat_map(of_instrument);
     bands.filter_map(|band| fusion.offsets.iter().position(|known| *known == band)).collect()
 }
 

@@ -27,6 +27,17 @@ const NOISE_WIDTH: f64 = 7.0;
 const RANGE_WIDTH: f64 = 3.0;
 const UNSEEN_CHANGE_WIDTH: f64 = 2.0;
 
+/// Ratios of variances to that of change per day, and the widths of their priors: of a far kernel, of noise, of what
+/// all pixels of an acquisition have in common, of lasting differences of coarse pixels and their drift.
+const FAR_RATIO: f64 = 0.5;
+const NOISE_RATIO: f64 = 1.0;
+const ACQUISITION_RATIO: f64 = 3.0;
+const OFFSET_RATIO: f64 = 30.0;
+const DRIFT_RATIO: f64 = 0.5;
+const RATIO_WIDTH: f64 = 2.7;
+const ACQUISITION_WIDTH: f64 = 2.0;
+const COARSE_RATIO_WIDTH: f64 = 4.5;
+
 /// Variance below which values are taken to be all the same.
 const LEAST_VARIANCE: f64 = 1e-40;
 
@@ -177,6 +188,13 @@ impl<'a> Beliefs<'a> {
             Quantity::Share | Quantity::Weight => (0.5, VARIANCE_WIDTH),
             Quantity::PriorMean => (mean, variance.sqrt()),
             Quantity::Bias => (0.0, 0.3 * variance.sqrt()),
+            Quantity::FarRatio => (FAR_RATIO, RATIO_WIDTH),
+            Quantity::PriorRatio => (variance / change, RATIO_WIDTH),
+            Quantity::NoiseRatio if fine => (NOISE_RATIO, RATIO_WIDTH),
+            Quantity::NoiseRatio => (NOISE_RATIO, COARSE_RATIO_WIDTH),
+            Quantity::AcquisitionRatio => (ACQUISITION_RATIO, ACQUISITION_WIDTH),
+            Quantity::OffsetRatio => (OFFSET_RATIO, COARSE_RATIO_WIDTH),
+            Quantity::DriftRatio => (DRIFT_RATIO, COARSE_RATIO_WIDTH),
             Quantity::Level | Quantity::Factor => return None,
         })
     }
@@ -196,7 +214,11 @@ impl<'a> Beliefs<'a> {
             | Quantity::Bias
             | Quantity::OffsetVariance
             | Quantity::OffsetDrift
-            | Quantity::OffsetMemory => self.instrument(key).map_or(Vec::new(), |instrument| self.of_bands(instrument)),
+            | Quantity::OffsetMemory
+            | Quantity::NoiseRatio
+            | Quantity::AcquisitionRatio
+            | Quantity::OffsetRatio
+            | Quantity::DriftRatio => self.instrument(key).map_or(Vec::new(), |instrument| self.of_bands(instrument)),
             Quantity::FeatureScale => self.of_features(),
             Quantity::Share | Quantity::Distance => vec![self.of_component(0)],
             _ => (0..self.data.components).map(|component| self.of_component(component)).collect(),
@@ -261,17 +283,18 @@ impl<'a> Beliefs<'a> {
 
 /// Whether what is believed of a quantity is proportional to the size of values.
 fn has_size(quantity: Quantity) -> bool {
-    !matches!(
-        quantity,
-        Quantity::Range
-            | Quantity::FarRange
-            | Quantity::Nugget
-            | Quantity::Memory
-            | Quantity::OffsetMemory
-            | Quantity::Weight
-            | Quantity::Share
-            | Quantity::Amplitude
-    )
+    !quantity.is_ratio()
+        && !matches!(
+            quantity,
+            Quantity::Range
+                | Quantity::FarRange
+                | Quantity::Nugget
+                | Quantity::Memory
+                | Quantity::OffsetMemory
+                | Quantity::Weight
+                | Quantity::Share
+                | Quantity::Amplitude
+        )
 }
 
 /// Standard deviation of each band in the middle of a raster.

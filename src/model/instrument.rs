@@ -127,7 +127,7 @@ fn listed_bands<'a>(instrument: &'a Instrument, source: &dyn RasterSource) -> Re
 }
 
 /// The target band of each source band.
-fn target_bands(
+pub(super) fn target_bands(
     instrument: &Instrument,
     source: &dyn RasterSource,
     target_bands: &[String],

@@ -37,6 +37,8 @@ struct StateRuns {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PartSize {
     pub(crate) components: usize,
+    /// Means that share each covariance.
+    pub(crate) columns: usize,
     /// Number of bands of each instrument that observe the part.
     pub(crate) bands: Vec<usize>,
 }

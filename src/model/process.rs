@@ -12,6 +12,9 @@ use crate::filter::{self, Relative, Season};
 /// Logarithm of a factor of the variance beyond which a description is refused.
 const LARGEST_AMPLITUDE: f64 = 20.0;
 
+/// Relative difference of weights that is but rounding.
+const ROUNDING: f64 = 1e-13;
+
 /// What numbers are one of each for.
 const OF: &str = "component";
 
@@ -136,11 +139,20 @@ type Shape = (Vec<CorrelationTerm>, f64);
 
 /// Position of a shape among those known from the `first` on, to which it is added when it is new.
 fn place(shapes: &mut Vec<Shape>, first: usize, shape: Shape) -> usize {
-    if let Some(known) = shapes[first..].iter().position(|known| *known == shape) {
+    if let Some(known) = shapes[first..].iter().position(|known| is_same(known, &shape)) {
         return first + known;
     }
     shapes.push(shape);
     shapes.len() - 1
+}
+
+/// Whether two shapes differ by the rounding of their weights alone, as those of proportional variances do.
+fn is_same((terms, nugget): &Shape, (others, other): &Shape) -> bool {
+    let same = |a: f64, b: f64| (a - b).abs() <= ROUNDING * a.abs();
+    let term = |(a, b): (&CorrelationTerm, &CorrelationTerm)| {
+        (a.kernel, a.range) == (b.kernel, b.range) && same(a.weight, b.weight)
+    };
+    terms.len() == others.len() && terms.iter().zip(others).all(term) && same(*nugget, *other)
 }
 
 /// The parameters of one kernel for one component.

@@ -1,8 +1,14 @@
 //! The state-space model of a fusion: process, prior, observation models and the parts that are filtered separately.
 
+use std::sync::Arc;
+
 use super::instrument::independent_parts;
-use super::{FarSamples, FeatureModel, ObservationModel, PartBands, PartSize, PriorModel, ProcessModel, shared_bands};
-use crate::describe::{Description, OutputSpace, Window};
+use super::ratios::resolve;
+use super::together::{check_correlation, groups};
+use super::{
+    FarSamples, FeatureModel, ObservationModel, PartBands, PartSize, PriorModel, ProcessModel, Together, shared_bands,
+};
+use crate::describe::{Bands, Description, Instrument, Numbers, OutputSpace, Process, Window};
 use crate::error::{Error, Result};
 use crate::geometry::Grid;
 use crate::seasonal::SeasonalMean;
@@ -23,15 +29,20 @@ pub(crate) struct Model {
     pub(crate) instruments: Vec<ObservationModel>,
     /// Groups of components that are filtered separately.
     pub(crate) parts: Vec<Part>,
+    /// Why bands are not filtered together, where that was to be expected.
+    pub(crate) apart: Option<String>,
     pub(crate) far: FarSamples,
 }
 
-/// Components that observations couple, which are filtered together and separately from all others.
+/// Components that observations couple or that share one covariance, which are filtered together and separately from
+/// all others.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) components: Vec<usize>,
-    /// What the bands of each instrument observe of them.
+    /// What the bands of each instrument observe of those that have states.
     pub(crate) bands: Vec<PartBands>,
+    /// Where they share one covariance: the first alone has states then.
+    pub(crate) together: Option<Arc<Together>>,
 }
 
 impl Model {
@@ -47,7 +58,10 @@ impl Model {
         check_window(description.window)?;
         let spectrum = spectrum(description)?;
         let p = spectrum.components();
+        let resolved = resolve(description, spectrum.bands())?;
+        let (unresolved, description) = (description, resolved.as_ref());
         let instruments = &description.instrument;
+        let wants_together = wants_together(unresolved)?;
         let process = description.process.chosen("process")?;
         let prior = PriorModel::new(description.prior.chosen("prior")?, &target, p)?;
         let seasonal = description.mean_function().cloned();
@@ -62,13 +76,49 @@ impl Model {
         let Window { far_samples: count, far_radius: radius, .. } = description.window;
         let far = FarSamples { count, radius };
         let reach = reach(description.window, &target, &instruments);
-        let process = ProcessModel::new(process, features, p, target.cell_size(), reach)?;
-        let part = |components: Vec<usize>| Part {
-            bands: instruments.iter().map(|instrument| instrument.part(&components)).collect(),
-            components,
+        let described = process;
+        let process = ProcessModel::new(described, features, p, target.cell_size(), reach)?;
+        let mut this =
+            Self { target, spectrum, process, prior, seasonal, instruments, parts: Vec::new(), apart: None, far };
+        this.divide(described, wants_together)?;
+        Ok(this)
+    }
+
+    /// Divides the components into parts.
+    fn divide(&mut self, process: &Process, wants_together: bool) -> Result<()> {
+        let p = self.spectrum.components();
+        let part = |components: Vec<usize>, together: Option<Together>| {
+            let filtered = if together.is_some() { &components[..1] } else { &components[..] };
+            let bands = self.instruments.iter().map(|instrument| instrument.part(filtered)).collect();
+            Part { bands, components, together: together.map(Arc::new) }
         };
-        let parts = independent_parts(&instruments, p).into_iter().map(part).collect();
-        Ok(Self { target, spectrum, process, prior, seasonal, instruments, parts, far })
+        let singles = independent_parts(&self.instruments, p);
+        if !wants_together {
+            self.parts = singles.into_iter().map(|components| part(components, None)).collect();
+            return Ok(());
+        }
+        check_correlation(&process.band_correlation, p)?;
+        let (mut parts, mut apart) = (Vec::new(), None);
+        for group in groups(&self.instruments, &singles) {
+            if group.len() == 1 || !singles.iter().any(|single| single[..] == group[..1]) {
+                parts.push(part(group, None));
+                continue;
+            }
+            match Together::new(&group, &self.process, &self.prior, &self.instruments, &process.band_correlation)? {
+                Ok(together) => parts.push(part(group, Some(together))),
+                Err((key, why)) if process.bands == Some(Bands::Together) => {
+                    let problem =
+                        format!("{why}, so bands cannot be filtered together; or set process.bands = \"apart\"");
+                    return Err(Error::setting(key, problem));
+                }
+                Err((key, why)) => {
+                    apart = Some(format!("{key} {why}"));
+                    parts.extend(group.into_iter().map(|component| part(vec![component], None)));
+                }
+            }
+        }
+        (self.parts, self.apart) = (parts, apart);
+        Ok(())
     }
 }
 
@@ -89,8 +139,14 @@ impl Model {
 
     /// The component that a band of an instrument, among those it reads, observes by itself, if it does.
     pub(crate) fn component_of(&self, instrument: usize, band: usize) -> Option<usize> {
-        let part = self.parts.iter().find(|part| part.bands[instrument].rows.contains(&band))?;
-        (part.components.len() == 1).then(|| part.components[0])
+        let part = self.parts.iter().find(|part| part.rows(instrument).contains(&band))?;
+        match &part.together {
+            None => (part.components.len() == 1).then(|| part.components[0]),
+            Some(together) => {
+                let position = together.bands[instrument].rows.iter().position(|row| *row == band)?;
+                Some(together.components[position])
+            }
+        }
     }
 
     /// Whether an instrument's pixels are target cells.
@@ -100,9 +156,41 @@ impl Model {
 }
 
 impl Part {
+    /// The components that have states: all, or of those together the first.
+    pub(crate) fn filtered(&self) -> &[usize] {
+        if self.together.is_some() { &self.components[..1] } else { &self.components }
+    }
+
+    /// The bands of an instrument that observe it, as positions among those read.
+    pub(crate) fn rows(&self, instrument: usize) -> &[usize] {
+        self.together.as_ref().map_or(&self.bands[instrument].rows, |together| &together.bands[instrument].rows)
+    }
+
     /// Components and bands of each instrument, for the plan.
     pub(crate) fn size(&self) -> PartSize {
-        PartSize { components: self.components.len(), bands: self.bands.iter().map(|bands| bands.rows.len()).collect() }
+        PartSize {
+            components: self.filtered().len(),
+            columns: self.together.as_ref().map_or(1, |together| together.columns()),
+            bands: self.bands.iter().map(|bands| bands.rows.len()).collect(),
+        }
+    }
+}
+
+/// Whether bands are to be filtered together: as the process says, or else where the noise of all instruments is given
+/// as a ratio.
+fn wants_together(description: &Description) -> Result<bool> {
+    let process = description.process.chosen("process")?;
+    let ratios = || {
+        let noise = |instrument: &Instrument| instrument.noise_variance.as_ref().is_some_and(Numbers::is_ratio);
+        description.instrument.iter().all(noise)
+    };
+    match process.bands {
+        Some(Bands::Together) if description.basis.is_some() => {
+            let problem = "\"together\", but with a spectral basis bands are coupled by its components; leave it out";
+            Err(Error::setting("process.bands", problem))
+        }
+        Some(bands) => Ok(bands == Bands::Together),
+        None => Ok(description.basis.is_none() && ratios()),
     }
 }
 

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use super::nodes::NodeStates;
 use super::offset::{OffsetModel, OffsetStates};
 use super::rows::SparseRows;
-use super::{Average, Correlation, FieldModel, PixelLattice, PriorSlice, ProcessModel, Profile, Similarity};
+use super::{
+    Average, Correlation, Effect, FieldModel, PixelLattice, PriorSlice, ProcessModel, Profile, Similarity, Together,
+};
 use crate::error::Result;
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
 use crate::geometry::{Rect, Window};
@@ -315,6 +317,7 @@ impl Support {
         &self,
         states: usize,
         components: &[usize],
+        together: Option<&Together>,
         prior: &PriorSlice,
         names: &[&str],
     ) -> Result<InitialState> {
@@ -338,9 +341,48 @@ impl Support {
                 self.initial_cov(&mut state, (first, j), (l * n, other), prior);
             }
         }
+        if let Some(together) = together {
+            state = self.together(state, together, prior, &mut uninformed);
+        }
         self.check_uninformed(&state, components.len() * n, &uninformed, prior, names)?;
         uninformed.truncate(self.own);
         Ok(InitialState { state, uninformed })
+    }
+
+    /// Gives a state of the first of some bands the means of all of them, [whitened](Together::whiten), and those of
+    /// the effects. Where the prior of any is empty, so is the first's.
+    fn together(&self, state: State, together: &Together, prior: &PriorSlice, uninformed: &mut [bool]) -> State {
+        let mut state = state.with_parallel(together.columns() - 1);
+        let bands = together.components.len();
+        let mut means = vec![0.0; bands];
+        for i in 0..self.n() {
+            for (mean, &j) in means.iter_mut().zip(&together.components) {
+                *mean = match self.cells.get(i) {
+                    Some(&(row, col)) => prior.mean(j, row, col),
+                    None => prior.mean_of(j, &self.remainders[i - self.cells.len()]),
+                };
+            }
+            let empty = means.iter().any(|mean| mean.is_nan());
+            match uninformed.get_mut(i) {
+                Some(uninformed) if empty || *uninformed => {
+                    *uninformed = true;
+                    means.fill(0.0);
+                }
+                None if empty => {
+                    state.mean[i] = f64::NAN;
+                    continue;
+                }
+                _ => together.whiten(&mut means),
+            }
+            for (column, mean) in means.iter().enumerate() {
+                state.column_mut(column)[i] = *mean;
+            }
+            for (k, effect) in together.effects.iter().enumerate() {
+                // What is left of observations that are all zero when the mean is one more than was taken.
+                state.column_mut(bands + k)[i] = if *effect == Effect::PriorMean { -1.0 } else { 0.0 };
+            }
+        }
+        state
     }
 
     /// Sets the covariance of two components, each given by its first state and its index.

@@ -61,6 +61,12 @@ pub(crate) struct VariationModel {
 }
 
 impl VariationModel {
+    /// Whether some components vary alike.
+    pub(crate) fn is_common(&self, components: &[usize]) -> bool {
+        let of = |j: usize| (self.elsewhere[j], &self.weights[j]);
+        components.windows(2).all(|pair| of(pair[0]) == of(pair[1]))
+    }
+
     /// Factors of some states, averages of the target's cells, for each component.
     pub(crate) fn of_states(&self, target: &Grid, states: &[Average]) -> Vec<Vec<f64>> {
         let mut factors = vec![vec![0.0; states.len()]; self.weights.len()];

@@ -168,10 +168,10 @@ fn largest_ratio(model: &Model, days: f64) -> Option<f64> {
     }
     let widest = |part: &Part| {
         let variance = |&j: &usize| process.largest_variance(j, prior.constant_variance(j)?, days);
-        let variances: Option<Vec<f64>> = part.components.iter().map(variance).collect();
-        let information = instruments.iter().map(|i| i.most_information(&part.components)).fold(0.0, f64::max);
+        let variances: Option<Vec<f64>> = part.filtered().iter().map(variance).collect();
+        let information = instruments.iter().map(|i| i.most_information(part.filtered())).fold(0.0, f64::max);
         // A combination of several components has at most so many times the largest variance.
-        let combined = information * part.components.len() as f64;
+        let combined = information * part.filtered().len() as f64;
         variances.map(|variances| variances.into_iter().fold(0.0, f64::max) * combined)
     };
     let ratios: Option<Vec<f64>> = parts.iter().map(widest).collect();

@@ -59,7 +59,7 @@ impl CellModel {
             || process.adaptive.is_some()
             || !process.is_even()
             || process.features.is_some()
-            || parts.iter().any(|part| part.components.len() != 1)
+            || parts.iter().any(|part| part.components.len() != 1 || part.together.is_some())
         {
             return None;
         }

@@ -113,7 +113,11 @@ impl WindowCost {
         let state_bytes = if double { State::<f64>::bytes } else { State::<f32>::bytes };
         let states_of = |lag: usize| {
             let parts = input.parts.iter().zip(&part_states);
-            let parts = parts.map(|(part, &states)| state_bytes(states, own * part.components, lag));
+            let parts = parts.map(|(part, &states)| {
+                let lagged = own * part.components;
+                let further = State::<f64>::further_bytes(states, lagged, lag, part.columns - 1);
+                state_bytes(states, lagged, lag).saturating_add(further)
+            });
             parts.fold(0, u64::saturating_add)
         };
         let history =
@@ -124,7 +128,9 @@ impl WindowCost {
         let largest = part_states.iter().max().copied().unwrap_or(1);
         let lagged = own * input.parts.iter().map(|part| part.components).max().unwrap_or(1);
         let rows = largest + input.lag * lagged;
+        let columns = input.parts.iter().map(|part| part.columns).max().unwrap_or(1);
         let workspace = Workspace::<f64>::bytes(rows)
+            + Workspace::<f64>::further_bytes(rows, columns - 1)
             + match input.options.precision {
                 Precision::F64 => 0,
                 // And the copy of a state that an update may have to be undone to.
@@ -137,8 +143,9 @@ impl WindowCost {
         let shapes = if shared { tiling.window_shapes() } else { usize::MAX };
         let shape_bytes = (input.model.process.correlations.len() * cells * (cells + 1) / 2 * size_of::<f64>()) as u64;
         let word = if double { size_of::<f64>() } else { size_of::<f32>() };
-        let kept =
-            |(part, &states): (&PartSize, &usize)| kept_bytes(states, own * part.components, input.lag, word as u64);
+        let kept = |(part, &states): (&PartSize, &usize)| {
+            kept_bytes(states, own * part.components, input.lag, word as u64, part.columns)
+        };
         let checkpoint_bytes = input.parts.iter().zip(&part_states).map(kept).fold(history, u64::saturating_add);
         Self { states, workspace: workspace as u64, bytes, shape_bytes, shapes, lag_bytes, double, checkpoint_bytes }
     }
@@ -186,15 +193,17 @@ impl ObservedPixels {
 
 /// Means and covariances that are known of a cell.
 fn known_layers(part: &PartSize) -> u64 {
-    (part.components + pair_count(part.components)) as u64
+    // Those that share a covariance are all output.
+    let components = part.components.max(part.columns);
+    (components + pair_count(components)) as u64
 }
 
 /// What a checkpoint keeps of `n` states of which `lagged` are remembered at `lag` times.
-fn kept_bytes(n: usize, lagged: usize, lag: usize, word: u64) -> u64 {
-    let (n, lagged) = (n as u64, product([lagged as u64, lag as u64]));
+fn kept_bytes(n: usize, lagged: usize, lag: usize, word: u64, columns: usize) -> u64 {
+    let (n, lagged, columns) = (n as u64, product([lagged as u64, lag as u64]), columns as u64);
     // Of a remembered state: its covariance with the present ones, its mean and variance then and now.
-    let remembered = product([lagged, total([product([n, word]), 3 * WORD])]);
-    total([product([n, n + 1, word]) / 2, n * WORD, remembered])
+    let remembered = product([lagged, total([product([n, word]), (2 + columns) * WORD])]);
+    total([product([n, n + 1, word]) / 2, product([n, columns, WORD]), remembered])
 }
 
 /// Works out what tiles of any shape take.

@@ -41,9 +41,9 @@ impl FirstStates<'_> {
     /// [`Error::Setting`](crate::Error::Setting) where an instrument observes a cell that a prior raster leaves empty.
     pub(in crate::engine) fn of(&self, part: &Part) -> Result<PartState> {
         let Self { model, names, support, correlations, prior, date, .. } = *self;
-        let components = &part.components;
+        let (components, together) = (part.filtered(), part.together.as_ref());
         let layout = StateLayout::new(support, components.len(), &part.bands);
-        let mut initial = support.initial_state(layout.n(), components, prior, names)?;
+        let mut initial = support.initial_state(layout.n(), components, together.map(Arc::as_ref), prior, names)?;
         if prior.is_correlated() {
             support.correlate(&mut initial.state, components, prior, &model.process, correlations);
         }
@@ -65,7 +65,8 @@ impl FirstStates<'_> {
         }
         let curves = self.mean.map(|mean| StateCurves::new(mean, components, &self.averages));
         let uninformed = initial.uninformed;
-        let mut part = PartState { layout, dynamics, state, date, inflation, uninformed, curves };
+        let together = together.map(Arc::clone);
+        let mut part = PartState { layout, dynamics, state, date, inflation, uninformed, curves, together };
         part.set_date(date);
         part.take_factors();
         Ok(part)
@@ -74,14 +75,14 @@ impl FirstStates<'_> {
     /// How the states change, and the factors on it that will be learned.
     fn dynamics(&self, part: &Part, layers: &Layers<'_>) -> (Dynamics, Inflation) {
         let Model { process, instruments, .. } = self.model;
-        let field = self.support.field_blocks(process, self.correlations, &part.components);
+        let field = self.support.field_blocks(process, self.correlations, part.filtered());
         // Blocks of the first field and of further fields; those of offsets follow.
         let inflated = process.inflate.then_some(field.len() * (1 + process.fields.len()));
-        let of_part = part.components.iter().filter_map(|&j| self.factors.get(j)).flatten().copied();
+        let of_part = part.filtered().iter().filter_map(|&j| self.factors.get(j)).flatten().copied();
         let dynamics = Dynamics::new(field.into_iter().chain(layers.blocks()).collect())
-            .with_relative(process.relative(&part.components))
+            .with_relative(process.relative(part.filtered()))
             .with_factors(of_part.collect())
-            .with_seasons(process.seasons(&part.components));
+            .with_seasons(process.seasons(part.filtered()));
         let noise = instruments.iter().map(|instrument| instrument.inflate);
         let inflation = Inflation::new(noise, inflated, &dynamics);
         (dynamics, inflation)

@@ -1,11 +1,13 @@
 //! The states of one part of a window: components that are filtered together.
 
+use std::sync::Arc;
+
 use super::OutCell;
 use crate::engine::carried::Carried;
 use crate::engine::inflation::Inflation;
 use crate::filter::{Dynamics, Lagged, Observations};
 use crate::geometry::Date;
-use crate::model::{StateCurves, StateLayout, Support};
+use crate::model::{StateCurves, StateLayout, Support, Together};
 
 /// The states of a part of a window.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub(in crate::engine) struct PartState {
     pub(in crate::engine) uninformed: Vec<bool>,
     /// The mean function of its states, where process noise depends on their level.
     pub(in crate::engine) curves: Option<StateCurves>,
+    /// Bands that share the covariance of the first: the state has a mean of each, whitened.
+    pub(in crate::engine) together: Option<Arc<Together>>,
 }
 
 impl PartState {
@@ -56,37 +60,80 @@ impl PartState {
     pub(super) fn append_output(&mut self, date: Date, support: &Support, out: &[OutCell], values: &mut Vec<f64>) {
         let dt_days = f64::from(date.days_since(self.date));
         self.dynamics.look_ahead(dt_days);
-        let mut append = |value_of: &dyn Fn(usize) -> f64| {
-            values.extend(
-                out.iter().map(|cell| if self.uninformed[cell.state] { f64::NAN } else { value_of(cell.state) }),
-            );
-        };
-        let components = 0..self.layout.components();
+        let known = |cell: &OutCell| !self.uninformed[cell.state];
+        let components = 0..self.components();
         for j in components.clone() {
-            append(&|cell| self.predicted_mean(support, (j, cell), dt_days));
+            let mean = |cell: &OutCell| self.predicted_mean(support, (j, cell.state), dt_days);
+            values.extend(out.iter().map(|cell| if known(cell) { mean(cell) } else { f64::NAN }));
         }
-        for (j, l) in components.flat_map(|j| (0..=j).map(move |l| (j, l))) {
-            append(&|cell| self.predicted_cov(support, (j, l, cell), dt_days));
+        let first = values.len();
+        for (j, l) in self.filtered_pairs() {
+            let cov = |cell: &OutCell| self.filtered_cov(support, (j, l, cell.state), dt_days);
+            values.extend(out.iter().map(|cell| if known(cell) { cov(cell) } else { f64::NAN }));
+        }
+        self.spread_cov(first, values);
+    }
+
+    /// Number of components, those that share a covariance counted each.
+    fn components(&self) -> usize {
+        self.together.as_ref().map_or(self.layout.components(), |together| together.components.len())
+    }
+
+    /// Pairs of components that have states.
+    fn filtered_pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        (0..self.layout.components()).flat_map(|j| (0..=j).map(move |l| (j, l)))
+    }
+
+    /// Puts the covariances of all pairs of bands in the place of the variances of the first, which are the values
+    /// from `first` on.
+    fn spread_cov(&self, first: usize, values: &mut Vec<f64>) {
+        let Some(together) = &self.together else { return };
+        let end = values.len();
+        for (b, c) in (1..together.components.len()).flat_map(|b| (0..=b).map(move |c| (b, c))) {
+            let relative = together.relative(b, c);
+            values.extend_from_within(first..end);
+            let last = values.len() - (end - first);
+            values[last..].iter_mut().for_each(|value| *value *= relative);
         }
     }
 
     /// Mean of a component of one of the window's own cells, over all fields, `dt_days` ahead.
     pub(in crate::engine) fn predicted_mean(&self, support: &Support, (j, cell): (usize, usize), dt_days: f64) -> f64 {
-        let states = self.layout.cell(support, j, cell);
-        states.map(|(state, weight)| weight * self.state.predicted_mean(&self.dynamics, state, dt_days)).sum()
+        let Some(together) = &self.together else {
+            let states = self.layout.cell(support, j, cell);
+            return states
+                .map(|(state, weight)| weight * self.state.predicted_mean(&self.dynamics, state, dt_days))
+                .sum();
+        };
+        let mean = |column: usize| {
+            let states = self.layout.cell(support, 0, cell);
+            let mean = |state| self.state.predicted_parallel(&self.dynamics, column, state, dt_days);
+            states.map(|(state, weight)| weight * mean(state)).sum()
+        };
+        together.value(j, mean)
     }
 
     /// Mean of a sum of offsets of an instrument's band.
     pub(super) fn offset_mean(&self, band: (usize, usize), offsets: &[u32], dt_days: f64) -> f64 {
-        let states = self.layout.offset_states(band, offsets);
-        states.map(|state| self.state.predicted_mean(&self.dynamics, state, dt_days)).sum()
+        let (instrument, row) = band;
+        let Some(together) = &self.together else {
+            let states = self.layout.offset_states(band, offsets);
+            return states.map(|state| self.state.predicted_mean(&self.dynamics, state, dt_days)).sum();
+        };
+        let mean = |column: usize| {
+            let states = self.layout.offset_states((instrument, 0), offsets);
+            states.map(|state| self.state.predicted_parallel(&self.dynamics, column, state, dt_days)).sum()
+        };
+        together.value(row, mean)
     }
 
     /// Its variance.
     pub(super) fn offset_variance(&self, band: (usize, usize), offsets: &[u32], dt_days: f64) -> f64 {
-        let states = self.layout.offset_states(band, offsets);
+        let (instrument, row) = band;
+        let (row, scale) = self.together.as_ref().map_or((row, 1.0), |together| (0, together.relative(row, row)));
+        let states = self.layout.offset_states((instrument, row), offsets);
         let pairs = states.clone().flat_map(|i| states.clone().map(move |j| (i, j)));
-        pairs.map(|pair| self.state.predicted_cov(&self.dynamics, pair, dt_days)).sum()
+        scale * pairs.map(|pair| self.state.predicted_cov(&self.dynamics, pair, dt_days)).sum::<f64>()
     }
 
     /// Covariance of two components of one of the window's own cells.
@@ -96,6 +143,14 @@ impl PartState {
         (j, l, cell): (usize, usize, usize),
         dt_days: f64,
     ) -> f64 {
+        match &self.together {
+            None => self.filtered_cov(support, (j, l, cell), dt_days),
+            Some(together) => together.relative(j, l) * self.filtered_cov(support, (0, 0, cell), dt_days),
+        }
+    }
+
+    /// The same of components that have states.
+    fn filtered_cov(&self, support: &Support, (j, l, cell): (usize, usize, usize), dt_days: f64) -> f64 {
         let row = |(state, weight): (usize, f64)| {
             let others = self.layout.cell(support, l, cell);
             let cov = |other: usize| self.state.predicted_cov(&self.dynamics, (state, other), dt_days);
@@ -106,10 +161,26 @@ impl PartState {
 
     /// Appends means and covariances of every output cell at a stored date.
     pub(super) fn output_lagged(&self, lagged: &Lagged<'_>, out: &[OutCell], values: &mut Vec<f64>) {
-        for layer in [lagged.mean, lagged.cov].into_iter().flat_map(|layers| layers.chunks_exact(self.uninformed.len()))
-        {
-            values
-                .extend(out.iter().map(|cell| if self.uninformed[cell.state] { f64::NAN } else { layer[cell.state] }));
+        let positions = self.uninformed.len();
+        let mut append = |value_of: &dyn Fn(usize) -> f64| {
+            let value = |cell: &OutCell| if self.uninformed[cell.state] { f64::NAN } else { value_of(cell.state) };
+            values.extend(out.iter().map(value));
+        };
+        match &self.together {
+            None => lagged.mean.chunks_exact(positions).for_each(|layer| append(&|cell| layer[cell])),
+            Some(together) => {
+                let whitened = |column: usize, cell: usize| match column.checked_sub(1) {
+                    None => lagged.mean[cell],
+                    Some(further) => lagged.parallel[further * positions + cell],
+                };
+                for j in 0..together.components.len() {
+                    append(&|cell| together.value(j, |column| whitened(column, cell)));
+                }
+            }
         }
+        let layers = lagged.cov.chunks_exact(positions);
+        layers.for_each(|layer| append(&|cell| layer[cell]));
+        let first = values.len() - lagged.cov.len() / positions * out.len();
+        self.spread_cov(first, values);
     }
 }

@@ -75,7 +75,7 @@ mod tests {
         let cells: Vec<_> = process.correlations.iter().map(|c| support.cell_correlation(c)).collect();
         let correlations = support.correlations(&process, &cells, None);
         let slice = PriorModel::new(prior, &target, 1)?.read(&target, &support.extent())?;
-        let mut state = support.initial_state(support.n(), &[0], &slice, &["a", "b"])?.state;
+        let mut state = support.initial_state(support.n(), &[0], None, &slice, &["a", "b"])?.state;
         assert!(slice.is_correlated() && !support.remainders.is_empty());
         support.correlate(&mut state, &[0], &slice, &process, &correlations);
         let dynamics = Dynamics::new(support.field_blocks(&process, &correlations, &[0]));
