@@ -42,6 +42,7 @@ mod estimation;
 mod fit;
 mod objective;
 mod optimum;
+mod profile;
 mod scale;
 mod selection;
 mod structure;

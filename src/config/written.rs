@@ -3,12 +3,15 @@
 
 use toml_edit::{Array, DocumentMut, Formatted, InlineTable, Item, Value};
 
-use crate::describe::{Description, ESTIMATE, Key, Number, Structure, Variation, Window};
+use crate::describe::{Description, ESTIMATE, Key, Number, Numbers, PriorField, Structure, Variation, Window};
 use crate::error::KeyStep;
 use crate::estimate::{ChangeByBlock, Estimate, EstimationResult};
 
 /// Digits of factors after the point; the least of them is a twelfth, and less in the light of others.
 const FACTOR_DECIMALS: usize = 4;
+
+/// Digits of correlations after the point.
+const CORRELATION_DECIMALS: usize = 5;
 
 /// The text of a description with the result of its estimation; `window` where it should have one and has none.
 ///
@@ -62,7 +65,21 @@ fn put_structures(document: &mut DocumentMut, described: &Description, chosen: &
         }
         _ => {}
     }
+    // A free variance may have become a ratio.
+    let ratio = |numbers: &Numbers| if numbers.is_ratio() { Some(serde_json::to_value(numbers)) } else { None };
+    if let (Some(before), Some(after)) = (described.prior.given(), chosen.prior.given())
+        && before.variance != after.variance
+        && let PriorField::Constant(numbers) = &after.variance
+        && let Some(tree) = ratio(numbers)
+    {
+        put(document, &Key::from("prior.variance"), value(&tree.map_err(text)?));
+    }
     for (before, after) in described.instrument.iter().zip(&chosen.instrument) {
+        if before.noise_variance != after.noise_variance
+            && let Some(tree) = after.noise_variance.as_ref().and_then(ratio)
+        {
+            put(document, &before.key().name("noise_variance"), value(&tree.map_err(text)?));
+        }
         let given = before.offset_layer.as_ref().is_some_and(|layers| !layers.is_free());
         if !given && before.offset_layer != after.offset_layer {
             let layers = serde_json::to_value(&after.offset_layer).map_err(text)?;
@@ -104,9 +121,21 @@ fn put_numbers(document: &mut DocumentMut, result: &EstimationResult) {
             None => comments.push((line, text)),
         }
     });
+    put_band_correlation(document, result);
     for (line, text) in comments {
         comment(document, &line, &text);
     }
+}
+
+/// Puts the correlation between bands that was found into the document.
+fn put_band_correlation(document: &mut DocumentMut, result: &EstimationResult) {
+    let correlation = |description: &Description| description.process.given().map(|p| p.band_correlation.clone());
+    let found = correlation(&result.description).unwrap_or_default();
+    if found.is_empty() || correlation(&result.free).as_ref() == Some(&found) {
+        return;
+    }
+    let rows = found.iter().map(|row| numbers(row, CORRELATION_DECIMALS)).collect();
+    put(document, &Key::from("process.band_correlation"), Value::Array(rows));
 }
 
 /// Puts numbers in the place of a value; in a list, in the place of those entries alone that were free.

@@ -53,4 +53,4 @@ pub use progress::Progress;
 pub(crate) use sample::{ByDate, OfDate, Sample, SampleInputs, Sampling, possible};
 pub use shard::Shard;
 pub use stream::TileTime;
-pub(crate) use window::Prediction;
+pub(crate) use window::{Prediction, SquareSum};

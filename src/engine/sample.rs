@@ -10,7 +10,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::in_flight::InFlight;
 use super::tile::TileReader;
-use super::window::{Reading, Worker};
+use super::window::{Reading, SquareSum, Worker};
 use super::windows::{Correlations, TileInputs, WindowSetup, build};
 use super::{Fusion, Precision};
 use crate::describe::Missing;
@@ -70,12 +70,14 @@ pub(crate) struct SampleBlock {
 pub(crate) type ByDate = Vec<OfDate>;
 
 /// What a date adds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct OfDate {
     pub(crate) date: Date,
     pub(crate) log_likelihood: f64,
     /// Degrees of freedom: uncorrelated observations, fewer than values where bands share a component.
     pub(crate) dof: usize,
+    /// Of bands together whose effects are looked for, what the log-likelihood is made of; effects are no values.
+    pub(crate) squares: Option<SquareSum>,
 }
 
 /// One value of a block.
@@ -303,13 +305,16 @@ impl SampleBlock {
         // A worker remembers what it made of noise and design: those of another model are others.
         let mut worker = Worker::new(model.parts.len());
         let mut dates = Vec::with_capacity(self.readings.len());
+        let gathers_squares = model.gathers_squares();
         for window in &mut windows {
+            window.output.gathers_squares = gathers_squares;
             for reading in self.readings.chunks(1) {
                 window.advance(reading, false, &model.instruments, &model.parts, &mut worker)?;
                 let (date, innovations) = (reading[0].date, &window.output.innovations);
                 let log_likelihood = innovations.iter().map(|(_, innovation)| innovation.log_likelihood).sum();
                 let dof = innovations.iter().map(|(_, innovation)| innovation.dof).sum();
-                dates.push(OfDate { date, log_likelihood, dof });
+                let squares = gathers_squares.then(|| window.output.squares.clone());
+                dates.push(OfDate { date, log_likelihood, dof, squares });
             }
         }
         Ok(dates)

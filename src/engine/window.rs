@@ -6,6 +6,7 @@ mod part;
 mod tests;
 mod waiting;
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use ndarray::{ArrayView1, s};
@@ -238,9 +239,18 @@ pub(crate) struct SquareSum {
     pub(crate) rows: usize,
 }
 
+impl AddAssign<&Self> for SquareSum {
+    fn add_assign(&mut self, other: &Self) {
+        let Self { products, log_pivots, rows } = other;
+        self.add(Squares { products, log_pivots: *log_pivots, rows: *rows });
+    }
+}
+
 impl SquareSum {
     fn add(&mut self, squares: Squares<'_>) {
-        self.products.resize(squares.products.len(), 0.0);
+        if self.products.is_empty() {
+            self.products.resize(squares.products.len(), 0.0);
+        }
         self.products.iter_mut().zip(squares.products).for_each(|(sum, square)| *sum += square);
         self.log_pivots += squares.log_pivots;
         self.rows += squares.rows;

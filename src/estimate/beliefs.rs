@@ -1,11 +1,14 @@
 //! What is believed of a number before the data are asked: where the search begins, and a weak prior made of what the
 //! data are like.
 
+use super::profile::Profile;
 use super::scale::{Entry, Scale};
+use super::structure::is_together;
 use super::{DataSummary, InstrumentSummary};
-use crate::describe::{Description, Features, Key, Number, NumberRef, Quantity};
+use crate::describe::{Description, Features, Free, Instrument, Key, Number, NumberRef, Quantity};
 use crate::error::{Error, KeyStep, Result};
 use crate::geometry::PixelRegion;
+use crate::model::Effect;
 use crate::source::RasterSource;
 
 /// Share of a band's variance that is taken for the noise of fine pixels to begin with.
@@ -95,14 +98,42 @@ impl<'a> Beliefs<'a> {
     }
 
     /// Writes a free number that stands for several as many times as there are; gives numbers that no likelihood can
-    /// find what the data say.
+    /// find what the data say. Where bands are together, one number stands for all of them, and what is found in closed
+    /// form gets a first guess.
     ///
     /// # Errors
     /// [`Error::Setting`] for what can be neither.
-    pub(super) fn prepare(&self, description: &mut Description) -> Result<()> {
+    pub(super) fn prepare(&self, description: &mut Description) -> Result<Option<Profile>> {
         let mut failure = Ok(());
+        let together = is_together(description);
+        let mut profile = None;
+        if together && description.process.given().is_some_and(|process| process.variance == Free::default().into()) {
+            profile = Some(Profile::default());
+            description.process.given_mut().into_iter().for_each(|process| process.band_correlation.clear());
+        }
+        let positions: Vec<Key> = description.instrument.iter().map(Instrument::key).collect();
         description.visit(&mut |key, quantity, mut place: NumberRef<'_>| {
+            if together && !is_of_bands(quantity) {
+                return;
+            }
+            let plain = matches!(&place, NumberRef::List(numbers) if **numbers == Free::default().into());
             place.spread(self.count(key, quantity));
+            if let (Some(profile), true) = (&mut profile, plain) {
+                let effect = match quantity {
+                    Quantity::PriorMean => Some(Effect::PriorMean),
+                    Quantity::Bias => {
+                        positions.iter().position(|of| key.steps().starts_with(of.steps())).map(Effect::Bias)
+                    }
+                    _ => None,
+                };
+                if effect.is_some() || quantity == Quantity::Change {
+                    match self.guess(key, quantity, place.written()) {
+                        Ok(precision) => profile.effects.extend(effect.map(|effect| (effect, precision))),
+                        Err(error) => failure = Err(error),
+                    }
+                    return;
+                }
+            }
             if quantity != Quantity::Level {
                 return;
             }
@@ -115,7 +146,21 @@ impl<'a> Beliefs<'a> {
                 *number = Number::Fixed(mean.abs().max(variance.sqrt()));
             }
         });
-        failure
+        failure.map(|()| profile)
+    }
+
+    /// Puts the middle of what is believed in the place of numbers; returns the precision of the first one's prior.
+    fn guess(&self, key: &Key, quantity: Quantity, numbers: &mut [Number]) -> Result<f64> {
+        let of = numbers.len();
+        let mut precision = 0.0;
+        for (index, number) in numbers.iter_mut().enumerate() {
+            let entry = self.entry(key, quantity, (index, of), number)?;
+            *number = Number::Fixed(entry.number(entry.start));
+            if index == 0 {
+                precision = entry.precision();
+            }
+        }
+        Ok(precision)
     }
 
     /// The free numbers of a description that is [prepared](Self::prepare).
@@ -279,6 +324,11 @@ impl<'a> Beliefs<'a> {
         };
         (0..instrument.source_bands).map(of).collect()
     }
+}
+
+/// Whether a quantity differs from band to band where bands are together.
+fn is_of_bands(quantity: Quantity) -> bool {
+    matches!(quantity, Quantity::Change | Quantity::PriorMean | Quantity::Bias | Quantity::Level)
 }
 
 /// Whether what is believed of a quantity is proportional to the size of values.

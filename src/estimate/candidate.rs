@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Fit;
 use super::beliefs::Beliefs;
+use super::profile::Profile;
 use super::scale::Entry;
 use super::structure::FIELD_BLOCK;
 use crate::describe::{Description, Number, Numbers, OutputDates, Structure};
@@ -19,6 +20,8 @@ pub struct Candidate {
     of_blocks: Description,
     /// Its free numbers, in the order in which they are visited.
     pub(super) entries: Vec<Entry>,
+    /// What is found in closed form: bands are together then, with a first guess in the place of these numbers.
+    pub(super) profile: Option<Profile>,
     /// Whether some numbers begin with what has been found of them.
     known: bool,
 }
@@ -27,10 +30,10 @@ impl Candidate {
     /// A description with what is believed of its numbers, for blocks of so many cells a side.
     pub(super) fn new(name: &str, description: &Description, beliefs: &Beliefs<'_>, side: usize) -> Result<Self> {
         let mut description = description.clone();
-        beliefs.prepare(&mut description)?;
+        let profile = beliefs.prepare(&mut description)?;
         let entries = beliefs.entries(&description)?;
         let of_blocks = for_blocks(description.clone(), side);
-        Ok(Self { name: name.to_owned(), description, of_blocks, entries, known: false })
+        Ok(Self { name: name.to_owned(), description, of_blocks, entries, profile, known: false })
     }
 
     /// Begins with the numbers of another description where it gives as many by the same keys, and looks less far for

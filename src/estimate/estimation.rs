@@ -210,17 +210,27 @@ impl Estimation {
         }
         let numbers = objective.numbers(&theta);
         let estimates = candidate.entries.iter().zip(&theta).zip(sd);
+        let mut estimates: Vec<_> = estimates.map(|((entry, &theta), sd)| Estimate::new(entry, theta, sd)).collect();
+        let mut description = candidate.with_numbers(&numbers);
+        if let Some(profile) = &candidate.profile {
+            let model = Model::new(&candidate.of_blocks_with_numbers(&numbers))?;
+            for (k, part) in model.parts.iter().enumerate() {
+                if let (Some(together), Some(maximum)) = (&part.together, objective.maximum(k, &theta)?) {
+                    estimates.extend(profile.put(&maximum, together, &model, &mut description));
+                }
+            }
+        }
         Ok(Fit {
             candidate: candidate.name().to_owned(),
-            numbers: by_key(candidate, &numbers),
-            estimates: estimates.map(|((entry, &theta), sd)| Estimate::new(entry, theta, sd)).collect(),
+            numbers: by_key(&estimates),
+            estimates,
             log_likelihood: objective.log_likelihood(&theta)?,
             penalty: objective.penalty(&theta),
             values: self.values_of(blocks),
             converged,
             evaluations: objective.evaluations(),
             time: started.elapsed(),
-            description: candidate.with_numbers(&numbers),
+            description,
         })
     }
 
@@ -320,11 +330,11 @@ impl Comparison<'_> {
     }
 }
 
-/// The numbers of each key that has free ones, those found among them.
-fn by_key(candidate: &Candidate, found: &[f64]) -> BTreeMap<Key, Vec<f64>> {
+/// The numbers of each key that has free ones.
+fn by_key(estimates: &[Estimate]) -> BTreeMap<Key, Vec<f64>> {
     let mut numbers: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
-    for (entry, number) in candidate.entries.iter().zip(found) {
-        numbers.entry(entry.key.clone()).or_default().push(*number);
+    for Estimate { key, value, .. } in estimates {
+        numbers.entry(key.clone()).or_default().push(*value);
     }
     numbers
 }

@@ -7,11 +7,14 @@ use nalgebra::DVector;
 use rayon::prelude::*;
 
 use super::Candidate;
+use super::profile::Maximum;
+#[cfg(doc)]
+use super::profile::Profile;
 use super::scale::Entry;
-use crate::engine::{ByDate, OfDate, Sample, SampleInputs, possible};
-use crate::error::Result;
+use crate::engine::{ByDate, OfDate, Sample, SampleInputs, SquareSum, possible};
+use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::model::Model;
+use crate::model::{Model, Part};
 
 /// Step of second differences in unbounded numbers: where log-likelihoods are good to 1e-8 they are good to 1e-3, far
 /// less than the curvature of weak priors, which is the least that must be resolved.
@@ -39,6 +42,8 @@ pub(super) struct Objective<'a> {
     sample: &'a Sample,
     candidate: &'a Candidate,
     inputs: SampleInputs,
+    /// Of each part, half the log determinant of the factor that whitens its bands.
+    log_dets: Vec<f64>,
     /// For each part, the entries that its likelihood depends on.
     depends: Vec<Vec<usize>>,
     /// Blocks that count.
@@ -68,7 +73,16 @@ impl<'a> Objective<'a> {
         let start = candidate.entries.iter().map(|entry| entry.number(entry.start)).collect::<Vec<_>>();
         let model = Model::new(&candidate.of_blocks_with_numbers(&start))?;
         let (inputs, evaluations) = (sample.inputs(&model)?, AtomicUsize::new(0));
-        let mut this = Self { sample, candidate, inputs, depends: Vec::new(), blocks, evaluations };
+        if candidate.profile.is_some() && model.parts.iter().any(|part| part.together.is_none()) {
+            let why = model.apart.unwrap_or_default();
+            let problem = format!(
+                "bands cannot be estimated together: {why}; give what differs, or noise in u² and process.bands = \"apart\""
+            );
+            return Err(Error::setting("process.bands", problem));
+        }
+        let log_det = |part: &Part| part.together.as_ref().map_or(0.0, |together| together.log_det());
+        let log_dets = model.parts.iter().map(log_det).collect();
+        let mut this = Self { sample, candidate, inputs, log_dets, depends: Vec::new(), blocks, evaluations };
         this.depends = this.dependencies(model.parts.len())?;
         Ok(this)
     }
@@ -114,10 +128,7 @@ impl<'a> Objective<'a> {
         let (base, moved) = values.split_at(parts);
         let of_part = |part: usize| {
             // Where the likelihood breaks down nothing can be concluded: the number may matter.
-            let differs = |k: &usize| {
-                let (before, after) = (&base[part], &moved[k * parts + part]);
-                before != after || before.iter().any(|value| value.is_infinite())
-            };
+            let differs = |k: &usize| base[part] != moved[k * parts + part] || base[part].is_infinite();
             (0..entries.len()).filter(differs).map(|k| entries[k]).collect()
         };
         Ok((0..parts).map(of_part).collect())
@@ -172,7 +183,7 @@ impl<'a> Objective<'a> {
     /// The log-likelihood of all parts.
     pub(super) fn log_likelihood(&self, theta: &[f64]) -> Result<f64> {
         let points: Vec<_> = (0..self.depends.len()).map(|part| (part, theta.to_vec())).collect();
-        Ok(self.log_likelihoods(&points, self.blocks())?.into_iter().flatten().sum())
+        Ok(self.log_likelihoods(&points, self.blocks())?.into_iter().sum())
     }
 
     /// What the weak priors take away from the log-likelihood of a point: half the squared distances of the numbers
@@ -182,15 +193,60 @@ impl<'a> Objective<'a> {
         observed.into_iter().map(|entry| self.entries()[entry].penalty(theta[entry])[0]).sum()
     }
 
-    /// Log-likelihoods of (part, point) for each of the first blocks; negative infinity where the arithmetic breaks
-    /// down.
-    fn log_likelihoods(&self, points: &[(usize, Vec<f64>)], blocks: usize) -> Result<Vec<Vec<f64>>> {
-        let sum = |dates: Option<ByDate>| {
-            let sum = dates.map(|dates| dates.iter().map(|of| of.log_likelihood).sum::<f64>());
-            sum.filter(|sum| sum.is_finite()).unwrap_or(f64::NEG_INFINITY)
+    /// Log-likelihoods of (part, point) in the first blocks, at their largest where a part is
+    /// [profiled](Profile); negative infinity where the arithmetic breaks down.
+    fn log_likelihoods(&self, points: &[(usize, Vec<f64>)], blocks: usize) -> Result<Vec<f64>> {
+        let mut values = Vec::with_capacity(points.len());
+        for points in points.chunks(MODELS) {
+            let dates = self.by_date(points, blocks)?.into_iter().map(joined);
+            values.extend(points.iter().zip(dates).map(|((part, _), dates)| {
+                let value = dates.and_then(|dates| match &self.candidate.profile {
+                    None => Some(total(&dates)),
+                    Some(profile) => Some(profile.maximum(&summed(&dates), self.log_dets[*part])?.log_likelihood),
+                });
+                value.filter(|value| value.is_finite()).unwrap_or(f64::NEG_INFINITY)
+            }));
+        }
+        Ok(values)
+    }
+
+    /// What is found in closed form of a part at a point.
+    pub(super) fn maximum(&self, part: usize, theta: &[f64]) -> Result<Option<Maximum>> {
+        let Some(profile) = &self.candidate.profile else { return Ok(None) };
+        let dates = self.by_date(&[(part, theta.to_vec())], self.blocks)?.into_iter().next().and_then(joined);
+        Ok(dates.and_then(|dates| profile.maximum(&summed(&dates), self.log_dets[part])))
+    }
+
+    /// What the dates of each point add, and their total. Points follow each other by parts, each part's first the
+    /// centre, where what is found in closed form is found for all of them: derivatives of totals there are those of
+    /// the dates (the envelope theorem). `None` where the arithmetic breaks down.
+    fn around_centres(&self, points: &[(usize, Vec<f64>)], blocks: usize) -> Result<Option<Vec<Around>>> {
+        let Some(dates) = self.by_date(points, blocks)?.into_iter().map(joined).collect::<Option<Vec<_>>>() else {
+            return Ok(None);
         };
-        let by_date = self.by_date(points, blocks)?;
-        Ok(by_date.into_iter().map(|blocks| blocks.into_iter().map(sum).collect()).collect())
+        let Some(profile) = &self.candidate.profile else {
+            let around = |dates: Vec<OfDate>| Around { total: total(&dates), scale: Vec::new(), dates };
+            return Ok(Some(dates.into_iter().map(around).collect()));
+        };
+        let mut centre: Option<(usize, Maximum)> = None;
+        let mut around = |((part, _), mut dates): (&(usize, Vec<f64>), Vec<OfDate>)| {
+            let log_det = self.log_dets[*part];
+            let own = profile.maximum(&summed(&dates), log_det)?;
+            let total = own.log_likelihood;
+            if centre.as_ref().is_none_or(|(known, _)| known != part) {
+                centre = Some((*part, own));
+            }
+            let (_, maximum) = centre.as_ref()?;
+            let mut scale = Vec::with_capacity(dates.len());
+            for of in &mut dates {
+                let by_scale;
+                let squares = of.squares.as_ref().map(|squares| maximum.adds(squares, log_det));
+                (of.log_likelihood, by_scale) = squares.unwrap_or_default();
+                scale.push(by_scale);
+            }
+            Some(Around { total, scale, dates })
+        };
+        Ok(points.iter().zip(dates).map(&mut around).collect())
     }
 
     /// As [`log_likelihoods`](Self::log_likelihoods), date by date.
@@ -207,7 +263,12 @@ impl<'a> Objective<'a> {
     /// The model of a part at a point; none where its numbers cannot be.
     fn model(&self, (part, theta): &(usize, Vec<f64>)) -> Result<Option<Model>> {
         let model = possible(Model::new(&self.candidate.of_blocks_with_numbers(&self.numbers(theta))))?;
-        Ok(model.map(|model| model.of_part(*part)))
+        let effects: Option<Vec<_>> =
+            self.candidate.profile.as_ref().map(|profile| profile.effects.iter().map(|(effect, _)| *effect).collect());
+        Ok(model.map(|model| match &effects {
+            None => model.of_part(*part),
+            Some(effects) => model.of_part(*part).with_effects(effects),
+        }))
     }
 
     /// Negative log-posterior of a group at points whose other entries are `base`'s; infinite where the filter breaks
@@ -223,10 +284,10 @@ impl<'a> Objective<'a> {
         let tried: Vec<_> =
             points.iter().flat_map(|own| group.parts.iter().map(move |&part| (part, whole(own)))).collect();
         let values = self.log_likelihoods(&tried, blocks)?;
-        let value = |(own, parts): (&Vec<f64>, &[Vec<f64>])| {
+        let value = |(own, parts): (&Vec<f64>, &[f64])| {
             let penalty: f64 =
                 group.entries.iter().zip(own).map(|(&k, &theta)| self.entries()[k].penalty(theta)[0]).sum();
-            penalty - parts.iter().flatten().sum::<f64>()
+            penalty - parts.iter().sum::<f64>()
         };
         Ok(points.iter().zip(values.chunks(group.parts.len())).map(value).collect())
     }
@@ -253,7 +314,7 @@ impl<'a> Objective<'a> {
             }
         }
         // Dates are kept separate along the axes only: they are many.
-        let along = self.by_date(&along, blocks)?.into_iter().map(joined).collect::<Option<Vec<_>>>();
+        let along = self.around_centres(&along, blocks)?;
         let across = self.log_likelihoods(&across, blocks)?;
         Ok(along.and_then(|along| self.differences(group, own, &along, &across)))
     }
@@ -263,11 +324,11 @@ impl<'a> Objective<'a> {
         &self,
         group: &Subproblem,
         own: &[f64],
-        along: &[Vec<OfDate>],
-        across: &[Vec<f64>],
+        along: &[Around],
+        across: &[f64],
     ) -> Option<(Curve, Vec<Vec<f64>>)> {
-        let mut along = along.iter().map(|dates| (-dates.iter().map(|of| of.log_likelihood).sum::<f64>(), dates));
-        let mut across = across.iter().map(|blocks| -blocks.iter().sum::<f64>());
+        let mut along = along.iter().map(|around| (-around.total, &around.dates));
+        let mut across = across.iter().map(|value| -value);
         let n = group.entries.len();
         let mut curve = Curve::flat(n);
         let mut scores: BTreeMap<Date, Vec<f64>> = BTreeMap::new();
@@ -319,7 +380,7 @@ impl<'a> Objective<'a> {
             points.extend(self.depends[part].iter().map(|&entry| (part, moved(&theta, &[(entry, SHORT_STEP)]))));
         }
         // What each date adds to each block.
-        let values = self.by_date(&points, blocks)?.into_iter().map(joined).collect::<Option<Vec<_>>>();
+        let values = self.around_centres(&points, blocks)?;
         let Some((mut curve, scores)) = values.and_then(|values| self.slopes(group, &values)) else { return Ok(None) };
         if known.is_none() && scores < ENOUGH * group.entries.len() {
             return Ok(self.curve(group, base, own, blocks)?.map(|(curve, _)| curve));
@@ -336,24 +397,31 @@ impl<'a> Objective<'a> {
 
     /// Value, gradient and the outer products of scores, from what each date adds at a point and a short step along
     /// each axis; and how many scores there are. `None` where a date is not there at every point.
-    fn slopes(&self, group: &Subproblem, values: &[Vec<OfDate>]) -> Option<(Curve, usize)> {
+    fn slopes(&self, group: &Subproblem, values: &[Around]) -> Option<(Curve, usize)> {
         let mut values = values.iter();
         let mut curve = Curve::flat(group.entries.len());
         let mut scores = usize::MAX;
         for &part in &group.parts {
             let at = self.places(group, part);
-            let centre = values.next()?;
-            curve.value -= centre.iter().map(|of| of.log_likelihood).sum::<f64>();
+            let Around { total, scale, dates: centre } = values.next()?;
+            curve.value -= total;
+            let scale = DVector::from_column_slice(scale);
             let dof = DVector::from_iterator(centre.len(), centre.iter().map(|of| of.dof as f64));
             scores = scores.min(centre.iter().filter(|of| of.dof > 0).count());
             let mut scores: Vec<DVector<f64>> = Vec::with_capacity(at.len());
             for &row in &at {
-                let ahead = values.next().filter(|ahead| ahead.len() == centre.len())?;
+                let ahead = &values.next().filter(|ahead| ahead.dates.len() == centre.len())?.dates;
                 let slopes = ahead.iter().zip(centre).map(|(a, b)| (b.log_likelihood - a.log_likelihood) / SHORT_STEP);
                 let score = DVector::from_iterator(centre.len(), slopes);
                 let slope = score.sum();
                 curve.gradient[row] += slope;
-                scores.push(score - &dof * (slope / dof.sum().max(1.0)));
+                let mut score = score - &dof * (slope / dof.sum().max(1.0));
+                // What a common factor would do as well says nothing: the factor is found in closed form.
+                if !scale.is_empty() {
+                    let share = score.dot(&scale) / scale.norm_squared();
+                    score.axpy(-share, &scale, 1.0);
+                }
+                scores.push(score);
             }
             for (&row, a) in at.iter().zip(&scores) {
                 at.iter().zip(&scores).for_each(|(&col, b)| curve.hessian[row][col] += a.dot(b));
@@ -400,6 +468,26 @@ impl Subproblem {
     pub(super) fn own(&self, theta: &[f64]) -> Vec<f64> {
         self.entries.iter().map(|&entry| theta[entry]).collect()
     }
+}
+
+/// What a point adds to the log-likelihood of a part.
+struct Around {
+    total: f64,
+    /// By dates, each of a block.
+    dates: Vec<OfDate>,
+    /// Of each, its derivative by the logarithm of the covariance between bands, where that is found in closed form.
+    scale: Vec<f64>,
+}
+
+fn total(dates: &[OfDate]) -> f64 {
+    dates.iter().map(|of| of.log_likelihood).sum()
+}
+
+/// The squares of all dates.
+fn summed(dates: &[OfDate]) -> SquareSum {
+    let mut sum = SquareSum::default();
+    dates.iter().filter_map(|of| of.squares.as_ref()).for_each(|squares| sum += squares);
+    sum
 }
 
 /// What the dates of all blocks add, one block after the other; `None` where the filter broke down in any.

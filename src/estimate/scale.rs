@@ -121,6 +121,12 @@ impl Entry {
         [0.5 * distance * distance, distance / sd, 1.0 / (sd * sd)]
     }
 
+    /// Reciprocal of the prior's variance, of the number itself where its scale is linear.
+    pub(super) fn precision(&self) -> f64 {
+        let size = if let Scale::Linear(size) = self.scale { size } else { 1.0 };
+        (self.prior.1 * size).powi(-2)
+    }
+
     /// Where the optimum is looked for at first, `share` from 0 to 1.
     pub(super) fn spread(&self, share: f64) -> f64 {
         let (centre, sd) = self.prior;

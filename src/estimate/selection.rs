@@ -2,9 +2,9 @@
 
 use serde::{Serialize, Serializer};
 
-use super::structure::{FreeTable, take_variation};
+use super::structure::{FreeTable, acquisition, take_variation};
 use super::{ChangeByBlock, Choice, Criterion, Estimate, Estimation, Fit};
-use crate::describe::{Description, Features, Key, PriorCorrelation, Structure};
+use crate::describe::{Description, Features, Free, Instrument, Key, Numbers, PriorCorrelation, Structure};
 use crate::error::{Error, Result};
 
 /// The result of an estimation: structures, numbers and their standard errors.
@@ -135,19 +135,46 @@ impl Estimation {
     /// offsets too, for their disagreement is hardly ever a constant; a prior of nothing but a free mean and variance
     /// is correlated as the process.
     fn widen(&self, description: &mut Description) {
+        self.widen_together(description);
         for (instrument, summary) in description.instrument.iter_mut().zip(&self.summary().instruments) {
-            if !summary.observes_cells
-                && instrument.offset_layer.is_none()
-                && instrument.bias == crate::describe::Free::default().into()
+            if !summary.observes_cells && instrument.offset_layer.is_none() && instrument.bias == Free::default().into()
             {
                 instrument.offset_layer = Some(Structure::Free);
             }
         }
         if let Some(prior) = description.prior.given_mut()
             && prior.mean.is_free()
-            && prior.variance.is_free()
+            && (prior.variance.is_free() || prior.variance == Numbers::ratio(Free::default()).into())
         {
             prior.correlation = PriorCorrelation::Process;
+        }
+    }
+
+    /// Where the process is free as a whole, and the noise of every instrument, bands are together: noise and the
+    /// prior's variance are ratios then, and every instrument has errors of acquisitions.
+    fn widen_together(&self, description: &mut Description) {
+        let free = Numbers::from(Free::default());
+        let is_free = |instrument: &Instrument| {
+            instrument.noise_variance.as_ref().is_some_and(|noise| *noise == free || noise.is_ratio())
+        };
+        let all = description.process.is_free() && description.instrument.iter().all(is_free);
+        let source = |instrument: &Instrument| instrument.source.as_ref().is_some_and(|source| source.knows_noise());
+        if !all || description.basis.is_some() || description.instrument.iter().any(source) {
+            return;
+        }
+        for (instrument, summary) in description.instrument.iter_mut().zip(&self.summary().instruments) {
+            let plain = instrument.noise_variance.take_if(|noise| *noise == free).is_some();
+            if plain {
+                instrument.noise_variance = Some(Numbers::ratio(Free::default()));
+            }
+            if plain && summary.observes_cells && instrument.offset_layer.is_none() {
+                instrument.offset_layer = Some(vec![acquisition()].into());
+            }
+        }
+        if let Some(prior) = description.prior.given_mut()
+            && prior.variance.is_free()
+        {
+            prior.variance = Numbers::ratio(Free::default()).into();
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::beliefs::FAR_RANGE_CELLS;
 use crate::describe::{
-    Description, Features, Free, Kernel, Key, NestedKernel, Number, Numbers, OffsetLayer, Prior, Process, Structure,
+    Bands, Description, Features, Free, Instrument, Kernel, Key, NestedKernel, Number, Numbers, OffsetLayer, Prior,
+    Process, Structure,
 };
 
 /// Cells per side of the blocks of a further field whose range is estimated: it must not change with the range.
@@ -39,6 +40,21 @@ fn free() -> Numbers {
     Free::default().into()
 }
 
+fn free_ratio() -> Numbers {
+    Numbers::ratio(Free::default())
+}
+
+/// Whether bands are filtered together with a description, as far as it is given: all noise is a ratio, and the process
+/// does not say otherwise.
+pub(super) fn is_together(description: &Description) -> bool {
+    let ratio = |instrument: &Instrument| instrument.noise_variance.as_ref().is_some_and(Numbers::is_ratio);
+    let bands = description.process.given().and_then(|process| process.bands);
+    match bands {
+        Some(bands) => bands == Bands::Together && description.basis.is_none(),
+        None => description.basis.is_none() && description.instrument.iter().all(ratio),
+    }
+}
+
 impl FreeTable {
     /// The tables that are free, in the order in which their structures are chosen. What matters most comes first;
     /// offsets of instruments must be distinguished from change.
@@ -63,15 +79,20 @@ impl FreeTable {
     pub(super) fn put_first(&self, description: &mut Description) -> String {
         match self {
             Self::Process => {
-                let (process, name) = simplest(description.seasonal.is_some());
+                let (process, name) = simplest(description.seasonal.is_some(), is_together(description));
                 description.process = Structure::Given(process);
                 name.into()
             }
             Self::Prior => {
-                description.prior = Structure::Given(Prior::new(free(), free()).correlated());
+                let variance = if is_together(description) { free_ratio() } else { free() };
+                description.prior = Structure::Given(Prior::new(free(), variance).correlated());
                 "correlated as the process".into()
             }
             Self::Offsets(index) => {
+                if is_together(description) {
+                    description.instrument[*index].offset_layer = Some(errors().into());
+                    return "per pixel, drifting and forgotten, and per acquisition".into();
+                }
                 description.instrument[*index].offset_layer = Some(drifting().into());
                 "per pixel, drifting".into()
             }
@@ -82,8 +103,9 @@ impl FreeTable {
     /// there is one.
     pub(super) fn steps(&self, description: &Description, reference: Option<&Features>) -> Vec<Step> {
         match *self {
-            Self::Process => additions(description.seasonal.is_some(), reference),
+            Self::Process => additions(description.seasonal.is_some(), is_together(description), reference),
             Self::Prior => Vec::new(),
+            Self::Offsets(_) if is_together(description) => Vec::new(),
             Self::Offsets(index) => vec![Step {
                 name: "per pixel, forgotten".into(),
                 adds: false,
@@ -103,15 +125,34 @@ fn drifting() -> Vec<OffsetLayer> {
     vec![OffsetLayer::per_pixel(free()).drift(free())]
 }
 
+/// Errors of coarse images that are always there: lasting differences of each pixel that drift, such that are forgotten
+/// within days, and what all pixels of an acquisition have in common.
+fn errors() -> Vec<OffsetLayer> {
+    vec![
+        OffsetLayer::per_pixel(free_ratio()).drift(free_ratio()),
+        OffsetLayer::per_pixel(free_ratio()).phi(free()),
+        acquisition(),
+    ]
+}
+
+/// What all pixels of an acquisition have in common.
+pub(super) fn acquisition() -> OffsetLayer {
+    OffsetLayer::per_acquisition(free_ratio())
+}
+
 /// The simplest process: change of single cells in addition to the kernel is free. About a mean function it is drawn
 /// back; without one the state would be drawn towards zero.
-fn simplest(seasonal: bool) -> (Process, &'static str) {
+fn simplest(seasonal: bool, together: bool) -> (Process, &'static str) {
     let simplest = Process::new(Kernel::Exponential, free(), free()).nugget(free());
+    if together {
+        let both = simplest.nested(Kernel::Exponential, free(), free_ratio()).bands(Bands::Together);
+        return if seasonal { (both.phi(free()), "two ranges, drawn back to the mean") } else { (both, "two ranges") };
+    }
     if seasonal { (simplest.phi(free()), "one range, drawn back to the mean") } else { (simplest, "one range") }
 }
 
 /// What a process may have in addition, in the order in which it is tried.
-fn additions(seasonal: bool, reference: Option<&Features>) -> Vec<Step> {
+fn additions(seasonal: bool, together: bool, reference: Option<&Features>) -> Vec<Step> {
     let add = |name: &str, change: Box<dyn Fn(&mut Process)>| Step {
         name: name.into(),
         adds: true,
@@ -129,12 +170,13 @@ fn additions(seasonal: bool, reference: Option<&Features>) -> Vec<Step> {
         let years = add("similar years", Box::new(|process| process.features = Some(Features::of_seasonal(free()))));
         // Change is more variable at some times of the year.
         let season = add("variance by season", Box::new(|process| *process = process.clone().season(free(), free())));
-        return vec![years, further, season];
+        let steps = [Some(years), Some(further).filter(|_| !together), Some(season)];
+        return steps.into_iter().flatten().collect();
     }
     let similar = reference
         .cloned()
         .map(|features| add("similar cells", Box::new(move |process| process.features = Some(features.clone()))));
-    std::iter::once(further).chain(similar).collect()
+    Some(further).filter(|_| !together).into_iter().chain(similar).collect()
 }
 
 /// A description all of whose tables are given and all of whose numbers can be, with which its inputs can be read. No

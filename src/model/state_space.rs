@@ -6,7 +6,8 @@ use super::instrument::independent_parts;
 use super::ratios::resolve;
 use super::together::{check_correlation, groups};
 use super::{
-    FarSamples, FeatureModel, ObservationModel, PartBands, PartSize, PriorModel, ProcessModel, Together, shared_bands,
+    Effect, FarSamples, FeatureModel, ObservationModel, PartBands, PartSize, PriorModel, ProcessModel, Together,
+    shared_bands,
 };
 use crate::describe::{Bands, Description, Instrument, Numbers, OutputSpace, Process, Window};
 use crate::error::{Error, Result};
@@ -99,8 +100,9 @@ impl Model {
         }
         check_correlation(&process.band_correlation, p)?;
         let (mut parts, mut apart) = (Vec::new(), None);
-        for group in groups(&self.instruments, &singles) {
-            if group.len() == 1 || !singles.iter().any(|single| single[..] == group[..1]) {
+        for (group, plain) in groups(&self.instruments, &singles) {
+            if !plain {
+                apart = Some("an instrument observes a band twice, or several at once".into());
                 parts.push(part(group, None));
                 continue;
             }
@@ -129,6 +131,19 @@ impl Model {
         self.parts.retain(|_| index.next() == Some(part));
         self.process.keep(self.parts.iter().flat_map(|part| &part.components));
         self
+    }
+
+    /// This model with effects that are looked for beside the values of bands together.
+    pub(crate) fn with_effects(mut self, effects: &[Effect]) -> Self {
+        for together in self.parts.iter_mut().filter_map(|part| part.together.as_mut()) {
+            Arc::make_mut(together).looks_for(effects);
+        }
+        self
+    }
+
+    /// Whether the covariance between bands is looked for.
+    pub(crate) fn gathers_squares(&self) -> bool {
+        self.parts.iter().any(|part| part.together.as_ref().is_some_and(|together| together.is_sought()))
     }
 
     /// This model with the process variances of the first field multiplied by `factor`.

@@ -27,6 +27,8 @@ pub(crate) struct Together {
     pub(crate) bands: Vec<TogetherBands>,
     /// Effects on the mean that are looked for beside the bands' values, each one more column.
     pub(crate) effects: Vec<Effect>,
+    /// Whether covariance and effects are looked for.
+    sought: bool,
 }
 
 /// What an instrument observes of bands together; nothing, or each band once.
@@ -65,9 +67,19 @@ impl Together {
         self.factor.row(b).dot(&self.factor.row(c))
     }
 
-    /// L.
-    pub(crate) fn factor(&self) -> &DMatrix<f64> {
-        &self.factor
+    /// Looks for the covariance between bands, and for effects.
+    pub(super) fn looks_for(&mut self, effects: &[Effect]) {
+        (self.effects, self.sought) = (effects.to_vec(), true);
+    }
+
+    /// Whether the covariance between bands is looked for.
+    pub(crate) fn is_sought(&self) -> bool {
+        self.sought
+    }
+
+    /// The factor between a band's whitened values and its own, where bands do not correlate.
+    pub(crate) fn size(&self, band: usize) -> f64 {
+        self.factor[(band, band)]
     }
 
     /// `L⁻¹ y` in place of `y`.
@@ -95,9 +107,9 @@ impl Together {
     }
 }
 
-/// Groups of components that the same instruments observe, one band each, in order. What an instrument observes
-/// otherwise stays by itself.
-pub(super) fn groups(instruments: &[ObservationModel], singles: &[Vec<usize>]) -> Vec<Vec<usize>> {
+/// Groups of components that the same instruments observe, one band each, in order; and whether they do: what an
+/// instrument observes otherwise stays by itself.
+pub(super) fn groups(instruments: &[ObservationModel], singles: &[Vec<usize>]) -> Vec<(Vec<usize>, bool)> {
     let observers = |component: usize| {
         let of = |instrument: &ObservationModel| {
             let weights = instrument.design().column(component);
@@ -116,7 +128,7 @@ pub(super) fn groups(instruments: &[ObservationModel], singles: &[Vec<usize>]) -
             None => groups.push((seen, single.clone())),
         }
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    groups.into_iter().map(|(seen, group)| (group, seen.is_some())).collect()
 }
 
 impl Together {
@@ -160,6 +172,7 @@ impl Together {
             factor: factor.l(),
             bands: bands.collect(),
             effects: Vec::new(),
+            sought: false,
         }))
     }
 }
