@@ -11,9 +11,9 @@ use std::f64::consts::TAU;
 pub struct Innovation {
     /// Index of the instrument.
     pub instrument: usize,
-    /// Scalar values used (pixels × bands present).
+    /// Scalar values used (pixels × bands present; all columns, where bands are together).
     pub values: usize,
-    /// Degrees of freedom of `nis`: pseudo-observations.
+    /// Degrees of freedom of `nis`: pseudo-observations × columns.
     pub dof: usize,
     /// Normalised innovation squared, `Σ‖C⁻¹(z - Hm)‖²`; near `dof` when the model is right.
     pub nis: f64,
@@ -32,10 +32,67 @@ impl Innovation {
         self.log_likelihood -= 0.5 * (left_out + log_det + values as f64 * TAU.ln());
     }
 
-    /// Adds one whitened innovation and the pivot of the factor that whitened it.
-    pub(super) fn add(&mut self, whitened: f64, pivot: f64) {
-        self.dof += 1;
-        self.nis += whitened * whitened;
-        self.log_likelihood -= 0.5 * whitened * whitened + pivot.ln();
+    /// Adds the whitened innovations of a row, one for each column, and the pivot of the factor that whitened them.
+    pub(super) fn add(&mut self, whitened: impl ExactSizeIterator<Item = f64>, pivot: f64) {
+        let columns = whitened.len();
+        let square: f64 = whitened.map(|e| e * e).sum();
+        self.dof += columns;
+        self.nis += square;
+        self.log_likelihood -= 0.5 * square + columns as f64 * pivot.ln();
+    }
+}
+
+/// What one instrument's innovations on one date say about the covariance C of bands that are filtered together, over
+/// one window.
+///
+/// With the whitened innovations `e` of the rows, one number per column, `log L = -rows/2 log det C - ½ tr(C⁻¹ Σ e eᵀ)
+/// - columns Σ ln pivot + const`, which is largest at `C = Σ e eᵀ / rows` (West & Harrison, *Bayesian Forecasting and
+/// Dynamic Models*, 2nd ed., chapter 16). Here `e` are the innovations of the columns as they were given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Squares<'a> {
+    /// `Σ e eᵀ`: the lower triangle row by row. **Shape** (columns (columns + 1) / 2).
+    pub products: &'a [f64],
+    /// `Σ ln pivot`: half the log determinant of the innovation covariance of one column.
+    pub log_pivots: f64,
+    /// Number of rows.
+    pub rows: usize,
+}
+
+/// Sums of [`Squares`] by group; the memory is reused.
+#[derive(Debug, Default)]
+pub(super) struct SquareSums {
+    /// Numbers per group; 0 where nothing is summed.
+    triangle: usize,
+    /// **Shape** (groups, triangle).
+    products: Vec<f64>,
+    /// Sum of the logarithms and number of rows of each group.
+    pivots: Vec<(f64, usize)>,
+}
+
+impl SquareSums {
+    /// Starts sums of `groups` for `columns`, or no sums for 0 columns.
+    pub(super) fn begin(&mut self, groups: usize, columns: usize) {
+        self.triangle = columns * (columns + 1) / 2;
+        self.products.clear();
+        self.pivots.clear();
+        if columns > 0 {
+            self.products.resize(groups * self.triangle, 0.0);
+            self.pivots.resize(groups, (0.0, 0));
+        }
+    }
+
+    /// Adds the whitened innovations of a row and their pivot.
+    pub(super) fn add(&mut self, group: usize, whitened: impl Iterator<Item = f64> + Clone, pivot: f64) {
+        let Some((log_pivots, rows)) = self.pivots.get_mut(group) else { return };
+        *log_pivots += pivot.ln();
+        *rows += 1;
+        let pairs = whitened.clone().enumerate().flat_map(|(a, x)| whitened.clone().take(a + 1).map(move |y| x * y));
+        self.products[group * self.triangle..].iter_mut().zip(pairs).for_each(|(sum, product)| *sum += product);
+    }
+
+    pub(super) fn group(&self, group: usize) -> Option<Squares<'_>> {
+        let &(log_pivots, rows) = self.pivots.get(group)?;
+        let products = &self.products[group * self.triangle..(group + 1) * self.triangle];
+        Some(Squares { products, log_pivots, rows })
     }
 }

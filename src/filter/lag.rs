@@ -31,6 +31,10 @@ pub(super) struct Lags<T: Real> {
     cross: Mat<T>,
     /// **Shape** (capacity, lagged).
     mean: Vec<f64>,
+    /// Number of further means.
+    further: usize,
+    /// The further means. **Shape** (capacity, further, lagged).
+    parallel: Vec<f64>,
     /// Variances at the time of storing. **Shape** (capacity, lagged).
     first: Vec<f64>,
     /// Terms added to each lagged state: (state, weight). Empty where there are none.
@@ -42,8 +46,10 @@ pub(super) struct Lags<T: Real> {
 /// Estimate of some states at an earlier time.
 #[derive(Clone, Copy, Debug)]
 pub struct Lagged<'a> {
-    /// Mean. **Shape** (ranges, positions).
+    /// Mean; with further means, that of column 0. **Shape** (ranges, positions).
     pub mean: &'a [f64],
+    /// Further means: columns 1, 2, … **Shape** (further columns, ranges, positions).
+    pub parallel: &'a [f64],
     /// Covariance of ranges `a >= b` at the same position. **Shape** (pairs, positions); pairs row by row: (0, 0),
     /// (1, 0), (1, 1), (2, 0), …
     pub cov: &'a [f64],
@@ -66,6 +72,8 @@ impl<T: Real> Lags<T> {
             len: 0,
             cross: Mat::zeros(capacity * lagged, n),
             mean: vec![0.0; capacity * lagged],
+            further: 0,
+            parallel: Vec::new(),
             first: vec![0.0; capacity * lagged],
             terms: Arc::default(),
             cov: vec![0.0; capacity * pairs],
@@ -75,10 +83,16 @@ impl<T: Real> Lags<T> {
     pub(super) fn cast<U: Real>(&self) -> Lags<U> {
         let cross =
             Mat::from_fn(self.cross.nrows(), self.cross.ncols(), |i, j| U::from_f64(self.cross[(i, j)].to_f64()));
-        let Self { ref ranges, capacity, used, oldest, len, ref mean, ref first, ref cov, .. } = *self;
+        let Self { ref ranges, capacity, used, oldest, len, ref mean, further, ref first, ref cov, .. } = *self;
         let (ranges, mean, first, cov) = (ranges.clone(), mean.clone(), first.clone(), cov.clone());
-        let terms = Arc::clone(&self.terms);
-        Lags { ranges, capacity, used, oldest, len, cross, mean, first, terms, cov }
+        let (terms, parallel) = (Arc::clone(&self.terms), self.parallel.clone());
+        Lags { ranges, capacity, used, oldest, len, cross, mean, further, parallel, first, terms, cov }
+    }
+
+    /// Stores so many further means from now on.
+    pub(super) fn set_further(&mut self, further: usize) {
+        self.further = further;
+        self.parallel = vec![0.0; further * self.mean.len()];
     }
 
     /// Stores sums: each lagged state plus these weighted states.
@@ -124,8 +138,17 @@ impl<T: Real> Lags<T> {
         self.cross.as_mut().subrows_mut(0, rows)
     }
 
-    pub(super) fn mean_mut(&mut self) -> &mut [f64] {
-        &mut self.mean
+    /// Adds to the means of a column; `step` has one number for each row in use.
+    pub(super) fn move_means(&mut self, column: usize, step: impl Iterator<Item = f64>) {
+        match column.checked_sub(1) {
+            None => self.mean.iter_mut().zip(step).for_each(|(mean, step)| *mean += step),
+            Some(further) => {
+                let lagged = self.lagged();
+                let slots = self.parallel.chunks_exact_mut((self.further * lagged).max(1));
+                let means = slots.flat_map(|slot| &mut slot[further * lagged..(further + 1) * lagged]);
+                means.zip(step).for_each(|(mean, step)| *mean += step);
+            }
+        }
     }
 
     /// Multiplies the covariance with present state `state` by `factor`.
@@ -136,7 +159,7 @@ impl<T: Real> Lags<T> {
     }
 
     /// Stores the present states. The oldest time is dropped when all slots are in use.
-    pub(super) fn remember(&mut self, mean: &[f64], present: &SymmetricMatrix<T>) {
+    pub(super) fn remember(&mut self, mean: &[f64], parallel: &[f64], present: &SymmetricMatrix<T>) {
         if self.capacity == 0 {
             return;
         }
@@ -148,8 +171,8 @@ impl<T: Real> Lags<T> {
         self.used = self.used.max(slot + 1);
         let (lagged, pairs) = (self.lagged(), self.pairs());
         let mut row = slot * lagged;
+        self.remember_means(slot, mean, parallel);
         for states in self.ranges.iter().cloned() {
-            self.mean[row..row + states.len()].copy_from_slice(&mean[states.clone()]);
             // Cov(state, j) is in column j for states from j on, and in the state's own column for the preceding
             // ones.
             for j in 0..states.end {
@@ -172,18 +195,34 @@ impl<T: Real> Lags<T> {
             *target = present.get(i, j);
         }
         if !self.terms.is_empty() {
-            self.replace_by_sums(slot, mean, present);
+            self.replace_by_sums(slot, present);
         }
     }
 
-    /// Replaces the states stored in a slot by their sums.
-    fn replace_by_sums(&mut self, slot: usize, mean: &[f64], present: &SymmetricMatrix<T>) {
+    /// Stores the present means of all columns in a slot, with their terms.
+    fn remember_means(&mut self, slot: usize, mean: &[f64], parallel: &[f64]) {
+        let lagged = self.lagged();
+        let further = &mut self.parallel[slot * self.further * lagged..(slot + 1) * self.further * lagged];
+        let targets = std::iter::once(&mut self.mean[slot * lagged..(slot + 1) * lagged]);
+        let targets = targets.chain(further.chunks_exact_mut(lagged.max(1)));
+        let means = std::iter::once(mean).chain(parallel.chunks_exact(mean.len().max(1)));
+        for (target, mean) in targets.zip(means) {
+            for (target, state) in target.iter_mut().zip(self.ranges.iter().cloned().flatten()) {
+                *target = mean[state];
+            }
+            for (target, entries) in target.iter_mut().zip(self.terms.iter()) {
+                entries.iter().for_each(|&(state, weight)| *target += weight * mean[state]);
+            }
+        }
+    }
+
+    /// Replaces the covariances of the states stored in a slot by those of their sums.
+    fn replace_by_sums(&mut self, slot: usize, present: &SymmetricMatrix<T>) {
         let (lagged, pairs) = (self.lagged(), self.pairs());
         let first = slot * lagged;
         for (k, entries) in self.terms.iter().enumerate() {
             for &(state, weight) in entries {
-                self.mean[first + k] += weight * mean[state];
-                for j in 0..mean.len() {
+                for j in 0..present.n() {
                     self.cross[(first + k, j)] += T::from_f64(weight * present.get(state, j));
                 }
             }
@@ -221,8 +260,10 @@ impl<T: Real> Lags<T> {
     pub(super) fn lagged_at(&self, k: usize) -> Option<Lagged<'_>> {
         (k < self.len).then(|| {
             let (lagged, pairs, slot) = (self.lagged(), self.pairs(), (self.oldest + k) % self.capacity);
+            let parallel = self.further * lagged;
             Lagged {
                 mean: &self.mean[slot * lagged..(slot + 1) * lagged],
+                parallel: &self.parallel[slot * parallel..(slot + 1) * parallel],
                 cov: &self.cov[slot * pairs..(slot + 1) * pairs],
             }
         })
@@ -258,8 +299,7 @@ impl<T: Real> Lags<T> {
     /// Appends the values that updates change; float64 numbers are appended to `wide`.
     pub(super) fn save(&self, target: &mut Vec<T>, wide: &mut Vec<f64>) {
         (0..self.cross.ncols()).for_each(|column| target.extend_from_slice(self.cross.col_as_slice(column)));
-        wide.extend_from_slice(&self.mean);
-        wide.extend_from_slice(&self.cov);
+        [&self.mean, &self.parallel, &self.cov].into_iter().for_each(|values| wide.extend_from_slice(values));
     }
 
     /// Restores the values that [`save`](Self::save) appended.
@@ -268,8 +308,10 @@ impl<T: Real> Lags<T> {
         for column in 0..self.cross.ncols() {
             self.cross.col_as_slice_mut(column).copy_from_slice(&saved[column * rows..(column + 1) * rows]);
         }
-        let (mean, cov) = wide.split_at(self.mean.len());
+        let (mean, wide) = wide.split_at(self.mean.len());
+        let (parallel, cov) = wide.split_at(self.parallel.len());
         self.mean.copy_from_slice(mean);
+        self.parallel.copy_from_slice(parallel);
         self.cov.copy_from_slice(cov);
     }
 
@@ -281,7 +323,8 @@ impl<T: Real> Lags<T> {
         [self.used, self.oldest, self.len].into_iter().for_each(|count| append_count(count, target));
         let (rows, pairs) = (self.rows(), self.used * self.pairs());
         (0..self.cross.ncols()).for_each(|state| append_values(self.cross(state), target));
-        for values in [&self.mean[..rows], &self.first[..rows], &self.cov[..pairs]] {
+        let further = rows * self.further;
+        for values in [&self.mean[..rows], &self.parallel[..further], &self.first[..rows], &self.cov[..pairs]] {
             append_values(values, target);
         }
     }
@@ -303,6 +346,7 @@ impl<T: Real> Lags<T> {
             reader.values(&mut self.cross.col_as_slice_mut(state)[..rows])?;
         }
         reader.values(&mut self.mean[..rows])?;
+        reader.values(&mut self.parallel[..rows * self.further])?;
         reader.values(&mut self.first[..rows])?;
         reader.values(&mut self.cov[..pairs])
     }

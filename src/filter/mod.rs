@@ -53,13 +53,14 @@ mod season;
 mod snapshot;
 mod state;
 mod symmetric;
+mod together;
 mod update;
 mod workspace;
 
 pub use block::{BlockCov, ProcessBlock};
 pub use bytes::SnapshotMismatch;
 pub use compress::{BandModel, Compression, CompressionCache};
-pub use diagnostics::Innovation;
+pub use diagnostics::{Innovation, Squares};
 pub use dynamics::Dynamics;
 pub use error::NumericalError;
 pub(crate) use exact::ExactSum;

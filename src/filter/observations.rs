@@ -1,5 +1,7 @@
 //! Observations of one window on one date, as sparse rows of pseudo-observations.
 
+mod together;
+
 use std::ops::Range;
 
 use super::workspace::{MOST_BLOCK_ROWS, USUAL_BLOCK_ROWS};
@@ -29,13 +31,17 @@ impl IntoIterator for Channel<'_> {
 
 /// The pseudo-observations of one window on one date: sparse rows, their noise, grouped by pixel and instrument.
 ///
-/// Noise is independent between pixels. The object is reused for every date; clearing it retains its memory.
+/// Noise is independent between pixels. With several columns ([`set_columns`](Self::set_columns)) each row observes the
+/// means of all of them, with the same noise variance. The object is reused for every date; clearing it retains its memory.
 #[derive(Debug, Default)]
 pub struct Observations {
     /// Start of each row's entries, and the end as the last element.
     starts: Vec<usize>,
     states: Vec<u32>,
     weights: Vec<f64>,
+    /// Columns beside the first.
+    further: usize,
+    /// **Shape** (rows, columns).
     z: Vec<f64>,
     /// Start of each row's noise, and the end as the last element.
     noise_starts: Vec<usize>,
@@ -43,6 +49,8 @@ pub struct Observations {
     noise: Vec<f64>,
     pixels: Vec<PixelRows>,
     groups: Vec<InstrumentPixels>,
+    /// Whether an update of one column sums squares.
+    sum_squares: bool,
     residuals: Vec<f64>,
     probe: Vec<f64>,
 }
@@ -71,7 +79,7 @@ impl Observations {
         Self::default()
     }
 
-    /// Removes all rows and groups.
+    /// Removes all rows and groups. The number of columns stays.
     pub fn clear(&mut self) {
         self.starts.clear();
         self.states.clear();
@@ -86,7 +94,7 @@ impl Observations {
     /// Number of pseudo-observations.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.z.len()
+        self.starts.len().saturating_sub(1)
     }
 
     /// Whether there is no observation.
@@ -111,7 +119,7 @@ impl Observations {
     /// pixel without values is not.
     ///
     /// # Panics
-    /// When `values` do not match the model's bands.
+    /// When `values` do not match the model's bands, or there are several columns.
     pub fn push_pixel<'c, C: IntoIterator<Item = Channel<'c>>>(
         &mut self,
         model: &BandModel,
@@ -176,12 +184,10 @@ impl Observations {
         channel: impl Fn(usize) -> C,
         values: &[f64],
     ) {
-        let first = self.z.len();
+        assert_eq!(self.further, 0, "one column");
+        let first = self.len();
         let left_out = compression.project(model, values, &mut self.residuals, &mut self.z);
-        if self.starts.is_empty() {
-            self.starts.push(0);
-            self.noise_starts.push(0);
-        }
+        self.begin_rows();
         for k in 0..compression.rank() {
             match compression.weights(k) {
                 None => push_channel(&mut self.states, &mut self.weights, channel(k), 1.0),
@@ -191,17 +197,35 @@ impl Observations {
                     }
                 }
             }
-            self.starts.push(self.states.len());
-            self.noise.extend_from_slice(compression.noise(k));
-            self.noise_starts.push(self.noise.len());
+            self.end_row(compression.noise(k));
         }
-        self.pixels.push(PixelRows {
-            rows: first..self.z.len(),
+        self.end_pixel(PixelRows {
+            rows: first..self.len(),
             values: compression.bands(),
             left_out,
             log_det: compression.log_det(),
             information: compression.information(),
         });
+    }
+
+    /// Writes where the first row starts, before any is pushed.
+    fn begin_rows(&mut self) {
+        if self.starts.is_empty() {
+            self.starts.push(0);
+            self.noise_starts.push(0);
+        }
+    }
+
+    /// Ends a row, whose entries have been pushed, with its noise.
+    fn end_row(&mut self, noise: &[f64]) {
+        self.starts.push(self.states.len());
+        self.noise.extend_from_slice(noise);
+        self.noise_starts.push(self.noise.len());
+    }
+
+    /// Adds a pixel, whose rows have been pushed, to the current group.
+    fn end_pixel(&mut self, pixel: PixelRows) {
+        self.pixels.push(pixel);
         if let Some(group) = self.groups.last_mut() {
             group.pixels.end = self.pixels.len();
         }
@@ -210,17 +234,19 @@ impl Observations {
     /// Multiplies the noise variances of a pixel by `factor`. The result equals the pixel pushed with that noise.
     /// `pixel` counts over all groups.
     pub fn scale_noise(&mut self, pixel: usize, factor: f64) {
+        let columns = self.columns();
         let pixel = &mut self.pixels[pixel];
         let noise = self.noise_starts[pixel.rows.start]..self.noise_starts[pixel.rows.end];
         self.noise[noise].iter_mut().for_each(|value| *value *= factor);
-        // log det V contains the factor once per value; the rows already account for as many as there are rows.
-        pixel.log_det += (pixel.values - pixel.rows.len()) as f64 * factor.ln();
+        // log det V contains the factor once per value; each row already accounts for one in each column.
+        pixel.log_det += (pixel.values - pixel.rows.len() * columns) as f64 * factor.ln();
         pixel.left_out /= factor;
         pixel.information /= factor;
     }
 
     /// Retains the pixels for which `keep` (given their position) is true, in their order.
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let columns = self.columns();
         let (mut pixels, mut rows, mut entries, mut noise) = (0, 0, 0, 0);
         for group in 0..self.groups.len() {
             let held = self.groups[group].pixels.clone();
@@ -236,7 +262,7 @@ impl Observations {
                     self.states.copy_within(from.clone(), entries);
                     self.weights.copy_within(from.clone(), entries);
                     self.noise.copy_within(covered.clone(), noise);
-                    self.z[rows] = self.z[row];
+                    self.z.copy_within(row * columns..(row + 1) * columns, rows * columns);
                     (rows, entries, noise) = (rows + 1, entries + from.len(), noise + covered.len());
                     (self.starts[rows], self.noise_starts[rows]) = (entries, noise);
                 }
@@ -247,7 +273,7 @@ impl Observations {
             self.groups[group].pixels = first..pixels;
         }
         self.pixels.truncate(pixels);
-        self.z.truncate(rows);
+        self.z.truncate(rows * columns);
         self.starts.truncate(rows + 1);
         self.noise_starts.truncate(rows + 1);
         self.states.truncate(entries);
@@ -275,14 +301,14 @@ impl Observations {
         self.pixels.iter().map(|pixel| pixel.information).fold(0.0, f64::max)
     }
 
-    /// The pseudo-observation of a row.
+    /// The pseudo-observation of a row in column 0.
     pub(super) fn z(&self, row: usize) -> f64 {
-        self.z[row]
+        self.z[row * self.columns()]
     }
 
-    /// `z - H m` of a row.
-    pub(super) fn innovation(&self, row: usize, mean: &[f64]) -> f64 {
-        self.z[row] - self.row(row).map(|(state, weight)| weight * mean[state]).sum::<f64>()
+    /// `z - H m` of a row in a column, whose mean is `mean`.
+    pub(super) fn innovation(&self, row: usize, column: usize, mean: &[f64]) -> f64 {
+        self.z[row * self.columns() + column] - self.row(row).map(|(state, weight)| weight * mean[state]).sum::<f64>()
     }
 
     fn row_entries(&self, row: usize) -> Range<usize> {
@@ -330,6 +356,7 @@ impl Observations {
     }
 }
 
+/// Appends the entries of a channel's pieces, times `weight`, to the row that is being pushed.
 fn push_channel<'c>(
     states: &mut Vec<u32>,
     weights: &mut Vec<f64>,

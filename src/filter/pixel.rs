@@ -8,21 +8,27 @@ impl<T: Real> State<T> {
     #[must_use]
     pub fn predicted_observation(&self, observations: &Observations, pixel: usize) -> (f64, f64) {
         let row = observations.pixel(pixel).rows.start;
-        let entries = || observations.row(row);
-        let variance: f64 = entries()
-            .flat_map(|(i, a)| entries().map(move |(j, b)| (i, j, a * b)))
-            .map(|(i, j, w)| w * self.cov.get(i, j))
-            .sum();
-        let mean: f64 = entries().map(|(i, a)| a * self.mean[i]).sum();
+        let mean: f64 = observations.row(row).map(|(i, a)| a * self.mean[i]).sum();
         // z is the image of a residual of one unit.
         let scale = observations.z(row).recip();
-        (mean * scale, variance * scale * scale)
+        (mean * scale, self.row_variance(observations, row) * scale * scale)
+    }
+
+    /// `H P Hᵀ` of a row.
+    pub(super) fn row_variance(&self, observations: &Observations, row: usize) -> f64 {
+        let entries = || observations.row(row);
+        let pairs = entries().flat_map(|(i, a)| entries().map(move |(j, b)| (i, j, a * b)));
+        pairs.map(|(i, j, w)| w * self.cov.get(i, j)).sum()
     }
 
     /// The normalised innovation squared of a single pixel, and its degrees of freedom (the number of its values):
     /// the distance of the pixel from the current state, whatever other pixels hold. `pixel` counts over all groups.
     ///
-    /// `νᵀ (H P Hᵀ + R)⁻¹ ν` of the pseudo-observations, plus the part of the values that they omit.
+    /// `νᵀ (H P Hᵀ + R)⁻¹ ν` of the pseudo-observations, summed over the columns, plus the part of the values that they
+    /// omit.
+    ///
+    /// # Panics
+    /// When the observations do not have as many columns as the state.
     ///
     /// # Errors
     /// [`NumericalError::NotPositiveDefinite`] when the innovation covariance of the pixel is not positive definite.
@@ -32,6 +38,7 @@ impl<T: Real> State<T> {
         pixel: usize,
         workspace: &mut Workspace<T>,
     ) -> Result<(f64, usize), NumericalError> {
+        assert_eq!(observations.columns(), self.columns(), "the columns of the state");
         let pixel = observations.pixel(pixel);
         let mut nis = pixel.left_out;
         let block = &mut workspace.block;
@@ -40,9 +47,12 @@ impl<T: Real> State<T> {
         block.pixel.clear();
         block.pixel.resize(size * size, 0.0);
         block.innovation.clear();
+        for column in 0..self.columns() {
+            let innovation = |row| observations.innovation(row, column, self.column(column));
+            block.innovation.extend(pixel.rows.clone().map(innovation));
+        }
         for (k, row) in pixel.rows.clone().enumerate() {
             let entries = observations.row(row);
-            block.innovation.push(observations.innovation(row, &self.mean));
             let noise = observations.noise(row);
             for (l, other) in pixel.rows.clone().enumerate().take(k + 1) {
                 let pair = |(i, a): (usize, f64)| -> f64 {
@@ -66,10 +76,12 @@ impl<T: Real> State<T> {
             }
             let pivot = column[0].sqrt();
             column.iter_mut().for_each(|value| *value /= pivot);
-            let whitened = block.innovation[l] / pivot;
-            nis += whitened * whitened;
-            let below = &mut block.innovation[l + 1..];
-            below.iter_mut().zip(&column[1..]).for_each(|(value, c)| *value -= whitened * c);
+            for innovation in block.innovation.chunks_exact_mut(size) {
+                let whitened = innovation[l] / pivot;
+                nis += whitened * whitened;
+                let below = &mut innovation[l + 1..];
+                below.iter_mut().zip(&column[1..]).for_each(|(value, c)| *value -= whitened * c);
+            }
         }
         Ok((nis, pixel.values))
     }

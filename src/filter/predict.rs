@@ -55,6 +55,10 @@ impl<T: Real> State<T> {
             for mean in &mut self.mean[states.clone()] {
                 *mean *= decayed;
             }
+            let n = self.n();
+            for means in self.parallel.chunks_exact_mut(n.max(1)) {
+                means[states.clone()].iter_mut().for_each(|mean| *mean *= decayed);
+            }
             for (rows, other) in &dynamics.blocks()[index..] {
                 let factor = T::from_f64(decayed * decay(other.transition, dt_days));
                 for j in states.clone() {

@@ -4,10 +4,11 @@ use super::bytes::{SnapshotReader, append_values};
 use super::{Real, SnapshotMismatch, State};
 
 impl<T: Real> State<T> {
-    /// Appends all parts of the state that depend on the past: mean, covariance, lagged states, history and process
-    /// noise factors.
+    /// Appends all parts of the state that depend on the past: means, covariance, lagged states, history and process
+    /// noise factors. Parallel means follow the first one; without them there is nothing in their place.
     pub fn append_snapshot(&self, target: &mut Vec<u8>) {
         append_values(&self.mean, target);
+        append_values(&self.parallel, target);
         (0..self.n()).for_each(|j| append_values(self.cov.column(j), target));
         self.lags.append_snapshot(target);
         if let Some(history) = &self.history {
@@ -26,6 +27,7 @@ impl<T: Real> State<T> {
     pub fn restore_snapshot<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], SnapshotMismatch> {
         let mut reader = SnapshotReader::new(bytes);
         reader.values(&mut self.mean)?;
+        reader.values(&mut self.parallel)?;
         for j in 0..self.mean.len() {
             reader.values(self.cov.column_mut(j))?;
         }

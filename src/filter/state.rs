@@ -8,11 +8,14 @@ use super::{Dynamics, Real, SymmetricMatrix};
 
 /// Mean and covariance of the state of one window; with lags, also of some states at earlier times.
 ///
-/// The mean is float64, the covariance of type `T`.
+/// Several means may share the covariance ([`with_parallel`](Self::with_parallel)). The means are float64, the
+/// covariance of type `T`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State<T: Real = f64> {
-    /// Mean. **Shape** (states).
+    /// Mean; with further means, that of column 0. **Shape** (states).
     pub mean: Vec<f64>,
+    /// Further means with the same covariance: columns 1, 2, …; usually empty. **Shape** (further columns, states).
+    pub parallel: Vec<f64>,
     /// Covariance. **Shape** (states, states).
     pub cov: SymmetricMatrix<T>,
     pub(super) lags: Lags<T>,
@@ -34,7 +37,7 @@ impl State {
     #[must_use]
     pub fn new(n: usize) -> Self {
         let (mean, cov) = (vec![0.0; n], SymmetricMatrix::zeros(n));
-        Self { mean, cov, lags: Lags::none(), history: None, factors: Vec::new() }
+        Self { mean, parallel: Vec::new(), cov, lags: Lags::none(), history: None, factors: Vec::new() }
     }
 }
 
@@ -50,6 +53,7 @@ impl<T: Real> State<T> {
     pub fn cast<U: Real>(&self) -> State<U> {
         State {
             mean: self.mean.clone(),
+            parallel: self.parallel.clone(),
             cov: self.cov.cast(),
             lags: self.lags.cast(),
             history: self.history.clone(),
@@ -67,7 +71,9 @@ impl<T: Real> State<T> {
     pub fn with_lags(mut self, ranges: Vec<Range<usize>>, lag: usize) -> Self {
         assert!(ranges.windows(2).all(|pair| pair[0].len() == pair[1].len()), "ranges of equal length");
         assert!(ranges.iter().all(|range| range.end <= self.n()), "ranges within the state");
+        let further = self.further();
         self.lags = Lags::new(self.n(), ranges, lag);
+        self.lags.set_further(further);
         self
     }
 
@@ -92,12 +98,13 @@ impl<T: Real> State<T> {
     /// precision-weighted histories of filtered means over the dates with observations. Components are independent.
     ///
     /// # Panics
-    /// When the dynamics have another size or fewer blocks, when `weight` is not in [0, 1], or when `scale` is not
-    /// positive.
+    /// When the dynamics have another size or fewer blocks, when `weight` is not in [0, 1], when `scale` is not
+    /// positive, or when the state has parallel means: their histories differ, and one covariance serves all.
     #[must_use]
     pub fn with_history(mut self, dynamics: &Dynamics, blocks: usize, weight: f64, scale: f64) -> Self {
         assert_eq!(dynamics.n(), self.n(), "the dynamics of this state");
         assert!(blocks <= dynamics.blocks().len(), "blocks of the dynamics");
+        assert!(self.parallel.is_empty(), "no parallel means");
         assert!((0.0..=1.0).contains(&weight) && scale > 0.0, "a weight in [0, 1], a positive scale");
         self.history = Some(History::new(&dynamics.blocks()[..blocks], weight, scale));
         self
@@ -108,7 +115,7 @@ impl<T: Real> State<T> {
     /// Later predictions and updates include them: [`lagged_at`](Self::lagged_at) is always conditional on all
     /// observations so far.
     pub fn remember(&mut self) {
-        self.lags.remember(&self.mean, &self.cov);
+        self.lags.remember(&self.mean, &self.parallel, &self.cov);
     }
 
     /// The lagged states at the `k`-th stored time, counted from the oldest, given all observations so far.
@@ -134,6 +141,7 @@ impl<T: Real> State<T> {
         saved.values.clear();
         saved.wide.clear();
         saved.wide.extend_from_slice(&self.mean);
+        saved.wide.extend_from_slice(&self.parallel);
         self.cov.save(&mut saved.values);
         self.lags.save(&mut saved.values, &mut saved.wide);
     }
@@ -145,6 +153,8 @@ impl<T: Real> State<T> {
     pub fn restore(&mut self, saved: &Saved<T>) {
         let (mean, wide) = saved.wide.split_at(self.mean.len());
         self.mean.copy_from_slice(mean);
+        let (parallel, wide) = wide.split_at(self.parallel.len());
+        self.parallel.copy_from_slice(parallel);
         let rest = self.cov.restore(&saved.values);
         self.lags.restore(rest, wide);
     }

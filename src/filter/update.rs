@@ -21,9 +21,13 @@ impl<T: Real> State<T> {
     /// Per block `G = P Hᵀ`, `S = H G + R = C Cᵀ`, `W = G C⁻ᵀ`, `m ← m + W C⁻¹ (z - H m)`, `P ← P - W Wᵀ`: the
     /// textbook update (Särkkä & Svensson, *Bayesian Filtering and Smoothing*, 2nd ed., eq. 6.21–6.22) with the gain
     /// factored, on the lower triangle alone. Noise is independent between blocks, so sequential blocks equal one
-    /// joint update. The same gains condition the lagged states.
+    /// joint update. The same gains condition the lagged states, and the [parallel](Self::with_parallel) means, for which
+    /// z and m have a column each.
     ///
-    /// Returns the fit of each instrument, in the order of the groups.
+    /// Returns the fit of each instrument, in the order of the groups; see also [`Workspace::squares`].
+    ///
+    /// # Panics
+    /// When there are observations, and these do not have as many columns as the state.
     ///
     /// # Errors
     /// [`NumericalError::RatioTooLarge`] with the state unchanged; any other [`NumericalError`] when the arithmetic
@@ -33,11 +37,14 @@ impl<T: Real> State<T> {
         observations: &Observations,
         workspace: &'w mut Workspace<T>,
     ) -> Result<&'w [Innovation], NumericalError> {
+        let columns = self.columns();
+        assert!(observations.is_empty() || observations.columns() == columns, "the columns of the state");
         workspace.variances.clear();
         workspace.variances.extend((0..self.n()).map(|i| self.cov.get(i, i)));
         self.check_ratio(observations)?;
-        workspace.reserve(self.rows());
+        workspace.reserve_together(self.rows(), columns);
         workspace.innovations.clear();
+        workspace.squares.begin(observations.groups().len(), observations.squares_of());
         for group in observations.groups() {
             let mut innovation = Innovation::begin(group.instrument);
             for pixel in group.pixels.clone().map(|index| observations.pixel(index)) {
@@ -64,7 +71,9 @@ impl<T: Real> State<T> {
                     group += 1;
                 }
                 let pivot = block.innovation_cov[k * MOST_BLOCK_ROWS + k];
-                workspace.innovations[group].add(block.innovation[k], pivot);
+                let whitened = block.innovation.iter().copied().skip(k).step_by(rows.len());
+                workspace.innovations[group].add(whitened.clone(), pivot);
+                workspace.squares.add(group, whitened, pivot);
                 if T::LARGEST_CONDITION < f64::INFINITY {
                     let ratio = largest * observations.reach(row).powi(2) / (pivot * pivot);
                     if ratio > T::LARGEST_CONDITION {
@@ -116,6 +125,9 @@ impl<T: Real> State<T> {
                 return Err(NumericalError::NotFinite { state });
             }
         }
+        if let Some(at) = self.parallel.iter().position(|mean| !mean.is_finite()) {
+            return Err(NumericalError::NotFinite { state: at % self.n() });
+        }
         match self.lags.lost_state(T::LEAST_VARIANCE_RATIO) {
             Some((state, variance_before, variance_after)) => {
                 Err(NumericalError::LostPrecision { state, variance_before, variance_after, kind: T::NAME })
@@ -148,7 +160,10 @@ impl<T: Real> State<T> {
             cross, gain, innovation_cov, factor, inverses, innovation, whitened, entries, scratch, ..
         } = block;
         innovation.clear();
-        innovation.extend(rows.clone().map(|row| observations.innovation(row, &self.mean)));
+        for column in 0..self.columns() {
+            let mean = self.column(column);
+            innovation.extend(rows.clone().map(|row| observations.innovation(row, column, mean)));
+        }
         // Columns of S, entries on and below the diagonal. Where every row has one entry, the columns are contiguous.
         let all_only = entries.len() == size && entries.iter().all(|entry| entry.only);
         let (states, weights) = observations.entries(rows.clone());
@@ -173,11 +188,14 @@ impl<T: Real> State<T> {
 
         let target = MatMut::from_column_major_slice_with_stride_mut(innovation_cov, size, size, MOST_BLOCK_ROWS);
         factorise(target, MemStack::new(scratch))?;
-        forward_substitute(innovation_cov, innovation);
+        for (column, innovation) in innovation.chunks_exact_mut(size).enumerate() {
+            forward_substitute(innovation_cov, innovation);
+            let target = &mut whitened.col_as_slice_mut(column)[..size];
+            target.iter_mut().zip(innovation).for_each(|(to, from)| *to = T::from_f64(*from));
+        }
         for (l, column) in innovation_cov.chunks_exact(MOST_BLOCK_ROWS).enumerate().take(size) {
             let target = &mut factor.col_as_slice_mut(l)[l..size];
             target.iter_mut().zip(&column[l..size]).for_each(|(to, from)| *to = T::from_f64(*from));
-            whitened[(l, 0)] = T::from_f64(innovation[l]);
         }
         let used = self.n() + self.lags.rows();
         let stride = cross.stride;
@@ -188,7 +206,7 @@ impl<T: Real> State<T> {
         Ok(())
     }
 
-    /// Applies the gain of a block to mean, covariance and lagged states. It also gathers `P Hᵀ` of the next block,
+    /// Applies the gain of a block to means, covariance and lagged states. It also gathers `P Hᵀ` of the next block,
     /// panel by panel while the panel is in the cache.
     fn condition(
         &mut self,
@@ -199,15 +217,7 @@ impl<T: Real> State<T> {
     ) {
         let (n, lagged) = (self.n(), self.lags.rows());
         let used = n + lagged;
-        {
-            let step = block.step.as_mut().subrows_mut(0, used);
-            let gain = block.gain.as_ref().submatrix(0, 0, used, size);
-            matmul(step, Accum::Replace, gain, block.whitened.as_ref().subrows(0, size), T::from_f64(1.0), Par::Seq);
-        }
-        let step = block.step.col_as_slice(0);
-        let means = self.mean.iter_mut().chain(self.lags.mean_mut());
-        means.zip(&step[..used]).for_each(|(mean, step)| *mean += step.to_f64());
-
+        self.move_means(size, block);
         if !next.is_empty() {
             block.list_entries(observations, next.clone(), n);
         }
@@ -222,6 +232,22 @@ impl<T: Real> State<T> {
         if lagged > 0 {
             matmul(self.lags.cross_mut(), Accum::Add, past, present.transpose(), T::from_f64(-1.0), Par::Seq);
             self.lags.downdate_cov(&block.gain, n, size);
+        }
+    }
+
+    /// `m ← m + W C⁻¹ (z - H m)` in all columns, present and lagged.
+    fn move_means(&mut self, size: usize, block: &mut BlockBuffers<T>) {
+        let (n, columns) = (self.n(), self.columns());
+        let used = n + self.lags.rows();
+        let step = block.step.as_mut().submatrix_mut(0, 0, used, columns);
+        let gain = block.gain.as_ref().submatrix(0, 0, used, size);
+        let whitened = block.whitened.as_ref().submatrix(0, 0, size, columns);
+        matmul(step, Accum::Replace, gain, whitened, T::from_f64(1.0), Par::Seq);
+        for column in 0..columns {
+            let (present, past) = block.step.col_as_slice(column)[..used].split_at(n);
+            let means = self.column_mut(column).iter_mut();
+            means.zip(present).for_each(|(mean, step)| *mean += step.to_f64());
+            self.lags.move_means(column, past.iter().map(|step| step.to_f64()));
         }
     }
 }

@@ -4,7 +4,8 @@ use faer::dyn_stack::MemBuffer;
 use faer::linalg::cholesky::llt::factor::cholesky_in_place_scratch;
 use faer::{Mat, Par};
 
-use super::{Innovation, Real};
+use super::Real;
+use super::diagnostics::{Innovation, SquareSums, Squares};
 
 /// Usual number of pseudo-observations in a block of the sequential update: large enough for the rank-k product to
 /// run near full speed, small enough that the triangular solves, whose cost grows with it, stay cheap.
@@ -27,6 +28,7 @@ pub struct Workspace<T: Real = f64> {
     /// Variances before the update.
     pub(super) variances: Vec<f64>,
     pub(super) innovations: Vec<Innovation>,
+    pub(super) squares: SquareSums,
 }
 
 /// Buffers of one block update.
@@ -41,11 +43,11 @@ pub(super) struct BlockBuffers<T: Real> {
     pub(super) factor: Mat<T>,
     /// Inverses of the diagonal blocks of C, stacked. **Shape** (block, step).
     pub(super) inverses: Mat<T>,
-    /// Innovations, then whitened. **Shape** (block).
+    /// Innovations, then whitened. **Shape** (columns, rows of the block).
     pub(super) innovation: Vec<f64>,
-    /// The same in the covariance's type. **Shape** (block, 1).
+    /// The same in the covariance's type. **Shape** (block, columns).
     pub(super) whitened: Mat<T>,
-    /// Change of the mean by the block. **Shape** (states + lagged, 1).
+    /// Change of the means by the block. **Shape** (states + lagged, columns).
     pub(super) step: Mat<T>,
     /// The block's entries of H by state.
     pub(super) entries: Vec<BlockEntry>,
@@ -128,7 +130,7 @@ impl<T: Real> Workspace<T> {
             pixel: Vec::new(),
             scratch: MemBuffer::new(scratch),
         };
-        Self { block, variances: Vec::new(), innovations: Vec::new() }
+        Self { block, variances: Vec::new(), innovations: Vec::new(), squares: SquareSums::default() }
     }
 
     /// The fit of each instrument in the most recent update.
@@ -137,13 +139,31 @@ impl<T: Real> Workspace<T> {
         &self.innovations
     }
 
-    /// Allocates memory for states of `rows` entries, lagged ones included.
+    /// Sums of the whitened innovations of an instrument in the most recent update, by its group. `None` where there is
+    /// no such group, or the observations have one column and did not [ask](super::Observations::sum_squares) for them.
+    #[must_use]
+    pub fn squares(&self, group: usize) -> Option<Squares<'_>> {
+        self.squares.group(group)
+    }
+
+    /// Allocates memory for states of `rows` entries, lagged ones included, and one mean.
     pub fn reserve(&mut self, rows: usize) {
+        self.reserve_together(rows, 1);
+    }
+
+    /// Allocates memory for states of `rows` entries, lagged ones included, and `columns` means.
+    pub fn reserve_together(&mut self, rows: usize, columns: usize) {
         let block = &mut self.block;
         if block.gain.nrows() < rows {
             block.cross = Columns::zeros(rows);
             block.gain = Mat::zeros(rows, MOST_BLOCK_ROWS);
-            block.step = Mat::zeros(rows, 1);
+        }
+        if block.whitened.ncols() < columns {
+            block.whitened = Mat::zeros(MOST_BLOCK_ROWS, columns);
+            block.innovation.reserve(MOST_BLOCK_ROWS * columns);
+        }
+        if block.step.nrows() < rows || block.step.ncols() < columns {
+            block.step = Mat::zeros(block.gain.nrows(), block.whitened.ncols());
         }
     }
 
@@ -151,6 +171,12 @@ impl<T: Real> Workspace<T> {
     #[must_use]
     pub fn bytes(rows: usize) -> usize {
         (2 * rows * MOST_BLOCK_ROWS + 3 * MOST_BLOCK_ROWS * MOST_BLOCK_ROWS) * size_of::<T>()
+    }
+
+    /// Further bytes of the workspace for `further` means beside the first.
+    #[must_use]
+    pub fn further_bytes(rows: usize, further: usize) -> usize {
+        further * ((rows + MOST_BLOCK_ROWS) * size_of::<T>() + MOST_BLOCK_ROWS * size_of::<f64>())
     }
 }
 
