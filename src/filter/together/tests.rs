@@ -346,7 +346,8 @@ fn scaled_and_retained_pixels_equal_pushed_ones() {
     }
     (0..COLUMNS).for_each(|c| a.column(c).iter().zip(b.column(c)).for_each(|(a, b)| close(*a, *b, 1e-12)));
     changed.retain(|_| false);
-    assert!(changed.is_empty() && changed.len() == 0);
+    assert!(changed.is_empty());
+    assert_eq!(changed.len(), 0);
 }
 
 #[test]
