@@ -32,22 +32,24 @@ impl Innovation {
         self.log_likelihood -= 0.5 * (left_out + log_det + values as f64 * TAU.ln());
     }
 
-    /// Adds the whitened innovations of a row, one for each column, and the pivot of the factor that whitened them.
-    pub(super) fn add(&mut self, whitened: impl ExactSizeIterator<Item = f64>, pivot: f64) {
-        let columns = whitened.len();
-        let square: f64 = whitened.map(|e| e * e).sum();
-        self.dof += columns;
+    /// Adds the whitened innovations of a row, one for each column, and the logarithm of the pivot of the factor that
+    /// whitened them.
+    #[inline]
+    pub(super) fn add(&mut self, whitened: &[f64], log_pivot: f64) {
+        let square: f64 = whitened.iter().map(|e| e * e).sum();
+        self.dof += whitened.len();
         self.nis += square;
-        self.log_likelihood -= 0.5 * square + columns as f64 * pivot.ln();
+        self.log_likelihood -= 0.5 * square + whitened.len() as f64 * log_pivot;
     }
 }
 
 /// What one instrument's innovations on one date say about the covariance C of bands that are filtered together, over
 /// one window.
 ///
-/// With the whitened innovations `e` of the rows, one number per column, `log L = -rows/2 log det C - ½ tr(C⁻¹ Σ e eᵀ)
-/// - columns Σ ln pivot + const`, which is largest at `C = Σ e eᵀ / rows` (West & Harrison, *Bayesian Forecasting and
-/// Dynamic Models*, 2nd ed., chapter 16). Here `e` are the innovations of the columns as they were given.
+/// The whitened innovations of a row are one number for each column, `e`. Their log-likelihood in C is
+/// `-rows/2 log det C - ½ tr(C⁻¹ Σ e eᵀ) - columns Σ ln pivot + const`; it is largest at `C = Σ e eᵀ / rows` (West &
+/// Harrison, *Bayesian Forecasting and Dynamic Models*, 2nd ed., chapter 16). The columns, and this C, are those that
+/// the filter has: where bands were multiplied by the inverse factor of a first C, it is a correction of that C.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Squares<'a> {
     /// `Σ e eᵀ`: the lower triangle row by row. **Shape** (columns (columns + 1) / 2).
@@ -81,13 +83,18 @@ impl SquareSums {
         }
     }
 
-    /// Adds the whitened innovations of a row and their pivot.
-    pub(super) fn add(&mut self, group: usize, whitened: impl Iterator<Item = f64> + Clone, pivot: f64) {
+    /// Adds the whitened innovations of a row and the logarithm of their pivot.
+    #[inline]
+    pub(super) fn add(&mut self, group: usize, whitened: &[f64], log_pivot: f64) {
         let Some((log_pivots, rows)) = self.pivots.get_mut(group) else { return };
-        *log_pivots += pivot.ln();
+        *log_pivots += log_pivot;
         *rows += 1;
-        let pairs = whitened.clone().enumerate().flat_map(|(a, x)| whitened.clone().take(a + 1).map(move |y| x * y));
-        self.products[group * self.triangle..].iter_mut().zip(pairs).for_each(|(sum, product)| *sum += product);
+        let mut rest = &mut self.products[group * self.triangle..];
+        for (a, x) in whitened.iter().enumerate() {
+            let (sums, below) = rest.split_at_mut(a + 1);
+            sums.iter_mut().zip(whitened).for_each(|(sum, y)| *sum += x * y);
+            rest = below;
+        }
     }
 
     pub(super) fn group(&self, group: usize) -> Option<Squares<'_>> {

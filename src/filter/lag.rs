@@ -55,6 +55,18 @@ pub struct Lagged<'a> {
     pub cov: &'a [f64],
 }
 
+impl<'a> Lagged<'a> {
+    /// Mean of a column; column 0 is `mean`. **Shape** (ranges, positions).
+    ///
+    /// # Panics
+    /// When there is no such column.
+    #[must_use]
+    pub fn column(&self, column: usize) -> &'a [f64] {
+        let lagged = self.mean.len();
+        column.checked_sub(1).map_or(self.mean, |further| &self.parallel[further * lagged..(further + 1) * lagged])
+    }
+}
+
 impl<T: Real> Lags<T> {
     pub(super) fn none() -> Self {
         Self::new(0, Vec::new(), 0)

@@ -71,9 +71,11 @@ impl<T: Real> State<T> {
                     group += 1;
                 }
                 let pivot = block.innovation_cov[k * MOST_BLOCK_ROWS + k];
-                let whitened = block.innovation.iter().copied().skip(k).step_by(rows.len());
-                workspace.innovations[group].add(whitened.clone(), pivot);
-                workspace.squares.add(group, whitened, pivot);
+                let log_pivot = pivot.ln();
+                block.row.clear();
+                block.row.extend((0..columns).map(|column| block.innovation[column * rows.len() + k]));
+                workspace.innovations[group].add(&block.row, log_pivot);
+                workspace.squares.add(group, &block.row, log_pivot);
                 if T::LARGEST_CONDITION < f64::INFINITY {
                     let ratio = largest * observations.reach(row).powi(2) / (pivot * pivot);
                     if ratio > T::LARGEST_CONDITION {
@@ -188,8 +190,8 @@ impl<T: Real> State<T> {
 
         let target = MatMut::from_column_major_slice_with_stride_mut(innovation_cov, size, size, MOST_BLOCK_ROWS);
         factorise(target, MemStack::new(scratch))?;
-        for (column, innovation) in innovation.chunks_exact_mut(size).enumerate() {
-            forward_substitute(innovation_cov, innovation);
+        forward_substitute(innovation_cov, innovation, size);
+        for (column, innovation) in innovation.chunks_exact(size).enumerate() {
             let target = &mut whitened.col_as_slice_mut(column)[..size];
             target.iter_mut().zip(innovation).for_each(|(to, from)| *to = T::from_f64(*from));
         }
@@ -259,12 +261,15 @@ fn factorise(matrix: MatMut<'_, f64>, stack: &mut MemStack) -> Result<(), Numeri
         .map_err(|LltError::NonPositivePivot { index }| NumericalError::NotPositiveDefinite { pivot: index, size })
 }
 
-/// `b ← C⁻¹ b` with C in a block's storage.
-fn forward_substitute(factor: &[f64], b: &mut [f64]) {
-    for (k, column) in factor.chunks_exact(MOST_BLOCK_ROWS).enumerate().take(b.len()) {
-        b[k] /= column[k];
-        let (done, below) = b.split_at_mut(k + 1);
-        below.iter_mut().zip(&column[k + 1..]).for_each(|(value, c)| *value -= done[k] * c);
+/// `B ← C⁻¹ B` with C, of side `size`, in a block's storage, and columns of B one after the other.
+fn forward_substitute(factor: &[f64], b: &mut [f64], size: usize) {
+    for (k, column) in factor.chunks_exact(MOST_BLOCK_ROWS).enumerate().take(size) {
+        // Columns are independent of each other: their divisions overlap.
+        for b in b.chunks_exact_mut(size) {
+            b[k] /= column[k];
+            let (done, below) = b.split_at_mut(k + 1);
+            below.iter_mut().zip(&column[k + 1..]).for_each(|(value, c)| *value -= done[k] * c);
+        }
     }
 }
 

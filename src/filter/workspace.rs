@@ -45,7 +45,9 @@ pub(super) struct BlockBuffers<T: Real> {
     pub(super) inverses: Mat<T>,
     /// Innovations, then whitened. **Shape** (columns, rows of the block).
     pub(super) innovation: Vec<f64>,
-    /// The same in the covariance's type. **Shape** (block, columns).
+    /// The whitened innovations of one row. **Shape** (columns).
+    pub(super) row: Vec<f64>,
+    /// The whitened innovations in the covariance's type. **Shape** (block, columns).
     pub(super) whitened: Mat<T>,
     /// Change of the means by the block. **Shape** (states + lagged, columns).
     pub(super) step: Mat<T>,
@@ -124,6 +126,7 @@ impl<T: Real> Workspace<T> {
             factor: Mat::zeros(MOST_BLOCK_ROWS, MOST_BLOCK_ROWS),
             inverses: Mat::zeros(MOST_BLOCK_ROWS, STEP),
             innovation: Vec::with_capacity(MOST_BLOCK_ROWS),
+            row: Vec::with_capacity(1),
             whitened: Mat::zeros(MOST_BLOCK_ROWS, 1),
             step: Mat::new(),
             entries: Vec::new(),
