@@ -53,7 +53,7 @@ pub use candidate::{Candidate, Choice, Criterion};
 pub use estimation::{Comparison, Estimation, EstimationBuilder};
 pub use fit::{Estimate, Fit};
 pub use scale::Scale;
-pub use selection::EstimationResult;
+pub use selection::{EstimationResult, NewImage};
 pub use summary::{BandSummary, DataSummary, InstrumentSummary};
 pub use variation::ChangeByBlock;
 

@@ -175,6 +175,11 @@ impl<'a> Objective<'a> {
         self.candidate.is_known()
     }
 
+    /// Whether a good part of the numbers is found in closed form, and what is believed of the others is worth a start.
+    pub(super) fn is_profiled(&self) -> bool {
+        self.candidate.profile.is_some()
+    }
+
     /// Blocks of the sample that count.
     pub(super) fn blocks(&self) -> usize {
         self.blocks
@@ -509,7 +514,7 @@ mod tests {
     use super::super::Estimation;
     use super::*;
     use crate::Fusion;
-    use crate::describe::{Features, Field, Free, Instrument, Kernel, Prior, Process};
+    use crate::describe::{Features, Field, Footprint, Free, Instrument, Kernel, Numbers, OffsetLayer, Prior, Process};
     use crate::engine::FusionBuilder;
     use crate::geometry::{Crs, Grid};
     use crate::source::MemorySource;
@@ -583,9 +588,58 @@ mod tests {
         assert_eq!(objective.penalty(&start), 0.0);
     }
 
+    /// Three bands together that change alike, seen by cells and by coarse pixels with errors of their own.
+    fn together() -> FusionBuilder {
+        let names = || vec!["red".into(), "nir".into(), "swir".into()];
+        let series = |cells: usize, days: i32, step: i32, bias: f64| {
+            let side = 2 * SIDE / cells;
+            let values = Array4::from_shape_fn(((days / step) as usize, 3, side, side), |(date, band, row, col)| {
+                let (day, cell) = ((date as i32 * step) as f64, ((row * side + col) * cells) as f64);
+                let noise = (day * 12.9 + cell * 78.2 + band as f64 * 2.1).sin();
+                let level = 0.1 + 0.1 * band as f64 + bias;
+                level + (0.05 * band as f64 + 0.02) * (0.1 * day + 0.05 * cell).sin() + 0.004 * noise
+            });
+            let dates = (0..days / step).map(|date| Date::from_days(date * step)).collect();
+            let size = 30.0 * cells as f64;
+            let grid = Grid::new(Crs::unknown(), [0.0, size, 0.0, 0.0, 0.0, -size], (side, side)).unwrap();
+            MemorySource::new(grid, dates, names(), values).unwrap()
+        };
+        let ratio = |start: f64| Numbers::ratio(free(start));
+        let process = Process::new(Kernel::Exponential, free(100.0), Free::default()).nugget(free(0.1)).nested(
+            Kernel::Exponential,
+            free(700.0),
+            ratio(0.5),
+        );
+        let coarse = Instrument::new("coarse", series(4, 24, 2, 0.02)).footprint(Footprint::Uniform);
+        let offsets = [OffsetLayer::per_pixel(ratio(30.0)).drift(ratio(0.5)), OffsetLayer::per_acquisition(ratio(3.0))];
+        let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (2 * SIDE, 2 * SIDE)).unwrap();
+        Fusion::builder(grid)
+            .bands(["red", "nir", "swir"])
+            .process(process)
+            .prior(Prior::new(Free::default(), ratio(40.0)).correlated())
+            .instrument(Instrument::new("fine", series(1, 24, 8, 0.0)).noise_variance(ratio(1.0)))
+            .instrument(
+                coarse
+                    .noise_variance(ratio(1.0))
+                    .bias(Free::default())
+                    .offset_layer(offsets[0].clone())
+                    .offset_layer(offsets[1].clone()),
+            )
+    }
+
     #[test]
     fn scores_give_the_gradient_of_central_differences() {
-        let (estimation, candidate) = sampled(&one_band());
+        gradients_agree(&one_band());
+    }
+
+    #[test]
+    fn what_is_found_in_closed_form_does_not_enter_gradients() {
+        gradients_agree(&together());
+    }
+
+    /// Both gradients, and the Hessian of one by the other.
+    fn gradients_agree(fusion: &FusionBuilder) {
+        let (estimation, candidate) = sampled(fusion);
         let objective = Objective::new(&estimation.sample, &candidate, 4).unwrap();
         let groups = objective.groups();
         assert_eq!(groups.len(), 1);

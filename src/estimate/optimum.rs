@@ -16,6 +16,9 @@ const TOLERANCE: f64 = 2e-4;
 const ROUGHLY: f64 = 0.1;
 const NEAR: f64 = 1.0;
 
+/// The same where numbers are few and weakly believed: a fifth of a standard error.
+const PROFILED: f64 = 0.02;
+
 /// A descent ends that has gained less log-likelihood than so many times its tolerance, and than the least, in so
 /// many iterations.
 const STALLED: (usize, f64, f64) = (5, 5.0, 1e-2);
@@ -87,6 +90,24 @@ pub(super) fn search(
     let descent = |start: Vec<f64>, known, blocks, tolerance| {
         Descent { objective, group, base, blocks, known, tolerance }.run(start)
     };
+    if objective.is_profiled() {
+        // Ratios are alike everywhere: what is believed of them is a good place to begin.
+        let near = descent(group.own(base), None, some, NEAR)?;
+        let tolerance = if roughly { ROUGHLY } else { PROFILED };
+        let found = match near {
+            Some(near) => descent(near.theta, None, all, tolerance)?,
+            None => None,
+        };
+        if let Some(Descended { theta, curve }) = found {
+            let converged = predicted_gain(&curve.gradient, &curve.hessian).is_some_and(|left| left < ROUGHLY);
+            let inverse = matrix(&curve.hessian).cholesky().map(|factor| factor.inverse().diagonal());
+            let sd = match inverse {
+                Some(variances) if !roughly => variances.iter().map(|variance| variance.sqrt()).collect(),
+                _ => vec![f64::NAN; theta.len()],
+            };
+            return Ok(Some(Optimum { theta, sd, converged }));
+        }
+    }
     let mut found = Vec::new();
     for start in scan(objective, group, base, some)? {
         found.extend(descent(start, None, some, NEAR)?);

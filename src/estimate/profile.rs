@@ -58,8 +58,14 @@ impl Profile {
         let p = p as f64;
         let log_likelihood =
             -p * sum.log_pivots - n * (log_det + 0.5 * factor.ln_determinant()) - 0.5 * n * p * (1.0 + TAU.ln());
-        let finite = log_likelihood.is_finite();
-        finite.then_some(Maximum { scale, effects: found, spread, log_likelihood, rows: sum.rows, factor })
+        log_likelihood.is_finite().then_some(Maximum {
+            scale,
+            effects: found,
+            spread,
+            log_likelihood,
+            rows: sum.rows,
+            factor,
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use super::structure::{FreeTable, acquisition, take_variation};
 use super::{ChangeByBlock, Choice, Criterion, Estimate, Estimation, Fit};
 use crate::describe::{Description, Features, Free, Instrument, Key, Numbers, PriorCorrelation, Structure};
 use crate::error::{Error, Result};
+use crate::model::{Model, ObservationModel};
 
 /// The result of an estimation: structures, numbers and their standard errors.
 #[derive(Clone, Debug)]
@@ -23,6 +24,19 @@ pub struct EstimationResult {
     pub change: Option<ChangeByBlock>,
     /// Blocks that were looked at, and cells per side of each.
     pub blocks: (usize, usize),
+    /// By instrument.
+    pub instruments: Vec<NewImage>,
+}
+
+/// What a new image of an instrument adds to what is known of the scene.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct NewImage {
+    /// Name of the instrument.
+    pub name: String,
+    /// Variance of what it would show beyond the fused value, in u², of each band that is read: noise, the errors of
+    /// its acquisition and group, and offsets that are forgotten by then.
+    pub new_image_variance: Vec<f64>,
 }
 
 impl Estimation {
@@ -71,7 +85,12 @@ impl Estimation {
             process.variation = Some(variation.into());
         }
         let blocks = (self.blocks(), self.side());
-        Ok(EstimationResult { description: found, free: description, fit, choices, change, blocks })
+        let of = |instrument: &ObservationModel| NewImage {
+            name: instrument.name.clone(),
+            new_image_variance: instrument.new_image_variance(),
+        };
+        let instruments = Model::new(&found)?.instruments.iter().map(of).collect();
+        Ok(EstimationResult { instruments, description: found, free: description, fit, choices, change, blocks })
     }
 
     /// Compares the structures of a table and gives it the best.
@@ -188,7 +207,7 @@ fn warn_of_guesses(fit: &Fit) {
     }
 }
 
-/// `blocks`, `cells_per_side`, `fit`, `choices` (each with the `table` that was free) and `change`.
+/// `blocks`, `cells_per_side`, `fit`, `choices` (each with the `table` that was free), `change` and `instruments`.
 impl Serialize for EstimationResult {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -204,10 +223,12 @@ impl Serialize for EstimationResult {
             fit: &'a Fit,
             choices: Vec<OfTable<'a>>,
             change: Option<&'a ChangeByBlock>,
+            instruments: &'a [NewImage],
         }
-        let Self { fit, choices, change, blocks: (blocks, cells_per_side), .. } = self;
+        let Self { fit, choices, change, blocks: (blocks, cells_per_side), instruments, .. } = self;
         let choices = choices.iter().map(|(table, choice)| OfTable { table, choice }).collect();
-        let view = View { blocks: *blocks, cells_per_side: *cells_per_side, fit, choices, change: change.as_ref() };
+        let (blocks, cells_per_side) = (*blocks, *cells_per_side);
+        let view = View { blocks, cells_per_side, fit, choices, change: change.as_ref(), instruments };
         view.serialize(serializer)
     }
 }

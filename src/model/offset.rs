@@ -121,6 +121,17 @@ impl OffsetModel {
         }
     }
 
+    /// Variance of a band's offset on a date to come, where nothing is known of it by then: of an acquisition's or a
+    /// group's, and of what is forgotten.
+    pub(crate) fn new_variance(&self, band: usize) -> f64 {
+        let OffsetBand { variance, drift, transition } = self.bands[band];
+        match self.per {
+            Per::Acquisition | Per::Group(_) => variance,
+            Per::Pixel | Per::Window if transition < 1.0 => drift / ((1.0 - transition) * (1.0 + transition)),
+            Per::Pixel | Per::Window => 0.0,
+        }
+    }
+
     /// The group of a date, if it has groups; dates may have none.
     #[allow(clippy::option_option)] // no groups at all is another thing than none on a date
     pub(crate) fn group_on(&self, date: Date) -> Option<Option<&str>> {

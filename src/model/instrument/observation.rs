@@ -69,6 +69,13 @@ impl ObservationModel {
         &self.noise
     }
 
+    /// Variance of what a new image shows in each band read beyond the fused value, in u²: noise, the offsets of its
+    /// acquisition and group, and those that are forgotten by then.
+    pub(crate) fn new_image_variance(&self) -> Vec<f64> {
+        let offsets = |band: usize| self.offset_layers.iter().map(|layer| layer.new_variance(band)).sum::<f64>();
+        self.noise.iter().enumerate().map(|(band, noise)| noise + offsets(band)).collect()
+    }
+
     /// Value of each band read where all components are zero, in u.
     pub(crate) fn offsets(&self) -> &[f64] {
         &self.offset
