@@ -74,6 +74,10 @@ pub struct Plan {
     pub states_per_window: usize,
     /// Groups of components that no observation couples; their states are filtered separately.
     pub independent_parts: usize,
+    /// Groups of bands that share one covariance, which the same instruments observe with proportional noise.
+    pub bands_together: Vec<Vec<String>>,
+    /// Why bands are filtered apart, where they were to be together unless something hinders it.
+    pub bands_apart: Option<String>,
     /// Dates read, filtered and written together.
     pub batch_dates: usize,
     /// Worker threads.
@@ -246,6 +250,8 @@ impl Plan {
             windows: if input.independent_cells { 0 } else { tiling.window_count() },
             states_per_window,
             independent_parts: input.parts.len(),
+            bands_together: input.model.bands_together(),
+            bands_apart: input.model.apart.clone(),
             batch_dates,
             threads: input.threads,
             budget_bytes: input.budget_bytes,

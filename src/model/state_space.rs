@@ -141,6 +141,13 @@ impl Model {
         self
     }
 
+    /// Names of the bands of each group that shares a covariance.
+    pub(crate) fn bands_together(&self) -> Vec<Vec<String>> {
+        let names =
+            |together: &Together| together.components.iter().map(|&j| self.spectrum.bands()[j].clone()).collect();
+        self.parts.iter().filter_map(|part| part.together.as_deref()).map(names).collect()
+    }
+
     /// Whether the covariance between bands is looked for.
     pub(crate) fn gathers_squares(&self) -> bool {
         self.parts.iter().any(|part| part.together.as_ref().is_some_and(|together| together.is_sought()))

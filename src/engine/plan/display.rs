@@ -54,6 +54,12 @@ impl fmt::Display for Plan {
         for instrument in &self.instruments {
             writeln!(f, "input     {instrument}")?;
         }
+        for bands in &self.bands_together {
+            writeln!(f, "bands     {} together: one covariance", bands.join(", "))?;
+        }
+        if let Some(why) = &self.bands_apart {
+            writeln!(f, "bands     apart: {why}")?;
+        }
         write!(f, "tiles     {} of {tile_rows} x {tile_cols} cells; ", self.tiles)?;
         if self.independent_cells {
             writeln!(f, "independent cells, filtered one by one, of {} states", self.states_per_window)?;

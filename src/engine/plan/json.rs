@@ -18,6 +18,8 @@ impl Serialize for Plan {
             windows,
             states_per_window,
             independent_parts,
+            bands_together,
+            bands_apart,
             batch_dates,
             threads,
             budget_bytes,
@@ -38,7 +40,7 @@ impl Serialize for Plan {
             instruments,
             warnings,
         } = self;
-        let mut plan = serializer.serialize_struct("Plan", 30)?;
+        let mut plan = serializer.serialize_struct("Plan", 32)?;
         plan.serialize_field("target_shape", target_shape)?;
         plan.serialize_field("dates", dates)?;
         plan.serialize_field("observed_dates", observed_dates)?;
@@ -48,6 +50,8 @@ impl Serialize for Plan {
         plan.serialize_field("windows", windows)?;
         plan.serialize_field("states_per_window", states_per_window)?;
         plan.serialize_field("independent_parts", independent_parts)?;
+        plan.serialize_field("bands_together", bands_together)?;
+        plan.serialize_field("bands_apart", bands_apart)?;
         plan.serialize_field("batch_dates", batch_dates)?;
         plan.serialize_field("threads", threads)?;
         plan.serialize_field("lag", lag)?;
