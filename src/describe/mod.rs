@@ -34,7 +34,7 @@ pub use number::{Free, Number, Numbers};
 pub use offset::{OffsetLayer, Sharing};
 pub use output::{Output, OutputDates, OutputSpace, Smoothing};
 pub use prior::{Prior, PriorCorrelation, PriorField};
-pub use process::{Adaptive, Bands, Field, NestedKernel, Process, Relative, Season};
+pub use process::{Adaptive, BandScale, Bands, Field, NestedKernel, Process, Relative, Season};
 pub use structure::{Choosable, Structure};
 pub use target::{Target, Time, Window};
 pub use variation::{Variation, VariationPoint};

@@ -63,6 +63,42 @@ pub struct Process {
     /// Correlation between the bands of a cell, where they are filtered together: below the diagonal, row by row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub band_correlation: Vec<Vec<f64>>,
+    /// How windows learn the covariance between bands that are filtered together, where they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<BandScale>,
+}
+
+/// How a window learns the covariance between bands that are filtered together, variances included: the table
+/// `[process.scale]`.
+///
+/// The covariance of change that is described (with all that is a ratio to it) is the mean of an inverse Wishart
+/// distribution, which every innovation makes narrower. Standard deviations are those of the Student t distribution that
+/// follows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct BandScale {
+    /// Degrees of freedom: how many observed pixels the covariance that is described counts for; more than the number of
+    /// bands plus one.
+    pub dof: f64,
+    /// Days after which what was learned counts for 1/e; left out, it always counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<f64>,
+}
+
+impl BandScale {
+    /// Learns from a prior of so many degrees of freedom, and never forgets.
+    #[must_use]
+    pub fn new(dof: f64) -> Self {
+        Self { dof, memory: None }
+    }
+
+    /// Forgets within days.
+    #[must_use]
+    pub fn memory(mut self, days: f64) -> Self {
+        self.memory = Some(days);
+        self
+    }
 }
 
 /// Whether bands are filtered together.
@@ -210,6 +246,7 @@ impl Process {
             features: None,
             bands: None,
             band_correlation: Vec::new(),
+            scale: None,
         }
     }
 
@@ -257,6 +294,13 @@ impl Process {
     #[must_use]
     pub fn bands(mut self, bands: Bands) -> Self {
         self.bands = Some(bands);
+        self
+    }
+
+    /// Lets every window learn the covariance between bands that are filtered together.
+    #[must_use]
+    pub fn scale(mut self, scale: BandScale) -> Self {
+        self.scale = Some(scale);
         self
     }
 

@@ -328,6 +328,7 @@ impl PartState {
             Carried::Single(state) => state.append_snapshot(target),
         }
         self.inflation.append_snapshot(target);
+        self.scale.iter().for_each(|scale| scale.append_snapshot(target));
     }
 
     /// Returns the bytes that follow the part's own.
@@ -343,6 +344,10 @@ impl PartState {
             Carried::Double(state) => state.restore_snapshot(bytes),
             Carried::Single(state) => state.restore_snapshot(bytes),
         };
-        self.inflation.restore_snapshot(bytes.ok()?, &mut self.dynamics)
+        let bytes = self.inflation.restore_snapshot(bytes.ok()?, &mut self.dynamics)?;
+        match &mut self.scale {
+            Some(scale) => scale.restore_snapshot(bytes),
+            None => Some(bytes),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod first;
 mod part;
+mod scale;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -21,6 +22,7 @@ use crate::source::Slice;
 
 pub(super) use first::FirstStates;
 pub(super) use part::PartState;
+pub(super) use scale::BandScale;
 pub(super) use waiting::Waiting;
 
 /// The state of one window as it moves through time.
@@ -434,8 +436,12 @@ impl WindowState {
             part.take_factors();
             part.inflation.learn(fits, |instrument| instruments[instrument].inflate, &mut part.dynamics);
             self.output.innovations.extend(fits.iter().map(|fit| (index, *fit)));
+            let groups = fits.len();
+            if part.scale.is_some() {
+                let squares: Vec<_> = (0..groups).filter_map(|group| part.state.squares(group, carried)).collect();
+                part.learn_scale(date, squares.into_iter());
+            }
             if self.output.gathers_squares {
-                let groups = fits.len();
                 let squares = (0..groups).filter_map(|group| part.state.squares(group, carried));
                 squares.for_each(|squares| self.output.squares.add(squares));
             }
@@ -506,6 +512,14 @@ impl WindowState {
             }
             state.predict_to(date);
             let mut means = vec![0.0; part.together.as_ref().map_or(0, |together| together.columns())];
+            // What is learned scales noise and all that is a ratio.
+            let relatives: Vec<[f64; 2]> = part.together.as_ref().map_or(Vec::new(), |together| {
+                let learned = state.relative(together);
+                (0..together.components.len())
+                    .map(|band| [learned(band, band), together.relative(band, band)])
+                    .collect()
+            });
+            let relative = |band: usize| relatives[band][0];
             for probe in &scratch.probed {
                 let (mean, variance) = match &part.together {
                     None => {
@@ -516,7 +530,7 @@ impl WindowState {
                         let variance = state.state.predicted_together(&scratch.probes, probe.at, &mut means);
                         let offset = together.bands[probe.instrument].offsets[probe.band];
                         let mean = together.value(probe.band, |column| means[column]);
-                        (offset + mean, variance * together.relative(probe.band, probe.band))
+                        (offset + mean, variance * relative(probe.band))
                     }
                 };
                 self.output.predictions.push(Prediction {
@@ -527,7 +541,8 @@ impl WindowState {
                     mean,
                     variance,
                     noise: probe.noise,
-                    inflation: state.inflation.noise_factor(probe.instrument),
+                    inflation: state.inflation.noise_factor(probe.instrument)
+                        * relatives.get(probe.band).map_or(1.0, |[learned, described]| learned / described),
                     days_since: self.last_observed[probe.instrument][probe.pixel]
                         .map(|observed| date.days_since(observed).unsigned_abs()),
                 });

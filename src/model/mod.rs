@@ -46,5 +46,5 @@ pub(crate) use process::{Adaptive, ProcessModel};
 pub(crate) use seasonal::{SeasonalSlice, StateCurves};
 pub(crate) use state_space::{Model, Part};
 pub(crate) use support::{FarSamples, Pixel, Support, far_cells};
-pub(crate) use together::{Effect, Together, TogetherBands};
+pub(crate) use together::{Effect, LearnedScale, Together, TogetherBands};
 pub(crate) use variation::VariationModel;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::instrument::independent_parts;
 use super::ratios::resolve;
-use super::together::{check_correlation, groups};
+use super::together::{check_correlation, groups, learned};
 use super::{
     Effect, FarSamples, FeatureModel, ObservationModel, PartBands, PartSize, PriorModel, ProcessModel, Together,
     shared_bands,
@@ -94,6 +94,10 @@ impl Model {
             Part { bands, components, together: together.map(Arc::new) }
         };
         let singles = independent_parts(&self.instruments, p);
+        if process.scale.is_some() && !wants_together {
+            let problem = "is for bands together; give noise as ratios and bands = \"together\", or leave it out";
+            return Err(Error::setting("process.scale", problem));
+        }
         if !wants_together {
             self.parts = singles.into_iter().map(|components| part(components, None)).collect();
             return Ok(());
@@ -107,7 +111,10 @@ impl Model {
                 continue;
             }
             match Together::new(&group, &self.process, &self.prior, &self.instruments, &process.band_correlation)? {
-                Ok(together) => parts.push(part(group, Some(together))),
+                Ok(mut together) => {
+                    together.scale = learned(process.scale, group.len())?;
+                    parts.push(part(group, Some(together)));
+                }
                 Err((key, why)) if process.bands == Some(Bands::Together) => {
                     let problem =
                         format!("{why}, so bands cannot be filtered together; or set process.bands = \"apart\"");

@@ -3,6 +3,7 @@
 use nalgebra::DMatrix;
 
 use super::{ObservationModel, PriorModel, ProcessModel};
+use crate::describe::BandScale;
 use crate::error::{Error, Result};
 
 /// Relative difference of ratios that are taken for the same: they are products of the same two numbers.
@@ -29,6 +30,17 @@ pub(crate) struct Together {
     pub(crate) effects: Vec<Effect>,
     /// Whether covariance and effects are looked for.
     sought: bool,
+    /// How windows learn the covariance, where they do.
+    pub(crate) scale: Option<LearnedScale>,
+}
+
+/// How windows learn the covariance between bands, checked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct LearnedScale {
+    /// Degrees of freedom of the prior.
+    pub(crate) dof: f64,
+    /// Days after which what was learned counts for 1/e.
+    pub(crate) memory: Option<f64>,
 }
 
 /// What an instrument observes of bands together; nothing, or each band once.
@@ -60,6 +72,11 @@ impl Together {
     /// `Σ ln L_bb`.
     pub(crate) fn log_det(&self) -> f64 {
         self.factor.diagonal().iter().map(|entry| entry.ln()).sum()
+    }
+
+    /// `C_bc / C_11` of two of the bands, the covariance of whitened bands being `scale`.
+    pub(crate) fn scaled(&self, b: usize, c: usize, scale: &DMatrix<f64>) -> f64 {
+        (self.factor.row(b) * scale).dot(&self.factor.row(c))
     }
 
     /// `C_bc / C_11` of two of the bands.
@@ -173,6 +190,7 @@ impl Together {
             bands: bands.collect(),
             effects: Vec::new(),
             sought: false,
+            scale: None,
         }))
     }
 }
@@ -198,6 +216,22 @@ pub(super) fn check_correlation(rows: &[Vec<f64>], p: usize) -> Result<()> {
         Some(rho) => Err(Error::number(CORRELATION, *rho, "must lie between -1 and 1")),
         None => Ok(()),
     }
+}
+
+/// How windows learn the covariance of `p` bands, checked.
+///
+/// # Errors
+/// [`Error::Number`] by key.
+pub(super) fn learned(scale: Option<BandScale>, p: usize) -> Result<Option<LearnedScale>> {
+    let Some(BandScale { dof, memory, .. }) = scale else { return Ok(None) };
+    if !(dof > p as f64 + 1.0 && dof.is_finite()) {
+        let must = format!("must be more than {}, the number of bands plus one", p + 1);
+        return Err(Error::number("process.scale.dof", dof, must));
+    }
+    if let Some(memory) = memory.filter(|memory| !(*memory > 0.0 && memory.is_finite())) {
+        return Err(Error::number("process.scale.memory", memory, "must be a positive number of days"));
+    }
+    Ok(Some(LearnedScale { dof, memory }))
 }
 
 /// What hinders components from being filtered together: a key, and why.

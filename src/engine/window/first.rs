@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::PartState;
+use super::{BandScale, PartState};
 use crate::engine::Precision;
 use crate::engine::carried::Carried;
 use crate::engine::inflation::Inflation;
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::filter::{BlockCov, Dynamics};
 use crate::geometry::Date;
 use crate::model::{
-    Adaptive, Average, Layers, Model, Part, PriorSlice, SeasonalSlice, StateCurves, StateLayout, Support,
+    Adaptive, Average, Layers, Model, Part, PriorSlice, SeasonalSlice, StateCurves, StateLayout, Support, Together,
 };
 
 /// What the states of a window begin with.
@@ -65,8 +65,9 @@ impl FirstStates<'_> {
         }
         let curves = self.mean.map(|mean| StateCurves::new(mean, components, &self.averages));
         let uninformed = initial.uninformed;
-        let together = together.map(Arc::clone);
-        let mut part = PartState { layout, dynamics, state, date, inflation, uninformed, curves, together };
+        let learned = |together: &Arc<Together>| Some(BandScale::new(together.scale?, together.components.len()));
+        let (scale, together) = (together.and_then(learned), together.map(Arc::clone));
+        let mut part = PartState { layout, dynamics, state, date, inflation, uninformed, curves, together, scale };
         part.set_date(date);
         part.take_factors();
         Ok(part)

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::OutCell;
+use super::{BandScale, OutCell};
 use crate::engine::carried::Carried;
 use crate::engine::inflation::Inflation;
-use crate::filter::{Dynamics, Lagged, Observations};
+use crate::filter::{Dynamics, Lagged, Observations, Squares};
 use crate::geometry::Date;
 use crate::model::{StateCurves, StateLayout, Support, Together};
 
@@ -25,6 +25,8 @@ pub(in crate::engine) struct PartState {
     pub(in crate::engine) curves: Option<StateCurves>,
     /// Bands that share the covariance of the first: the state has a mean of each, whitened.
     pub(in crate::engine) together: Option<Arc<Together>>,
+    /// What is learned of their covariance.
+    pub(in crate::engine) scale: Option<BandScale>,
 }
 
 impl PartState {
@@ -74,6 +76,23 @@ impl PartState {
         self.spread_cov(first, values);
     }
 
+    /// Learns the covariance between bands from the innovations of a date.
+    pub(super) fn learn_scale<'s>(&mut self, date: Date, squares: impl Iterator<Item = Squares<'s>>) {
+        if let Some(scale) = &mut self.scale {
+            scale.pass_to(date);
+            squares.for_each(|squares| scale.learn(squares));
+        }
+    }
+
+    /// Covariances of pairs of bands, each relative to the variance of the first that the filter has.
+    pub(super) fn relative<'t>(&'t self, together: &'t Together) -> impl Fn(usize, usize) -> f64 + use<'t> {
+        let learned = self.scale.as_ref().map(BandScale::mean);
+        move |b, c| match &learned {
+            None => together.relative(b, c),
+            Some(learned) => together.scaled(b, c, learned),
+        }
+    }
+
     /// Number of components, those that share a covariance counted each.
     fn components(&self) -> usize {
         self.together.as_ref().map_or(self.layout.components(), |together| together.components.len())
@@ -89,12 +108,15 @@ impl PartState {
     fn spread_cov(&self, first: usize, values: &mut Vec<f64>) {
         let Some(together) = &self.together else { return };
         let end = values.len();
+        let relative = self.relative(together);
         for (b, c) in (1..together.components.len()).flat_map(|b| (0..=b).map(move |c| (b, c))) {
-            let relative = together.relative(b, c);
+            let relative = relative(b, c);
             values.extend_from_within(first..end);
             let last = values.len() - (end - first);
             values[last..].iter_mut().for_each(|value| *value *= relative);
         }
+        let own = relative(0, 0);
+        values[first..end].iter_mut().for_each(|value| *value *= own);
     }
 
     /// Mean of a component of one of the window's own cells, over all fields, `dt_days` ahead.
@@ -130,7 +152,7 @@ impl PartState {
     /// Its variance.
     pub(super) fn offset_variance(&self, band: (usize, usize), offsets: &[u32], dt_days: f64) -> f64 {
         let (instrument, row) = band;
-        let (row, scale) = self.together.as_ref().map_or((row, 1.0), |together| (0, together.relative(row, row)));
+        let (row, scale) = self.together.as_ref().map_or((row, 1.0), |together| (0, self.relative(together)(row, row)));
         let states = self.layout.offset_states((instrument, row), offsets);
         let pairs = states.clone().flat_map(|i| states.clone().map(move |j| (i, j)));
         scale * pairs.map(|pair| self.state.predicted_cov(&self.dynamics, pair, dt_days)).sum::<f64>()
@@ -145,7 +167,7 @@ impl PartState {
     ) -> f64 {
         match &self.together {
             None => self.filtered_cov(support, (j, l, cell), dt_days),
-            Some(together) => together.relative(j, l) * self.filtered_cov(support, (0, 0, cell), dt_days),
+            Some(together) => self.relative(together)(j, l) * self.filtered_cov(support, (0, 0, cell), dt_days),
         }
     }
 
