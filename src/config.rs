@@ -88,6 +88,8 @@ pub struct FusionConfig {
 struct EstimateOptions {
     windows: Option<usize>,
     window: Option<usize>,
+    scattered: Option<usize>,
+    radius: Option<f64>,
     dates: Option<usize>,
     criterion: Criterion,
 }

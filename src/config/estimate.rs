@@ -75,6 +75,12 @@ impl FusionConfig {
         if let Some(side) = options.window {
             builder = builder.side(side);
         }
+        if let Some(cells) = options.scattered {
+            builder = builder.scattered(cells);
+        }
+        if let Some(cells) = options.radius {
+            builder = builder.radius(cells);
+        }
         if let Some(dates) = options.dates {
             builder = builder.dates(dates);
         }

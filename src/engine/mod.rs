@@ -50,7 +50,7 @@ pub use memory::MemoryBudget;
 pub use options::{Checkpoint, OnError, RunOptions};
 pub use plan::{DiskSpace, InstrumentPlan, Plan};
 pub use progress::Progress;
-pub(crate) use sample::{ByDate, OfDate, Sample, SampleInputs, Sampling, possible};
+pub(crate) use sample::{BlockCells, ByDate, OfDate, Sample, SampleInputs, Sampling, possible};
 pub use shard::Shard;
 pub use stream::TileTime;
 pub(crate) use window::{Prediction, SquareSum};

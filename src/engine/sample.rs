@@ -29,25 +29,38 @@ const CORRELATIONS: usize = 4;
 const TRIES: usize = 64;
 
 /// How much is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sampling {
     /// Blocks, at most.
     pub(crate) blocks: usize,
-    /// Cells per side of a block.
-    pub(crate) side: usize,
+    /// The cells of a block.
+    pub(crate) cells: BlockCells,
     /// Dates of a block with observations, at most: a stretch of the series.
     pub(crate) dates: usize,
     /// Worker threads; 0 is one per core.
     pub(crate) threads: usize,
 }
 
-/// Blocks of the target grid that share no cell, each with a stretch of its observations.
+/// The cells of a block: a square, and further single cells scattered around it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct BlockCells {
+    /// Cells per side of the square.
+    pub(crate) side: usize,
+    /// Further cells.
+    pub(crate) scattered: usize,
+    /// How far they lie at most, in cells.
+    pub(crate) radius: f64,
+}
+
+/// Blocks of the target grid whose squares share no cell, each with a stretch of its observations.
 ///
-/// Every observation belongs to one block, the one that holds its pixel's centre, so that blocks share no data and the
-/// likelihood counts each value once.
+/// Without scattered cells every observation belongs to one block, the one that holds its pixel's centre, so that blocks
+/// share no data and the likelihood counts each value once. With them a block has all observations of its cells, some of
+/// which others have too: a composite likelihood (Varin, Reid & Firth, *An overview of composite likelihood methods*,
+/// Statistica Sinica 21, 2011).
 #[derive(Debug)]
 pub(crate) struct Sample {
-    side: usize,
+    cells: BlockCells,
     tiling: Tiling,
     blocks: Vec<SampleBlock>,
     pool: ThreadPool,
@@ -106,7 +119,7 @@ impl Sample {
             .build()
             .map_err(|error| Error::Threads { threads: sampling.threads, source: Box::new(error) })?;
         let (rows, cols) = fusion.model.target.shape();
-        let side = sampling.side;
+        let side = sampling.cells.side;
         let tiling = Tiling::new((rows, cols), (side, side), side, 0);
         let grid = (rows.div_ceil(side), cols.div_ceil(side));
         let wanted = sampling.blocks.saturating_mul(CANDIDATES).min(grid.0 * grid.1);
@@ -124,7 +137,7 @@ impl Sample {
         let block = |((row, col), time): ((usize, usize), f64)| {
             let along = |k: usize, end: usize| k * side..((k + 1) * side).min(end);
             let tile = Tile { index: (row, col), region: PixelRegion::new(along(row, rows), along(col, cols)) };
-            SampleBlock::read(fusion, &tiling, tile, sampling.dates, time)
+            SampleBlock::read(fusion, &tiling, tile, &sampling, time)
         };
         let mut blocks = pool.install(|| places.into_par_iter().map(block).collect::<Result<Vec<_>>>())?;
         let mut by_values: Vec<usize> = (0..blocks.len()).collect();
@@ -137,11 +150,11 @@ impl Sample {
                 "no value in any of the blocks looked at; check time, masks and valid_range, or look at more windows";
             return Err(Error::setting("estimate.windows", problem));
         }
-        Ok(Self { side, tiling, blocks, pool })
+        Ok(Self { cells: sampling.cells, tiling, blocks, pool })
     }
 
-    pub(crate) fn side(&self) -> usize {
-        self.side
+    pub(crate) fn cells(&self) -> BlockCells {
+        self.cells
     }
 
     pub(crate) fn blocks(&self) -> &[SampleBlock] {
@@ -241,7 +254,8 @@ pub(crate) fn possible<T>(result: Result<T>) -> Result<Option<T>> {
 }
 
 impl SampleBlock {
-    fn read(fusion: &Fusion, tiling: &Tiling, tile: Tile, dates: usize, time: f64) -> Result<Self> {
+    fn read(fusion: &Fusion, tiling: &Tiling, tile: Tile, sampling: &Sampling, time: f64) -> Result<Self> {
+        let Sampling { dates, cells, .. } = *sampling;
         let model = &fusion.model;
         let observed: Vec<_> = fusion.steps.iter().filter(|(_, step)| !step.instruments.is_empty()).cloned().collect();
         let spare = observed.len().saturating_sub(dates);
@@ -258,7 +272,7 @@ impl SampleBlock {
             for (instrument, slice) in &mut reading.slices {
                 let mut kept = Array2::from_elem((slice.region.shape().0, slice.region.shape().1), false);
                 let pixels = inputs.windows.iter().flat_map(|(_, support)| support.pixels(*instrument));
-                for pixel in pixels.filter(|pixel| pixel.home) {
+                for pixel in pixels.filter(|pixel| pixel.home || cells.scattered > 0) {
                     kept[(pixel.at.0 - slice.region.rows.start, pixel.at.1 - slice.region.cols.start)] = true;
                 }
                 let all_bands = model.instruments[*instrument].missing == Missing::Pixel;

@@ -8,7 +8,9 @@ use super::profile::Profile;
 use super::scale::Entry;
 use super::structure::FIELD_BLOCK;
 use crate::describe::{Description, Number, Numbers, OutputDates, Structure};
+use crate::engine::BlockCells;
 use crate::error::Result;
+use crate::geometry::Grid;
 
 /// A description with free numbers: one structure that may be compared with others.
 #[derive(Clone, Debug)]
@@ -27,12 +29,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// A description with what is believed of its numbers, for blocks of so many cells a side.
-    pub(super) fn new(name: &str, description: &Description, beliefs: &Beliefs<'_>, side: usize) -> Result<Self> {
+    /// A description with what is believed of its numbers, for blocks of these cells.
+    pub(super) fn new(name: &str, description: &Description, beliefs: &Beliefs<'_>, cells: BlockCells) -> Result<Self> {
         let mut description = description.clone();
         let profile = beliefs.prepare(&mut description)?;
         let entries = beliefs.entries(&description)?;
-        let of_blocks = for_blocks(description.clone(), side);
+        let of_blocks = for_blocks(description.clone(), cells);
         Ok(Self { name: name.to_owned(), description, of_blocks, entries, profile, known: false })
     }
 
@@ -98,11 +100,14 @@ fn with_numbers(description: &Description, numbers: &[f64]) -> Description {
     description
 }
 
-/// A description whose windows are blocks of so many cells a side, without context, and whose likelihood can be
+/// A description whose windows are blocks of these cells, without context, and whose likelihood can be
 /// compared between numbers: which values are refused or believed less must not depend on them.
-pub(super) fn for_blocks(mut description: Description, side: usize) -> Description {
+pub(super) fn for_blocks(mut description: Description, cells: BlockCells) -> Description {
+    let BlockCells { side, scattered, radius } = cells;
+    let (width, height) = description.target.grid.as_ref().map_or((1.0, 1.0), Grid::cell_size);
     let window = &mut description.window;
-    (window.size, window.halo, window.far_samples, window.far_radius) = (side, 0, 0, 0.0);
+    (window.size, window.halo, window.far_samples) = (side, 0, scattered);
+    window.far_radius = if scattered > 0 { radius * width.max(height) } else { 0.0 };
     description.output.tile = Some([side, side]);
     description.output.offsets = false;
     description.smoothing.lag = 0;

@@ -10,10 +10,10 @@ use super::beliefs::Beliefs;
 use super::candidate::{Failed, for_blocks};
 use super::objective::Objective;
 use super::optimum::search;
-use super::structure::filled;
+use super::structure::{becomes_together, filled};
 use super::{Candidate, Choice, Criterion, DataSummary, Estimate, Fit};
 use crate::describe::Description;
-use crate::engine::{Checkpoint, FusionBuilder, MemoryBudget, Precision, Sample, Sampling};
+use crate::engine::{BlockCells, Checkpoint, FusionBuilder, MemoryBudget, Precision, Sample, Sampling};
 use crate::error::{Error, Key, Result};
 use crate::model::Model;
 
@@ -29,21 +29,50 @@ pub(super) const EVIDENCE: f64 = 6.0;
 /// × pixels of twice as many blocks as are kept. It does not grow with the scene.
 #[derive(Clone, Copy, Debug)]
 pub struct EstimationBuilder {
-    sampling: Sampling,
+    blocks: Option<usize>,
+    side: Option<usize>,
+    scattered: Option<usize>,
+    radius: f64,
+    dates: usize,
+    threads: usize,
 }
 
+/// Blocks, cells per side of each and cells scattered around it: by default, and where bands are together.
+const BLOCKS: (usize, usize, usize) = (24, 10, 0);
+const BLOCKS_TOGETHER: (usize, usize, usize) = (6, 4, 64);
+
+/// How far scattered cells lie at most, in cells.
+const RADIUS: f64 = 40.0;
+
 impl EstimationBuilder {
-    /// Blocks at most; default 24.
+    /// Blocks at most; default 24, and 6 where bands are estimated together.
     #[must_use]
     pub fn blocks(mut self, blocks: usize) -> Self {
-        self.sampling.blocks = blocks;
+        self.blocks = Some(blocks);
         self
     }
 
-    /// Cells per side of a block; default 10. Time grows with its fourth to sixth power.
+    /// Cells per side of a block; default 10, and 4 where bands are estimated together. Time grows with its fourth to
+    /// sixth power.
     #[must_use]
     pub fn side(mut self, cells: usize) -> Self {
-        self.sampling.side = cells;
+        self.side = Some(cells);
+        self
+    }
+
+    /// Single cells that each block has in addition, scattered around it; default none, and 64 where bands are
+    /// estimated together. Neighbouring cells alone say little of what changes over far more
+    /// than a block.
+    #[must_use]
+    pub fn scattered(mut self, cells: usize) -> Self {
+        self.scattered = Some(cells);
+        self
+    }
+
+    /// How far scattered cells lie at most, in cells; default 40.
+    #[must_use]
+    pub fn radius(mut self, cells: f64) -> Self {
+        self.radius = cells;
         self
     }
 
@@ -51,14 +80,14 @@ impl EstimationBuilder {
     /// series has a stretch of its own.
     #[must_use]
     pub fn dates(mut self, dates: usize) -> Self {
-        self.sampling.dates = dates;
+        self.dates = dates;
         self
     }
 
     /// Worker threads; 0, the default, is one per core.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
-        self.sampling.threads = threads;
+        self.threads = threads;
         self
     }
 
@@ -67,12 +96,14 @@ impl EstimationBuilder {
     /// # Errors
     /// [`Error::Setting`], as [`read`](Self::read).
     pub(crate) fn check(&self) -> Result<()> {
-        let Sampling { blocks, side, dates, .. } = self.sampling;
-        let given = [("windows", blocks), ("window", side), ("dates", dates)];
-        match given.into_iter().find(|(_, value)| *value == 0) {
-            Some((key, _)) => Err(Error::setting(format!("estimate.{key}"), "0; give at least 1")),
-            None => Ok(()),
+        let given = [("windows", self.blocks), ("window", self.side), ("dates", Some(self.dates))];
+        if let Some((key, _)) = given.into_iter().find(|(_, value)| *value == Some(0)) {
+            return Err(Error::setting(format!("estimate.{key}"), "0; give at least 1"));
         }
+        if self.radius > 0.0 && self.radius.is_finite() {
+            return Ok(());
+        }
+        Err(Error::number("estimate.radius", self.radius, "must be a positive number of cells"))
     }
 
     /// Reads the blocks of what a fusion observes. Its numbers do not matter, and may be free.
@@ -81,11 +112,15 @@ impl EstimationBuilder {
     /// Those of [`FusionBuilder::build`] and of reading; [`Error::Setting`] when no block holds a value.
     pub fn read(self, fusion: &FusionBuilder) -> Result<Estimation> {
         self.check()?;
-        let Sampling { side, threads, .. } = self.sampling;
+        let defaults = if becomes_together(fusion.description()) { BLOCKS_TOGETHER } else { BLOCKS };
+        let side = self.side.unwrap_or(defaults.1);
+        let cells = BlockCells { side, scattered: self.scattered.unwrap_or(defaults.2), radius: self.radius };
+        let (blocks, dates, threads) = (self.blocks.unwrap_or(defaults.0), self.dates, self.threads);
+        let sampling = Sampling { blocks, cells, dates, threads };
         let allowed = fusion.options().memory.bytes()?;
         let plain = fusion
             .clone()
-            .describe(for_blocks(filled(fusion.description().clone()), side))
+            .describe(for_blocks(filled(fusion.description().clone()), cells))
             .precision(Precision::F64)
             .checkpoint(Checkpoint::Off)
             .memory(MemoryBudget::Bytes(u64::MAX))
@@ -103,7 +138,7 @@ impl EstimationBuilder {
             );
             return Err(Error::setting("estimate.window", problem));
         }
-        let sample = Sample::read(&plain, self.sampling)?;
+        let sample = Sample::read(&plain, sampling)?;
         let summary = DataSummary::new(&sample, plain.model());
         Ok(Estimation { sample, summary })
     }
@@ -117,10 +152,10 @@ pub struct Estimation {
 }
 
 impl Estimation {
-    /// An estimation with 24 blocks of 10 × 10 cells.
+    /// An estimation with the default blocks.
     #[must_use]
     pub fn builder() -> EstimationBuilder {
-        EstimationBuilder { sampling: Sampling { blocks: 24, side: 10, dates: 200, threads: 0 } }
+        EstimationBuilder { blocks: None, side: None, scattered: None, radius: RADIUS, dates: 200, threads: 0 }
     }
 
     /// What the sample's values are like.
@@ -138,7 +173,7 @@ impl Estimation {
     /// Cells per side of each.
     #[must_use]
     pub fn side(&self) -> usize {
-        self.sample.side()
+        self.sample.cells().side
     }
 
     /// Values in them.
@@ -157,7 +192,7 @@ impl Estimation {
     /// # Errors
     /// Those of the description.
     pub fn log_likelihood(&self, description: &Description) -> Result<f64> {
-        let model = Model::new(&for_blocks(description.clone(), self.sample.side()))?;
+        let model = Model::new(&for_blocks(description.clone(), self.sample.cells()))?;
         let inputs = self.sample.inputs(&model)?;
         let values = self.sample.by_date(&[Some(model)], &inputs, self.blocks())?;
         let dates: Option<Vec<_>> = values.into_iter().flatten().collect();
@@ -170,7 +205,7 @@ impl Estimation {
     /// # Errors
     /// [`Error::Setting`] by key for what cannot be estimated.
     pub fn candidate(&self, name: &str, description: &Description) -> Result<Candidate> {
-        Candidate::new(name, description, &Beliefs::new(&self.summary, description)?, self.sample.side())
+        Candidate::new(name, description, &Beliefs::new(&self.summary, description)?, self.sample.cells())
     }
 
     /// Finds the numbers of a candidate that are most likely, weak priors included. Numbers of parts of the scene

@@ -2,9 +2,9 @@
 
 use serde::{Serialize, Serializer};
 
-use super::structure::{FreeTable, acquisition, take_variation};
+use super::structure::{FreeTable, acquisition, becomes_together, take_variation};
 use super::{ChangeByBlock, Choice, Criterion, Estimate, Estimation, Fit};
-use crate::describe::{Description, Features, Free, Instrument, Key, Numbers, PriorCorrelation, Structure};
+use crate::describe::{Description, Features, Free, Key, Numbers, PriorCorrelation, Structure};
 use crate::error::{Error, Result};
 use crate::model::{Model, ObservationModel};
 
@@ -172,15 +172,10 @@ impl Estimation {
     /// Where the process is free as a whole, and the noise of every instrument, bands are together: noise and the
     /// prior's variance are ratios then, and every instrument has errors of acquisitions.
     fn widen_together(&self, description: &mut Description) {
-        let free = Numbers::from(Free::default());
-        let is_free = |instrument: &Instrument| {
-            instrument.noise_variance.as_ref().is_some_and(|noise| *noise == free || noise.is_ratio())
-        };
-        let all = description.process.is_free() && description.instrument.iter().all(is_free);
-        let source = |instrument: &Instrument| instrument.source.as_ref().is_some_and(|source| source.knows_noise());
-        if !all || description.basis.is_some() || description.instrument.iter().any(source) {
+        if !description.process.is_free() || !becomes_together(description) {
             return;
         }
+        let free = Numbers::from(Free::default());
         for (instrument, summary) in description.instrument.iter_mut().zip(&self.summary().instruments) {
             let plain = instrument.noise_variance.take_if(|noise| *noise == free).is_some();
             if plain {

@@ -135,6 +135,18 @@ fn errors() -> Vec<OffsetLayer> {
     ]
 }
 
+/// Whether bands will be estimated together: they [are](is_together), or process and noise are free as a whole, and no
+/// pixel brings noise of its own.
+pub(super) fn becomes_together(description: &Description) -> bool {
+    let is_free = |instrument: &Instrument| {
+        instrument.noise_variance.as_ref().is_some_and(|noise| *noise == free() || noise.is_ratio())
+    };
+    let knows = |instrument: &Instrument| instrument.source.as_ref().is_some_and(|source| source.knows_noise());
+    let instruments = &description.instrument;
+    let all = description.process.is_free() && instruments.iter().all(is_free) && !instruments.iter().any(knows);
+    (all && description.basis.is_none()) || (!description.process.is_free() && is_together(description))
+}
+
 /// What all pixels of an acquisition have in common.
 pub(super) fn acquisition() -> OffsetLayer {
     OffsetLayer::per_acquisition(free_ratio())

@@ -108,7 +108,7 @@ impl Estimation {
     /// Those of the description.
     pub fn change_by_block(&self, description: &Description) -> Result<ChangeByBlock> {
         let sample = &self.sample;
-        let model = Model::new(&for_blocks(description.clone(), sample.side()))?;
+        let model = Model::new(&for_blocks(description.clone(), sample.cells()))?;
         let groups: Vec<Vec<usize>> = model.parts.iter().map(|part| part.components.clone()).collect();
         let steps: Vec<f64> = (-STEPS.0..=STEPS.0).map(|k| f64::from(k) * STEPS.1).collect();
         let inputs = sample.inputs(&model)?;
