@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::Numbers;
+use super::{Indices, Numbers};
 use crate::geometry::Date;
 use crate::spectral::pair_count;
 
@@ -23,6 +23,9 @@ pub struct Output {
     /// What standard deviations are multiplied by.
     #[serde(default = "unit")]
     pub sd_factor: Numbers,
+    /// Functions of the bands that are output after them.
+    #[serde(default, skip_serializing_if = "Indices::is_empty")]
+    pub indices: Indices,
     /// Whether offsets of instruments are output.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offsets: bool,
@@ -44,6 +47,7 @@ impl Default for Output {
             store: PathBuf::new(),
             space: OutputSpace::Bands,
             sd_factor: unit(),
+            indices: Indices::default(),
             offsets: false,
             zarr_format: None,
             tile: None,

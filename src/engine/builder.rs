@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::{Checkpoint, Fusion, MemoryBudget, OnError, Precision, RunOptions};
 use crate::describe::{
-    Basis, Description, Instrument, MeanFunction, Numbers, Output, OutputDates, OutputSpace, Prior, Process, Seasonal,
-    Smoothing, Structure, Target, Time, Window,
+    Basis, Description, Indices, Instrument, MeanFunction, Numbers, Output, OutputDates, OutputSpace, Prior, Process,
+    Seasonal, Smoothing, Structure, Target, Time, Window,
 };
 use crate::error::Result;
 use crate::geometry::{Date, Grid};
@@ -101,6 +101,41 @@ impl FusionBuilder {
     #[must_use]
     pub fn sd_factor(mut self, factor: impl Into<Numbers>) -> Self {
         self.description.output.sd_factor = factor.into();
+        self
+    }
+
+    /// Adds a function of the target bands to the output, after the bands and the indices before it: an
+    /// [expression](crate::describe::Index) of their names, with its standard deviation to first order. Default: none.
+    ///
+    /// ```
+    /// # use rasterfuse::Fusion;
+    /// # use rasterfuse::geometry::{Crs, Date, Grid};
+    /// # use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
+    /// # use rasterfuse::sink::MemorySink;
+    /// # use rasterfuse::source::MemorySource;
+    /// # let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (4, 4))?;
+    /// # let values = ndarray::Array4::from_shape_fn((1, 2, 4, 4), |(_, band, ..)| [0.1, 0.3][band]);
+    /// # let bands = vec!["red".into(), "nir".into()];
+    /// # let source = MemorySource::new(grid.clone(), vec![Date::from_days(0)], bands, values)?;
+    /// # let builder = Fusion::builder(grid).process(Process::new(Kernel::Exponential, 100.0, 1e-3))
+    /// #     .prior(Prior::new(0.2, 0.01)).instrument(Instrument::new("fine", source).noise_variance(1e-6));
+    /// let fusion = builder.index("ndvi", "(nir - red) / (nir + red)").build()?;
+    /// let mut sink = MemorySink::new();
+    /// fusion.run(&mut sink)?;
+    /// let (mean, sd) = sink.into_arrays()?; // (time, band, y, x): red, nir, ndvi
+    /// assert!((mean[(0, 2, 1, 1)] - 0.5).abs() < 1e-3 && sd[(0, 2, 1, 1)] < 5e-3);
+    /// # Ok::<(), rasterfuse::Error>(())
+    /// ```
+    #[must_use]
+    pub fn index(mut self, name: impl Into<String>, expression: impl Into<String>) -> Self {
+        self.description.output.indices.add(name, expression);
+        self
+    }
+
+    /// Takes all indices away.
+    #[must_use]
+    pub(crate) fn without_indices(mut self) -> Self {
+        self.description.output.indices = Indices::default();
         self
     }
 

@@ -160,7 +160,8 @@ impl CellField {
         outputs.extend(batch.iter().map(|reading| if reading.output { next.next() } else { None }));
         let cols = self.tile.cols.len();
         let planes = 2 * model.components() * blocks.len();
-        let mut targets = targets(blocks, self.tile.len(), strip_rows(cols) * cols, self.strips.len());
+        let layout = (model.components(), self.tile.len(), strip_rows(cols) * cols);
+        let mut targets = targets(blocks, layout, self.strips.len());
         let batch = Batch { model, cols, slices: &slices, schedule: &self.schedule, outputs: &outputs };
         let run = |strip: &mut RowStrip, targets: &mut [&mut [f64]]| {
             let scratch = &scratches[rayon::current_thread_index().unwrap_or_default() % scratches.len()];
@@ -211,10 +212,16 @@ impl CellField {
     }
 }
 
-/// Rows of every plane of every block, strip by strip: by block, mean and standard deviation, component.
-fn targets(blocks: &mut [FusedBlock], plane: usize, step: usize, strips: usize) -> Vec<&mut [f64]> {
+/// Rows of the planes of the components in every block, strip by strip: by block, mean and standard deviation,
+/// component. Indices follow the components, and are made of them later.
+fn targets(
+    blocks: &mut [FusedBlock],
+    (components, plane, step): (usize, usize, usize),
+    strips: usize,
+) -> Vec<&mut [f64]> {
     let fields = blocks.iter_mut().flat_map(|block| [&mut block.mean, &mut block.uncertainty]);
-    let planes = fields.filter_map(|field| field.as_slice_mut()).flat_map(|field| field.chunks_exact_mut(plane.max(1)));
+    let fields = fields.filter_map(|field| field.as_slice_mut());
+    let planes = fields.flat_map(|field| field.chunks_exact_mut(plane.max(1)).take(components));
     let mut rows: Vec<_> = planes.map(|plane| plane.chunks_mut(step.max(1))).collect();
     let mut targets = Vec::with_capacity(rows.len() * strips);
     for _ in 0..strips {

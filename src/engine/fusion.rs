@@ -201,6 +201,7 @@ impl Fusion {
             bands: self.model.spectrum.bands().to_vec(),
             basis: self.model.spectrum.basis().cloned(),
             space: self.space,
+            indices: self.projection.indices().list().to_vec(),
             unit: self.unit.clone(),
             offsets: self.offset_names(),
             dates: self.output.clone(),

@@ -15,6 +15,7 @@ mod checkpoint;
 mod compress;
 mod fusion;
 mod in_flight;
+mod indices;
 mod inflation;
 mod job;
 mod light;

@@ -1,15 +1,15 @@
-//! From states to output layers: the target bands with their standard deviations, or the components with their
-//! covariances.
+//! From states to output layers: the target bands with their standard deviations and their indices, or the components
+//! with their covariances.
 
 use std::sync::Arc;
 
 use ndarray::Array3;
 
-use crate::describe::Key;
-use crate::describe::Numbers;
-use crate::describe::OutputSpace;
+use super::indices::IndexLayers;
+use crate::describe::{Key, Numbers, Output, OutputSpace};
 use crate::error::{Error, Result};
-use crate::spectral::{SpectralBasis, Spectrum, pair, pair_count};
+use crate::model::Model;
+use crate::spectral::{SpectralBasis, pair, pair_count};
 
 /// How means and covariances of a cell's components become the layers of the output.
 #[derive(Debug)]
@@ -20,12 +20,16 @@ pub(super) struct Projection {
     space: OutputSpace,
     /// What standard deviations are multiplied by: of each band, or the first of all components.
     sd_factors: Vec<f64>,
+    indices: IndexLayers,
 }
 
 impl Projection {
     /// # Errors
-    /// [`Error::Setting`] when there is not one factor, or one for each band, or they are not positive.
-    pub(super) fn new(spectrum: &Spectrum, space: OutputSpace, sd_factor: &Numbers) -> Result<Self> {
+    /// [`Error::Setting`] when there is not one factor, or one for each band, or they are not positive, and for indices
+    /// that cannot be.
+    pub(super) fn new(model: &Model, output: &Output) -> Result<Self> {
+        let Output { space, sd_factor, .. } = output;
+        let (space, spectrum) = (*space, &model.spectrum);
         let basis = spectrum.basis().filter(|_| space == OutputSpace::Bands).cloned();
         let key = &Key::from("output.sd_factor");
         if space == OutputSpace::Components && matches!(sd_factor, Numbers::Each(factors) if factors.len() > 1) {
@@ -34,7 +38,8 @@ impl Projection {
         }
         let (n, of) = if space == OutputSpace::Components { (1, "series") } else { (spectrum.bands().len(), "band") };
         let sd_factors = sd_factor.expand_positive(n, key, of)?;
-        Ok(Self { components: spectrum.components(), basis, space, sd_factors })
+        let indices = IndexLayers::new(model, output)?;
+        Ok(Self { components: spectrum.components(), basis, space, sd_factors, indices })
     }
 
     /// Multiplies standard deviations that were not [emitted](Self::emit), of bands that are the components.
@@ -49,12 +54,25 @@ impl Projection {
     /// Number of layers of a block's means and of its uncertainties.
     pub(super) fn layers(&self) -> (usize, usize) {
         let bands = self.basis.as_ref().map_or(self.components, |basis| basis.wavelengths());
-        self.space.layers(bands, self.components)
+        let (means, uncertainties) = self.space.layers(bands, self.components);
+        let indices = self.indices.list().len();
+        (means + indices, uncertainties + indices)
     }
 
     /// Layers of means and covariances of what is known of a cell: the input of [`emit`](Self::emit).
     pub(super) fn known(&self) -> (usize, usize) {
         (self.components, pair_count(self.components))
+    }
+
+    /// The indices, whose layers follow those of the bands.
+    pub(super) fn indices(&self) -> &IndexLayers {
+        &self.indices
+    }
+
+    /// Covariance of two bands in a cell whose components have this `cov`, as it is output: for the indices.
+    pub(super) fn band_cov(&self, (a, b): (usize, usize), cov: &[f64]) -> f64 {
+        let of_bands = self.basis.as_ref().map_or_else(|| cov[pair(a, b)], |basis| basis.band_cov((a, b), cov));
+        self.sd_factors[a] * self.sd_factors[b] * of_bands
     }
 
     /// Emits one cell: `mean` of each component and `cov` of each pair of them, as layers of the block's arrays.

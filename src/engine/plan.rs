@@ -160,6 +160,8 @@ pub(super) struct PlanInput<'a> {
     pub(super) parts: &'a [PartSize],
     /// Offsets that are output.
     pub(super) offsets: usize,
+    /// Covariances of bands that are known of each cell until their indices are made.
+    pub(super) covariances: usize,
     /// (size, halo); (1, 0) where cells are independent.
     pub(super) window: (usize, usize),
     pub(super) independent_cells: bool,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::RunOptions;
-use crate::describe::{Description, Footprint, Key, OutputDates, PriorField};
+use crate::describe::{Description, Footprint, Indices, Key, OutputDates, PriorField};
 use crate::error::{Error, Result};
 use crate::geometry::DateRange;
 use crate::model::{Model, ObservationModel};
@@ -14,7 +14,7 @@ use crate::series::Settings;
 const NUMERICS: u32 = 3;
 
 /// Keys that determine no value, or whose value is taken from the model.
-const OMITTED: [&str; 12] = [
+const OMITTED: [&str; 13] = [
     "target.like",
     "target.crs",
     "target.geotransform",
@@ -22,6 +22,7 @@ const OMITTED: [&str; 12] = [
     "target.bands",
     "time",
     "output.store",
+    "output.indices",
     "output.zarr_format",
     "output.tile",
     "instrument.name",
@@ -64,6 +65,11 @@ pub(super) fn settings(
             OutputDates::Dates(_) => "a list of dates",
         },
     );
+    // As one text, because their order is that of the layers.
+    let indices = &description.output.indices;
+    if !indices.is_empty() {
+        settings.insert(Indices::key().to_string(), indices);
+    }
     settings.insert("output.tile", format!("[{}, {}]", tile.0, tile.1));
     settings.insert("run.precision", options.precision);
     let names: Vec<&str> = model.instruments.iter().map(|instrument| instrument.name.as_str()).collect();

@@ -274,6 +274,8 @@ impl TileState {
         self.next_step += batch.len();
         let dates = steps.iter().filter_map(|(date, step)| Some((*date, step.output?)));
         let done = self.waiting.pass(dates, last);
+        let indices = fusion.projection.indices();
+        let mut covariances = indices.room(done.len(), self.tile.region.shape());
         let mut blocks = match &mut self.states {
             States::Cells(cells) => {
                 let mut blocks = blocks(fusion, &self.tile, &done);
@@ -306,13 +308,15 @@ impl TileState {
                     self.summary.add(&window.output, |index| Some(steps[index].0).filter(|date| is_new(*date)));
                 }
                 let mut blocks = blocks(fusion, &self.tile, &done);
-                windows::assemble(fusion, windows, &mut blocks);
+                windows::assemble(fusion, windows, &mut blocks, &mut covariances);
                 blocks
             }
         };
         if let Some(mean) = &self.mean {
             mean.add(&fusion.projection, &mut blocks);
         }
+        // They are functions of the values themselves, not of anomalies.
+        indices.fill(&mut blocks, &covariances);
         Ok(blocks)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ndarray::Array3;
 use rayon::prelude::*;
 
 use super::fusion::names;
@@ -158,14 +159,22 @@ pub(super) fn advance(
     Ok(())
 }
 
-/// Writes the results of the windows into the blocks of the completed dates.
-pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [FusedBlock]) {
+/// Writes the results of the windows into the blocks of the completed dates, and the covariances of bands that indices
+/// need into those of each block.
+pub(super) fn assemble(
+    fusion: &Fusion,
+    windows: &[WindowState],
+    blocks: &mut [FusedBlock],
+    covariances: &mut [Array3<f64>],
+) {
     // Position of each layer of a window's values among all layers of a cell.
     let (means, pairs) = fusion.projection.known();
     let positions: Vec<usize> = fusion.model.parts.iter().flat_map(|part| positions(&part.components, means)).collect();
     let offset_positions: Vec<usize> =
         fusion.model.parts.iter().flat_map(|part| offset_positions(fusion, part)).collect();
-    blocks.par_iter_mut().enumerate().for_each(|(k, FusedBlock { mean, uncertainty, offsets, .. })| {
+    let pairs_of_bands = fusion.projection.indices().pairs();
+    let blocks = blocks.par_iter_mut().zip(covariances).enumerate();
+    blocks.for_each(|(k, (FusedBlock { mean, uncertainty, offsets, .. }, covariances))| {
         mean.fill(f64::NAN);
         uncertainty.fill(f64::NAN);
         if let Some(offsets) = offsets {
@@ -192,6 +201,9 @@ pub(super) fn assemble(fusion: &Fusion, windows: &[WindowState], blocks: &mut [F
                     Layer::Mean(layer) => mean[(layer, cell.row, cell.col)] = value,
                     Layer::Uncertainty(layer) => uncertainty[(layer, cell.row, cell.col)] = value,
                 });
+                for (layer, &bands) in pairs_of_bands.iter().enumerate() {
+                    covariances[(layer, cell.row, cell.col)] = fusion.projection.band_cov(bands, cov);
+                }
             }
         }
     });

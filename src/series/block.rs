@@ -17,6 +17,7 @@ pub struct FusedBlock {
     /// Position of the date on the output axis.
     pub time: usize,
     /// Fused values in u. **Shape** (band, y, x); values of components where [these are output](crate::describe::OutputSpace).
+    /// [Indices](super::SeriesLayout::indices) follow the bands.
     /// NaN in cells without a prior and without observations, and in windows that failed.
     pub mean: Array3<f64>,
     /// Their standard deviations in u, **shape** (band, y, x). Where components are output, their covariances: the

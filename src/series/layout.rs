@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Settings;
-use crate::describe::OutputSpace;
+use crate::describe::{Index, OutputSpace};
 use crate::geometry::{Date, Grid};
 use crate::spectral::SpectralBasis;
 
@@ -19,6 +19,8 @@ pub struct SeriesLayout {
     pub basis: Option<Arc<SpectralBasis>>,
     /// Contents of blocks: bands, or components of the basis.
     pub space: OutputSpace,
+    /// Functions of the bands, which follow these in the blocks; empty by default.
+    pub indices: Vec<Index>,
     /// Unit of the bands.
     pub unit: String,
     /// Instrument and band of each offset in the blocks; empty by default.
@@ -38,7 +40,14 @@ impl SeriesLayout {
     #[must_use]
     pub fn layers(&self) -> (usize, usize) {
         let components = self.basis.as_ref().map_or(self.bands.len(), |basis| basis.components());
-        self.space.layers(self.bands.len(), components)
+        let (means, uncertainties) = self.space.layers(self.bands.len(), components);
+        (means + self.indices.len(), uncertainties + self.indices.len())
+    }
+
+    /// Names of the bands and of the indices that follow them.
+    #[must_use]
+    pub fn band_names(&self) -> Vec<String> {
+        self.bands.iter().chain(self.indices.iter().map(|index| &index.name)).cloned().collect()
     }
 
     /// The number of dates, of the first `dates`, that do not change when the series is appended to. With a lag, the

@@ -358,6 +358,10 @@ impl Series {
         run.insert("dates_digest".into(), digest(&self.layout.dates).into());
         run.insert("lag".into(), self.layout.lag.into());
         run.insert("bands".into(), self.layout.bands.clone().into());
+        if !self.layout.indices.is_empty() {
+            let indices = self.layout.indices.iter().map(|index| (index.name.clone(), index.expression.clone().into()));
+            run.insert("indices".into(), Value::Object(indices.collect()));
+        }
         run.insert("space".into(), self.layout.space.to_string().into());
         run.insert("dates_committed".into(), self.committed.into());
         run.insert("dates_settled".into(), self.layout.settled(self.committed).into());
@@ -377,8 +381,9 @@ fn write_coordinates(store: &Arc<AtomicStore>, documents: &Documents, layout: &S
     arrays.write("y", layout.grid.y_centres())?;
     arrays.write("x", layout.grid.x_centres())?;
     documents.write_all_names(store)?;
-    if let Some(basis) = &layout.basis {
-        arrays.write("band", basis.wavelengths_nm().to_vec())?;
+    if let Some((basis, name)) = layout.basis.as_ref().zip(documents.wavelengths()) {
+        let none = layout.indices.iter().map(|_| f64::NAN);
+        arrays.write(name, basis.wavelengths_nm().iter().copied().chain(none).collect())?;
         if layout.space == OutputSpace::Components {
             arrays.write("basis", basis.matrix().iter().map(|value| *value as f32).collect())?;
             arrays.write("basis_mean", basis.mean().iter().map(|value| *value as f32).collect())?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use ndarray::{Array1, Array2};
 
 use super::digest::digest;
-use super::pairs::pair_count;
+use super::pairs::{pair, pair_count};
 use super::wavelengths::wavelength_problem;
 use crate::error::{Error, Key, Result};
 
@@ -162,6 +162,15 @@ impl SpectralBasis {
         // Rounding of a nearly singular covariance may give a negative variance. `max` is not used, because it would
         // turn NaN into zero.
         (value, if variance < 0.0 { 0.0 } else { variance.sqrt() })
+    }
+
+    /// Covariance of two bands for components whose covariance has this lower triangle, row by row: `b C b'ᵀ`, in u².
+    pub(crate) fn band_cov(&self, (a, b): (usize, usize), cov: &[f64]) -> f64 {
+        let (first, second) = (self.matrix().row(a), self.matrix().row(b));
+        let row = |(j, weight): (usize, &f64)| {
+            weight * second.iter().enumerate().map(|(l, other)| other * cov[pair(j, l)]).sum::<f64>()
+        };
+        first.iter().enumerate().map(row).sum()
     }
 
     /// Text that identifies the basis in settings.

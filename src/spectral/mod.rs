@@ -4,6 +4,7 @@
 
 mod basis;
 mod digest;
+mod formula;
 mod pairs;
 mod pca;
 mod response;
@@ -14,5 +15,6 @@ pub use basis::SpectralBasis;
 pub use pca::{BandScale, PcaBuilder, SpectralPca};
 pub use response::SpectralResponse;
 
+pub(crate) use formula::{Formula, Stack};
 pub(crate) use pairs::{pair, pair_count};
 pub(crate) use spectrum::{ObservedBands, Spectrum};

@@ -132,7 +132,7 @@ impl Validation {
             return Err(Error::setting("validation", problem));
         }
         let (lag, independent) = plain.lag_and_independence();
-        let mut withholding = withholding.sd_factor(1.0).start(period.start()).end(period.end());
+        let mut withholding = withholding.without_indices().sd_factor(1.0).start(period.start()).end(period.end());
         if lag == 0 {
             // The lag counts dates of the output axis. Without a lag, only the required dates are output.
             withholding = withholding.output(OutputDates::Dates(withheld.into_iter().collect()));

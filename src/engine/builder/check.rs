@@ -37,7 +37,7 @@ impl FusionBuilder {
         }
         let model = Model::new(&description)?;
         let output = &description.output;
-        let projection = Projection::new(&model.spectrum, output.space, &output.sd_factor)?;
+        let projection = Projection::new(&model, output)?;
         let period = period(&description, &model.instruments)?;
         let Schedule { steps, output: dates } = schedule(period, &description.time.output, &model.instruments)?;
         let offsets = offsets(&description, &model.instruments)?;
@@ -55,6 +55,7 @@ impl FusionBuilder {
             // Each offset is a mean and a standard deviation.
             layers: (projection.layers().0 + offsets.len(), projection.layers().1 + offsets.len()),
             offsets: offsets.len(),
+            covariances: projection.indices().pairs().len(),
             parts: &model.parts.iter().map(Part::size).collect::<Vec<_>>(),
             window,
             independent_cells: cells.is_some(),

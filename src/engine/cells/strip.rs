@@ -301,7 +301,7 @@ mod tests {
             let done: Vec<(Date, usize)> = steps.iter().map(|(date, _)| (*date, 0)).collect();
             let mut blocks = blocks(&fusion, &tile, &done);
             let planes = 2 * 2 * steps.len();
-            let mut targets = targets(&mut blocks, tile.region.len(), 6 * 300, 2);
+            let mut targets = targets(&mut blocks, (2, tile.region.len(), 6 * 300), 2);
             let batch = Batch { model, cols: 300, slices: &slices, schedule: &field.schedule, outputs: &outputs };
             for (band, targets) in field.strips.iter_mut().zip(targets.chunks_mut(planes)) {
                 let counted = allocation_counter::measure(|| band.advance(&batch, targets, &mut scratch));

@@ -355,7 +355,8 @@ impl<'a> Costs<'a> {
     }
 
     /// Three batches of output: what the windows give, the blocks made of it, and blocks being written, of which each
-    /// thread encodes one: float32 copies of mean and standard deviation, as they are and compressed.
+    /// thread encodes one: float32 copies of mean and standard deviation, as they are and compressed. One batch has the
+    /// covariances of bands for indices.
     fn output(&self, tile: (usize, usize), batch: usize, windows: u64) -> u64 {
         let input = self.input;
         // A tile's last batch also emits what waits for the lag.
@@ -371,7 +372,8 @@ impl<'a> Costs<'a> {
         let results = product([windows, grown, WORD]);
         let blocks = product([2, dates, layers, cells, WORD]);
         let encoding = product([dates.min(input.threads as u64), layers, cells, 2 * size_of::<f32>() as u64]);
-        total([results, blocks, encoding])
+        let covariances = product([dates, input.covariances as u64, cells, WORD]);
+        total([results, blocks, covariances, encoding])
     }
 
     /// A checkpoint of every window of every tile; windows that straddle tiles are kept by each.

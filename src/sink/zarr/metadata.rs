@@ -28,15 +28,25 @@ impl Documents {
 
     /// Name of the array of band names: the band coordinate, unless that holds wavelengths.
     fn band_names(&self) -> &'static str {
-        if self.layout.basis.is_some() { "band_name" } else { "band" }
+        if self.wavelengths() == Some("band") { "band_name" } else { "band" }
+    }
+
+    /// Name of the array of wavelengths: the band coordinate, which can have no gaps, unless there are indices, which
+    /// have no wavelength.
+    pub(super) fn wavelengths(&self) -> Option<&'static str> {
+        self.layout.basis.as_ref()?;
+        Some(if self.layout.indices.is_empty() { "band" } else { "wavelength" })
+    }
+
+    /// Name of the array that describes the band axis in addition to its coordinate.
+    fn beside_band(&self) -> Option<&'static str> {
+        self.wavelengths().map(|wavelengths| if wavelengths == "band" { self.band_names() } else { wavelengths })
     }
 
     /// Arrays of the store, in the order of the consolidated metadata.
     fn arrays(&self) -> Vec<&'static str> {
         let mut arrays = vec!["mean", self.uncertainty(), "time", "band", "y", "x", "spatial_ref"];
-        if self.layout.basis.is_some() {
-            arrays.push(self.band_names());
-        }
+        arrays.extend(self.beside_band());
         if self.layout.space == OutputSpace::Components {
             arrays.extend(["basis", "basis_mean"]);
         }
@@ -54,6 +64,7 @@ impl Documents {
         let layout = &self.layout;
         let (rows, cols) = layout.grid.shape();
         let bands = layout.bands.len();
+        let names = layout.band_names();
         let (means, uncertainties) = layout.layers();
         let line = ArrayKind::line;
         match name {
@@ -70,14 +81,14 @@ impl Documents {
                     "axis": "T"
                 })),
             },
-            "band" if layout.basis.is_some() => line(
-                bands,
+            _ if Some(name) == self.wavelengths() => line(
+                names.len(),
                 "band",
                 DataType::Float64,
                 object(json!({ "standard_name": "radiation_wavelength", "long_name": "wavelength", "units": "nm" })),
             ),
             "band" | "band_name" => {
-                line(bands, "band", DataType::for_texts(&layout.bands), object(json!({ "long_name": "band name" })))
+                line(names.len(), "band", DataType::for_texts(&names), object(json!({ "long_name": "band name" })))
             }
             "offset_band" => line(
                 layout.offsets.len(),
@@ -159,8 +170,9 @@ impl Documents {
         attributes.insert("units".into(), unit.into());
         attributes.insert("grid_mapping".into(), "spatial_ref".into());
         // rioxarray finds the CRS only when the grid mapping is a coordinate.
-        let names = self.layout.basis.is_some() && self.layout.space == OutputSpace::Bands;
-        attributes.insert("coordinates".into(), if names { "spatial_ref band_name" } else { "spatial_ref" }.into());
+        let beside_band = self.beside_band().filter(|_| self.layout.space == OutputSpace::Bands);
+        let coordinates = beside_band.map_or_else(|| "spatial_ref".into(), |name| format!("spatial_ref {name}"));
+        attributes.insert("coordinates".into(), coordinates.into());
         let crs = self.layout.grid.crs();
         if !crs.is_unknown() {
             // For GDAL before 3.9.
@@ -182,7 +194,7 @@ impl Documents {
 
     /// Writes the names of bands, and of offsets, with their documents.
     pub(super) fn write_all_names(&self, store: &AtomicStore) -> Result<()> {
-        self.write_names(store, self.band_names(), &self.layout.bands)?;
+        self.write_names(store, self.band_names(), &self.layout.band_names())?;
         if self.layout.offsets.is_empty() {
             return Ok(());
         }

@@ -19,8 +19,8 @@ use crate::spectral::SpectralBasis;
 /// Largest length of a coordinate or a basis, which are read as a whole: metadata must not make a program ask for all memory there is.
 const MOST_NUMBERS: u64 = 1 << 28;
 
-/// Reads a store that a [`ZarrSink`](super::ZarrSink) wrote: values and standard deviations of bands. Bands are
-/// computed where the store holds components of a spectral basis.
+/// Reads a store that a [`ZarrSink`](super::ZarrSink) wrote: values and standard deviations of bands, and of
+/// indices, which follow them. Bands are computed where the store holds components of a spectral basis.
 ///
 /// It is also a [`RasterSource`] whose [slices](Slice) have noise variances: the variances of the series.
 ///
@@ -61,7 +61,9 @@ impl FusedSeries {
         let series =
             existing_series(&attributes).ok_or_else(|| refuse(&path, "its attributes describe no series".into()))?;
         let bands = attributes["rasterfuse"]["bands"].as_array().into_iter().flatten();
-        let bands: Vec<String> = bands.filter_map(|band| band.as_str().map(str::to_owned)).collect();
+        let indices = attributes["rasterfuse"]["indices"].as_object().into_iter().flat_map(|indices| indices.keys());
+        let bands = bands.filter_map(Value::as_str).chain(indices.map(String::as_str));
+        let bands: Vec<String> = bands.map(str::to_owned).collect();
         let space = match attributes["rasterfuse"]["space"].as_str() {
             Some("components") => OutputSpace::Components,
             _ => OutputSpace::Bands,
@@ -84,6 +86,13 @@ impl FusedSeries {
             [_, _, rows, cols] => (rows.get() as usize, cols.get() as usize),
             _ => return Err(refuse(&path, "its array mean does not have four dimensions".into())),
         };
+        let layers = mean.shape()[1];
+        if basis.is_none() && layers != bands.len() as u64 {
+            return Err(refuse(
+                &path,
+                format!("its array mean has {layers} layers for {} bands and indices", bands.len()),
+            ));
+        }
         let grid = opening.grid(&mean)?;
         Ok(Self { path, grid, dates, bands, basis, space, mean, uncertainty, tile })
     }
