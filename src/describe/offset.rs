@@ -107,13 +107,18 @@ impl OffsetLayer {
 
 impl Visit for OffsetLayer {
     fn visit(&mut self, at: &Key, visit: &mut Visitor<'_>) {
-        match (&mut self.variance, self.per) {
-            (Numbers::Ratio(ratio), Sharing::Acquisition | Sharing::Group) => {
-                one(&at.name("variance"), "ratio", Quantity::AcquisitionRatio, ratio, visit);
-            }
-            (variance, _) => list(at, "variance", Quantity::OffsetVariance, variance, visit),
+        let is_ratio = self.variance.is_ratio();
+        let of_ratio = match self.per {
+            Sharing::Acquisition | Sharing::Group => Quantity::AcquisitionRatio,
+            Sharing::Pixel | Sharing::Window if self.phi.is_some() => Quantity::ForgottenRatio,
+            Sharing::Pixel | Sharing::Window => Quantity::OffsetRatio,
+        };
+        match &mut self.variance {
+            Numbers::Ratio(ratio) => one(&at.name("variance"), "ratio", of_ratio, ratio, visit),
+            variance => list(at, "variance", Quantity::OffsetVariance, variance, visit),
         }
         list(at, "drift", Quantity::OffsetDrift, self.drift.as_mut(), visit);
-        list(at, "phi", Quantity::OffsetMemory, self.phi.as_mut(), visit);
+        let memory = if is_ratio { Quantity::ShortMemory } else { Quantity::OffsetMemory };
+        list(at, "phi", memory, self.phi.as_mut(), visit);
     }
 }

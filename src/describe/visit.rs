@@ -32,6 +32,8 @@ pub enum Quantity {
     OffsetDrift,
     /// Transition φ of offsets per day, of each band of an instrument.
     OffsetMemory,
+    /// Transition φ per day of offsets whose variance is a ratio.
+    ShortMemory,
     /// A weight from 0 to 1, of each component.
     Weight,
     /// A level of values, in u, of each component. No likelihood can distinguish it from a variance.
@@ -54,8 +56,10 @@ pub enum Quantity {
     NoiseRatio,
     /// Variance of the offset of an acquisition or a group, as a ratio to the variance of change per day.
     AcquisitionRatio,
-    /// Variance of other offsets before the first day, as a ratio to the variance of change per day.
+    /// Variance of lasting offsets before the first day, as a ratio to the variance of change per day.
     OffsetRatio,
+    /// Variance of offsets that are forgotten, as a ratio to the variance of change per day.
+    ForgottenRatio,
     /// Variance by which offsets change per day, as a ratio to the variance of change per day.
     DriftRatio,
 }
@@ -76,8 +80,11 @@ impl Quantity {
     /// Whether it is a ratio to the process variance per day.
     #[must_use]
     pub fn is_ratio(self) -> bool {
-        use Quantity::{AcquisitionRatio, DriftRatio, FarRatio, NoiseRatio, OffsetRatio, PriorRatio};
-        matches!(self, FarRatio | PriorRatio | NoiseRatio | AcquisitionRatio | OffsetRatio | DriftRatio)
+        use Quantity::{AcquisitionRatio, DriftRatio, FarRatio, ForgottenRatio, NoiseRatio, OffsetRatio, PriorRatio};
+        matches!(
+            self,
+            FarRatio | PriorRatio | NoiseRatio | AcquisitionRatio | OffsetRatio | ForgottenRatio | DriftRatio
+        )
     }
 }
 

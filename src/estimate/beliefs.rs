@@ -30,13 +30,17 @@ const NOISE_WIDTH: f64 = 7.0;
 const RANGE_WIDTH: f64 = 3.0;
 const UNSEEN_CHANGE_WIDTH: f64 = 2.0;
 
-/// Ratios of variances to that of change per day, and the widths of their priors: of a far kernel, of noise, of what
-/// all pixels of an acquisition have in common, of lasting differences of coarse pixels and their drift.
+/// Ratios of variances to that of change per day, and the widths of their priors: of a far kernel, of the prior, of
+/// noise, of what all pixels of an acquisition have in common, of lasting differences of coarse pixels, of such that are
+/// forgotten with a short memory, of drift.
 const FAR_RATIO: f64 = 0.5;
-const NOISE_RATIO: f64 = 1.0;
-const ACQUISITION_RATIO: f64 = 3.0;
-const OFFSET_RATIO: f64 = 30.0;
-const DRIFT_RATIO: f64 = 0.5;
+const PRIOR_RATIO: f64 = 60.0;
+const NOISE_RATIO: f64 = 1.6;
+const ACQUISITION_RATIO: f64 = 7.0;
+const OFFSET_RATIO: f64 = 50.0;
+const FORGOTTEN_RATIO: f64 = 5.0;
+const DRIFT_RATIO: f64 = 0.8;
+const SHORT_MEMORY: f64 = 0.7;
 const RATIO_WIDTH: f64 = 2.7;
 const ACQUISITION_WIDTH: f64 = 2.0;
 const COARSE_RATIO_WIDTH: f64 = 4.5;
@@ -234,11 +238,13 @@ impl<'a> Beliefs<'a> {
             Quantity::PriorMean => (mean, variance.sqrt()),
             Quantity::Bias => (0.0, 0.3 * variance.sqrt()),
             Quantity::FarRatio => (FAR_RATIO, RATIO_WIDTH),
-            Quantity::PriorRatio => (variance / change, RATIO_WIDTH),
+            Quantity::PriorRatio => (PRIOR_RATIO, RATIO_WIDTH),
             Quantity::NoiseRatio if fine => (NOISE_RATIO, RATIO_WIDTH),
             Quantity::NoiseRatio => (NOISE_RATIO, COARSE_RATIO_WIDTH),
             Quantity::AcquisitionRatio => (ACQUISITION_RATIO, ACQUISITION_WIDTH),
             Quantity::OffsetRatio => (OFFSET_RATIO, COARSE_RATIO_WIDTH),
+            Quantity::ForgottenRatio => (FORGOTTEN_RATIO, COARSE_RATIO_WIDTH),
+            Quantity::ShortMemory => (SHORT_MEMORY, ACQUISITION_WIDTH),
             Quantity::DriftRatio => (DRIFT_RATIO, COARSE_RATIO_WIDTH),
             Quantity::Level | Quantity::Factor => return None,
         })
@@ -263,6 +269,8 @@ impl<'a> Beliefs<'a> {
             | Quantity::NoiseRatio
             | Quantity::AcquisitionRatio
             | Quantity::OffsetRatio
+            | Quantity::ForgottenRatio
+            | Quantity::ShortMemory
             | Quantity::DriftRatio => self.instrument(key).map_or(Vec::new(), |instrument| self.of_bands(instrument)),
             Quantity::FeatureScale => self.of_features(),
             Quantity::Share | Quantity::Distance => vec![self.of_component(0)],

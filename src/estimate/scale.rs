@@ -26,7 +26,9 @@ impl Scale {
     /// The scale of a quantity; numbers of any sign are of about `size`.
     pub(super) fn of(quantity: Quantity, size: f64) -> Self {
         match quantity {
-            Quantity::Memory | Quantity::OffsetMemory | Quantity::Share | Quantity::Weight => Self::Logit,
+            Quantity::Memory | Quantity::OffsetMemory | Quantity::ShortMemory | Quantity::Share | Quantity::Weight => {
+                Self::Logit
+            }
             Quantity::PriorMean | Quantity::Bias => Self::Linear(size),
             Quantity::Amplitude => Self::Linear(1.0),
             _ => Self::Log,
