@@ -34,7 +34,7 @@ impl CellObservations {
     /// # Errors
     /// [`Error::Setting`] where pixels are not single cells, or bands do not determine the components.
     pub(super) fn new(instrument: &Instrument, target: &Grid, spectrum: &Spectrum) -> Result<Self> {
-        let model = ObservationModel::new(instrument, target, spectrum)?;
+        let model = ObservationModel::new(&known(instrument), target, spectrum)?;
         let Some(first) = model.lattice.first_of_single_cells() else {
             let problem = "a seasonal mean needs pixels that are target cells, and these are not; leave the instrument out, \
                            or choose another target";
@@ -111,6 +111,20 @@ impl CellObservations {
         }
         Ok(())
     }
+}
+
+/// An instrument with something in the place of numbers that are yet to be found: all bands count the same, and are taken
+/// for unbiased.
+fn known(instrument: &Instrument) -> Instrument {
+    let mut instrument = instrument.clone();
+    if instrument.noise_variance.as_ref().is_none_or(|noise| noise.has_free() || noise.is_ratio()) {
+        instrument.noise_variance = Some(1.0.into());
+    }
+    if instrument.bias.has_free() {
+        instrument.bias = 0.0.into();
+    }
+    instrument.offset_layer = None;
+    instrument
 }
 
 fn inverse(model: &ObservationModel) -> Result<Inverse> {
