@@ -39,13 +39,13 @@ pub struct EstimationBuilder {
 
 /// Blocks, cells per side of each and cells scattered around it: by default, and where bands are together.
 const BLOCKS: (usize, usize, usize) = (24, 10, 0);
-const BLOCKS_TOGETHER: (usize, usize, usize) = (6, 4, 64);
+const BLOCKS_TOGETHER: (usize, usize, usize) = (8, 4, 48);
 
 /// How far scattered cells lie at most, in cells.
 const RADIUS: f64 = 40.0;
 
 impl EstimationBuilder {
-    /// Blocks at most; default 24, and 6 where bands are estimated together.
+    /// Blocks at most; default 24, and 8 where bands are estimated together.
     #[must_use]
     pub fn blocks(mut self, blocks: usize) -> Self {
         self.blocks = Some(blocks);
@@ -60,7 +60,7 @@ impl EstimationBuilder {
         self
     }
 
-    /// Single cells that each block has in addition, scattered around it; default none, and 64 where bands are
+    /// Single cells that each block has in addition, scattered around it; default none, and 48 where bands are
     /// estimated together. Neighbouring cells alone say little of what changes over far more
     /// than a block.
     #[must_use]

@@ -44,6 +44,9 @@ const AGAIN: usize = 3;
 /// Share of the predicted gain that a descent must have reached for another one to be worth it.
 const RIDGE: f64 = 0.1;
 
+/// Steps that are not worth a trial.
+const SHORTEST: f64 = 1e-4;
+
 /// Longest step in unbounded numbers: a factor of about 7.
 const LONGEST: f64 = 2.0;
 
@@ -248,7 +251,7 @@ impl Descent<'_> {
             let value = self.objective.values(self.group, self.base, std::slice::from_ref(&there), self.blocks)?[0];
             let share = (here.curve.value - value) / predicted;
             if share.is_nan() || share < KEPT.0 {
-                radius *= 0.25;
+                radius = 0.25 * step.norm();
             } else if share > KEPT.1 && step.norm() > 0.99 * radius {
                 radius = (2.0 * radius).min(LONGEST);
             }
@@ -257,8 +260,12 @@ impl Descent<'_> {
                 let Some(curve) = self.curve(&there)? else { break };
                 let next = corrected(&here, there, curve, &mut pairs);
                 here = next;
+                values.push(here.curve.value);
+            } else if radius < SHORTEST {
+                break;
+            } else {
+                continue;
             }
-            values.push(here.curve.value);
             let (steps, times, least) = STALLED;
             let before = values.len().checked_sub(steps + 1).map(|k| values[k]);
             if before.is_some_and(|before| before - here.curve.value < (times * self.tolerance).max(least)) {

@@ -170,18 +170,22 @@ impl Estimation {
     }
 
     /// Where the process is free as a whole, and the noise of every instrument, bands are together: noise and the
-    /// prior's variance are ratios then, and every instrument has errors of acquisitions.
+    /// prior's variance are ratios then, and cell-sized instruments beside coarse ones have errors of acquisitions.
     fn widen_together(&self, description: &mut Description) {
         if !description.process.is_free() || !becomes_together(description) {
             return;
         }
         let free = Numbers::from(Free::default());
-        for (instrument, summary) in description.instrument.iter_mut().zip(&self.summary().instruments) {
+        let summaries = &self.summary().instruments;
+        let several = summaries.iter().any(|summary| !summary.observes_cells);
+        for (instrument, summary) in description.instrument.iter_mut().zip(summaries) {
             let plain = instrument.noise_variance.take_if(|noise| *noise == free).is_some();
             if plain {
                 instrument.noise_variance = Some(Numbers::ratio(Free::default()));
             }
-            if plain && summary.observes_cells && instrument.offset_layer.is_none() {
+            // Where nothing else is observed, what a date has in common is change as well as error, and what is wanted are
+            // the images.
+            if plain && several && summary.observes_cells && instrument.offset_layer.is_none() {
                 instrument.offset_layer = Some(vec![acquisition()].into());
             }
         }

@@ -188,7 +188,7 @@ fn additions(seasonal: bool, together: bool, reference: Option<&Features>) -> Ve
     let similar = reference
         .cloned()
         .map(|features| add("similar cells", Box::new(move |process| process.features = Some(features.clone()))));
-    if together { Vec::new() } else { std::iter::once(further).chain(similar).collect() }
+    Some(further).filter(|_| !together).into_iter().chain(similar).collect()
 }
 
 /// A description all of whose tables are given and all of whose numbers can be, with which its inputs can be read. No
