@@ -910,7 +910,7 @@ fn fuse_in(folder: &Path, arguments: &[&str]) -> Output {
 /// What the program wrote to stderr, without the lines that show how far it came.
 fn complaint(output: &Output) -> String {
     let text = String::from_utf8(output.stderr.clone()).unwrap();
-    let progress = |line: &&str| line.contains(" observations/s");
+    let progress = |line: &&str| line.contains(" tile dates");
     text.lines().filter(|line| !progress(line)).collect::<Vec<_>>().join("\n")
 }
 

@@ -133,7 +133,10 @@ fn folders_become_a_series_without_a_line_written_by_hand() {
     let hint = "hint: --resume finishes an interrupted run, --append adds the dates";
     world.fail("fuse", &["fusion.estimated.toml"], 1, &["fused.zarr exists already", "append to it", hint]);
     let scores = json(world.succeed("validate", &["fusion.estimated.toml", "--json", "-"]).as_bytes());
-    assert!(scores.is_object());
+    let compared = scores["instruments"][0]["baselines"].as_array().unwrap();
+    assert!(compared.iter().any(|of| of["rows"].as_array().unwrap().iter().any(|row| row["predictor"] == "last")));
+    let plain = world.succeed("validate", &["fusion.estimated.toml", "--no-baselines", "--json", "-"]);
+    assert_eq!(json(plain.as_bytes())["instruments"][0]["baselines"], Value::Array(Vec::new()));
 }
 
 fn json(bytes: &[u8]) -> Value {

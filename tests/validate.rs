@@ -13,10 +13,14 @@ use rasterfuse::describe::OutputSpace;
 use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
+use rasterfuse::model::SeasonalBuilder;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::source::MemorySource;
 use rasterfuse::spectral::SpectralBasis;
-use rasterfuse::validate::{DaysSince, PredictionKind, ScoreRow, Validation, ValidationReport, WithheldKind, Withhold};
+use rasterfuse::validate::{
+    Baseline, DaysSince, PredictionKind, Predictor, ScoreRow, Validation, ValidationPass, ValidationReport,
+    WithheldKind, Withhold,
+};
 use support::assert_says;
 
 const CELL: f64 = 30.0;
@@ -295,4 +299,107 @@ fn the_factor_scales_what_is_put_out_and_nothing_else() {
     assert_says(&refused([1.0, 2.0].into()), &["output.sd_factor", "2 values for 1 band"]);
     let several = components().sd_factor([1.0, 2.0]).build().unwrap_err().to_string();
     assert_says(&several, &["output.sd_factor", "components"]);
+}
+
+/// A trend that the coarse instrument sees every other day: what it adds to the last clear value is worth much.
+#[test]
+fn the_report_compares_fusion_and_baselines() {
+    let (shape, n) = ((16, 16), 16);
+    let trend = |day: i32| 0.3 + 0.01 * f64::from(day) + 0.05 * (f64::from(day) / 5.0).sin();
+    let fine_values = Array4::from_shape_fn((n, 1, 16, 16), |(t, _, row, col)| {
+        if (7 * t + 3 * row + col) % 5 == 0 {
+            f64::NAN
+        } else {
+            trend(4 * t as i32) + 0.01 * ((row * col) as f64).sin()
+        }
+    });
+    let fine_dates = (0..n as i32).map(|k| Date::from_days(4 * k)).collect();
+    let fine = MemorySource::new(grid(CELL, shape), fine_dates, vec!["B4".into()], fine_values).unwrap();
+    let coarse_values = Array4::from_shape_fn((32, 1, 2, 2), |(t, ..)| 0.05 + trend(2 * t as i32));
+    let coarse = MemorySource::new(grid(8.0 * CELL, (2, 2)), dates(32), vec!["red".into()], coarse_values).unwrap();
+    let fusion = || {
+        fusion(Kernel::Exponential, shape)
+            .instrument(Instrument::new("fine", fine.clone()).noise_variance(NOISE).observes(["red"]))
+            .instrument(
+                Instrument::new("coarse", coarse.clone()).footprint(Footprint::Uniform).noise_variance(1e-4).bias(0.05),
+            )
+    };
+    let validation = Validation::new().withhold(Withhold::default().dates(2));
+    let mut passes = Vec::new();
+    let report = validation
+        .run_with(fusion(), |progress| {
+            assert!(progress.run.dates.0 <= progress.run.dates.1);
+            passes.push((progress.pass, progress.passes, progress.run.dates.0 == progress.run.dates.1));
+        })
+        .unwrap();
+    for (number, pass) in [(1, ValidationPass::Residuals), (2, ValidationPass::Fusion)] {
+        let last = passes.iter().rfind(|(of, ..)| *of == pass).unwrap();
+        assert_eq!((last.1, last.2), ((number, 2), true), "all is done at the end");
+    }
+
+    let text = report.to_string();
+    let words = [
+        "blocks, the same ",
+        "whole dates, the same ",
+        "last clear value ",
+        "linear * ",
+        "last + date residual ",
+        "linear + date residual * ",
+        "last + coarse change ",
+        "linear + coarse change * ",
+        "*: uses later observations",
+        "coarse change of fine: that of coarse",
+        "fine, blocks: fused (filtered) 0.",
+        "best baseline ",
+    ];
+    assert_says(&text, &words);
+    assert!(text.lines().last().unwrap().starts_with("coarse, "), "{text}");
+    let of = |kind: WithheldKind| report.instruments[0].baselines.iter().find(|of| of.kind == kind).unwrap();
+    let rmse = |kind: WithheldKind, baseline: Baseline| of(kind).baseline(baseline).unwrap().rmse;
+    for kind in [WithheldKind::Block, WithheldKind::Date] {
+        assert!(rmse(kind, Baseline::LastCoarse) < 0.3 * rmse(kind, Baseline::Last), "{text}");
+    }
+    assert!(rmse(WithheldKind::Block, Baseline::LastResidual) < 0.7 * rmse(WithheldKind::Block, Baseline::Last));
+    assert!(of(WithheldKind::Date).baseline(Baseline::LastResidual).is_none(), "no clear pixels on these dates");
+    assert!(report.instruments[1].baselines.iter().all(|of| of.baseline(Baseline::LastCoarse).is_none()));
+
+    let json = serde_json::to_value(&report).unwrap();
+    let first = &json["instruments"][0]["baselines"][0];
+    assert_eq!(
+        (&first["kind"], &first["band"], &first["fused"]),
+        (&"block".into(), &"all bands".into(), &"filtered".into())
+    );
+    let names: Vec<_> =
+        first["rows"].as_array().unwrap().iter().map(|row| (&row["predictor"], &row["uses_later"])).collect();
+    assert!(names.contains(&(&"filtered".into(), &false.into())), "{names:?}");
+    assert!(names.contains(&(&"linear_residual".into(), &true.into())), "{names:?}");
+    assert_eq!(json["instruments"][0]["coarse"], "coarse");
+
+    let mut plain = validation.baselines(false).run(fusion()).unwrap();
+    assert!(plain.instruments.iter().all(|instrument| instrument.baselines.is_empty()));
+    assert!(!plain.to_string().contains("baseline"));
+    for (plain, compared) in plain.instruments.iter_mut().zip(&report.instruments) {
+        assert_eq!(plain.scores, compared.scores, "the comparison changes no score");
+    }
+}
+
+/// What is learned of a mean function does not reach the baselines: their values are those of the instrument.
+#[test]
+fn baselines_are_of_the_values_themselves() {
+    let (shape, values) = ((8, 8), walks(12, (8, 8)));
+    let year = (0..12).map(|k| Date::from_days(31 * k)).collect();
+    let known = MemorySource::new(grid(CELL, shape), year, vec!["red".into()], walks(12, shape)).unwrap();
+    let known = Instrument::new("fine", known).noise_variance(NOISE);
+    let builder = SeasonalBuilder::default().without_neighbours().robust(None);
+    let mean = builder.fit(&grid(CELL, shape), &["red".into()], None, &[known]).unwrap();
+    let validation = Validation::new().withhold(Withhold::default().dates(2));
+    let run = |fusion: FusionBuilder| validation.run(fusion.instrument(fine(values.clone()))).unwrap();
+    let (plain, anomalies) =
+        (run(fusion(Kernel::Exponential, shape)), run(fusion(Kernel::Exponential, shape).seasonal(mean)));
+    assert_ne!(plain.instruments[0].scores, anomalies.instruments[0].scores);
+    for (a, b) in plain.instruments[0].baselines.iter().zip(&anomalies.instruments[0].baselines) {
+        for (a, b) in a.rows.iter().zip(&b.rows).filter(|(a, _)| matches!(a.predictor, Predictor::Baseline(_))) {
+            assert!(a.predictor == b.predictor && close(a.rmse, b.rmse) && close(a.bias, b.bias), "{a:?} {b:?}");
+        }
+    }
 }

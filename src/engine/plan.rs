@@ -19,6 +19,7 @@ use crate::geometry::{Date, DateRange, Tiling};
 use crate::machine;
 use crate::model::{Model, ObservationModel, PartSize};
 use cost::Costs;
+pub(crate) use cost::WITHHELD_BYTES;
 
 /// Full checkpoints up to this are kept by default, however small the output.
 const SMALL_CHECKPOINT: u64 = 4 << 30;
@@ -176,6 +177,8 @@ pub(super) struct PlanInput<'a> {
     pub(super) lag_asked: usize,
     /// Largest variance that any window can reach over the smallest noise variance, where it is known.
     pub(super) largest_ratio: Option<f64>,
+    /// Whether sources withhold observations.
+    pub(super) withholds: bool,
 }
 
 impl Plan {

@@ -73,7 +73,10 @@ pub(super) fn spoken(time: Duration) -> String {
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ((tile, tiles), (done, all)) = (self.tiles, self.dates);
-        write!(f, "{tile} of {tiles} tiles, {done} of {all} tile dates, {:.3e} observations/s", self.rate())?;
+        write!(f, "{tile} of {tiles} tiles, {done} of {all} tile dates")?;
+        if self.observations > 0 {
+            write!(f, ", {:.3e} observations/s", self.rate())?;
+        }
         if let Some(remaining) = self.remaining() {
             write!(f, ", {} left", spoken(remaining))?;
         }

@@ -88,6 +88,15 @@ impl Curves {
 
     /// Subtracts the mean from the bands of a slice of these pixels.
     pub(super) fn subtract(&self, instrument: &ObservationModel, slice: &mut Slice) {
+        self.add_times(-1.0, instrument, slice);
+    }
+
+    /// Adds the mean that was subtracted.
+    pub(super) fn restore(&self, instrument: &ObservationModel, slice: &mut Slice) {
+        self.add_times(1.0, instrument, slice);
+    }
+
+    fn add_times(&self, sign: f64, instrument: &ObservationModel, slice: &mut Slice) {
         let (terms, mut mean) = (self.terms(slice.date), self.plane());
         let design = instrument.design();
         for component in (0..design.ncols()).filter(|&j| instrument.observes(j)) {
@@ -95,7 +104,7 @@ impl Curves {
             for (band, &weight) in design.column(component).iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
                 for values in [Some(&mut slice.values), slice.withheld.as_mut()].into_iter().flatten() {
                     let values = values.slice_mut(s![band, .., ..]);
-                    Zip::from(values).and(&mean).for_each(|value, mean| *value -= weight * mean);
+                    Zip::from(values).and(&mean).for_each(|value, mean| *value += sign * weight * mean);
                 }
             }
         }

@@ -6,9 +6,10 @@ use std::time::Instant;
 use super::Fusion;
 use super::fusion::names;
 use super::in_flight::InFlight;
+use super::progress::Progress;
 use super::summary::Summary;
 use super::tile::{TileReader, TileState, Workers};
-use super::window::Prediction;
+use super::window::{Prediction, Reading};
 use crate::error::Result;
 use crate::series::{FusedBlock, Report, Timing};
 
@@ -50,11 +51,16 @@ pub struct TileTime<'a> {
     /// Of the tiles that are done.
     summary: Summary,
     blocks: usize,
+    /// Values that the tiles that are done have assimilated.
+    observations: u64,
     timing: Timing,
     workers: Workers,
     in_flight: InFlight,
     /// What the latest batch made of withheld values.
     predictions: Vec<Prediction>,
+    /// Where sources withhold observations, what was read for the latest batch.
+    readings: Vec<Reading>,
+    started: Instant,
 }
 
 impl Fusion {
@@ -77,10 +83,13 @@ impl<'a> TileTime<'a> {
             done: false,
             summary: Summary::default(),
             blocks: 0,
+            observations: 0,
             timing: Timing::default(),
             workers: Workers::new(fusion),
             in_flight: InFlight::default(),
             predictions: Vec::new(),
+            readings: Vec::new(),
+            started: Instant::now(),
         }
     }
 
@@ -98,6 +107,33 @@ impl<'a> TileTime<'a> {
     /// What the latest batch made of [withheld](crate::validate) values.
     pub(crate) fn predictions(&self) -> &[Prediction] {
         &self.predictions
+    }
+
+    /// Where sources [withhold](crate::validate) observations, what was read for the latest batch of dates, no mean
+    /// function subtracted.
+    pub(crate) fn readings(&self) -> &[Reading] {
+        &self.readings
+    }
+
+    /// Whether the latest batch was the last one of its tile.
+    pub(crate) fn ended_tile(&self) -> bool {
+        self.current.is_none()
+    }
+
+    /// How far it has come.
+    pub(crate) fn progress(&self) -> Progress {
+        let (tiles, dates) = (self.fusion.tiling.tile_count(), self.fusion.steps.len());
+        let ended = self.next_tile - usize::from(self.current.is_some());
+        let (under_way, observations) =
+            self.current.as_ref().map_or((0, 0), |(_, state)| (state.next_step, state.observations));
+        Progress {
+            tiles: (ended, tiles),
+            dates: (ended * dates + under_way, tiles * dates),
+            blocks: self.blocks,
+            observations: self.observations + observations,
+            elapsed: self.started.elapsed(),
+            waiting_for: None,
+        }
     }
 
     /// The blocks of the next batch of dates of a tile, or `None` when all is done. Batches without output are empty.
@@ -125,8 +161,9 @@ impl<'a> TileTime<'a> {
             }
         };
         let last = (state.next_step + fusion.plan.batch_dates).min(fusion.steps.len());
+        self.readings.clear();
         let started = Instant::now();
-        let batch =
+        let mut batch =
             fusion.pool.install(|| reader.read(fusion, &fusion.steps[state.next_step..last], &self.in_flight))?;
         let read = Instant::now();
         let blocks = fusion.pool.install(|| state.advance(fusion, &batch, &self.workers))?;
@@ -134,10 +171,15 @@ impl<'a> TileTime<'a> {
         self.timing.filter += read.elapsed();
         self.blocks += blocks.len();
         std::mem::swap(&mut self.predictions, &mut state.predictions);
+        if fusion.withholds {
+            reader.restore(&fusion.model, &mut batch);
+            self.readings = batch;
+        }
         if last < fusion.steps.len() {
             self.current = Some((reader, state));
         } else {
             self.summary.merge(&state.summary());
+            self.observations += state.observations;
         }
         Ok(Some(blocks))
     }

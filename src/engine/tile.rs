@@ -62,11 +62,27 @@ impl TileReader {
         Self::of_windows(&fusion.model, tile, &windows)
     }
 
+    /// What is under the cells of a tile alone, with no mean subtracted.
+    pub(super) fn of_cells(model: &Model, tile: &Tile) -> Self {
+        let regions = Self::regions(model, tile, &[]);
+        Self { means: regions.iter().map(|_| None).collect(), regions }
+    }
+
     /// What must be read for some windows of a tile, or for its cells alone.
     ///
     /// # Errors
     /// Those of reading a mean function.
     pub(super) fn of_windows(model: &Model, tile: &Tile, windows: &[Window]) -> Result<Self> {
+        let regions = Self::regions(model, tile, windows);
+        let mean = |(instrument, region): (&ObservationModel, &Option<PixelRegion>)| {
+            let (Some(mean), Some(region)) = (&model.seasonal, region) else { return Ok(None) };
+            Curves::for_pixels(mean, &model.target, instrument, region).map(Some)
+        };
+        let means = model.instruments.iter().zip(&regions).map(mean).collect::<Result<_>>()?;
+        Ok(Self { regions, means })
+    }
+
+    fn regions(model: &Model, tile: &Tile, windows: &[Window]) -> Vec<Option<PixelRegion>> {
         let padded = windows.iter().map(Window::padded_rect).reduce(|a, b| a.hull(&b));
         let padded = padded.unwrap_or(Rect::from(&tile.region));
         let (shape, cell_size) = (model.target.shape(), model.target.cell_size());
@@ -77,13 +93,16 @@ impl TileReader {
             let pixels = rects.map(|rect| lattice.covering(&rect)).filter(|region| !region.is_empty());
             pixels.reduce(|a, b| a.hull(&b))
         };
-        let regions: Vec<_> = model.instruments.iter().map(|instrument| region(&instrument.lattice)).collect();
-        let mean = |(instrument, region): (&ObservationModel, &Option<PixelRegion>)| {
-            let (Some(mean), Some(region)) = (&model.seasonal, region) else { return Ok(None) };
-            Curves::for_pixels(mean, &model.target, instrument, region).map(Some)
-        };
-        let means = model.instruments.iter().zip(&regions).map(mean).collect::<Result<_>>()?;
-        Ok(Self { regions, means })
+        model.instruments.iter().map(|instrument| region(&instrument.lattice)).collect()
+    }
+
+    /// Gives the slices of a batch the mean again that reading subtracted.
+    pub(super) fn restore(&self, model: &Model, batch: &mut [Reading]) {
+        for (instrument, slice) in batch.iter_mut().flat_map(|reading| &mut reading.slices) {
+            if let Some(mean) = &self.means[*instrument] {
+                mean.restore(&model.instruments[*instrument], slice);
+            }
+        }
     }
 
     /// Reads a batch of dates, slices in parallel. Unreadable slices are an error or skipped, as the fusion is set.

@@ -202,12 +202,12 @@ impl Worker {
 
 /// A date of a batch with the slices read for it.
 #[derive(Debug)]
-pub(super) struct Reading {
-    pub(super) date: Date,
+pub(crate) struct Reading {
+    pub(crate) date: Date,
     /// Whether the date is an output date.
     pub(super) output: bool,
     /// (instrument, slice), in the order of the instruments.
-    pub(super) slices: Vec<(usize, Slice)>,
+    pub(crate) slices: Vec<(usize, Slice)>,
     /// (instrument, reason) of slices that could not be read.
     pub(super) skipped: Vec<(usize, String)>,
 }
@@ -272,6 +272,8 @@ pub(crate) struct Prediction {
     pub(crate) instrument: usize,
     /// Among the bands read.
     pub(crate) band: usize,
+    /// (row, column) on the instrument's grid.
+    pub(crate) pixel: (usize, usize),
     pub(crate) value: f64,
     /// Mean and variance of the instrument's value, in u, without noise.
     pub(crate) mean: f64,
@@ -537,6 +539,7 @@ impl WindowState {
                     date,
                     instrument: probe.instrument,
                     band: part.rows(probe.instrument)[probe.band],
+                    pixel: self.support.pixel_at(probe.instrument, probe.pixel),
                     value: probe.value,
                     mean,
                     variance,

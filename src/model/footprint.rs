@@ -115,6 +115,13 @@ impl PixelLattice {
         Rect::new(self.rows[row].clone(), self.cols[col].clone())
     }
 
+    /// The cell of a grid of `shape` cells at the centre of a pixel, or nearest to it.
+    pub(crate) fn nearest_cell(&self, row: usize, col: usize, shape: (usize, usize)) -> (i64, i64) {
+        let nearest =
+            |span: &Range<i64>, cells: usize| (span.start + span.end).div_euclid(2).clamp(0, cells as i64 - 1);
+        (nearest(&self.rows[row], shape.0), nearest(&self.cols[col], shape.1))
+    }
+
     /// The pixels that cover at least one cell of `rect`.
     pub(crate) fn covering(&self, rect: &Rect) -> PixelRegion {
         let touching = |spans: &[Range<i64>], start: i64, end: i64| {

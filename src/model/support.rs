@@ -106,10 +106,9 @@ impl Support {
         let mut known = RemainderStates::new();
         for &(lattice, layers) in observers {
             let mut pixels = this.observe(lattice, &padded, near, &index, &mut known);
-            let nearest = |first: i64, end: i64, cells: usize| (first + end).div_euclid(2).clamp(0, cells as i64 - 1);
             let home = |&(row, col): &(u32, u32)| {
-                let rect = lattice.rect(row as usize, col as usize);
-                core.contains(nearest(rect.top, rect.bottom, shape.0), nearest(rect.left, rect.right, shape.1))
+                let (row, col) = lattice.nearest_cell(row as usize, col as usize, shape);
+                core.contains(row, col)
             };
             pixels.home = pixels.at.iter().map(home).collect();
             this.offsets.push(OffsetStates::new(layers, pixels.at.len()));
@@ -220,6 +219,12 @@ impl Support {
             home: pixels.home[k],
             footprint: pixels.rows.row(k),
         })
+    }
+
+    /// (row, column) of one of these pixels on the instrument's grid.
+    pub(crate) fn pixel_at(&self, instrument: usize, index: usize) -> (usize, usize) {
+        let (row, col) = self.pixels[instrument].at[index];
+        (row as usize, col as usize)
     }
 
     /// The pixel of an instrument that contains each of the window's own cells, as a position among those that

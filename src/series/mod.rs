@@ -3,6 +3,7 @@
 //! [`crate::sink`].
 
 mod block;
+mod errors;
 mod existing;
 mod layout;
 mod report;
@@ -11,6 +12,7 @@ mod settings;
 mod sink;
 
 pub use block::{BlockOffsets, FusedBlock};
+pub(crate) use errors::ErrorSums;
 pub use existing::{ExistingSeries, digest};
 pub use layout::SeriesLayout;
 pub use report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice, Timing};

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use statrs::function::erf::erf;
 
+use super::errors::ErrorSums;
+
 /// Half width of a 90 % interval of the normal distribution, in standard deviations.
 const HALF_WIDTH_90: f64 = 1.644_853_626_951_472_2;
 
@@ -70,13 +72,10 @@ pub struct Score {
 /// The sums of a [`Score`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ScoreSums {
-    values: u64,
+    errors: ErrorSums,
     covered_half: u64,
     covered: u64,
     missing: u64,
-    errors: f64,
-    magnitudes: f64,
-    squares: f64,
     variances: f64,
     widths: f64,
     crps: f64,
@@ -96,12 +95,9 @@ impl ScoreSums {
             return;
         }
         let total = if noise > 0.0 { (sd * sd + noise).sqrt() } else { sd };
-        self.values += 1;
+        self.errors.add(error);
         self.covered_half += u64::from(error.abs() <= HALF_WIDTH_50 * total);
         self.covered += u64::from(error.abs() <= HALF_WIDTH_90 * total);
-        self.errors += error;
-        self.magnitudes += error.abs();
-        self.squares += error * error;
         self.variances += total * total;
         self.widths += 2.0 * HALF_WIDTH_90 * total;
         self.crps += gaussian_crps(error, total);
@@ -113,13 +109,10 @@ impl ScoreSums {
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
-        self.values += other.values;
+        self.errors.merge(&other.errors);
         self.covered_half += other.covered_half;
         self.covered += other.covered;
         self.missing += other.missing;
-        self.errors += other.errors;
-        self.magnitudes += other.magnitudes;
-        self.squares += other.squares;
         self.variances += other.variances;
         self.widths += other.widths;
         self.crps += other.crps;
@@ -129,18 +122,18 @@ impl ScoreSums {
 
     /// Whether no value was compared.
     pub(crate) fn is_empty(&self) -> bool {
-        self.values == 0
+        self.errors.values() == 0
     }
 
     pub(crate) fn score(&self, name: impl Into<String>) -> Score {
-        let n = self.values as f64;
+        let n = self.errors.values() as f64;
         Score {
             name: name.into(),
-            values: self.values,
+            values: self.errors.values(),
             missing: self.missing,
-            rmse: (self.squares / n).sqrt(),
-            bias: self.errors / n,
-            mae: self.magnitudes / n,
+            rmse: self.errors.rmse(),
+            bias: self.errors.bias(),
+            mae: self.errors.mae(),
             crps: self.crps / n,
             coverage_50: self.covered_half as f64 / n,
             coverage_90: self.covered as f64 / n,

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::baselines::Baselines;
 use super::mask::WithheldKind;
-use super::report::{ALL_BANDS, DaysSince, InstrumentValidation, PredictionKind, ScoreRow, ValidationReport};
+use super::predictor::PredictionKind;
+use super::report::{ALL_BANDS, DaysSince, InstrumentValidation, ScoreRow, ValidationReport};
 use super::source::WithholdingSource;
-use crate::engine::{Fusion, Prediction};
+use crate::engine::{Fusion, Prediction, Reading};
 use crate::error::Result;
 use crate::geometry::{Date, Rect};
 use crate::model::ObservationModel;
@@ -29,6 +31,7 @@ pub(super) struct Judge<'a> {
     /// Sum and number of the noise factors of withheld values, by date, instrument and band, until the output of the
     /// date has been scored.
     inflation: BTreeMap<(Date, usize, usize), (f64, f64)>,
+    baselines: Option<Baselines<'a>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -40,23 +43,48 @@ struct InstrumentSums {
 }
 
 impl<'a> Judge<'a> {
-    /// `output_estimate`: whether output blocks are scored as well, with a lag or where there are no windows.
-    pub(super) fn new(fusion: &'a Fusion, sources: &'a [Arc<WithholdingSource>], output_estimate: bool) -> Self {
-        let (lag, _) = fusion.lag_and_independence();
-        let estimate = if lag > 0 { PredictionKind::Smoothed } else { PredictionKind::Filtered };
+    /// `output_estimate`: how output blocks are scored, where they are.
+    pub(super) fn new(
+        fusion: &'a Fusion,
+        sources: &'a [Arc<WithholdingSource>],
+        output_estimate: Option<PredictionKind>,
+        baselines: Option<Baselines<'a>>,
+    ) -> Self {
         Self {
             fusion,
             sources,
-            output_estimate: output_estimate.then_some(estimate),
+            output_estimate,
             sums: vec![InstrumentSums::default(); sources.len()],
             inflation: BTreeMap::new(),
+            baselines,
         }
     }
 
+    /// Adds what a batch of dates made of withheld values: what was read for it, the predictions of windows, and the
+    /// blocks that are output; `ended` where no other batch of the tile follows.
+    pub(super) fn batch(
+        &mut self,
+        readings: &[Reading],
+        predictions: &[Prediction],
+        blocks: &[FusedBlock],
+        ended: bool,
+    ) -> Result<()> {
+        if let Some(baselines) = &mut self.baselines {
+            baselines.read(readings);
+            baselines.filtered(predictions);
+        }
+        self.filtered(predictions);
+        blocks.iter().try_for_each(|block| self.block(block))?;
+        if let Some(baselines) = &mut self.baselines {
+            baselines.settle(ended);
+        }
+        Ok(())
+    }
+
     /// Adds the predictions of windows.
-    pub(super) fn filtered(&mut self, predictions: &[Prediction]) {
+    fn filtered(&mut self, predictions: &[Prediction]) {
         for prediction in predictions {
-            let Prediction { date, instrument, band, value, mean, variance, noise, inflation, days_since } =
+            let Prediction { date, instrument, band, value, mean, variance, noise, inflation, days_since, .. } =
                 *prediction;
             let Some(kind) = self.sources[instrument].mask().kind(date) else { continue };
             let days = days_since.map_or(DAYS.len() + 1, |days| DAYS.partition_point(|longest| *longest < days));
@@ -73,7 +101,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Adds an output block: its values at withheld pixels that are cells.
-    pub(super) fn block(&mut self, block: &FusedBlock) -> Result<()> {
+    fn block(&mut self, block: &FusedBlock) -> Result<()> {
         let Some(estimate) = self.output_estimate else { return Ok(()) };
         let components = self.fusion.basis().is_some();
         for (k, source) in self.sources.iter().enumerate() {
@@ -103,8 +131,16 @@ impl<'a> Judge<'a> {
                 // for it.
                 let learned = self.inflation.get(&(block.date, k, band)).map_or(1.0, |(sum, count)| sum / count);
                 let sums = self.sums[k].by_band.entry((estimate, band, kind)).or_default();
-                sums.add(value, model.observation_of(band, mean, cov), learned * noise);
+                let predicted = model.observation_of(band, mean, cov);
+                sums.add(value, predicted, learned * noise);
+                if let Some(baselines) = &mut self.baselines {
+                    let pixel = (pixels.rows.start + row, pixels.cols.start + col);
+                    baselines.output(k, block.date, (band, pixel), predicted.0 - value);
+                }
             }
+        }
+        if let Some(baselines) = &mut self.baselines {
+            baselines.shown(block.date);
         }
         self.inflation.retain(|(date, ..), _| *date > block.date);
         Ok(())
@@ -113,12 +149,17 @@ impl<'a> Judge<'a> {
     pub(super) fn report(self, seed: u64, lag: usize) -> ValidationReport {
         let (sd_factor, bands) = (self.sd_factor(), self.fusion.bands());
         let instruments = self.fusion.instruments().iter().zip(self.sources).zip(&self.sums);
-        let instruments = instruments.map(|((model, source), sums)| InstrumentValidation {
+        let instruments = instruments.enumerate().map(|(k, ((model, source), sums))| InstrumentValidation {
             name: model.name.clone(),
             whole_dates: source.mask().full_dates().to_vec(),
             share: source.mask().blocks().map_or(0.0, |(share, _)| share),
             block: source.mask().blocks().map(|(_, block)| block),
             scores: sums.rows(model, bands, self.fusion.basis().is_some()),
+            baselines: self
+                .baselines
+                .as_ref()
+                .map_or_else(Vec::new, |baselines| baselines.comparisons(k, ALL_BANDS, |band| band_name(model, band))),
+            coarse: self.baselines.as_ref().and_then(|baselines| baselines.coarse_name(k)).map(Into::into),
         });
         ValidationReport { seed, lag, bands: bands.to_vec(), instruments: instruments.collect(), sd_factor }
     }
@@ -146,11 +187,15 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// Name of a band read, as its source has it.
+fn band_name(model: &ObservationModel, band: usize) -> String {
+    model.source.bands()[model.source_bands[band]].clone()
+}
+
 impl InstrumentSums {
     /// The most general rows first.
     fn rows(&self, model: &ObservationModel, target_bands: &[String], basis: bool) -> Vec<ScoreRow> {
-        let held = model.source.bands();
-        let name = |band: usize| held[model.source_bands[band]].clone();
+        let name = |band: usize| band_name(model, band);
         let target = |band: usize| {
             let target = &target_bands[model.component_of(band).filter(|_| !basis)?];
             (*target != name(band)).then(|| target.clone())

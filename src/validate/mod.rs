@@ -8,10 +8,15 @@
 //! the window and correlation inside them are exact, for coarse pixels as for fine ones. With a lag the output holds
 //! cells without their joint distribution. Smoothed predictions are therefore scored only for instruments whose
 //! pixels are cells.
-//! for instruments whose pixels are cells only.
+//!
+//! Baselines, such as the last clear value of a pixel, are scored on the same values: what fusing has to beat.
 
+mod baselines;
+mod comparison;
 mod judge;
 mod mask;
+mod predictor;
+mod progress;
 mod report;
 mod source;
 
@@ -20,16 +25,20 @@ use std::sync::Arc;
 
 use crate::describe::OutputDates;
 use crate::describe::OutputSpace;
-use crate::engine::FusionBuilder;
+use crate::engine::{Fusion, FusionBuilder, Progress};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
 use crate::source::RasterSource;
+use baselines::Baselines;
 use judge::Judge;
 use mask::WithholdingMask;
 use source::WithholdingSource;
 
+pub use comparison::{ComparedRow, Comparison, LeftOut};
 pub use mask::{WithheldKind, Withhold};
-pub use report::{DaysSince, InstrumentValidation, PredictionKind, ScoreRow, ValidationReport};
+pub use predictor::{Baseline, PredictionKind, Predictor};
+pub use progress::{ValidationPass, ValidationProgress};
+pub use report::{DaysSince, InstrumentValidation, ScoreRow, ValidationReport};
 
 /// Withholds observations of a fusion, predicts them, and scores the predictions.
 ///
@@ -56,12 +65,20 @@ pub use report::{DaysSince, InstrumentValidation, PredictionKind, ScoreRow, Vali
 /// println!("{report}");
 /// # Ok::<(), rasterfuse::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Validation {
     seed: u64,
+    baselines: bool,
     usual: Withhold,
     /// Exceptions by instrument name.
     of_instrument: Vec<(String, Withhold)>,
+}
+
+impl Default for Validation {
+    /// As [`Validation::new`].
+    fn default() -> Self {
+        Self { seed: 0, baselines: true, usual: Withhold::default(), of_instrument: Vec::new() }
+    }
 }
 
 impl Validation {
@@ -75,6 +92,14 @@ impl Validation {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// Whether baselines are scored on the same values ([`InstrumentValidation::baselines`]). Where blocks are
+    /// withheld, the instruments are read once more for them. Default: yes.
+    #[must_use]
+    pub fn baselines(mut self, baselines: bool) -> Self {
+        self.baselines = baselines;
         self
     }
 
@@ -102,6 +127,43 @@ impl Validation {
     /// [`Error::Setting`] for invalid shares and blocks, for instruments that do not exist, and when nothing would be
     /// withheld; otherwise the errors of [`FusionBuilder::build`] and of [`Job::run`](crate::engine::Job::run).
     pub fn run(&self, fusion: FusionBuilder) -> Result<ValidationReport> {
+        self.run_with(fusion, |_| ())
+    }
+
+    /// As [`run`](Self::run), and reports progress after every batch of dates.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_with(
+        &self,
+        fusion: FusionBuilder,
+        mut progress: impl FnMut(&ValidationProgress),
+    ) -> Result<ValidationReport> {
+        let (fusion, sources, lag) = self.withheld_from(fusion)?;
+        let (_, independent) = fusion.lag_and_independence();
+        let estimate = if lag > 0 { PredictionKind::Smoothed } else { PredictionKind::Filtered };
+        let output_estimate = (lag > 0 || independent).then_some(estimate);
+        let passes = 1 + usize::from(self.baselines && sources.iter().any(|source| source.mask().blocks().is_some()));
+        let baselines = if self.baselines {
+            let show = |run: &Progress| progress(&ValidationProgress::new(ValidationPass::Residuals, passes, run));
+            Some(Baselines::new(&fusion, &sources, output_estimate, show)?)
+        } else {
+            None
+        };
+        let mut judge = Judge::new(&fusion, &sources, output_estimate, baselines);
+        // The plan counts the batches of slices and results of reading ahead and writing behind. There is one of each
+        // here. The withheld values and their predictions need less memory than the batches that are not used; what is
+        // kept of them from batch to batch is counted.
+        let mut stream = fusion.stream();
+        while let Some(blocks) = stream.next_batch() {
+            judge.batch(stream.readings(), stream.predictions(), &blocks?, stream.ended_tile())?;
+            progress(&ValidationProgress::new(ValidationPass::Fusion, passes, &stream.progress()));
+        }
+        Ok(judge.report(self.seed, lag))
+    }
+
+    /// The fusion without what is withheld, the sources that withhold it, and the lag.
+    fn withheld_from(&self, fusion: FusionBuilder) -> Result<(Fusion, Vec<Arc<WithholdingSource>>, usize)> {
         let plain = fusion.clone().build()?;
         let period = plain.period();
         let dates = |source: &dyn RasterSource| -> Vec<Date> {
@@ -131,7 +193,7 @@ impl Validation {
                            number of dates above zero";
             return Err(Error::setting("validation", problem));
         }
-        let (lag, independent) = plain.lag_and_independence();
+        let (lag, _) = plain.lag_and_independence();
         let mut withholding = withholding.without_indices().sd_factor(1.0).start(period.start()).end(period.end());
         if lag == 0 {
             // The lag counts dates of the output axis. Without a lag, only the required dates are output.
@@ -141,18 +203,6 @@ impl Validation {
             withholding = withholding.space(OutputSpace::Components);
         }
         drop(plain);
-        let fusion = withholding.build()?;
-        let mut judge = Judge::new(&fusion, &sources, lag > 0 || independent);
-        // The plan counts the batches of slices and results of reading ahead and writing behind. There is one of each
-        // here. The withheld values and their predictions need less memory than the batches that are not used.
-        let mut stream = fusion.stream();
-        while let Some(blocks) = stream.next_batch() {
-            let blocks = blocks?;
-            judge.filtered(stream.predictions());
-            for block in &blocks {
-                judge.block(block)?;
-            }
-        }
-        Ok(judge.report(self.seed, lag))
+        Ok((withholding.build()?, sources, lag))
     }
 }

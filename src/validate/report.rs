@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::ser::{Serialize, Serializer};
 
+use super::comparison::Comparison;
 use super::mask::WithheldKind;
+use super::predictor::PredictionKind;
 use crate::geometry::Date;
 use crate::series::Score;
 
@@ -17,16 +19,10 @@ in 50%, in 90%: share of the values inside these intervals; width 90%: how wide 
 error/sd: how large errors are in standard deviations predicted, noise included; 1 when these are right, more when too small
 sd factor: the factor on the fused standard deviations that makes the 90 % interval hold 90 % of the values";
 
-/// Which prediction of a withheld value is scored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum PredictionKind {
-    /// From the observations up to its date (lag 0).
-    Filtered,
-    /// With the fusion's lag.
-    Smoothed,
-}
+/// Explanation of the baselines.
+const BASELINES_NOTE: &str = "\
+the same values: predicted by fusion and baselines alike, from clear values of the pixel that were not withheld
+*: uses later observations, too; the others use those up to the date";
 
 /// Scores of the predictions of withheld observations. `serde` serialises it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -62,6 +58,11 @@ pub struct InstrumentValidation {
     /// Order: smoothed, then filtered; all bands, then each band; all kinds, then each kind; last, by time. Empty
     /// when no withheld pixel held a value.
     pub scores: Vec<ScoreRow>,
+    /// The fusion and the baselines on the same values: all bands, then each band; blocks, then whole dates. Empty
+    /// without baselines.
+    pub baselines: Vec<Comparison>,
+    /// The instrument of larger pixels whose change the baselines use, where there is one.
+    pub coarse: Option<String>,
 }
 
 /// Days since the pixel last held a value that was not withheld.
@@ -116,15 +117,6 @@ pub struct ScoreRow {
     pub score: Score,
 }
 
-impl fmt::Display for PredictionKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Filtered => "filtered",
-            Self::Smoothed => "smoothed",
-        })
-    }
-}
-
 impl ScoreRow {
     fn label(&self) -> String {
         let of = match (self.kind, &self.days_since) {
@@ -137,6 +129,13 @@ impl ScoreRow {
             },
         };
         format!("{} {of}", self.estimate)
+    }
+}
+
+impl InstrumentValidation {
+    /// The comparisons over all bands.
+    fn compared(&self) -> impl Iterator<Item = &Comparison> {
+        self.baselines.iter().filter(|comparison| comparison.band == ALL_BANDS)
     }
 }
 
@@ -176,6 +175,32 @@ impl fmt::Display for InstrumentValidation {
                 nis_ratio.sqrt()
             )?;
         }
+        self.compared().try_for_each(|comparison| write!(f, "{comparison}"))
+    }
+}
+
+impl ValidationReport {
+    /// What baselines rest on, for first-time readers.
+    fn write_baselines_note(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.instruments.iter().all(|instrument| instrument.baselines.is_empty()) {
+            return Ok(());
+        }
+        write!(f, "\n{BASELINES_NOTE}")?;
+        for InstrumentValidation { name, coarse, .. } in &self.instruments {
+            if let Some(coarse) = coarse {
+                write!(f, "\ncoarse change of {name}: that of {coarse}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the fusion gains, instrument by instrument.
+    fn write_sentences(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for instrument in &self.instruments {
+            for sentence in instrument.compared().filter_map(Comparison::sentence) {
+                write!(f, "\n{}, {sentence}", instrument.name)?;
+            }
+        }
         Ok(())
     }
 }
@@ -187,11 +212,12 @@ impl fmt::Display for ValidationReport {
         if self.instruments.iter().any(|instrument| !instrument.scores.is_empty()) {
             write!(f, "\n{FOOTNOTE}")?;
         }
+        self.write_baselines_note(f)?;
         if let Some(factors) = &self.sd_factor {
             let factors: Vec<String> = factors.iter().map(|factor| format!("{factor:.2}")).collect();
             write!(f, "\n[output] sd_factor = [{}] # {}", factors.join(", "), self.bands.join(", "))?;
         }
-        Ok(())
+        self.write_sentences(f)
     }
 }
 

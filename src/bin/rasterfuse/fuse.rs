@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let started = Instant::now();
     let meter = Meter::new();
     let job = fusion.job().start(start).replay(arguments.replay).check_disk(config.checks_disk());
-    let mut job = job.progress(|progress| meter.show(progress));
+    let mut job = job.progress(|progress| meter.show(progress.dates, progress));
     if arguments.finalize {
         let report = job.finalize(&mut sink)?;
         shown.json(&json!({ "report": report }))?;

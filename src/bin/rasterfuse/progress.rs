@@ -1,11 +1,11 @@
 //! How far a run has come: a bar on a terminal, a line from time to time otherwise.
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rasterfuse::engine::Progress;
 
 /// Shows the progress of a run on stderr.
 pub(crate) struct Meter {
@@ -26,8 +26,8 @@ impl Meter {
         Self { bar, last: Mutex::new((Instant::now(), 0)) }
     }
 
-    pub(crate) fn show(&self, progress: &Progress) {
-        let (done, all) = progress.dates;
+    /// Shows a line about a run that has done some of all its dates.
+    pub(crate) fn show(&self, (done, all): (usize, usize), progress: &impl Display) {
         if let Some(bar) = &self.bar {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
@@ -36,6 +36,8 @@ impl Meter {
         }
         let Ok(mut last) = self.last.lock() else { return };
         let tenth = done * 10 / all.max(1);
+        // Another pass begins.
+        last.1 = last.1.min(tenth);
         if last.0.elapsed() >= INTERVAL || tenth > last.1 {
             *last = (Instant::now(), tenth);
             eprintln!("{progress}");

@@ -9,6 +9,7 @@ use rasterfuse::validate::{Validation, Withhold};
 
 use crate::outcome::Outcome;
 use crate::output::{JsonFile, say};
+use crate::progress::Meter;
 
 /// Withhold observations (blocks of pixels and whole dates), fuse without them, and report how well they are predicted.
 #[derive(Args, Debug)]
@@ -31,6 +32,9 @@ pub(crate) struct Arguments {
     /// What is drawn: the same seed withholds the same observations.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Do not compare with baselines, such as the last clear value of a pixel: the inputs are read once less.
+    #[arg(long)]
+    no_baselines: bool,
     #[command(flatten)]
     json: JsonFile,
 }
@@ -50,14 +54,18 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if let Some(dates) = arguments.dates {
         withhold = withhold.dates(dates);
     }
-    let mut validation = Validation::new().seed(arguments.seed);
+    let mut validation = Validation::new().seed(arguments.seed).baselines(!arguments.no_baselines);
     validation = match &arguments.instrument[..] {
         [] => validation.withhold(withhold),
         names => names
             .iter()
             .fold(validation.withhold(Withhold::nothing()), |validation, name| validation.withhold_of(name, withhold)),
     };
-    let report = validation.run(FusionConfig::read(&arguments.config)?.builder()?)?;
+    let fusion = FusionConfig::read(&arguments.config)?.builder()?;
+    let meter = Meter::new();
+    let report = validation.run_with(fusion, |progress| meter.show(progress.run.dates, progress));
+    meter.end();
+    let report = report?;
     if shown.is_text() {
         say!("{report}\ntotal {:.2} s", started.elapsed().as_secs_f64());
     }

@@ -68,6 +68,7 @@ impl FusionBuilder {
             lag,
             lag_asked,
             largest_ratio: largest_ratio(&model, days),
+            withholds,
         })?;
         let tiling = Tiling::new(model.target.shape(), plan.tile_shape, window.0, window.1);
         let settings = settings(&description, &model, &options, period, plan.tile_shape)?;

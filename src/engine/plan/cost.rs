@@ -18,6 +18,14 @@ const PROGRAM_BYTES: u64 = if cfg!(any(feature = "gdal", feature = "zarr")) { 64
 /// What a window, and each of its parts, takes whatever its size.
 const WINDOW_BYTES: usize = 1024;
 
+/// What [validation](crate::validate) keeps of a pixel and band of a tile: its latest clear value, and a date of
+/// withheld values that wait for the next, with something to spare for those of other dates.
+pub(crate) const WITHHELD_BYTES: u64 = 160;
+
+/// And of each date of a batch, and that a result waits for, on average: a fifth of the values, if as many are withheld
+/// as usual.
+const WAITING_BYTES: u64 = 20;
+
 const WORD: u64 = size_of::<f64>() as u64;
 
 /// Memory of a run, by part.
@@ -297,6 +305,10 @@ impl<'a> Costs<'a> {
             let slices = plan.dates.min(2 * batch) as u64;
             let planes = if instrument.source.knows_noise() { 2 } else { 1 };
             held = held.saturating_add(product([planes, pixels, instrument.source_bands.len() as u64, WORD, slices]));
+            if self.input.withholds {
+                let kept = WITHHELD_BYTES + WAITING_BYTES * plan.dates.min(self.input.lag.saturating_add(batch)) as u64;
+                held = held.saturating_add(product([pixels, instrument.source_bands.len() as u64, kept]));
+            }
             let shape = (rows.min(hull.rows.len() as u64), cols.min(hull.cols.len() as u64));
             scratch = scratch.max(instrument.source.scratch_bytes(instrument.source_bands.len(), shape));
             most += plan.dates.min(batch);
