@@ -47,6 +47,7 @@ mod scale;
 mod selection;
 mod structure;
 mod summary;
+mod together;
 mod variation;
 
 pub use candidate::{Candidate, Choice, Criterion};

@@ -8,7 +8,8 @@ use nalgebra::{DMatrix, DVector};
 use ndarray::Array4;
 use rasterfuse::Fusion;
 use rasterfuse::describe::{
-    AcquisitionGroups, Bands, Footprint, Instrument, Kernel, Missing, Numbers, OffsetLayer, OutputDates, Prior, Process,
+    AcquisitionGroups, BandScale, Bands, Footprint, Instrument, Kernel, Missing, Numbers, OffsetLayer, OutputDates,
+    Prior, Process,
 };
 use rasterfuse::engine::{FusionBuilder, Precision};
 use rasterfuse::geometry::{Crs, Date, Grid};
@@ -174,12 +175,14 @@ fn a_dense_joint_gaussian_gives_the_same() {
         .band_correlation(correlation.clone());
     let fine = Instrument::new("fine", values).noise_variance(ratio(noise_ratio));
     let builder = Fusion::builder(grid(30.0, N))
-        .process(process)
+        .process(process.clone())
         .prior(Prior::new([0.2, 0.3, 0.4], ratio(prior)).correlated())
         .instrument(fine.offset_layer(OffsetLayer::per_acquisition(ratio(acquisition))))
         .window(N, 0)
         .output(OutputDates::Observed);
-    let (mean, sd, log_likelihood) = run(builder);
+    let (mean, sd, log_likelihood) = run(builder.clone());
+    let dof = 12.0;
+    let (learned_mean, learned_sd, _) = run(builder.process(process.scale(BandScale::new(dof))));
 
     let c = DMatrix::from_fn(3, 3, |b, d| {
         let rho = if b == d { 1.0 } else { correlation[b.max(d) - 1][b.min(d)] };
@@ -217,6 +220,14 @@ fn a_dense_joint_gaussian_gives_the_same() {
     let expected =
         -0.5 * (y.dot(&factor.solve(&y)) + factor.ln_determinant() + 3.0 * n as f64 * std::f64::consts::TAU.ln());
     assert!((log_likelihood - expected).abs() < 1e-9 * expected.abs(), "{log_likelihood} for {expected}");
+    // The mean of Σ ~ IW(ν₀ + n, Ψ₀ + C⁻½ Yᵀ K⁻¹ Y C⁻½) in whitened bands.
+    let (root, by_band) = (c.clone().cholesky().unwrap().l(), DMatrix::from_fn(n, 3, |i, b| value(b, observed[i])));
+    let squares = by_band.tr_mul(&k.clone().cholesky().unwrap().solve(&by_band));
+    let inverse = root.clone().try_inverse().unwrap();
+    let whitened = &inverse * squares * inverse.transpose();
+    let prior_dof = dof - 4.0;
+    let scale = (DMatrix::identity(3, 3) * prior_dof + whitened) / (prior_dof + n as f64);
+    let learned = &root * scale * root.transpose();
     // On the last date, which all observations condition.
     for b in 0..3 {
         for cell in 0..N * N {
@@ -231,6 +242,10 @@ fn a_dense_joint_gaussian_gives_the_same() {
             assert!((mean[at] - [0.2, 0.3, 0.4][b] - row_mean).abs() < 1e-10, "{at:?}");
             let variance = c[(b, b)] * field((7, 0), (7, 0)) - row_variance;
             assert!((sd[at] - variance.sqrt()).abs() < 1e-10, "{at:?}");
+            // A matrix-t: the same mean, and the covariance that was learned.
+            assert!((learned_mean[at] - mean[at]).abs() < 1e-12, "{at:?}");
+            let expected = (variance / c[(b, b)] * learned[(b, b)]).sqrt();
+            assert!((learned_sd[at] - expected).abs() < 1e-9 * expected, "{at:?} {} {expected}", learned_sd[at]);
         }
     }
 }

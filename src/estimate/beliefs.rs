@@ -3,7 +3,7 @@
 
 use super::profile::Profile;
 use super::scale::{Entry, Scale};
-use super::structure::is_together;
+use super::together::is_together;
 use super::{DataSummary, InstrumentSummary};
 use crate::describe::{Description, Features, Free, Instrument, Key, Number, NumberRef, Quantity};
 use crate::error::{Error, KeyStep, Result};

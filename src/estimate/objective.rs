@@ -650,7 +650,10 @@ mod tests {
             for (k, (slope, theta)) in exact.gradient.iter().zip(&base).enumerate() {
                 let dates: f64 = by_date.iter().map(|score| score[k]).sum();
                 let prior = objective.entries()[k].penalty(*theta)[1];
-                assert!((slope + dates - prior).abs() < 1e-6 * slope.abs().max(1.0), "{slope} {dates} {prior}");
+                // Totals follow the best covariance between bands along the step, dates keep that of the centre: they
+                // differ by what is of the third order.
+                let tolerance = if objective.is_profiled() { 1e-4 } else { 1e-6 };
+                assert!((slope + dates - prior).abs() < tolerance * slope.abs().max(1.0), "{slope} {dates} {prior}");
             }
             for known in [Some(exact.hessian.as_slice()), None] {
                 let curve = objective.curve_by_scores(&groups[0], &base, &base, known, 4).unwrap().unwrap();

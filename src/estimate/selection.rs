@@ -2,7 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
-use super::structure::{FreeTable, acquisition, becomes_together, take_variation};
+use super::structure::{FreeTable, acquisition, take_variation};
+use super::together::becomes_together;
 use super::{ChangeByBlock, Choice, Criterion, Estimate, Estimation, Fit};
 use crate::describe::{Description, Features, Free, Key, Numbers, PriorCorrelation, Structure};
 use crate::error::{Error, Result};

@@ -1,9 +1,10 @@
 //! Structures that a table may have where it is left to be chosen.
 
 use super::beliefs::FAR_RANGE_CELLS;
+use super::together::is_together;
 use crate::describe::{
-    Bands, Description, Features, Free, Instrument, Kernel, Key, NestedKernel, Number, Numbers, OffsetLayer, Prior,
-    Process, Structure,
+    Bands, Description, Features, Free, Kernel, Key, NestedKernel, Number, Numbers, OffsetLayer, Prior, Process,
+    Structure,
 };
 
 /// Cells per side of the blocks of a further field whose range is estimated: it must not change with the range.
@@ -42,17 +43,6 @@ fn free() -> Numbers {
 
 fn free_ratio() -> Numbers {
     Numbers::ratio(Free::default())
-}
-
-/// Whether bands are filtered together with a description, as far as it is given: all noise is a ratio, and the process
-/// does not say otherwise.
-pub(super) fn is_together(description: &Description) -> bool {
-    let ratio = |instrument: &Instrument| instrument.noise_variance.as_ref().is_some_and(Numbers::is_ratio);
-    let bands = description.process.given().and_then(|process| process.bands);
-    match bands {
-        Some(bands) => bands == Bands::Together && description.basis.is_none(),
-        None => description.basis.is_none() && description.instrument.iter().all(ratio),
-    }
 }
 
 impl FreeTable {
@@ -133,18 +123,6 @@ fn errors() -> Vec<OffsetLayer> {
         OffsetLayer::per_pixel(free_ratio()).phi(free()),
         acquisition(),
     ]
-}
-
-/// Whether bands will be estimated together: they [are](is_together), or process and noise are free as a whole, and no
-/// pixel brings noise of its own.
-pub(super) fn becomes_together(description: &Description) -> bool {
-    let is_free = |instrument: &Instrument| {
-        instrument.noise_variance.as_ref().is_some_and(|noise| *noise == free() || noise.is_ratio())
-    };
-    let knows = |instrument: &Instrument| instrument.source.as_ref().is_some_and(|source| source.knows_noise());
-    let instruments = &description.instrument;
-    let all = description.process.is_free() && instruments.iter().all(is_free) && !instruments.iter().any(knows);
-    (all && description.basis.is_none()) || (!description.process.is_free() && is_together(description))
 }
 
 /// What all pixels of an acquisition have in common.

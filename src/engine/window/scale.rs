@@ -74,3 +74,32 @@ impl BandScale {
         Some(rest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_learned_is_kept_and_forgotten() {
+        let learned = |memory| {
+            let mut scale = BandScale::new(LearnedScale { dof: 13.0, memory }, 2);
+            for day in [0, 10] {
+                scale.pass_to(Date::from_days(day));
+                scale.learn(Squares { products: &[40.0, 10.0, 20.0], log_pivots: 0.0, rows: 10 });
+            }
+            scale
+        };
+        // Ψ / (ν - p - 1) = (10 I + 2 S) / (10 + 2 · 10).
+        let mean = learned(None).mean();
+        assert!((mean[(0, 0)] - 3.0).abs() < 1e-12 && (mean[(0, 1)] - 20.0 / 30.0).abs() < 1e-12);
+        let kept = (-10.0_f64 / 5.0).exp();
+        let expected = (10.0 + 40.0 * (1.0 + kept)) / (10.0 + 10.0 * (1.0 + kept));
+        assert!((learned(Some(5.0)).mean()[(0, 0)] - expected).abs() < 1e-12);
+        let (scale, mut bytes) = (learned(Some(5.0)), vec![7]);
+        scale.append_snapshot(&mut bytes);
+        let mut other = BandScale::new(LearnedScale { dof: 13.0, memory: Some(5.0) }, 2);
+        assert_eq!(other.restore_snapshot(&bytes[1..]), Some(&[][..]));
+        assert_eq!((other.mean(), other.day), (scale.mean(), scale.day));
+        assert_eq!(other.restore_snapshot(&bytes[2..]), None);
+    }
+}
