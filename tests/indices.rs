@@ -3,7 +3,7 @@
 
 mod support;
 
-use ndarray::{Array4, Axis, array, s};
+use ndarray::{Array4, array, s};
 use rasterfuse::Fusion;
 use rasterfuse::describe::{Footprint, Instrument, Kernel, OutputSpace, Prior, Process};
 use rasterfuse::engine::FusionBuilder;
@@ -247,8 +247,10 @@ mod stores {
             assert_eq!(series.bands(), ["red", "nir", "ndvi", "evi2"]);
             let (values, sds) = series.values(Date::from_days(7), &[2, 0], &series.grid().region()).unwrap();
             for (got, expected) in [(values, &mean), (sds, &sd)] {
-                let expected =
-                    expected.index_axis(Axis(0), 7).select(Axis(0), &[2, 0]).mapv(|value| f64::from(value as f32));
+                let expected = expected
+                    .index_axis(ndarray::Axis(0), 7)
+                    .select(ndarray::Axis(0), &[2, 0])
+                    .mapv(|value| f64::from(value as f32));
                 assert_eq!(got, expected);
             }
             let attributes = match format {

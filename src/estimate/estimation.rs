@@ -43,7 +43,7 @@ const BLOCKS: (usize, usize, usize) = (24, 10, 0);
 const BLOCKS_TOGETHER: (usize, usize, usize) = (8, 4, 48);
 
 /// How far scattered cells lie at most, in cells.
-const RADIUS: f64 = 40.0;
+const RADIUS: f64 = 24.0;
 
 impl EstimationBuilder {
     /// Blocks at most; default 24, and 8 where bands are estimated together.
@@ -70,7 +70,7 @@ impl EstimationBuilder {
         self
     }
 
-    /// How far scattered cells lie at most, in cells; default 40.
+    /// How far scattered cells lie at most, in cells; default 24.
     #[must_use]
     pub fn radius(mut self, cells: f64) -> Self {
         self.radius = cells;

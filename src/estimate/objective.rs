@@ -230,7 +230,7 @@ impl<'a> Objective<'a> {
             return Ok(None);
         };
         let Some(profile) = &self.candidate.profile else {
-            let around = |dates: Vec<OfDate>| Around { total: total(&dates), scale: Vec::new(), dates };
+            let around = |dates: Vec<OfDate>| Around { total: total(&dates), dates, scale: Vec::new() };
             return Ok(Some(dates.into_iter().map(around).collect()));
         };
         let mut centre: Option<(usize, Maximum)> = None;
@@ -249,7 +249,7 @@ impl<'a> Objective<'a> {
                 (of.log_likelihood, by_scale) = squares.unwrap_or_default();
                 scale.push(by_scale);
             }
-            Some(Around { total, scale, dates })
+            Some(Around { total, dates, scale })
         };
         Ok(points.iter().zip(dates).map(&mut around).collect())
     }
@@ -594,7 +594,7 @@ mod tests {
         let series = |cells: usize, days: i32, step: i32, bias: f64| {
             let side = 2 * SIDE / cells;
             let values = Array4::from_shape_fn(((days / step) as usize, 3, side, side), |(date, band, row, col)| {
-                let (day, cell) = ((date as i32 * step) as f64, ((row * side + col) * cells) as f64);
+                let (day, cell) = (f64::from(date as i32 * step), ((row * side + col) * cells) as f64);
                 let noise = (day * 12.9 + cell * 78.2 + band as f64 * 2.1).sin();
                 let level = 0.1 + 0.1 * band as f64 + bias;
                 level + (0.05 * band as f64 + 0.02) * (0.1 * day + 0.05 * cell).sin() + 0.004 * noise

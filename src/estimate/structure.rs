@@ -81,7 +81,7 @@ impl FreeTable {
             Self::Offsets(index) => {
                 if is_together(description) {
                     description.instrument[*index].offset_layer = Some(errors().into());
-                    return "per pixel, drifting and forgotten, and per acquisition".into();
+                    return "per pixel, drifting, and per acquisition".into();
                 }
                 description.instrument[*index].offset_layer = Some(drifting().into());
                 "per pixel, drifting".into()
@@ -115,14 +115,11 @@ fn drifting() -> Vec<OffsetLayer> {
     vec![OffsetLayer::per_pixel(free()).drift(free())]
 }
 
-/// Errors of coarse images that are always there: lasting differences of each pixel that drift, such that are forgotten
-/// within days, and what all pixels of an acquisition have in common.
+/// Errors of coarse images that are always there: lasting differences of each pixel that drift, and what all pixels of an
+/// acquisition have in common. Offsets that are forgotten within days would take change for errors, and leave intervals
+/// too narrow.
 fn errors() -> Vec<OffsetLayer> {
-    vec![
-        OffsetLayer::per_pixel(free_ratio()).drift(free_ratio()),
-        OffsetLayer::per_pixel(free_ratio()).phi(free()),
-        acquisition(),
-    ]
+    vec![OffsetLayer::per_pixel(free_ratio()).drift(free_ratio()), acquisition()]
 }
 
 /// What all pixels of an acquisition have in common.
