@@ -53,7 +53,7 @@ impl FusionConfig {
     /// first, to all dates there are, and stored in the folder of the description as `NAME.seasonal.zarr`, or with a
     /// number in the name where there is one already, which a series may still use.
     ///
-    /// It takes minutes; progress is reported by `tracing` events of level `INFO`.
+    /// It takes seconds to minutes; progress is reported by `tracing` events of level `INFO`.
     ///
     /// # Errors
     /// [`Error::Setting`] when nothing is left to estimate or something cannot be; those of opening and reading the

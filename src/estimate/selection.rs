@@ -186,8 +186,9 @@ impl Estimation {
             }
             // Where nothing else is observed, what a date has in common is change as well as error, and what is wanted are
             // the images.
-            if plain && several && summary.observes_cells && instrument.offset_layer.is_none() {
-                instrument.offset_layer = Some(vec![acquisition()].into());
+            if plain && several && instrument.offset_layer.is_none() {
+                let of_cells = || Structure::Given(vec![acquisition()]);
+                instrument.offset_layer = Some(if summary.observes_cells { of_cells() } else { Structure::Free });
             }
         }
         if let Some(prior) = description.prior.given_mut()

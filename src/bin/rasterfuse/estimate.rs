@@ -28,12 +28,12 @@ Example:
   rasterfuse fuse numbers.toml
 
 The file that is written is the same description with numbers and, in comments, how sure they are.
-It takes minutes; how far it has come goes to stderr.";
+It takes seconds to minutes; how far it has come goes to stderr.";
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let shown = arguments.json.to();
     let started = Instant::now();
-    // The search takes minutes: what cannot be written in the end is said before.
+    // The search may take minutes: what cannot be written in the end is said before.
     if let Some(output) = &arguments.output
         && folder_of(output)? != folder_of(&arguments.config)?
     {
