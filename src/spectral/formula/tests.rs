@@ -43,7 +43,7 @@ fn expressions_mean_what_they_mean_on_paper() {
         ("(-nir)^2", nir * nir),
         ("2^-nir * red", 2_f64.powf(-nir) * red),
         ("-nir * -red", nir * red),
-        ("--nir - -red", nir + red),
+        ("- -nir - -red", nir + red),
         ("exp(-(nir - red)^2 / (2 * 0.15^2))", (-(nir - red).powi(2) / (2.0 * 0.15 * 0.15)).exp()),
         (
             "2.5 * (nir - red) / (nir + 6 * red - 7.5 * blue + 1)",
