@@ -78,7 +78,7 @@ programs: | $(OUT)
 	$$rasterfuse seasonal "$(OUT)/demo/fuse.toml" -o "$(OUT)/seasonal.zarr"
 	cp -r examples/kranj_estimate.toml examples/data "$(OUT)"
 	# All structures, on little: the whole takes minutes.
-	printf '\n[estimate]\nwindows = 4\nscattered = 16\ndates = 8\n' >> "$(OUT)/kranj_estimate.toml"
+	printf '\n[estimate]\nwindows = 6\nscattered = 16\ndates = 12\n' >> "$(OUT)/kranj_estimate.toml"
 	$$rasterfuse estimate "$(OUT)/kranj_estimate.toml"
 	.ci/interop "$(OUT)"
 	$$rasterfuse basis "$(OUT)/twin-v3/fuse.toml" --instrument emit -o "$(OUT)/basis"
