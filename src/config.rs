@@ -91,6 +91,7 @@ struct EstimateOptions {
     scattered: Option<usize>,
     radius: Option<f64>,
     dates: Option<usize>,
+    quick: bool,
     criterion: Criterion,
 }
 

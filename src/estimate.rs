@@ -38,6 +38,7 @@
 
 mod beliefs;
 mod candidate;
+mod check;
 mod estimation;
 mod fit;
 mod objective;
@@ -49,14 +50,17 @@ mod structure;
 mod summary;
 mod together;
 mod variation;
+mod watch;
 
 pub use candidate::{Candidate, Choice, Criterion};
+pub use check::SelfCheck;
 pub use estimation::{Comparison, Estimation, EstimationBuilder};
 pub use fit::{Estimate, Fit};
 pub use scale::Scale;
 pub use selection::{EstimationResult, NewImage};
 pub use summary::{BandSummary, DataSummary, InstrumentSummary};
 pub use variation::ChangeByBlock;
+pub use watch::{EstimationProgress, Watch};
 
 #[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
 pub(crate) use beliefs::spread;

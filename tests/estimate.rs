@@ -3,17 +3,19 @@
 
 mod support;
 
+use std::sync::Mutex;
+
 use nalgebra::{DMatrix, DVector};
 use ndarray::Array4;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
 use rasterfuse::Fusion;
-use rasterfuse::describe::{Footprint, Free, Instrument, Kernel, Prior, Process, Structure};
+use rasterfuse::describe::{Description, Footprint, Free, Instrument, Kernel, Prior, Process, Structure};
 use rasterfuse::engine::FusionBuilder;
-use rasterfuse::estimate::{Candidate, Criterion, Estimation, Fit};
-use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::source::MemorySource;
+use rasterfuse::estimate::{Candidate, Criterion, Estimation, EstimationProgress, EstimationResult, Fit, Watch};
+use rasterfuse::geometry::{Crs, Date, Grid, PixelRegion};
+use rasterfuse::source::{MemorySource, RasterSource};
 
 /// Cells per side of the scene, and of a coarse pixel.
 const SIDE: usize = 24;
@@ -231,6 +233,169 @@ fn candidates_that_cannot_be_fitted_are_passed_over_and_named() {
     assert_eq!((again.best().candidate.as_str(), &again.best().numbers), ("as before", &choice.best().numbers));
 }
 
+/// Counts what it is shown, and ends an estimation after some steps.
+#[derive(Debug)]
+struct Counted {
+    stages: Mutex<Vec<EstimationProgress>>,
+    best: Mutex<Vec<EstimationResult>>,
+    steps: usize,
+}
+
+impl Counted {
+    fn stopping_after(steps: usize) -> Self {
+        Self { stages: Mutex::default(), best: Mutex::default(), steps }
+    }
+}
+
+impl Watch for Counted {
+    fn progress(&self, progress: &EstimationProgress) {
+        self.stages.lock().unwrap().push(progress.clone());
+    }
+
+    fn best(&self, result: &EstimationResult) {
+        self.best.lock().unwrap().push(result.clone());
+    }
+
+    fn stops(&self) -> bool {
+        self.stages.lock().unwrap().len() > self.steps
+    }
+}
+
+/// All of the process left to be chosen.
+fn open_process(scene: &Scene, bands: &[&str]) -> FusionBuilder {
+    let mut fusion = scene.fusion(Kernel::Exponential, bands, 1.0);
+    let mut description = fusion.description().clone();
+    description.process = Structure::Free;
+    description.instrument.iter_mut().for_each(|instrument| instrument.offset_layer = Some(Vec::new().into()));
+    fusion = fusion.describe(description);
+    fusion
+}
+
+#[test]
+fn a_watch_sees_every_stage_and_the_best_after_it() {
+    let scene = RECIPE.scene(&["red"], 1);
+    let fusion = open_process(&scene, &["red"]);
+    let estimation = Estimation::builder().blocks(4).side(5).read(&fusion).unwrap();
+    let watch = Counted::stopping_after(usize::MAX);
+    let result = estimation.estimate_watched(fusion.description(), Criterion::Bic, None, &watch).unwrap();
+    let Counted { stages, best, .. } = watch;
+    let (stages, best) = (stages.into_inner().unwrap(), best.into_inner().unwrap());
+    // Two structures, the last fit and the check, each begun in its turn.
+    let count = 4;
+    let mut begun: Vec<_> = stages.iter().map(|progress| progress.stage).collect();
+    begun.dedup();
+    assert_eq!(begun, (1..=count).map(|stage| (stage, count)).collect::<Vec<_>>());
+    assert!(stages.windows(2).all(|pair| pair[0].elapsed <= pair[1].elapsed));
+    assert!(stages.iter().any(|progress| progress.remaining.is_some()));
+    let line = stages.last().unwrap().to_string();
+    assert!(line.starts_with("stage 4 of 4, predicting withheld dates: "), "{line}");
+    // The first structure is always the best at first; the last is that of the whole fit.
+    assert!(best.len() >= 2 && best.iter().all(|best| !best.finished && best.description.free().is_empty()));
+    assert_eq!(best.last().unwrap().fit.estimates, result.fit.estimates);
+    assert!(result.finished && result.checks.iter().all(|check| check.instrument == "fine"));
+}
+
+#[test]
+fn an_estimation_that_is_ended_early_has_the_best_so_far() {
+    let scene = RECIPE.scene(&["red"], 1);
+    let fusion = open_process(&scene, &["red"]);
+    let estimation = Estimation::builder().blocks(4).side(5).read(&fusion).unwrap();
+    let all = estimation.estimate(fusion.description(), Criterion::Bic, None).unwrap();
+    let mut before = f64::NEG_INFINITY;
+    for steps in [0, 12, 40] {
+        let watch = Counted::stopping_after(steps);
+        let result = estimation.estimate_watched(fusion.description(), Criterion::Bic, None, &watch).unwrap();
+        assert!(!result.finished && result.checks.is_empty(), "{steps}");
+        // It can be fused with, and is the better the later.
+        assert!(
+            result.description.free().is_empty() && fusion.clone().describe(result.description.clone()).build().is_ok()
+        );
+        let reached = estimation.log_likelihood(&result.description).unwrap();
+        let whole = estimation.log_likelihood(&all.description).unwrap();
+        println!("{steps} steps: {reached}, of {whole}");
+        assert!(reached >= before - 1.0 && reached < whole + 1.0);
+        before = reached;
+    }
+}
+
+#[test]
+fn intervals_of_right_numbers_hold_and_those_of_wrong_ones_do_not() {
+    let scene = RECIPE.scene(&["red", "nir"], 6);
+    let estimation = scene.estimation(&["red", "nir"]);
+    let with = |factor: f64| {
+        let fine = Instrument::new("fine", scene.fine.clone()).noise_variance(RECIPE.fine_noise * factor);
+        let coarse = Instrument::new("coarse", scene.coarse.clone())
+            .footprint(Footprint::Uniform)
+            .noise_variance(RECIPE.coarse_noise * factor)
+            .bias(RECIPE.coarse_bias);
+        let fusion = Fusion::builder(scene.grid.clone())
+            .bands(["red", "nir"])
+            .process(Process::new(RECIPE.kernel, RECIPE.range, RECIPE.variance * factor))
+            .prior(Prior::new(0.3, 0.01))
+            .instrument(fine)
+            .instrument(coarse);
+        let mut checks = estimation.self_check(fusion.description()).unwrap();
+        assert_eq!(checks.len(), 1, "coarse pixels are no cells");
+        checks.remove(0)
+    };
+    let (right, narrow, wide) = (with(1.0), with(0.1), with(10.0));
+    println!("{right}\n{narrow}\n{wide}");
+    // All dates but the first, of blocks that look at the same days.
+    assert_eq!((right.instrument.as_str(), right.dates), ("fine", DAYS / 4 - 1));
+    assert!(right.holds() && (right.score.coverage_90 - 0.9).abs() < 0.03, "{right}");
+    assert!(!narrow.holds() && narrow.score.coverage_90 < 0.5 && !wide.holds());
+    // Predictions do not depend on a factor of all variances, nor on what is withheld.
+    assert!((right.score.rmse - narrow.score.rmse).abs() < 0.05 * right.score.rmse);
+    let step = (RECIPE.variance * 4.0 + RECIPE.fine_noise).sqrt();
+    assert!(right.score.rmse < 1.3 * step && right.score.rmse > 0.5 * step, "{} {step}", right.score.rmse);
+}
+
+#[test]
+fn bands_are_together_unless_one_is_often_missing() {
+    let scene = RECIPE.scene(&["red", "nir"], 7);
+    let region = PixelRegion::new(0..SIDE, 0..SIDE);
+    let dates = scene.fine.dates().to_vec();
+    let estimated = |lacking: bool| {
+        let mut values = Array4::from_elem((dates.len(), 2, SIDE, SIDE), f64::NAN);
+        for (mut of_date, &date) in values.outer_iter_mut().zip(&dates) {
+            of_date.assign(&scene.fine.read(date, &[0, 1], &region).unwrap().values);
+            if lacking {
+                of_date.slice_mut(ndarray::s![1, ..SIDE / 2, ..]).fill(f64::NAN);
+            }
+        }
+        let names = vec!["red".into(), "nir".into()];
+        let fine = MemorySource::new(scene.grid.clone(), dates.clone(), names, values).unwrap();
+        let fusion = Fusion::builder(scene.grid.clone())
+            .bands(["red", "nir"])
+            .prior(Prior::new(Free::default(), Free::default()))
+            .instrument(Instrument::new("fine", fine).noise_variance(Free::default()));
+        let mut description = fusion.description().clone();
+        description.process = Structure::Free;
+        let fusion = fusion.describe(description);
+        let estimation = Estimation::builder().blocks(2).side(3).scattered(8).read(&fusion).unwrap();
+        estimation.estimate(fusion.description(), Criterion::Bic, None).unwrap().description
+    };
+    let is_ratio = |description: &Description| {
+        description.instrument[0].noise_variance.as_ref().is_some_and(rasterfuse::describe::Numbers::is_ratio)
+    };
+    assert!(is_ratio(&estimated(false)));
+    assert!(!is_ratio(&estimated(true)));
+}
+
+#[test]
+fn a_quick_estimation_looks_at_less() {
+    let scene = RECIPE.scene(&["red"], 1);
+    let fusion = open_process(&scene, &["red"]);
+    let estimation = |quick| Estimation::builder().side(4).quick(quick).read(&fusion).unwrap();
+    let [whole, quick] = [false, true].map(|quick| {
+        let estimation = estimation(quick);
+        (estimation.values(), estimation.estimate(fusion.description(), Criterion::Bic, None).unwrap())
+    });
+    assert!(quick.0 < whole.0 && quick.1.choices.is_empty() && !whole.1.choices.is_empty());
+    assert!(quick.1.finished && quick.1.fit.evaluations < whole.1.fit.evaluations);
+    assert!(quick.1.fit.estimates.iter().all(|estimate| estimate.sd.is_nan()));
+}
+
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod described {
     use rasterfuse::config::FusionConfig;
@@ -281,11 +446,10 @@ store = "fused.zarr"
 
     fn write(scene: &Scene, folder: &std::path::Path) {
         for (name, source) in [("fine", &scene.fine), ("coarse", &scene.coarse)] {
-            use rasterfuse::source::RasterSource;
             std::fs::create_dir(folder.join(name)).unwrap();
             for &date in source.dates() {
                 let (rows, cols) = source.grid().shape();
-                let region = rasterfuse::geometry::PixelRegion::new(0..rows, 0..cols);
+                let region = PixelRegion::new(0..rows, 0..cols);
                 let mut tiff = Tiff::new(source.grid(), source.read(date, &[0], &region).unwrap().values.view());
                 tiff.names = vec!["red".into()];
                 tiff.write(&folder.join(name).join(format!("{name}_{}.tif", date.to_string().replace('-', ""))));
@@ -307,8 +471,13 @@ store = "fused.zarr"
         let (range, bias) = ("process.range".into(), Key::of_instrument("coarse").name("bias"));
         assert!(estimated.result.fit.of(&range).all(|range| range.distance(RECIPE.range) < 2.0));
         assert!(estimated.result.fit.of(&bias).all(|bias| bias.distance(RECIPE.coarse_bias) < 2.0));
+        let (check, text) = estimated.text.split_once('\n').unwrap();
+        assert!(
+            check.starts_with("# fine: 5 dates withheld in turn, ") && check.contains("90 % intervals hold "),
+            "{check}"
+        );
         // Every line but those with numbers is the user's own.
-        for (ours, theirs) in estimated.text.lines().zip(TEXT.lines()) {
+        for (ours, theirs) in text.lines().zip(TEXT.lines()) {
             if theirs.contains("\"estimate\"") {
                 assert!(ours.contains('#') && !ours.contains("estimate"), "{ours}");
                 assert!(ours.starts_with(theirs.split_once('=').unwrap().0));

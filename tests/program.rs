@@ -123,7 +123,9 @@ fn folders_become_a_series_without_a_line_written_by_hand() {
     world.fail("fuse", &["fusion.toml"], 1, &["error: fusion.toml: ", "left to \"estimate\"", hint]);
     world.add("fusion.toml", "\n[estimate]\nwindows = 2\nwindow = 6\n");
     let estimated = json(world.succeed("estimate", &["fusion.toml", "--json", "-"]).as_bytes());
-    assert!(estimated.is_object());
+    assert_eq!(estimated["finished"], true);
+    assert_eq!(estimated["checks"][0]["instrument"], "fine");
+    assert!(estimated["instruments"][0]["new_image_variance"][1].as_f64().is_some_and(|variance| variance > 0.0));
     let plan = json(world.succeed("plan", &["fusion.estimated.toml", "--json"]).as_bytes());
     assert_eq!(plan["plan"]["instruments"][0]["name"], "fine");
     assert!(!world.path("fused.zarr").exists());
@@ -141,6 +143,42 @@ fn folders_become_a_series_without_a_line_written_by_hand() {
 
 fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_estimation_leaves_the_best_so_far() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    let world = World::new();
+    world.succeed("init", &["fine", "coarse"]);
+    let mut child = program("estimate")
+        .args(["fusion.toml", "-o", "best.toml"])
+        .current_dir(world.folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut said, mut interrupted) = (Vec::new(), false);
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if line.starts_with("stage 1 of ") && !interrupted {
+            interrupted = true;
+            let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+            assert!(killed.success());
+        }
+        said.push(line);
+    }
+    let said = said.join("\n");
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    assert_says(&said, &["interrupted: ending with the best so far", "error: interrupted", "best.toml"]);
+    let text = fs::read_to_string(world.path("best.toml")).unwrap();
+    assert!(text.starts_with("# Not finished: ") && !text.contains("\"estimate\""), "{text}");
+    world.succeed("plan", &["best.toml"]);
+    // A first look is one that is finished.
+    let quick = json(world.succeed("estimate", &["fusion.toml", "--quick", "--json", "-"]).as_bytes());
+    assert_eq!((&quick["finished"], &quick["choices"]), (&Value::Bool(true), &Value::Array(Vec::new())));
 }
 
 #[test]

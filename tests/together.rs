@@ -137,10 +137,27 @@ fn pixels_that_lack_a_band_are_missing() {
         let fine =
             Instrument::new("fine", source(30.0, SIDE, &[2, 5], lacks)).noise_variance(ratio(1.0)).missing(missing);
         let prior = Prior::new(0.3, ratio(40.0));
-        run(Fusion::builder(grid(30.0, SIDE)).process(process().bands(bands)).prior(prior).instrument(fine))
+        let fusion = Fusion::builder(grid(30.0, SIDE)).process(process().bands(bands)).prior(prior).instrument(fine);
+        let mut sink = MemorySink::new();
+        let report = fusion.build().unwrap().run(&mut sink).unwrap();
+        let (mean, sd) = sink.into_arrays().unwrap();
+        (mean, sd, report)
     };
-    let (mean, sd, _) = of(Bands::Together, Missing::Band);
-    let (other_mean, other_sd, _) = of(Bands::Apart, Missing::Pixel);
+    let (mean, sd, report) = of(Bands::Together, Missing::Band);
+    let (other_mean, other_sd, other) = of(Bands::Apart, Missing::Pixel);
+    // They are counted, and named where they are many.
+    let values = pixels(&[2, 5], SIDE, lacks);
+    let holds = |t: usize, row: usize, col: usize, b: usize| !values[(t, b, row, col)].is_nan();
+    let (mut incomplete, mut complete) = (0, 0);
+    for (t, row, col) in (0..2).flat_map(|t| (0..SIDE * SIDE).map(move |k| (t, k / SIDE, k % SIDE))) {
+        incomplete += u64::from(holds(t, row, col, 0) && !holds(t, row, col, 1));
+        complete += u64::from(holds(t, row, col, 0) && holds(t, row, col, 1));
+    }
+    let total = report.instruments[0].total().unwrap();
+    assert_eq!((total.incomplete, total.pixels), (incomplete, complete));
+    assert_eq!(other.instruments[0].total().unwrap().incomplete, 0);
+    assert!(incomplete > 40 && report.to_string().contains("lack a band of their group"), "{report}");
+    assert!(report.to_string().contains("often missing one without the others"), "{report}");
     assert_near(&mean, &other_mean, 1e-12);
     assert_near(&sd, &other_sd, 1e-12);
 }

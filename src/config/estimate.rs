@@ -11,7 +11,7 @@ use super::written;
 use crate::describe::{Description, Features, Raster, Window};
 use crate::engine::FusionBuilder;
 use crate::error::{Error, Result};
-use crate::estimate::{Estimation, EstimationResult, spread};
+use crate::estimate::{Estimation, EstimationProgress, EstimationResult, Watch, spread};
 use crate::geometry::Date;
 use crate::model::SeasonalBuilder;
 use crate::sink::SeasonalStore;
@@ -30,6 +30,9 @@ const SIMILAR: f64 = 4.0;
 /// cells are then filled from around them.
 const FAR_SAMPLES: usize = 80;
 const FAR_CELLS: f64 = 35.0;
+
+/// What is said of an estimation that was ended early, or is not ended yet.
+pub(super) const UNFINISHED: &str = "the best so far of an estimation; numbers may be far from what it would find";
 
 /// What an estimation has found, as a description.
 ///
@@ -59,16 +62,36 @@ impl FusionConfig {
     /// [`Error::Setting`] when nothing is left to estimate or something cannot be; those of opening and reading the
     /// inputs, and of [`SeasonalStore::write`].
     pub fn estimate(&self) -> Result<EstimatedConfig> {
-        self.naming(self.estimate_free())
+        self.estimate_watched(&(), &|_| ())
     }
 
-    fn estimate_free(&self) -> Result<EstimatedConfig> {
+    /// As [`estimate`](Self::estimate), followed by a watch that may end it early; the best after each stage goes to
+    /// `best`.
+    ///
+    /// # Errors
+    /// As [`estimate`](Self::estimate).
+    pub fn estimate_watched(
+        &self,
+        watch: &dyn Watch,
+        best: &(dyn Fn(&EstimatedConfig) + Sync),
+    ) -> Result<EstimatedConfig> {
+        self.naming(self.estimate_free(watch, best))
+    }
+
+    /// Whether estimates are rough and quick: as `estimate.quick`.
+    #[must_use]
+    pub fn quick(mut self, quick: bool) -> Self {
+        self.estimate.quick = quick;
+        self
+    }
+
+    fn estimate_free(&self, watch: &dyn Watch, best: &(dyn Fn(&EstimatedConfig) + Sync)) -> Result<EstimatedConfig> {
         if self.description.free().is_empty() {
             let problem = "nothing is left to estimate; write \"estimate\" in place of numbers of process, prior, noise_variance or bias";
             return Err(Error::setting("estimate", problem));
         }
         let options = &self.estimate;
-        let mut builder = Estimation::builder().threads(self.run.threads);
+        let mut builder = Estimation::builder().threads(self.run.threads).quick(options.quick);
         if let Some(blocks) = options.windows {
             builder = builder.blocks(blocks);
         }
@@ -90,7 +113,7 @@ impl FusionConfig {
             && spans_years(&opened)
             && let Some(with_mean) = self.with_seasonal_mean()?
         {
-            return with_mean.estimate_free();
+            return with_mean.estimate_free(watch, best);
         }
         tracing::info!("reading blocks of the scene");
         let fusion = FusionBuilder::described(opened, self.run.clone(), self.file.clone());
@@ -98,15 +121,19 @@ impl FusionConfig {
         let description = fusion.description();
         let compares_features = description.process.is_free() && description.seasonal.is_none();
         let reference = if compares_features { self.reference(description, &estimation)? } else { None };
-        let result = estimation.estimate(description, options.criterion, reference.as_ref())?;
+        let watch = ConfigWatch { config: self, watch, best };
+        self.estimated(estimation.estimate_watched(description, options.criterion, reference.as_ref(), &watch)?)
+    }
+
+    /// The description with what was found.
+    fn estimated(&self, result: EstimationResult) -> Result<EstimatedConfig> {
+        let failed = |problem| Error::ConfigFile { path: self.path(), problem };
         let window = self.description.process.is_free().then(|| window(&result.description));
-        let text = written::write(&self.text, &self.description, &result, window.flatten())
-            .map_err(|problem| Error::ConfigFile { path: self.path(), problem })?;
-        let written = Self::of(text.clone(), self.folder.clone(), self.file.clone())
-            .map_err(|problem| Error::ConfigFile { path: self.path(), problem })?;
+        let text = written::write(&self.text, &self.description, &result, window.flatten()).map_err(failed)?;
+        let written = Self::of(text.clone(), self.folder.clone(), self.file.clone()).map_err(failed)?;
         if let Some(key) = written.description.free().first() {
             let problem = format!("{key} was estimated but could not be written in its place; give it a number");
-            return Err(Error::ConfigFile { path: self.path(), problem });
+            return Err(failed(problem));
         }
         Ok(EstimatedConfig { text, result, path: self.path() })
     }
@@ -190,6 +217,37 @@ impl FusionConfig {
     }
 }
 
+/// Turns the best so far into a description.
+struct ConfigWatch<'a> {
+    config: &'a FusionConfig,
+    watch: &'a dyn Watch,
+    best: &'a (dyn Fn(&EstimatedConfig) + Sync),
+}
+
+impl fmt::Debug for ConfigWatch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigWatch").field("watch", &self.watch).finish_non_exhaustive()
+    }
+}
+
+impl Watch for ConfigWatch<'_> {
+    fn progress(&self, progress: &EstimationProgress) {
+        self.watch.progress(progress);
+    }
+
+    fn best(&self, result: &EstimationResult) {
+        self.watch.best(result);
+        // What cannot be written is an error in the end, not on the way.
+        if let Ok(estimated) = self.config.estimated(result.clone()) {
+            (self.best)(&estimated);
+        }
+    }
+
+    fn stops(&self) -> bool {
+        self.watch.stops()
+    }
+}
+
 /// Whether an instrument whose pixels are cells has observed more than one and a half years, often enough for a curve.
 fn spans_years(description: &Description) -> bool {
     let Some(target) = &description.target.grid else { return false };
@@ -240,7 +298,7 @@ impl Serialize for EstimatedConfig {
 
 impl fmt::Display for EstimatedConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let EstimationResult { fit, choices, change, blocks: (blocks, side), .. } = &self.result;
+        let EstimationResult { fit, choices, change, checks, blocks: (blocks, side), finished, .. } = &self.result;
         writeln!(f, "estimated from {} values in {blocks} blocks of {side} x {side} cells", fit.values)?;
         for (table, choice) in choices {
             if choice.table().len() > 1 {
@@ -249,6 +307,8 @@ impl fmt::Display for EstimatedConfig {
             }
         }
         change.iter().try_for_each(|change| writeln!(f, "{change}"))?;
-        write!(f, "{fit}")
+        write!(f, "{fit}")?;
+        checks.iter().try_for_each(|check| write!(f, "\n{check}"))?;
+        if *finished { Ok(()) } else { write!(f, "\nnot finished: {UNFINISHED}") }
     }
 }

@@ -3,6 +3,7 @@
 
 use toml_edit::{Array, DocumentMut, Formatted, InlineTable, Item, Value};
 
+use super::estimate::UNFINISHED;
 use crate::describe::{Description, ESTIMATE, Key, Number, Numbers, PriorField, Structure, Variation, Window};
 use crate::error::KeyStep;
 use crate::estimate::{ChangeByBlock, Estimate, EstimationResult};
@@ -47,7 +48,9 @@ fn header(result: &EstimationResult) -> String {
         std::iter::once(title).chain(choice.table().into_iter().map(|line| format!("# {line}\n")))
     });
     let change = result.change.iter().map(|change| format!("# {change}\n"));
-    lines.chain(change).collect()
+    let unfinished = (!result.finished).then(|| format!("# Not finished: {UNFINISHED}.\n"));
+    let checks = result.checks.iter().map(|check| format!("# {check}\n"));
+    unfinished.into_iter().chain(lines).chain(change).chain(checks).collect()
 }
 
 /// Puts the structures that were chosen in the place of the word, or where one was added; their numbers are still the

@@ -54,7 +54,7 @@ pub(crate) use plan::WITHHELD_BYTES;
 pub use plan::{DiskSpace, InstrumentPlan, Plan};
 pub use progress::Progress;
 pub(crate) use readings::TileBatch;
-pub(crate) use sample::{BlockCells, ByDate, OfDate, Sample, SampleInputs, Sampling, possible};
+pub(crate) use sample::{BlockCells, ByDate, OfDate, Sample, SampleBlock, SampleInputs, Sampling, possible};
 pub use shard::Shard;
 pub use stream::TileTime;
 pub(crate) use window::{Prediction, Reading, SquareSum};

@@ -10,7 +10,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::in_flight::InFlight;
 use super::tile::TileReader;
-use super::window::{Reading, SquareSum, Worker};
+use super::window::{Prediction, Reading, SquareSum, Worker};
 use super::windows::{Correlations, TileInputs, WindowSetup, build};
 use super::{Fusion, Precision};
 use crate::describe::Missing;
@@ -201,6 +201,26 @@ impl Sample {
         Ok(models.iter().map(|_| by_block.iter_mut().map(|dates| dates.next().flatten()).collect()).collect())
     }
 
+    /// Predictions of the values that `withheld` chooses by block, instrument and date, from the other observations up
+    /// to their dates; only pixels of the squares are predicted. `None` for blocks where the arithmetic breaks down.
+    ///
+    /// # Errors
+    /// What has nothing to do with numbers.
+    pub(crate) fn predictions(
+        &self,
+        model: &Model,
+        inputs: &SampleInputs,
+        withheld: impl Fn(usize, usize, Date) -> bool + Sync,
+    ) -> Result<Vec<Option<Vec<Prediction>>>> {
+        let of_block = |k: usize| {
+            let block = &self.blocks[k];
+            let correlations = inputs.correlations(k, model);
+            let withheld = |instrument, date| withheld(k, instrument, date);
+            possible(block.predictions(model, &inputs.blocks[k].0, &correlations, withheld))
+        };
+        self.install(|| (0..self.blocks.len()).into_par_iter().with_max_len(1).map(of_block).collect())
+    }
+
     /// Runs something on the sample's threads.
     pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.pool.install(work)
@@ -309,6 +329,35 @@ impl SampleBlock {
                     },
                 )
             })
+    }
+
+    /// Dates on which an instrument has values, in order.
+    pub(crate) fn dates_of(&self, instrument: usize) -> impl Iterator<Item = Date> + '_ {
+        let holds = move |reading: &&Reading| reading.slices.iter().any(|(k, _)| *k == instrument);
+        self.readings.iter().filter(holds).map(|reading| reading.date)
+    }
+
+    /// Predictions of the values of the instruments and dates that are withheld.
+    fn predictions(
+        &self,
+        model: &Model,
+        inputs: &TileInputs,
+        correlations: &Correlations,
+        withheld: impl Fn(usize, Date) -> bool,
+    ) -> Result<Vec<Prediction>> {
+        let setup = WindowSetup { model, lag: 0, precision: Precision::F64, withholds: true, offsets: &[] };
+        let prior = model.prior.over(&inputs.prior);
+        let mut windows = build(setup, &self.region, inputs, correlations, (&prior, self.before))?;
+        let mut worker = Worker::new(model.parts.len());
+        let mut predictions = Vec::new();
+        for reading in &self.readings {
+            let shown = reading.withholding(|instrument| withheld(instrument, reading.date));
+            for window in &mut windows {
+                window.advance(std::slice::from_ref(&shown), false, &model.instruments, &model.parts, &mut worker)?;
+                predictions.append(&mut window.output.predictions);
+            }
+        }
+        Ok(predictions)
     }
 
     /// Prediction-error decomposition: what each date adds to the log-likelihood.

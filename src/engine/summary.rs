@@ -15,6 +15,8 @@ use crate::series::{DateDiagnostics, FailedWindow, InstrumentReport, Report, Ski
 struct FitSums {
     pixels: u64,
     refused: u64,
+    #[serde(default)]
+    incomplete: u64,
     values: u64,
     dof: u64,
     nis: ExactSum,
@@ -32,6 +34,7 @@ impl FitSums {
     fn count(&mut self, count: &PixelCount) {
         self.pixels += count.observed;
         self.refused += count.refused;
+        self.incomplete += count.incomplete;
     }
 
     fn add_cells(&mut self, fit: &CellFit) {
@@ -46,6 +49,7 @@ impl FitSums {
     fn merge(&mut self, other: &Self) {
         self.pixels += other.pixels;
         self.refused += other.refused;
+        self.incomplete += other.incomplete;
         self.values += other.values;
         self.dof += other.dof;
         self.nis.merge(other.nis);
@@ -54,10 +58,11 @@ impl FitSums {
 
     /// `None` when no window observed anything.
     fn diagnostics(&self, date: Date) -> Option<DateDiagnostics> {
-        (self.values > 0 || self.pixels > 0).then(|| DateDiagnostics {
+        (self.values > 0 || self.pixels > 0 || self.incomplete > 0).then(|| DateDiagnostics {
             date,
             pixels: self.pixels,
             refused: self.refused,
+            incomplete: self.incomplete,
             values: self.values,
             dof: self.dof,
             nis: self.nis.value(),

@@ -10,7 +10,7 @@ mod waiting;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
-use ndarray::{ArrayView1, s};
+use ndarray::{Array3, ArrayView1, s};
 
 use super::carried::Scratch;
 use crate::describe::Missing;
@@ -73,6 +73,8 @@ pub(super) struct Worker {
     part_noise: Vec<f64>,
     /// The offsets of a pixel, as positions among those of a band.
     offsets: Vec<u32>,
+    /// Of each instrument the pixels of the date that lack a band of bands together.
+    incomplete: Vec<u64>,
 }
 
 /// The observations of a date for one part.
@@ -212,6 +214,26 @@ pub(crate) struct Reading {
     pub(super) skipped: Vec<(usize, String)>,
 }
 
+impl Reading {
+    /// The same, with all values of some instruments withheld.
+    pub(super) fn withholding(&self, of: impl Fn(usize) -> bool) -> Self {
+        let slice = |(instrument, slice): &(usize, Slice)| {
+            let mut slice = slice.clone();
+            if of(*instrument) {
+                let nothing = Array3::from_elem(slice.values.dim(), f64::NAN);
+                slice.withheld = Some(std::mem::replace(&mut slice.values, nothing));
+            }
+            (*instrument, slice)
+        };
+        Self {
+            date: self.date,
+            output: self.output,
+            slices: self.slices.iter().map(slice).collect(),
+            skipped: self.skipped.clone(),
+        }
+    }
+}
+
 /// The results of a window for a batch. Their memory is reused for the next batch.
 #[derive(Debug, Default)]
 pub(super) struct WindowOutput {
@@ -285,12 +307,15 @@ pub(crate) struct Prediction {
     pub(crate) days_since: Option<u32>,
 }
 
-/// The number of an instrument's pixels that a window counts, and how many of them it refused.
+/// The numbers of an instrument's pixels that a window counts: those observed, those of them that it refused, and
+/// those that it could not use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PixelCount {
     pub(super) instrument: usize,
     pub(super) observed: u64,
     pub(super) refused: u64,
+    /// Pixels that lack a band of a group of bands together, and are missing therefore.
+    pub(super) incomplete: u64,
 }
 
 impl WindowOutput {
@@ -340,8 +365,10 @@ impl WindowState {
 
     /// Turns the slices of a date into the pseudo-observations of each part.
     fn observe(&self, reading: &Reading, instruments: &[ObservationModel], parts: &[Part], worker: &mut Worker) {
-        let Worker { parts: scratch, pixels, values, part_values, noise, part_noise, offsets, .. } = worker;
+        let Worker { parts: scratch, pixels, values, part_values, noise, part_noise, offsets, incomplete, .. } = worker;
         pixels.clear();
+        incomplete.clear();
+        incomplete.resize(instruments.len(), 0);
         for part in scratch.iter_mut() {
             part.observations.clear();
             part.positions.clear();
@@ -380,7 +407,7 @@ impl WindowState {
                 }
                 self.support.offsets(index).of_pixel(layers, pixel.index, reading.date, offsets);
                 let position = pixels.len() as u32;
-                let mut observed = false;
+                let (mut observed, mut lacks_a_band) = (false, false);
                 for ((part, state), scratch) in parts.iter().zip(&self.parts).zip(scratch.iter_mut()) {
                     if part.bands[index].rows.is_empty() {
                         continue;
@@ -394,8 +421,11 @@ impl WindowState {
                     if added {
                         scratch.positions.push(position);
                         observed = true;
+                    } else if part.together.is_some() {
+                        lacks_a_band |= part.bands[index].rows.iter().any(|&row| !values[row].is_nan());
                     }
                 }
+                incomplete[index] += u64::from(lacks_a_band && pixel.home);
                 if observed {
                     let (home, nis, dof, refused) = (pixel.home, 0.0, 0, false);
                     pixels.push(ObservedPixel { instrument: index, home, nis, dof, refused });
@@ -422,7 +452,10 @@ impl WindowState {
             let home = || pixels.iter().filter(|pixel| pixel.home);
             let (observed, refused) = (home().count() as u64, home().filter(|pixel| pixel.refused).count() as u64);
             let instrument = pixels[0].instrument;
-            self.output.pixels.push((index, PixelCount { instrument, observed, refused }));
+            self.output.pixels.push((index, PixelCount { instrument, observed, refused, incomplete: 0 }));
+        }
+        for (instrument, &incomplete) in worker.incomplete.iter().enumerate().filter(|(_, count)| **count > 0) {
+            self.output.pixels.push((index, PixelCount { instrument, observed: 0, refused: 0, incomplete }));
         }
         for k in 0..self.parts.len() {
             let part = &mut self.parts[k];

@@ -9,9 +9,10 @@ use rayon::prelude::*;
 use super::beliefs::Beliefs;
 use super::candidate::{Failed, for_blocks};
 use super::objective::Objective;
-use super::optimum::search;
+use super::optimum::{search, usual_effort};
 use super::structure::filled;
 use super::together::becomes_together;
+use super::watch::Stage;
 use super::{Candidate, Choice, Criterion, DataSummary, Estimate, Fit};
 use crate::describe::Description;
 use crate::engine::{BlockCells, Checkpoint, FusionBuilder, MemoryBudget, Precision, Sample, Sampling};
@@ -34,13 +35,20 @@ pub struct EstimationBuilder {
     side: Option<usize>,
     scattered: Option<usize>,
     radius: f64,
-    dates: usize,
+    dates: Option<usize>,
     threads: usize,
+    quick: bool,
 }
 
 /// Blocks, cells per side of each and cells scattered around it: by default, and where bands are together.
 const BLOCKS: (usize, usize, usize) = (24, 10, 0);
 const BLOCKS_TOGETHER: (usize, usize, usize) = (8, 4, 48);
+
+/// By what blocks, scattered cells and dates are divided where it must be quick.
+const QUICK: usize = 2;
+
+/// Dates of a block.
+const DATES: usize = 200;
 
 /// How far scattered cells lie at most, in cells.
 const RADIUS: f64 = 24.0;
@@ -81,7 +89,15 @@ impl EstimationBuilder {
     /// series has a stretch of its own.
     #[must_use]
     pub fn dates(mut self, dates: usize) -> Self {
-        self.dates = dates;
+        self.dates = Some(dates);
+        self
+    }
+
+    /// A first look: half of the blocks, of the scattered cells and of the dates where none of these is set, the first
+    /// structure of every table, a rough fit without standard errors.
+    #[must_use]
+    pub fn quick(mut self, quick: bool) -> Self {
+        self.quick = quick;
         self
     }
 
@@ -97,7 +113,7 @@ impl EstimationBuilder {
     /// # Errors
     /// [`Error::Setting`], as [`read`](Self::read).
     pub(crate) fn check(&self) -> Result<()> {
-        let given = [("windows", self.blocks), ("window", self.side), ("dates", Some(self.dates))];
+        let given = [("windows", self.blocks), ("window", self.side), ("dates", self.dates)];
         if let Some((key, _)) = given.into_iter().find(|(_, value)| *value == Some(0)) {
             return Err(Error::setting(format!("estimate.{key}"), "0; give at least 1"));
         }
@@ -114,9 +130,12 @@ impl EstimationBuilder {
     pub fn read(self, fusion: &FusionBuilder) -> Result<Estimation> {
         self.check()?;
         let defaults = if becomes_together(fusion.description()) { BLOCKS_TOGETHER } else { BLOCKS };
-        let side = self.side.unwrap_or(defaults.1);
-        let cells = BlockCells { side, scattered: self.scattered.unwrap_or(defaults.2), radius: self.radius };
-        let (blocks, dates, threads) = (self.blocks.unwrap_or(defaults.0), self.dates, self.threads);
+        let (side, threads) = (self.side.unwrap_or(defaults.1), self.threads);
+        let part = |number: usize| if self.quick { number.div_ceil(QUICK) } else { number };
+        let scattered = self.scattered.unwrap_or_else(|| part(defaults.2));
+        let cells = BlockCells { side, scattered, radius: self.radius };
+        let (blocks, dates) =
+            (self.blocks.unwrap_or_else(|| part(defaults.0)), self.dates.unwrap_or_else(|| part(DATES)));
         let sampling = Sampling { blocks, cells, dates, threads };
         let allowed = fusion.options().memory.bytes()?;
         let plain = fusion
@@ -141,7 +160,7 @@ impl EstimationBuilder {
         }
         let sample = Sample::read(&plain, sampling)?;
         let summary = DataSummary::new(&sample, plain.model());
-        Ok(Estimation { sample, summary })
+        Ok(Estimation { sample, summary, quick: self.quick })
     }
 }
 
@@ -150,13 +169,22 @@ impl EstimationBuilder {
 pub struct Estimation {
     pub(super) sample: Sample,
     summary: DataSummary,
+    pub(super) quick: bool,
 }
 
 impl Estimation {
     /// An estimation with the default blocks.
     #[must_use]
     pub fn builder() -> EstimationBuilder {
-        EstimationBuilder { blocks: None, side: None, scattered: None, radius: RADIUS, dates: 200, threads: 0 }
+        EstimationBuilder {
+            blocks: None,
+            side: None,
+            scattered: None,
+            radius: RADIUS,
+            dates: None,
+            threads: 0,
+            quick: false,
+        }
     }
 
     /// What the sample's values are like.
@@ -216,17 +244,20 @@ impl Estimation {
     /// Those of the description with its initial numbers; [`Error::Setting`] when the likelihood breaks down wherever
     /// it is tried.
     pub fn fit(&self, candidate: &Candidate) -> Result<Fit> {
-        self.fit_to(candidate, self.blocks(), false)
+        self.fit_to(candidate, self.blocks(), false, &Stage::unwatched())
     }
 
-    /// Fits a candidate to the first blocks; `roughly` without standard errors.
-    fn fit_to(&self, candidate: &Candidate, blocks: usize, roughly: bool) -> Result<Fit> {
+    /// Fits a candidate to the first blocks; `roughly` without standard errors. Where the stage is to end it is the best
+    /// so far.
+    pub(super) fn fit_to(&self, candidate: &Candidate, blocks: usize, roughly: bool, stage: &Stage<'_>) -> Result<Fit> {
         let started = Instant::now();
-        let objective = Objective::new(&self.sample, candidate, blocks)?;
+        let objective = Objective::new(&self.sample, candidate, blocks, stage)?;
         let mut theta = objective.start();
         let base = theta.clone();
         let mut sd = vec![None; theta.len()];
         let groups = objective.groups();
+        let usual = groups.iter().map(|group| usual_effort(&objective, group, roughly)).sum::<usize>();
+        stage.expect(objective.evaluations() + usual);
         let searched = |group| search(&objective, group, &base, roughly);
         let found =
             self.sample.install(|| groups.par_iter().with_max_len(1).map(searched).collect::<Result<Vec<_>>>())?;
@@ -321,11 +352,15 @@ impl Comparison<'_> {
     /// Fits a candidate to half of the blocks (at least six), roughly, and says whether it is kept in place of the
     /// best so far.
     pub fn challenge(&mut self, candidate: &Candidate) -> bool {
+        self.challenge_in(candidate, &Stage::unwatched())
+    }
+
+    /// The same as a stage that is watched.
+    pub(super) fn challenge_in(&mut self, candidate: &Candidate, stage: &Stage<'_>) -> bool {
         let blocks = self.estimation.blocks().div_ceil(2).max(COMPARED).min(self.estimation.blocks());
         let known = self.kept.map(|kept| &self.fits[kept].description);
         let candidate = known.map_or_else(|| candidate.clone(), |found| candidate.clone().begin_with(found));
-        tracing::info!("trying {}", candidate.name());
-        match self.estimation.fit_to(&candidate, blocks, true) {
+        match self.estimation.fit_to(&candidate, blocks, true, stage) {
             Ok(fit) if self.criterion.of(&fit).is_finite() => {
                 tracing::info!(
                     "log-likelihood {:.1}, {} likelihoods of a block in {:.0} s",
@@ -354,6 +389,11 @@ impl Comparison<'_> {
                 false
             }
         }
+    }
+
+    /// The best so far.
+    pub(super) fn kept(&self) -> Option<&Fit> {
+        self.kept.map(|kept| &self.fits[kept])
     }
 
     /// What was compared, and what is kept.

@@ -11,6 +11,7 @@ use super::profile::Maximum;
 #[cfg(doc)]
 use super::profile::Profile;
 use super::scale::Entry;
+use super::watch::Stage;
 use crate::engine::{ByDate, OfDate, Sample, SampleInputs, SquareSum, possible};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
@@ -49,6 +50,7 @@ pub(super) struct Objective<'a> {
     /// Blocks that count.
     blocks: usize,
     evaluations: AtomicUsize,
+    stage: &'a Stage<'a>,
 }
 
 /// Parts that share numbers, and the numbers: a separate optimisation problem.
@@ -69,7 +71,12 @@ pub(super) struct Curve {
 impl<'a> Objective<'a> {
     /// # Errors
     /// Those of the description with the numbers that the search begins with.
-    pub(super) fn new(sample: &'a Sample, candidate: &'a Candidate, blocks: usize) -> Result<Self> {
+    pub(super) fn new(
+        sample: &'a Sample,
+        candidate: &'a Candidate,
+        blocks: usize,
+        stage: &'a Stage<'a>,
+    ) -> Result<Self> {
         let start = candidate.entries.iter().map(|entry| entry.number(entry.start)).collect::<Vec<_>>();
         let model = Model::new(&candidate.of_blocks_with_numbers(&start))?;
         let (inputs, evaluations) = (sample.inputs(&model)?, AtomicUsize::new(0));
@@ -82,7 +89,7 @@ impl<'a> Objective<'a> {
         }
         let log_det = |part: &Part| part.together.as_ref().map_or(0.0, |together| together.log_det());
         let log_dets = model.parts.iter().map(log_det).collect();
-        let mut this = Self { sample, candidate, inputs, log_dets, depends: Vec::new(), blocks, evaluations };
+        let mut this = Self { sample, candidate, inputs, log_dets, depends: Vec::new(), blocks, evaluations, stage };
         this.depends = this.dependencies(model.parts.len())?;
         Ok(this)
     }
@@ -168,6 +175,16 @@ impl<'a> Objective<'a> {
     /// Likelihoods computed so far, each of one part and one block.
     pub(super) fn evaluations(&self) -> usize {
         self.evaluations.load(Ordering::Relaxed)
+    }
+
+    /// Whether the search is to end with the best so far.
+    pub(super) fn stops(&self) -> bool {
+        self.stage.stops()
+    }
+
+    /// Likelihoods of single blocks that a gradient of a group takes, for each block.
+    pub(super) fn gradient_effort(&self, group: &Subproblem) -> usize {
+        group.parts.iter().map(|&part| 1 + self.depends[part].len()).sum()
     }
 
     /// Whether some numbers begin with what has been found of them.
@@ -262,6 +279,7 @@ impl<'a> Objective<'a> {
             let models = points.par_iter().map(|point| self.model(point)).collect::<Result<Vec<_>>>()?;
             values.extend(self.sample.by_date(&models, &self.inputs, blocks)?);
         }
+        self.stage.show(self.evaluations());
         Ok(values)
     }
 
@@ -578,7 +596,8 @@ mod tests {
     fn parts_have_the_likelihood_of_the_whole() {
         let (estimation, candidate) = sampled(&two_bands());
         assert_eq!(candidate.free_numbers(), 6);
-        let objective = Objective::new(&estimation.sample, &candidate, 4).unwrap();
+        let stage = Stage::unwatched();
+        let objective = Objective::new(&estimation.sample, &candidate, 4, &stage).unwrap();
         assert_eq!(objective.depends, [vec![0, 2], vec![1, 3]]);
         let start = objective.start();
         let parts = objective.log_likelihood(&start).unwrap();
@@ -640,7 +659,8 @@ mod tests {
     /// Both gradients, and the Hessian of one by the other.
     fn gradients_agree(fusion: &FusionBuilder) {
         let (estimation, candidate) = sampled(fusion);
-        let objective = Objective::new(&estimation.sample, &candidate, 4).unwrap();
+        let stage = Stage::unwatched();
+        let objective = Objective::new(&estimation.sample, &candidate, 4, &stage).unwrap();
         let groups = objective.groups();
         assert_eq!(groups.len(), 1);
         for away in [0.0, 0.7, -1.1] {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use nalgebra::{DMatrix, DVector};
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
 use super::objective::{Curve, Objective, Subproblem};
 use super::scale::Entry;
@@ -44,6 +44,12 @@ const AGAIN: usize = 3;
 /// Share of the predicted gain that a descent must have reached for another one to be worth it.
 const RIDGE: f64 = 0.1;
 
+/// Share of the largest curvature below which there is none.
+const NO_BEND: f64 = 1e-12;
+
+/// Halvings that find how much a step must be shortened, to all digits.
+const BISECTIONS: usize = 60;
+
 /// Steps that are not worth a trial.
 const SHORTEST: f64 = 1e-4;
 
@@ -62,6 +68,9 @@ const SOME: (usize, usize) = (4, 2);
 
 /// Starts of the first search.
 const STARTS: usize = 2;
+
+/// Iterations that a descent on some of the blocks usually takes, and one on all of them.
+const USUAL: (usize, usize) = (16, 13);
 
 /// The best numbers of a subproblem, with their standard errors.
 #[derive(Clone, Debug)]
@@ -88,24 +97,25 @@ pub(super) fn search(
     base: &[f64],
     roughly: bool,
 ) -> Result<Option<Optimum>> {
-    let all = objective.blocks();
-    let some = all.div_ceil(SOME.0).max(SOME.1).min(all);
+    let (some, all) = blocks_of(objective);
     let descent = |start: Vec<f64>, known, blocks, tolerance| {
         Descent { objective, group, base, blocks, known, tolerance }.run(start)
     };
     if objective.is_profiled() {
-        // Ratios are alike everywhere: what is believed of them is a good place to begin.
-        let near = descent(group.own(base), None, some, NEAR)?;
+        // Ratios are alike everywhere: what is believed of them is a good place to begin. From what other blocks have shown
+        // a few blocks alone would only lead away.
         let tolerance = if roughly { ROUGHLY } else { PROFILED };
-        let found = match near {
-            Some(near) => descent(near.theta, None, all, tolerance)?,
-            None => None,
-        };
+        let start = group.own(base);
+        let near =
+            if objective.is_known() { Some(start) } else { descent(start, None, some, NEAR)?.map(|end| end.theta) };
+        let found = near.map(|near| descent(near, None, all, tolerance)).transpose()?.flatten();
         if let Some(Descended { theta, curve }) = found {
             let converged = predicted_gain(&curve.gradient, &curve.hessian).is_some_and(|left| left < ROUGHLY);
             let inverse = matrix(&curve.hessian).cholesky().map(|factor| factor.inverse().diagonal());
             let sd = match inverse {
-                Some(variances) if !roughly => variances.iter().map(|variance| variance.sqrt()).collect(),
+                Some(variances) if !roughly && !objective.stops() => {
+                    variances.iter().map(|variance| variance.sqrt()).collect()
+                }
                 _ => vec![f64::NAN; theta.len()],
             };
             return Ok(Some(Optimum { theta, sd, converged }));
@@ -125,6 +135,9 @@ pub(super) fn search(
     }
     let Some(Descended { theta, curve }) = best else { return Ok(None) };
     let mut optimum = Optimum { sd: vec![f64::NAN; theta.len()], theta, converged: false };
+    if objective.stops() {
+        return Ok(Some(optimum));
+    }
     if roughly && predicted_gain(&curve.gradient, &curve.hessian).is_some_and(|left| left < ROUGHLY) {
         optimum.converged = true;
         return Ok(Some(optimum));
@@ -155,6 +168,26 @@ pub(super) fn search(
         }
     }
     Ok(Some(optimum))
+}
+
+/// Blocks of the first search, and all.
+fn blocks_of(objective: &Objective<'_>) -> (usize, usize) {
+    let all = objective.blocks();
+    (all.div_ceil(SOME.0).max(SOME.1).min(all), all)
+}
+
+/// Likelihoods of single blocks that the search of a subproblem usually takes.
+pub(super) fn usual_effort(objective: &Objective<'_>, group: &Subproblem, roughly: bool) -> usize {
+    let (some, all) = blocks_of(objective);
+    let gradient = objective.gradient_effort(group);
+    let first = if objective.is_profiled() && objective.is_known() { 0 } else { USUAL.0 * some };
+    let descents = gradient * (first + USUAL.1 * all);
+    if objective.is_profiled() {
+        return descents;
+    }
+    let (tried, starts) = points_tried(objective, group);
+    let hessian = if roughly { 0 } else { 2 * gradient * gradient * all };
+    tried * some + descents + gradient * USUAL.0 * some * (starts - 1) + hessian
 }
 
 /// Standard errors at an optimum: the larger of those from the curvature `H`, `H⁻¹`, and those from the scores `g` of
@@ -197,16 +230,20 @@ struct Descended {
     curve: Curve,
 }
 
+/// Points that are tried all over the range, and those from which descents begin.
+fn points_tried(objective: &Objective<'_>, group: &Subproblem) -> (usize, usize) {
+    if objective.is_known() {
+        return (TRIED.0, 1);
+    }
+    ((TRIED.0 + TRIED.1 * group.entries.len()).min(TRIED.2), STARTS)
+}
+
 /// The best of points all over the range, best first: where the numbers begin, the middle of the range, and a Sobol
 /// sequence.
 fn scan(objective: &Objective<'_>, group: &Subproblem, base: &[f64], blocks: usize) -> Result<Vec<Vec<f64>>> {
     let entries = || group.entries.iter().map(|&entry| &objective.entries()[entry]);
     let mut points = vec![group.own(base), entries().map(Entry::centre).collect()];
-    let (count, starts) = if objective.is_known() {
-        (TRIED.0, 1)
-    } else {
-        ((TRIED.0 + TRIED.1 * group.entries.len()).min(TRIED.2), STARTS)
-    };
+    let (count, starts) = points_tried(objective, group);
     for k in 0..count as u32 {
         let share =
             |dimension: usize| f64::from(sobol_burley::sample(k, dimension as u32 % 256, (dimension / 256) as u32));
@@ -218,7 +255,7 @@ fn scan(objective: &Objective<'_>, group: &Subproblem, base: &[f64], blocks: usi
     Ok(order.into_iter().take(starts).map(|k| points[k].clone()).collect())
 }
 
-/// Newton steps in a trust region (Nocedal & Wright, *Numerical Optimization*, 2nd ed., algorithms 4.1 and 7.2) to a
+/// Newton steps in a trust region (Nocedal & Wright, *Numerical Optimization*, 2nd ed., algorithm 4.1) to a
 /// minimum. The Hessian is `known`, or else what scores give for it at each point, corrected by the gradients on the
 /// way (BFGS, eq. 6.19).
 struct Descent<'a> {
@@ -240,12 +277,14 @@ impl Descent<'_> {
         let mut radius = 1.0;
         let mut values = vec![here.curve.value];
         for _ in 0..STEPS {
-            if predicted_gain(&here.curve.gradient, &here.curve.hessian).is_some_and(|gain| gain < self.tolerance) {
+            if self.objective.stops()
+                || predicted_gain(&here.curve.gradient, &here.curve.hessian).is_some_and(|gain| gain < self.tolerance)
+            {
                 break;
             }
             let gradient = DVector::from_column_slice(&here.curve.gradient);
             let hessian = matrix(&here.curve.hessian);
-            let step = steihaug(&gradient, &hessian, radius);
+            let step = bounded_step(&gradient, &hessian, radius);
             let predicted = -(gradient.dot(&step) + 0.5 * step.dot(&(&hessian * &step)));
             let there: Vec<f64> = here.theta.iter().zip(&step).map(|(theta, step)| theta + step).collect();
             let value = self.objective.values(self.group, self.base, std::slice::from_ref(&there), self.blocks)?[0];
@@ -309,39 +348,27 @@ fn corrected(
     Descended { theta, curve }
 }
 
-/// The step that minimises `gᵀ s + sᵀ H s / 2` within a radius, by conjugate gradients that end at its border
-/// (Steihaug's method, Nocedal & Wright, algorithm 7.2).
-fn steihaug(gradient: &DVector<f64>, hessian: &DMatrix<f64>, radius: f64) -> DVector<f64> {
-    let tolerance = gradient.norm() * gradient.norm().sqrt().min(0.5);
-    let mut step = DVector::zeros(gradient.len());
-    let mut residual = gradient.clone();
-    let mut direction = -gradient;
-    for _ in 0..2 * gradient.len() {
-        let along = hessian * &direction;
-        let bend = direction.dot(&along);
-        if bend <= 0.0 {
-            return to_border(&step, &direction, radius);
+/// The step that minimises `gᵀ s + sᵀ H s / 2` within a radius: `-(H + λ)⁻¹ g` with the least `λ ≥ 0` for which it is
+/// short enough and `H + λ` has no negative curvature (Moré & Sorensen, *Computing a trust region step*, SIAM Journal on
+/// Scientific and Statistical Computing 4, 1983). Numbers are few, so it costs nothing beside a likelihood, and a step
+/// that is short of it in flat directions would have to be made up for by many.
+fn bounded_step(gradient: &DVector<f64>, hessian: &DMatrix<f64>, radius: f64) -> DVector<f64> {
+    let SymmetricEigen { eigenvectors, eigenvalues } = hessian.clone().symmetric_eigen();
+    let along = eigenvectors.tr_mul(gradient);
+    let step = |shift: f64| along.zip_map(&eigenvalues, |slope, bend| -slope / (bend + shift).max(f64::MIN_POSITIVE));
+    let least = eigenvalues.min();
+    let size = eigenvalues.amax().max(f64::MIN_POSITIVE);
+    // Of a bend that is none, what rounding leaves.
+    let mut low = (NO_BEND * size - least).max(0.0);
+    if step(low).norm() > radius {
+        let mut high = low + gradient.norm() / radius;
+        for _ in 0..BISECTIONS {
+            let middle = 0.5 * (low + high);
+            if step(middle).norm() > radius { low = middle } else { high = middle }
         }
-        let squared = residual.norm_squared();
-        let next = &step + &direction * (squared / bend);
-        if next.norm() >= radius {
-            return to_border(&step, &direction, radius);
-        }
-        residual += along * (squared / bend);
-        step = next;
-        if residual.norm() < tolerance {
-            break;
-        }
-        direction = &direction * (residual.norm_squared() / squared) - &residual;
+        low = high;
     }
-    step
-}
-
-/// From a point inside a sphere about 0 along a direction to its border.
-fn to_border(from: &DVector<f64>, direction: &DVector<f64>, radius: f64) -> DVector<f64> {
-    let (a, b) = (direction.norm_squared(), from.dot(direction));
-    let c = from.norm_squared() - radius * radius;
-    from + direction * (((b * b - a * c).max(0.0).sqrt() - b) / a)
+    eigenvectors * step(low)
 }
 
 /// The gain that a Newton step predicts, `gᵀ H⁻¹ g / 2`; `None` where the curvature is no minimum's.
@@ -390,15 +417,20 @@ mod tests {
         let hessian = DMatrix::from_row_slice(2, 2, &[4.0, 1.0, 1.0, 0.5]);
         let gradient = DVector::from_column_slice(&[1.0, -0.2]);
         let newton = -hessian.clone().cholesky().unwrap().solve(&gradient);
-        // The nearer the minimum, the more exactly.
-        let small = &gradient * 1e-10;
-        let near = steihaug(&small, &hessian, 10.0) * 1e10;
-        assert!((near - &newton).norm() < 1e-4 && newton.norm() > 1.0);
-        let short = steihaug(&gradient, &hessian, 0.1);
+        let near = bounded_step(&gradient, &hessian, 10.0);
+        assert!((near - &newton).norm() < 1e-12 && newton.norm() > 1.0);
+        let short = bounded_step(&gradient, &hessian, 0.1);
         assert!((short.norm() - 0.1).abs() < 1e-12 && short.dot(&gradient) < 0.0);
+        // No other step of that length goes lower.
+        let value = |step: &DVector<f64>| gradient.dot(step) + 0.5 * step.dot(&(&hessian * step));
+        for k in 0..100 {
+            let angle = f64::from(k) * 0.0628;
+            let other = DVector::from_column_slice(&[0.1 * angle.cos(), 0.1 * angle.sin()]);
+            assert!(value(&short) <= value(&other) + 1e-14);
+        }
         // Where the curvature bends down there is no minimum but the border.
         let saddle = DMatrix::from_diagonal(&DVector::from_column_slice(&[1.0, -1.0]));
-        assert!((steihaug(&small, &saddle, 3.0).norm() - 3.0).abs() < 1e-12);
+        assert!((bounded_step(&gradient, &saddle, 3.0).norm() - 3.0).abs() < 1e-9);
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use serde::{Serialize, Serializer};
 
+use super::check;
 use super::structure::{FreeTable, acquisition, take_variation};
 use super::together::becomes_together;
-use super::{ChangeByBlock, Choice, Criterion, Estimate, Estimation, Fit};
+use super::watch::{Stages, Watch};
+use super::{BandSummary, ChangeByBlock, Choice, Comparison, Criterion, Estimate, Estimation, Fit, SelfCheck};
 use crate::describe::{Description, Features, Free, Key, Numbers, PriorCorrelation, Structure};
 use crate::error::{Error, Result};
 use crate::model::{Model, ObservationModel};
@@ -23,10 +25,33 @@ pub struct EstimationResult {
     pub choices: Vec<(Key, Choice)>,
     /// How change varies over the scene, where that was asked for.
     pub change: Option<ChangeByBlock>,
+    /// How well withheld dates are predicted, by instrument whose pixels are cells.
+    pub checks: Vec<SelfCheck>,
     /// Blocks that were looked at, and cells per side of each.
     pub blocks: (usize, usize),
     /// By instrument.
     pub instruments: Vec<NewImage>,
+    /// Whether this is the end: not of what is shown after a stage, nor where a [`Watch`] ended it early.
+    pub finished: bool,
+}
+
+/// How structures are chosen, and those chosen so far.
+struct Selection<'a> {
+    criterion: Criterion,
+    reference: Option<&'a Features>,
+    choices: Vec<(Key, Choice)>,
+}
+
+/// How many structures are fitted for all free tables of a description.
+fn structures(description: &Description, reference: Option<&Features>) -> usize {
+    let mut description = description.clone();
+    let mut count = 0;
+    while let Some(table) = FreeTable::find(&description).first() {
+        let steps = table.steps(&description, reference).len();
+        count += if steps == 0 { 0 } else { 1 + steps };
+        table.put_first(&mut description);
+    }
+    count
 }
 
 /// What a new image of an instrument adds to what is known of the scene.
@@ -52,46 +77,85 @@ impl Estimation {
         criterion: Criterion,
         reference: Option<&Features>,
     ) -> Result<EstimationResult> {
+        self.estimate_watched(description, criterion, reference, &())
+    }
+
+    /// As [`estimate`](Self::estimate), followed by a watch that may end it early.
+    ///
+    /// # Errors
+    /// As [`estimate`](Self::estimate).
+    pub fn estimate_watched(
+        &self,
+        description: &Description,
+        criterion: Criterion,
+        reference: Option<&Features>,
+        watch: &dyn Watch,
+    ) -> Result<EstimationResult> {
         let mut description = description.clone();
         self.refuse_unobserved(&description)?;
         let varies = take_variation(&mut description);
         self.widen(&mut description);
-        let mut choices: Vec<(Key, Choice)> = Vec::new();
+        let compared = if self.quick { 0 } else { structures(&description, reference) };
+        // The last fit, and the check.
+        let mut stages = Stages::new(watch, compared + 2 + usize::from(varies));
+        let mut selection = Selection { criterion, reference, choices: Vec::new() };
         // One table after the other: while its structures are compared, tables before it have the structure chosen,
         // tables after it the first.
         while let Some(table) = FreeTable::find(&description).first() {
-            if table.steps(&description, reference).is_empty() {
+            if self.quick || stages.stops() || table.steps(&description, reference).is_empty() {
                 table.put_first(&mut description);
                 continue;
             }
-            let choice = self.choose_structure(table, &mut description, criterion, reference, choices.last())?;
-            choices.push((table.key(&description), choice));
+            self.choose_structure(table, &mut description, &mut selection, &mut stages)?;
         }
-        let candidate = self.candidate("description", &description)?;
-        tracing::info!("fitting {} numbers to {} blocks", candidate.free_numbers(), self.blocks());
-        let fit = self.fit(&match choices.last() {
-            Some((_, choice)) => candidate.begin_with(&choice.best().description),
-            None => candidate,
-        })?;
-        warn_of_guesses(&fit);
-        let mut found = fit.description.clone();
-        let change = varies.then(|| {
-            tracing::info!("finding how change varies over the scene, block by block");
-            self.change_by_block(&found)
-        });
-        let change = change.transpose()?;
-        if let (Some(variation), Some(process)) =
-            (change.as_ref().and_then(ChangeByBlock::variation), found.process.given_mut())
-        {
-            process.variation = Some(variation.into());
+        let known = selection.choices.last().map(|(_, choice)| choice.best());
+        let fit = match known {
+            Some(known) if stages.stops() => known.clone(),
+            _ => {
+                let candidate = self.candidate("description", &description)?;
+                let candidate = known.map_or(candidate.clone(), |known| candidate.begin_with(&known.description));
+                let doing = format!("fitting {} numbers to {} blocks", candidate.free_numbers(), self.blocks());
+                self.fit_to(&candidate, self.blocks(), self.quick, &stages.next(doing))?
+            }
+        };
+        let mut result = self.result(description, fit, selection.choices)?;
+        stages.best(&result);
+        result.finished = !stages.stops();
+        if !result.finished {
+            return Ok(result);
         }
-        let blocks = (self.blocks(), self.side());
+        warn_of_guesses(&result.fit);
+        if varies {
+            let _stage = stages.next("finding how change varies over the scene, block by block");
+            let change = self.change_by_block(&result.description)?;
+            if let (Some(variation), Some(process)) = (change.variation(), result.description.process.given_mut()) {
+                process.variation = Some(variation.into());
+            }
+            result.change = Some(change);
+        }
+        let _stage = stages.next("predicting withheld dates");
+        result.checks = self.self_check(&result.description)?;
+        check::warn(&result.checks);
+        Ok(result)
+    }
+
+    /// What a fit of a description with free numbers has found, not checked yet.
+    fn result(&self, free: Description, fit: Fit, choices: Vec<(Key, Choice)>) -> Result<EstimationResult> {
         let of = |instrument: &ObservationModel| NewImage {
             name: instrument.name.clone(),
             new_image_variance: instrument.new_image_variance(),
         };
-        let instruments = Model::new(&found)?.instruments.iter().map(of).collect();
-        Ok(EstimationResult { instruments, description: found, free: description, fit, choices, change, blocks })
+        Ok(EstimationResult {
+            instruments: Model::new(&fit.description)?.instruments.iter().map(of).collect(),
+            description: fit.description.clone(),
+            free,
+            fit,
+            choices,
+            change: None,
+            checks: Vec::new(),
+            blocks: (self.blocks(), self.side()),
+            finished: false,
+        })
     }
 
     /// Compares the structures of a table and gives it the best.
@@ -99,38 +163,66 @@ impl Estimation {
         &self,
         table: &FreeTable,
         description: &mut Description,
-        criterion: Criterion,
-        reference: Option<&Features>,
-        before: Option<&(Key, Choice)>,
-    ) -> Result<Choice> {
-        tracing::info!("comparing structures of {}", table.key(description));
-        let known = before.map(|(_, choice)| choice.best());
-        let candidate = |name: &str, description: &Description| {
+        selection: &mut Selection<'_>,
+        stages: &mut Stages<'_>,
+    ) -> Result<()> {
+        let key = table.key(description);
+        let known = selection.choices.last().map(|(_, choice)| choice);
+        let first_of_others = |description: &Description| {
             let mut all = description.clone();
-            for other in FreeTable::find(&all) {
-                other.put_first(&mut all);
-            }
-            let candidate = self.candidate(name, &all)?;
+            FreeTable::find(&all).iter().for_each(|other| _ = other.put_first(&mut all));
+            all
+        };
+        let candidate = |name: &str, all: &Description| {
+            let candidate = self.candidate(name, all)?;
             Ok::<_, Error>(match known {
-                Some(fit) => candidate.begin_with(&fit.description),
+                Some(choice) => candidate.begin_with(&choice.best().description),
                 None => candidate,
             })
         };
-        let steps = table.steps(description, reference);
+        let steps = table.steps(description, selection.reference);
         let mut kept = table.put_first(description);
-        let mut comparison = self.comparison(criterion);
-        match before {
+        let mut comparison = self.comparison(selection.criterion);
+        let doing = |name: &str| format!("trying {key}: {name}");
+        match known {
             // The first structure was fitted with those chosen before.
-            Some((_, choice)) if choice.best().converged => comparison.begin(choice, &kept),
-            _ => _ = comparison.challenge(&candidate(&kept, description)?),
-        }
-        for step in steps {
-            let (name, next) = step.after(&kept, description);
-            if comparison.challenge(&candidate(&name, &next)?) {
-                (kept, *description) = (name, next);
+            Some(choice) if choice.best().converged => {
+                comparison.begin(choice, &kept);
+                stages.skip();
+            }
+            _ => {
+                let all = first_of_others(description);
+                comparison.challenge_in(&candidate(&kept, &all)?, &stages.next(doing(&kept)));
+                self.show_best(&comparison, all, &selection.choices, stages)?;
             }
         }
-        comparison.choice()
+        for step in steps {
+            if stages.stops() {
+                break;
+            }
+            let (name, next) = step.after(&kept, description);
+            let all = first_of_others(&next);
+            if comparison.challenge_in(&candidate(&name, &all)?, &stages.next(doing(&name))) {
+                (kept, *description) = (name, next);
+                self.show_best(&comparison, all, &selection.choices, stages)?;
+            }
+        }
+        selection.choices.push((key, comparison.choice()?));
+        Ok(())
+    }
+
+    /// Shows the best of a comparison, which was just found, to who watches.
+    fn show_best(
+        &self,
+        comparison: &Comparison<'_>,
+        free: Description,
+        choices: &[(Key, Choice)],
+        stages: &Stages<'_>,
+    ) -> Result<()> {
+        if let Some(fit) = comparison.kept() {
+            stages.best(&self.result(free, fit.clone(), choices.to_vec())?);
+        }
+        Ok(())
     }
 
     /// Refuses free numbers of an instrument of which the sample holds no value.
@@ -170,10 +262,33 @@ impl Estimation {
         }
     }
 
+    /// Whether a band is often missing where others of its instrument are not; with a warning.
+    fn lacks_bands(&self) -> bool {
+        let instruments = self.summary().instruments.iter();
+        let lacking = instruments.filter_map(|instrument| {
+            let values = |band: &&BandSummary| band.values;
+            let (least, most) =
+                (instrument.bands.iter().min_by_key(values)?, instrument.bands.iter().max_by_key(values)?);
+            ((least.values as f64) < FULL * most.values as f64).then_some((&instrument.name, least, most))
+        });
+        let lacking: Vec<_> = lacking.collect();
+        for (name, least, most) in &lacking {
+            tracing::warn!(
+                "{name:?}: band {} of its files has {} values where band {} has {}: bands are estimated and filtered apart; leave \
+                 the band out, or fuse it by itself, to have the others together",
+                least.source_band + 1,
+                least.values,
+                most.source_band + 1,
+                most.values
+            );
+        }
+        !lacking.is_empty()
+    }
+
     /// Where the process is free as a whole, and the noise of every instrument, bands are together: noise and the
     /// prior's variance are ratios then, and cell-sized instruments beside coarse ones have errors of acquisitions.
     fn widen_together(&self, description: &mut Description) {
-        if !description.process.is_free() || !becomes_together(description) {
+        if !description.process.is_free() || !becomes_together(description) || self.lacks_bands() {
             return;
         }
         let free = Numbers::from(Free::default());
@@ -199,6 +314,10 @@ impl Estimation {
     }
 }
 
+/// What a band has of the values that the fullest band of its instrument has, below which they are not together: a pixel
+/// that lacks one of them is missing in all.
+const FULL: f64 = 0.8;
+
 fn warn_of_guesses(fit: &Fit) {
     for Estimate { key, index, value, .. } in fit.estimates.iter().filter(|estimate| !estimate.observed) {
         let position = index + 1;
@@ -208,7 +327,8 @@ fn warn_of_guesses(fit: &Fit) {
     }
 }
 
-/// `blocks`, `cells_per_side`, `fit`, `choices` (each with the `table` that was free), `change` and `instruments`.
+/// `finished`, `blocks`, `cells_per_side`, `fit`, `choices` (each with the `table` that was free), `change`, `checks` and
+/// `instruments`.
 impl Serialize for EstimationResult {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -219,17 +339,20 @@ impl Serialize for EstimationResult {
         }
         #[derive(Serialize)]
         struct View<'a> {
+            finished: bool,
             blocks: usize,
             cells_per_side: usize,
             fit: &'a Fit,
             choices: Vec<OfTable<'a>>,
             change: Option<&'a ChangeByBlock>,
+            checks: &'a [SelfCheck],
             instruments: &'a [NewImage],
         }
-        let Self { fit, choices, change, blocks: (blocks, cells_per_side), instruments, .. } = self;
+        let Self { fit, choices, change, checks, blocks: (blocks, cells_per_side), instruments, finished, .. } = self;
         let choices = choices.iter().map(|(table, choice)| OfTable { table, choice }).collect();
-        let (blocks, cells_per_side) = (*blocks, *cells_per_side);
-        let view = View { blocks, cells_per_side, fit, choices, change: change.as_ref(), instruments };
+        let (finished, blocks, cells_per_side) = (*finished, *blocks, *cells_per_side);
+        let change = change.as_ref();
+        let view = View { finished, blocks, cells_per_side, fit, choices, change, checks, instruments };
         view.serialize(serializer)
     }
 }

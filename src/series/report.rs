@@ -121,6 +121,9 @@ pub struct DateDiagnostics {
     /// Number of these pixels that the gate of the instrument refused, counted by the window that contains the centre
     /// of the pixel, or by its cell.
     pub refused: u64,
+    /// Pixels that held a value but lacked a band of a group of bands together, and were missing therefore; they are
+    /// not among `pixels`.
+    pub incomplete: u64,
     /// Scalar values used.
     pub values: u64,
     /// Degrees of freedom of `nis`.
@@ -175,6 +178,7 @@ impl InstrumentReport {
             date: b.date,
             pixels: a.pixels + b.pixels,
             refused: a.refused + b.refused,
+            incomplete: a.incomplete + b.incomplete,
             values: a.values + b.values,
             dof: a.dof + b.dof,
             nis: a.nis + b.nis,
@@ -188,6 +192,30 @@ impl Report {
     #[must_use]
     pub fn log_likelihood(&self) -> f64 {
         self.instruments.iter().filter_map(InstrumentReport::total).map(|total| total.log_likelihood).sum()
+    }
+}
+
+impl Report {
+    /// Pixels that bands together could not use.
+    fn write_incomplete(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for instrument in &self.instruments {
+            let Some(total) = instrument.total().filter(|total| total.incomplete > 0) else { continue };
+            let all = total.pixels + total.incomplete;
+            writeln!(
+                f,
+                "bands together: {} of {all} pixels of {} lack a band of their group and were not used",
+                total.incomplete, instrument.name
+            )?;
+            if total.incomplete as f64 > SUSPICIOUS_SHARE * all as f64 {
+                writeln!(
+                    f,
+                    "warning: bands of {} are often missing one without the others: leave out the band that lacks most, or give \
+                     process.bands = \"apart\", noise and other variances in u²",
+                    instrument.name
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -245,6 +273,7 @@ impl fmt::Display for Report {
                 )?;
             }
         }
+        self.write_incomplete(f)?;
         if self.widened_windows > 0 {
             writeln!(
                 f,

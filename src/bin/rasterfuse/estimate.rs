@@ -1,13 +1,16 @@
 //! `rasterfuse estimate`: finds what a description leaves to `"estimate"`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::Args;
-use rasterfuse::config::FusionConfig;
+use rasterfuse::config::{EstimatedConfig, FusionConfig};
+use rasterfuse::estimate::{EstimationProgress, Watch};
 
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{self, Failure, Outcome};
 use crate::output::{JsonFile, folder_of, say};
+use crate::progress::Meter;
 
 /// Find the numbers of a fusion, and its structure, by maximum likelihood.
 #[derive(Args, Debug)]
@@ -18,6 +21,9 @@ pub(crate) struct Arguments {
     /// Where the description with numbers goes; default: FUSION.estimated.toml in the same folder.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// A first look in a fraction of the time: fewer blocks and dates, the usual structure, no standard errors.
+    #[arg(long)]
+    quick: bool,
     #[command(flatten)]
     json: JsonFile,
 }
@@ -28,7 +34,38 @@ Example:
   rasterfuse fuse numbers.toml
 
 The file that is written is the same description with numbers and, in comments, how sure they are.
-It takes seconds to minutes; how far it has come goes to stderr.";
+It takes seconds to minutes; stage, time and time left go to stderr. After each stage, and after Ctrl-C,
+the file holds the best so far.";
+
+/// Shows how far an estimation has come; ends it after Ctrl-C.
+#[derive(Debug)]
+struct Follower {
+    meter: Meter,
+    interrupted: &'static AtomicBool,
+}
+
+impl Watch for Follower {
+    fn progress(&self, progress: &EstimationProgress) {
+        self.meter.show(progress.stage, progress);
+    }
+
+    fn stops(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+}
+
+/// Set by Ctrl-C from here on; a second one ends the program as usual.
+fn interruption() -> Result<&'static AtomicBool, Failure> {
+    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+    ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(outcome::INTERRUPTED));
+        }
+        eprintln!("interrupted: ending with the best so far; again to end at once");
+    })
+    .map_err(|error| Failure::Program(format!("cannot listen for Ctrl-C: {error}")))?;
+    Ok(&INTERRUPTED)
+}
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let shown = arguments.json.to();
@@ -46,8 +83,19 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         return Err(Failure::Program(format!("{}: {problem}", arguments.config.display())));
     }
     shown.check()?;
-    let estimated = FusionConfig::read(&arguments.config)?.estimate()?;
-    let path = arguments.output.clone().unwrap_or_else(|| estimated.default_path());
+    let config = FusionConfig::read(&arguments.config)?;
+    let config = if arguments.quick { config.quick(true) } else { config };
+    let path = |estimated: &EstimatedConfig| arguments.output.clone().unwrap_or_else(|| estimated.default_path());
+    let follower = Follower { meter: Meter::new(), interrupted: interruption()? };
+    let best = |estimated: &EstimatedConfig| {
+        if let Err(error) = estimated.write(path(estimated)) {
+            tracing::warn!("the best so far is not kept: {error}");
+        }
+    };
+    let estimated = config.estimate_watched(&follower, &best);
+    follower.meter.end();
+    let estimated = estimated?;
+    let path = path(&estimated);
     if shown.is_text() {
         say!("{estimated}");
     }
@@ -56,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if shown.is_text() {
         say!("written {}; total {:.1} s", path.display(), started.elapsed().as_secs_f64());
     }
-    Ok(())
+    if estimated.result.finished { Ok(()) } else { Err(Failure::Interrupted(path)) }
 }
 
 /// Whether two paths lead to one file.

@@ -70,7 +70,11 @@ fn main() -> ExitCode {
 
 /// Warnings, and how far an estimation has come, go to stderr.
 fn listen() {
-    let heard = Targets::new().with_default(LevelFilter::WARN).with_target("rasterfuse", LevelFilter::INFO);
+    // Stages are shown with the time left.
+    let heard = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("rasterfuse", LevelFilter::INFO)
+        .with_target("rasterfuse::estimate::watch", LevelFilter::WARN);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time();
     tracing_subscriber::registry().with(lines.with_filter(heard)).init();
 }

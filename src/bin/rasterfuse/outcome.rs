@@ -1,6 +1,7 @@
 //! How a command ends: its errors, and what they are on stderr and as an exit status.
 
 use std::error::Error as StdError;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::hint::hint;
@@ -16,7 +17,13 @@ pub(crate) enum Failure {
     /// With the file, and what to do.
     #[error("{0}")]
     Program(String),
+    /// By Ctrl-C; the file holds the best so far.
+    #[error("interrupted; the best so far is in {}, and can be used as it is", .0.display())]
+    Interrupted(PathBuf),
 }
+
+/// Exit status after Ctrl-C, as shells have it.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Help and version, or wrong usage: status 0 or 2.
 pub(crate) fn usage(message: &clap::Error) -> ExitCode {
@@ -25,11 +32,11 @@ pub(crate) fn usage(message: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2))
 }
 
-/// Status 0, or 1 with the error, what caused it and what to do on stderr.
+/// Status 0, 130 after Ctrl-C, or 1 with the error, what caused it and what to do on stderr.
 pub(crate) fn of(outcome: Outcome) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
     eprint!("{}", complaint(&failure));
-    ExitCode::FAILURE
+    if matches!(failure, Failure::Interrupted(_)) { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE }
 }
 
 /// The message, causes that it does not hold already, and what to do in words of the program.
@@ -56,8 +63,6 @@ fn complaint(failure: &Failure) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use rasterfuse::Error;
 
     use super::*;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Shows the progress of a run on stderr.
+#[derive(Debug)]
 pub(crate) struct Meter {
     bar: Option<ProgressBar>,
     /// When the last line was printed, and how many tenths were done.

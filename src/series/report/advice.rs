@@ -121,6 +121,7 @@ mod tests {
             date: Date::from_days(k as i32),
             pixels: dof,
             refused: 0,
+            incomplete: 0,
             values: dof,
             dof,
             nis: ratio * dof as f64,

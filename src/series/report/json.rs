@@ -7,11 +7,12 @@ use super::{DateDiagnostics, InstrumentReport, Report, Timing};
 /// By columns, like a table: `dates` and the numbers of each. `total` has their sums and `nis_ratio`.
 impl Serialize for InstrumentReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut instrument = serializer.serialize_struct("InstrumentReport", 9)?;
+        let mut instrument = serializer.serialize_struct("InstrumentReport", 10)?;
         instrument.serialize_field("name", &self.name)?;
         instrument.serialize_field("dates", &self.column(|date| date.date))?;
         instrument.serialize_field("pixels", &self.column(|date| date.pixels))?;
         instrument.serialize_field("refused", &self.column(|date| date.refused))?;
+        instrument.serialize_field("incomplete", &self.column(|date| date.incomplete))?;
         instrument.serialize_field("values", &self.column(|date| date.values))?;
         instrument.serialize_field("dof", &self.column(|date| date.dof))?;
         instrument.serialize_field("nis", &self.column(|date| date.nis))?;
@@ -32,10 +33,11 @@ struct Total(DateDiagnostics);
 
 impl Serialize for Total {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let DateDiagnostics { date: _, pixels, refused, values, dof, nis, log_likelihood } = &self.0;
-        let mut total = serializer.serialize_struct("Total", 7)?;
+        let DateDiagnostics { date: _, pixels, refused, incomplete, values, dof, nis, log_likelihood } = &self.0;
+        let mut total = serializer.serialize_struct("Total", 8)?;
         total.serialize_field("pixels", pixels)?;
         total.serialize_field("refused", refused)?;
+        total.serialize_field("incomplete", incomplete)?;
         total.serialize_field("values", values)?;
         total.serialize_field("dof", dof)?;
         total.serialize_field("nis", nis)?;
@@ -99,6 +101,7 @@ mod tests {
             date: Date::from_days(day),
             pixels: 4,
             refused: 1,
+            incomplete: 0,
             values: 3,
             dof: 2,
             nis,
@@ -122,18 +125,18 @@ mod tests {
             ..Report::default()
         };
         let total = json!({
-            "pixels": 8, "refused": 2, "values": 6, "dof": 4, "nis": 5.0, "nis_ratio": 1.25, "log_likelihood": -3.0
+            "pixels": 8, "refused": 2, "incomplete": 0, "values": 6, "dof": 4, "nis": 5.0, "nis_ratio": 1.25, "log_likelihood": -3.0
         });
         let expected = json!({
             "windows": 7,
             "widened_windows": 0,
             "instruments": [
                 {
-                    "name": "fine", "dates": ["1970-01-01", "1970-01-03"], "pixels": [4, 4], "refused": [1, 1],
+                    "name": "fine", "dates": ["1970-01-01", "1970-01-03"], "pixels": [4, 4], "refused": [1, 1], "incomplete": [0, 0],
                     "values": [3, 3], "dof": [2, 2], "nis": [1.0, 4.0], "log_likelihood": [-1.5, -1.5], "total": total
                 },
                 {
-                    "name": "blind", "dates": [], "pixels": [], "refused": [], "values": [], "dof": [], "nis": [],
+                    "name": "blind", "dates": [], "pixels": [], "refused": [], "incomplete": [], "values": [], "dof": [], "nis": [],
                     "log_likelihood": [], "total": null
                 }
             ],
