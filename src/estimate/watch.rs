@@ -93,13 +93,13 @@ impl fmt::Display for EstimationProgress {
 pub(super) struct Stages<'a> {
     watch: &'a dyn Watch,
     began: Instant,
-    stages: usize,
+    count: usize,
     stage: usize,
 }
 
 impl<'a> Stages<'a> {
-    pub(super) fn new(watch: &'a dyn Watch, stages: usize) -> Self {
-        Self { watch, began: Instant::now(), stages, stage: 0 }
+    pub(super) fn new(watch: &'a dyn Watch, count: usize) -> Self {
+        Self { watch, began: Instant::now(), count, stage: 0 }
     }
 
     /// Begins the next stage, and shows that it has begun.
@@ -107,7 +107,7 @@ impl<'a> Stages<'a> {
         self.stage += 1;
         let doing = doing.into();
         tracing::info!("{doing}");
-        let of = (self.stage, self.stages.max(self.stage));
+        let of = (self.stage, self.count.max(self.stage));
         let expected = AtomicUsize::new(0);
         let stage = Stage { of, watch: self.watch, doing, began: self.began, entered: Instant::now(), expected };
         stage.show(0);
