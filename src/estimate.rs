@@ -53,7 +53,7 @@ mod variation;
 mod watch;
 
 pub use candidate::{Candidate, Choice, Criterion};
-pub use check::SelfCheck;
+pub use check::{GateTrial, SelfCheck};
 pub use estimation::{Comparison, Estimation, EstimationBuilder};
 pub use fit::{Estimate, Fit};
 pub use scale::Scale;

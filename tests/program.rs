@@ -153,6 +153,7 @@ fn an_interrupted_estimation_leaves_the_best_so_far() {
 
     let world = World::new();
     world.succeed("init", &["fine", "coarse"]);
+    fs::write(world.path("best.toml"), "kept").unwrap();
     let mut child = program("estimate")
         .args(["fusion.toml", "-o", "best.toml"])
         .current_dir(world.folder.path())
@@ -172,13 +173,22 @@ fn an_interrupted_estimation_leaves_the_best_so_far() {
     }
     let said = said.join("\n");
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
-    assert_says(&said, &["interrupted: ending with the best so far", "error: interrupted", "best.toml"]);
-    let text = fs::read_to_string(world.path("best.toml")).unwrap();
-    assert!(text.starts_with("# Not finished: ") && !text.contains("\"estimate\""), "{text}");
-    world.succeed("plan", &["best.toml"]);
+    assert_says(&said, &["interrupted: ending with the best so far", "error: interrupted: "]);
+    // What was there before is still there; what was found lies beside it, if anything was.
+    assert_eq!(fs::read_to_string(world.path("best.toml")).unwrap(), "kept");
+    if said.contains("best.partial.toml") {
+        let text = fs::read_to_string(world.path("best.partial.toml")).unwrap();
+        assert!(text.starts_with("# Not finished: ") && !text.contains("\"estimate\""), "{text}");
+        world.succeed("plan", &["best.partial.toml"]);
+    } else {
+        assert_says(&said, &["before anything was found", "nothing is written"]);
+    }
     // A first look is one that is finished.
     let quick = json(world.succeed("estimate", &["fusion.toml", "--quick", "--json", "-"]).as_bytes());
     assert_eq!((&quick["finished"], &quick["choices"]), (&Value::Bool(true), &Value::Array(Vec::new())));
+    let text = fs::read_to_string(world.path("fusion.estimated.toml")).unwrap();
+    assert!(text.starts_with("# A first look: "), "{text}");
+    assert!(!world.path("fusion.estimated.partial.toml").exists());
 }
 
 #[test]

@@ -149,13 +149,13 @@ fn a_slow_source_gives_the_same_and_a_failing_one_fails_on_its_date_only() {
 #[cfg(feature = "gdal")]
 mod rasters {
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use proptest::prelude::*;
     use rasterfuse::Error;
-    use rasterfuse::geometry::PixelRegion;
+    use rasterfuse::geometry::{Grid, PixelRegion};
     use rasterfuse::source::gdal::{crs_from_definition, same_crs};
-    use rasterfuse::source::{Calibration, RasterSource, RasterStack, StackBuilder};
+    use rasterfuse::source::{Calibration, RasterSource, RasterStack, Resampling, StackBuilder};
     use tempfile::TempDir;
 
     use super::support::{Missing, Sample, Tiff, Truth, assert_says, day, grid, same, truncate};
@@ -305,6 +305,71 @@ mod rasters {
         let stack = RasterStack::from_files([(day(0), path)], Calibration::default()).unwrap();
         assert!(gives(&stack, &expected, 0, &[0], &expected.grid.region()), "the band without a mask");
         assert!(gives(&stack, &expected, 0, &[1], &expected.grid.region()), "the band with a mask");
+    }
+
+    /// A file of bytes behind a description that gives them another type.
+    fn bytes_as(folder: &Path, kind: &str, values: [f64; 4]) -> PathBuf {
+        let bytes = ndarray::Array3::from_shape_vec((1, 1, 4), values.to_vec()).unwrap();
+        Tiff { sample: Sample::U8, ..Tiff::new(&grid((1, 4)), bytes.view()) }.write(&folder.join("bytes.tif"));
+        let transform = grid((1, 4)).geotransform().map(|v| v.to_string()).join(", ");
+        let path = folder.join("scene_20240501.vrt");
+        let vrt = format!(
+            "<VRTDataset rasterXSize=\"4\" rasterYSize=\"1\"><SRS>EPSG:32633</SRS><GeoTransform>{transform}</GeoTransform>\
+             <VRTRasterBand band=\"1\" {kind}<SimpleSource><SourceFilename relativeToVRT=\"1\">bytes.tif</SourceFilename>\
+             <SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+        );
+        fs::write(&path, vrt).unwrap();
+        path
+    }
+
+    #[test]
+    fn signed_bytes_are_signed_also_where_they_are_resampled() {
+        let folder = TempDir::new().unwrap();
+        let kind = "dataType=\"Byte\"><NoDataValue>-128</NoDataValue>\
+                    <Metadata domain=\"IMAGE_STRUCTURE\"><MDI key=\"PIXELTYPE\">SIGNEDBYTE</MDI></Metadata>";
+        bytes_as(folder.path(), kind, [226.0, 128.0, 50.0, 255.0]);
+        let stack = || RasterStack::builder("*.vrt", r"_(\d{8})").folder(folder.path()).scale(0.01);
+        let read = |stack: &RasterStack| {
+            let (rows, cols) = stack.grid().shape();
+            stack
+                .read(stack.dates()[0], &[0], &PixelRegion::new(0..rows, 0..cols))
+                .unwrap()
+                .values
+                .into_raw_vec_and_offset()
+                .0
+        };
+        let expected = [-0.3, f64::NAN, 0.5, -0.01];
+        let is_expected = |values: &[f64]| {
+            let same = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-12 || (a.is_nan() && b.is_nan());
+            values.len() == 4 && values.iter().zip(&expected).all(same)
+        };
+        let plain = read(&stack().open().unwrap());
+        assert!(is_expected(&plain), "{plain:?}");
+        let mut place = grid((1, 4)).geotransform();
+        place[0] += 0.2 * place[1];
+        let other = Grid::new(crs_from_definition("EPSG:32633").unwrap(), place, (1, 4)).unwrap();
+        let resampled = read(&stack().onto(&other, Resampling::Nearest).open().unwrap());
+        assert!(is_expected(&resampled), "{resampled:?}");
+    }
+
+    #[test]
+    fn complex_numbers_are_refused() {
+        let folder = TempDir::new().unwrap();
+        let path = bytes_as(folder.path(), "dataType=\"CFloat32\">", [1.0, 2.0, 3.0, 4.0]);
+        let message = RasterStack::from_files([(day(0), path)], Calibration::default()).unwrap_err().to_string();
+        assert_says(&message, &["scene_20240501.vrt", "band 1", "complex", "magnitude"]);
+    }
+
+    #[test]
+    fn the_date_nearest_to_the_file_counts() {
+        let folder = TempDir::new().unwrap();
+        let inner = folder.path().join("project_20250101_v2").join("S2A_20240501_T33");
+        fs::create_dir_all(&inner).unwrap();
+        let stored = Truth::new(grid((2, 2)), 1, &["red"]);
+        Tiff::new(&stored.grid, stored.values.index_axis(ndarray::Axis(0), 0)).write(&inner.join("B04.tif"));
+        let pattern = "project_20250101_v2/S2A_*/B04.tif";
+        let stack = RasterStack::builder(pattern, r"_(\d{8})_").folder(folder.path()).open().unwrap();
+        assert_eq!(stack.dates().iter().map(ToString::to_string).collect::<Vec<_>>(), ["2024-05-01"]);
     }
 
     #[test]

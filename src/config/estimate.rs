@@ -298,7 +298,8 @@ impl Serialize for EstimatedConfig {
 
 impl fmt::Display for EstimatedConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let EstimationResult { fit, choices, change, checks, blocks: (blocks, side), finished, .. } = &self.result;
+        let EstimationResult { fit, choices, change, checks, gates, blocks: (blocks, side), finished, .. } =
+            &self.result;
         writeln!(f, "estimated from {} values in {blocks} blocks of {side} x {side} cells", fit.values)?;
         for (table, choice) in choices {
             if choice.table().len() > 1 {
@@ -309,6 +310,7 @@ impl fmt::Display for EstimatedConfig {
         change.iter().try_for_each(|change| writeln!(f, "{change}"))?;
         write!(f, "{fit}")?;
         checks.iter().try_for_each(|check| write!(f, "\n{check}"))?;
+        gates.iter().try_for_each(|gates| write!(f, "\n{gates}"))?;
         if *finished { Ok(()) } else { write!(f, "\nnot finished: {UNFINISHED}") }
     }
 }

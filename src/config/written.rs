@@ -32,6 +32,11 @@ pub(super) fn write(
     {
         document.insert("window", Item::Table(table.into_table()));
     }
+    for (before, after) in described.instrument.iter().zip(&result.description.instrument) {
+        if let (None, Some(gate)) = (before.gate, after.gate) {
+            put(&mut document, &before.key().name("gate"), value(&serde_json::json!(gate)));
+        }
+    }
     put_numbers(&mut document, result);
     let variation = described.process.given().and_then(|process| process.variation.as_ref());
     if variation.is_some_and(Structure::is_free) {
@@ -48,9 +53,13 @@ fn header(result: &EstimationResult) -> String {
         std::iter::once(title).chain(choice.table().into_iter().map(|line| format!("# {line}\n")))
     });
     let change = result.change.iter().map(|change| format!("# {change}\n"));
+    let quick = result
+        .quick
+        .then(|| "# A first look: fewer blocks and dates, no structures compared, no standard errors.\n".to_owned());
     let unfinished = (!result.finished).then(|| format!("# Not finished: {UNFINISHED}.\n"));
     let checks = result.checks.iter().map(|check| format!("# {check}\n"));
-    unfinished.into_iter().chain(lines).chain(change).chain(checks).collect()
+    let gates = result.gates.iter().map(|gates| format!("# {gates}\n"));
+    quick.into_iter().chain(unfinished).chain(lines).chain(change).chain(checks).chain(gates).collect()
 }
 
 /// Puts the structures that were chosen in the place of the word, or where one was added; their numbers are still the

@@ -1,5 +1,6 @@
 //! Blocks of the target with what was observed of them, kept in memory: what parameters are estimated from.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -351,9 +352,11 @@ impl SampleBlock {
         let mut worker = Worker::new(model.parts.len());
         let mut predictions = Vec::new();
         for reading in &self.readings {
-            let shown = reading.withholding(|instrument| withheld(instrument, reading.date));
+            let is_withheld = |instrument: usize| withheld(instrument, reading.date);
+            let any = reading.slices.iter().any(|(instrument, _)| is_withheld(*instrument));
+            let shown = if any { Cow::Owned(reading.withholding(is_withheld)) } else { Cow::Borrowed(reading) };
             for window in &mut windows {
-                window.advance(std::slice::from_ref(&shown), false, &model.instruments, &model.parts, &mut worker)?;
+                window.advance(std::slice::from_ref(&*shown), false, &model.instruments, &model.parts, &mut worker)?;
                 predictions.append(&mut window.output.predictions);
             }
         }

@@ -203,7 +203,7 @@ impl Worker {
 }
 
 /// A date of a batch with the slices read for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reading {
     pub(crate) date: Date,
     /// Whether the date is an output date.
@@ -425,7 +425,7 @@ impl WindowState {
                         lacks_a_band |= part.bands[index].rows.iter().any(|&row| !values[row].is_nan());
                     }
                 }
-                incomplete[index] += u64::from(lacks_a_band && pixel.home);
+                incomplete[index] += u64::from(lacks_a_band && pixel.home && !observed);
                 if observed {
                     let (home, nis, dof, refused) = (pixel.home, 0.0, 0, false);
                     pixels.push(ObservedPixel { instrument: index, home, nis, dof, refused });

@@ -13,7 +13,7 @@ use super::optimum::{search, usual_effort};
 use super::structure::filled;
 use super::together::becomes_together;
 use super::watch::Stage;
-use super::{Candidate, Choice, Criterion, DataSummary, Estimate, Fit};
+use super::{Candidate, Choice, Criterion, DataSummary, Estimate, Fit, InstrumentSummary};
 use crate::describe::Description;
 use crate::engine::{BlockCells, Checkpoint, FusionBuilder, MemoryBudget, Precision, Sample, Sampling};
 use crate::error::{Error, Key, Result};
@@ -129,7 +129,19 @@ impl EstimationBuilder {
     /// Those of [`FusionBuilder::build`] and of reading; [`Error::Setting`] when no block holds a value.
     pub fn read(self, fusion: &FusionBuilder) -> Result<Estimation> {
         self.check()?;
-        let defaults = if becomes_together(fusion.description()) { BLOCKS_TOGETHER } else { BLOCKS };
+        if !becomes_together(fusion.description()) {
+            return self.read_blocks(fusion, BLOCKS);
+        }
+        let together = self.read_blocks(fusion, BLOCKS_TOGETHER)?;
+        // Bands will be apart: other blocks say more of them.
+        if together.summary.instruments.iter().any(InstrumentSummary::lacks_bands) {
+            return self.read_blocks(fusion, BLOCKS);
+        }
+        Ok(together)
+    }
+
+    /// Reads blocks, by default as many of as many cells as `defaults`.
+    fn read_blocks(self, fusion: &FusionBuilder, defaults: (usize, usize, usize)) -> Result<Estimation> {
         let (side, threads) = (self.side.unwrap_or(defaults.1), self.threads);
         let part = |number: usize| if self.quick { number.div_ceil(QUICK) } else { number };
         let scattered = self.scattered.unwrap_or_else(|| part(defaults.2));
@@ -261,7 +273,7 @@ impl Estimation {
         let searched = |group| search(&objective, group, &base, roughly);
         let found =
             self.sample.install(|| groups.par_iter().with_max_len(1).map(searched).collect::<Result<Vec<_>>>())?;
-        let mut converged = true;
+        let (mut converged, mut steps) = (true, 0);
         for (group, optimum) in groups.iter().zip(found) {
             let Some(optimum) = optimum else {
                 let key = &candidate.entries[group.entries[0]].key;
@@ -270,6 +282,7 @@ impl Estimation {
                 return Err(Error::setting(key, problem));
             };
             converged &= optimum.converged;
+            steps += optimum.steps;
             for ((&entry, value), error) in group.entries.iter().zip(optimum.theta).zip(optimum.sd) {
                 theta[entry] = value;
                 sd[entry] = Some(error);
@@ -294,6 +307,8 @@ impl Estimation {
             log_likelihood: objective.log_likelihood(&theta)?,
             penalty: objective.penalty(&theta),
             values: self.values_of(blocks),
+            blocks,
+            steps,
             converged,
             evaluations: objective.evaluations(),
             time: started.elapsed(),

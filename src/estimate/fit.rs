@@ -89,6 +89,10 @@ pub struct Fit {
     pub penalty: f64,
     /// Values in the sample.
     pub values: usize,
+    /// Blocks that they are from.
+    pub blocks: usize,
+    /// Steps of searches that were taken; without one the numbers are those that they began with.
+    pub steps: usize,
     /// Whether every search ended at a minimum.
     pub converged: bool,
     /// Likelihoods of single blocks and parts that it took.

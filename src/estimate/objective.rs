@@ -440,7 +440,7 @@ impl<'a> Objective<'a> {
                 curve.gradient[row] += slope;
                 let mut score = score - &dof * (slope / dof.sum().max(1.0));
                 // What a common factor would do as well says nothing: the factor is found in closed form.
-                if !scale.is_empty() {
+                if scale.norm_squared() > 0.0 {
                     let share = score.dot(&scale) / scale.norm_squared();
                     score.axpy(-share, &scale, 1.0);
                 }
@@ -475,7 +475,8 @@ impl Curve {
     }
 
     fn is_finite(&self) -> bool {
-        self.gradient.iter().chain(self.hessian.iter().flatten()).all(|value| value.is_finite())
+        let all = self.gradient.iter().chain(self.hessian.iter().flatten());
+        self.value.is_finite() && all.copied().all(f64::is_finite)
     }
 }
 

@@ -81,6 +81,8 @@ pub(super) struct Optimum {
     pub(super) sd: Vec<f64>,
     /// Whether a Newton step predicts hardly any further gain.
     pub(super) converged: bool,
+    /// Steps that were taken.
+    pub(super) steps: usize,
 }
 
 /// Finds the best numbers of a subproblem; the other entries are `base`'s. `None` when the likelihood breaks down
@@ -106,10 +108,15 @@ pub(super) fn search(
         // a few blocks alone would only lead away.
         let tolerance = if roughly { ROUGHLY } else { PROFILED };
         let start = group.own(base);
-        let near =
-            if objective.is_known() { Some(start) } else { descent(start, None, some, NEAR)?.map(|end| end.theta) };
-        let found = near.map(|near| descent(near, None, all, tolerance)).transpose()?.flatten();
-        if let Some(Descended { theta, curve }) = found {
+        let near = if objective.is_known() {
+            Some((start, 0))
+        } else {
+            descent(start, None, some, NEAR)?.map(|end| (end.theta, end.steps))
+        };
+        let before = near.as_ref().map_or(0, |(_, steps)| *steps);
+        let found = near.map(|(near, _)| descent(near, None, all, tolerance)).transpose()?.flatten();
+        if let Some(Descended { theta, curve, steps }) = found {
+            let steps = before + steps;
             let converged = predicted_gain(&curve.gradient, &curve.hessian).is_some_and(|left| left < ROUGHLY);
             let inverse = matrix(&curve.hessian).cholesky().map(|factor| factor.inverse().diagonal());
             let sd = match inverse {
@@ -118,7 +125,7 @@ pub(super) fn search(
                 }
                 _ => vec![f64::NAN; theta.len()],
             };
-            return Ok(Some(Optimum { theta, sd, converged }));
+            return Ok(Some(Optimum { theta, sd, converged, steps }));
         }
     }
     let mut found = Vec::new();
@@ -128,13 +135,13 @@ pub(super) fn search(
     found.sort_by(|a, b| a.curve.value.total_cmp(&b.curve.value));
     let mut best = None;
     for start in found {
-        best = descent(start.theta, None, all, ROUGHLY)?;
+        best = descent(start.theta, None, all, ROUGHLY)?.map(|end| Descended { steps: end.steps + start.steps, ..end });
         if best.is_some() {
             break;
         }
     }
-    let Some(Descended { theta, curve }) = best else { return Ok(None) };
-    let mut optimum = Optimum { sd: vec![f64::NAN; theta.len()], theta, converged: false };
+    let Some(Descended { theta, curve, steps }) = best else { return Ok(None) };
+    let mut optimum = Optimum { sd: vec![f64::NAN; theta.len()], theta, converged: false, steps };
     if objective.stops() {
         return Ok(Some(optimum));
     }
@@ -158,7 +165,9 @@ pub(super) fn search(
             break;
         }
         let known = Some(definite(&full.hessian));
-        let Some(Descended { theta, curve }) = descent(optimum.theta.clone(), known, all, tolerance)? else { break };
+        let Some(Descended { theta, curve, .. }) = descent(optimum.theta.clone(), known, all, tolerance)? else {
+            break;
+        };
         optimum.theta = theta;
         // A Hessian is all but the same a step away: another one is worked out only where this one was not enough.
         optimum.converged = predicted_gain(&curve.gradient, &full.hessian).is_some_and(|left| left < arrived);
@@ -228,6 +237,8 @@ fn deviations(
 struct Descended {
     theta: Vec<f64>,
     curve: Curve,
+    /// Steps that led there.
+    steps: usize,
 }
 
 /// Points that are tried all over the range, and those from which descents begin.
@@ -272,7 +283,7 @@ impl Descent<'_> {
     /// From `start` on; `None` where the likelihood breaks down there.
     fn run(&self, start: Vec<f64>) -> Result<Option<Descended>> {
         let Some(curve) = self.curve(&start)? else { return Ok(None) };
-        let mut here = Descended { theta: start, curve };
+        let mut here = Descended { theta: start, curve, steps: 0 };
         let mut pairs = VecDeque::new();
         let mut radius = 1.0;
         let mut values = vec![here.curve.value];
@@ -345,7 +356,7 @@ fn corrected(
         }
     }
     curve.hessian = hessian.row_iter().map(|row| row.iter().copied().collect()).collect();
-    Descended { theta, curve }
+    Descended { theta, curve, steps: before.steps + 1 }
 }
 
 /// The step that minimises `gᵀ s + sᵀ H s / 2` within a radius: `-(H + λ)⁻¹ g` with the least `λ ≥ 0` for which it is
@@ -368,7 +379,13 @@ fn bounded_step(gradient: &DVector<f64>, hessian: &DMatrix<f64>, radius: f64) ->
         }
         low = high;
     }
-    eigenvectors * step(low)
+    let mut along = step(low);
+    let length = along.norm();
+    if least < 0.0 && length < radius {
+        // No slope along what bends down: either way along it leads to the border.
+        along[eigenvalues.imin()] += (radius * radius - length * length).sqrt();
+    }
+    eigenvectors * along
 }
 
 /// The gain that a Newton step predicts, `gᵀ H⁻¹ g / 2`; `None` where the curvature is no minimum's.
@@ -405,7 +422,7 @@ mod tests {
     fn walk(truth: &DMatrix<f64>, reported: f64, points: &[[f64; 2]]) -> DMatrix<f64> {
         let mut pairs = VecDeque::new();
         let (first, rest) = points.split_first().unwrap();
-        let mut here = Descended { theta: first.to_vec(), curve: point(first, truth, reported) };
+        let mut here = Descended { theta: first.to_vec(), curve: point(first, truth, reported), steps: 0 };
         for theta in rest {
             here = corrected(&here, theta.to_vec(), point(theta, truth, reported), &mut pairs);
         }
@@ -431,6 +448,10 @@ mod tests {
         // Where the curvature bends down there is no minimum but the border.
         let saddle = DMatrix::from_diagonal(&DVector::from_column_slice(&[1.0, -1.0]));
         assert!((bounded_step(&gradient, &saddle, 3.0).norm() - 3.0).abs() < 1e-9);
+        for gradient in [[1.0, 0.0], [0.0, 0.0]] {
+            let step = bounded_step(&DVector::from_column_slice(&gradient), &saddle, 3.0);
+            assert!((step.norm() - 3.0).abs() < 1e-9 && step[1].abs() > 2.5, "{step}");
+        }
     }
 
     #[test]

@@ -5,9 +5,11 @@ use serde::{Serialize, Serializer};
 use super::check;
 use super::structure::{FreeTable, acquisition, take_variation};
 use super::together::becomes_together;
-use super::watch::{Stages, Watch};
-use super::{BandSummary, ChangeByBlock, Choice, Comparison, Criterion, Estimate, Estimation, Fit, SelfCheck};
-use crate::describe::{Description, Features, Free, Key, Numbers, PriorCorrelation, Structure};
+use super::watch::{StageKind, Stages, Watch};
+use super::{
+    ChangeByBlock, Choice, Comparison, Criterion, Estimate, Estimation, Fit, GateTrial, InstrumentSummary, SelfCheck,
+};
+use crate::describe::{Description, Features, Free, Instrument, Key, Numbers, PriorCorrelation, Structure};
 use crate::error::{Error, Result};
 use crate::model::{Model, ObservationModel};
 
@@ -27,10 +29,14 @@ pub struct EstimationResult {
     pub change: Option<ChangeByBlock>,
     /// How well withheld dates are predicted, by instrument whose pixels are cells.
     pub checks: Vec<SelfCheck>,
+    /// Gates that were tried, where the whole process was free.
+    pub gates: Option<GateTrial>,
     /// Blocks that were looked at, and cells per side of each.
     pub blocks: (usize, usize),
     /// By instrument.
     pub instruments: Vec<NewImage>,
+    /// Whether it was a first look.
+    pub quick: bool,
     /// Whether this is the end: not of what is shown after a stage, nor where a [`Watch`] ended it early.
     pub finished: bool,
 }
@@ -93,11 +99,11 @@ impl Estimation {
     ) -> Result<EstimationResult> {
         let mut description = description.clone();
         self.refuse_unobserved(&description)?;
-        let varies = take_variation(&mut description);
+        let (varies, whole) = (take_variation(&mut description), description.process.is_free());
         self.widen(&mut description);
         let compared = if self.quick { 0 } else { structures(&description, reference) };
         // The last fit, and the check.
-        let mut stages = Stages::new(watch, compared + 2 + usize::from(varies));
+        let mut stages = Stages::new(watch, compared + 2 + usize::from(varies), compared);
         let mut selection = Selection { criterion, reference, choices: Vec::new() };
         // One table after the other: while its structures are compared, tables before it have the structure chosen,
         // tables after it the first.
@@ -115,27 +121,32 @@ impl Estimation {
                 let candidate = self.candidate("description", &description)?;
                 let candidate = known.map_or(candidate.clone(), |known| candidate.begin_with(&known.description));
                 let doing = format!("fitting {} numbers to {} blocks", candidate.free_numbers(), self.blocks());
-                self.fit_to(&candidate, self.blocks(), self.quick, &stages.next(doing))?
+                self.fit_to(&candidate, self.blocks(), self.quick, &stages.next(doing, StageKind::Fit))?
             }
         };
         let mut result = self.result(description, fit, selection.choices)?;
-        stages.best(&result);
-        result.finished = !stages.stops();
-        if !result.finished {
+        if stages.stops() {
             return Ok(result);
         }
+        stages.best(&result);
         warn_of_guesses(&result.fit);
         if varies {
-            let _stage = stages.next("finding how change varies over the scene, block by block");
+            _ = stages.next("finding how change varies over the scene, block by block", StageKind::Check);
             let change = self.change_by_block(&result.description)?;
             if let (Some(variation), Some(process)) = (change.variation(), result.description.process.given_mut()) {
                 process.variation = Some(variation.into());
             }
             result.change = Some(change);
         }
-        let _stage = stages.next("predicting withheld dates");
-        result.checks = self.self_check(&result.description)?;
-        check::warn(&result.checks);
+        if !stages.stops() {
+            _ = stages.next("predicting withheld dates", StageKind::Check);
+            result.checks = self.self_check(&result.description)?;
+            if whole {
+                (result.checks, result.gates) = self.try_gates(&mut result.description, result.checks)?;
+            }
+            check::warn(&result.checks);
+        }
+        result.finished = !stages.stops();
         Ok(result)
     }
 
@@ -148,12 +159,14 @@ impl Estimation {
         Ok(EstimationResult {
             instruments: Model::new(&fit.description)?.instruments.iter().map(of).collect(),
             description: fit.description.clone(),
+            blocks: (fit.blocks, self.side()),
             free,
             fit,
             choices,
             change: None,
             checks: Vec::new(),
-            blocks: (self.blocks(), self.side()),
+            gates: None,
+            quick: self.quick,
             finished: false,
         })
     }
@@ -192,7 +205,7 @@ impl Estimation {
             }
             _ => {
                 let all = first_of_others(description);
-                comparison.challenge_in(&candidate(&kept, &all)?, &stages.next(doing(&kept)));
+                comparison.challenge_in(&candidate(&kept, &all)?, &stages.next(doing(&kept), StageKind::Comparison));
                 self.show_best(&comparison, all, &selection.choices, stages)?;
             }
         }
@@ -202,12 +215,17 @@ impl Estimation {
             }
             let (name, next) = step.after(&kept, description);
             let all = first_of_others(&next);
-            if comparison.challenge_in(&candidate(&name, &all)?, &stages.next(doing(&name))) {
+            if comparison.challenge_in(&candidate(&name, &all)?, &stages.next(doing(&name), StageKind::Comparison)) {
                 (kept, *description) = (name, next);
                 self.show_best(&comparison, all, &selection.choices, stages)?;
             }
         }
-        selection.choices.push((key, comparison.choice()?));
+        match comparison.choice() {
+            Ok(choice) => selection.choices.push((key, choice)),
+            // Ended before anything was found of this table, with what was chosen for those before.
+            Err(_) if stages.stops() && !selection.choices.is_empty() => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
@@ -262,33 +280,32 @@ impl Estimation {
         }
     }
 
-    /// Whether a band is often missing where others of its instrument are not; with a warning.
-    fn lacks_bands(&self) -> bool {
-        let instruments = self.summary().instruments.iter();
-        let lacking = instruments.filter_map(|instrument| {
-            let values = |band: &&BandSummary| band.values;
-            let (least, most) =
-                (instrument.bands.iter().min_by_key(values)?, instrument.bands.iter().max_by_key(values)?);
-            ((least.values as f64) < FULL * most.values as f64).then_some((&instrument.name, least, most))
-        });
-        let lacking: Vec<_> = lacking.collect();
-        for (name, least, most) in &lacking {
+    /// Whether pixels often lack a band that others of their instrument have, where nothing says that bands are together;
+    /// with a warning.
+    fn lacks_bands(&self, description: &Description) -> bool {
+        let lacking: Vec<_> = self.summary().instruments.iter().filter(|instrument| instrument.lacks_bands()).collect();
+        let given = |instrument: &Instrument| instrument.noise_variance.as_ref().is_some_and(Numbers::is_ratio);
+        let together = description.instrument.iter().any(given);
+        for InstrumentSummary { name, pixels, complete_pixels, bands, .. } in &lacking {
+            let least = bands.iter().min_by_key(|band| band.values).map_or(0, |band| band.source_band + 1);
+            let what = if together {
+                "these pixels are missing in all bands"
+            } else {
+                "bands are estimated and filtered apart"
+            };
             tracing::warn!(
-                "{name:?}: band {} of its files has {} values where band {} has {}: bands are estimated and filtered apart; leave \
-                 the band out, or fuse it by itself, to have the others together",
-                least.source_band + 1,
-                least.values,
-                most.source_band + 1,
-                most.values
+                "{name:?}: {} of {pixels} pixels that were looked at lack a band, band {least} of the files most often: {what}; leave it \
+                 out, or fuse it by itself, to have the others together",
+                pixels - complete_pixels
             );
         }
-        !lacking.is_empty()
+        !lacking.is_empty() && !together
     }
 
     /// Where the process is free as a whole, and the noise of every instrument, bands are together: noise and the
     /// prior's variance are ratios then, and cell-sized instruments beside coarse ones have errors of acquisitions.
     fn widen_together(&self, description: &mut Description) {
-        if !description.process.is_free() || !becomes_together(description) || self.lacks_bands() {
+        if !description.process.is_free() || !becomes_together(description) || self.lacks_bands(description) {
             return;
         }
         let free = Numbers::from(Free::default());
@@ -314,10 +331,6 @@ impl Estimation {
     }
 }
 
-/// What a band has of the values that the fullest band of its instrument has, below which they are not together: a pixel
-/// that lacks one of them is missing in all.
-const FULL: f64 = 0.8;
-
 fn warn_of_guesses(fit: &Fit) {
     for Estimate { key, index, value, .. } in fit.estimates.iter().filter(|estimate| !estimate.observed) {
         let position = index + 1;
@@ -327,8 +340,8 @@ fn warn_of_guesses(fit: &Fit) {
     }
 }
 
-/// `finished`, `blocks`, `cells_per_side`, `fit`, `choices` (each with the `table` that was free), `change`, `checks` and
-/// `instruments`.
+/// `finished`, `quick`, `blocks`, `cells_per_side`, `fit`, `choices` (each with the `table` that was free), `change`, `checks`,
+/// `gates` and `instruments`.
 impl Serialize for EstimationResult {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -340,19 +353,32 @@ impl Serialize for EstimationResult {
         #[derive(Serialize)]
         struct View<'a> {
             finished: bool,
+            quick: bool,
             blocks: usize,
             cells_per_side: usize,
             fit: &'a Fit,
             choices: Vec<OfTable<'a>>,
             change: Option<&'a ChangeByBlock>,
             checks: &'a [SelfCheck],
+            gates: Option<GateTrial>,
             instruments: &'a [NewImage],
         }
-        let Self { fit, choices, change, checks, blocks: (blocks, cells_per_side), instruments, finished, .. } = self;
+        let Self {
+            fit,
+            choices,
+            change,
+            checks,
+            gates,
+            blocks: (blocks, cells_per_side),
+            instruments,
+            quick,
+            finished,
+            ..
+        } = self;
         let choices = choices.iter().map(|(table, choice)| OfTable { table, choice }).collect();
-        let (finished, blocks, cells_per_side) = (*finished, *blocks, *cells_per_side);
-        let change = change.as_ref();
-        let view = View { finished, blocks, cells_per_side, fit, choices, change, checks, instruments };
+        let (finished, quick, blocks, cells_per_side) = (*finished, *quick, *blocks, *cells_per_side);
+        let (change, gates) = (change.as_ref(), *gates);
+        let view = View { finished, quick, blocks, cells_per_side, fit, choices, change, checks, gates, instruments };
         view.serialize(serializer)
     }
 }

@@ -32,6 +32,21 @@ pub struct InstrumentSummary {
     pub bands: Vec<BandSummary>,
     /// The date with most values.
     pub fullest: Option<Date>,
+    /// Pixels with a value, each counted once for every date.
+    pub pixels: usize,
+    /// Those with values in all bands that are read.
+    pub complete_pixels: usize,
+}
+
+/// Share of an instrument's pixels that must be complete for bands to be together: a pixel that lacks one of them is
+/// missing in all.
+const LEAST_COMPLETE: f64 = 0.8;
+
+impl InstrumentSummary {
+    /// Whether pixels often lack a band that others of them have.
+    pub(super) fn lacks_bands(&self) -> bool {
+        (self.complete_pixels as f64) < LEAST_COMPLETE * self.pixels as f64
+    }
 }
 
 /// What a band's values are like.
@@ -63,18 +78,23 @@ impl DataSummary {
     pub(super) fn new(sample: &Sample, model: &Model) -> Self {
         let mut bands: HashMap<(usize, usize), Values> = HashMap::new();
         let mut dates: HashMap<usize, BTreeMap<Date, usize>> = HashMap::new();
+        // Bands with a value, by instrument; pixels of a block and a date.
+        let mut seen: HashMap<usize, Vec<usize>> = HashMap::new();
         for block in sample.blocks() {
+            let mut of_block: HashMap<_, usize> = HashMap::new();
             let mut before = HashMap::new();
             for observed in block.observations() {
                 let band = bands.entry((observed.instrument, observed.band)).or_default();
                 band.add(observed.value);
                 *dates.entry(observed.instrument).or_default().entry(observed.date).or_default() += 1;
+                *of_block.entry((observed.instrument, observed.pixel, observed.date)).or_default() += 1;
                 let pixel = (observed.instrument, observed.band, observed.pixel);
                 if let Some((date, value)) = before.insert(pixel, (observed.date, observed.value)) {
                     let days = f64::from(observed.date.days_since(date));
                     band.changes.push((observed.value - value).powi(2) / days);
                 }
             }
+            of_block.into_iter().for_each(|((instrument, ..), bands)| seen.entry(instrument).or_default().push(bands));
         }
         let mut summarise = |(k, instrument): (usize, &ObservationModel)| {
             let band = |(band, &source_band): (usize, &usize)| {
@@ -82,6 +102,7 @@ impl DataSummary {
                 BandSummary { source_band, component: model.component_of(k, band), ..summary }
             };
             let bands = instrument.source_bands.iter().enumerate().map(band).collect();
+            let seen = seen.remove(&k).unwrap_or_default();
             // The earliest of the fullest.
             let counts = dates.remove(&k).unwrap_or_default().into_iter().rev();
             InstrumentSummary {
@@ -90,6 +111,8 @@ impl DataSummary {
                 source_bands: instrument.source.bands().len(),
                 bands,
                 fullest: counts.max_by_key(|(_, count)| *count).map(|(date, _)| date),
+                complete_pixels: seen.iter().filter(|bands| **bands == instrument.source_bands.len()).count(),
+                pixels: seen.len(),
             }
         };
         Self {

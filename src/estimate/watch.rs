@@ -29,17 +29,17 @@ use super::EstimationResult;
 /// }
 /// ```
 pub trait Watch: fmt::Debug + Sync {
-    /// How far it has come: after every step of a search, from any of its threads.
+    /// How far it has come: when a stage begins and after each evaluation of a search, from any of its threads.
     fn progress(&self, progress: &EstimationProgress) {
         let _ = progress;
     }
 
-    /// The best so far, after each stage but the last.
+    /// The best so far, whenever a stage has found it, and before the last check.
     fn best(&self, result: &EstimationResult) {
         let _ = result;
     }
 
-    /// Whether to end with the best so far; asked after every step of a search.
+    /// Whether to end with the best so far; asked before every step of a search.
     fn stops(&self) -> bool {
         false
     }
@@ -58,11 +58,11 @@ pub struct EstimationProgress {
     pub stage: (usize, usize),
     /// What it does.
     pub doing: String,
-    /// Time since the estimation began; `elapsed_seconds` in JSON.
+    /// Time since the first stage began; `elapsed_seconds` in JSON.
     #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
     /// Time left, by the time that the steps taken so far took and how many searches usually take; `None` before the
-    /// first step. `remaining_seconds` in JSON.
+    /// first step and in stages without a search. `remaining_seconds` in JSON.
     #[serde(rename = "remaining_seconds", serialize_with = "maybe_seconds")]
     pub remaining: Option<Duration>,
 }
@@ -95,28 +95,55 @@ pub(super) struct Stages<'a> {
     began: Instant,
     count: usize,
     stage: usize,
+    /// Comparisons that have not begun.
+    comparisons: usize,
 }
 
+/// What a stage does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StageKind {
+    /// A structure is fitted to a part of the blocks.
+    Comparison,
+    /// The one chosen is fitted to all.
+    Fit,
+    /// Nothing is searched.
+    Check,
+}
+
+/// What a comparison takes of the time of a fit: it looks at half of the blocks.
+const COMPARED: f64 = 0.5;
+
 impl<'a> Stages<'a> {
-    pub(super) fn new(watch: &'a dyn Watch, count: usize) -> Self {
-        Self { watch, began: Instant::now(), count, stage: 0 }
+    /// Stages of which some are comparisons.
+    pub(super) fn new(watch: &'a dyn Watch, count: usize, comparisons: usize) -> Self {
+        Self { watch, began: Instant::now(), count, stage: 0, comparisons }
     }
 
     /// Begins the next stage, and shows that it has begun.
-    pub(super) fn next(&mut self, doing: impl Into<String>) -> Stage<'a> {
+    pub(super) fn next(&mut self, doing: impl Into<String>, kind: StageKind) -> Stage<'a> {
         self.stage += 1;
+        if kind == StageKind::Comparison {
+            self.comparisons = self.comparisons.saturating_sub(1);
+        }
+        // Searches to come, in terms of this one.
+        let whole = if kind == StageKind::Check { 0.0 } else { COMPARED * self.comparisons as f64 };
+        let later = match kind {
+            StageKind::Comparison => (whole + 1.0) / COMPARED,
+            StageKind::Fit | StageKind::Check => 0.0,
+        };
         let doing = doing.into();
         tracing::info!("{doing}");
         let of = (self.stage, self.count.max(self.stage));
         let expected = AtomicUsize::new(0);
-        let stage = Stage { of, watch: self.watch, doing, began: self.began, entered: Instant::now(), expected };
+        let stage = Stage { of, watch: self.watch, doing, began: self.began, entered: Instant::now(), later, expected };
         stage.show(0);
         stage
     }
 
-    /// Passes over a stage.
+    /// Passes over a comparison.
     pub(super) fn skip(&mut self) {
         self.stage += 1;
+        self.comparisons = self.comparisons.saturating_sub(1);
     }
 
     /// Shows the best so far.
@@ -138,7 +165,9 @@ pub(super) struct Stage<'a> {
     /// When the estimation began, and the stage.
     began: Instant,
     entered: Instant,
-    /// Likelihoods of single blocks that it is likely to take.
+    /// Time of the searches to come, in terms of this one's.
+    later: f64,
+    /// Likelihoods of single blocks that it is likely to take; 0 while that is not known.
     expected: AtomicUsize,
 }
 
@@ -146,7 +175,15 @@ impl Stage<'_> {
     /// One that nobody watches.
     pub(super) fn unwatched() -> Stage<'static> {
         let now = Instant::now();
-        Stage { of: (1, 1), watch: &(), doing: String::new(), began: now, entered: now, expected: AtomicUsize::new(0) }
+        Stage {
+            of: (1, 1),
+            watch: &(),
+            doing: String::new(),
+            began: now,
+            entered: now,
+            later: 0.0,
+            expected: AtomicUsize::new(0),
+        }
     }
 
     /// How many likelihoods of single blocks it is likely to take.
@@ -157,17 +194,16 @@ impl Stage<'_> {
     /// Shows that it has taken so many likelihoods of single blocks.
     pub(super) fn show(&self, done: usize) {
         let elapsed = self.entered.elapsed().as_secs_f64();
-        // What takes longer than is usual has a little left to the end.
-        let expected = self.expected.load(Ordering::Relaxed).max(done + done / 10);
+        // A search that is longer than usual may end with any step.
+        let usual = self.expected.load(Ordering::Relaxed);
+        let expected = usual.max(done + done / 10);
         let whole = elapsed * expected as f64 / done as f64;
-        // Later stages are like this one.
-        let (stage, stages) = self.of;
-        let left = whole * (1 + stages - stage) as f64 - elapsed;
+        let left = whole * (1.0 + self.later) - elapsed;
         self.watch.progress(&EstimationProgress {
             stage: self.of,
             doing: self.doing.clone(),
             elapsed: self.began.elapsed(),
-            remaining: if done == 0 { None } else { Duration::try_from_secs_f64(left).ok() },
+            remaining: if done == 0 || usual == 0 { None } else { Duration::try_from_secs_f64(left).ok() },
         });
     }
 

@@ -16,7 +16,7 @@ pub(crate) use errors::ErrorSums;
 pub use existing::{ExistingSeries, digest};
 pub use layout::SeriesLayout;
 pub use report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice, Timing};
-pub(crate) use scores::ScoreSums;
+pub(crate) use scores::{HALF_WIDTH_90, ScoreSums};
 pub use scores::{Score, Scores};
 pub use settings::Settings;
 pub use sink::FusionSink;

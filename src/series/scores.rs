@@ -9,7 +9,7 @@ use statrs::function::erf::erf;
 use super::errors::ErrorSums;
 
 /// Half width of a 90 % interval of the normal distribution, in standard deviations.
-const HALF_WIDTH_90: f64 = 1.644_853_626_951_472_2;
+pub(crate) const HALF_WIDTH_90: f64 = 1.644_853_626_951_472_2;
 
 /// Half width of a 50 % interval.
 const HALF_WIDTH_50: f64 = 0.674_489_750_196_081_7;

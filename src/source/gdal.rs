@@ -15,6 +15,7 @@ mod warp;
 use std::path::Path;
 
 use ::gdal::errors::GdalError;
+use ::gdal::raster::GdalDataType;
 use ::gdal::{Dataset, DatasetOptions, GdalOpenFlags, Metadata};
 
 pub(super) use align::Aligned;
@@ -96,6 +97,21 @@ fn message(error: &GdalError) -> String {
     }
 }
 
+/// Refuses bands whose type holds no plain numbers.
+fn refuse_no_numbers(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<()> {
+    for index in 1..=dataset.raster_count() {
+        let band = dataset.rasterband(index).map_err(|error| open_error(path, date, &error))?;
+        if band.band_type() == GdalDataType::Unknown {
+            let problem = format!(
+                "band {index} holds complex numbers, of which fusing would take the real part alone; make a file of what is meant, such \
+                 as the magnitude or its logarithm"
+            );
+            return Err(Error::Open { path: path.to_path_buf(), date, problem, source: None });
+        }
+    }
+    Ok(())
+}
+
 /// The header of an open dataset.
 fn header(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<RasterHeader> {
     let _quiet = QuietErrors::new();
@@ -118,6 +134,7 @@ fn header(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<RasterHe
         .map(|index| dataset.rasterband(index).and_then(|band| band.description()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| open_error(path, date, &error))?;
+    refuse_no_numbers(path, dataset, date)?;
     let mut header = RasterHeader { grid, bands, block_shape: None, open_bytes: HANDLE_BYTES };
     if dataset.raster_count() > 0 {
         let band = dataset.rasterband(1).map_err(|error| open_error(path, date, &error))?;

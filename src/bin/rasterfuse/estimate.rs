@@ -8,6 +8,7 @@ use clap::Args;
 use rasterfuse::config::{EstimatedConfig, FusionConfig};
 use rasterfuse::estimate::{EstimationProgress, Watch};
 
+use crate::complain::complain;
 use crate::outcome::{self, Failure, Outcome};
 use crate::output::{JsonFile, folder_of, say};
 use crate::progress::Meter;
@@ -34,8 +35,8 @@ Example:
   rasterfuse fuse numbers.toml
 
 The file that is written is the same description with numbers and, in comments, how sure they are.
-It takes seconds to minutes; stage, time and time left go to stderr. After each stage, and after Ctrl-C,
-the file holds the best so far.";
+It takes seconds to minutes; stage, time and time left go to stderr. The best after each stage, and after
+Ctrl-C, is in a file of the same name that ends in .partial.toml.";
 
 /// Shows how far an estimation has come; ends it after Ctrl-C.
 #[derive(Debug)]
@@ -46,7 +47,9 @@ struct Follower {
 
 impl Watch for Follower {
     fn progress(&self, progress: &EstimationProgress) {
-        self.meter.show(progress.stage, progress);
+        SEARCHING.store(true, Ordering::Relaxed);
+        let (stage, stages) = progress.stage;
+        self.meter.show((stage - 1, stages), progress);
     }
 
     fn stops(&self) -> bool {
@@ -54,14 +57,17 @@ impl Watch for Follower {
     }
 }
 
-/// Set by Ctrl-C from here on; a second one ends the program as usual.
+/// Whether there is something to end with.
+static SEARCHING: AtomicBool = AtomicBool::new(false);
+
+/// Set by Ctrl-C from here on; a second one, and one before the search, ends the program as usual.
 fn interruption() -> Result<&'static AtomicBool, Failure> {
     static INTERRUPTED: AtomicBool = AtomicBool::new(false);
     ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) || !SEARCHING.load(Ordering::Relaxed) {
             std::process::exit(i32::from(outcome::INTERRUPTED));
         }
-        eprintln!("interrupted: ending with the best so far; again to end at once");
+        complain!("interrupted: ending with the best so far; again to end at once");
     })
     .map_err(|error| Failure::Program(format!("cannot listen for Ctrl-C: {error}")))?;
     Ok(&INTERRUPTED)
@@ -86,16 +92,21 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let config = FusionConfig::read(&arguments.config)?;
     let config = if arguments.quick { config.quick(true) } else { config };
     let path = |estimated: &EstimatedConfig| arguments.output.clone().unwrap_or_else(|| estimated.default_path());
+    let partial = |estimated: &EstimatedConfig| path(estimated).with_extension("partial.toml");
     let follower = Follower { meter: Meter::new(), interrupted: interruption()? };
     let best = |estimated: &EstimatedConfig| {
-        if let Err(error) = estimated.write(path(estimated)) {
+        if let Err(error) = estimated.write(partial(estimated)) {
             tracing::warn!("the best so far is not kept: {error}");
         }
     };
     let estimated = config.estimate_watched(&follower, &best);
     follower.meter.end();
     let estimated = estimated?;
-    let path = path(&estimated);
+    let partial = partial(&estimated);
+    let path = if estimated.result.finished { path(&estimated) } else { partial.clone() };
+    if !estimated.result.finished && estimated.result.fit.steps == 0 {
+        return Err(Failure::Interrupted("before anything was found; nothing is written".into()));
+    }
     if shown.is_text() {
         say!("{estimated}");
     }
@@ -104,7 +115,12 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if shown.is_text() {
         say!("written {}; total {:.1} s", path.display(), started.elapsed().as_secs_f64());
     }
-    if estimated.result.finished { Ok(()) } else { Err(Failure::Interrupted(path)) }
+    if !estimated.result.finished {
+        return Err(Failure::Interrupted(format!("the best so far, which is no optimum, is in {}", path.display())));
+    }
+    // It is whole now; a file that is not there is none to take away.
+    let _ = std::fs::remove_file(partial);
+    Ok(())
 }
 
 /// Whether two paths lead to one file.

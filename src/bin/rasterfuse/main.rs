@@ -1,9 +1,10 @@
 //! The program `rasterfuse`: fuses raster time series that a TOML file describes.
 //!
 //! A file for each subcommand and what they share: `outcome` (errors, hints, exit codes), `output` (text and JSON),
-//! `progress`, `paths`. Whatever names a flag or a command to run next is here; the library knows neither.
+//! `complain`, `progress`, `paths`. Whatever names a flag or a command to run next is here; the library knows neither.
 
 mod basis;
+mod complain;
 mod estimate;
 mod fuse;
 mod hint;

@@ -1,9 +1,9 @@
 //! How a command ends: its errors, and what they are on stderr and as an exit status.
 
 use std::error::Error as StdError;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::complain::complain;
 use crate::hint::hint;
 
 /// What a command returns.
@@ -17,9 +17,9 @@ pub(crate) enum Failure {
     /// With the file, and what to do.
     #[error("{0}")]
     Program(String),
-    /// By Ctrl-C; the file holds the best so far.
-    #[error("interrupted; the best so far is in {}, and can be used as it is", .0.display())]
-    Interrupted(PathBuf),
+    /// By Ctrl-C; with what is left of it.
+    #[error("interrupted: {0}")]
+    Interrupted(String),
 }
 
 /// Exit status after Ctrl-C, as shells have it.
@@ -35,7 +35,7 @@ pub(crate) fn usage(message: &clap::Error) -> ExitCode {
 /// Status 0, 130 after Ctrl-C, or 1 with the error, what caused it and what to do on stderr.
 pub(crate) fn of(outcome: Outcome) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
-    eprint!("{}", complaint(&failure));
+    complain!("{}", complaint(&failure).trim_end());
     if matches!(failure, Failure::Interrupted(_)) { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE }
 }
 
@@ -63,6 +63,8 @@ fn complaint(failure: &Failure) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use rasterfuse::Error;
 
     use super::*;

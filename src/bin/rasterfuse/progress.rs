@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::complain::complain;
+
 /// Shows the progress of a run on stderr.
 #[derive(Debug)]
 pub(crate) struct Meter {
@@ -41,7 +43,7 @@ impl Meter {
         last.1 = last.1.min(tenth);
         if last.0.elapsed() >= INTERVAL || tenth > last.1 {
             *last = (Instant::now(), tenth);
-            eprintln!("{progress}");
+            complain!("{progress}");
         }
     }
 

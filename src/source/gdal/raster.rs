@@ -155,6 +155,10 @@ impl OpenRaster {
         let converter = calibration.converter(band.scale(), band.offset(), missing);
         // Numbers are read as stored; the pass that copies them also converts them.
         match band.band_type() {
+            GdalDataType::UInt8 if holds_signed_bytes(&band) => {
+                converted(&signed_bytes(&band, part)?, part, converter, target);
+                Ok(())
+            }
             GdalDataType::UInt8 => convert::<u8>(&band, part, converter, target),
             GdalDataType::UInt16 => convert::<u16>(&band, part, converter, target),
             GdalDataType::Int16 => convert::<i16>(&band, part, converter, target),
@@ -192,7 +196,9 @@ impl OpenRaster {
         let masked = self.traits.alpha.is_some() || self.traits.masked;
         let missing = [band.no_data_value(), nodata].map(|nodata| nodata.unwrap_or(f64::NAN));
         match band.band_type() {
-            GdalDataType::UInt8 if !masked => Ok(Codes::U8(stored(&band, region).map_err(failed)?, missing)),
+            GdalDataType::UInt8 if !masked && !holds_signed_bytes(&band) => {
+                Ok(Codes::U8(stored(&band, region).map_err(failed)?, missing))
+            }
             GdalDataType::UInt16 if !masked => Ok(Codes::U16(stored(&band, region).map_err(failed)?, missing)),
             GdalDataType::Int16 if !masked => Ok(Codes::I16(stored(&band, region).map_err(failed)?, missing)),
             _ => {
@@ -225,6 +231,16 @@ fn stored<T: GdalType + Copy>(band: &RasterBand<'_>, region: &PixelRegion) -> Re
     Ok(band.read_as::<T>(start, (cols, rows), (cols, rows), None)?.into_shape_and_vec().1)
 }
 
+/// Whether a band of bytes holds signed ones: before version 3.7 GDAL has no type for them.
+pub(super) fn holds_signed_bytes(band: &RasterBand<'_>) -> bool {
+    band.band_type() == GdalDataType::UInt8
+        && band.metadata_item("PIXELTYPE", "IMAGE_STRUCTURE").is_some_and(|kind| kind == "SIGNEDBYTE")
+}
+
+fn signed_bytes(band: &RasterBand<'_>, region: &PixelRegion) -> Result<Vec<i8>, GdalError> {
+    Ok(stored::<u8>(band, region)?.into_iter().map(u8::cast_signed).collect())
+}
+
 /// Reads a part in the band's own type and converts it.
 fn convert<T: GdalType + Copy + Into<f64>>(
     band: &RasterBand<'_>,
@@ -232,9 +248,14 @@ fn convert<T: GdalType + Copy + Into<f64>>(
     converter: Converter,
     target: Destination<'_>,
 ) -> Result<(), GdalError> {
-    let values = stored::<T>(band, part)?;
+    converted(&stored::<T>(band, part)?, part, converter, target);
+    Ok(())
+}
+
+/// Converts the stored numbers of a part.
+fn converted<T: Copy + Into<f64>>(values: &[T], part: &PixelRegion, converter: Converter, target: Destination<'_>) {
     match target {
-        Destination::End(physical) => converter.append(&values, physical),
+        Destination::End(physical) => converter.append(values, physical),
         Destination::Plane(plane, region) => {
             let (left, width) = (part.cols.start - region.cols.start, region.cols.len());
             for (row, values) in part.rows.clone().zip(values.chunks_exact(part.cols.len().max(1))) {
@@ -243,7 +264,6 @@ fn convert<T: GdalType + Copy + Into<f64>>(
             }
         }
     }
-    Ok(())
 }
 
 /// Sets values that a mask hides to NaN.

@@ -10,6 +10,7 @@ use ::gdal::raster::ColorInterpretation;
 use ::gdal::{Dataset, Metadata};
 
 use super::crs::crs_of;
+use super::raster::holds_signed_bytes;
 use super::view::{KEY, View};
 use super::{QuietErrors, open, open_error, same_crs};
 use crate::error::{Error, Result};
@@ -134,36 +135,68 @@ fn transformer(native: &Grid, view: &Grid, crs: &Crs) -> String {
 fn unmasked(path: &Path, file: &Dataset, nodata: Option<f64>) -> Result<Option<String>, GdalError> {
     let Some(path) = path.to_str() else { return Ok(None) };
     let bands = 1..=file.raster_count();
-    let mut masked = Vec::new();
+    let mut stored = Vec::new();
     let mut alpha = None;
     for index in bands.clone() {
         let band = file.rasterband(index)?;
-        masked.push(!band.mask_flags()?.is_all_valid());
+        let flags = band.mask_flags()?;
+        let signed = holds_signed_bytes(&band);
+        // GDAL compares bytes, which a negative number never meets.
+        let own = band.no_data_value().filter(|_| signed);
+        if let (Some(own), Some(given)) = (own, nodata)
+            && own != given
+        {
+            let problem =
+                format!("signed bytes with nodata {own} cannot be resampled with a further nodata of {given}");
+            return Err(GdalError::BadArgument(problem));
+        }
+        stored.push(Stored {
+            masked: !(flags.is_all_valid() || signed && flags.is_nodata()),
+            signed,
+            nodata: nodata.or(own),
+        });
         if band.color_interpretation() == ColorInterpretation::AlphaBand {
             alpha = alpha.or(Some(index));
         }
     }
     let (size, serial) = (file.raster_size(), SERIAL.fetch_add(1, Ordering::Relaxed));
     let file = escape(path);
-    let own = |index: usize, masked: bool| complex_source(&file, index, masked, nodata);
     let mask = alpha.map(|index| {
-        format!("<MaskBand><VRTRasterBand dataType=\"Byte\">{}</VRTRasterBand></MaskBand>", own(index, false))
+        let source = complex_source(&file, index, Stored { masked: false, signed: false, nodata });
+        format!("<MaskBand><VRTRasterBand dataType=\"Byte\">{source}</VRTRasterBand></MaskBand>")
     });
-    let sources = bands.clone().map(|index| own(index, masked[index - 1]));
+    let sources = bands.clone().map(|index| complex_source(&file, index, stored[index - 1]));
     let dataset = virtual_dataset(size, serial, sources, mask.as_deref().unwrap_or_default());
     let Some(alpha) = alpha else { return Ok(Some(dataset)) };
     // GDAL treats alpha as a mask only in files of two or four bands. Here it masks all bands except itself.
     let inner = escape(&dataset);
-    let sources = bands.map(|index| complex_source(&inner, index, index != alpha, None));
+    let all = |index| Stored { masked: index != alpha, signed: false, nodata: None };
+    let sources = bands.map(|index| complex_source(&inner, index, all(index)));
     Ok(Some(virtual_dataset(size, serial, sources, "")))
 }
 
-fn complex_source(file: &str, band: usize, masked: bool, nodata: Option<f64>) -> String {
-    let nodata = nodata.map_or_else(String::new, |nodata| format!("<NODATA>{nodata:?}</NODATA>"));
+/// What the numbers of a band are.
+#[derive(Clone, Copy, Debug)]
+struct Stored {
+    /// Whether a mask of the file says which are missing.
+    masked: bool,
+    /// Whether bytes are signed.
+    signed: bool,
+    /// The number that is missing.
+    nodata: Option<f64>,
+}
+
+fn complex_source(file: &str, band: usize, stored: Stored) -> String {
+    let Stored { masked, signed, nodata } = stored;
+    // It is compared with the byte.
+    let byte = |nodata: f64| if signed && nodata < 0.0 { nodata + 256.0 } else { nodata };
+    let nodata = nodata.map_or_else(String::new, |nodata| format!("<NODATA>{:?}</NODATA>", byte(nodata)));
     let mask = if masked { "<UseMaskBand>true</UseMaskBand>" } else { "" };
+    // Between whole numbers the table is never asked.
+    let sign = if signed { "<LUT>0:0,127:127,128:-128,255:-1</LUT>" } else { "" };
     format!(
         "<ComplexSource><SourceFilename relativeToVRT=\"0\" shared=\"0\">{file}</SourceFilename>\
-         <SourceBand>{band}</SourceBand>{nodata}{mask}</ComplexSource>"
+         <SourceBand>{band}</SourceBand>{nodata}{sign}{mask}</ComplexSource>"
     )
 }
 

@@ -1,5 +1,6 @@
 //! Search for files: from patterns to dated granules and their partner files.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,7 @@ impl<'a> DateRule<'a> {
         Ok(Self { key, pattern, regex, format })
     }
 
-    /// The date in the name of a file, or in its path.
+    /// The date in the name of a file, or else in that of the nearest folder that holds one, or in its path.
     fn date_of(&self, file: &Path) -> Result<Date> {
         let no_date = |problem: String| Error::NoDate {
             key: self.key.into(),
@@ -42,21 +43,24 @@ impl<'a> DateRule<'a> {
             problem,
         };
         let (key, files) = (self.key, if self.key == "date" { "`files`" } else { "its `files`" });
-        let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let path = file.to_string_lossy();
-        let captured = [&name, &path].into_iter().find_map(|text| self.regex.captures(text)?.get(1));
+        let captured =
+            nearest_first(file).find_map(|text| Some(self.regex.captures(&text)?.get(1)?.as_str().to_owned()));
         let Some(text) = captured else {
             return Err(no_date(format!(
                 "`{key}` matches neither its name nor its path; narrow {files} or fix `{key}`"
             )));
         };
-        Date::parse(text.as_str(), self.format).map_err(|_| {
-            no_date(format!(
-                "{:?} is not a date of this format; fix `{key}` or `{key}_format`, or narrow {files}",
-                text.as_str()
-            ))
+        Date::parse(&text, self.format).map_err(|_| {
+            no_date(format!("{text:?} is not a date of this format; fix `{key}` or `{key}_format`, or narrow {files}"))
         })
     }
+}
+
+/// The name of a file, those of its folders from the nearest on, and the whole path, in which a pattern may look: what is
+/// said nearest to the file counts.
+pub(super) fn nearest_first(file: &Path) -> impl Iterator<Item = Cow<'_, str>> {
+    let names = file.ancestors().filter_map(Path::file_name).map(|name| name.to_string_lossy());
+    names.chain([file.to_string_lossy()])
 }
 
 /// The files of one quality rule, or of uncertainty, that accompany the data.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use regex::Regex;
 
+use super::find::nearest_first;
 use crate::error::{Error, Result};
 
 /// An offset that depends on a number in the file's name, such as the processing baseline of Sentinel-2.
@@ -46,10 +47,7 @@ impl OffsetSteps {
             let (path, pattern) = (path.display(), &self.pattern);
             Error::setting(KEY, format!("{path}: {problem} ('{pattern}'); give `offset`, or narrow `files`"))
         };
-        // The file name first, then its folders from the nearest on, then the full path.
-        let names = path.ancestors().filter_map(Path::file_name).map(|name| name.to_string_lossy());
-        let mut texts = names.chain([path.to_string_lossy()]);
-        let number: u32 = texts
+        let number: u32 = nearest_first(path)
             .find_map(|text| regex.captures(&text)?.get(1)?.as_str().parse().ok())
             .ok_or_else(|| refuse("its path does not hold the number that selects its offset"))?;
         let step = self.steps.iter().rev().find(|(from, _)| *from <= number);
