@@ -969,9 +969,9 @@ fn the_program_that_estimates_says_how_far_it_has_come() {
     assert!(output.status.success(), "{output:?}");
     let words = [
         "reading blocks of the scene",
-        "comparing structures of instrument \"coarse\": offset_layer",
-        "trying per pixel, drifting",
-        "trying per pixel, forgotten",
+        "stage 1 of 4, trying instrument \"coarse\": offset_layer: per pixel, drifting",
+        "stage 2 of 4, trying instrument \"coarse\": offset_layer: per pixel, forgotten",
+        "stage 4 of 4, predicting withheld dates",
         "numbers to 1 blocks",
     ];
     assert_says(&String::from_utf8_lossy(&output.stderr), &words);

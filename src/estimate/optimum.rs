@@ -103,30 +103,10 @@ pub(super) fn search(
     let descent = |start: Vec<f64>, known, blocks, tolerance| {
         Descent { objective, group, base, blocks, known, tolerance }.run(start)
     };
-    if objective.is_profiled() {
-        // Ratios are alike everywhere: what is believed of them is a good place to begin. From what other blocks have shown
-        // a few blocks alone would only lead away.
-        let tolerance = if roughly { ROUGHLY } else { PROFILED };
-        let start = group.own(base);
-        let near = if objective.is_known() {
-            Some((start, 0))
-        } else {
-            descent(start, None, some, NEAR)?.map(|end| (end.theta, end.steps))
-        };
-        let before = near.as_ref().map_or(0, |(_, steps)| *steps);
-        let found = near.map(|(near, _)| descent(near, None, all, tolerance)).transpose()?.flatten();
-        if let Some(Descended { theta, curve, steps }) = found {
-            let steps = before + steps;
-            let converged = predicted_gain(&curve.gradient, &curve.hessian).is_some_and(|left| left < ROUGHLY);
-            let inverse = matrix(&curve.hessian).cholesky().map(|factor| factor.inverse().diagonal());
-            let sd = match inverse {
-                Some(variances) if !roughly && !objective.stops() => {
-                    variances.iter().map(|variance| variance.sqrt()).collect()
-                }
-                _ => vec![f64::NAN; theta.len()],
-            };
-            return Ok(Some(Optimum { theta, sd, converged, steps }));
-        }
+    if objective.is_profiled()
+        && let Some(optimum) = search_profiled(objective, group, base, roughly)?
+    {
+        return Ok(Some(optimum));
     }
     let mut found = Vec::new();
     for start in scan(objective, group, base, some)? {
@@ -177,6 +157,35 @@ pub(super) fn search(
         }
     }
     Ok(Some(optimum))
+}
+
+/// The same where most numbers are found in closed form: a descent on a few blocks, and one on all of them.
+fn search_profiled(
+    objective: &Objective<'_>,
+    group: &Subproblem,
+    base: &[f64],
+    roughly: bool,
+) -> Result<Option<Optimum>> {
+    let (some, all) = blocks_of(objective);
+    let descent = |start: Vec<f64>, blocks, tolerance| {
+        Descent { objective, group, base, blocks, known: None, tolerance }.run(start)
+    };
+    // Ratios are alike everywhere: what is believed of them is a good place to begin. From what other blocks have shown a
+    // few blocks alone would only lead away.
+    let (mut start, mut before) = (group.own(base), 0);
+    if !objective.is_known() {
+        let Some(near) = descent(start, some, NEAR)? else { return Ok(None) };
+        (start, before) = (near.theta, near.steps);
+    }
+    let found = descent(start, all, if roughly { ROUGHLY } else { PROFILED })?;
+    let Some(Descended { theta, curve, steps }) = found else { return Ok(None) };
+    let converged = predicted_gain(&curve.gradient, &curve.hessian).is_some_and(|left| left < ROUGHLY);
+    let inverse = matrix(&curve.hessian).cholesky().map(|factor| factor.inverse().diagonal());
+    let sd = match inverse {
+        Some(variances) if !roughly && !objective.stops() => variances.map(f64::sqrt).as_slice().to_vec(),
+        _ => vec![f64::NAN; theta.len()],
+    };
+    Ok(Some(Optimum { theta, sd, converged, steps: before + steps }))
 }
 
 /// Blocks of the first search, and all.
@@ -371,21 +380,20 @@ fn bounded_step(gradient: &DVector<f64>, hessian: &DMatrix<f64>, radius: f64) ->
     let size = eigenvalues.amax().max(f64::MIN_POSITIVE);
     // Of a bend that is none, what rounding leaves.
     let mut low = (NO_BEND * size - least).max(0.0);
-    if step(low).norm() > radius {
-        let mut high = low + gradient.norm() / radius;
-        for _ in 0..BISECTIONS {
-            let middle = 0.5 * (low + high);
-            if step(middle).norm() > radius { low = middle } else { high = middle }
+    if step(low).norm() <= radius {
+        let mut along = step(low);
+        if least < 0.0 {
+            // No slope along what bends down: either way along it leads to the border.
+            along[eigenvalues.imin()] += (radius * radius - along.norm_squared()).max(0.0).sqrt();
         }
-        low = high;
+        return eigenvectors * along;
     }
-    let mut along = step(low);
-    let length = along.norm();
-    if least < 0.0 && length < radius {
-        // No slope along what bends down: either way along it leads to the border.
-        along[eigenvalues.imin()] += (radius * radius - length * length).sqrt();
+    let mut high = low + gradient.norm() / radius;
+    for _ in 0..BISECTIONS {
+        let middle = 0.5 * (low + high);
+        if step(middle).norm() > radius { low = middle } else { high = middle }
     }
-    eigenvectors * along
+    eigenvectors * step(high)
 }
 
 /// The gain that a Newton step predicts, `gᵀ H⁻¹ g / 2`; `None` where the curvature is no minimum's.

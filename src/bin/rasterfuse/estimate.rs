@@ -1,7 +1,7 @@
 //! `rasterfuse estimate`: finds what a description leaves to `"estimate"`.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use clap::Args;
@@ -42,6 +42,8 @@ Ctrl-C, is in a file of the same name that ends in .partial.toml.";
 #[derive(Debug)]
 struct Follower {
     meter: Meter,
+    /// The one that was shown last.
+    stage: AtomicUsize,
     interrupted: &'static AtomicBool,
 }
 
@@ -49,7 +51,12 @@ impl Watch for Follower {
     fn progress(&self, progress: &EstimationProgress) {
         SEARCHING.store(true, Ordering::Relaxed);
         let (stage, stages) = progress.stage;
-        self.meter.show((stage - 1, stages), progress);
+        let at = (stage - 1, stages);
+        if self.stage.swap(stage, Ordering::Relaxed) == stage {
+            self.meter.show(at, progress);
+        } else {
+            self.meter.begin(at, progress);
+        }
     }
 
     fn stops(&self) -> bool {
@@ -93,7 +100,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let config = if arguments.quick { config.quick(true) } else { config };
     let path = |estimated: &EstimatedConfig| arguments.output.clone().unwrap_or_else(|| estimated.default_path());
     let partial = |estimated: &EstimatedConfig| path(estimated).with_extension("partial.toml");
-    let follower = Follower { meter: Meter::new(), interrupted: interruption()? };
+    let follower = Follower { meter: Meter::new(), stage: AtomicUsize::new(0), interrupted: interruption()? };
     let best = |estimated: &EstimatedConfig| {
         if let Err(error) = estimated.write(partial(estimated)) {
             tracing::warn!("the best so far is not kept: {error}");

@@ -47,6 +47,17 @@ impl Meter {
         }
     }
 
+    /// Shows a line about something that begins, however short the last one was ago.
+    pub(crate) fn begin(&self, (done, all): (usize, usize), progress: &impl Display) {
+        if self.bar.is_some() {
+            return self.show((done, all), progress);
+        }
+        if let Ok(mut last) = self.last.lock() {
+            *last = (Instant::now(), done * 10 / all.max(1));
+            complain!("{progress}");
+        }
+    }
+
     pub(crate) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
