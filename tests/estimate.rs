@@ -237,23 +237,18 @@ fn candidates_that_cannot_be_fitted_are_passed_over_and_named() {
 #[derive(Debug)]
 struct Counted {
     stages: Mutex<Vec<EstimationProgress>>,
-    best: Mutex<Vec<EstimationResult>>,
     steps: usize,
 }
 
 impl Counted {
     fn stopping_after(steps: usize) -> Self {
-        Self { stages: Mutex::default(), best: Mutex::default(), steps }
+        Self { stages: Mutex::default(), steps }
     }
 }
 
 impl Watch for Counted {
     fn progress(&self, progress: &EstimationProgress) {
         self.stages.lock().unwrap().push(progress.clone());
-    }
-
-    fn best(&self, result: &EstimationResult) {
-        self.best.lock().unwrap().push(result.clone());
     }
 
     fn stops(&self) -> bool {
@@ -277,9 +272,10 @@ fn a_watch_sees_every_stage_and_the_best_after_it() {
     let fusion = open_process(&scene, &["red"]);
     let estimation = Estimation::builder().blocks(4).side(5).read(&fusion).unwrap();
     let watch = Counted::stopping_after(usize::MAX);
-    let result = estimation.estimate_watched(fusion.description(), Criterion::Bic, None, &watch).unwrap();
-    let Counted { stages, best, .. } = watch;
-    let (stages, best) = (stages.into_inner().unwrap(), best.into_inner().unwrap());
+    let best = Mutex::new(Vec::<EstimationResult>::new());
+    let keep = |result: &EstimationResult| best.lock().unwrap().push(result.clone());
+    let result = estimation.estimate_watched(fusion.description(), Criterion::Bic, None, &watch, &keep).unwrap();
+    let (stages, best) = (watch.stages.into_inner().unwrap(), best.into_inner().unwrap());
     // Two structures, the last fit and the check, each begun in its turn.
     let count = 4;
     let mut begun: Vec<_> = stages.iter().map(|progress| progress.stage).collect();
@@ -307,7 +303,8 @@ fn an_estimation_that_is_ended_early_has_the_best_so_far() {
     let mut before = f64::NEG_INFINITY;
     for steps in [0, 12, 40] {
         let watch = Counted::stopping_after(steps);
-        let result = estimation.estimate_watched(fusion.description(), Criterion::Bic, None, &watch).unwrap();
+        let result = estimation.estimate_watched(fusion.description(), Criterion::Bic, None, &watch, &|_| ());
+        let result = result.unwrap();
         assert!(!result.finished && result.checks.is_empty(), "{steps}");
         // It can be fused with, and is the better the later.
         assert!(

@@ -349,7 +349,9 @@ mod rasters {
         place[0] += 0.2 * place[1];
         let other = Grid::new(crs_from_definition("EPSG:32633").unwrap(), place, (1, 4)).unwrap();
         let resampled = read(&stack().onto(&other, Resampling::Nearest).open().unwrap());
-        assert!(is_expected(&resampled), "{resampled:?}");
+        // A view is a little larger than what is in it.
+        let known = resampled.iter().filter(|value| !value.is_nan()).count();
+        assert!(known == 3 && resampled.windows(4).any(is_expected), "{resampled:?}");
     }
 
     #[test]

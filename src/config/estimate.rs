@@ -11,7 +11,7 @@ use super::written;
 use crate::describe::{Description, Features, Raster, Window};
 use crate::engine::FusionBuilder;
 use crate::error::{Error, Result};
-use crate::estimate::{Estimation, EstimationProgress, EstimationResult, Watch, spread};
+use crate::estimate::{Estimation, EstimationResult, Watch, spread};
 use crate::geometry::Date;
 use crate::model::SeasonalBuilder;
 use crate::sink::SeasonalStore;
@@ -30,9 +30,6 @@ const SIMILAR: f64 = 4.0;
 /// cells are then filled from around them.
 const FAR_SAMPLES: usize = 80;
 const FAR_CELLS: f64 = 35.0;
-
-/// What is said of an estimation that was ended early, or is not ended yet.
-pub(super) const UNFINISHED: &str = "the best so far of an estimation; numbers may be far from what it would find";
 
 /// What an estimation has found, as a description.
 ///
@@ -121,8 +118,10 @@ impl FusionConfig {
         let description = fusion.description();
         let compares_features = description.process.is_free() && description.seasonal.is_none();
         let reference = if compares_features { self.reference(description, &estimation)? } else { None };
-        let watch = ConfigWatch { config: self, watch, best };
-        self.estimated(estimation.estimate_watched(description, options.criterion, reference.as_ref(), &watch)?)
+        // What cannot be written is an error in the end, not on the way.
+        let so_far = |result: &EstimationResult| _ = self.estimated(result.clone()).map(|estimated| best(&estimated));
+        let result = estimation.estimate_watched(description, options.criterion, reference.as_ref(), watch, &so_far)?;
+        self.estimated(result)
     }
 
     /// The description with what was found.
@@ -217,37 +216,6 @@ impl FusionConfig {
     }
 }
 
-/// Turns the best so far into a description.
-struct ConfigWatch<'a> {
-    config: &'a FusionConfig,
-    watch: &'a dyn Watch,
-    best: &'a (dyn Fn(&EstimatedConfig) + Sync),
-}
-
-impl fmt::Debug for ConfigWatch<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConfigWatch").field("watch", &self.watch).finish_non_exhaustive()
-    }
-}
-
-impl Watch for ConfigWatch<'_> {
-    fn progress(&self, progress: &EstimationProgress) {
-        self.watch.progress(progress);
-    }
-
-    fn best(&self, result: &EstimationResult) {
-        self.watch.best(result);
-        // What cannot be written is an error in the end, not on the way.
-        if let Ok(estimated) = self.config.estimated(result.clone()) {
-            (self.best)(&estimated);
-        }
-    }
-
-    fn stops(&self) -> bool {
-        self.watch.stops()
-    }
-}
-
 /// Whether an instrument whose pixels are cells has observed more than one and a half years, often enough for a curve.
 fn spans_years(description: &Description) -> bool {
     let Some(target) = &description.target.grid else { return false };
@@ -311,6 +279,6 @@ impl fmt::Display for EstimatedConfig {
         write!(f, "{fit}")?;
         checks.iter().try_for_each(|check| write!(f, "\n{check}"))?;
         gates.iter().try_for_each(|gates| write!(f, "\n{gates}"))?;
-        if *finished { Ok(()) } else { write!(f, "\nnot finished: {UNFINISHED}") }
+        if *finished { Ok(()) } else { write!(f, "\nnot finished: {}", written::UNFINISHED) }
     }
 }

@@ -3,10 +3,12 @@
 
 use toml_edit::{Array, DocumentMut, Formatted, InlineTable, Item, Value};
 
-use super::estimate::UNFINISHED;
 use crate::describe::{Description, ESTIMATE, Key, Number, Numbers, PriorField, Structure, Variation, Window};
 use crate::error::KeyStep;
 use crate::estimate::{ChangeByBlock, Estimate, EstimationResult};
+
+/// What is said of an estimation that was ended early, or is not ended yet.
+pub(super) const UNFINISHED: &str = "the best so far of an estimation; numbers may be far from what it would find";
 
 /// Digits of factors after the point; the least of them is a twelfth, and less in the light of others.
 const FACTOR_DECIMALS: usize = 4;

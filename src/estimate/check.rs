@@ -156,8 +156,8 @@ pub struct GateTrial {
 impl fmt::Display for GateTrial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { gate, gain, kept } = self;
-        let (percent, what) = (100.0 * gain, if *kept { "written" } else { "left out" });
-        write!(f, "gate = {gate}: CRPS of withheld dates {percent:+.1} % better; {what}")
+        let (percent, what) = (-100.0 * gain, if *kept { "written" } else { "left out" });
+        write!(f, "gate = {gate} changes the CRPS of withheld dates by {percent:+.1} %: {what}")
     }
 }
 

@@ -45,6 +45,7 @@ pub struct EstimationResult {
 struct Selection<'a> {
     criterion: Criterion,
     reference: Option<&'a Features>,
+    best: &'a (dyn Fn(&EstimationResult) + Sync),
     choices: Vec<(Key, Choice)>,
 }
 
@@ -83,10 +84,11 @@ impl Estimation {
         criterion: Criterion,
         reference: Option<&Features>,
     ) -> Result<EstimationResult> {
-        self.estimate_watched(description, criterion, reference, &())
+        self.estimate_watched(description, criterion, reference, &(), &|_| ())
     }
 
-    /// As [`estimate`](Self::estimate), followed by a watch that may end it early.
+    /// As [`estimate`](Self::estimate), followed by a watch that may end it early; `best` is shown the best so far,
+    /// whenever a stage has found it.
     ///
     /// # Errors
     /// As [`estimate`](Self::estimate).
@@ -96,6 +98,7 @@ impl Estimation {
         criterion: Criterion,
         reference: Option<&Features>,
         watch: &dyn Watch,
+        best: &(dyn Fn(&EstimationResult) + Sync),
     ) -> Result<EstimationResult> {
         let mut description = description.clone();
         self.refuse_unobserved(&description)?;
@@ -104,7 +107,7 @@ impl Estimation {
         let compared = if self.quick { 0 } else { structures(&description, reference) };
         // The last fit, and the check.
         let mut stages = Stages::new(watch, compared + 2 + usize::from(varies), compared);
-        let mut selection = Selection { criterion, reference, choices: Vec::new() };
+        let mut selection = Selection { criterion, reference, best, choices: Vec::new() };
         // One table after the other: while its structures are compared, tables before it have the structure chosen,
         // tables after it the first.
         while let Some(table) = FreeTable::find(&description).first() {
@@ -128,7 +131,7 @@ impl Estimation {
         if stages.stops() {
             return Ok(result);
         }
-        stages.best(&result);
+        best(&result);
         warn_of_guesses(&result.fit);
         if varies {
             _ = stages.next("finding how change varies over the scene, block by block", StageKind::Check);
@@ -206,7 +209,7 @@ impl Estimation {
             _ => {
                 let all = first_of_others(description);
                 comparison.challenge_in(&candidate(&kept, &all)?, &stages.next(doing(&kept), StageKind::Comparison));
-                self.show_best(&comparison, all, &selection.choices, stages)?;
+                self.show_best(&comparison, all, selection)?;
             }
         }
         for step in steps {
@@ -217,7 +220,7 @@ impl Estimation {
             let all = first_of_others(&next);
             if comparison.challenge_in(&candidate(&name, &all)?, &stages.next(doing(&name), StageKind::Comparison)) {
                 (kept, *description) = (name, next);
-                self.show_best(&comparison, all, &selection.choices, stages)?;
+                self.show_best(&comparison, all, selection)?;
             }
         }
         match comparison.choice() {
@@ -230,15 +233,9 @@ impl Estimation {
     }
 
     /// Shows the best of a comparison, which was just found, to who watches.
-    fn show_best(
-        &self,
-        comparison: &Comparison<'_>,
-        free: Description,
-        choices: &[(Key, Choice)],
-        stages: &Stages<'_>,
-    ) -> Result<()> {
+    fn show_best(&self, comparison: &Comparison<'_>, free: Description, selection: &Selection<'_>) -> Result<()> {
         if let Some(fit) = comparison.kept() {
-            stages.best(&self.result(free, fit.clone(), choices.to_vec())?);
+            (selection.best)(&self.result(free, fit.clone(), selection.choices.clone())?);
         }
         Ok(())
     }

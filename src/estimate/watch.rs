@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
-use super::EstimationResult;
-
-/// Follows an estimation: is shown how far it has come and the best after each stage, and may end it early.
+/// Follows an estimation: is shown how far it has come, and may end it early.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,11 +30,6 @@ pub trait Watch: fmt::Debug + Sync {
     /// How far it has come: when a stage begins and after each evaluation of a search, from any of its threads.
     fn progress(&self, progress: &EstimationProgress) {
         let _ = progress;
-    }
-
-    /// The best so far, whenever a stage has found it, and before the last check.
-    fn best(&self, result: &EstimationResult) {
-        let _ = result;
     }
 
     /// Whether to end with the best so far; asked before every step of a search.
@@ -144,11 +137,6 @@ impl<'a> Stages<'a> {
     pub(super) fn skip(&mut self) {
         self.stage += 1;
         self.comparisons = self.comparisons.saturating_sub(1);
-    }
-
-    /// Shows the best so far.
-    pub(super) fn best(&self, result: &EstimationResult) {
-        self.watch.best(result);
     }
 
     pub(super) fn stops(&self) -> bool {
