@@ -1,6 +1,5 @@
 //! Search for files: from patterns to dated granules and their partner files.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use regex::Regex;
 
 use super::builder::Files;
 use super::granule::Granule;
-use super::template::{Template, WildcardTexts, file_of};
+use super::template::{Template, WildcardTexts, file_of, nearest_first};
 use super::{Pattern, StackBuilder};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
@@ -54,13 +53,6 @@ impl<'a> DateRule<'a> {
             no_date(format!("{text:?} is not a date of this format; fix `{key}` or `{key}_format`, or narrow {files}"))
         })
     }
-}
-
-/// The name of a file, those of its folders from the nearest on, and the whole path, in which a pattern may look: what is
-/// said nearest to the file counts.
-pub(super) fn nearest_first(file: &Path) -> impl Iterator<Item = Cow<'_, str>> {
-    let names = file.ancestors().filter_map(Path::file_name).map(|name| name.to_string_lossy());
-    names.chain([file.to_string_lossy()])
 }
 
 /// The files of one quality rule, or of uncertainty, that accompany the data.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use regex::Regex;
 
-use super::find::nearest_first;
+use super::template::nearest_first;
 use crate::error::{Error, Result};
 
 /// An offset that depends on a number in the file's name, such as the processing baseline of Sentinel-2.

@@ -1,5 +1,6 @@
 //! Patterns of file names: wildcards, `{band}`, and rasters inside containers.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -136,6 +137,13 @@ impl Template {
 /// The file of a name: the container of a subdataset, or the path itself.
 pub(super) fn file_of(name: &Path) -> PathBuf {
     Subdataset::parse(&name.to_string_lossy()).map_or_else(|| name.to_path_buf(), |name| name.container)
+}
+
+/// The name of a file, those of its folders from the nearest on, and the whole path, in which a pattern may look: what is
+/// said nearest to the file counts.
+pub(super) fn nearest_first(file: &Path) -> impl Iterator<Item = Cow<'_, str>> {
+    let names = file.ancestors().filter_map(Path::file_name).map(|name| name.to_string_lossy());
+    names.chain([file.to_string_lossy()])
 }
 
 /// The texts of the groups of one kind; a `**` may match nothing.
