@@ -43,7 +43,7 @@ pub struct SelfCheck {
     pub instrument: String,
     /// Dates that were withheld.
     pub dates: usize,
-    /// Of all bands; predictions that broke down are `missing`.
+    /// Of all bands, in u; predictions that broke down are `missing`.
     pub score: Score,
     /// Standard error of `score.coverage_90`, the values of a date being as good as one.
     pub coverage_90_error: f64,
@@ -93,8 +93,8 @@ impl Sums {
         (*inside, *values) = (*inside + f64::from(u8::from(within)), *values + 1.0);
     }
 
-    /// The share of values inside, with the spread of dates about it (Cochran, *Sampling Techniques*, 3rd ed., eq.
-    /// 6.13, of clusters of unequal size).
+    /// The share of values inside, with the spread of dates about it: a ratio estimate of clusters of unequal size
+    /// (Cochran, *Sampling Techniques*, 3rd ed., chapter 6), without its factor n / (n - 1).
     fn check(self, instrument: &str) -> SelfCheck {
         let score = self.all.score("all bands");
         let departures = self.dates.values().map(|(inside, values)| (inside - score.coverage_90 * values).powi(2));
