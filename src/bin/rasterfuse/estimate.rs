@@ -38,6 +38,9 @@ The file that is written is the same description with numbers and, in comments, 
 It takes seconds to minutes; stage, time and time left go to stderr. The best after each stage, and after
 Ctrl-C, is in a file of the same name that ends in .partial.toml.";
 
+/// How the file of the best so far ends.
+const PARTIAL: &str = "partial.toml";
+
 /// Shows how far an estimation has come; ends it after Ctrl-C.
 #[derive(Debug)]
 struct Follower {
@@ -91,7 +94,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             "paths in it are relative to its folder; name one in the folder of the description that it is made of";
         return Err(Failure::Program(format!("{}: {problem}", output.display())));
     }
-    if arguments.output.as_deref().is_some_and(|output| is_same_file(output, &arguments.config)) {
+    let replaces = |output: &Path| {
+        is_same_file(output, &arguments.config) || is_same_file(&output.with_extension(PARTIAL), &arguments.config)
+    };
+    if arguments.output.as_deref().is_some_and(replaces) {
         let problem = "is the description itself, whose free numbers would be lost; name another file";
         return Err(Failure::Program(format!("{}: {problem}", arguments.config.display())));
     }
@@ -99,7 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let config = FusionConfig::read(&arguments.config)?;
     let config = if arguments.quick { config.quick(true) } else { config };
     let path = |estimated: &EstimatedConfig| arguments.output.clone().unwrap_or_else(|| estimated.default_path());
-    let partial = |estimated: &EstimatedConfig| path(estimated).with_extension("partial.toml");
+    let partial = |estimated: &EstimatedConfig| path(estimated).with_extension(PARTIAL);
     let follower = Follower { meter: Meter::new(), stage: AtomicUsize::new(0), interrupted: interruption()? };
     let best = |estimated: &EstimatedConfig| {
         if let Err(error) = estimated.write(partial(estimated)) {
