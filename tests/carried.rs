@@ -296,7 +296,7 @@ fn float32_refuses_variances_far_above_the_noise() {
         let bands = rasterfuse::filter::BandModel::new(vec![1.0], vec![1e-6], vec![0.0]);
         let mut observations = Observations::new();
         observations.begin_group(0);
-        let channel = rasterfuse::filter::Channel { offset: 0, states: &[0], weights: &[1.0] };
+        let channel = rasterfuse::filter::Channel { offset: 0, scale: 1.0, states: &[0], weights: &[1.0] };
         observations.push_pixel(&bands, |_| channel, &[0.5], &mut CompressionCache::new());
         let mut state = State::new(1);
         state.cov.set(0, 0, prior);

@@ -194,7 +194,7 @@ fn check(path: &Path) {
                 let values = sensor.values.slice(s![date, pixel, ..]).to_vec();
                 // Both cases drop a pixel when one of its bands is missing.
                 if values.iter().all(|v| v.is_finite()) {
-                    let channel = |j: usize| Channel { offset: j * n, states, weights };
+                    let channel = |j: usize| Channel { offset: j * n, scale: 1.0, states, weights };
                     observations.push_pixel(&sensor.bands, channel, &values, &mut cache);
                 }
             }

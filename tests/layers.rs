@@ -6,7 +6,9 @@ mod support;
 use nalgebra::{DMatrix, DVector};
 use ndarray::{Array1, Array2, Array4};
 use rasterfuse::Fusion;
-use rasterfuse::describe::{AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
+use rasterfuse::describe::{
+    AcquisitionGroups, Composite, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process,
+};
 use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::sink::MemorySink;
@@ -91,6 +93,8 @@ fn fields() -> Vec<(Field, Cov)> {
 struct Scene {
     /// Whether there are further fields.
     fields: bool,
+    /// Weights of the days that the coarse instrument averages, the last day last.
+    days: Vec<f64>,
     fine: (Vec<i32>, Array4<f64>),
     coarse: (Vec<i32>, Array4<f64>),
     /// What bands see of components; **shape** (bands, components).
@@ -108,7 +112,7 @@ impl Scene {
         };
         let (fine, coarse) = (vec![0, 6], vec![0, 1, 2, 4, 5, 7]);
         let (fine_values, coarse_values) = (values(1, fine.len(), SIDE), values(2, coarse.len(), SIDE / 2));
-        Self { fields, fine: (fine, fine_values), coarse: (coarse, coarse_values), matrix }
+        Self { fields, days: vec![1.0], fine: (fine, fine_values), coarse: (coarse, coarse_values), matrix }
     }
 
     fn builder(&self) -> FusionBuilder {
@@ -120,6 +124,9 @@ impl Scene {
         let fine = Instrument::new("fine", source(&self.fine, 30.0, SIDE)).noise_variance(NOISE);
         let coarse = Instrument::new("coarse", source(&self.coarse, 60.0, SIDE / 2));
         let coarse = coarse.footprint(Footprint::Uniform).noise_variance(NOISE);
+        // The dates of files are the last days of their windows, and every day stands for itself.
+        let composite = Composite::new(self.days.len()).centre(1.0).weights(self.days.clone()).every(1);
+        let coarse = coarse.composite(composite);
         let coarse = layers().into_iter().fold(coarse, |coarse, (layer, _)| coarse.offset_layer(layer));
         let plain = Process::new(Kernel::Exponential, RANGE, CHANGE);
         let process = fields().into_iter().fold(plain.clone(), |process, (field, _)| process.field(field));
@@ -176,6 +183,17 @@ impl Scene {
             let pairs = cells(x).into_iter().flat_map(|s| cells(y).into_iter().map(move |t| (s, t)));
             pairs.map(|((s, v), (t, w))| v * w * cell_cov((s, a), (t, b))).sum()
         };
+        // The days that an observation averages; nothing changed before the first.
+        let total: f64 = self.days.iter().sum();
+        let days = |pixel: &Option<usize>, last: i32| -> Vec<(i32, f64)> {
+            let weights = self.days.iter().rev().map(|weight| weight / total);
+            let before = (0..).zip(weights).map(|(age, weight)| ((last - age).max(-1), weight));
+            if pixel.is_some() { before.collect() } else { vec![(last, 1.0)] }
+        };
+        let averaged = |x: &[f64], a: &[(i32, f64)], y: &[f64], b: &[(i32, f64)]| -> f64 {
+            let pairs = a.iter().flat_map(|s| b.iter().map(move |t| (s, t)));
+            pairs.map(|((a, v), (b, w))| v * w * field(x, *a, y, *b)).sum()
+        };
         let n = data.len();
         let cov = DMatrix::from_fn(n, n, |i, k| {
             let ((x, a, band, pixel, _), (y, b, other, there, _)) = (&data[i], &data[k]);
@@ -185,7 +203,9 @@ impl Scene {
                 }
                 _ => 0.0,
             };
-            spectral(*band, *other) * field(x, *a, y, *b) + offsets + if i == k { NOISE } else { 0.0 }
+            spectral(*band, *other) * averaged(x, &days(pixel, *a), y, &days(there, *b))
+                + offsets
+                + if i == k { NOISE } else { 0.0 }
         });
         let level = |band: usize| 0.1 * (0..p).map(|j| self.matrix[(band, j)]).sum::<f64>();
         let residual = DVector::from_iterator(n, data.iter().map(|(_, _, band, _, value)| value - level(*band)));
@@ -194,7 +214,9 @@ impl Scene {
         let at_cell = |band: usize, cell: usize| {
             let mut weights = vec![0.0; SIDE * SIDE];
             weights[cell] = 1.0;
-            let cross = data.iter().map(|(y, b, other, _, _)| spectral(band, *other) * field(&weights, at, y, *b));
+            let cross = data.iter().map(|(y, b, other, there, _)| {
+                spectral(band, *other) * averaged(&weights, &[(at, 1.0)], y, &days(there, *b))
+            });
             let cross = DVector::from_iterator(n, cross);
             let own = spectral(band, band) * cell_cov((cell, at), (cell, at));
             (level(band) + cross.dot(&solved), (own - cross.dot(&factor.solve(&cross))).sqrt())
@@ -211,7 +233,8 @@ fn scenes() -> [Scene; 4] {
 
 #[test]
 fn filtered_and_smoothed_values_equal_the_joint_gaussian() {
-    for scene in scenes() {
+    let composites = scenes().map(|scene| Scene { days: vec![0.5, 1.0, 2.0, 2.0], ..scene });
+    for scene in scenes().into_iter().chain(composites) {
         for lag in [0, 3] {
             let mut sink = MemorySink::new();
             scene.builder().lag(lag as usize).build().unwrap().run(&mut sink).unwrap();
@@ -317,11 +340,13 @@ fn offsets_of_all_kinds_are_put_out_on_the_dates_that_have_them() {
 }
 
 #[test]
-fn the_plan_counts_the_offsets() {
-    let scene = &scenes()[0];
-    let with = scene.builder().build().unwrap();
+fn the_plan_counts_offsets_and_earlier_averages() {
+    let [scene, ..] = scenes();
+    let states = |scene: &Scene| scene.builder().build().unwrap().plan().states_per_window;
     // Two bands, each 16 cells and offsets of 4 pixels, a window, an acquisition and two groups.
-    assert_eq!(with.plan().states_per_window, 2 * (16 + 4 + 1 + 1 + 2));
+    assert_eq!(states(&scene), 2 * (16 + 4 + 1 + 1 + 2));
+    // And of four days the averages of three that have passed, of each pixel.
+    assert_eq!(states(&Scene { days: vec![1.0; 4], ..scene }), 2 * (16 + 8 + 3 * 4));
 }
 
 #[test]

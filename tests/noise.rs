@@ -105,7 +105,7 @@ proptest! {
         let offsets = vec![0.1, -0.2, 0.0, 0.3];
         let usual = BandModel::new(design.clone(), vec![1.0; 4], offsets.clone());
         let noisier = BandModel::new(design, own.clone(), offsets);
-        let channel = |j: usize| Channel { offset: j, states: &[0], weights: &[1.0] };
+        let channel = |j: usize| Channel { offset: j, scale: 1.0, states: &[0], weights: &[1.0] };
         let update = |push: &dyn Fn(&mut Observations) -> bool| {
             let mut state = State::<f64>::new(2);
             state.cov.set(0, 0, 2.0);

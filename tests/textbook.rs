@@ -88,7 +88,7 @@ fn a_broken_covariance_is_an_error_not_a_number() {
         let (mut cache, mut observations) = (CompressionCache::new(), Observations::new());
         observations.begin_group(0);
         for i in 0..3 {
-            let channel = Channel { offset: 0, states: &[i], weights: &[1.0] };
+            let channel = Channel { offset: 0, scale: 1.0, states: &[i], weights: &[1.0] };
             observations.push_pixel(&bands, |_| channel, &[0.5], &mut cache);
         }
         let error = state.update(&observations, &mut Workspace::new()).unwrap_err();
@@ -104,7 +104,7 @@ fn digits_that_float64_does_not_have_are_an_error() {
         let bands = BandModel::new(vec![1.0], vec![noise], vec![0.0]);
         let mut observations = Observations::new();
         observations.begin_group(0);
-        let channel = Channel { offset: 0, states: &[0], weights: &[1.0] };
+        let channel = Channel { offset: 0, scale: 1.0, states: &[0], weights: &[1.0] };
         observations.push_pixel(&bands, |_| channel, &[0.5], &mut CompressionCache::new());
         state.update(&observations, &mut Workspace::new()).map(|_| state.cov.get(0, 0))
     };

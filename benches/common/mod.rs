@@ -48,7 +48,7 @@ pub(crate) fn observations(n: usize, r: usize) -> Observations {
     let (mut observations, mut cache) = (Observations::new(), CompressionCache::new());
     observations.begin_group(0);
     for k in 0..r {
-        let channel = Channel { offset: 0, states: &[(k * n / r) as u32], weights: &[1.0] };
+        let channel = Channel { offset: 0, scale: 1.0, states: &[(k * n / r) as u32], weights: &[1.0] };
         observations.push_pixel(&bands, |_| channel, &[0.2], &mut cache);
     }
     observations

@@ -120,8 +120,12 @@ impl Twin {
             let bands = &self.sensors[*sensor].bands;
             for (pixel, values) in self.sensors[*sensor].pixels.iter().zip(values) {
                 let Some(values) = values else { continue };
-                let channel =
-                    |j: usize| Channel { offset: j * spatial, states: &pixel.states, weights: &pixel.weights };
+                let channel = |j: usize| Channel {
+                    offset: j * spatial,
+                    scale: 1.0,
+                    states: &pixel.states,
+                    weights: &pixel.weights,
+                };
                 observations.push_pixel(bands, channel, values, cache);
             }
         }

@@ -1,7 +1,7 @@
 //! What to write where a table lacks a key that it must have.
 
 /// Keys that a table must have, by their paths, and what to write.
-const REQUIRED: [(&str, &str); 36] = [
+const REQUIRED: [(&str, &str); 37] = [
     ("target", "add a table [target] with like = \"RASTER\", or with crs, geotransform and shape"),
     (
         "process",
@@ -36,6 +36,7 @@ const REQUIRED: [(&str, &str); 36] = [
     ("basis.mean", "give a .npy file of shape (wavelengths)"),
     ("basis.matrix", "give a .npy file of shape (wavelengths, components)"),
     ("instrument.name", "give a name for messages and the report"),
+    ("instrument.composite.days", "give the days of the product's window, such as 16"),
     ("instrument.offset_layer.per", "give \"pixel\", \"window\", \"acquisition\" or \"group\""),
     ("instrument.offset_layer.variance", "give that of the offsets before the first day, u², or \"estimate\""),
     ("instrument.offset_layer.group.table", "give a CSV file with columns date and group"),

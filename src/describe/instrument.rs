@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::visit::{Visit, Visitor, list};
-use super::{Footprint, Key, Numbers, OffsetLayer, Quantity, Response, Structure};
+use super::{Composite, Footprint, Key, Numbers, OffsetLayer, Quantity, Response, Structure};
 use crate::error::{Error, Result};
 use crate::source::RasterSource;
 use crate::spectral::SpectralResponse;
@@ -45,6 +45,10 @@ pub struct Instrument {
     /// What a pixel observes. Default: a target cell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub footprint: Option<Footprint>,
+    /// The days over which its values are averages. Where nothing is said they are of one day, but an
+    /// [estimation](crate::estimate) that chooses its offsets tries averages, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub composite: Option<Structure<Composite>>,
     /// Noise variance, in u².
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise_variance: Option<Numbers>,
@@ -105,6 +109,7 @@ impl Instrument {
             bands: None,
             response: None,
             footprint: None,
+            composite: None,
             noise_variance: None,
             bias: zero(),
             offset_layer: None,
@@ -136,6 +141,13 @@ impl Instrument {
     #[must_use]
     pub fn footprint(mut self, footprint: Footprint) -> Self {
         self.footprint = Some(footprint);
+        self
+    }
+
+    /// The days over which its values are averages; default: one.
+    #[must_use]
+    pub fn composite(mut self, composite: Composite) -> Self {
+        self.composite = Some(composite.into());
         self
     }
 

@@ -5,6 +5,7 @@
 //! [estimation](crate::estimate) finds its free numbers. A [`Key`] names every place in it. Memory, threads and
 //! checkpoints belong to the machine and are not part of it.
 
+mod composite;
 mod features;
 mod footprint;
 mod groups;
@@ -25,6 +26,7 @@ mod visit;
 use serde::{Deserialize, Serialize};
 
 pub use crate::error::Key;
+pub use composite::Composite;
 pub use features::{Combine, Features};
 pub use footprint::Footprint;
 pub use groups::AcquisitionGroups;
@@ -98,6 +100,10 @@ impl Description {
         }
         for instrument in self.instrument.iter().filter(|instrument| instrument.has_free_offsets()) {
             free.push(instrument.key().name("offset_layer"));
+        }
+        let composite = |instrument: &&Instrument| instrument.composite.as_ref().is_some_and(Structure::is_free);
+        for instrument in self.instrument.iter().filter(composite) {
+            free.push(instrument.key().name("composite"));
         }
         if self.process.is_free() {
             free.push("process".into());

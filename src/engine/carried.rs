@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
-use crate::filter::{Dynamics, Innovation, Lagged, NumericalError, Observations, Saved, Squares, State, Workspace};
+use crate::filter::{
+    Channel, Dynamics, Innovation, Lagged, NumericalError, Observations, Saved, Squares, State, Workspace,
+};
 
 /// Number type of the windows' covariances. Means are always float64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -110,6 +112,16 @@ impl Carried {
 
     pub(super) fn predict(&mut self, dynamics: &Dynamics, dt_days: f64) {
         either!(self, state => state.predict(dynamics, dt_days));
+    }
+
+    /// See [`State::set_sum`].
+    pub(super) fn set_sum<'c>(
+        &mut self,
+        target: usize,
+        sum: impl Iterator<Item = Channel<'c>> + Clone,
+        scratch: &mut Vec<f64>,
+    ) {
+        either!(self, state => state.set_sum(target, sum, scratch));
     }
 
     /// Mean of state `i`, `dt_days` ahead.

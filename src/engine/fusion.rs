@@ -165,8 +165,9 @@ impl Fusion {
     /// Of those instruments that have offsets of groups: the group, layer by layer, of what they acquired on a date.
     pub(super) fn groups_on(&self, date: Date, instruments: &[usize]) -> BTreeMap<usize, Vec<Option<String>>> {
         let groups = |&instrument: &usize| {
-            let layers = self.model.instruments[instrument].offset_layers.iter();
-            let groups: Vec<_> = layers.filter_map(|layer| layer.group_on(date)).collect();
+            let model = &self.model.instruments[instrument];
+            let date = model.dated(date);
+            let groups: Vec<_> = model.offset_layers.iter().filter_map(|layer| layer.group_on(date)).collect();
             (!groups.is_empty()).then(|| (instrument, groups.into_iter().map(|group| group.map(Into::into)).collect()))
         };
         instruments.iter().filter_map(groups).collect()

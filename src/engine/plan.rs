@@ -283,7 +283,10 @@ impl Plan {
 impl PlanInput<'_> {
     fn instrument_plan(&self, instrument: &ObservationModel) -> InstrumentPlan {
         let source = &instrument.source;
-        let dates: Vec<Date> = source.dates().iter().copied().filter(|date| self.period.contains(*date)).collect();
+        let dates: Vec<Date> = {
+            let counts = |date: &Date| self.period.contains(instrument.counts_on(*date));
+            source.dates().iter().copied().filter(counts).collect()
+        };
         let unused = source.bands().iter().enumerate().filter(|(band, _)| !instrument.source_bands.contains(band));
         InstrumentPlan {
             name: instrument.name.clone(),

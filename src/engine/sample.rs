@@ -171,8 +171,13 @@ impl Sample {
             TileInputs::new(model, &self.tiling, &block.region, |extent| model.prior.read(&model.target, extent))
         };
         let blocks = self.install(|| self.blocks.par_iter().map(of_block).collect::<Result<Vec<_>>>())?;
+        let with_readings = |(tile, block): (TileInputs, &SampleBlock)| BlockInputs {
+            tile,
+            readings: Reading::counted(&block.readings, &model.instruments),
+            recent: Mutex::default(),
+        };
         let capacity = CORRELATIONS * model.parts.len();
-        Ok(SampleInputs { blocks: blocks.into_iter().map(|block| (block, Mutex::default())).collect(), capacity })
+        Ok(SampleInputs { blocks: blocks.into_iter().zip(&self.blocks).map(with_readings).collect(), capacity })
     }
 
     /// Log-likelihood of the first `blocks` blocks under each of some models, date by date; `None` where the
@@ -192,7 +197,7 @@ impl Sample {
             let of_model = |model: &Option<Model>| {
                 let Some(model) = model else { return Ok(None) };
                 let correlations = inputs.correlations(k, model);
-                possible(self.blocks[k].log_likelihood(model, &inputs.blocks[k].0, &correlations))
+                possible(self.blocks[k].log_likelihood(model, &inputs.blocks[k], &correlations))
             };
             models.iter().map(of_model).collect()
         };
@@ -217,7 +222,7 @@ impl Sample {
             let block = &self.blocks[k];
             let correlations = inputs.correlations(k, model);
             let withheld = |instrument, date| withheld(k, instrument, date);
-            possible(block.predictions(model, &inputs.blocks[k].0, &correlations, withheld))
+            possible(block.predictions(model, &inputs.blocks[k], &correlations, withheld))
         };
         self.install(|| (0..self.blocks.len()).into_par_iter().with_max_len(1).map(of_block).collect())
     }
@@ -231,9 +236,18 @@ impl Sample {
 /// What is read for each block, and the correlations of its states that were computed last.
 #[derive(Debug)]
 pub(crate) struct SampleInputs {
-    blocks: Vec<(TileInputs, Mutex<VecDeque<CachedCorrelations>>)>,
+    blocks: Vec<BlockInputs>,
     /// How many correlations of a block are kept.
     capacity: usize,
+}
+
+/// What is read for a block.
+#[derive(Debug)]
+struct BlockInputs {
+    tile: TileInputs,
+    /// The block's observations on the days on which they count, where these are not the dates of files.
+    readings: Option<Vec<Reading>>,
+    recent: Mutex<VecDeque<CachedCorrelations>>,
 }
 
 /// The correlations of a block under a process.
@@ -246,7 +260,7 @@ struct CachedCorrelations {
 impl SampleInputs {
     /// The correlations of a block's states under a model.
     fn correlations(&self, block: usize, model: &Model) -> Arc<Correlations> {
-        let (inputs, cache) = &self.blocks[block];
+        let BlockInputs { tile, recent: cache, .. } = &self.blocks[block];
         let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
         let mut recent = lock();
         let position = recent.iter().position(|cached| cached.process.correlates_as(&model.process));
@@ -256,7 +270,7 @@ impl SampleInputs {
             return correlations;
         }
         drop(recent);
-        let correlations = Arc::new(inputs.correlations(&model.process));
+        let correlations = Arc::new(tile.correlations(&model.process));
         let mut recent = lock();
         recent.truncate(self.capacity - 1);
         recent
@@ -342,16 +356,16 @@ impl SampleBlock {
     fn predictions(
         &self,
         model: &Model,
-        inputs: &TileInputs,
+        inputs: &BlockInputs,
         correlations: &Correlations,
         withheld: impl Fn(usize, Date) -> bool,
     ) -> Result<Vec<Prediction>> {
         let setup = WindowSetup { model, lag: 0, precision: Precision::F64, withholds: true, offsets: &[] };
-        let prior = model.prior.over(&inputs.prior);
-        let mut windows = build(setup, &self.region, inputs, correlations, (&prior, self.before))?;
+        let prior = model.prior.over(&inputs.tile.prior);
+        let mut windows = build(setup, &self.region, &inputs.tile, correlations, (&prior, self.before))?;
         let mut worker = Worker::new(model.parts.len());
         let mut predictions = Vec::new();
-        for reading in &self.readings {
+        for reading in inputs.readings.as_ref().unwrap_or(&self.readings) {
             let is_withheld = |instrument: usize| withheld(instrument, reading.date);
             let any = reading.slices.iter().any(|(instrument, _)| is_withheld(*instrument));
             let shown = if any { Cow::Owned(reading.withholding(is_withheld)) } else { Cow::Borrowed(reading) };
@@ -364,17 +378,18 @@ impl SampleBlock {
     }
 
     /// Prediction-error decomposition: what each date adds to the log-likelihood.
-    fn log_likelihood(&self, model: &Model, inputs: &TileInputs, correlations: &Correlations) -> Result<ByDate> {
+    fn log_likelihood(&self, model: &Model, inputs: &BlockInputs, correlations: &Correlations) -> Result<ByDate> {
         let setup = WindowSetup { model, lag: 0, precision: Precision::F64, withholds: false, offsets: &[] };
-        let prior = model.prior.over(&inputs.prior);
-        let mut windows = build(setup, &self.region, inputs, correlations, (&prior, self.before))?;
+        let prior = model.prior.over(&inputs.tile.prior);
+        let mut windows = build(setup, &self.region, &inputs.tile, correlations, (&prior, self.before))?;
+        let readings = inputs.readings.as_ref().unwrap_or(&self.readings);
         // A worker remembers what it made of noise and design: those of another model are others.
         let mut worker = Worker::new(model.parts.len());
-        let mut dates = Vec::with_capacity(self.readings.len());
+        let mut dates = Vec::with_capacity(readings.len());
         let gathers_squares = model.gathers_squares();
         for window in &mut windows {
             window.output.gathers_squares = gathers_squares;
-            for reading in self.readings.chunks(1) {
+            for reading in readings.chunks(1) {
                 window.advance(reading, false, &model.instruments, &model.parts, &mut worker)?;
                 let (date, innovations) = (reading[0].date, &window.output.innovations);
                 let log_likelihood = innovations.iter().map(|(_, innovation)| innovation.log_likelihood).sum();

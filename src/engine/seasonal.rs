@@ -81,6 +81,16 @@ impl Curves {
         terms
     }
 
+    /// Those of an instrument's pixels: of composites the average over the days that stand for their window.
+    fn averaged_terms(&self, instrument: &ObservationModel, date: Date) -> Vec<f64> {
+        let Some(composite) = &instrument.composite else { return self.terms(date) };
+        let mut average = vec![0.0; self.harmonics.terms()];
+        for (day, weight) in composite.nodes(instrument.counts_on(date)) {
+            average.iter_mut().zip(self.terms(day)).for_each(|(average, term)| *average += weight * term);
+        }
+        average
+    }
+
     fn plane(&self) -> Array2<f64> {
         let (_, _, rows, cols) = self.coefficients.dim();
         Array2::zeros((rows, cols))
@@ -97,7 +107,7 @@ impl Curves {
     }
 
     fn add_times(&self, sign: f64, instrument: &ObservationModel, slice: &mut Slice) {
-        let (terms, mut mean) = (self.terms(slice.date), self.plane());
+        let (terms, mut mean) = (self.averaged_terms(instrument, slice.date), self.plane());
         let design = instrument.design();
         for component in (0..design.ncols()).filter(|&j| instrument.observes(j)) {
             self.mean(component, &terms, &mut mean);

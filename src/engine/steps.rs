@@ -29,8 +29,9 @@ pub(super) struct Schedule {
 pub(super) fn schedule(period: DateRange, output: &OutputDates, instruments: &[ObservationModel]) -> Result<Schedule> {
     let mut steps: BTreeMap<Date, Step> = BTreeMap::new();
     for (index, instrument) in instruments.iter().enumerate() {
-        for &date in instrument.source.dates().iter().filter(|date| period.contains(**date)) {
-            steps.entry(date).or_default().instruments.push(index);
+        let days = instrument.source.dates().iter().map(|date| instrument.counts_on(*date));
+        for day in days.filter(|day| period.contains(*day)) {
+            steps.entry(day).or_default().instruments.push(index);
         }
     }
     let mut dates: Vec<Date> = match output {

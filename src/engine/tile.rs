@@ -116,7 +116,8 @@ impl TileReader {
         let slices = wanted
             .par_iter()
             .map(|&(index, instrument, region)| {
-                let (model, date) = (&fusion.model.instruments[instrument], steps[index].0);
+                let model = &fusion.model.instruments[instrument];
+                let date = model.dated(steps[index].0);
                 let read = in_flight.during(instrument, date, || model.source.read(date, &model.source_bands, region));
                 let read = read.map(|mut slice| {
                     if let Some(mean) = &self.means[instrument] {

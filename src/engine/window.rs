@@ -1,5 +1,6 @@
 //! One window: its states, its scratch memory, and its results for a batch.
 
+mod earlier;
 mod first;
 mod part;
 mod scale;
@@ -7,6 +8,7 @@ mod scale;
 mod tests;
 mod waiting;
 
+use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
@@ -17,9 +19,10 @@ use crate::describe::Missing;
 use crate::error::{Error, Result};
 use crate::filter::{Channel, CompressionCache, Innovation, NumericalError, Observations, Squares};
 use crate::geometry::Date;
-use crate::model::{Effect, ObservationModel, Part, PartBands, Pixel, Support, Together, TogetherBands};
+use crate::model::{Effect, ObservationModel, Part, PartBands, Pixel, PixelTerms, Support, Together, TogetherBands};
 use crate::source::Slice;
 
+use earlier::Earlier;
 pub(super) use first::FirstStates;
 pub(super) use part::PartState;
 pub(super) use scale::BandScale;
@@ -71,8 +74,8 @@ pub(super) struct Worker {
     /// Noise of a pixel that has its own, of all bands and of a part's.
     noise: Vec<f64>,
     part_noise: Vec<f64>,
-    /// The offsets of a pixel, as positions among those of a band.
-    offsets: Vec<u32>,
+    /// What a pixel consists of beyond its footprint.
+    terms: PixelTerms,
     /// Of each instrument the pixels of the date that lack a band of bands together.
     incomplete: Vec<u64>,
 }
@@ -215,6 +218,22 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// The same slices on the days on which they count for some instruments; nothing where they are.
+    pub(super) fn counted(readings: &[Self], instruments: &[ObservationModel]) -> Option<Vec<Self>> {
+        let slices = || readings.iter().flat_map(|reading| reading.slices.iter().map(|slice| (reading.date, slice)));
+        let day = |(instrument, slice): &(usize, Slice)| instruments[*instrument].counts_on(slice.date);
+        if slices().all(|(date, slice)| day(slice) == date) {
+            return None;
+        }
+        let mut by_day: BTreeMap<Date, Vec<(usize, Slice)>> = BTreeMap::new();
+        slices().for_each(|(_, slice)| by_day.entry(day(slice)).or_default().push(slice.clone()));
+        let reading = |(date, mut slices): (Date, Vec<(usize, Slice)>)| {
+            slices.sort_by_key(|(instrument, _)| *instrument);
+            Self { date, output: false, slices, skipped: Vec::new() }
+        };
+        Some(by_day.into_iter().map(reading).collect())
+    }
+
     /// The same, with all values of some instruments withheld.
     pub(super) fn withholding(&self, of: impl Fn(usize) -> bool) -> Self {
         let slice = |(instrument, slice): &(usize, Slice)| {
@@ -365,7 +384,7 @@ impl WindowState {
 
     /// Turns the slices of a date into the pseudo-observations of each part.
     fn observe(&self, reading: &Reading, instruments: &[ObservationModel], parts: &[Part], worker: &mut Worker) {
-        let Worker { parts: scratch, pixels, values, part_values, noise, part_noise, offsets, incomplete, .. } = worker;
+        let Worker { parts: scratch, pixels, values, part_values, noise, part_noise, terms, incomplete, .. } = worker;
         pixels.clear();
         incomplete.clear();
         incomplete.resize(instruments.len(), 0);
@@ -389,6 +408,7 @@ impl WindowState {
                 }
             }
             let layers = &instruments[index].offset_layers;
+            terms.begin(&instruments[index], reading.date, self.support.pixel_count(index));
             for pixel in self.support.pixels(index) {
                 let at = (pixel.at.0 - slice.region.rows.start, pixel.at.1 - slice.region.cols.start);
                 values.clear();
@@ -405,7 +425,7 @@ impl WindowState {
                 if let Some(known) = &slice.noise_variance {
                     noise.extend(known.slice(s![.., at.0, at.1]));
                 }
-                self.support.offsets(index).of_pixel(layers, pixel.index, reading.date, offsets);
+                self.support.offsets(index).of_pixel(layers, pixel.index, slice.date, &mut terms.offsets);
                 let position = pixels.len() as u32;
                 let (mut observed, mut lacks_a_band) = (false, false);
                 for ((part, state), scratch) in parts.iter().zip(&self.parts).zip(scratch.iter_mut()) {
@@ -413,7 +433,7 @@ impl WindowState {
                         continue;
                     }
                     let of = OfPixel { pixel, values, noise, withheld: withheld.map(|w| w.slice(s![.., at.0, at.1])) };
-                    let channel = |j: usize| state.layout.channel(&self.support, (index, pixel), j, offsets);
+                    let channel = |j: usize| state.layout.channel(&self.support, (index, pixel), j, terms);
                     let added = match &part.together {
                         Some(together) => scratch.push_together(index, together, channel, &of, part_values),
                         None => scratch.push(index, &part.bands[index], channel, &of, part_values, part_noise),
@@ -540,12 +560,15 @@ impl WindowState {
 
     /// Predicts the withheld values, and records the pixels with values.
     fn predict_withheld(&mut self, reading: &Reading, parts: &[Part], worker: &Worker) {
-        let date = reading.date;
+        let day = reading.date;
+        let dated = |instrument: usize| {
+            reading.slices.iter().find(|(other, _)| *other == instrument).map_or(day, |(_, slice)| slice.date)
+        };
         for ((part, state), scratch) in parts.iter().zip(&mut self.parts).zip(&worker.parts) {
             if scratch.probed.is_empty() {
                 continue;
             }
-            state.predict_to(date);
+            state.predict_to(day);
             let mut means = vec![0.0; part.together.as_ref().map_or(0, |together| together.columns())];
             // What is learned scales noise and all that is a ratio.
             let relatives: Vec<[f64; 2]> = part.together.as_ref().map_or(Vec::new(), |together| {
@@ -568,6 +591,7 @@ impl WindowState {
                         (offset + mean, variance * relative(probe.band))
                     }
                 };
+                let date = dated(probe.instrument);
                 self.output.predictions.push(Prediction {
                     date,
                     instrument: probe.instrument,
@@ -588,7 +612,7 @@ impl WindowState {
             for (pixel, observed) in self.support.pixels(instrument).zip(&mut self.last_observed[instrument]) {
                 let at = (pixel.at.0 - slice.region.rows.start, pixel.at.1 - slice.region.cols.start);
                 if slice.values.slice(s![.., at.0, at.1]).iter().any(|value| !value.is_nan()) {
-                    *observed = Some(date);
+                    *observed = Some(slice.date);
                 }
             }
         }
@@ -608,7 +632,7 @@ impl WindowState {
             for part in &mut self.parts {
                 part.append_output(date, &self.support, &self.out, &mut self.output.values);
             }
-            self.output_offsets(reading, instruments, parts, &mut worker.offsets);
+            self.output_offsets(reading, instruments, parts, &mut worker.terms.offsets);
             return;
         }
         if self.parts.iter().all(|part| part.state.remembered() == part.state.lag()) {

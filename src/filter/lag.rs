@@ -170,6 +170,22 @@ impl<T: Real> Lags<T> {
         self.cross.col_as_slice_mut(state)[..rows].iter_mut().for_each(|value| *value *= factor);
     }
 
+    /// Makes the covariance with a present state that of a sum of others.
+    pub(super) fn set_sum(&mut self, target: usize, terms: impl Iterator<Item = (usize, f64)>) {
+        let rows = self.rows();
+        if rows == 0 {
+            return;
+        }
+        self.cross.col_as_slice_mut(target)[..rows].fill(T::from_f64(0.0));
+        for (state, weight) in terms {
+            let weight = T::from_f64(weight);
+            for row in 0..rows {
+                let term = self.cross[(row, state)] * weight;
+                self.cross[(row, target)] += term;
+            }
+        }
+    }
+
     /// Stores the present states. The oldest time is dropped when all slots are in use.
     pub(super) fn remember(&mut self, mean: &[f64], parallel: &[f64], present: &SymmetricMatrix<T>) {
         if self.capacity == 0 {

@@ -22,7 +22,7 @@
 //! let bands = BandModel::new(vec![1.0], vec![4.0], vec![0.0]);
 //! let (mut observations, mut cache) = (Observations::new(), CompressionCache::new());
 //! observations.begin_group(0);
-//! observations.push_pixel(&bands, |_| Channel { offset: 0, states: &[0], weights: &[1.0] }, &[2.0], &mut cache);
+//! observations.push_pixel(&bands, |_| Channel { offset: 0, scale: 1.0, states: &[0], weights: &[1.0] }, &[2.0], &mut cache);
 //! let mut workspace = Workspace::new();
 //! let innovations = state.update(&observations, &mut workspace)?;
 //! assert!((state.mean[0] - 1.0).abs() < 1e-15); // gain 4 / (4 + 4)
@@ -52,6 +52,7 @@ mod scalar;
 mod season;
 mod snapshot;
 mod state;
+mod sum;
 mod symmetric;
 mod together;
 mod update;

@@ -7,12 +7,14 @@ use std::ops::Range;
 use super::workspace::{MOST_BLOCK_ROWS, USUAL_BLOCK_ROWS};
 use super::{BandModel, Compression, CompressionCache};
 
-/// A channel of a pixel: the weighted sum of states `offset + states[k]` that one column of the band model
-/// multiplies.
+/// A channel of a pixel: `scale` times the weighted sum of states `offset + states[k]`, which one column of the band
+/// model multiplies.
 #[derive(Clone, Copy, Debug)]
 pub struct Channel<'a> {
     /// Added to every state index.
     pub offset: usize,
+    /// Factor on every weight.
+    pub scale: f64,
     /// State indices.
     pub states: &'a [u32],
     /// Their weights.
@@ -365,6 +367,6 @@ fn push_channel<'c>(
 ) {
     for piece in pieces {
         states.extend(piece.states.iter().map(|&state| state + piece.offset as u32));
-        weights.extend(piece.weights.iter().map(|w| w * weight));
+        weights.extend(piece.weights.iter().map(|w| w * (piece.scale * weight)));
     }
 }

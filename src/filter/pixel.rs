@@ -105,7 +105,7 @@ mod tests {
             let model = BandModel::new(design.clone(), vec![1e-3, 2e-3], vec![0.1, 0.0]);
             let weights = channels.map(|entries| entries.map(|(_, weight)| weight));
             let states = channels.map(|entries| entries.map(|(state, _)| state));
-            let channel = |j: usize| Channel { offset: 2 * j, states: &states[j], weights: &weights[j] };
+            let channel = |j: usize| Channel { offset: 2 * j, scale: 1.0, states: &states[j], weights: &weights[j] };
             let (mut observations, mut cache) = (Observations::new(), CompressionCache::new());
             observations.begin_group(0);
             (0..2).for_each(|band| observations.push_probe(&model, band, channel, &mut cache));
@@ -133,7 +133,7 @@ mod tests {
         for design in designs {
             let noise = [1e-3, 2e-3, 5e-3];
             let model = BandModel::new(design.clone(), noise.to_vec(), vec![0.1, 0.0, 0.2]);
-            let channel = |j: usize| Channel { offset: 2 * j, states: &[0, 1], weights: &[0.3, 0.7] };
+            let channel = |j: usize| Channel { offset: 2 * j, scale: 1.0, states: &[0, 1], weights: &[0.3, 0.7] };
             let start = || {
                 let mut state: State = State::new(4);
                 (0..4).for_each(|i| state.cov.set(i, i, 0.02 + 0.01 * i as f64));

@@ -18,6 +18,10 @@ impl<T: Real> State<T> {
         }
         for (index, (states, block)) in dynamics.blocks().iter().enumerate() {
             let scale = dynamics.growth(index, block.transition, dt_days) * block.variance;
+            // States that do not change: lasting offsets, earlier averages.
+            if scale == 0.0 {
+                continue;
+            }
             for j in states.clone() {
                 let column = &mut self.cov.column_mut(j)[..states.end - j];
                 let (correlation, first) = (&block.correlation, j - states.start);

@@ -5,14 +5,14 @@ mod observation;
 use std::sync::Arc;
 
 use super::offset::{MOST_LAYERS, OffsetModel};
-use super::{Gate, PixelLattice};
+use super::{CompositeModel, Gate, PixelLattice};
 use crate::describe::{Footprint, Instrument, Key, OffsetLayer, Response};
 use crate::error::{Error, Result};
 use crate::geometry::Grid;
 use crate::source::{RasterSource, same_crs};
 use crate::spectral::{ObservedBands, Spectrum};
 
-pub(crate) use observation::{ObservationModel, PartBands, independent_parts};
+pub(crate) use observation::{ObservationModel, Observer, PartBands, independent_parts};
 
 impl ObservationModel {
     /// Checks everything against the target and works out what the filter needs.
@@ -57,7 +57,12 @@ impl ObservationModel {
         let layer = |(k, layer): (usize, &OffsetLayer)| {
             OffsetModel::new(layer, n, &source_bands, &key("offset_layer").position(k))
         };
+        let composite = match &instrument.composite {
+            Some(composite) => CompositeModel::new(composite.chosen(key("composite"))?, &key("composite"))?,
+            None => None,
+        };
         Ok(Self {
+            composite,
             offset_layers: layers.iter().enumerate().map(layer).collect::<Result<_>>()?,
             name: name.clone(),
             source: Arc::clone(source),

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use super::field::FieldComponent;
 use super::nodes::NodeStates;
 use super::offset::MOST_LAYERS;
-use super::{FieldModel, ObservationModel, PartBands, Pixel, PriorSlice, ProcessModel, Support};
+use super::{Averaged, FieldModel, ObservationModel, PartBands, Pixel, PriorSlice, ProcessModel, Support};
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
+use crate::geometry::Date;
 
 /// Weights of the offsets of one pixel: 1 each.
 const ONES: [f64; MOST_LAYERS] = [1.0; MOST_LAYERS];
 
 /// Layout of the state vector of a part of a window: component by component the spatial states of the first field,
-/// then those of each further field, then instrument by instrument and band by band the offsets of its layers.
+/// then those of each further field, then instrument by instrument and band by band the offsets of its layers, then
+/// instrument by instrument and component by component the earlier averages over its pixels.
 #[derive(Clone, Debug)]
 pub(crate) struct StateLayout {
     components: usize,
@@ -23,10 +25,36 @@ pub(crate) struct StateLayout {
     fields: Vec<StateRuns>,
     /// Offsets by instrument.
     offsets: Vec<StateRuns>,
+    /// Earlier averages by instrument, place by place those of all pixels.
+    earlier: Vec<StateRuns>,
     n: usize,
 }
 
-/// Runs of states of equal length: one for each component of a field, or for each band of an instrument's offsets.
+/// What a pixel's value consists of beyond its footprint as it is now; kept from pixel to pixel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PixelTerms {
+    /// Its offsets, as positions among those of a band.
+    pub(crate) offsets: Vec<u32>,
+    /// What is averaged on the day.
+    averaged: Averaged,
+    /// Where the earlier averages over the first pixel stand among those of a component.
+    places: Vec<u32>,
+}
+
+impl PixelTerms {
+    /// Those of an instrument's pixels on a day, but for offsets.
+    pub(crate) fn begin(&mut self, instrument: &ObservationModel, day: Date, pixels: usize) {
+        match &instrument.composite {
+            Some(composite) => composite.on(day, &mut self.averaged),
+            None => self.averaged.set_present(),
+        }
+        self.places.clear();
+        self.places.extend((0..self.averaged.weights.len()).map(|place| (place * pixels) as u32));
+    }
+}
+
+/// Runs of states of equal length: one for each component of a field or of earlier averages, or for each band of an
+/// instrument's offsets.
 #[derive(Clone, Copy, Debug)]
 struct StateRuns {
     first: usize,
@@ -43,12 +71,21 @@ pub(crate) struct PartSize {
     pub(crate) bands: Vec<usize>,
 }
 
+/// States of a window for an instrument.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OfInstrument {
+    /// Offsets of each band.
+    pub(crate) offsets: usize,
+    /// Earlier averages of each component.
+    pub(crate) earlier: usize,
+}
+
 impl PartSize {
-    /// Number of states in a window with `of_component` states per component and `offsets` offsets per band of each
-    /// instrument.
-    pub(crate) fn states(&self, of_component: usize, offsets: &[usize]) -> usize {
-        let offsets = self.bands.iter().zip(offsets).map(|(bands, offsets)| bands * offsets);
-        of_component * self.components + offsets.sum::<usize>()
+    /// Number of states in a window with `of_component` states per component and those of each instrument.
+    pub(crate) fn states(&self, of_component: usize, instruments: &[OfInstrument]) -> usize {
+        let further = self.bands.iter().zip(instruments).filter(|(bands, _)| **bands > 0);
+        let further = further.map(|(bands, of)| bands * of.offsets + self.components * of.earlier);
+        of_component * self.components + further.sum::<usize>()
     }
 }
 
@@ -65,7 +102,12 @@ impl StateLayout {
         let fields = fields.collect();
         let offsets = bands.iter().enumerate();
         let offsets = offsets.map(|(k, bands)| runs_of(support.offsets(k).per_band(), bands.rows.len())).collect();
-        Self { components, spatial: support.n(), fields, offsets, n }
+        let earlier = bands.iter().enumerate().map(|(k, bands)| {
+            let averages = if bands.rows.is_empty() { 0 } else { support.earlier(k) * support.pixel_count(k) };
+            runs_of(averages, components)
+        });
+        let earlier = earlier.collect();
+        Self { components, spatial: support.n(), fields, offsets, earlier, n }
     }
 
     /// Number of states.
@@ -84,29 +126,65 @@ impl StateLayout {
     }
 
     /// The pieces of a channel of an instrument's pixel: for a component, its averages over the footprint in each
-    /// field. Channels past the components are bands: their pieces are the pixel's offsets, at positions `offsets`
-    /// among those of the band.
+    /// field, and earlier ones. Channels past the components are bands: their pieces are the pixel's offsets.
     pub(crate) fn channel<'a>(
         &'a self,
         support: &'a Support,
         (instrument, pixel): (usize, Pixel<'a>),
         channel: usize,
-        offsets: &'a [u32],
+        terms: &'a PixelTerms,
     ) -> impl Iterator<Item = Channel<'a>> + use<'a> {
+        let PixelTerms { offsets, averaged, places } = terms;
         let band = channel.checked_sub(self.components);
-        let first = match band {
-            None => Channel { offset: self.state(channel, 0), ..pixel.footprint },
+        let beyond = match band {
+            None => {
+                let StateRuns { first, len } = self.earlier[instrument];
+                let offset = first + channel * len + pixel.index;
+                Channel { offset, scale: 1.0, states: places, weights: &averaged.weights }
+            }
             Some(band) => {
                 let StateRuns { first, len } = self.offsets[instrument];
-                Channel { offset: first + band * len, states: offsets, weights: &ONES[..offsets.len()] }
+                Channel { offset: first + band * len, scale: 1.0, states: offsets, weights: &ONES[..offsets.len()] }
             }
         };
-        let fields = if band.is_none() { self.fields.as_slice() } else { &[] };
-        let further = fields.iter().zip(support.fields()).map(move |(runs, nodes)| Channel {
-            offset: runs.first + channel * runs.len,
-            ..nodes.map_or(pixel.footprint, |nodes| nodes.pixel(instrument, pixel.index))
+        let present = band.is_none().then(|| self.present(support, (instrument, pixel), channel));
+        let scaled = move |piece: Channel<'a>| Channel { scale: piece.scale * averaged.present, ..piece };
+        present.into_iter().flatten().map(scaled).chain(std::iter::once(beyond))
+    }
+
+    /// The averages of a component over a pixel's footprint as it is now, in each field.
+    pub(crate) fn present<'a>(
+        &'a self,
+        support: &'a Support,
+        (instrument, pixel): (usize, Pixel<'a>),
+        component: usize,
+    ) -> impl Iterator<Item = Channel<'a>> + Clone + use<'a> {
+        let first = Channel { offset: self.state(component, 0), ..pixel.footprint };
+        let further = self.fields.iter().enumerate().map(move |(field, runs)| Channel {
+            offset: runs.first + component * runs.len,
+            ..support.field(field).map_or(pixel.footprint, |nodes| nodes.pixel(instrument, pixel.index))
         });
         std::iter::once(first).chain(further)
+    }
+
+    /// The earlier averages at a place, those of each pixel and component of an instrument: where they stand, and what
+    /// they would be now.
+    pub(crate) fn averages<'a>(
+        &'a self,
+        support: &'a Support,
+        instrument: usize,
+        place: usize,
+    ) -> impl Iterator<Item = (usize, impl Iterator<Item = Channel<'a>> + Clone + use<'a>)> + use<'a> {
+        let StateRuns { first, len } = self.earlier[instrument];
+        let pixels = if len == 0 { 0 } else { support.pixel_count(instrument) };
+        let of_component = move |component: usize| {
+            let at = first + component * len + place * pixels;
+            support
+                .pixels(instrument)
+                .take(pixels)
+                .map(move |pixel| (at + pixel.index, self.present(support, (instrument, pixel), component)))
+        };
+        (0..self.components).flat_map(of_component)
     }
 
     /// The states of further fields that add to a component of one of the window's own cells, with their weights.
@@ -178,14 +256,18 @@ impl Layers<'_> {
                 for (layer, states) in instrument.offset_layers.iter().zip(&self.support.offsets(k).layers) {
                     let offset = layer.bands[band];
                     // Bands and layers with equally many offsets share the identity matrix.
-                    let known = blocks[fields..].iter().find(|block| block.len == states.len());
-                    let correlation = known.map_or_else(
-                        || Arc::new(BlockCov::dense(states.len(), |i, j| f64::from(i == j))),
-                        |known| Arc::clone(&known.correlation),
-                    );
+                    let correlation = identity(&blocks[fields..], states.len());
                     let (len, transition, variance) = (states.len(), offset.transition, offset.drift);
                     blocks.push(ProcessBlock { len, transition, variance, correlation });
                 }
+            }
+        }
+        // Earlier averages stay as they were.
+        for (k, _) in self.bands.iter().enumerate().filter(|(_, bands)| !bands.rows.is_empty()) {
+            let len = self.support.pixel_count(k);
+            for _ in 0..self.components.len() * self.support.earlier(k) {
+                let correlation = identity(&blocks[fields..], len);
+                blocks.push(ProcessBlock { len, transition: 1.0, variance: 0.0, correlation });
             }
         }
         blocks
@@ -217,6 +299,14 @@ impl Layers<'_> {
                 }
             }
         }
+        // Before the first day nothing changed.
+        let mut scratch = Vec::new();
+        for k in 0..self.instruments.len() {
+            for place in 0..self.support.earlier(k) {
+                let averages = self.layout.averages(self.support, k, place);
+                averages.for_each(|(at, sum)| state.set_sum(at, sum, &mut scratch));
+            }
+        }
     }
 
     /// Correlation between the states of a further field.
@@ -229,4 +319,11 @@ impl Layers<'_> {
             (None, correlation) => Arc::clone(&self.correlations[correlation.unwrap_or_default()]),
         }
     }
+}
+
+/// The identity matrix, shared with a block of as many states that has it.
+fn identity(blocks: &[ProcessBlock], len: usize) -> Arc<BlockCov> {
+    let known = blocks.iter().find(|block| block.len == len);
+    let fresh = || Arc::new(BlockCov::dense(len, |i, j| f64::from(i == j)));
+    known.map_or_else(fresh, |known| Arc::clone(&known.correlation))
 }

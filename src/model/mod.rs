@@ -6,6 +6,7 @@
 //! prior, features, the seasonal mean and its fit.
 
 mod average;
+mod composite;
 mod correlation;
 mod features;
 mod field;
@@ -32,14 +33,15 @@ mod variation;
 pub use seasonal::{SeasonalBuilder, SeasonalFit};
 
 pub(crate) use average::{Average, Profile};
+pub(crate) use composite::{Averaged, CompositeModel};
 pub(crate) use correlation::Correlation;
 pub(crate) use features::{FeatureModel, FeatureValues, Similarity};
 pub(crate) use field::FieldModel;
 pub(crate) use footprint::PixelLattice;
 pub(crate) use gate::Gate;
-pub(crate) use instrument::{ObservationModel, PartBands, shared_bands};
+pub(crate) use instrument::{ObservationModel, Observer, PartBands, shared_bands};
 pub(crate) use kriging::Kriging;
-pub(crate) use layout::{Layers, PartSize, StateLayout};
+pub(crate) use layout::{Layers, OfInstrument, PartSize, PixelTerms, StateLayout};
 pub(crate) use nodes::NodeStates;
 pub(crate) use prior::{PriorModel, PriorSlice};
 pub(crate) use process::{Adaptive, ProcessModel};

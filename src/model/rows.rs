@@ -27,6 +27,6 @@ impl SparseRows {
     pub(crate) fn row(&self, k: usize) -> Channel<'_> {
         let end = self.starts.get(k + 1).map_or(self.states.len(), |&end| end as usize);
         let entries = self.starts[k] as usize..end;
-        Channel { offset: 0, states: &self.states[entries.clone()], weights: &self.weights[entries] }
+        Channel { offset: 0, scale: 1.0, states: &self.states[entries.clone()], weights: &self.weights[entries] }
     }
 }

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::nodes::NodeStates;
-use super::offset::{OffsetModel, OffsetStates};
+use super::offset::OffsetStates;
 use super::rows::SparseRows;
 use super::{
-    Average, Correlation, Effect, FieldModel, PixelLattice, PriorSlice, ProcessModel, Profile, Similarity, Together,
+    Average, Correlation, Effect, FieldModel, Observer, PixelLattice, PriorSlice, ProcessModel, Profile, Similarity,
+    Together,
 };
 use crate::error::Result;
 use crate::filter::{BlockCov, Channel, ProcessBlock, State};
@@ -43,6 +44,8 @@ pub(crate) struct Support {
     pixels: Vec<ObservingPixels>,
     /// The offsets of each instrument.
     offsets: Vec<OffsetStates>,
+    /// Earlier averages that are kept of each pixel of each instrument.
+    earlier: Vec<usize>,
     /// Further fields: `None` where a field has the spatial states of the first one.
     fields: Vec<Option<NodeStates>>,
 }
@@ -82,14 +85,13 @@ pub(crate) struct InitialState {
 }
 
 impl Support {
-    /// The support of `window` on a grid of `shape` cells of `cell_size`, observed through lattices of pixels with
-    /// offset layers.
+    /// The support of `window` on a grid of `shape` cells of `cell_size`.
     pub(crate) fn new(
         window: &Window,
         shape: (usize, usize),
         cell_size: (f64, f64),
         far: FarSamples,
-        observers: &[(&PixelLattice, &[OffsetModel])],
+        observers: &[Observer<'_>],
         fields: &[FieldModel],
     ) -> Self {
         let core = Rect::from(&window.core);
@@ -101,22 +103,29 @@ impl Support {
         cells.extend(far_cells(window, shape, cell_size, far));
         let index: HashMap<(i64, i64), u32> = cells.iter().enumerate().map(|(i, &cell)| (cell, i as u32)).collect();
 
-        let mut this =
-            Self { cells, own, remainders: Vec::new(), pixels: Vec::new(), offsets: Vec::new(), fields: Vec::new() };
+        let mut this = Self {
+            cells,
+            own,
+            remainders: Vec::new(),
+            pixels: Vec::new(),
+            offsets: Vec::new(),
+            earlier: observers.iter().map(|observer| observer.earlier).collect(),
+            fields: Vec::new(),
+        };
         let mut known = RemainderStates::new();
-        for &(lattice, layers) in observers {
+        for &Observer { lattice, offset_layers, .. } in observers {
             let mut pixels = this.observe(lattice, &padded, near, &index, &mut known);
             let home = |&(row, col): &(u32, u32)| {
                 let (row, col) = lattice.nearest_cell(row as usize, col as usize, shape);
                 core.contains(row, col)
             };
             pixels.home = pixels.at.iter().map(home).collect();
-            this.offsets.push(OffsetStates::new(layers, pixels.at.len()));
+            this.offsets.push(OffsetStates::new(offset_layers, pixels.at.len()));
             this.pixels.push(pixels);
         }
         let nodes = |field: &FieldModel| {
             let footprints =
-                observers.iter().zip(&this.pixels).map(|((lattice, _), pixels)| (*lattice, pixels.at.as_slice()));
+                observers.iter().zip(&this.pixels).map(|(observer, pixels)| (observer.lattice, pixels.at.as_slice()));
             (field.block > 1).then(|| NodeStates::new(field.block, this.own_cells(), footprints))
         };
         let fields = fields.iter().map(nodes).collect();
@@ -198,6 +207,16 @@ impl Support {
     /// The offsets of an instrument.
     pub(crate) fn offsets(&self, instrument: usize) -> &OffsetStates {
         &self.offsets[instrument]
+    }
+
+    /// Earlier averages that are kept of each pixel of an instrument.
+    pub(crate) fn earlier(&self, instrument: usize) -> usize {
+        self.earlier[instrument]
+    }
+
+    /// How many pixels of an instrument observe the window.
+    pub(crate) fn pixel_count(&self, instrument: usize) -> usize {
+        self.pixels[instrument].at.len()
     }
 
     /// The nodes of each further field; `None` where it has the spatial states of the first one.

@@ -97,7 +97,7 @@ impl Problem {
         observations.begin_group(k);
         for pixel in pixels {
             let (states, weights, values) = &sensor.pixels[pixel];
-            let channel = |j: usize| Channel { offset: j * self.spatial, states, weights };
+            let channel = |j: usize| Channel { offset: j * self.spatial, scale: 1.0, states, weights };
             observations.push_pixel(&bands, channel, values, cache);
         }
     }

@@ -134,7 +134,12 @@ fn offsets(description: &Description, instruments: &[ObservationModel]) -> Resul
 /// The days asked for, or those between the first and the last observation.
 fn period(description: &Description, instruments: &[ObservationModel]) -> Result<DateRange> {
     let asked = (description.time.start, description.time.end);
-    let dates = || instruments.iter().flat_map(|instrument| instrument.source.dates().iter().copied());
+    let dates = || {
+        let days = |instrument: &ObservationModel| {
+            instrument.source.dates().iter().map(|date| instrument.counts_on(*date)).collect::<Vec<_>>()
+        };
+        instruments.iter().flat_map(days)
+    };
     let (Some(first), Some(last)) = (asked.0.or(dates().min()), asked.1.or(dates().max())) else {
         return Err(Error::setting("time", "the instruments hold no date; give start and end"));
     };

@@ -50,8 +50,9 @@ impl CellModel {
     ) -> Option<Self> {
         let white = process.correlations.iter().all(crate::model::Correlation::is_white);
         let noisy = instruments.iter().any(|instrument| instrument.source.knows_noise());
-        // Offsets couple cells, or are states themselves.
-        let offsets = instruments.iter().any(|instrument| !instrument.offset_layers.is_empty());
+        // Offsets and earlier averages couple cells, or are states themselves.
+        let offsets =
+            instruments.iter().any(|instrument| !instrument.offset_layers.is_empty() || instrument.composite.is_some());
         if !white
             || noisy
             || offsets

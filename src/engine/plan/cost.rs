@@ -6,7 +6,9 @@ use crate::engine::cells::{CellScratch, STRIP_BYTES, strip_rows};
 use crate::engine::seasonal::STRIP_ROWS;
 use crate::filter::{State, Workspace};
 use crate::geometry::Tiling;
-use crate::model::{FeatureModel, FieldModel, NodeStates, ObservationModel, PartSize, StateCurves};
+use crate::model::{
+    CompositeModel, FeatureModel, FieldModel, NodeStates, ObservationModel, OfInstrument, PartSize, StateCurves,
+};
 use crate::source::RasterSource;
 use crate::spectral::pair_count;
 
@@ -83,7 +85,8 @@ impl WindowCost {
             |ranges: &mut dyn Iterator<Item = std::ops::Range<i64>>| ranges.map(|r| r.end - r.start).max().unwrap_or(0);
         let near = (side(&mut tiling.padded_rows()) * side(&mut tiling.padded_cols())) as usize;
         let cells = near + input.model.far.count;
-        let ObservedPixels { pixels, remainders, entries, offsets } = ObservedPixels::new(input, &tiling, cells);
+        let ObservedPixels { pixels, remainders, entries, states: of_instruments } =
+            ObservedPixels::new(input, &tiling, cells);
         let n = cells + remainders;
         let components: usize = input.parts.iter().map(|part| part.components).sum();
         // Nodes of coarse fields: around the window, and around each far cell.
@@ -98,13 +101,14 @@ impl WindowCost {
         };
         let of_fields: Vec<usize> = input.model.process.fields.iter().map(of_field).collect();
         let of_component = n + of_fields.iter().sum::<usize>();
-        let part_states: Vec<usize> = input.parts.iter().map(|part| part.states(of_component, &offsets)).collect();
+        let part_states: Vec<usize> =
+            input.parts.iter().map(|part| part.states(of_component, &of_instruments)).collect();
         let states = part_states.iter().sum();
         let rows = entries * 12 + pixels * 12 + cells * 16;
         let tails = input.model.process.correlations.len() * remainders * n * size_of::<f64>();
-        // Offsets of each part share an identity.
-        let identities =
-            input.parts.len() * offsets.iter().map(|count| count * count).sum::<usize>() * size_of::<f64>();
+        // Offsets of each part share an identity, and earlier averages have that of an offset of each pixel.
+        let squares = of_instruments.iter().map(|of| of.offsets.pow(2) + of.earlier.pow(2)).sum::<usize>();
+        let identities = input.parts.len() * squares * size_of::<f64>();
         // Coarse fields have a correlation of each component and weights of each pixel and cell of their own.
         let coarse = input.model.process.fields.iter().zip(&of_fields).filter(|(field, _)| field.block > 1);
         let coarse =
@@ -166,15 +170,15 @@ struct ObservedPixels {
     remainders: usize,
     /// Weights of cells in footprints.
     entries: usize,
-    /// Offsets of each instrument.
-    offsets: Vec<usize>,
+    /// States of each instrument.
+    states: Vec<OfInstrument>,
 }
 
 impl ObservedPixels {
     /// Of a window of so many `cells`, far ones included.
     fn new(input: &PlanInput<'_>, tiling: &Tiling, cells: usize) -> Self {
         let (mut pixels, mut remainders, mut entries) = (0, 0, 0);
-        let mut offsets = Vec::with_capacity(input.model.instruments.len());
+        let mut states = Vec::with_capacity(input.model.instruments.len());
         for instrument in &input.model.instruments {
             let most = instrument.lattice.most_pixels(tiling.padded_rows(), tiling.padded_cols());
             // A far cell brings in the pixels that hold it, of which a part is outside the window.
@@ -187,7 +191,10 @@ impl ObservedPixels {
             };
             let count = most.0 + far_pixels;
             pixels += count;
-            offsets.push(instrument.offset_layers.iter().map(|layer| layer.count(count)).sum::<usize>());
+            states.push(OfInstrument {
+                offsets: instrument.offset_layers.iter().map(|layer| layer.count(count)).sum(),
+                earlier: count * instrument.composite.as_ref().map_or(0, CompositeModel::earlier),
+            });
             // Every cell once, or, where footprints overlap, in each pixel at most, and a remainder per pixel.
             let (height, width) = instrument.lattice.largest();
             let largest = ((height * width) as usize).min(cells);
@@ -195,7 +202,7 @@ impl ObservedPixels {
             let coarse = instrument.lattice.largest() != (1, 1);
             remainders += most.1 + if coarse { far_pixels } else { 0 };
         }
-        Self { pixels, remainders, entries, offsets }
+        Self { pixels, remainders, entries, states }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BandScale, PartState};
+use super::{BandScale, Earlier, PartState};
 use crate::engine::Precision;
 use crate::engine::carried::Carried;
 use crate::engine::inflation::Inflation;
@@ -22,7 +22,7 @@ pub(in crate::engine) struct FirstStates<'a> {
     /// Dates of the output axis that a result waits for.
     pub(in crate::engine) lag: usize,
     pub(in crate::engine) precision: Precision,
-    pub(in crate::engine) support: &'a Support,
+    pub(in crate::engine) support: &'a Arc<Support>,
     pub(in crate::engine) correlations: &'a [Arc<BlockCov>],
     pub(in crate::engine) prior: &'a PriorSlice,
     /// The mean function, where change is proportional to the level.
@@ -67,7 +67,9 @@ impl FirstStates<'_> {
         let uninformed = initial.uninformed;
         let learned = |together: &Arc<Together>| Some(BandScale::new(together.scale?, together.components.len()));
         let (scale, together) = (together.and_then(learned), together.map(Arc::clone));
-        let mut part = PartState { layout, dynamics, state, date, inflation, uninformed, curves, together, scale };
+        let earlier = Earlier::new(model, part, support);
+        let mut part =
+            PartState { layout, dynamics, state, date, inflation, uninformed, curves, together, scale, earlier };
         part.set_date(date);
         part.take_factors();
         Ok(part)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BandScale, OutCell};
+use super::{BandScale, Earlier, OutCell};
 use crate::engine::carried::Carried;
 use crate::engine::inflation::Inflation;
 use crate::filter::{Dynamics, Lagged, Observations, Squares};
@@ -27,6 +27,8 @@ pub(in crate::engine) struct PartState {
     pub(in crate::engine) together: Option<Arc<Together>>,
     /// What is learned of their covariance.
     pub(in crate::engine) scale: Option<BandScale>,
+    /// Earlier averages of composites.
+    pub(in crate::engine) earlier: Earlier,
 }
 
 impl PartState {
@@ -46,6 +48,16 @@ impl PartState {
     }
 
     pub(super) fn predict_to(&mut self, date: Date) {
+        let mut from = self.date;
+        while let Some(day) = self.earlier.next_kept(from, date) {
+            self.predict_directly_to(day);
+            self.earlier.keep(day, &self.layout, &mut self.state);
+            from = day + 1;
+        }
+        self.predict_directly_to(date);
+    }
+
+    fn predict_directly_to(&mut self, date: Date) {
         if date > self.date {
             self.state.predict(&self.dynamics, f64::from(date.days_since(self.date)));
             self.set_date(date);

@@ -63,7 +63,7 @@ fn observe_together(date: usize, observations: &mut Observations) {
         observations.begin_group(instrument);
         for pixel in 0..pixels {
             let (states, weights, variance) = row(date, group, pixel);
-            let channel = Channel { offset: 0, states: &states, weights: &weights };
+            let channel = Channel { offset: 0, scale: 1.0, states: &states, weights: &weights };
             let values: Vec<f64> = (0..COLUMNS).map(|column| value(date, group, pixel, column)).collect();
             observations.push_together(variance, log_det(pixel), channel, &values);
         }
@@ -77,7 +77,7 @@ fn observe(date: usize, column: usize, observations: &mut Observations) {
         observations.begin_group(instrument);
         for pixel in 0..pixels {
             let (states, weights, variance) = row(date, group, pixel);
-            let channel = |_| Channel { offset: 0, states: &states, weights: &weights };
+            let channel = |_| Channel { offset: 0, scale: 1.0, states: &states, weights: &weights };
             let bands = BandModel::new(vec![1.0], vec![variance], vec![0.0]);
             observations.push_noisy_pixel(&bands, channel, &[value(date, group, pixel, column)], &[variance]);
         }
@@ -328,7 +328,7 @@ fn scaled_and_retained_pixels_equal_pushed_ones() {
         pushed.begin_group(instrument);
         for pixel in 0..pixels {
             let (states, weights, variance) = row(2, group, pixel);
-            let channel = Channel { offset: 0, states: &states, weights: &weights };
+            let channel = Channel { offset: 0, scale: 1.0, states: &states, weights: &weights };
             let values: Vec<f64> = (0..COLUMNS).map(|column| value(2, group, pixel, column)).collect();
             if index % 5 != 1 {
                 pushed.push_together(variance * factor(index), log_det(pixel), channel, &values);
@@ -381,8 +381,12 @@ fn probes_give_every_column() {
     for pixel in 0..5 {
         let (states, weights, _) = row(1, 0, pixel);
         // Of two pieces.
-        let piece =
-            |from: usize, to: usize| Channel { offset: 0, states: &states[from..to], weights: &weights[from..to] };
+        let piece = |from: usize, to: usize| Channel {
+            offset: 0,
+            scale: 1.0,
+            states: &states[from..to],
+            weights: &weights[from..to],
+        };
         let channel = || [piece(0, 3), piece(3, states.len())];
         together.push_together_probe(channel());
         single.push_probe(&bands, 0, |_| channel(), &mut cache);

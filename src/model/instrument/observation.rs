@@ -6,8 +6,9 @@ use nalgebra::DMatrix;
 
 use crate::describe::Missing;
 use crate::filter::BandModel;
+use crate::geometry::Date;
 use crate::model::offset::OffsetModel;
-use crate::model::{Gate, PixelLattice};
+use crate::model::{CompositeModel, Gate, PixelLattice};
 use crate::source::RasterSource;
 use crate::spectral::Spectrum;
 
@@ -26,6 +27,8 @@ pub(crate) struct ObservationModel {
     /// Value of each band where all components are zero: the bias plus the contribution of the basis's mean.
     pub(super) offset: Vec<f64>,
     pub(crate) offset_layers: Vec<OffsetModel>,
+    /// The days over which its values are averages, where they are.
+    pub(crate) composite: Option<CompositeModel>,
     pub(crate) missing: Missing,
     pub(crate) gate: Option<Gate>,
     /// Degrees of freedom of heavy tails.
@@ -33,6 +36,15 @@ pub(crate) struct ObservationModel {
     /// Whether noise is inflated according to the innovations.
     pub(crate) inflate: bool,
     pub(crate) lattice: PixelLattice,
+}
+
+/// What windows need to know of an instrument.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Observer<'a> {
+    pub(crate) lattice: &'a PixelLattice,
+    pub(crate) offset_layers: &'a [OffsetModel],
+    /// Earlier averages that are kept of each of its pixels.
+    pub(crate) earlier: usize,
 }
 
 /// The observation of one part of the components.
@@ -54,9 +66,20 @@ impl ObservationModel {
         self.robust.map_or(1.0, |nu| ((nu + dof as f64) / (nu + nis)).min(1.0))
     }
 
-    /// The lattice of pixels and the offset layers, which windows need.
-    pub(crate) fn observer(&self) -> (&PixelLattice, &[OffsetModel]) {
-        (&self.lattice, &self.offset_layers)
+    /// What windows need to know of it.
+    pub(crate) fn observer(&self) -> Observer<'_> {
+        let earlier = self.composite.as_ref().map_or(0, CompositeModel::earlier);
+        Observer { lattice: &self.lattice, offset_layers: &self.offset_layers, earlier }
+    }
+
+    /// The day on which what is dated `date` counts: the last day of a composite's window.
+    pub(crate) fn counts_on(&self, date: Date) -> Date {
+        date + self.composite.as_ref().map_or(0, CompositeModel::delay)
+    }
+
+    /// The date of what counts on a day.
+    pub(crate) fn dated(&self, day: Date) -> Date {
+        day + -self.composite.as_ref().map_or(0, CompositeModel::delay)
     }
 
     /// Weights of the components in each band read. **Shape** (bands read, components).
@@ -189,6 +212,7 @@ mod tests {
             noise: (0..rows.len()).map(|k| 1.0 + k as f64).collect(),
             offset: vec![0.0; rows.len()],
             offset_layers: Vec::new(),
+            composite: None,
             missing: Missing::Band,
             gate: None,
             robust: None,

@@ -49,7 +49,7 @@ mod tests {
     use crate::describe::{Footprint, Kernel, Prior, PriorField, Process};
     use crate::filter::Dynamics;
     use crate::geometry::{Crs, Date, Grid, PixelRegion, Rect, Tiling};
-    use crate::model::{FarSamples, PixelLattice, PriorModel};
+    use crate::model::{FarSamples, Observer, PixelLattice, PriorModel};
     use crate::source::MemorySource;
     use crate::{Error, Result};
 
@@ -68,7 +68,8 @@ mod tests {
         ];
         let tiling = Tiling::new((6, 6), (6, 6), 3, 1);
         let Some(window) = tiling.windows(&PixelRegion::new(0..6, 0..6)).next() else { panic!("no window") };
-        let observers = [(&lattices[0], &[][..]), (&lattices[1], &[][..])];
+        let observers =
+            [&lattices[0], &lattices[1]].map(|lattice| Observer { lattice, offset_layers: &[], earlier: 0 });
         let support = Support::new(&window, (6, 6), (30.0, 30.0), FarSamples::default(), &observers, &[]);
         let process = Process::new(Kernel::Exponential, 90.0, 2e-4).nugget(0.1).nested(Kernel::Matern32, 400.0, 1e-4);
         let process = ProcessModel::new(&process.phi(PHI), None, 1, (30.0, 30.0), (20, 20))?;

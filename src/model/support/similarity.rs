@@ -112,7 +112,7 @@ mod tests {
     use crate::Result;
     use crate::describe::{Features, Footprint, Kernel, Process};
     use crate::geometry::{Crs, Date, Grid, PixelRegion, Tiling};
-    use crate::model::{FarSamples, FeatureModel, PixelLattice, ProcessModel};
+    use crate::model::{FarSamples, FeatureModel, Observer, PixelLattice, ProcessModel};
     use crate::source::MemorySource;
 
     const SIDE: usize = 40;
@@ -138,7 +138,8 @@ mod tests {
         ];
         let tiling = Tiling::new((SIDE, SIDE), (SIDE, SIDE), 4, 2);
         let Some(window) = tiling.windows(&PixelRegion::new(12..16, 12..16)).next() else { panic!("no window") };
-        let observers = [(&lattices[0], &[][..]), (&lattices[1], &[][..])];
+        let observers =
+            [&lattices[0], &lattices[1]].map(|lattice| Observer { lattice, offset_layers: &[], earlier: 0 });
         let support = Support::new(&window, (SIDE, SIDE), (30.0, 30.0), FarSamples::default(), &observers, &[]);
         let process = Process::new(Kernel::Exponential, 300.0, 1.0).nugget(0.05);
         let process = ProcessModel::new(&process, None, 1, (30.0, 30.0), (60, 60))?;
