@@ -9,6 +9,7 @@ mod products;
 #[cfg(feature = "gdal")]
 mod recognise;
 
+use crate::describe::Composite;
 use crate::error::{Error, Result};
 use crate::spectral::SpectralResponse;
 use products::ALL;
@@ -53,6 +54,9 @@ pub struct Preset {
     pub valid_range: Option<(f64, f64)>,
     /// Which pixels its quality rasters hide.
     pub quality: &'static [PresetQuality],
+    /// The days that its values are averages of: how many, and where among them the date of a file lies
+    /// ([`Composite`](crate::describe::Composite)). `None`: one.
+    pub composite: Option<(usize, f64)>,
     /// Cell size to which coarser bands and quality are repeated, in CRS units of the product.
     pub resolution: Option<f64>,
     /// Where the numbers are published.
@@ -113,6 +117,12 @@ impl Preset {
     #[must_use]
     pub fn all() -> &'static [Self] {
         ALL
+    }
+
+    /// The days that its values are averages of, for [`Instrument::composite`](crate::describe::Instrument::composite).
+    #[must_use]
+    pub fn composite(&self) -> Option<Composite> {
+        self.composite.map(|(days, centre)| Composite::new(days).centre(centre))
     }
 
     /// The preset with this name.

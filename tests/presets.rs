@@ -58,6 +58,9 @@ fn stored_numbers_mean_what_is_published() {
         // MCD43A4: 0.0001, fill 32767, valid 0 to 32766.
         ("mcd43a4", 1e-4, Some(0.0), 32_767.0, Some((0.0, 3.2766))),
         ("mcd43a4_geotiff", 1e-4, Some(0.0), 32_767.0, Some((0.0, 3.2766))),
+        ("vnp43ia4", 1e-4, Some(0.0), 32_767.0, Some((0.0, 3.2766))),
+        ("vnp43ma4", 1e-4, Some(0.0), 32_767.0, Some((0.0, 3.2766))),
+        ("mod09a1", 1e-4, Some(0.0), -28_672.0, Some((-0.01, 1.6))),
         // EMIT L2A: reflectance as it is, fill -9999; -0.01 marks bands that see nothing.
         ("emit_l2a", 1.0, Some(0.0), -9999.0, Some((0.0, 1.5))),
     ] {
@@ -76,7 +79,7 @@ type Field = (u32, u32, Vec<u64>);
 #[test]
 fn quality_rules_are_those_published() {
     type Rule = (&'static str, usize, Vec<u32>, Vec<Field>, Vec<f64>, Vec<f64>);
-    let rules: [(&str, Vec<Rule>); 12] = [
+    let rules: [(&str, Vec<Rule>); 15] = [
         // 1 cloud, 2 adjacent to cloud or shadow, 3 cloud shadow.
         ("hls_l30", vec![("Fmask", 1, vec![1, 2, 3], vec![], vec![], vec![])]),
         ("hls_s30", vec![("Fmask", 1, vec![1, 2, 3], vec![], vec![], vec![])]),
@@ -94,6 +97,13 @@ fn quality_rules_are_those_published() {
         // 0 full inversion.
         ("mcd43a4", vec![("Mandatory_Quality", 1, vec![], vec![], vec![], vec![0.0])]),
         ("mcd43a4_geotiff", vec![("Mandatory_Quality", 1, vec![], vec![], vec![], vec![0.0])]),
+        ("vnp43ia4", vec![("Mandatory_Quality", 1, vec![], vec![], vec![], vec![0.0])]),
+        ("vnp43ma4", vec![("Mandatory_Quality", 1, vec![], vec![], vec![], vec![0.0])]),
+        // As the state of mod09ga.
+        (
+            "mod09a1",
+            vec![("state_500m", 1, vec![2, 10, 13], vec![(0, 1, vec![1, 2]), (8, 9, vec![2, 3])], vec![], vec![])],
+        ),
         // QF1 2-3: 2 probably, 3 confidently cloudy. QF2: 3 shadow, 4 heavy aerosol, 6 and 7 thin cirrus.
         (
             "vnp09ga_500m",
@@ -126,12 +136,28 @@ fn quality_rules_are_those_published() {
     }
 }
 
+/// Days of the products that are made of several, and where among them the date of a file lies.
+#[test]
+fn composites_have_the_days_of_their_guides() {
+    for preset in Preset::all() {
+        let expected = match preset.name {
+            // 16 days; the date is the ninth.
+            "mcd43a4" | "mcd43a4_geotiff" | "vnp43ia4" | "vnp43ma4" => Some((16, 0.5)),
+            // 8 days; the date is the first.
+            "mod09a1" => Some((8, 0.0)),
+            _ => None,
+        };
+        assert_eq!(preset.composite, expected, "{}", preset.name);
+        assert_eq!(preset.composite().map(|composite| (composite.days, composite.centre)), expected);
+    }
+}
+
 #[test]
 fn noise_is_the_published_accuracy_or_none() {
     for preset in Preset::all() {
         let bands: Vec<_> = preset.bands.iter().collect();
         let noise = Preset::noise_variance(&bands);
-        if preset.name.starts_with("mcd43") || preset.bands.is_empty() {
+        if preset.name.contains("p43") || preset.name.starts_with("mcd43") || preset.bands.is_empty() {
             assert_eq!(noise, None, "{}: its guide gives none", preset.name);
         } else {
             // 0.005 + 0.05 ρ at ρ = 0.2.

@@ -14,7 +14,7 @@ use ndarray::Array4;
 use proptest::prelude::*;
 use rasterfuse::describe::OutputDates;
 use rasterfuse::describe::{
-    AcquisitionGroups, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation,
+    AcquisitionGroups, Composite, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation,
 };
 use rasterfuse::engine::{Checkpoint, FusionBuilder, Precision, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
@@ -127,6 +127,8 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         .checkpoint(Checkpoint::Full)
         .instrument(if options.gated { sharp.gate(0.9) } else { sharp })
         .instrument(if options.layers {
+            // What is dated by the middle of five days counts two days later.
+            let blurred = blurred.composite(Composite::new(5).every(2));
             wandering.into_iter().fold(blurred, Instrument::offset_layer)
         } else {
             blurred

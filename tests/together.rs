@@ -8,8 +8,8 @@ use nalgebra::{DMatrix, DVector};
 use ndarray::Array4;
 use rasterfuse::Fusion;
 use rasterfuse::describe::{
-    AcquisitionGroups, BandScale, Bands, Footprint, Instrument, Kernel, Missing, Numbers, OffsetLayer, OutputDates,
-    Prior, Process,
+    AcquisitionGroups, BandScale, Bands, Composite, Footprint, Instrument, Kernel, Missing, Numbers, OffsetLayer,
+    OutputDates, Prior, Process,
 };
 use rasterfuse::engine::{FusionBuilder, Precision};
 use rasterfuse::geometry::{Crs, Date, Grid};
@@ -69,6 +69,7 @@ fn fusion(process: Process) -> FusionBuilder {
         .instrument(
             coarse
                 .footprint(Footprint::Uniform)
+                .composite(Composite::new(4).every(2))
                 .noise_variance(ratio(0.5))
                 .offset_layer(OffsetLayer::per_pixel(ratio(10.0)).drift(ratio(0.2)))
                 .offset_layer(OffsetLayer::per_group(ratio(2.0), groups)),

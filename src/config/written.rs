@@ -99,13 +99,6 @@ fn put_structures(document: &mut DocumentMut, described: &Description, chosen: &
             let layers = serde_json::to_value(&after.offset_layer).map_err(text)?;
             put(document, &before.key().name("offset_layer"), value(&layers));
         }
-        if let Some(Structure::Given(composite)) = &after.composite
-            && before.composite != after.composite
-            && (composite.days > 1 || before.composite.is_some())
-        {
-            let tree = serde_json::to_value(composite).map_err(text)?;
-            put(document, &before.key().name("composite"), value(&tree));
-        }
     }
     Ok(())
 }

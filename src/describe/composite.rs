@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Choosable;
-
 /// The days over which the values of a product are averages: its temporal footprint. The table `composite`.
 ///
 /// A composite of `n` days observes `Σ_k w_k H x(t − k)`, `t` the last day of its window, weights that sum to 1. It counts
@@ -67,5 +65,3 @@ impl Composite {
         self
     }
 }
-
-impl Choosable for Composite {}

@@ -45,10 +45,9 @@ pub struct Instrument {
     /// What a pixel observes. Default: a target cell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub footprint: Option<Footprint>,
-    /// The days over which its values are averages. Where nothing is said they are of one day, but an
-    /// [estimation](crate::estimate) that chooses its offsets tries averages, too.
+    /// The days over which its values are averages; one where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub composite: Option<Structure<Composite>>,
+    pub composite: Option<Composite>,
     /// Noise variance, in u².
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise_variance: Option<Numbers>,
@@ -147,7 +146,7 @@ impl Instrument {
     /// The days over which its values are averages; default: one.
     #[must_use]
     pub fn composite(mut self, composite: Composite) -> Self {
-        self.composite = Some(composite.into());
+        self.composite = Some(composite);
         self
     }
 

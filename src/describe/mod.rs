@@ -101,10 +101,6 @@ impl Description {
         for instrument in self.instrument.iter().filter(|instrument| instrument.has_free_offsets()) {
             free.push(instrument.key().name("offset_layer"));
         }
-        let composite = |instrument: &&Instrument| instrument.composite.as_ref().is_some_and(Structure::is_free);
-        for instrument in self.instrument.iter().filter(composite) {
-            free.push(instrument.key().name("composite"));
-        }
         if self.process.is_free() {
             free.push("process".into());
         }

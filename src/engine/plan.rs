@@ -312,6 +312,18 @@ impl PlanInput<'_> {
                 warnings.push(format!("instrument {:?} has no date between {start} and {end}", plan.name));
             }
         }
+        for instrument in &self.model.instruments {
+            let (start, end) = (self.period.start(), self.period.end());
+            let counts = |date: &&Date| **date >= start && **date <= end && instrument.counts_on(**date) > end;
+            let late: Vec<Date> = instrument.source.dates().iter().filter(counts).copied().collect();
+            if let Some(last) = late.last() {
+                let (name, number, last) = (&instrument.name, late.len(), instrument.counts_on(*last));
+                warnings.push(format!(
+                    "instrument {name:?}: {number} of its dates count after {end}, on the last day of their windows, and are not \
+                     used; with time.end = {last}, and the output dates named, they are"
+                ));
+            }
+        }
         for (plan, instrument) in costs.instruments().iter().zip(&self.model.instruments) {
             let (used, unused) = (plan.bands.len(), plan.unused_bands.len());
             if instrument.by_name && self.model.spectrum.basis().is_some() && unused > 0 {

@@ -268,10 +268,6 @@ impl Estimation {
             {
                 instrument.offset_layer = Some(Structure::Free);
             }
-            // What is chosen of its errors depends on how long it looks.
-            if !summary.observes_cells && instrument.has_free_offsets() && instrument.composite.is_none() {
-                instrument.composite = Some(Structure::Free);
-            }
         }
         if let Some(prior) = description.prior.given_mut()
             && prior.mean.is_free()

@@ -3,8 +3,8 @@
 use super::beliefs::FAR_RANGE_CELLS;
 use super::together::is_together;
 use crate::describe::{
-    Bands, Composite, Description, Features, Free, Kernel, Key, NestedKernel, Number, Numbers, OffsetLayer, Prior,
-    Process, Structure,
+    Bands, Description, Features, Free, Kernel, Key, NestedKernel, Number, Numbers, OffsetLayer, Prior, Process,
+    Structure,
 };
 
 /// Cells per side of the blocks of a further field whose range is estimated: it must not change with the range.
@@ -16,8 +16,6 @@ pub(crate) enum FreeTable {
     Prior,
     /// Offset layers of an instrument, by its position.
     Offsets(usize),
-    /// The days that an instrument's values are averages of, by its position.
-    Composite(usize),
     Process,
 }
 
@@ -53,15 +51,8 @@ impl FreeTable {
     pub(crate) fn find(description: &Description) -> Vec<Self> {
         let prior = description.prior.is_free().then_some(Self::Prior);
         let offsets = description.instrument.iter().enumerate().filter(|(_, instrument)| instrument.has_free_offsets());
-        let composites = description
-            .instrument
-            .iter()
-            .enumerate()
-            .filter(|(_, instrument)| instrument.composite.as_ref().is_some_and(Structure::is_free));
         let process = description.process.is_free().then_some(Self::Process);
-        let of_instruments =
-            offsets.map(|(index, _)| Self::Offsets(index)).chain(composites.map(|(index, _)| Self::Composite(index)));
-        prior.into_iter().chain(of_instruments).chain(process).collect()
+        prior.into_iter().chain(offsets.map(|(index, _)| Self::Offsets(index))).chain(process).collect()
     }
 
     /// Its place.
@@ -70,7 +61,6 @@ impl FreeTable {
             Self::Process => "process".into(),
             Self::Prior => "prior".into(),
             Self::Offsets(index) => description.instrument[*index].key().name("offset_layer"),
-            Self::Composite(index) => description.instrument[*index].key().name("composite"),
         }
     }
 
@@ -96,10 +86,6 @@ impl FreeTable {
                 description.instrument[*index].offset_layer = Some(drifting().into());
                 "per pixel, drifting".into()
             }
-            Self::Composite(index) => {
-                description.instrument[*index].composite = Some(Composite::new(1).into());
-                "of one day".into()
-            }
         }
     }
 
@@ -109,7 +95,6 @@ impl FreeTable {
         match *self {
             Self::Process => additions(description.seasonal.is_some(), is_together(description), reference),
             Self::Prior => Vec::new(),
-            Self::Composite(index) => COMPOSITES.map(|days| averages(index, days)).into(),
             Self::Offsets(_) if is_together(description) => Vec::new(),
             Self::Offsets(index) => vec![Step {
                 name: "per pixel, forgotten".into(),
@@ -120,20 +105,6 @@ impl FreeTable {
                 }),
             }],
         }
-    }
-}
-
-/// Days of the composites that are tried: no product of many days is made otherwise.
-const COMPOSITES: [usize; 3] = [4, 8, 16];
-
-/// Values of an instrument that are averages of so many days about their dates.
-fn averages(index: usize, days: usize) -> Step {
-    Step {
-        name: format!("of {days} days"),
-        adds: false,
-        change: Box::new(move |description| {
-            description.instrument[index].composite = Some(Composite::new(days).into());
-        }),
     }
 }
 

@@ -58,7 +58,7 @@ impl ObservationModel {
             OffsetModel::new(layer, n, &source_bands, &key("offset_layer").position(k))
         };
         let composite = match &instrument.composite {
-            Some(composite) => CompositeModel::new(composite.chosen(key("composite"))?, &key("composite"))?,
+            Some(composite) => CompositeModel::new(composite, &key("composite"))?,
             None => None,
         };
         Ok(Self {

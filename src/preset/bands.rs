@@ -116,11 +116,11 @@ pub(super) const MCD43: &[PresetBand] = &without_noise([
 ]);
 
 /// VIIRS imagery bands, from their limits.
-pub(super) const VIIRS_I: &[PresetBand] =
-    &[band("red", "I1", 640.0, 80.0), band("nir", "I2", 865.5, 39.0), band("swir1", "I3", 1610.0, 60.0)];
+const IMAGERY: [PresetBand; 3] =
+    [band("red", "I1", 640.0, 80.0), band("nir", "I2", 865.5, 39.0), band("swir1", "I3", 1610.0, 60.0)];
 
 /// VIIRS moderate bands, from their limits.
-pub(super) const VIIRS_M: &[PresetBand] = &[
+const MODERATE: [PresetBand; 9] = [
     band("coastal", "M1", 412.0, 20.0),
     band("blue", "M2", 445.0, 18.0),
     band("blue2", "M3", 488.0, 20.0),
@@ -131,3 +131,8 @@ pub(super) const VIIRS_M: &[PresetBand] = &[
     band("swir1", "M10", 1610.0, 60.0),
     band("swir2", "M11", 2250.0, 50.0),
 ];
+
+pub(super) const VIIRS_I: &[PresetBand] = &IMAGERY;
+pub(super) const VIIRS_M: &[PresetBand] = &MODERATE;
+pub(super) const VNP43_I: &[PresetBand] = &without_noise(IMAGERY);
+pub(super) const VNP43_M: &[PresetBand] = &without_noise(MODERATE);

@@ -19,6 +19,7 @@ const HLS: Preset = Preset {
     valid_range: None,
     // Cloud, adjacent to cloud or shadow, cloud shadow.
     quality: &[PresetQuality { files: "**/HLS.L30.*.Fmask.tif", bits: &[1, 2, 3], nodata: Some(255.0), ..QUALITY }],
+    composite: None,
     resolution: None,
     citation: Citation {
         title: "Harmonized Landsat Sentinel-2 (HLS) Product User Guide, Product Version 2.0",
@@ -41,6 +42,7 @@ const LANDSAT: Preset = Preset {
     valid_range: None,
     // Fill, dilated cloud, cirrus, cloud, cloud shadow.
     quality: &[PresetQuality { files: "**/LC0[89]_L2S?_*_QA_PIXEL.TIF", bits: &[0, 1, 2, 3, 4], ..QUALITY }],
+    composite: None,
     resolution: None,
     citation: Citation {
         title: "Landsat 8-9 Collection 2 (C2) Level 2 Science Product (L2SP) Guide, LSDS-1619",
@@ -68,6 +70,7 @@ const SENTINEL2: Preset = Preset {
         drop: &[0.0, 1.0, 3.0, 8.0, 9.0, 10.0],
         ..QUALITY
     }],
+    composite: None,
     resolution: Some(10.0),
     citation: Citation {
         title: "Sentinel-2 Products Specification Document (S2-PDGS-TAS-DI-PSD) and Sentinel-2 MSI User Guide",
@@ -96,6 +99,7 @@ const MOD09GA: Preset = Preset {
         nodata: Some(65535.0),
         ..QUALITY
     }],
+    composite: None,
     resolution: None,
     citation: Citation {
         title: "MODIS Surface Reflectance User's Guide, Collections 6 and 6.1",
@@ -120,10 +124,47 @@ const MCD43A4: Preset = Preset {
     }],
     citation: Citation {
         title: "MCD43A4 v061, MODIS/Terra+Aqua BRDF/Albedo Nadir BRDF-Adjusted Reflectance Daily L3 Global 500 m",
-        section: "Layers; mandatory quality",
+        section: "Layers; mandatory quality; 16 days of data, dated by the ninth",
         url: "https://lpdaac.usgs.gov/products/mcd43a4v061/",
     },
+    composite: Some((16, 0.5)),
     ..MOD09GA
+};
+
+const MOD09A1: Preset = Preset {
+    name: "mod09a1",
+    title: "MODIS 8-day surface reflectance MOD09A1/MYD09A1 v6.1, 500 m",
+    files: r#"HDF4_EOS:EOS_GRID:"**/M[OY]D09A1.A*.hdf":MOD_Grid_500m_Surface_Reflectance:sur_refl_{band}"#,
+    // The bits of MOD09GA's state, at 500 m.
+    quality: &[PresetQuality {
+        files: r#"HDF4_EOS:EOS_GRID:"**/M[OY]D09A1.A*.hdf":MOD_Grid_500m_Surface_Reflectance:sur_refl_state_500m"#,
+        ..MOD09GA.quality[0]
+    }],
+    // Each pixel is of the best of the days from the date of the file on.
+    composite: Some((8, 0.0)),
+    citation: Citation {
+        title: "MODIS Surface Reflectance User's Guide, Collections 6 and 6.1",
+        section: "Science data sets and state QA of MOD09A1; the date is the first of eight days",
+        url: "https://modis-land.gsfc.nasa.gov/pdf/MOD09_UserGuide_v1.4.pdf",
+    },
+    ..MOD09GA
+};
+
+const VNP43IA4: Preset = Preset {
+    name: "vnp43ia4",
+    title: "VIIRS nadir BRDF-adjusted reflectance VNP43IA4/VJ143IA4 v2, imagery bands of 500 m",
+    files: r#"HDF5:"**/V[NJ][P1]43IA4.A*.h5"://HDFEOS/GRIDS/VIIRS_Grid_BRDF/Data_Fields/Nadir_Reflectance_{band}"#,
+    bands: bands::VNP43_I,
+    quality: &[PresetQuality {
+        files: r#"HDF5:"**/V[NJ][P1]43IA4.A*.h5"://HDFEOS/GRIDS/VIIRS_Grid_BRDF/Data_Fields/BRDF_Albedo_Band_Mandatory_Quality_{band}"#,
+        ..MCD43A4.quality[0]
+    }],
+    citation: Citation {
+        title: "VNP43IA4 v002, VIIRS/NPP BRDF/Albedo Nadir BRDF-Adjusted Reflectance Daily L3 Global 500 m",
+        section: "Layers; mandatory quality; 16 days of data, weighted to the ninth, which dates the file",
+        url: "https://lpdaac.usgs.gov/products/vnp43ia4v002/",
+    },
+    ..MCD43A4
 };
 
 const VNP09GA: Preset = Preset {
@@ -175,6 +216,7 @@ const EMIT: Preset = Preset {
         nodata: Some(-9999.0),
         ..QUALITY
     }],
+    composite: None,
     resolution: None,
     citation: Citation {
         title: "EMIT L2A Estimated Surface Reflectance and Uncertainty and Masks 60 m v001",
@@ -230,6 +272,24 @@ pub(super) const ALL: &[Preset] = &[
             ..MCD43A4.quality[0]
         }],
         ..MCD43A4
+    },
+    MOD09A1,
+    VNP43IA4,
+    Preset {
+        name: "vnp43ma4",
+        title: "VIIRS nadir BRDF-adjusted reflectance VNP43MA4/VJ143MA4 v2, moderate bands of 1 km",
+        files: r#"HDF5:"**/V[NJ][P1]43MA4.A*.h5"://HDFEOS/GRIDS/VIIRS_Grid_BRDF/Data_Fields/Nadir_Reflectance_{band}"#,
+        bands: bands::VNP43_M,
+        quality: &[PresetQuality {
+            files: r#"HDF5:"**/V[NJ][P1]43MA4.A*.h5"://HDFEOS/GRIDS/VIIRS_Grid_BRDF/Data_Fields/BRDF_Albedo_Band_Mandatory_Quality_{band}"#,
+            ..MCD43A4.quality[0]
+        }],
+        citation: Citation {
+            title: "VNP43MA4 v002, VIIRS/NPP BRDF/Albedo Nadir BRDF-Adjusted Reflectance Daily L3 Global 1 km",
+            url: "https://lpdaac.usgs.gov/products/vnp43ma4v002/",
+            ..VNP43IA4.citation
+        },
+        ..VNP43IA4
     },
     VNP09GA,
     Preset {
