@@ -192,6 +192,22 @@ pub enum Error {
         #[source]
         source: Option<BoxedError>,
     },
+    /// An instrument, or a band of one, of which not one value was used.
+    /// [`OnError::Skip`](crate::engine::OnError::Skip) makes it a warning of the report.
+    #[error(
+        "instrument {instrument:?}{}: not one value was used: {reason}; correct it, take the {} out, or say run.on_error = \"skip\" \
+         to go on without",
+        band.as_ref().map_or_else(String::new, |band| format!(", band {band:?}")),
+        if band.is_some() { "band" } else { "instrument" }
+    )]
+    NothingUsed {
+        /// The instrument.
+        instrument: String,
+        /// The band of its source; `None` where all are meant.
+        band: Option<String>,
+        /// What took the values, with numbers, and what to look at.
+        reason: String,
+    },
     /// A window whose covariance lost positive definiteness in floating point.
     #[error(
         "cell or window at cells [{row}, {col}], {date}: {source}; check that noise_variance is not many orders of magnitude below the \

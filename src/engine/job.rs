@@ -130,7 +130,7 @@ impl<'a> Job<'a> {
     /// # Errors
     /// The first error of a source, a window or the sink; [`Error::StoreExists`], [`Error::SettingsDiffer`],
     /// [`Error::CannotContinue`], [`Error::LateDate`], [`Error::Checkpoint`], [`Error::Locked`],
-    /// [`Error::DiskSpace`]. Dates that were committed earlier stay readable, and the run can be resumed.
+    /// [`Error::DiskSpace`]; [`Error::NothingUsed`] for an instrument, or a band, that gives not one value. Dates that were committed earlier stay readable, and the run can be resumed.
     pub fn run(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         self.fusion.naming(self.run_series(sink))
     }
@@ -146,6 +146,7 @@ impl<'a> Job<'a> {
     }
 
     fn check_series(&self, sink: &dyn FusionSink) -> Result<()> {
+        self.fusion.refuse_idle()?;
         if self.shard.is_some() {
             return Ok(());
         }
@@ -158,6 +159,7 @@ impl<'a> Job<'a> {
 
     fn run_series(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         let fusion = self.fusion;
+        fusion.refuse_idle()?;
         let Some(folder) = sink.state_folder().map(StateFolder::new) else {
             return self.run_without_state(sink);
         };
@@ -192,7 +194,10 @@ impl<'a> Job<'a> {
         let visible = self.visible(existing.as_ref(), &assigned, sink)?;
         let finished = existing.as_ref().is_some_and(|existing| existing.finished);
         if assigned.work.is_empty() && finished && visible == fusion.output.len() {
-            return Ok(assigned.summary.report(&names(&fusion.model.instruments)));
+            return match self.shard {
+                None => fusion.whole_report(&assigned.summary),
+                Some(_) => Ok(assigned.summary.report(&names(&fusion.model.instruments))),
+            };
         }
         if self.check_disk {
             // Other shards are about to write as much.
@@ -228,7 +233,11 @@ impl<'a> Job<'a> {
         } else if self.shard.is_none() {
             sink.commit(fusion.output.len())?;
         }
-        let report = summary.report(&names(&fusion.model.instruments));
+        // Other shards may have used what this one has not.
+        let report = match self.shard {
+            None => fusion.whole_report(&summary)?,
+            Some(_) => summary.report(&names(&fusion.model.instruments)),
+        };
         let report = Report { blocks: done.blocks, timing: done.timing, ..report };
         if self.shard.is_none() {
             sink.finish(&report)?;
@@ -261,7 +270,7 @@ impl<'a> Job<'a> {
             let missing = assigned.work.iter().map(|work| work.tile.index).collect();
             return Err(Error::Unfinished { path: store, missing, tiles: all.len() });
         }
-        let report = assigned.summary.report(&names(&fusion.model.instruments));
+        let report = fusion.whole_report(&assigned.summary)?;
         if !existing.finished {
             sink.reopen(&fusion.layout_for(sink), existing.visible)?;
             sink.commit(fusion.output.len())?;
@@ -283,7 +292,7 @@ impl<'a> Job<'a> {
         let written = Written { dates: vec![0; work.len()], visible: 0, commits: true };
         let mut summary = Summary::default();
         let (timing, blocks) = self.drive(sink, None, written, &work, &mut summary)?;
-        let report = Report { blocks, timing, ..summary.report(&names(&fusion.model.instruments)) };
+        let report = Report { blocks, timing, ..fusion.whole_report(&summary)? };
         sink.finish(&report)?;
         Ok(report)
     }

@@ -37,6 +37,7 @@ mod steps;
 mod stream;
 mod summary;
 mod tile;
+mod unused;
 mod window;
 mod windows;
 mod work;

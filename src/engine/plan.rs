@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Tiling};
 use crate::machine;
 use crate::model::{Model, ObservationModel, PartSize};
+use crate::source::RasterSource;
 use cost::Costs;
 pub(crate) use cost::WITHHELD_BYTES;
 
@@ -134,8 +135,10 @@ pub struct InstrumentPlan {
     pub bands: Vec<(String, String)>,
     /// Source bands that are not.
     pub unused_bands: Vec<String>,
-    /// Share of the target's extent inside the instrument's, from 0 to 1.
+    /// Share of the target that any of its files reaches, from 0 to 1.
     pub coverage: f64,
+    /// Why it gives nothing, where headers suffice to tell. A run refuses it, unless errors are skipped.
+    pub idle: Option<String>,
     /// (rows, columns) of pixels that its storage decodes as a whole.
     pub block_shape: Option<(usize, usize)>,
     /// Pixels decoded for all tiles of a date over those that are needed at least once: neighbouring tiles share
@@ -288,29 +291,45 @@ impl PlanInput<'_> {
             source.dates().iter().copied().filter(counts).collect()
         };
         let unused = source.bands().iter().enumerate().filter(|(band, _)| !instrument.source_bands.contains(band));
+        let coverage = source.coverage().unwrap_or_else(|| self.model.target.coverage(source.grid()));
         InstrumentPlan {
+            idle: self.idle(source.as_ref(), dates.is_empty(), coverage),
             name: instrument.name.clone(),
             dates: dates.len(),
             span: dates.first().copied().zip(dates.last().copied()),
             bands: instrument.observed(&self.model.spectrum),
             unused_bands: unused.map(|(_, name)| name.clone()).collect(),
-            coverage: self.model.target.coverage(source.grid()),
+            coverage,
             block_shape: source.block_shape(),
             read_amplification: 1.0,
         }
     }
 
+    /// Why an instrument gives nothing, as far as headers tell: time or place.
+    fn idle(&self, source: &dyn RasterSource, no_date: bool, coverage: f64) -> Option<String> {
+        let (period, target) = (self.period, &self.model.target);
+        if no_date {
+            let held = match source.dates() {
+                [] => "it has no date".into(),
+                [only] => format!("its date is {only}"),
+                [first, .., last] => format!("its dates run from {first} to {last}"),
+            };
+            return Some(format!("it has no date between {} and {} (time); {held}", period.start(), period.end()));
+        }
+        let grid = source.grid();
+        (coverage <= 0.0).then(|| {
+            format!(
+                "it does not touch the target grid ({target}), and lies on {grid} (place); check CRS, geotransform and unit of its files"
+            )
+        })
+    }
+
     fn warnings(&self, costs: &Costs<'_>, tiling: &Tiling) -> Vec<String> {
         let mut warnings = Vec::new();
         for (plan, instrument) in costs.instruments().iter().zip(&self.model.instruments) {
-            if plan.coverage == 0.0 {
-                let grid = instrument.source.grid();
-                warnings.push(format!("instrument {:?} does not touch the target grid ({grid})", plan.name));
-            }
-            if plan.dates == 0 {
-                let (start, end) = (self.period.start(), self.period.end());
-                warnings.push(format!("instrument {:?} has no date between {start} and {end}", plan.name));
-            }
+            let of_files = instrument.source.warnings();
+            let all = of_files.into_iter().chain(plan.idle.iter().map(|idle| format!("gives nothing: {idle}")));
+            warnings.extend(all.map(|text| format!("instrument {:?}: {text}", plan.name)));
         }
         for instrument in &self.model.instruments {
             let (start, end) = (self.period.start(), self.period.end());

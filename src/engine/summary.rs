@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ndarray::Axis;
 use serde::{Deserialize, Serialize};
 
 use super::cells::CellFit;
@@ -9,6 +10,7 @@ use super::window::{PixelCount, WindowOutput};
 use crate::filter::{ExactSum, Innovation};
 use crate::geometry::Date;
 use crate::series::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice};
+use crate::source::Slice;
 
 /// Sums of one instrument on one date.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -99,6 +101,12 @@ pub(super) struct Summary {
     /// By date and instrument.
     skipped: BTreeMap<i32, Vec<(usize, Skipped)>>,
     failed: Vec<FailedWindow>,
+    /// Instruments that were read, by date.
+    #[serde(default)]
+    read: BTreeMap<i32, Vec<usize>>,
+    /// By instrument: which of the bands that it reads have ever held a value.
+    #[serde(default)]
+    held: BTreeMap<usize, Vec<bool>>,
 }
 
 /// The entry of an instrument on a date.
@@ -133,6 +141,34 @@ impl Summary {
         }
     }
 
+    /// Records a slice that was read.
+    pub(super) fn read(&mut self, date: Date, instrument: usize, slice: &Slice) {
+        self.mark_read(date.days_since_epoch(), instrument);
+        let held = self.held.entry(instrument).or_default();
+        held.resize(slice.values.len_of(Axis(0)), false);
+        // A band that has held a value is not looked at again.
+        for (held, plane) in held.iter_mut().zip(slice.values.outer_iter()).filter(|(held, _)| !**held) {
+            *held = plane.iter().any(|value| !value.is_nan());
+        }
+    }
+
+    fn mark_read(&mut self, date: i32, instrument: usize) {
+        let read = self.read.entry(date).or_default();
+        if let Err(at) = read.binary_search(&instrument) {
+            read.insert(at, instrument);
+        }
+    }
+
+    /// Bands, by position among those read, of which no value was ever held; none where statistics are older than
+    /// this knowledge.
+    pub(super) fn never_held(&self, instrument: usize) -> Vec<usize> {
+        let is_read = |date: &i32| self.read.get(date).is_some_and(|read| read.contains(&instrument));
+        let of_instrument = |fits: &Vec<(usize, FitSums)>| fits.iter().any(|(index, _)| *index == instrument);
+        let known = self.fits.iter().filter(|(_, fits)| of_instrument(fits)).all(|(date, _)| is_read(date));
+        let Some(held) = self.held.get(&instrument).filter(|_| known) else { return Vec::new() };
+        held.iter().enumerate().filter(|(_, held)| !**held).map(|(band, _)| band).collect()
+    }
+
     /// Records a slice that was missing in one tile.
     pub(super) fn skip(&mut self, date: Date, instrument: usize, reason: &str) {
         entry(&mut self.skipped, date.days_since_epoch(), instrument).merge(1, reason);
@@ -157,6 +193,7 @@ impl Summary {
     pub(super) fn forget_after(&mut self, date: Date) {
         self.fits.split_off(&(date.days_since_epoch() + 1));
         self.skipped.split_off(&(date.days_since_epoch() + 1));
+        self.read.split_off(&(date.days_since_epoch() + 1));
         self.failed.retain(|window| window.date <= date);
     }
 
@@ -173,6 +210,14 @@ impl Summary {
             }
         }
         self.failed.extend(other.failed.iter().cloned());
+        for (date, instruments) in &other.read {
+            instruments.iter().for_each(|instrument| self.mark_read(*date, *instrument));
+        }
+        for (instrument, bands) in &other.held {
+            let held = self.held.entry(*instrument).or_default();
+            held.resize(bands.len(), false);
+            held.iter_mut().zip(bands).for_each(|(held, other)| *held |= other);
+        }
     }
 
     /// The report of the collected statistics, without those of a single run.
@@ -182,7 +227,11 @@ impl Summary {
                 let (_, sums) = fits.iter().find(|(instrument, _)| *instrument == index)?;
                 sums.diagnostics(Date::from_days(*date))
             });
-            InstrumentReport { name: (*name).to_owned(), dates: dates.collect() }
+            let dates: Vec<DateDiagnostics> = dates.collect();
+            let used = |day: &Date| dates.binary_search_by_key(day, |date| date.date).is_ok();
+            let read = self.read.iter().filter(|(_, read)| read.contains(&index));
+            let empty = read.map(|(date, _)| Date::from_days(*date)).filter(|day| !used(day)).collect();
+            InstrumentReport { name: (*name).to_owned(), dates, empty }
         };
         let skipped = self.skipped.iter().flat_map(|(date, slices)| {
             slices.iter().map(|(instrument, skipped)| SkippedSlice {

@@ -290,6 +290,9 @@ impl TileState {
             for (instrument, reason) in &reading.skipped {
                 self.summary.skip(reading.date, *instrument, reason);
             }
+            for (instrument, slice) in &reading.slices {
+                self.summary.read(reading.date, *instrument, slice);
+            }
         }
         self.next_step += batch.len();
         let dates = steps.iter().filter_map(|(date, step)| Some((*date, step.output?)));

@@ -15,7 +15,7 @@ pub use block::{BlockOffsets, FusedBlock};
 pub(crate) use errors::ErrorSums;
 pub use existing::{ExistingSeries, digest};
 pub use layout::SeriesLayout;
-pub use report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice, Timing};
+pub use report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice, Timing, UnusedInput};
 pub(crate) use scores::{HALF_WIDTH_90, ScoreSums};
 pub use scores::{Score, Scores};
 pub use settings::Settings;

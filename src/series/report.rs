@@ -63,6 +63,9 @@ pub struct Report {
     /// Windows or independent cells whose arithmetic broke down, NaN from then on
     /// ([`OnError::Skip`](crate::engine::OnError::Skip)).
     pub failed_windows: Vec<FailedWindow>,
+    /// Instruments and bands of which not one value was used
+    /// ([`OnError::Skip`](crate::engine::OnError::Skip)).
+    pub unused: Vec<UnusedInput>,
     /// Scores of this run's blocks against reference data, where these were given
     /// ([`JudgedSink`](crate::sink::JudgedSink)).
     pub scores: Option<Scores>,
@@ -100,6 +103,18 @@ pub struct FailedWindow {
     pub reason: String,
 }
 
+/// An instrument, or a band of one, of which not one value was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct UnusedInput {
+    /// The instrument.
+    pub instrument: String,
+    /// The band of its source; `None` where all are meant.
+    pub band: Option<String>,
+    /// What took the values, with numbers.
+    pub reason: String,
+}
+
 /// Fit of one instrument, date by date.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -108,6 +123,8 @@ pub struct InstrumentReport {
     pub name: String,
     /// Dates on which any window used a value of it.
     pub dates: Vec<DateDiagnostics>,
+    /// Dates that were read and had nothing left: missing, masked or out of range.
+    pub empty: Vec<Date>,
 }
 
 /// Fit of one instrument on one date, summed over windows or cells.
@@ -196,6 +213,26 @@ impl Report {
 }
 
 impl Report {
+    /// What gave nothing: whole inputs, and single dates.
+    fn write_empty(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for UnusedInput { instrument, band, reason } in &self.unused {
+            let band = band.as_ref().map_or_else(String::new, |band| format!(", band {band:?},"));
+            writeln!(f, "warning: not one value of {instrument}{band} was used: {reason}")?;
+        }
+        for InstrumentReport { name, dates, empty } in self.instruments.iter().filter(|one| !one.empty.is_empty()) {
+            let shown: Vec<String> = empty.iter().take(LISTED).map(Date::to_string).collect();
+            let more = if empty.len() > LISTED { ", ..." } else { "" };
+            writeln!(
+                f,
+                "empty: {} of {} dates of {name} had nothing left (missing, masked or out of range): {}{more}",
+                empty.len(),
+                empty.len() + dates.len(),
+                shown.join(", ")
+            )?;
+        }
+        Ok(())
+    }
+
     /// Pixels that bands together could not use.
     fn write_incomplete(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for instrument in &self.instruments {
@@ -250,6 +287,7 @@ impl fmt::Display for Report {
                 _ => writeln!(f, " {:>12}", 0)?,
             }
         }
+        self.write_empty(f)?;
         advice::write(f, &self.instruments)?;
         for instrument in &self.instruments {
             let (Some(total), Some(most)) =

@@ -8,6 +8,7 @@ mod calibration;
 mod cf;
 #[cfg(feature = "gdal")]
 pub mod gdal;
+mod losses;
 mod memory;
 #[cfg(feature = "gdal")]
 mod quality;
@@ -32,6 +33,7 @@ pub use calibration::Calibration;
 pub(crate) use cf::fuzz as fuzz_cf;
 #[cfg(feature = "gdal")]
 pub use gdal::{RasterSeries, Resampling, SeriesBuilder};
+pub use losses::Losses;
 pub use memory::MemorySource;
 #[cfg(feature = "gdal")]
 pub use quality::Quality;
@@ -128,6 +130,29 @@ pub trait RasterSource: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// What opening found odd about the files, for people: headers that differ from each other, tags that mean
+    /// nothing. Default: nothing.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Share of the target that any of the files reaches, from 0 to 1, where the source was opened for a target.
+    /// `None`, the default, where the [grid](Self::grid) says it.
+    fn coverage(&self) -> Option<f64> {
+        None
+    }
+
+    /// What became of the values of one band in a region on a date. It may read them several times; it is asked for
+    /// only where nothing is left. Default: a value is there or missing.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn losses(&self, date: Date, band: usize, region: &PixelRegion) -> Result<Losses> {
+        let values = self.read(date, &[band], region)?.values;
+        let left = values.iter().filter(|value| !value.is_nan()).count() as u64;
+        Ok(Losses { left, nodata: values.len() as u64 - left, ..Losses::default() })
+    }
+
     /// (rows, columns) of a storage block: the storage decodes a block in full, whichever of its pixels are
     /// requested. Blocks tile the raster from its upper-left corner. `None`, the default: reading a region decodes
     /// that region only.
@@ -190,6 +215,18 @@ impl<S: RasterSource + ?Sized> RasterSource for Arc<S> {
 
     fn settings(&self) -> Vec<(String, String)> {
         (**self).settings()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        (**self).warnings()
+    }
+
+    fn coverage(&self) -> Option<f64> {
+        (**self).coverage()
+    }
+
+    fn losses(&self, date: Date, band: usize, region: &PixelRegion) -> Result<Losses> {
+        (**self).losses(date, band, region)
     }
 
     fn block_shape(&self) -> Option<(usize, usize)> {

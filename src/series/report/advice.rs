@@ -106,7 +106,7 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
 /// Whether an instrument would fit except on the first date of the series, which the prior predicts.
 fn is_first_date(instrument: &InstrumentReport, begins: Option<Date>) -> bool {
     let Some((first, rest)) = instrument.dates.split_first() else { return false };
-    let rest = InstrumentReport { name: String::new(), dates: rest.to_vec() }.total();
+    let rest = InstrumentReport { dates: rest.to_vec(), ..InstrumentReport::default() }.total();
     let fits = rest.is_none_or(|rest| rest.dof > 0 && rest.nis_ratio() < NARROW_RATIO);
     fits && Some(first.date) == begins && first.nis_ratio() >= NARROW_RATIO
 }
@@ -127,7 +127,11 @@ mod tests {
             nis: ratio * dof as f64,
             log_likelihood: 0.0,
         };
-        InstrumentReport { name: name.into(), dates: ratios.iter().enumerate().map(date).collect() }
+        InstrumentReport {
+            name: name.into(),
+            dates: ratios.iter().enumerate().map(date).collect(),
+            ..InstrumentReport::default()
+        }
     }
 
     /// The lines of advice.

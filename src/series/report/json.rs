@@ -7,7 +7,7 @@ use super::{DateDiagnostics, InstrumentReport, Report, Timing};
 /// By columns, like a table: `dates` and the numbers of each. `total` has their sums and `nis_ratio`.
 impl Serialize for InstrumentReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut instrument = serializer.serialize_struct("InstrumentReport", 10)?;
+        let mut instrument = serializer.serialize_struct("InstrumentReport", 11)?;
         instrument.serialize_field("name", &self.name)?;
         instrument.serialize_field("dates", &self.column(|date| date.date))?;
         instrument.serialize_field("pixels", &self.column(|date| date.pixels))?;
@@ -17,6 +17,7 @@ impl Serialize for InstrumentReport {
         instrument.serialize_field("dof", &self.column(|date| date.dof))?;
         instrument.serialize_field("nis", &self.column(|date| date.nis))?;
         instrument.serialize_field("log_likelihood", &self.column(|date| date.log_likelihood))?;
+        instrument.serialize_field("empty", &self.empty)?;
         instrument.serialize_field("total", &self.total().map(Total))?;
         instrument.end()
     }
@@ -51,13 +52,15 @@ impl Serialize for Total {
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Destructured, so that a new field cannot be forgotten.
-        let Self { instruments, windows, widened_windows, skipped, failed_windows, scores, blocks, timing } = self;
-        let mut report = serializer.serialize_struct("Report", 9)?;
+        let Self { instruments, windows, widened_windows, skipped, failed_windows, unused, scores, blocks, timing } =
+            self;
+        let mut report = serializer.serialize_struct("Report", 10)?;
         report.serialize_field("windows", windows)?;
         report.serialize_field("widened_windows", widened_windows)?;
         report.serialize_field("instruments", instruments)?;
         report.serialize_field("skipped", skipped)?;
         report.serialize_field("failed_windows", failed_windows)?;
+        report.serialize_field("unused", unused)?;
         match scores {
             Some(scores) => report.serialize_field("truth", scores)?,
             None => report.skip_field("truth")?,
@@ -115,8 +118,8 @@ mod tests {
         };
         let report = Report {
             instruments: vec![
-                InstrumentReport { name: "fine".into(), dates: vec![on(0, 1.0), on(2, 4.0)] },
-                InstrumentReport { name: "blind".into(), dates: Vec::new() },
+                InstrumentReport { name: "fine".into(), dates: vec![on(0, 1.0), on(2, 4.0)], empty: vec![Date::from_days(3)] },
+                InstrumentReport { name: "blind".into(), ..InstrumentReport::default() },
             ],
             windows: 7,
             skipped: vec![slice],
@@ -133,15 +136,17 @@ mod tests {
             "instruments": [
                 {
                     "name": "fine", "dates": ["1970-01-01", "1970-01-03"], "pixels": [4, 4], "refused": [1, 1], "incomplete": [0, 0],
-                    "values": [3, 3], "dof": [2, 2], "nis": [1.0, 4.0], "log_likelihood": [-1.5, -1.5], "total": total
+                    "values": [3, 3], "dof": [2, 2], "nis": [1.0, 4.0], "log_likelihood": [-1.5, -1.5],
+                    "empty": ["1970-01-04"], "total": total
                 },
                 {
                     "name": "blind", "dates": [], "pixels": [], "refused": [], "incomplete": [], "values": [], "dof": [], "nis": [],
-                    "log_likelihood": [], "total": null
+                    "log_likelihood": [], "empty": [], "total": null
                 }
             ],
             "skipped": [{ "instrument": "fine", "date": "1970-01-02", "tiles": 2, "reason": "cannot be read" }],
             "failed_windows": [],
+            "unused": [],
             "log_likelihood": -3.0,
             "blocks": 5,
             "timing": {

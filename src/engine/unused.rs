@@ -1,0 +1,159 @@
+//! Instruments and bands of which a run used not one value, and what took the values.
+
+use super::summary::Summary;
+use super::{Fusion, OnError};
+use crate::error::{Error, Result};
+use crate::geometry::{Date, PixelRegion, Rect};
+use crate::model::ObservationModel;
+use crate::series::{InstrumentReport, Report, UnusedInput};
+use crate::source::Losses;
+
+/// What is read again of an input that gave nothing: dates, tiles and bands at most, evenly spread, and pixels per
+/// side of each part.
+const DATES: usize = 6;
+const TILES: usize = 4;
+const BANDS: usize = 4;
+const SIDE: usize = 512;
+
+impl Fusion {
+    /// Refuses instruments that headers show to give nothing, before anything is read.
+    ///
+    /// # Errors
+    /// [`Error::NothingUsed`], unless errors are skipped.
+    pub(super) fn refuse_idle(&self) -> Result<()> {
+        let idle = |plan: &super::InstrumentPlan| {
+            let (instrument, reason) = (plan.name.clone(), plan.idle.clone()?);
+            Some(UnusedInput { instrument, band: None, reason })
+        };
+        self.refuse(&self.plan.instruments.iter().filter_map(idle).collect::<Vec<_>>())
+    }
+
+    /// The report of a whole series. Inputs of which not one value was used are listed in it.
+    ///
+    /// # Errors
+    /// [`Error::NothingUsed`] for the first of these, unless errors are skipped.
+    pub(super) fn whole_report(&self, summary: &Summary) -> Result<Report> {
+        let mut report = summary.report(&super::fusion::names(&self.model.instruments));
+        for (k, instrument) in report.instruments.iter().enumerate() {
+            if instrument.total().is_none_or(|total| total.values == 0) {
+                let reason = self.reason(k, instrument, &report);
+                report.unused.push(UnusedInput { instrument: instrument.name.clone(), band: None, reason });
+                continue;
+            }
+            let model = &self.model.instruments[k];
+            for band in summary.never_held(k) {
+                let Some(&band) = model.source_bands.get(band) else { continue };
+                let reason = self.what_took(model, &[band]);
+                let name = model.source.bands()[band].clone();
+                report.unused.push(UnusedInput { instrument: instrument.name.clone(), band: Some(name), reason });
+            }
+        }
+        self.refuse(&report.unused)?;
+        Ok(report)
+    }
+
+    fn refuse(&self, unused: &[UnusedInput]) -> Result<()> {
+        match unused.first().filter(|_| self.options.on_error == OnError::Abort) {
+            None => Ok(()),
+            Some(UnusedInput { instrument, band, reason }) => {
+                let (instrument, band, reason) = (instrument.clone(), band.clone(), reason.clone());
+                Err(Error::NothingUsed { instrument, band, reason })
+            }
+        }
+    }
+
+    /// Why no value of an instrument was used.
+    fn reason(&self, k: usize, instrument: &InstrumentReport, report: &Report) -> String {
+        if let Some(idle) = &self.plan.instruments[k].idle {
+            return idle.clone();
+        }
+        if let Some(total) = instrument.total() {
+            return if total.incomplete > 0 {
+                format!("all {} pixels that hold a value lack a band that goes together with theirs", total.incomplete)
+            } else {
+                let (refused, pixels) = (total.refused, total.pixels);
+                format!("its gate refused {refused} of {pixels} pixels; check scale, offset and unit, or leave `gate` out")
+            };
+        }
+        let skipped = report.skipped.iter().filter(|slice| slice.instrument == instrument.name).count();
+        if skipped > 0 && instrument.empty.is_empty() {
+            return format!("none of its {skipped} dates could be read");
+        }
+        let model = &self.model.instruments[k];
+        self.what_took(model, &model.source_bands)
+    }
+
+    /// What became of the values of some bands, as parts of some dates show it.
+    fn what_took(&self, model: &ObservationModel, bands: &[usize]) -> String {
+        let dates: Vec<Date> =
+            model.source.dates().iter().copied().filter(|date| self.period.contains(*date)).collect();
+        let regions: Vec<PixelRegion> = self
+            .tiles()
+            .map(|(_, tile)| model.lattice.covering(&Rect::from(&tile.region)))
+            .filter(|region| !region.is_empty())
+            .collect();
+        let (mut losses, mut looked, mut unread) = (Losses::default(), 0, 0);
+        for &date in spread(&dates, DATES) {
+            let mut of_date = Losses::default();
+            let readable = spread(&regions, TILES).all(|region| {
+                spread(bands, BANDS).all(|&band| match model.source.losses(date, band, &middle(region)) {
+                    Ok(found) => {
+                        of_date += found;
+                        true
+                    }
+                    Err(_) => false,
+                })
+            });
+            if readable {
+                losses += of_date;
+                looked += 1;
+            } else {
+                unread += 1;
+            }
+        }
+        let advice = if losses.quality > losses.all() / 2 {
+            "; look at what `quality` hides and at the nodata value of its files, which `quality.nodata` = [] makes an ordinary number"
+        } else if losses.range > losses.all() / 2 {
+            "; look at `valid_range`, which is in physical units, and at `scale` and `offset`"
+        } else if losses.nodata > losses.all() / 2 {
+            "; look at `nodata` and at the nodata tag of the files"
+        } else {
+            ""
+        };
+        let unread = if unread > 0 { format!(" ({unread} more cannot be read)") } else { String::new() };
+        format!(
+            "of {} values looked at on {looked} of its {} dates{unread}: {losses}{advice}",
+            losses.all(),
+            dates.len()
+        )
+    }
+}
+
+/// At most `most` entries, evenly spread, the first and the last among them.
+fn spread<T>(all: &[T], most: usize) -> impl Iterator<Item = &T> {
+    let n = all.len().min(most);
+    (0..n).map(move |k| &all[if n == 1 { 0 } else { k * (all.len() - 1) / (n - 1) }])
+}
+
+/// The middle of a region, so that no more than a block of it is read.
+fn middle(region: &PixelRegion) -> PixelRegion {
+    let cut = |range: &std::ops::Range<usize>| {
+        let start = range.start + range.len().saturating_sub(SIDE) / 2;
+        start..range.end.min(start + SIDE)
+    };
+    PixelRegion::new(cut(&region.rows), cut(&region.cols))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_looked_at_is_spread_over_all_there_is() {
+        let all: Vec<usize> = (0..11).collect();
+        assert_eq!(spread(&all, 6).copied().collect::<Vec<_>>(), [0, 2, 4, 6, 8, 10]);
+        assert_eq!(spread(&all[..2], 6).copied().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(spread(&all[..0], 6).count(), 0);
+        assert_eq!(middle(&PixelRegion::new(0..2048, 3..13)), PixelRegion::new(768..1280, 3..13));
+    }
+}

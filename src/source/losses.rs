@@ -1,0 +1,72 @@
+//! What became of the values of a source: missing, hidden, out of range, or left.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+/// What became of the values of a band in a region on a date, in numbers of pixels. Each pixel counts once, by the
+/// first reason that applies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Losses {
+    /// No file reaches the pixel.
+    pub place: u64,
+    /// The file holds nothing there: nodata, a mask band, NaN.
+    pub nodata: u64,
+    /// A quality rule hides it.
+    pub quality: u64,
+    /// It lies outside `valid_range`.
+    pub range: u64,
+    /// Values that are left.
+    pub left: u64,
+}
+
+impl Losses {
+    /// Number of pixels.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.place + self.nodata + self.quality + self.range + self.left
+    }
+}
+
+impl AddAssign for Losses {
+    fn add_assign(&mut self, other: Self) {
+        self.place += other.place;
+        self.nodata += other.nodata;
+        self.quality += other.quality;
+        self.range += other.range;
+        self.left += other.left;
+    }
+}
+
+/// The reasons that took something, the largest number first: `700 hidden by quality, 20 nodata`.
+impl fmt::Display for Losses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reasons = [
+            (self.place, "where no file reaches (place)"),
+            (self.nodata, "missing in the files (nodata, mask bands, NaN)"),
+            (self.quality, "hidden by `quality`"),
+            (self.range, "outside `valid_range`"),
+            (self.left, "valid"),
+        ];
+        reasons.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+        let mut separator = "";
+        for (count, reason) in reasons.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "{separator}{count} {reason}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_listed_by_number() {
+        let mut losses = Losses { nodata: 20, quality: 300, ..Losses::default() };
+        losses += Losses { quality: 400, ..Losses::default() };
+        assert_eq!(losses.all(), 720);
+        assert_eq!(losses.to_string(), "700 hidden by `quality`, 20 missing in the files (nodata, mask bands, NaN)");
+    }
+}
