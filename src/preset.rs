@@ -48,8 +48,8 @@ pub struct Preset {
     pub offset: Option<f64>,
     /// An offset that depends on a number in the path: a regular expression and (number, offset) pairs.
     pub offset_by: Option<(&'static str, &'static [(u32, f64)])>,
-    /// Stored number that means "missing".
-    pub nodata: Option<f64>,
+    /// Stored numbers that mean "missing".
+    pub nodata: &'static [f64],
     /// Reflectances outside this range are missing.
     pub valid_range: Option<(f64, f64)>,
     /// Which pixels its quality rasters hide.
@@ -235,9 +235,7 @@ mod stack {
             if let Some((pattern, steps)) = self.offset_by {
                 stack = stack.offset_by(pattern, steps.iter().copied());
             }
-            if let Some(nodata) = self.nodata {
-                stack = stack.nodata(nodata);
-            }
+            stack = stack.nodata_values(self.nodata.iter().copied());
             if let Some((low, high)) = self.valid_range {
                 stack = stack.valid_range(low, high);
             }

@@ -13,7 +13,7 @@ use crate::source::{Calibration, DimensionNames, RasterSeries, RasterSource, Zar
 type Given = fn(&SourceKeys) -> bool;
 
 /// Keys of stacks of files alone.
-const STACKS: [(&str, Given); 9] = [
+const STACKS: [(&str, Given); 10] = [
     ("files", |keys| keys.files.is_some()),
     ("list", |keys| keys.list.is_some()),
     ("preset", |keys| keys.preset.is_some()),
@@ -23,6 +23,7 @@ const STACKS: [(&str, Given); 9] = [
     ("offset_by", |keys| keys.offset_by.is_some()),
     ("quality", |keys| keys.quality.is_some()),
     ("uncertainty", |keys| keys.uncertainty.is_some()),
+    ("headers", |keys| keys.headers.is_some()),
 ];
 
 /// The cube or series of an instrument, if it has one.
@@ -67,7 +68,7 @@ fn open_series(keys: &SourceKeys, path: &Path, target: &Grid) -> Result<Arc<dyn 
     if let Some(date) = &keys.date {
         series = series.date(date, keys.date_format.as_deref().unwrap_or("%Y%m%d"));
     }
-    series = series.calibration(calibration(keys));
+    series = series.calibration(calibration(keys)?);
     if let Some(crs) = &keys.crs {
         series = series.crs(crs_from_definition(crs).map_err(|error| error.under_key("crs"))?);
     }
@@ -95,14 +96,15 @@ fn open_zarr(keys: &SourceKeys, path: &Path) -> Result<Arc<dyn RasterSource>> {
     if let Some(crs) = &keys.crs {
         cube = cube.crs(crs_from_definition(crs).map_err(|error| error.under_key("crs"))?);
     }
-    cube = cube.calibration(calibration(keys));
+    cube = cube.calibration(calibration(keys)?);
     Ok(Arc::new(cube.open()?))
 }
 
 /// How stored numbers become physical values, as far as it is given.
-fn calibration(keys: &SourceKeys) -> Calibration {
+fn calibration(keys: &SourceKeys) -> Result<Calibration> {
     let valid_range = keys.valid_range.map(|[low, high]| (low, high));
-    Calibration { scale: keys.scale, offset: keys.offset, valid_range, nodata: keys.nodata }
+    let nodata = keys.fills()?.unwrap_or_default().to_vec();
+    Ok(Calibration { scale: keys.scale, offset: keys.offset, valid_range, nodata })
 }
 
 /// The variables asked for; none when the store decides.

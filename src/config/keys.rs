@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+use crate::error::{Error, Result};
 use crate::geometry::Date;
 
 /// Where the files of an instrument are and how their numbers are read.
@@ -33,11 +35,36 @@ pub(super) struct SourceKeys {
     pub(super) scale: Option<f64>,
     pub(super) offset: Option<f64>,
     pub(super) offset_by: Option<OffsetBy>,
-    pub(super) nodata: Option<f64>,
+    #[serde(deserialize_with = "numbers")]
+    pub(super) nodata: Option<Vec<f64>>,
     pub(super) valid_range: Option<[f64; 2]>,
     #[serde(deserialize_with = "one_or_more")]
     pub(super) quality: Option<Vec<QualityRule>>,
     pub(super) uncertainty: Option<UncertaintyRule>,
+    pub(super) headers: Option<HeaderRule>,
+}
+
+impl SourceKeys {
+    /// The numbers that are missing.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for an empty list.
+    #[cfg(all(feature = "gdal", feature = "zarr"))]
+    pub(super) fn fills(&self) -> Result<Option<&[f64]>> {
+        match self.nodata.as_deref() {
+            Some([]) => {
+                Err(Error::setting("nodata", "empty; list the stored numbers that are missing, or leave it out"))
+            }
+            given => Ok(given),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum HeaderRule {
+    Strict,
+    Warn,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -74,7 +101,8 @@ pub(super) struct QualityRule {
     pub(super) drop: Vec<f64>,
     pub(super) keep: Option<Vec<f64>>,
     pub(super) valid_range: Option<[f64; 2]>,
-    pub(super) nodata: Option<f64>,
+    #[serde(default, deserialize_with = "numbers")]
+    pub(super) nodata: Option<Vec<f64>>,
     #[serde(default)]
     pub(super) dilate: usize,
 }
@@ -146,6 +174,37 @@ impl<'de> Deserialize<'de> for BandName {
 
         deserializer.deserialize_any(NameVisitor)
     }
+}
+
+/// A number, or a list of them.
+fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<f64>>, D::Error> {
+    struct NumbersVisitor;
+
+    impl<'de> Visitor<'de> for NumbersVisitor {
+        type Value = Vec<f64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number or a list of numbers")
+        }
+
+        fn visit_f64<E: de::Error>(self, number: f64) -> Result<Vec<f64>, E> {
+            Ok(vec![number])
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Vec<f64>, E> {
+            Ok(vec![number as f64])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<f64>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(number) = seq.next_element()? {
+                list.push(number);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_any(NumbersVisitor).map(Some)
 }
 
 /// A table, or a list of them.

@@ -206,7 +206,7 @@ impl FusionConfig {
         let lenient = self.run.on_error == OnError::Skip;
         let source = match cubes::open(keys, &self.folder, target)? {
             Some(cube) => cube,
-            None => Arc::new(open_stack(keys, preset, &bands, &self.folder, target, lenient)?),
+            None => Arc::new(open_stack((described, keys), preset, &bands, &self.folder, target, lenient)?),
         };
         let mut instrument = described.clone();
         instrument.response = match &described.response {

@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::Described;
-use super::keys::{BandName, BitField, OffsetBy, QualityRule, SourceKeys, SpreadKind, UncertaintyRule};
+use super::keys::{BandName, BitField, HeaderRule, OffsetBy, QualityRule, SourceKeys, SpreadKind, UncertaintyRule};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
 use crate::preset::{Preset, PresetBand};
-use crate::source::{Granule, Quality, RasterStack, Spread, StackBuilder, Uncertainty};
+use crate::source::{Granule, Headers, Quality, RasterStack, Spread, StackBuilder, Uncertainty};
 
 /// Opens the stack that an instrument's keys describe; with a preset, of these of its bands.
 pub(super) fn open_stack(
-    keys: &SourceKeys,
+    (instrument, keys): Described<'_>,
     preset: Option<&'static Preset>,
     bands: &[&PresetBand],
     folder: &Path,
@@ -59,6 +59,12 @@ pub(super) fn open_stack(
     if let (Some(_), Some(_)) = (keys.reproject, keys.resolution) {
         let problem = "reprojected pixels have a size of their own; give either `resolution` or `reproject`";
         return Err(Error::setting("resolution", problem));
+    }
+    if let (None, Some(observed)) = (&keys.source_bands, &instrument.bands) {
+        stack = stack.observed(observed);
+    }
+    if let Some(headers) = keys.headers {
+        stack = stack.headers(headers.into());
     }
     stack = stack.covering(target);
     if let Some(reproject) = keys.reproject {
@@ -153,10 +159,19 @@ fn calibrated(mut stack: StackBuilder, keys: &SourceKeys) -> Result<StackBuilder
     if let Some([low, high]) = keys.valid_range {
         stack = stack.valid_range(low, high);
     }
-    if let Some(nodata) = keys.nodata {
-        stack = stack.nodata(nodata);
+    if let Some(nodata) = keys.fills()? {
+        stack = stack.nodata_values(nodata.iter().copied());
     }
     Ok(stack)
+}
+
+impl From<HeaderRule> for Headers {
+    fn from(rule: HeaderRule) -> Self {
+        match rule {
+            HeaderRule::Strict => Self::Strict,
+            HeaderRule::Warn => Self::Warn,
+        }
+    }
 }
 
 impl QualityRule {
@@ -187,9 +202,11 @@ impl QualityRule {
         if let Some([low, high]) = self.valid_range {
             quality = quality.valid_range(low, high);
         }
-        if let Some(nodata) = self.nodata {
-            quality = quality.nodata(nodata);
-        }
+        quality = match self.nodata.as_deref() {
+            // An empty list leaves none, not even the file's own.
+            Some([]) => quality.ignore_nodata(),
+            given => given.into_iter().flatten().fold(quality, |quality, nodata| quality.nodata(*nodata)),
+        };
         Ok(quality.dilate(self.dilate))
     }
 }

@@ -50,6 +50,12 @@ impl Crs {
         self.wkt.is_empty()
     }
 
+    /// Whether its coordinates are longitudes and latitudes.
+    #[must_use]
+    pub fn is_geographic(&self) -> bool {
+        self.wkt.trim_start().to_uppercase().starts_with("GEOG")
+    }
+
     /// Whether the texts or codes are equal. `false` does not prove that the two CRS differ.
     #[must_use]
     pub fn is_same_text(&self, other: &Self) -> bool {

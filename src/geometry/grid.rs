@@ -171,6 +171,20 @@ impl Grid {
         width * height / ((a.right - a.left) * (a.top - a.bottom))
     }
 
+    /// West and east of `other`, where both are in degrees and a part of this grid lies under it only after a turn of 360
+    /// degrees.
+    pub(crate) fn turned_away(&self, other: &Self) -> Option<(f64, f64)> {
+        let turned = |degrees: f64| {
+            let [left, width, skew, top, slope, step] = other.geotransform();
+            let grid = Self::new(other.crs.clone(), [left + degrees, width, skew, top, slope, step], other.shape());
+            grid.is_ok_and(|grid| self.coverage(&grid) > 0.0)
+        };
+        let degrees = self.crs.is_geographic() && other.crs.is_geographic();
+        let extent = other.extent();
+        (degrees && self.coverage(other) < 1.0 && (turned(360.0) || turned(-360.0)))
+            .then_some((extent.left, extent.right))
+    }
+
     /// (row, column) of `other`'s first cell on the lattice of this grid, when both lattices coincide: the cell sizes
     /// are equal and the offset is an integer number of cells, to 1e-3 of a cell across both grids.
     #[must_use]

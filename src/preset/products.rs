@@ -15,7 +15,7 @@ const HLS: Preset = Preset {
     scale: Some(1e-4),
     offset: Some(0.0),
     offset_by: None,
-    nodata: Some(-9999.0),
+    nodata: &[-9999.0],
     valid_range: None,
     // Cloud, adjacent to cloud or shadow, cloud shadow.
     quality: &[PresetQuality { files: "**/HLS.L30.*.Fmask.tif", bits: &[1, 2, 3], nodata: Some(255.0), ..QUALITY }],
@@ -38,7 +38,7 @@ const LANDSAT: Preset = Preset {
     scale: Some(2.75e-5),
     offset: Some(-0.2),
     offset_by: None,
-    nodata: Some(0.0),
+    nodata: &[0.0],
     valid_range: None,
     // Fill, dilated cloud, cirrus, cloud, cloud shadow.
     quality: &[PresetQuality { files: "**/LC0[89]_L2S?_*_QA_PIXEL.TIF", bits: &[0, 1, 2, 3, 4], ..QUALITY }],
@@ -60,9 +60,10 @@ const SENTINEL2: Preset = Preset {
     bands: bands::SENTINEL2_10M,
     scale: Some(1e-4),
     offset: None,
-    // BOA_ADD_OFFSET = -1000 and BOA_QUANTIFICATION_VALUE = 10000 from baseline 04.00 on.
-    offset_by: Some((r"_N(\d{4})_", &[(0, 0.0), (400, -0.1)])),
-    nodata: Some(0.0),
+    // BOA_ADD_OFFSET = -1000 and BOA_QUANTIFICATION_VALUE = 10000 from baseline 04.00 on. Official ones begin with 0: N9999
+    // is somebody's own processing, of which the name says nothing.
+    offset_by: Some((r"_N(0\d{3})_", &[(0, 0.0), (400, -0.1)])),
+    nodata: &[0.0],
     valid_range: None,
     // No data, saturated or defective, cloud shadows, cloud of medium and high probability, thin cirrus.
     quality: &[PresetQuality {
@@ -89,7 +90,7 @@ const MOD09GA: Preset = Preset {
     scale: Some(1e-4),
     offset: Some(0.0),
     offset_by: None,
-    nodata: Some(-28672.0),
+    nodata: &[-28672.0],
     valid_range: Some((-0.01, 1.6)),
     // Cloudy or mixed, cloud shadow, average or high cirrus, internal cloud flag, adjacent to cloud.
     quality: &[PresetQuality {
@@ -113,7 +114,7 @@ const MCD43A4: Preset = Preset {
     title: "MODIS nadir BRDF-adjusted reflectance MCD43A4 v6.1",
     files: r#"HDF4_EOS:EOS_GRID:"**/MCD43A4.A*.hdf":MOD_Grid_BRDF:Nadir_Reflectance_{band}"#,
     bands: bands::MCD43,
-    nodata: Some(32767.0),
+    nodata: &[32767.0],
     valid_range: Some((0.0, 3.2766)),
     // 0: full inversion; 1: magnitude inversion.
     quality: &[PresetQuality {
@@ -205,7 +206,7 @@ const EMIT: Preset = Preset {
     scale: Some(1.0),
     offset: Some(0.0),
     offset_by: None,
-    nodata: Some(-9999.0),
+    nodata: &[-9999.0],
     // Bands in deep water vapour absorption hold -0.01.
     valid_range: Some((0.0, 1.5)),
     // The aggregate flag.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// reflectance.apply(None, None, &mut values);
 /// assert!((values[0] - 0.12).abs() < 1e-12 && values[1].is_nan());
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Calibration {
     /// Replaces the file's scale.
@@ -22,8 +22,8 @@ pub struct Calibration {
     pub offset: Option<f64>,
     /// Physical values outside `[low, high]` are missing.
     pub valid_range: Option<(f64, f64)>,
-    /// Stored number that means "missing", in addition to the nodata value of the file.
-    pub nodata: Option<f64>,
+    /// Stored numbers that mean "missing", in addition to the nodata value of the file.
+    pub nodata: Vec<f64>,
 }
 
 /// The methods of a builder that has a field `calibration`.
@@ -60,8 +60,15 @@ macro_rules! calibration_setters {
 
         /// Stored number that means "missing", in addition to the nodata value of the data.
         #[must_use]
-        pub fn nodata(mut self, nodata: f64) -> Self {
-            self.calibration.nodata = Some(nodata);
+        pub fn nodata(self, nodata: f64) -> Self {
+            self.nodata_values([nodata])
+        }
+
+        /// Stored numbers that mean "missing", in addition to the nodata value of the data: fill values of several
+        /// meanings, such as 249 to 255. They replace those given earlier.
+        #[must_use]
+        pub fn nodata_values(mut self, nodata: impl IntoIterator<Item = f64>) -> Self {
+            self.calibration.nodata = nodata.into_iter().collect();
             self
         }
     };
@@ -81,7 +88,11 @@ impl Calibration {
             ("offset".into(), text(self.offset)),
             ("valid_range".into(), range),
         ];
-        settings.extend(self.nodata.map(|nodata| ("nodata".into(), format!("{nodata:?}"))));
+        match self.nodata.as_slice() {
+            [] => {}
+            [one] => settings.push(("nodata".into(), format!("{one:?}"))),
+            several => settings.push(("nodata".into(), format!("{several:?}"))),
+        }
         settings
     }
 
@@ -111,7 +122,7 @@ impl Calibration {
     /// Converts stored numbers to physical values in place. Infinities, values out of range and
     /// [`nodata`](Self::nodata) become NaN.
     pub fn apply(&self, file_scale: Option<f64>, file_offset: Option<f64>, values: &mut [f64]) {
-        let convert = self.converter(file_scale, file_offset, [self.nodata.unwrap_or(f64::NAN), f64::NAN]);
+        let convert = self.converter(file_scale, file_offset, &self.nodata);
         for value in values {
             *value = convert.convert_one(*value);
         }
@@ -119,31 +130,58 @@ impl Calibration {
 
     /// The converter of a file's numbers. Stored numbers equal to one of `missing` become NaN; a NaN entry of
     /// `missing` matches none.
-    pub(super) fn converter(&self, file_scale: Option<f64>, file_offset: Option<f64>, missing: [f64; 2]) -> Converter {
+    pub(super) fn converter<'m>(
+        &self,
+        file_scale: Option<f64>,
+        file_offset: Option<f64>,
+        missing: &'m [f64],
+    ) -> Converter<'m> {
         let (low, high) = self.valid_range.unwrap_or((f64::MIN, f64::MAX));
+        let (first, more) = missing.split_at(missing.len().min(2));
+        let mut two = [f64::NAN; 2];
+        two[..first.len()].copy_from_slice(first);
         Converter {
             scale: self.scale.or(file_scale).unwrap_or(1.0),
             offset: self.offset.or(file_offset).unwrap_or(0.0),
             // Infinities are outside every range.
             low: low.max(f64::MIN),
             high: high.min(f64::MAX),
-            missing,
+            missing: two,
+            more,
+            limit: f64::INFINITY,
         }
     }
 }
 
 /// The calibration of one band, in plain numbers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Converter {
+pub(super) struct Converter<'m> {
     scale: f64,
     offset: f64,
     low: f64,
     high: f64,
+    /// Two numbers that are missing, which most files have at most, and the others.
     missing: [f64; 2],
+    more: &'m [f64],
+    /// Largest stored number that can be a value.
+    #[cfg_attr(not(feature = "gdal"), allow(dead_code))]
+    limit: f64,
 }
 
-impl Converter {
-    /// Branch-free, so that the compiler vectorises it.
+impl Converter<'_> {
+    /// Whether a stored number is a value.
+    #[cfg(feature = "gdal")]
+    pub(super) fn is_value(&self, stored: f64) -> bool {
+        !self.convert_one(stored).is_nan()
+    }
+
+    /// Finds stored numbers beyond `limit` that nothing declares missing.
+    #[cfg(feature = "gdal")]
+    pub(super) fn limited(self, limit: f64) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// Branch-free where no more than two numbers are missing, so that the compiler vectorises it.
     #[inline(always)]
     #[allow(clippy::needless_bitwise_bool)]
     fn convert_one(&self, stored: f64) -> f64 {
@@ -152,31 +190,50 @@ impl Converter {
             & (stored != self.missing[1])
             & (physical >= self.low)
             & (physical <= self.high);
-        if valid { physical } else { f64::NAN }
+        if valid && (self.more.is_empty() || !self.more.contains(&stored)) { physical } else { f64::NAN }
     }
 
-    /// Appends the physical values. Writing each element once avoids clearing the memory first.
+    /// Appends the physical values. Writing each element once avoids clearing the memory first. Returns the first
+    /// stored number beyond the limit that is not missing.
     #[cfg(feature = "gdal")]
-    pub(super) fn append<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut Vec<f64>) {
-        let mut chunk = [0.0; 1024];
+    pub(super) fn append<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut Vec<f64>) -> Option<f64> {
+        let (mut chunk, mut strange) = ([0.0; 1024], None);
         for stored in stored.chunks(chunk.len()) {
             let chunk = &mut chunk[..stored.len()];
-            self.convert(stored, chunk);
+            strange = strange.or(self.convert(stored, chunk));
             physical.extend_from_slice(chunk);
         }
+        strange
     }
 
-    /// Converts numbers of the file's own type with vector instructions.
+    /// Converts numbers of the file's own type with vector instructions. Returns the first stored number beyond the
+    /// limit that is not missing.
     #[cfg(feature = "gdal")]
-    pub(super) fn convert<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut [f64]) {
-        pulp::Arch::new().dispatch(
+    pub(super) fn convert<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut [f64]) -> Option<f64> {
+        let strange = pulp::Arch::new().dispatch(
             #[inline(always)]
-            || {
-                for (physical, stored) in physical.iter_mut().zip(stored) {
-                    *physical = self.convert_one((*stored).into());
-                }
+            || match (self.more.is_empty(), self.limit < f64::INFINITY) {
+                (true, false) => Self { more: &[], limit: f64::INFINITY, ..self }.convert_all(stored, physical),
+                (true, true) => Self { more: &[], ..self }.convert_all(stored, physical),
+                (false, _) => self.convert_all(stored, physical),
             },
         );
+        let beyond = |stored: &f64| stored.abs() > self.limit && !self.convert_one(*stored).is_nan();
+        strange.then(|| stored.iter().map(|stored| (*stored).into()).find(beyond)).flatten()
+    }
+
+    /// Returns whether some number that is not missing lies beyond the limit.
+    #[cfg(feature = "gdal")]
+    #[inline(always)]
+    #[allow(clippy::needless_bitwise_bool)]
+    fn convert_all<T: Copy + Into<f64>>(&self, stored: &[T], physical: &mut [f64]) -> bool {
+        let mut strange = false;
+        for (physical, stored) in physical.iter_mut().zip(stored) {
+            let stored = (*stored).into();
+            *physical = self.convert_one(stored);
+            strange |= (stored.abs() > self.limit) & !physical.is_nan();
+        }
+        strange
     }
 }
 
@@ -186,7 +243,7 @@ mod tests {
 
     #[test]
     fn given_scale_replaces_the_files_and_ranges_are_physical() {
-        let calibration = Calibration { scale: Some(1e-4), offset: None, valid_range: Some((0.0, 1.0)), nodata: None };
+        let calibration = Calibration { scale: Some(1e-4), valid_range: Some((0.0, 1.0)), ..Calibration::default() };
         let mut values = [5000.0, -1.0, 10_001.0, f64::INFINITY, 0.0];
         calibration.apply(Some(7.0), Some(0.0), &mut values);
         assert!((values[0] - 0.5).abs() < 1e-15);
@@ -198,11 +255,37 @@ mod tests {
     }
 
     #[test]
+    fn every_number_of_a_list_is_missing() {
+        let calibration = Calibration { nodata: vec![249.0, 250.0, 255.0], ..Calibration::default() };
+        let mut values = [248.0, 249.0, 250.0, 251.0, 255.0];
+        calibration.apply(Some(0.1), None, &mut values);
+        assert_eq!(values.map(f64::is_nan), [false, true, true, false, true]);
+    }
+
+    #[cfg(feature = "gdal")]
+    #[test]
+    fn numbers_that_can_be_no_value_are_found_unless_they_are_missing() {
+        let numbers = [0.5, -3.4e38, f64::INFINITY, f64::NAN];
+        let mut values = [0.0; 4];
+        let calibration = Calibration::default();
+        let strange = |missing: &[f64], values: &mut [f64]| {
+            calibration.converter(None, None, missing).limited(1e30).convert(&numbers, values)
+        };
+        assert_eq!(strange(&[], &mut values), Some(-3.4e38));
+        for missing in [&[-3.4e38][..], &[1.0, 2.0, 3.0, -3.4e38]] {
+            assert_eq!(strange(missing, &mut values), None);
+            assert_eq!(values.map(f64::is_nan), [false, true, true, true]);
+        }
+        let ranged = Calibration { valid_range: Some((0.0, 1.0)), ..Calibration::default() };
+        assert_eq!(ranged.converter(None, None, &[]).limited(1e30).convert(&numbers, &mut values), None);
+    }
+
+    #[test]
     fn nonsense_is_refused() {
-        let base = Calibration::default();
-        assert!(Calibration { scale: Some(0.0), ..base }.validate().is_err());
-        assert!(Calibration { offset: Some(f64::NAN), ..base }.validate().is_err());
-        assert!(Calibration { valid_range: Some((1.0, 0.0)), ..base }.validate().is_err());
-        assert!(base.validate().is_ok());
+        let base = Calibration::default;
+        assert!(Calibration { scale: Some(0.0), ..base() }.validate().is_err());
+        assert!(Calibration { offset: Some(f64::NAN), ..base() }.validate().is_err());
+        assert!(Calibration { valid_range: Some((1.0, 0.0)), ..base() }.validate().is_err());
+        assert!(base().validate().is_ok());
     }
 }

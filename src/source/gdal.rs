@@ -3,12 +3,16 @@
 mod align;
 mod cache;
 mod crs;
+mod extremes;
 mod name;
 mod pool;
 mod quiet;
 mod raster;
+mod reach;
 mod series;
+mod tags;
 mod transform;
+mod turn;
 mod view;
 mod warp;
 
@@ -23,13 +27,16 @@ pub(super) use cache::block_cache_bytes;
 use cache::{disable_folder_listing, limit_block_cache};
 use crs::crs_of;
 pub use crs::{crs_from_definition, same_crs};
+pub(super) use extremes::Extremes;
 pub(super) use name::Subdataset;
 pub(super) use pool::Pool;
 use quiet::QuietErrors;
 pub(super) use raster::{OpenRaster, ReadFailure, Traits};
+pub(super) use reach::Reach;
 pub use series::{RasterSeries, SeriesBuilder};
+pub(super) use tags::BandTags;
 pub use view::Resampling;
-pub(super) use view::View;
+pub(super) use view::{Valid, View};
 
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
@@ -50,6 +57,8 @@ pub struct RasterHeader {
     pub block_shape: Option<(usize, usize)>,
     /// Approximate memory of the open file: GDAL's records and one decoded block of every band.
     pub open_bytes: u64,
+    /// What is said of the numbers of each band.
+    pub(super) tags: Vec<BandTags>,
 }
 
 /// Reads the header of one raster.
@@ -112,6 +121,27 @@ fn refuse_no_numbers(path: &Path, dataset: &Dataset, date: Option<Date>) -> Resu
     Ok(())
 }
 
+/// Refuses NetCDF axes in kilometres, which GDAL takes for degrees beyond 180 and moves by 360.
+fn refuse_kilometres(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<()> {
+    let entries = dataset.metadata_domain("").unwrap_or_default();
+    let of = |key: String| dataset.metadata_item(&key, "").unwrap_or_default();
+    let axis = entries.iter().find_map(|entry| {
+        let (key, units) = entry.split_once('=')?;
+        let axis =
+            key.strip_suffix("#units").filter(|_| units == "km" || units.to_lowercase().starts_with("kilomet"))?;
+        let is_place = of(format!("{axis}#standard_name")).starts_with("projection_")
+            || ["X", "Y"].contains(&of(format!("{axis}#axis")).as_str())
+            || ["x", "y"].contains(&axis);
+        is_place.then_some(axis)
+    });
+    let Some(axis) = axis else { return Ok(()) };
+    let problem = format!(
+        "its axis {axis:?} is in kilometres, which GDAL does not place right; write it in metres first, for example in xarray: \
+         ds.assign_coords(x=1000 * ds.x, y=1000 * ds.y), with the attribute units = \"m\""
+    );
+    Err(Error::Open { path: path.to_path_buf(), date, problem, source: None })
+}
+
 /// The header of an open dataset.
 fn header(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<RasterHeader> {
     let _quiet = QuietErrors::new();
@@ -126,6 +156,7 @@ fn header(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<RasterHe
     }
     };
     let geotransform = dataset.geo_transform().map_err(|_| no_place())?;
+    refuse_kilometres(path, dataset, date)?;
     let grid = Grid::new(crs_of(dataset), geotransform, (rows, cols)).map_err(|error| match error {
         Error::Grid { problem, .. } => Error::Grid { what: path.display().to_string(), problem },
         other => other,
@@ -135,7 +166,9 @@ fn header(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<RasterHe
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| open_error(path, date, &error))?;
     refuse_no_numbers(path, dataset, date)?;
-    let mut header = RasterHeader { grid, bands, block_shape: None, open_bytes: HANDLE_BYTES };
+    let tags = (1..=dataset.raster_count()).map(|index| dataset.rasterband(index).map(|band| BandTags::new(&band)));
+    let tags = tags.collect::<Result<Vec<_>, _>>().map_err(|error| open_error(path, date, &error))?;
+    let mut header = RasterHeader { grid, bands, block_shape: None, open_bytes: HANDLE_BYTES, tags };
     if dataset.raster_count() > 0 {
         let band = dataset.rasterband(1).map_err(|error| open_error(path, date, &error))?;
         let (block_cols, block_rows) = band.block_size();

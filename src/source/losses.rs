@@ -3,6 +3,14 @@
 use std::fmt;
 use std::ops::AddAssign;
 
+#[cfg(any(feature = "gdal", feature = "zarr"))]
+use ndarray::Array3;
+
+#[cfg(any(feature = "gdal", feature = "zarr"))]
+use super::Calibration;
+#[cfg(any(feature = "gdal", feature = "zarr"))]
+use crate::error::Result;
+
 /// What became of the values of a band in a region on a date, in numbers of pixels. Each pixel counts once, by the
 /// first reason that applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +29,21 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// What is missing, and what `valid_range` takes, of values that `read` gives with a calibration.
+    #[cfg(any(feature = "gdal", feature = "zarr"))]
+    pub(super) fn of_range(
+        calibration: &Calibration,
+        read: impl Fn(&Calibration) -> Result<Array3<f64>>,
+    ) -> Result<Self> {
+        let left = |calibration: &Calibration| {
+            let values = read(calibration)?;
+            Ok::<_, crate::Error>((values.iter().filter(|value| !value.is_nan()).count() as u64, values.len() as u64))
+        };
+        let (held, all) = left(&Calibration { valid_range: None, ..calibration.clone() })?;
+        let (valid, _) = left(calibration)?;
+        Ok(Self { nodata: all - held, range: held.saturating_sub(valid), left: valid, ..Self::default() })
+    }
+
     /// Number of pixels.
     #[must_use]
     pub fn all(&self) -> u64 {

@@ -40,7 +40,7 @@ pub use quality::Quality;
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
 pub(crate) use stack::fuzz as fuzz_template;
 #[cfg(feature = "gdal")]
-pub use stack::{Granule, RasterStack, StackBuilder};
+pub use stack::{Granule, Headers, RasterStack, StackBuilder};
 #[cfg(feature = "gdal")]
 pub use uncertainty::{Spread, Uncertainty};
 #[cfg(feature = "zarr")]
@@ -136,6 +136,11 @@ pub trait RasterSource: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// What reading found odd so far, for people: numbers that look like undeclared fill values. Default: nothing.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Share of the target that any of the files reaches, from 0 to 1, where the source was opened for a target.
     /// `None`, the default, where the [grid](Self::grid) says it.
     fn coverage(&self) -> Option<f64> {
@@ -219,6 +224,10 @@ impl<S: RasterSource + ?Sized> RasterSource for Arc<S> {
 
     fn warnings(&self) -> Vec<String> {
         (**self).warnings()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        (**self).notes()
     }
 
     fn coverage(&self) -> Option<f64> {

@@ -35,7 +35,9 @@ pub struct Quality {
     drop: Vec<f64>,
     keep: Option<Vec<f64>>,
     valid_range: Option<(f64, f64)>,
-    pub(super) nodata: Option<f64>,
+    pub(super) nodata: Vec<f64>,
+    /// Whether the nodata value of the file is an ordinary number.
+    ignores_nodata: bool,
     dilate: usize,
 }
 
@@ -61,7 +63,8 @@ impl Quality {
             drop: Vec::new(),
             keep: None,
             valid_range: None,
-            nodata: None,
+            nodata: Vec::new(),
+            ignores_nodata: false,
             dilate: 0,
         }
     }
@@ -136,11 +139,35 @@ impl Quality {
         self
     }
 
-    /// Another number that means "no quality value", in addition to the nodata value of the file.
+    /// Another number that means "no quality value", in addition to those given earlier and to the nodata value of the
+    /// file. A file's own nodata value of 0 means "clear" where the rule does not hide 0, as in masks of 0 and 1, and
+    /// so does a number that [`keep`](Self::keep) lists; where it means "no quality value" all the same, give it here.
     #[must_use]
     pub fn nodata(mut self, nodata: f64) -> Self {
-        self.nodata = Some(nodata);
+        self.nodata.push(nodata);
         self
+    }
+
+    /// Takes the nodata value of the file for an ordinary number.
+    #[must_use]
+    pub fn ignore_nodata(mut self) -> Self {
+        self.ignores_nodata = true;
+        self
+    }
+
+    /// Whether the nodata value of a file means that nothing is known of its pixels.
+    pub(super) fn takes_for_unknown(&self, own: f64) -> bool {
+        self.nodata.contains(&own) || !(self.ignores_nodata || self.keeps(own) || self.sees_clear_zeros(own))
+    }
+
+    /// Whether a file's own nodata value is a 0 that the rule leaves visible, without a word on what it means.
+    pub(super) fn sees_clear_zeros(&self, own: f64) -> bool {
+        let said = self.ignores_nodata || self.keeps(own) || self.nodata.contains(&own);
+        own == 0.0 && !said && self.shows(own)
+    }
+
+    fn keeps(&self, value: f64) -> bool {
+        self.keep.as_ref().is_some_and(|keep| keep.contains(&value))
     }
 
     /// Also hides every pixel within this many cells of a hidden one: a disc, in cells of the quality raster and
@@ -234,6 +261,9 @@ impl fmt::Display for Quality {
         parts.extend(self.keep.iter().map(|keep| format!("keep {keep:?}")));
         parts.extend(self.valid_range.iter().map(|(low, high)| format!("valid_range [{low:?}, {high:?}]")));
         parts.extend(self.nodata.iter().map(|nodata| format!("nodata {nodata:?}")));
+        if self.ignores_nodata {
+            parts.push("nodata of the file ignored".into());
+        }
         if self.dilate > 0 {
             parts.push(format!("dilate {}", self.dilate));
         }

@@ -1,6 +1,7 @@
 //! Stacks of raster files: dates come from file names, bands from one file or many, and granules of one date are
 //! mosaicked.
 
+mod agree;
 mod builder;
 mod find;
 mod granule;
@@ -16,6 +17,7 @@ mod views;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+pub use agree::Headers;
 pub use builder::StackBuilder;
 pub use granule::Granule;
 
@@ -28,9 +30,9 @@ use location::StackLocation;
 use steps::OffsetSteps;
 use views::Views;
 
-use super::gdal::{Pool, Traits, block_cache_bytes};
+use super::gdal::{Extremes, Pool, Traits, block_cache_bytes};
 use super::quality::Tables;
-use super::{Calibration, Quality, RasterSource, Slice, Uncertainty, check_request};
+use super::{Calibration, Losses, Quality, RasterSource, Slice, Uncertainty, check_request};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 
@@ -75,6 +77,11 @@ pub struct RasterStack {
     block_shape: Option<(usize, usize)>,
     /// Memory of an open file: GDAL's records and one decoded block of all bands.
     open_file_bytes: u64,
+    /// Share of the target that files reach, where it was opened for one.
+    coverage: Option<f64>,
+    /// In what the headers of the files disagree.
+    warnings: Vec<String>,
+    extremes: Extremes,
 }
 
 /// A granule whose location in the stack is known.
@@ -95,7 +102,16 @@ struct LocatedGranule {
 struct GranuleFile {
     path: PathBuf,
     location: StackLocation,
+    /// Where its bands are in another order than those of the first file: the position of each of these.
+    order: Option<Vec<usize>>,
     traits: OnceLock<Traits>,
+}
+
+impl GranuleFile {
+    /// Position in the file of a band, by its position in the first file of the stack.
+    fn band(&self, band: usize) -> usize {
+        self.order.as_ref().map_or(band, |order| order[band])
+    }
 }
 
 impl LocatedGranule {
@@ -107,7 +123,7 @@ impl LocatedGranule {
 
     /// The calibration of the stack with the offset of this granule.
     fn calibration(&self, calibration: &Calibration) -> Calibration {
-        Calibration { offset: calibration.offset.or(self.offset), ..*calibration }
+        Calibration { offset: calibration.offset.or(self.offset), ..calibration.clone() }
     }
 }
 
@@ -207,6 +223,7 @@ impl StackBuilder {
                 self.quality.iter().zip(views.flags()).map(|(rule, flags)| rule.widened(flags.around)).collect()
             }
         };
+        let offset_steps = self.offset_steps.filter(|_| self.calibration.offset.is_none());
         Ok(RasterStack {
             origin,
             grid: survey.grid,
@@ -216,13 +233,16 @@ impl StackBuilder {
             layout: survey.layout,
             source_bands: self.source_bands,
             calibration: self.calibration,
-            offset_steps: self.offset_steps.filter(|_| self.calibration.offset.is_none()),
+            offset_steps,
             quality: quality.into_iter().map(|rule| (rule, Tables::default())).collect(),
             uncertainty: self.uncertainty,
             views: survey.views,
             pool: Pool::default(),
             block_shape: survey.block_shape,
             open_file_bytes: survey.open_file_bytes,
+            coverage: survey.coverage,
+            warnings: survey.warnings,
+            extremes: Extremes::default(),
         })
     }
 }
@@ -277,6 +297,22 @@ impl RasterSource for RasterStack {
             set("uncertainty", uncertainty.text());
         }
         settings
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.extremes.note().into_iter().collect()
+    }
+
+    fn coverage(&self) -> Option<f64> {
+        self.coverage
+    }
+
+    fn losses(&self, date: Date, band: usize, region: &PixelRegion) -> Result<Losses> {
+        self.losses_of(check_request(self, date, &[band], region)?, band, region)
     }
 
     fn block_shape(&self) -> Option<(usize, usize)> {

@@ -20,7 +20,7 @@ pub use open::CubeBuilder;
 use variable::Variable;
 
 use super::cf::Acquisitions;
-use super::{Calibration, RasterSource, Slice, check_request};
+use super::{Calibration, Losses, RasterSource, Slice, check_request};
 use crate::error::{BoxedError, Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 
@@ -183,37 +183,21 @@ impl RasterSource for ZarrCube {
     }
 
     fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
-        let time = u64::from(self.acquisitions.positions[check_request(self, date, bands, region)?]);
-        let (rows, cols) = region.shape();
-        let failed = |variable: &Variable, band: usize, error: BoxedError| Error::Read {
-            origin: format!("{}: {}", self.path.display(), variable.name),
-            date,
-            band: self.bands[band].clone(),
-            rows: region.rows.clone(),
-            cols: region.cols.clone(),
-            problem: format!("{error}; a chunk may be damaged: write the store again, or leave the date out"),
-            source: Some(error),
-        };
-        let mut planes = vec![0.0; bands.len() * region.len()];
-        for (index, variable) in self.variables.iter().enumerate() {
-            let of_it = |(plane, &band): (usize, &usize)| {
-                let (variable, position) = self.variable_of(band);
-                (variable == index).then_some((plane, position.unwrap_or(0)))
-            };
-            let wanted: Vec<_> = bands.iter().enumerate().filter_map(of_it).collect();
-            let Some(&(first, _)) = wanted.first().filter(|_| !region.is_empty()) else { continue };
-            self.read_variable(index, time, &wanted, region, &mut planes)
-                .map_err(|error| failed(variable, bands[first], Box::new(error)))?;
-            for (plane, _) in wanted {
-                let plane = &mut planes[plane * region.len()..(plane + 1) * region.len()];
-                variable.packing.hide(variable.bits(), plane);
-                self.calibration.apply(variable.packing.scale, variable.packing.offset, plane);
-                flip(plane, cols, self.flipped);
-            }
-        }
-        let values = Array3::from_shape_vec((bands.len(), rows, cols), planes)
-            .map_err(|error| failed(&self.variables[0], 0, Box::new(error)))?;
-        Ok(Slice::new(date, region.clone(), values))
+        self.read_by(&self.calibration, date, bands, region)
+    }
+
+    fn losses(&self, date: Date, band: usize, region: &PixelRegion) -> Result<Losses> {
+        Losses::of_range(&self.calibration, |calibration| Ok(self.read_by(calibration, date, &[band], region)?.values))
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.variables.iter().filter_map(|variable| variable.packed_range().map(|range| (variable, range))).map(|(variable, (low, high))| {
+            format!(
+                "variable {:?} holds floats without a scale, and its attribute valid_range, [{low}, {high}], looks like that of packed \
+                 integers: numbers outside are missing; remove the attribute where it does not fit",
+                variable.name
+            )
+        }).collect()
     }
 
     fn origin(&self) -> String {
@@ -238,5 +222,49 @@ impl RasterSource for ZarrCube {
     fn handle_bytes(&self, readers: usize) -> u64 {
         let largest = self.variables.iter().map(Variable::chunk_bytes).max().unwrap_or(0);
         largest.saturating_mul(self.cache.capacity() as u64 + COPIES * readers as u64)
+    }
+}
+
+impl ZarrCube {
+    fn read_by(&self, calibration: &Calibration, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
+        let time = u64::from(self.acquisitions.positions[check_request(self, date, bands, region)?]);
+        let (rows, cols) = region.shape();
+        let failed = |variable: &Variable, band: usize, error: BoxedError| Error::Read {
+            origin: format!("{}: {}", self.path.display(), variable.name),
+            date,
+            band: self.bands[band].clone(),
+            rows: region.rows.clone(),
+            cols: region.cols.clone(),
+            problem: format!("{error}; a chunk may be damaged: write the store again, or leave the date out"),
+            source: Some(error),
+        };
+        let mut planes = vec![0.0; bands.len() * region.len()];
+        for (index, variable) in self.variables.iter().enumerate() {
+            let of_it = |(plane, &band): (usize, &usize)| {
+                let (variable, position) = self.variable_of(band);
+                (variable == index).then_some((plane, position.unwrap_or(0)))
+            };
+            let wanted: Vec<_> = bands.iter().enumerate().filter_map(of_it).collect();
+            let Some(&(first, _)) = wanted.first().filter(|_| !region.is_empty()) else { continue };
+            self.read_variable(index, time, &wanted, region, &mut planes)
+                .map_err(|error| failed(variable, bands[first], Box::new(error)))?;
+            for (plane, _) in wanted {
+                let plane = &mut planes[plane * region.len()..(plane + 1) * region.len()];
+                variable.packing.hide(variable.bits(), plane);
+                if let Some(largest) = variable.largest().filter(|_| calibration.valid_range.is_none())
+                    && let Some(stored) = plane.iter().find(|stored| stored.is_finite() && stored.abs() > largest)
+                {
+                    let problem = format!(
+                        "it holds {stored:e}, which can be no value and nothing declares missing: give it as `nodata`"
+                    );
+                    return Err(failed(variable, bands[first], problem.into()));
+                }
+                calibration.apply(variable.packing.scale, variable.packing.offset, plane);
+                flip(plane, cols, self.flipped);
+            }
+        }
+        let values = Array3::from_shape_vec((bands.len(), rows, cols), planes)
+            .map_err(|error| failed(&self.variables[0], 0, Box::new(error)))?;
+        Ok(Slice::new(date, region.clone(), values))
     }
 }

@@ -325,6 +325,51 @@ fn scale_offset_and_ranges_are_the_stores_unless_given() {
 }
 
 #[test]
+fn kilometres_are_converted_to_the_metres_of_the_crs() {
+    let truth = truth();
+    let store = Store::new(3);
+    store.coordinates(&truth, NAMES, (false, false));
+    let kilometres = |centres: Vec<f64>| centres.iter().map(|centre| centre / 1000.0).collect::<Vec<_>>();
+    store.line("y", &kilometres(truth.grid.y_centres()), json!({ "units": "km" }));
+    store.line("x", &kilometres(truth.grid.x_centres()), json!({ "units": "km" }));
+    store.array("refl", &NAMES, &[3, 3, 7, 11], &int16(3), json!({ "_FillValue": -9 }), &integers(&truth));
+    let metres = "PROJCRS[\"m\",CS[Cartesian,2],LENGTHUNIT[\"metre\",1]]";
+    let cube = store.cube().crs(Crs::from_wkt(metres)).open().unwrap();
+    for (found, expected) in cube.grid().geotransform().iter().zip(truth.grid.geotransform()) {
+        assert!((found - expected).abs() < 1e-6, "{found}, not {expected}");
+    }
+}
+
+#[test]
+fn numbers_that_can_be_no_value_are_refused_and_a_packed_range_is_told() {
+    let truth = truth();
+    let with = |data_type: &'static str, odd: f64, attributes: Value| {
+        let store = Store::new(3);
+        store.coordinates(&truth, NAMES, (false, false));
+        let layout = Layout { data_type, ..int16(3) };
+        let mut values = truth.values.mapv(|value| if value.is_nan() { -9.0 } else { value }).into_dyn();
+        values[IxDyn(&[1, 0, 2, 3])] = odd;
+        match data_type {
+            "int64" => store.array("refl", &NAMES, &[3, 3, 7, 11], &layout, attributes, &values.mapv(|v| v as i64)),
+            _ => store.array("refl", &NAMES, &[3, 3, 7, 11], &layout, attributes, &values),
+        }
+        store
+    };
+    for (data_type, odd, words) in [("float64", 9.969_209_968_386_869e36, "e36"), ("int64", 9.0e17, "9e17")] {
+        let store = with(data_type, odd, json!({ "_FillValue": -9 }));
+        let read = |cube: CubeBuilder| cube.open().unwrap().read(truth.dates[1], &[0], &truth.grid.region());
+        let message = read(store.cube()).unwrap_err().to_string();
+        assert_says(&message, &["refl", &truth.dates[1].to_string(), words, "`nodata`"]);
+        let slice = read(store.cube().nodata(odd)).unwrap();
+        assert!(slice.values[(0, 2, 3)].is_nan());
+    }
+    let store = with("float64", 5.0, json!({ "valid_range": [0, 10000] }));
+    assert_says(&store.cube().open().unwrap().warnings()[0], &["refl", "valid_range", "[0, 10000]", "packed"]);
+    let store = with("float64", 5.0, json!({ "valid_range": [0.0, 250.0] }));
+    assert!(store.cube().open().unwrap().warnings().is_empty());
+}
+
+#[test]
 fn times_in_any_unit_and_order_become_dates() {
     let truth = truth();
     let with_times = |times: &[f64], attributes: Value| {

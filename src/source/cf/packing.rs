@@ -54,6 +54,11 @@ impl Packing {
         self.missing.push(value);
     }
 
+    /// Stored numbers outside are missing.
+    pub(in crate::source) fn range(&self) -> Option<(f64, f64)> {
+        self.range
+    }
+
     /// Rounds the numbers that mean "missing" as float32 arrays do.
     pub(in crate::source) fn rounded_to_f32(mut self) -> Self {
         let round = |value: f64| f64::from(value as f32);

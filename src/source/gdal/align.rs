@@ -2,6 +2,7 @@
 
 use super::RasterHeader;
 use super::transform::CrsTransform;
+use super::turn::Turned;
 use super::view::{KEY, Resampling, View};
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, Rect};
@@ -65,8 +66,10 @@ impl Aligned {
         if self.last.as_ref() == Some(&native.grid) {
             return Ok(());
         }
-        let transform = CrsTransform::new(what, &native.grid, &self.target)?;
-        let pixels = self.pixels_of(what, native, &transform)?;
+        let turned = Turned::new(what, &native.grid, &self.target)?.grid;
+        let transform = CrsTransform::new(what, &turned, &self.target)?.around(&turned, &self.target);
+        let turned = &RasterHeader { grid: turned, ..native.clone() };
+        let pixels = self.pixels_of(what, turned, &transform)?;
         let first = *self.pixels.get_or_insert(pixels);
         if first.cells != pixels.cells {
             let ((rows, cols), (expected_rows, expected_cols)) = (pixels.cells, first.cells);
@@ -78,7 +81,7 @@ impl Aligned {
                 ),
             ));
         }
-        self.reached |= self.meets(&native.grid, first.cells, &transform);
+        self.reached |= self.meets(&turned.grid, first.cells, &transform);
         self.last = Some(native.grid.clone());
         Ok(())
     }
@@ -94,7 +97,7 @@ impl Aligned {
                 KEY,
                 format!(
                     "no file reaches the target grid ({}); take the instrument out, or correct the CRS or the geotransform of its \
-                     files (longitudes go from -180 to 180)",
+                     files",
                     self.target
                 ),
             ));
@@ -122,7 +125,8 @@ impl Aligned {
             resampling,
             native,
             block,
-            nodata: None,
+            nodata: Vec::new(),
+            rule: None,
             assumed: None,
         })
     }

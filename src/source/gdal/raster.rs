@@ -1,31 +1,45 @@
 //! An open raster: windowed reading, calibration and masks.
 
+use std::cell::Cell;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use ::gdal::errors::GdalError;
 use ::gdal::raster::{ColorInterpretation, GdalDataType, GdalType, RasterBand};
 use ::gdal::{Dataset, Metadata};
 
-use super::{QuietErrors, View, message, open, open_error};
-use crate::error::Result;
+use super::{QuietErrors, Valid, View, message, open, open_error};
+use crate::error::{BoxedError, Result};
 use crate::geometry::{Date, PixelRegion};
-use crate::source::Calibration;
 use crate::source::calibration::Converter;
 use crate::source::quality::Codes;
+use crate::source::{Calibration, Quality};
 
 /// Largest decoded size of a window of a pixel-interleaved file, all bands together. The window stays in GDAL's cache
 /// while its bands are read one after another.
 const WINDOW_BYTES: usize = 1 << 20;
 
+/// Share of the pixels of a block on which the extreme of a type looks like a fill value, and how many pixels are looked
+/// at before all are counted.
+const FILL_SHARE: f64 = 0.1;
+const PROBES: usize = 64;
+
+/// Largest float that can be a value: nothing on Earth is measured in such numbers, and fill values are.
+const LARGEST_FLOAT: f64 = 1e30;
+
+/// Largest integer that float64 holds with all that are smaller.
+const LARGEST_INTEGER: f64 = 9_007_199_254_740_992.0;
+
 /// An open dataset and the traits that reading needs.
 pub(in crate::source) struct OpenRaster {
     dataset: Dataset,
     traits: Traits,
+    /// The largest or smallest number of the type, where it was on many pixels and nothing declares it missing.
+    extreme: Cell<Option<f64>>,
 }
 
 /// Properties of a file, determined once, at the first read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::source) struct Traits {
     /// The band that holds the opacity of the others, counted from 1. GDAL makes a mask of it only in files of two or
     /// four bands.
@@ -34,6 +48,8 @@ pub(in crate::source) struct Traits {
     window: Option<(usize, usize)>,
     /// Whether any band has a mask that must be read.
     masked: bool,
+    /// Numbers that are missing by attributes of the file, in addition to nodata.
+    fills: Arc<[f64]>,
 }
 
 impl Traits {
@@ -52,20 +68,64 @@ impl Traits {
         for band in &bands {
             masked |= has_mask(band)?;
         }
-        Ok(Self { alpha: alpha.map(|position| position + 1), window, masked })
+        let fills = fills(dataset)?.into();
+        Ok(Self { alpha: alpha.map(|position| position + 1), window, masked, fills })
     }
+}
+
+/// The numbers that the attribute `missing_value` of NetCDF declares missing, one or a vector, also where it was carried
+/// on into another format: GDAL knows `_FillValue` alone where both are there.
+pub(super) fn fills(dataset: &Dataset) -> Result<Vec<f64>, GdalError> {
+    if dataset.raster_count() == 0 {
+        return Ok(Vec::new());
+    }
+    let text = dataset.rasterband(1)?.metadata_item("missing_value", "").unwrap_or_default();
+    Ok(text.trim_matches(['{', '}']).split(',').filter_map(|number| number.trim().parse().ok()).collect())
 }
 
 /// A band that could not be read, by position, and the reason.
 pub(in crate::source) struct ReadFailure {
     pub(in crate::source) band: usize,
-    pub(in crate::source) error: GdalError,
+    error: ReadError,
+}
+
+/// Why a band cannot be read.
+enum ReadError {
+    Gdal(GdalError),
+    /// It holds a number that can be no value.
+    Strange {
+        stored: f64,
+        float: bool,
+    },
+}
+
+impl From<GdalError> for ReadError {
+    fn from(error: GdalError) -> Self {
+        Self::Gdal(error)
+    }
 }
 
 impl ReadFailure {
-    /// GDAL's own message.
-    pub(in crate::source) fn message(&self) -> String {
-        message(&self.error)
+    /// What is wrong, and what to do: `remedy` for a file that is damaged.
+    pub(in crate::source) fn problem(&self, remedy: &str) -> String {
+        match &self.error {
+            ReadError::Gdal(error) => format!("{}; the file may be truncated or damaged: {remedy}", message(error)),
+            ReadError::Strange { stored, float: true } => format!(
+                "it holds {stored:e}, which looks like a fill value that no tag declares; give nodata = {stored:e}, or `valid_range`"
+            ),
+            ReadError::Strange { stored, float: false } => format!(
+                "it holds the 64-bit integer {stored}, which float64 does not hold to the last digit; give it as `nodata` if it is a \
+                 fill value, else convert the file"
+            ),
+        }
+    }
+
+    /// The library's error.
+    pub(in crate::source) fn into_source(self) -> Option<BoxedError> {
+        match self.error {
+            ReadError::Gdal(error) => Some(Box::new(error)),
+            ReadError::Strange { .. } => None,
+        }
     }
 }
 
@@ -75,20 +135,31 @@ impl OpenRaster {
         let dataset = open(path, Some(date))?;
         let _quiet = QuietErrors::new();
         let traits = match known.get() {
-            Some(traits) => *traits,
+            Some(traits) => traits.clone(),
             None => {
                 let found = Traits::from_dataset(&dataset).map_err(|error| open_error(path, Some(date), &error))?;
-                *known.get_or_init(|| found)
+                known.get_or_init(|| found).clone()
             }
         };
-        Ok(Self { dataset, traits })
+        Ok(Self { dataset, traits, extreme: Cell::default() })
     }
 
-    /// Opens a file or subdataset as a view, with all of its bands or `only` one of them by position.
-    pub(in crate::source) fn open_view(path: &Path, date: Date, view: &View, only: Option<usize>) -> Result<Self> {
-        let dataset = view.open(path, Some(date), only)?;
+    /// Opens a file or subdataset as a view, with all of its bands or `only` one of them by position. Values that are
+    /// not `valid` are missing before it is resampled.
+    pub(in crate::source) fn open_view(
+        path: &Path,
+        date: Date,
+        view: &View,
+        only: Option<usize>,
+        valid: Option<Valid<'_>>,
+    ) -> Result<Self> {
+        let dataset = view.open(path, Some(date), only, valid)?;
         // The view has already turned all missing values into NaN, and it resamples all bands of a block together.
-        Ok(Self { dataset, traits: Traits { alpha: None, window: Some(view.block_shape()), masked: false } })
+        Ok(Self {
+            dataset,
+            extreme: Cell::default(),
+            traits: Traits { alpha: None, window: Some(view.block_shape()), masked: false, fills: [].into() },
+        })
     }
 
     /// Reads a window of the bands at these positions, counted from 0, into row-major planes of calibrated values,
@@ -104,15 +175,16 @@ impl OpenRaster {
         planes: &mut [&mut [f64]],
     ) -> Result<(), ReadFailure> {
         let _quiet = QuietErrors::new();
-        let failed = |band: usize| move |error: GdalError| ReadFailure { band, error };
+        let failed = |band: usize| move |error: ReadError| ReadFailure { band, error };
         let window = self.traits.window.filter(|_| bands.len() > 1).unwrap_or((usize::MAX, usize::MAX));
         for part in parts(region, window) {
             for (&band, plane) in bands.iter().zip(&mut *planes) {
-                self.physical(band, &part, calibration, Destination::Plane(plane, region)).map_err(failed(band))?;
+                self.physical(band, &part, (calibration, true), Destination::Plane(plane, region))
+                    .map_err(failed(band))?;
             }
         }
         for (&band, plane) in bands.iter().zip(&mut *planes) {
-            self.mask(band, region, plane).map_err(failed(band))?;
+            self.mask(band, region, plane).map_err(|error| failed(band)(error.into()))?;
         }
         Ok(())
     }
@@ -132,41 +204,50 @@ impl OpenRaster {
     ) -> Result<(), ReadFailure> {
         let _quiet = QuietErrors::new();
         let start = values.len();
-        self.physical(band, region, calibration, Destination::End(values))
-            .and_then(|()| self.mask(band, region, &mut values[start..]))
+        self.physical(band, region, (calibration, true), Destination::End(values))
+            .and_then(|()| Ok(self.mask(band, region, &mut values[start..])?))
             .map_err(|error| ReadFailure { band, error })
     }
 
-    /// Reads the stored numbers of a part and converts them to physical values.
+    /// Reads the stored numbers of a part and converts them to physical values. With `own`, the file's nodata value
+    /// is missing.
     fn physical(
         &self,
         index: usize,
         part: &PixelRegion,
-        calibration: &Calibration,
+        (calibration, own): (&Calibration, bool),
         target: Destination<'_>,
-    ) -> Result<(), GdalError> {
+    ) -> Result<(), ReadError> {
         let band = self.dataset.rasterband(index + 1)?;
+        let kind = band.band_type();
         // A float32 file stores the float32 nearest to its nodata value.
-        let single = band.band_type() == GdalDataType::Float32;
-        let missing = [band.no_data_value(), calibration.nodata].map(|nodata| {
-            let nodata = nodata.unwrap_or(f64::NAN);
-            if single { f64::from(nodata as f32) } else { nodata }
-        });
-        let converter = calibration.converter(band.scale(), band.offset(), missing);
+        let round = |nodata: f64| if kind == GdalDataType::Float32 { f64::from(nodata as f32) } else { nodata };
+        let own = band.no_data_value().filter(|_| own);
+        let missing: Vec<f64> =
+            own.iter().chain(&calibration.nodata).chain(&*self.traits.fills).map(|nodata| round(*nodata)).collect();
+        let converter = calibration.converter(band.scale(), band.offset(), &missing);
+        let float = matches!(kind, GdalDataType::Float32 | GdalDataType::Float64);
+        let limited = || converter.limited(if float { LARGEST_FLOAT } else { LARGEST_INTEGER });
+        // Zeros of bytes are counts, shares and classes as often as fill values.
+        let watched = |low: f64, high: f64| Watched { low, high, seen: &self.extreme };
         // Numbers are read as stored; the pass that copies them also converts them.
-        match band.band_type() {
+        let strange = match kind {
             GdalDataType::UInt8 if holds_signed_bytes(&band) => {
-                converted(&signed_bytes(&band, part)?, part, converter, target);
-                Ok(())
+                let values = signed_bytes(&band, part)?;
+                watched(i8::MIN.into(), i8::MAX.into()).watch(&values, converter);
+                converted(&values, part, converter, target)
             }
-            GdalDataType::UInt8 => convert::<u8>(&band, part, converter, target),
-            GdalDataType::UInt16 => convert::<u16>(&band, part, converter, target),
-            GdalDataType::Int16 => convert::<i16>(&band, part, converter, target),
-            GdalDataType::UInt32 => convert::<u32>(&band, part, converter, target),
-            GdalDataType::Int32 => convert::<i32>(&band, part, converter, target),
-            GdalDataType::Float32 => convert::<f32>(&band, part, converter, target),
-            _ => convert::<f64>(&band, part, converter, target),
-        }
+            GdalDataType::UInt8 => watched(f64::NAN, u8::MAX.into()).convert::<u8>(&band, part, converter, target)?,
+            GdalDataType::UInt16 => watched(0.0, u16::MAX.into()).convert::<u16>(&band, part, converter, target)?,
+            GdalDataType::Int16 => {
+                watched(i16::MIN.into(), i16::MAX.into()).convert::<i16>(&band, part, converter, target)?
+            }
+            GdalDataType::UInt32 => convert::<u32>(&band, part, converter, target)?,
+            GdalDataType::Int32 => convert::<i32>(&band, part, converter, target)?,
+            GdalDataType::Float32 => convert::<f32>(&band, part, limited(), target)?,
+            _ => convert::<f64>(&band, part, limited(), target)?,
+        };
+        strange.map_or(Ok(()), |stored| Err(ReadError::Strange { stored, float }))
     }
 
     /// Sets values that masks and alpha hide to NaN.
@@ -183,28 +264,39 @@ impl OpenRaster {
         Ok(())
     }
 
-    /// Stored numbers of a quality band; `nodata` is missing in addition to the nodata value of the file.
+    /// The largest or smallest number of the stored type that looked like a fill value since the last call.
+    pub(in crate::source) fn take_extreme(&self) -> Option<f64> {
+        self.extreme.take()
+    }
+
+    /// Stored numbers of a quality band; numbers that mean "no value" by the file or the rule are missing.
     pub(in crate::source) fn codes(
         &self,
         index: usize,
         region: &PixelRegion,
-        nodata: Option<f64>,
+        rule: &Quality,
     ) -> Result<Codes, ReadFailure> {
         let _quiet = QuietErrors::new();
-        let failed = |error: GdalError| ReadFailure { band: index, error };
-        let band = self.dataset.rasterband(index + 1).map_err(failed)?;
+        let failed = |error: ReadError| ReadFailure { band: index, error };
+        let gdal = |error: GdalError| failed(error.into());
+        let band = self.dataset.rasterband(index + 1).map_err(gdal)?;
         let masked = self.traits.alpha.is_some() || self.traits.masked;
-        let missing = [band.no_data_value(), nodata].map(|nodata| nodata.unwrap_or(f64::NAN));
+        let own = band.no_data_value().filter(|own| rule.takes_for_unknown(*own));
+        let missing = || own.iter().chain(&rule.nodata).copied().collect();
         match band.band_type() {
             GdalDataType::UInt8 if !masked && !holds_signed_bytes(&band) => {
-                Ok(Codes::U8(stored(&band, region).map_err(failed)?, missing))
+                Ok(Codes::U8(stored(&band, region).map_err(gdal)?, missing()))
             }
-            GdalDataType::UInt16 if !masked => Ok(Codes::U16(stored(&band, region).map_err(failed)?, missing)),
-            GdalDataType::Int16 if !masked => Ok(Codes::I16(stored(&band, region).map_err(failed)?, missing)),
+            GdalDataType::UInt16 if !masked => Ok(Codes::U16(stored(&band, region).map_err(gdal)?, missing())),
+            GdalDataType::Int16 if !masked => Ok(Codes::I16(stored(&band, region).map_err(gdal)?, missing())),
             _ => {
                 let mut values = vec![0.0; region.len()];
-                let calibration = Calibration { nodata, ..Calibration::stored() };
-                self.read(&[index], region, &calibration, &mut [&mut values])?;
+                let calibration = Calibration { nodata: rule.nodata.clone(), ..Calibration::stored() };
+                let plane = Destination::Plane(&mut values, region);
+                self.physical(index, region, (&calibration, own.is_some()), plane).map_err(failed)?;
+                self.mask(index, region, &mut values).map_err(gdal)?;
+                // Flags may have any number.
+                self.extreme.take();
                 Ok(Codes::F64(values))
             }
         }
@@ -241,27 +333,72 @@ fn signed_bytes(band: &RasterBand<'_>, region: &PixelRegion) -> Result<Vec<i8>, 
     Ok(stored::<u8>(band, region)?.into_iter().map(u8::cast_signed).collect())
 }
 
-/// Reads a part in the band's own type and converts it.
+/// Looks for the extremes of a type among the numbers read.
+#[derive(Clone, Copy)]
+struct Watched<'a> {
+    low: f64,
+    high: f64,
+    seen: &'a Cell<Option<f64>>,
+}
+
+impl Watched<'_> {
+    /// As the function, and looks at what is read.
+    fn convert<T: GdalType + Copy + Into<f64>>(
+        self,
+        band: &RasterBand<'_>,
+        part: &PixelRegion,
+        converter: Converter<'_>,
+        target: Destination<'_>,
+    ) -> Result<Option<f64>, GdalError> {
+        let values = stored::<T>(band, part)?;
+        self.watch(&values, converter);
+        Ok(converted(&values, part, converter, target))
+    }
+
+    /// Notes an extreme that is on many pixels and would be a value. A few pixels tell whether to count at all.
+    fn watch<T: Copy + Into<f64>>(self, values: &[T], converter: Converter<'_>) {
+        let is = |extreme: f64| move |value: &T| (*value).into() == extreme;
+        for extreme in [self.low, self.high].into_iter().filter(|extreme| converter.is_value(*extreme)) {
+            let step = (values.len() / PROBES).max(1);
+            let probes = values.len().div_ceil(step);
+            let probed = values.iter().step_by(step).filter(|value| is(extreme)(value)).count();
+            if probed as f64 >= FILL_SHARE * probes as f64
+                && probed > 0
+                && values.iter().filter(|value| is(extreme)(value)).count() as f64 >= FILL_SHARE * values.len() as f64
+            {
+                self.seen.set(Some(extreme));
+            }
+        }
+    }
+}
+
+/// Reads a part in the band's own type and converts it. Returns the first number that can be no value.
 fn convert<T: GdalType + Copy + Into<f64>>(
     band: &RasterBand<'_>,
     part: &PixelRegion,
-    converter: Converter,
+    converter: Converter<'_>,
     target: Destination<'_>,
-) -> Result<(), GdalError> {
-    converted(&stored::<T>(band, part)?, part, converter, target);
-    Ok(())
+) -> Result<Option<f64>, GdalError> {
+    Ok(converted(&stored::<T>(band, part)?, part, converter, target))
 }
 
-/// Converts the stored numbers of a part.
-fn converted<T: Copy + Into<f64>>(values: &[T], part: &PixelRegion, converter: Converter, target: Destination<'_>) {
+/// Converts the stored numbers of a part. Returns the first number that can be no value.
+fn converted<T: Copy + Into<f64>>(
+    values: &[T],
+    part: &PixelRegion,
+    converter: Converter<'_>,
+    target: Destination<'_>,
+) -> Option<f64> {
     match target {
         Destination::End(physical) => converter.append(values, physical),
         Destination::Plane(plane, region) => {
             let (left, width) = (part.cols.start - region.cols.start, region.cols.len());
+            let mut strange = None;
             for (row, values) in part.rows.clone().zip(values.chunks_exact(part.cols.len().max(1))) {
                 let start = (row - region.rows.start) * width + left;
-                converter.convert(values, &mut plane[start..start + values.len()]);
+                strange = strange.or(converter.convert(values, &mut plane[start..start + values.len()]));
             }
+            strange
         }
     }
 }

@@ -7,13 +7,14 @@ use ::gdal::{Dataset, Metadata};
 use regex::Regex;
 
 use super::{
-    Aligned, OpenRaster, Pool, RasterHeader, Resampling, Traits, View, block_cache_bytes, header, open, same_crs,
+    Aligned, Extremes, OpenRaster, Pool, RasterHeader, Reach, Resampling, Traits, Valid, View, block_cache_bytes,
+    header, open, same_crs,
 };
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
 use crate::source::calibration::calibration_setters;
 use crate::source::cf::{self, Acquisitions};
-use crate::source::{Calibration, RasterSource, Slice, check_request};
+use crate::source::{Calibration, Losses, RasterSource, Slice, check_request};
 
 /// The default pattern of a date in the description of a band.
 const ANY_DATE: &str = r"(?:^|\D)(\d{4}-?\d{2}-?\d{2})(?:\D|$)";
@@ -45,6 +46,9 @@ pub struct RasterSeries {
     calibration: Calibration,
     /// The grid on which the file is read, when that is not its own.
     view: Option<View>,
+    /// Share of the target that it reaches, where it is read for one.
+    coverage: Option<f64>,
+    extremes: Extremes,
     pool: Pool,
 }
 
@@ -160,15 +164,19 @@ impl SeriesBuilder {
         let acquisitions = Acquisitions::new(&first.dates).map_err(|problem| self.error(problem))?;
         let bands =
             opened.iter().map(|opened| opened.name.clone().unwrap_or_else(|| "band1".into())).collect::<Vec<_>>();
-        let mut header = first.header.clone();
+        let (mut header, mut coverage) = (first.header.clone(), None);
         let view = match &self.onto {
             None => None,
             Some((target, resampling)) => {
                 let mut aligned = Aligned::new(target);
+                let mut reach = Reach::new(target, true);
+                reach.add(&self.path.display().to_string(), &header.grid)?;
+                coverage = Some(reach.share(true));
                 // Every date is opened separately.
                 header.bands.truncate(1);
                 aligned.add(&self.path.display().to_string(), &header)?;
-                let view = aligned.view(*resampling)?.nodata(self.calibration.nodata).assuming(self.crs.clone());
+                let view =
+                    aligned.view(*resampling)?.nodata(self.calibration.nodata.clone()).assuming(self.crs.clone());
                 header.open_bytes = view.open_bytes(&header);
                 header.block_shape = Some(view.block_shape());
                 header.grid = view.grid().clone();
@@ -187,6 +195,8 @@ impl SeriesBuilder {
             traits,
             calibration,
             view,
+            coverage,
+            extremes: Extremes::default(),
             pool: Pool::default(),
         })
     }
@@ -348,35 +358,19 @@ impl RasterSource for RasterSeries {
     }
 
     fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
-        let position = self.acquisitions.positions[check_request(self, date, bands, region)?] as usize;
-        let (rows, cols) = region.shape();
-        let mut values = ndarray::Array3::zeros((bands.len(), rows, cols));
-        for (&band, mut plane) in bands.iter().zip(values.outer_iter_mut()) {
-            let (number, within) = match self.view {
-                None => (band, position),
-                // A view of a single date: resampling a file of many dates would resample all of them.
-                Some(_) => (band * self.acquisitions.dates.len() + position, 0),
-            };
-            let raster = match self.pool.take(number) {
-                Some(raster) => raster,
-                None => match &self.view {
-                    None => OpenRaster::open(&self.paths[band], date, &self.traits[band])?,
-                    Some(view) => OpenRaster::open_view(&self.paths[band], date, view, Some(position))?,
-                },
-            };
-            let Some(plane) = plane.as_slice_mut() else { continue };
-            raster.read(&[within], region, &self.calibration, &mut [plane]).map_err(|failure| Error::Read {
-                origin: self.paths[band].display().to_string(),
-                date,
-                band: self.bands[band].clone(),
-                rows: region.rows.clone(),
-                cols: region.cols.clone(),
-                problem: format!("{}; the file may be truncated or damaged: replace it", failure.message()),
-                source: Some(Box::new(failure.error)),
-            })?;
-            self.pool.put_back(number, raster);
-        }
-        Ok(Slice::new(date, region.clone(), values))
+        self.read_by(&self.calibration, date, bands, region)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.extremes.note().into_iter().collect()
+    }
+
+    fn coverage(&self) -> Option<f64> {
+        self.coverage
+    }
+
+    fn losses(&self, date: Date, band: usize, region: &PixelRegion) -> Result<Losses> {
+        Losses::of_range(&self.calibration, |calibration| Ok(self.read_by(calibration, date, &[band], region)?.values))
     }
 
     fn origin(&self) -> String {
@@ -402,5 +396,43 @@ impl RasterSource for RasterSeries {
 
     fn shared_cache_bytes(&self) -> u64 {
         block_cache_bytes()
+    }
+}
+
+impl RasterSeries {
+    fn read_by(&self, calibration: &Calibration, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
+        let position = self.acquisitions.positions[check_request(self, date, bands, region)?] as usize;
+        let (rows, cols) = region.shape();
+        let mut values = ndarray::Array3::zeros((bands.len(), rows, cols));
+        for (&band, mut plane) in bands.iter().zip(values.outer_iter_mut()) {
+            let (number, within) = match self.view {
+                None => (band, position),
+                // A view of a single date: resampling a file of many dates would resample all of them.
+                Some(_) => (band * self.acquisitions.dates.len() + position, 0),
+            };
+            let raster = match self.pool.take(number) {
+                Some(raster) => raster,
+                None => match &self.view {
+                    None => OpenRaster::open(&self.paths[band], date, &self.traits[band])?,
+                    Some(view) => {
+                        let valid = Valid { calibration, bands: &[position] };
+                        OpenRaster::open_view(&self.paths[band], date, view, Some(position), Some(valid))?
+                    }
+                },
+            };
+            let Some(plane) = plane.as_slice_mut() else { continue };
+            raster.read(&[within], region, calibration, &mut [plane]).map_err(|failure| Error::Read {
+                origin: self.paths[band].display().to_string(),
+                date,
+                band: self.bands[band].clone(),
+                rows: region.rows.clone(),
+                cols: region.cols.clone(),
+                problem: failure.problem("replace it"),
+                source: failure.into_source(),
+            })?;
+            self.extremes.look(&raster, date, &self.path);
+            self.pool.put_back(number, raster);
+        }
+        Ok(Slice::new(date, region.clone(), values))
     }
 }

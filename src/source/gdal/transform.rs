@@ -7,10 +7,29 @@ use super::{QuietErrors, message, same_crs};
 use crate::error::{Error, Result};
 use crate::geometry::Grid;
 
+/// Degrees of a turn about the axis of the Earth.
+pub(super) const TURN: f64 = 360.0;
+
 /// Transforms points between the CRS of a raster and that of the target, in both directions.
 pub(super) enum CrsTransform {
     Same,
-    Projected { to_native: CoordTransform, to_target: CoordTransform },
+    Projected {
+        to_native: CoordTransform,
+        to_target: CoordTransform,
+        /// Longitudes in the middle of raster and target, where their coordinates are longitudes and run on from there.
+        middles: (Option<f64>, Option<f64>),
+    },
+}
+
+/// The longitude in the middle of a grid; `None` where its coordinates are others.
+pub(super) fn middle_longitude(grid: &Grid) -> Option<f64> {
+    let extent = grid.extent();
+    grid.crs().is_geographic().then(|| f64::midpoint(extent.left, extent.right))
+}
+
+/// The same longitude within half a turn of `middle`.
+fn nearest(longitude: f64, middle: Option<f64>) -> f64 {
+    middle.map_or(longitude, |middle| longitude - TURN * ((longitude - middle) / TURN).round())
 }
 
 impl CrsTransform {
@@ -30,7 +49,7 @@ impl CrsTransform {
             native.set_axis_mapping_strategy(AxisMappingStrategy::TraditionalGisOrder);
             target.set_axis_mapping_strategy(AxisMappingStrategy::TraditionalGisOrder);
             let to_native = CoordTransform::new(&target, &native)?;
-            Ok(Self::Projected { to_native, to_target: CoordTransform::new(&native, &target)? })
+            Ok(Self::Projected { to_native, to_target: CoordTransform::new(&native, &target)?, middles: (None, None) })
         };
         transforms().map_err(|error: ::gdal::errors::GdalError| {
             let (from, to) = (native.crs(), target.crs());
@@ -38,17 +57,32 @@ impl CrsTransform {
         })
     }
 
+    /// The same where longitudes run on from the middles of raster and target.
+    pub(super) fn around(self, native: &Grid, target: &Grid) -> Self {
+        match self {
+            Self::Same => Self::Same,
+            Self::Projected { to_native, to_target, .. } => {
+                let middles = (middle_longitude(native), middle_longitude(target));
+                Self::Projected { to_native, to_target, middles }
+            }
+        }
+    }
+
     pub(super) fn to_native(&self, x: f64, y: f64) -> Option<(f64, f64)> {
         match self {
             Self::Same => Some((x, y)),
-            Self::Projected { to_native, .. } => transformed(to_native, x, y),
+            Self::Projected { to_native, middles, .. } => {
+                transformed(to_native, x, y).map(|(u, v)| (nearest(u, middles.0), v))
+            }
         }
     }
 
     pub(super) fn to_target(&self, u: f64, v: f64) -> Option<(f64, f64)> {
         match self {
             Self::Same => Some((u, v)),
-            Self::Projected { to_target, .. } => transformed(to_target, u, v),
+            Self::Projected { to_target, middles, .. } => {
+                transformed(to_target, u, v).map(|(x, y)| (nearest(x, middles.1), y))
+            }
         }
     }
 }

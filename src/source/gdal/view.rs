@@ -3,6 +3,7 @@
 use super::RasterHeader;
 use crate::error::Result;
 use crate::geometry::{Crs, Grid};
+use crate::source::{Calibration, Quality};
 
 /// The setting that requests a view.
 pub(super) const KEY: &str = "reproject";
@@ -42,10 +43,35 @@ pub(in crate::source) struct View {
     pub(super) native: (f64, f64),
     /// (rows, columns) of a block that is resampled at once.
     pub(super) block: (usize, usize),
-    /// Stored number that means "missing", in addition to what the file declares.
-    pub(super) nodata: Option<f64>,
+    /// Stored numbers that mean "missing", in addition to what the file declares.
+    pub(super) nodata: Vec<f64>,
+    /// Where rasters are flags: the rule that says what their nodata value means.
+    pub(super) rule: Option<Quality>,
     /// CRS of files that do not give their own.
     pub(super) assumed: Option<Crs>,
+}
+
+/// Which values are missing before a file is resampled, in addition to nodata: those of some bands, by position, that lie
+/// outside the valid range of a calibration.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::source) struct Valid<'a> {
+    pub(in crate::source) calibration: &'a Calibration,
+    pub(in crate::source) bands: &'a [usize],
+}
+
+impl Valid<'_> {
+    /// Smallest and largest stored number of a band that is valid; a little wider, because the range itself counts after
+    /// the resampling.
+    pub(super) fn range(&self, band: usize, scale: Option<f64>, offset: Option<f64>) -> Option<(f64, f64)> {
+        let (low, high) = self.calibration.valid_range.filter(|_| self.bands.contains(&band))?;
+        let scale = self.calibration.scale.or(scale).unwrap_or(1.0);
+        let offset = self.calibration.offset.or(offset).unwrap_or(0.0);
+        let (a, b) = ((low - offset) / scale, (high - offset) / scale);
+        let wider = |bound: f64| 1e-9 * bound.abs().max(1.0);
+        let (low, high) = (a.min(b), a.max(b));
+        let range = (low - wider(low), high + wider(high));
+        (range.0.is_finite() && range.1.is_finite()).then_some(range)
+    }
 }
 
 impl View {
@@ -103,7 +129,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::Grid`](crate::Error::Grid) when the cut grid has too many pixels.
-    pub(in crate::source) fn for_flags(&self, cut: (usize, usize)) -> Result<Self> {
+    pub(in crate::source) fn for_flags(&self, cut: (usize, usize), rule: &Quality) -> Result<Self> {
         let [left, width, _, top, _, step] = self.grid.geotransform();
         let (rows, cols) = self.grid.shape();
         let geotransform = [left, width / cut.1 as f64, 0.0, top, 0.0, step / cut.0 as f64];
@@ -113,13 +139,14 @@ impl View {
             resampling: Resampling::Nearest,
             native: (1.0, 1.0),
             block: self.block,
-            nodata: None,
+            nodata: Vec::new(),
+            rule: Some(rule.clone()),
             assumed: self.assumed.clone(),
         })
     }
 
     /// Numbers that mean "missing", in addition to those that a file declares.
-    pub(in crate::source) fn nodata(self, nodata: Option<f64>) -> Self {
+    pub(in crate::source) fn nodata(self, nodata: Vec<f64>) -> Self {
         Self { nodata, ..self }
     }
 

@@ -38,6 +38,11 @@ impl Quality {
         Ok(if hidden { Verdict::Hidden } else { Verdict::Visible })
     }
 
+    /// Whether the rule leaves a number visible.
+    pub(super) fn shows(&self, value: f64) -> bool {
+        self.judge(value) == Ok(Verdict::Visible)
+    }
+
     /// Which cells are hidden, row by row, for quality numbers in rows of `cols`.
     ///
     /// # Errors
@@ -46,17 +51,17 @@ impl Quality {
         let verdicts = match codes {
             Codes::U8(codes, missing) => {
                 let mut table = self.table((0..=u8::MAX).map(f64::from))?;
-                mark(&mut table, *missing, |value| (0.0..=255.0).contains(&value).then_some(value as usize));
+                mark(&mut table, missing, |value| (0.0..=255.0).contains(&value).then_some(value as usize));
                 codes.iter().map(|code| table[usize::from(*code)]).collect()
             }
             Codes::U16(codes, missing) => {
                 let table = tables.unsigned.get_or_init(|| self.table((0..=u16::MAX).map(f64::from)));
-                look_up(codes, *missing, table.as_ref()?, usize::from)
+                look_up(codes, missing, table.as_ref()?, usize::from)
             }
             Codes::I16(codes, missing) => {
                 let all = (0..=u16::MAX).map(|bits| f64::from(bits.cast_signed()));
                 let table = tables.signed.get_or_init(|| self.table(all));
-                look_up(codes, *missing, table.as_ref()?, |code| usize::from(code.cast_unsigned()))
+                look_up(codes, missing, table.as_ref()?, |code| usize::from(code.cast_unsigned()))
             }
             Codes::F64(values) => self.judge_all(values)?,
         };
@@ -90,26 +95,35 @@ impl Quality {
 /// The verdict of each number, by its index in a table.
 fn look_up<T: Copy + Into<f64>>(
     codes: &[T],
-    missing: [f64; 2],
+    missing: &[f64],
     table: &[Verdict],
     index: impl Fn(T) -> usize,
 ) -> Vec<Verdict> {
+    // Two comparisons without a loop are faster, and there are seldom more.
+    if let [] | [_] | [_, _] = missing {
+        let [a, b] = [0, 1].map(|k| missing.get(k).copied().unwrap_or(f64::NAN));
+        let judge = |code: &T| {
+            let value = (*code).into();
+            if value == a || value == b { Verdict::Unknown } else { table[index(*code)] }
+        };
+        return codes.iter().map(judge).collect();
+    }
     let judge = |code: &T| if missing.contains(&(*code).into()) { Verdict::Unknown } else { table[index(*code)] };
     codes.iter().map(judge).collect()
 }
 
 /// Marks the verdicts of missing numbers as unknown.
-fn mark(table: &mut [Verdict], missing: [f64; 2], index: impl Fn(f64) -> Option<usize>) {
-    for index in missing.into_iter().filter_map(index) {
+fn mark(table: &mut [Verdict], missing: &[f64], index: impl Fn(f64) -> Option<usize>) {
+    for index in missing.iter().copied().filter_map(index) {
         table[index] = Verdict::Unknown;
     }
 }
 
-/// Stored quality numbers, and the numbers that mean "no value" (NaN where there is no such number).
+/// Stored quality numbers, and the numbers that mean "no value".
 pub(in crate::source) enum Codes {
-    U8(Vec<u8>, [f64; 2]),
-    U16(Vec<u16>, [f64; 2]),
-    I16(Vec<i16>, [f64; 2]),
+    U8(Vec<u8>, Vec<f64>),
+    U16(Vec<u16>, Vec<f64>),
+    I16(Vec<i16>, Vec<f64>),
     /// NaN where missing.
     F64(Vec<f64>),
 }
@@ -134,19 +148,19 @@ mod tests {
 
     /// Whether a number is hidden, in every type that holds it.
     fn hidden(quality: &Quality, value: f64) -> bool {
-        let (tables, none) = (Tables::default(), [f64::NAN; 2]);
+        let (tables, none) = (Tables::default(), Vec::new);
         let judge = |codes: Codes| quality.hidden(&codes, 1, &tables).unwrap()[0];
         let hidden = judge(Codes::F64(vec![value]));
         if value == f64::from(value as u8) {
-            assert_eq!(judge(Codes::U8(vec![value as u8], none)), hidden, "{value}");
-            assert!(judge(Codes::U8(vec![value as u8], [value, f64::NAN])), "no quality");
+            assert_eq!(judge(Codes::U8(vec![value as u8], none())), hidden, "{value}");
+            assert!(judge(Codes::U8(vec![value as u8], vec![value])), "no quality");
         }
         if value == f64::from(value as u16) {
-            assert_eq!(judge(Codes::U16(vec![value as u16], none)), hidden, "{value}");
-            assert!(judge(Codes::U16(vec![value as u16], [f64::NAN, value])), "no quality");
+            assert_eq!(judge(Codes::U16(vec![value as u16], none())), hidden, "{value}");
+            assert!(judge(Codes::U16(vec![value as u16], vec![7.5, value])), "no quality");
         }
         if value == f64::from(value as i16) {
-            assert_eq!(judge(Codes::I16(vec![value as i16], none)), hidden, "{value}");
+            assert_eq!(judge(Codes::I16(vec![value as i16], none())), hidden, "{value}");
         }
         hidden
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::agree::Headers;
 use super::granule::Granule;
 use super::steps::OffsetSteps;
 use crate::error::{Error, Result};
@@ -25,6 +26,9 @@ pub struct StackBuilder {
     pub(super) quality: Vec<Quality>,
     pub(super) uncertainty: Option<Uncertainty>,
     pub(super) lenient: bool,
+    pub(super) headers: Headers,
+    /// What the bands of files without names observe, in their order.
+    pub(super) observed: Option<Vec<String>>,
 }
 
 /// Origin of the files.
@@ -58,6 +62,8 @@ impl StackBuilder {
             quality: Vec::new(),
             uncertainty: None,
             lenient: false,
+            headers: Headers::default(),
+            observed: None,
         }
     }
 
@@ -177,6 +183,23 @@ impl StackBuilder {
     #[must_use]
     pub fn lenient(mut self, lenient: bool) -> Self {
         self.lenient = lenient;
+        self
+    }
+
+    /// What is done about files whose headers differ from those of the others: nodata, stored type, scale, offset,
+    /// unit, names of bands. Default: what would change the meaning of values is refused, the rest is told
+    /// ([`RasterSource::warnings`](crate::source::RasterSource::warnings)).
+    #[must_use]
+    pub fn headers(mut self, headers: Headers) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// What the bands observe, in the order of files that give them no names: a file that gives these names in another
+    /// order is read by them.
+    #[cfg(all(feature = "config", feature = "zarr"))]
+    pub(crate) fn observed(mut self, names: &[String]) -> Self {
+        self.observed = Some(names.to_vec());
         self
     }
 

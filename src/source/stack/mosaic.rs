@@ -9,9 +9,20 @@ use super::views::Flags;
 use super::{GranuleFile, LocatedGranule, RasterStack};
 use crate::error::{Error, Result};
 use crate::geometry::PixelRegion;
-use crate::source::gdal::{OpenRaster, ReadFailure, View};
+use crate::source::gdal::{OpenRaster, ReadFailure, Valid, View};
 use crate::source::quality::Tables;
-use crate::source::{Calibration, Quality};
+use crate::source::{Calibration, Losses, Quality};
+
+/// Which rules hide values.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    quality: bool,
+    range: bool,
+}
+
+impl Rules {
+    const ALL: Self = Self { quality: true, range: true };
+}
 
 /// Values of a region and, where the product has uncertainty, their noise variances; **shape** (band, y, x).
 pub(super) struct RegionValues {
@@ -58,6 +69,38 @@ impl RasterStack {
     /// Reads bands of date number `date` inside `region`. The first granule with a valid value of a pixel and band
     /// provides it.
     pub(super) fn read_mosaic(&self, date: usize, bands: &[usize], region: &PixelRegion) -> Result<RegionValues> {
+        self.read_by(Rules::ALL, date, bands, region)
+    }
+
+    /// What became of the values of a band on date number `date` inside `region`.
+    pub(super) fn losses_of(&self, date: usize, band: usize, region: &PixelRegion) -> Result<Losses> {
+        let left = |rules: Rules| {
+            let block = self.read_by(rules, date, &[band], region)?;
+            Ok(block.values.iter().filter(|value| !value.is_nan()).count() as u64)
+        };
+        let stored = left(Rules { quality: false, range: false })?;
+        let visible = left(Rules { range: false, ..Rules::ALL })?;
+        let valid = left(Rules::ALL)?;
+        let mut reached = vec![false; region.len()];
+        for part in &self.parts[self.first_part[date]..self.first_part[date + 1]] {
+            let shared = part.cells(self.layout.data_files).intersection(region);
+            for row in shared.rows.clone() {
+                let first = (row - region.rows.start) * region.cols.len() + shared.cols.start - region.cols.start;
+                reached[first..first + shared.cols.len()].fill(true);
+            }
+        }
+        let reached = reached.iter().filter(|reached| **reached).count() as u64;
+        Ok(Losses {
+            place: region.len() as u64 - reached,
+            nodata: reached.saturating_sub(stored),
+            quality: stored.saturating_sub(visible),
+            range: visible.saturating_sub(valid),
+            left: valid,
+        })
+    }
+
+    fn read_by(&self, rules: Rules, date: usize, bands: &[usize], region: &PixelRegion) -> Result<RegionValues> {
+        let read_part = |index: usize, region: &PixelRegion| self.read_part(rules, index, bands, region);
         let of_date = self.first_part[date]..self.first_part[date + 1];
         if let Some((part, (path, problem))) =
             self.parts[of_date.clone()].iter().find_map(|part| Some((part, part.fault.as_ref()?)))
@@ -72,13 +115,13 @@ impl RasterStack {
         let mut meeting = of_date.filter_map(|index| meeting(&index)).peekable();
         let Some((index, shared)) = meeting.next() else { return Ok(RegionValues::missing(self, bands.len(), region)) };
         if shared == *region && meeting.peek().is_none() {
-            return self.read_part(index, bands, region);
+            return read_part(index, region);
         }
         let mut block = RegionValues::missing(self, bands.len(), region);
-        block.fill(region, &shared, &self.read_part(index, bands, &shared)?);
+        block.fill(region, &shared, &read_part(index, &shared)?);
         for (index, shared) in meeting {
             if !block.is_complete(region, &shared) {
-                block.fill(region, &shared, &self.read_part(index, bands, &shared)?);
+                block.fill(region, &shared, &read_part(index, &shared)?);
             }
         }
         Ok(block)
@@ -105,15 +148,16 @@ impl RasterStack {
     }
 
     /// Reads bands of one granule inside `region` of the stack, which the granule meets.
-    fn read_part(&self, index: usize, bands: &[usize], region: &PixelRegion) -> Result<RegionValues> {
-        let reader = GranuleReader { stack: self, part: &self.parts[index], index, region };
-        let hidden = self.hidden(&reader, bands)?;
+    fn read_part(&self, rules: Rules, index: usize, bands: &[usize], region: &PixelRegion) -> Result<RegionValues> {
+        let reader = GranuleReader { stack: self, rules, part: &self.parts[index], index, region };
+        let hidden = if rules.quality { self.hidden(&reader, bands)? } else { Vec::new() };
         if hidden.iter().any(|mask| mask.planes.len() == bands.len() && mask.cells.iter().all(|hidden| *hidden)) {
             return Ok(RegionValues::missing(self, bands.len(), region));
         }
-        let calibration = &self.parts[index].calibration(&self.calibration);
+        let mut calibration = self.parts[index].calibration(&self.calibration);
+        calibration.valid_range = calibration.valid_range.filter(|_| rules.range);
         let planes: Vec<Plane> = bands.iter().map(|&band| self.layout.bands[band]).collect();
-        let mut block = RegionValues { values: reader.planes(&planes, bands, calibration)?, noise: None };
+        let mut block = RegionValues { values: reader.planes(&planes, bands, &calibration)?, noise: None };
         for mask in &hidden {
             for plane in mask.planes.clone() {
                 let mut plane = block.values.index_axis_mut(Axis(0), plane);
@@ -150,6 +194,7 @@ impl QualityMask {
 /// Reads the files of one granule inside a region of the stack.
 struct GranuleReader<'a> {
     stack: &'a RasterStack,
+    rules: Rules,
     part: &'a LocatedGranule,
     index: usize,
     region: &'a PixelRegion,
@@ -164,14 +209,28 @@ impl GranuleReader<'_> {
         (flags, view): (bool, Option<&View>),
         read: impl FnOnce(&OpenRaster) -> Result<T>,
     ) -> Result<T> {
-        let number = (self.index * self.stack.layout.files + file) * 2 + usize::from(flags && view.is_some());
+        let kind = match (view, flags, self.rules.range) {
+            (Some(_), true, _) => 1,
+            (Some(_), false, false) => 2,
+            _ => 0,
+        };
+        let number = (self.index * self.stack.layout.files + file) * 3 + kind;
         let GranuleFile { path, traits, .. } = &self.part.files[file];
         let raster = match (self.stack.pool.take(number), view) {
             (Some(raster), _) => raster,
             (None, None) => OpenRaster::open(path, self.part.date, traits)?,
-            (None, Some(view)) => OpenRaster::open_view(path, self.part.date, view, None)?,
+            (None, Some(view)) => {
+                let own = &self.part.files[file];
+                let data = self.stack.layout.bands.iter().filter(|plane| plane.file == file && !flags);
+                let bands: Vec<usize> = data.map(|plane| own.band(plane.band)).collect();
+                let mut calibration = self.part.calibration(&self.stack.calibration);
+                calibration.valid_range = calibration.valid_range.filter(|_| self.rules.range);
+                let valid = Valid { calibration: &calibration, bands: &bands };
+                OpenRaster::open_view(path, self.part.date, view, None, Some(valid))?
+            }
         };
         let result = read(&raster)?;
+        self.stack.extremes.look(&raster, self.part.date, path);
         self.stack.pool.put_back(number, raster);
         Ok(result)
     }
@@ -217,7 +276,8 @@ impl GranuleReader<'_> {
                 }
                 for (plane, &band) in run.iter().zip(&bands[next..]) {
                     let name = &self.stack.layout.names[band];
-                    let read = raster.append(plane.band, &window, calibration, &mut values);
+                    let own = self.part.files[file].band(plane.band);
+                    let read = raster.append(own, &window, calibration, &mut values);
                     read.map_err(|failure| self.failed(file, &window, name.clone(), failure))?;
                 }
                 Ok(true)
@@ -248,7 +308,7 @@ impl GranuleReader<'_> {
             if mine.is_empty() {
                 continue;
             }
-            let positions: Vec<usize> = mine.iter().map(|&k| planes[k].band).collect();
+            let positions: Vec<usize> = mine.iter().map(|&k| self.part.files[file].band(planes[k].band)).collect();
             let mut targets: Vec<&mut [f64]> = mine.iter().filter_map(|&k| layers[k].take()).collect();
             let name = |position: usize| {
                 let at = positions.iter().position(|held| *held == position).map(|at| bands[mine[at]]);
@@ -298,7 +358,7 @@ impl GranuleReader<'_> {
         }
         let codes = self.with_raster(plane.file, (true, view), |raster| {
             raster
-                .codes(plane.band, &window, rule.nodata)
+                .codes(self.part.files[plane.file].band(plane.band), &window, rule)
                 .map_err(|failure| self.failed(plane.file, &window, "quality".into(), failure))
         })?;
         let own = rule.hidden(&codes, window.cols.len(), tables).map_err(|problem| Error::Read {
@@ -326,11 +386,8 @@ impl GranuleReader<'_> {
             band,
             rows: window.rows.clone(),
             cols: window.cols.clone(),
-            problem: format!(
-                "{}; the file may be truncated or damaged: replace it, or take it out of `files`",
-                failure.message()
-            ),
-            source: Some(Box::new(failure.error)),
+            problem: failure.problem("replace it, or take it out of `files`"),
+            source: failure.into_source(),
         }
     }
 }

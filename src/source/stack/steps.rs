@@ -49,7 +49,8 @@ impl OffsetSteps {
         };
         let number: u32 = nearest_first(path)
             .find_map(|text| regex.captures(&text)?.get(1)?.as_str().parse().ok())
-            .ok_or_else(|| refuse("its path does not hold the number that selects its offset"))?;
+            .ok_or_else(|| refuse("its path does not hold a number that selects its offset, which its metadata may say (BOA_ADD_OFFSET over BOA_QUANTIFICATION_VALUE of \
+             Sentinel-2)"))?;
         let step = self.steps.iter().rev().find(|(from, _)| *from <= number);
         step.map(|(_, offset)| *offset).ok_or_else(|| refuse(&format!("no offset is known for {number}")))
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::agree::HeaderLog;
 use super::granule::Granule;
 use super::layout::StackLayout;
 use super::location::{StackLocation, refined};
@@ -10,7 +11,7 @@ use super::views::Views;
 use super::{GranuleFile, LocatedGranule, StackBuilder};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
-use crate::source::gdal::{Aligned, Pool, RasterHeader, dated_header};
+use crate::source::gdal::{Aligned, Pool, RasterHeader, Reach, dated_header};
 use crate::source::same_crs;
 
 /// Largest number of parts, per side, into which a pixel is cut.
@@ -23,6 +24,8 @@ struct Reference {
     lattice: Grid,
     files: Vec<PathBuf>,
     bands: Vec<Vec<String>>,
+    /// Whether the bands of the first file have names of their own.
+    named: bool,
     /// (width, height) of the pixels of each file.
     cell_sizes: Vec<(f64, f64)>,
     locations: Vec<StackLocation>,
@@ -38,6 +41,18 @@ struct SurveyState {
     aligned: Option<Aligned>,
     /// Header of the file that needs most memory while it is open.
     largest: Option<RasterHeader>,
+    /// What part of the target the files reach.
+    reach: Option<Reach>,
+    /// What the headers say.
+    log: HeaderLog,
+}
+
+/// The file of a granule as the stack reads it.
+#[derive(Clone, Debug)]
+struct Surveyed {
+    location: StackLocation,
+    /// Where its bands are in another order: the position of each band of the first file.
+    order: Option<Vec<usize>>,
 }
 
 /// Result of the survey.
@@ -48,6 +63,9 @@ pub(super) struct Survey {
     pub(super) parts: Vec<LocatedGranule>,
     pub(super) block_shape: Option<(usize, usize)>,
     pub(super) open_file_bytes: u64,
+    /// Share of the target that files reach, where there is one.
+    pub(super) coverage: Option<f64>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl StackBuilder {
@@ -56,6 +74,10 @@ impl StackBuilder {
     pub(super) fn survey(&self, granules: Vec<Granule>) -> Result<Survey> {
         let mut found = SurveyState {
             aligned: self.onto.as_ref().map(|(target, _)| Aligned::new(target)),
+            reach: match (&self.onto, &self.covering) {
+                (Some((target, _)), _) => Some(Reach::new(target, true)),
+                (None, target) => target.as_ref().map(|target| Reach::new(target, false)),
+            },
             ..SurveyState::default()
         };
         let mut first_error = None;
@@ -64,7 +86,8 @@ impl StackBuilder {
         let steps = steps.map(|steps| Ok::<_, Error>((steps, steps.compile()?))).transpose()?;
         for granule in granules {
             let offset = || steps.as_ref().map(|(steps, regex)| steps.offset_of(granule.name(), regex)).transpose();
-            let surveyed = self.survey_one(&granule, &mut found).and_then(|locations| Ok((locations, offset()?)));
+            let surveyed = self.survey_one(&granule, parts.len(), &mut found);
+            let surveyed = surveyed.and_then(|surveyed| Ok((surveyed, offset()?)));
             let (sound, fault) = match (surveyed, granule.fault.clone()) {
                 (_, Some(fault)) => (None, Some(fault)),
                 (Ok(sound), None) => (Some(sound), None),
@@ -80,12 +103,14 @@ impl StackBuilder {
                 }
                 (Err(error), None) => return Err(error),
             };
-            let (locations, offset) = sound.unwrap_or_default();
-            let files = granule.all_files().cloned().zip(locations);
-            let files = files.map(|(path, location)| GranuleFile { path, location, traits: OnceLock::new() }).collect();
+            let (surveyed, offset) = sound.unwrap_or_default();
+            let files = granule.all_files().cloned().zip(surveyed);
+            let file =
+                |(path, Surveyed { location, order })| GranuleFile { path, location, order, traits: OnceLock::new() };
+            let files = files.map(file).collect();
             parts.push(LocatedGranule { date: granule.date, name: granule.name().to_path_buf(), files, offset, fault });
         }
-        let SurveyState { reference, aligned, largest } = found;
+        let SurveyState { reference, aligned, largest, reach, log } = found;
         let (Some(reference), Some(largest)) = (reference, largest) else {
             return Err(first_error.unwrap_or_else(|| Error::NoFiles {
                 key: "files".into(),
@@ -93,23 +118,57 @@ impl StackBuilder {
                 problem: "give at least one".into(),
             }));
         };
+        let given_offset = self.calibration.offset.is_some() || steps.is_some();
+        let differences = log.differences(
+            &reference.layout,
+            (&reference.bands[0], reference.named),
+            (&self.calibration, given_offset),
+            self.headers,
+        );
+        self.refuse(differences.refused, &mut parts)?;
+        let (mut warnings, open_file_bytes) = (differences.told, largest.open_bytes);
+        warnings.extend(log.clear_zeros(&reference.layout, &self.quality));
+        let coverage = reach.map(|reach| reach.share(aligned.is_some()));
         let (Some(aligned), Some((_, resampling))) = (aligned, &self.onto) else {
             let grid = settle(&reference, self.covering.as_ref().filter(|_| self.mosaic), &mut parts)?;
             let Reference { layout, block_shape, .. } = reference;
-            return Ok(Survey { layout, grid, views: None, parts, block_shape, open_file_bytes: largest.open_bytes });
+            return Ok(Survey { layout, grid, views: None, parts, block_shape, open_file_bytes, coverage, warnings });
         };
-        let view = aligned.view(*resampling)?.nodata(self.calibration.nodata);
+        let view = aligned.view(*resampling)?.nodata(self.calibration.nodata.clone());
         let (grid, open_file_bytes) = (view.grid().clone(), view.open_bytes(&largest));
         let entire =
             StackLocation::new(&grid, &grid).map_err(|problem| Error::Grid { what: self.origin(), problem })?;
         parts.iter_mut().flat_map(|part| &mut part.files).for_each(|file| file.location = entire);
-        let views = Some(Views::new(view, &reference.layout, &reference.cell_sizes)?);
+        let views = Some(Views::new(view, &reference.layout, &self.quality, &reference.cell_sizes)?);
         let block_shape = views.as_ref().map(|views| views.data.block_shape());
-        Ok(Survey { layout: reference.layout, grid, views, parts, block_shape, open_file_bytes })
+        Ok(Survey { layout: reference.layout, grid, views, parts, block_shape, open_file_bytes, coverage, warnings })
     }
 
-    /// The locations of a granule's files on the lattice of the reference.
-    fn survey_one(&self, granule: &Granule, found: &mut SurveyState) -> Result<Vec<StackLocation>> {
+    /// The names by which the bands of a file are known: its own, or what they are said to observe.
+    fn names_of(&self, header: &RasterHeader) -> Vec<String> {
+        let nameless = header.bands.iter().all(String::is_empty);
+        let said = self
+            .observed
+            .as_ref()
+            .filter(|names| nameless && names.len() == header.bands.len() && names.iter().all(|name| !name.is_empty()));
+        said.unwrap_or(&header.bands).clone()
+    }
+
+    /// Refuses files whose headers differ from the others: their dates, where the stack is lenient.
+    fn refuse(&self, refused: Vec<(usize, PathBuf, String)>, parts: &mut [LocatedGranule]) -> Result<()> {
+        for (granule, path, problem) in refused {
+            let part = &mut parts[granule];
+            if !self.lenient {
+                return Err(Error::Inconsistent { path, date: part.date, problem });
+            }
+            part.files.clear();
+            part.fault.get_or_insert((path, problem));
+        }
+        Ok(())
+    }
+
+    /// How the files of granule number `index` lie on the lattice of the reference.
+    fn survey_one(&self, granule: &Granule, index: usize, found: &mut SurveyState) -> Result<Vec<Surveyed>> {
         if let Some((path, problem)) = &granule.fault {
             let problem = problem.clone();
             return Err(Error::Inconsistent { path: path.clone(), date: granule.date, problem });
@@ -134,20 +193,33 @@ impl StackBuilder {
                 ),
             });
         }
-        let mut locations = Vec::with_capacity(paths.len());
+        let mut surveyed = Vec::with_capacity(paths.len());
         for (file, (path, header)) in paths.iter().zip(&headers).enumerate() {
-            check_bands(known, file, path, granule.date, header)?;
-            let Some(aligned) = &mut found.aligned else {
-                locations.push(self.location(known, file, path, granule.date, header)?);
-                continue;
+            let order = band_order(known, file, path, granule.date, header)?;
+            let (is_data, what) = (file < known.layout.data_files, path.display().to_string());
+            let location = match &mut found.aligned {
+                None => self.location(known, file, path, granule.date, header)?,
+                Some(aligned) => {
+                    if is_data {
+                        aligned.add(&what, header)?;
+                    }
+                    // The location is known once all headers are read.
+                    known.locations[0]
+                }
             };
-            if file < known.layout.data_files {
-                aligned.add(&path.display().to_string(), header)?;
+            if let Some(reach) = found.reach.as_mut().filter(|_| is_data)
+                && let Err(error) = reach.add(&what, &header.grid)
+            {
+                if found.aligned.is_some() {
+                    return Err(error);
+                }
+                // That files in another CRS must be reprojected is said where the instrument is known.
+                found.reach = None;
             }
-            // The location is known once all headers are read.
-            locations.push(known.locations[0]);
+            found.log.add((index, granule.date), file, path, header, order.is_some());
+            surveyed.push(Surveyed { location, order });
         }
-        Ok(locations)
+        Ok(surveyed)
     }
 
     fn location(
@@ -267,7 +339,8 @@ impl StackBuilder {
             layout,
             lattice,
             files: granule.all_files().cloned().collect(),
-            bands: headers.iter().map(|header| header.bands.clone()).collect(),
+            bands: headers.iter().map(|header| self.names_of(header)).collect(),
+            named: headers.first().is_some_and(|header| header.bands.iter().any(|name| !name.is_empty())),
             cell_sizes: headers.iter().map(|header| header.grid.cell_size()).collect(),
             locations,
             date: granule.date,
@@ -291,8 +364,15 @@ impl Reference {
     }
 }
 
-/// Refuses a file whose bands differ from those of the first acquisition.
-fn check_bands(known: &Reference, file: usize, path: &Path, date: Date, header: &RasterHeader) -> Result<()> {
+/// Refuses a file whose bands differ from those of the first acquisition. Where they have the same names in another
+/// order, returns the position of each.
+fn band_order(
+    known: &Reference,
+    file: usize,
+    path: &Path,
+    date: Date,
+    header: &RasterHeader,
+) -> Result<Option<Vec<usize>>> {
     let differs = |problem: String| known.differs(file, path, date, &problem);
     let expected = &known.bands[file];
     if header.bands.len() != expected.len() {
@@ -301,14 +381,19 @@ fn check_bands(known: &Reference, file: usize, path: &Path, date: Date, header: 
     }
     let one_each = known.layout.data_files > 1 || file >= known.layout.data_files;
     let renamed = header.bands.iter().zip(expected).position(|(a, b)| !a.is_empty() && !b.is_empty() && a != b);
-    if let Some(band) = renamed.filter(|_| !one_each) {
-        let (found, expected) = (&header.bands[band], &expected[band]);
-        return Err(differs(format!(
-            "band {} is {found:?}, but {expected:?} in the first file of the stack",
-            band + 1
-        )));
+    let Some(band) = renamed.filter(|_| !one_each) else { return Ok(None) };
+    let place = |name: &String| {
+        let mut places = (0..header.bands.len()).filter(|&at| header.bands[at] == *name);
+        places.next().filter(|_| places.next().is_none() && !name.is_empty())
+    };
+    let order: Option<Vec<usize>> = expected.iter().map(place).collect();
+    if !known.named {
+        return Ok(order);
     }
-    Ok(())
+    order.map(Some).ok_or_else(|| {
+        let (found, expected) = (&header.bands[band], &expected[band]);
+        differs(format!("band {} is {found:?}, but {expected:?} in the first file of the stack", band + 1))
+    })
 }
 
 /// Pixels of context that a stack adds around the grid that it must cover.

@@ -49,9 +49,25 @@ impl PixelAxis {
         Ok(Self { low: first.min(last) - size / 2.0, size, count, ascending: step > 0.0 })
     }
 
+    /// The axis in another unit.
+    pub(super) fn times(self, factor: f64) -> Self {
+        Self { low: factor * self.low, size: factor * self.size, ..self }
+    }
+
     fn high(&self) -> f64 {
         self.low + self.size * self.count as f64
     }
+}
+
+/// What coordinates in `units` are multiplied by, so that they are in the unit of the CRS: 1000 for kilometres where
+/// that is the metre.
+pub(super) fn to_unit_of(crs: &Crs, units: &str) -> f64 {
+    let kilometres =
+        ["km", "kilometer", "kilometers", "kilometre", "kilometres"].contains(&units.trim().to_lowercase().as_str());
+    let wkt = crs.wkt().to_lowercase();
+    let metres = ["\"metre\",1", "\"meter\",1", "\"metre\", 1", "\"meter\", 1"].iter().any(|unit| wkt.contains(unit));
+    let own = wkt.contains("\"kilomet") || crs.is_geographic();
+    if kilometres && metres && !own { 1000.0 } else { 1.0 }
 }
 
 /// A north-up grid from its axes.
@@ -161,6 +177,24 @@ mod tests {
         }
         let single: Vec<f64> = (0..3600).map(|k| f64::from(-179.95_f32 + 0.1 * k as f32)).collect();
         assert!((PixelAxis::new(&single, None).unwrap().size - 0.1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn kilometres_become_the_metres_of_the_crs() {
+        let metres = Crs::from_wkt("PROJCRS[\"x\",CS[Cartesian,2],AXIS[\"e\",east],LENGTHUNIT[\"metre\",1]]");
+        let kilometres =
+            Crs::from_wkt("PROJCRS[\"x\",CS[Cartesian,2],AXIS[\"e\",east],LENGTHUNIT[\"kilometre\",1000]]");
+        for (crs, units, factor) in [
+            (&metres, "km", 1000.0),
+            (&metres, "Kilometers", 1000.0),
+            (&metres, "m", 1.0),
+            (&kilometres, "km", 1.0),
+            (&Crs::unknown(), "km", 1.0),
+        ] {
+            assert_eq!(to_unit_of(crs, units), factor, "{units}");
+        }
+        let axis = PixelAxis::new(&[25.0, 35.0], None).unwrap().times(1000.0);
+        assert_eq!((axis.low, axis.high()), (20_000.0, 40_000.0));
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl CubeBuilder {
         self.calibration.validate()?;
         let store = Store { folder: Arc::new(Folder::new(&self.path)), names: Vec::new() }.listed()?;
         let mut variables = self.open_variables(&store)?;
-        if let Some(nodata) = self.calibration.nodata {
+        for &nodata in &self.calibration.nodata {
             variables.iter_mut().for_each(|variable| variable.add_missing(nodata));
         }
         let Some(first) = variables.first() else { return Err(Error::setting("variables", "an empty list")) };
@@ -173,12 +173,23 @@ impl CubeBuilder {
     fn georeference(&self, store: &Store, variable: &Variable) -> Result<(Grid, (bool, bool))> {
         let mapping = store.grid_mapping(variable);
         let geotransform = mapping.as_ref().and_then(georeference::geotransform);
+        let group = store.group_attributes();
+        let crs = self
+            .crs
+            .clone()
+            .unwrap_or_else(|| georeference::crs(mapping.iter().chain([variable.attributes()]).chain(group.iter())));
+        let factor = |name: &str| {
+            let attributes = store.attributes(name);
+            let units = attributes.as_ref().and_then(|held| held.get("units")).and_then(Value::as_str);
+            units.map_or(1.0, |units| georeference::to_unit_of(&crs, units))
+        };
         let line = |axis: usize, origin_and_step: Option<(f64, f64)>| {
             let (name, count) = (&variable.dimensions[axis], variable.length(axis));
             match (store.coordinate(name, count)?, origin_and_step) {
                 // Coordinates take precedence: they stay true when a cube is cut, and a GeoTransform does not.
                 (Some(array), known) => variable::numbers(&array)
-                    .and_then(|centres| PixelAxis::new(&centres, known.map(|(_, step)| step)))
+                    .and_then(|centres| PixelAxis::new(&centres, known.map(|(_, step)| step / factor(name))))
+                    .map(|line| line.times(factor(name)))
                     .map_err(|problem| store.error(name, &problem)),
                 (None, Some((origin, step))) => Ok(georeference::line(origin, step, count)),
                 (None, None) => Err(store.error(
@@ -189,11 +200,6 @@ impl CubeBuilder {
         };
         let y = line(variable.axes.y, geotransform.map(|[.., top, _, step]| (top, step)))?;
         let x = line(variable.axes.x, geotransform.map(|[left, step, ..]| (left, step)))?;
-        let group = store.group_attributes();
-        let crs = self
-            .crs
-            .clone()
-            .unwrap_or_else(|| georeference::crs(mapping.iter().chain([variable.attributes()]).chain(group.iter())));
         let grid = georeference::grid(crs, &y, &x).map_err(|error| match error {
             Error::Grid { problem, .. } => Error::Grid { what: self.path.display().to_string(), problem },
             other => other,

@@ -92,6 +92,35 @@ impl Variable {
         self.element_type.bytes() as u32 * 8
     }
 
+    /// Largest stored number that can be a value: float64 holds integers up to 2⁵³ to the last digit, and nothing on
+    /// Earth is measured in numbers beyond 1e30. `None` where all numbers of the type are smaller.
+    pub(super) fn largest(&self) -> Option<f64> {
+        match self.element_type {
+            ElementType::F32 | ElementType::F64 => Some(1e30),
+            ElementType::I64 | ElementType::U64 => Some(9_007_199_254_740_992.0),
+            _ => None,
+        }
+    }
+
+    fn is_float(&self) -> bool {
+        matches!(self.element_type, ElementType::F32 | ElementType::F64)
+    }
+
+    /// The attribute `valid_range` of floats without a scale, where it looks like that of the packed integers that they
+    /// were.
+    pub(super) fn packed_range(&self) -> Option<(f64, f64)> {
+        let plain = self.is_float() && self.packing.scale.is_none() && self.packing.offset.is_none();
+        let packed = |(low, high): &(f64, f64)| {
+            let whole = |bound: f64| bound.is_infinite() || bound.fract() == 0.0;
+            let largest = [low, high]
+                .into_iter()
+                .filter(|bound| bound.is_finite())
+                .fold(0.0, |all: f64, bound| all.max(bound.abs()));
+            whole(*low) && whole(*high) && largest >= 1000.0
+        };
+        self.packing.range().filter(|range| plain && packed(range))
+    }
+
     /// Adds a stored number that means "missing" to those that the variable declares.
     pub(super) fn add_missing(&mut self, nodata: f64) {
         self.packing.add_missing(if self.element_type == ElementType::F32 { f64::from(nodata as f32) } else { nodata });

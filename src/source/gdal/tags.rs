@@ -1,0 +1,63 @@
+//! What the header of a band says of its numbers.
+
+use ::gdal::raster::RasterBand;
+
+use super::raster::holds_signed_bytes;
+
+/// Stored type, nodata, scale, offset and unit of a band, as its header has them.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::source) struct BandTags {
+    /// The stored type by GDAL's name.
+    pub(in crate::source) sample: String,
+    pub(in crate::source) nodata: Option<f64>,
+    pub(in crate::source) scale: Option<f64>,
+    pub(in crate::source) offset: Option<f64>,
+    pub(in crate::source) unit: String,
+    /// Smallest and largest integer of the type; `None` for floats.
+    range: Option<(f64, f64)>,
+}
+
+impl BandTags {
+    pub(super) fn new(band: &RasterBand<'_>) -> Self {
+        let sample = if holds_signed_bytes(band) { "Int8".into() } else { band.band_type().name() };
+        // By name, because older versions of GDAL lack some of the types.
+        let range = match sample.as_str() {
+            "Byte" => Some((0.0, u8::MAX.into())),
+            "Int8" => Some((i8::MIN.into(), i8::MAX.into())),
+            "UInt16" => Some((0.0, u16::MAX.into())),
+            "Int16" => Some((i16::MIN.into(), i16::MAX.into())),
+            "UInt32" => Some((0.0, u32::MAX.into())),
+            "Int32" => Some((i32::MIN.into(), i32::MAX.into())),
+            "UInt64" => Some((0.0, u64::MAX as f64)),
+            "Int64" => Some((i64::MIN as f64, i64::MAX as f64)),
+            _ => None,
+        };
+        Self {
+            sample,
+            nodata: band.no_data_value(),
+            // Where there are none, numbers are as they are stored.
+            scale: band.scale().filter(|scale| *scale != 1.0),
+            offset: band.offset().filter(|offset| *offset != 0.0),
+            unit: band.unit(),
+            range,
+        }
+    }
+
+    pub(in crate::source) fn is_float(&self) -> bool {
+        self.range.is_none()
+    }
+
+    /// Whether some number of the type can be the nodata value.
+    pub(in crate::source) fn holds_nodata(&self) -> bool {
+        match (self.nodata, self.range) {
+            (Some(nodata), Some((low, high))) => nodata.fract() == 0.0 && (low..=high).contains(&nodata),
+            (Some(nodata), None) if self.sample == "Float32" => !nodata.is_finite() || (nodata as f32).is_finite(),
+            _ => true,
+        }
+    }
+
+    /// The number that means "missing"; NaN is missing with and without a tag.
+    pub(in crate::source) fn missing(&self) -> Option<f64> {
+        self.nodata.filter(|nodata| !nodata.is_nan() && self.holds_nodata())
+    }
+}

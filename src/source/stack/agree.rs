@@ -1,0 +1,302 @@
+//! Whether the headers of a stack's files agree: nodata, stored type, scale and offset, unit, names of bands.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::layout::StackLayout;
+use crate::geometry::Date;
+use crate::source::gdal::{BandTags, RasterHeader};
+use crate::source::{Calibration, Quality};
+
+/// What is done about files of a stack whose headers differ from those of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Headers {
+    /// Differences that would change what values mean are refused: scale, offset, unit, integers among floats that a
+    /// given scale is for, bands whose order is not known. The others are told.
+    #[default]
+    Meaning,
+    /// Every difference is refused.
+    Strict,
+    /// Every difference is told, none is refused.
+    Warn,
+}
+
+/// A property in which headers may differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Order,
+    Names,
+    Unnamed,
+    Scale,
+    Unit,
+    Mixture,
+    Type,
+    Nodata,
+    Useless,
+}
+
+/// The files of a granule at one position whose headers say the same.
+#[derive(Debug)]
+struct Alike {
+    file: usize,
+    tags: Vec<BandTags>,
+    names: Vec<String>,
+    reordered: bool,
+    /// Where they are: number of the granule and date.
+    members: Vec<(usize, Date)>,
+    first: PathBuf,
+}
+
+/// The headers of all files, those that say the same together.
+#[derive(Debug, Default)]
+pub(super) struct HeaderLog {
+    alike: Vec<Alike>,
+}
+
+/// What the comparison came to.
+#[derive(Debug, Default)]
+pub(super) struct Differences {
+    /// One sentence for each property.
+    pub(super) told: Vec<String>,
+    /// Granules that are refused: number, file, problem.
+    pub(super) refused: Vec<(usize, PathBuf, String)>,
+}
+
+impl HeaderLog {
+    /// Adds a file: the `granule` it belongs to, its position in it, and whether its bands are read by name because
+    /// they are in another order.
+    pub(super) fn add(
+        &mut self,
+        (granule, date): (usize, Date),
+        file: usize,
+        path: &Path,
+        header: &RasterHeader,
+        reordered: bool,
+    ) {
+        let same = |held: &&mut Alike| {
+            held.file == file && held.tags == header.tags && held.names == header.bands && held.reordered == reordered
+        };
+        match self.alike.iter_mut().find(same) {
+            Some(held) => held.members.push((granule, date)),
+            None => self.alike.push(Alike {
+                file,
+                tags: header.tags.clone(),
+                names: header.bands.clone(),
+                reordered,
+                members: vec![(granule, date)],
+                first: path.to_path_buf(),
+            }),
+        }
+    }
+
+    /// Compares the files, as the stack reads them. `names` are those by which the bands of its first file
+    /// are known, `named` whether it gives them itself.
+    pub(super) fn differences(
+        &self,
+        layout: &StackLayout,
+        (names, named): (&[String], bool),
+        (calibration, given_offset): (&Calibration, bool),
+        rule: Headers,
+    ) -> Differences {
+        let mut differences = Differences::default();
+        let view = Comparison { layout, calibration, given_offset, names, named };
+        for kind in [
+            Kind::Order,
+            Kind::Names,
+            Kind::Unnamed,
+            Kind::Scale,
+            Kind::Unit,
+            Kind::Mixture,
+            Kind::Type,
+            Kind::Nodata,
+            Kind::Useless,
+        ] {
+            let odd: Vec<Odd<'_>> = (0..layout.files).flat_map(|file| self.odd(kind, file, &view)).collect();
+            let Some(first) = odd.iter().min_by_key(|odd| odd.alike.members.iter().map(|(_, date)| *date).min()) else {
+                continue;
+            };
+            let files: usize = odd.iter().map(|odd| odd.alike.members.len()).sum();
+            let all: usize =
+                self.alike.iter().filter(|one| one.file == first.alike.file).map(|one| one.members.len()).sum();
+            let date = first.alike.members.iter().map(|(_, date)| *date).min();
+            let date = date.map_or_else(String::new, |date| format!(" ({date})"));
+            let path = first.alike.first.display();
+            let (found, usual) = (&first.found, &first.usual);
+            let count = if files == 1 { format!("1 of {all} files") } else { format!("{files} files") };
+            let text = format!("{}: {count}, first {path}{date}: {found}{usual}", kind.what());
+            let refuses = rule == Headers::Strict || rule == Headers::Meaning && kind.changes_meaning();
+            if !refuses {
+                differences.told.push(format!("{text}; {}", kind.advice()));
+                continue;
+            }
+            let problem = format!("{text}; {}, or headers = \"warn\" to read them as they are", kind.advice());
+            for Odd { alike, .. } in &odd {
+                let refused = alike.members.iter().map(|(granule, _)| (*granule, alike.first.clone(), problem.clone()));
+                differences.refused.extend(refused);
+            }
+        }
+        differences
+    }
+
+    /// What is to be told of quality files whose nodata value is a 0 that their rule leaves visible.
+    pub(super) fn clear_zeros(&self, layout: &StackLayout, rules: &[Quality]) -> Option<String> {
+        let zero = |alike: &&Alike| {
+            rules.iter().zip(&layout.quality).any(|(rule, planes)| {
+                planes.iter().filter(|plane| plane.file == alike.file).any(|plane| {
+                    let own = alike.tags.get(plane.band).and_then(|tags| tags.nodata);
+                    own.is_some_and(|own| rule.sees_clear_zeros(own))
+                })
+            })
+        };
+        let found: Vec<&Alike> = self.alike.iter().filter(zero).collect();
+        let first = found.first()?;
+        let files: usize = found.iter().map(|alike| alike.members.len()).sum();
+        Some(format!(
+            "quality: {files} files, first {}, have 0 as their nodata value, which the rule does not hide: 0 is taken for clear; say \
+             quality.nodata = 0 where it means that nothing is known of a pixel, [] where it means clear",
+            first.first.display()
+        ))
+    }
+
+    /// The groups of files at a position that differ from most others there.
+    fn odd<'a>(&'a self, kind: Kind, file: usize, view: &Comparison<'_>) -> Vec<Odd<'a>> {
+        let mut said: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        let of_file: Vec<(usize, String)> = self
+            .alike
+            .iter()
+            .enumerate()
+            .filter(|(_, alike)| alike.file == file)
+            .filter_map(|(at, alike)| Some((at, view.said(kind, alike)?)))
+            .collect();
+        for (at, text) in &of_file {
+            let entry = said.entry(text.clone()).or_insert((0, *at));
+            entry.0 += self.alike[*at].members.len();
+        }
+        // Of two that are as frequent, the one that came first.
+        let usual = match kind {
+            Kind::Order | Kind::Useless => Some(String::new()),
+            _ => said.iter().max_by_key(|(_, (count, at))| (*count, usize::MAX - at)).map(|(text, _)| text.clone()),
+        };
+        let Some(usual) = usual else { return Vec::new() };
+        let odd = of_file.into_iter().filter(|(_, text)| *text != usual);
+        let others = if usual.is_empty() { String::new() } else { format!(", the others {usual}") };
+        odd.map(|(at, found)| Odd { alike: &self.alike[at], found, usual: others.clone() }).collect()
+    }
+}
+
+/// A group of files that differs from the others.
+struct Odd<'a> {
+    alike: &'a Alike,
+    found: String,
+    usual: String,
+}
+
+/// How the files are read, as far as it makes differences harmless.
+struct Comparison<'a> {
+    layout: &'a StackLayout,
+    calibration: &'a Calibration,
+    given_offset: bool,
+    /// Names by which the bands of the first file are known.
+    names: &'a [String],
+    /// Whether it gives them itself.
+    named: bool,
+}
+
+impl Comparison<'_> {
+    /// What files say of a property, as text that is equal where it means the same; `None` where it does not matter.
+    fn said(&self, kind: Kind, alike: &Alike) -> Option<String> {
+        let data = alike.file < self.layout.data_files;
+        let layout = self.layout;
+        let planes = layout.bands.iter().chain(layout.quality.iter().flatten()).chain(&layout.uncertainty);
+        let mut bands: Vec<usize> = planes.filter(|plane| plane.file == alike.file).map(|plane| plane.band).collect();
+        bands.sort_unstable();
+        bands.dedup();
+        let tags: Vec<&BandTags> = bands.iter().filter_map(|&band| alike.tags.get(band)).collect();
+        let each = |say: &dyn Fn(&BandTags) -> String| {
+            let mut texts: Vec<String> = tags.iter().map(|tags| say(tags)).collect();
+            texts.dedup();
+            texts.join(", ")
+        };
+        let number = |tag: Option<f64>, none: f64| format!("{:?}", tag.unwrap_or(none));
+        match kind {
+            Kind::Order => Some(if alike.reordered { format!("{:?}", alike.names) } else { String::new() }),
+            Kind::Names | Kind::Unnamed => {
+                let several = data && layout.data_files == 1 && layout.bands.len() > 1;
+                let has_names = alike.names.iter().any(|name| !name.is_empty());
+                // Where the first file has names, the layout follows them; where it has none, names that are known from
+                // elsewhere tell the order as well.
+                let tells = !self.named && self.names.iter().all(|name| alike.names.contains(name));
+                (several && self.named == (kind == Kind::Unnamed))
+                    .then(|| if has_names && !tells { "bands have names".into() } else { "bands have none".into() })
+            }
+            Kind::Scale => data.then(|| {
+                each(&|tags| {
+                    let scale = self.calibration.scale.map_or_else(|| number(tags.scale, 1.0), |_| String::new());
+                    let offset = if self.given_offset { String::new() } else { number(tags.offset, 0.0) };
+                    match (scale.as_str(), offset.as_str()) {
+                        ("", "") => String::new(),
+                        (scale, "") => format!("scale {scale}"),
+                        ("", offset) => format!("offset {offset}"),
+                        (scale, offset) => format!("scale {scale}, offset {offset}"),
+                    }
+                })
+            }),
+            Kind::Unit => data.then(|| each(&|tags| tags.unit.clone())).filter(|unit| !unit.is_empty()),
+            Kind::Mixture => (data && self.calibration.scale.is_some_and(|scale| scale != 1.0))
+                .then(|| each(&|tags| if tags.is_float() { "floats".into() } else { "integers".into() })),
+            Kind::Type => Some(each(&|tags| tags.sample.clone())),
+            Kind::Nodata => Some(each(&|tags| match tags.missing().filter(|nodata| !self.is_given(data, *nodata)) {
+                Some(nodata) => format!("{nodata:?}"),
+                None => "none".into(),
+            })),
+            Kind::Useless => {
+                let useless = tags.iter().find(|tags| tags.nodata.is_some() && !tags.holds_nodata());
+                Some(useless.map_or_else(String::new, |tags| {
+                    format!("{:?}, which {} cannot hold", tags.nodata.unwrap_or(f64::NAN), tags.sample)
+                }))
+            }
+        }
+    }
+
+    /// Whether a number is missing in all files, whatever their tags.
+    fn is_given(&self, data: bool, nodata: f64) -> bool {
+        data && self.calibration.nodata.contains(&nodata)
+    }
+}
+
+impl Kind {
+    fn what(self) -> &'static str {
+        match self {
+            Self::Order => "bands in another order, which are read by their names",
+            Self::Names | Self::Unnamed => "names of bands differ",
+            Self::Scale => "scale and offset tags differ",
+            Self::Unit => "units differ",
+            Self::Mixture => "integers and floats under one `scale`",
+            Self::Type => "stored types differ",
+            Self::Nodata => "nodata tags differ",
+            Self::Useless => "a nodata tag that hides nothing",
+        }
+    }
+
+    /// Whether values of such files would mean something else than the others.
+    fn changes_meaning(self) -> bool {
+        matches!(self, Self::Names | Self::Scale | Self::Unit | Self::Mixture)
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Order => "look whether the names are right",
+            Self::Names => {
+                "whether the order is the same is not known: write the names into all of them, or into none, or make them two instruments"
+            }
+            Self::Unnamed => "bands without names are taken to be in the order of the first file",
+            Self::Scale => "correct the tags, or give `scale` and `offset` for all of them",
+            Self::Unit => "convert them, or make an instrument of each",
+            Self::Mixture => "make an instrument of each, with its own `scale`",
+            Self::Type => "look whether they are of one product",
+            Self::Nodata => "give `nodata` for all of them",
+            Self::Useless => "give the number that is missing as `nodata`, or remove the tag",
+        }
+    }
+}
