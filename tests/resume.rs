@@ -16,7 +16,7 @@ use rasterfuse::describe::OutputDates;
 use rasterfuse::describe::{
     AcquisitionGroups, Composite, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation,
 };
-use rasterfuse::engine::{Checkpoint, FusionBuilder, Precision, Shard, Start};
+use rasterfuse::engine::{Checkpoint, FusionBuilder, OnError, Precision, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::series::{ExistingSeries, FusedBlock, FusionSink, Report, SeriesLayout};
 use rasterfuse::sink::ZarrSink;
@@ -125,6 +125,8 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         .lag(options.lag)
         .tile(options.tile.0, options.tile.1)
         .checkpoint(Checkpoint::Full)
+        // Some series end before the first date of an instrument.
+        .on_error(OnError::Skip)
         .instrument(if options.gated { sharp.gate(0.9) } else { sharp })
         .instrument(if options.layers {
             // What is dated by the middle of five days counts two days later.

@@ -194,10 +194,7 @@ impl<'a> Job<'a> {
         let visible = self.visible(existing.as_ref(), &assigned, sink)?;
         let finished = existing.as_ref().is_some_and(|existing| existing.finished);
         if assigned.work.is_empty() && finished && visible == fusion.output.len() {
-            return match self.shard {
-                None => fusion.whole_report(&assigned.summary),
-                Some(_) => Ok(assigned.summary.report(&names(&fusion.model.instruments))),
-            };
+            return self.report(&assigned.summary);
         }
         if self.check_disk {
             // Other shards are about to write as much.
@@ -233,17 +230,22 @@ impl<'a> Job<'a> {
         } else if self.shard.is_none() {
             sink.commit(fusion.output.len())?;
         }
-        // Other shards may have used what this one has not.
-        let report = match self.shard {
-            None => fusion.whole_report(&summary)?,
-            Some(_) => summary.report(&names(&fusion.model.instruments)),
-        };
+        let report = self.report(&summary)?;
         let report = Report { blocks: done.blocks, timing: done.timing, ..report };
         if self.shard.is_none() {
             sink.finish(&report)?;
             self.tidy(&folder)?;
         }
         Ok(report)
+    }
+
+    /// The report of what was run; of a whole series, with the inputs of which nothing was used.
+    fn report(&self, summary: &Summary) -> Result<Report> {
+        match self.shard {
+            None => self.fusion.whole_report(summary),
+            // Other shards may have used what this one has not.
+            Some(_) => Ok(summary.report(&names(&self.fusion.model.instruments))),
+        }
     }
 
     /// Makes the results of all shards visible, and ends the series.

@@ -107,6 +107,10 @@ pub(super) struct Summary {
     /// By instrument: which of the bands that it reads have ever held a value.
     #[serde(default)]
     held: BTreeMap<usize, Vec<bool>>,
+    /// By instrument and band that it reads: the slice of most values among the first of each tile, as their number and
+    /// the median of their sizes.
+    #[serde(default)]
+    sizes: BTreeMap<usize, Vec<(u64, f64)>>,
 }
 
 /// The entry of an instrument on a date.
@@ -147,9 +151,22 @@ impl Summary {
         let held = self.held.entry(instrument).or_default();
         held.resize(slice.values.len_of(Axis(0)), false);
         // A band that has held a value is not looked at again.
-        for (held, plane) in held.iter_mut().zip(slice.values.outer_iter()).filter(|(held, _)| !**held) {
-            *held = plane.iter().any(|value| !value.is_nan());
+        let sizes = self.sizes.entry(instrument).or_default();
+        sizes.resize(held.len(), (0, 0.0));
+        let first = held.iter_mut().zip(sizes).zip(slice.values.outer_iter()).filter(|((held, _), _)| !**held);
+        for ((held, size), plane) in first {
+            let mut values: Vec<f64> = plane.iter().filter(|value| !value.is_nan()).map(|value| value.abs()).collect();
+            let middle = values.len() / 2;
+            if !values.is_empty() {
+                *held = true;
+                *size = (values.len() as u64, *values.select_nth_unstable_by(middle, f64::total_cmp).1);
+            }
         }
+    }
+
+    /// The median of the sizes of values of each band that an instrument reads; 0 where there are none.
+    pub(super) fn sizes(&self, instrument: usize) -> impl Iterator<Item = f64> + '_ {
+        self.sizes.get(&instrument).into_iter().flatten().map(|(_, median)| *median)
     }
 
     fn mark_read(&mut self, date: i32, instrument: usize) {
@@ -217,6 +234,16 @@ impl Summary {
             let held = self.held.entry(*instrument).or_default();
             held.resize(bands.len(), false);
             held.iter_mut().zip(bands).for_each(|(held, other)| *held |= other);
+        }
+        for (instrument, bands) in &other.sizes {
+            let sizes = self.sizes.entry(*instrument).or_default();
+            sizes.resize(bands.len(), (0, 0.0));
+            for (size, other) in sizes.iter_mut().zip(bands) {
+                // Whatever the order of tiles.
+                if (other.0, other.1.to_bits()) > (size.0, size.1.to_bits()) {
+                    *size = *other;
+                }
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! Instruments and bands of which a run used not one value, and what took the values.
 
+use std::collections::BTreeMap;
+
 use super::summary::Summary;
 use super::{Fusion, OnError};
 use crate::error::{Error, Result};
@@ -14,6 +16,12 @@ const DATES: usize = 6;
 const TILES: usize = 4;
 const BANDS: usize = 4;
 const SIDE: usize = 512;
+
+/// Ratio of two instruments' medians of one target band beyond which their units differ.
+const UNITS: f64 = 50.0;
+
+/// Standard deviations of the prior beyond which values are of another order than it.
+const PRIOR_SDS: f64 = 30.0;
 
 impl Fusion {
     /// Refuses instruments that headers show to give nothing, before anything is read.
@@ -49,7 +57,62 @@ impl Fusion {
             }
         }
         self.refuse(&report.unused)?;
+        let named = |instrument: &ObservationModel| {
+            let name = instrument.name.clone();
+            instrument.source.notes().into_iter().map(move |note| format!("{name}: {note}"))
+        };
+        report.notes = self.model.instruments.iter().flat_map(named).collect();
+        report.notes.extend(self.other_units(summary));
+        report.notes.extend(self.far_from_prior(summary));
         Ok(report)
+    }
+
+    /// Says which instruments observe a target band in numbers of other orders, as far as they are not anomalies.
+    fn other_units(&self, summary: &Summary) -> Vec<String> {
+        let mut sizes: BTreeMap<usize, Vec<(usize, f64)>> = BTreeMap::new();
+        for k in (0..self.model.instruments.len()).filter(|_| self.model.seasonal.is_none()) {
+            for (band, size) in summary.sizes(k).enumerate().filter(|(_, size)| *size > 0.0) {
+                if let Some(component) = self.model.component_of(k, band) {
+                    sizes.entry(component).or_default().push((k, size));
+                }
+            }
+        }
+        let differ = |(component, sizes): (usize, Vec<(usize, f64)>)| {
+            let by_size = |a: &&(usize, f64), b: &&(usize, f64)| a.1.total_cmp(&b.1);
+            let (small, large) = (sizes.iter().min_by(by_size)?, sizes.iter().max_by(by_size)?);
+            let (name, other) = (&self.model.instruments[small.0].name, &self.model.instruments[large.0].name);
+            let band = self.model.spectrum.bands().get(component)?;
+            (large.1 > UNITS * small.1).then(|| {
+                format!(
+                    "{name} and {other} observe {band:?} in numbers of other orders: their medians are {:.4} and {:.4}; give both the same \
+                     unit by `scale` and `offset`",
+                    small.1, large.1
+                )
+            })
+        };
+        sizes.into_iter().filter_map(differ).collect()
+    }
+
+    /// Says which bands have values of an order that the prior does not know, as far as it is the same everywhere: after
+    /// a first date, which it does not fit, the series follows them without a word.
+    fn far_from_prior(&self, summary: &Summary) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (k, instrument) in self.model.instruments.iter().enumerate().filter(|_| self.model.seasonal.is_none()) {
+            for (band, size) in summary.sizes(k).enumerate() {
+                let Some(component) = self.model.component_of(k, band) else { continue };
+                let (mean, variance) =
+                    (self.model.prior.constant_mean(component), self.model.prior.constant_variance(component));
+                let (Some(mean), Some(sd)) = (mean, variance.map(f64::sqrt)) else { continue };
+                if size > mean.abs() + PRIOR_SDS * sd {
+                    let name = &instrument.source.bands()[instrument.source_bands[band]];
+                    notes.push(format!(
+                        "{}, band {name:?}: values about {size:.4}, where the prior expects {mean:.4} ± {sd:.4}; check scale, offset and unit",
+                        instrument.name
+                    ));
+                }
+            }
+        }
+        notes
     }
 
     fn refuse(&self, unused: &[UnusedInput]) -> Result<()> {
@@ -72,7 +135,9 @@ impl Fusion {
                 format!("all {} pixels that hold a value lack a band that goes together with theirs", total.incomplete)
             } else {
                 let (refused, pixels) = (total.refused, total.pixels);
-                format!("its gate refused {refused} of {pixels} pixels; check scale, offset and unit, or leave `gate` out")
+                format!(
+                    "its gate refused {refused} of {pixels} pixels; check scale, offset and unit, or leave `gate` out"
+                )
             };
         }
         let skipped = report.skipped.iter().filter(|slice| slice.instrument == instrument.name).count();

@@ -59,12 +59,14 @@ impl PriorModel {
         Ok(Self { mean, variance, correlated: prior.correlation == PriorCorrelation::Process })
     }
 
+    /// The mean of component `j` where it is the same everywhere.
+    pub(crate) fn constant_mean(&self, j: usize) -> Option<f64> {
+        self.mean.constant(j)
+    }
+
     /// The variance of component `j` where it is the same everywhere.
     pub(crate) fn constant_variance(&self, j: usize) -> Option<f64> {
-        match &self.variance {
-            PriorLayer::Constant(values) => values.get(j).copied(),
-            PriorLayer::Raster(_) => None,
-        }
+        self.variance.constant(j)
     }
 
     /// The rasters it is read from.
@@ -113,6 +115,14 @@ fn check_raster(key: &Key, source: &dyn RasterSource, target: &Grid, p: usize) -
 }
 
 impl PriorLayer {
+    /// The number of component `j` where it is the same everywhere.
+    fn constant(&self, j: usize) -> Option<f64> {
+        match self {
+            Self::Constant(values) => values.get(j).copied(),
+            Self::Raster(_) => None,
+        }
+    }
+
     fn read(&self, key: &str, target: &Grid, rect: &Rect) -> Result<FieldSlice> {
         let source = match self {
             Self::Constant(values) => return Ok(FieldSlice::Constant(values.clone())),

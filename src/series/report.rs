@@ -66,6 +66,8 @@ pub struct Report {
     /// Instruments and bands of which not one value was used
     /// ([`OnError::Skip`](crate::engine::OnError::Skip)).
     pub unused: Vec<UnusedInput>,
+    /// What was odd about the values themselves, for people: undeclared fill values, units that differ.
+    pub notes: Vec<String>,
     /// Scores of this run's blocks against reference data, where these were given
     /// ([`JudgedSink`](crate::sink::JudgedSink)).
     pub scores: Option<Scores>,
@@ -181,11 +183,20 @@ impl DateDiagnostics {
     }
 }
 
+impl DateDiagnostics {
+    /// The [ratio](Self::nis_ratio), infinite where values were used and it is not a number: the worst case.
+    fn misfit(&self) -> f64 {
+        let ratio = self.nis_ratio();
+        if ratio.is_nan() && self.dof > 0 { f64::INFINITY } else { ratio }
+    }
+}
+
 impl InstrumentReport {
-    /// The date with the worst fit: the largest [`DateDiagnostics::nis_ratio`] of the dates with values.
+    /// The date with the worst fit: the largest [`DateDiagnostics::nis_ratio`] of the dates with values. One that is
+    /// not a number is worse than any.
     #[must_use]
     pub fn worst(&self) -> Option<&DateDiagnostics> {
-        self.dates.iter().filter(|date| date.dof > 0).max_by(|a, b| a.nis_ratio().total_cmp(&b.nis_ratio()))
+        self.dates.iter().filter(|date| date.dof > 0).max_by(|a, b| a.misfit().total_cmp(&b.misfit()))
     }
 
     /// Sum over the dates; its `date` is the last one. `None` when no value of the instrument was used.
@@ -219,6 +230,7 @@ impl Report {
             let band = band.as_ref().map_or_else(String::new, |band| format!(", band {band:?},"));
             writeln!(f, "warning: not one value of {instrument}{band} was used: {reason}")?;
         }
+        self.notes.iter().try_for_each(|note| writeln!(f, "warning: {note}"))?;
         for InstrumentReport { name, dates, empty } in self.instruments.iter().filter(|one| !one.empty.is_empty()) {
             let shown: Vec<String> = empty.iter().take(LISTED).map(Date::to_string).collect();
             let more = if empty.len() > LISTED { ", ..." } else { "" };

@@ -13,6 +13,10 @@ const SUSPICIOUS_RATIO: f64 = 20.0;
 const NARROW_RATIO: f64 = 2.0;
 const WIDE_RATIO: f64 = 0.5;
 
+/// A date is odd whose ratio is larger than this, and larger than the median of the instrument's dates by a factor.
+const ODD_RATIO: f64 = 4.0;
+const ODD_FACTOR: f64 = 5.0;
+
 /// Degrees of freedom that a ratio needs to be reported: with so many, its standard deviation is 0.14 where the model
 /// is right.
 const ENOUGH: u64 = 100;
@@ -28,7 +32,7 @@ enum FitClass {
 
 impl FitClass {
     fn classify(total: &DateDiagnostics) -> Self {
-        match total.nis_ratio() {
+        match total.misfit() {
             ratio if ratio > SUSPICIOUS_RATIO => Self::Suspicious,
             _ if total.dof < ENOUGH => Self::Right,
             ratio if ratio >= NARROW_RATIO => Self::Narrow,
@@ -47,7 +51,7 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
     let alone = totals.len() == 1;
     let (all_narrow, all_wide) = (all(FitClass::Narrow), all(FitClass::Wide));
     // One wrong instrument pulls the others away.
-    let ratio = |(_, total): &&(&InstrumentReport, DateDiagnostics)| total.nis_ratio();
+    let ratio = |(_, total): &&(&InstrumentReport, DateDiagnostics)| total.misfit();
     let worst = totals.iter().max_by(|a, b| ratio(a).total_cmp(&ratio(b)));
     let worst =
         worst.filter(|(_, total)| FitClass::classify(total) == FitClass::Suspicious).map(|(one, _)| one.name.as_str());
@@ -55,9 +59,15 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
     // before.
     let begins = instruments.iter().filter_map(|one| one.dates.first()).map(|date| date.date).min();
     for (instrument, total) in &totals {
-        let (name, ratio) = (&instrument.name, total.nis_ratio());
+        let (name, ratio) = (&instrument.name, total.misfit());
         let first = is_first_date(instrument, begins);
         match FitClass::classify(total) {
+            _ if ratio.is_infinite() => writeln!(
+                f,
+                "warning: {name} gives numbers beyond all measure (nis/dof is not a number), first on {}: check fill values, scale and \
+                 unit of its file",
+                instrument.dates.iter().find(|date| date.misfit().is_infinite()).map_or(total.date, |date| date.date)
+            )?,
             FitClass::Right => {}
             FitClass::Narrow | FitClass::Suspicious if worst.is_some_and(|worst| worst != name) => writeln!(
                 f,
@@ -100,7 +110,35 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
             }
         }
     }
-    Ok(())
+    instruments.iter().try_for_each(|instrument| write_odd_date(f, instrument, begins))
+}
+
+/// Names the date that lies far off where the other dates of an instrument do not.
+fn write_odd_date(f: &mut fmt::Formatter<'_>, instrument: &InstrumentReport, begins: Option<Date>) -> fmt::Result {
+    // The first date of the series is compared with the prior alone.
+    let judged = |date: &&DateDiagnostics| date.dof > 0 && Some(date.date) != begins;
+    let mut ratios: Vec<f64> = instrument.dates.iter().filter(judged).map(DateDiagnostics::misfit).collect();
+    ratios.sort_by(f64::total_cmp);
+    let usual = ratios.get(ratios.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN);
+    let far = |date: &&DateDiagnostics| {
+        let ratio = date.misfit();
+        let clear = if date.dof < ENOUGH { SUSPICIOUS_RATIO } else { ODD_RATIO };
+        ratio > clear && ratio >= ODD_FACTOR * usual && ratio.is_finite()
+    };
+    let odd: Vec<&DateDiagnostics> = instrument.dates.iter().filter(judged).filter(far).collect();
+    let Some(worst) = odd.iter().max_by(|a, b| a.misfit().total_cmp(&b.misfit())) else { return Ok(()) };
+    let others = match odd.len() {
+        1 => String::new(),
+        n => format!(", the worst of {n} such dates"),
+    };
+    writeln!(
+        f,
+        "warning: {} on {} lies far from what the model expects (nis/dof {:.1}, usually {usual:.2}){others}: look at its file: fill \
+         values, scale, unit, clouds",
+        instrument.name,
+        worst.date,
+        worst.misfit()
+    )
 }
 
 /// Whether an instrument would fit except on the first date of the series, which the prior predicts.
@@ -161,6 +199,28 @@ mod tests {
     fn where_all_lie_close_the_process_is_named_first() {
         let lines = advice(vec![instrument("fine", &[0.73, 0.73], 500), instrument("coarse", &[0.4, 0.4], 500)]);
         assert!(lines.len() == 1 && lines[0].contains("coarse") && lines[0].contains("a smaller process.variance"));
+    }
+
+    #[test]
+    fn one_date_far_off_is_named_though_the_total_is_fine() {
+        let mut ratios = vec![1.0; 40];
+        ratios[7] = 30.0;
+        let lines = advice(vec![instrument("a", &ratios, 500), instrument("b", &[1.0], 500)]);
+        assert!(lines.len() == 1 && lines[0].contains("a on 1970-01-08 lies far"), "{lines:?}");
+        assert!(advice(vec![instrument("first", &[30.0; 1], 500), instrument("b", &[1.0; 40], 500)]).len() < 2);
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_the_worst_case() {
+        for nothing in [f64::NAN, -f64::NAN] {
+            let broken = instrument("broken", &[1.0, nothing, 1e9], 500);
+            assert_eq!(broken.worst().map(|date| date.date), Some(Date::from_days(1)));
+            let lines = advice(vec![broken, instrument("fits", &[1.0, 1.0], 500)]);
+            assert!(
+                lines[0].contains("broken gives numbers beyond all measure") && lines[0].contains("1970-01-02"),
+                "{lines:?}"
+            );
+        }
     }
 
     #[test]

@@ -52,15 +52,26 @@ impl Serialize for Total {
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Destructured, so that a new field cannot be forgotten.
-        let Self { instruments, windows, widened_windows, skipped, failed_windows, unused, scores, blocks, timing } =
-            self;
-        let mut report = serializer.serialize_struct("Report", 10)?;
+        let Self {
+            instruments,
+            windows,
+            widened_windows,
+            skipped,
+            failed_windows,
+            unused,
+            notes,
+            scores,
+            blocks,
+            timing,
+        } = self;
+        let mut report = serializer.serialize_struct("Report", 11)?;
         report.serialize_field("windows", windows)?;
         report.serialize_field("widened_windows", widened_windows)?;
         report.serialize_field("instruments", instruments)?;
         report.serialize_field("skipped", skipped)?;
         report.serialize_field("failed_windows", failed_windows)?;
         report.serialize_field("unused", unused)?;
+        report.serialize_field("notes", notes)?;
         match scores {
             Some(scores) => report.serialize_field("truth", scores)?,
             None => report.skip_field("truth")?,
@@ -118,7 +129,11 @@ mod tests {
         };
         let report = Report {
             instruments: vec![
-                InstrumentReport { name: "fine".into(), dates: vec![on(0, 1.0), on(2, 4.0)], empty: vec![Date::from_days(3)] },
+                InstrumentReport {
+                    name: "fine".into(),
+                    dates: vec![on(0, 1.0), on(2, 4.0)],
+                    empty: vec![Date::from_days(3)],
+                },
                 InstrumentReport { name: "blind".into(), ..InstrumentReport::default() },
             ],
             windows: 7,
@@ -147,6 +162,7 @@ mod tests {
             "skipped": [{ "instrument": "fine", "date": "1970-01-02", "tiles": 2, "reason": "cannot be read" }],
             "failed_windows": [],
             "unused": [],
+            "notes": [],
             "log_likelihood": -3.0,
             "blocks": 5,
             "timing": {
