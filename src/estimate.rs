@@ -46,6 +46,7 @@ mod optimum;
 mod profile;
 mod scale;
 mod selection;
+mod sound;
 mod structure;
 mod summary;
 mod together;

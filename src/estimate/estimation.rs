@@ -10,6 +10,7 @@ use super::beliefs::Beliefs;
 use super::candidate::{Failed, for_blocks};
 use super::objective::Objective;
 use super::optimum::{search, usual_effort};
+use super::sound;
 use super::structure::filled;
 use super::together::becomes_together;
 use super::watch::Stage;
@@ -171,6 +172,7 @@ impl EstimationBuilder {
             return Err(Error::setting("estimate.window", problem));
         }
         let sample = Sample::read(&plain, sampling)?;
+        sound::check(&sample, plain.model())?;
         let summary = DataSummary::new(&sample, plain.model());
         Ok(Estimation { sample, summary, quick: self.quick })
     }
