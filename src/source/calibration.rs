@@ -124,7 +124,7 @@ impl Calibration {
     pub fn apply(&self, file_scale: Option<f64>, file_offset: Option<f64>, values: &mut [f64]) {
         let convert = self.converter(file_scale, file_offset, &self.nodata);
         for value in values {
-            *value = convert.convert_one(*value);
+            *value = convert.value_of(*value);
         }
     }
 
@@ -153,6 +153,10 @@ impl Calibration {
     }
 }
 
+/// Numbers that several passes go over while they are in the first cache.
+#[cfg(feature = "gdal")]
+const CHUNK: usize = 1024;
+
 /// The calibration of one band, in plain numbers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Converter<'m> {
@@ -172,7 +176,7 @@ impl Converter<'_> {
     /// Whether a stored number is a value.
     #[cfg(feature = "gdal")]
     pub(super) fn is_value(&self, stored: f64) -> bool {
-        !self.convert_one(stored).is_nan()
+        !self.value_of(stored).is_nan()
     }
 
     /// Finds stored numbers beyond `limit` that nothing declares missing.
@@ -181,7 +185,7 @@ impl Converter<'_> {
         Self { limit, ..self }
     }
 
-    /// Branch-free where no more than two numbers are missing, so that the compiler vectorises it.
+    /// Two numbers that are missing, and the range. Branch-free, so that the compiler vectorises it.
     #[inline(always)]
     #[allow(clippy::needless_bitwise_bool)]
     fn convert_one(&self, stored: f64) -> f64 {
@@ -190,14 +194,19 @@ impl Converter<'_> {
             & (stored != self.missing[1])
             & (physical >= self.low)
             & (physical <= self.high);
-        if valid && (self.more.is_empty() || !self.more.contains(&stored)) { physical } else { f64::NAN }
+        if valid { physical } else { f64::NAN }
+    }
+
+    /// The physical value of a stored number, NaN where it is missing.
+    fn value_of(&self, stored: f64) -> f64 {
+        if self.more.contains(&stored) { f64::NAN } else { self.convert_one(stored) }
     }
 
     /// Appends the physical values. Writing each element once avoids clearing the memory first. Returns the first
     /// stored number beyond the limit that is not missing.
     #[cfg(feature = "gdal")]
     pub(super) fn append<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut Vec<f64>) -> Option<f64> {
-        let (mut chunk, mut strange) = ([0.0; 1024], None);
+        let (mut chunk, mut strange) = ([0.0; CHUNK], None);
         for stored in stored.chunks(chunk.len()) {
             let chunk = &mut chunk[..stored.len()];
             strange = strange.or(self.convert(stored, chunk));
@@ -210,30 +219,61 @@ impl Converter<'_> {
     /// limit that is not missing.
     #[cfg(feature = "gdal")]
     pub(super) fn convert<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut [f64]) -> Option<f64> {
-        let strange = pulp::Arch::new().dispatch(
+        pulp::Arch::new().dispatch(
             #[inline(always)]
-            || match (self.more.is_empty(), self.limit < f64::INFINITY) {
-                (true, false) => Self { more: &[], limit: f64::INFINITY, ..self }.convert_all(stored, physical),
-                (true, true) => Self { more: &[], ..self }.convert_all(stored, physical),
-                (false, _) => self.convert_all(stored, physical),
-            },
+            || self.convert_all(stored, physical),
         );
-        let beyond = |stored: &f64| stored.abs() > self.limit && !self.convert_one(*stored).is_nan();
-        strange.then(|| stored.iter().map(|stored| (*stored).into()).find(beyond)).flatten()
+        if !self.more.is_empty() {
+            self.hide_more(stored, physical);
+        }
+        if self.limit == f64::INFINITY || !self.reaches_beyond(stored) {
+            return None;
+        }
+        let strange = |(stored, physical): &(f64, &f64)| stored.abs() > self.limit && !physical.is_nan();
+        stored.iter().map(|stored| (*stored).into()).zip(&*physical).find(strange).map(|(stored, _)| stored)
     }
 
-    /// Returns whether some number that is not missing lies beyond the limit.
+    /// By value: behind a reference its numbers would be loaded anew for each element.
     #[cfg(feature = "gdal")]
     #[inline(always)]
-    #[allow(clippy::needless_bitwise_bool)]
-    fn convert_all<T: Copy + Into<f64>>(&self, stored: &[T], physical: &mut [f64]) -> bool {
-        let mut strange = false;
+    fn convert_all<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut [f64]) {
         for (physical, stored) in physical.iter_mut().zip(stored) {
-            let stored = (*stored).into();
-            *physical = self.convert_one(stored);
-            strange |= (stored.abs() > self.limit) & !physical.is_nan();
+            *physical = self.convert_one((*stored).into());
         }
-        strange
+    }
+
+    /// Makes NaN of the numbers that are missing beyond the first two.
+    #[cfg(feature = "gdal")]
+    fn hide_more<T: Copy + Into<f64>>(self, stored: &[T], physical: &mut [f64]) {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (stored, physical) in stored.chunks(CHUNK).zip(physical.chunks_mut(CHUNK)) {
+                    for missing in self.more {
+                        for (physical, stored) in physical.iter_mut().zip(stored) {
+                            let stored: f64 = (*stored).into();
+                            *physical = if stored == *missing { f64::NAN } else { *physical };
+                        }
+                    }
+                }
+            },
+        );
+    }
+
+    /// Whether any number lies beyond the limit, missing or not.
+    #[cfg(feature = "gdal")]
+    fn reaches_beyond<T: Copy + Into<f64>>(self, stored: &[T]) -> bool {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let mut any = false;
+                for stored in stored.chunks(CHUNK) {
+                    let beyond = |stored: &T| u64::from((*stored).into().abs() > self.limit);
+                    any |= stored.iter().fold(0, |any, stored| any | beyond(stored)) != 0;
+                }
+                any
+            },
+        )
     }
 }
 
