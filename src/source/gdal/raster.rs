@@ -8,6 +8,7 @@ use ::gdal::errors::GdalError;
 use ::gdal::raster::{ColorInterpretation, GdalDataType, GdalType, RasterBand};
 use ::gdal::{Dataset, Metadata};
 
+use super::extremes::frequent;
 use super::{QuietErrors, Valid, View, message, open, open_error};
 use crate::error::{BoxedError, Result};
 use crate::geometry::{Date, PixelRegion};
@@ -18,11 +19,6 @@ use crate::source::{Calibration, Quality};
 /// Largest decoded size of a window of a pixel-interleaved file, all bands together. The window stays in GDAL's cache
 /// while its bands are read one after another.
 const WINDOW_BYTES: usize = 1 << 20;
-
-/// Share of the pixels of a block on which the extreme of a type looks like a fill value, and how many pixels are looked
-/// at before all are counted.
-const FILL_SHARE: f64 = 0.1;
-const PROBES: usize = 64;
 
 /// Largest float that can be a value: nothing on Earth is measured in such numbers, and fill values are.
 const LARGEST_FLOAT: f64 = 1e30;
@@ -228,19 +224,22 @@ impl OpenRaster {
         let converter = calibration.converter(band.scale(), band.offset(), &missing);
         let float = matches!(kind, GdalDataType::Float32 | GdalDataType::Float64);
         let limited = || converter.limited(if float { LARGEST_FLOAT } else { LARGEST_INTEGER });
-        // Zeros of bytes are counts, shares and classes as often as fill values.
-        let watched = |low: f64, high: f64| Watched { low, high, seen: &self.extreme };
         // Numbers are read as stored; the pass that copies them also converts them.
         let strange = match kind {
             GdalDataType::UInt8 if holds_signed_bytes(&band) => {
                 let values = signed_bytes(&band, part)?;
-                watched(i8::MIN.into(), i8::MAX.into()).watch(&values, converter);
-                converted(&values, part, converter, target)
+                self.watched(&values, [i8::MIN.into(), i8::MAX.into()], (part, converter, target))
             }
-            GdalDataType::UInt8 => watched(f64::NAN, u8::MAX.into()).convert::<u8>(&band, part, converter, target)?,
-            GdalDataType::UInt16 => watched(0.0, u16::MAX.into()).convert::<u16>(&band, part, converter, target)?,
+            // Zeros of bytes are counts, shares and classes as often as fill values.
+            GdalDataType::UInt8 => {
+                self.watched(&stored::<u8>(&band, part)?, [f64::NAN, u8::MAX.into()], (part, converter, target))
+            }
+            GdalDataType::UInt16 => {
+                self.watched(&stored::<u16>(&band, part)?, [0.0, u16::MAX.into()], (part, converter, target))
+            }
             GdalDataType::Int16 => {
-                watched(i16::MIN.into(), i16::MAX.into()).convert::<i16>(&band, part, converter, target)?
+                let extremes = [i16::MIN.into(), i16::MAX.into()];
+                self.watched(&stored::<i16>(&band, part)?, extremes, (part, converter, target))
             }
             GdalDataType::UInt32 => convert::<u32>(&band, part, converter, target)?,
             GdalDataType::Int32 => convert::<i32>(&band, part, converter, target)?,
@@ -248,6 +247,20 @@ impl OpenRaster {
             _ => convert::<f64>(&band, part, limited(), target)?,
         };
         strange.map_or(Ok(()), |stored| Err(ReadError::Strange { stored, float }))
+    }
+
+    /// Converts the stored numbers of a part, and notes which of the type's extremes looks like a fill value. Returns the
+    /// first number that can be no value.
+    fn watched<T: Copy + Into<f64>>(
+        &self,
+        values: &[T],
+        extremes: [f64; 2],
+        (part, converter, target): (&PixelRegion, Converter<'_>, Destination<'_>),
+    ) -> Option<f64> {
+        if let Some(extreme) = frequent(values, extremes, |stored| converter.is_value(stored)) {
+            self.extreme.set(Some(extreme));
+        }
+        converted(values, part, converter, target)
     }
 
     /// Sets values that masks and alpha hide to NaN.
@@ -331,45 +344,6 @@ pub(super) fn holds_signed_bytes(band: &RasterBand<'_>) -> bool {
 
 fn signed_bytes(band: &RasterBand<'_>, region: &PixelRegion) -> Result<Vec<i8>, GdalError> {
     Ok(stored::<u8>(band, region)?.into_iter().map(u8::cast_signed).collect())
-}
-
-/// Looks for the extremes of a type among the numbers read.
-#[derive(Clone, Copy)]
-struct Watched<'a> {
-    low: f64,
-    high: f64,
-    seen: &'a Cell<Option<f64>>,
-}
-
-impl Watched<'_> {
-    /// As the function, and looks at what is read.
-    fn convert<T: GdalType + Copy + Into<f64>>(
-        self,
-        band: &RasterBand<'_>,
-        part: &PixelRegion,
-        converter: Converter<'_>,
-        target: Destination<'_>,
-    ) -> Result<Option<f64>, GdalError> {
-        let values = stored::<T>(band, part)?;
-        self.watch(&values, converter);
-        Ok(converted(&values, part, converter, target))
-    }
-
-    /// Notes an extreme that is on many pixels and would be a value. A few pixels tell whether to count at all.
-    fn watch<T: Copy + Into<f64>>(self, values: &[T], converter: Converter<'_>) {
-        let is = |extreme: f64| move |value: &T| (*value).into() == extreme;
-        for extreme in [self.low, self.high].into_iter().filter(|extreme| converter.is_value(*extreme)) {
-            let step = (values.len() / PROBES).max(1);
-            let probes = values.len().div_ceil(step);
-            let probed = values.iter().step_by(step).filter(|value| is(extreme)(value)).count();
-            if probed as f64 >= FILL_SHARE * probes as f64
-                && probed > 0
-                && values.iter().filter(|value| is(extreme)(value)).count() as f64 >= FILL_SHARE * values.len() as f64
-            {
-                self.seen.set(Some(extreme));
-            }
-        }
-    }
 }
 
 /// Reads a part in the band's own type and converts it. Returns the first number that can be no value.

@@ -430,7 +430,7 @@ impl RasterSeries {
                 problem: failure.problem("replace it"),
                 source: failure.into_source(),
             })?;
-            self.extremes.look(&raster, date, &self.path);
+            self.extremes.note_in(raster.take_extreme(), date, &self.path);
             self.pool.put_back(number, raster);
         }
         Ok(Slice::new(date, region.clone(), values))

@@ -230,7 +230,7 @@ impl GranuleReader<'_> {
             }
         };
         let result = read(&raster)?;
-        self.stack.extremes.look(&raster, self.part.date, path);
+        self.stack.extremes.note_in(raster.take_extreme(), self.part.date, path);
         self.stack.pool.put_back(number, raster);
         Ok(result)
     }
