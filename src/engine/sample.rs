@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::in_flight::InFlight;
+use super::steps::Step;
 use super::tile::TileReader;
 use super::window::{Prediction, Reading, SquareSum, Worker};
 use super::windows::{Correlations, TileInputs, WindowSetup, build};
@@ -17,7 +18,7 @@ use super::{Fusion, Precision};
 use crate::describe::Missing;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, PixelRegion, Tile, Tiling, Window};
-use crate::model::{Model, ProcessModel};
+use crate::model::{CompositeModel, Model, ObservationModel, ProcessModel};
 
 /// Blocks looked at for each that is kept: those with most values are.
 const CANDIDATES: usize = 2;
@@ -288,11 +289,34 @@ pub(crate) fn possible<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
+/// Dates on which something is observed. Windows of composites overlap: of those that share more than half of their days
+/// every other is left out. What so many averages of the same days say of change is how the product weighs them, which
+/// is never quite as described: their differences, which have next to no noise, would be taken for change.
+fn observed(steps: &[(Date, Step)], instruments: &[ObservationModel]) -> Vec<(Date, Step)> {
+    let mut latest: Vec<Option<Date>> = vec![None; instruments.len()];
+    let apart = |k: usize| instruments[k].composite.as_ref().map_or(0, CompositeModel::days) / 2;
+    let mut observed = Vec::with_capacity(steps.len());
+    for (date, step) in steps {
+        let mut step = step.clone();
+        step.instruments.retain(|&k| {
+            let far = latest[k].is_none_or(|latest| date.days_since(latest) >= apart(k));
+            if far {
+                latest[k] = Some(*date);
+            }
+            far
+        });
+        if !step.instruments.is_empty() {
+            observed.push((*date, step));
+        }
+    }
+    observed
+}
+
 impl SampleBlock {
     fn read(fusion: &Fusion, tiling: &Tiling, tile: Tile, sampling: &Sampling, time: f64) -> Result<Self> {
         let Sampling { dates, cells, .. } = *sampling;
         let model = &fusion.model;
-        let observed: Vec<_> = fusion.steps.iter().filter(|(_, step)| !step.instruments.is_empty()).cloned().collect();
+        let observed = observed(&fusion.steps, &model.instruments);
         let spare = observed.len().saturating_sub(dates);
         let first = ((time * (spare + 1) as f64) as usize).min(spare);
         let stretch = &observed[first..observed.len().min(first + dates)];

@@ -18,6 +18,8 @@ const USUAL_EARLIER: usize = 4;
 /// of change, divided by the number of bridges.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CompositeModel {
+    /// Days of the window.
+    days: i32,
     /// Days from the date of a file to the last day of its window.
     delay: i32,
     every: i32,
@@ -90,12 +92,17 @@ impl CompositeModel {
         let every = every.unwrap_or_else(|| spans.div_ceil(USUAL_EARLIER - 1).max(1));
         let earlier = spans.div_ceil(every) + 1;
         let weights = (1..=every).map(|since| node_weights(&weights, since, every, earlier)).collect();
-        Ok(Some(Self { delay, every: every as i32, earlier, weights }))
+        Ok(Some(Self { days: days as i32, delay, every: every as i32, earlier, weights }))
     }
 
     /// Earlier averages of a pixel.
     pub(crate) fn earlier(&self) -> usize {
         self.earlier
+    }
+
+    /// Days of the window.
+    pub(crate) fn days(&self) -> i32 {
+        self.days
     }
 
     /// Days from the date of a file to the last day of its window, on which it counts.
