@@ -192,6 +192,20 @@ fn an_interrupted_estimation_leaves_the_best_so_far() {
 }
 
 #[test]
+fn an_estimation_does_not_replace_its_description() {
+    let world = World::new();
+    world.succeed("init", &["fine", "coarse"]);
+    let text = fs::read_to_string(world.path("fusion.toml")).unwrap();
+    fs::write(world.path("mine.partial.toml"), &text).unwrap();
+    // Neither by what it writes at the end, nor by the best so far, which lies beside it.
+    let words = ["is the description itself", "name another file"];
+    world.fail("estimate", &["fusion.toml", "-o", "fusion.toml"], 1, &words);
+    world.fail("estimate", &["mine.partial.toml", "-o", "mine.toml"], 1, &words);
+    assert_eq!(fs::read_to_string(world.path("fusion.toml")).unwrap(), text);
+    assert_eq!(fs::read_to_string(world.path("mine.partial.toml")).unwrap(), text);
+}
+
+#[test]
 fn init_overwrites_nothing_and_says_what_it_looked_at() {
     let world = World::new();
     world.add("fusion.toml", "mine");

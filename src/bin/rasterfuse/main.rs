@@ -76,6 +76,6 @@ fn listen() {
         .with_default(LevelFilter::WARN)
         .with_target("rasterfuse", LevelFilter::INFO)
         .with_target("rasterfuse::estimate::watch", LevelFilter::WARN);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time();
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| progress::Above).without_time();
     tracing_subscriber::registry().with(lines.with_filter(heard)).init();
 }

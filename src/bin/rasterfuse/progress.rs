@@ -1,8 +1,8 @@
 //! How far a run has come: a bar on a terminal, a line from time to time otherwise.
 
 use std::fmt::Display;
-use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,15 +17,37 @@ pub(crate) struct Meter {
     last: Mutex<(Instant, usize)>,
 }
 
+/// The bar that is shown, which lines of the log must not cut through.
+static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Where the lines of the log go: to stderr, above the bar if one is shown.
+#[derive(Debug)]
+pub(crate) struct Above;
+
+impl Write for Above {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match shown {
+            Some(bar) => bar.suspend(|| io::stderr().write(line)),
+            None => io::stderr().write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 /// Time between lines.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 impl Meter {
     pub(crate) fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}");
             ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
+        SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&bar);
         Self { bar, last: Mutex::new((Instant::now(), 0)) }
     }
 
@@ -60,6 +82,7 @@ impl Meter {
 
     pub(crate) fn end(&self) {
         if let Some(bar) = &self.bar {
+            *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
             bar.finish_and_clear();
         }
     }
