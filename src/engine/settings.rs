@@ -11,7 +11,7 @@ use crate::series::Settings;
 
 /// Changes when the values of a run with the same description do, or the keys that describe it: a later version of
 /// the crate then resumes no series of an earlier one.
-const NUMERICS: u32 = 3;
+const NUMERICS: u32 = 4;
 
 /// Keys that determine no value, or whose value is taken from the model.
 const OMITTED: [&str; 13] = [
