@@ -1,6 +1,7 @@
 //! What a command reports: lines of text, JSON, or both.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -70,13 +71,24 @@ impl Reporter<'_> {
         if self.is_text() {
             fs::write(path, text + "\n").map_err(|error| cannot_write(path, &error))?;
         } else {
-            say!("{text}");
+            print(&text)?;
         }
         Ok(())
     }
 }
 
-pub(crate) fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
+/// Prints JSON, which somebody is to read: a disk that is full is an error, a reader that went away is not.
+fn print(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(cannot_write(Path::new("the standard output"), &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     Failure::Program(format!("cannot write {}: {error}", path.display()))
 }
 
