@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
-.PHONY: all packages test fmt clippy core docs bench deny fuzz-short fuzz examples programs
+.PHONY: all packages test fmt clippy core docs bench deny fuzz-short fuzz crash examples programs
 
 # Where examples and programs leave what they make.
 OUT ?= target/outputs
@@ -60,6 +60,11 @@ fuzz-short:
 TARGET ?= toml
 fuzz:
 	RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $(TARGET)
+
+# Kills so many runs at random moments and compares the bytes in the end: `make crash N=1000` takes about an hour.
+N ?= 100
+crash:
+	RASTERFUSE_CRASHES=$(N) cargo test --release --features cli --test crash long -- --ignored --nocapture
 
 # Every example.
 examples: | $(OUT)

@@ -1,6 +1,7 @@
 //! The error type of the crate. Every variant carries what a person needs to act on it.
 
 mod difference;
+mod fault;
 mod key;
 mod text;
 
@@ -9,8 +10,9 @@ use std::path::{Path, PathBuf};
 use crate::filter::NumericalError;
 use crate::geometry::{Crs, Date};
 pub use difference::SettingDifference;
+pub use fault::ChunkFault;
 pub use key::{Key, KeyStep};
-use text::{crs_advice, input, on_date, setting, settings_differ, size, tile_list};
+use text::{chunk_list, crs_advice, input, on_date, setting, settings_differ, size, tile_list};
 
 /// Result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -210,10 +212,13 @@ pub enum Error {
     },
     /// A window whose covariance lost positive definiteness in floating point.
     #[error(
-        "cell or window at cells [{row}, {col}], {date}: {source}; check that noise_variance is not many orders of magnitude below the \
-         prior and process variances, and that the inputs hold no absurd values (valid_range hides them)"
+        "{}cell or window at cells [{row}, {col}], {date}: {source}; check that noise_variance is not many orders of magnitude below \
+         the prior and process variances, and that the inputs hold no absurd values (valid_range hides them)",
+        text::in_file(file.as_deref())
     )]
     Numerical {
+        /// The TOML file that describes the fusion, where there is one.
+        file: Option<PathBuf>,
         /// First cell row of the window, or row of the independent cell.
         row: usize,
         /// First cell column of the window, or column of the independent cell.
@@ -336,6 +341,24 @@ pub enum Error {
         /// The library's error.
         #[source]
         source: Option<BoxedError>,
+    },
+    /// A checkpoint that belongs to something else: another series, tile or date, or another copy of this series.
+    #[error("checkpoint {}: {problem}", path.display())]
+    ForeignState {
+        /// The file.
+        path: PathBuf,
+        /// What it belongs to and what to do.
+        problem: String,
+    },
+    /// Chunks of a store that are not there as they were written.
+    #[error("{}: {}; resume the run, which makes them again", path.display(), chunk_list(faults, *count))]
+    Incomplete {
+        /// The store.
+        path: PathBuf,
+        /// The first of the chunks.
+        faults: Vec<ChunkFault>,
+        /// Number of all of them.
+        count: usize,
     },
     /// A store that cannot be read.
     #[error("cannot open store {}: {problem}", path.display())]
@@ -494,6 +517,7 @@ impl Error {
             Self::Setting { file: None, key, problem } => Self::Setting { file, key, problem },
             Self::Number { file: None, key, value, problem } => Self::Number { file, key, value, problem },
             Self::Input { file: None, what, source } => Self::Input { file, what, source },
+            Self::Numerical { file: None, row, col, date, source } => Self::Numerical { file, row, col, date, source },
             Self::Unestimated { file: None, key, others } => Self::Unestimated { file, key, others },
             Self::Grid { what, problem } if what == "target" => Self::Grid { what: within(what), problem },
             other => other,

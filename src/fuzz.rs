@@ -9,14 +9,15 @@ use std::{env, fs, process, thread};
 use crate::config::FusionConfig;
 use crate::describe::AcquisitionGroups;
 use crate::geometry::{Date, PixelRegion};
-use crate::sink::{FusedSeries, SeasonalStore};
+use crate::series::FusionSink;
+use crate::sink::{FusedSeries, SeasonalStore, ZarrSink, verify};
 use crate::source::{RasterSource, ZarrCube};
 use crate::spectral::SpectralResponse;
 
 /// A door, by the name of its folder in `fuzz/corpus`.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("toml", toml),
     ("template", template),
     ("cf", cf),
@@ -24,6 +25,7 @@ pub const TARGETS: [Target; 7] = [
     ("checkpoint", checkpoint),
     ("csv", csv),
     ("npy", npy),
+    ("store", store),
 ];
 
 /// Cells that a cube may have to be read.
@@ -57,13 +59,7 @@ pub fn cf(data: &[u8]) {
 
 /// A folder: before each file a line `== path`.
 pub fn zarr(data: &[u8]) {
-    let folder = scratch("zarr");
-    let _ = fs::remove_dir_all(&folder);
-    for (path, bytes) in files(data) {
-        let path = folder.join(path);
-        let _ = path.parent().map(fs::create_dir_all);
-        let _ = fs::write(&path, bytes);
-    }
+    let folder = unpacked("zarr", data);
     let read = |source: &dyn RasterSource| {
         let (rows, cols) = source.grid().shape();
         let region = PixelRegion::new(0..rows.min(8), 0..cols.min(8));
@@ -80,6 +76,14 @@ pub fn zarr(data: &[u8]) {
         read(&series);
     }
     let _ = SeasonalStore::open(&folder);
+    let _ = fs::remove_dir_all(&folder);
+}
+
+/// A folder as for `zarr`, as the store of a series with its records of chunks.
+pub fn store(data: &[u8]) {
+    let folder = unpacked("store", data);
+    let _ = ZarrSink::create(&folder).existing();
+    let _ = verify(&folder);
     let _ = fs::remove_dir_all(&folder);
 }
 
@@ -113,6 +117,18 @@ pub fn npy(data: &[u8]) {
         let _ = crate::sink::Truth::read(Date::from_days(0), &path);
         let _ = fs::remove_file(&path);
     }
+}
+
+/// A folder of this thread that holds the files.
+fn unpacked(name: &str, data: &[u8]) -> PathBuf {
+    let folder = scratch(name);
+    let _ = fs::remove_dir_all(&folder);
+    for (path, bytes) in files(data) {
+        let path = folder.join(path);
+        let _ = path.parent().map(fs::create_dir_all);
+        let _ = fs::write(&path, bytes);
+    }
+    folder
 }
 
 /// A file, or folder, of this thread.

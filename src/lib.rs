@@ -54,4 +54,4 @@ pub mod validate;
 pub use ndarray;
 
 pub use engine::{Fusion, Precision};
-pub use error::{BoxedError, Error, Key, KeyStep, Remedy, Result, SettingDifference};
+pub use error::{BoxedError, ChunkFault, Error, Key, KeyStep, Remedy, Result, SettingDifference};

@@ -80,6 +80,7 @@ fn every_setting_names_its_key() {
         ("prior", empty().bands(["red"]).instrument(fine()).process(process())),
         ("output.space", working().space(OutputSpace::Components)),
         ("output.sd_factor", working().sd_factor(-1.0)),
+        ("output.sd_factor", working().sd_factor(1e-60)),
         ("output.offsets", working().offsets(true)),
         ("output.tile", working().tile(0, 4)),
         ("run.memory", working().memory(MemoryBudget::Bytes(0))),

@@ -350,3 +350,88 @@ fn a_full_disk_stops_the_run_and_is_resumed_after() {
     check_readable(&world.path("halfway/fused.zarr"), &whole);
     assert_same(&whole, &tree(&world.path("whole")));
 }
+
+/// How many runs are killed by `long`.
+const CRASHES: &str = "RASTERFUSE_CRASHES";
+
+/// A tile of about this many cells a side: 1, 9 and 64 of them.
+const TILES: [usize; 3] = [30, 13, 4];
+
+/// `make crash N=1000`: kills at random moments over everything that a run can be (fresh, resumed, appended with a lag,
+/// replayed, in shards, finalised; large and small tiles), until so many runs were killed; in the end of each life the
+/// bytes are those of one run without trouble, and all of them are what was recorded.
+#[test]
+#[ignore = "takes minutes to hours: RASTERFUSE_CRASHES says how many runs are killed"]
+fn long() {
+    let wanted: usize = std::env::var(CRASHES).map_or(100, |text| text.parse().unwrap());
+    let clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| u64::from(time.subsec_nanos()));
+    let seed = std::env::var("RASTERFUSE_CRASH_SEED").map_or_else(|_| clock(), |text| text.parse().unwrap());
+    println!("RASTERFUSE_CRASH_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let world = World::new();
+    let late = world.path(&format!("coarse_{}.tif", day(29).format("%Y%m%d")));
+    let hidden = world.path("not-yet-there");
+    let (mut kills, mut lives, mut by_kind) = (0, 0, BTreeMap::<&str, usize>::new());
+    while kills < wanted {
+        let tile = TILES[random.random_range(0..TILES.len())];
+        let config = |name: &str, end: i32| {
+            let path = world.config(&format!("{name}.toml"), &format!("{name}.zarr"), end, ", checkpoint_minutes = 0");
+            let text = fs::read_to_string(&path).unwrap().replace("[13, 13]", &format!("[{tile}, {tile}]"));
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let reference = format!("reference{tile}");
+        let started = Instant::now();
+        if !world.path(&format!("{reference}.zarr")).exists() {
+            world.succeed(&config(&reference, DAYS - 1), &[]);
+        }
+        let whole = started.elapsed().clamp(Duration::from_millis(300), Duration::from_secs(5));
+        let store = world.path("fused.zarr");
+        let with_late = random.random::<bool>();
+        if with_late {
+            fs::rename(&late, &hidden).unwrap();
+        }
+        // Killed until it succeeds.
+        let mut bear = |kind: &'static str, config: &Path, arguments: &[&str]| {
+            for attempt in 0.. {
+                let most = whole.mul_f64(0.2 + 0.1 * f64::from(attempt));
+                let mut child = spawn(world.fuse(config, arguments));
+                std::thread::sleep(most.mul_f64(random.random::<f64>()));
+                let _ = child.kill();
+                let status = child.wait().unwrap();
+                assert!(
+                    status.code().is_none_or(|code| code == 0),
+                    "{kind}: {:?}",
+                    world.fuse(config, arguments).output()
+                );
+                if status.success() {
+                    break;
+                }
+                kills += 1;
+                *by_kind.entry(kind).or_default() += 1;
+            }
+            random.random::<bool>()
+        };
+        let shards = bear("fresh", &config("fused", 20), &["--resume"]);
+        if shards {
+            for shard in ["0/3", "1/3", "2/3"] {
+                bear("shards", &config("fused", 33), &["--append", "--shard", shard]);
+            }
+            bear("finalize", &config("fused", 33), &["--append", "--finalize"]);
+        } else {
+            bear("append", &config("fused", 33), &["--append"]);
+        }
+        if with_late {
+            fs::rename(&hidden, &late).unwrap();
+            bear("replay", &config("fused", 33), &["--append", "--replay"]);
+        }
+        bear("append", &config("fused", DAYS - 1), &["--append"]);
+        assert_same(&tree(&world.path(&format!("{reference}.zarr"))), &tree(&store));
+        let verified = program("verify").arg(&store).output().unwrap();
+        assert!(verified.status.success(), "{}", complaint(&verified));
+        lives += 1;
+        fs::remove_dir_all(&store).unwrap();
+        fs::remove_dir_all(world.path("fused.zarr.state")).unwrap();
+    }
+    println!("{lives} series, {kills} runs were killed: {by_kind:?}");
+}

@@ -759,7 +759,10 @@ fn settings_of_smoothing_gates_and_precision_are_checked() {
         ((fine, "noise_variance = 1e-5\nrobust = 0.0"), "instrument \"fine\": robust: 0 must be a positive number"),
         ((fine, "noise_variance = 1e-5\ninflate = 2.0"), "inflate"),
         (adaptive("phi = 0.99\ninflate = \"yes\""), "inflate"),
+        (("name = \"fine\"", "name = \" \""), "instrument.name: an instrument without a name"),
         (("[output]", "[output]\nsd_factor = -1.0"), "output.sd_factor"),
+        (("[output]", "[output]\nsd_factor = 1e-60"), "output.sd_factor: 0.00"),
+        (("[output]", "[output]\nsd_factor = 1e60"), "must be from 1e-6 to 1e6"),
         (("[output]", "[output]\nsd_factor = [1.0, 1.1, 1.2]"), "3 values for 2 bands"),
         (
             ("[output]", "[output]\nindices = { ratio = \"nir / rde\" }"),

@@ -142,11 +142,11 @@ macro_rules! targets {
     )*};
 }
 
-targets!(toml: 0, template: 1, cf: 2, zarr: 3, checkpoint: 4, csv: 5, npy: 6);
+targets!(toml: 0, template: 1, cf: 2, zarr: 3, checkpoint: 4, csv: 5, npy: 6, store: 7);
 
 #[test]
 fn every_target_is_checked_and_has_a_program() {
-    assert_eq!(TARGETS.len(), 7);
+    assert_eq!(TARGETS.len(), 8);
     for (name, _) in TARGETS {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz/fuzz_targets/{name}.rs")).exists(), "{name}");
     }

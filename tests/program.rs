@@ -14,7 +14,7 @@ use rasterfuse::geometry::{Crs, Grid};
 use serde_json::Value;
 use support::{Sample, Tiff, assert_says, day, program};
 
-const COMMANDS: [&str; 7] = ["fuse", "plan", "estimate", "validate", "seasonal", "basis", "init"];
+const COMMANDS: [&str; 8] = ["fuse", "plan", "estimate", "validate", "seasonal", "basis", "init", "verify"];
 
 /// Two folders: ten fine images, twenty coarse ones that average 3 x 3 cells and read a little higher.
 struct World {

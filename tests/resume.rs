@@ -5,24 +5,22 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ndarray::Array4;
 use proptest::prelude::*;
+use rasterfuse::Fusion;
 use rasterfuse::describe::OutputDates;
 use rasterfuse::describe::{
     AcquisitionGroups, Composite, Field, Footprint, Instrument, Kernel, OffsetLayer, Prior, Process, Variation,
 };
 use rasterfuse::engine::{Checkpoint, FusionBuilder, OnError, Precision, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::series::{ExistingSeries, FusedBlock, FusionSink, Report, SeriesLayout};
 use rasterfuse::sink::ZarrSink;
 use rasterfuse::source::MemorySource;
-use rasterfuse::{Error, Fusion, Result};
-use support::{assert_says, tree};
+use support::{FullDisk, assert_says, tree};
 
 const ROWS: usize = 19;
 const COLS: usize = 23;
@@ -140,51 +138,6 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
     if options.observed { builder } else { builder.end(Date::from_days(end)) }
 }
 
-/// A sink whose disk fills up.
-#[derive(Debug)]
-struct Failing {
-    sink: ZarrSink,
-    left: AtomicUsize,
-}
-
-impl FusionSink for Failing {
-    fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
-        self.sink.begin(layout)
-    }
-    fn existing(&self) -> Result<Option<ExistingSeries>> {
-        self.sink.existing()
-    }
-    fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
-        self.sink.reopen(layout, visible)
-    }
-    fn join(&mut self, layout: &SeriesLayout) -> Result<()> {
-        self.sink.join(layout)
-    }
-    fn append(&self, block: &FusedBlock) -> Result<()> {
-        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        left.map_err(|_| Error::Store { path: self.location(), problem: "disk full".into(), source: None })?;
-        self.sink.append(block)
-    }
-    fn flush(&self) -> Result<()> {
-        self.sink.flush()
-    }
-    fn commit(&mut self, dates: usize) -> Result<()> {
-        self.sink.commit(dates)
-    }
-    fn finish(&mut self, report: &Report) -> Result<()> {
-        self.sink.finish(report)
-    }
-    fn settings(&self) -> Vec<(String, String)> {
-        self.sink.settings()
-    }
-    fn state_folder(&self) -> Option<PathBuf> {
-        self.sink.state_folder()
-    }
-    fn location(&self) -> PathBuf {
-        self.sink.location()
-    }
-}
-
 /// One leg of a series' life: up to a day, in some way.
 #[derive(Clone, Debug)]
 struct Leg {
@@ -217,7 +170,7 @@ fn run_leg(options: &Options, leg: &Leg, store: &Path) {
     let fusion = builder.checkpoint_interval(interval).build().unwrap();
     let job = || fusion.job().start(Start::Append);
     let run = |shard: Option<usize>, left: usize| {
-        let mut sink = Failing { sink: ZarrSink::create(store), left: AtomicUsize::new(left) };
+        let mut sink = FullDisk::after(ZarrSink::create(store), left);
         match shard {
             Some(index) => job().shard(Shard::new(index, leg.shards).unwrap()).run(&mut sink),
             None => job().run(&mut sink),
@@ -229,7 +182,7 @@ fn run_leg(options: &Options, leg: &Leg, store: &Path) {
             assert_says(&error.to_string(), &["disk full"]);
         }
         // Readers find a store at any time.
-        ZarrSink::create(store).existing().unwrap();
+        rasterfuse::series::FusionSink::existing(&ZarrSink::create(store)).unwrap();
     }
     for shard in shards.iter().rev() {
         run(*shard, usize::MAX).unwrap();

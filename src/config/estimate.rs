@@ -1,6 +1,7 @@
 //! Estimates what a description leaves to be estimated, and writes the description that is found.
 
 use std::fmt;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::estimate::{Estimation, EstimationResult, Watch, spread};
 use crate::geometry::Date;
 use crate::model::SeasonalBuilder;
+use crate::series::replace;
 use crate::sink::SeasonalStore;
 use crate::source::{Calibration, RasterSource, RasterStack};
 
@@ -251,7 +253,8 @@ impl EstimatedConfig {
     /// [`Error::ConfigFile`] when it cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        crate::sink::replace(path, self.text.as_bytes(), true).map_err(|error| Error::ConfigFile {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        replace(path, folder, true, |file| file.write_all(self.text.as_bytes())).map_err(|error| Error::ConfigFile {
             path: path.to_path_buf(),
             problem: format!("cannot write: {error}; name another file"),
         })

@@ -1,8 +1,10 @@
 //! What a run does to its tiles: which are done, where the others begin, on which day all take their light states.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::checkpoint::StateFolder;
+use super::damage::Damage;
 use super::light::LightDay;
 use super::start::{Starts, TileStart};
 use super::summary::Summary;
@@ -10,7 +12,7 @@ use super::work::Work;
 use super::{Checkpoint, Fusion};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::series::ExistingSeries;
+use crate::series::{ExistingSeries, FusionSink};
 
 /// What a run does to its tiles.
 pub(super) struct Assignment {
@@ -21,19 +23,21 @@ pub(super) struct Assignment {
     pub(super) summary: Summary,
     /// The date of the earliest late observation.
     pub(super) late: Option<Date>,
+    /// What is not held as it was written.
+    pub(super) damage: Damage,
 }
 
 impl Assignment {
     /// What is to be done with `tiles`, which are sorted; `replay` allows what came late to be replayed.
     pub(super) fn new(
         fusion: &Fusion,
-        (folder, place): (&StateFolder, &Path),
+        (folder, place, sink): (&StateFolder, &Path, &dyn FusionSink),
         existing: Option<&ExistingSeries>,
         tiles: &[usize],
         replay: bool,
     ) -> Result<Self> {
         let policy = fusion.checkpoint();
-        let mut starts = Starts::new(fusion, (folder, place), existing, replay)?;
+        let mut starts = Starts::new(fusion, (folder, place, sink), existing, replay)?;
         let (mut work, mut done, mut summary) = (Vec::new(), Vec::new(), Summary::default());
         let mut lights = LightDay::new(fusion);
         let mut mixed = false;
@@ -44,17 +48,17 @@ impl Assignment {
                 continue;
             }
             let start = starts.start_of(&tile)?;
-            let date = match &start {
-                TileStart::Done(record) => {
-                    mixed |= policy != Checkpoint::Off && record.full != (policy == Checkpoint::Full);
-                    lights.done(record, &tile);
-                    if own {
-                        summary.merge(&record.summary);
-                        done.push((index, record.written));
-                    }
-                    continue;
+            if let TileStart::Done(record) = start {
+                mixed |= policy != Checkpoint::Off && record.full != (policy == Checkpoint::Full);
+                lights.done(&record, &tile);
+                if own {
+                    done.push((index, record.written));
+                    summary.merge(record.summary);
                 }
-                TileStart::Fresh => fusion.before_first(),
+                continue;
+            }
+            let date = match &start {
+                TileStart::Fresh | TileStart::Done(_) => fusion.before_first(),
                 TileStart::Full(file) => file.date,
                 TileStart::Light { date, .. } => *date,
             };
@@ -81,7 +85,23 @@ impl Assignment {
             work
         };
         let work = work.into_iter().map(take).collect();
-        Ok(Self { work, done, summary, late: starts.late })
+        Ok(Self { work, done, summary, late: starts.late, damage: starts.damage })
+    }
+
+    /// Refuses a run from checkpoints of which one is damaged, before any date is hidden.
+    pub(super) fn check_states(&self, fusion: &Fusion, folder: &StateFolder) -> Result<()> {
+        let mut lights = BTreeSet::new();
+        for work in &self.work {
+            match &work.start {
+                TileStart::Full(file) => file.check()?,
+                TileStart::Light { date, .. } => drop(lights.insert(*date)),
+                TileStart::Fresh | TileStart::Done(_) => {}
+            }
+        }
+        for date in lights {
+            fusion.tiles().try_for_each(|(_, tile)| folder.light(tile.index, date).check())?;
+        }
+        Ok(())
     }
 
     /// Refuses a run whose results may not fit on the disk: what is still to be written, before compression, by `shards` processes

@@ -4,6 +4,7 @@
 //! its windows or of strips of its independent cells, each as a zstd frame with a checksum. A light checkpoint is a
 //! raster of the tile's own cells.
 
+mod folder;
 mod frames;
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
 mod fuzz;
@@ -26,8 +27,10 @@ use super::tile::{States, TileState};
 use super::window::{PartState, WindowState};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::series::Settings;
-use frames::{read_frame, read_frames, read_header, write_frame, write_frames, write_header};
+use crate::series::{Settings, replace};
+use folder::{LIGHT, STATE};
+pub(super) use folder::{StateFolder, StateList};
+use frames::{check_frames, read_frame, read_frames, read_header, write_frame, write_frames, write_header};
 
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
 pub(crate) use fuzz::fuzz;
@@ -43,9 +46,21 @@ pub(super) struct PassedStep {
     pub(super) groups: BTreeMap<usize, Vec<Option<String>>>,
 }
 
+/// Which series, copy of it and tile a file belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Owner {
+    /// Id of the series.
+    pub(super) series: String,
+    /// Its generation when the file was written.
+    pub(super) generation: u64,
+    /// (row, column).
+    pub(super) tile: (usize, usize),
+}
+
 /// Progress of a tile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
+    pub(super) owner: Owner,
     /// Settings of the series.
     pub(super) settings: Settings,
     /// Observations up to this date have been assimilated.
@@ -76,101 +91,25 @@ pub(super) struct LightState {
 
 #[derive(Serialize, Deserialize)]
 struct LightHeader {
+    owner: Owner,
     settings: Settings,
     date: Date,
     shape: (usize, usize, usize),
 }
 
-/// The folder that holds the checkpoints of a series, next to its store.
-#[derive(Clone, Debug)]
-pub(super) struct StateFolder {
-    path: PathBuf,
-}
-
 /// The file of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StateFile {
+    pub(super) tile: (usize, usize),
     pub(super) date: Date,
     pub(super) path: PathBuf,
 }
 
-/// The checkpoints of a series, by tile, the newest first.
-#[derive(Clone, Debug, Default)]
-pub(super) struct StateList {
-    pub(super) records: BTreeMap<(usize, usize), Vec<StateFile>>,
-    pub(super) lights: BTreeMap<(usize, usize), Vec<StateFile>>,
-}
-
-const STATE: &str = "state";
-const LIGHT: &str = "light";
-
 impl StateFolder {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What there is.
-    pub(super) fn list(&self) -> Result<StateList> {
-        let mut list = StateList::default();
-        let entries = match fs::read_dir(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(list),
-            entries => entries.map_err(|error| failed(&self.path, error))?,
-        };
-        for entry in entries {
-            let path = entry.map_err(|error| failed(&self.path, error))?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let Some((tile, date, kind)) = parse_name(&name) else { continue };
-            let files = if kind == STATE { &mut list.records } else { &mut list.lights };
-            files.entry(tile).or_default().push(StateFile { date, path });
-        }
-        for files in list.records.values_mut().chain(list.lights.values_mut()) {
-            files.sort_by_key(|file| std::cmp::Reverse(file.date));
-        }
-        Ok(list)
-    }
-
-    /// The light state of a tile on a date.
-    pub(super) fn light(&self, tile: (usize, usize), date: Date) -> StateFile {
-        StateFile { date, path: self.file(tile, date, LIGHT) }
-    }
-
-    fn file(&self, (row, col): (usize, usize), date: Date, kind: &str) -> PathBuf {
-        self.path.join(format!("tile-{row}-{col}.{date}.{kind}"))
-    }
-
-    /// Removes every checkpoint of a series that no longer exists.
-    pub(super) fn clear(&self) -> Result<()> {
-        let Ok(entries) = fs::read_dir(&self.path) else { return Ok(()) };
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            if path.extension().is_some_and(|extension| extension == STATE || extension == LIGHT) {
-                fs::remove_file(&path).map_err(|error| failed(&path, error))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes the folder.
-    pub(super) fn remove(&self) -> Result<()> {
-        fs::remove_dir_all(&self.path).map_err(|error| failed(&self.path, error))
-    }
-
-    /// Removes the lock of a tile, which no process holds.
-    pub(super) fn unlock(&self, (row, col): (usize, usize)) -> Result<()> {
-        let path = self.path.join(format!("tile-{row}-{col}.lock"));
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&path, error)),
-            _ => Ok(()),
-        }
-    }
-
     /// Writes the record of a tile and, if the record requires it, the states.
     pub(super) fn save(&self, fusion: &Fusion, record: &Record, tile: &TileState) -> Result<StateFile> {
         let path = self.file(tile.tile.index, record.date, STATE);
-        replace(&path, |file| {
+        save(&path, |file| {
             write_header(file, record)?;
             if !record.full {
                 return Ok(());
@@ -183,15 +122,13 @@ impl StateFolder {
                 }
             }
         })?;
-        Ok(StateFile { date: record.date, path })
+        Ok(StateFile { tile: tile.tile.index, date: record.date, path })
     }
 
-    pub(super) fn save_light(&self, settings: &Settings, tile: (usize, usize), light: &LightState) -> Result<()> {
-        replace(&self.file(tile, light.date, LIGHT), |file| {
-            write_header(
-                file,
-                &LightHeader { settings: settings.clone(), date: light.date, shape: light.values.dim() },
-            )?;
+    pub(super) fn save_light(&self, settings: &Settings, owner: &Owner, light: &LightState) -> Result<()> {
+        save(&self.file(owner.tile, light.date, LIGHT), |file| {
+            let (owner, settings) = (owner.clone(), settings.clone());
+            write_header(file, &LightHeader { owner, settings, date: light.date, shape: light.values.dim() })?;
             // One layer at a time, so that memory stays bounded.
             for layer in light.values.outer_iter() {
                 let bytes: Vec<u8> = layer.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -212,7 +149,48 @@ impl StateFile {
     }
 
     pub(super) fn record(&self) -> Result<Record> {
-        self.open().map(|(_, record)| record)
+        let (_, record): (_, Record) = self.open()?;
+        self.check_name(&record.owner, record.date)?;
+        Ok(record)
+    }
+
+    /// Refuses a file that has the name of another one.
+    fn check_name(&self, owner: &Owner, date: Date) -> Result<()> {
+        if (owner.tile, date) == (self.tile, self.date) {
+            return Ok(());
+        }
+        let (row, col) = owner.tile;
+        let problem = format!("it is that of tile [{row}, {col}] on {date}: it was renamed; give it its name back");
+        Err(Error::ForeignState { path: self.path.clone(), problem })
+    }
+
+    /// Refuses a file of another series than `id`, or of a later generation than that of the store.
+    pub(super) fn check_series(&self, owner: &Owner, (id, generation): (&str, u64)) -> Result<()> {
+        let refuse = |problem: String| Err(Error::ForeignState { path: self.path.clone(), problem });
+        if owner.series != id {
+            return refuse(format!(
+                "it belongs to another series ({}) than the store ({id}); put the state of this series back, or move the \
+                 folder of checkpoints away",
+                owner.series
+            ));
+        }
+        if owner.generation > generation {
+            return refuse(format!(
+                "it is of generation {} of the series, the store of generation {generation}: the store was replaced by an \
+                 older copy; put back the newer store, or the checkpoints of the older one",
+                owner.generation
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses a file of which anything is damaged, without restoring it.
+    pub(super) fn check(&self) -> Result<()> {
+        let check = || {
+            let mut file = BufReader::new(File::open(&self.path)?);
+            check_frames(&mut file)
+        };
+        check().map_err(|error| failed(&self.path, error))
     }
 
     fn open<H: DeserializeOwned>(&self) -> Result<(BufReader<File>, H)> {
@@ -244,8 +222,11 @@ impl StateFile {
         Ok(record)
     }
 
-    pub(super) fn light(&self, settings: &Settings) -> Result<LightState> {
+    /// The light state, which must be one of the same series as `of`.
+    pub(super) fn light(&self, settings: &Settings, of: &Owner) -> Result<LightState> {
         let (mut file, header): (_, LightHeader) = self.open()?;
+        self.check_name(&header.owner, header.date)?;
+        self.check_series(&header.owner, (&of.series, of.generation))?;
         let mut load = || -> io::Result<LightState> {
             let mut values = Vec::new();
             for _ in 0..header.shape.0 {
@@ -262,34 +243,15 @@ impl StateFile {
     }
 }
 
-/// Tile, date and kind of `tile-0-3.2020-04-09.state`.
-fn parse_name(name: &str) -> Option<((usize, usize), Date, &str)> {
-    let mut parts = name.split('.');
-    let (tile, date, kind) = (parts.next()?, parts.next()?, parts.next()?);
-    let (row, col) = tile.strip_prefix("tile-")?.split_once('-')?;
-    let known = parts.next().is_none() && [STATE, LIGHT].contains(&kind);
-    known.then_some(((row.parse().ok()?, col.parse().ok()?), date.parse().ok()?, kind))
-}
-
 fn failed(path: &Path, error: io::Error) -> Error {
     Error::Checkpoint { path: path.to_path_buf(), problem: error.to_string(), source: Some(Box::new(error)) }
 }
 
-/// Writes a temporary file next to the target and renames it. The contents are on disk before the rename.
-fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
-    // One temporary name for each tile, so that a file left by a killed run is overwritten.
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let temporary = path.with_file_name(format!("{}.partial", name.split('.').next().unwrap_or_default()));
-    let replace = || {
-        let mut file = BufWriter::new(File::create(&temporary)?);
-        write(&mut file)?;
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&temporary, path)?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-    };
-    replace().map_err(|error| {
-        // The disk may be full: no partial file must remain. The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
+/// Writes a checkpoint in place of one of the same name; it is on disk when this returns.
+fn save(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let saved = replace(path, folder, true, write).and_then(|()| File::open(folder)?.sync_all());
+    saved.map_err(|error| {
         let problem = format!("cannot write the checkpoint: {error}; what was written before can be resumed");
         Error::Store { path: path.to_path_buf(), problem, source: Some(Box::new(error)) }
     })

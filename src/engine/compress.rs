@@ -1,6 +1,6 @@
 //! Numbers as compressed bytes with a checksum, for files of states.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 /// Compresses numbers of low redundancy about as well as higher levels, at several times their speed.
 const LEVEL: i32 = 1;
@@ -14,10 +14,15 @@ pub(super) fn damaged(problem: &'static str) -> io::Error {
 
 /// A zstd frame with a checksum. Bytes of equal significance are stored together.
 pub(super) fn compress(bytes: &[u8], word: usize) -> io::Result<Vec<u8>> {
-    let mut encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL)?;
-    encoder.include_checksum(true)?;
-    encoder.write_all(&shuffle(bytes, word))?;
-    encoder.finish()
+    compressed(|encoder| encoder.write_all(&shuffle(bytes, word)))
+}
+
+/// A zstd frame with a checksum of what is written, compressed on the way.
+pub(super) fn compressed(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Vec<u8>> {
+    let mut encoder = BufWriter::new(zstd::stream::Encoder::new(Vec::new(), LEVEL)?);
+    encoder.get_mut().include_checksum(true)?;
+    write(&mut encoder)?;
+    encoder.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
 }
 
 pub(super) fn decompress(frame: &[u8], word: usize) -> io::Result<Vec<u8>> {

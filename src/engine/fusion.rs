@@ -16,7 +16,7 @@ use crate::describe::OutputSpace;
 use crate::error::Result;
 use crate::geometry::{Date, DateRange, Grid, Rect, Tile, Tiling};
 use crate::model::{Model, ObservationModel, PriorSlice};
-use crate::series::{FusionSink, SeriesLayout, Settings};
+use crate::series::{FusionSink, SeriesIdentity, SeriesLayout, Settings};
 use crate::spectral::SpectralBasis;
 
 /// A fusion that has been checked and planned; [`run`](Self::run) it into a sink or [`stream`](Self::stream) its blocks.
@@ -194,7 +194,7 @@ impl Fusion {
         self.offsets.iter().map(name).collect()
     }
 
-    /// Description of a series, which a sink receives before the first block.
+    /// Description of a new series, which a sink receives before the first block. Each has an identity of its own.
     #[must_use]
     pub fn layout(&self) -> SeriesLayout {
         SeriesLayout {
@@ -209,6 +209,7 @@ impl Fusion {
             lag: self.lag_asked,
             tile_shape: self.tiling.tile_shape(),
             settings: self.settings.clone(),
+            identity: SeriesIdentity::random(),
         }
     }
 }

@@ -10,10 +10,10 @@ use super::pipeline::{Reads, Stages, Written, drive};
 use super::progress::Progress;
 use super::summary::Summary;
 use super::tile::Workers;
-use super::work::Work;
+use super::work::{Keeping, Work};
 use super::{Checkpoint, Fusion, Shard};
 use crate::error::{Error, Remedy, Result};
-use crate::series::{ExistingSeries, FusionSink, Report, Timing, digest};
+use crate::series::{ExistingSeries, FusionSink, HeldBlocks, Report, SeriesLayout, Timing, digest};
 
 /// How a run relates to an existing series in its sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,14 +160,17 @@ impl<'a> Job<'a> {
     fn run_series(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         let fusion = self.fusion;
         fusion.refuse_idle()?;
+        if self.start == Start::New {
+            self.check_series(sink)?;
+        }
+        // A place that cannot be one is refused here, before it is asked for its folder.
+        sink.existing()?;
         let Some(folder) = sink.state_folder().map(StateFolder::new) else {
             return self.run_without_state(sink);
         };
         let store = sink.location();
-        if self.start == Start::New {
-            self.check_series(sink)?;
-        }
         let what = store.display().to_string();
+        folder.claim()?;
         let run_lock = folder.path().join("run.lock");
         let _run = match self.shard {
             None => Lock::exclusive(&run_lock, &what)?,
@@ -176,10 +179,13 @@ impl<'a> Job<'a> {
         // Shards start the series one after another.
         let beginning = Lock::wait(&folder.path().join("begin.lock"))?;
         let existing = sink.existing()?;
+        if self.shard.is_none() {
+            folder.sweep()?;
+            sink.sweep()?;
+        }
         if existing.is_none() {
             folder.clear()?;
         }
-        let layout = fusion.layout_for(sink);
         if let Some(existing) = &existing {
             self.check_same(existing, sink)?;
         }
@@ -187,10 +193,11 @@ impl<'a> Job<'a> {
             None => (0..fusion.tiling.tile_count()).collect(),
             Some(shard) => shard.tiles(&fusion.tiling),
         };
-        if existing.as_ref().is_some_and(|existing| self.is_done(existing, &folder)) {
-            return Ok(Report::default());
+        if let Some(existing) = existing.as_ref().filter(|existing| self.is_done(existing, &folder)) {
+            return self.nothing_to_do(existing, sink);
         }
-        let assigned = Assignment::new(fusion, (&folder, &store), existing.as_ref(), &own, self.replay)?;
+        let replay = self.replay || existing.as_ref().is_some_and(ExistingSeries::is_replaying);
+        let assigned = Assignment::new(fusion, (&folder, &store, sink), existing.as_ref(), &own, replay)?;
         let visible = self.visible(existing.as_ref(), &assigned, sink)?;
         let finished = existing.as_ref().is_some_and(|existing| existing.finished);
         if assigned.work.is_empty() && finished && visible == fusion.output.len() {
@@ -200,24 +207,60 @@ impl<'a> Job<'a> {
             // Other shards are about to write as much.
             assigned.check_space(fusion, &store, visible, self.shard.map_or(1, Shard::count))?;
         }
-        match &existing {
-            None => sink.begin(&layout)?,
-            // The settings that the first shard stores also apply to later shards.
-            Some(existing)
-                if self.shard.is_some()
-                    && existing.dates_digest == digest(&layout.dates)
-                    && existing.visible == visible
-                    && !existing.finished =>
-            {
-                sink.join(&layout)?;
-            }
-            Some(_) => sink.reopen(&layout, visible)?,
+        if existing.as_ref().is_some_and(|existing| visible < existing.visible) {
+            assigned.check_states(fusion, &folder)?;
         }
+        for fault in &assigned.damage.found.faults {
+            tracing::warn!("{}: {fault}; its tile is processed again", store.display());
+        }
+        let layout = self.start_series(existing.as_ref(), (&assigned, visible), sink)?;
         let _tiles = match self.shard {
             None => Vec::new(),
             Some(_) => lock_tiles(&folder, &assigned.work)?,
         };
         drop(beginning);
+        let keeping = Keeping { folder, identity: layout.identity };
+        self.run_tiles(assigned, (&keeping, visible), sink)
+    }
+
+    /// Begins the series in the sink, or reopens it. Returns its layout.
+    fn start_series(
+        &self,
+        existing: Option<&ExistingSeries>,
+        (assigned, visible): (&Assignment, usize),
+        sink: &mut dyn FusionSink,
+    ) -> Result<SeriesLayout> {
+        let mut layout = self.fusion.layout_for(sink);
+        let Some(existing) = existing else {
+            sink.begin(&layout)?;
+            return Ok(layout);
+        };
+        let same = existing.dates_digest == digest(&layout.dates);
+        let replays = assigned.late.is_some() || self.replay;
+        if let Some(identity) = &existing.identity {
+            layout.identity = identity.clone();
+            if replays || assigned.damage.found.count > 0 || !same || existing.finished {
+                layout.identity = identity.next(identity.replaying || assigned.late.is_some());
+            }
+        }
+        // The settings that the first shard stores also apply to later shards.
+        let joins = self.shard.is_some() && same && existing.visible == visible && !existing.finished;
+        if joins && existing.identity.as_ref() == Some(&layout.identity) {
+            sink.join(&layout)?;
+        } else {
+            sink.reopen(&layout, visible)?;
+        }
+        Ok(layout)
+    }
+
+    /// Runs what is to be done, and ends the series unless other shards do.
+    fn run_tiles(
+        &self,
+        assigned: Assignment,
+        (keeping, visible): (&Keeping, usize),
+        sink: &mut dyn FusionSink,
+    ) -> Result<Report> {
+        let fusion = self.fusion;
         let mut written =
             Written { dates: vec![visible; fusion.tiling.tile_count()], visible, commits: self.shard.is_none() };
         for &(tile, dates) in &assigned.done {
@@ -226,7 +269,7 @@ impl<'a> Job<'a> {
         let mut summary = assigned.summary;
         let mut done = Report::default();
         if !assigned.work.is_empty() {
-            (done.timing, done.blocks) = self.drive(sink, Some(&folder), written, &assigned.work, &mut summary)?;
+            (done.timing, done.blocks) = self.drive(sink, Some(keeping), written, &assigned.work, &mut summary)?;
         } else if self.shard.is_none() {
             sink.commit(fusion.output.len())?;
         }
@@ -234,7 +277,7 @@ impl<'a> Job<'a> {
         let report = Report { blocks: done.blocks, timing: done.timing, ..report };
         if self.shard.is_none() {
             sink.finish(&report)?;
-            self.tidy(&folder)?;
+            self.tidy(&keeping.folder)?;
         }
         Ok(report)
     }
@@ -248,6 +291,22 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// The report of a series that has ended without checkpoints; refused when chunks of it are not there.
+    fn nothing_to_do(&self, existing: &ExistingSeries, sink: &dyn FusionSink) -> Result<Report> {
+        let mut layout = self.fusion.layout_for(sink);
+        if let Some(identity) = &existing.identity {
+            layout.identity = identity.clone();
+        }
+        let mut found = HeldBlocks::default();
+        for (_, tile) in self.fusion.tiles() {
+            found.merge(sink.held(&layout, tile.index, existing.visible)?);
+        }
+        if found.count == 0 {
+            return Ok(Report::default());
+        }
+        Err(Error::Incomplete { path: sink.location(), faults: found.faults, count: found.count })
+    }
+
     /// Makes the results of all shards visible, and ends the series.
     ///
     /// # Errors
@@ -257,24 +316,34 @@ impl<'a> Job<'a> {
         let store = sink.location();
         let nothing =
             |problem: &str| Error::CannotContinue { path: store.clone(), problem: problem.into(), remedy: None };
+        sink.existing()?.ok_or_else(|| nothing("no shard has begun it"))?;
         let folder = sink.state_folder().map(StateFolder::new).ok_or_else(|| nothing("this sink has no shards"))?;
-        let existing = sink.existing()?.ok_or_else(|| nothing("no shard has begun it"))?;
         let what = store.display().to_string();
+        folder.claim()?;
         let _run = Lock::exclusive(&folder.path().join("run.lock"), &what)?;
+        folder.sweep()?;
+        sink.sweep()?;
+        let existing = sink.existing()?.ok_or_else(|| nothing("no shard has begun it"))?;
         self.check_same(&existing, sink)?;
         self.check_dates(&existing, sink, ("append with its shards first", Remedy::AppendShards))?;
         if self.is_done(&existing, &folder) {
-            return Ok(Report::default());
+            return self.nothing_to_do(&existing, sink);
         }
         let all: Vec<usize> = (0..fusion.tiling.tile_count()).collect();
-        let assigned = Assignment::new(fusion, (&folder, &store), Some(&existing), &all, self.replay)?;
+        // Where dates are made anew, every tile must have made them.
+        let replay = self.replay || existing.is_replaying();
+        let assigned = Assignment::new(fusion, (&folder, &store, sink), Some(&existing), &all, replay)?;
+        let found = &assigned.damage.found;
+        if found.count > 0 {
+            return Err(Error::Incomplete { path: store, faults: found.faults.clone(), count: found.count });
+        }
         if !assigned.work.is_empty() {
             let missing = assigned.work.iter().map(|work| work.tile.index).collect();
             return Err(Error::Unfinished { path: store, missing, tiles: all.len() });
         }
         let report = fusion.whole_report(&assigned.summary)?;
         if !existing.finished {
-            sink.reopen(&fusion.layout_for(sink), existing.visible)?;
+            self.start_series(Some(&existing), (&assigned, existing.visible), sink)?;
             sink.commit(fusion.output.len())?;
             sink.finish(&report)?;
             self.tidy(&folder)?;
@@ -315,7 +384,12 @@ impl<'a> Job<'a> {
         let goes_on = self.start == Start::Append || existing.finished;
         // A shard without tiles may be the first one to add new dates.
         let changes = !assigned.work.is_empty() || (self.shard.is_some() && output.len() > existing.planned.0);
-        let visible = if goes_on && changes { existing.visible.min(existing.settled) } else { existing.visible };
+        let visible = if goes_on && changes {
+            existing.visible.min(existing.settled.min(existing.planned.0.saturating_sub(self.fusion.lag_asked)))
+        } else {
+            existing.visible
+        };
+        let visible = assigned.damage.found.first.map_or(visible, |first| visible.min(first));
         Ok(match assigned.late {
             // With a lag, results of earlier dates depend on the late date as well.
             Some(late) => visible.min(output.partition_point(|date| *date < late).saturating_sub(self.fusion.lag)),
@@ -326,7 +400,15 @@ impl<'a> Job<'a> {
     fn check_same(&self, existing: &ExistingSeries, sink: &dyn FusionSink) -> Result<()> {
         let given = self.fusion.layout_for(sink).settings;
         let differences = existing.settings.differences(&given);
-        if differences.is_empty() { Ok(()) } else { Err(Error::SettingsDiffer { path: sink.location(), differences }) }
+        if !differences.is_empty() {
+            return Err(Error::SettingsDiffer { path: sink.location(), differences });
+        }
+        if existing.identity.is_none() {
+            let problem = "it was made by an earlier version, which gave series no identity; finish it with that version, or choose \
+                           another `output.store` and begin anew";
+            return Err(Error::CannotContinue { path: sink.location(), problem: problem.into(), remedy: None });
+        }
+        Ok(())
     }
 
     /// Whether a series of exactly these dates has ended without checkpoints, so that late dates cannot be detected.
@@ -383,7 +465,7 @@ impl<'a> Job<'a> {
     fn drive(
         &self,
         sink: &mut dyn FusionSink,
-        folder: Option<&StateFolder>,
+        keeping: Option<&Keeping>,
         written: Written,
         work: &[Work],
         summary: &mut Summary,
@@ -397,7 +479,7 @@ impl<'a> Job<'a> {
             let workers = Workers::new(fusion);
             let mut blocks = 0;
             for work in work {
-                summary.merge(&work.run(fusion, folder, stages, &workers, &mut blocks)?);
+                summary.merge(work.run(fusion, keeping, stages, &workers, &mut blocks)?);
                 stages.progress.tiles.0 += 1;
                 stages.report_progress();
             }

@@ -4,7 +4,7 @@
 use ndarray::{Array3, Axis, Slice, s};
 
 use super::Fusion;
-use super::checkpoint::{LightState, Record, StateFolder};
+use super::checkpoint::{LightState, Owner, Record, StateFolder};
 use super::start::Starts;
 use super::tile::{States, TileState};
 use super::window::WindowState;
@@ -102,7 +102,12 @@ impl WindowState {
 
 /// The prior that the light states of a date give to the cells of `extent`. Beyond the grid, as with any prior, the
 /// nearest cell applies. Where windows had failed, the prior of the fusion applies.
-pub(super) fn light_prior(fusion: &Fusion, folder: &StateFolder, date: Date, extent: &Rect) -> Result<PriorSlice> {
+pub(super) fn light_prior(
+    fusion: &Fusion,
+    (folder, owner): (&StateFolder, &Owner),
+    date: Date,
+    extent: &Rect,
+) -> Result<PriorSlice> {
     let p = fusion.model.spectrum.components();
     let region = extent.nearest((0, 0), fusion.model.target.shape());
     let mut values = Array3::from_elem((p + p * (p + 1) / 2, region.rows.len(), region.cols.len()), f64::NAN);
@@ -112,7 +117,7 @@ pub(super) fn light_prior(fusion: &Fusion, folder: &StateFolder, date: Date, ext
             continue;
         }
         let file = folder.light(tile.index, date);
-        let light = file.light(&fusion.settings)?;
+        let light = file.light(&fusion.settings, owner)?;
         let expected = (values.dim().0, tile.region.rows.len(), tile.region.cols.len());
         if light.values.dim() != expected {
             let problem = format!("its shape is {:?}, not {expected:?}", light.values.dim());

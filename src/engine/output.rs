@@ -1,6 +1,7 @@
 //! From states to output layers: the target bands with their standard deviations and their indices, or the components
 //! with their covariances.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ndarray::Array3;
@@ -10,6 +11,9 @@ use crate::describe::{Key, Numbers, Output, OutputSpace};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::spectral::{SpectralBasis, pair, pair_count};
+
+/// What standard deviations may be multiplied by.
+const FACTORS: RangeInclusive<f64> = 1e-6..=1e6;
 
 /// How means and covariances of a cell's components become the layers of the output.
 #[derive(Debug)]
@@ -38,6 +42,14 @@ impl Projection {
         }
         let (n, of) = if space == OutputSpace::Components { (1, "series") } else { (spectrum.bands().len(), "band") };
         let sd_factors = sd_factor.expand_positive(n, key, of)?;
+        if let Some(factor) = sd_factors.iter().find(|factor| !FACTORS.contains(*factor)) {
+            let problem = format!(
+                "must be from {:e} to {:e}: with others standard deviations are 0 or infinite in float32",
+                FACTORS.start(),
+                FACTORS.end()
+            );
+            return Err(Error::number(key.clone(), *factor, problem));
+        }
         let indices = IndexLayers::new(model, output)?;
         Ok(Self { components: spectrum.components(), basis, space, sd_factors, indices })
     }

@@ -3,6 +3,7 @@
 //! Stages hand batches on one by one (channels of no capacity), so that at any time at most two batches of slices and three of
 //! results exist, however slow a source or a sink is.
 
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
@@ -19,7 +20,7 @@ use super::tile::TileReader;
 use super::window::Reading;
 use crate::error::{Error, Result};
 use crate::geometry::Tile;
-use crate::series::{FusedBlock, FusionSink, Timing};
+use crate::series::{FusedBlock, FusionSink, Saved, Timing};
 
 /// Dates are made visible no more often than this: each time costs a few synchronous writes.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
@@ -38,6 +39,8 @@ enum Task {
     Blocks { tile: usize, blocks: Vec<FusedBlock>, output_dates: usize },
     /// Answer when everything so far is safe.
     Flush(SyncSender<()>),
+    /// A checkpoint of a tile was saved.
+    Saved((usize, usize), Saved),
 }
 
 /// Which dates of the output axis, from its start, are on disk.
@@ -120,6 +123,11 @@ impl Stages<'_> {
         flushed
     }
 
+    /// Notes that a checkpoint of a tile was saved.
+    pub(super) fn saved(&mut self, tile: (usize, usize), saved: Saved) -> Result<(), Halt> {
+        self.send(Task::Saved(tile, saved))
+    }
+
     fn send(&mut self, task: Task) -> Result<(), Halt> {
         let started = Instant::now();
         let sent = self.tasks.send(task).map_err(|_| Halt::Stopped);
@@ -164,8 +172,20 @@ pub(super) fn drive<R>(
             started: Instant::now(),
             callback,
         };
-        let reader = scope.spawn(|| read_all(fusion, &reading, reads, &in_flight, to_filter));
-        let writer = scope.spawn(|| write_all((&writing, &fusion.spare), sink, written, to_write, &blocks));
+        let failed = |error: io::Error| Error::Threads { threads: 1, source: Box::new(error) };
+        let named = |name: &str| thread::Builder::new().name(format!("rasterfuse-{name}"));
+        let read = || read_all(fusion, &reading, reads, &in_flight, to_filter);
+        let reader = named("reader").spawn_scoped(scope, read).map_err(failed)?;
+        let write = || write_all((&writing, &fusion.spare), sink, written, to_write, &blocks);
+        let writer = match named("writer").spawn_scoped(scope, write) {
+            Ok(writer) => writer,
+            Err(error) => {
+                // The reader ends when nobody takes what it reads.
+                drop(stages);
+                joined(reader.join());
+                return Err(failed(error));
+            }
+        };
         let outcome = filter(&mut stages);
         let Stages { mut timing, batches, tasks, .. } = stages;
         // Hanging up ends the other stages.
@@ -256,6 +276,7 @@ fn write_all(
                 // Nobody waits any more when filtering has ended on an error.
                 let _ = done.send(());
             }
+            Task::Saved(tile, saved) => sink.saved(tile, saved)?,
         }
         Ok(())
     };

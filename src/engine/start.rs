@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::Fusion;
 use super::checkpoint::{PassedStep, Record, StateFile, StateFolder, StateList};
+use super::damage::Damage;
 use crate::error::{Error, Remedy, Result};
 use crate::geometry::{Date, Tile};
-use crate::series::ExistingSeries;
+use crate::series::{ExistingSeries, FusionSink, Saved, SeriesIdentity};
 
 /// The start of a tile.
 #[derive(Clone, Debug)]
@@ -37,11 +38,14 @@ pub(super) struct Starts<'a> {
     existing: Option<&'a ExistingSeries>,
     /// Whether late observations may be replayed.
     replay: bool,
+    sink: &'a dyn FusionSink,
     list: StateList,
     /// Dates of the light states that every tile has, the newest first.
     lights: Vec<Date>,
     /// The date of the earliest late observation.
     pub(super) late: Option<Date>,
+    /// What is not held as it was written.
+    pub(super) damage: Damage,
 }
 
 /// Comparison of the steps that a tile has passed with the current ones.
@@ -53,7 +57,7 @@ enum Agreement {
 impl<'a> Starts<'a> {
     pub(super) fn new(
         fusion: &'a Fusion,
-        (folder, store_path): (&'a StateFolder, &'a Path),
+        (folder, store_path, sink): (&'a StateFolder, &'a Path, &'a dyn FusionSink),
         existing: Option<&'a ExistingSeries>,
         replay: bool,
     ) -> Result<Self> {
@@ -62,7 +66,8 @@ impl<'a> Starts<'a> {
         list.lights.values().flatten().for_each(|file| *counts.entry(file.date).or_default() += 1);
         let common = counts.into_iter().rev().filter(|(_, count)| *count == fusion.tiling.tile_count());
         let lights = common.map(|(date, _)| date).collect();
-        Ok(Self { fusion, folder, store_path, existing, replay, list, lights, late: None })
+        let damage = Damage::new(fusion, existing);
+        Ok(Self { fusion, folder, store_path, existing, replay, sink, list, lights, late: None, damage })
     }
 
     /// The start of a tile.
@@ -70,6 +75,8 @@ impl<'a> Starts<'a> {
         // The newest record lists the steps passed, whichever checkpoint the tile starts from.
         let mut newest: Option<(Record, StateFile)> = None;
         let mut late: Option<Date> = None;
+        // Of dates that are not held as they were written, the first.
+        let mut fault: Option<usize> = None;
         for file in self.records(tile) {
             let record = match file.record() {
                 Err(error) if self.replay => {
@@ -79,6 +86,12 @@ impl<'a> Starts<'a> {
                 record => record?,
             };
             self.check_record(&record, &file)?;
+            if newest.is_none() {
+                let held = self.damage.look(self.sink, tile.index, &record)?;
+                self.check_newest(&record, &file, held.saved)?;
+                fault = held.first;
+            }
+            let holds = |dates: usize| fault.is_none_or(|fault| dates <= fault);
             match self.compare(&record)? {
                 Agreement::Late(date, instrument) if !self.replay => {
                     let instrument = self.fusion.model.instruments[instrument].name.clone();
@@ -88,14 +101,14 @@ impl<'a> Starts<'a> {
                 Agreement::Late(date, _) => late = Some(late.map_or(date, |late| late.min(date))),
                 Agreement::Same if newest.is_none() => {
                     let last = self.fusion.steps.last().map(|(date, _)| *date);
-                    if record.ended && Some(record.date) == last {
+                    if record.ended && Some(record.date) == last && holds(self.damage.needed(&record)) {
                         return Ok(TileStart::Done(Box::new(record)));
                     }
-                    if record.full {
+                    if record.full && holds(self.damage.needed(&record)) {
                         return Ok(TileStart::Full(file));
                     }
                 }
-                Agreement::Same if record.full => {
+                Agreement::Same if record.full && holds(self.damage.needed(&record)) => {
                     self.note(late);
                     if let Some((newest, _)) = &newest {
                         self.check_held(newest, record.date)?;
@@ -105,7 +118,9 @@ impl<'a> Starts<'a> {
                 Agreement::Same => {}
             }
             // A light state is valid for the record that ended its run.
-            let before = late.is_none_or(|late| record.light.is_some_and(|date| date < late));
+            let fault_date = fault.and_then(|fault| self.fusion.output.get(fault).copied());
+            let earliest = late.into_iter().chain(fault_date).min();
+            let before = earliest.is_none_or(|earliest| record.light.is_some_and(|date| date < earliest));
             if let Some(date) = record.light.filter(|date| before && self.is_common(*date)) {
                 self.note(late);
                 let (newest, file) = newest.as_ref().map_or((&record, &file), |(newest, file)| (newest, file));
@@ -117,7 +132,7 @@ impl<'a> Starts<'a> {
         }
         // Files of early dates may be gone, so a tile that was finished does not start again without a request.
         let finished = self.existing.is_some_and(|existing| existing.finished_dates > 0);
-        if finished && !self.replay {
+        if finished && !self.replay && fault.is_none() {
             let (row, col) = tile.index;
             let folder = self.folder.path().display();
             let problem = format!(
@@ -140,8 +155,11 @@ impl<'a> Starts<'a> {
 
     /// Refuses a record of another series, or of a later state of this series than that of the store.
     fn check_record(&self, record: &Record, file: &StateFile) -> Result<()> {
-        let refuse =
-            |problem: &str| Err(Error::Checkpoint { path: file.path.clone(), problem: problem.into(), source: None });
+        let refuse = |problem: &str| Err(Error::ForeignState { path: file.path.clone(), problem: problem.into() });
+        match self.existing.and_then(|existing| existing.identity.as_ref()) {
+            Some(SeriesIdentity { id, generation, .. }) => file.check_series(&record.owner, (id, *generation))?,
+            None => return refuse("there is no series that it could belong to"),
+        }
         if record.settings != self.fusion.settings {
             return refuse("it belongs to a series of other settings");
         }
@@ -151,6 +169,26 @@ impl<'a> Starts<'a> {
         Ok(())
     }
 
+    /// Refuses a newest record that is older than the newest that was saved: an older copy. A replay may begin there.
+    fn check_newest(&self, record: &Record, file: &StateFile, saved: Option<Saved>) -> Result<()> {
+        let found = Saved { generation: record.owner.generation, date: record.date };
+        match saved.filter(|saved| !self.replay && found < *saved) {
+            None => Ok(()),
+            Some(Saved { generation, date }) => {
+                let problem = format!(
+                    "the newest checkpoint of tile {:?}, {}, is of {} (generation {}), but one of {date} (generation {generation}) \
+                     was saved: the folder was replaced by an older copy, or the checkpoint removed; put it back, or replay \
+                     from here",
+                    file.tile,
+                    file.path.display(),
+                    found.date,
+                    found.generation
+                );
+                Err(Error::CannotContinue { path: self.store_path(), problem, remedy: Some(Remedy::Replay) })
+            }
+        }
+    }
+
     /// Refuses to replay observations after `date` when files of them are gone: the result would differ.
     fn check_held(&self, record: &Record, date: Date) -> Result<()> {
         let now: BTreeMap<Date, &[usize]> =
@@ -158,7 +196,7 @@ impl<'a> Starts<'a> {
         for step in record.steps.iter().filter(|step| step.date > date) {
             let held = now.get(&step.date).copied().unwrap_or_default();
             if let Some(&gone) = step.instruments.iter().find(|instrument| !held.contains(instrument)) {
-                let name = &self.fusion.model.instruments[gone].name;
+                let name = self.fusion.model.instruments.get(gone).map_or("an instrument", |gone| gone.name.as_str());
                 let problem = format!(
                     "the dates after {date} must be replayed, but the file of {name:?} for {} is missing; restore it",
                     step.date

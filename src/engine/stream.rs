@@ -98,7 +98,7 @@ impl<'a> TileTime<'a> {
     pub fn report(&self) -> Report {
         let mut summary = self.summary.clone();
         if let Some((_, state)) = &self.current {
-            summary.merge(&state.summary());
+            summary.merge(state.summary());
         }
         let report = summary.report(&names(&self.fusion.model.instruments));
         Report { blocks: self.blocks, timing: self.timing, ..report }
@@ -178,7 +178,7 @@ impl<'a> TileTime<'a> {
         if last < fusion.steps.len() {
             self.current = Some((reader, state));
         } else {
-            self.summary.merge(&state.summary());
+            self.summary.merge(state.summary());
             self.observations += state.observations;
         }
         Ok(Some(blocks))

@@ -117,10 +117,27 @@ pub(super) struct Summary {
 fn entry<V: Default>(map: &mut BTreeMap<i32, Vec<(usize, V)>>, date: i32, instrument: usize) -> &mut V {
     let entries = map.entry(date).or_default();
     let at = entries.binary_search_by_key(&instrument, |(index, _)| *index).unwrap_or_else(|at| {
+        // No more than is needed: there is one for every date of the series.
+        entries.reserve_exact(1);
         entries.insert(at, (instrument, V::default()));
         at
     });
     &mut entries[at].1
+}
+
+/// Adds the entries of another map.
+fn merge_dates<V: Default>(
+    own: &mut BTreeMap<i32, Vec<(usize, V)>>,
+    other: BTreeMap<i32, Vec<(usize, V)>>,
+    merge: impl Fn(&mut V, &V),
+) {
+    if own.is_empty() {
+        *own = other;
+        return;
+    }
+    for (date, entries) in other {
+        entries.iter().for_each(|(instrument, value)| merge(entry(own, date, *instrument), value));
+    }
 }
 
 impl Summary {
@@ -214,19 +231,14 @@ impl Summary {
         self.failed.retain(|window| window.date <= date);
     }
 
-    /// Adds statistics of other tiles, in any order, or of other dates of the same tiles.
-    pub(super) fn merge(&mut self, other: &Self) {
+    /// Adds statistics of other tiles, in any order, or of other dates of the same tiles. What is not here yet is taken
+    /// over, not copied: there is much of it in long series.
+    pub(super) fn merge(&mut self, other: Self) {
         self.windows += other.windows;
         self.widened += other.widened;
-        for (date, fits) in &other.fits {
-            fits.iter().for_each(|(instrument, sums)| entry(&mut self.fits, *date, *instrument).merge(sums));
-        }
-        for (date, slices) in &other.skipped {
-            for (instrument, skipped) in slices {
-                entry(&mut self.skipped, *date, *instrument).merge(skipped.tiles, &skipped.reason);
-            }
-        }
-        self.failed.extend(other.failed.iter().cloned());
+        merge_dates(&mut self.fits, other.fits, FitSums::merge);
+        merge_dates(&mut self.skipped, other.skipped, |own, other| own.merge(other.tiles, &other.reason));
+        self.failed.extend(other.failed);
         for (date, instruments) in &other.read {
             instruments.iter().for_each(|instrument| self.mark_read(*date, *instrument));
         }

@@ -265,7 +265,17 @@ impl TileState {
 
     /// The statistics so far.
     pub(super) fn summary(&self) -> Summary {
-        let mut summary = self.summary.clone();
+        self.counted(self.summary.clone())
+    }
+
+    /// The statistics, at the end of the tile's run.
+    pub(super) fn take_summary(&mut self) -> Summary {
+        let summary = std::mem::take(&mut self.summary);
+        self.counted(summary)
+    }
+
+    /// The statistics with the numbers of windows.
+    fn counted(&self, mut summary: Summary) -> Summary {
         if let States::Windows(windows) = &self.states {
             let counted = || windows.iter().filter(|window| window.counts);
             summary.windows = counted().count();
@@ -307,7 +317,7 @@ impl TileState {
                     let ((row, col), date) = (failure.cell, steps[failure.index].0);
                     let source = NumericalError::NotFinite { state: failure.component };
                     if fusion.options.on_error == OnError::Abort {
-                        return Err(Error::Numerical { row, col, date, source });
+                        return Err(Error::Numerical { file: None, row, col, date, source });
                     }
                     self.summary.fail(FailedWindow { row, col, date, reason: source.to_string() });
                 }

@@ -695,7 +695,7 @@ impl WindowState {
 
     fn numerical(&self, date: Date, source: NumericalError) -> Error {
         let (row, col) = self.first_cell();
-        Error::Numerical { row, col, date, source }
+        Error::Numerical { file: None, row, col, date, source }
     }
 }
 

@@ -150,7 +150,7 @@ pub(super) fn advance(
     let errors: Vec<Error> = windows.par_iter_mut().with_max_len(1).filter_map(failed).collect();
     for error in errors {
         match error {
-            Error::Numerical { row, col, date, source } => {
+            Error::Numerical { row, col, date, source, .. } => {
                 summary.fail(FailedWindow { row, col, date, reason: source.to_string() });
             }
             other => return Err(other),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use super::checkpoint::{PassedStep, Record, StateFile, StateFolder};
+use super::checkpoint::{Owner, PassedStep, Record, StateFile, StateFolder};
 use super::light::light_prior;
 use super::pipeline::{Halt, Stages};
 use super::start::TileStart;
@@ -13,6 +13,20 @@ use super::tile::{TileState, Workers};
 use super::{Checkpoint, Fusion};
 use crate::error::Result;
 use crate::geometry::{Date, Rect, Tile};
+use crate::series::{Saved, SeriesIdentity};
+
+/// Where the checkpoints of a series are kept.
+#[derive(Clone, Debug)]
+pub(super) struct Keeping {
+    pub(super) folder: StateFolder,
+    pub(super) identity: SeriesIdentity,
+}
+
+impl Keeping {
+    fn owner(&self, tile: (usize, usize)) -> Owner {
+        Owner { series: self.identity.id.clone(), generation: self.identity.generation, tile }
+    }
+}
 
 /// A tile to be run.
 pub(super) struct Work {
@@ -49,16 +63,16 @@ impl Work {
     }
 
     /// The state of the tile at its start.
-    fn state(&self, fusion: &Fusion, folder: Option<&StateFolder>) -> Result<(TileState, Vec<PassedStep>)> {
+    fn state(&self, fusion: &Fusion, keeping: Option<&Keeping>) -> Result<(TileState, Vec<PassedStep>)> {
         let begin = || TileState::first(fusion, self.tile.clone());
-        match (&self.start, folder) {
+        match (&self.start, keeping) {
             (TileStart::Full(file), _) => {
                 let mut state = begin()?;
                 let record = file.load(fusion, &mut state)?;
                 state.resume_after(fusion, record.date, record.summary);
                 Ok((state, record.steps))
             }
-            (TileStart::Light { date, record, learned }, Some(folder)) => {
+            (TileStart::Light { date, record, learned }, Some(keeping)) => {
                 let Record { date: passed, mut steps, mut summary, mut failed, .. } = record.record()?;
                 summary.forget_after(*learned);
                 if *learned < passed {
@@ -67,7 +81,8 @@ impl Work {
                     failed.clear();
                 }
                 steps.retain(|step| step.date <= *learned);
-                let prior = |extent: &Rect| light_prior(fusion, folder, *date, extent);
+                let owner = keeping.owner(self.tile.index);
+                let prior = |extent: &Rect| light_prior(fusion, (&keeping.folder, &owner), *date, extent);
                 let mut state = TileState::new(fusion, self.tile.clone(), *date, prior)?;
                 state.replay_until(*learned, summary, &failed);
                 Ok((state, steps))
@@ -80,20 +95,20 @@ impl Work {
     pub(super) fn run(
         &self,
         fusion: &Fusion,
-        folder: Option<&StateFolder>,
+        keeping: Option<&Keeping>,
         stages: &mut Stages<'_>,
         workers: &Workers,
         blocks: &mut usize,
     ) -> Result<Summary, Halt> {
         let started = Instant::now();
-        let (mut state, passed) = fusion.pool.install(|| self.state(fusion, folder))?;
+        let (mut state, passed) = fusion.pool.install(|| self.state(fusion, keeping))?;
         stages.timing.setup += started.elapsed();
         let mut saved = Instant::now();
         let mut light = None;
         let mut records = self.records.clone();
         let (before, observations) = (stages.progress.dates.0, stages.progress.observations);
         for steps in self.batches(fusion) {
-            self.capture(fusion, folder, &state, &mut light)?;
+            self.capture(fusion, keeping, &state, &mut light)?;
             let batch = stages.next_batch()?;
             let started = Instant::now();
             let made = fusion.pool.install(|| state.advance(fusion, &batch, workers))?;
@@ -106,23 +121,25 @@ impl Work {
             stages.progress.dates.0 = before + steps.end - self.first;
             stages.progress.observations = observations + state.observations;
             stages.report_progress();
-            if let Some(folder) = folder
+            if let Some(keeping) = keeping
                 && !last
                 && !state.replays(fusion)
                 && fusion.checkpoint() != Checkpoint::Off
                 && saved.elapsed() >= fusion.options.checkpoint_interval
             {
-                let record = Self::record(fusion, &state, &passed, false, true);
-                Self::save(fusion, folder, stages, (&record, &state), &mut records)?;
+                let owner = keeping.owner(self.tile.index);
+                let record = Self::record(fusion, owner, (&state, &passed), (false, true));
+                Self::save(fusion, &keeping.folder, stages, (&record, &state), &mut records)?;
                 saved = Instant::now();
             }
         }
-        self.capture(fusion, folder, &state, &mut light)?;
-        let record = Self::record(fusion, &state, &passed, true, fusion.checkpoint() == Checkpoint::Full);
-        let record = Record { light: self.light, ..record };
-        if let Some(folder) = folder {
-            Self::save(fusion, folder, stages, (&record, &state), &mut records)?;
-        }
+        self.capture(fusion, keeping, &state, &mut light)?;
+        let Some(keeping) = keeping else { return Ok(state.take_summary()) };
+        let full = fusion.checkpoint() == Checkpoint::Full;
+        let summary = state.take_summary();
+        let record = Self::record(fusion, keeping.owner(self.tile.index), (&state, &passed), (true, full));
+        let record = Record { light: self.light, summary, ..record };
+        Self::save(fusion, &keeping.folder, stages, (&record, &state), &mut records)?;
         Ok(record.summary)
     }
 
@@ -144,6 +161,7 @@ impl Work {
         for file in dropped {
             file.remove()?;
         }
+        stages.saved(file.tile, Saved { generation: record.owner.generation, date: file.date })?;
         records.push(file);
         records.extend(older.into_iter().take(fusion.options.keep_checkpoints - 1));
         stages.timing.checkpoint += started.elapsed();
@@ -154,21 +172,27 @@ impl Work {
     fn capture(
         &self,
         fusion: &Fusion,
-        folder: Option<&StateFolder>,
+        keeping: Option<&Keeping>,
         state: &TileState,
         taken: &mut Option<Date>,
     ) -> Result<()> {
-        let (Some(day), Some(folder), None) = (self.capture, folder, *taken) else { return Ok(()) };
+        let (Some(day), Some(keeping), None) = (self.capture, keeping, *taken) else { return Ok(()) };
         let next = fusion.steps.get(state.next_step).map(|(date, _)| *date);
         if next.is_none_or(|next| next > day) {
             let light = fusion.pool.install(|| state.light(fusion, day));
-            folder.save_light(&fusion.settings, self.tile.index, &light)?;
+            keeping.folder.save_light(&fusion.settings, &keeping.owner(self.tile.index), &light)?;
             *taken = Some(day);
         }
         Ok(())
     }
 
-    fn record(fusion: &Fusion, state: &TileState, passed: &[PassedStep], ended: bool, full: bool) -> Record {
+    /// The record of a tile at this point, and whether its series ended and its states follow.
+    fn record(
+        fusion: &Fusion,
+        owner: Owner,
+        (state, passed): (&TileState, &[PassedStep]),
+        (ended, full): (bool, bool),
+    ) -> Record {
         let now = &fusion.steps[..state.next_step];
         let date = now.last().map_or(fusion.before_first(), |(date, _)| *date);
         let last = passed.last().map(|step| step.date);
@@ -180,6 +204,7 @@ impl Work {
             groups: fusion.groups_on(*date, &step.instruments),
         };
         Record {
+            owner,
             settings: fusion.settings.clone(),
             date: last.map_or(date, |last| date.max(last)),
             steps: passed.iter().cloned().chain(since.map(step)).collect(),

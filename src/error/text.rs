@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Error, Key, SettingDifference};
+use super::{ChunkFault, Error, Key, SettingDifference};
 use crate::geometry::{Crs, Date};
 
 /// A setting, with the file that it was read from.
@@ -11,6 +11,11 @@ pub(super) fn setting(file: Option<&Path>, key: &Key, problem: &str) -> String {
         Some(file) => format!("{}: {key}: {problem}", file.display()),
         None => format!("{key}: {problem}"),
     }
+}
+
+/// The file that a message is about, in front of it.
+pub(super) fn in_file(file: Option<&Path>) -> String {
+    file.map_or_else(String::new, |file| format!("{}: ", file.display()))
 }
 
 /// Files of an instrument or a key, with the TOML file that lists them.
@@ -95,6 +100,15 @@ pub(super) fn settings_differ(differences: &[SettingDifference]) -> String {
     let list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let advice = tile_advice(differences);
     format!("it was made with other settings: {list}; take back the change, or choose another `output.store`{advice}")
+}
+
+/// Some chunks that are amiss: how many, and the first of them by array, tile and date.
+pub(super) fn chunk_list(faults: &[ChunkFault], count: usize) -> String {
+    const LISTED: usize = 10;
+    let names: Vec<String> = faults.iter().take(LISTED).map(ToString::to_string).collect();
+    let more = if count > LISTED { ", ..." } else { "" };
+    let what = if count == 1 { "chunk is" } else { "chunks are" };
+    format!("{count} {what} not there as written: {}{more}", names.join(", "))
 }
 
 /// The first tiles of a list.

@@ -246,6 +246,9 @@ fn spectrum(description: &Description) -> Result<Spectrum> {
         return Err(Error::setting("target.bands", format!("{name:?} is given twice")));
     }
     let names: Vec<&str> = instruments.iter().map(|instrument| instrument.name.as_str()).collect();
+    if names.iter().any(|name| name.trim().is_empty()) {
+        return Err(Error::setting("instrument.name", "an instrument without a name; every instrument needs one"));
+    }
     if let Some(name) = duplicate(&names) {
         return Err(Error::setting("instrument", format!("two instruments are called {name:?}; name them apart")));
     }

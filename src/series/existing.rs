@@ -1,6 +1,6 @@
 //! An existing series in a sink, described as far as resuming and appending need it.
 
-use super::Settings;
+use super::{SeriesIdentity, Settings};
 use crate::geometry::Date;
 
 /// A series that exists in a sink.
@@ -21,6 +21,8 @@ pub struct ExistingSeries {
     pub finished: bool,
     /// Number of dates at the end of its last completed run; 0 when there was none.
     pub finished_dates: usize,
+    /// Which series it is; `None` where the store was made before series had identities.
+    pub identity: Option<SeriesIdentity>,
 }
 
 impl ExistingSeries {
@@ -33,6 +35,12 @@ impl ExistingSeries {
         } else {
             format!("an unfinished run with {visible} of {planned} dates")
         }
+    }
+
+    /// Whether dates that were processed before are being made anew.
+    #[must_use]
+    pub fn is_replaying(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.replaying)
     }
 
     /// Number of `dates` that the series was not planned for; `None` where its own dates are not the first of them.

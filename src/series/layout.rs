@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Settings;
+use super::{SeriesIdentity, Settings};
 use crate::describe::{Index, OutputSpace};
 use crate::geometry::{Date, Grid};
 use crate::spectral::SpectralBasis;
@@ -33,6 +33,8 @@ pub struct SeriesLayout {
     pub tile_shape: (usize, usize),
     /// Settings of the series.
     pub settings: Settings,
+    /// Which series it is.
+    pub identity: SeriesIdentity,
 }
 
 impl SeriesLayout {
@@ -48,6 +50,13 @@ impl SeriesLayout {
     #[must_use]
     pub fn band_names(&self) -> Vec<String> {
         self.bands.iter().chain(self.indices.iter().map(|index| &index.name)).cloned().collect()
+    }
+
+    /// Positions (row, column) of all tiles.
+    pub fn tiles(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let ((rows, cols), (tile_rows, tile_cols)) = (self.grid.shape(), self.tile_shape);
+        let cols = cols.div_ceil(tile_cols.max(1));
+        (0..rows.div_ceil(tile_rows.max(1))).flat_map(move |row| (0..cols).map(move |col| (row, col)))
     }
 
     /// The number of dates, of the first `dates`, that do not change when the series is appended to. With a lag, the

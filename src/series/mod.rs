@@ -5,18 +5,28 @@
 mod block;
 mod errors;
 mod existing;
+mod identity;
 mod layout;
+mod replace;
 mod report;
 mod scores;
 mod settings;
 mod sink;
+mod verification;
 
 pub use block::{BlockOffsets, FusedBlock};
 pub(crate) use errors::ErrorSums;
 pub use existing::{ExistingSeries, digest};
+pub use identity::{HeldBlocks, Saved, SeriesIdentity};
 pub use layout::SeriesLayout;
+#[cfg(feature = "zarr")]
+pub(crate) use replace::sweep_all;
+pub(crate) use replace::{is_temporary, replace, sweep};
+#[cfg(feature = "zarr")]
+pub(crate) use report::StoredReport;
 pub use report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice, Timing, UnusedInput};
 pub(crate) use scores::{HALF_WIDTH_90, ScoreSums};
 pub use scores::{Score, Scores};
 pub use settings::Settings;
 pub use sink::FusionSink;
+pub use verification::{Problem, Verification};

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Scores;
 use crate::geometry::Date;
+#[cfg(feature = "zarr")]
+pub(crate) use json::StoredReport;
 
 /// Largest share of an instrument's pixels that its gate may refuse without a warning.
 const SUSPICIOUS_SHARE: f64 = 0.2;

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::path::PathBuf;
 
-use super::{ExistingSeries, FusedBlock, Report, SeriesLayout};
+use super::{ExistingSeries, FusedBlock, HeldBlocks, Report, Saved, SeriesLayout};
 use crate::error::{Error, Result};
 
 /// Receives fused blocks and stores them.
@@ -92,6 +92,33 @@ pub trait FusionSink: Debug + Send + Sync {
         self.reopen(layout, 0)
     }
 
+    /// What the sink, not begun yet, holds of the first `dates` dates of a tile: whether everything is there as it
+    /// was appended. Default: nothing is amiss.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when its records cannot be read.
+    fn held(&self, layout: &SeriesLayout, tile: (usize, usize), dates: usize) -> Result<HeldBlocks> {
+        let _ = (layout, tile, dates);
+        Ok(HeldBlocks::default())
+    }
+
+    /// Takes note that a checkpoint of a tile was saved, so that an older copy of it is recognised. Default: nothing.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when it cannot be written.
+    fn saved(&self, tile: (usize, usize), saved: Saved) -> Result<()> {
+        let _ = (tile, saved);
+        Ok(())
+    }
+
+    /// Removes what killed runs have left behind; no other process is at work. Default: nothing.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when it cannot be removed.
+    fn sweep(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Stores one block.
     ///
     /// # Errors
@@ -109,7 +136,8 @@ pub trait FusionSink: Debug + Send + Sync {
     /// Makes the first `dates` dates visible. All of their blocks have been appended.
     ///
     /// # Errors
-    /// [`Error::Store`] when it cannot be written.
+    /// [`Error::Store`] when it cannot be written, [`Error::Incomplete`] when something that was appended is not
+    /// there.
     fn commit(&mut self, dates: usize) -> Result<()>;
 
     /// Ends the series.

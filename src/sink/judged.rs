@@ -8,7 +8,9 @@ use ndarray::{Array3, ArrayView1, ArrayView3, s};
 use super::Truth;
 use crate::describe::OutputSpace;
 use crate::error::{Error, Result};
-use crate::series::{ExistingSeries, FusedBlock, FusionSink, Report, ScoreSums, Scores, SeriesLayout};
+use crate::series::{
+    ExistingSeries, FusedBlock, FusionSink, HeldBlocks, Report, Saved, ScoreSums, Scores, SeriesLayout,
+};
 use crate::spectral::{SpectralBasis, pair};
 
 /// A sink that compares blocks with the truth of a simulated scene, and adds the scores to the report.
@@ -153,6 +155,18 @@ impl<S: FusionSink> FusionSink for JudgedSink<S> {
     fn join(&mut self, layout: &SeriesLayout) -> Result<()> {
         self.check_truth(layout)?;
         self.sink.join(layout)
+    }
+
+    fn held(&self, layout: &SeriesLayout, tile: (usize, usize), dates: usize) -> Result<HeldBlocks> {
+        self.sink.held(layout, tile, dates)
+    }
+
+    fn saved(&self, tile: (usize, usize), saved: Saved) -> Result<()> {
+        self.sink.saved(tile, saved)
+    }
+
+    fn sweep(&self) -> Result<()> {
+        self.sink.sweep()
     }
 
     fn append(&self, block: &FusedBlock) -> Result<()> {

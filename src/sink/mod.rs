@@ -10,7 +10,5 @@ mod zarr;
 pub use judged::JudgedSink;
 pub use memory::MemorySink;
 pub use truth::Truth;
-#[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
-pub(crate) use zarr::replace;
 #[cfg(feature = "zarr")]
-pub use zarr::{FusedSeries, SeasonalStore, ZarrFormat, ZarrSink};
+pub use zarr::{FusedSeries, SeasonalStore, ZarrFormat, ZarrSink, verify};

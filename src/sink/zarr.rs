@@ -6,32 +6,42 @@
 
 mod chunk;
 mod crs;
+mod existing;
 mod group;
+mod held;
+mod ledger;
 mod metadata;
+mod place;
 mod reader;
-mod report;
 mod seasonal;
 mod store;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
-use serde::Deserialize;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use zarrs::array::{Array, ArrayMetadata, CodecOptions};
 
 use crate::describe::OutputSpace;
 use crate::error::{BoxedError, Error, Result};
-use crate::series::{ExistingSeries, FusedBlock, FusionSink, Report, SeriesLayout, Settings, digest};
+use crate::series::{
+    ExistingSeries, FusedBlock, FusionSink, HeldBlocks, Report, Saved, SeriesIdentity, SeriesLayout, StoredReport,
+    digest, sweep, sweep_all,
+};
 use chunk::padded_chunk;
+use existing::{existing_series, group_attributes};
+use group::fixed_width;
+use held::Chunks;
+use ledger::Ledger;
 use metadata::Documents;
+use place::place;
 pub use reader::FusedSeries;
-use report::report_document;
 pub use seasonal::SeasonalStore;
-use store::AtomicStore;
-#[cfg(all(feature = "config", feature = "gdal"))]
-pub(crate) use store::replace;
+use store::{AtomicStore, io_error};
+pub use verify::verify;
 
 /// Version of the Zarr format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,8 +57,8 @@ pub enum ZarrFormat {
 /// Marks a folder as owned by this crate until its own metadata does.
 const CLAIM: &str = ".begun";
 
-/// The metadata documents of the group, v3 and v2. They are replaced last, because readers open the group by them.
-const GROUPS: [&str; 2] = ["zarr.json", ".zmetadata"];
+/// Arrays that may have a chunk for each tile and date, in the order of their records.
+const TILED: [&str; 5] = ["mean", "sd", "cov", "offset", "offset_sd"];
 
 /// Dates per chunk of the `time` coordinate.
 const TIME_CHUNK: usize = 1024;
@@ -100,6 +110,8 @@ struct Series {
     uncertainty: Array<AtomicStore>,
     /// Means and standard deviations of offsets.
     offsets: Option<(Array<AtomicStore>, Array<AtomicStore>)>,
+    /// What is recorded of chunks.
+    ledger: Ledger,
     committed: usize,
     /// Number of dates at the end of the last completed run.
     finished: usize,
@@ -145,28 +157,35 @@ impl ZarrSink {
     /// Marks the folder as owned.
     fn claim(&self) -> Result<PathBuf> {
         self.check_absent()?;
+        let store = place(&self.path)?;
         let failed = |problem: &str, error: io::Error| Error::Store {
             path: self.path.clone(),
             problem: format!("{problem}: {error}"),
             source: Some(Box::new(error)),
         };
-        fs::create_dir_all(&self.path).map_err(|error| failed("cannot create the folder", error))?;
-        sync_parent(&self.path).map_err(|error| failed("cannot sync the folder", error))?;
-        let claim = self.path.join(CLAIM);
-        fs::File::create(&claim).map_err(|error| failed("cannot write into the folder", error))?;
+        fs::create_dir_all(&store).map_err(|error| failed("cannot create the folder", error))?;
+        sync_parent(&store).map_err(|error| failed("cannot sync the folder", error))?;
+        let claim = store.join(CLAIM);
+        match fs::File::create_new(&claim) {
+            // Left by a run that was killed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => drop(created.map_err(|error| failed("cannot write into the folder", error))?),
+        }
         Ok(claim)
     }
 
     /// The series in memory; nothing has been written yet.
     fn open(&self, layout: &SeriesLayout, committed: usize) -> Result<Series> {
-        let (chunks, visible) = (AtomicStore::hidden(&self.path), AtomicStore::visible(&self.path));
+        let root = place(&self.path)?;
+        let (chunks, visible) = (AtomicStore::stamped(&root), AtomicStore::visible(&root, ledger::FOLDER));
         let (chunks, visible) = (Arc::new(chunks), Arc::new(visible));
         let documents = Documents::new(layout, self.format);
         let open = |name: &str| open_array(&chunks, name, documents.array(name, layout.dates.len()));
         let (mean, uncertainty) = (open("mean")?, open(documents.uncertainty())?);
         let offsets = if layout.offsets.is_empty() { None } else { Some((open("offset")?, open("offset_sd")?)) };
+        let ledger = Ledger::new(&root, &layout.identity.id, documents.tiled().len());
         let layout = layout.clone();
-        Ok(Series { layout, chunks, visible, documents, mean, uncertainty, offsets, committed, finished: 0 })
+        Ok(Series { layout, chunks, visible, documents, mean, uncertainty, offsets, ledger, committed, finished: 0 })
     }
 
     fn series(&self) -> Result<&Series> {
@@ -188,49 +207,25 @@ fn not_begun(path: &Path) -> Error {
     Error::Store { path: path.to_path_buf(), problem: "the series has not been started".into(), source: None }
 }
 
-/// The series that the attributes of a group describe.
-fn existing_series(attributes: &Value) -> Option<ExistingSeries> {
-    let run = attributes.get("rasterfuse")?;
-    let count = |key: &str| run.get(key).and_then(Value::as_u64).map(|count| count as usize);
-    let visible = count("dates_committed")?;
-    Some(ExistingSeries {
-        settings: run.get("settings").and_then(|settings| Settings::deserialize(settings).ok()).unwrap_or_default(),
-        dates_digest: count("dates_digest").unwrap_or(0) as u32,
-        planned: (count("dates_planned")?, run.get("end").and_then(Value::as_str)?.parse().ok()?),
-        visible,
-        settled: count("dates_settled").unwrap_or(visible),
-        finished: run.get("report").is_some(),
-        finished_dates: count("dates_finished").unwrap_or(0),
-    })
-}
-
-/// The attributes of a group in one of its documents.
-fn attributes(document: &Value) -> Option<&Value> {
-    document.get("attributes").or_else(|| document.get("metadata")?.get(".zattrs"))
-}
-
 impl FusionSink for ZarrSink {
     fn existing(&self) -> Result<Option<ExistingSeries>> {
         let foreign = |state: &str| Err(Error::Occupied { path: self.path.clone(), state: state.into() });
-        if !self.path.exists() {
+        let store = place(&self.path)?;
+        if !store.exists() {
             return Ok(None);
         }
-        let Ok(mut entries) = fs::read_dir(&self.path) else {
+        let Ok(mut entries) = fs::read_dir(&store) else {
             return foreign("a file, or a folder that cannot be read");
         };
         if entries.next().is_none() {
             return Ok(None);
         }
-        let documents = GROUPS.iter().filter_map(|name| fs::read(self.path.join(name)).ok());
-        let mut documents = documents.filter_map(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        match documents.next() {
-            Some(document) => match attributes(&document).and_then(existing_series) {
-                Some(series) => Ok(Some(series)),
-                None => foreign("not a series of this version of rasterfuse"),
-            },
+        match group_attributes(&store) {
+            Ok(Some(attributes)) => existing_series(&attributes).map(Some).or_else(|problem| foreign(&problem)),
             // A run was killed while it created the store.
-            None if self.path.join(CLAIM).exists() => Ok(None),
-            None => foreign("not empty"),
+            Ok(None) if store.join(CLAIM).exists() => Ok(None),
+            Ok(None) => foreign("not empty"),
+            Err(problem) => foreign(&format!("not empty: {problem}")),
         }
     }
 
@@ -247,10 +242,14 @@ impl FusionSink for ZarrSink {
     }
 
     fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
+        if visible > layout.dates.len() {
+            let problem = format!("{visible} dates are visible, but the run is for {}", layout.dates.len());
+            return Err(Error::CannotContinue { path: self.path.clone(), problem, remedy: None });
+        }
         let mut series = self.open(layout, visible)?;
         series.finished = self.existing()?.map_or(0, |existing| existing.finished_dates);
         // Left by a run that was killed between the last two steps of creating the store.
-        let claim = self.path.join(CLAIM);
+        let claim = series.chunks.root().join(CLAIM);
         if claim.exists() {
             fs::remove_file(&claim).map_err(|error| series.chunks.error(CLAIM, error))?;
         }
@@ -272,6 +271,7 @@ impl FusionSink for ZarrSink {
         let offsets = series.offsets.as_ref().zip(block.offsets.as_ref());
         let offsets = offsets.map(|((mean, sd), offsets)| [(mean, &offsets.mean), (sd, &offsets.sd)]);
         let fused = [(&series.mean, &block.mean), (&series.uncertainty, &block.uncertainty)];
+        let mut stamps = Vec::with_capacity(4);
         for (array, values) in fused.into_iter().chain(offsets.into_iter().flatten()) {
             let shape = (values.dim().0, rows, cols);
             // The engine already uses one thread per block.
@@ -286,12 +286,37 @@ impl FusionSink for ZarrSink {
                 source: None,
             })?;
             array.store_chunk_opt(&chunk, values, &options).map_err(|error| series.chunks.error(name, error))?;
+            // A chunk of nothing but NaN is not stored.
+            stamps.push(series.chunks.take_stamp(&array.chunk_key(&chunk)).unwrap_or_default());
         }
-        Ok(())
+        series.record(|ledger| ledger.set(block.tile, block.time, &stamps))
+    }
+
+    fn held(&self, layout: &SeriesLayout, tile: (usize, usize), dates: usize) -> Result<HeldBlocks> {
+        let root = place(&self.path)?;
+        let chunks = Chunks::new(&root, layout, self.format);
+        chunks.held(tile, 0..dates.min(layout.dates.len()))
+    }
+
+    fn saved(&self, tile: (usize, usize), saved: Saved) -> Result<()> {
+        self.series()?.record(|ledger| ledger.save(tile, saved))
+    }
+
+    fn sweep(&self) -> Result<()> {
+        let root = place(&self.path)?;
+        let swept = |folder: &Path, swept: io::Result<()>| {
+            swept.map_err(|error| io_error(folder, "cannot remove what a killed run has left", error))
+        };
+        swept(&root, sweep(&root.join(ledger::FOLDER)))?;
+        // Only a run that has not ended was killed among its chunks.
+        if self.existing()?.is_none_or(|existing| existing.finished) {
+            return Ok(());
+        }
+        TILED.iter().map(|name| root.join(name)).try_for_each(|array| swept(&array, sweep_all(&array)))
     }
 
     fn flush(&self) -> Result<()> {
-        self.series()?.chunks.sync()
+        self.series()?.sync()
     }
 
     fn settings(&self) -> Vec<(String, String)> {
@@ -303,9 +328,10 @@ impl FusionSink for ZarrSink {
     }
 
     fn state_folder(&self) -> Option<PathBuf> {
-        let mut name = self.path.file_name()?.to_os_string();
+        let store = place(&self.path).ok()?;
+        let mut name = store.file_name()?.to_os_string();
         name.push(".state");
-        Some(self.path.with_file_name(name))
+        Some(store.with_file_name(name))
     }
 
     fn location(&self) -> PathBuf {
@@ -313,21 +339,46 @@ impl FusionSink for ZarrSink {
     }
 
     fn commit(&mut self, dates: usize) -> Result<()> {
+        let format = self.format;
         let series = self.series_mut()?;
-        series.chunks.sync()?;
+        series.sync()?;
+        let chunks = Chunks::new(series.chunks.root(), &series.layout, format);
+        let mut held = HeldBlocks::default();
+        for tile in series.layout.tiles() {
+            held.merge(chunks.held(tile, series.committed..dates)?);
+        }
+        if held.count > 0 {
+            return Err(Error::Incomplete { path: self.path.clone(), faults: held.faults, count: held.count });
+        }
         series.committed = dates;
         series.write_metadata(None)
     }
 
     fn finish(&mut self, report: &Report) -> Result<()> {
         let series = self.series_mut()?;
-        series.chunks.sync()?;
+        series.sync()?;
         series.finished = series.committed;
+        series.layout.identity.replaying = false;
         series.write_metadata(Some(report))
     }
 }
 
 impl Series {
+    /// Changes the records of chunks.
+    fn record(&self, change: impl FnOnce(&Ledger) -> io::Result<Option<PathBuf>>) -> Result<()> {
+        let failed = |error| io_error(&self.chunks.root().join(ledger::FOLDER), "cannot write", error);
+        match change(&self.ledger).map_err(failed)? {
+            Some(left) => self.chunks.pend(left).map_err(failed),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until chunks and their records are on the disk.
+    fn sync(&self) -> Result<()> {
+        self.record(|ledger| Ok(ledger.take_dirty()))?;
+        self.chunks.sync()
+    }
+
     /// Writes the `time` values of all planned dates; the shape reveals the committed ones. Values that readers see
     /// are never removed.
     fn write_times(&self) -> Result<()> {
@@ -347,11 +398,16 @@ impl Series {
     /// different lengths.
     fn write_metadata(&mut self, report: Option<&Report>) -> Result<()> {
         let dates = &self.layout.dates[..self.committed];
-        let offsets = if self.offsets.is_some() { &["offset", "offset_sd"][..] } else { &[] };
-        for name in ["mean", self.documents.uncertainty()].iter().chain(offsets).chain(&["time"]) {
+        for name in self.documents.tiled().into_iter().chain(["time"]) {
             self.documents.write_array(&self.visible, name, dates.len())?;
         }
         let mut run = Map::new();
+        let SeriesIdentity { id, generation, replaying } = &self.layout.identity;
+        run.insert("series_id".into(), id.as_str().into());
+        run.insert("series_generation".into(), (*generation).into());
+        if *replaying {
+            run.insert("series_replaying".into(), true.into());
+        }
         run.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         run.insert("dates_planned".into(), self.layout.dates.len().into());
         run.insert("end".into(), self.layout.dates.last().map(ToString::to_string).into());
@@ -368,11 +424,18 @@ impl Series {
         run.insert("dates_finished".into(), self.finished.into());
         let settings = self.layout.settings.iter().map(|(key, value)| (key.to_owned(), value.into()));
         run.insert("settings".into(), Value::Object(settings.collect()));
-        if let Some(report) = report {
-            run.insert("report".into(), report_document(report, self.visible.root())?);
-        }
-        self.documents.write_group(&self.visible, Value::Object(run), dates.len())
+        let run = Run { keys: run, report: report.map(StoredReport) };
+        self.documents.write_group(&self.visible, &run, dates.len())
     }
+}
+
+/// The attribute that describes the run.
+#[derive(Serialize)]
+struct Run<'a> {
+    #[serde(flatten)]
+    keys: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<StoredReport<'a>>,
 }
 
 /// Bands, their basis, x, y and the grid mapping, which do not change when the series grows.
@@ -416,6 +479,19 @@ where
     T: zarrs::array::Element,
 {
     array.store_chunk(chunk, values).map_err(|error| store.error(array.path().as_str(), error))
+}
+
+/// Writes texts as the only chunk of an array; with the version of the format and the array's document.
+fn write_texts(
+    store: &Arc<AtomicStore>,
+    name: &str,
+    texts: &[String],
+    (format, document): (ZarrFormat, Value),
+) -> Result<()> {
+    match format {
+        ZarrFormat::V2 => store.write(&format!("{name}/0"), &fixed_width(texts)),
+        ZarrFormat::V3 => store_chunk(store, &open_array(store, name, document)?, &[0], texts.to_vec()),
+    }
 }
 
 impl AtomicStore {

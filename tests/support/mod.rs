@@ -5,14 +5,16 @@ pub(crate) mod problem;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ndarray::Array4;
 use rasterfuse::geometry::{Crs, Date, Grid, PixelRegion};
+use rasterfuse::series::{ExistingSeries, FusedBlock, FusionSink, HeldBlocks, Report, Saved, SeriesLayout};
 use rasterfuse::source::{MemorySource, RasterSource, Slice};
 use rasterfuse::{Error, Result};
 
@@ -68,7 +70,26 @@ pub(crate) fn assert_says(message: &str, words: &[&str]) {
     assert!(silent.is_empty(), "does not say {silent:?}: {message}");
 }
 
-/// Every file under a folder with its content, by path relative to it.
+/// Length of the header of a store's records of chunks: series, tile and newest checkpoint.
+const RECORDS_HEADER: usize = 68;
+
+/// What must be the same in every run: all but the random identity of a series, and how often it was changed.
+fn without_identity(name: &str, bytes: Vec<u8>) -> Vec<u8> {
+    if name.contains("mean/.rasterfuse/") {
+        return bytes.get(RECORDS_HEADER..).unwrap_or_default().to_vec();
+    }
+    if !["zarr.json", ".zattrs", ".zmetadata"].iter().any(|end| name.ends_with(end)) {
+        return bytes;
+    }
+    let identifies = |line: &[u8]| {
+        ["\"series_id\"", "\"series_generation\""]
+            .iter()
+            .any(|key| line.windows(key.len()).any(|w| w == key.as_bytes()))
+    };
+    bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| !identifies(line)).flatten().copied().collect()
+}
+
+/// Every file under a folder with its content, but for the identity of a series, by path relative to it.
 pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -78,7 +99,8 @@ pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
                 folders.push(path);
             } else {
                 let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
-                files.insert(name, fs::read(&path).unwrap());
+                let bytes = without_identity(&name, fs::read(&path).unwrap());
+                files.insert(name, bytes);
             }
         }
     }
@@ -95,6 +117,67 @@ pub(crate) fn program(subcommand: &str) -> Command {
         command.env_remove(name);
     }
     command
+}
+
+/// A sink whose disk fills up.
+#[derive(Debug)]
+pub(crate) struct FullDisk<S> {
+    sink: S,
+    left: AtomicUsize,
+}
+
+impl<S> FullDisk<S> {
+    /// Room for this number of blocks.
+    pub(crate) fn after(sink: S, blocks: usize) -> Self {
+        Self { sink, left: AtomicUsize::new(blocks) }
+    }
+}
+
+impl<S: FusionSink> FusionSink for FullDisk<S> {
+    fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
+        self.sink.begin(layout)
+    }
+    fn existing(&self) -> Result<Option<ExistingSeries>> {
+        self.sink.existing()
+    }
+    fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
+        self.sink.reopen(layout, visible)
+    }
+    fn join(&mut self, layout: &SeriesLayout) -> Result<()> {
+        self.sink.join(layout)
+    }
+    fn held(&self, layout: &SeriesLayout, tile: (usize, usize), dates: usize) -> Result<HeldBlocks> {
+        self.sink.held(layout, tile, dates)
+    }
+    fn saved(&self, tile: (usize, usize), saved: Saved) -> Result<()> {
+        self.sink.saved(tile, saved)
+    }
+    fn sweep(&self) -> Result<()> {
+        self.sink.sweep()
+    }
+    fn append(&self, block: &FusedBlock) -> Result<()> {
+        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map_err(|_| Error::Store { path: self.location(), problem: "disk full".into(), source: None })?;
+        self.sink.append(block)
+    }
+    fn flush(&self) -> Result<()> {
+        self.sink.flush()
+    }
+    fn commit(&mut self, dates: usize) -> Result<()> {
+        self.sink.commit(dates)
+    }
+    fn finish(&mut self, report: &Report) -> Result<()> {
+        self.sink.finish(report)
+    }
+    fn settings(&self) -> Vec<(String, String)> {
+        self.sink.settings()
+    }
+    fn state_folder(&self) -> Option<PathBuf> {
+        self.sink.state_folder()
+    }
+    fn location(&self) -> PathBuf {
+        self.sink.location()
+    }
 }
 
 /// What a [`FaultySource`] does on its date.

@@ -16,6 +16,7 @@ mod plan;
 mod progress;
 mod seasonal;
 mod validate;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -39,7 +40,8 @@ Example, from two folders of rasters to a fused series:
   rasterfuse fuse numbers.toml
   rasterfuse validate numbers.toml
 
-Exit status: 0 success, 1 an error of the description, the inputs or the run, 2 wrong usage, 130 after Ctrl-C.";
+Exit status: 0 success, 1 an error of the description, the inputs or the run, 2 wrong usage, 3 a store
+that is not what was written (verify), 130 after Ctrl-C.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -50,6 +52,7 @@ enum Command {
     Fuse(fuse::Arguments),
     Seasonal(seasonal::Arguments),
     Basis(basis::Arguments),
+    Verify(verify::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Seasonal(arguments) => seasonal::run(arguments),
         Command::Basis(arguments) => basis::run(arguments),
         Command::Init(arguments) => init::run(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
     })
 }
 

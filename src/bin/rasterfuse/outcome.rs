@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     /// With the file, and what to do.
     #[error("{0}")]
     Program(String),
+    /// A store that is not what was written.
+    #[error("{0}")]
+    Damaged(String),
     /// By Ctrl-C; with what is left of it.
     #[error("interrupted: {0}")]
     Interrupted(String),
@@ -25,6 +28,9 @@ pub(crate) enum Failure {
 /// Exit status after Ctrl-C, as shells have it.
 pub(crate) const INTERRUPTED: u8 = 130;
 
+/// Exit status of a store that is not what was written.
+const DAMAGED: u8 = 3;
+
 /// Help and version, or wrong usage: status 0 or 2.
 pub(crate) fn usage(message: &clap::Error) -> ExitCode {
     // Nobody reading it, as behind `| head`, changes nothing.
@@ -32,11 +38,15 @@ pub(crate) fn usage(message: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2))
 }
 
-/// Status 0, 130 after Ctrl-C, or 1 with the error, what caused it and what to do on stderr.
+/// Status 0, 130 after Ctrl-C, 3 of a damaged store, or 1, with the error, what caused it and what to do on stderr.
 pub(crate) fn of(outcome: Outcome) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
     complain!("{}", complaint(&failure).trim_end());
-    if matches!(failure, Failure::Interrupted(_)) { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE }
+    match failure {
+        Failure::Interrupted(_) => ExitCode::from(INTERRUPTED),
+        Failure::Damaged(_) => ExitCode::from(DAMAGED),
+        Failure::Library(_) | Failure::Program(_) => ExitCode::FAILURE,
+    }
 }
 
 /// The message, causes that it does not hold already, and what to do in words of the program.

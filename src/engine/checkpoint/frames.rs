@@ -1,33 +1,46 @@
 //! File format of checkpoints: a header and frames, each with its length and a checksum.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use rayon::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::engine::Fusion;
-use crate::engine::compress::{compress, damaged, decompress};
+use crate::engine::compress::{compressed, damaged, decompress};
 
 /// Start of every file; the last byte is the version.
-pub(super) const MAGIC: &[u8; 8] = b"RFSTATE\x01";
+pub(super) const MAGIC: &[u8; 8] = b"RFSTATE\x02";
 
 pub(super) fn write_header(file: &mut impl Write, header: &impl Serialize) -> io::Result<()> {
     file.write_all(MAGIC)?;
-    write_frame(file, &compress(&serde_json::to_vec(header)?, 1)?)
+    // As it is made: records of long series are large as text.
+    write_frame(file, &compressed(|encoder| Ok(serde_json::to_writer(encoder, header)?))?)
 }
 
 pub(super) fn read_header<H: DeserializeOwned>(file: &mut impl Read) -> io::Result<H> {
+    read_magic(file)?;
+    Ok(serde_json::from_slice(&decompress(&read_frame(file)?, 1)?)?)
+}
+
+fn read_magic(file: &mut impl Read) -> io::Result<()> {
     let mut magic = [0; MAGIC.len()];
     file.read_exact(&mut magic)?;
-    if magic != *MAGIC {
-        return Err(damaged("it is not a checkpoint, or one of another version"));
+    if magic == *MAGIC { Ok(()) } else { Err(damaged("it is not a checkpoint, or one of another version")) }
+}
+
+/// Reads a file to its end and refuses it where a frame is damaged or cut short.
+pub(super) fn check_frames(file: &mut impl BufRead) -> io::Result<()> {
+    read_magic(file)?;
+    while !file.fill_buf()?.is_empty() {
+        read_frame(file)?;
     }
-    Ok(serde_json::from_slice(&decompress(&read_frame(file)?, 1)?)?)
+    Ok(())
 }
 
 pub(super) fn write_frame(file: &mut impl Write, frame: &[u8]) -> io::Result<()> {
     file.write_all(&(frame.len() as u64).to_le_bytes())?;
+    file.write_all(&crc32fast::hash(frame).to_le_bytes())?;
     file.write_all(frame)
 }
 
@@ -59,18 +72,23 @@ pub(super) fn read_frames<T: Send>(
 }
 
 pub(super) fn read_frame(file: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut len = [0; 8];
+    let (mut len, mut crc) = ([0; 8], [0; 4]);
     file.read_exact(&mut len)?;
+    file.read_exact(&mut crc)?;
     let len = u64::from_le_bytes(len);
     // Grows while it is read: a damaged length must not allocate all memory.
     let mut frame = Vec::new();
     file.take(len).read_to_end(&mut frame)?;
-    if frame.len() as u64 == len { Ok(frame) } else { Err(damaged("it is cut short")) }
+    if frame.len() as u64 != len {
+        return Err(damaged("it is cut short"));
+    }
+    if crc32fast::hash(&frame).to_le_bytes() == crc { Ok(frame) } else { Err(damaged("its bytes have changed")) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::compress::compress;
 
     #[test]
     fn damage_is_noticed() {
@@ -85,6 +103,9 @@ mod tests {
             other[k] ^= 0x10;
             assert!(read(&other).is_err(), "byte {k}");
             assert!(read(&file[..k]).is_err(), "cut at {k}");
+            let whole = |frames: &[u8]| check_frames(&mut [&MAGIC[..], frames].concat().as_slice());
+            assert!(whole(&file).is_ok() && whole(&other).is_err(), "byte {k}");
+            assert!(k == 0 || whole(&file[..k]).is_err(), "cut at {k}");
         }
     }
 }

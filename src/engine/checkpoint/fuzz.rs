@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use ndarray::Array4;
 
-use super::StateFile;
 use super::frames::{MAGIC, write_frame};
+use super::{Owner, StateFile};
 use crate::describe::{Instrument, Kernel, Prior, Process};
 use crate::engine::Fusion;
 use crate::engine::compress::compress;
@@ -29,9 +29,11 @@ pub(crate) fn fuzz(path: &Path, header: &[u8], frames: &[&[u8]]) {
     if write().is_err() {
         return;
     }
-    let file = StateFile { date: Date::from_days(0), path: path.to_path_buf() };
+    let file = StateFile { tile: (0, 0), date: Date::from_days(0), path: path.to_path_buf() };
+    let _ = (file.check(), file.record());
+    let owner = Owner { series: String::new(), generation: 1, tile: (0, 0) };
     for fusion in fusions {
-        let _ = file.light(&fusion.settings);
+        let _ = file.light(&fusion.settings, &owner);
         for (_, tile) in fusion.tiles() {
             if let Ok(mut state) = TileState::first(fusion, tile)
                 && let Ok(record) = file.load(fusion, &mut state)
@@ -70,6 +72,7 @@ mod tests {
     /// The bytes before compression of what a fresh tile's checkpoint holds.
     fn seed(fusion: &Fusion) -> Vec<u8> {
         let record = Record {
+            owner: Owner { series: String::new(), generation: 1, tile: (0, 0) },
             settings: crate::series::Settings::default(),
             date: Date::from_days(0),
             steps: Vec::new(),

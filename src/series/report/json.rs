@@ -51,36 +51,54 @@ impl Serialize for Total {
 /// The parts that the store holds come first, in its order.
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Destructured, so that a new field cannot be forgotten.
-        let Self {
-            instruments,
-            windows,
-            widened_windows,
-            skipped,
-            failed_windows,
-            unused,
-            notes,
-            scores,
-            blocks,
-            timing,
-        } = self;
         let mut report = serializer.serialize_struct("Report", 11)?;
-        report.serialize_field("windows", windows)?;
-        report.serialize_field("widened_windows", widened_windows)?;
-        report.serialize_field("instruments", instruments)?;
-        report.serialize_field("skipped", skipped)?;
-        report.serialize_field("failed_windows", failed_windows)?;
-        report.serialize_field("unused", unused)?;
-        report.serialize_field("notes", notes)?;
-        match scores {
-            Some(scores) => report.serialize_field("truth", scores)?,
-            None => report.skip_field("truth")?,
-        }
-        report.serialize_field("log_likelihood", &self.log_likelihood())?;
-        report.serialize_field("blocks", blocks)?;
-        report.serialize_field("timing", timing)?;
+        stored(self, &mut report)?;
+        report.serialize_field("notes", &self.notes)?;
+        report.serialize_field("blocks", &self.blocks)?;
+        report.serialize_field("timing", &self.timing)?;
         report.end()
     }
+}
+
+/// The reproducible parts of a report, which a store holds. Blocks, times and notes belong to a single run.
+#[cfg(feature = "zarr")]
+#[derive(Debug)]
+pub(crate) struct StoredReport<'a>(pub(crate) &'a Report);
+
+#[cfg(feature = "zarr")]
+impl Serialize for StoredReport<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut report = serializer.serialize_struct("Report", 8)?;
+        stored(self.0, &mut report)?;
+        report.end()
+    }
+}
+
+fn stored<S: SerializeStruct>(report: &Report, fields: &mut S) -> Result<(), S::Error> {
+    // Destructured, so that a new field cannot be forgotten.
+    let Report {
+        instruments,
+        windows,
+        widened_windows,
+        skipped,
+        failed_windows,
+        unused,
+        notes: _,
+        scores,
+        blocks: _,
+        timing: _,
+    } = report;
+    fields.serialize_field("windows", windows)?;
+    fields.serialize_field("widened_windows", widened_windows)?;
+    fields.serialize_field("instruments", instruments)?;
+    fields.serialize_field("skipped", skipped)?;
+    fields.serialize_field("failed_windows", failed_windows)?;
+    fields.serialize_field("unused", unused)?;
+    match scores {
+        Some(scores) => fields.serialize_field("truth", scores)?,
+        None => fields.skip_field("truth")?,
+    }
+    fields.serialize_field("log_likelihood", &report.log_likelihood())
 }
 
 /// In seconds.

@@ -3,6 +3,7 @@
 //! They are written as JSON instead of through zarrs' builders: the bytes must not depend on the order of a hash map,
 //! and one description gives both versions.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::ZarrFormat;
@@ -65,6 +66,8 @@ impl ArrayKind {
                 "configuration": { "cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "typesize": 4, "blocksize": 0 }
             }));
         }
+        // Readers see bits that have flipped since they were written.
+        codecs.push(json!({ "name": "crc32c" }));
         json!({
             "zarr_format": 3,
             "node_type": "array",
@@ -114,74 +117,87 @@ impl ArrayKind {
     /// Writes the document.
     pub(super) fn write(&self, store: &AtomicStore, name: &str, format: ZarrFormat) -> Result<()> {
         match format {
-            ZarrFormat::V3 => store.write(&format!("{name}/zarr.json"), &bytes(&self.document_v3())),
+            ZarrFormat::V3 => store.write_json(&format!("{name}/zarr.json"), &self.document_v3()),
             ZarrFormat::V2 => {
-                store.write(&format!("{name}/.zattrs"), &bytes(&self.attributes_v2()))?;
-                store.write(&format!("{name}/.zarray"), &bytes(&self.document_v2()))
+                store.write_json(&format!("{name}/.zattrs"), &self.attributes_v2())?;
+                store.write_json(&format!("{name}/.zarray"), &self.document_v2())
             }
         }
     }
 }
 
-/// Writes texts as the only chunk of an array: length-prefixed UTF-8 in v3, fixed-width UTF-32 in v2, which every v2
-/// reader supports.
-pub(super) fn write_texts(store: &AtomicStore, name: &str, texts: &[String], format: ZarrFormat) -> Result<()> {
-    let mut chunk = Vec::new();
-    let key = match (format, DataType::for_texts(texts)) {
-        (ZarrFormat::V2, DataType::Text(characters)) => {
-            for text in texts {
-                let padded = text.chars().map(u32::from).chain(std::iter::repeat(0));
-                chunk.extend(padded.take(characters).flat_map(u32::to_le_bytes));
-            }
-            format!("{name}/0")
-        }
-        _ => {
-            chunk.extend((texts.len() as u32).to_le_bytes());
-            for text in texts {
-                chunk.extend((text.len() as u32).to_le_bytes());
-                chunk.extend(text.as_bytes());
-            }
-            format!("{name}/c/0")
-        }
+/// The only chunk of a v2 array of texts: fixed-width UTF-32, which every v2 reader supports. In v3 texts are elements
+/// like others.
+pub(super) fn fixed_width(texts: &[String]) -> Vec<u8> {
+    let DataType::Text(characters) = DataType::for_texts(texts) else { return Vec::new() };
+    let padded = |text: &String| {
+        let characters = text.chars().map(u32::from).chain(std::iter::repeat(0)).take(characters);
+        characters.flat_map(u32::to_le_bytes).collect::<Vec<u8>>()
     };
-    store.write(&key, &chunk)
+    texts.iter().flat_map(padded).collect()
 }
 
-/// Writes the document of a group, with the consolidated documents of all its arrays.
+/// Writes the document of a group, with the consolidated documents of all its arrays. It is written as it is made:
+/// reports of long series are too large to be held as a tree.
 pub(super) fn write_group(
     store: &AtomicStore,
-    attributes: Map<String, Value>,
+    attributes: &impl Serialize,
     arrays: &[(&str, ArrayKind)],
     format: ZarrFormat,
 ) -> Result<()> {
     match format {
         ZarrFormat::V3 => {
-            let arrays: Map<String, Value> =
-                arrays.iter().map(|(name, kind)| ((*name).to_owned(), kind.document_v3())).collect();
-            let group = json!({
-                "zarr_format": 3,
-                "node_type": "group",
-                "attributes": attributes,
-                "consolidated_metadata": { "kind": "inline", "must_understand": false, "metadata": arrays }
-            });
-            store.write("zarr.json", &bytes(&group))
+            let metadata = arrays.iter().map(|(name, kind)| ((*name).to_owned(), kind.document_v3())).collect();
+            let consolidated_metadata = Consolidated { kind: "inline", must_understand: false, metadata };
+            let group = Group { zarr_format: 3, node_type: "group", attributes, consolidated_metadata };
+            store.write_json("zarr.json", &group)
         }
         ZarrFormat::V2 => {
             let group = json!({ "zarr_format": 2 });
-            let attributes = Value::Object(attributes);
-            store.write(".zgroup", &bytes(&group))?;
-            store.write(".zattrs", &bytes(&attributes))?;
-            let mut metadata = Map::new();
-            metadata.insert(".zgroup".into(), group);
-            metadata.insert(".zattrs".into(), attributes);
+            store.write_json(".zgroup", &group)?;
+            store.write_json(".zattrs", attributes)?;
+            let mut documents = Map::new();
             for (name, kind) in arrays {
-                metadata.insert(format!("{name}/.zarray"), kind.document_v2());
-                metadata.insert(format!("{name}/.zattrs"), kind.attributes_v2());
+                documents.insert(format!("{name}/.zarray"), kind.document_v2());
+                documents.insert(format!("{name}/.zattrs"), kind.attributes_v2());
             }
-            let consolidated = json!({ "zarr_consolidated_format": 1, "metadata": metadata });
-            store.write(".zmetadata", &bytes(&consolidated))
+            let metadata = MetadataV2 { group: &group, attributes, documents };
+            store.write_json(".zmetadata", &ConsolidatedV2 { zarr_consolidated_format: 1, metadata })
         }
     }
+}
+
+/// A v3 group.
+#[derive(Serialize)]
+struct Group<'a, A> {
+    zarr_format: u8,
+    node_type: &'a str,
+    attributes: &'a A,
+    consolidated_metadata: Consolidated<'a>,
+}
+
+#[derive(Serialize)]
+struct Consolidated<'a> {
+    kind: &'a str,
+    must_understand: bool,
+    metadata: Map<String, Value>,
+}
+
+/// The consolidated metadata of a v2 group.
+#[derive(Serialize)]
+struct ConsolidatedV2<'a, A> {
+    zarr_consolidated_format: u8,
+    metadata: MetadataV2<'a, A>,
+}
+
+#[derive(Serialize)]
+struct MetadataV2<'a, A> {
+    #[serde(rename = ".zgroup")]
+    group: &'a Value,
+    #[serde(rename = ".zattrs")]
+    attributes: &'a A,
+    #[serde(flatten)]
+    documents: Map<String, Value>,
 }
 
 fn little_endian() -> Value {
@@ -193,11 +209,4 @@ pub(super) fn object(value: Value) -> Map<String, Value> {
         Value::Object(map) => map,
         _ => Map::new(),
     }
-}
-
-/// Pretty-printed, because people open these files.
-fn bytes(document: &Value) -> Vec<u8> {
-    let mut text = format!("{document:#}");
-    text.push('\n');
-    text.into_bytes()
 }

@@ -1,11 +1,14 @@
 //! Metadata of the arrays of a fused series.
 
+use std::sync::Arc;
+
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::crs::{coordinate, geozarr, grid_mapping};
-use super::group::{ArrayKind, DataType, object, write_group, write_texts};
+use super::group::{ArrayKind, DataType, object, write_group};
 use super::store::AtomicStore;
-use super::{TIME_CHUNK, ZarrFormat};
+use super::{TIME_CHUNK, ZarrFormat, write_texts};
 use crate::describe::OutputSpace;
 use crate::error::Result;
 use crate::series::SeriesLayout;
@@ -41,6 +44,15 @@ impl Documents {
     /// Name of the array that describes the band axis in addition to its coordinate.
     fn beside_band(&self) -> Option<&'static str> {
         self.wavelengths().map(|wavelengths| if wavelengths == "band" { self.band_names() } else { wavelengths })
+    }
+
+    /// Arrays that have a chunk for each tile and date.
+    pub(super) fn tiled(&self) -> Vec<&'static str> {
+        let mut arrays = vec!["mean", self.uncertainty()];
+        if !self.layout.offsets.is_empty() {
+            arrays.extend(["offset", "offset_sd"]);
+        }
+        arrays
     }
 
     /// Arrays of the store, in the order of the consolidated metadata.
@@ -193,7 +205,7 @@ impl Documents {
     }
 
     /// Writes the names of bands, and of offsets, with their documents.
-    pub(super) fn write_all_names(&self, store: &AtomicStore) -> Result<()> {
+    pub(super) fn write_all_names(&self, store: &Arc<AtomicStore>) -> Result<()> {
         self.write_names(store, self.band_names(), &self.layout.band_names())?;
         if self.layout.offsets.is_empty() {
             return Ok(());
@@ -202,18 +214,26 @@ impl Documents {
     }
 
     /// Writes an array of names with its document.
-    fn write_names(&self, store: &AtomicStore, name: &str, names: &[String]) -> Result<()> {
-        write_texts(store, name, names, self.format)?;
+    fn write_names(&self, store: &Arc<AtomicStore>, name: &str, names: &[String]) -> Result<()> {
+        write_texts(store, name, names, (self.format, self.array(name, 0)))?;
         self.write_array(store, name, 0)
     }
 
     /// Writes the document of the group with those of all arrays consolidated. This step reveals new dates.
-    pub(super) fn write_group(&self, store: &AtomicStore, run: Value, dates: usize) -> Result<()> {
-        let mut attributes = geozarr(&self.layout.grid);
-        attributes.insert("Conventions".into(), "CF-1.11".into());
-        attributes.insert("rasterfuse".into(), run);
+    pub(super) fn write_group(&self, store: &AtomicStore, run: &impl Serialize, dates: usize) -> Result<()> {
+        let attributes = Attributes { grid: geozarr(&self.layout.grid), conventions: "CF-1.11", rasterfuse: run };
         let arrays: Vec<(&str, ArrayKind)> =
             self.arrays().into_iter().map(|name| (name, self.kind(name, dates))).collect();
-        write_group(store, attributes, &arrays, self.format)
+        write_group(store, &attributes, &arrays, self.format)
     }
+}
+
+/// Attributes of the group.
+#[derive(Serialize)]
+struct Attributes<'a, R> {
+    #[serde(flatten)]
+    grid: Map<String, Value>,
+    #[serde(rename = "Conventions")]
+    conventions: &'a str,
+    rasterfuse: &'a R,
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use zarrs::array::{Array, ArraySubset};
 use zarrs::filesystem::FilesystemStore;
 
-use super::existing_series;
+use super::existing::{existing_series, group_attributes};
 use crate::describe::OutputSpace;
 use crate::error::{BoxedError, Error, Result};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
@@ -56,10 +56,8 @@ impl FusedSeries {
         let path = path.into();
         let store = FilesystemStore::new(&path).map_err(|error| refuse(&path, error.to_string()))?;
         let opening = Opening { path: &path, store: Arc::new(store) };
-        let attributes = group_attributes(&path)
-            .ok_or_else(|| refuse(&path, "holds no series of this version of rasterfuse".into()))?;
-        let series =
-            existing_series(&attributes).ok_or_else(|| refuse(&path, "its attributes describe no series".into()))?;
+        let attributes = attributes_of(&path)?;
+        let series = existing_series(&attributes).map_err(|problem| refuse(&path, problem))?;
         let bands = attributes["rasterfuse"]["bands"].as_array().into_iter().flatten();
         let indices = attributes["rasterfuse"]["indices"].as_object().into_iter().flat_map(|indices| indices.keys());
         let bands = bands.filter_map(Value::as_str).chain(indices.map(String::as_str));
@@ -80,7 +78,13 @@ impl FusedSeries {
         let mean = opening.array("mean")?;
         let uncertainty = opening.array(if basis.is_some() { "cov" } else { "sd" })?;
         let days: Array1<i64> = opening.read_all("time")?;
-        let dates = days.iter().take(series.visible).map(|day| Date::from_days(*day as i32)).collect();
+        if days.len() != series.visible {
+            let problem = format!("its array time has {} dates, its attributes say {}", days.len(), series.visible);
+            return Err(refuse(&path, problem));
+        }
+        let day = |day: &i64| i32::try_from(*day).map(Date::from_days);
+        let dates = days.iter().map(day).collect::<std::result::Result<_, _>>();
+        let dates = dates.map_err(|_| refuse(&path, "its array time holds days beyond any calendar".into()))?;
         let chunk = mean.chunk_shape(&[0; 4]).map_err(|error| opening.failed("mean", error))?;
         let tile = match chunk.as_slice() {
             [_, _, rows, cols] => (rows.get() as usize, cols.get() as usize),
@@ -191,7 +195,10 @@ impl Opening<'_> {
         Array::open(Arc::clone(&self.store), &format!("/{name}")).map_err(|error| self.failed(name, error))
     }
 
-    fn read_all<T: zarrs::array::ElementOwned, D: Dimension>(&self, name: &str) -> Result<ndarray::Array<T, D>> {
+    pub(super) fn read_all<T: zarrs::array::ElementOwned, D: Dimension>(
+        &self,
+        name: &str,
+    ) -> Result<ndarray::Array<T, D>> {
         let array = self.array(name)?;
         if array.shape().iter().copied().fold(1, u64::saturating_mul) > MOST_NUMBERS {
             let problem =
@@ -227,10 +234,11 @@ pub(super) fn refuse(path: &Path, problem: String) -> Error {
     Error::OpenStore { path: path.to_path_buf(), problem }
 }
 
-/// Attributes of the group, of either version of the format.
-pub(super) fn group_attributes(path: &Path) -> Option<Value> {
-    let read = |name: &str| serde_json::from_slice::<Value>(&fs::read(path.join(name)).ok()?).ok();
-    read("zarr.json").and_then(|group| group.get("attributes").cloned()).or_else(|| read(".zattrs"))
+/// Attributes of the group, of either version of the format; none of a folder without them.
+pub(super) fn attributes_of(path: &Path) -> Result<Value> {
+    let consolidated = group_attributes(path).map_err(|problem| refuse(path, problem))?;
+    let own = || serde_json::from_slice(&fs::read(path.join(".zattrs")).ok()?).ok();
+    Ok(consolidated.or_else(own).unwrap_or_default())
 }
 
 impl RasterSource for FusedSeries {

@@ -12,10 +12,10 @@ use zarrs::filesystem::FilesystemStore;
 
 use super::chunk::padded_chunk;
 use super::crs::{coordinate, geozarr, grid_mapping};
-use super::group::{ArrayKind, DataType, object, write_group, write_texts};
-use super::reader::{Opening, group_attributes, refuse};
+use super::group::{ArrayKind, DataType, object, write_group};
+use super::reader::{Opening, attributes_of, refuse};
 use super::store::AtomicStore;
-use super::{ZarrFormat, open_array, store_chunk, sync_parent};
+use super::{ZarrFormat, open_array, store_chunk, sync_parent, write_texts};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::model::SeasonalFit;
@@ -94,7 +94,7 @@ impl SeasonalStore {
         let path = path.into();
         let store = FilesystemStore::new(&path).map_err(|error| refuse(&path, error.to_string()))?;
         let opening = Opening { path: &path, store: Arc::new(store) };
-        let attributes = group_attributes(&path).unwrap_or_default();
+        let attributes = attributes_of(&path)?;
         let about = attributes.get(KEY);
         let about =
             about.ok_or_else(|| refuse(&path, "holds no seasonal mean; SeasonalStore::write makes one".into()))?;
@@ -130,7 +130,7 @@ impl SeasonalStore {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
-        let ours = || group_attributes(&self.path).is_some_and(|attributes| attributes.get(KEY).is_some());
+        let ours = || attributes_of(&self.path).is_ok_and(|attributes| attributes.get(KEY).is_some());
         if free || ours() {
             return Ok(());
         }
@@ -219,8 +219,9 @@ impl<'a> SeasonalArrays<'a> {
         for name in ARRAYS {
             self.kind(name).write(&store, name, self.format)?;
         }
-        write_texts(&store, "band", self.components, self.format)?;
-        write_texts(&store, "term", &self.terms(), self.format)?;
+        for (name, texts) in [("band", self.components), ("term", &self.terms())] {
+            write_texts(&store, name, texts, (self.format, self.kind(name).document(self.format)))?;
+        }
         for (name, values) in [("y", self.grid.y_centres()), ("x", self.grid.x_centres())] {
             store_chunk(&store, &self.open(&store, name)?, &[0], values)?;
         }
@@ -237,7 +238,7 @@ impl<'a> SeasonalArrays<'a> {
         attributes.insert("Conventions".into(), "CF-1.11".into());
         attributes.insert(KEY.into(), Value::Object(self.about(fingerprint)));
         let arrays: Vec<(&str, ArrayKind)> = ARRAYS.into_iter().map(|name| (name, self.kind(name))).collect();
-        write_group(&store, attributes, &arrays, self.format)?;
+        write_group(&store, &attributes, &arrays, self.format)?;
         store.sync()
     }
 

@@ -1,14 +1,17 @@
 //! A file system store whose files are replaced atomically.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use serde::Serialize;
 use zarrs::storage::{Bytes, OffsetBytesIterator, StorageError, StoreKey, StorePrefix, WritableStorageTraits};
 
+use super::ledger::ChunkStamp;
 use crate::error::{Error, Result};
+use crate::series::replace;
 
 /// Largest number of files since the last sync. It bounds memory, not durability.
 const PENDING: usize = 1024;
@@ -21,19 +24,38 @@ const PENDING: usize = 1024;
 #[derive(Debug)]
 pub(super) struct AtomicStore {
     root: PathBuf,
-    /// Files that [`sync`](Self::sync) waits for; `None` when every file is durable before it is renamed.
-    pending: Option<Mutex<Vec<PathBuf>>>,
+    /// The folder of temporary files; `None` where each is made in the folder of its target, which spreads many of
+    /// them over the disk.
+    scratch: Option<PathBuf>,
+    /// Of files that are revealed later; `None` when every file is durable before it is renamed.
+    hidden: Option<Mutex<Hidden>>,
+}
+
+/// Files that are not revealed yet.
+#[derive(Debug, Default)]
+struct Hidden {
+    /// Files that [`sync`](AtomicStore::sync) waits for.
+    pending: Vec<PathBuf>,
+    /// Where they are asked for: length and checksum of files that nobody has [taken](AtomicStore::take_stamp) yet.
+    stamps: Option<BTreeMap<String, ChunkStamp>>,
 }
 
 impl AtomicStore {
-    /// The store at `root` for files that readers see at once: every file is durable before it is renamed.
-    pub(super) fn visible(root: &Path) -> Self {
-        Self { root: root.to_path_buf(), pending: None }
+    /// The store at `root` for files that readers see at once: every file is durable before it is renamed. Temporary
+    /// files are in `scratch`.
+    pub(super) fn visible(root: &Path, scratch: &str) -> Self {
+        Self { root: root.to_path_buf(), scratch: Some(root.join(scratch)), hidden: None }
     }
 
     /// The store at `root` for files that are revealed later, after a [`sync`](Self::sync).
     pub(super) fn hidden(root: &Path) -> Self {
-        Self { root: root.to_path_buf(), pending: Some(Mutex::default()) }
+        Self { root: root.to_path_buf(), scratch: None, hidden: Some(Mutex::default()) }
+    }
+
+    /// The same, which keeps the length and checksum of each file until they are [taken](Self::take_stamp).
+    pub(super) fn stamped(root: &Path) -> Self {
+        let hidden = Hidden { stamps: Some(BTreeMap::new()), ..Hidden::default() };
+        Self { hidden: Some(Mutex::new(hidden)), ..Self::hidden(root) }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -43,57 +65,54 @@ impl AtomicStore {
     /// Replaces a file.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.root.join(name);
-        self.write_file(path.clone(), bytes).map_err(|error| io_error(&path, "cannot write", error))
+        let written = self.write_file(path.clone(), |file| file.write_all(bytes));
+        written.map_err(|error| io_error(&path, "cannot write", error))
     }
 
-    fn write_file(&self, path: PathBuf, bytes: &[u8]) -> io::Result<()> {
-        let Some(pending) = &self.pending else {
-            replace(&path, bytes, true)?;
-            return sync_files(&self.root, &[path]).map_err(|(_, error)| error);
-        };
-        replace(&path, bytes, false)?;
-        let full = {
-            let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
-            pending.push(path);
-            if pending.len() >= PENDING { std::mem::take(&mut *pending) } else { Vec::new() }
-        };
-        sync_files(&self.root, &full).map_err(|(_, error)| error)
+    /// Replaces a file with JSON, pretty-printed, because people open these files.
+    pub(super) fn write_json(&self, name: &str, document: &impl Serialize) -> Result<()> {
+        let path = self.root.join(name);
+        let written = self.write_file(path.clone(), |file| {
+            serde_json::to_writer_pretty(&mut *file, document)?;
+            file.write_all(b"\n")
+        });
+        written.map_err(|error| io_error(&path, "cannot write", error))
+    }
+
+    fn write_file(&self, path: PathBuf, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+        let durable = self.hidden.is_none();
+        let scratch = self.scratch.as_deref().or(path.parent()).unwrap_or(&self.root);
+        replace(&path, scratch, durable, write)?;
+        if durable { sync_files(&self.root, &[path]).map_err(|(_, error)| error) } else { self.pend(path) }
+    }
+
+    /// Adds a file that [`sync`](Self::sync) waits for.
+    pub(super) fn pend(&self, path: PathBuf) -> io::Result<()> {
+        let full = self.with_hidden(|hidden| {
+            hidden.pending.push(path);
+            if hidden.pending.len() >= PENDING { std::mem::take(&mut hidden.pending) } else { Vec::new() }
+        });
+        sync_files(&self.root, &full.unwrap_or_default()).map_err(|(_, error)| error)
+    }
+
+    /// Length and checksum of a file as it was written last; `None` when it was removed.
+    pub(super) fn take_stamp(&self, key: &StoreKey) -> Option<ChunkStamp> {
+        self.with_hidden(|hidden| hidden.stamps.as_mut()?.remove(key.as_str())).flatten()
+    }
+
+    fn with_hidden<R>(&self, call: impl FnOnce(&mut Hidden) -> R) -> Option<R> {
+        self.hidden.as_ref().map(|hidden| call(&mut hidden.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Waits until everything written so far is on disk.
     pub(super) fn sync(&self) -> Result<()> {
-        let Some(pending) = &self.pending else { return Ok(()) };
-        let written = std::mem::take(&mut *pending.lock().unwrap_or_else(PoisonError::into_inner));
+        let written = self.with_hidden(|hidden| std::mem::take(&mut hidden.pending)).unwrap_or_default();
         sync_files(&self.root, &written).map_err(|(path, error)| io_error(&path, "cannot sync", error))
     }
 }
 
-fn io_error(path: &Path, action: &str, error: io::Error) -> Error {
+pub(super) fn io_error(path: &Path, action: &str, error: io::Error) -> Error {
     Error::Store { path: path.to_path_buf(), problem: format!("{action}: {error}"), source: Some(Box::new(error)) }
-}
-
-/// Writes a temporary file and renames it; creates missing folders. With `durable`, for files that readers see, the
-/// contents are on disk before the rename. Files that are revealed later may reach the disk later.
-pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let temporary = path.with_file_name(format!(".{name}.partial"));
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        if durable { file.sync_all() } else { Ok(()) }
-    };
-    let written = match (write(), path.parent()) {
-        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(folder).and_then(|()| write())
-        }
-        (written, _) => written,
-    };
-    let replaced = written.and_then(|()| fs::rename(&temporary, path));
-    if replaced.is_err() {
-        // The disk may be full: no partial file must remain. The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-    }
-    replaced
 }
 
 /// From this number of files on, the full file system is synced at once, which takes about as long as a few single
@@ -127,7 +146,12 @@ fn sync_each(root: &Path, files: &[PathBuf]) -> std::result::Result<(), (PathBuf
 
 impl WritableStorageTraits for AtomicStore {
     fn set(&self, key: &StoreKey, value: Bytes) -> std::result::Result<(), StorageError> {
-        Ok(self.write_file(self.root.join(key.as_str()), &value)?)
+        self.write_file(self.root.join(key.as_str()), |file| file.write_all(&value))?;
+        self.with_hidden(|hidden| {
+            let stamps = hidden.stamps.as_mut()?;
+            stamps.insert(key.as_str().to_owned(), ChunkStamp::of(&value))
+        });
+        Ok(())
     }
 
     fn set_partial_many(&self, key: &StoreKey, _: OffsetBytesIterator<'_>) -> std::result::Result<(), StorageError> {
@@ -135,6 +159,7 @@ impl WritableStorageTraits for AtomicStore {
     }
 
     fn erase(&self, key: &StoreKey) -> std::result::Result<(), StorageError> {
+        self.take_stamp(key);
         match fs::remove_file(self.root.join(key.as_str())) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
@@ -158,22 +183,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_replaced_whole_and_leave_nothing_beside() {
+    fn files_are_replaced_whole_and_stamped() {
         let folder = tempfile::tempdir().unwrap();
-        let store = AtomicStore::hidden(folder.path());
+        let store = AtomicStore::stamped(folder.path());
         let key = StoreKey::new("mean/c/0/0").unwrap();
-        // A stale partial file of a run that was killed must not be in the way.
-        fs::create_dir_all(folder.path().join("mean/c/0")).unwrap();
-        fs::write(folder.path().join("mean/c/0/.0.partial"), b"torn").unwrap();
         for content in [&b"first"[..], b"second, longer", b"3"] {
             store.set(&key, Bytes::from_static(content)).unwrap();
             assert_eq!(fs::read(folder.path().join("mean/c/0/0")).unwrap(), content);
+            assert_eq!(store.take_stamp(&key), Some(ChunkStamp::of(content)));
+            assert_eq!(store.take_stamp(&key), None);
         }
         assert_eq!(fs::read_dir(folder.path().join("mean/c/0")).unwrap().count(), 1);
         store.sync().unwrap();
+        store.set(&key, Bytes::from_static(b"4")).unwrap();
         store.erase(&key).unwrap();
         store.erase(&key).unwrap();
-        AtomicStore::visible(folder.path()).write("zarr.json", b"{}").unwrap();
+        assert_eq!(store.take_stamp(&key), None);
+        AtomicStore::visible(folder.path(), "").write("zarr.json", b"{}").unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing temporary is left");
     }
 
     #[test]
@@ -183,6 +210,6 @@ mod tests {
         for k in 0..PENDING + 10 {
             store.set(&StoreKey::new(format!("k{k}")).unwrap(), Bytes::from_static(b"x")).unwrap();
         }
-        assert_eq!(store.pending.unwrap().lock().unwrap().len(), 10);
+        assert_eq!(store.with_hidden(|hidden| hidden.pending.len()), Some(10));
     }
 }

@@ -1,0 +1,43 @@
+//! What a store no longer holds of a series as it was written, so that its tiles are processed again.
+
+use super::Fusion;
+use super::checkpoint::Record;
+use crate::error::Result;
+use crate::geometry::Date;
+use crate::series::{ExistingSeries, FusionSink, HeldBlocks, SeriesLayout};
+
+/// Chunks that are missing or changed, of all tiles looked at.
+pub(super) struct Damage {
+    layout: SeriesLayout,
+    /// Dates of the output axis that a result waits for.
+    lag: usize,
+    /// The last date of the run.
+    last: Option<Date>,
+    /// All of them.
+    pub(super) found: HeldBlocks,
+}
+
+impl Damage {
+    pub(super) fn new(fusion: &Fusion, existing: Option<&ExistingSeries>) -> Self {
+        let mut layout = fusion.layout();
+        if let Some(identity) = existing.and_then(|existing| existing.identity.clone()) {
+            layout.identity = identity;
+        }
+        let last = fusion.steps.last().map(|(date, _)| *date);
+        Self { layout, lag: fusion.lag_asked, last, found: HeldBlocks::default() }
+    }
+
+    /// What the sink holds of the dates that the newest record of a tile needs.
+    pub(super) fn look(&mut self, sink: &dyn FusionSink, tile: (usize, usize), record: &Record) -> Result<HeldBlocks> {
+        let held = sink.held(&self.layout, tile, self.needed(record))?;
+        self.found.merge(held.clone());
+        Ok(held)
+    }
+
+    /// Of the dates that a record says are written, those that a run from its states does not write again: with a lag,
+    /// the last dates of a series that ended are, where more dates follow.
+    pub(super) fn needed(&self, record: &Record) -> usize {
+        let continues = record.ended && self.last.is_some_and(|last| record.date < last);
+        if continues { record.written.saturating_sub(self.lag) } else { record.written }
+    }
+}

@@ -1,0 +1,169 @@
+//! Reads a whole store and compares it with its records and with itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ndarray::Array1;
+use serde_json::{Map, Value};
+use zarrs::filesystem::FilesystemStore;
+
+use super::existing::{existing_series, group_attributes};
+use super::held::{Chunks, content_differs};
+use super::ledger::{FOLDER, recorded_tiles};
+use super::place::place;
+use super::reader::{FusedSeries, Opening, refuse};
+use super::{TILED, ZarrFormat};
+use crate::error::Result;
+use crate::geometry::Date;
+use crate::series::{ExistingSeries, HeldBlocks, Problem, Verification, digest};
+use crate::source::RasterSource;
+
+/// What mends metadata that contradict each other.
+const REWRITTEN: &str = "the next run into the store that has something to do writes it again";
+
+/// Reads every chunk of the store at `path` and compares it with what was recorded when it was written; compares
+/// metadata and coordinates with each other. Changes nothing.
+///
+/// # Errors
+/// [`Error::OpenStore`](crate::Error::OpenStore) when there is no series, [`Error::Store`](crate::Error::Store) when a
+/// file cannot be read.
+pub fn verify(path: impl AsRef<Path>) -> Result<Verification> {
+    let root = place(path.as_ref())?;
+    let attributes = group_attributes(&root).map_err(|problem| refuse(&root, problem))?;
+    let attributes = attributes.ok_or_else(|| refuse(&root, "there is no series".into()))?;
+    let series = existing_series(&attributes).map_err(|problem| refuse(&root, problem))?;
+    let mut found = Verification { state: series.describe(), ..Verification::default() };
+    if let Some(identity) = &series.identity {
+        (found.series_id, found.generation) = (Some(identity.id.clone()), Some(identity.generation));
+    } else {
+        let remedy = "a series that is made anew has records";
+        found.problems.push(Problem::new(&root, "made by an earlier version, without records of its chunks", remedy));
+    }
+    let format = if root.join("zarr.json").exists() { ZarrFormat::V3 } else { ZarrFormat::V2 };
+    let arrays = check_documents(&root, format, &series, &mut found.problems);
+    match FusedSeries::open(&root) {
+        Err(error) => {
+            let remedy = "restore its metadata from a copy";
+            found.problems.push(Problem::new(&root, format!("readers cannot open it: {error}"), remedy));
+        }
+        Ok(opened) => {
+            check_coordinates(&root, &opened, &series, &mut found.problems);
+            check_chunks(&root, (&opened, &series), (format, arrays), &mut found)?;
+        }
+    }
+    found.series = Some(series);
+    Ok(found)
+}
+
+/// Compares every array's own document with the consolidated one, and their lengths with the number of dates. Returns
+/// the arrays that have a chunk for each tile and date.
+fn check_documents(
+    root: &Path,
+    format: ZarrFormat,
+    series: &ExistingSeries,
+    problems: &mut Vec<Problem>,
+) -> Vec<&'static str> {
+    let read = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).ok()?).ok();
+    let group = root.join(if format == ZarrFormat::V3 { "zarr.json" } else { ".zmetadata" });
+    let pointer = if format == ZarrFormat::V3 { "/consolidated_metadata/metadata" } else { "/metadata" };
+    let document = read(&group).unwrap_or_default();
+    let none = Map::new();
+    let documents = document.pointer(pointer).and_then(Value::as_object).unwrap_or(&none);
+    if documents.is_empty() {
+        problems.push(Problem::new(&group, "holds no consolidated metadata", REWRITTEN));
+    }
+    let mut tiled = Vec::new();
+    for (name, consolidated) in documents {
+        let own: PathBuf = if format == ZarrFormat::V3 { root.join(name).join("zarr.json") } else { root.join(name) };
+        match read(&own) {
+            None => problems.push(Problem::new(&own, "is missing or damaged", REWRITTEN)),
+            Some(document) if document != *consolidated => {
+                problems.push(Problem::new(&own, "differs from the consolidated metadata of the group", REWRITTEN));
+            }
+            Some(_) => {}
+        }
+        let array = name.trim_end_matches("/.zarray");
+        let known = TILED.into_iter().chain(["time"]).find(|known| *known == array);
+        let Some(known) = known else { continue };
+        let dates = consolidated.pointer("/shape/0").and_then(Value::as_u64);
+        if dates != Some(series.visible as u64) {
+            let dates = dates.map_or("no".into(), |dates| dates.to_string());
+            let problem = format!("has {dates} dates of {known}, dates_committed is {}", series.visible);
+            problems.push(Problem::new(&group, problem, REWRITTEN));
+        }
+        if known != "time" {
+            tiled.push(known);
+        }
+    }
+    // In the order of their records.
+    tiled.sort_by_key(|name| TILED.iter().position(|known| known == name));
+    tiled
+}
+
+/// Compares dates with their digest, and cell centres with the grid.
+fn check_coordinates(root: &Path, opened: &FusedSeries, series: &ExistingSeries, problems: &mut Vec<Problem>) {
+    let dates = opened.dates();
+    let planned = dates.len() == series.planned.0;
+    if dates.windows(2).any(|pair| pair[0] >= pair[1]) || (planned && digest(dates) != series.dates_digest) {
+        problems.push(Problem::new(root.join("time"), "holds other dates than were planned", REWRITTEN));
+    }
+    let Ok(store) = FilesystemStore::new(root) else { return };
+    let opening = Opening { path: root, store: Arc::new(store) };
+    let grid = opened.grid();
+    let (rows, cols) = grid.shape();
+    for (name, cells, centres) in [("y", rows, true), ("x", cols, false)] {
+        let remedy = "restore the array from a copy; its values follow from GeoTransform of spatial_ref";
+        // Metadata may say any length, so it is compared before anything is read.
+        let length = opening.array(name).map(|array| array.shape().to_vec());
+        let centres = || Array1::from_vec(if centres { grid.y_centres() } else { grid.x_centres() });
+        match length.and_then(|length| {
+            let same = length == [cells as u64];
+            Ok(same && opening.read_all::<f64, ndarray::Ix1>(name)? == centres())
+        }) {
+            Ok(true) => {}
+            Ok(false) => {
+                problems.push(Problem::new(root.join(name), "holds other coordinates than the grid has", remedy));
+            }
+            Err(error) => problems.push(Problem::new(root.join(name), error.to_string(), remedy)),
+        }
+    }
+}
+
+/// Compares every visible chunk with its record.
+fn check_chunks(
+    root: &Path,
+    (opened, series): (&FusedSeries, &ExistingSeries),
+    (format, arrays): (ZarrFormat, Vec<&'static str>),
+    found: &mut Verification,
+) -> Result<()> {
+    let Some(identity) = &series.identity else { return Ok(()) };
+    let dates: &[Date] = opened.dates();
+    let (rows, cols) = opened.grid().shape();
+    let (height, width) = opened.block_shape().unwrap_or((rows, cols));
+    let (down, across) = (rows.div_ceil(height), cols.div_ceil(width));
+    // By the records that are there: metadata may say any number of tiles.
+    let recorded: BTreeSet<(usize, usize)> =
+        recorded_tiles(root).into_iter().filter(|(row, col)| *row < down && *col < across).collect();
+    let tiles = down.saturating_mul(across);
+    if recorded.len() < tiles {
+        let problem = format!("has no records of {} of {tiles} tiles", tiles - recorded.len());
+        found.problems.push(Problem::new(root.join(FOLDER), problem, "resume the run, which makes their chunks again"));
+    }
+    let chunks = Chunks::of((root, &identity.id), dates, format, arrays);
+    let (mut buffer, mut bytes, mut count) = (Vec::new(), 0, 0);
+    let mut all = HeldBlocks::default();
+    for tile in recorded {
+        let mut differs = |path: &Path, stamp| {
+            count += 1;
+            content_differs(path, stamp, (&mut buffer, &mut bytes))
+        };
+        let held = chunks.look(tile, 0..dates.len(), &mut differs)?;
+        found.saved.push((tile, held.saved));
+        all.merge(held);
+    }
+    (found.chunks, found.bytes) = (count, bytes);
+    (found.changed, found.faults) = (all.count, all.faults);
+    Ok(())
+}
