@@ -44,6 +44,8 @@ pub use stack::{Granule, Headers, RasterStack, StackBuilder};
 #[cfg(feature = "gdal")]
 pub use uncertainty::{Spread, Uncertainty};
 #[cfg(feature = "zarr")]
+pub(crate) use zarr::bound_codecs;
+#[cfg(feature = "zarr")]
 pub use zarr::{CubeBuilder, DimensionNames, ZarrCube};
 
 /// A dated stack of rasters on one grid. It is read lazily and from many threads at once.

@@ -1,6 +1,7 @@
 //! Zarr cubes with axes for time, band, y and x in any order, read through zarrs.
 
 mod axes;
+mod bounded;
 mod chunks;
 mod elements;
 mod folder;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use ndarray::Array3;
 
 pub use axes::DimensionNames;
+pub(crate) use bounded::bound_codecs;
 use chunks::ChunkCache;
 use elements::Elements;
 pub use open::CubeBuilder;

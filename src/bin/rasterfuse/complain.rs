@@ -4,7 +4,7 @@
 macro_rules! complain {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($text)*);
+        let _ = writeln!(std::io::stderr(), "{}", crate::plain::Plain(format_args!($($text)*)));
     }};
 }
 pub(crate) use complain;

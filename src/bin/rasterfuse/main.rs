@@ -1,7 +1,7 @@
 //! The program `rasterfuse`: fuses raster time series that a TOML file describes.
 //!
 //! A file for each subcommand and what they share: `outcome` (errors, hints, exit codes), `output` (text and JSON),
-//! `complain`, `progress`, `paths`. Whatever names a flag or a command to run next is here; the library knows neither.
+//! `complain`, `plain`, `progress`, `paths`. Whatever names a flag or a command to run next is here; the library knows neither.
 
 mod basis;
 mod complain;
@@ -12,6 +12,7 @@ mod init;
 mod outcome;
 mod output;
 mod paths;
+mod plain;
 mod plan;
 mod progress;
 mod seasonal;

@@ -57,7 +57,9 @@ fn complaint(failure: &Failure) -> String {
     let mut cause = failure.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if !said.contains(&text) {
+        // Bindings wrap what a library said.
+        let own = text.split_once("Error msg: '").map_or(text.as_str(), |(_, own)| own.trim_end_matches('\''));
+        if !said.contains(own) {
             lines.push(format!("  caused by: {text}"));
             said.push_str(&text);
         }

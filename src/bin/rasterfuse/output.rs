@@ -13,7 +13,7 @@ use crate::outcome::{Failure, Outcome};
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
+        let _ = writeln!(std::io::stdout(), "{}", crate::plain::Plain(format_args!($($text)*)));
     }};
 }
 pub(crate) use say;

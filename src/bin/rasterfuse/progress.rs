@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::complain::complain;
+use crate::plain::Plain;
 
 /// Shows the progress of a run on stderr.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl Meter {
         if let Some(bar) = &self.bar {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
-            bar.set_message(progress.to_string());
+            bar.set_message(Plain(progress).to_string());
             return;
         }
         let Ok(mut last) = self.last.lock() else { return };

@@ -13,7 +13,7 @@ use super::existing::{existing_series, group_attributes};
 use crate::describe::OutputSpace;
 use crate::error::{BoxedError, Error, Result};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
-use crate::source::{RasterSource, Slice, check_request};
+use crate::source::{RasterSource, Slice, bound_codecs, check_request};
 use crate::spectral::SpectralBasis;
 
 /// Largest length of a coordinate or a basis, which are read as a whole: metadata must not make a program ask for all memory there is.
@@ -192,6 +192,7 @@ impl Opening<'_> {
     }
 
     pub(super) fn array(&self, name: &str) -> Result<Array<FilesystemStore>> {
+        bound_codecs();
         Array::open(Arc::clone(&self.store), &format!("/{name}")).map_err(|error| self.failed(name, error))
     }
 

@@ -37,7 +37,8 @@ impl Folder {
     }
 
     fn open(&self, key: &StoreKey) -> io::Result<Option<File>> {
-        match File::open(self.root.join(key.as_str())) {
+        let path = self.root.join(key.as_str());
+        match plain(&path).and_then(|()| File::open(&path)) {
             Ok(file) => Ok(Some(file)),
             // A path below a file does not exist, either.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
@@ -46,8 +47,23 @@ impl Folder {
     }
 }
 
+/// Refuses what is no file, such as a pipe, whose opening would wait for ever.
+fn plain(path: &Path) -> io::Result<()> {
+    let kind = path.metadata()?;
+    if kind.is_file() || kind.is_dir() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{} is a pipe, a socket or a device, and no file", path.display())))
+}
+
+/// The contents of a file of the store, if they can be read.
+pub(super) fn contents(path: &Path) -> Option<Vec<u8>> {
+    plain(path).ok()?;
+    std::fs::read(path).ok()
+}
+
 fn is_array_v3(path: &Path) -> bool {
-    let document = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    let document = contents(path).and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     document.is_some_and(|document| document.get("node_type").is_some_and(|kind| kind == "array"))
 }
 

@@ -82,6 +82,28 @@ pub(super) fn geotransform(mapping: &Map<String, Value>) -> Option<[f64; 6]> {
     numbers.try_into().ok()
 }
 
+/// Whether stackstac wrote the coordinates of upper-left corners, as it does unless it is told otherwise: it says where the
+/// first column begins, `| 30.00, 0.00, 500000.00|`.
+pub(super) fn holds_corners(attributes: &Map<String, Value>, x: &PixelAxis) -> bool {
+    let text = |key: &str| attributes.get(key).and_then(Value::as_str);
+    if !text("spec").is_some_and(|spec| spec.starts_with("RasterSpec(")) {
+        return false;
+    }
+    let first = text("transform").and_then(|rows| rows.trim_start_matches('|').split('|').next());
+    let Some(left) = first.and_then(|row| row.split(',').nth(2)?.trim().parse::<f64>().ok()) else { return false };
+    // Whole pixels from the edge: a cube may have been cut.
+    let pixels = (x.low + x.size / 2.0 - left) / x.size;
+    (pixels - pixels.round()).abs() < SPACING_TOLERANCE
+}
+
+impl PixelAxis {
+    /// The axis whose coordinates were taken for centres and are edges, the lower ones or the upper ones.
+    pub(super) fn moved_from_edges(self, lower: bool) -> Self {
+        let half = self.size / 2.0;
+        Self { low: if lower { self.low + half } else { self.low - half }, ..self }
+    }
+}
+
 /// An axis from a geotransform alone: origin, step and number of pixels.
 pub(super) fn line(origin: f64, step: f64, count: usize) -> PixelAxis {
     let size = step.abs();
@@ -98,7 +120,8 @@ pub(super) fn crs<'a>(attributes: impl IntoIterator<Item = &'a Map<String, Value
         {
             return crs_from_wkt(wkt);
         }
-        if let Some(code) = text("proj:code").or_else(|| text("epsg_code")) {
+        let epsg = || text("crs").filter(|crs| crs.to_lowercase().starts_with("epsg:"));
+        if let Some(code) = text("proj:code").or_else(|| text("epsg_code")).or_else(epsg) {
             return crs_from_code(code);
         }
     }
@@ -122,7 +145,7 @@ fn crs_from_wkt(wkt: &str) -> Crs {
 }
 
 #[cfg(feature = "gdal")]
-fn crs_from_code(code: &str) -> Crs {
+pub(super) fn crs_from_code(code: &str) -> Crs {
     if code.contains(['/', '\\']) {
         return Crs::unknown().with_code(code);
     }
@@ -130,7 +153,7 @@ fn crs_from_code(code: &str) -> Crs {
 }
 
 #[cfg(not(feature = "gdal"))]
-fn crs_from_code(code: &str) -> Crs {
+pub(super) fn crs_from_code(code: &str) -> Crs {
     Crs::unknown().with_code(code)
 }
 
@@ -168,6 +191,20 @@ mod tests {
         assert!(PixelAxis::new(&[25.0], None).unwrap_err().contains("GeoTransform"));
         assert_eq!(line(50.0, -10.0, 3), down);
         assert_eq!(line(20.0, 10.0, 3), up);
+    }
+
+    #[test]
+    fn corners_are_told_from_centres_by_where_the_first_column_begins() {
+        let attributes = |transform: &str| {
+            let spec = serde_json::json!({ "spec": "RasterSpec(epsg=32633)", "transform": transform });
+            spec.as_object().cloned().unwrap_or_default()
+        };
+        let (corners, centres) =
+            (PixelAxis::new(&[60.0, 90.0], None).unwrap(), PixelAxis::new(&[75.0, 105.0], None).unwrap());
+        let rows = "| 30.00, 0.00, 0.00|\n| 0.00,-30.00, 90.00|\n| 0.00, 0.00, 1.00|";
+        assert!(holds_corners(&attributes(rows), &corners) && !holds_corners(&attributes(rows), &centres));
+        assert!(!holds_corners(&attributes("?"), &corners) && !holds_corners(&Map::new(), &corners));
+        assert_eq!((corners.moved_from_edges(true).low, corners.moved_from_edges(false).low), (60.0, 30.0));
     }
 
     #[test]

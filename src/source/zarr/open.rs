@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use zarrs::array::Array;
 
 use super::chunks::ChunkCache;
-use super::folder::Folder;
+use super::folder::{Folder, contents};
 use super::georeference::{self, PixelAxis};
 use super::variable::{self, Variable};
 use super::{DimensionNames, ZarrCube};
@@ -174,10 +174,9 @@ impl CubeBuilder {
         let mapping = store.grid_mapping(variable);
         let geotransform = mapping.as_ref().and_then(georeference::geotransform);
         let group = store.group_attributes();
-        let crs = self
-            .crs
-            .clone()
-            .unwrap_or_else(|| georeference::crs(mapping.iter().chain([variable.attributes()]).chain(group.iter())));
+        let said = || georeference::crs(mapping.iter().chain([variable.attributes()]).chain(group.iter()));
+        let crs = self.crs.clone().or_else(|| Some(said()).filter(|crs| !crs.is_unknown()));
+        let crs = crs.or_else(|| store.epsg()).unwrap_or_default();
         let factor = |name: &str| {
             let attributes = store.attributes(name);
             let units = attributes.as_ref().and_then(|held| held.get("units")).and_then(Value::as_str);
@@ -200,6 +199,8 @@ impl CubeBuilder {
         };
         let y = line(variable.axes.y, geotransform.map(|[.., top, _, step]| (top, step)))?;
         let x = line(variable.axes.x, geotransform.map(|[left, step, ..]| (left, step)))?;
+        let corners = georeference::holds_corners(variable.attributes(), &x);
+        let (y, x) = if corners { (y.moved_from_edges(false), x.moved_from_edges(true)) } else { (y, x) };
         let grid = georeference::grid(crs, &y, &x).map_err(|error| match error {
             Error::Grid { problem, .. } => Error::Grid { what: self.path.display().to_string(), problem },
             other => other,
@@ -285,11 +286,20 @@ impl Store {
         named.into_iter().chain(["spatial_ref", "crs"]).find_map(|name| self.attributes(name))
     }
 
+    /// The CRS of a number of the EPSG registry that is a coordinate by itself, as stackstac writes it.
+    fn epsg(&self) -> Option<Crs> {
+        let held = ["epsg", "proj:epsg"].into_iter().find(|name| self.names.iter().any(|held| held == name))?;
+        let array = self.array(held).ok().filter(|array| array.shape().iter().all(|length| *length == 1))?;
+        match variable::numbers(&array).ok()?.as_slice() {
+            [code] if *code > 0.0 && code.fract() == 0.0 => Some(georeference::crs_from_code(&format!("EPSG:{code}"))),
+            _ => None,
+        }
+    }
+
     /// The attributes of the group; `None` when they cannot be read.
     fn group_attributes(&self) -> Option<Map<String, Value>> {
-        let read = |name: &str| -> Option<Value> {
-            serde_json::from_slice(&std::fs::read(self.folder.root().join(name)).ok()?).ok()
-        };
+        let read =
+            |name: &str| -> Option<Value> { serde_json::from_slice(&contents(&self.folder.root().join(name))?).ok() };
         let v3 = || read("zarr.json")?.get("attributes").cloned();
         v3().or_else(|| read(".zattrs"))?.as_object().cloned()
     }

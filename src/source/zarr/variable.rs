@@ -7,9 +7,13 @@ use zarrs::array::data_type::{FixedLengthUTF32DataType, StringDataType};
 use zarrs::array::{Array, ArrayError, ArrayMetadata, ArrayShardedExt, ArraySubset};
 
 use super::axes::{CubeAxes, DimensionNames};
+use super::bounded::bound_codecs;
 use super::elements::{ElementType, Elements};
-use super::folder::Folder;
+use super::folder::{Folder, contents};
 use crate::source::cf::Packing;
+
+/// Most numbers in a chunk that is larger than its array.
+const MOST_SPARE: u64 = 1 << 28;
 
 /// An array of a cube.
 #[derive(Debug)]
@@ -26,18 +30,35 @@ pub(super) struct Variable {
 
 /// Opens an array of the folder.
 pub(super) fn open(folder: &Arc<Folder>, name: &str) -> Result<Array<Folder>, String> {
+    bound_codecs();
     let path = format!("/{name}");
-    match texts_without_fill_value(folder, name) {
+    let array = match texts_without_fill_value(folder, name) {
         Some(metadata) => Array::new_with_metadata(Arc::clone(folder), &path, metadata),
         None => Array::open(Arc::clone(folder), &path),
     }
-    .map_err(|error| error.to_string())
+    .map_err(|error| error.to_string())?;
+    refuse_excess(&array)?;
+    Ok(array)
+}
+
+/// Refuses chunks that are far larger than the array: whoever decodes one needs memory for all of it.
+fn refuse_excess(array: &Array<Folder>) -> Result<(), String> {
+    let first = vec![0; array.dimensionality()];
+    let chunk = array.chunk_shape(&first).map_err(|error| error.to_string())?;
+    let all = |lengths: &mut dyn Iterator<Item = u64>| lengths.fold(1, u64::saturating_mul);
+    let (chunk, held) = (all(&mut chunk.iter().map(|length| length.get())), all(&mut array.shape().iter().copied()));
+    if chunk > held && chunk > MOST_SPARE {
+        return Err(format!(
+            "its chunks hold {chunk} numbers, and all of it {held}; its metadata are damaged, or write it again with smaller chunks"
+        ));
+    }
+    Ok(())
 }
 
 /// The metadata of a v2 text array whose fill value is null, which zarr-python writes and zarrs does not read, with a
 /// fill value that zarrs reads.
 fn texts_without_fill_value(folder: &Folder, name: &str) -> Option<ArrayMetadata> {
-    let read = |file: &str| std::fs::read(folder.root().join(name).join(file)).ok();
+    let read = |file: &str| contents(&folder.root().join(name).join(file));
     let mut document: Value = serde_json::from_slice(&read(".zarray")?).ok()?;
     let texts = document.get("dtype")?.as_str()?.contains('U');
     if !texts || document.get("fill_value") != Some(&Value::Null) {
