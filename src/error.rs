@@ -12,7 +12,7 @@ use crate::geometry::{Crs, Date};
 pub use difference::SettingDifference;
 pub use fault::ChunkFault;
 pub use key::{Key, KeyStep};
-use text::{chunk_list, crs_advice, input, on_date, setting, settings_differ, size, tile_list};
+use text::{chunk_list, crs_advice, crs_difference, input, on_date, setting, settings_differ, size, tile_list};
 
 /// Result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -69,9 +69,10 @@ pub enum Error {
     },
     /// Two grids that must share a coordinate reference system do not.
     #[error(
-        "{what} is in another CRS than the target grid ({}, target {}); {}",
+        "{what} is in another CRS than the target grid ({}, target {}{}); {}",
         found,
         expected,
+        crs_difference(found, expected),
         crs_advice(found, expected)
     )]
     CrsMismatch {

@@ -48,6 +48,12 @@ pub struct Preset {
     pub offset: Option<f64>,
     /// An offset that depends on a number in the path: a regular expression and (number, offset) pairs.
     pub offset_by: Option<(&'static str, &'static [(u32, f64)])>,
+    /// A file in a folder above the rasters that gives the offset of its product, and the last number of `offset_by` of
+    /// which the guide gives one.
+    pub offset_known: Option<(&'static str, u32)>,
+    /// A regular expression whose groups `id` and `rest` are the acquisition and `first` and `then` its version, as
+    /// [`StackBuilder::versions`](crate::source::StackBuilder::versions) takes it.
+    pub versions: Option<&'static str>,
     /// Stored numbers that mean "missing".
     pub nodata: &'static [f64],
     /// Reflectances outside this range are missing.
@@ -234,6 +240,12 @@ mod stack {
             }
             if let Some((pattern, steps)) = self.offset_by {
                 stack = stack.offset_by(pattern, steps.iter().copied());
+            }
+            if let Some((metadata, last)) = self.offset_known {
+                stack = stack.offset_known(metadata, last);
+            }
+            if let Some(versions) = self.versions {
+                stack = stack.versions(versions);
             }
             stack = stack.nodata_values(self.nodata.iter().copied());
             if let Some((low, high)) = self.valid_range {

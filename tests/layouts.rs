@@ -285,6 +285,98 @@ fn safe_folders_of_both_baselines_give_the_same_reflectance() {
     assert_says(&error, &["offset_by", "S2A_MSIL2A_20240502T183919_R070", "give `offset`"]);
 }
 
+/// The folder of a product, and its metadata with these offsets.
+fn metadata(shelf: &Shelf, baseline: &str, date: &str, offsets: &[i32]) {
+    let one = |(k, offset): (usize, &i32)| format!("<BOA_ADD_OFFSET band_id=\"{k}\">{offset}</BOA_ADD_OFFSET>");
+    let list = offsets.iter().enumerate().map(one).collect::<Vec<_>>().concat();
+    let text = format!("<n1:x><BOA_QUANTIFICATION_VALUE unit=\"none\">10000</BOA_QUANTIFICATION_VALUE>{list}</n1:x>");
+    let folder = format!("S2A_MSIL2A_{date}T183919_N{baseline}_R070_T11SKU_{date}T223919.SAFE");
+    fs::write(shelf.path(&folder).join("MTD_MSIL2A.xml"), text).unwrap();
+}
+
+#[test]
+fn the_offset_of_a_product_is_that_of_its_metadata_or_of_a_baseline_that_is_known() {
+    let shelf = Shelf::new();
+    safe(&shelf, "9999", "20240502", 0.0);
+    let preset = Preset::find("sentinel2_l2a_10m").unwrap();
+    let bands = preset.bands_named(["blue", "red"]).unwrap();
+    let open = || preset.stack_of(shelf.folder.path(), &bands).open();
+    let first = |stack: &RasterStack, date: Date| whole(stack, date)[(0, 0, 0)];
+    let expected = 1e-4 * numbers(0, (32, 40))[(0, 0)];
+    assert_says(&message(open()), &["_N9999_", "MTD_MSIL2A.xml", "599", "give `offset`"]);
+    metadata(&shelf, "9999", "20240502", &[0, 0]);
+    assert!((first(&open().unwrap(), day(5, 2)) - expected).abs() < 1e-9);
+    metadata(&shelf, "9999", "20240502", &[-1000, -1000]);
+    assert!((first(&open().unwrap(), day(5, 2)) - expected + 0.1).abs() < 1e-9);
+    metadata(&shelf, "9999", "20240502", &[-1000, -900]);
+    assert_says(&message(open()), &["MTD_MSIL2A.xml", "band to band", "`offset`"]);
+    metadata(&shelf, "9999", "20240502", &[]);
+    // What the product says counts before its baseline.
+    safe(&shelf, "0510", "20240507", 500.0);
+    metadata(&shelf, "0510", "20240507", &[-500, -500]);
+    assert!((first(&open().unwrap(), day(5, 7)) - expected).abs() < 1e-9);
+}
+
+#[test]
+fn of_two_versions_of_an_acquisition_the_better_one_counts() {
+    let values = |add: f64| file(numbers(0, (8, 10)) + add);
+    let expected = |add: f64, scale: f64, offset: f64| offset + scale * (numbers(0, (8, 10))[(0, 0)] + add);
+    let zeros = || file(Array2::zeros((8, 10)));
+    let read = |preset: &str, shelf: &Shelf, date: Date| {
+        let preset = Preset::find(preset).unwrap();
+        let stack = preset.stack_of(shelf.folder.path(), &preset.bands_named(["red"]).unwrap()).open().unwrap();
+        assert_eq!(stack.dates(), [date]);
+        assert_eq!(stack.files().count(), 1, "{:?}", stack.files().collect::<Vec<_>>());
+        whole(&stack, date)[(0, 0, 0)]
+    };
+    // Real time sorts before tier 1, and the later processing is the better one.
+    for (names, best) in [
+        (["20240503_02_RT", "20240511_02_T1"], 1),
+        (["20240511_02_T1", "20240520_02_RT"], 0),
+        (["20240511_02_T1", "20240601_02_T1"], 1),
+    ] {
+        let shelf = Shelf::new();
+        for (k, name) in names.iter().enumerate() {
+            let add = if k == best { 20_000.0 } else { 10_000.0 };
+            let granule = format!("LC08_L2SP_040036_20240502_{name}");
+            shelf.put(&format!("{granule}_SR_B4.TIF"), values(add));
+            shelf.put(&format!("{granule}_QA_PIXEL.TIF"), zeros());
+        }
+        let value = read("landsat_c2_l2_oli", &shelf, day(5, 2));
+        assert!((value - expected(20_000.0, 2.75e-5, -0.2)).abs() < 1e-6, "{names:?}: {value}");
+    }
+    let shelf = Shelf::new();
+    for (version, add) in [("v1.5", 100.0), ("v2.0", 200.0)] {
+        let granule = format!("HLS.S30.T11SKU.2024123T183919.{version}");
+        shelf.put(&format!("{granule}.B04.tif"), values(add));
+        shelf.put(&format!("{granule}.Fmask.tif"), zeros());
+    }
+    assert!((read("hls_s30", &shelf, day(5, 2)) - expected(200.0, 1e-4, 0.0)).abs() < 1e-9);
+
+    // Two parts of one baseline stay together, an older baseline does not.
+    let shelf = Shelf::new();
+    safe(&shelf, "0301", "20240502", 300.0);
+    safe(&shelf, "0510", "20240502", 1000.0);
+    let preset = Preset::find("sentinel2_l2a_10m").unwrap();
+    let bands = preset.bands_named(["blue", "red"]).unwrap();
+    let stack = preset.stack_of(shelf.folder.path(), &bands).open().unwrap();
+    assert!((whole(&stack, day(5, 2))[(0, 0, 0)] - 1e-4 * numbers(0, (32, 40))[(0, 0)]).abs() < 1e-9);
+    assert_eq!(stack.files().count(), 2, "a file for each band");
+}
+
+#[test]
+fn days_on_which_nothing_can_have_been_observed_are_refused() {
+    let shelf = Shelf::new();
+    for name in ["a_20240502.tif", "a_99991231.tif"] {
+        shelf.put(name, file(numbers(0, (3, 4))));
+    }
+    let words = ["a_99991231.tif", "9999-12-31", "cannot be the day of an acquisition"];
+    assert_says(&message(shelf.stack("a_*.tif", r"a_(\d{8})").open()), &words);
+    fs::write(shelf.path("list.csv"), "date, file\n2024-05-02, a_20240502.tif\n0001-01-01, a_99991231.tif\n").unwrap();
+    let error = fusion(&shelf, "list = \"list.csv\"\nnoise_variance = 1e-4").map(|_| ()).unwrap_err().to_string();
+    assert_says(&error, &["a_99991231.tif", "0001-01-01", "cannot be the day"]);
+}
+
 #[test]
 fn bands_of_several_cell_sizes_need_a_resolution() {
     let shelf = Shelf::new();
@@ -703,10 +795,13 @@ fn partners_may_be_found_by_date() {
 fn a_new_granule_changes_no_setting() {
     let shelf = Shelf::new();
     let describe = |extra: &str| {
-        let keys = "files = \"a_*.tif\"\ndate = '_(\\d{8})_'\nmosaic = true\nbands = [\"red\"]\nnoise_variance = 1e-4";
+        let keys = "files = \"a_*.tif\"\ndate = '_(\\d{8})_'\nmosaic = true\nbands = [\"nir_narrow\", \"red\"]\nnoise_variance = 1e-4";
         fusion(&shelf, &format!("{keys}\n{extra}")).unwrap().settings().clone()
     };
-    let image = || file(numbers(0, (8, 8)));
+    let image = || {
+        let one = file(numbers(0, (8, 8)));
+        File { values: ndarray::concatenate![Axis(0), one.values, one.values], ..one }
+    };
     shelf.put("a_20240502_west.tif", image());
     let before = [describe(""), describe("reproject = \"nearest\"")];
     shelf.put("a_20240503_east.tif", image().at(0, 8));
@@ -737,7 +832,7 @@ fn stack_crs() -> Crs {
 }
 
 #[test]
-fn what_would_mean_nothing_is_refused_and_what_nothing_observes_is_told() {
+fn what_would_mean_nothing_is_refused_and_what_nothing_observes() {
     let shelf = hls();
     let refused = |instrument: &str, words: &[&str]| {
         let error = fusion(&shelf, instrument).map(|_| ()).unwrap_err().to_string();
@@ -759,7 +854,5 @@ fn what_would_mean_nothing_is_refused_and_what_nothing_observes_is_told() {
     refused("list = \"sd.csv\"\nnoise_variance = 1e-4", &["uncertainty", "the list names files"]);
     refused("list = \"sd.csv\"\nnoise_variance = 1e-4\ndate = '('", &["date", "list", "leave it out"]);
     refused("preset = \"hls_s30\"\nfiles = \"hsl\"", &["there is no", "hsl"]);
-    let fusion = fusion(&shelf, &format!("{hls}\nsource_bands = [\"red\"]")).unwrap();
-    let warnings = fusion.plan().warnings.join("; ");
-    assert_says(&warnings, &["no instrument observes \"nir_narrow\""]);
+    refused(&format!("{hls}\nsource_bands = [\"red\"]"), &["target.bands", "no instrument observes \"nir_narrow\""]);
 }

@@ -328,7 +328,7 @@ mod rasters {
         let kind = "dataType=\"Byte\"><NoDataValue>-128</NoDataValue>\
                     <Metadata domain=\"IMAGE_STRUCTURE\"><MDI key=\"PIXELTYPE\">SIGNEDBYTE</MDI></Metadata>";
         bytes_as(folder.path(), kind, [226.0, 128.0, 50.0, 255.0]);
-        let stack = || RasterStack::builder("*.vrt", r"_(\d{8})").folder(folder.path()).scale(0.01);
+        let stack = || RasterStack::builder("*.vrt", r"_(\d{8})").folder(folder.path()).scale(0.01).drivers(["VRT"]);
         let read = |stack: &RasterStack| {
             let (rows, cols) = stack.grid().shape();
             stack

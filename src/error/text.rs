@@ -49,9 +49,18 @@ pub(super) fn left_free(others: &[Key]) -> String {
     format!("left to \"estimate\"{others}; estimate first, and fuse with the description that is written")
 }
 
+/// In which parts of their texts two CRS differ, in parentheses.
+pub(super) fn crs_difference(found: &Crs, expected: &Crs) -> String {
+    match found.difference(expected).as_str() {
+        "" => String::new(),
+        difference => format!(": {difference}"),
+    }
+}
+
 pub(super) fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {
     if found.is_unknown() {
-        "say what CRS its files are in, for example with gdal_edit.py -a_srs"
+        "say what CRS it is in with `crs`, such as crs = \"EPSG:4326\" (in code the builder's `crs`); GeoTIFFs can be told for good with \
+         gdal_edit.py -a_srs"
     } else if expected.is_unknown() {
         "give target.crs"
     } else {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::wkt;
+
 /// A coordinate reference system, given by its WKT and, where it has one, its authority code.
 ///
 /// The numerics do not interpret it: it is compared, and copied from the inputs to the metadata of the output. The
@@ -60,6 +62,13 @@ impl Crs {
     #[must_use]
     pub fn is_same_text(&self, other: &Self) -> bool {
         self.wkt == other.wkt || (self.code.is_some() && self.code == other.code)
+    }
+
+    /// What this CRS says otherwise than another one, for messages: `PARAMETER "False easting" 500000 against 0`. Empty
+    /// where one of them is unknown.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> String {
+        if self.is_unknown() || other.is_unknown() { String::new() } else { wkt::difference(&self.wkt, &other.wkt) }
     }
 }
 

@@ -65,7 +65,8 @@ impl Grid {
         } else if shear_x != 0.0 || shear_y != 0.0 {
             Some("the geotransform is rotated or sheared; only north-up rasters are read, warp it first".to_owned())
         } else if cell_width <= 0.0 || step_y >= 0.0 {
-            Some(format!("cell size ({cell_width}, {step_y}) is not north-up: dx must be positive and dy negative"))
+            let (dx, dy) = (plain(cell_width), plain(step_y));
+            Some(format!("cell size ({dx}, {dy}) is not north-up: dx must be positive and dy negative"))
         } else if shape.0.max(shape.1) > LARGEST_SIDE {
             Some(format!("shape {shape:?} has more than {LARGEST_SIDE} cells a side"))
         } else if shape.0 == 0 || shape.1 == 0 {
@@ -79,10 +80,71 @@ impl Grid {
         Ok(Self { crs, left, top, cell_width, cell_height: -step_y, rows: shape.0, cols: shape.1 })
     }
 
+    /// The grid of cells of one size (width, height) that covers an area. Its lines lie at multiples of the cell size, so
+    /// that grids of neighbouring areas fit together; edges that lie on no line move outwards to the next one.
+    ///
+    /// ```
+    /// use rasterfuse::geometry::{Crs, Extent, Grid};
+    /// let area = Extent { left: 1003.0, bottom: 40.0, right: 1060.0, top: 95.0 };
+    /// let grid = Grid::covering(Crs::unknown(), &area, (10.0, 10.0))?;
+    /// assert_eq!((grid.geotransform(), grid.shape()), ([1000.0, 10.0, 0.0, 100.0, 0.0, -10.0], (6, 6)));
+    /// # Ok::<(), rasterfuse::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Grid`] when a size is not positive and finite, the area is empty, or it has too many cells.
+    pub fn covering(crs: Crs, area: &Extent, cell_size: (f64, f64)) -> Result<Self> {
+        let (width, height) = cell_size;
+        if !(width > 0.0 && height > 0.0 && width.is_finite() && height.is_finite()) {
+            let problem = format!("cells of {width} x {height} must be finite and positive");
+            return Err(Error::Grid { what: "grid".into(), problem });
+        }
+        let (cols, rows) =
+            (lines(area.left / width, area.right / width), lines(area.bottom / height, area.top / height));
+        let geotransform = [cols.0 * width, width, 0.0, rows.1 * height, 0.0, -height];
+        // Too many are counted as such.
+        Self::new(crs, geotransform, ((rows.1 - rows.0) as usize, (cols.1 - cols.0) as usize))
+    }
+
+    /// The part of this grid whose cells an area touches; edges that lie on no line move outwards to the next one.
+    ///
+    /// # Errors
+    /// [`Error::Grid`] when the area touches no cell.
+    pub fn cropped(&self, area: &Extent) -> Result<Self> {
+        let down = lines((self.top - area.top) / self.cell_height, (self.top - area.bottom) / self.cell_height);
+        let across = lines((area.left - self.left) / self.cell_width, (area.right - self.left) / self.cell_width);
+        let inside =
+            |(first, last): (f64, f64), cells: usize| (first.clamp(0.0, cells as f64), last.clamp(0.0, cells as f64));
+        let (rows, cols) = (inside(down, self.rows), inside(across, self.cols));
+        if rows.0 >= rows.1 || cols.0 >= cols.1 {
+            let Extent { left, bottom, right, top } = area;
+            let problem = format!(
+                "the area of x from {left} to {right} and y from {bottom} to {top} lies outside the grid ({self}); coordinates are in \
+                 its CRS, x before y"
+            );
+            return Err(Error::Grid { what: "area".into(), problem });
+        }
+        let geotransform = [
+            self.left + cols.0 * self.cell_width,
+            self.cell_width,
+            0.0,
+            self.top - rows.0 * self.cell_height,
+            0.0,
+            -self.cell_height,
+        ];
+        Self::new(self.crs.clone(), geotransform, ((rows.1 - rows.0) as usize, (cols.1 - cols.0) as usize))
+    }
+
     /// Coordinate reference system.
     #[must_use]
     pub fn crs(&self) -> &Crs {
         &self.crs
+    }
+
+    /// The same grid in another CRS, which is not transformed: for files that give none, or a wrong one.
+    #[must_use]
+    pub fn with_crs(self, crs: Crs) -> Self {
+        Self { crs, ..self }
     }
 
     /// (rows, columns).
@@ -219,6 +281,16 @@ impl Grid {
     }
 }
 
+/// A number as people write it, for messages: what arithmetic adds behind the twelfth digit is left out.
+fn plain(number: f64) -> f64 {
+    format!("{number:.11e}").parse().unwrap_or(number)
+}
+
+/// The last line before an interval and the first one after it, in cells; ends that lie on a line are lines.
+fn lines(first: f64, last: f64) -> (f64, f64) {
+    ((first + LATTICE_TOLERANCE).floor(), (last - LATTICE_TOLERANCE).ceil())
+}
+
 /// Ranges of lattice indices `i` with centre `origin + (i + 0.5) step` inside pixel `k`, half-open towards `step`.
 fn spans(origin: f64, step: f64, pixel_origin: f64, pixel_step: f64, pixels: usize) -> Vec<Range<i64>> {
     let first_inside = |edge: f64| {
@@ -236,7 +308,13 @@ impl fmt::Display for Grid {
         write!(
             f,
             "{} x {} cells of {} x {} from ({}, {}), {}",
-            self.rows, self.cols, self.cell_width, self.cell_height, self.left, self.top, self.crs
+            self.rows,
+            self.cols,
+            plain(self.cell_width),
+            plain(self.cell_height),
+            plain(self.left),
+            plain(self.top),
+            self.crs
         )
     }
 }
@@ -260,6 +338,13 @@ mod tests {
             assert!(Grid::new(Crs::unknown(), transform, (2, 2)).is_err(), "{transform:?}");
         }
         assert!(Grid::new(Crs::unknown(), [0.0, 1.0, 0.0, 0.0, 0.0, -1.0], (0, 2)).is_err());
+    }
+
+    #[test]
+    fn numbers_are_shown_as_people_write_them() {
+        let shown = grid(14.099_999_999_999_998, 0.100_000_000_000_001_42, 46.3, 0.1, (2, 3)).to_string();
+        assert_eq!(shown, "2 x 3 cells of 0.1 x 0.1 from (14.1, 46.3), no CRS");
+        assert_eq!((plain(5_100_000.25), plain(-0.1), plain(1e-9)), (5_100_000.25, -0.1, 1e-9));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod grid;
 mod region;
 mod tiling;
 mod time;
+mod wkt;
 
 pub use crs::Crs;
 pub use grid::{Extent, Grid};

@@ -59,6 +59,12 @@ impl Date {
             .ok_or_else(|| Error::Date { text: text.into(), format: format.into() })
     }
 
+    /// Whether anything can have been observed on this day, or will soon: from 1900 to 2100.
+    #[cfg(any(feature = "gdal", feature = "zarr"))]
+    pub(crate) fn can_be_observed(self) -> bool {
+        (-25_567..47_847).contains(&self.0)
+    }
+
     /// Formats the date by a `strftime` format, for file names for example: `date.format("%Y%m%d")`. The text ends at
     /// an unknown specifier.
     #[must_use]

@@ -15,6 +15,9 @@ const HLS: Preset = Preset {
     scale: Some(1e-4),
     offset: Some(0.0),
     offset_by: None,
+    offset_known: None,
+    // Version of the product, as in `.v2.0`.
+    versions: Some(r"(?P<id>HLS\.[LS]30\.T\w{5}\.\d{7}T\d{6})\.v(?P<first>\d+\.\d+)"),
     nodata: &[-9999.0],
     valid_range: None,
     // Cloud, adjacent to cloud or shadow, cloud shadow.
@@ -38,6 +41,9 @@ const LANDSAT: Preset = Preset {
     scale: Some(2.75e-5),
     offset: Some(-0.2),
     offset_by: None,
+    offset_known: None,
+    // Real-time (RT) before tiers 1 and 2, then the date of processing.
+    versions: Some(r"(?P<id>L[CTE]0\d_L2S._\d{6}_\d{8})_(?P<then>\d{8})_\d{2}_(?P<first>RT|T1|T2)"),
     nodata: &[0.0],
     valid_range: None,
     // Fill, dilated cloud, cirrus, cloud, cloud shadow.
@@ -60,9 +66,12 @@ const SENTINEL2: Preset = Preset {
     bands: bands::SENTINEL2_10M,
     scale: Some(1e-4),
     offset: None,
-    // BOA_ADD_OFFSET = -1000 and BOA_QUANTIFICATION_VALUE = 10000 from baseline 04.00 on. Official ones begin with 0: N9999
-    // is somebody's own processing, of which the name says nothing.
-    offset_by: Some((r"_N(0\d{3})_", &[(0, 0.0), (400, -0.1)])),
+    // BOA_ADD_OFFSET = -1000 and BOA_QUANTIFICATION_VALUE = 10000 from baseline 04.00 on.
+    offset_by: Some((r"_N(\d{4})_", &[(0, 0.0), (400, -0.1)])),
+    // Baselines up to 05.xx; 99.99 is processing of one's own.
+    offset_known: Some(("MTD_MSIL2A.xml", 599)),
+    // Baseline; processing of one's own gives way to that of the ground segment.
+    versions: Some(r"(?P<id>S2._MSIL2A_\d{8}T\d{6})_N(?:9999|(?P<first>\d{4}))_(?P<rest>R\d{3}_T\w{5})"),
     nodata: &[0.0],
     valid_range: None,
     // No data, saturated or defective, cloud shadows, cloud of medium and high probability, thin cirrus.
@@ -90,6 +99,9 @@ const MOD09GA: Preset = Preset {
     scale: Some(1e-4),
     offset: Some(0.0),
     offset_by: None,
+    offset_known: None,
+    // Collection, then the time of production.
+    versions: Some(r"(?P<id>[MV]\w+\.A\d{7}\.h\d{2}v\d{2})\.(?P<first>\d{3})\.(?P<then>\d{13})"),
     nodata: &[-28672.0],
     valid_range: Some((-0.01, 1.6)),
     // Cloudy or mixed, cloud shadow, average or high cirrus, internal cloud flag, adjacent to cloud.
@@ -206,6 +218,8 @@ const EMIT: Preset = Preset {
     scale: Some(1.0),
     offset: Some(0.0),
     offset_by: None,
+    offset_known: None,
+    versions: None,
     nodata: &[-9999.0],
     // Bands in deep water vapour absorption hold -0.01.
     valid_range: Some((0.0, 1.5)),

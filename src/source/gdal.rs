@@ -2,9 +2,12 @@
 
 mod align;
 mod cache;
+mod chatter;
 mod crs;
+mod drivers;
 mod extremes;
 mod name;
+mod place;
 mod pool;
 mod quiet;
 mod raster;
@@ -13,6 +16,7 @@ mod series;
 mod tags;
 mod transform;
 mod turn;
+mod vector;
 mod view;
 mod warp;
 
@@ -25,16 +29,19 @@ use ::gdal::{Dataset, DatasetOptions, GdalOpenFlags, Metadata};
 pub(super) use align::Aligned;
 pub(super) use cache::block_cache_bytes;
 use cache::{disable_folder_listing, limit_block_cache};
-use crs::crs_of;
 pub use crs::{crs_from_definition, same_crs};
+pub(super) use drivers::Drivers;
+use drivers::{container, waiting};
 pub(super) use extremes::Extremes;
 pub(super) use name::Subdataset;
+use place::grid_of;
 pub(super) use pool::Pool;
 use quiet::QuietErrors;
 pub(super) use raster::{OpenRaster, ReadFailure, Traits};
 pub(super) use reach::Reach;
 pub use series::{RasterSeries, SeriesBuilder};
 pub(super) use tags::BandTags;
+pub use vector::envelope;
 pub use view::Resampling;
 pub(super) use view::{Valid, View};
 
@@ -66,29 +73,47 @@ pub struct RasterHeader {
 /// # Errors
 /// [`Error::Open`] when GDAL cannot open it or it has no georeferencing, [`Error::Grid`] when it is not north-up.
 pub fn read_header(path: &Path) -> Result<RasterHeader> {
-    dated_header(path, None)
+    dated_header(path, None, &Drivers::default().named())
 }
 
 /// The header of a raster. `date` is used only in the error.
-pub(super) fn dated_header(path: &Path, date: Option<Date>) -> Result<RasterHeader> {
-    header(path, &open(path, date)?, date)
+pub(super) fn dated_header(path: &Path, date: Option<Date>, drivers: &Drivers) -> Result<RasterHeader> {
+    header(path, &open_first(path, date, drivers)?, date)
 }
 
-/// Opens a file for reading, or a subdataset by GDAL's name for it. Every dataset of this module is opened here.
-/// `date` is used only in the error.
-fn open(path: &Path, date: Option<Date>) -> Result<Dataset> {
+/// Opens a file that nobody has looked at yet: one that GDAL would wait for, or with which it would open other files, is
+/// refused.
+fn open_first(path: &Path, date: Option<Date>, drivers: &Drivers) -> Result<Dataset> {
+    let refused = |problem: String| Error::Open { path: path.to_path_buf(), date, problem, source: None };
+    if let Some(problem) = waiting(path) {
+        return Err(refused(problem));
+    }
+    let dataset = open(path, date, drivers)?;
+    match drivers.referring(path).or_else(|| drivers.referring_beside(path, &dataset)) {
+        Some(problem) => Err(refused(problem)),
+        None => Ok(dataset),
+    }
+}
+
+/// Opens a file for reading, or a subdataset by GDAL's name for it, with one of these drivers. Every dataset of this module
+/// is opened here. `date` is used only in the error.
+fn open(path: &Path, date: Option<Date>, drivers: &Drivers) -> Result<Dataset> {
     let _quiet = QuietErrors::new();
     limit_block_cache();
     disable_folder_listing();
     let open_flags = GdalOpenFlags::GDAL_OF_RASTER | GdalOpenFlags::GDAL_OF_VERBOSE_ERROR;
-    let options = DatasetOptions { open_flags, ..DatasetOptions::default() };
-    Dataset::open_ex(path, options).map_err(|error| {
+    let allowed = drivers.of(path);
+    let options = DatasetOptions { open_flags, allowed_drivers: Some(&allowed), ..DatasetOptions::default() };
+    let (opened, said) = chatter::listening(&container(path), || Dataset::open_ex(path, options));
+    opened.map_err(|error| {
+        if let Some(problem) = drivers.referring(path) {
+            return Error::Open { path: path.to_path_buf(), date, problem, source: Some(Box::new(error)) };
+        }
         // GDAL reports only that it does not recognise such a path.
-        let container = Subdataset::parse(&path.to_string_lossy()).map(|name| name.container);
-        let problem = match container.as_deref().unwrap_or(path).metadata() {
+        let problem = match container(path).metadata() {
             Err(missing) => missing.to_string(),
             Ok(metadata) if metadata.is_dir() => "it is a folder that no raster driver recognises".into(),
-            Ok(_) => message(&error),
+            Ok(_) => said.map_or_else(|| message(&error), |said| format!("{} ({said})", message(&error))),
         };
         Error::Open { path: path.to_path_buf(), date, problem, source: Some(Box::new(error)) }
     })
@@ -146,21 +171,8 @@ fn refuse_kilometres(path: &Path, dataset: &Dataset, date: Option<Date>) -> Resu
 fn header(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<RasterHeader> {
     let _quiet = QuietErrors::new();
     let (cols, rows) = dataset.raster_size();
-    let no_place = || {
-        Error::Open {
-        path: path.to_path_buf(),
-        date,
-        problem: "it has no geotransform: it may be truncated or damaged, or georeference it first (gdal_translate -a_srs -a_ullr; a NetCDF file needs CF attributes of x and y, which \
-                  rioxarray's write_coordinate_system gives)".into(),
-        source: None,
-    }
-    };
-    let geotransform = dataset.geo_transform().map_err(|_| no_place())?;
+    let grid = grid_of(path, dataset, date)?;
     refuse_kilometres(path, dataset, date)?;
-    let grid = Grid::new(crs_of(dataset), geotransform, (rows, cols)).map_err(|error| match error {
-        Error::Grid { problem, .. } => Error::Grid { what: path.display().to_string(), problem },
-        other => other,
-    })?;
     let bands = (1..=dataset.raster_count())
         .map(|index| dataset.rasterband(index).and_then(|band| band.description()))
         .collect::<Result<Vec<_>, _>>()

@@ -1,17 +1,21 @@
 //! Stacks of raster files: dates come from file names, bands from one file or many, and granules of one date are
 //! mosaicked.
 
+mod absent;
 mod agree;
 mod builder;
 mod find;
 mod granule;
 mod layout;
 mod location;
+mod metadata;
 mod mosaic;
 mod scratch;
+mod settle;
 mod steps;
 mod survey;
 mod template;
+mod versions;
 mod views;
 
 use std::path::{Path, PathBuf};
@@ -30,11 +34,11 @@ use location::StackLocation;
 use steps::OffsetSteps;
 use views::Views;
 
-use super::gdal::{Extremes, Pool, Traits, block_cache_bytes};
+use super::gdal::{Drivers, Extremes, Pool, Traits, block_cache_bytes};
 use super::quality::Tables;
 use super::{Calibration, Losses, Quality, RasterSource, Slice, Uncertainty, check_request};
 use crate::error::{Error, Result};
-use crate::geometry::{Date, Grid, PixelRegion};
+use crate::geometry::{Crs, Date, Grid, PixelRegion};
 
 /// Dated raster files that GDAL reads, all on one lattice and with the same bands.
 ///
@@ -72,6 +76,9 @@ pub struct RasterStack {
     uncertainty: Option<Uncertainty>,
     /// How files are read on a grid other than their own.
     views: Option<Views>,
+    drivers: Drivers,
+    /// The CRS that replaces those of the files.
+    crs: Option<Crs>,
     pool: Pool,
     /// Block shape of the first file.
     block_shape: Option<(usize, usize)>,
@@ -104,6 +111,8 @@ struct GranuleFile {
     location: StackLocation,
     /// Where its bands are in another order than those of the first file: the position of each of these.
     order: Option<Vec<usize>>,
+    /// Size of its pixels in those of the view, where it is read on one.
+    native: Option<(f64, f64)>,
     traits: OnceLock<Traits>,
 }
 
@@ -177,8 +186,11 @@ impl StackBuilder {
     /// [`Error::NoFiles`]; [`Error::NoDate`]; [`Error::NoPartner`] for a missing partner file;
     /// [`Error::DuplicateDate`]; [`Error::Open`] for a file that GDAL cannot open; and [`Error::Inconsistent`] when
     /// bands, CRS or lattices differ.
-    pub fn open(self) -> Result<RasterStack> {
+    pub fn open(mut self) -> Result<RasterStack> {
         self.validate()?;
+        if matches!(self.files, Files::Listed(_)) {
+            self.drivers = self.drivers.named();
+        }
         let granules = match &self.files {
             Files::Pattern(pattern) => self.granules(pattern)?,
             Files::Listed(granules) => {
@@ -186,6 +198,15 @@ impl StackBuilder {
                 granules.sort_by_key(|granule| granule.date);
                 granules
             }
+        };
+        if let Some(granule) = granules.iter().find(|granule| !granule.date.can_be_observed()) {
+            let problem =
+                format!("{} cannot be the day of an acquisition; fix `date`, or leave the file out", granule.date);
+            return Err(Error::Open { path: granule.name().to_path_buf(), date: None, problem, source: None });
+        }
+        let granules = match &self.versions {
+            Some(versions) => versions.choose(granules)?,
+            None => granules,
         };
         let pair = granules.windows(2).find(|pair| pair[0].date == pair[1].date);
         if let Some(pair) = pair.filter(|_| !self.mosaic) {
@@ -237,6 +258,8 @@ impl StackBuilder {
             quality: quality.into_iter().map(|rule| (rule, Tables::default())).collect(),
             uncertainty: self.uncertainty,
             views: survey.views,
+            drivers: self.drivers,
+            crs: self.crs,
             pool: Pool::default(),
             block_shape: survey.block_shape,
             open_file_bytes: survey.open_file_bytes,
@@ -283,6 +306,9 @@ impl RasterSource for RasterStack {
         let mut set = |key: &str, value: String| settings.push((key.to_owned(), value));
         if let Some(bands) = &self.source_bands {
             set("source_bands", format!("{bands:?}"));
+        }
+        if let Some(crs) = &self.crs {
+            set("crs", crs.to_string());
         }
         if let Some(views) = &self.views {
             set("reproject", format!("{:?}", views.data.resampling()).to_lowercase());

@@ -96,8 +96,13 @@ impl Acquisitions {
     /// Sorts the dates.
     ///
     /// # Errors
-    /// Two acquisitions on one day.
+    /// Two acquisitions on one day, or one on a day on which nothing can have been observed.
     pub(in crate::source) fn new(dates: &[Date]) -> Result<Self, String> {
+        if let Some((index, date)) = dates.iter().enumerate().find(|(_, date)| !date.can_be_observed()) {
+            return Err(format!(
+                "time {index} (counted from 0) is {date}, which cannot be the day of an acquisition; leave it out"
+            ));
+        }
         let mut order: Vec<(Date, u32)> = dates.iter().copied().zip(0..).collect();
         order.sort_unstable();
         if let Some(pair) = order.windows(2).find(|pair| pair[0].0 == pair[1].0) {

@@ -1,9 +1,11 @@
 //! Choice of the grid of a view: aligned with the target grid, with pixels about as large as those of the rasters.
 
-use super::RasterHeader;
 use super::transform::CrsTransform;
 use super::turn::Turned;
 use super::view::{KEY, Resampling, View};
+use std::cmp::Reverse;
+
+use super::{Drivers, RasterHeader};
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, Rect};
 
@@ -25,19 +27,18 @@ const BLOCK_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
 /// Smallest and largest side of a block of a view, in pixels, where memory allows.
 const BLOCK: (usize, usize) = (64, 256);
 
-/// Chooses the grid of a view from the headers of all rasters that are read on it.
+/// Chooses the grid of a view from the headers of all rasters that are read on it and reach the target.
 ///
-/// A pixel spans an integer number of target cells, as close as possible to the size of the first raster's pixels at
-/// the middle of the target. The grid lines are the target lines closest to those of the first raster there. The view
-/// covers the target.
+/// A pixel spans an integer number of target cells, as close as possible to the size of the rasters' pixels at the
+/// middle of the target. The grid lines are the target lines closest to those of most rasters there, whatever their
+/// order: one raster more or less does not move them. The view covers the target.
 #[derive(Debug)]
 pub(in crate::source) struct Aligned {
     target: Grid,
-    pixels: Option<ViewPixels>,
-    /// Whether a raster covers any cell of the target.
-    reached: bool,
-    /// The last raster grid that was tested. Most stacks have a single grid.
-    last: Option<Grid>,
+    /// View pixels that fit some raster, with the number of rasters that they fit. Sizes in cells are equal.
+    candidates: Vec<(ViewPixels, usize)>,
+    /// The last raster grid that was tested, and what came of it. Most stacks have a single grid.
+    last: Option<(Grid, Option<ViewPixels>)>,
 }
 
 /// Size and origin of the pixels of a view.
@@ -54,23 +55,43 @@ struct ViewPixels {
 
 impl Aligned {
     pub(in crate::source) fn new(target: &Grid) -> Self {
-        Self { target: target.clone(), pixels: None, reached: false, last: None }
+        Self { target: target.clone(), candidates: Vec::new(), last: None }
     }
 
-    /// Adds a raster; `what` names it in messages.
+    /// Adds a raster; `what` names it in messages. Returns the size of its pixels in pixels of the view, across and
+    /// down, or `None` where it does not reach the target: it then decides nothing.
     ///
     /// # Errors
-    /// [`Error::CrsMismatch`] when either CRS is unknown; [`Error::Setting`] when the target lies outside the domain
-    /// of the raster's CRS, or when its pixels differ in size from those of earlier rasters.
-    pub(in crate::source) fn add(&mut self, what: &str, native: &RasterHeader) -> Result<()> {
-        if self.last.as_ref() == Some(&native.grid) {
-            return Ok(());
+    /// [`Error::CrsMismatch`] when either CRS is unknown; [`Error::Setting`] when the raster reaches the target, but
+    /// the middle of the target lies outside the domain of its CRS, or its pixels differ in size from those of
+    /// earlier rasters.
+    pub(in crate::source) fn add(&mut self, what: &str, native: &RasterHeader) -> Result<Option<(f64, f64)>> {
+        let fitting = match &self.last {
+            Some((grid, fitting)) if *grid == native.grid => *fitting,
+            _ => self.fitting(what, native)?,
+        };
+        if let Some(pixels) = fitting {
+            match self.candidates.iter_mut().find(|(other, _)| other.begin == pixels.begin) {
+                Some((_, rasters)) => *rasters += 1,
+                None => self.candidates.push((pixels, 1)),
+            }
         }
+        self.last = Some((native.grid.clone(), fitting));
+        Ok(fitting.map(|pixels| pixels.native))
+    }
+
+    /// The view pixels that fit a raster, if it reaches the target.
+    fn fitting(&self, what: &str, native: &RasterHeader) -> Result<Option<ViewPixels>> {
         let turned = Turned::new(what, &native.grid, &self.target)?.grid;
         let transform = CrsTransform::new(what, &turned, &self.target)?.around(&turned, &self.target);
         let turned = &RasterHeader { grid: turned, ..native.clone() };
-        let pixels = self.pixels_of(what, turned, &transform)?;
-        let first = *self.pixels.get_or_insert(pixels);
+        let pixels = self.pixels_of(what, turned, &transform);
+        let cells = pixels.as_ref().map_or((1, 1), |pixels| pixels.cells);
+        if !self.meets(&turned.grid, cells, &transform) {
+            return Ok(None);
+        }
+        let pixels = pixels?;
+        let first = self.candidates.first().map_or(pixels, |(first, _)| *first);
         if first.cells != pixels.cells {
             let ((rows, cols), (expected_rows, expected_cols)) = (pixels.cells, first.cells);
             return Err(Error::setting(
@@ -81,9 +102,7 @@ impl Aligned {
                 ),
             ));
         }
-        self.reached |= self.meets(&turned.grid, first.cells, &transform);
-        self.last = Some(native.grid.clone());
-        Ok(())
+        Ok(Some(pixels))
     }
 
     /// A view of the added rasters. Files with another purpose on the same grid, such as quality flags, use a view
@@ -92,7 +111,8 @@ impl Aligned {
     /// # Errors
     /// [`Error::Setting`] when no raster reaches the target.
     pub(in crate::source) fn view(&self, resampling: Resampling) -> Result<View> {
-        let (Some(pixels), true) = (self.pixels, self.reached) else {
+        let most = |(pixels, rasters): &&(ViewPixels, usize)| (*rasters, Reverse(pixels.begin));
+        let Some((pixels, _)) = self.candidates.iter().max_by_key(most).copied() else {
             return Err(Error::setting(
                 KEY,
                 format!(
@@ -128,6 +148,7 @@ impl Aligned {
             nodata: Vec::new(),
             rule: None,
             assumed: None,
+            drivers: Drivers::default(),
         })
     }
 

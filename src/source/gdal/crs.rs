@@ -22,6 +22,16 @@ pub fn crs_from_definition(definition: &str) -> Result<Crs> {
     describe(&reference).map_err(|error| unknown(&error))
 }
 
+impl Crs {
+    /// The CRS of a number of the EPSG registry, such as 32633.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when GDAL knows none of this number.
+    pub fn from_epsg(code: u32) -> Result<Self> {
+        crs_from_definition(&format!("EPSG:{code}")).map_err(|error| error.under_key("crs"))
+    }
+}
+
 /// Whether GDAL considers both the same CRS.
 #[must_use]
 pub fn same_crs(a: &Crs, b: &Crs) -> bool {
@@ -43,7 +53,9 @@ pub(super) fn crs_of(dataset: &Dataset) -> Crs {
 /// Files spell the same CRS in different ways, and GDAL's spelling depends on its input. The definition in the
 /// registry is always the same, so it is used where the code is known and equivalent.
 fn describe(reference: &SpatialRef) -> ::gdal::errors::Result<Crs> {
-    let Ok(code) = reference.authority() else { return Ok(Crs::from_wkt(wkt2(reference)?)) };
+    // A file may give any text as its authority, of which GDAL would fetch an address and read a file.
+    let plain = |code: &String| code.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '-'));
+    let Some(code) = reference.authority().ok().filter(plain) else { return Ok(Crs::from_wkt(wkt2(reference)?)) };
     let registered = SpatialRef::from_definition(&code).ok().filter(|registered| registered == reference);
     Ok(Crs::from_wkt(wkt2(registered.as_ref().unwrap_or(reference))?).with_code(code))
 }

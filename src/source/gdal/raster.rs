@@ -9,7 +9,7 @@ use ::gdal::raster::{ColorInterpretation, GdalDataType, GdalType, RasterBand};
 use ::gdal::{Dataset, Metadata};
 
 use super::extremes::frequent;
-use super::{QuietErrors, Valid, View, message, open, open_error};
+use super::{Drivers, QuietErrors, Valid, View, message, open, open_error};
 use crate::error::{BoxedError, Result};
 use crate::geometry::{Date, PixelRegion};
 use crate::source::calibration::Converter;
@@ -127,8 +127,13 @@ impl ReadFailure {
 
 impl OpenRaster {
     /// Opens a file or subdataset. Its traits are determined unless they are known. `date` is used only in the error.
-    pub(in crate::source) fn open(path: &Path, date: Date, known: &OnceLock<Traits>) -> Result<Self> {
-        let dataset = open(path, Some(date))?;
+    pub(in crate::source) fn open(
+        path: &Path,
+        date: Date,
+        drivers: &Drivers,
+        known: &OnceLock<Traits>,
+    ) -> Result<Self> {
+        let dataset = open(path, Some(date), drivers)?;
         let _quiet = QuietErrors::new();
         let traits = match known.get() {
             Some(traits) => traits.clone(),
@@ -140,16 +145,17 @@ impl OpenRaster {
         Ok(Self { dataset, traits, extreme: Cell::default() })
     }
 
-    /// Opens a file or subdataset as a view, with all of its bands or `only` one of them by position. Values that are
-    /// not `valid` are missing before it is resampled.
+    /// Opens a file or subdataset as a view, with all of its bands or `only` one of them by position. `native` is the
+    /// size of its pixels in those of the view, where that is not the view's own. Values that are not `valid` are missing
+    /// before it is resampled.
     pub(in crate::source) fn open_view(
         path: &Path,
         date: Date,
-        view: &View,
+        (view, native): (&View, Option<(f64, f64)>),
         only: Option<usize>,
         valid: Option<Valid<'_>>,
     ) -> Result<Self> {
-        let dataset = view.open(path, Some(date), only, valid)?;
+        let dataset = view.open(path, Some(date), (native, only), valid)?;
         // The view has already turned all missing values into NaN, and it resamples all bands of a block together.
         Ok(Self {
             dataset,

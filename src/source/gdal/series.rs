@@ -7,8 +7,8 @@ use ::gdal::{Dataset, Metadata};
 use regex::Regex;
 
 use super::{
-    Aligned, Extremes, OpenRaster, Pool, RasterHeader, Reach, Resampling, Traits, Valid, View, block_cache_bytes,
-    header, open, same_crs,
+    Aligned, Drivers, Extremes, OpenRaster, Pool, RasterHeader, Reach, Resampling, Traits, Valid, View,
+    block_cache_bytes, header, open, open_first, same_crs,
 };
 use crate::error::{Error, Result};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
@@ -49,6 +49,7 @@ pub struct RasterSeries {
     /// Share of the target that it reaches, where it is read for one.
     coverage: Option<f64>,
     extremes: Extremes,
+    drivers: Drivers,
     pool: Pool,
 }
 
@@ -62,6 +63,7 @@ pub struct SeriesBuilder {
     calibration: Calibration,
     onto: Option<(Grid, Resampling)>,
     crs: Option<Crs>,
+    drivers: Drivers,
 }
 
 /// One variable of the file, or the file itself.
@@ -78,6 +80,7 @@ impl RasterSeries {
     pub fn builder(path: impl Into<PathBuf>) -> SeriesBuilder {
         SeriesBuilder {
             path: path.into(),
+            drivers: Drivers::default().named(),
             variables: Vec::new(),
             dates: None,
             date: None,
@@ -127,6 +130,14 @@ impl SeriesBuilder {
         self
     }
 
+    /// Also opens the file with these GDAL drivers, such as `VRT`, which read other files or servers that it names. A file
+    /// that ends in `.vrt` is opened anyway. See [`StackBuilder::drivers`](crate::source::StackBuilder::drivers).
+    #[must_use]
+    pub fn drivers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.drivers = Drivers::and(names).named();
+        self
+    }
+
     /// Reads the file, whatever its grid and CRS, on a grid aligned with the lines of `target`, as
     /// [`StackBuilder::onto`](crate::source::StackBuilder::onto) does.
     #[must_use]
@@ -143,7 +154,7 @@ impl SeriesBuilder {
     /// wrong length, and for a malformed pattern or calibration.
     pub fn open(self) -> Result<RasterSeries> {
         self.calibration.validate()?;
-        let container = open(&self.path, None)?;
+        let container = open_first(&self.path, None, &self.drivers)?;
         let paths = self.paths(&container)?;
         drop(container);
         let opened = paths.into_iter().map(|(name, path)| self.opened(name, path)).collect::<Result<Vec<_>>>()?;
@@ -175,8 +186,11 @@ impl SeriesBuilder {
                 // Every date is opened separately.
                 header.bands.truncate(1);
                 aligned.add(&self.path.display().to_string(), &header)?;
-                let view =
-                    aligned.view(*resampling)?.nodata(self.calibration.nodata.clone()).assuming(self.crs.clone());
+                let view = aligned
+                    .view(*resampling)?
+                    .nodata(self.calibration.nodata.clone())
+                    .assuming(self.crs.clone())
+                    .opened_by(self.drivers.clone());
                 header.open_bytes = view.open_bytes(&header);
                 header.block_shape = Some(view.block_shape());
                 header.grid = view.grid().clone();
@@ -197,6 +211,7 @@ impl SeriesBuilder {
             view,
             coverage,
             extremes: Extremes::default(),
+            drivers: self.drivers,
             pool: Pool::default(),
         })
     }
@@ -250,10 +265,10 @@ impl SeriesBuilder {
 
     /// Reads the header of one variable, or of the file itself.
     fn opened(&self, name: Option<String>, path: PathBuf) -> Result<OpenedVariable> {
-        let dataset = open(&path, None)?;
+        let dataset = open(&path, None, &self.drivers)?;
         let mut header = header(&path, &dataset, None)?;
         if let Some(crs) = &self.crs {
-            header.grid = Grid::new(crs.clone(), header.grid.geotransform(), header.grid.shape())?;
+            header.grid = header.grid.with_crs(crs.clone());
         }
         let driver = dataset.driver().short_name();
         if ["netCDF", "HDF5Image", "HDF4Image"].contains(&driver.as_str()) {
@@ -413,10 +428,10 @@ impl RasterSeries {
             let raster = match self.pool.take(number) {
                 Some(raster) => raster,
                 None => match &self.view {
-                    None => OpenRaster::open(&self.paths[band], date, &self.traits[band])?,
+                    None => OpenRaster::open(&self.paths[band], date, &self.drivers, &self.traits[band])?,
                     Some(view) => {
                         let valid = Valid { calibration, bands: &[position] };
-                        OpenRaster::open_view(&self.paths[band], date, view, Some(position), Some(valid))?
+                        OpenRaster::open_view(&self.paths[band], date, (view, None), Some(position), Some(valid))?
                     }
                 },
             };

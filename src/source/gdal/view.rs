@@ -1,6 +1,6 @@
 //! The grid on which rasters of another grid or CRS are read.
 
-use super::RasterHeader;
+use super::{Drivers, RasterHeader};
 use crate::error::Result;
 use crate::geometry::{Crs, Grid};
 use crate::source::{Calibration, Quality};
@@ -49,6 +49,8 @@ pub(in crate::source) struct View {
     pub(super) rule: Option<Quality>,
     /// CRS of files that do not give their own.
     pub(super) assumed: Option<Crs>,
+    /// What may open the files.
+    pub(super) drivers: Drivers,
 }
 
 /// Which values are missing before a file is resampled, in addition to nodata: those of some bands, by position, that lie
@@ -142,6 +144,7 @@ impl View {
             nodata: Vec::new(),
             rule: Some(rule.clone()),
             assumed: self.assumed.clone(),
+            drivers: self.drivers.clone(),
         })
     }
 
@@ -153,5 +156,10 @@ impl View {
     /// The CRS of files that do not give their own.
     pub(in crate::source) fn assuming(self, crs: Option<Crs>) -> Self {
         Self { assumed: crs, ..self }
+    }
+
+    /// What may open the files.
+    pub(in crate::source) fn opened_by(self, drivers: Drivers) -> Self {
+        Self { drivers, ..self }
     }
 }

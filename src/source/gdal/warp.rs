@@ -13,7 +13,7 @@ use super::raster::{fills, holds_signed_bytes};
 use super::transform::middle_longitude;
 use super::turn::Turned;
 use super::view::{KEY, Valid, View};
-use super::{QuietErrors, open, open_error, same_crs};
+use super::{Drivers, QuietErrors, open, open_error, same_crs};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
 
@@ -32,7 +32,8 @@ static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 impl View {
     /// Opens a file as this view: all bands, or `only` one of them by position, with the same names, scale and
-    /// offset, as float64 with NaN where missing.
+    /// offset, as float64 with NaN where missing. `own` is the size of its pixels in those of the view, which sets
+    /// the width of the kernel, where that is not the view's own.
     ///
     /// # Errors
     /// [`Error::Open`] when GDAL cannot open it or it has no geotransform, [`Error::Grid`] when it is not north-up.
@@ -40,10 +41,10 @@ impl View {
         &self,
         path: &Path,
         date: Option<Date>,
-        only: Option<usize>,
+        (own, only): (Option<(f64, f64)>, Option<usize>),
         valid: Option<Valid<'_>>,
     ) -> Result<Dataset> {
-        let file = open(path, date)?;
+        let file = open(path, date, &self.drivers)?;
         let native = super::header(path, &file, date)?.grid;
         let native = match &self.assumed {
             Some(crs) => Grid::new(crs.clone(), native.geotransform(), native.shape())?,
@@ -61,9 +62,10 @@ impl View {
                 problem: format!("its path is not UTF-8 text, which `{KEY}` needs; rename it"),
                 source: None,
             })?;
-        let text = self.describe(&file, &turned.grid, &unmasked, only).map_err(|error| failed(&error))?;
+        let sized = (&turned.grid, own.unwrap_or(self.native));
+        let text = self.describe(&file, sized, &unmasked, only).map_err(|error| failed(&error))?;
         drop(file);
-        open(Path::new(&text), date).map_err(|error| match error {
+        open(Path::new(&text), date, &Drivers::and(["VRT"])).map_err(|error| match error {
             // The error names the path of the file, not the description.
             Error::Open { problem, source, .. } => Error::Open { path: path.to_path_buf(), date, problem, source },
             other => other,
@@ -71,7 +73,13 @@ impl View {
     }
 
     /// The description of the resampling dataset, in the format of `gdalwarp -of VRT`.
-    fn describe(&self, file: &Dataset, native: &Grid, source: &str, only: Option<usize>) -> Result<String, GdalError> {
+    fn describe(
+        &self,
+        file: &Dataset,
+        (native, size): (&Grid, (f64, f64)),
+        source: &str,
+        only: Option<usize>,
+    ) -> Result<String, GdalError> {
         let (rows, cols) = self.grid.shape();
         let mut bands = String::new();
         let mut mappings = String::new();
@@ -96,7 +104,7 @@ impl View {
             );
         }
         let (block_rows, block_cols) = self.block;
-        let (scale_x, scale_y) = (Self::scale(self.native.0), Self::scale(self.native.1));
+        let (scale_x, scale_y) = (Self::scale(size.0), Self::scale(size.1));
         let (resampling, source) = (self.resampling.name(), escape(source));
         let transformer = transformer(native, &self.grid);
         Ok(format!(

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use super::agree::Headers;
 use super::granule::Granule;
 use super::steps::OffsetSteps;
+use super::versions::Versions;
 use crate::error::{Error, Result};
-use crate::geometry::Grid;
+use crate::geometry::{Crs, Grid};
 use crate::source::calibration::calibration_setters;
+use crate::source::gdal::Drivers;
 use crate::source::quality::AncillaryLocation;
 use crate::source::{Calibration, Quality, Resampling, Uncertainty};
 
@@ -29,6 +31,9 @@ pub struct StackBuilder {
     pub(super) headers: Headers,
     /// What the bands of files without names observe, in their order.
     pub(super) observed: Option<Vec<String>>,
+    pub(super) drivers: Drivers,
+    pub(super) crs: Option<Crs>,
+    pub(super) versions: Option<Versions>,
 }
 
 /// Origin of the files.
@@ -64,6 +69,9 @@ impl StackBuilder {
             lenient: false,
             headers: Headers::default(),
             observed: None,
+            drivers: Drivers::default(),
+            crs: None,
+            versions: None,
         }
     }
 
@@ -113,6 +121,24 @@ impl StackBuilder {
     pub fn offset_by(mut self, pattern: impl Into<String>, steps: impl IntoIterator<Item = (u32, f64)>) -> Self {
         self.offset_steps = Some(OffsetSteps::new(pattern.into(), steps.into_iter().collect()));
         self.calibration.offset = None;
+        self
+    }
+
+    /// Restricts `offset_by` to numbers up to `last`, those of which the product's guide gives the offset, and takes the
+    /// offset of a product from its own metadata instead, where a file of this name lies in a folder above its rasters.
+    #[must_use]
+    pub(crate) fn offset_known(mut self, metadata: &str, last: u32) -> Self {
+        self.offset_steps = self.offset_steps.map(|steps| steps.known(metadata.to_owned(), last));
+        self
+    }
+
+    /// Takes the best of several versions of one acquisition, such as a product that was processed again. The groups `id`
+    /// and `rest` of the regular expression, searched in the name of the file and in those of its folders, are the
+    /// acquisition, the groups `first` and `then` the version: of texts the last one in the order of the alphabet is the best.
+    /// Others are left out with a warning; presets know the names of their products.
+    #[must_use]
+    pub fn versions(mut self, pattern: impl Into<String>) -> Self {
+        self.versions = Some(Versions(pattern.into()));
         self
     }
 
@@ -200,6 +226,22 @@ impl StackBuilder {
     #[cfg(all(feature = "config", feature = "zarr"))]
     pub(crate) fn observed(mut self, names: &[String]) -> Self {
         self.observed = Some(names.to_vec());
+        self
+    }
+
+    /// The CRS of the files. It replaces those that they give.
+    #[must_use]
+    pub fn crs(mut self, crs: Crs) -> Self {
+        self.crs = Some(crs);
+        self
+    }
+
+    /// Also opens files with these GDAL drivers, such as `VRT` or `WMS`, by which a file names other files or servers to be
+    /// read. Default: only formats that hold their pixels themselves, whatever the name of a file ends in, so that files of
+    /// unknown origin open nothing else.
+    #[must_use]
+    pub fn drivers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.drivers = Drivers::and(names);
         self
     }
 

@@ -215,10 +215,10 @@ impl GranuleReader<'_> {
             _ => 0,
         };
         let number = (self.index * self.stack.layout.files + file) * 3 + kind;
-        let GranuleFile { path, traits, .. } = &self.part.files[file];
+        let GranuleFile { path, traits, native, .. } = &self.part.files[file];
         let raster = match (self.stack.pool.take(number), view) {
             (Some(raster), _) => raster,
-            (None, None) => OpenRaster::open(path, self.part.date, traits)?,
+            (None, None) => OpenRaster::open(path, self.part.date, &self.stack.drivers, traits)?,
             (None, Some(view)) => {
                 let own = &self.part.files[file];
                 let data = self.stack.layout.bands.iter().filter(|plane| plane.file == file && !flags);
@@ -226,6 +226,7 @@ impl GranuleReader<'_> {
                 let mut calibration = self.part.calibration(&self.stack.calibration);
                 calibration.valid_range = calibration.valid_range.filter(|_| self.rules.range);
                 let valid = Valid { calibration: &calibration, bands: &bands };
+                let view = (view, native.filter(|_| !flags));
                 OpenRaster::open_view(path, self.part.date, view, None, Some(valid))?
             }
         };

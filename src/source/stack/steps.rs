@@ -5,6 +5,7 @@ use std::path::Path;
 
 use regex::Regex;
 
+use super::metadata::offset_beside;
 use super::template::nearest_first;
 use crate::error::{Error, Result};
 
@@ -14,13 +15,20 @@ pub(super) struct OffsetSteps {
     pattern: String,
     /// (first number, offset) of each step, ascending.
     steps: Vec<(u32, f64)>,
+    /// The name of a file above the rasters that gives the offset of its product, and the last number that is known.
+    known: Option<(String, u32)>,
 }
 
 const KEY: &str = "offset_by";
 
 impl OffsetSteps {
     pub(super) fn new(pattern: String, steps: Vec<(u32, f64)>) -> Self {
-        Self { pattern, steps }
+        Self { pattern, steps, known: None }
+    }
+
+    /// The same for numbers up to `last`, and for what a file of this name gives.
+    pub(super) fn known(self, metadata: String, last: u32) -> Self {
+        Self { known: Some((metadata, last)), ..self }
     }
 
     /// The regular expression that finds the number.
@@ -47,10 +55,23 @@ impl OffsetSteps {
             let (path, pattern) = (path.display(), &self.pattern);
             Error::setting(KEY, format!("{path}: {problem} ('{pattern}'); give `offset`, or narrow `files`"))
         };
+        if let Some((metadata, _)) = &self.known {
+            let said = offset_beside(path, metadata);
+            let failed = |(path, problem)| Error::Open { path, date: None, problem, source: None };
+            if let Some(offset) = said.map_err(failed)? {
+                return Ok(offset);
+            }
+        }
         let number: u32 = nearest_first(path)
             .find_map(|text| regex.captures(&text)?.get(1)?.as_str().parse().ok())
-            .ok_or_else(|| refuse("its path does not hold a number that selects its offset, which its metadata may say (BOA_ADD_OFFSET over BOA_QUANTIFICATION_VALUE of \
-             Sentinel-2)"))?;
+            .ok_or_else(|| refuse("its path does not hold a number that selects its offset"))?;
+        if let Some((metadata, last)) = &self.known
+            && number > *last
+        {
+            return Err(refuse(&format!(
+                "{number} is no number of the product's guide, which ends at {last}, and there is no {metadata} that gives its offset"
+            )));
+        }
         let step = self.steps.iter().rev().find(|(from, _)| *from <= number);
         step.map(|(_, offset)| *offset).ok_or_else(|| refuse(&format!("no offset is known for {number}")))
     }

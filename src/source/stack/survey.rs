@@ -7,6 +7,7 @@ use super::agree::HeaderLog;
 use super::granule::Granule;
 use super::layout::StackLayout;
 use super::location::{StackLocation, refined};
+use super::settle::{settle, tell_far};
 use super::views::Views;
 use super::{GranuleFile, LocatedGranule, StackBuilder};
 use crate::error::{Error, Result};
@@ -26,8 +27,10 @@ struct Reference {
     bands: Vec<Vec<String>>,
     /// Whether the bands of the first file have names of their own.
     named: bool,
-    /// (width, height) of the pixels of each file.
+    /// (width, height) of the pixels of each file; on another grid, of the first granule that reaches it.
     cell_sizes: Vec<(f64, f64)>,
+    /// Whether a granule reaches the other grid.
+    reaches: bool,
     locations: Vec<StackLocation>,
     date: Date,
     block_shape: Option<(usize, usize)>,
@@ -51,8 +54,37 @@ struct SurveyState {
 #[derive(Clone, Debug)]
 struct Surveyed {
     location: StackLocation,
+    /// Size of its pixels in those of the view, of data that are read on another grid and reach the target.
+    native: Option<(f64, f64)>,
     /// Where its bands are in another order: the position of each band of the first file.
     order: Option<Vec<usize>>,
+}
+
+/// The file at fault and what is wrong with it.
+fn fault_of(error: &Error, granule: &Path) -> (PathBuf, String) {
+    match error {
+        Error::Open { path, problem, .. } | Error::Inconsistent { path, problem, .. } => {
+            (path.clone(), problem.clone())
+        }
+        other => (granule.to_path_buf(), other.to_string()),
+    }
+}
+
+/// The files of a granule where they were found to lie.
+fn granule_files(granule: &Granule, surveyed: Vec<Surveyed>) -> Vec<GranuleFile> {
+    let file = |(path, Surveyed { location, native, order })| GranuleFile {
+        path,
+        location,
+        native,
+        order,
+        traits: OnceLock::new(),
+    };
+    granule.all_files().cloned().zip(surveyed).map(file).collect()
+}
+
+/// Whether none of a granule's files reaches the other grid on which they are read.
+fn is_far(files: &[Surveyed]) -> bool {
+    files.iter().all(|file| file.native.is_none())
 }
 
 /// Result of the survey.
@@ -84,30 +116,30 @@ impl StackBuilder {
         let mut parts = Vec::with_capacity(granules.len());
         let steps = self.offset_steps.as_ref().filter(|_| self.calibration.offset.is_none());
         let steps = steps.map(|steps| Ok::<_, Error>((steps, steps.compile()?))).transpose()?;
+        let mut far = Vec::new();
         for granule in granules {
             let offset = || steps.as_ref().map(|(steps, regex)| steps.offset_of(granule.name(), regex)).transpose();
             let surveyed = self.survey_one(&granule, parts.len(), &mut found);
             let surveyed = surveyed.and_then(|surveyed| Ok((surveyed, offset()?)));
+            if let Ok((files, _)) = &surveyed
+                && found.aligned.is_some()
+                && is_far(files)
+            {
+                far.push((granule.date, granule.name().to_path_buf()));
+                continue;
+            }
             let (sound, fault) = match (surveyed, granule.fault.clone()) {
                 (_, Some(fault)) => (None, Some(fault)),
                 (Ok(sound), None) => (Some(sound), None),
                 (Err(error), None) if self.lenient => {
-                    let fault = match &error {
-                        Error::Open { path, problem, .. } | Error::Inconsistent { path, problem, .. } => {
-                            (path.clone(), problem.clone())
-                        }
-                        other => (granule.name().to_path_buf(), other.to_string()),
-                    };
+                    let fault = fault_of(&error, granule.name());
                     first_error.get_or_insert(error);
                     (None, Some(fault))
                 }
                 (Err(error), None) => return Err(error),
             };
             let (surveyed, offset) = sound.unwrap_or_default();
-            let files = granule.all_files().cloned().zip(surveyed);
-            let file =
-                |(path, Surveyed { location, order })| GranuleFile { path, location, order, traits: OnceLock::new() };
-            let files = files.map(file).collect();
+            let files = granule_files(&granule, surveyed);
             parts.push(LocatedGranule { date: granule.date, name: granule.name().to_path_buf(), files, offset, fault });
         }
         let SurveyState { reference, aligned, largest, reach, log } = found;
@@ -130,11 +162,18 @@ impl StackBuilder {
         warnings.extend(log.clear_zeros(&reference.layout, &self.quality));
         let coverage = reach.map(|reach| reach.share(aligned.is_some()));
         let (Some(aligned), Some((_, resampling))) = (aligned, &self.onto) else {
-            let grid = settle(&reference, self.covering.as_ref().filter(|_| self.mosaic), &mut parts)?;
+            let held = (&reference.lattice, reference.layout.data_files);
+            let grid = settle(held, self.covering.as_ref().filter(|_| self.mosaic), &mut parts, &mut far)?;
+            tell_far(&far, parts.len());
             let Reference { layout, block_shape, .. } = reference;
             return Ok(Survey { layout, grid, views: None, parts, block_shape, open_file_bytes, coverage, warnings });
         };
-        let view = aligned.view(*resampling)?.nodata(self.calibration.nodata.clone());
+        tell_far(&far, parts.len());
+        let view = aligned
+            .view(*resampling)?
+            .nodata(self.calibration.nodata.clone())
+            .opened_by(self.drivers.clone())
+            .assuming(self.crs.clone());
         let (grid, open_file_bytes) = (view.grid().clone(), view.open_bytes(&largest));
         let entire =
             StackLocation::new(&grid, &grid).map_err(|problem| Error::Grid { what: self.origin(), problem })?;
@@ -175,7 +214,7 @@ impl StackBuilder {
         }
         let paths: Vec<&PathBuf> = granule.all_files().collect();
         let headers =
-            paths.iter().map(|path| dated_header(path, Some(granule.date))).collect::<Result<Vec<RasterHeader>>>()?;
+            paths.iter().map(|path| self.header(path, granule.date)).collect::<Result<Vec<RasterHeader>>>()?;
         let known = match &mut found.reference {
             Some(known) => known,
             reference => reference.insert(self.reference(granule, &headers)?),
@@ -197,15 +236,10 @@ impl StackBuilder {
         for (file, (path, header)) in paths.iter().zip(&headers).enumerate() {
             let order = band_order(known, file, path, granule.date, header)?;
             let (is_data, what) = (file < known.layout.data_files, path.display().to_string());
-            let location = match &mut found.aligned {
-                None => self.location(known, file, path, granule.date, header)?,
-                Some(aligned) => {
-                    if is_data {
-                        aligned.add(&what, header)?;
-                    }
-                    // The location is known once all headers are read.
-                    known.locations[0]
-                }
+            let (location, native) = match &mut found.aligned {
+                None => (self.location(known, file, path, granule.date, header)?, None),
+                // The location is known once all headers are read.
+                Some(aligned) => (known.locations[0], if is_data { aligned.add(&what, header)? } else { None }),
             };
             if let Some(reach) = found.reach.as_mut().filter(|_| is_data)
                 && let Err(error) = reach.add(&what, &header.grid)
@@ -216,10 +250,28 @@ impl StackBuilder {
                 // That files in another CRS must be reprojected is said where the instrument is known.
                 found.reach = None;
             }
-            found.log.add((index, granule.date), file, path, header, order.is_some());
-            surveyed.push(Surveyed { location, order });
+            surveyed.push(Surveyed { location, native, order });
+        }
+        if found.aligned.is_some() && is_far(&surveyed) {
+            return Ok(surveyed);
+        }
+        if !known.reaches {
+            known.cell_sizes = headers.iter().map(|header| header.grid.cell_size()).collect();
+            known.reaches = true;
+        }
+        for (file, ((path, header), own)) in paths.iter().zip(&headers).zip(&surveyed).enumerate() {
+            found.log.add((index, granule.date), file, path, header, own.order.is_some());
         }
         Ok(surveyed)
+    }
+
+    /// The header of a file, with the CRS that was given.
+    fn header(&self, path: &Path, date: Date) -> Result<RasterHeader> {
+        let mut header = dated_header(path, Some(date), &self.drivers)?;
+        if let Some(crs) = &self.crs {
+            header.grid = header.grid.with_crs(crs.clone());
+        }
+        Ok(header)
     }
 
     fn location(
@@ -233,8 +285,10 @@ impl StackBuilder {
         let differs = |problem: String| known.differs(file, path, date, &problem);
         let (found, expected) = (header.grid.crs(), known.lattice.crs());
         if !same_crs(found, expected) {
+            let difference = found.difference(expected);
+            let difference = if difference.is_empty() { difference } else { format!(" ({difference})") };
             return Err(differs(format!(
-                "CRS {found}, but {expected} in the first file of the stack; give reproject = \"nearest\" (or \
+                "CRS {found}, but {expected}{difference} in the first file of the stack; give reproject = \"nearest\" (or \
                  \"bilinear\"), warp it first, or make an instrument of each CRS"
             )));
         }
@@ -342,6 +396,7 @@ impl StackBuilder {
             bands: headers.iter().map(|header| self.names_of(header)).collect(),
             named: headers.first().is_some_and(|header| header.bands.iter().any(|name| !name.is_empty())),
             cell_sizes: headers.iter().map(|header| header.grid.cell_size()).collect(),
+            reaches: false,
             locations,
             date: granule.date,
             block_shape,
@@ -394,37 +449,6 @@ fn band_order(
         let (found, expected) = (&header.bands[band], &expected[band]);
         differs(format!("band {} is {found:?}, but {expected:?} in the first file of the stack", band + 1))
     })
-}
-
-/// Pixels of context that a stack adds around the grid that it must cover.
-const MARGIN: i64 = 2;
-
-/// The grid that contains the data of all parts, or covers `target` where the parts reach it. The locations of the
-/// parts are then counted from its corner.
-fn settle(reference: &Reference, target: Option<&Grid>, parts: &mut [LocatedGranule]) -> Result<Grid> {
-    let data = reference.layout.data_files;
-    let covers = parts.iter().flat_map(|part| part.files.iter().take(data)).map(|file| file.location.cover());
-    let union = covers.reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].max(b[3])]);
-    let union = union.unwrap_or_default();
-    let entire = target.filter(|target| same_crs(target.crs(), reference.lattice.crs())).map(|target| {
-        let ([x, w, _, y, _, h], extent) = (reference.lattice.geotransform(), target.extent());
-        let down = |edge: f64| (edge - y) / h;
-        let across = |edge: f64| (edge - x) / w;
-        [
-            down(extent.top).floor() as i64 - MARGIN,
-            down(extent.bottom).ceil() as i64 + MARGIN,
-            across(extent.left).floor() as i64 - MARGIN,
-            across(extent.right).ceil() as i64 + MARGIN,
-        ]
-    });
-    let meets = |a: &[i64; 4]| a[0] < union[1] && union[0] < a[1] && a[2] < union[3] && union[2] < a[3];
-    let [top, bottom, left, right] = entire.filter(meets).unwrap_or(union);
-    for file in parts.iter_mut().flat_map(|part| &mut part.files) {
-        file.location = file.location.counted_from(top, left);
-    }
-    let [x, w, _, y, _, h] = reference.lattice.geotransform();
-    let corner = [x + left as f64 * w, w, 0.0, y + top as f64 * h, 0.0, h];
-    Grid::new(reference.lattice.crs().clone(), corner, ((bottom - top) as usize, (right - left) as usize))
 }
 
 /// Upper bound on the number of handles that are open while `readers` threads read a stack of these parts.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use regex::{Captures, Regex};
+use walkdir::WalkDir;
 
+use super::absent::{archives, brackets};
 use crate::error::{Error, Result};
 use crate::source::gdal::Subdataset;
 
@@ -65,6 +67,9 @@ impl Template {
     pub(super) fn find(&self, bands: &[String]) -> Result<BTreeMap<WildcardTexts, Vec<Option<PathBuf>>>> {
         let malformed = |problem: String| Error::setting(self.key, format!("{:?} {problem}", self.text));
         let anywhere = self.path.replace(BAND, "*");
+        if let Some(error) = self.loop_error() {
+            return Err(error);
+        }
         let paths = glob::glob(&anywhere).map_err(|error| malformed(format!("is not a wildcard pattern: {error}")))?;
         let regex = expression(&self.path, bands).map_err(|error| malformed(format!("cannot be matched: {error}")))?;
         let mut found = BTreeMap::new();
@@ -111,15 +116,46 @@ impl Template {
         ))
     }
 
+    /// The folder in which the search begins: the part of the path before any wildcard.
+    fn fixed_folder(&self) -> String {
+        let fixed: Vec<&str> = self.path.split('/').take_while(|part| !part.contains(['*', '?', '[', '{'])).collect();
+        fixed.join("/")
+    }
+
+    /// The error where `**` would search a folder that lies within itself by a link, again and again.
+    fn loop_error(&self) -> Option<Error> {
+        if !self.path.split('/').any(|part| part == "**") {
+            return None;
+        }
+        let folder = self.fixed_folder();
+        let root = match folder.as_str() {
+            "" if self.path.starts_with('/') => "/",
+            "" => ".",
+            folder => folder,
+        };
+        let walk = WalkDir::new(root).follow_links(true);
+        let error = walk.into_iter().filter_map(Result::err).find(|error| error.loop_ancestor().is_some())?;
+        let ancestor = error.loop_ancestor()?.display().to_string();
+        Some(Error::Open {
+            path: error.path()?.to_path_buf(),
+            date: None,
+            problem: format!(
+                "it is a link to {ancestor}, in which it lies, and `**` searches all folders; remove it, or narrow `{}`",
+                self.key
+            ),
+            source: None,
+        })
+    }
+
     /// The error where no file of any of `bands` matches.
     pub(super) fn no_files(&self, bands: &[String]) -> Error {
-        let fixed: Vec<&str> = self.path.split('/').take_while(|part| !part.contains(['*', '?', '[', '{'])).collect();
-        let folder = fixed.join("/");
+        let folder = self.fixed_folder();
         let absent = !folder.is_empty() && !Path::new(&folder).exists();
         let problem = if absent {
             format!("there is no {folder}; check the folder's name")
         } else {
-            self.no_band(bands).unwrap_or_else(|| "check the folder and the wildcard".into())
+            let known = self.no_band(bands).or_else(|| brackets(&self.path, BAND)).or_else(|| archives(&folder));
+            known.unwrap_or_else(|| "check the folder and the wildcard".into())
         };
         Error::NoFiles { key: self.key.into(), pattern: self.text().to_owned(), problem }
     }
