@@ -20,6 +20,8 @@ mod seasonal;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod stack;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
+mod target;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
 mod written;
 
 use std::path::{Path, PathBuf};

@@ -543,7 +543,7 @@ fn bands_that_are_held_under_another_name_are_told_with_the_list_that_would_do()
 }
 
 #[test]
-fn a_band_that_nobody_observes_is_told_with_those_that_are_unused() {
+fn a_band_that_nobody_observes_is_refused_with_those_that_are_unused() {
     let world = World::new();
     for date in ["20240101", "20240105"] {
         world.raster(&format!("half_{date}.tif"), |tiff| Tiff { names: vec!["Red".into(), "nir".into()], ..tiff });
@@ -551,9 +551,10 @@ fn a_band_that_nobody_observes_is_told_with_those_that_are_unused() {
     let coarse = WORKING.find("[[instrument]]\nname = \"coarse\"").unwrap()..WORKING.find("[output]").unwrap();
     let half =
         ("fine_*.tif\"\ndate = 'fine_(\\d{8})'\nbands = [\"red\", \"nir\"]", "half_*.tif\"\ndate = 'half_(\\d{8})'");
-    let fusion = build(&world.describe(&[(&WORKING[coarse], ""), half])).unwrap();
-    let warnings = fusion.plan().warnings.join("\n");
-    assert_says(&warnings, &["no instrument observes \"red\"", "unused are [\"Red\"]", "`bands`"]);
+    world.refuses(
+        &[(&WORKING[coarse], ""), half],
+        &["target.bands", "no instrument observes \"red\"", "unused are [\"Red\"]", "`bands`"],
+    );
 }
 
 #[test]

@@ -210,7 +210,8 @@ mod headers {
         for (day, unit) in [("01", "K"), ("06", "degC"), ("11", "K")] {
             described(folder.path(), &format!("s2_202405{day}.vrt"), "", &format!("<UnitType>{unit}</UnitType>"));
         }
-        let text = description(RED, &instrument("bands = [\"red\"]").replace("s2_*.tif", "s2_*.vrt"), "");
+        let text =
+            description(RED, &instrument("bands = [\"red\"]\ndrivers = [\"VRT\"]").replace("s2_*.tif", "s2_*.vrt"), "");
         assert_says(&refusal(build(&folder, &text)), &["units differ", "s2_20240506.vrt", "degC", "K"]);
     }
 
@@ -430,7 +431,8 @@ mod places {
         let folder = TempDir::new().unwrap();
         let axis = "<MDI key=\"x#units\">km</MDI><MDI key=\"x#standard_name\">projection_x_coordinate</MDI>";
         described(folder.path(), "s2_20240501.vrt", &format!("<Metadata>{axis}</Metadata>"), "");
-        let text = description(RED, &instrument("bands = [\"red\"]").replace("s2_*.tif", "s2_*.vrt"), "");
+        let text =
+            description(RED, &instrument("bands = [\"red\"]\ndrivers = [\"VRT\"]").replace("s2_*.tif", "s2_*.vrt"), "");
         assert_says(&refusal(build(&folder, &text)), &["s2_20240501.vrt", "\"x\"", "kilometres", "metres"]);
     }
 

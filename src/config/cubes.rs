@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::keys::SourceKeys;
 use crate::error::{Error, Result};
 use crate::geometry::Grid;
-use crate::source::gdal::crs_from_definition;
 use crate::source::{Calibration, DimensionNames, RasterSeries, RasterSource, ZarrCube};
 
 /// Whether an instrument has a key.
@@ -48,7 +47,6 @@ pub(super) fn open(keys: &SourceKeys, folder: &Path, target: &Grid) -> Result<Op
                     ("variable", keys.variable.is_some()),
                     ("variables", keys.variables.is_some()),
                     ("dimensions", keys.dimensions.is_some()),
-                    ("crs", keys.crs.is_some()),
                     ("dates", keys.dates.is_some()),
                 ],
             )?;
@@ -69,8 +67,11 @@ fn open_series(keys: &SourceKeys, path: &Path, target: &Grid) -> Result<Arc<dyn 
         series = series.date(date, keys.date_format.as_deref().unwrap_or("%Y%m%d"));
     }
     series = series.calibration(calibration(keys)?);
-    if let Some(crs) = &keys.crs {
-        series = series.crs(crs_from_definition(crs).map_err(|error| error.under_key("crs"))?);
+    if let Some(crs) = keys.crs()? {
+        series = series.crs(crs);
+    }
+    if let Some(drivers) = &keys.drivers {
+        series = series.drivers(drivers);
     }
     if let Some(reproject) = keys.reproject {
         series = series.onto(target, reproject.into());
@@ -86,6 +87,7 @@ fn open_zarr(keys: &SourceKeys, path: &Path) -> Result<Arc<dyn RasterSource>> {
             ("date_format", keys.date_format.is_some()),
             ("dates", keys.dates.is_some()),
             ("reproject", keys.reproject.is_some()),
+            ("drivers", keys.drivers.is_some()),
         ],
     )?;
     let mut cube = ZarrCube::builder(path).variables(variables(keys)?);
@@ -93,8 +95,8 @@ fn open_zarr(keys: &SourceKeys, path: &Path) -> Result<Arc<dyn RasterSource>> {
         let (time, band, y, x) = (names.time.clone(), names.band.clone(), names.y.clone(), names.x.clone());
         cube = cube.dimensions(DimensionNames { time, band, y, x });
     }
-    if let Some(crs) = &keys.crs {
-        cube = cube.crs(crs_from_definition(crs).map_err(|error| error.under_key("crs"))?);
+    if let Some(crs) = keys.crs()? {
+        cube = cube.crs(crs);
     }
     cube = cube.calibration(calibration(keys)?);
     Ok(Arc::new(cube.open()?))

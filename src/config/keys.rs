@@ -25,6 +25,7 @@ pub(super) struct SourceKeys {
     pub(super) variables: Option<Vec<String>>,
     pub(super) dimensions: Option<Dimensions>,
     pub(super) crs: Option<String>,
+    pub(super) drivers: Option<Vec<String>>,
     pub(super) dates: Option<Vec<Date>>,
     pub(super) date: Option<String>,
     pub(super) date_format: Option<String>,
@@ -65,6 +66,18 @@ impl SourceKeys {
 pub(super) enum HeaderRule {
     Strict,
     Warn,
+}
+
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+impl SourceKeys {
+    /// The CRS of files that do not give theirs.
+    pub(super) fn crs(&self) -> Result<Option<crate::geometry::Crs>> {
+        self.crs
+            .as_deref()
+            .map(crate::source::gdal::crs_from_definition)
+            .transpose()
+            .map_err(|error| error.under_key("crs"))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -7,15 +7,15 @@ use super::keys::Reproject;
 use super::stack::{self, open_stack};
 use super::{Described, FusionConfig, cubes};
 use crate::describe::{
-    AcquisitionGroups, Basis, BasisFiles, Description, Footprint, Groups, Instrument, MeanFunction, PriorField, Raster,
-    Response, ResponseKeys, Structure, Target,
+    AcquisitionGroups, Basis, BasisFiles, Description, Footprint, Groups, Instrument, MeanFunction, OutputDates,
+    PriorField, Raster, Response, ResponseKeys, Structure, Target,
 };
 use crate::engine::{Fusion, FusionBuilder, OnError, Shard};
 use crate::error::{Error, Result};
-use crate::geometry::{Crs, Date, Grid};
+use crate::geometry::{Date, Grid};
 use crate::preset::{Preset, PresetBand, response_of};
-use crate::sink::{SeasonalStore, ZarrFormat, ZarrSink};
-use crate::source::gdal::{crs_from_definition, read_header};
+use crate::series::FusionSink;
+use crate::sink::{FusedSeries, SeasonalStore, ZarrFormat, ZarrSink};
 use crate::source::{Calibration, RasterSource, RasterStack, Resampling};
 use crate::spectral::{SpectralBasis, SpectralResponse};
 
@@ -56,11 +56,23 @@ impl FusionConfig {
     pub fn builder(&self) -> Result<FusionBuilder> {
         self.naming(self.refuse_free())?;
         let mut description = self.naming(self.open())?;
-        // A store that is there already has its tiles, whatever memory there is now.
-        if description.output.tile.is_none() {
-            description.output.tile = self.sink()?.tile_shape()?.map(Into::into);
-        }
+        self.continue_series(&mut description)?;
         Ok(FusionBuilder::described(description, self.run.clone(), self.file.clone()))
+    }
+
+    /// Takes what a store that is there already decides where the description leaves it open: its tiles, whatever memory
+    /// there is now, and its first day and dates, whatever files are still there.
+    fn continue_series(&self, description: &mut Description) -> Result<()> {
+        let sink = self.sink()?;
+        let Some(existing) = sink.existing()? else { return Ok(()) };
+        if description.output.tile.is_none() {
+            description.output.tile = sink.tile_shape()?.map(Into::into);
+        }
+        description.time.began = existing.settings.get("time.start").and_then(|text| text.parse().ok());
+        if description.time.output == OutputDates::Observed && existing.visible > 0 {
+            description.time.held = FusedSeries::open(sink.location())?.dates().to_vec();
+        }
+        Ok(())
     }
 
     /// Refuses a description that leaves something to be estimated.
@@ -124,26 +136,6 @@ impl FusionConfig {
             *raster = self.raster("process.features.raster", raster)?;
         }
         Ok(description)
-    }
-
-    /// The grid of the target.
-    pub(super) fn target(&self) -> Result<Grid> {
-        let target = &self.description.target;
-        let ways = "give either `like`, or `geotransform` and `shape` (and `crs`)";
-        match (&target.like, target.geotransform, target.shape) {
-            (Some(like), None, None) if target.crs.is_none() => match read_header(&self.folder.join(like)) {
-                Ok(header) => Ok(header.grid),
-                Err(error) => Err(Error::setting("target.like", error.to_string())),
-            },
-            (None, Some(geotransform), Some([rows, cols])) => {
-                let crs = target.crs.as_deref().map_or_else(|| Ok(Crs::unknown()), crs_from_definition)?;
-                Grid::new(crs, geotransform, (rows, cols)).map_err(|error| match error {
-                    Error::Grid { problem, .. } => Error::Grid { what: "target".into(), problem },
-                    other => other,
-                })
-            }
-            _ => Err(Error::setting("target", ways)),
-        }
     }
 
     /// Names of the target bands; wavelengths name themselves. None where those that all instruments observe are meant.

@@ -41,6 +41,12 @@ pub(super) fn open_stack(
         stack = stack.source_bands(names.iter().map(ToString::to_string));
     }
     stack = calibrated(stack, keys)?;
+    if let Some(drivers) = &keys.drivers {
+        stack = stack.drivers(drivers);
+    }
+    if let Some(crs) = keys.crs()? {
+        stack = stack.crs(crs);
+    }
     if let Some(mosaic) = keys.mosaic {
         stack = stack.mosaic(mosaic);
     }

@@ -27,6 +27,16 @@ pub struct Target {
     /// `[rows, columns]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shape: Option<[usize; 2]>,
+    /// `[left, bottom, right, top]`: with `resolution` and `crs` the area that cells cover, with `like` the part of that
+    /// raster's grid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bbox: Option<[f64; 4]>,
+    /// Size of a cell in units of `crs`, with `bbox`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<f64>,
+    /// A vector file whose envelope is the part of the grid of `like`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop: Option<PathBuf>,
     /// Names of the output bands. Default: those that all instruments observe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bands: Option<Vec<String>>,
@@ -52,6 +62,9 @@ impl Target {
             crs: None,
             geotransform: None,
             shape: None,
+            bbox: None,
+            resolution: None,
+            crop: None,
             bands: None,
             wavelengths_nm: None,
             unit: dimensionless(),
@@ -72,6 +85,12 @@ pub struct Time {
     pub end: Option<Date>,
     /// Dates that are output.
     pub output: OutputDates,
+    /// First day of a series that is to be appended to: the start, where none is given and no file is earlier.
+    #[serde(skip)]
+    pub began: Option<Date>,
+    /// Dates of a series that is to be appended to. They belong to it whether files of them are still there or not.
+    #[serde(skip)]
+    pub held: Vec<Date>,
 }
 
 /// The windows that cells are estimated in: the table `[window]`.

@@ -357,20 +357,6 @@ impl PlanInput<'_> {
                 warnings.push(format!("instrument {:?}: only {used} of its {} bands {text}", plan.name, used + unused));
             }
         }
-        if self.model.spectrum.basis().is_none() {
-            for (j, band) in self.model.spectrum.bands().iter().enumerate() {
-                if !self.model.instruments.iter().any(|instrument| instrument.observes(j)) {
-                    let unused: Vec<_> = costs.instruments().iter().flat_map(|plan| &plan.unused_bands).collect();
-                    let advice = match unused.as_slice() {
-                        [] => "check its name".into(),
-                        unused => {
-                            format!("unused are {unused:?}; list in `bands` what each band of the instrument observes")
-                        }
-                    };
-                    warnings.push(format!("no instrument observes {band:?}: the result is the prior; {advice}"));
-                }
-            }
-        }
         if self.lag_asked >= self.dates {
             let (asked, dates) = (self.lag_asked, self.dates);
             let text = "are output: every one of them waits for the last and rests on all observations";

@@ -1,8 +1,8 @@
 //! The dates of a run: which are output, and which instruments are read on each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::describe::OutputDates;
+use crate::describe::{OutputDates, Time};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange};
 use crate::model::ObservationModel;
@@ -25,8 +25,9 @@ pub(super) struct Schedule {
     pub(super) output: Vec<Date>,
 }
 
-/// Orders the observation dates and the output dates of a period on one time axis.
-pub(super) fn schedule(period: DateRange, output: &OutputDates, instruments: &[ObservationModel]) -> Result<Schedule> {
+/// Orders the observation dates and the output dates of a period on one time axis. Dates that the series holds already
+/// count as observed.
+pub(super) fn schedule(period: DateRange, time: &Time, instruments: &[ObservationModel]) -> Result<Schedule> {
     let mut steps: BTreeMap<Date, Step> = BTreeMap::new();
     for (index, instrument) in instruments.iter().enumerate() {
         let days = instrument.source.dates().iter().map(|date| instrument.counts_on(*date));
@@ -34,9 +35,12 @@ pub(super) fn schedule(period: DateRange, output: &OutputDates, instruments: &[O
             steps.entry(day).or_default().instruments.push(index);
         }
     }
-    let mut dates: Vec<Date> = match output {
+    let mut dates: Vec<Date> = match &time.output {
         OutputDates::Daily => period.days().collect(),
-        OutputDates::Observed => steps.keys().copied().collect(),
+        OutputDates::Observed => {
+            let held = time.held.iter().copied().filter(|date| period.contains(*date));
+            steps.keys().copied().chain(held).collect::<BTreeSet<Date>>().into_iter().collect()
+        }
         OutputDates::Dates(dates) => dates.clone(),
     };
     dates.sort_unstable();

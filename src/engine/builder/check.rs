@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::FusionBuilder;
-use crate::describe::Description;
+use crate::describe::{Description, Numbers};
 use crate::engine::cells::CellModel;
 use crate::engine::output::Projection;
 use crate::engine::plan::{Plan, PlanInput};
@@ -36,10 +36,11 @@ impl FusionBuilder {
             return Err(Error::setting("output.tile", "0 cells; give at least [1, 1]"));
         }
         let model = Model::new(&description)?;
+        refuse_unobserved(&model)?;
         let output = &description.output;
         let projection = Projection::new(&model, output)?;
         let period = period(&description, &model.instruments)?;
-        let Schedule { steps, output: dates } = schedule(period, &description.time.output, &model.instruments)?;
+        let Schedule { steps, output: dates } = schedule(period, &description.time, &model.instruments)?;
         let offsets = offsets(&description, &model.instruments)?;
         let pool = pool(options.threads)?;
         // A lag beyond the end of the output axis takes memory for nothing. A ring of as many dates as there are
@@ -49,7 +50,7 @@ impl FusionBuilder {
         let cells = independent_cells(&description, &options, &model);
         let window = if cells.is_some() { (1, 0) } else { (description.window.size, description.window.halo) };
         let days = f64::from(period.end().days_since(period.start())) + 1.0;
-        let plan = Plan::new(&PlanInput {
+        let mut plan = Plan::new(&PlanInput {
             model: &model,
             options: &options,
             // Each offset is a mean and a standard deviation.
@@ -70,6 +71,7 @@ impl FusionBuilder {
             largest_ratio: largest_ratio(&model, days),
             withholds,
         })?;
+        plan.warnings.extend(long_degrees(&description, &model));
         let tiling = Tiling::new(model.target.shape(), plan.tile_shape, window.0, window.1);
         let settings = settings(&description, &model, &options, period, plan.tile_shape)?;
         Ok(Fusion {
@@ -94,6 +96,53 @@ impl FusionBuilder {
             options,
         })
     }
+}
+
+/// Degrees of a metre along a meridian.
+const DEGREES_PER_METRE: f64 = 1.0 / 111_320.0;
+
+/// A warning where a range of the process is longer than a scene whose units are degrees: it may be meant in metres.
+fn long_degrees(description: &Description, model: &Model) -> Option<String> {
+    let extent = model.target.extent();
+    let (width, height) = (extent.right - extent.left, extent.top - extent.bottom);
+    if !model.target.crs().is_geographic() {
+        return None;
+    }
+    let process = description.process.given()?;
+    let ranges = process.range.iter().chain(process.nested.iter().filter_map(|nested| nested.range.as_ref()));
+    let longest = ranges.filter_map(Numbers::fixed).flatten().fold(0.0, f64::max);
+    (longest > width.max(height)).then(|| {
+        let crs = model.target.crs();
+        format!(
+            "a range of {longest} is longer than the scene of {width:.3} x {height:.3}: it is in units of the target's CRS ({crs}), \
+             which are degrees; {longest} m are about {:.2e} of them",
+            longest * DEGREES_PER_METRE
+        )
+    })
+}
+
+/// Refuses target bands of which no instrument says anything: the result would be the prior.
+fn refuse_unobserved(model: &Model) -> Result<()> {
+    if model.spectrum.basis().is_some() || model.instruments.is_empty() {
+        return Ok(());
+    }
+    let observed = |j: usize| model.instruments.iter().any(|instrument| instrument.observes(j));
+    let Some((_, band)) = model.spectrum.bands().iter().enumerate().find(|(j, _)| !observed(*j)) else { return Ok(()) };
+    let unused = model.instruments.iter().flat_map(|instrument| {
+        let used = &instrument.source_bands;
+        let held = instrument.source.bands().iter().enumerate();
+        held.filter(|(k, _)| !used.contains(k)).map(|(_, name)| name.as_str()).collect::<Vec<_>>()
+    });
+    let advice = match unused.collect::<Vec<_>>().as_slice() {
+        [] => "check its name, or take it out".into(),
+        unused => format!(
+            "unused are {unused:?}; list in `bands` what each band of the instrument observes, or take it out of the target"
+        ),
+    };
+    Err(Error::setting(
+        "target.bands",
+        format!("no instrument observes {band:?}, which would be the prior alone; {advice}"),
+    ))
 }
 
 fn pool(threads: usize) -> Result<ThreadPool> {
@@ -134,13 +183,16 @@ fn offsets(description: &Description, instruments: &[ObservationModel]) -> Resul
 /// The days asked for, or those between the first and the last observation.
 fn period(description: &Description, instruments: &[ObservationModel]) -> Result<DateRange> {
     let asked = (description.time.start, description.time.end);
-    let dates = || {
+    let observed = || {
         let days = |instrument: &ObservationModel| {
             instrument.source.dates().iter().map(|date| instrument.counts_on(*date)).collect::<Vec<_>>()
         };
         instruments.iter().flat_map(days)
     };
-    let (Some(first), Some(last)) = (asked.0.or(dates().min()), asked.1.or(dates().max())) else {
+    let dates = || observed().chain(description.time.held.iter().copied());
+    // A file from before the series is not left out without a word: its settings differ then.
+    let earliest = || dates().chain(description.time.began).min();
+    let (Some(first), Some(last)) = (asked.0.or_else(earliest), asked.1.or(dates().max())) else {
         return Err(Error::setting("time", "the instruments hold no date; give start and end"));
     };
     match asked {
