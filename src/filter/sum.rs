@@ -58,7 +58,7 @@ mod tests {
 
     /// A state of five, of which the first two are remembered, with all covariances different.
     fn state() -> State {
-        let mut state = State::new(5).with_parallel(1).with_lags(vec![0..2], 2);
+        let mut state = State::new(5).with_parallel(1).with_lags(vec![0..1, 1..2], 2);
         for i in 0..5 {
             (state.mean[i], state.parallel[i]) = (i as f64, 10.0 - i as f64);
             for j in 0..=i {
