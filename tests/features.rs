@@ -7,7 +7,7 @@ use ndarray::{Array4, Axis, s};
 use rasterfuse::Fusion;
 use rasterfuse::describe::OutputDates;
 use rasterfuse::describe::{Features, Footprint, Instrument, Kernel, Missing, Prior, Process, Variation};
-use rasterfuse::engine::{FusionBuilder, Precision};
+use rasterfuse::engine::{FusionBuilder, OnError, Precision};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::series::Report;
 use rasterfuse::sink::MemorySink;
@@ -130,7 +130,11 @@ fn pixels_of_any_grid_count_once() {
 #[test]
 fn gating_an_instrument_away_leaves_the_prediction() {
     let values = clear() + 100.0;
-    let (mean, sd, report) = run(fusion(sensor(values).gate(0.999)));
+    let all = || fusion(sensor(values.clone()).gate(0.999));
+    // Of such an instrument nothing is left, which is an error unless it may be passed over.
+    let refused = all().build().unwrap().run(&mut MemorySink::new()).unwrap_err().to_string();
+    assert!(refused.contains("its gate refused 1728 of 1728 pixels"), "{refused}");
+    let (mean, sd, report) = run(all().on_error(OnError::Skip));
     let total = report.instruments[0].total().unwrap();
     assert_eq!((total.values, total.refused), (0, total.pixels));
     assert!(mean.iter().all(|value| (value - 0.3).abs() < 1e-12));

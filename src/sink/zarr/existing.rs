@@ -77,7 +77,7 @@ impl Attributes {
 /// # Errors
 /// What is wrong: they describe none, or contradict themselves.
 pub(super) fn existing_series(attributes: &Value) -> Result<ExistingSeries, String> {
-    let run = attributes.get(KEY).ok_or("not a series of this version of rasterfuse")?;
+    let run = attributes.get(KEY).ok_or("it holds no series of rasterfuse")?;
     let damaged = |key: &str| format!("its metadata are damaged: {key} is {}", run.get(key).unwrap_or(&Value::Null));
     let count = |key: &str| run.get(key).and_then(Value::as_u64).map(|count| count as usize);
     let number = |key: &str| count(key).ok_or_else(|| damaged(key));
