@@ -396,7 +396,7 @@ mod stores {
                 ("finished", "a finished run with 12 dates"),
                 ("begun", "an unfinished run with 0 of 12 dates"),
                 ("half", "an unfinished run with 5 of 12 dates"),
-                ("foreign", "not a series"),
+                ("foreign", "holds no series"),
                 ("broken", "not empty"),
                 ("file", "a file"),
             ] {
