@@ -477,7 +477,7 @@ impl Error {
     }
 
     /// An error of a setting under the key that it has in a description.
-    #[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
+    #[cfg(feature = "gdal")]
     pub(crate) fn under_key(self, key: impl Into<Key>) -> Self {
         match self {
             Self::Setting { file, problem, .. } => Self::Setting { file, key: key.into(), problem },

@@ -61,7 +61,7 @@ pub struct Preset {
     /// Which pixels its quality rasters hide.
     pub quality: &'static [PresetQuality],
     /// The days that its values are averages of: how many, and where among them the date of a file lies
-    /// ([`Composite`](crate::describe::Composite)). `None`: one.
+    /// ([`Composite`]). `None`: one.
     pub composite: Option<(usize, f64)>,
     /// Cell size to which coarser bands and quality are repeated, in CRS units of the product.
     pub resolution: Option<f64>,
