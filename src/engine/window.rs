@@ -492,13 +492,14 @@ impl WindowState {
             part.inflation.learn(fits, |instrument| instruments[instrument].inflate, &mut part.dynamics);
             self.output.innovations.extend(fits.iter().map(|fit| (index, *fit)));
             let groups = fits.len();
-            if part.scale.is_some() {
-                let squares: Vec<_> = (0..groups).filter_map(|group| part.state.squares(group, carried)).collect();
-                part.learn_scale(date, squares.into_iter());
+            let PartState { scale, state, .. } = part;
+            let squares = || (0..groups).filter_map(|group| state.squares(group, carried));
+            if let Some(scale) = scale {
+                scale.pass_to(date);
+                squares().for_each(|squares| scale.learn(squares));
             }
             if self.output.gathers_squares {
-                let squares = (0..groups).filter_map(|group| part.state.squares(group, carried));
-                squares.for_each(|squares| self.output.squares.add(squares));
+                squares().for_each(|squares| self.output.squares.add(squares));
             }
         }
         Ok(())
@@ -659,13 +660,15 @@ impl WindowState {
             for (k, pixels) in self.offset_pixels.iter().enumerate() {
                 let (Some(pixels), layers) = (pixels, &instruments[k].offset_layers) else { continue };
                 let acquired = reading.slices.iter().any(|(instrument, _)| *instrument == k);
-                let complete = layers.iter().all(|layer| layer.exists_on(date, acquired));
+                // Offsets are those of files by their dates, also where values count later.
+                let dated = instruments[k].dated(date);
+                let complete = layers.iter().all(|layer| layer.exists_on(dated, acquired));
                 for band in 0..part.rows(k).len() {
                     let mut append = |value_of: &dyn Fn(&[u32]) -> f64| {
                         for cell in &self.out {
                             let pixel = pixels[cell.state].filter(|_| complete && !known.uninformed[cell.state]);
                             let value = pixel.map_or(f64::NAN, |pixel| {
-                                self.support.offsets(k).of_pixel(layers, pixel as usize, date, states);
+                                self.support.offsets(k).of_pixel(layers, pixel as usize, dated, states);
                                 value_of(states)
                             });
                             self.output.values.push(value);

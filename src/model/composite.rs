@@ -110,8 +110,11 @@ impl CompositeModel {
         self.delay
     }
 
-    /// The first day from `from` on, before `until`, of which the average is kept.
+    /// The first day from `from` on, before `until`, of which the average is kept, and still is at `until`: later ones take
+    /// the places of what is older.
     pub(crate) fn next_kept(&self, from: Date, until: Date) -> Option<Date> {
+        let span = (self.earlier as i32).saturating_mul(self.every);
+        let from = from.max(Date::from_days(until.days_since_epoch().saturating_sub(span)));
         let ahead = (-from.days_since_epoch()).rem_euclid(self.every);
         Some(from + ahead).filter(|day| *day < until)
     }
@@ -184,11 +187,13 @@ mod tests {
                 model.on(end, &mut averaged);
                 // What a straight line and its places say: nothing is lost, whatever the phase.
                 let mut kept = vec![None; model.earlier()];
-                let mut from = end + -400;
+                let (mut from, mut steps) = (end + -400, 0);
                 while let Some(day) = model.next_kept(from, end) {
                     kept[model.place(day)] = Some(day);
                     from = day + 1;
+                    steps += 1;
                 }
+                assert!(steps <= model.earlier(), "of a long gap only what remains");
                 let value = |day: Date| f64::from(day.days_since_epoch());
                 let mut mean = averaged.present * value(end);
                 for (day, weight) in kept.iter().zip(&averaged.weights) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{BandScale, Earlier, OutCell};
 use crate::engine::carried::Carried;
 use crate::engine::inflation::Inflation;
-use crate::filter::{Dynamics, Lagged, Observations, Squares};
+use crate::filter::{Dynamics, Lagged, Observations};
 use crate::geometry::Date;
 use crate::model::{StateCurves, StateLayout, Support, Together};
 
@@ -86,14 +86,6 @@ impl PartState {
             values.extend(out.iter().map(|cell| if known(cell) { cov(cell) } else { f64::NAN }));
         }
         self.spread_cov(first, values);
-    }
-
-    /// Learns the covariance between bands from the innovations of a date.
-    pub(super) fn learn_scale<'s>(&mut self, date: Date, squares: impl Iterator<Item = Squares<'s>>) {
-        if let Some(scale) = &mut self.scale {
-            scale.pass_to(date);
-            squares.for_each(|squares| scale.learn(squares));
-        }
     }
 
     /// Covariances of pairs of bands, each relative to the variance of the first that the filter has.
