@@ -211,7 +211,8 @@ impl FusionSink for ZarrSink {
     fn existing(&self) -> Result<Option<ExistingSeries>> {
         let foreign = |state: &str| Err(Error::Occupied { path: self.path.clone(), state: state.into() });
         let store = place(&self.path)?;
-        if !store.exists() {
+        // What cannot be looked at is not absent: checkpoints of it may be there.
+        if !store.try_exists().map_err(|error| io_error(&store, "cannot tell whether it exists", error))? {
             return Ok(None);
         }
         let Ok(mut entries) = fs::read_dir(&store) else {
@@ -255,6 +256,8 @@ impl FusionSink for ZarrSink {
         }
         series.write_metadata(None)?;
         series.write_times()?;
+        // What does not change may have been damaged.
+        write_coordinates(&series.visible, &series.documents, layout)?;
         self.series = Some(series);
         Ok(())
     }

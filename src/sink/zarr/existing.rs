@@ -1,7 +1,7 @@
 //! What a store says of its series: read, and checked against itself.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -23,7 +23,10 @@ const KEY: &str = "rasterfuse";
 /// What is wrong with the document.
 pub(super) fn group_attributes(path: &Path) -> Result<Option<Value>, String> {
     for name in GROUPS {
-        let Ok(file) = File::open(path.join(name)) else { continue };
+        let file = match File::open(path.join(name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            file => file.map_err(|error| format!("{name} cannot be read: {error}"))?,
+        };
         let document: Document =
             serde_json::from_reader(BufReader::new(file)).map_err(|error| format!("{name} is damaged: {error}"))?;
         let attributes = document.attributes.or(document.metadata.and_then(|metadata| metadata.attributes));

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::ZarrFormat;
-use super::ledger::{ChunkStamp, LedgerOf, TileLedger};
+use super::ledger::{ChunkStamp, LedgerOf, TileLedger, is_damage};
 use super::metadata::Documents;
 use super::store::io_error;
 use crate::error::{ChunkFault, Result};
@@ -62,6 +62,8 @@ impl<'a> Chunks<'a> {
         };
         let mut ledger = match TileLedger::read(self.root, of) {
             Ok(Some(ledger)) => ledger,
+            // What cannot be read now may be whole.
+            Err(error) if !is_damage(&error) => return Err(io_error(self.root, "cannot read records", error)),
             none => {
                 let problem = match none {
                     Err(error) => format!("is not recorded: {error}"),

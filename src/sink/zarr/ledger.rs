@@ -61,6 +61,11 @@ fn damaged(problem: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, problem.into())
 }
 
+/// Whether an error says that a file holds no records, rather than that it cannot be read.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
+}
+
 fn path_of(root: &Path, (row, col): (usize, usize)) -> PathBuf {
     root.join(FOLDER).join(format!("tile-{row}-{col}.chunks"))
 }
@@ -138,12 +143,16 @@ impl TileLedger {
         };
         // A run that was killed at its beginning leaves less than a header. What belongs to something else, or is
         // damaged, has been found before, and everything is written again.
-        if Self::new(path.clone(), file.try_clone()?, of).is_err() {
-            file.set_len(0)?;
-            file.rewind()?;
-            file.write_all(&of.header(None))?;
+        match Self::new(path.clone(), file.try_clone()?, of) {
+            Err(error) if is_damage(&error) => {
+                file.set_len(0)?;
+                file.rewind()?;
+                file.write_all(&of.header(None))?;
+                Self::new(path, file, of)
+            }
+            // What cannot be read now may be whole.
+            ledger => ledger,
         }
-        Self::new(path, file, of)
     }
 
     fn new(path: PathBuf, mut file: File, of: LedgerOf<'_>) -> io::Result<Self> {

@@ -83,7 +83,15 @@ impl AtomicStore {
         let durable = self.hidden.is_none();
         let scratch = self.scratch.as_deref().or(path.parent()).unwrap_or(&self.root);
         replace(&path, scratch, durable, write)?;
-        if durable { sync_files(&self.root, &[path]).map_err(|(_, error)| error) } else { self.pend(path) }
+        self.settle(path)
+    }
+
+    /// Makes a change of a file durable: at once where readers see it, otherwise with the next [`sync`](Self::sync).
+    fn settle(&self, path: PathBuf) -> io::Result<()> {
+        match self.hidden {
+            None => sync_files(&self.root, &[path]).map_err(|(_, error)| error),
+            Some(_) => self.pend(path),
+        }
     }
 
     /// Adds a file that [`sync`](Self::sync) waits for.
@@ -136,7 +144,7 @@ fn sync_each(root: &Path, files: &[PathBuf]) -> std::result::Result<(), (PathBuf
         files.iter().flat_map(|path| path.ancestors().skip(1).take_while(|folder| folder.starts_with(root))).collect();
     for path in files.iter().map(PathBuf::as_path).chain(folders) {
         match File::open(path).and_then(|file| file.sync_all()) {
-            // Deleted since: there is nothing to sync.
+            // Deleted since: its folder says so.
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((path.to_path_buf(), error)),
             _ => {}
         }
@@ -160,9 +168,11 @@ impl WritableStorageTraits for AtomicStore {
 
     fn erase(&self, key: &StoreKey) -> std::result::Result<(), StorageError> {
         self.take_stamp(key);
-        match fs::remove_file(self.root.join(key.as_str())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
+        let path = self.root.join(key.as_str());
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            // Its folder must be on disk without it before its date is revealed.
+            removed => Ok(removed.and_then(|()| self.settle(path))?),
         }
     }
 
@@ -196,8 +206,11 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path().join("mean/c/0")).unwrap().count(), 1);
         store.sync().unwrap();
         store.set(&key, Bytes::from_static(b"4")).unwrap();
+        store.sync().unwrap();
         store.erase(&key).unwrap();
         store.erase(&key).unwrap();
+        assert_eq!(store.with_hidden(|hidden| hidden.pending.len()), Some(1), "a removal is synced, once");
+        store.sync().unwrap();
         assert_eq!(store.take_stamp(&key), None);
         AtomicStore::visible(folder.path(), "").write("zarr.json", b"{}").unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing temporary is left");

@@ -114,7 +114,6 @@ fn check_coordinates(root: &Path, opened: &FusedSeries, series: &ExistingSeries,
     let grid = opened.grid();
     let (rows, cols) = grid.shape();
     for (name, cells, centres) in [("y", rows, true), ("x", cols, false)] {
-        let remedy = "restore the array from a copy; its values follow from GeoTransform of spatial_ref";
         // Metadata may say any length, so it is compared before anything is read.
         let length = opening.array(name).map(|array| array.shape().to_vec());
         let centres = || Array1::from_vec(if centres { grid.y_centres() } else { grid.x_centres() });
@@ -124,9 +123,9 @@ fn check_coordinates(root: &Path, opened: &FusedSeries, series: &ExistingSeries,
         }) {
             Ok(true) => {}
             Ok(false) => {
-                problems.push(Problem::new(root.join(name), "holds other coordinates than the grid has", remedy));
+                problems.push(Problem::new(root.join(name), "holds other coordinates than the grid has", REWRITTEN));
             }
-            Err(error) => problems.push(Problem::new(root.join(name), error.to_string(), remedy)),
+            Err(error) => problems.push(Problem::new(root.join(name), error.to_string(), REWRITTEN)),
         }
     }
 }
