@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rasterfuse::Fusion;
 use rasterfuse::describe::{Field, Footprint, Instrument, Kernel, Prior, Process};
-use rasterfuse::engine::{Checkpoint, Shard, Start};
+use rasterfuse::engine::{Checkpoint, OnError, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::sink::ZarrSink;
 use rasterfuse::source::MemorySource;
@@ -181,6 +181,38 @@ fn light_appending_does_not_depend_on_who_does_it() {
             report.dates.iter().map(|date| (date.date, date.pixels, date.values)).collect()
         };
         assert_eq!(dates(a), dates(b));
+    }
+}
+
+#[test]
+fn what_a_window_wrote_before_it_failed_outlives_a_repair() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("fused.zarr");
+    let mut scene = Array4::from_elem((41, 1, 8, 8), 0.31);
+    scene[(36, 0, 1, 1)] = 1e308;
+    let dates = (0..=40).map(day).collect();
+    let seen = MemorySource::new(grid(30.0, 8), dates, vec!["red".into()], scene).unwrap();
+    let fusion = Fusion::builder(grid(30.0, 8))
+        .bands(["red"])
+        .window(4, 1)
+        .process(Process::new(Kernel::Exponential, 150.0, 2e-5))
+        .prior(Prior::new(0.3, 0.01))
+        .instrument(Instrument::new("fine", seen).noise_variance(1e-4))
+        .tile(8, 8)
+        .checkpoint(Checkpoint::Light)
+        .replay_days(12)
+        .on_error(OnError::Skip)
+        .build()
+        .unwrap();
+    let resume = || fusion.job().start(Start::Resume).run(&mut ZarrSink::create(&store)).unwrap();
+    let (before, known) = (resume(), values(&store, "mean"));
+    // After the light state and before the window fails.
+    std::fs::remove_file(store.join("mean/c/32/0/0/0")).unwrap();
+    let (after, mended) = (resume(), values(&store, "mean"));
+    assert_eq!(before.failed_windows, after.failed_windows);
+    assert!(known.iter().any(|value| value.is_nan()));
+    for (k, (a, b)) in known.iter().zip(&mended).enumerate() {
+        assert!((a.is_nan() && b.is_nan()) || (a - b).abs() < 0.01, "day {}: {a} {b}", k / 64);
     }
 }
 

@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use ndarray::Array4;
 use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
-use rasterfuse::engine::{Checkpoint, FusionBuilder, Shard, Start, verify_checkpoints};
+use rasterfuse::engine::{Checkpoint, FusionBuilder, OnError, Shard, Start, verify_checkpoints};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::series::{FusionSink, Report, Verification};
 use rasterfuse::sink::{FusedSeries, ZarrFormat, ZarrSink, verify};
 use rasterfuse::source::{MemorySource, RasterSource};
 use rasterfuse::{Error, Fusion, Result};
-use support::{FullDisk, assert_says, tree};
+use support::{Fault, FaultySource, FullDisk, assert_says, tree};
 
 const SIDE: usize = 8;
 const LAG: usize = 2;
@@ -57,9 +57,18 @@ impl Run {
     }
 
     fn builder(self) -> FusionBuilder {
+        self.seen_by(source(120.0, (0..=self.end).filter(|day| self.late || *day != 7), self.seed + 1))
+    }
+
+    /// The same, of which the coarse instrument cannot read one day.
+    fn broken(self, day: i32) -> FusionBuilder {
+        let inner = source(120.0, 0..=self.end, self.seed + 1);
+        self.seen_by(Arc::new(FaultySource { inner, date: Date::from_days(day), fault: Fault::Fail }))
+    }
+
+    fn seen_by(self, coarse: Arc<dyn RasterSource>) -> FusionBuilder {
         let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (SIDE, SIDE)).unwrap();
         let fine = source(30.0, (0..=self.end).filter(|day| day % 5 == 1), self.seed);
-        let coarse = source(120.0, (0..=self.end).filter(|day| self.late || *day != 7), self.seed + 1);
         Fusion::builder(grid)
             .bands(["red"])
             .start(Date::from_days(0))
@@ -240,6 +249,77 @@ fn no_date_becomes_visible_without_its_chunks() {
 }
 
 #[test]
+fn dates_that_no_checkpoint_has_passed_are_looked_at() {
+    let world = World::new();
+    let once = |builder: FusionBuilder| {
+        builder.tile(8, 8).checkpoint_interval(std::time::Duration::from_hours(1)).build().unwrap()
+    };
+    let whole = world.path("whole.zarr");
+    once(RUN.builder()).run(&mut ZarrSink::create(&whole)).unwrap();
+    let store = world.path("fused.zarr");
+    once(RUN.broken(9)).run(&mut ZarrSink::create(&store)).unwrap_err();
+    let visible = FusedSeries::open(&store).unwrap().dates().len();
+    assert!(visible > 5 && verified(&store).saved.iter().all(|(_, saved)| saved.is_none()));
+    fs::remove_file(store.join("mean/c/5/0/0/0")).unwrap();
+    once(RUN.builder()).job().start(Start::Resume).run(&mut ZarrSink::create(&store)).unwrap();
+    assert!(verified(&store).is_whole(), "{}", complaints(&store));
+    assert_eq!(fs::read(store.join("mean/c/5/0/0/0")).unwrap(), fs::read(whole.join("mean/c/5/0/0/0")).unwrap());
+}
+
+#[test]
+fn checkpoints_outlive_a_store_that_is_away() {
+    let world = World::new();
+    let store = world.made("fused.zarr", RUN);
+    let (whole, state) = (tree(&store), tree(&state_of(&store)));
+    fs::rename(&store, world.path("away")).unwrap();
+    for start in [Start::Resume, Start::Append] {
+        refused(RUN.start(&store, start, true), &["fused.zarr.state", "checkpoints", "Put it back"]);
+    }
+    assert!(tree(&state_of(&store)) == state && !store.exists());
+    fs::rename(world.path("away"), &store).unwrap();
+    Run::to(14).append(&store).unwrap();
+    // What cannot be looked at is not absent.
+    let error = ZarrSink::create(world.path(&"x".repeat(300))).existing().unwrap_err();
+    assert_says(&error.to_string(), &["cannot tell whether it exists"]);
+    // To a new series what is left of another does not matter.
+    fs::remove_dir_all(&store).unwrap();
+    RUN.start(&store, Start::New, false).unwrap();
+    assert!(tree(&store) == whole && verified(&store).is_whole());
+}
+
+#[test]
+fn shards_replay_what_stays_broken_once() {
+    let world = World::new();
+    let store = world.path("fused.zarr");
+    let fusion = |builder: FusionBuilder| builder.on_error(OnError::Skip).checkpoint(Checkpoint::Full).build().unwrap();
+    let replay = |fusion: &Fusion, index: usize| {
+        let job = fusion.job().start(Start::Append).replay(true).shard(Shard::new(index, 2).unwrap());
+        job.run(&mut ZarrSink::create(&store)).unwrap();
+    };
+    let finalize = |fusion: &Fusion| fusion.job().start(Start::Append).finalize(&mut ZarrSink::create(&store));
+    let identity = || ZarrSink::create(&store).existing().unwrap().unwrap().identity.unwrap();
+    let broken = fusion(RUN.broken(7));
+    broken.run(&mut ZarrSink::create(&store)).unwrap();
+    let first = tree(&store);
+    replay(&broken, 0);
+    assert!(identity().replaying);
+    // The other tile must try again, too.
+    assert!(matches!(finalize(&broken).unwrap_err(), Error::Unfinished { missing, .. } if missing == [(0, 1)]));
+    replay(&broken, 1);
+    let report = finalize(&broken).unwrap();
+    assert!(report.to_string().contains("on fire") && !identity().replaying, "{report}");
+    assert_eq!(identity().generation, 2, "one replay is one generation");
+    let chunks = |tree: &std::collections::BTreeMap<String, Vec<u8>>| {
+        tree.iter().filter(|(name, _)| name.contains("/c/")).map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>()
+    };
+    assert!(chunks(&first) == chunks(&tree(&store)));
+    let repaired = fusion(RUN.builder());
+    (0..2).for_each(|index| replay(&repaired, index));
+    finalize(&repaired).unwrap();
+    assert!(chunks(&tree(&store)) == chunks(&tree(&world.made("whole.zarr", RUN))));
+}
+
+#[test]
 fn without_checkpoints_what_is_missing_is_still_named() {
     let world = World::new();
     let store = world.path("fused.zarr");
@@ -309,6 +389,15 @@ fn verify_names_whatever_has_changed() {
             fs::write(at("time/c/0"), [days, crc].concat()).unwrap();
         });
         check(&["its bytes have changed", "replay"], &|| flip(&state("tile-0-1.1970-01-11.state"), 900));
+        let y = if format == ZarrFormat::V3 { "y/zarr.json" } else { "y/.zarray" };
+        for name in [y, "x/c/0", "band/c/0"] {
+            fs::remove_file(at(name)).unwrap();
+        }
+        assert!(!complaints(&store).is_empty());
+        Run { format, ..Run::to(14) }.append(&store).unwrap();
+        assert!(verified(&store).is_whole(), "{}", complaints(&store));
+        copy(&world.path("kept"), &store);
+        copy(&world.path("kept.state"), &state_of(&store));
         check(&["no checkpoint of tile [0, 1]"], &|| fs::remove_file(state("tile-0-1.1970-01-11.state")).unwrap());
         assert!(verified(&store).is_whole());
     }
@@ -350,6 +439,9 @@ fn a_replay_that_was_interrupted_goes_on_as_one() {
         if replayed.is_err() {
             let existing = ZarrSink::create(&store).existing().unwrap().unwrap();
             assert!(existing.is_replaying() && existing.visible <= 5, "{existing:?}");
+            fs::rename(state_of(&store), world.path("aside")).unwrap();
+            assert_says(&complaints(&store), &["state", "is not there"]);
+            fs::rename(world.path("aside"), state_of(&store)).unwrap();
             assert_eq!(FusedSeries::open(&store).unwrap().dates().len(), existing.visible);
         }
         assert_eq!(generation(), 2, "readers can tell");

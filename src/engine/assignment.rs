@@ -6,7 +6,7 @@ use std::path::Path;
 use super::checkpoint::StateFolder;
 use super::damage::Damage;
 use super::light::LightDay;
-use super::start::{Starts, TileStart};
+use super::start::{Again, Starts, TileStart};
 use super::summary::Summary;
 use super::work::Work;
 use super::{Checkpoint, Fusion};
@@ -28,16 +28,16 @@ pub(super) struct Assignment {
 }
 
 impl Assignment {
-    /// What is to be done with `tiles`, which are sorted; `replay` allows what came late to be replayed.
+    /// What is to be done with `tiles`, which are sorted; `again` says what may be replayed.
     pub(super) fn new(
         fusion: &Fusion,
         (folder, place, sink): (&StateFolder, &Path, &dyn FusionSink),
         existing: Option<&ExistingSeries>,
         tiles: &[usize],
-        replay: bool,
+        again: Again,
     ) -> Result<Self> {
         let policy = fusion.checkpoint();
-        let mut starts = Starts::new(fusion, (folder, place, sink), existing, replay)?;
+        let mut starts = Starts::new(fusion, (folder, place, sink), existing, again)?;
         let (mut work, mut done, mut summary) = (Vec::new(), Vec::new(), Summary::default());
         let mut lights = LightDay::new(fusion);
         let mut mixed = false;
@@ -47,7 +47,7 @@ impl Assignment {
             if !own && policy != Checkpoint::Light {
                 continue;
             }
-            let start = starts.start_of(&tile)?;
+            let start = starts.start_of(&tile, own)?;
             if let TileStart::Done(record) = start {
                 mixed |= policy != Checkpoint::Off && record.full != (policy == Checkpoint::Full);
                 lights.done(&record, &tile);

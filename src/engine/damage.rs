@@ -13,6 +13,8 @@ pub(super) struct Damage {
     lag: usize,
     /// The last date of the run.
     last: Option<Date>,
+    /// Dates that readers see and that no run writes again, with or without checkpoints that have passed them.
+    shown: usize,
     /// All of them.
     pub(super) found: HeldBlocks,
 }
@@ -24,12 +26,22 @@ impl Damage {
             layout.identity = identity;
         }
         let last = fusion.steps.last().map(|(date, _)| *date);
-        Self { layout, lag: fusion.lag_asked, last, found: HeldBlocks::default() }
+        // Where dates are added, those that waited for the lag are written again.
+        let shown = existing.map_or(0, |existing| {
+            if fusion.output.len() > existing.planned.0 { existing.settled } else { existing.visible }
+        });
+        Self { layout, lag: fusion.lag_asked, last, shown, found: HeldBlocks::default() }
     }
 
-    /// What the sink holds of the dates that the newest record of a tile needs.
-    pub(super) fn look(&mut self, sink: &dyn FusionSink, tile: (usize, usize), record: &Record) -> Result<HeldBlocks> {
-        let held = sink.held(&self.layout, tile, self.needed(record))?;
+    /// What the sink holds of the dates that readers see, and that the newest record of a tile needs, if there is one.
+    pub(super) fn look(
+        &mut self,
+        sink: &dyn FusionSink,
+        tile: (usize, usize),
+        record: Option<&Record>,
+    ) -> Result<HeldBlocks> {
+        let needed = record.map_or(0, |record| self.needed(record));
+        let held = sink.held(&self.layout, tile, needed.max(self.shown))?;
         self.found.merge(held.clone());
         Ok(held)
     }

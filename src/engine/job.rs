@@ -1,6 +1,7 @@
 //! A run into a sink: starts, resumes or extends a series.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::assignment::Assignment;
 use super::checkpoint::StateFolder;
@@ -8,6 +9,7 @@ use super::fusion::names;
 use super::lock::Lock;
 use super::pipeline::{Reads, Stages, Written, drive};
 use super::progress::Progress;
+use super::start::Again;
 use super::summary::Summary;
 use super::tile::Workers;
 use super::work::{Keeping, Work};
@@ -23,10 +25,10 @@ pub enum Start {
     #[default]
     New,
     /// Finishes an interrupted run; the bytes equal those of an uninterrupted run. Starts a new series where there is
-    /// none.
+    /// none, nor checkpoints of one.
     Resume,
     /// Adds the dates that the series does not have yet; the bytes equal those of one run over all dates. Starts a
-    /// new series where there is none.
+    /// new series where there is none, nor checkpoints of one.
     Append,
 }
 
@@ -183,11 +185,9 @@ impl<'a> Job<'a> {
             folder.sweep()?;
             sink.sweep()?;
         }
-        if existing.is_none() {
-            folder.clear()?;
-        }
-        if let Some(existing) = &existing {
-            self.check_same(existing, sink)?;
+        match &existing {
+            Some(existing) => self.check_same(existing, sink)?,
+            None => self.check_gone(&folder, &store)?,
         }
         let own: Vec<usize> = match self.shard {
             None => (0..fusion.tiling.tile_count()).collect(),
@@ -196,8 +196,9 @@ impl<'a> Job<'a> {
         if let Some(existing) = existing.as_ref().filter(|existing| self.is_done(existing, &folder)) {
             return self.nothing_to_do(existing, sink);
         }
-        let replay = self.replay || existing.as_ref().is_some_and(ExistingSeries::is_replaying);
-        let assigned = Assignment::new(fusion, (&folder, &store, sink), existing.as_ref(), &own, replay)?;
+        let late = self.replay || existing.as_ref().is_some_and(ExistingSeries::is_replaying);
+        let again = Again { late, skipped: self.replay };
+        let assigned = Assignment::new(fusion, (&folder, &store, sink), existing.as_ref(), &own, again)?;
         let visible = self.visible(existing.as_ref(), &assigned, sink)?;
         let finished = existing.as_ref().is_some_and(|existing| existing.finished);
         if assigned.work.is_empty() && finished && visible == fusion.output.len() {
@@ -212,6 +213,9 @@ impl<'a> Job<'a> {
         }
         for fault in &assigned.damage.found.faults {
             tracing::warn!("{}: {fault}; its tile is processed again", store.display());
+        }
+        if existing.is_none() {
+            folder.clear()?;
         }
         let layout = self.start_series(existing.as_ref(), (&assigned, visible), sink)?;
         let _tiles = match self.shard {
@@ -239,7 +243,9 @@ impl<'a> Job<'a> {
         let replays = assigned.late.is_some() || self.replay;
         if let Some(identity) = &existing.identity {
             layout.identity = identity.clone();
-            if replays || assigned.damage.found.count > 0 || !same || existing.finished {
+            // Shards of one replay belong to one generation.
+            let begins = replays && !identity.replaying;
+            if begins || assigned.damage.found.count > 0 || !same || existing.finished {
                 layout.identity = identity.next(identity.replaying || assigned.late.is_some());
             }
         }
@@ -331,8 +337,8 @@ impl<'a> Job<'a> {
         }
         let all: Vec<usize> = (0..fusion.tiling.tile_count()).collect();
         // Where dates are made anew, every tile must have made them.
-        let replay = self.replay || existing.is_replaying();
-        let assigned = Assignment::new(fusion, (&folder, &store, sink), Some(&existing), &all, replay)?;
+        let again = Again { late: self.replay || existing.is_replaying(), skipped: false };
+        let assigned = Assignment::new(fusion, (&folder, &store, sink), Some(&existing), &all, again)?;
         let found = &assigned.damage.found;
         if found.count > 0 {
             return Err(Error::Incomplete { path: store, faults: found.faults.clone(), count: found.count });
@@ -409,6 +415,19 @@ impl<'a> Job<'a> {
             return Err(Error::CannotContinue { path: sink.location(), problem: problem.into(), remedy: None });
         }
         Ok(())
+    }
+
+    /// Refuses to go on with a series of which there are only checkpoints: its store may be away for a while.
+    fn check_gone(&self, folder: &StateFolder, store: &Path) -> Result<()> {
+        if self.start == Start::New || folder.list()?.records.is_empty() {
+            return Ok(());
+        }
+        let problem = format!(
+            "there is no series to go on with, but {} holds checkpoints of one: was the store moved, or its disk not mounted? \
+             Put it back; or remove that folder to begin anew",
+            folder.path().display()
+        );
+        Err(Error::CannotContinue { path: store.to_path_buf(), problem, remedy: None })
     }
 
     /// Whether a series of exactly these dates has ended without checkpoints, so that late dates cannot be detected.

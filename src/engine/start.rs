@@ -8,7 +8,7 @@ use super::checkpoint::{PassedStep, Record, StateFile, StateFolder, StateList};
 use super::damage::Damage;
 use crate::error::{Error, Remedy, Result};
 use crate::geometry::{Date, Tile};
-use crate::series::{ExistingSeries, FusionSink, Saved, SeriesIdentity};
+use crate::series::{ExistingSeries, FusionSink, HeldBlocks, Saved, SeriesIdentity};
 
 /// The start of a tile.
 #[derive(Clone, Debug)]
@@ -29,6 +29,15 @@ pub(super) enum TileStart {
     },
 }
 
+/// What may be done again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again {
+    /// Whether late observations may be replayed.
+    pub(super) late: bool,
+    /// Whether slices that were skipped are tried again, because their files may have been repaired.
+    pub(super) skipped: bool,
+}
+
 /// Data that all tiles need to choose their start.
 pub(super) struct Starts<'a> {
     fusion: &'a Fusion,
@@ -36,8 +45,7 @@ pub(super) struct Starts<'a> {
     /// The store, for messages.
     store_path: &'a Path,
     existing: Option<&'a ExistingSeries>,
-    /// Whether late observations may be replayed.
-    replay: bool,
+    again: Again,
     sink: &'a dyn FusionSink,
     list: StateList,
     /// Dates of the light states that every tile has, the newest first.
@@ -59,19 +67,21 @@ impl<'a> Starts<'a> {
         fusion: &'a Fusion,
         (folder, store_path, sink): (&'a StateFolder, &'a Path, &'a dyn FusionSink),
         existing: Option<&'a ExistingSeries>,
-        replay: bool,
+        again: Again,
     ) -> Result<Self> {
-        let list = folder.list()?;
+        // Those of a series that is no longer there do not belong to the one that begins.
+        let list = if existing.is_some() { folder.list()? } else { StateList::default() };
         let mut counts: BTreeMap<Date, usize> = BTreeMap::new();
         list.lights.values().flatten().for_each(|file| *counts.entry(file.date).or_default() += 1);
         let common = counts.into_iter().rev().filter(|(_, count)| *count == fusion.tiling.tile_count());
         let lights = common.map(|(date, _)| date).collect();
         let damage = Damage::new(fusion, existing);
-        Ok(Self { fusion, folder, store_path, existing, replay, sink, list, lights, late: None, damage })
+        Ok(Self { fusion, folder, store_path, existing, again, sink, list, lights, late: None, damage })
     }
 
-    /// The start of a tile.
-    pub(super) fn start_of(&mut self, tile: &Tile) -> Result<TileStart> {
+    /// The start of a tile; what is held is looked at where it is the `own` tile of this process: others may be at work
+    /// on theirs.
+    pub(super) fn start_of(&mut self, tile: &Tile, own: bool) -> Result<TileStart> {
         // The newest record lists the steps passed, whichever checkpoint the tile starts from.
         let mut newest: Option<(Record, StateFile)> = None;
         let mut late: Option<Date> = None;
@@ -79,7 +89,7 @@ impl<'a> Starts<'a> {
         let mut fault: Option<usize> = None;
         for file in self.records(tile) {
             let record = match file.record() {
-                Err(error) if self.replay => {
+                Err(error) if self.again.late => {
                     tracing::warn!("skipping a damaged checkpoint: {error}");
                     continue;
                 }
@@ -87,13 +97,13 @@ impl<'a> Starts<'a> {
             };
             self.check_record(&record, &file)?;
             if newest.is_none() {
-                let held = self.damage.look(self.sink, tile.index, &record)?;
+                let held = self.look(tile, own, Some(&record))?;
                 self.check_newest(&record, &file, held.saved)?;
                 fault = held.first;
             }
             let holds = |dates: usize| fault.is_none_or(|fault| dates <= fault);
             match self.compare(&record)? {
-                Agreement::Late(date, instrument) if !self.replay => {
+                Agreement::Late(date, instrument) if !self.again.late => {
                     let instrument = self.fusion.model.instruments[instrument].name.clone();
                     let (path, passed) = (self.store_path(), record.date);
                     return Err(Error::LateDate { path, instrument, date, passed });
@@ -125,14 +135,18 @@ impl<'a> Starts<'a> {
                 self.note(late);
                 let (newest, file) = newest.as_ref().map_or((&record, &file), |(newest, file)| (newest, file));
                 self.check_held(newest, date)?;
-                let learned = late.map_or(newest.date, |late| newest.date.min(late + -1));
+                // From what came late or is not held on, everything is learned anew: windows that failed, too.
+                let learned = earliest.map_or(newest.date, |earliest| newest.date.min(earliest + -1));
                 return Ok(TileStart::Light { date, record: file.clone(), learned });
             }
             newest.get_or_insert((record, file));
         }
         // Files of early dates may be gone, so a tile that was finished does not start again without a request.
         let finished = self.existing.is_some_and(|existing| existing.finished_dates > 0);
-        if finished && !self.replay && fault.is_none() {
+        if newest.is_none() && !finished {
+            self.look(tile, own, None)?;
+        }
+        if finished && !self.again.late && fault.is_none() {
             let (row, col) = tile.index;
             let folder = self.folder.path().display();
             let problem = format!(
@@ -151,6 +165,11 @@ impl<'a> Starts<'a> {
             None => {}
         }
         Ok(TileStart::Fresh)
+    }
+
+    /// What the sink holds of a tile of this process.
+    fn look(&mut self, tile: &Tile, own: bool, record: Option<&Record>) -> Result<HeldBlocks> {
+        if own { self.damage.look(self.sink, tile.index, record) } else { Ok(HeldBlocks::default()) }
     }
 
     /// Refuses a record of another series, or of a later state of this series than that of the store.
@@ -172,7 +191,7 @@ impl<'a> Starts<'a> {
     /// Refuses a newest record that is older than the newest that was saved: an older copy. A replay may begin there.
     fn check_newest(&self, record: &Record, file: &StateFile, saved: Option<Saved>) -> Result<()> {
         let found = Saved { generation: record.owner.generation, date: record.date };
-        match saved.filter(|saved| !self.replay && found < *saved) {
+        match saved.filter(|saved| !self.again.late && found < *saved) {
             None => Ok(()),
             Some(Saved { generation, date }) => {
                 let problem = format!(
@@ -238,6 +257,14 @@ impl<'a> Starts<'a> {
         };
     }
 
+    /// Whether slices that a record's tile has skipped are tried again. In a replay that goes on, each tile tries them once:
+    /// a file that stays broken must not keep it from its end.
+    fn retries(&self, record: &Record) -> bool {
+        let identity = self.existing.and_then(|existing| existing.identity.as_ref());
+        let before = identity.is_some_and(|now| now.replaying && record.owner.generation < now.generation);
+        self.again.skipped || before
+    }
+
     /// Compares the steps that a tile has passed with the current ones. Files that have disappeared since do not
     /// matter.
     fn compare(&self, record: &Record) -> Result<Agreement> {
@@ -247,11 +274,11 @@ impl<'a> Starts<'a> {
         let outputs_now = now.iter().filter(|(_, step)| step.output.is_some()).map(|(date, _)| *date);
         let outputs_then = record.steps.iter().filter(|step| step.output).map(|step| step.date);
         let mut late = None;
+        let retries = self.retries(record);
         for (date, step) in now {
             let then = passed.get(date).map_or(&[][..], |step| &step.instruments);
-            // A replay tries skipped slices again, because their files may have been repaired.
             let missed = |instrument: &usize| {
-                !then.contains(instrument) || (self.replay && record.summary.was_skipped(*date, *instrument))
+                !then.contains(instrument) || (retries && record.summary.was_skipped(*date, *instrument))
             };
             if let Some(&instrument) = step.instruments.iter().find(|instrument| missed(instrument)) {
                 late = Some(Agreement::Late(*date, instrument));
@@ -262,7 +289,7 @@ impl<'a> Starts<'a> {
             let known = |instrument: &usize| passed.get(date).and_then(|step| step.groups.get(instrument));
             let other = groups.iter().find(|(instrument, groups)| known(instrument) != Some(*groups));
             if let Some((&instrument, _)) = other {
-                if !self.replay {
+                if !self.again.late {
                     let name = &self.fusion.model.instruments[instrument].name;
                     let problem = format!(
                         "instrument {name:?} belongs to another group on {date} than when the date was processed; replay the dates \

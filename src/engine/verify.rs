@@ -18,7 +18,13 @@ const REMOVED: &str = "put back the one that was there; or remove it, and resume
 pub fn verify_checkpoints(folder: &Path, found: &mut Verification) -> Result<()> {
     let Some(series) = found.series.clone() else { return Ok(()) };
     let folder = StateFolder::new(folder.to_path_buf());
+    // Without checkpoints a series that has ended has no folder of them.
+    let is_saved = found.saved.iter().any(|(_, saved)| saved.is_some());
     if !folder.path().exists() {
+        if is_saved && !series.finished {
+            let remedy = "put it back; or resume or append with a replay, which begins all tiles anew";
+            found.problems.push(Problem::new(folder.path(), "is not there, but checkpoints were saved in it", remedy));
+        }
         return Ok(());
     }
     if !folder.is_ours() {
@@ -43,7 +49,7 @@ pub fn verify_checkpoints(folder: &Path, found: &mut Verification) -> Result<()>
         }
     }
     let bare = saved.iter().filter(|(tile, saved)| saved.is_some() && !list.records.contains_key(tile));
-    for (&(row, col), _) in bare.filter(|_| !list.records.is_empty()) {
+    for (&(row, col), _) in bare.filter(|_| !(list.records.is_empty() && series.finished)) {
         let remedy = "resume or append with a replay, which begins it anew";
         let problem = format!("holds no checkpoint of tile [{row}, {col}], of which one was saved");
         found.problems.push(Problem::new(folder.path(), problem, remedy));

@@ -76,7 +76,7 @@ impl Work {
                 let Record { date: passed, mut steps, mut summary, mut failed, .. } = record.record()?;
                 summary.forget_after(*learned);
                 if *learned < passed {
-                    // Failed windows are tried again with the late data.
+                    // Failed windows are tried again with the late data, or lack what they wrote before they failed.
                     summary.forget_failures();
                     failed.clear();
                 }
