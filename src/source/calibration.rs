@@ -179,6 +179,12 @@ impl Converter<'_> {
         !self.value_of(stored).is_nan()
     }
 
+    /// Scale and offset from stored numbers to physical values.
+    #[cfg(feature = "gdal")]
+    pub(super) fn line(&self) -> (f64, f64) {
+        (self.scale, self.offset)
+    }
+
     /// Finds stored numbers beyond `limit` that nothing declares missing.
     #[cfg(feature = "gdal")]
     pub(super) fn limited(self, limit: f64) -> Self {

@@ -44,8 +44,8 @@ pub(in crate::source) struct Traits {
     window: Option<(usize, usize)>,
     /// Whether any band has a mask that must be read.
     masked: bool,
-    /// Numbers that are missing by attributes of the file, in addition to nodata.
-    fills: Arc<[f64]>,
+    /// Numbers of each band that are missing by attributes of the file, in addition to nodata.
+    fills: Arc<[Vec<f64>]>,
 }
 
 impl Traits {
@@ -64,19 +64,16 @@ impl Traits {
         for band in &bands {
             masked |= has_mask(band)?;
         }
-        let fills = fills(dataset)?.into();
+        let fills = bands.iter().map(fills).collect();
         Ok(Self { alpha: alpha.map(|position| position + 1), window, masked, fills })
     }
 }
 
 /// The numbers that the attribute `missing_value` of NetCDF declares missing, one or a vector, also where it was carried
 /// on into another format: GDAL knows `_FillValue` alone where both are there.
-pub(super) fn fills(dataset: &Dataset) -> Result<Vec<f64>, GdalError> {
-    if dataset.raster_count() == 0 {
-        return Ok(Vec::new());
-    }
-    let text = dataset.rasterband(1)?.metadata_item("missing_value", "").unwrap_or_default();
-    Ok(text.trim_matches(['{', '}']).split(',').filter_map(|number| number.trim().parse().ok()).collect())
+pub(super) fn fills(band: &RasterBand<'_>) -> Vec<f64> {
+    let text = band.metadata_item("missing_value", "").unwrap_or_default();
+    text.trim_matches(['{', '}']).split(',').filter_map(|number| number.trim().parse().ok()).collect()
 }
 
 /// A band that could not be read, by position, and the reason.
@@ -179,14 +176,18 @@ impl OpenRaster {
         let _quiet = QuietErrors::new();
         let failed = |band: usize| move |error: ReadError| ReadFailure { band, error };
         let window = self.traits.window.filter(|_| bands.len() > 1).unwrap_or((usize::MAX, usize::MAX));
+        let mut odd = vec![Odd::default(); bands.len()];
         for part in parts(region, window) {
-            for (&band, plane) in bands.iter().zip(&mut *planes) {
-                self.physical(band, &part, (calibration, true), Destination::Plane(plane, region))
+            for ((&band, plane), odd) in bands.iter().zip(&mut *planes).zip(&mut odd) {
+                let found = self
+                    .physical(band, &part, (calibration, Missing::All), Destination::Plane(plane, region))
                     .map_err(failed(band))?;
+                *odd = odd.or(found);
             }
         }
-        for (&band, plane) in bands.iter().zip(&mut *planes) {
+        for ((&band, plane), odd) in bands.iter().zip(&mut *planes).zip(odd) {
             self.mask(band, region, plane).map_err(|error| failed(band)(error.into()))?;
+            self.judge(odd, plane).map_err(failed(band))?;
         }
         Ok(())
     }
@@ -206,67 +207,78 @@ impl OpenRaster {
     ) -> Result<(), ReadFailure> {
         let _quiet = QuietErrors::new();
         let start = values.len();
-        self.physical(band, region, (calibration, true), Destination::End(values))
-            .and_then(|()| Ok(self.mask(band, region, &mut values[start..])?))
+        self.physical(band, region, (calibration, Missing::All), Destination::End(values))
+            .and_then(|odd| {
+                self.mask(band, region, &mut values[start..])?;
+                self.judge(odd, &values[start..])
+            })
             .map_err(|error| ReadFailure { band, error })
     }
 
-    /// Reads the stored numbers of a part and converts them to physical values. With `own`, the file's nodata value
-    /// is missing.
+    /// Reads the stored numbers of a part and converts them to physical values. `missing` says which the file's own nodata
+    /// hides. Returns what is odd about them.
     fn physical(
         &self,
         index: usize,
         part: &PixelRegion,
-        (calibration, own): (&Calibration, bool),
+        (calibration, missing): (&Calibration, Missing<'_>),
         target: Destination<'_>,
-    ) -> Result<(), ReadError> {
+    ) -> Result<Odd, ReadError> {
         let band = self.dataset.rasterband(index + 1)?;
         let kind = band.band_type();
         // A float32 file stores the float32 nearest to its nodata value.
         let round = |nodata: f64| if kind == GdalDataType::Float32 { f64::from(nodata as f32) } else { nodata };
-        let own = band.no_data_value().filter(|_| own);
-        let missing: Vec<f64> =
-            own.iter().chain(&calibration.nodata).chain(&*self.traits.fills).map(|nodata| round(*nodata)).collect();
+        let own = self.declared(index, &band).into_iter().filter(|own| missing.holds(*own));
+        let missing: Vec<f64> = own.chain(calibration.nodata.iter().copied()).map(round).collect();
         let converter = calibration.converter(band.scale(), band.offset(), &missing);
         let float = matches!(kind, GdalDataType::Float32 | GdalDataType::Float64);
-        let limited = || converter.limited(if float { LARGEST_FLOAT } else { LARGEST_INTEGER });
+        let limit = if float { LARGEST_FLOAT } else { LARGEST_INTEGER };
+        let limited = || converter.limited(limit);
+        let mut odd = Odd { line: converter.line(), limit, float, ..Odd::default() };
         // Numbers are read as stored; the pass that copies them also converts them.
-        let strange = match kind {
+        match kind {
             GdalDataType::UInt8 if holds_signed_bytes(&band) => {
                 let values = signed_bytes(&band, part)?;
-                self.watched(&values, [i8::MIN.into(), i8::MAX.into()], (part, converter, target))
+                odd.watch(&values, [i8::MIN.into(), i8::MAX.into()], (part, converter, target));
             }
             // Zeros of bytes are counts, shares and classes as often as fill values.
             GdalDataType::UInt8 => {
-                self.watched(&stored::<u8>(&band, part)?, [f64::NAN, u8::MAX.into()], (part, converter, target))
+                odd.watch(&stored::<u8>(&band, part)?, [f64::NAN, u8::MAX.into()], (part, converter, target));
             }
             GdalDataType::UInt16 => {
-                self.watched(&stored::<u16>(&band, part)?, [0.0, u16::MAX.into()], (part, converter, target))
+                odd.watch(&stored::<u16>(&band, part)?, [0.0, u16::MAX.into()], (part, converter, target));
             }
             GdalDataType::Int16 => {
                 let extremes = [i16::MIN.into(), i16::MAX.into()];
-                self.watched(&stored::<i16>(&band, part)?, extremes, (part, converter, target))
+                odd.watch(&stored::<i16>(&band, part)?, extremes, (part, converter, target));
             }
-            GdalDataType::UInt32 => convert::<u32>(&band, part, converter, target)?,
-            GdalDataType::Int32 => convert::<i32>(&band, part, converter, target)?,
-            GdalDataType::Float32 => convert::<f32>(&band, part, limited(), target)?,
-            _ => convert::<f64>(&band, part, limited(), target)?,
-        };
-        strange.map_or(Ok(()), |stored| Err(ReadError::Strange { stored, float }))
+            GdalDataType::UInt32 => odd.strange = convert::<u32>(&band, part, converter, target)?,
+            GdalDataType::Int32 => odd.strange = convert::<i32>(&band, part, converter, target)?,
+            GdalDataType::Float32 => odd.strange = convert::<f32>(&band, part, limited(), target)?,
+            _ => odd.strange = convert::<f64>(&band, part, limited(), target)?,
+        }
+        Ok(odd)
     }
 
-    /// Converts the stored numbers of a part, and notes which of the type's extremes looks like a fill value. Returns the
-    /// first number that can be no value.
-    fn watched<T: Copy + Into<f64>>(
-        &self,
-        values: &[T],
-        extremes: [f64; 2],
-        (part, converter, target): (&PixelRegion, Converter<'_>, Destination<'_>),
-    ) -> Option<f64> {
-        if let Some(extreme) = frequent(values, extremes, |stored| converter.is_value(stored)) {
+    /// Numbers that a band itself declares missing.
+    fn declared(&self, index: usize, band: &RasterBand<'_>) -> Vec<f64> {
+        let fills = self.traits.fills.get(index).map_or(&[][..], Vec::as_slice);
+        band.no_data_value().into_iter().chain(fills.iter().copied()).collect()
+    }
+
+    /// Whether a mask or alpha may hide values.
+    fn hides(&self) -> bool {
+        self.traits.masked || self.traits.alpha.is_some()
+    }
+
+    /// Refuses values that can be none, and notes the type's extreme where it looks like a fill value, once masks have
+    /// hidden what they hide.
+    fn judge(&self, odd: Odd, values: &[f64]) -> Result<(), ReadError> {
+        let odd = if self.hides() { odd.among(values) } else { odd };
+        if let Some(extreme) = odd.extreme {
             self.extreme.set(Some(extreme));
         }
-        converted(values, part, converter, target)
+        odd.strange.map_or(Ok(()), |stored| Err(ReadError::Strange { stored, float: odd.float }))
     }
 
     /// Sets values that masks and alpha hide to NaN.
@@ -299,9 +311,11 @@ impl OpenRaster {
         let failed = |error: ReadError| ReadFailure { band: index, error };
         let gdal = |error: GdalError| failed(error.into());
         let band = self.dataset.rasterband(index + 1).map_err(gdal)?;
-        let masked = self.traits.alpha.is_some() || self.traits.masked;
-        let own = band.no_data_value().filter(|own| rule.takes_for_unknown(*own));
-        let missing = || own.iter().chain(&rule.nodata).copied().collect();
+        let masked = self.hides();
+        let missing = || {
+            let own = self.declared(index, &band).into_iter().filter(|own| rule.takes_for_unknown(*own));
+            own.chain(rule.nodata.iter().copied()).collect()
+        };
         match band.band_type() {
             GdalDataType::UInt8 if !masked && !holds_signed_bytes(&band) => {
                 Ok(Codes::U8(stored(&band, region).map_err(gdal)?, missing()))
@@ -312,13 +326,70 @@ impl OpenRaster {
                 let mut values = vec![0.0; region.len()];
                 let calibration = Calibration { nodata: rule.nodata.clone(), ..Calibration::stored() };
                 let plane = Destination::Plane(&mut values, region);
-                self.physical(index, region, (&calibration, own.is_some()), plane).map_err(failed)?;
+                let odd = self.physical(index, region, (&calibration, Missing::By(rule)), plane).map_err(failed)?;
                 self.mask(index, region, &mut values).map_err(gdal)?;
-                // Flags may have any number.
-                self.extreme.take();
+                // Flags may have the extremes of their type.
+                self.judge(Odd { extreme: None, ..odd }, &values).map_err(failed)?;
                 Ok(Codes::F64(values))
             }
         }
+    }
+}
+
+/// Which of the numbers that a file declares missing are so.
+#[derive(Clone, Copy)]
+enum Missing<'a> {
+    All,
+    /// Those of flags that the rule takes for unknown.
+    By(&'a Quality),
+}
+
+impl Missing<'_> {
+    fn holds(self, own: f64) -> bool {
+        match self {
+            Self::All => true,
+            Self::By(rule) => rule.takes_for_unknown(own),
+        }
+    }
+}
+
+/// Stored numbers of a band that may be fill values which nothing declares.
+#[derive(Clone, Copy, Default)]
+struct Odd {
+    /// One beyond the largest that can be a value.
+    strange: Option<f64>,
+    /// The extreme of the type, where it is frequent.
+    extreme: Option<f64>,
+    /// Scale and offset from stored numbers to values.
+    line: (f64, f64),
+    limit: f64,
+    float: bool,
+}
+
+impl Odd {
+    /// Converts the stored numbers of a part, and notes which of the type's extremes looks like a fill value.
+    fn watch<T: Copy + Into<f64>>(
+        &mut self,
+        values: &[T],
+        extremes: [f64; 2],
+        (part, converter, target): (&PixelRegion, Converter<'_>, Destination<'_>),
+    ) {
+        self.extreme = frequent(values, extremes, |stored| converter.is_value(stored));
+        self.strange = converted(values, part, converter, target);
+    }
+
+    /// What is odd in one part or in another.
+    fn or(self, other: Self) -> Self {
+        Self { strange: self.strange.or(other.strange), extreme: self.extreme.or(other.extreme), ..other }
+    }
+
+    /// What is still odd among the values that masks leave.
+    fn among(self, values: &[f64]) -> Self {
+        let (scale, offset) = self.line;
+        let beyond = |value: &f64| Some((value - offset) / scale).filter(|stored| stored.abs() >= self.limit);
+        let strange = self.strange.and_then(|_| values.iter().find_map(beyond));
+        let left = |stored: &f64| frequent(values, [scale * stored + offset, f64::NAN], |_| true).is_some();
+        Self { strange, extreme: self.extreme.filter(left), ..self }
     }
 }
 

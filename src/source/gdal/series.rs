@@ -422,8 +422,12 @@ impl RasterSeries {
         for (&band, mut plane) in bands.iter().zip(values.outer_iter_mut()) {
             let (number, within) = match self.view {
                 None => (band, position),
-                // A view of a single date: resampling a file of many dates would resample all of them.
-                Some(_) => (band * self.acquisitions.dates.len() + position, 0),
+                // A view of a single date: resampling a file of many dates would resample all of them. The range of the
+                // calibration is part of it.
+                Some(_) => {
+                    let number = band * self.acquisitions.dates.len() + position;
+                    (2 * number + usize::from(calibration.valid_range.is_some()), 0)
+                }
             };
             let raster = match self.pool.take(number) {
                 Some(raster) => raster,

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::gdal::errors::GdalError;
-use ::gdal::raster::{ColorInterpretation, GdalDataType};
+use ::gdal::raster::{ColorInterpretation, GdalDataType, RasterBand};
 use ::gdal::{Dataset, Metadata};
 
+use super::place::grid_of;
 use super::raster::{fills, holds_signed_bytes};
 use super::transform::middle_longitude;
 use super::turn::Turned;
@@ -45,7 +46,8 @@ impl View {
         valid: Option<Valid<'_>>,
     ) -> Result<Dataset> {
         let file = open(path, date, &self.drivers)?;
-        let native = super::header(path, &file, date)?.grid;
+        // Not the whole header: of a series of many dates each opens its view.
+        let native = grid_of(path, &file, date)?;
         let native = match &self.assumed {
             Some(crs) => Grid::new(crs.clone(), native.geotransform(), native.shape())?,
             None => native,
@@ -53,8 +55,9 @@ impl View {
         let turned = Turned::new(&path.display().to_string(), &native, &self.grid)?;
         let _quiet = QuietErrors::new();
         let failed = |error: &GdalError| open_error(path, date, error);
+        let held: Vec<usize> = only.map_or_else(|| (1..=file.raster_count()).collect(), |only| vec![only + 1]);
         let unmasked = self
-            .unmasked(path, &file, turned.first_column, valid)
+            .unmasked(path, &file, (&held, turned.first_column), valid)
             .map_err(|error| failed(&error))?
             .ok_or_else(|| Error::Open {
                 path: path.to_path_buf(),
@@ -63,7 +66,7 @@ impl View {
                 source: None,
             })?;
         let sized = (&turned.grid, own.unwrap_or(self.native));
-        let text = self.describe(&file, sized, &unmasked, only).map_err(|error| failed(&error))?;
+        let text = self.describe(&file, sized, &unmasked, &held).map_err(|error| failed(&error))?;
         drop(file);
         open(Path::new(&text), date, &Drivers::and(["VRT"])).map_err(|error| match error {
             // The error names the path of the file, not the description.
@@ -72,20 +75,19 @@ impl View {
         })
     }
 
-    /// The description of the resampling dataset, in the format of `gdalwarp -of VRT`.
+    /// The description of the resampling dataset of the bands `held`, in the format of `gdalwarp -of VRT`.
     fn describe(
         &self,
         file: &Dataset,
         (native, size): (&Grid, (f64, f64)),
         source: &str,
-        only: Option<usize>,
+        held: &[usize],
     ) -> Result<String, GdalError> {
         let (rows, cols) = self.grid.shape();
         let mut bands = String::new();
         let mut mappings = String::new();
-        let held = only.map_or(1..=file.raster_count(), |only| only + 1..=only + 1);
-        for (own, index) in (1..).zip(held) {
-            let band = file.rasterband(index)?;
+        for (own, index) in (1..=held.len()).zip(held) {
+            let band = file.rasterband(*index)?;
             let name = escape(&band.description()?);
             let number = |tag: &str, value: Option<f64>| {
                 value.map_or_else(String::new, |value| format!("<{tag}>{value:?}</{tag}>"))
@@ -98,7 +100,7 @@ impl View {
             );
             let _ = write!(
                 mappings,
-                "<BandMapping src=\"{index}\" dst=\"{own}\"><SrcNoDataReal>nan</SrcNoDataReal>\
+                "<BandMapping src=\"{own}\" dst=\"{own}\"><SrcNoDataReal>nan</SrcNoDataReal>\
                  <SrcNoDataImag>0</SrcNoDataImag><DstNoDataReal>nan</DstNoDataReal><DstNoDataImag>0</DstNoDataImag>\
                  </BandMapping>"
             );
@@ -158,91 +160,150 @@ fn transformer(native: &Grid, view: &Grid) -> String {
 }
 
 impl View {
-    /// The description of a float64 dataset on the file's own grid. It is NaN at nodata (of the file, or as given) and
-    /// where a mask band or alpha hides the value. `None` when the description cannot express the path.
+    /// The description of a float64 dataset of the bands `held`, counted from 1, on the file's own grid. It is NaN at
+    /// nodata (of the file, or as given) and where a mask band or alpha hides the value. `None` when the description cannot
+    /// express the path.
     fn unmasked(
         &self,
         path: &Path,
         file: &Dataset,
-        cut: Option<usize>,
+        (held, cut): (&[usize], Option<usize>),
         valid: Option<Valid<'_>>,
     ) -> Result<Option<String>, GdalError> {
         let Some(path) = path.to_str() else { return Ok(None) };
-        let bands = 1..=file.raster_count();
-        let (declared, mut stored, mut further) = (fills(file)?, Vec::new(), Vec::new());
-        let mut alpha = None;
-        for index in bands.clone() {
-            let band = file.rasterband(index)?;
-            let (flags, signed) = (band.mask_flags()?, holds_signed_bytes(&band));
-            let ordinary = |own: f64| self.rule.as_ref().is_some_and(|rule| !rule.takes_for_unknown(own));
-            let own = band.no_data_value().filter(|own| !ordinary(*own));
-            let by_nodata = flags.is_nodata() && !flags.is_per_dataset() && (signed || own.is_none());
-            let round = |number: &f64| {
-                if band.band_type() == GdalDataType::Float32 { f64::from(*number as f32) } else { *number }
-            };
-            // GDAL compares bytes, which a negative number never meets.
-            let own = own.filter(|_| signed);
-            let mut missing: Vec<f64> = own.into_iter().chain(self.nodata.iter().chain(&declared).map(round)).collect();
-            missing.dedup();
-            let masked = !(flags.is_all_valid() || by_nodata);
-            // A number in addition to the mask makes GDAL forget the mask.
-            let first = (!(masked || missing.is_empty())).then(|| missing.remove(0));
-            let range = valid.and_then(|valid| valid.range(index - 1, band.scale(), band.offset()));
-            stored.push(Stored { masked, signed, nodata: first, range });
-            further.push(missing);
-            if band.color_interpretation() == ColorInterpretation::AlphaBand {
-                alpha = alpha.or(Some(index));
-            }
-        }
+        let alpha = alpha_of(file)?;
         let (size, serial) = (file.raster_size(), SERIAL.fetch_add(1, Ordering::Relaxed));
-        let file = escape(path);
-        let of_file = |index: usize, stored: Stored| match cut {
-            None => complex_source(&file, index, stored, ""),
-            Some(first) => halves(size, first).map(|half| complex_source(&file, index, stored, &half)).concat(),
+        let path = escape(path);
+        let of_file = |index: usize, stored: &Stored| match cut {
+            None => complex_source(&path, index, stored, ""),
+            Some(first) => halves(size, first).map(|half| complex_source(&path, index, stored, &half)).concat(),
         };
-        let mask = alpha.map(|index| {
-            let source = of_file(index, Stored { nodata: stored[index - 1].nodata, ..Stored::default() });
+        let mask = alpha.map_or_else(String::new, |index| {
+            let source = of_file(index, &Stored::default());
             format!("<MaskBand><VRTRasterBand dataType=\"Byte\">{source}</VRTRasterBand></MaskBand>")
         });
-        let sources = bands.clone().map(|index| of_file(index, stored[index - 1]));
-        let mut dataset = virtual_dataset(size, serial, sources, mask.as_deref().unwrap_or_default());
-        if let Some(alpha) = alpha {
+        let described = held
+            .iter()
+            .map(|&index| Ok((index, self.stored(file, index, valid)?)))
+            .collect::<Result<Vec<_>, GdalError>>()?;
+        let dataset = |bands: &[Described]| {
+            let sources = bands.iter().map(|(index, (stored, _))| of_file(*index, stored));
+            let dataset = virtual_dataset(size, serial, sources, &mask);
+            if alpha.is_none() {
+                return dataset;
+            }
             // GDAL treats alpha as a mask only in files of two or four bands. Here it masks all bands except itself.
             let inner = escape(&dataset);
-            let all = |index| Stored { masked: index != alpha, ..Stored::default() };
-            dataset = virtual_dataset(
-                size,
-                serial,
-                bands.clone().map(|index| complex_source(&inner, index, all(index), "")),
-                "",
-            );
+            let masked = |(own, (index, _)): (usize, &Described)| {
+                complex_source(&inner, own, &Stored { masked: Some(*index) != alpha, ..Stored::default() }, "")
+            };
+            virtual_dataset(size, serial, (1..).zip(bands).map(masked), "")
+        };
+        if described.iter().all(|(_, (_, further))| further.is_empty()) {
+            return Ok(Some(dataset(&described)));
         }
-        // A source knows one missing number, so that each further one takes a dataset around the last.
-        for k in 0..further.iter().map(Vec::len).max().unwrap_or(0) {
-            let inner = escape(&dataset);
-            let layer = |index: usize| Stored { nodata: further[index - 1].get(k).copied(), ..Stored::default() };
-            dataset = virtual_dataset(
-                size,
-                serial,
-                bands.clone().map(|index| complex_source(&inner, index, layer(index), "")),
-                "",
-            );
+        // A source knows one missing number, so that each further one takes a dataset around the last: of one band each,
+        // because every band names all that is within it.
+        let layered = described.iter().map(|band| {
+            let mut source = complex_source(&escape(&dataset(std::slice::from_ref(band))), 1, &Stored::default(), "");
+            for number in &band.1.1 {
+                let inner = escape(&virtual_dataset(size, serial, std::iter::once(source), ""));
+                source = complex_source(&inner, 1, &Stored { nodata: Some(*number), ..Stored::default() }, "");
+            }
+            source
+        });
+        Ok(Some(virtual_dataset(size, serial, layered, "")))
+    }
+
+    /// What the numbers of a band are, and those that are missing beyond what its source can say.
+    fn stored(&self, file: &Dataset, index: usize, valid: Option<Valid<'_>>) -> Result<(Stored, Vec<f64>), GdalError> {
+        let band = file.rasterband(index)?;
+        let (flags, signed) = (band.mask_flags()?, holds_signed_bytes(&band));
+        let ordinary = |own: &f64| self.rule.as_ref().is_some_and(|rule| !rule.takes_for_unknown(*own));
+        let own = band.no_data_value().filter(|own| !ordinary(own));
+        let declared: Vec<f64> = fills(&band).into_iter().filter(|fill| !ordinary(fill)).collect();
+        let by_nodata = flags.is_nodata() && !flags.is_per_dataset() && (signed || own.is_none());
+        let round =
+            |number: &f64| if band.band_type() == GdalDataType::Float32 { f64::from(*number as f32) } else { *number };
+        // GDAL compares bytes, which a negative number never meets.
+        let own = own.filter(|_| signed);
+        let mut missing: Vec<f64> = own.into_iter().chain(self.nodata.iter().chain(&declared).map(round)).collect();
+        missing.retain(|number| !number.is_nan());
+        missing.sort_by(f64::total_cmp);
+        missing.dedup();
+        let masked = !(flags.is_all_valid() || by_nodata);
+        let range = valid.and_then(|valid| valid.range(index - 1, band.scale(), band.offset()));
+        if let Some(whole) = whole_numbers(&band, signed) {
+            let table =
+                (signed || range.is_some() || !missing.is_empty()).then(|| table(whole, range, &missing, signed));
+            return Ok((Stored { masked, nodata: None, table }, Vec::new()));
         }
-        Ok(Some(dataset))
+        // A number in addition to the mask makes GDAL forget the mask.
+        let nodata = (!(masked || missing.is_empty())).then(|| missing.remove(0));
+        // Numbers between two entries stay as they are; those beyond take the last one.
+        let table = range.map(|(low, high)| {
+            format!("{:?}:nan,{low:?}:{low:?},{high:?}:{high:?},{:?}:nan", low.next_down(), high.next_up())
+        });
+        Ok((Stored { masked, nodata, table }, missing))
     }
 }
 
+/// A band by its number, with what its numbers are.
+type Described = (usize, (Stored, Vec<f64>));
+
 /// What the numbers of a band are.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Stored {
     /// Whether a mask of the file says which are missing.
     masked: bool,
-    /// Whether bytes are signed.
-    signed: bool,
     /// The number that is missing.
     nodata: Option<f64>,
-    /// Numbers outside are missing.
-    range: Option<(f64, f64)>,
+    /// What each number becomes, as GDAL's table.
+    table: Option<String>,
+}
+
+/// The band that holds the opacity of the others, counted from 1.
+fn alpha_of(file: &Dataset) -> Result<Option<usize>, GdalError> {
+    for index in 1..=file.raster_count() {
+        if file.rasterband(index)?.color_interpretation() == ColorInterpretation::AlphaBand {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
+/// Smallest and largest number of a type of integers all of which a table can tell apart.
+fn whole_numbers(band: &RasterBand<'_>, signed: bool) -> Option<(f64, f64)> {
+    match band.band_type() {
+        GdalDataType::UInt8 if signed => Some((i8::MIN.into(), i8::MAX.into())),
+        GdalDataType::UInt8 => Some((0.0, u8::MAX.into())),
+        GdalDataType::UInt16 => Some((0.0, u16::MAX.into())),
+        GdalDataType::Int16 => Some((i16::MIN.into(), i16::MAX.into())),
+        GdalDataType::UInt32 => Some((0.0, u32::MAX.into())),
+        GdalDataType::Int32 => Some((i32::MIN.into(), i32::MAX.into())),
+        _ => None,
+    }
+}
+
+/// GDAL's table for integers: those outside of the range and those that are `missing` become NaN, the others stay. Between
+/// two entries GDAL follows the line, which is exact where both stay, and never asked for where one does not.
+fn table((least, most): (f64, f64), range: Option<(f64, f64)>, missing: &[f64], signed: bool) -> String {
+    let (low, high) = range.map_or((least, most), |(low, high)| (low.ceil(), high.floor()));
+    let is_value = |number: f64| (low..=high).contains(&number) && !missing.contains(&number);
+    let around = |number: f64| [number - 1.0, number, number + 1.0];
+    let mut entries: Vec<f64> = match signed {
+        true => (0..256).map(|step| least + f64::from(step)).collect(),
+        false => [least, most, low, high].iter().chain(missing).flat_map(|number| around(*number)).collect(),
+    };
+    entries.retain(|number| number.fract() == 0.0 && (least..=most).contains(number));
+    // A signed byte is looked up by the unsigned one that it is stored as.
+    let key = |number: f64| if signed && number < 0.0 { number + 256.0 } else { number };
+    entries.sort_by(|a, b| key(*a).total_cmp(&key(*b)));
+    entries.dedup();
+    let entry = |number: &f64| {
+        if is_value(*number) { format!("{}:{number}", key(*number)) } else { format!("{}:nan", key(*number)) }
+    };
+    entries.iter().map(entry).collect::<Vec<_>>().join(",")
 }
 
 /// The parts of a raster that is cut before the column `first`, which comes first then: from where, to where.
@@ -256,28 +317,10 @@ fn halves((cols, rows): (usize, usize), first: usize) -> [String; 2] {
 }
 
 /// A source of all of a raster, or of the `part` that is described.
-fn complex_source(file: &str, band: usize, stored: Stored, part: &str) -> String {
-    let Stored { masked, signed, nodata, range } = stored;
-    // It is compared with the byte.
-    let byte = |nodata: f64| if signed && nodata < 0.0 { nodata + 256.0 } else { nodata };
-    let nodata = nodata.map_or_else(String::new, |nodata| format!("<NODATA>{:?}</NODATA>", byte(nodata)));
-    let mask = if masked { "<UseMaskBand>true</UseMaskBand>" } else { "" };
-    let table = match (signed, range) {
-        // Between whole numbers the table is never asked.
-        (true, None) => "<LUT>0:0,127:127,128:-128,255:-1</LUT>".into(),
-        (true, Some((low, high))) => {
-            let entry = |byte: u8| {
-                let value = f64::from(byte.cast_signed());
-                if (low..=high).contains(&value) { format!("{byte}:{value}") } else { format!("{byte}:nan") }
-            };
-            format!("<LUT>{}</LUT>", (0..=u8::MAX).map(entry).collect::<Vec<_>>().join(","))
-        }
-        // Numbers between two entries stay as they are; those beyond take the last one.
-        (false, Some((low, high))) => {
-            format!("<LUT>{:?}:nan,{low:?}:{low:?},{high:?}:{high:?},{:?}:nan</LUT>", low.next_down(), high.next_up())
-        }
-        (false, None) => String::new(),
-    };
+fn complex_source(file: &str, band: usize, stored: &Stored, part: &str) -> String {
+    let nodata = stored.nodata.map_or_else(String::new, |nodata| format!("<NODATA>{nodata:?}</NODATA>"));
+    let mask = if stored.masked { "<UseMaskBand>true</UseMaskBand>" } else { "" };
+    let table = stored.table.as_ref().map_or_else(String::new, |table| format!("<LUT>{table}</LUT>"));
     format!(
         "<ComplexSource><SourceFilename relativeToVRT=\"0\" shared=\"0\">{file}</SourceFilename>\
          <SourceBand>{band}</SourceBand>{part}{nodata}{table}{mask}</ComplexSource>"
