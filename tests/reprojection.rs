@@ -737,3 +737,87 @@ fn hidden_pixels_never_bleed_where_many_make_one() {
         }
     }
 }
+
+/// Several fills on several bands, with and without a mask, of integers and of floats, are missing as in the file itself.
+#[test]
+fn many_numbers_are_missing_in_many_bands() {
+    let values = Array3::from_shape_fn((4, 60, 80), |(band, row, col)| {
+        let number = (band * 31 + row * 7 + col) % 256;
+        if row == 3 { f64::NAN } else { number as f64 }
+    });
+    let fills = [249.0, 250.0, 251.0, 252.0, 253.0, 254.0, 255.0];
+    for sample in [Sample::U8, Sample::I16, Sample::I32, Sample::F32] {
+        for missing in [Missing::Nodata(7.0), Missing::Mask, Missing::Alpha] {
+            let folder = write(&target(), UTM33, values.clone(), |tiff| Tiff { sample, missing, ..tiff });
+            let open =
+                |stack: StackBuilder| fills.iter().fold(stack, |stack, fill| stack.nodata(*fill)).open().unwrap();
+            let source = open(stack(folder.path()).onto(&target(), Resampling::Nearest));
+            let read = source.read(day(0), &[0, 1, 2, 3], &PixelRegion::new(2..62, 2..82)).unwrap().values;
+            for (at, value) in read.indexed_iter() {
+                let own = values[at];
+                let hidden = own >= 249.0 || matches!(missing, Missing::Nodata(_)) && own == 7.0;
+                let expected = if hidden { f64::NAN } else { own };
+                assert!(same(*value, expected), "{sample:?} {missing:?} {at:?}: {value} for {expected}");
+            }
+        }
+    }
+}
+
+/// A number that can be no value does no harm where a mask or alpha hides it.
+#[test]
+fn what_masks_hide_is_not_judged() {
+    for missing in [Missing::Mask, Missing::Alpha] {
+        let mut values = Array3::from_elem((2, 60, 80), 0.5);
+        values.slice_mut(ndarray::s![0, 20..30, ..]).fill(f64::NAN);
+        values.slice_mut(ndarray::s![1, 20..30, ..]).fill(-3.4e38);
+        let read = |values: Array3<f64>| {
+            let folder = write(&target(), UTM33, values, |tiff| Tiff { sample: Sample::F32, missing, ..tiff });
+            let source = stack(folder.path()).open().unwrap();
+            let region = source.grid().region();
+            source.read(day(0), &[1], &region).and_then(|_| source.read(day(0), &[0, 1], &region))
+        };
+        let slice = read(values.clone()).unwrap();
+        assert_eq!(slice.values.iter().filter(|value| value.is_nan()).count(), 2 * 10 * 80, "{missing:?}");
+        values[(1, 50, 50)] = -3.4e38;
+        assert_says(&read(values).unwrap_err().to_string(), &["looks like a fill value"]);
+    }
+}
+
+/// Files that are added later do not move the grid on which those before are read.
+#[test]
+fn the_first_file_decides_the_lines() {
+    let grid = |shift: f64| {
+        let corner = [LEFT + shift, 90.0, 0.0, TOP, 0.0, -90.0];
+        Grid::new(crs_from_definition(UTM33).unwrap(), corner, (20, 26)).unwrap()
+    };
+    let folder = TempDir::new().unwrap();
+    let mut first = None;
+    for k in 0..4 {
+        let grid = grid(if k == 0 { 0.0 } else { 30.0 });
+        let values = Array3::from_elem((1, 20, 26), 1.0);
+        Tiff { crs: Some(UTM33), ..Tiff::new(&grid, values.view()) }.write(&named(&folder, k));
+        let source = stack(folder.path()).onto(&target(), Resampling::Nearest).open().unwrap();
+        let lines = source.grid().geotransform();
+        assert_eq!(*first.get_or_insert(lines), lines, "{k} more");
+    }
+}
+
+/// A view that was opened for what a range takes is no view for reading by that range.
+#[test]
+fn losses_leave_what_a_series_reads() {
+    let values = Array3::from_shape_fn((1, 60, 80), |(_, row, col)| if (row + col) % 2 == 0 { 0.5 } else { 90.0 });
+    let names = vec![day(0).to_string()];
+    let folder = write(&target(), UTM33, values, |tiff| Tiff { names, ..tiff });
+    let open = || {
+        let series = RasterSeries::builder(named(&folder, 0)).valid_range(0.0, 1.0);
+        series.onto(&target(), Resampling::Average).open().unwrap()
+    };
+    let region = open().grid().region();
+    let before = open().read(day(0), &[0], &region).unwrap().values;
+    let series = open();
+    let losses = series.losses(day(0), 0, &region).unwrap();
+    assert!(losses.range > 0, "{losses:?}");
+    let after = series.read(day(0), &[0], &region).unwrap().values;
+    assert!(before.iter().zip(&after).all(|(a, b)| same(*a, *b)));
+    assert_eq!(series.losses(day(0), 0, &region).unwrap(), losses);
+}

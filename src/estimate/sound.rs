@@ -107,9 +107,8 @@ fn odd_date(of_band: &OfBand) -> Option<OddDate> {
     let all = || of_band.values().flatten();
     let usual = median(all().copied().collect());
     let spread = SDS_PER_MAD * median(all().map(|value| (value - usual).abs()).collect());
-    // More than half of the values may be one number.
-    let spread = spread.max(1e-6 * usual.abs());
-    if spread <= 0.0 {
+    // More than half of the values may be one number, as of snow or water: there is no spread to judge by.
+    if spread <= 1e-6 * usual.abs() {
         return None;
     }
     let is_far = |value: &&f64| (**value - usual).abs() > FAR * spread;
@@ -158,6 +157,10 @@ mod tests {
             })
             .collect();
         assert_eq!(odd_date(&spiky), None);
+        let mostly_zero: OfBand = (0..20)
+            .map(|day| (Date::from_days(day), (0..10).map(|k| if day == 7 && k < 3 { 50.0 } else { 1.0 }).collect()))
+            .collect();
+        assert_eq!(odd_date(&mostly_zero), None);
         let few: OfBand = series(|_| 2023.0).into_iter().skip(6).take(4).collect();
         assert_eq!(odd_date(&few), None);
     }

@@ -59,10 +59,11 @@ impl Date {
             .ok_or_else(|| Error::Date { text: text.into(), format: format.into() })
     }
 
-    /// Whether anything can have been observed on this day, or will soon: from 1900 to 2100.
+    /// Whether anything can have been observed on this day, or will be said of it: from 1700, before the
+    /// first reanalyses, to 2400, after the last scenarios.
     #[cfg(any(feature = "gdal", feature = "zarr"))]
     pub(crate) fn can_be_observed(self) -> bool {
-        (-25_567..47_847).contains(&self.0)
+        (-98_615..157_420).contains(&self.0)
     }
 
     /// Formats the date by a `strftime` format, for file names for example: `date.format("%Y%m%d")`. The text ends at
@@ -232,6 +233,13 @@ mod tests {
         for wrong in ["\"2024-05-32\"", "19845", "1.5", "null"] {
             assert!(serde_json::from_str::<Date>(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[cfg(any(feature = "gdal", feature = "zarr"))]
+    #[test]
+    fn reanalyses_and_scenarios_can_be_read_and_nonsense_cannot() {
+        let year = |year| Date::from_ymd(year, 7, 1).unwrap().can_be_observed();
+        assert_eq!([1699, 1700, 1836, 2300, 2400, 2401, 9999].map(year), [false, true, true, true, true, false, false]);
     }
 
     #[test]
