@@ -749,9 +749,7 @@ fn many_numbers_are_missing_in_many_bands() {
     for sample in [Sample::U8, Sample::I16, Sample::I32, Sample::F32] {
         for missing in [Missing::Nodata(7.0), Missing::Mask, Missing::Alpha] {
             let folder = write(&target(), UTM33, values.clone(), |tiff| Tiff { sample, missing, ..tiff });
-            let open =
-                |stack: StackBuilder| fills.iter().fold(stack, |stack, fill| stack.nodata(*fill)).open().unwrap();
-            let source = open(stack(folder.path()).onto(&target(), Resampling::Nearest));
+            let source = stack(folder.path()).nodata_values(fills).onto(&target(), Resampling::Nearest).open().unwrap();
             let read = source.read(day(0), &[0, 1, 2, 3], &PixelRegion::new(2..62, 2..82)).unwrap().values;
             for (at, value) in read.indexed_iter() {
                 let own = values[at];

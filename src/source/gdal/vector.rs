@@ -50,7 +50,8 @@ pub fn envelope(path: &Path, crs: &Crs) -> Result<Extent> {
     })?;
     let mut whole: Option<Extent> = None;
     for layer in dataset.layers() {
-        if layer.feature_count() == 0 {
+        // Such as the styles that QGIS keeps in a GeoPackage.
+        if layer.feature_count() == 0 || layer.defn().geom_fields().next().is_none() {
             continue;
         }
         let own = layer.get_extent().map_err(|error| open_error(path, None, &error))?;

@@ -291,9 +291,10 @@ fn table((least, most): (f64, f64), range: Option<(f64, f64)>, missing: &[f64], 
     let (low, high) = range.map_or((least, most), |(low, high)| (low.ceil(), high.floor()));
     let is_value = |number: f64| (low..=high).contains(&number) && !missing.contains(&number);
     let around = |number: f64| [number - 1.0, number, number + 1.0];
-    let mut entries: Vec<f64> = match signed {
-        true => (0..256).map(|step| least + f64::from(step)).collect(),
-        false => [least, most, low, high].iter().chain(missing).flat_map(|number| around(*number)).collect(),
+    let mut entries: Vec<f64> = if signed {
+        (0..256).map(|step| least + f64::from(step)).collect()
+    } else {
+        [least, most, low, high].iter().chain(missing).flat_map(|number| around(*number)).collect()
     };
     entries.retain(|number| number.fract() == 0.0 && (least..=most).contains(number));
     // A signed byte is looked up by the unsigned one that it is stored as.

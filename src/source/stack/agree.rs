@@ -40,11 +40,12 @@ enum Kind {
 #[derive(Debug)]
 struct Alike {
     file: usize,
+    /// In the order of the stack's first file.
     tags: Vec<BandTags>,
     names: Vec<String>,
     reordered: bool,
-    /// Where they are: number of the granule and date.
-    members: Vec<(usize, Date)>,
+    /// Where they are: number of the granule, date and file.
+    members: Vec<(usize, Date, PathBuf)>,
     first: PathBuf,
 }
 
@@ -64,30 +65,51 @@ pub(super) struct Differences {
 }
 
 impl HeaderLog {
-    /// Adds a file: the `granule` it belongs to, its position in it, and whether its bands are read by name because
-    /// they are in another order.
+    /// Adds a file: the `granule` it belongs to, its position in it, and where its bands are in another order, the position
+    /// of each.
     pub(super) fn add(
         &mut self,
         (granule, date): (usize, Date),
         file: usize,
         path: &Path,
         header: &RasterHeader,
-        reordered: bool,
+        order: Option<&[usize]>,
     ) {
+        let reordered = order.is_some();
+        let tags: Vec<BandTags> = match order {
+            None => header.tags.clone(),
+            Some(order) => order.iter().filter_map(|&own| header.tags.get(own).cloned()).collect(),
+        };
         let same = |held: &&mut Alike| {
-            held.file == file && held.tags == header.tags && held.names == header.bands && held.reordered == reordered
+            held.file == file && held.tags == tags && held.names == header.bands && held.reordered == reordered
         };
         match self.alike.iter_mut().find(same) {
-            Some(held) => held.members.push((granule, date)),
+            Some(held) => held.members.push((granule, date, path.to_path_buf())),
             None => self.alike.push(Alike {
                 file,
-                tags: header.tags.clone(),
+                tags,
                 names: header.bands.clone(),
                 reordered,
-                members: vec![(granule, date)],
+                members: vec![(granule, date, path.to_path_buf())],
                 first: path.to_path_buf(),
             }),
         }
+    }
+
+    /// Forgets the files of granules that do not count; `kept` says of each whether it does. The others are numbered anew.
+    pub(super) fn keep(&mut self, kept: &[bool]) {
+        let new = |granule: usize| {
+            let counts = kept.get(granule).copied().unwrap_or(false);
+            counts.then(|| kept[..granule].iter().filter(|kept| **kept).count())
+        };
+        for alike in &mut self.alike {
+            let members = std::mem::take(&mut alike.members).into_iter();
+            alike.members = members.filter_map(|(granule, date, path)| Some((new(granule)?, date, path))).collect();
+            if let Some((.., path)) = alike.members.first() {
+                alike.first.clone_from(path);
+            }
+        }
+        self.alike.retain(|alike| !alike.members.is_empty());
     }
 
     /// Compares the files, as the stack reads them. `names` are those by which the bands of its first file
@@ -113,13 +135,14 @@ impl HeaderLog {
             Kind::Useless,
         ] {
             let odd: Vec<Odd<'_>> = (0..layout.files).flat_map(|file| self.odd(kind, file, &view)).collect();
-            let Some(first) = odd.iter().min_by_key(|odd| odd.alike.members.iter().map(|(_, date)| *date).min()) else {
+            let Some(first) = odd.iter().min_by_key(|odd| odd.alike.members.iter().map(|(_, date, _)| *date).min())
+            else {
                 continue;
             };
             let files: usize = odd.iter().map(|odd| odd.alike.members.len()).sum();
             let all: usize =
                 self.alike.iter().filter(|one| one.file == first.alike.file).map(|one| one.members.len()).sum();
-            let date = first.alike.members.iter().map(|(_, date)| *date).min();
+            let date = first.alike.members.iter().map(|(_, date, _)| *date).min();
             let date = date.map_or_else(String::new, |date| format!(" ({date})"));
             let path = first.alike.first.display();
             let (found, usual) = (&first.found, &first.usual);
@@ -132,7 +155,7 @@ impl HeaderLog {
             }
             let problem = format!("{text}; {}, or headers = \"warn\" to read them as they are", kind.advice());
             for Odd { alike, .. } in &odd {
-                let refused = alike.members.iter().map(|(granule, _)| (*granule, alike.first.clone(), problem.clone()));
+                let refused = alike.members.iter().map(|(granule, _, path)| (*granule, path.clone(), problem.clone()));
                 differences.refused.extend(refused);
             }
         }
@@ -218,7 +241,8 @@ impl Comparison<'_> {
             texts.dedup();
             texts.join(", ")
         };
-        let number = |tag: Option<f64>, none: f64| format!("{:?}", tag.unwrap_or(none));
+        // An attribute of float32 says the same as one of float64.
+        let number = |tag: Option<f64>, none: f64| format!("{:?}", tag.unwrap_or(none) as f32);
         match kind {
             Kind::Order => Some(if alike.reordered { format!("{:?}", alike.names) } else { String::new() }),
             Kind::Names | Kind::Unnamed => {

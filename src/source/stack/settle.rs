@@ -12,13 +12,13 @@ const MARGIN: i64 = 2;
 
 /// The grid that contains the data of all parts, or covers `target` where a part reaches it. The locations of the
 /// parts are then counted from its corner, and parts elsewhere move to `far`, unless all are there. The first
-/// `data_files` files of each hold data.
+/// `data_files` files of each hold data. Also returns which of the parts are left.
 pub(super) fn settle(
     (lattice, data_files): (&Grid, usize),
     target: Option<&Grid>,
     parts: &mut Vec<LocatedGranule>,
     far: &mut Vec<(Date, PathBuf)>,
-) -> Result<Grid> {
+) -> Result<(Grid, Vec<bool>)> {
     let covers = |part: &LocatedGranule| {
         let covers: Vec<[i64; 4]> = part.files.iter().take(data_files).map(|file| file.location.cover()).collect();
         covers.into_iter()
@@ -39,10 +39,12 @@ pub(super) fn settle(
     });
     let meet = |a: &[i64; 4], b: &[i64; 4]| a[0] < b[1] && b[0] < a[1] && a[2] < b[3] && b[2] < a[3];
     let reached = entire.filter(|entire| parts.iter().flat_map(covers).any(|cover| meet(&cover, entire)));
+    let mut kept = vec![true; parts.len()];
     if let Some(entire) = &reached {
         // A part that is at fault is kept, for its date to be named.
         let near = |part: &LocatedGranule| part.files.is_empty() || covers(part).any(|cover| meet(&cover, entire));
         far.extend(parts.iter().filter(|part| !near(part)).map(|part| (part.date, part.name.clone())));
+        kept = parts.iter().map(near).collect();
         parts.retain(near);
     }
     let [top, bottom, left, right] = reached.unwrap_or(union);
@@ -50,7 +52,8 @@ pub(super) fn settle(
         file.location = file.location.counted_from(top, left);
     }
     let corner = [x + left as f64 * w, w, 0.0, y + top as f64 * h, 0.0, h];
-    Grid::new(lattice.crs().clone(), corner, ((bottom - top) as usize, (right - left) as usize))
+    let shape = ((bottom - top) as usize, (right - left) as usize);
+    Ok((Grid::new(lattice.crs().clone(), corner, shape)?, kept))
 }
 
 /// Tells how many granules do not reach the target, and gives one of them.

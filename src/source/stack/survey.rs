@@ -142,13 +142,17 @@ impl StackBuilder {
             let files = granule_files(&granule, surveyed);
             parts.push(LocatedGranule { date: granule.date, name: granule.name().to_path_buf(), files, offset, fault });
         }
-        let SurveyState { reference, aligned, largest, reach, log } = found;
+        let SurveyState { reference, aligned, largest, reach, mut log } = found;
         let (Some(reference), Some(largest)) = (reference, largest) else {
             return Err(first_error.unwrap_or_else(|| Error::NoFiles {
                 key: "files".into(),
                 pattern: self.origin(),
                 problem: "give at least one".into(),
             }));
+        };
+        let settled = match &aligned {
+            Some(_) => None,
+            None => Some(self.settled(&reference, &mut log, &mut parts, &mut far)?),
         };
         let given_offset = self.calibration.offset.is_some() || steps.is_some();
         let differences = log.differences(
@@ -161,14 +165,12 @@ impl StackBuilder {
         let (mut warnings, open_file_bytes) = (differences.told, largest.open_bytes);
         warnings.extend(log.clear_zeros(&reference.layout, &self.quality));
         let coverage = reach.map(|reach| reach.share(aligned.is_some()));
+        tell_far(&far, parts.len());
         let (Some(aligned), Some((_, resampling))) = (aligned, &self.onto) else {
-            let held = (&reference.lattice, reference.layout.data_files);
-            let grid = settle(held, self.covering.as_ref().filter(|_| self.mosaic), &mut parts, &mut far)?;
-            tell_far(&far, parts.len());
-            let Reference { layout, block_shape, .. } = reference;
+            let Reference { layout, block_shape, lattice, .. } = reference;
+            let grid = settled.unwrap_or(lattice);
             return Ok(Survey { layout, grid, views: None, parts, block_shape, open_file_bytes, coverage, warnings });
         };
-        tell_far(&far, parts.len());
         let view = aligned
             .view(*resampling)?
             .nodata(self.calibration.nodata.clone())
@@ -181,6 +183,20 @@ impl StackBuilder {
         let views = Some(Views::new(view, &reference.layout, &self.quality, &reference.cell_sizes)?);
         let block_shape = views.as_ref().map(|views| views.data.block_shape());
         Ok(Survey { layout: reference.layout, grid, views, parts, block_shape, open_file_bytes, coverage, warnings })
+    }
+
+    /// The grid of the parts on one lattice. Parts that do not reach the target decide nothing.
+    fn settled(
+        &self,
+        reference: &Reference,
+        log: &mut HeaderLog,
+        parts: &mut Vec<LocatedGranule>,
+        far: &mut Vec<(Date, PathBuf)>,
+    ) -> Result<Grid> {
+        let held = (&reference.lattice, reference.layout.data_files);
+        let (grid, kept) = settle(held, self.covering.as_ref().filter(|_| self.mosaic), parts, far)?;
+        log.keep(&kept);
+        Ok(grid)
     }
 
     /// The names by which the bands of a file are known: its own, or what they are said to observe.
@@ -260,7 +276,7 @@ impl StackBuilder {
             known.reaches = true;
         }
         for (file, ((path, header), own)) in paths.iter().zip(&headers).zip(&surveyed).enumerate() {
-            found.log.add((index, granule.date), file, path, header, own.order.is_some());
+            found.log.add((index, granule.date), file, path, header, own.order.as_deref());
         }
         Ok(surveyed)
     }
