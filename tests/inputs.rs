@@ -628,3 +628,16 @@ mod estimation {
         assert!(read(1.0).is_ok());
     }
 }
+
+/// What tiles that never reach the target say of themselves stops nothing.
+#[test]
+fn headers_of_tiles_elsewhere_are_not_compared() {
+    let folder = three(|tiff| tiff);
+    let far = Grid::new(Crs::unknown(), [506_000.0, 30.0, 0.0, 5_100_000.0, 0.0, -30.0], SHAPE).unwrap();
+    let odd = |tiff| Tiff { scale: Some((0.5, 0.0)), ..tiff };
+    put_at(folder.path(), "s2_20240506_far.tif", &far, &[2000.0], odd);
+    let text = description(RED, &instrument("bands = [\"red\"]\nmosaic = true"), "");
+    build(&folder, &text).unwrap();
+    put(folder.path(), "s2_20240511_near.tif", &[2000.0], odd);
+    assert_says(&refusal(build(&folder, &text)), &["scale and offset tags differ", "s2_20240511_near.tif"]);
+}

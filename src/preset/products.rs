@@ -69,7 +69,7 @@ const SENTINEL2: Preset = Preset {
     // BOA_ADD_OFFSET = -1000 and BOA_QUANTIFICATION_VALUE = 10000 from baseline 04.00 on.
     offset_by: Some((r"_N(\d{4})_", &[(0, 0.0), (400, -0.1)])),
     // Baselines up to 05.xx; 99.99 is processing of one's own.
-    offset_known: Some(("MTD_MSIL2A.xml", 599)),
+    offset_known: Some(("MTD_MSIL2A.xml", 999)),
     // Baseline; processing of one's own gives way to that of the ground segment.
     versions: Some(r"(?P<id>S2._MSIL2A_\d{8}T\d{6})_N(?:9999|(?P<first>\d{4}))_(?P<rest>R\d{3}_T\w{5})"),
     nodata: &[0.0],

@@ -1,6 +1,5 @@
 //! Whether the headers of a stack's files agree: nodata, stored type, scale and offset, unit, names of bands.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::layout::StackLayout;
@@ -182,9 +181,8 @@ impl HeaderLog {
         ))
     }
 
-    /// The groups of files at a position that differ from most others there.
+    /// The groups of files at a position that differ from the first one there.
     fn odd<'a>(&'a self, kind: Kind, file: usize, view: &Comparison<'_>) -> Vec<Odd<'a>> {
-        let mut said: BTreeMap<String, (usize, usize)> = BTreeMap::new();
         let of_file: Vec<(usize, String)> = self
             .alike
             .iter()
@@ -192,23 +190,19 @@ impl HeaderLog {
             .filter(|(_, alike)| alike.file == file)
             .filter_map(|(at, alike)| Some((at, view.said(kind, alike)?)))
             .collect();
-        for (at, text) in &of_file {
-            let entry = said.entry(text.clone()).or_insert((0, *at));
-            entry.0 += self.alike[*at].members.len();
-        }
-        // Of two that are as frequent, the one that came first.
+        // Judged by the first file, files that are added later do not change what is refused.
         let usual = match kind {
             Kind::Order | Kind::Useless => Some(String::new()),
-            _ => said.iter().max_by_key(|(_, (count, at))| (*count, usize::MAX - at)).map(|(text, _)| text.clone()),
+            _ => of_file.first().map(|(_, text)| text.clone()),
         };
         let Some(usual) = usual else { return Vec::new() };
         let odd = of_file.into_iter().filter(|(_, text)| *text != usual);
-        let others = if usual.is_empty() { String::new() } else { format!(", the others {usual}") };
+        let others = if usual.is_empty() { String::new() } else { format!(", the first file {usual}") };
         odd.map(|(at, found)| Odd { alike: &self.alike[at], found, usual: others.clone() }).collect()
     }
 }
 
-/// A group of files that differs from the others.
+/// A group of files that differs from the first one.
 struct Odd<'a> {
     alike: &'a Alike,
     found: String,
