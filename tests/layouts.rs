@@ -303,7 +303,7 @@ fn the_offset_of_a_product_is_that_of_its_metadata_or_of_a_baseline_that_is_know
     let open = || preset.stack_of(shelf.folder.path(), &bands).open();
     let first = |stack: &RasterStack, date: Date| whole(stack, date)[(0, 0, 0)];
     let expected = 1e-4 * numbers(0, (32, 40))[(0, 0)];
-    assert_says(&message(open()), &["_N9999_", "MTD_MSIL2A.xml", "599", "give `offset`"]);
+    assert_says(&message(open()), &["_N9999_", "MTD_MSIL2A.xml", "999", "give `offset`"]);
     metadata(&shelf, "9999", "20240502", &[0, 0]);
     assert!((first(&open().unwrap(), day(5, 2)) - expected).abs() < 1e-9);
     metadata(&shelf, "9999", "20240502", &[-1000, -1000]);

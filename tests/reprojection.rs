@@ -781,25 +781,6 @@ fn what_masks_hide_is_not_judged() {
     }
 }
 
-/// Files that are added later do not move the grid on which those before are read.
-#[test]
-fn the_first_file_decides_the_lines() {
-    let grid = |shift: f64| {
-        let corner = [LEFT + shift, 90.0, 0.0, TOP, 0.0, -90.0];
-        Grid::new(crs_from_definition(UTM33).unwrap(), corner, (20, 26)).unwrap()
-    };
-    let folder = TempDir::new().unwrap();
-    let mut first = None;
-    for k in 0..4 {
-        let grid = grid(if k == 0 { 0.0 } else { 30.0 });
-        let values = Array3::from_elem((1, 20, 26), 1.0);
-        Tiff { crs: Some(UTM33), ..Tiff::new(&grid, values.view()) }.write(&named(&folder, k));
-        let source = stack(folder.path()).onto(&target(), Resampling::Nearest).open().unwrap();
-        let lines = source.grid().geotransform();
-        assert_eq!(*first.get_or_insert(lines), lines, "{k} more");
-    }
-}
-
 /// A view that was opened for what a range takes is no view for reading by that range.
 #[test]
 fn losses_leave_what_a_series_reads() {

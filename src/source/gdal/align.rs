@@ -3,6 +3,8 @@
 use super::transform::CrsTransform;
 use super::turn::Turned;
 use super::view::{KEY, Resampling, View};
+use std::cmp::Reverse;
+
 use super::{Drivers, RasterHeader};
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, Rect};
@@ -28,13 +30,13 @@ const BLOCK: (usize, usize) = (64, 256);
 /// Chooses the grid of a view from the headers of all rasters that are read on it and reach the target.
 ///
 /// A pixel spans an integer number of target cells, as close as possible to the size of the rasters' pixels at the
-/// middle of the target. The grid lines are the target lines closest to those of the first raster there: rasters that are
-/// added later never move them. The view covers the target.
+/// middle of the target. The grid lines are the target lines closest to those of most rasters there, whatever their
+/// order: one raster more or less does not move them. The view covers the target.
 #[derive(Debug)]
 pub(in crate::source) struct Aligned {
     target: Grid,
-    /// View pixels that fit the first raster that reaches the target.
-    first: Option<ViewPixels>,
+    /// View pixels that fit some raster, with the number of rasters that they fit. Sizes in cells are equal.
+    candidates: Vec<(ViewPixels, usize)>,
     /// The last raster grid that was tested, and what came of it. Most stacks have a single grid.
     last: Option<(Grid, Option<ViewPixels>)>,
 }
@@ -53,7 +55,7 @@ struct ViewPixels {
 
 impl Aligned {
     pub(in crate::source) fn new(target: &Grid) -> Self {
-        Self { target: target.clone(), first: None, last: None }
+        Self { target: target.clone(), candidates: Vec::new(), last: None }
     }
 
     /// Adds a raster; `what` names it in messages. Returns the size of its pixels in pixels of the view, across and
@@ -68,7 +70,12 @@ impl Aligned {
             Some((grid, fitting)) if *grid == native.grid => *fitting,
             _ => self.fitting(what, native)?,
         };
-        self.first = self.first.or(fitting);
+        if let Some(pixels) = fitting {
+            match self.candidates.iter_mut().find(|(other, _)| other.begin == pixels.begin) {
+                Some((_, rasters)) => *rasters += 1,
+                None => self.candidates.push((pixels, 1)),
+            }
+        }
         self.last = Some((native.grid.clone(), fitting));
         Ok(fitting.map(|pixels| pixels.native))
     }
@@ -84,7 +91,7 @@ impl Aligned {
             return Ok(None);
         }
         let pixels = pixels?;
-        let first = self.first.unwrap_or(pixels);
+        let first = self.candidates.first().map_or(pixels, |(first, _)| *first);
         if first.cells != pixels.cells {
             let ((rows, cols), (expected_rows, expected_cols)) = (pixels.cells, first.cells);
             return Err(Error::setting(
@@ -104,7 +111,8 @@ impl Aligned {
     /// # Errors
     /// [`Error::Setting`] when no raster reaches the target.
     pub(in crate::source) fn view(&self, resampling: Resampling) -> Result<View> {
-        let Some(pixels) = self.first else {
+        let most = |(pixels, rasters): &&(ViewPixels, usize)| (*rasters, Reverse(pixels.begin));
+        let Some((pixels, _)) = self.candidates.iter().max_by_key(most).copied() else {
             return Err(Error::setting(
                 KEY,
                 format!(

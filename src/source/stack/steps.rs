@@ -69,7 +69,7 @@ impl OffsetSteps {
             && number > *last
         {
             return Err(refuse(&format!(
-                "{number} is no number of the product's guide, which ends at {last}, and there is no {metadata} that gives its offset"
+                "{number} is no number of the product, which are {last} at most, and there is no {metadata} that gives its offset"
             )));
         }
         let step = self.steps.iter().rev().find(|(from, _)| *from <= number);
