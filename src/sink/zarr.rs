@@ -212,7 +212,12 @@ impl FusionSink for ZarrSink {
         let foreign = |state: &str| Err(Error::Occupied { path: self.path.clone(), state: state.into() });
         let store = place(&self.path)?;
         // What cannot be looked at is not absent: checkpoints of it may be there.
-        if !store.try_exists().map_err(|error| io_error(&store, "cannot tell whether it exists", error))? {
+        let there = match store.try_exists() {
+            // With a file on its way nothing is there, and what creates it says so.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => false,
+            there => there.map_err(|error| io_error(&store, "cannot tell whether it exists", error))?,
+        };
+        if !there {
             return Ok(None);
         }
         let Ok(mut entries) = fs::read_dir(&store) else {

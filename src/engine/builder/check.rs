@@ -183,12 +183,8 @@ fn offsets(description: &Description, instruments: &[ObservationModel]) -> Resul
 /// The days asked for, or those between the first and the last observation.
 fn period(description: &Description, instruments: &[ObservationModel]) -> Result<DateRange> {
     let asked = (description.time.start, description.time.end);
-    let observed = || {
-        let days = |instrument: &ObservationModel| {
-            instrument.source.dates().iter().map(|date| instrument.counts_on(*date)).collect::<Vec<_>>()
-        };
-        instruments.iter().flat_map(days)
-    };
+    // The dates of files: what counts later than its date is known when files of other instruments have come, too.
+    let observed = || instruments.iter().flat_map(|instrument| instrument.source.dates().iter().copied());
     let dates = || observed().chain(description.time.held.iter().copied());
     // A file from before the series is not left out without a word: its settings differ then.
     let earliest = || dates().chain(description.time.began).min();
