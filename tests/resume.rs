@@ -127,8 +127,8 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         .on_error(OnError::Skip)
         .instrument(if options.gated { sharp.gate(0.9) } else { sharp })
         .instrument(if options.layers {
-            // What is dated by the middle of five days counts two days later.
-            let blurred = blurred.composite(Composite::new(5).every(2));
+            // Dated by the last of its days: of what counts later a series may have nothing at first.
+            let blurred = blurred.composite(Composite::new(5).centre(1.0).every(2));
             wandering.into_iter().fold(blurred, Instrument::offset_layer)
         } else {
             blurred
