@@ -1,3 +1,5 @@
+//! Formulas of bands against values and derivatives worked out otherwise.
+
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
