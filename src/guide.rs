@@ -13,5 +13,5 @@ macro_rules! pages {
 
 pages! {
     first_hour from_rust model choosing inputs toml store spectra seasonal estimation validation ablations operations scale design measurements
-    correctness_issues
+    alternatives correctness_issues
 }
