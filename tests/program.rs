@@ -114,7 +114,7 @@ fn folders_become_a_series_without_a_line_written_by_hand() {
         "date = 'image_(\\d{8})'",
         "footprint = \"cell\"",
         "footprint = \"uniform\"",
-        "lag = 0",
+        "lag = 8",
     ];
     assert_says(&text, &words);
     assert_eq!(json(&fs::read(world.path("init.json")).unwrap())["instruments"][1]["name"], "coarse");

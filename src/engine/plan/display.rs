@@ -71,7 +71,8 @@ impl fmt::Display for Plan {
             )?;
         }
         let Self { batch_dates, threads, lag, precision, .. } = self;
-        writeln!(f, "batches   {batch_dates} dates on {threads} threads, {precision} covariances, lag {lag}")?;
+        let past = if *lag == 0 { ": values rest on the past only" } else { "" };
+        writeln!(f, "batches   {batch_dates} dates on {threads} threads, {precision} covariances, lag {lag}{past}")?;
         writeln!(f, "memory    {} of {} allowed:", human(self.memory_bytes()), human(self.budget_bytes))?;
         writeln!(
             f,

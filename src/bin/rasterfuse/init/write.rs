@@ -33,7 +33,7 @@ pub(super) fn description(found: &[FoundInstrument], notes: &[String], output: &
     }
     line(
         &mut text,
-        "# How the scene changes, and what is known before the first day: structure and numbers are found in the data.",
+        "# How the scene changes, and what is known before the first date: structure and numbers are estimated from the data.",
     );
     line(&mut text, "process = \"estimate\"\nprior = \"estimate\"\n");
     line(
@@ -50,9 +50,10 @@ pub(super) fn description(found: &[FoundInstrument], notes: &[String], output: &
     }
     line(
         &mut text,
-        "# Dates of the output axis that each result waits for, so that later images improve it; 0 filters.",
+        "# For archives: each value also uses the observations of so many later dates of the output axis. 0 for near\n\
+         # real time: values rest on the past only.",
     );
-    line(&mut text, "[smoothing]\nlag = 0\n");
+    line(&mut text, "[smoothing]\nlag = 8\n");
     line(&mut text, "[output]\nstore = \"fused.zarr\"                      # a Zarr group; xarray and GDAL open it");
     Ok(text)
 }
@@ -94,13 +95,13 @@ fn target(finest: &FoundInstrument, base: &Path) -> String {
     text
 }
 
-/// The period, which is all there is unless it is given.
+/// The period, all dates unless given.
 fn time(found: &[FoundInstrument]) -> String {
     let dates = || found.iter().flat_map(|one| one.stack.dates());
     match dates().min().zip(dates().max()) {
         Some((first, last)) => format!(
-            "[time]                                   # first and last day; left out: all dates there are\n\
-             start = \"{first}\"\n# end = \"{last}\"                       # left out: the last there is, so that later images are appended\noutput = \"daily\"                         # or \"observed\", or a list of dates\n"
+            "[time]                                   # first and last day; default: all dates\n\
+             start = \"{first}\"\n# end = \"{last}\"                       # default: the last date found, so that later images are appended\noutput = \"daily\"                         # or \"observed\", or a list of dates\n"
         ),
         None => String::new(),
     }
@@ -164,13 +165,13 @@ fn instrument(one: &FoundInstrument, finest: &FoundInstrument, base: &Path) -> S
     if !std::ptr::eq(one, finest) {
         line(
             &mut text,
-            "bias = \"estimate\"                        # what it adds to what the finest instrument observes",
+            "bias = \"estimate\"                        # a constant difference from the finest instrument",
         );
     }
     if coarse && !std::ptr::eq(one, finest) {
         line(
             &mut text,
-            "offset_layer = \"estimate\"                # what each of its pixels is off by, changing slowly",
+            "offset_layer = \"estimate\"                # an error of each pixel that changes slowly",
         );
     }
     if matches!(one.files, Files::Plain(_)) {
@@ -258,7 +259,7 @@ fn files(one: &FoundInstrument, base: &Path) -> String {
             if one.mosaic {
                 line(
                     &mut text,
-                    "mosaic = true                            # images of a date are laid over one another",
+                    "mosaic = true                            # images of the same date are merged",
                 );
             }
             match (&layout.quality, &one.without_quality) {
@@ -268,7 +269,7 @@ fn files(one: &FoundInstrument, base: &Path) -> String {
                 }
                 (None, _) => line(
                     &mut text,
-                    "# quality = { files = \"...\", bits = [1] }  # where clouds are, unless they are missing values already",
+                    "# quality = { files = \"...\", bits = [1] }  # clouds, unless they are missing values already",
                 ),
             }
         }
@@ -299,7 +300,7 @@ fn place(one: &FoundInstrument, finest: &FoundInstrument) -> String {
     match fit(one.stack.grid(), finest.stack.grid(), one.pixel() / finest.pixel()) {
         Fit::Cells => "footprint = \"cell\"                       # its pixels are target cells\n".into(),
         Fit::Coarser => {
-            "footprint = \"uniform\"                    # a pixel is the average of the cells under it\n".into()
+            "footprint = \"uniform\"                    # a pixel averages the cells under it\n".into()
         }
         Fit::Reprojected(how) => format!(
             "reproject = {}                    # another CRS or lattice than the target's; pixels average the cells under them\n",
