@@ -169,10 +169,7 @@ fn instrument(one: &FoundInstrument, finest: &FoundInstrument, base: &Path) -> S
         );
     }
     if coarse && !std::ptr::eq(one, finest) {
-        line(
-            &mut text,
-            "offset_layer = \"estimate\"                # an error of each pixel that changes slowly",
-        );
+        line(&mut text, "offset_layer = \"estimate\"                # an error of each pixel that changes slowly");
     }
     if matches!(one.files, Files::Plain(_)) {
         line(
@@ -257,10 +254,7 @@ fn files(one: &FoundInstrument, base: &Path) -> String {
                 line(&mut text, &format!("source_bands = {}", list(&layout.bands)));
             }
             if one.mosaic {
-                line(
-                    &mut text,
-                    "mosaic = true                            # images of the same date are merged",
-                );
+                line(&mut text, "mosaic = true                            # images of the same date are merged");
             }
             match (&layout.quality, &one.without_quality) {
                 (Some((files, kind)), None) => text += &quality(&pattern(files), kind),
@@ -299,9 +293,7 @@ fn quality(files: &str, kind: &str) -> String {
 fn place(one: &FoundInstrument, finest: &FoundInstrument) -> String {
     match fit(one.stack.grid(), finest.stack.grid(), one.pixel() / finest.pixel()) {
         Fit::Cells => "footprint = \"cell\"                       # its pixels are target cells\n".into(),
-        Fit::Coarser => {
-            "footprint = \"uniform\"                    # a pixel averages the cells under it\n".into()
-        }
+        Fit::Coarser => "footprint = \"uniform\"                    # a pixel averages the cells under it\n".into(),
         Fit::Reprojected(how) => format!(
             "reproject = {}                    # another CRS or lattice than the target's; pixels average the cells under them\n",
             quoted(how)
