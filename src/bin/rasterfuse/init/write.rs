@@ -48,12 +48,15 @@ pub(super) fn description(found: &[FoundInstrument], notes: &[String], output: &
     for one in found {
         text += &instrument(one, finest, base);
     }
-    line(
+    comment(
         &mut text,
-        "# For archives: each value also uses the observations of so many later dates of the output axis. 0 for near\n\
-         # real time: values rest on the past only.",
+        &format!(
+            "For archives: each value also uses so many later dates of the output axis, enough to reach the next image of {}.\n\
+             0 for near real time: values rest on the past only.",
+            finest.name
+        ),
     );
-    line(&mut text, "[smoothing]\nlag = 8\n");
+    line(&mut text, &format!("[smoothing]\nlag = {}\n", lag(finest)));
     line(&mut text, "[output]\nstore = \"fused.zarr\"                      # a Zarr group; xarray and GDAL open it");
     Ok(text)
 }
@@ -105,6 +108,14 @@ fn time(found: &[FoundInstrument]) -> String {
         ),
         None => String::new(),
     }
+}
+
+/// Days that reach from one date of the finest instrument to the next, within bounds: a lag takes memory and time.
+fn lag(finest: &FoundInstrument) -> i32 {
+    let mut gaps: Vec<i32> = finest.stack.dates().windows(2).map(|pair| pair[1].days_since(pair[0])).collect();
+    gaps.sort_unstable();
+    let usual = gaps.get(gaps.len() / 2).copied().unwrap_or_default();
+    (usual + 1).clamp(8, 17)
 }
 
 /// How an instrument lies on the target.
