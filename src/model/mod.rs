@@ -43,6 +43,7 @@ pub(crate) use instrument::{ObservationModel, Observer, PartBands, shared_bands}
 pub(crate) use kriging::Kriging;
 pub(crate) use layout::{Layers, OfInstrument, PartSize, PixelTerms, StateLayout};
 pub(crate) use nodes::NodeStates;
+pub(crate) use offset::OffsetModel;
 pub(crate) use prior::{PriorModel, PriorSlice};
 pub(crate) use process::{Adaptive, ProcessModel};
 pub(crate) use seasonal::{SeasonalSlice, StateCurves};

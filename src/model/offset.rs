@@ -103,6 +103,11 @@ pub(crate) struct OffsetBand {
 }
 
 impl OffsetModel {
+    /// Whether an offset outlives its acquisition, so that earlier dates say something of it.
+    pub(crate) fn lasts(&self) -> bool {
+        self.per != Per::Acquisition
+    }
+
     /// Offsets of a band in a window that observes so many of the instrument's pixels.
     pub(crate) fn count(&self, pixels: usize) -> usize {
         match &self.per {

@@ -22,7 +22,7 @@ use super::source::WithholdingSource;
 use crate::engine::{Fusion, Prediction, Progress, Reading};
 use crate::error::Result;
 use crate::geometry::{Date, Grid, PixelRegion};
-use crate::model::ObservationModel;
+use crate::model::{ObservationModel, OffsetModel};
 use crate::source::{RasterSource, Slice};
 use evidence::FARTHEST_DAYS;
 
@@ -233,8 +233,10 @@ impl<'a> Baselines<'a> {
     /// The comparisons of an instrument, over all bands, then by band; `name` names a band.
     pub(super) fn comparisons(&self, k: usize, all: &str, name: impl Fn(usize) -> String) -> Vec<Comparison> {
         let (tally, model) = (&self.tallies[k], &self.fusion.instruments()[k]);
-        // The output does not include offsets, so it is not what the fusion is worth to such an instrument.
-        let judged = self.output.filter(|_| tally.has_output() && model.offset_layers.is_empty());
+        // The output does not include offsets. Where they last, the windows predict such an instrument better than the
+        // output does.
+        let lasting = model.offset_layers.iter().any(OffsetModel::lasts);
+        let judged = self.output.filter(|_| tally.has_output() && !lasting);
         let windows = !self.fusion.lag_and_independence().1;
         let fused = if judged.is_some() || !windows { OUTPUT } else { WINDOW };
         let output = self.output.unwrap_or(PredictionKind::Filtered);

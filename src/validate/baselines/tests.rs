@@ -4,7 +4,7 @@ use ndarray::Array4;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::describe::{Footprint, Instrument, Kernel, Prior, Process};
+use crate::describe::{Footprint, Instrument, Kernel, OffsetLayer, Prior, Process};
 use crate::engine::{Fusion, FusionBuilder};
 use crate::geometry::{Crs, Date, Grid};
 use crate::source::MemorySource;
@@ -166,13 +166,17 @@ fn coarse(withhold: Withhold) -> Series {
 }
 
 fn fusion(kernel: Kernel, fine: &Series) -> FusionBuilder {
+    fusion_of(kernel, fine, fine.instrument().noise_variance(NOISE))
+}
+
+fn fusion_of(kernel: Kernel, fine: &Series, instrument: Instrument) -> FusionBuilder {
     let range = if kernel == Kernel::None { 0.0 } else { 1e-3 };
     Fusion::builder(fine.grid.clone())
         .bands(BANDS)
         .process(Process::new(kernel, range, WALK))
         .prior(Prior::new(PRIOR.0, PRIOR.1))
         .window(4, 0)
-        .instrument(fine.instrument().noise_variance(NOISE))
+        .instrument(instrument)
 }
 
 /// Compares a report's comparisons of the fine instrument, its first, with the twin's.
@@ -269,6 +273,22 @@ fn baselines_with_a_coarser_instrument_are_those_of_the_twin() {
             assert_eq!(comparison.fused, PredictionKind::Smoothed);
             assert!(row.rmse < comparison.row(Predictor::Fusion(PredictionKind::Filtered)).unwrap().rmse);
         }
+    }
+}
+
+/// An offset that an acquisition alone has is no reason to judge anything but the output; one that lasts is.
+#[test]
+fn what_is_judged_with_offsets_is_what_predicts_best() {
+    let withhold = Withhold::default().share(0.3).dates(4).block(3);
+    let fine = fine(withhold);
+    let validation = Validation::new().withhold(withhold).seed(SEED);
+    for (layer, judged) in [
+        (OffsetLayer::per_acquisition(1e-5), PredictionKind::Smoothed),
+        (OffsetLayer::per_pixel(1e-5), PredictionKind::Filtered),
+    ] {
+        let instrument = fine.instrument().noise_variance(NOISE).offset_layer(layer);
+        let report = validation.run(fusion_of(Kernel::Exponential, &fine, instrument).lag(3)).unwrap();
+        assert_eq!(find(&report, WithheldKind::Block, "all bands").fused, judged);
     }
 }
 
