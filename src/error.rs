@@ -3,6 +3,7 @@
 mod difference;
 mod fault;
 mod key;
+mod shown;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,9 @@ use crate::geometry::{Crs, Date};
 pub use difference::SettingDifference;
 pub use fault::ChunkFault;
 pub use key::{Key, KeyStep};
+#[cfg(feature = "gdal")]
+pub(crate) use shown::masked;
+pub(crate) use shown::shown;
 use text::{chunk_list, crs_advice, crs_difference, input, on_date, setting, settings_differ, size, tile_list};
 
 /// Result of every fallible operation of this crate.
@@ -129,7 +133,8 @@ pub enum Error {
     /// Two files of one stack on the same date.
     #[error(
         "two files on {date}: {} and {}; narrow `files`, or give mosaic = true (in code StackBuilder::mosaic) to lay them over one another",
-        first.display(), second.display()
+        shown(first),
+        shown(second)
     )]
     DuplicateDate {
         /// The date.
@@ -140,7 +145,7 @@ pub enum Error {
         second: PathBuf,
     },
     /// A file whose partner file does not exist.
-    #[error("{}{}: {what} is missing, {pattern} matches nothing that goes with it; {advice}", path.display(), on_date(*date))]
+    #[error("{}{}: {what} is missing, {pattern} matches nothing that goes with it; {advice}", shown(path), on_date(*date))]
     NoPartner {
         /// The file that exists.
         path: PathBuf,
@@ -154,7 +159,7 @@ pub enum Error {
         advice: String,
     },
     /// A raster that cannot be opened.
-    #[error("cannot open raster {}{}: {problem}", path.display(), on_date(*date))]
+    #[error("cannot open raster {}{}: {problem}", shown(path), on_date(*date))]
     Open {
         /// The file.
         path: PathBuf,
@@ -167,7 +172,7 @@ pub enum Error {
         source: Option<BoxedError>,
     },
     /// A raster that differs from the others of its stack.
-    #[error("{} ({date}): {problem}", path.display())]
+    #[error("{} ({date}): {problem}", shown(path))]
     Inconsistent {
         /// The file.
         path: PathBuf,

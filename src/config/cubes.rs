@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::keys::SourceKeys;
-use crate::error::{Error, Result};
+use super::stack::placed;
+use crate::error::{Error, Result, shown};
 use crate::geometry::Grid;
-use crate::source::{Calibration, DimensionNames, RasterSeries, RasterSource, ZarrCube};
+use crate::source::gdal::is_address;
+use crate::source::{Calibration, DimensionNames, RasterSeries, RasterSource, Remote, ZarrCube};
 
 /// Whether an instrument has a key.
 type Given = fn(&SourceKeys) -> bool;
@@ -29,7 +31,12 @@ const STACKS: [(&str, Given); 10] = [
 ///
 /// # Errors
 /// [`Error::Setting`] for keys that do not go together, and those of opening.
-pub(super) fn open(keys: &SourceKeys, folder: &Path, target: &Grid) -> Result<Option<Arc<dyn RasterSource>>> {
+pub(super) fn open(
+    keys: &SourceKeys,
+    folder: &Path,
+    target: &Grid,
+    remote: Remote,
+) -> Result<Option<Arc<dyn RasterSource>>> {
     let cube = keys.zarr.is_some().then_some("zarr").or(keys.series.is_some().then_some("series"));
     if let Some(cube) = cube {
         let problem = format!("is for stacks of files and cannot be combined with `{cube}`; leave it out");
@@ -37,8 +44,8 @@ pub(super) fn open(keys: &SourceKeys, folder: &Path, target: &Grid) -> Result<Op
     }
     match (&keys.zarr, &keys.series) {
         (Some(_), Some(_)) => Err(Error::setting("series", "given together with `zarr`; leave one out")),
-        (Some(path), None) => Ok(Some(open_zarr(keys, &folder.join(path))?)),
-        (None, Some(path)) => Ok(Some(open_series(keys, &folder.join(path), target)?)),
+        (Some(path), None) => Ok(Some(open_zarr(keys, &placed(folder, path))?)),
+        (None, Some(path)) => Ok(Some(open_series(keys, &placed(folder, path), (target, remote))?)),
         (None, None) => {
             let only = "is for cubes (`zarr`) and series; leave it out with `files`";
             refuse(
@@ -55,11 +62,11 @@ pub(super) fn open(keys: &SourceKeys, folder: &Path, target: &Grid) -> Result<Op
     }
 }
 
-fn open_series(keys: &SourceKeys, path: &Path, target: &Grid) -> Result<Arc<dyn RasterSource>> {
+fn open_series(keys: &SourceKeys, path: &Path, (target, remote): (&Grid, Remote)) -> Result<Arc<dyn RasterSource>> {
     refuse("cannot be combined with `series`; leave it out", &[("dimensions", keys.dimensions.is_some())])?;
     let loose = keys.date_format.is_some() && keys.date.is_none();
     refuse("is the form of `date`, which is not given; leave it out", &[("date_format", loose)])?;
-    let mut series = RasterSeries::builder(path).variables(variables(keys)?);
+    let mut series = RasterSeries::builder(path).variables(variables(keys)?).remote(remote);
     if let Some(dates) = &keys.dates {
         series = series.dates(dates.iter().copied());
     }
@@ -90,6 +97,11 @@ fn open_zarr(keys: &SourceKeys, path: &Path) -> Result<Arc<dyn RasterSource>> {
             ("drivers", keys.drivers.is_some()),
         ],
     )?;
+    if path.to_str().is_some_and(is_address) {
+        let problem = "a Zarr cube is read from a folder of this machine, not from a server; copy it first, for example with \
+                       `aws s3 sync` or `gsutil rsync`";
+        return Err(Error::setting("zarr", format!("{}: {problem}", shown(path))));
+    }
     let mut cube = ZarrCube::builder(path).variables(variables(keys)?);
     if let Some(names) = &keys.dimensions {
         let (time, band, y, x) = (names.time.clone(), names.band.clone(), names.y.clone(), names.x.clone());

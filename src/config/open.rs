@@ -16,7 +16,8 @@ use crate::geometry::{Date, Grid};
 use crate::preset::{Preset, PresetBand, response_of};
 use crate::series::FusionSink;
 use crate::sink::{FusedSeries, SeasonalStore, ZarrFormat, ZarrSink};
-use crate::source::{Calibration, RasterSource, RasterStack, Resampling};
+use crate::source::gdal::is_address;
+use crate::source::{Granule, RasterSource, RasterStack, Resampling};
 use crate::spectral::{SpectralBasis, SpectralResponse};
 
 /// What a description says of one instrument's files.
@@ -174,12 +175,13 @@ impl FusionConfig {
     /// A raster of which one date is read, opened.
     pub(super) fn raster(&self, key: &str, raster: &Raster) -> Result<Raster> {
         let Some(named) = raster.path() else { return Ok(raster.clone()) };
-        let path = self.folder.join(named);
-        if !path.exists() {
+        let path = stack::placed(&self.folder, named);
+        if !is_address(&path.to_string_lossy()) && !path.exists() {
             return Err(Error::setting(key, format!("there is no raster {}", path.display())));
         }
         // A raster without date: any will do.
-        let stack = RasterStack::from_files([(Date::from_days(0), path)], Calibration::default());
+        let stack =
+            RasterStack::from_granules([Granule::new(Date::from_days(0), [path])]).remote(self.run.remote).open();
         Ok(raster.clone().opened(stack.map_err(|error| error.of_input(key))?))
     }
 
@@ -196,9 +198,16 @@ impl FusionConfig {
         let bands = preset.map(|preset| stack::preset_bands(preset, (described, keys), target_bands)).transpose()?;
         let bands: Vec<&PresetBand> = bands.unwrap_or_default();
         let lenient = self.run.on_error == OnError::Skip;
-        let source = match cubes::open(keys, &self.folder, target)? {
+        let source = match cubes::open(keys, &self.folder, target, self.run.remote)? {
             Some(cube) => cube,
-            None => Arc::new(open_stack((described, keys), preset, &bands, &self.folder, target, lenient)?),
+            None => Arc::new(open_stack(
+                (described, keys),
+                preset,
+                &bands,
+                &self.folder,
+                target,
+                (lenient, self.run.remote),
+            )?),
         };
         let mut instrument = described.clone();
         instrument.response = match &described.response {

@@ -7,7 +7,8 @@ use super::keys::{BandName, BitField, HeaderRule, OffsetBy, QualityRule, SourceK
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
 use crate::preset::{Preset, PresetBand};
-use crate::source::{Granule, Headers, Quality, RasterStack, Spread, StackBuilder, Uncertainty};
+use crate::source::gdal::is_address;
+use crate::source::{Granule, Headers, Quality, RasterStack, Remote, Spread, StackBuilder, Uncertainty};
 
 /// Opens the stack that an instrument's keys describe; with a preset, of these of its bands.
 pub(super) fn open_stack(
@@ -16,7 +17,7 @@ pub(super) fn open_stack(
     bands: &[&PresetBand],
     folder: &Path,
     target: &Grid,
-    lenient: bool,
+    (lenient, remote): (bool, Remote),
 ) -> Result<RasterStack> {
     let mut stack = match (&keys.list, &keys.files) {
         (Some(_), Some(_)) => return Err(Error::setting("list", "given together with `files`; give one of them")),
@@ -36,7 +37,7 @@ pub(super) fn open_stack(
             return Err(Error::setting("files", problem));
         }
     };
-    stack = stack.lenient(lenient);
+    stack = stack.lenient(lenient).remote(remote);
     if let (true, Some(names)) = (bands.is_empty(), &keys.source_bands) {
         stack = stack.source_bands(names.iter().map(ToString::to_string));
     }
@@ -128,7 +129,9 @@ fn found(
     };
     let mut stack = match preset {
         Some(preset) if is_pattern => preset.configure(RasterStack::builder(files, date), bands).folder(folder),
-        Some(preset) => preset.configure(RasterStack::builder(preset.files, date), bands).folder(folder.join(files)),
+        Some(preset) => {
+            preset.configure(RasterStack::builder(preset.files, date), bands).folder(resolved(folder, files))
+        }
         None => RasterStack::builder(files, date).folder(folder),
     };
     // Without its layout, the preset's quality files are not found.
@@ -322,9 +325,14 @@ fn listed(
     Ok(stack)
 }
 
-/// A file's path against the list's folder; names of subdatasets stay as they are.
+/// A path against the description's folder; addresses stay as they are.
+pub(super) fn placed(folder: &Path, path: &Path) -> PathBuf {
+    if path.to_str().is_some_and(is_address) { path.to_path_buf() } else { folder.join(path) }
+}
+
+/// A file's path against a folder; addresses and names of subdatasets stay as they are.
 fn resolved(base: &Path, name: &str) -> PathBuf {
-    if name.contains(":\"") { name.into() } else { base.join(name) }
+    if name.contains(":\"") || is_address(name) { name.into() } else { base.join(name) }
 }
 
 /// Reads an untrusted list of files.

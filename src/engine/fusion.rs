@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rayon::ThreadPool;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::cells::CellModel;
 use super::output::Projection;
@@ -13,7 +13,7 @@ use super::spare::Spare;
 use super::steps::Step;
 use super::{Checkpoint, RunOptions};
 use crate::describe::OutputSpace;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Grid, Rect, Tile, Tiling};
 use crate::model::{Model, ObservationModel, PriorSlice};
 use crate::series::{FusionSink, SeriesIdentity, SeriesLayout, Settings};
@@ -74,6 +74,8 @@ pub struct Fusion {
     pub(super) lag_asked: usize,
     pub(super) plan: Plan,
     pub(super) pool: ThreadPool,
+    /// Threads that wait for servers, where more reads are to be in flight than there are threads.
+    pub(super) servers: Option<ThreadPool>,
     pub(super) spare: Spare,
     /// What decides the values.
     pub(super) settings: Settings,
@@ -89,6 +91,29 @@ impl Fusion {
     #[must_use]
     pub fn target(&self) -> &Grid {
         &self.model.target
+    }
+
+    /// Slices that are read ahead of the batch that is filtered, because servers are waited for; 0 where none are.
+    pub(super) fn reads_ahead(&self) -> usize {
+        self.model.reads_in_flight()
+    }
+
+    /// Reads in parallel, on threads that wait for servers where there are some.
+    pub(super) fn reading<R: Send>(&self, read: impl FnOnce() -> R + Send) -> R {
+        match &self.servers {
+            Some(servers) => servers.install(read),
+            None => read(),
+        }
+    }
+
+    /// Threads for reading or writing, in addition to those that filter: as many, or more where they wait.
+    pub(super) fn io_pool(&self, name: &'static str, least: usize) -> Result<ThreadPool> {
+        let threads = self.pool.current_num_threads().max(least);
+        ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(move |index| format!("rasterfuse-{name}-{index}"))
+            .build()
+            .map_err(|error| Error::Threads { threads, source: Box::new(error) })
     }
 
     /// Names of the output bands.

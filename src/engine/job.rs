@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::ahead::Reads;
 use super::assignment::Assignment;
 use super::checkpoint::StateFolder;
 use super::fusion::names;
 use super::lock::Lock;
-use super::pipeline::{Reads, Stages, Written, drive};
+use super::pipeline::{Stages, Written, drive};
 use super::progress::Progress;
 use super::start::Again;
 use super::summary::Summary;

@@ -6,6 +6,7 @@
 //! shape, batch length and number of threads change no bit of the result. Where all cells are independent there are
 //! no windows, but cells.
 
+mod ahead;
 mod assignment;
 mod builder;
 mod calibrate;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::{MemoryBudget, Precision};
 use crate::error::{Error, Result};
+use crate::source::Remote;
 
 /// Worker threads at most.
 const LARGEST_POOL: usize = 4096;
@@ -33,6 +34,8 @@ pub struct RunOptions {
     pub checkpoint_interval: Duration,
     /// Checkpoints of each tile that are kept.
     pub keep_checkpoints: usize,
+    /// How servers are asked for remote files.
+    pub remote: Remote,
     /// Whether a run is refused whose results may not fit on the disk.
     pub check_disk: bool,
     /// Dates that are read, filtered and written together. Default: chosen by the plan.
@@ -54,6 +57,7 @@ impl Default for RunOptions {
             replay_days: 30,
             checkpoint_interval: Duration::from_mins(10),
             keep_checkpoints: 1,
+            remote: Remote::default(),
             check_disk: true,
             batch_dates: None,
             shards: 1,
@@ -78,6 +82,7 @@ impl RunOptions {
         if self.batch_dates == Some(0) {
             return Err(Error::setting("batch_dates", "0 dates; give at least 1"));
         }
+        self.remote.check()?;
         if self.shards == 0 {
             return Err(Error::setting("shards", "0 processes; give at least 1"));
         }

@@ -9,17 +9,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rayon::ThreadPool;
 use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::Fusion;
+use super::ahead::{Reads, read_all};
 use super::in_flight::InFlight;
 use super::progress::Progress;
 use super::spare::Spare;
-use super::tile::TileReader;
 use super::window::Reading;
 use crate::error::{Error, Result};
-use crate::geometry::Tile;
 use crate::series::{FusedBlock, FusionSink, Saved, Timing};
 
 /// Dates are made visible no more often than this: each time costs a few synchronous writes.
@@ -27,11 +26,6 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A wait that is reported.
 const LONG_WAIT: Duration = Duration::from_millis(if cfg!(test) { 30 } else { 10_000 });
-
-/// What the reader is to read: tiles in order, each with its batches as ranges of steps.
-pub(super) struct Reads {
-    pub(super) tiles: Vec<(Tile, Vec<std::ops::Range<usize>>)>,
-}
 
 /// What the filter hands to the writer.
 enum Task {
@@ -155,7 +149,7 @@ pub(super) fn drive<R>(
     filter: impl FnOnce(&mut Stages<'_>) -> Result<R, Halt>,
 ) -> Result<(R, Timing)> {
     // Each has its own threads: a slow source must not keep blocks from being written.
-    let (reading, writing) = (io_pool(fusion, "read")?, io_pool(fusion, "write")?);
+    let (reading, writing) = (fusion.io_pool("read", fusion.reads_ahead())?, fusion.io_pool("write", 0)?);
     let (in_flight, blocks) = (InFlight::default(), AtomicUsize::new(0));
     thread::scope(|scope| {
         let (to_filter, batches) = sync_channel(0);
@@ -203,49 +197,8 @@ pub(super) fn drive<R>(
     })
 }
 
-/// Threads for reading and writing, in addition to those that filter.
-fn io_pool(fusion: &Fusion, name: &'static str) -> Result<ThreadPool> {
-    let threads = fusion.pool.current_num_threads();
-    ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(move |index| format!("rasterfuse-{name}-{index}"))
-        .build()
-        .map_err(|error| Error::Threads { threads, source: Box::new(error) })
-}
-
 fn joined<T>(outcome: thread::Result<T>) -> T {
     outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// Reads everything in order, one batch ahead; ends early when nobody takes it. Gives the time it took.
-fn read_all(
-    fusion: &Fusion,
-    io: &ThreadPool,
-    reads: &Reads,
-    in_flight: &InFlight,
-    to_filter: SyncSender<Result<Vec<Reading>>>,
-) -> Duration {
-    let mut took = Duration::ZERO;
-    for (tile, batches) in &reads.tiles {
-        let reader = match TileReader::new(fusion, tile) {
-            Ok(reader) => reader,
-            Err(error) => {
-                // Nobody takes it when filtering has ended on an error of its own.
-                let _ = to_filter.send(Err(error));
-                return took;
-            }
-        };
-        for steps in batches {
-            let started = Instant::now();
-            let batch = io.install(|| reader.read(fusion, &fusion.steps[steps.clone()], in_flight));
-            took += started.elapsed();
-            let failed = batch.is_err();
-            if to_filter.send(batch).is_err() || failed {
-                return took;
-            }
-        }
-    }
-    took
 }
 
 /// Writes everything as it comes and makes dates visible as they become whole. Gives the time it took.

@@ -284,6 +284,11 @@ impl Plan {
 }
 
 impl PlanInput<'_> {
+    /// Threads that read.
+    fn readers(&self) -> usize {
+        self.threads.max(self.model.reads_in_flight())
+    }
+
     fn instrument_plan(&self, instrument: &ObservationModel) -> InstrumentPlan {
         let source = &instrument.source;
         let dates: Vec<Date> = {

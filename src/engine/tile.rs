@@ -18,6 +18,7 @@ use crate::geometry::{Date, PixelRegion, Rect, Tile, Window};
 use crate::model::Model;
 use crate::model::{ObservationModel, PixelLattice, PriorSlice, far_cells};
 use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
+use crate::source::Slice;
 
 /// Scratch memory of the threads of a run, one worker for each.
 #[derive(Debug)]
@@ -40,6 +41,9 @@ impl Workers {
         }
     }
 }
+
+/// A slice, or why it was skipped.
+pub(super) type ReadSlice = Result<Slice, String>;
 
 /// The inputs of a tile.
 #[derive(Debug)]
@@ -107,30 +111,54 @@ impl TileReader {
 
     /// Reads a batch of dates, slices in parallel. Unreadable slices are an error or skipped, as the fusion is set.
     pub(super) fn read(&self, fusion: &Fusion, steps: &[(Date, Step)], in_flight: &InFlight) -> Result<Vec<Reading>> {
-        let wanted: Vec<(usize, usize, &PixelRegion)> = steps
-            .iter()
-            .enumerate()
-            .flat_map(|(index, (_, step))| step.instruments.iter().map(move |&instrument| (index, instrument)))
-            .filter_map(|(index, instrument)| Some((index, instrument, self.regions[instrument].as_ref()?)))
-            .collect();
-        let slices = wanted
-            .par_iter()
-            .map(|&(index, instrument, region)| {
-                let model = &fusion.model.instruments[instrument];
-                let date = model.dated(steps[index].0);
-                let read = in_flight.during(instrument, date, || model.source.read(date, &model.source_bands, region));
-                let read = read.map(|mut slice| {
-                    if let Some(mean) = &self.means[instrument] {
-                        mean.subtract(model, &mut slice);
-                    }
-                    slice
-                });
-                match read {
-                    Err(error) if fusion.options.on_error == OnError::Skip => Ok(Err(error.to_string())),
-                    read => read.map(Ok),
-                }
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let wanted = self.wanted(steps);
+        let read = |&(index, instrument): &(usize, usize)| {
+            let date: Date = steps[index].0;
+            self.read_slice(fusion, date, instrument, in_flight)
+        };
+        let slices = fusion.reading(|| wanted.par_iter().map(read).collect::<Result<Vec<_>>>())?;
+        Ok(self.readings(steps, &wanted, slices))
+    }
+
+    /// The slices of these dates: position of the date, and instrument.
+    pub(super) fn wanted(&self, steps: &[(Date, Step)]) -> Vec<(usize, usize)> {
+        let all = steps.iter().enumerate();
+        let all =
+            all.flat_map(|(index, (_, step))| step.instruments.iter().map(move |&instrument| (index, instrument)));
+        all.filter(|(_, instrument)| self.regions[*instrument].is_some()).collect()
+    }
+
+    /// Reads one slice. Where it cannot be read it is an error, or skipped, as the fusion is set.
+    pub(super) fn read_slice(
+        &self,
+        fusion: &Fusion,
+        date: Date,
+        instrument: usize,
+        in_flight: &InFlight,
+    ) -> Result<ReadSlice> {
+        let model = &fusion.model.instruments[instrument];
+        let date = model.dated(date);
+        let Some(region) = &self.regions[instrument] else { return Err(Error::Interrupted) };
+        let read = in_flight.during(instrument, date, || model.source.read(date, &model.source_bands, region));
+        let read = read.map(|mut slice| {
+            if let Some(mean) = &self.means[instrument] {
+                mean.subtract(model, &mut slice);
+            }
+            slice
+        });
+        match read {
+            Err(error) if fusion.options.on_error == OnError::Skip => Ok(Err(error.to_string())),
+            read => read.map(Ok),
+        }
+    }
+
+    /// What was read of these dates, of the slices `wanted` in their order.
+    pub(super) fn readings(
+        &self,
+        steps: &[(Date, Step)],
+        wanted: &[(usize, usize)],
+        slices: Vec<ReadSlice>,
+    ) -> Vec<Reading> {
         let reading = |(date, step): &(Date, Step)| Reading {
             date: *date,
             output: step.output.is_some(),
@@ -138,13 +166,13 @@ impl TileReader {
             skipped: Vec::new(),
         };
         let mut batch: Vec<Reading> = steps.iter().map(reading).collect();
-        for ((index, instrument, _), slice) in wanted.into_iter().zip(slices) {
+        for (&(index, instrument), slice) in wanted.iter().zip(slices) {
             match slice {
                 Ok(slice) => batch[index].slices.push((instrument, slice)),
                 Err(reason) => batch[index].skipped.push((instrument, reason)),
             }
         }
-        Ok(batch)
+        batch
     }
 }
 

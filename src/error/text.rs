@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::shown::shown;
 use super::{ChunkFault, Error, Key, SettingDifference};
 use crate::geometry::{Crs, Date};
 
@@ -39,7 +40,7 @@ pub(super) fn no_files(pattern: &str, problem: &str) -> String {
 
 /// A date pattern that fails, with its key and the `strftime` form of its first group.
 pub(super) fn no_date(path: &Path, (key, pattern, format): (&str, &str, &str), problem: &str) -> String {
-    format!("{}: {problem} ({key} = '{pattern}', {key}_format = {format:?})", path.display())
+    format!("{}: {problem} ({key} = '{pattern}', {key}_format = {format:?})", shown(path))
 }
 
 /// Of a key that is left to be estimated, and the others that are.

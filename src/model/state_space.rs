@@ -47,6 +47,11 @@ pub(crate) struct Part {
 }
 
 impl Model {
+    /// Reads of observations that should be in flight at a time, because servers are waited for; 0 where none are.
+    pub(crate) fn reads_in_flight(&self) -> usize {
+        self.instruments.iter().filter_map(|instrument| instrument.source.reads_in_flight()).max().unwrap_or(0)
+    }
+
     /// Checks a description whose inputs are opened; reads no pixel.
     ///
     /// # Errors

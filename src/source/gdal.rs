@@ -1,11 +1,13 @@
 //! Reads any raster that GDAL opens. Only this file knows GDAL's (column, row) order and its bands counted from 1.
 
+mod address;
 mod align;
 mod cache;
 mod chatter;
 mod crs;
 mod drivers;
 mod extremes;
+mod listing;
 mod name;
 mod place;
 mod pool;
@@ -13,6 +15,7 @@ mod quiet;
 mod raster;
 mod reach;
 mod series;
+mod server;
 mod tags;
 mod transform;
 mod turn;
@@ -26,6 +29,8 @@ use ::gdal::errors::GdalError;
 use ::gdal::raster::GdalDataType;
 use ::gdal::{Dataset, DatasetOptions, GdalOpenFlags, Metadata};
 
+pub(crate) use address::is_address;
+pub(super) use address::is_remote;
 pub(super) use align::Aligned;
 pub(super) use cache::block_cache_bytes;
 use cache::{disable_folder_listing, limit_block_cache};
@@ -33,6 +38,7 @@ pub use crs::{crs_from_definition, same_crs};
 pub(super) use drivers::Drivers;
 use drivers::{container, waiting};
 pub(super) use extremes::Extremes;
+pub(super) use listing::names_in;
 pub(super) use name::Subdataset;
 use place::grid_of;
 pub(super) use pool::Pool;
@@ -40,6 +46,8 @@ use quiet::QuietErrors;
 pub(super) use raster::{OpenRaster, ReadFailure, Traits};
 pub(super) use reach::Reach;
 pub use series::{RasterSeries, SeriesBuilder};
+use server::{Requests, answered, plain};
+pub(super) use server::{persistently, server_cache_bytes};
 pub(super) use tags::BandTags;
 pub use vector::envelope;
 pub use view::Resampling;
@@ -78,14 +86,17 @@ pub fn read_header(path: &Path) -> Result<RasterHeader> {
 
 /// The header of a raster. `date` is used only in the error.
 pub(super) fn dated_header(path: &Path, date: Option<Date>, drivers: &Drivers) -> Result<RasterHeader> {
-    header(path, &open_first(path, date, drivers)?, date)
+    persistently(drivers.remote(), std::iter::once(path), || {
+        let _requests = Requests::of(path, drivers.remote());
+        header(path, &open_first(path, date, drivers)?, date)
+    })
 }
 
 /// Opens a file that nobody has looked at yet: one that GDAL would wait for, or with which it would open other files, is
 /// refused.
 fn open_first(path: &Path, date: Option<Date>, drivers: &Drivers) -> Result<Dataset> {
     let refused = |problem: String| Error::Open { path: path.to_path_buf(), date, problem, source: None };
-    if let Some(problem) = waiting(path) {
+    if let Some(problem) = address::unreadable(path).or_else(|| waiting(path)) {
         return Err(refused(problem));
     }
     let dataset = open(path, date, drivers)?;
@@ -103,11 +114,18 @@ fn open(path: &Path, date: Option<Date>, drivers: &Drivers) -> Result<Dataset> {
     disable_folder_listing();
     let open_flags = GdalOpenFlags::GDAL_OF_RASTER | GdalOpenFlags::GDAL_OF_VERBOSE_ERROR;
     let allowed = drivers.of(path);
+    let _requests = Requests::of(path, drivers.remote());
     let options = DatasetOptions { open_flags, allowed_drivers: Some(&allowed), ..DatasetOptions::default() };
-    let (opened, said) = chatter::listening(&container(path), || Dataset::open_ex(path, options));
+    let (opened, said) = chatter::listening(&container(path), || Dataset::open_ex(address::gdal_name(path), options));
     opened.map_err(|error| {
+        if is_remote(path) && answered(path, &message(&error)).is_some() {
+            return open_error(path, date, &error);
+        }
         if let Some(problem) = drivers.referring(path) {
             return Error::Open { path: path.to_path_buf(), date, problem, source: Some(Box::new(error)) };
+        }
+        if is_remote(path) {
+            return open_error(path, date, &error);
         }
         // GDAL reports only that it does not recognise such a path.
         let problem = match container(path).metadata() {
@@ -120,7 +138,7 @@ fn open(path: &Path, date: Option<Date>, drivers: &Drivers) -> Result<Dataset> {
 }
 
 fn open_error(path: &Path, date: Option<Date>, error: &GdalError) -> Error {
-    Error::Open { path: path.to_path_buf(), date, problem: message(error), source: Some(Box::new(error.clone())) }
+    Error::Open { path: path.to_path_buf(), date, problem: said(path, error), source: Some(Box::new(error.clone())) }
 }
 
 /// GDAL's own message, without the text that the binding adds.
@@ -129,6 +147,12 @@ fn message(error: &GdalError) -> String {
         GdalError::CplError { msg, .. } | GdalError::NullPointer { msg, .. } if !msg.is_empty() => msg.clone(),
         other => other.to_string(),
     }
+}
+
+/// GDAL's own message about a file, or what its server answered.
+fn said(path: &Path, error: &GdalError) -> String {
+    let message = message(error);
+    if is_remote(path) { answered(path, &message).unwrap_or_else(|| plain(&message)) } else { message }
 }
 
 /// Refuses bands whose type holds no plain numbers.

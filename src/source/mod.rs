@@ -12,6 +12,7 @@ mod losses;
 mod memory;
 #[cfg(feature = "gdal")]
 mod quality;
+mod remote;
 #[cfg(feature = "gdal")]
 mod stack;
 #[cfg(feature = "gdal")]
@@ -37,6 +38,7 @@ pub use losses::Losses;
 pub use memory::MemorySource;
 #[cfg(feature = "gdal")]
 pub use quality::Quality;
+pub use remote::Remote;
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
 pub(crate) use stack::fuzz as fuzz_template;
 #[cfg(feature = "gdal")]
@@ -160,6 +162,12 @@ pub trait RasterSource: Debug + Send + Sync {
         Ok(Losses { left, nodata: values.len() as u64 - left, ..Losses::default() })
     }
 
+    /// How many reads should be in flight at a time, where a read waits for a server more than it computes. `None`,
+    /// the default: as many as there are threads.
+    fn reads_in_flight(&self) -> Option<usize> {
+        None
+    }
+
     /// (rows, columns) of a storage block: the storage decodes a block in full, whichever of its pixels are
     /// requested. Blocks tile the raster from its upper-left corner. `None`, the default: reading a region decodes
     /// that region only.
@@ -238,6 +246,10 @@ impl<S: RasterSource + ?Sized> RasterSource for Arc<S> {
 
     fn losses(&self, date: Date, band: usize, region: &PixelRegion) -> Result<Losses> {
         (**self).losses(date, band, region)
+    }
+
+    fn reads_in_flight(&self) -> Option<usize> {
+        (**self).reads_in_flight()
     }
 
     fn block_shape(&self) -> Option<(usize, usize)> {

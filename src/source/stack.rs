@@ -6,7 +6,9 @@ mod agree;
 mod builder;
 mod find;
 mod granule;
+mod headers;
 mod layout;
+mod listing;
 mod location;
 mod metadata;
 mod mosaic;
@@ -34,7 +36,7 @@ use location::StackLocation;
 use steps::OffsetSteps;
 use views::Views;
 
-use super::gdal::{Drivers, Extremes, Pool, Traits, block_cache_bytes};
+use super::gdal::{Drivers, Extremes, Pool, Traits, block_cache_bytes, is_remote, server_cache_bytes};
 use super::quality::Tables;
 use super::{Calibration, Losses, Quality, RasterSource, Slice, Uncertainty, check_request};
 use crate::error::{Error, Result};
@@ -77,6 +79,8 @@ pub struct RasterStack {
     /// How files are read on a grid other than their own.
     views: Option<Views>,
     drivers: Drivers,
+    /// Whether any file is on a server.
+    remote: bool,
     /// The CRS that replaces those of the files.
     crs: Option<Crs>,
     pool: Pool,
@@ -245,6 +249,8 @@ impl StackBuilder {
             }
         };
         let offset_steps = self.offset_steps.filter(|_| self.calibration.offset.is_none());
+        let mut files = survey.parts.iter().flat_map(|part| &part.files);
+        let remote = files.any(|file| is_remote(&file.path));
         Ok(RasterStack {
             origin,
             grid: survey.grid,
@@ -259,6 +265,7 @@ impl StackBuilder {
             uncertainty: self.uncertainty,
             views: survey.views,
             drivers: self.drivers,
+            remote,
             crs: self.crs,
             pool: Pool::default(),
             block_shape: survey.block_shape,
@@ -341,6 +348,10 @@ impl RasterSource for RasterStack {
         self.losses_of(check_request(self, date, &[band], region)?, band, region)
     }
 
+    fn reads_in_flight(&self) -> Option<usize> {
+        self.remote.then(|| self.drivers.remote().reads_in_flight())
+    }
+
     fn block_shape(&self) -> Option<(usize, usize)> {
         self.block_shape
     }
@@ -354,6 +365,6 @@ impl RasterSource for RasterStack {
     }
 
     fn shared_cache_bytes(&self) -> u64 {
-        block_cache_bytes()
+        block_cache_bytes() + if self.remote { server_cache_bytes() } else { 0 }
     }
 }

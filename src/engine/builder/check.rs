@@ -42,7 +42,9 @@ impl FusionBuilder {
         let period = period(&description, &model.instruments)?;
         let Schedule { steps, output: dates } = schedule(period, &description.time, &model.instruments)?;
         let offsets = offsets(&description, &model.instruments)?;
-        let pool = pool(options.threads)?;
+        let pool = pool(options.threads, "")?;
+        let (threads, waiting) = (pool.current_num_threads(), model.reads_in_flight());
+        let servers = (waiting > threads).then(|| self::pool(waiting, "server-")).transpose()?;
         // A lag beyond the end of the output axis takes memory for nothing. A ring of as many dates as there are
         // never turns, so that it can be enlarged when the series is appended to.
         let lag_asked = description.smoothing.lag;
@@ -65,7 +67,7 @@ impl FusionBuilder {
             dates: dates.len(),
             tile: output.tile.map(Into::into),
             budget_bytes: options.memory.bytes()?,
-            threads: pool.current_num_threads(),
+            threads,
             lag,
             lag_asked,
             largest_ratio: largest_ratio(&model, days),
@@ -89,6 +91,7 @@ impl FusionBuilder {
             lag_asked,
             plan,
             pool,
+            servers,
             spare: Spare::default(),
             settings,
             withholds,
@@ -145,10 +148,10 @@ fn refuse_unobserved(model: &Model) -> Result<()> {
     ))
 }
 
-fn pool(threads: usize) -> Result<ThreadPool> {
+fn pool(threads: usize, name: &'static str) -> Result<ThreadPool> {
     ThreadPoolBuilder::new()
         .num_threads(threads)
-        .thread_name(|index| format!("rasterfuse-{index}"))
+        .thread_name(move |index| format!("rasterfuse-{name}{index}"))
         .build()
         .map_err(|error| Error::Threads { threads, source: Box::new(error) })
 }

@@ -232,7 +232,8 @@ pub(super) struct Costs<'a> {
 impl<'a> Costs<'a> {
     pub(super) fn new(input: &'a PlanInput<'a>, instruments: &'a [InstrumentPlan]) -> Self {
         let sources = || {
-            let observed = input.model.instruments.iter().map(|instrument| (instrument.source.as_ref(), input.threads));
+            let observed =
+                input.model.instruments.iter().map(|instrument| (instrument.source.as_ref(), input.readers()));
             let seasonal = input.model.seasonal.as_ref().map(|mean| (mean.source(), 2));
             let features = input.model.process.features.as_ref().map(FeatureModel::source);
             let once = input.model.prior.sources().chain(features).map(|source| (source, 1));
@@ -299,7 +300,7 @@ impl<'a> Costs<'a> {
         }
     }
 
-    /// Two batches of slices, one being filtered while the next is read; what reading takes for each thread;
+    /// Two batches of slices, one being filtered while the next is read, and those that are read ahead from servers; what reading takes for each thread;
     /// and the prior's rasters.
     fn slices(&self, tile: (usize, usize), batch: usize) -> u64 {
         let (mut held, mut scratch, mut most) = (0_u64, 0, 0);
@@ -309,7 +310,7 @@ impl<'a> Costs<'a> {
             let (rows, cols) = self.input.pixels(tile, grid.cell_size());
             let (rows, cols) = (rows + self.beyond(instrument).0, cols + self.beyond(instrument).1);
             let pixels = product([rows.min(hull.rows.len() as u64), cols.min(hull.cols.len() as u64)]);
-            let slices = plan.dates.min(2 * batch) as u64;
+            let slices = plan.dates.min(2 * batch + self.input.model.reads_in_flight()) as u64;
             let planes = if instrument.source.knows_noise() { 2 } else { 1 };
             held = held.saturating_add(product([planes, pixels, instrument.source_bands.len() as u64, WORD, slices]));
             if self.input.withholds {
@@ -318,9 +319,9 @@ impl<'a> Costs<'a> {
             }
             let shape = (rows.min(hull.rows.len() as u64), cols.min(hull.cols.len() as u64));
             scratch = scratch.max(instrument.source.scratch_bytes(instrument.source_bands.len(), shape));
-            most += plan.dates.min(batch);
+            most += plan.dates.min(batch + self.input.model.reads_in_flight());
         }
-        let reading = product([scratch, most.min(self.input.threads) as u64]);
+        let reading = product([scratch, most.min(self.input.readers()) as u64]);
         let around = |source: &dyn RasterSource| {
             // Around the cells of a tile also those under pixels that reach beyond them.
             let reach = self.input.model.instruments.iter().map(|instrument| instrument.lattice.largest());

@@ -6,7 +6,10 @@ use std::ptr;
 
 use ::gdal::{Dataset, GdalOpenFlags, Metadata};
 
+use super::address::gdal_name;
+use super::server::Requests;
 use super::{QuietErrors, Subdataset};
+use crate::source::Remote;
 
 /// Formats that hold their pixels themselves.
 const PLAIN: [&str; 42] = [
@@ -83,23 +86,35 @@ const REFERRING: [&str; 22] = [
 /// Files that GDAL opens with a raster wherever they lie beside it: masks, overviews, statistics.
 const BESIDE: [&str; 3] = [".msk", ".ovr", ".aux.xml"];
 
-/// The drivers that may open the files of a source.
+/// The drivers that may open the files of a source, and how servers are asked for them.
 #[derive(Clone, Debug, Default)]
 pub(in crate::source) struct Drivers {
     also: Vec<String>,
     /// Whether a person gave the name of each file in full: one that ends in `.vrt` is meant as a VRT.
     named: bool,
+    /// How servers are asked for remote files.
+    remote: Remote,
 }
 
 impl Drivers {
-    /// Those of formats that hold their pixels themselves, and `also` those of these names.
-    pub(in crate::source) fn and(also: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { also: also.into_iter().map(Into::into).collect(), named: false }
-    }
-
     /// The same for files whose names are given in full.
     pub(in crate::source) fn named(self) -> Self {
         Self { named: true, ..self }
+    }
+
+    /// Those of formats that hold their pixels themselves, and those of these names.
+    pub(in crate::source) fn with(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { also: names.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// The same, and servers are asked like this.
+    pub(in crate::source) fn asking(self, remote: Remote) -> Self {
+        Self { remote, ..self }
+    }
+
+    /// How servers are asked.
+    pub(in crate::source) fn remote(&self) -> &Remote {
+        &self.remote
     }
 
     /// GDAL's names of those that may open a file.
@@ -111,8 +126,8 @@ impl Drivers {
 
     /// The problem of a file whose pixels are elsewhere, where that is not asked for: GDAL would read what it names.
     pub(super) fn referring(&self, path: &Path) -> Option<String> {
-        let driver =
-            identified(path).filter(|driver| !self.of(path).iter().any(|name| name.eq_ignore_ascii_case(driver)))?;
+        let driver = identified(path, &self.remote)
+            .filter(|driver| !self.of(path).iter().any(|name| name.eq_ignore_ascii_case(driver)))?;
         Some(format!(
             "GDAL takes it for {driver}, which may name other files or servers to be read; if that is meant and the file is trusted, \
              give drivers = [{driver:?}]"
@@ -169,9 +184,10 @@ fn no_file(path: &Path) -> Option<String> {
 
 /// The driver for pixels that are elsewhere to which GDAL would give a file.
 #[allow(unsafe_code)]
-fn identified(path: &Path) -> Option<String> {
+fn identified(path: &Path, remote: &Remote) -> Option<String> {
     let _quiet = QuietErrors::new();
-    let path = CString::new(path.to_str()?).ok()?;
+    let _requests = Requests::of(path, remote);
+    let path = CString::new(gdal_name(path).to_str()?).ok()?;
     let names: Vec<CString> = REFERRING.iter().filter_map(|name| CString::new(*name).ok()).collect();
     let mut list: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
     list.push(ptr::null());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::error::shown;
 use crate::geometry::Date;
 
 /// Share of the pixels of a block on which an extreme looks like a fill value, and how many pixels are looked at before
@@ -51,7 +52,7 @@ impl Extremes {
             "{stored}, the extreme of the stored type, is on a tenth of the pixels or more of {} dates, first {} ({date}): where it is \
              a fill value, give nodata = {stored}",
             known.len(),
-            path.display()
+            shown(path)
         ))
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use ::gdal::{Dataset, Metadata};
 
 use super::crs::crs_of;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::geometry::{Date, Grid};
 
 /// The grid of an open dataset.
@@ -20,7 +20,7 @@ pub(super) fn grid_of(path: &Path, dataset: &Dataset, date: Option<Date>) -> Res
     Grid::new(crs_of(dataset), geotransform, (rows, cols)).map_err(|error| match error {
         Error::Grid { problem, .. } => {
             let remedy = remedy(geotransform, &dataset.driver().short_name());
-            Error::Grid { what: path.display().to_string(), problem: format!("{problem}{remedy}") }
+            Error::Grid { what: shown(path), problem: format!("{problem}{remedy}") }
         }
         other => other,
     })

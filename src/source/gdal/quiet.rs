@@ -1,6 +1,16 @@
-//! A guard that stops GDAL from printing errors to stderr.
+//! A guard that stops GDAL from printing errors to stderr, and keeps what they say of servers.
 
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
+
+thread_local! {
+    /// The last message on this thread that speaks of a server's answer.
+    static ANSWER: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Beginnings of messages that speak of a server's answer.
+const ANSWERS: [&str; 4] = ["HTTP error code", "HTTP response code", "CURL error", "Range downloading not supported"];
 
 /// Stops GDAL from printing to stderr on this thread while the guard lives. Errors are still returned as values.
 ///
@@ -11,8 +21,9 @@ pub(super) struct QuietErrors(PhantomData<*const ()>);
 impl QuietErrors {
     #[allow(unsafe_code)]
     pub(super) fn new() -> Self {
-        // SAFETY: pushes onto a stack that is local to this thread; the handler is a static C function without state.
-        unsafe { gdal_sys::CPLPushErrorHandler(Some(gdal_sys::CPLQuietErrorHandler)) };
+        // SAFETY: pushes onto a stack that is local to this thread; the handler is a static function without state of its
+        // own.
+        unsafe { gdal_sys::CPLPushErrorHandler(Some(keep)) };
         Self(PhantomData)
     }
 }
@@ -23,5 +34,28 @@ impl Drop for QuietErrors {
         // SAFETY: the type is not Send, so this thread's stack holds the handler that `new` pushed, and guards drop in
         // reverse order of creation.
         unsafe { gdal_sys::CPLPopErrorHandler() };
+    }
+}
+
+/// What was last said of a server's answer on this thread.
+pub(super) fn answer() -> Option<String> {
+    ANSWER.with(|answer| answer.try_borrow().ok()?.clone())
+}
+
+/// Forgets what was said of a server's answer on this thread.
+pub(super) fn forget_answer() {
+    ANSWER.with(|answer| answer.take());
+}
+
+/// Prints nothing; keeps a message that speaks of a server's answer.
+#[allow(unsafe_code)]
+unsafe extern "C" fn keep(_: gdal_sys::CPLErr::Type, _: gdal_sys::CPLErrorNum, message: *const c_char) {
+    if message.is_null() {
+        return;
+    }
+    // SAFETY: GDAL gives its handlers a text that ends in null and lives until they return.
+    let text = unsafe { CStr::from_ptr(message) }.to_string_lossy();
+    if ANSWERS.iter().any(|start| text.starts_with(start)) {
+        let _ = ANSWER.try_with(|answer| answer.try_borrow_mut().map(|mut answer| *answer = Some(text.into_owned())));
     }
 }

@@ -9,12 +9,13 @@ use ::gdal::raster::{ColorInterpretation, GdalDataType, GdalType, RasterBand};
 use ::gdal::{Dataset, Metadata};
 
 use super::extremes::frequent;
-use super::{Drivers, QuietErrors, Valid, View, message, open, open_error};
+use super::server::{Requests, answered, plain};
+use super::{Drivers, QuietErrors, Valid, View, is_remote, message, open, open_error};
 use crate::error::{BoxedError, Result};
 use crate::geometry::{Date, PixelRegion};
 use crate::source::calibration::Converter;
 use crate::source::quality::Codes;
-use crate::source::{Calibration, Quality};
+use crate::source::{Calibration, Quality, Remote};
 
 /// Largest decoded size of a window of a pixel-interleaved file, all bands together. The window stays in GDAL's cache
 /// while its bands are read one after another.
@@ -32,6 +33,8 @@ pub(in crate::source) struct OpenRaster {
     traits: Traits,
     /// The largest or smallest number of the type, where it was on many pixels and nothing declares it missing.
     extreme: Cell<Option<f64>>,
+    /// How its server is asked.
+    remote: Option<Remote>,
 }
 
 /// Properties of a file, determined once, at the first read.
@@ -99,9 +102,13 @@ impl From<GdalError> for ReadError {
 }
 
 impl ReadFailure {
-    /// What is wrong, and what to do: `remedy` for a file that is damaged.
-    pub(in crate::source) fn problem(&self, remedy: &str) -> String {
+    /// What is wrong with a file, and what to do: `remedy` where it is damaged.
+    pub(in crate::source) fn problem(&self, path: &Path, remedy: &str) -> String {
         match &self.error {
+            ReadError::Gdal(error) if is_remote(path) => answered(path, &message(error)).unwrap_or_else(|| {
+                let said = plain(&message(error));
+                format!("{said}; its bytes broke off on the way, or the file is truncated or damaged: {remedy}")
+            }),
             ReadError::Gdal(error) => format!("{}; the file may be truncated or damaged: {remedy}", message(error)),
             ReadError::Strange { stored, float: true } => format!(
                 "it holds {stored:e}, which looks like a fill value that no tag declares; give nodata = {stored:e}, or `valid_range`"
@@ -130,6 +137,7 @@ impl OpenRaster {
         drivers: &Drivers,
         known: &OnceLock<Traits>,
     ) -> Result<Self> {
+        let _requests = Requests::of(path, drivers.remote());
         let dataset = open(path, Some(date), drivers)?;
         let _quiet = QuietErrors::new();
         let traits = match known.get() {
@@ -139,7 +147,8 @@ impl OpenRaster {
                 known.get_or_init(|| found).clone()
             }
         };
-        Ok(Self { dataset, traits, extreme: Cell::default() })
+        let remote = is_remote(path).then(|| *drivers.remote());
+        Ok(Self { dataset, traits, extreme: Cell::default(), remote })
     }
 
     /// Opens a file or subdataset as a view, with all of its bands or `only` one of them by position. `native` is the
@@ -157,6 +166,7 @@ impl OpenRaster {
         Ok(Self {
             dataset,
             extreme: Cell::default(),
+            remote: is_remote(path).then(|| *view.drivers.remote()),
             traits: Traits { alpha: None, window: Some(view.block_shape()), masked: false, fills: [].into() },
         })
     }
@@ -174,6 +184,7 @@ impl OpenRaster {
         planes: &mut [&mut [f64]],
     ) -> Result<(), ReadFailure> {
         let _quiet = QuietErrors::new();
+        let _requests = self.requests();
         let failed = |band: usize| move |error: ReadError| ReadFailure { band, error };
         let window = self.traits.window.filter(|_| bands.len() > 1).unwrap_or((usize::MAX, usize::MAX));
         let mut odd = vec![Odd::default(); bands.len()];
@@ -206,6 +217,7 @@ impl OpenRaster {
         values: &mut Vec<f64>,
     ) -> Result<(), ReadFailure> {
         let _quiet = QuietErrors::new();
+        let _requests = self.requests();
         let start = values.len();
         self.physical(band, region, (calibration, Missing::All), Destination::End(values))
             .and_then(|odd| {
@@ -266,6 +278,11 @@ impl OpenRaster {
         band.no_data_value().into_iter().chain(fills.iter().copied()).collect()
     }
 
+    /// Options of requests, while it is read from a server.
+    fn requests(&self) -> Option<Requests> {
+        self.remote.as_ref().map(Requests::new)
+    }
+
     /// Whether a mask or alpha may hide values.
     fn hides(&self) -> bool {
         self.traits.masked || self.traits.alpha.is_some()
@@ -308,6 +325,7 @@ impl OpenRaster {
         rule: &Quality,
     ) -> Result<Codes, ReadFailure> {
         let _quiet = QuietErrors::new();
+        let _requests = self.requests();
         let failed = |error: ReadError| ReadFailure { band: index, error };
         let gdal = |error: GdalError| failed(error.into());
         let band = self.dataset.rasterband(index + 1).map_err(gdal)?;

@@ -6,15 +6,16 @@ use std::sync::OnceLock;
 use ::gdal::{Dataset, Metadata};
 use regex::Regex;
 
+use super::server::Requests;
 use super::{
     Aligned, Drivers, Extremes, OpenRaster, Pool, RasterHeader, Reach, Resampling, Traits, Valid, View,
-    block_cache_bytes, header, open, open_first, same_crs,
+    block_cache_bytes, header, is_remote, open, open_first, persistently, same_crs, server_cache_bytes,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
 use crate::source::calibration::calibration_setters;
 use crate::source::cf::{self, Acquisitions};
-use crate::source::{Calibration, Losses, RasterSource, Slice, check_request};
+use crate::source::{Calibration, Losses, RasterSource, Remote, Slice, check_request};
 
 /// The default pattern of a date in the description of a band.
 const ANY_DATE: &str = r"(?:^|\D)(\d{4}-?\d{2}-?\d{2})(?:\D|$)";
@@ -134,7 +135,14 @@ impl SeriesBuilder {
     /// that ends in `.vrt` is opened anyway. See [`StackBuilder::drivers`](crate::source::StackBuilder::drivers).
     #[must_use]
     pub fn drivers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.drivers = Drivers::and(names).named();
+        self.drivers = self.drivers.with(names);
+        self
+    }
+
+    /// How servers are asked, where the file is an address or in one of GDAL's file systems.
+    #[must_use]
+    pub fn remote(mut self, remote: Remote) -> Self {
+        self.drivers = self.drivers.asking(remote);
         self
     }
 
@@ -154,7 +162,11 @@ impl SeriesBuilder {
     /// wrong length, and for a malformed pattern or calibration.
     pub fn open(self) -> Result<RasterSeries> {
         self.calibration.validate()?;
-        let container = open_first(&self.path, None, &self.drivers)?;
+        self.drivers.remote().check()?;
+        let _requests = Requests::of(&self.path, self.drivers.remote());
+        let container = persistently(self.drivers.remote(), std::iter::once(self.path.as_path()), || {
+            open_first(&self.path, None, &self.drivers)
+        })?;
         let paths = self.paths(&container)?;
         drop(container);
         let opened = paths.into_iter().map(|(name, path)| self.opened(name, path)).collect::<Result<Vec<_>>>()?;
@@ -181,11 +193,11 @@ impl SeriesBuilder {
             Some((target, resampling)) => {
                 let mut aligned = Aligned::new(target);
                 let mut reach = Reach::new(target, true);
-                reach.add(&self.path.display().to_string(), &header.grid)?;
+                reach.add(&shown(&self.path), &header.grid)?;
                 coverage = Some(reach.share(true));
                 // Every date is opened separately.
                 header.bands.truncate(1);
-                aligned.add(&self.path.display().to_string(), &header)?;
+                aligned.add(&shown(&self.path), &header)?;
                 let view = aligned
                     .view(*resampling)?
                     .nodata(self.calibration.nodata.clone())
@@ -234,7 +246,7 @@ impl SeriesBuilder {
                     "variables",
                     format!(
                         "{} holds {}, not {:?}",
-                        self.path.display(),
+                        shown(&self.path),
                         own.unwrap_or("no variables".into()),
                         self.variables
                     ),
@@ -246,17 +258,14 @@ impl SeriesBuilder {
                 [(name, path)] => Ok(vec![(Some(name.clone()), path.clone())]),
                 _ => Err(Error::setting(
                     "variables",
-                    format!("{} holds {names:?}; name those to read", self.path.display()),
+                    format!("{} holds {names:?}; name those to read", shown(&self.path)),
                 )),
             };
         }
         let find = |name: &String| {
             let found = held.iter().find(|(other, _)| other == name);
             let (name, path) = found.ok_or_else(|| {
-                Error::setting(
-                    "variables",
-                    format!("{name:?} is not in {}, which holds {names:?}", self.path.display()),
-                )
+                Error::setting("variables", format!("{name:?} is not in {}, which holds {names:?}", shown(&self.path)))
             })?;
             Ok((Some(name.clone()), path.clone()))
         };
@@ -277,7 +286,7 @@ impl SeriesBuilder {
         let count = dataset.raster_count();
         let dates = match &self.dates {
             Some(dates) if dates.len() != count => {
-                let problem = format!("{} dates for the {count} bands of {}", dates.len(), path.display());
+                let problem = format!("{} dates for the {count} bands of {}", dates.len(), shown(&path));
                 return Err(Error::setting("dates", problem));
             }
             Some(dates) => dates.clone(),
@@ -373,7 +382,9 @@ impl RasterSource for RasterSeries {
     }
 
     fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
-        self.read_by(&self.calibration, date, bands, region)
+        persistently(self.drivers.remote(), std::iter::once(self.path.as_path()), || {
+            self.read_by(&self.calibration, date, bands, region)
+        })
     }
 
     fn notes(&self) -> Vec<String> {
@@ -389,7 +400,7 @@ impl RasterSource for RasterSeries {
     }
 
     fn origin(&self) -> String {
-        self.path.display().to_string()
+        shown(&self.path)
     }
 
     fn settings(&self) -> Vec<(String, String)> {
@@ -401,6 +412,10 @@ impl RasterSource for RasterSeries {
         settings
     }
 
+    fn reads_in_flight(&self) -> Option<usize> {
+        is_remote(&self.path).then(|| self.drivers.remote().reads_in_flight())
+    }
+
     fn block_shape(&self) -> Option<(usize, usize)> {
         self.header.block_shape
     }
@@ -410,7 +425,7 @@ impl RasterSource for RasterSeries {
     }
 
     fn shared_cache_bytes(&self) -> u64 {
-        block_cache_bytes()
+        block_cache_bytes() + if is_remote(&self.path) { server_cache_bytes() } else { 0 }
     }
 }
 
@@ -441,12 +456,12 @@ impl RasterSeries {
             };
             let Some(plane) = plane.as_slice_mut() else { continue };
             raster.read(&[within], region, calibration, &mut [plane]).map_err(|failure| Error::Read {
-                origin: self.paths[band].display().to_string(),
+                origin: shown(&self.paths[band]),
                 date,
                 band: self.bands[band].clone(),
                 rows: region.rows.clone(),
                 cols: region.cols.clone(),
-                problem: failure.problem("replace it"),
+                problem: failure.problem(&self.paths[band], "replace it"),
                 source: failure.into_source(),
             })?;
             self.extremes.note_in(raster.take_extreme(), date, &self.path);

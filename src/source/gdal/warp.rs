@@ -9,13 +9,15 @@ use ::gdal::errors::GdalError;
 use ::gdal::raster::{ColorInterpretation, GdalDataType, RasterBand};
 use ::gdal::{Dataset, Metadata};
 
+use super::address::gdal_name;
 use super::place::grid_of;
 use super::raster::{fills, holds_signed_bytes};
+use super::server::Requests;
 use super::transform::middle_longitude;
 use super::turn::Turned;
 use super::view::{KEY, Valid, View};
-use super::{Drivers, QuietErrors, open, open_error, same_crs};
-use crate::error::{Error, Result};
+use super::{QuietErrors, open, open_error, same_crs};
+use crate::error::{Error, Result, shown};
 use crate::geometry::{Date, Grid};
 
 /// Largest error of a pixel location, in native pixels: within a block GDAL interpolates between locations that it
@@ -45,6 +47,7 @@ impl View {
         (own, only): (Option<(f64, f64)>, Option<usize>),
         valid: Option<Valid<'_>>,
     ) -> Result<Dataset> {
+        let _requests = Requests::of(path, self.drivers.remote());
         let file = open(path, date, &self.drivers)?;
         // Not the whole header: of a series of many dates each opens its view.
         let native = grid_of(path, &file, date)?;
@@ -52,7 +55,7 @@ impl View {
             Some(crs) => Grid::new(crs.clone(), native.geotransform(), native.shape())?,
             None => native,
         };
-        let turned = Turned::new(&path.display().to_string(), &native, &self.grid)?;
+        let turned = Turned::new(&shown(path), &native, &self.grid)?;
         let _quiet = QuietErrors::new();
         let failed = |error: &GdalError| open_error(path, date, error);
         let held: Vec<usize> = only.map_or_else(|| (1..=file.raster_count()).collect(), |only| vec![only + 1]);
@@ -68,7 +71,7 @@ impl View {
         let sized = (&turned.grid, own.unwrap_or(self.native));
         let text = self.describe(&file, sized, &unmasked, &held).map_err(|error| failed(&error))?;
         drop(file);
-        open(Path::new(&text), date, &Drivers::and(["VRT"])).map_err(|error| match error {
+        open(Path::new(&text), date, &self.drivers.clone().with(["VRT"])).map_err(|error| match error {
             // The error names the path of the file, not the description.
             Error::Open { problem, source, .. } => Error::Open { path: path.to_path_buf(), date, problem, source },
             other => other,
@@ -170,7 +173,8 @@ impl View {
         (held, cut): (&[usize], Option<usize>),
         valid: Option<Valid<'_>>,
     ) -> Result<Option<String>, GdalError> {
-        let Some(path) = path.to_str() else { return Ok(None) };
+        let name = gdal_name(path);
+        let Some(path) = name.to_str() else { return Ok(None) };
         let alpha = alpha_of(file)?;
         let (size, serial) = (file.raster_size(), SERIAL.fetch_add(1, Ordering::Relaxed));
         let path = escape(path);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::layout::StackLayout;
+use crate::error::shown;
 use crate::geometry::Date;
 use crate::source::gdal::{BandTags, RasterHeader};
 use crate::source::{Calibration, Quality};
@@ -143,7 +144,7 @@ impl HeaderLog {
                 self.alike.iter().filter(|one| one.file == first.alike.file).map(|one| one.members.len()).sum();
             let date = first.alike.members.iter().map(|(_, date, _)| *date).min();
             let date = date.map_or_else(String::new, |date| format!(" ({date})"));
-            let path = first.alike.first.display();
+            let path = shown(&first.alike.first);
             let (found, usual) = (&first.found, &first.usual);
             let count = if files == 1 { format!("1 of {all} files") } else { format!("{files} files") };
             let text = format!("{}: {count}, first {path}{date}: {found}{usual}", kind.what());
@@ -177,7 +178,7 @@ impl HeaderLog {
         Some(format!(
             "quality: {files} files, first {}, have 0 as their nodata value, which the rule does not hide: 0 is taken for clear; say \
              quality.nodata = 0 where it means that nothing is known of a pixel, [] where it means clear",
-            first.first.display()
+            shown(&first.first)
         ))
     }
 

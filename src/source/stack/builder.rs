@@ -6,12 +6,12 @@ use super::agree::Headers;
 use super::granule::Granule;
 use super::steps::OffsetSteps;
 use super::versions::Versions;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::geometry::{Crs, Grid};
 use crate::source::calibration::calibration_setters;
 use crate::source::gdal::Drivers;
 use crate::source::quality::AncillaryLocation;
-use crate::source::{Calibration, Quality, Resampling, Uncertainty};
+use crate::source::{Calibration, Quality, Remote, Resampling, Uncertainty};
 
 /// Builder of a [`RasterStack`](super::RasterStack); [`open`](Self::open) finishes it.
 #[derive(Clone, Debug)]
@@ -241,7 +241,15 @@ impl StackBuilder {
     /// unknown origin open nothing else.
     #[must_use]
     pub fn drivers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.drivers = Drivers::and(names);
+        self.drivers = self.drivers.with(names);
+        self
+    }
+
+    /// How servers are asked for files that are addresses or in GDAL's file systems: time limits, repetitions, reads in
+    /// flight.
+    #[must_use]
+    pub fn remote(mut self, remote: Remote) -> Self {
+        self.drivers = self.drivers.asking(remote);
         self
     }
 
@@ -252,7 +260,7 @@ impl StackBuilder {
                 super::template::Template::new("files", &pattern.files, pattern.folder.as_deref()).text().to_owned()
             }
             Files::Listed(granules) => match granules.as_slice() {
-                [one] => one.name().display().to_string(),
+                [one] => shown(one.name()),
                 many => format!("a list of {} granules", many.len()),
             },
         }
@@ -261,6 +269,7 @@ impl StackBuilder {
     /// Refuses settings that no file could satisfy.
     pub(super) fn validate(&self) -> Result<()> {
         self.calibration.validate()?;
+        self.drivers.remote().check()?;
         if let Some(resolution) = self.resolution.filter(|size| !size.is_finite() || *size <= 0.0) {
             return Err(Error::setting("resolution", format!("{resolution} must be finite and positive")));
         }
@@ -312,7 +321,7 @@ impl StackBuilder {
                 "files",
                 format!(
                     "{} ({}) lists {} data files and {} of quality; give at least one, and quality files for each of {listed} rules",
-                    granule.name().display(),
+                    shown(granule.name()),
                     granule.date,
                     granule.files.len(),
                     granule.quality.len()

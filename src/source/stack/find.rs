@@ -9,7 +9,7 @@ use super::builder::Files;
 use super::granule::Granule;
 use super::template::{Template, WildcardTexts, file_of, nearest_first};
 use super::{Pattern, StackBuilder};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::geometry::Date;
 use crate::source::quality::AncillaryLocation;
 
@@ -78,7 +78,8 @@ impl StackBuilder {
         let Files::Pattern(pattern) = &self.files else { return Ok(Vec::new()) };
         let bands = self.source_bands.as_deref().unwrap_or_default();
         let dates = DateRule::new("date", &pattern.date, &pattern.date_format)?;
-        let found = Template::new("files", &pattern.files, pattern.folder.as_deref()).find(bands)?;
+        let found =
+            Template::new("files", &pattern.files, pattern.folder.as_deref()).find(bands, self.drivers.remote())?;
         let dated = found.into_values().filter_map(|files| {
             let date = dates.date_of(&file_of(files.iter().flatten().next()?)).ok()?;
             Some((date, files))
@@ -100,7 +101,7 @@ impl StackBuilder {
             ));
         }
         let dates = DateRule::new("date", &pattern.date, &pattern.date_format)?;
-        let found = template.find(bands)?;
+        let found = template.find(bands, self.drivers.remote())?;
         if found.is_empty() {
             return Err(template.no_files(bands));
         }
@@ -170,7 +171,7 @@ impl StackBuilder {
             let template = Template::new(key, files, pattern.folder.as_deref());
             let rule = date.map(|(date, format)| DateRule::new("quality.date", date, format)).transpose()?;
             let mut found = BTreeMap::new();
-            for (wildcards, names) in template.find(bands)? {
+            for (wildcards, names) in template.find(bands, self.drivers.remote())? {
                 let Some(first) = names.iter().flatten().next().cloned() else { continue };
                 let mark = match &rule {
                     Some(rule) => vec![rule.date_of(&file_of(&first))?.to_string()],
@@ -197,8 +198,8 @@ fn identifying_texts(key: &WildcardTexts) -> WildcardTexts {
 }
 
 fn ambiguous(key: &str, one: Option<&PathBuf>, other: &Path) -> Error {
-    let one = one.map(|path| path.display().to_string()).unwrap_or_default();
-    let other = other.display();
+    let one = one.map(|path| shown(path)).unwrap_or_default();
+    let other = shown(other);
     Error::setting(
         key,
         format!(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::granule::Granule;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::source::gdal::RasterHeader;
 use crate::source::quality::AncillaryLocation;
 use crate::source::{Quality, Uncertainty};
@@ -47,7 +47,7 @@ impl StackLayout {
                 && (bands.len() > 1 || headers.first().is_some_and(|header| header.bands.len() == 1))
         });
         if !one_each && files.len() != 1 {
-            let (found, path) = (files.len(), granule.name().display());
+            let (found, path) = (files.len(), shown(granule.name()));
             return Err(Error::setting(
                 "files",
                 format!(
@@ -97,7 +97,7 @@ impl StackLayout {
                         );
                         return Err(Error::setting(
                             "quality.layer",
-                            format!("{} of {}, which holds {held} bands; count from 1", rule.layer, path.display()),
+                            format!("{} of {}, which holds {held} bands; count from 1", rule.layer, shown(path)),
                         ));
                     }
                     if n != 1 && n != layout.bands.len() {
@@ -122,7 +122,7 @@ impl StackLayout {
     }
 
     fn miscounted(&self, key: &str, granule: &Granule, found: usize) -> Error {
-        let (n, name) = (self.bands.len(), granule.name().display());
+        let (n, name) = (self.bands.len(), shown(granule.name()));
         Error::setting(
             key,
             format!("{found} files for {name} ({}); give one, or one for each of its {n} bands", granule.date),
@@ -172,7 +172,7 @@ impl StackLayout {
                 "uncertainty.files",
                 format!(
                     "{} holds {} bands; give a band for each of the {n} bands of the data",
-                    granule.uncertainty[0].display(),
+                    shown(&granule.uncertainty[0]),
                     headers[only.file].bands.len()
                 ),
             )),
@@ -202,12 +202,12 @@ fn band_of(path: &Path, header: &RasterHeader, name: &str, key: &str) -> Result<
     let position = position.or_else(|| number()?.checked_sub(1).filter(|index| *index < header.bands.len()));
     position.ok_or_else(|| {
         let (n, held) = (header.bands.len(), &header.bands);
-        let shown: Vec<&String> = held.iter().filter(|held| !held.is_empty()).take(20).collect();
+        let some: Vec<&String> = held.iter().filter(|held| !held.is_empty()).take(20).collect();
         Error::setting(
             key,
             format!(
-                "{name:?} is not a band of {}, which holds {n} {shown:?}; give a name of these or a number from 1",
-                path.display()
+                "{name:?} is not a band of {}, which holds {n} {some:?}; give a name of these or a number from 1",
+                shown(path)
             ),
         )
     })

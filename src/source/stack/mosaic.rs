@@ -7,9 +7,9 @@ use ndarray::{Array3, Axis, s};
 use super::layout::Plane;
 use super::views::Flags;
 use super::{GranuleFile, LocatedGranule, RasterStack};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::geometry::PixelRegion;
-use crate::source::gdal::{OpenRaster, ReadFailure, Valid, View};
+use crate::source::gdal::{OpenRaster, ReadFailure, Valid, View, persistently};
 use crate::source::quality::Tables;
 use crate::source::{Calibration, Losses, Quality};
 
@@ -100,7 +100,10 @@ impl RasterStack {
     }
 
     fn read_by(&self, rules: Rules, date: usize, bands: &[usize], region: &PixelRegion) -> Result<RegionValues> {
-        let read_part = |index: usize, region: &PixelRegion| self.read_part(rules, index, bands, region);
+        let read_part = |index: usize, region: &PixelRegion| {
+            let files = self.parts[index].files.iter().map(|file| file.path.as_path());
+            persistently(self.drivers.remote(), files, || self.read_part(rules, index, bands, region))
+        };
         let of_date = self.first_part[date]..self.first_part[date + 1];
         if let Some((part, (path, problem))) =
             self.parts[of_date.clone()].iter().find_map(|part| Some((part, part.fault.as_ref()?)))
@@ -363,7 +366,7 @@ impl GranuleReader<'_> {
                 .map_err(|failure| self.failed(plane.file, &window, "quality".into(), failure))
         })?;
         let own = rule.hidden(&codes, window.cols.len(), tables).map_err(|problem| Error::Read {
-            origin: self.part.files[plane.file].path.display().to_string(),
+            origin: shown(&self.part.files[plane.file].path),
             date: self.part.date,
             band: "quality".into(),
             rows: window.rows.clone(),
@@ -382,12 +385,12 @@ impl GranuleReader<'_> {
 
     fn failed(&self, file: usize, window: &PixelRegion, band: String, failure: ReadFailure) -> Error {
         Error::Read {
-            origin: self.part.files[file].path.display().to_string(),
+            origin: shown(&self.part.files[file].path),
             date: self.part.date,
             band,
             rows: window.rows.clone(),
             cols: window.cols.clone(),
-            problem: failure.problem("replace it, or take it out of `files`"),
+            problem: failure.problem(&self.part.files[file].path, "replace it, or take it out of `files`"),
             source: failure.into_source(),
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::LocatedGranule;
-use crate::error::Result;
+use crate::error::{Result, shown};
 use crate::geometry::{Date, Grid};
 use crate::source::same_crs;
 
@@ -59,7 +59,7 @@ pub(super) fn settle(
 /// Tells how many granules do not reach the target, and gives one of them.
 pub(super) fn tell_far(far: &[(Date, PathBuf)], near: usize) {
     if let Some((date, path)) = far.first().filter(|_| near > 0) {
-        let (count, all, path) = (far.len(), far.len() + near, path.display());
+        let (count, all, path) = (far.len(), far.len() + near, shown(path));
         tracing::info!(
             "{count} of {all} acquisitions do not reach the target and are left out, such as {path} ({date})"
         );

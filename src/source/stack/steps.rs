@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::metadata::offset_beside;
 use super::template::nearest_first;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 
 /// An offset that depends on a number in the file's name, such as the processing baseline of Sentinel-2.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl OffsetSteps {
     /// The offset that the path of a file selects.
     pub(super) fn offset_of(&self, path: &Path, regex: &Regex) -> Result<f64> {
         let refuse = |problem: &str| {
-            let (path, pattern) = (path.display(), &self.pattern);
+            let (path, pattern) = (shown(path), &self.pattern);
             Error::setting(KEY, format!("{path}: {problem} ('{pattern}'); give `offset`, or narrow `files`"))
         };
         if let Some((metadata, _)) = &self.known {

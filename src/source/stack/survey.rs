@@ -10,9 +10,9 @@ use super::location::{StackLocation, refined};
 use super::settle::{settle, tell_far};
 use super::views::Views;
 use super::{GranuleFile, LocatedGranule, StackBuilder};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::geometry::{Date, Grid};
-use crate::source::gdal::{Aligned, Pool, RasterHeader, Reach, dated_header};
+use crate::source::gdal::{Aligned, Pool, RasterHeader, Reach};
 use crate::source::same_crs;
 
 /// Largest number of parts, per side, into which a pixel is cut.
@@ -117,9 +117,9 @@ impl StackBuilder {
         let steps = self.offset_steps.as_ref().filter(|_| self.calibration.offset.is_none());
         let steps = steps.map(|steps| Ok::<_, Error>((steps, steps.compile()?))).transpose()?;
         let mut far = Vec::new();
-        for granule in granules {
+        for (granule, headers) in self.with_headers(granules)? {
             let offset = || steps.as_ref().map(|(steps, regex)| steps.offset_of(granule.name(), regex)).transpose();
-            let surveyed = self.survey_one(&granule, parts.len(), &mut found);
+            let surveyed = headers.and_then(|headers| self.survey_one((&granule, headers), parts.len(), &mut found));
             let surveyed = surveyed.and_then(|surveyed| Ok((surveyed, offset()?)));
             if let Ok((files, _)) = &surveyed
                 && found.aligned.is_some()
@@ -223,14 +223,13 @@ impl StackBuilder {
     }
 
     /// How the files of granule number `index` lie on the lattice of the reference.
-    fn survey_one(&self, granule: &Granule, index: usize, found: &mut SurveyState) -> Result<Vec<Surveyed>> {
-        if let Some((path, problem)) = &granule.fault {
-            let problem = problem.clone();
-            return Err(Error::Inconsistent { path: path.clone(), date: granule.date, problem });
-        }
+    fn survey_one(
+        &self,
+        (granule, headers): (&Granule, Vec<RasterHeader>),
+        index: usize,
+        found: &mut SurveyState,
+    ) -> Result<Vec<Surveyed>> {
         let paths: Vec<&PathBuf> = granule.all_files().collect();
-        let headers =
-            paths.iter().map(|path| self.header(path, granule.date)).collect::<Result<Vec<RasterHeader>>>()?;
         let known = match &mut found.reference {
             Some(known) => known,
             reference => reference.insert(self.reference(granule, &headers)?),
@@ -251,7 +250,7 @@ impl StackBuilder {
         let mut surveyed = Vec::with_capacity(paths.len());
         for (file, (path, header)) in paths.iter().zip(&headers).enumerate() {
             let order = band_order(known, file, path, granule.date, header)?;
-            let (is_data, what) = (file < known.layout.data_files, path.display().to_string());
+            let (is_data, what) = (file < known.layout.data_files, shown(path));
             let (location, native) = match &mut found.aligned {
                 None => (self.location(known, file, path, granule.date, header)?, None),
                 // The location is known once all headers are read.
@@ -279,15 +278,6 @@ impl StackBuilder {
             found.log.add((index, granule.date), file, path, header, own.order.as_deref());
         }
         Ok(surveyed)
-    }
-
-    /// The header of a file, with the CRS that was given.
-    fn header(&self, path: &Path, date: Date) -> Result<RasterHeader> {
-        let mut header = dated_header(path, Some(date), &self.drivers)?;
-        if let Some(crs) = &self.crs {
-            header.grid = header.grid.with_crs(crs.clone());
-        }
-        Ok(header)
     }
 
     fn location(
@@ -356,9 +346,9 @@ impl StackBuilder {
                     format!(
                         "not given, but {} has cells of {} and {} of {w}; give resolution = {smallest} to repeat the coarser \
                          pixels, or make an instrument of each cell size",
-                        granule.files[first].display(),
+                        shown(&granule.files[first]),
                         size.0,
-                        granule.files[other].display()
+                        shown(&granule.files[other])
                     ),
                 ));
             }
@@ -377,7 +367,7 @@ impl StackBuilder {
         if let Some(resolution) = self.resolution
             && (lattice.cell_size().0 / resolution - 1.0).abs() > 1e-6
         {
-            let path = granule.files[first].display();
+            let path = shown(&granule.files[first]);
             return Err(Error::setting(
                 "resolution",
                 format!(
@@ -397,7 +387,7 @@ impl StackBuilder {
         };
         let locations = if self.onto.is_some() {
             let entire = StackLocation::new(&lattice, &lattice);
-            vec![entire.map_err(|problem| Error::Grid { what: granule.name().display().to_string(), problem })?]
+            vec![entire.map_err(|problem| Error::Grid { what: shown(granule.name()), problem })?]
         } else {
             headers.iter().enumerate().map(location).collect::<Result<Vec<StackLocation>>>()?
         };
@@ -431,7 +421,7 @@ impl Reference {
 
     /// The file with which others are compared, for messages.
     fn reference_name(&self, file: usize) -> String {
-        format!("{}, {}, {}", self.files[file].display(), self.layout.purpose(file), self.date)
+        format!("{}, {}, {}", shown(&self.files[file]), self.layout.purpose(file), self.date)
     }
 }
 

@@ -8,14 +8,19 @@ use regex::{Captures, Regex};
 use walkdir::WalkDir;
 
 use super::absent::{archives, brackets};
-use crate::error::{Error, Result};
-use crate::source::gdal::Subdataset;
+use super::listing;
+use crate::error::{Error, Result, masked};
+use crate::source::Remote;
+use crate::source::gdal::{Subdataset, is_address};
 
 /// Placeholder of a band name in a pattern.
 const BAND: &str = "{band}";
 
 /// The texts that match the wildcards of a pattern. The files of one granule share them.
 pub(super) type WildcardTexts = Vec<String>;
+
+/// What a pattern finds: by the texts of its wildcards, a name for each band.
+pub(super) type Found = BTreeMap<WildcardTexts, Vec<Option<PathBuf>>>;
 
 /// A pattern of file names, `folder/*.{band}.tif`, or of subdataset names, `NETCDF:"folder/*.nc":{band}`.
 #[derive(Clone, Debug)]
@@ -28,6 +33,8 @@ pub(super) struct Template {
     around: (String, String),
     /// The pattern of paths.
     path: String,
+    /// What follows the path of an address, with its question mark: a signature.
+    query: String,
 }
 
 impl Template {
@@ -38,13 +45,19 @@ impl Template {
         };
         // Wildcards in the name of the folder itself are escaped.
         let path = match folder {
-            Some(folder) if Path::new(&path).is_relative() && !folder.as_os_str().is_empty() => {
+            Some(folder) if Path::new(&path).is_relative() && !is_address(&path) && !folder.as_os_str().is_empty() => {
                 format!("{}/{path}", glob::Pattern::escape(&folder.to_string_lossy()))
             }
             _ => path,
         };
-        let text = format!("{}{path}{}", around.0, around.1);
-        Self { key, text, around, path }
+        let (path, query) = match path.split_once('?') {
+            Some((before, query)) if path.contains("http") && is_address(&path) => {
+                (before.to_owned(), format!("?{query}"))
+            }
+            _ => (path, String::new()),
+        };
+        let text = masked(&format!("{}{path}{query}{}", around.0, around.1));
+        Self { key, text, around, path, query }
     }
 
     /// The pattern with its folder.
@@ -64,23 +77,16 @@ impl Template {
 
     /// Every match, by the texts of its wildcards: a name for each of `bands`, in their order, where the pattern has
     /// `{band}`, and one name otherwise.
-    pub(super) fn find(&self, bands: &[String]) -> Result<BTreeMap<WildcardTexts, Vec<Option<PathBuf>>>> {
+    pub(super) fn find(&self, bands: &[String], remote: &Remote) -> Result<Found> {
         let malformed = |problem: String| Error::setting(self.key, format!("{:?} {problem}", self.text));
-        let anywhere = self.path.replace(BAND, "*");
-        if let Some(error) = self.loop_error() {
-            return Err(error);
-        }
-        let paths = glob::glob(&anywhere).map_err(|error| malformed(format!("is not a wildcard pattern: {error}")))?;
-        let regex = expression(&self.path, bands).map_err(|error| malformed(format!("cannot be matched: {error}")))?;
+        // What stands before the folders of an address is no part of what wildcards match.
+        let start = if is_address(&self.path) { listing::start_of(&self.path) } else { "" };
+        let regex = expression(&self.path[start.len()..], bands)
+            .map_err(|error| malformed(format!("cannot be matched: {error}")))?;
         let mut found = BTreeMap::new();
-        for entry in paths {
-            let path = entry.map_err(|error| Error::Open {
-                path: error.path().to_path_buf(),
-                date: None,
-                problem: error.error().to_string(),
-                source: None,
-            })?;
-            let text = path.to_string_lossy();
+        for path in self.paths(bands, remote)? {
+            let whole = path.to_string_lossy();
+            let text = Cow::Borrowed(whole.strip_prefix(start).unwrap_or(&whole));
             let Some(captures) = regex.captures(&text) else {
                 if !self.is_per_band() {
                     found.insert(vec![text.into_owned()], vec![Some(self.name_of(&path, ""))]);
@@ -104,6 +110,31 @@ impl Template {
             }
         }
         Ok(found)
+    }
+
+    /// Every path that the pattern may mean, of whichever band.
+    fn paths(&self, bands: &[String], remote: &Remote) -> Result<Vec<PathBuf>> {
+        let malformed = |problem: String| Error::setting(self.key, format!("{:?} {problem}", self.text));
+        let anywhere = self.path.replace(BAND, "*");
+        if is_address(&self.path) {
+            // Where bands are the only thing that differs, nothing has to be listed.
+            let known = self.is_per_band() && !self.path.contains(['*', '?', '[']);
+            let patterns =
+                if known { bands.iter().map(|band| self.path.replace(BAND, band)).collect() } else { vec![anywhere] };
+            let found = patterns.iter().map(|pattern| listing::addresses(pattern, remote).map_err(malformed));
+            return Ok(found.collect::<Result<Vec<_>>>()?.into_iter().flatten().map(PathBuf::from).collect());
+        }
+        if let Some(error) = self.loop_error() {
+            return Err(error);
+        }
+        let paths = glob::glob(&anywhere).map_err(|error| malformed(format!("is not a wildcard pattern: {error}")))?;
+        let failed = |error: glob::GlobError| Error::Open {
+            path: error.path().to_path_buf(),
+            date: None,
+            problem: error.error().to_string(),
+            source: None,
+        };
+        paths.map(|entry| entry.map_err(failed)).collect()
     }
 
     /// The message where files exist, but none of `bands`.
@@ -149,6 +180,11 @@ impl Template {
 
     /// The error where no file of any of `bands` matches.
     pub(super) fn no_files(&self, bands: &[String]) -> Error {
+        if is_address(&self.path) {
+            let problem = "nothing that its server lists matches; check address, wildcards and credentials, or name the files in a `list` \
+                           where the server gives no lists";
+            return Error::NoFiles { key: self.key.into(), pattern: self.text().to_owned(), problem: problem.into() };
+        }
         let folder = self.fixed_folder();
         let absent = !folder.is_empty() && !Path::new(&folder).exists();
         let problem = if absent {
@@ -163,10 +199,10 @@ impl Template {
     /// GDAL's name of a band in the file.
     fn name_of(&self, path: &Path, band: &str) -> PathBuf {
         let (prefix, suffix) = &self.around;
-        if prefix.is_empty() {
+        if prefix.is_empty() && self.query.is_empty() {
             return path.to_path_buf();
         }
-        format!("{prefix}{}{}", path.display(), suffix.replace(BAND, band)).into()
+        format!("{prefix}{}{}{}", path.display(), self.query, suffix.replace(BAND, band)).into()
     }
 }
 

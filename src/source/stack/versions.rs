@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::granule::Granule;
 use super::template::{file_of, nearest_first};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 
 /// How names say which acquisition files belong to, and in which version.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Versions {
             }
         }
         if let Some((index, other)) = left_out.first() {
-            let (old, new) = (granules[*index].name().display(), granules[*other].name().display());
+            let (old, new) = (shown(granules[*index].name()), shown(granules[*other].name()));
             tracing::warn!(
                 "{} of {} granules are earlier versions of acquisitions of which a better one is there, and are left out, such as \
                  {old} ({}), for which {new} counts",
