@@ -113,6 +113,8 @@ impl Drop for Server {
 
 impl Shared {
     fn serve(&self, stream: TcpStream) {
+        // Or else small answers wait for acknowledgements.
+        stream.set_nodelay(true).unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         let mut stream = stream;
         while let Some(request) = self.request(&mut reader) {

@@ -6,9 +6,10 @@ use std::ptr;
 
 use ::gdal::{Dataset, GdalOpenFlags, Metadata};
 
+use super::QuietErrors;
 use super::address::gdal_name;
+use super::name::container;
 use super::server::Requests;
-use super::{QuietErrors, Subdataset};
 use crate::source::Remote;
 
 /// Formats that hold their pixels themselves.
@@ -155,11 +156,6 @@ pub(super) fn waiting(path: &Path) -> Option<String> {
     lone.or_else(|| {
         beside(path).iter().find_map(|other| Some(format!("{} goes with it: {}", other.display(), no_file(other)?)))
     })
-}
-
-/// The file of a path or of a subdataset's name.
-pub(super) fn container(path: &Path) -> PathBuf {
-    Subdataset::parse(&path.to_string_lossy()).map_or_else(|| path.to_path_buf(), |name| name.container)
 }
 
 /// Files that exist and that GDAL opens with a raster because of their names.

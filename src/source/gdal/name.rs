@@ -1,6 +1,6 @@
 //! GDAL's names of rasters inside containers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// GDAL's name of a raster inside a container, such as
 /// `HDF4_EOS:EOS_GRID:"folder/file.hdf":MODIS_Grid_2D:sur_refl_b01_1`. The path of the container is in quotes.
@@ -26,6 +26,11 @@ impl Subdataset {
             suffix: format!("\":{suffix}"),
         })
     }
+}
+
+/// The file of a path or of a subdataset's name.
+pub(super) fn container(path: &Path) -> PathBuf {
+    Subdataset::parse(&path.to_string_lossy()).map_or_else(|| path.to_path_buf(), |name| name.container)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::address::{gdal_name, is_remote};
+use super::name::container;
 use super::quiet::{answer, forget_answer};
 use crate::error::{Error, Result, masked};
 use crate::source::Remote;
@@ -130,7 +131,7 @@ fn may_pass(error: &Error) -> bool {
 /// Makes GDAL forget what it holds of a file.
 #[allow(unsafe_code)]
 pub(in crate::source) fn forget(path: &Path) {
-    let name = super::drivers::container(&gdal_name(path));
+    let name = container(&gdal_name(path));
     if let Ok(name) = CString::new(name.to_string_lossy().as_bytes()) {
         // SAFETY: the text ends in null and lives until the call returns.
         unsafe { gdal_sys::VSICurlPartialClearCache(name.as_ptr()) };
