@@ -132,7 +132,7 @@ pub enum Error {
     },
     /// Two files of one stack on the same date.
     #[error(
-        "two files on {date}: {} and {}; narrow `files`, or give mosaic = true (in code StackBuilder::mosaic) to lay them over one another",
+        "two files on {date}: {} and {}; narrow `files`, or give mosaic = true (in code StackBuilder::mosaic) to merge them",
         shown(first),
         shown(second)
     )]
@@ -204,7 +204,7 @@ pub enum Error {
     /// [`OnError::Skip`](crate::engine::OnError::Skip) makes it a warning of the report.
     #[error(
         "instrument {instrument:?}{}: not one value was used: {reason}; correct it, take the {} out, or say run.on_error = \"skip\" \
-         to go on without",
+         to continue without it",
         band.as_ref().map_or_else(String::new, |band| format!(", band {band:?}")),
         if band.is_some() { "band" } else { "instrument" }
     )]

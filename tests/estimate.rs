@@ -668,7 +668,7 @@ store = "fused.zarr"
         let [(table, choice)] = &free.result.choices[..] else { panic!("{:?}", free.result.choices) };
         let names: Vec<_> = choice.fits().iter().map(|fit| fit.candidate.as_str()).collect();
         assert!(
-            *table == "process" && names.len() == 4 && names[1] == "one range, drawn back to the mean, similar years"
+            *table == "process" && names.len() == 4 && names[1] == "one range, reverting to the mean, similar years"
         );
         assert!(FusionConfig::parse(&free.text, folder.path()).unwrap().build().is_ok());
 

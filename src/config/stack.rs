@@ -64,7 +64,7 @@ pub(super) fn open_stack(
         stack = stack.uncertainty(rule.build(keys)?);
     }
     if let (Some(_), Some(_)) = (keys.reproject, keys.resolution) {
-        let problem = "reprojected pixels have a size of their own; give either `resolution` or `reproject`";
+        let problem = "reprojection decides the size of pixels; give either `resolution` or `reproject`";
         return Err(Error::setting("resolution", problem));
     }
     if let (None, Some(observed)) = (&keys.source_bands, &instrument.bands) {

@@ -36,7 +36,7 @@ pub struct Instrument {
     /// Its pixels, once they are opened.
     #[serde(skip_deserializing, serialize_with = "source_settings")]
     pub source: Option<Arc<dyn RasterSource>>,
-    /// The target band that each source band observes. Default: the one of its own name.
+    /// The target band that each source band observes. Default: the one with the same name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bands: Option<Vec<String>>,
     /// How each band weighs the spectrum.
@@ -99,7 +99,7 @@ fn source_settings<S: Serializer>(source: &Option<Arc<dyn RasterSource>>, serial
 
 impl Instrument {
     /// An instrument with the pixels of `source`; each pixel a target cell, no bias, every source band observing the
-    /// target band of its own name.
+    /// target band of the same name.
     #[must_use]
     pub fn new(name: impl Into<String>, source: impl RasterSource + 'static) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl Instrument {
         }
     }
 
-    /// The target band that each source band observes, in the source's order; `""` for bands not used.
+    /// The target band that each source band observes, in the source's order; `""` for unused bands.
     #[must_use]
     pub fn observes<S: Into<String>>(mut self, bands: impl IntoIterator<Item = S>) -> Self {
         self.bands = Some(bands.into_iter().map(Into::into).collect());
@@ -192,7 +192,7 @@ impl Instrument {
         self
     }
 
-    /// Believes that errors have the heavy tails of Student's t with so many degrees of freedom, above 0: a pixel
+    /// Assumes that errors have the heavy tails of Student's t with so many degrees of freedom, above 0: a pixel
     /// whose own normalised innovation squared `NIS` over its `d` values is larger than expected has the noise
     /// variances `v / w`, `w = min(1, (ν + d)/(ν + NIS))`, the weight that the t distribution gives it (Agamennoni,
     /// Nieto & Nebot, *Approximate Inference in State-Space Models With Heavy-Tailed Noise*, IEEE TSP 60, 2012; Roth,
@@ -204,7 +204,7 @@ impl Instrument {
         self
     }
 
-    /// Whether the noise variances stated are the least: every window multiplies them by a factor that it learns from
+    /// Whether the stated noise variances are lower bounds: every window multiplies them by a factor that it learns from
     /// the normalised innovations, by groups of components that are filtered separately (by band, without a spectral
     /// basis). It takes a few tens of dates. Default: no.
     #[must_use]

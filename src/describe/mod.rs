@@ -64,7 +64,7 @@ pub struct Description {
     pub window: Window,
     /// How the scene changes.
     pub process: Structure<Process>,
-    /// What is believed before the first observation.
+    /// What is known before the first observation.
     pub prior: Structure<Prior>,
     /// The mean function, which the state is the anomaly about.
     #[serde(default, skip_serializing_if = "Option::is_none")]

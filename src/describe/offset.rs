@@ -97,7 +97,7 @@ impl OffsetLayer {
         self
     }
 
-    /// Memory φ per day, one or one per source band: 1, the default, for a random walk; less to be pulled back to zero.
+    /// Memory φ per day, one or one per source band: 1, the default, for a random walk; less to revert to zero.
     #[must_use]
     pub fn phi(mut self, phi: impl Into<Numbers>) -> Self {
         self.phi = Some(phi.into());

@@ -55,12 +55,12 @@ impl Default for Output {
     }
 }
 
-/// How many dates a result waits for: the table `[smoothing]`.
+/// How many later dates a value uses: the table `[smoothing]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Smoothing {
-    /// Dates of the output axis; 0 filters.
+    /// Dates of the output axis; with 0 values rest on the past only.
     pub lag: usize,
 }
 

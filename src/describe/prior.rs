@@ -1,4 +1,4 @@
-//! What is believed before the first observation.
+//! What is known before the first observation.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::structure::Choosable;
 use super::visit::{Visit, Visitor, list};
 use super::{ESTIMATE, Free, Key, Numbers, Quantity, Raster};
 
-/// What is believed before the first observation: mean and variance of every component, independent between cells
+/// What is known before the first observation: mean and variance of every component, independent between cells
 /// unless it is [correlated](Self::correlated). The table `[prior]`.
 ///
 /// It describes the day *before* the first day of the series; the first step is one ordinary prediction of one day.
@@ -56,7 +56,7 @@ pub enum PriorCorrelation {
     /// Not at all.
     #[default]
     Independent,
-    /// As the process correlates their change.
+    /// Initial errors share the spatial correlation of changes.
     Process,
 }
 

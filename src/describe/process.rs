@@ -36,7 +36,7 @@ pub struct Process {
     /// Further scales of change that are added to the kernel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nested: Vec<NestedKernel>,
-    /// Further fields, each with a memory of its own.
+    /// Further fields, each with its own memory.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub field: Vec<Field>,
     /// A covariance that depends on the cells' histories.
@@ -108,7 +108,7 @@ impl BandScale {
 pub enum Bands {
     /// Bands that the same instruments observe have one covariance. It takes variances that are proportional.
     Together,
-    /// Each band has a covariance of its own.
+    /// Each band has its own covariance.
     Apart,
 }
 
@@ -164,12 +164,12 @@ pub struct Season {
     pub sine: Numbers,
 }
 
-/// A field that is added to the first one, with a kernel, a range, a variance and a memory of its own: the table
+/// A field that is added to the first one, with its own kernel, range, variance and memory: the table
 /// `[[process.field]]`.
 ///
 /// Fields of the same memory are better [nested](Process::nested) in one state. Change over kilometres that is
 /// forgotten within weeks, in addition to change of single fields that stays, needs two: `x(s, t) = x₁(s, t) + x₂(s,
-/// t)`, each a process of its own. A field that is smooth over many cells is carried at the centres of blocks of
+/// t)`, each a separate process. A field that is smooth over many cells is carried at the centres of blocks of
 /// cells and interpolated bilinearly between them, which takes a state per block instead of per cell.
 ///
 /// Its mean before the first day is zero. **Units**: range in CRS units, variances in u² (per day).
@@ -264,7 +264,7 @@ impl Process {
         self
     }
 
-    /// Transition φ per day: 1 for a random walk, less to pull the state back to zero.
+    /// Transition φ per day: 1 for a random walk, less to revert to zero.
     #[must_use]
     pub fn phi(mut self, phi: impl Into<Numbers>) -> Self {
         self.phi = phi.into();
@@ -311,7 +311,7 @@ impl Process {
         self
     }
 
-    /// Adds a field with a memory of its own; its components add to those of the first.
+    /// Adds a field with its own memory; its components add to those of the first.
     #[must_use]
     pub fn field(mut self, field: Field) -> Self {
         self.field.push(field);
@@ -350,7 +350,7 @@ impl Process {
         self
     }
 
-    /// Whether the variances stated are the least: every window multiplies those of the field, and of [further
+    /// Whether the stated variances are lower bounds: every window multiplies those of the field, and of [further
     /// ones](Self::field), by a factor that it learns from the normalised innovations of all instruments, by groups
     /// of components that are filtered separately (by band, without a spectral basis). It takes a few tens of dates.
     /// Default: no.
@@ -369,7 +369,7 @@ impl Field {
         Self { kernel, range, variance, phi: unit(), prior_variance: None, block: None }
     }
 
-    /// Transition φ per day: 1 for a random walk, less to pull the field back to zero.
+    /// Transition φ per day: 1 for a random walk, less to revert to zero.
     #[must_use]
     pub fn phi(mut self, phi: impl Into<Numbers>) -> Self {
         self.phi = phi.into();

@@ -63,7 +63,7 @@ impl FusionBuilder {
         &self.options
     }
 
-    /// The same with another description, such as one whose numbers have been [estimated](crate::estimate).
+    /// The same with another description, such as one whose numbers were [estimated](crate::estimate).
     #[must_use]
     pub fn describe(mut self, description: Description) -> Self {
         self.description = description;
@@ -80,7 +80,7 @@ impl FusionBuilder {
     }
 
     /// Describes the bands by the components of a spectral basis, whose wavelengths are those of the
-    /// [bands](Self::bands), in order: process, prior and windows are then about components. Default: the components
+    /// [bands](Self::bands), in order: process, prior and windows then describe components. Default: the components
     /// are the bands.
     #[must_use]
     pub fn basis(mut self, basis: SpectralBasis) -> Self {
@@ -132,7 +132,7 @@ impl FusionBuilder {
         self
     }
 
-    /// Takes all indices away.
+    /// Removes all indices.
     #[must_use]
     pub(crate) fn without_indices(mut self) -> Self {
         self.description.output.indices = Indices::default();
@@ -176,7 +176,7 @@ impl FusionBuilder {
         self
     }
 
-    /// Core cells per side of an estimation window and context cells around it; default 4 and 4. Means nothing where
+    /// Core cells per side of an estimation window and context cells around it; default 4 and 4. No effect where
     /// all cells are independent ([`Plan::independent_cells`](super::Plan::independent_cells)).
     #[must_use]
     pub fn window(mut self, size: usize, halo: usize) -> Self {
@@ -198,7 +198,7 @@ impl FusionBuilder {
         self
     }
 
-    /// What is believed before the first day. Required; [`Structure::Free`] leaves it to an
+    /// What is known before the first day. Required; [`Structure::Free`] leaves it to an
     /// [estimation](crate::estimate).
     #[must_use]
     pub fn prior(mut self, prior: impl Into<Structure<Prior>>) -> Self {
@@ -214,9 +214,9 @@ impl FusionBuilder {
         self
     }
 
-    /// Dates of the output axis that each result waits for: the value of a date is its expectation given all
-    /// observations up to and including so many output dates later, at the end of the series all there are (fixed-lag
-    /// smoothing). 0, the default, filters: each value rests on the observations up to its own date.
+    /// Later dates of the output axis whose observations each value uses: its expectation given all observations up to
+    /// and including so many output dates later, or to the end of the series (fixed-lag smoothing). With 0, the
+    /// default, values rest on the past only.
     ///
     /// A lag takes memory and time in proportion: at most about (1 + 2 lag × own cells / cells) times those of the
     /// filter.
@@ -278,7 +278,7 @@ impl FusionBuilder {
         self
     }
 
-    /// What a run does about slices that cannot be read and windows whose arithmetic breaks down; default: it ends.
+    /// What a run does when slices cannot be read or windows fail numerically; default: it ends.
     #[must_use]
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.options.on_error = on_error;
@@ -299,7 +299,7 @@ impl FusionBuilder {
         self
     }
 
-    /// How often the states of the tile at work are saved, so that a run that is killed loses no more than this;
+    /// How often the states of the current tile are saved, so that a killed run loses no more than this;
     /// default every ten minutes.
     #[must_use]
     pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
@@ -307,8 +307,8 @@ impl FusionBuilder {
         self
     }
 
-    /// How many checkpoints of each tile are kept, at least 1 (the default); older ones are what late dates are
-    /// replayed from. None are kept with [`Checkpoint::Off`].
+    /// How many checkpoints of each tile are kept, at least 1 (the default); late dates are replayed from
+    /// older ones. None are kept with [`Checkpoint::Off`].
     #[must_use]
     pub fn keep_checkpoints(mut self, count: usize) -> Self {
         self.options.keep_checkpoints = count;

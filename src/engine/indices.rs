@@ -61,7 +61,7 @@ impl IndexLayers {
                 return Err(refuse("is the name of a band; give the index another name".into()));
             }
             if list[..k].iter().any(|other| other.name == *name) {
-                return Err(refuse("is there twice; give each index a name of its own".into()));
+                return Err(refuse("is given twice; give each index its own name".into()));
             }
             formulas
                 .push(Formula::new(expression, names).map_err(|problem| refuse(format!("{expression:?}: {problem}")))?);

@@ -133,7 +133,7 @@ impl<'a> Job<'a> {
     /// # Errors
     /// The first error of a source, a window or the sink; [`Error::StoreExists`], [`Error::SettingsDiffer`],
     /// [`Error::CannotContinue`], [`Error::LateDate`], [`Error::Checkpoint`], [`Error::Locked`],
-    /// [`Error::DiskSpace`]; [`Error::NothingUsed`] for an instrument, or a band, that gives not one value. Dates that were committed earlier stay readable, and the run can be resumed.
+    /// [`Error::DiskSpace`]; [`Error::NothingUsed`] for an instrument or a band without a single used value. Dates that were committed earlier stay readable, and the run can be resumed.
     pub fn run(&self, sink: &mut dyn FusionSink) -> Result<Report> {
         self.fusion.naming(self.run_series(sink))
     }

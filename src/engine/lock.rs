@@ -46,7 +46,10 @@ impl Lock {
             Err(TryLockError::WouldBlock) => Err(Error::Locked { what: what.into() }),
             // Some network file systems have no locks; users must then separate processes themselves.
             Err(TryLockError::Error(error)) if has_no_locks(&error) => {
-                tracing::warn!("{}: this file system has no locks; keep processes apart yourself", path.display());
+                tracing::warn!(
+                    "{}: this file system has no locks; make sure that no two processes share a tile",
+                    path.display()
+                );
                 Ok(Self { _file: file })
             }
             Err(TryLockError::Error(error)) => Err(failed(error)),

@@ -2,7 +2,7 @@
 //!
 //! Loops, outermost first: tiles; batches of dates; windows of the tile, in parallel; dates of the batch. All window
 //! states of one tile are resident while its time runs and nothing else is, so memory does not depend on the number
-//! of dates or tiles. Every window is computed from its own observations alone, in an order of its own, so tile
+//! of dates or tiles. Every window is computed from its own observations alone, in a fixed order, so tile
 //! shape, batch length and number of threads change no bit of the result. Where all cells are independent there are
 //! no windows, but cells.
 

@@ -364,7 +364,7 @@ impl PlanInput<'_> {
         }
         if self.lag_asked >= self.dates {
             let (asked, dates) = (self.lag_asked, self.dates);
-            let text = "are output: every one of them waits for the last and rests on all observations";
+            let text = "are output: every value uses all observations";
             warnings.push(format!("a lag of {asked}, but only {dates} dates {text}"));
         }
         if self.options.precision == Precision::F32 && costs.window.double {

@@ -149,7 +149,7 @@ impl Sample {
         blocks.retain(|block| index.next().is_some_and(|k| kept.contains(&k)) && block.values > 0);
         if blocks.is_empty() {
             let problem =
-                "no value in any of the blocks looked at; check time, masks and valid_range, or look at more windows";
+                "no value in any of the sampled blocks; check time, masks and valid_range, or use more windows";
             return Err(Error::setting("estimate.windows", problem));
         }
         Ok(Self { cells: sampling.cells, tiling, blocks, pool })
@@ -280,7 +280,7 @@ impl SampleInputs {
     }
 }
 
-/// Nothing where numbers are impossible, or the filter breaks down with them; other errors are no matter of numbers.
+/// Nothing where numbers are impossible, or the filter fails with them; other errors do not depend on numbers.
 pub(crate) fn possible<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -177,20 +177,16 @@ impl Fusion {
             }
         }
         let advice = if losses.quality > losses.all() / 2 {
-            "; look at what `quality` hides and at the nodata value of its files, which `quality.nodata` = [] makes an ordinary number"
+            "; check what `quality` hides and the nodata value of its files, which `quality.nodata` = [] makes an ordinary number"
         } else if losses.range > losses.all() / 2 {
-            "; look at `valid_range`, which is in physical units, and at `scale` and `offset`"
+            "; check `valid_range`, which is in physical units, `scale` and `offset`"
         } else if losses.nodata > losses.all() / 2 {
-            "; look at `nodata` and at the nodata tag of the files"
+            "; check `nodata` and the nodata tag of the files"
         } else {
             ""
         };
         let unread = if unread > 0 { format!(" ({unread} more cannot be read)") } else { String::new() };
-        format!(
-            "of {} values looked at on {looked} of its {} dates{unread}: {losses}{advice}",
-            losses.all(),
-            dates.len()
-        )
+        format!("of {} sampled values on {looked} of its {} dates{unread}: {losses}{advice}", losses.all(), dates.len())
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn crs_difference(found: &Crs, expected: &Crs) -> String {
 
 pub(super) fn crs_advice(found: &Crs, expected: &Crs) -> &'static str {
     if found.is_unknown() {
-        "say what CRS it is in with `crs`, such as crs = \"EPSG:4326\" (in code the builder's `crs`); GeoTIFFs can be told for good with \
+        "give its CRS with `crs`, such as crs = \"EPSG:4326\" (in code the builder's `crs`); for a GeoTIFF also with \
          gdal_edit.py -a_srs"
     } else if expected.is_unknown() {
         "give target.crs"

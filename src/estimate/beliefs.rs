@@ -201,7 +201,7 @@ impl<'a> Beliefs<'a> {
             return Err(Error::setting(key, problem));
         };
         if has_size(quantity) && of_it.variance < LEAST_VARIANCE {
-            let problem = "cannot be estimated: values are the same everywhere in the blocks looked at; give it a value, or leave the band out";
+            let problem = "cannot be estimated: values are the same everywhere in the sampled blocks; give it a value, or leave the band out";
             return Err(Error::setting(key, problem));
         }
         let size = about.iter().map(|about| about.variance.sqrt()).fold(0.0, f64::max);

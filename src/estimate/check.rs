@@ -72,7 +72,7 @@ impl fmt::Display for SelfCheck {
             100.0 * score.coverage_90,
             100.0 * coverage_90_error
         )?;
-        if score.missing > 0 { write!(f, "; {} predictions broke down", score.missing) } else { Ok(()) }
+        if score.missing > 0 { write!(f, "; {} predictions failed numerically", score.missing) } else { Ok(()) }
     }
 }
 
@@ -199,7 +199,11 @@ impl Estimation {
 pub(super) fn warn(checks: &[SelfCheck]) {
     for check in checks.iter().filter(|check| !check.holds()) {
         if check.score.missing as f64 > FAILING * check.score.values as f64 {
-            tracing::warn!("{:?}: {} predictions of withheld values broke down", check.instrument, check.score.missing);
+            tracing::warn!(
+                "{:?}: {} predictions of withheld values failed numerically",
+                check.instrument,
+                check.score.missing
+            );
             continue;
         }
         let coverage = 100.0 * check.score.coverage_90;

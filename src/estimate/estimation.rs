@@ -280,7 +280,7 @@ impl Estimation {
             let Some(optimum) = optimum else {
                 let key = &candidate.entries[group.entries[0]].key;
                 let problem =
-                    "the likelihood breaks down wherever it was tried; check the other settings, and valid_range";
+                    "the likelihood could not be computed at any point; check the other settings, and valid_range";
                 return Err(Error::setting(key, problem));
             };
             converged &= optimum.converged;

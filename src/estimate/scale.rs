@@ -95,7 +95,8 @@ impl Entry {
             return Err(Error::setting(key, format!("cannot be estimated from {initial} on; give another start")));
         }
         if !(prior.0.is_finite() && prior.1 > 0.0 && prior.1.is_finite()) {
-            let problem = "its prior needs a centre that can be and a positive width, a factor above 1 where it is one";
+            let problem =
+                "its prior needs a possible centre and a positive width (a factor above 1 where it is a factor)";
             return Err(Error::setting(key, problem));
         }
         Ok(Self { key: key.clone(), index, of, scale, initial, start, prior })

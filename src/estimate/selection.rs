@@ -248,7 +248,7 @@ impl Estimation {
             let table = Key::of_instrument(&instrument.name);
             if unobserved && free.iter().any(|key| key.steps().first() == table.steps().first()) {
                 let problem = format!(
-                    "no block holds a value of {:?}, so nothing can be estimated of it; look at more windows or larger ones \
+                    "no block holds a value of {:?}, so nothing can be estimated for it; use more windows or larger ones \
                      (estimate.window), or give its numbers",
                     instrument.name
                 );
@@ -291,7 +291,7 @@ impl Estimation {
                 "bands are estimated and filtered apart"
             };
             tracing::warn!(
-                "{name:?}: {} of {pixels} pixels that were looked at lack a band, band {least} of the files most often: {what}; leave it \
+                "{name:?}: {} of {pixels} sampled pixels lack a band, band {least} of the files most often: {what}; leave it \
                  out, or fuse it by itself, to have the others together",
                 pixels - complete_pixels
             );
@@ -332,7 +332,7 @@ fn warn_of_guesses(fit: &Fit) {
     for Estimate { key, index, value, .. } in fit.estimates.iter().filter(|estimate| !estimate.observed) {
         let position = index + 1;
         tracing::warn!(
-            "{key}, number {position}: the blocks say nothing of it; {value:.3e} is a guess, give a better one"
+            "{key}, number {position}: the blocks contain no information about it; {value:.3e} is a guess, give a better one"
         );
     }
 }

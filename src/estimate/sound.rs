@@ -71,7 +71,7 @@ pub(super) fn check(sample: &Sample, model: &Model) -> Result<()> {
             let name = |k: usize| &model.instruments[k].name;
             tracing::warn!(
                 "instruments {:?} and {:?} observe {band:?} in numbers of other orders: their medians are {:.4} and {:.4}; give both the \
-                 same unit by `scale` and `offset`, or offsets will be spent on it",
+                 same unit by `scale` and `offset`, or offsets will absorb the difference",
                 name(small.0),
                 name(large.0),
                 small.1,
@@ -90,12 +90,12 @@ fn tell(instrument: &ObservationModel, band: usize, odd: &OddDate) -> Result<()>
         instrument.source_bands.get(band).and_then(|&band| source.bands().get(band)).cloned().unwrap_or_default();
     let problem = format!(
         "{date}{file}, band {band:?}: values about {found:.4}, where most of its dates have {usual:.4}, {distance:.0} standard \
-         deviations away; look at fill values, scale, unit and clouds of that file, or take it out of `files`"
+         deviations away; check fill values, scale, unit and clouds of that file, or take it out of `files`"
     );
     if *distance > ABSURD {
         return Err(Error::setting("files", problem).of_instrument(&instrument.name));
     }
-    tracing::warn!("instrument {:?}: {problem}; noise or change would be spent on it", instrument.name);
+    tracing::warn!("instrument {:?}: {problem}; noise or change would absorb the difference", instrument.name);
     Ok(())
 }
 

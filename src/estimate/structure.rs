@@ -133,9 +133,9 @@ fn simplest(seasonal: bool, together: bool) -> (Process, &'static str) {
     let simplest = Process::new(Kernel::Exponential, free(), free()).nugget(free());
     if together {
         let both = simplest.nested(Kernel::Exponential, free(), free_ratio()).bands(Bands::Together);
-        return if seasonal { (both.phi(free()), "two ranges, drawn back to the mean") } else { (both, "two ranges") };
+        return if seasonal { (both.phi(free()), "two ranges, reverting to the mean") } else { (both, "two ranges") };
     }
-    if seasonal { (simplest.phi(free()), "one range, drawn back to the mean") } else { (simplest, "one range") }
+    if seasonal { (simplest.phi(free()), "one range, reverting to the mean") } else { (simplest, "one range") }
 }
 
 /// What a process may have in addition, in the order in which it is tried.
@@ -239,7 +239,7 @@ mod tests {
         let process = ["one range", "one range, a further range", "one range, a further range, similar cells"];
         assert_eq!(names(&tables[2], free), process);
         let all = names(&FreeTable::Process, description(true));
-        let last = "one range, drawn back to the mean, similar years, a further range, variance by season";
+        let last = "one range, reverting to the mean, similar years, a further range, variance by season";
         assert_eq!((all.len(), all.last().map(String::as_str)), (4, Some(last)));
     }
 
@@ -249,7 +249,7 @@ mod tests {
         let steps = FreeTable::Process.steps(&first, None);
         let name = FreeTable::Process.put_first(&mut first);
         let (name, last) = steps.last().unwrap().after(&name, &first);
-        assert_eq!(name, "one range, drawn back to the mean, variance by season");
+        assert_eq!(name, "one range, reverting to the mean, variance by season");
         let process = last.process.given().unwrap();
         assert!(process.nested.is_empty() && process.features.is_none() && process.season.is_some());
     }

@@ -42,7 +42,7 @@ impl PixelLattice {
                     let finer =
                         source.cell_size().0 < target.cell_size().0 && source.cell_size().1 < target.cell_size().1;
                     let advice = if finer {
-                        "its pixels are finer: is that the target that is meant? reproject = \"average\" brings them onto its cells"
+                        "its pixels are finer: is this the intended target? reproject = \"average\" brings them onto its cells"
                     } else {
                         "use \"uniform\" for coarser pixels; reproject = \"nearest\", or warping the files first, brings others onto \
                          the target's lines"

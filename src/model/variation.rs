@@ -27,7 +27,7 @@ impl VariationModel {
         }
         for (k, (x, y)) in places.iter().enumerate() {
             if !(x.is_finite() && y.is_finite()) || places[..k].contains(&(*x, *y)) {
-                let problem = format!("({x}, {y}), number {}, must be finite and a place of its own", k + 1);
+                let problem = format!("({x}, {y}), number {}, must be finite and differ from the other points", k + 1);
                 return Err(Error::setting(key("points"), problem));
             }
         }

@@ -68,7 +68,7 @@ pub struct Report {
     /// Instruments and bands of which not one value was used
     /// ([`OnError::Skip`](crate::engine::OnError::Skip)).
     pub unused: Vec<UnusedInput>,
-    /// What was odd about the values themselves, for people: undeclared fill values, units that differ.
+    /// Sentences about suspicious values: undeclared fill values, units that differ.
     pub notes: Vec<String>,
     /// Scores of this run's blocks against reference data, where these were given
     /// ([`JudgedSink`](crate::sink::JudgedSink)).
@@ -320,7 +320,7 @@ impl fmt::Display for Report {
                 writeln!(
                     f,
                     "warning: {} lost more than a fifth of its pixels to its gate: check its scale, offset and unit, noise_variance and \
-                     the prior, and run without the gate to see how far it lies off",
+                     the prior, and run without the gate to see how far off it is",
                     instrument.name
                 )?;
             }

@@ -93,7 +93,7 @@ pub trait FusionSink: Debug + Send + Sync {
     }
 
     /// What the sink, not begun yet, holds of the first `dates` dates of a tile: whether everything is there as it
-    /// was appended. Default: nothing is amiss.
+    /// was appended. Default: nothing is missing.
     ///
     /// # Errors
     /// [`Error::Store`] when its records cannot be read.

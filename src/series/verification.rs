@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{ExistingSeries, Saved};
 use crate::error::ChunkFault;
 
-/// What is wrong with a file, and what would mend it.
+/// What is wrong with a file, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Problem {
@@ -15,7 +15,7 @@ pub struct Problem {
     pub path: PathBuf,
     /// What is wrong.
     pub problem: String,
-    /// What would mend it.
+    /// What to do about it.
     pub remedy: String,
 }
 

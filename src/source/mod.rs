@@ -134,13 +134,13 @@ pub trait RasterSource: Debug + Send + Sync {
         Vec::new()
     }
 
-    /// What opening found odd about the files, for people: headers that differ from each other, tags that mean
-    /// nothing. Default: nothing.
+    /// Sentences about suspicious files, found on opening: headers that differ from each other, tags without
+    /// meaning. Default: nothing.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// What reading found odd so far, for people: numbers that look like undeclared fill values. Default: nothing.
+    /// Sentences about suspicious values, found so far on reading: numbers that look like undeclared fill values. Default: nothing.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }

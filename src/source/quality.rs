@@ -148,7 +148,7 @@ impl Quality {
         self
     }
 
-    /// Takes the nodata value of the file for an ordinary number.
+    /// Treats the nodata value of the file as an ordinary number.
     #[must_use]
     pub fn ignore_nodata(mut self) -> Self {
         self.ignores_nodata = true;

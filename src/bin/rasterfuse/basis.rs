@@ -175,7 +175,7 @@ fn report(pca: &SpectralPca, source: &dyn RasterSource) {
     match pca.noise_variance() {
         Some(variances) => {
             let mean = variances.iter().sum::<f64>() / variances.len() as f64;
-            say!("noise variance {mean:.3e} on average, taken off");
+            say!("noise variance {mean:.3e} on average, subtracted");
         }
         None => say!("noise counts as variance of the scene (--noise)"),
     }
@@ -272,10 +272,8 @@ fn snippet(pca: &SpectralPca, source: &dyn RasterSource, arguments: &Arguments) 
     }
     let _ = writeln!(text, "\n[prior]\nmean = 0.0");
     let _ = writeln!(text, "variance = [{}]\n", short(&mut variances.iter().copied()));
-    let _ = writeln!(
-        text,
-        "[process] # a guess to start from: in the {days} days of these images the scene becomes another"
-    );
+    let _ =
+        writeln!(text, "[process] # a starting guess: the variances of the scene over the {days} days of these images");
     let _ = writeln!(text, "variance = [{}]", short(&mut variances.iter().map(|variance| variance / f64::from(days))));
     text
 }

@@ -103,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     say!("\nTo put into the description; the prior's variance is that of the observations about the mean:\n");
     say!("[seasonal]\nmean = {:?}", relative(&arguments.output, Some(&arguments.config)).display().to_string());
     say!("\n[prior]\nmean = 0.0\nvariance = [{}]\ncorrelation = \"process\"", variances.join(", "));
-    say!("\nand into [process], so that what departs from the mean is forgotten (\"estimate\" finds how soon):\n");
+    say!("\nand into [process], so that anomalies are forgotten (\"estimate\" finds how soon):\n");
     say!("phi = 0.98");
     Ok(())
 }

@@ -150,8 +150,7 @@ impl SeasonalBuilder {
             return refuse("period_days", format!("{} must be positive, as {YEAR_DAYS} is", self.period_days));
         }
         if !positive(self.ridge) {
-            let problem =
-                "must be positive: cells with few dates have no curve of their own without it; give a small number";
+            let problem = "must be positive: without it cells with few dates have no unique curve; give a small number";
             return refuse("ridge", format!("{} {problem}", self.ridge));
         }
         if let Some(degrees) = self.robust.filter(|degrees| !positive(*degrees)) {
@@ -168,7 +167,7 @@ impl SeasonalBuilder {
                 return refuse("neighbours", format!("a radius of {radius} cells; give 1 to {WIDEST_RADIUS}, or none"));
             }
             if !positive(strength) {
-                let problem = "must be positive; without neighbours each cell is fitted by itself";
+                let problem = "must be positive; without neighbours each cell is fitted separately";
                 return refuse("neighbours", format!("{strength} observations {problem}"));
             }
         }

@@ -13,7 +13,7 @@ const SUSPICIOUS_RATIO: f64 = 20.0;
 const NARROW_RATIO: f64 = 2.0;
 const WIDE_RATIO: f64 = 0.5;
 
-/// A date is odd whose ratio is larger than this, and larger than the median of the instrument's dates by a factor.
+/// A date is suspicious whose ratio is larger than this, and larger than the median of the instrument's dates by a factor.
 const ODD_RATIO: f64 = 4.0;
 const ODD_FACTOR: f64 = 5.0;
 
@@ -64,7 +64,7 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, instruments: &[InstrumentReport]
         match FitClass::classify(total) {
             _ if ratio.is_infinite() => writeln!(
                 f,
-                "warning: {name} gives numbers beyond all measure (nis/dof is not a number), first on {}: check fill values, scale and \
+                "warning: {name} gives values that are too large to compare (nis/dof is not a number), first on {}: check fill values, scale and \
                  unit of its file",
                 instrument.dates.iter().find(|date| date.misfit().is_infinite()).map_or(total.date, |date| date.date)
             )?,
@@ -217,7 +217,8 @@ mod tests {
             assert_eq!(broken.worst().map(|date| date.date), Some(Date::from_days(1)));
             let lines = advice(vec![broken, instrument("fits", &[1.0, 1.0], 500)]);
             assert!(
-                lines[0].contains("broken gives numbers beyond all measure") && lines[0].contains("1970-01-02"),
+                lines[0].contains("broken gives values that are too large to compare")
+                    && lines[0].contains("1970-01-02"),
                 "{lines:?}"
             );
         }

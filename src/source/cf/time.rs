@@ -19,7 +19,7 @@ pub(in crate::source) fn dates(values: &[f64], units: &str, calendar: Option<&st
     let calendar = calendar.unwrap_or("standard").to_lowercase();
     if !["standard", "gregorian", "proleptic_gregorian"].contains(&calendar.as_str()) {
         return Err(format!(
-            "calendar {calendar:?} has days that no satellite saw; only standard, gregorian and proleptic_gregorian are read: \
+            "calendar {calendar:?} has days that do not exist; only standard, gregorian and proleptic_gregorian are read: \
              convert the times first"
         ));
     }

@@ -13,12 +13,12 @@ use crate::source::{Calibration, Quality};
 #[non_exhaustive]
 pub enum Headers {
     /// Differences that would change what values mean are refused: scale, offset, unit, integers among floats that a
-    /// given scale is for, bands whose order is not known. The others are told.
+    /// given scale is for, bands whose order is not known. The others are reported.
     #[default]
     Meaning,
     /// Every difference is refused.
     Strict,
-    /// Every difference is told, none is refused.
+    /// Every difference is reported, none is refused.
     Warn,
 }
 
@@ -176,7 +176,7 @@ impl HeaderLog {
         let first = found.first()?;
         let files: usize = found.iter().map(|alike| alike.members.len()).sum();
         Some(format!(
-            "quality: {files} files, first {}, have 0 as their nodata value, which the rule does not hide: 0 is taken for clear; say \
+            "quality: {files} files, first {}, have 0 as their nodata value, which the rule does not hide: 0 counts as clear; give \
              quality.nodata = 0 where it means that nothing is known of a pixel, [] where it means clear",
             shown(&first.first)
         ))
@@ -305,15 +305,15 @@ impl Kind {
 
     fn advice(self) -> &'static str {
         match self {
-            Self::Order => "look whether the names are right",
+            Self::Order => "check that the names are right",
             Self::Names => {
                 "whether the order is the same is not known: write the names into all of them, or into none, or make them two instruments"
             }
-            Self::Unnamed => "bands without names are taken to be in the order of the first file",
+            Self::Unnamed => "bands without names are assumed to be in the order of the first file",
             Self::Scale => "correct the tags, or give `scale` and `offset` for all of them",
             Self::Unit => "convert them, or make an instrument of each",
             Self::Mixture => "make an instrument of each, with its own `scale`",
-            Self::Type => "look whether they are of one product",
+            Self::Type => "check that they are of one product",
             Self::Nodata => "give `nodata` for all of them",
             Self::Useless => "give the number that is missing as `nodata`, or remove the tag",
         }

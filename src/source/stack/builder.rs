@@ -213,7 +213,7 @@ impl StackBuilder {
     }
 
     /// What is done about files whose headers differ from those of the others: nodata, stored type, scale, offset,
-    /// unit, names of bands. Default: what would change the meaning of values is refused, the rest is told
+    /// unit, names of bands. Default: what would change the meaning of values is refused, the rest is reported
     /// ([`RasterSource::warnings`](crate::source::RasterSource::warnings)).
     #[must_use]
     pub fn headers(mut self, headers: Headers) -> Self {
@@ -274,7 +274,7 @@ impl StackBuilder {
             return Err(Error::setting("resolution", format!("{resolution} must be finite and positive")));
         }
         if self.resolution.is_some() && self.onto.is_some() {
-            let problem = "reprojected pixels have a size of their own; give either `resolution` or `reproject`";
+            let problem = "reprojection decides the size of pixels; give either `resolution` or `reproject`";
             return Err(Error::setting("resolution", problem));
         }
         if let Some(bands) = &self.source_bands {

@@ -46,7 +46,7 @@ impl Versions {
         if let Some((index, other)) = left_out.first() {
             let (old, new) = (shown(granules[*index].name()), shown(granules[*other].name()));
             tracing::warn!(
-                "{} of {} granules are earlier versions of acquisitions of which a better one is there, and are left out, such as \
+                "{} of {} granules are earlier versions of acquisitions of which a better one exists, and are left out, such as \
                  {old} ({}), for which {new} counts",
                 left_out.len(),
                 granules.len(),
