@@ -186,7 +186,7 @@ impl Fusion {
             ""
         };
         let unread = if unread > 0 { format!(" ({unread} more cannot be read)") } else { String::new() };
-        format!("of {} sampled values on {looked} of its {} dates{unread}: {losses}{advice}", losses.all(), dates.len())
+        format!("of {} values sampled on {looked} of its {} dates{unread}: {losses}{advice}", losses.all(), dates.len())
     }
 }
 
