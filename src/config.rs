@@ -7,6 +7,8 @@
 
 mod advice;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
+mod change;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
 mod cubes;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod estimate;

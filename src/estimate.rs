@@ -38,6 +38,7 @@
 
 mod beliefs;
 mod candidate;
+mod change;
 mod check;
 mod estimation;
 mod fit;
@@ -50,17 +51,16 @@ mod sound;
 mod structure;
 mod summary;
 mod together;
-mod variation;
 mod watch;
 
 pub use candidate::{Candidate, Choice, Criterion};
+pub use change::ChangeTrial;
 pub use check::{GateTrial, SelfCheck};
 pub use estimation::{Comparison, Estimation, EstimationBuilder};
 pub use fit::{Estimate, Fit};
 pub use scale::Scale;
-pub use selection::{EstimationResult, NewImage};
+pub use selection::{EstimationResult, MakeMap, NewImage};
 pub use summary::{BandSummary, DataSummary, InstrumentSummary};
-pub use variation::ChangeByBlock;
 pub use watch::{EstimationProgress, Watch};
 
 #[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]

@@ -274,7 +274,7 @@ fn a_watch_sees_every_stage_and_the_best_after_it() {
     let watch = Counted::stopping_after(usize::MAX);
     let best = Mutex::new(Vec::<EstimationResult>::new());
     let keep = |result: &EstimationResult| best.lock().unwrap().push(result.clone());
-    let result = estimation.estimate_watched(fusion.description(), Criterion::Bic, None, &watch, &keep).unwrap();
+    let result = estimation.estimate_watched(fusion.description(), Criterion::Bic, None, None, &watch, &keep).unwrap();
     let (stages, best) = (watch.stages.into_inner().unwrap(), best.into_inner().unwrap());
     // Two structures, the last fit and the check, each begun in its turn.
     let count = 4;
@@ -303,7 +303,7 @@ fn an_estimation_that_is_ended_early_has_the_best_so_far() {
     let mut before = f64::NEG_INFINITY;
     for steps in [0, 12, 40] {
         let watch = Counted::stopping_after(steps);
-        let result = estimation.estimate_watched(fusion.description(), Criterion::Bic, None, &watch, &|_| ());
+        let result = estimation.estimate_watched(fusion.description(), Criterion::Bic, None, None, &watch, &|_| ());
         let result = result.unwrap();
         assert!(!result.finished && result.checks.is_empty(), "{steps}");
         // It can be fused with, and is the better the later.
@@ -441,6 +441,7 @@ fn a_quick_estimation_looks_at_less() {
 mod described {
     use rasterfuse::config::FusionConfig;
     use rasterfuse::describe::{Features, Key};
+    use rasterfuse::model::ChangeBuilder;
     use rasterfuse::source::{Calibration, RasterStack};
 
     use super::support::{Tiff, assert_says};
@@ -589,20 +590,37 @@ store = "fused.zarr"
     }
 
     #[test]
-    fn change_that_varies_is_written_where_it_is_asked_for() {
+    fn a_map_of_change_is_written_where_it_predicts_better() {
         let folder = tempfile::tempdir().unwrap();
         write(&Recipe { west: 30.0, ..RECIPE }.scene(&["red"], 4), folder.path());
-        let ask = |text: &str| text.replace("nugget = 0.0", "nugget = 0.0\nvariation = \"estimate\" # is it?");
-        let config = FusionConfig::parse(&ask(TEXT), folder.path()).unwrap();
+        let file = folder.path().join("scene.toml");
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            FusionConfig::read(&file).unwrap()
+        };
+        let config = read(&TEXT.replace("nugget = 0.0", "nugget = 0.0\nvariation = \"estimate\" # is it?"));
         assert_says(&config.build().unwrap_err().to_string(), &["left to \"estimate\"", "process.variation"]);
         let estimated = config.estimate().unwrap();
         println!("{}", estimated.text);
-        assert!(estimated.text.starts_with("# change varies over the scene: BIC -"));
-        assert!(estimated.text.contains("\nvariation = { range = ") && estimated.to_string().contains("change varies"));
-        assert!(estimated.text.contains("] } # is it?\n"), "the user's comment and line stay");
+        let trial = estimated.result.change.unwrap();
+        assert!(trial.kept && (trial.gain > 0.0 || trial.log_likelihood > 0.0), "{trial}");
+        assert!(estimated.text.contains("\nvariation = { map = \"scene.change.tif\" } # is it?\n"));
+        assert!(estimated.to_string().contains("a map of change") && estimated.text.contains("# a map of change"));
         let fused = FusionConfig::parse(&estimated.text, folder.path()).unwrap();
         assert!(fused.build().is_ok());
-        // In a table within braces, too, with nothing else to estimate, and where nothing varies.
+        // What is written is what was tried, and another estimation does not replace it.
+        let map = config.change_map(&ChangeBuilder::default()).unwrap();
+        let written = RasterStack::from_files(
+            [(Date::from_days(0), folder.path().join("scene.change.tif"))],
+            Calibration::default(),
+        );
+        let written = written.unwrap();
+        let read_all =
+            |source: &dyn RasterSource| source.read(source.dates()[0], &[0], &source.grid().region()).unwrap().values;
+        assert_eq!(written.bands(), ["change"]);
+        assert_eq!(read_all(&map).mapv(|factor| factor as f32), read_all(&written).mapv(|factor| factor as f32));
+        assert!(config.estimate().unwrap().text.contains("map = \"scene.change-2.tif\""));
+        // With nothing else to estimate, in a table within braces; and where nothing varies the word goes.
         let mut text = TEXT
             .replace("mean = \"estimate\"", "mean = 0.3")
             .replace("bias = \"estimate\"", "bias = 0.02")
@@ -832,36 +850,4 @@ fn the_season_of_change_is_found() {
     } // Of twelve numbers in standard errors.
     let square = distances.iter().map(|distance| distance * distance).sum::<f64>() / distances.len() as f64;
     assert!(square < 2.0, "{distances:?}");
-}
-
-/// The west changes sixteen times as much as the east: blocks see it, and a scene that changes alike everywhere is not said to vary.
-#[test]
-fn change_that_varies_over_the_scene_is_found() {
-    let bands = ["red", "nir"];
-    let found = |west: f64, seed: u64| {
-        let recipe = Recipe { west, ..RECIPE };
-        let scene = recipe.scene(&bands, seed);
-        let estimation = scene.estimation(&bands);
-        estimation.change_by_block(&fit(&estimation, &scene, &bands, 1.0).description).unwrap()
-    };
-    let uneven = found(16.0, 5);
-    assert!(uneven.variation().is_some(), "{uneven}");
-    let middle = SIDE as f64 * CELL / 2.0;
-    for known in &uneven.log_factors {
-        let mean = |west: bool| {
-            let side = uneven
-                .places
-                .iter()
-                .zip(known)
-                .filter(|((x, _), _)| (*x < 0.9 * middle) == west && (x - middle).abs() > 1.0);
-            let (value, weight) = side
-                .filter_map(|(_, known)| *known)
-                .fold((0.0, 0.0), |(value, weight), (log, sd)| (value + log / (sd * sd), weight + 1.0 / (sd * sd)));
-            value / weight
-        };
-        let ratio = (mean(true) - mean(false)).exp();
-        assert!((10.0..26.0).contains(&ratio), "{ratio}: {uneven:?}");
-    }
-    let even = found(1.0, 6);
-    assert!(even.variation().is_none(), "{even}");
 }

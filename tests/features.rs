@@ -348,30 +348,34 @@ fn change_varies_with_the_season() {
     }
 }
 
-/// After the last observation a cell's variance grows as fast as its place says: about one point the logarithm of the factor falls with
-/// the correlation.
+/// Factors of change by band and cell.
+fn map(bands: usize, factor: impl Fn(usize, usize, usize) -> f64) -> Variation {
+    let values = Array4::from_shape_fn((1, bands, SIDE, SIDE), |(_, band, row, col)| factor(band, row, col));
+    let names = (0..bands).map(|band| format!("factor {band}")).collect();
+    Variation::of(MemorySource::new(grid(30.0, SIDE), vec![Date::from_days(0)], names, values).unwrap())
+}
+
+/// After the last observation a cell's variance grows as fast as its place says.
 #[test]
 fn change_varies_from_place_to_place() {
     let mut values = clear();
     values.slice_mut(s![7.., .., .., ..]).fill(f64::NAN);
     let with = |process: Process| fusion(sensor(values.clone())).process(process);
-    let (range, factors, here) = (80.0, [5.0, 0.3, 1.0], grid(30.0, SIDE).centre(2, 3));
     let walks = || Process::new(Kernel::None, 0.0, 2e-5);
-    let varying = walks().variation(Variation::new(range).point(here, factors));
+    let factor = |band: usize, row: usize, col: usize| [5.0, 0.3, 1.0][band] * (1.0 + (row * 7 + col * 3) as f64 % 5.0);
+    let varying = walks().variation(map(3, factor));
     assert!(!with(varying.clone()).build().unwrap().plan().independent_cells);
     let (_, sd, _) = run(with(varying));
     for (band, r, c) in ndarray::indices(sd.index_axis(Axis(0), 0).raw_dim()) {
-        let (x, y) = grid(30.0, SIDE).centre(r as i64, c as i64);
-        let near = (-f64::hypot(x - here.0, y - here.1) / range).exp();
         let grown = sd[(10, band, r, c)].powi(2) - sd[(6, band, r, c)].powi(2);
-        let expected = 4.0 * 2e-5 * factors[band].powf(near);
+        let expected = 4.0 * 2e-5 * factor(band, r, c);
         assert!((grown / expected - 1.0).abs() < 1e-9, "{band} {r} {c}: {grown} {expected}");
     }
     // The same factor everywhere is another variance; footprints' rests, nested kernels and nuggets too.
     let near = |variance: f64| {
         Process::new(Kernel::Exponential, 150.0, variance).nugget(0.1).nested(Kernel::Matern32, 900.0, 0.5 * variance)
     };
-    let everywhere = Variation::new(1e9).point(here, 4.0);
+    let everywhere = map(1, |_, _, _| 4.0);
     // Pixels that reach beyond their windows, whose weights are alike or not.
     let coarse = |builder: FusionBuilder, footprint: Footprint| {
         builder.instrument(Instrument::new("coarse", source(clear(), 70.0)).footprint(footprint).noise_variance(1e-4))

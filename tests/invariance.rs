@@ -57,7 +57,8 @@ fn fusion_with([single, adaptive, gated, relative, adapting, alike, layers]: [bo
     let sharp = Instrument::new("fine", fine).noise_variance(1e-3);
     let process =
         Process::new(Kernel::Exponential, 150.0, [1e-2, 2e-2]).nested(Kernel::Matern32, 600.0, 1e-3).phi(0.98);
-    let uneven = Variation::new(150.0).point((60.0, -90.0), [4.0, 0.5]).point((300.0, -100.0), 2.0);
+    let factors = source(grid(0.0, 0.0, 30.0, (ROWS, COLS)), &[1], 5);
+    let uneven = Variation::of(factors);
     let process = if relative { process.relative([1.0, 0.5], 0.4).variation(uneven) } else { process };
     let process = if adapting { process.season(1.0, -0.5) } else { process };
     let process = process.inflate(adapting);

@@ -46,8 +46,12 @@ fn source(grid: Grid, days: impl Iterator<Item = i32>, seed: u64) -> Arc<MemoryS
 }
 
 /// Change that varies over the scene.
-fn uneven() -> Variation {
-    Variation::new(200.0).point((100.0, -100.0), 3.0).point((500.0, -400.0), [0.2, 1.5])
+fn uneven(target: &Grid) -> Variation {
+    let (rows, cols) = target.shape();
+    let factors =
+        Array4::from_shape_fn((1, 2, rows, cols), |(_, band, row, col)| 0.2 + ((3 * row + 5 * col + band) % 7) as f64);
+    let bands = vec!["red".into(), "nir".into()];
+    Variation::of(MemorySource::new(target.clone(), vec![Date::from_days(0)], bands, factors).unwrap())
 }
 
 /// What may be chosen freely without changing a byte, and what must stay the same.
@@ -105,7 +109,7 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         OffsetLayer::per_acquisition(1e-3),
         OffsetLayer::per_group(2e-3, groups),
     ];
-    let process = if options.uneven { process.variation(uneven()) } else { process };
+    let process = if options.uneven { process.variation(uneven(&grid(0.0, 0.0, 30.0, (ROWS, COLS)))) } else { process };
     let process = if options.lively { process.season([0.5, -1.0], 0.3) } else { process };
     let process = if options.relative { process.relative([1.0, 0.5], 0.4) } else { process };
     let process = process.inflate(options.adapting);

@@ -1,7 +1,7 @@
 //! What to write where a table lacks a key that it must have.
 
 /// Keys that a table must have, by their paths, and what to write.
-const REQUIRED: [(&str, &str); 37] = [
+const REQUIRED: [(&str, &str); 34] = [
     ("target", "add a table [target] with like = \"RASTER\", or with crs, geotransform and shape"),
     (
         "process",
@@ -22,13 +22,7 @@ const REQUIRED: [(&str, &str); 37] = [
     ("process.relative.level", "give the level at which change has its plain variance, u"),
     ("process.season.cosine", "give the logarithm of the factor of change in January; 0 for none"),
     ("process.season.sine", "give the logarithm of the factor of change in April; 0 for none"),
-    (
-        "process.variation.range",
-        "give the distance over which the factors of change are similar, in units of the target's CRS",
-    ),
-    ("process.variation.points", "give a list of points, such as [{ at = [x, y], factor = 2.0 }]"),
-    ("process.variation.points.at", "give the point's coordinates [x, y] in the target's CRS"),
-    ("process.variation.points.factor", "give what the variances of change are multiplied by there"),
+    ("process.variation.map", "give the path of a raster of factors; a map of change is one"),
     ("process.features.scale", "give the difference that makes the similarity 1/e, in the units of the features"),
     ("prior.mean", "give what is believed before the first day, u, the path of a raster, or \"estimate\""),
     ("prior.variance", "give how far a cell may lie from the mean, u², the path of a raster, or \"estimate\""),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use serde::{Serialize, Serializer};
 use toml_edit::{DocumentMut, Item, Table};
@@ -14,9 +15,10 @@ use crate::engine::FusionBuilder;
 use crate::error::{Error, Result};
 use crate::estimate::{Estimation, EstimationResult, Watch, spread};
 use crate::geometry::Date;
-use crate::model::SeasonalBuilder;
+use crate::model::{ChangeBuilder, SeasonalBuilder};
 use crate::series::replace;
 use crate::sink::SeasonalStore;
+use crate::source::gdal::write_raster;
 use crate::source::{Calibration, RasterSource, RasterStack};
 
 /// Days of cell-sized observations from which on a mean of the year is fitted.
@@ -122,7 +124,20 @@ impl FusionConfig {
         let reference = if compares_features { self.reference(description, &estimation)? } else { None };
         // What cannot be written is an error in the end, not on the way.
         let so_far = |result: &EstimationResult| _ = self.estimated(result.clone()).map(|estimated| best(&estimated));
-        let result = estimation.estimate_watched(description, options.criterion, reference.as_ref(), watch, &so_far)?;
+        let name = self.new_name("change", "tif");
+        let made = OnceLock::new();
+        let make = || {
+            let map = Arc::new(ChangeBuilder::default().fit_to(description)?);
+            let raster = Raster::named(&name).opened(Arc::clone(&map));
+            _ = made.set(map);
+            Ok(raster)
+        };
+        let reference = reference.as_ref();
+        let result =
+            estimation.estimate_watched(description, options.criterion, reference, Some(&make), watch, &so_far)?;
+        if let Some(map) = made.get().filter(|_| result.change.is_some_and(|trial| trial.kept)) {
+            write_raster(&self.folder.join(&name), map.as_ref())?;
+        }
         self.estimated(result)
     }
 
@@ -156,14 +171,7 @@ impl FusionConfig {
     /// do not give one.
     fn with_seasonal_mean(&self) -> Result<Option<Self>> {
         let path = self.path();
-        let stem = path.file_stem().map_or_else(|| "fusion".into(), |stem| stem.to_string_lossy());
-        let mut name = format!("{stem}.seasonal.zarr");
-        // One that is there may be that of a series which is to be continued.
-        let mut count = 1;
-        while self.folder.join(&name).exists() {
-            count += 1;
-            name = format!("{stem}.seasonal-{count}.zarr");
-        }
+        let name = self.new_name("seasonal", "zarr");
         tracing::info!("fitting a seasonal mean, {name}");
         let fit = match self.seasonal_fit(&SeasonalBuilder::default(), &[]) {
             Err(error @ (Error::Setting { .. } | Error::Number { .. })) => {
@@ -186,6 +194,17 @@ impl FusionConfig {
         let with_mean = Self::of(document.to_string(), self.folder.clone(), self.file.clone()).map_err(failed)?;
         // What the caller has changed since the file was read.
         Ok(Some(Self { run: self.run.clone(), estimate: self.estimate.clone(), ..with_mean }))
+    }
+
+    /// A name beside the description that is not taken: what is there may belong to a series which is to be continued.
+    fn new_name(&self, what: &str, extension: &str) -> String {
+        let path = self.path();
+        let stem = path.file_stem().map_or_else(|| "fusion".into(), |stem| stem.to_string_lossy());
+        let name = |count: u32| match count {
+            1 => format!("{stem}.{what}.{extension}"),
+            _ => format!("{stem}.{what}-{count}.{extension}"),
+        };
+        (1..).map(name).find(|name| !self.folder.join(name).exists()).unwrap_or_default()
     }
 
     /// Features of a reference image: that of a cell-sized instrument with most values of the sample, if it has a
@@ -269,7 +288,7 @@ impl Serialize for EstimatedConfig {
 
 impl fmt::Display for EstimatedConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let EstimationResult { fit, choices, change, checks, gates, blocks: (blocks, side), finished, .. } =
+        let EstimationResult { fit, choices, checks, gates, change, blocks: (blocks, side), finished, .. } =
             &self.result;
         writeln!(f, "estimated from {} values in {blocks} blocks of {side} x {side} cells", fit.values)?;
         for (table, choice) in choices {
@@ -278,10 +297,10 @@ impl fmt::Display for EstimatedConfig {
                 choice.table().iter().try_for_each(|line| writeln!(f, "  {line}"))?;
             }
         }
-        change.iter().try_for_each(|change| writeln!(f, "{change}"))?;
         write!(f, "{fit}")?;
         checks.iter().try_for_each(|check| write!(f, "\n{check}"))?;
         gates.iter().try_for_each(|gates| write!(f, "\n{gates}"))?;
+        change.iter().try_for_each(|change| write!(f, "\n{change}"))?;
         if *finished { Ok(()) } else { write!(f, "\nnot finished: {}", written::UNFINISHED) }
     }
 }

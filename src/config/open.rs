@@ -13,6 +13,7 @@ use crate::describe::{
 use crate::engine::{Fusion, FusionBuilder, OnError, Shard};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
+use crate::model::shared_bands;
 use crate::preset::{Preset, PresetBand, response_of};
 use crate::series::FusionSink;
 use crate::sink::{FusedSeries, SeasonalStore, ZarrFormat, ZarrSink};
@@ -136,6 +137,10 @@ impl FusionConfig {
         if let Some(raster) = features.and_then(|features| features.raster.as_mut()) {
             *raster = self.raster("process.features.raster", raster)?;
         }
+        let variation = description.process.given_mut().and_then(|process| process.variation.as_mut());
+        if let Some(variation) = variation.and_then(Structure::given_mut) {
+            variation.map = self.raster("process.variation.map", &variation.map)?;
+        }
         Ok(description)
     }
 
@@ -154,6 +159,11 @@ impl FusionConfig {
             }
             (None, None) => Ok(None),
         }
+    }
+
+    /// The same, with those that all of some instruments observe in the place of none.
+    pub(super) fn bands_of(&self, instruments: &[Instrument]) -> Result<Vec<String>> {
+        self.bands()?.map_or_else(|| shared_bands(instruments), Ok)
     }
 
     /// The spectral basis.

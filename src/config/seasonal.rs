@@ -2,7 +2,7 @@
 
 use super::FusionConfig;
 use crate::error::{Error, Result};
-use crate::model::{SeasonalBuilder, SeasonalFit, shared_bands};
+use crate::model::{SeasonalBuilder, SeasonalFit};
 
 impl FusionConfig {
     /// Opens what a seasonal mean of the target is fitted to: the instruments of these names, or all whose pixels are
@@ -35,10 +35,6 @@ impl FusionConfig {
             let problem = "the pixels of none are target cells, which a seasonal mean is fitted to; choose the target so that those of one are";
             return Err(Error::setting("instrument", problem));
         }
-        let bands = match self.bands()? {
-            Some(bands) => bands,
-            None => shared_bands(&instruments)?,
-        };
-        settings.prepare(&target, &bands, self.basis()?.as_ref(), &instruments)
+        settings.prepare(&target, &self.bands_of(&instruments)?, self.basis()?.as_ref(), &instruments)
     }
 }

@@ -1,17 +1,14 @@
 //! Writes what an estimation has found into the text of a description: the user's spaces and comments stay, standard
 //! errors become comments.
 
-use toml_edit::{Array, DocumentMut, Formatted, InlineTable, Item, Value};
+use toml_edit::{DocumentMut, Formatted, Item, Value};
 
-use crate::describe::{Description, ESTIMATE, Key, Number, Numbers, PriorField, Structure, Variation, Window};
+use crate::describe::{Description, ESTIMATE, Key, Number, Numbers, PriorField, Structure, Window};
 use crate::error::KeyStep;
-use crate::estimate::{ChangeByBlock, Estimate, EstimationResult};
+use crate::estimate::{Estimate, EstimationResult};
 
 /// What is said of an estimation that was ended early, or is not ended yet.
 pub(super) const UNFINISHED: &str = "the best so far of an estimation; numbers may be far from what it would find";
-
-/// Digits of factors after the point; the least of them is a twelfth, and less in the light of others.
-const FACTOR_DECIMALS: usize = 4;
 
 /// Digits of correlations after the point.
 const CORRELATION_DECIMALS: usize = 5;
@@ -40,10 +37,7 @@ pub(super) fn write(
         }
     }
     put_numbers(&mut document, result);
-    let variation = described.process.given().and_then(|process| process.variation.as_ref());
-    if variation.is_some_and(Structure::is_free) {
-        put_variation(&mut document, result);
-    }
+    put_variation(&mut document, described, result)?;
     Ok(header(result) + &document.to_string())
 }
 
@@ -54,14 +48,14 @@ fn header(result: &EstimationResult) -> String {
         let title = format!("# Structures of {table} that were compared:\n");
         std::iter::once(title).chain(choice.table().into_iter().map(|line| format!("# {line}\n")))
     });
-    let change = result.change.iter().map(|change| format!("# {change}\n"));
     let quick = result
         .quick
         .then(|| "# A first look: fewer blocks and dates, no structures compared, no standard errors.\n".to_owned());
     let unfinished = (!result.finished).then(|| format!("# Not finished: {UNFINISHED}.\n"));
     let checks = result.checks.iter().map(|check| format!("# {check}\n"));
+    let change = result.change.iter().map(|change| format!("# {change}\n"));
     let gates = result.gates.iter().map(|gates| format!("# {gates}\n"));
-    quick.into_iter().chain(unfinished).chain(lines).chain(change).chain(checks).chain(gates).collect()
+    quick.into_iter().chain(unfinished).chain(lines).chain(checks).chain(gates).chain(change).collect()
 }
 
 /// Puts the structures that were chosen in the place of the word, or where one was added; their numbers are still the
@@ -337,37 +331,23 @@ fn value(tree: &serde_json::Value) -> Value {
     }
 }
 
-/// Puts how change varies over the scene into the document, one place a line; nothing where it is the same everywhere.
-fn put_variation(document: &mut DocumentMut, result: &EstimationResult) {
-    let path = path_of(document, &Key::from("process.variation"));
-    let variation = result.change.as_ref().and_then(ChangeByBlock::variation);
-    let Some(variation) = variation else {
-        if let Some(process) = table_at(document, &path[..1]) {
-            process.remove("variation");
+/// Puts the map of change that was kept into the document; where none was, one that was asked for is taken out.
+fn put_variation(document: &mut DocumentMut, described: &Description, result: &EstimationResult) -> Result<(), String> {
+    let key = Key::from("process").name("variation");
+    if result.change.is_some_and(|trial| trial.kept) {
+        let process = result.description.process.given();
+        if let Some(Structure::Given(variation)) = process.and_then(|process| process.variation.as_ref()) {
+            put(document, &key, value(&serde_json::to_value(variation).map_err(|error| error.to_string())?));
         }
-        return;
-    };
-    let Some(place) = value_at(document, &path) else { return };
-    let Variation { range, .. } = variation;
-    // Places to a thousandth of the range.
-    let decimals = (3.0 - range.log10()).ceil().max(0.0) as usize;
-    let Some(change) = &result.change else { return };
-    let mut points = Array::new();
-    for (at, factors) in change.places.iter().zip(&change.factors) {
-        let mut point = InlineTable::new();
-        point.insert("at", numbers(&[at.0, at.1], decimals));
-        point.insert("factor", numbers(factors, FACTOR_DECIMALS));
-        let mut point = Value::InlineTable(point);
-        point.decor_mut().set_prefix("\n    ");
-        points.push_formatted(point);
+        return Ok(());
     }
-    points.set_trailing("\n");
-    points.set_trailing_comma(true);
-    let mut table = InlineTable::new();
-    table.insert("range", rounded(range, decimals).into());
-    table.insert("elsewhere", numbers(&change.elsewhere, FACTOR_DECIMALS));
-    table.insert("points", Value::Array(points));
-    replace(place, Value::InlineTable(table));
+    let asked = described.process.given().and_then(|process| process.variation.as_ref());
+    if asked.is_some_and(Structure::is_free)
+        && let Some(process) = table_at(document, &path_of(document, &key)[..1])
+    {
+        process.remove("variation");
+    }
+    Ok(())
 }
 
 fn numbers(numbers: &[f64], decimals: usize) -> Value {

@@ -41,7 +41,7 @@ pub use prior::{Prior, PriorCorrelation, PriorField};
 pub use process::{Adaptive, BandScale, Bands, Field, NestedKernel, Process, Relative, Season};
 pub use structure::{Choosable, Structure};
 pub use target::{Target, Time, Window};
-pub use variation::{Variation, VariationPoint};
+pub use variation::Variation;
 pub use visit::Quantity;
 
 pub(crate) use visit::{NumberRef, Visit};

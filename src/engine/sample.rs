@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::{Array2, s};
@@ -72,8 +71,6 @@ pub(crate) struct Sample {
 #[derive(Debug)]
 pub(crate) struct SampleBlock {
     pub(crate) region: PixelRegion,
-    /// Its centre (x, y) in the target's CRS.
-    pub(crate) centre: (f64, f64),
     /// The day that the prior describes.
     before: Date,
     readings: Vec<Reading>,
@@ -346,9 +343,7 @@ impl SampleBlock {
             reading.slices.retain(|(_, slice)| slice.values.iter().any(|value| !value.is_nan()));
         }
         readings.retain(|reading| !reading.slices.is_empty());
-        let middle = |cells: &Range<usize>| (cells.start + cells.end - 1) as f64 / 2.0;
-        let centre = model.target.at(middle(&tile.region.rows), middle(&tile.region.cols));
-        Ok(Self { region: tile.region, centre, before, readings, values })
+        Ok(Self { region: tile.region, before, readings, values })
     }
 
     /// Every value that is not missing, in the order of dates.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::RunOptions;
-use crate::describe::{Description, Footprint, Indices, Key, OutputDates, PriorField};
+use crate::describe::{Description, Footprint, Indices, Key, OutputDates, PriorField, Structure};
 use crate::error::{Error, Result};
 use crate::geometry::DateRange;
 use crate::model::{Model, ObservationModel};
@@ -95,6 +95,10 @@ fn without_paths(description: &Description) -> Description {
     let features = description.process.given_mut().and_then(|process| process.features.as_mut());
     if let Some(raster) = features.and_then(|features| features.raster.as_mut()) {
         raster.forget_path();
+    }
+    let variation = description.process.given_mut().and_then(|process| process.variation.as_mut());
+    if let Some(variation) = variation.and_then(Structure::given_mut) {
+        variation.map.forget_path();
     }
     description
 }

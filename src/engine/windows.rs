@@ -14,7 +14,9 @@ use super::{Fusion, OnError, Precision};
 use crate::error::{Error, Result};
 use crate::filter::BlockCov;
 use crate::geometry::{Date, PixelRegion, Rect, Tiling, Window};
-use crate::model::{FeatureValues, Model, ObservationModel, Part, PriorSlice, ProcessModel, SeasonalSlice, Support};
+use crate::model::{
+    FeatureValues, Model, ObservationModel, Part, PriorSlice, ProcessModel, SeasonalSlice, Support, VariationValues,
+};
 use crate::series::{BlockOffsets, FailedWindow, FusedBlock};
 use crate::spectral::pair;
 
@@ -50,6 +52,8 @@ pub(super) struct TileInputs {
     pub(super) windows: Vec<(Window, Arc<Support>)>,
     /// Features of the cells, by which they change together.
     features: Option<FeatureValues>,
+    /// How much more or less than others they change.
+    variation: Option<VariationValues>,
     /// The mean function, where change is proportional to the level.
     mean: Option<SeasonalSlice>,
     pub(super) prior: PriorSlice,
@@ -60,7 +64,7 @@ pub(super) type Correlations = Vec<Vec<Arc<BlockCov>>>;
 
 impl TileInputs {
     /// # Errors
-    /// Those of reading features, mean function and prior.
+    /// Those of reading features, map of change, mean function and prior.
     pub(super) fn new(
         model: &Model,
         tiling: &Tiling,
@@ -78,10 +82,11 @@ impl TileInputs {
         let extents = windows.iter().map(|(_, support)| support.extent());
         let extent = extents.reduce(|a, b| a.hull(&b)).unwrap_or_else(|| Rect::new(0..0, 0..0));
         let mean = model.seasonal.as_ref().filter(|_| model.process.is_relative());
-        let features = model.process.features.as_ref();
+        let (features, variation) = (model.process.features.as_ref(), model.process.variation.as_ref());
         Ok(Self {
             mean: mean.map(|mean| mean.slice(&model.target, &extent)).transpose()?,
             features: features.map(|features| features.read(&model.target, &extent)).transpose()?,
+            variation: variation.map(|variation| variation.read(&model.target, &extent)).transpose()?,
             prior: prior(&extent)?,
             windows,
         })
@@ -119,7 +124,7 @@ pub(super) fn build(
     (prior, date): (&PriorSlice, Date),
 ) -> Result<Vec<WindowState>> {
     let state = |((window, support), correlations): (&(Window, Arc<Support>), &Vec<Arc<BlockCov>>)| {
-        let known = (prior, inputs.mean.as_ref());
+        let known = (prior, inputs.mean.as_ref(), inputs.variation.as_ref());
         WindowState::new(setup, tile, window, Arc::clone(support), correlations, known, date)
     };
     inputs.windows.par_iter().zip(correlations).map(state).collect()
@@ -244,13 +249,12 @@ impl WindowState {
         window: &Window,
         support: Arc<Support>,
         correlations: &[Arc<BlockCov>],
-        (prior, mean): (&PriorSlice, Option<&SeasonalSlice>),
+        (prior, mean, variation): (&PriorSlice, Option<&SeasonalSlice>, Option<&VariationValues>),
         date: Date,
     ) -> Result<Self> {
         let WindowSetup { model, lag, precision, withholds, offsets, .. } = setup;
-        let variation = model.process.variation.as_ref();
         let averages = if mean.is_some() || variation.is_some() { support.averages() } else { Vec::new() };
-        let factors = variation.map(|variation| variation.of_states(&model.target, &averages)).unwrap_or_default();
+        let factors = variation.map(|variation| variation.of_states(&averages)).unwrap_or_default();
         let names = &names(&model.instruments);
         let states = FirstStates {
             model,

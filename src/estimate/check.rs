@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Estimation;
 use super::candidate::for_blocks;
+use super::change::gain;
 use crate::describe::Description;
 use crate::engine::{Prediction, SampleBlock};
 use crate::error::Result;
@@ -22,7 +23,7 @@ const PASSES: usize = 4;
 const TOLERATED: RangeInclusive<f64> = 0.8..=0.97;
 
 /// Dates below which nothing is concluded: what is wrong with a date is wrong with all of its values.
-const LEAST_DATES: usize = 5;
+pub(super) const LEAST_DATES: usize = 5;
 
 /// Standard errors, of a share that is counted by dates, within which a departure says nothing.
 const CHANCE: f64 = 2.0;
@@ -183,8 +184,7 @@ impl Estimation {
             return Ok((plain, None));
         }
         let checks = self.self_check(&gated)?;
-        let ratios: Vec<f64> = checks.iter().zip(&plain).map(|(new, old)| new.score.crps / old.score.crps).collect();
-        let gain = 1.0 - ratios.iter().sum::<f64>() / ratios.len() as f64;
+        let gain = gain(&checks, &plain);
         let kept = gain > WORTH;
         let trial = Some(GateTrial { gate: GATE, gain, kept });
         if kept {

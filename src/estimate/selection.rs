@@ -7,9 +7,9 @@ use super::structure::{FreeTable, acquisition, take_variation};
 use super::together::becomes_together;
 use super::watch::{StageKind, Stages, Watch};
 use super::{
-    ChangeByBlock, Choice, Comparison, Criterion, Estimate, Estimation, Fit, GateTrial, InstrumentSummary, SelfCheck,
+    ChangeTrial, Choice, Comparison, Criterion, Estimate, Estimation, Fit, GateTrial, InstrumentSummary, SelfCheck,
 };
-use crate::describe::{Description, Features, Free, Instrument, Key, Numbers, PriorCorrelation, Structure};
+use crate::describe::{Description, Features, Free, Instrument, Key, Numbers, PriorCorrelation, Raster, Structure};
 use crate::error::{Error, Result};
 use crate::model::{Model, ObservationModel};
 
@@ -25,12 +25,12 @@ pub struct EstimationResult {
     pub fit: Fit,
     /// Structures that were compared, by the key of the table.
     pub choices: Vec<(Key, Choice)>,
-    /// How change varies over the scene, where that was asked for.
-    pub change: Option<ChangeByBlock>,
     /// How well withheld dates are predicted, by instrument whose pixels are cells.
     pub checks: Vec<SelfCheck>,
     /// Gates that were tried, where the whole process was free.
     pub gates: Option<GateTrial>,
+    /// What a map of change gains, where one was tried.
+    pub change: Option<ChangeTrial>,
     /// Blocks that were looked at, and cells per side of each.
     pub blocks: (usize, usize),
     /// By instrument.
@@ -72,6 +72,9 @@ pub struct NewImage {
     pub new_image_variance: Vec<f64>,
 }
 
+/// Makes a map of change, named as it is written.
+pub type MakeMap<'a> = dyn Fn() -> Result<Raster> + Sync + 'a;
+
 impl Estimation {
     /// Chooses a structure for every table that a description leaves to be chosen, and finds all its free numbers.
     /// `reference` are features of a reference image by which cells may be similar, where there is one.
@@ -84,11 +87,13 @@ impl Estimation {
         criterion: Criterion,
         reference: Option<&Features>,
     ) -> Result<EstimationResult> {
-        self.estimate_watched(description, criterion, reference, &(), &|_| ())
+        self.estimate_watched(description, criterion, reference, None, &(), &|_| ())
     }
 
     /// As [`estimate`](Self::estimate), followed by a watch that may end it early; `best` is shown the best so far,
-    /// whenever a stage has found it.
+    /// whenever a stage has found it. `change` makes a [map of change](crate::model::ChangeMap), which is
+    /// [tried](Self::try_change) where the process, or its variation, is left to be chosen; one that cannot be made is
+    /// a warning.
     ///
     /// # Errors
     /// As [`estimate`](Self::estimate).
@@ -97,16 +102,18 @@ impl Estimation {
         description: &Description,
         criterion: Criterion,
         reference: Option<&Features>,
+        change: Option<&MakeMap<'_>>,
         watch: &dyn Watch,
         best: &(dyn Fn(&EstimationResult) + Sync),
     ) -> Result<EstimationResult> {
         let mut description = description.clone();
         self.refuse_unobserved(&description)?;
-        let (varies, whole) = (take_variation(&mut description), description.process.is_free());
+        let whole = description.process.is_free();
+        let varies = take_variation(&mut description) || whole;
         self.widen(&mut description);
         let compared = if self.quick { 0 } else { structures(&description, reference) };
         // The last fit, and the check.
-        let mut stages = Stages::new(watch, compared + 2 + usize::from(varies), compared);
+        let mut stages = Stages::new(watch, compared + 2 + usize::from(varies && change.is_some()), compared);
         let mut selection = Selection { criterion, reference, best, choices: Vec::new() };
         // One table after the other: while its structures are compared, tables before it have the structure chosen,
         // tables after it the first.
@@ -133,19 +140,18 @@ impl Estimation {
         }
         best(&result);
         warn_of_guesses(&result.fit);
-        if varies {
-            _ = stages.next("finding how change varies over the scene, block by block", StageKind::Check);
-            let change = self.change_by_block(&result.description)?;
-            if let (Some(variation), Some(process)) = (change.variation(), result.description.process.given_mut()) {
-                process.variation = Some(variation.into());
-            }
-            result.change = Some(change);
-        }
         if !stages.stops() {
             _ = stages.next("predicting withheld dates", StageKind::Check);
             result.checks = self.self_check(&result.description)?;
             if whole {
                 (result.checks, result.gates) = self.try_gates(&mut result.description, result.checks)?;
+            }
+            if let Some(make) = change.filter(|_| varies && !stages.stops()) {
+                _ = stages.next("trying a map of change", StageKind::Check);
+                match make() {
+                    Ok(map) => self.try_change(&mut result, map)?,
+                    Err(error) => tracing::warn!("no map of change: {error}"),
+                }
             }
             check::warn(&result.checks);
         }
@@ -166,9 +172,9 @@ impl Estimation {
             free,
             fit,
             choices,
-            change: None,
             checks: Vec::new(),
             gates: None,
+            change: None,
             quick: self.quick,
             finished: false,
         })
@@ -337,8 +343,8 @@ fn warn_of_guesses(fit: &Fit) {
     }
 }
 
-/// `finished`, `quick`, `blocks`, `cells_per_side`, `fit`, `choices` (each with the `table` that was free), `change`, `checks`,
-/// `gates` and `instruments`.
+/// `finished`, `quick`, `blocks`, `cells_per_side`, `fit`, `choices` (each with the `table` that was free), `checks`, `gates`,
+/// `change` and `instruments`.
 impl Serialize for EstimationResult {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -355,17 +361,17 @@ impl Serialize for EstimationResult {
             cells_per_side: usize,
             fit: &'a Fit,
             choices: Vec<OfTable<'a>>,
-            change: Option<&'a ChangeByBlock>,
             checks: &'a [SelfCheck],
             gates: Option<GateTrial>,
+            change: Option<ChangeTrial>,
             instruments: &'a [NewImage],
         }
         let Self {
             fit,
             choices,
-            change,
             checks,
             gates,
+            change,
             blocks: (blocks, cells_per_side),
             instruments,
             quick,
@@ -374,8 +380,8 @@ impl Serialize for EstimationResult {
         } = self;
         let choices = choices.iter().map(|(table, choice)| OfTable { table, choice }).collect();
         let (finished, quick, blocks, cells_per_side) = (*finished, *quick, *blocks, *cells_per_side);
-        let (change, gates) = (change.as_ref(), *gates);
-        let view = View { finished, quick, blocks, cells_per_side, fit, choices, change, checks, gates, instruments };
+        let (gates, change) = (*gates, *change);
+        let view = View { finished, quick, blocks, cells_per_side, fit, choices, checks, gates, change, instruments };
         view.serialize(serializer)
     }
 }

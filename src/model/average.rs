@@ -79,23 +79,6 @@ impl Average {
         self.total
     }
 
-    /// Its rectangles, each with its share of the weight and its centroid (row, column), in cells.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = (f64, (f64, f64))> + '_ {
-        // Sum of the weights along one side of a rectangle, and the position of its centroid.
-        let along = |cells: std::ops::Range<i64>, weight: &dyn Fn(i64) -> f64| {
-            let sums = cells.fold((0.0, 0.0), |(sum, moment), k| (sum + weight(k), moment + weight(k) * k as f64));
-            (sums.0, sums.1 / sums.0)
-        };
-        self.rects.iter().map(move |rect| {
-            let (rows, cols) = (rect.top..rect.bottom, rect.left..rect.right);
-            let ((row_sum, row), (col_sum, col)) = match &self.profile {
-                None => (along(rows, &|_| 1.0), along(cols, &|_| 1.0)),
-                Some(profile) => (along(rows, &|row| profile.row(row)), along(cols, &|col| profile.col(col))),
-            };
-            (row_sum * col_sum / self.total, (row, col))
-        })
-    }
-
     /// Whether all cells have equal weights.
     pub(crate) fn is_plain(&self) -> bool {
         self.profile.is_none()

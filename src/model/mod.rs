@@ -6,6 +6,7 @@
 //! prior, features, the seasonal mean and its fit.
 
 mod average;
+mod change;
 mod composite;
 mod correlation;
 mod features;
@@ -13,10 +14,10 @@ mod field;
 mod footprint;
 mod gate;
 mod instrument;
-mod kriging;
 mod layout;
 mod nodes;
 mod numbers;
+mod observed;
 mod offset;
 mod prior;
 mod process;
@@ -30,6 +31,7 @@ mod support;
 mod together;
 mod variation;
 
+pub use change::{ChangeBuilder, ChangeMap};
 pub use seasonal::{SeasonalBuilder, SeasonalFit};
 
 pub(crate) use average::{Average, Profile};
@@ -40,7 +42,6 @@ pub(crate) use field::FieldModel;
 pub(crate) use footprint::PixelLattice;
 pub(crate) use gate::Gate;
 pub(crate) use instrument::{ObservationModel, Observer, PartBands, shared_bands};
-pub(crate) use kriging::Kriging;
 pub(crate) use layout::{Layers, OfInstrument, PartSize, PixelTerms, StateLayout};
 pub(crate) use nodes::NodeStates;
 pub(crate) use offset::OffsetModel;
@@ -50,4 +51,4 @@ pub(crate) use seasonal::{SeasonalSlice, StateCurves};
 pub(crate) use state_space::{Model, Part};
 pub(crate) use support::{FarSamples, Pixel, Support, far_cells};
 pub(crate) use together::{Effect, LearnedScale, Together, TogetherBands};
-pub(crate) use variation::VariationModel;
+pub(crate) use variation::{VariationModel, VariationValues};

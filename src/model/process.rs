@@ -35,7 +35,7 @@ impl ProcessModel {
     /// for lists of another length and what is left to be estimated.
     pub(crate) fn new(
         process: &Process,
-        features: Option<FeatureModel>,
+        (features, variation): (Option<FeatureModel>, Option<VariationModel>),
         p: usize,
         cell_size: (f64, f64),
         reach: (i64, i64),
@@ -51,10 +51,6 @@ impl ProcessModel {
         };
         let relative = relatives(process, p)?;
         let seasons = seasons(process, p)?;
-        let variation = match &process.variation {
-            None => None,
-            Some(variation) => Some(VariationModel::new(variation.chosen("process.variation")?, p)?),
-        };
         let terms = terms(process, p)?;
         let mut shapes: Vec<Shape> = Vec::new();
         let mut components = Vec::with_capacity(p);
@@ -243,14 +239,13 @@ impl ProcessModel {
     }
 
     /// Largest variance that component `j` of a cell can reach in `days` from a prior variance, in u²; without bound
-    /// where it depends on the level.
+    /// where it depends on the level, or on the place.
     pub(crate) fn largest_variance(&self, j: usize, prior: f64, days: f64) -> Option<f64> {
         let Component { transition, variance, correlation, relative, season } = self.components[j];
-        if relative.is_some() {
+        if relative.is_some() || self.variation.is_some() {
             return None;
         }
         let variance = variance * season.map_or(1.0, |season| season.largest());
-        let variance = variance * self.variation.as_ref().map_or(1.0, |variation| variation.largest(j));
         // The state-dependent covariance adds no more than the other does, jitter aside.
         let cell = self.correlations[correlation].between_cells((0, 0), (0, 0));
         Some(prior + filter::growth(transition, days) * variance * cell.max(1.0))
@@ -280,7 +275,7 @@ mod tests {
     #[test]
     fn components_of_the_same_correlation_share_a_table() {
         let process = Process::new(Kernel::Exponential, [300.0, 300.0, 200.0], [1.0, 4.0, 1.0]).nugget(0.01);
-        let model = ProcessModel::new(&process, None, 3, (30.0, 30.0), (10, 10)).unwrap();
+        let model = ProcessModel::new(&process, (None, None), 3, (30.0, 30.0), (10, 10)).unwrap();
         assert_eq!(model.correlations.len(), 2);
         assert_eq!(model.components[1].correlation, 0);
         assert_eq!(model.components[1].variance, 4.0);
@@ -290,7 +285,7 @@ mod tests {
     fn what_goes_by_likeness_does_so_when_components_are_left_out() {
         let field = Field::new(Kernel::Exponential, 900.0, 1.0).block(1);
         let process = Process::new(Kernel::Exponential, [300.0, 200.0], 1.0).field(field);
-        let mut model = ProcessModel::new(&process, None, 2, (30.0, 30.0), (10, 10)).unwrap();
+        let mut model = ProcessModel::new(&process, (None, None), 2, (30.0, 30.0), (10, 10)).unwrap();
         // As with features: the first two depend on similarity, that of the field does not.
         model.similar = 2;
         assert_eq!(model.correlations.len(), 3);
@@ -303,7 +298,7 @@ mod tests {
     fn nested_kernels_add_up() {
         let process =
             Process::new(Kernel::Exponential, 100.0, 3.0).nugget(0.5).nested(Kernel::Matern52, 1000.0, 1.0).nugget(0.1);
-        let model = ProcessModel::new(&process, None, 1, (30.0, 30.0), (4, 4)).unwrap();
+        let model = ProcessModel::new(&process, (None, None), 1, (30.0, 30.0), (4, 4)).unwrap();
         let variance = model.components[0].variance;
         let expected = 3.0 * Kernel::Exponential.correlation(60.0, 100.0) + Kernel::Matern52.correlation(60.0, 1000.0);
         let correlation = &model.correlations[0];
@@ -314,7 +309,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_by_name() {
         let check = |process: Process, key: &str| {
-            let message = ProcessModel::new(&process, None, 2, (30.0, 30.0), (2, 2)).unwrap_err().to_string();
+            let message = ProcessModel::new(&process, (None, None), 2, (30.0, 30.0), (2, 2)).unwrap_err().to_string();
             assert!(message.starts_with(key), "{message}");
         };
         check(Process::new(Kernel::Exponential, 300.0, 0.0), "process.variance");
@@ -331,6 +326,6 @@ mod tests {
         check(Process::new(Kernel::None, 0.0, 1.0).season(f64::NAN, 0.0), "process.season.cosine");
         check(Process::new(Kernel::None, 0.0, 1.0).season(0.0, [1.0, 30.0]), "process.season.sine");
         let sound = Process::new(Kernel::None, 0.0, 1.0);
-        assert!(ProcessModel::new(&sound, None, 2, (30.0, 30.0), (2, 2)).is_ok());
+        assert!(ProcessModel::new(&sound, (None, None), 2, (30.0, 30.0), (2, 2)).is_ok());
     }
 }

@@ -2,7 +2,6 @@
 
 mod builder;
 mod fit;
-mod observed;
 mod pool;
 mod slice;
 mod sums;

@@ -7,7 +7,7 @@ use super::ratios::resolve;
 use super::together::{check_correlation, groups, learned};
 use super::{
     Effect, FarSamples, FeatureModel, ObservationModel, PartBands, PartSize, PriorModel, ProcessModel, Together,
-    shared_bands,
+    VariationModel, shared_bands,
 };
 use crate::describe::{Bands, Description, Instrument, Numbers, OutputSpace, Process, Window};
 use crate::error::{Error, Result};
@@ -79,11 +79,15 @@ impl Model {
         check_overlap(&target, &instruments)?;
         let features = process.features.as_ref();
         let features = features.map(|features| FeatureModel::new(features, seasonal.as_ref(), &target)).transpose()?;
+        let variation = match &process.variation {
+            None => None,
+            Some(variation) => Some(VariationModel::new(variation.chosen("process.variation")?, p, &target)?),
+        };
         let Window { far_samples: count, far_radius: radius, .. } = description.window;
         let far = FarSamples { count, radius };
         let reach = reach(description.window, &target, &instruments);
         let described = process;
-        let process = ProcessModel::new(described, features, p, target.cell_size(), reach)?;
+        let process = ProcessModel::new(described, (features, variation), p, target.cell_size(), reach)?;
         let mut this =
             Self { target, spectrum, process, prior, seasonal, instruments, parts: Vec::new(), apart: None, far };
         this.divide(described, wants_together)?;
@@ -163,12 +167,6 @@ impl Model {
     /// Whether the covariance between bands is looked for.
     pub(crate) fn gathers_squares(&self) -> bool {
         self.parts.iter().any(|part| part.together.as_ref().is_some_and(|together| together.is_sought()))
-    }
-
-    /// This model with the process variances of the first field multiplied by `factor`.
-    pub(crate) fn with_change(mut self, factor: f64) -> Self {
-        self.process.components.iter_mut().for_each(|component| component.variance *= factor);
-        self
     }
 
     /// The component that a band of an instrument, among those it reads, observes by itself, if it does.

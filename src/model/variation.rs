@@ -1,153 +1,184 @@
-//! Factors of change that vary over the scene, worked out.
+//! Factors of change that vary over the scene, read from a raster.
 
-use nalgebra::DVector;
+use std::sync::Arc;
+
+use ndarray::Array3;
 
 use super::Average;
-use super::kriging::Kriging;
+use super::raster::{check_cover, read_around};
 use crate::describe::{Key, Variation};
 use crate::error::{Error, Result};
-use crate::geometry::Grid;
+use crate::geometry::{Grid, Rect};
+use crate::source::RasterSource;
 
-const KEY: &str = "process.variation";
+const KEY: &str = "process.variation.map";
+
+/// Factors beyond which, either way, a raster is not one of factors.
+const LARGEST: f64 = 1e3;
 
 impl VariationModel {
-    /// Checks a variation, and works out the weights of its points for `p` components.
+    /// Checks a map of factors against the target grid, for `p` components.
     ///
     /// # Errors
-    /// [`Error::Setting`] and [`Error::Number`] by key.
-    pub(crate) fn new(described: &Variation, p: usize) -> Result<Self> {
-        let key = |name: &str| Key::from(KEY).name(name);
-        let range = described.range;
-        if !(range > 0.0 && range.is_finite()) {
-            return Err(Error::number(key("range"), range, "must be positive, in CRS units"));
+    /// [`Error::Setting`] by key, [`Error::CrsMismatch`].
+    pub(crate) fn new(described: &Variation, p: usize, target: &Grid) -> Result<Self> {
+        let source = Arc::clone(described.map.source(&Key::from(KEY))?);
+        check_cover(KEY, source.as_ref(), target)?;
+        let bands = source.bands().len();
+        if bands != 1 && bands != p {
+            let problem =
+                format!("{} has {bands} bands; a map has one for all {p} components, or one for each", source.origin());
+            return Err(Error::setting(KEY, problem));
         }
-        let places: Vec<(f64, f64)> = described.points.iter().map(|point| point.at).collect();
-        if places.is_empty() {
-            return Err(Error::setting(key("points"), "none; give some, or leave variation out"));
-        }
-        for (k, (x, y)) in places.iter().enumerate() {
-            if !(x.is_finite() && y.is_finite()) || places[..k].contains(&(*x, *y)) {
-                let problem = format!("({x}, {y}), number {}, must be finite and differ from the other points", k + 1);
-                return Err(Error::setting(key("points"), problem));
-            }
-        }
-        let noise = vec![0.0; places.len()];
-        let Some(kriging) = Kriging::new(places, &noise, range, 1.0) else {
-            let problem = "they lie too near each other for this range; leave some out, or shorten it";
-            return Err(Error::setting(key("points"), problem));
-        };
-        let elsewhere = described.elsewhere.expand_positive(p, &key("elsewhere"), "component")?;
-        let elsewhere: Vec<f64> = elsewhere.into_iter().map(f64::ln).collect();
-        let mut departures = vec![DVector::zeros(described.points.len()); p];
-        for (k, point) in described.points.iter().enumerate() {
-            let factors = point.factor.expand_positive(p, &key("points").position(k).name("factor"), "component")?;
-            for ((departures, factor), elsewhere) in departures.iter_mut().zip(factors).zip(&elsewhere) {
-                departures[k] = factor.ln() - elsewhere;
-            }
-        }
-        let weights = departures.iter().map(|departures| kriging.weights(departures)).collect();
-        Ok(Self { kriging, elsewhere, weights })
+        Ok(Self { source, p })
     }
 }
 
-/// Factors of the standard deviation of change, anywhere.
+/// Factors of the variance of change, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct VariationModel {
-    kriging: Kriging,
-    /// Logarithms far from all points, of each component.
-    elsewhere: Vec<f64>,
-    /// Of each component.
-    weights: Vec<DVector<f64>>,
+    source: Arc<dyn RasterSource>,
+    p: usize,
 }
 
 impl VariationModel {
+    /// Where they are read from.
+    pub(crate) fn source(&self) -> &dyn RasterSource {
+        self.source.as_ref()
+    }
+
+    /// Bytes that a cell takes: as it is read and as it is kept.
+    pub(crate) fn cell_bytes(&self) -> u64 {
+        (2 * self.source.bands().len() * size_of::<f64>()) as u64
+    }
+
     /// Whether some components vary alike.
     pub(crate) fn is_common(&self, components: &[usize]) -> bool {
-        let of = |j: usize| (self.elsewhere[j], &self.weights[j]);
-        components.windows(2).all(|pair| of(pair[0]) == of(pair[1]))
+        components.len() < 2 || self.source.bands().len() == 1
     }
 
-    /// Factors of some states, averages of the target's cells, for each component.
-    pub(crate) fn of_states(&self, target: &Grid, states: &[Average]) -> Vec<Vec<f64>> {
-        let mut factors = vec![vec![0.0; states.len()]; self.weights.len()];
-        for (i, state) in states.iter().enumerate() {
-            for (share, (row, col)) in state.parts() {
-                let covariances = self.kriging.covariances(target.at(row, col));
-                for ((factors, weights), elsewhere) in factors.iter_mut().zip(&self.weights).zip(&self.elsewhere) {
-                    factors[i] += share * (0.5 * (elsewhere + weights.dot(&covariances))).exp();
-                }
+    /// The factors of the cells of `rect`.
+    ///
+    /// # Errors
+    /// Those of reading the raster; [`Error::Setting`] for what is no factor.
+    pub(crate) fn read(&self, target: &Grid, rect: &Rect) -> Result<VariationValues> {
+        let bands: Vec<usize> = (0..self.source.bands().len()).collect();
+        let (mut values, first) = read_around(KEY, self.source.as_ref(), &bands, target, rect)?;
+        for ((band, row, col), value) in values.indexed_iter_mut() {
+            let factor = if value.is_nan() { 1.0 } else { *value };
+            if !(LARGEST.recip()..=LARGEST).contains(&factor) {
+                let (row, col) = (row as i64 + first.0, col as i64 + first.1);
+                let problem = format!(
+                    "{}: {factor} in band {}, row {row}, column {col} of the target; factors lie between {} and {LARGEST}",
+                    self.source.origin(),
+                    band + 1,
+                    LARGEST.recip()
+                );
+                return Err(Error::setting(KEY, problem));
             }
+            *value = factor.sqrt();
         }
-        factors
+        Ok(VariationValues { values, first, p: self.p })
+    }
+}
+
+/// Factors of the standard deviation of change of the cells around a tile.
+#[derive(Clone, Debug)]
+pub(crate) struct VariationValues {
+    /// **Shape** (band, y, x).
+    values: Array3<f64>,
+    /// The first cell on the target lattice.
+    first: (i64, i64),
+    /// Number of components.
+    p: usize,
+}
+
+impl VariationValues {
+    /// Factors of some states, averages of the target's cells, for each component.
+    pub(crate) fn of_states(&self, states: &[Average]) -> Vec<Vec<f64>> {
+        let of_band = |band: usize| states.iter().map(|state| self.average(band, state)).collect();
+        let bands: Vec<Vec<f64>> = (0..self.values.dim().0).map(of_band).collect();
+        (0..self.p).map(|component| bands[component.min(bands.len() - 1)].clone()).collect()
     }
 
-    /// A bound on the factors of a component's variance.
-    pub(crate) fn largest(&self, component: usize) -> f64 {
-        let weights = self.weights[component].iter().map(|weight| weight.abs()).sum::<f64>();
-        (self.elsewhere[component] + weights).exp()
+    fn average(&self, band: usize, state: &Average) -> f64 {
+        if let Some((row, col)) = state.single_cell() {
+            return self.at(band, row, col);
+        }
+        let cells = state.rects().iter().flat_map(Rect::cells);
+        let sum: f64 = cells.map(|(row, col)| state.weight(row, col) * self.at(band, row, col)).sum();
+        sum / state.total()
+    }
+
+    /// That of a cell, or of the nearest that is known.
+    fn at(&self, band: usize, row: i64, col: i64) -> f64 {
+        let (_, rows, cols) = self.values.dim();
+        let nearest = |at: i64, first: i64, cells: usize| (at - first).clamp(0, cells as i64 - 1) as usize;
+        self.values[(band, nearest(row, self.first.0, rows), nearest(col, self.first.1, cols))]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Array4;
+
     use super::*;
-    use crate::geometry::{Crs, Rect};
+    use crate::geometry::{Crs, Date};
     use crate::model::Profile;
+    use crate::source::MemorySource;
 
     fn grid() -> Grid {
-        Grid::new(Crs::unknown(), [0.0, 10.0, 0.0, 1000.0, 0.0, -10.0], (100, 100)).unwrap()
+        Grid::new(Crs::unknown(), [0.0, 10.0, 0.0, 1000.0, 0.0, -10.0], (20, 30)).unwrap()
+    }
+
+    /// Factors of two bands; standard deviations are row + 1, and column + 1.
+    fn model(change: impl FnOnce(&mut Array4<f64>)) -> VariationModel {
+        let mut values = Array4::from_shape_fn((1, 2, 20, 30), |(_, band, row, col)| {
+            ((if band == 0 { row } else { col } + 1) as f64).powi(2)
+        });
+        change(&mut values);
+        let map = MemorySource::new(grid(), vec![Date::from_days(0)], vec!["a".into(), "b".into()], values).unwrap();
+        VariationModel::new(&Variation::of(map), 2, &grid()).unwrap()
     }
 
     #[test]
-    fn points_have_their_factors_and_far_away_there_is_none() {
-        let (a, b) = (grid().centre(10, 20), grid().centre(40, 60));
-        let variation = Variation::new(50.0).point(a, [4.0, 1.0]).point(b, [0.25, 9.0]);
-        let variation = VariationModel::new(&variation, 2).unwrap();
-        let states = [Average::cell(10, 20), Average::cell(40, 60), Average::cell(5000, 20)];
-        let factors = variation.of_states(&grid(), &states);
-        for (found, expected) in factors.iter().flatten().zip([2.0, 0.5, 1.0, 1.0, 3.0, 1.0]) {
-            assert!((found - expected).abs() < 1e-12, "{factors:?}");
+    fn cells_have_their_factors_and_beyond_the_raster_those_of_its_edge() {
+        let read = model(|_| ()).read(&grid(), &Rect::new(3..12, 4..90)).unwrap();
+        let states = [Average::cell(5, 20), Average::cell(11, 29), Average::cell(8, 80)];
+        assert_eq!(read.of_states(&states), [vec![6.0, 12.0, 9.0], vec![21.0, 30.0, 30.0]]);
+    }
+
+    #[test]
+    fn averages_have_the_average_factor_of_their_cells() {
+        let read = model(|_| ()).read(&grid(), &Rect::new(0..20, 0..30)).unwrap();
+        let rects = vec![Rect::new(8..13, 8..13), Rect::new(14..15, 8..18)];
+        let of = |average: Average| read.of_states(&[average])[0][0];
+        let expected = (25.0 * 11.0 + 10.0 * 15.0) / 35.0;
+        assert!((of(Average::new(rects, None)) - expected).abs() < 1e-12);
+        // Weights of a footprint count: here one of three rows all but alone.
+        let profile = Profile { first: (10, 10), rows: [1e-9, 1e-9, 1.0].into(), cols: [1.0].into() };
+        assert!((of(Average::new(vec![Rect::new(10..13, 10..11)], Some(profile))) - 13.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_is_missing_is_one_and_what_is_no_factor_is_refused() {
+        let missing = model(|values| values[(0, 0, 5, 6)] = f64::NAN).read(&grid(), &Rect::new(0..20, 0..30)).unwrap();
+        assert_eq!(missing.of_states(&[Average::cell(5, 6)]), [vec![1.0], vec![7.0]]);
+        for wrong in [0.0, -1.0, 1e7] {
+            let wrong = model(|values| values[(0, 1, 5, 6)] = wrong);
+            let message = wrong.read(&grid(), &Rect::new(0..20, 0..30)).unwrap_err().to_string();
+            assert!(message.contains("band 2, row 5, column 6") && message.contains(KEY), "{message}");
+            // It is not looked for where it is not read.
+            assert!(wrong.read(&grid(), &Rect::new(6..20, 0..30)).is_ok());
         }
-        assert!(variation.largest(0) >= 4.0 && variation.largest(1) >= 9.0);
-        // On the way to a lone point the logarithm falls with the correlation.
-        let lone = VariationModel::new(&Variation::new(50.0).point(a, 4.0), 1).unwrap();
-        let near = lone.of_states(&grid(), &[Average::cell(10, 25)])[0][0];
-        assert!((near.ln() - 2.0_f64.ln() * (-1.0_f64).exp()).abs() < 1e-12);
-        // About the factor of elsewhere.
-        let about = VariationModel::new(&Variation::new(50.0).elsewhere(16.0).point(a, 4.0), 1).unwrap();
-        let of = |row, col| about.of_states(&grid(), &[Average::cell(row, col)])[0][0];
-        assert!((of(10, 20) - 2.0).abs() < 1e-12 && (of(5000, 20) - 4.0).abs() < 1e-12);
-        assert!((of(10, 25) - 4.0 * 2.0_f64.powf(-(-1.0_f64).exp())).abs() < 1e-12);
     }
 
     #[test]
-    fn averages_have_the_factors_of_their_parts() {
-        let variation = VariationModel::new(&Variation::new(300.0).point(grid().centre(10, 10), 4.0), 1).unwrap();
-        let rects = [Rect::new(8..13, 8..13), Rect::new(20..21, 8..18)];
-        let of = |rects: Vec<Rect>| variation.of_states(&grid(), &[Average::new(rects, None)])[0][0];
-        let expected = (25.0 * of(vec![rects[0]]) + 10.0 * of(vec![rects[1]])) / 35.0;
-        assert!((of(rects.to_vec()) - expected).abs() < 1e-12);
-        assert!((of(vec![rects[0]]) - 2.0).abs() < 1e-12);
-        // Where weights are those of a footprint, the part that weighs most counts most: here one of three cells all
-        // but alone.
-        let profile = Profile { first: (10, 10), rows: [1.0].into(), cols: [1e-9, 1e-9, 1.0].into() };
-        let one = variation.of_states(&grid(), &[Average::new(vec![Rect::new(10..11, 10..13)], Some(profile))])[0][0];
-        assert!((one - of(vec![Rect::cell(10, 12)])).abs() < 1e-6);
-    }
-
-    #[test]
-    fn nonsense_is_refused_by_key() {
-        let check = |variation: Variation, key: &str| {
-            let message = VariationModel::new(&variation, 2).unwrap_err().to_string();
-            assert!(message.starts_with(&format!("{KEY}.{key}")), "{message}");
-        };
-        check(Variation::new(0.0), "range");
-        check(Variation::new(1.0), "points");
-        check(Variation::new(1.0).point((0.0, 0.0), 1.0).elsewhere(-1.0), "elsewhere");
-        check(Variation::new(1.0).point((0.0, 0.0), 0.0), "points 1.factor");
-        check(Variation::new(1.0).point((0.0, 0.0), [1.0]), "points 1.factor");
-        check(Variation::new(1.0).point((0.0, f64::NAN), 1.0), "points");
-        check(Variation::new(1.0).point((0.0, 3.0), 1.0).point((0.0, 3.0), 2.0), "points");
-        check(Variation::new(1e20).point((0.0, 3.0), 1.0).point((0.0, 4.0), 2.0), "points");
+    fn a_map_covers_the_target_with_one_band_or_one_for_each_component() {
+        let two = model(|_| ()).source;
+        let map = Variation { map: crate::describe::Raster::from(two) };
+        assert!(VariationModel::new(&map, 3, &grid()).unwrap_err().to_string().contains("one for all 3 components"));
+        let larger = Grid::new(Crs::unknown(), [0.0, 10.0, 0.0, 1000.0, 0.0, -10.0], (20, 31)).unwrap();
+        assert!(VariationModel::new(&map, 2, &larger).unwrap_err().to_string().contains("does not cover"));
     }
 }

@@ -22,6 +22,7 @@ mod turn;
 mod vector;
 mod view;
 mod warp;
+mod write;
 
 use std::path::Path;
 
@@ -53,6 +54,7 @@ pub(super) use tags::BandTags;
 pub use vector::envelope;
 pub use view::Resampling;
 pub(super) use view::{Valid, View};
+pub use write::write_raster;
 
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};

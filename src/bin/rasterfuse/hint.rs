@@ -23,6 +23,7 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
         Error::Setting { key, .. } => match key.to_string().as_str() {
             "shard" => "--shard i/n names the shard",
             "seasonal.mean" => "`rasterfuse seasonal` makes the store",
+            "process.variation.map" => "`rasterfuse change` makes a map",
             "basis.mean" | "basis.matrix" => "`rasterfuse basis` makes the files",
             _ => return None,
         },

@@ -4,6 +4,7 @@
 //! `complain`, `plain`, `progress`, `paths`. Whatever names a flag or a command to run next is here; the library knows neither.
 
 mod basis;
+mod change;
 mod complain;
 mod estimate;
 mod fuse;
@@ -53,6 +54,7 @@ enum Command {
     Fuse(fuse::Arguments),
     Seasonal(seasonal::Arguments),
     Basis(basis::Arguments),
+    Change(change::Arguments),
     Verify(verify::Arguments),
 }
 
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Validate(arguments) => validate::run(arguments),
         Command::Seasonal(arguments) => seasonal::run(arguments),
         Command::Basis(arguments) => basis::run(arguments),
+        Command::Change(arguments) => change::run(arguments),
         Command::Init(arguments) => init::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
     })

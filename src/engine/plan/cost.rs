@@ -8,6 +8,7 @@ use crate::filter::{State, Workspace};
 use crate::geometry::Tiling;
 use crate::model::{
     CompositeModel, FeatureModel, FieldModel, NodeStates, ObservationModel, OfInstrument, PartSize, StateCurves,
+    VariationModel,
 };
 use crate::source::RasterSource;
 use crate::spectral::pair_count;
@@ -236,7 +237,8 @@ impl<'a> Costs<'a> {
                 input.model.instruments.iter().map(|instrument| (instrument.source.as_ref(), input.readers()));
             let seasonal = input.model.seasonal.as_ref().map(|mean| (mean.source(), 2));
             let features = input.model.process.features.as_ref().map(FeatureModel::source);
-            let once = input.model.prior.sources().chain(features).map(|source| (source, 1));
+            let variation = input.model.process.variation.as_ref().map(VariationModel::source);
+            let once = input.model.prior.sources().chain(features).chain(variation).map(|source| (source, 1));
             observed.chain(once).chain(seasonal)
         };
         let cache = sources().map(|(source, _)| source.shared_cache_bytes()).max().unwrap_or(0);
@@ -332,14 +334,17 @@ impl<'a> Costs<'a> {
             product([rows.min(all_rows as u64), cols.min(all_cols as u64)])
         };
         let prior = |source: &dyn RasterSource| product([around(source), source.bands().len() as u64, WORD]);
-        let features = self
-            .input
-            .model
-            .process
-            .features
-            .as_ref()
-            .map_or(0, |features| product([around(features.source()), features.cell_bytes()]));
-        total([held, reading, features, total(self.input.model.prior.sources().map(prior)), self.seasonal(tile)])
+        let process = &self.input.model.process;
+        let features = process.features.as_ref().map(|features| (features.source(), features.cell_bytes()));
+        let variation = process.variation.as_ref().map(|variation| (variation.source(), variation.cell_bytes()));
+        let of_process = features.into_iter().chain(variation).map(|(source, bytes)| product([around(source), bytes]));
+        total([
+            held,
+            reading,
+            total(of_process),
+            total(self.input.model.prior.sources().map(prior)),
+            self.seasonal(tile),
+        ])
     }
 
     /// The curves of a tile's cells and of the pixels read for it, and a strip of cells from which those of coarse

@@ -25,7 +25,7 @@ fn later_batches_allocate_nothing() -> Result<()> {
         Ok(Arc::new(MemorySource::new(grid(size, side)?, dates, vec!["red".into(), "nir".into()], values)?))
     };
     for (lag, precision) in [(0, Precision::F64), (2, Precision::F64), (2, Precision::F32)] {
-        let uneven = Variation::new(100.0).point((40.0, -50.0), 3.0);
+        let uneven = Variation::of(source(30.0, 12)?);
         let coarse = Instrument::new("coarse", source(70.0, 6)?).footprint(Footprint::Uniform);
         let fusion = Fusion::builder(grid(30.0, 12)?)
             .bands(["red", "nir"])

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use ndarray::{Array2, Array3, Array4};
 
 use super::builder::SeasonalBuilder;
-use super::observed::CellObservations;
 use super::pool::Pool;
 use super::sums::{ComponentSums, System};
 use crate::describe::Instrument;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
+use crate::model::observed::CellObservations;
 use crate::seasonal::{Harmonics, SeasonalMean, SeasonalTile};
 use crate::spectral::{SpectralBasis, Spectrum};
 

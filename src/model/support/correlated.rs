@@ -72,7 +72,7 @@ mod tests {
             [&lattices[0], &lattices[1]].map(|lattice| Observer { lattice, offset_layers: &[], earlier: 0 });
         let support = Support::new(&window, (6, 6), (30.0, 30.0), FarSamples::default(), &observers, &[]);
         let process = Process::new(Kernel::Exponential, 90.0, 2e-4).nugget(0.1).nested(Kernel::Matern32, 400.0, 1e-4);
-        let process = ProcessModel::new(&process.phi(PHI), None, 1, (30.0, 30.0), (20, 20))?;
+        let process = ProcessModel::new(&process.phi(PHI), (None, None), 1, (30.0, 30.0), (20, 20))?;
         let cells: Vec<_> = process.correlations.iter().map(|c| support.cell_correlation(c)).collect();
         let correlations = support.correlations(&process, &cells, None);
         let slice = PriorModel::new(prior, &target, 1)?.read(&target, &support.extent())?;

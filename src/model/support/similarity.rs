@@ -142,7 +142,7 @@ mod tests {
             [&lattices[0], &lattices[1]].map(|lattice| Observer { lattice, offset_layers: &[], earlier: 0 });
         let support = Support::new(&window, (SIDE, SIDE), (30.0, 30.0), FarSamples::default(), &observers, &[]);
         let process = Process::new(Kernel::Exponential, 300.0, 1.0).nugget(0.05);
-        let process = ProcessModel::new(&process, None, 1, (30.0, 30.0), (60, 60))?;
+        let process = ProcessModel::new(&process, (None, None), 1, (30.0, 30.0), (60, 60))?;
         let correlation = &process.correlations[0];
         for (features, times) in
             [(Features::new(source.clone(), 0.1).times(), true), (Features::new(source.clone(), 0.1).plus(0.6), false)]

@@ -3,10 +3,10 @@
 use nalgebra::{DMatrix, DVector};
 use ndarray::{Array2, Axis, s};
 
+use super::ObservationModel;
 use crate::describe::{Instrument, Missing};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
-use crate::model::ObservationModel;
 use crate::spectral::Spectrum;
 
 /// Largest condition number of the bands' weights at which components can be determined.
@@ -14,7 +14,7 @@ const WORST_CONDITION: f64 = 1e6;
 
 /// An instrument whose pixels are target cells.
 #[derive(Debug)]
-pub(super) struct CellObservations {
+pub(in crate::model) struct CellObservations {
     model: ObservationModel,
     /// Cell of its first pixel.
     first: (i64, i64),
@@ -33,7 +33,7 @@ enum Inverse {
 impl CellObservations {
     /// # Errors
     /// [`Error::Setting`] where pixels are not single cells, or bands do not determine the components.
-    pub(super) fn new(instrument: &Instrument, target: &Grid, spectrum: &Spectrum) -> Result<Self> {
+    pub(in crate::model) fn new(instrument: &Instrument, target: &Grid, spectrum: &Spectrum) -> Result<Self> {
         let model = ObservationModel::new(&known(instrument), target, spectrum)?;
         let Some(first) = model.lattice.first_of_single_cells() else {
             let problem = "a seasonal mean needs pixels that are target cells, and these are not; leave the instrument out, \
@@ -44,22 +44,22 @@ impl CellObservations {
         Ok(Self { model, first, inverse })
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::model) fn name(&self) -> &str {
         &self.model.name
     }
 
-    pub(super) fn dates(&self) -> &[Date] {
+    pub(in crate::model) fn dates(&self) -> &[Date] {
         self.model.source.dates()
     }
 
     /// Bytes per pixel of a slice while it is read.
-    pub(super) fn bytes_per_cell(&self) -> u64 {
+    pub(in crate::model) fn bytes_per_cell(&self) -> u64 {
         2 * (self.model.source_bands.len() * size_of::<f64>()) as u64
     }
 
     /// Calls a function with every plane of component values over `region` on a date: NaN where missing, with the
     /// bias and the mean of the basis subtracted. Bands that observe the same component give one plane each.
-    pub(super) fn read(
+    pub(in crate::model) fn read(
         &self,
         date: Date,
         region: &PixelRegion,
@@ -115,7 +115,7 @@ impl CellObservations {
 
 /// An instrument with something in the place of numbers that are yet to be found: all bands count the same, and are taken
 /// for unbiased.
-fn known(instrument: &Instrument) -> Instrument {
+pub(in crate::model) fn known(instrument: &Instrument) -> Instrument {
     let mut instrument = instrument.clone();
     if instrument.noise_variance.as_ref().is_none_or(|noise| noise.has_free() || noise.is_ratio()) {
         instrument.noise_variance = Some(1.0.into());
