@@ -10,11 +10,12 @@ use std::process::Output;
 
 use ndarray::Array3;
 use rasterfuse::config::FusionConfig;
-use rasterfuse::geometry::{Crs, Grid};
+use rasterfuse::geometry::{Crs, Date, Grid};
+use rasterfuse::source::{Calibration, RasterSource, RasterStack};
 use serde_json::Value;
 use support::{Sample, Tiff, assert_says, day, program};
 
-const COMMANDS: [&str; 8] = ["fuse", "plan", "estimate", "validate", "seasonal", "basis", "init", "verify"];
+const COMMANDS: [&str; 9] = ["fuse", "plan", "estimate", "validate", "seasonal", "change", "basis", "init", "verify"];
 
 /// Two folders: ten fine images, twenty coarse ones that average 3 x 3 cells and read a little higher.
 struct World {
@@ -275,4 +276,41 @@ fn the_library_names_no_flag_and_no_command() {
             }
         }
     }
+}
+
+/// The western half changes ten times as much; the map that is written can be fused with.
+#[test]
+fn a_map_of_change_is_made_and_used() {
+    let world = World { folder: tempfile::tempdir().unwrap() };
+    let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (64, 64)).unwrap();
+    fs::create_dir(world.path("fine")).unwrap();
+    for k in 0..16_usize {
+        let value = |(_, row, col): (usize, usize, usize)| {
+            let mixed = (row * 64 + col + 4096 * k).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let noise = (mixed >> 40) as f64 / f64::from(1 << 24) - 0.5;
+            0.3 + if col < 32 { 0.1 } else { 0.01 } * noise
+        };
+        let mut tiff = Tiff::new(&grid, Array3::from_shape_fn((1, 64, 64), value).view());
+        (tiff.sample, tiff.names) = (Sample::F32, vec!["red".into()]);
+        tiff.write(&world.path(&format!("fine/image_{}.tif", day(2 * k as i32).format("%Y%m%d"))));
+    }
+    let description = |process: &str| {
+        let first = day(0).format("%Y%m%d").to_string();
+        format!(
+            "[target]\nlike = \"fine/image_{first}.tif\"\nbands = [\"red\"]\n[process]\nkernel = \"none\"\nvariance = 1e-4\n{process}\n\
+             [prior]\nmean = 0.3\nvariance = 0.01\n[[instrument]]\nname = \"fine\"\nfiles = \"fine/*.tif\"\ndate = '_(\\d{{8}})'\n\
+             noise_variance = 1e-6\n[output]\nstore = \"fused.zarr\"\n"
+        )
+    };
+    world.add("fuse.toml", &description("variation = { map = \"change.tif\" }"));
+    world.fail("fuse", &["fuse.toml"], 1, &["process.variation.map", "no raster", "`rasterfuse change` makes a map"]);
+    let said = world.succeed("change", &["fuse.toml", "-o", "change.tif"]);
+    assert_says(&said, &["64 x 64 cells", "believed to", "variation = { map = \"change.tif\" }"]);
+    let map =
+        RasterStack::from_files([(Date::from_days(0), world.path("change.tif"))], Calibration::default()).unwrap();
+    let factors = map.read(Date::from_days(0), &[0], &grid.region()).unwrap().values;
+    let mean = |cols: std::ops::Range<usize>| factors.slice(ndarray::s![0, .., cols]).mean().unwrap();
+    assert!(mean(0..24) > 8.0 * mean(40..64), "{} {}", mean(0..24), mean(40..64));
+    world.succeed("fuse", &["fuse.toml"]);
+    world.fail("change", &["fuse.toml", "--window", "0"], 1, &["change.window_days", "1 day or more"]);
 }

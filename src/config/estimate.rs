@@ -200,11 +200,12 @@ impl FusionConfig {
     fn new_name(&self, what: &str, extension: &str) -> String {
         let path = self.path();
         let stem = path.file_stem().map_or_else(|| "fusion".into(), |stem| stem.to_string_lossy());
-        let name = |count: u32| match count {
-            1 => format!("{stem}.{what}.{extension}"),
-            _ => format!("{stem}.{what}-{count}.{extension}"),
-        };
-        (1..).map(name).find(|name| !self.folder.join(name).exists()).unwrap_or_default()
+        let (mut name, mut count) = (format!("{stem}.{what}.{extension}"), 1);
+        while self.folder.join(&name).exists() {
+            count += 1;
+            name = format!("{stem}.{what}-{count}.{extension}");
+        }
+        name
     }
 
     /// Features of a reference image: that of a cell-sized instrument with most values of the sample, if it has a

@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::check::LEAST_DATES;
-use super::{Estimation, EstimationResult, SelfCheck};
-use crate::describe::{Raster, Variation};
+use super::Estimation;
+use super::check::{SelfCheck, gain};
+use crate::describe::{Description, Raster, Variation};
 use crate::error::Result;
 
 /// A map of change, tried on withheld dates.
@@ -34,33 +34,31 @@ impl fmt::Display for ChangeTrial {
 }
 
 impl Estimation {
-    /// Gives a result's description a map of change where it predicts withheld dates better, or, with fewer than five
-    /// of them, where the blocks are more likely with it. All numbers stay as they are: the mean factor is 1, and a
-    /// likelihood that is maximised once more with the map takes slow errors of coarse instruments for change.
+    /// Gives a description a map of change where it predicts withheld dates better than the checks `plain` of the
+    /// description say, or, with fewer than five of them, where the blocks are more likely with it. Returns the checks of
+    /// what is kept. All numbers stay as they are: the mean factor is 1, and a likelihood that is maximised once more with
+    /// the map takes slow errors of coarse instruments for change.
     ///
     /// # Errors
     /// Those of the description, and of reading the map.
-    pub fn try_change(&self, result: &mut EstimationResult, map: Raster) -> Result<()> {
-        let mut mapped = result.description.clone();
-        let Some(process) = mapped.process.given_mut() else { return Ok(()) };
+    pub fn try_change(
+        &self,
+        description: &mut Description,
+        plain: Vec<SelfCheck>,
+        map: Raster,
+    ) -> Result<(Vec<SelfCheck>, Option<ChangeTrial>)> {
+        let mut mapped = description.clone();
+        let Some(process) = mapped.process.given_mut() else { return Ok((plain, None)) };
         process.variation = Some(Variation { map }.into());
         let checks = self.self_check(&mapped)?;
-        let gain = gain(&checks, &result.checks);
-        let log_likelihood = self.log_likelihood(&mapped)? - self.log_likelihood(&result.description)?;
+        let gain = gain(&checks, &plain);
+        let log_likelihood = self.log_likelihood(&mapped)? - self.log_likelihood(description)?;
         let kept = if gain.is_nan() { log_likelihood > 0.0 } else { gain > 0.0 };
-        result.change = Some(ChangeTrial { gain, log_likelihood, kept });
+        let trial = Some(ChangeTrial { gain, log_likelihood, kept });
         if kept {
-            (result.description, result.checks) = (mapped, checks);
+            *description = mapped;
+            return Ok((checks, trial));
         }
-        Ok(())
+        Ok((plain, trial))
     }
-}
-
-/// By which share scores are smaller than others of the same instruments, on average; NaN where dates are too few.
-pub(super) fn gain(checks: &[SelfCheck], others: &[SelfCheck]) -> f64 {
-    if others.iter().all(|check| check.dates < LEAST_DATES) {
-        return f64::NAN;
-    }
-    let ratios: Vec<f64> = checks.iter().zip(others).map(|(new, old)| new.score.crps / old.score.crps).collect();
-    1.0 - ratios.iter().sum::<f64>() / ratios.len() as f64
 }

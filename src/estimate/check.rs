@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::Estimation;
 use super::candidate::for_blocks;
-use super::change::gain;
 use crate::describe::Description;
 use crate::engine::{Prediction, SampleBlock};
 use crate::error::Result;
@@ -23,7 +22,7 @@ const PASSES: usize = 4;
 const TOLERATED: RangeInclusive<f64> = 0.8..=0.97;
 
 /// Dates below which nothing is concluded: what is wrong with a date is wrong with all of its values.
-pub(super) const LEAST_DATES: usize = 5;
+const LEAST_DATES: usize = 5;
 
 /// Standard errors, of a share that is counted by dates, within which a departure says nothing.
 const CHANCE: f64 = 2.0;
@@ -193,6 +192,15 @@ impl Estimation {
         }
         Ok((plain, trial))
     }
+}
+
+/// By which share scores are smaller than others of the same instruments, on average; NaN where dates are too few.
+pub(super) fn gain(checks: &[SelfCheck], others: &[SelfCheck]) -> f64 {
+    if others.iter().all(|check| check.dates < LEAST_DATES) {
+        return f64::NAN;
+    }
+    let ratios: Vec<f64> = checks.iter().zip(others).map(|(new, old)| new.score.crps / old.score.crps).collect();
+    1.0 - ratios.iter().sum::<f64>() / ratios.len() as f64
 }
 
 /// Warns of instruments whose intervals do not hold.

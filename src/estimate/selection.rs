@@ -149,7 +149,10 @@ impl Estimation {
             if let Some(make) = change.filter(|_| varies && !stages.stops()) {
                 _ = stages.next("trying a map of change", StageKind::Check);
                 match make() {
-                    Ok(map) => self.try_change(&mut result, map)?,
+                    Ok(map) => {
+                        (result.checks, result.change) =
+                            self.try_change(&mut result.description, result.checks, map)?;
+                    }
                     Err(error) => tracing::warn!("no map of change: {error}"),
                 }
             }

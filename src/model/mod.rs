@@ -3,7 +3,7 @@
 //!
 //! Pure and cheap: no files, no threads, no plan. An [estimation](crate::estimate) makes one for every set of numbers
 //! that it tries. Also what is read and computed around a tile: the states of a window with their covariances, the
-//! prior, features, the seasonal mean and its fit.
+//! prior, features, the seasonal mean and its fit, and the map of change.
 
 mod average;
 mod change;
