@@ -210,7 +210,7 @@ fn an_estimation_does_not_replace_its_description() {
 fn init_overwrites_nothing_and_says_what_it_looked_at() {
     let world = World::new();
     world.add("fusion.toml", "mine");
-    world.fail("init", &["fine"], 1, &["fusion.toml is there already", "--force"]);
+    world.fail("init", &["fine"], 1, &["fusion.toml exists already", "--force"]);
     assert_eq!(fs::read_to_string(world.path("fusion.toml")).unwrap(), "mine");
     world.succeed("init", &["fine", "--force"]);
     FusionConfig::read(world.path("fusion.toml")).unwrap();

@@ -24,7 +24,7 @@ use crate::paths::relative;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Arguments {
-    /// Description of a fusion; the files of its [basis] need not be there yet.
+    /// Description of a fusion; the files of its [basis] need not exist yet.
     #[arg(requires = "instrument", required_unless_present = "files")]
     config: Option<PathBuf>,
     /// Which of its instruments.

@@ -19,7 +19,7 @@ use crate::progress::Meter;
 pub(crate) struct Arguments {
     /// Description of the fusion, with "estimate" in place of numbers or whole tables.
     config: PathBuf,
-    /// Where the description with numbers goes; default: FUSION.estimated.toml in the same folder.
+    /// File for the description with numbers; default: FUSION.estimated.toml in the same folder.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// A first look in a fraction of the time: fewer blocks and dates, the usual structure, no standard errors.
@@ -34,7 +34,7 @@ Example:
   rasterfuse estimate fusion.toml -o numbers.toml --json numbers.json
   rasterfuse fuse numbers.toml
 
-The file that is written is the same description with numbers and, in comments, how sure they are.
+The written file is the same description with numbers, and their standard errors as comments.
 It takes seconds to minutes; stage, time and time left go to stderr. The best after each stage, and after
 Ctrl-C, is in a file of the same name that ends in .partial.toml.";
 

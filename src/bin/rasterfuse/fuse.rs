@@ -26,13 +26,13 @@ pub(crate) struct Arguments {
     plan: bool,
     #[command(flatten)]
     json: Json,
-    /// As --plan, and try a few windows and dates to estimate how long the run will take.
+    /// Like --plan, and run a few windows and dates to estimate how long the run will take.
     #[arg(long)]
     calibrate: bool,
-    /// Finish an interrupted run, to the same bytes; begin it where nothing is there yet.
+    /// Finish an interrupted run; the output is then byte-identical. Begins a run where there is none.
     #[arg(long, conflicts_with = "append")]
     resume: bool,
-    /// Add the dates that the store does not have yet; begin it where nothing is there yet.
+    /// Add the dates that the store does not have yet. Begins a series where there is none.
     #[arg(long)]
     append: bool,
     /// With --resume or --append: replay dates that came late, and tiles without a checkpoint, instead of refusing
@@ -47,13 +47,13 @@ pub(crate) struct Arguments {
     /// day being time.start. RMSE and coverage of 90 % intervals are added to the report.
     #[arg(long, value_name = "TRUTH.npy", conflicts_with = "finalize")]
     truth: Option<PathBuf>,
-    /// Make visible what all shards have written, or say which tiles are missing.
+    /// Make visible what all shards have written, or name the missing tiles.
     #[arg(long, conflicts_with_all = ["shard", "resume"])]
     finalize: bool,
 }
 
 const EXAMPLE: &str = "\
-Example, and tomorrow, when new files have arrived:
+Example; the second command when new files have arrived:
   rasterfuse fuse fusion.toml
   rasterfuse fuse fusion.toml --append
 

@@ -22,10 +22,10 @@ pub(crate) struct Arguments {
     /// Folders of rasters: one instrument each, or one for each published product that is recognised in it.
     #[arg(required = true)]
     folders: Vec<PathBuf>,
-    /// Where the description goes; paths in it are relative to its folder.
+    /// File for the description; paths in it are relative to its folder.
     #[arg(short, long, value_name = "FILE", default_value = "fusion.toml")]
     output: PathBuf,
-    /// Replace a file that is there.
+    /// Replace an existing file.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -39,13 +39,13 @@ Example, from two folders to a fused series:
   rasterfuse fuse fusion.estimated.toml
 
 Published products (HLS, Landsat Collection 2, Sentinel-2 L2A, MOD09GA, ...) are recognised by the names of their files,
-other rasters by dates in theirs. The finest instrument gives the target grid. Look through the comments before the next step.";
+other rasters by dates in theirs. The finest instrument gives the target grid. Read the comments before the next step.";
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let (shown, output) = (arguments.json.to(), &arguments.output);
     shown.check()?;
     if output.exists() && !arguments.force {
-        let problem = "is there already; --force replaces it, or name another file with -o";
+        let problem = "exists already; --force replaces it, or name another file with -o";
         return Err(Failure::Program(format!("{} {problem}", output.display())));
     }
     let folder = folder_of(output)?;
@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if shown.is_text() {
         found.iter().for_each(|one| say!("{one}"));
         notes.iter().for_each(|note| say!("note: {note}"));
-        say!("written {}; look through it, then: rasterfuse estimate {}", output.display(), output.display());
+        say!("written {}; read it, then: rasterfuse estimate {}", output.display(), output.display());
     }
     Ok(())
 }

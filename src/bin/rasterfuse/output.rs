@@ -21,7 +21,7 @@ pub(crate) use say;
 /// Where JSON goes: a file, or `-` for the standard output in place of text.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct JsonFile {
-    /// Write the report as JSON; `-` prints it in place of text.
+    /// Write the report as JSON; `-` prints it instead of text.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct JsonFile {
 /// The same of commands whose `--json` may stand alone.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Json {
-    /// Print the report as JSON in place of text, or write it to a file.
+    /// Print the report as JSON instead of text, or write it to a file.
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     json: Option<PathBuf>,
 }

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     config: PathBuf,
     #[command(flatten)]
     json: Json,
-    /// Try a few windows and dates to estimate how long the run will take.
+    /// Run a few windows and dates to estimate how long the run will take.
     #[arg(long)]
     calibrate: bool,
     /// Plan for one of n processes that share the run.
@@ -34,7 +34,7 @@ const EXAMPLE: &str = "\
 Example:
   rasterfuse plan fusion.toml --calibrate
 
-Look at the lines `input` first: dates, where each band goes, how much of the target is covered.
+Check the `input` lines first: dates, where each band goes, how much of the target is covered.
 With --json: `plan`, `disk`, `store`, `new_dates` and `time`.";
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {

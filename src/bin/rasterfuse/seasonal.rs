@@ -24,12 +24,12 @@ use crate::paths::relative;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Arguments {
-    /// Description of a fusion; the store of its [seasonal] need not be there yet.
+    /// Description of a fusion; the store of its [seasonal] need not exist yet.
     config: PathBuf,
     /// Instruments to fit to; may be given more than once. Default: all whose pixels are target cells.
     #[arg(long, value_name = "NAME")]
     instrument: Vec<String>,
-    /// Folder of the store; a seasonal mean that is there is replaced.
+    /// Folder of the store; an existing seasonal mean is replaced.
     #[arg(short, long, default_value = "seasonal.zarr")]
     output: PathBuf,
     /// Number of harmonics; default: the library's.
@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     /// Period in days; default: a year.
     #[arg(long)]
     period_days: Option<f64>,
-    /// What draws harmonics towards those of the neighbourhood, in observations.
+    /// Weight that draws harmonics towards those of the neighbourhood, in observations.
     #[arg(long)]
     ridge: Option<f64>,
     /// Degrees of freedom of the errors' heavy tails; 0 for plain least squares.

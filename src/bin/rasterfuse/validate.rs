@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// Withhold observations of these instruments only; default all. May be given again.
     #[arg(long, value_name = "NAME")]
     instrument: Vec<String>,
-    /// What is drawn: the same seed withholds the same observations.
+    /// Seed of the random draw; the same seed withholds the same observations.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Do not compare with baselines, such as the last clear value of a pixel: the inputs are read once less.

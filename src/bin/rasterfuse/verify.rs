@@ -15,7 +15,7 @@ use crate::output::{Json, say};
 /// Problems that are printed; all of them are in the JSON.
 const LISTED: usize = 50;
 
-/// Read a whole fused store and its checkpoints again, and say whether they are what was written.
+/// Read a whole fused store and its checkpoints, and check that they are what was written.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Arguments {
