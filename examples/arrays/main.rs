@@ -1,4 +1,4 @@
-//! Arrays in, a product of one's own out, and no file in between:
+//! Arrays in, a derived product out, without files:
 //!
 //! ```text
 //! cargo run --release --example arrays
@@ -6,14 +6,14 @@
 //! ```
 //!
 //! Two instruments see fields turn green in spring. Their arrays are fused by the lazy iterator [`Fusion::stream`], block by block, and
-//! every block goes into a running product and is forgotten: on which day has the NDVI of a cell passed 0.5, and how sure is that? What
-//! is kept is three days per cell, however long the series.
+//! every block updates a product and is dropped: on which day has the NDVI of a cell passed 0.5, and with which probability? Only three
+//! days per cell are kept, however long the series.
 //!
 //! Bands are fused with their uncertainty, so the probability needs no approximation beside the model's: `(nir - red) / (nir + red) > c`
-//! is `(1 - c) nir - (1 + c) red > 0`, and that sum is Gaussian where the model holds. Each day's probability is of that day alone. That
-//! the NDVI passed 0.5 for the *first* time by a day is another event, which the distribution of a single day does not tell: the days
-//! on which the probability reaches 5 and 95 % are marks of how fast certainty comes, no interval for the day of passage. The scene is
-//! generated, so all can be compared with the truth.
+//! is `(1 - c) nir - (1 + c) red > 0`, and that sum is Gaussian where the model holds. Each probability is that of a single day. That
+//! the NDVI passed 0.5 for the *first* time by a day is another event, which the distribution of a single day does not give: the days
+//! on which the probability reaches 5 and 95 % show how fast the passage becomes certain; they are not an interval for its day. The
+//! scene is generated, so the result can be compared with the truth.
 
 #[path = "../common/mod.rs"]
 mod common;

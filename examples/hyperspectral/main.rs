@@ -5,8 +5,8 @@
 //! cargo run --release --example hyperspectral -- --out figure.png --seed 3
 //! ```
 //!
-//! The images are generated, so the truth is known. A handful of spectral components is found in the hyperspectral images; both
-//! instruments observe these, each through its own bands, and what is put out are components with their covariance, from which every
+//! The images are generated, so the truth is known. A few spectral components are found in the hyperspectral images; both
+//! instruments observe these, each through its own bands. The output holds components with their covariance, from which every
 //! wavelength follows with its standard deviation. Printed are the error at all wavelengths, also where the multispectral instrument has
 //! no band, against that of the last hyperspectral image, and how often the 90 % interval holds the truth.
 

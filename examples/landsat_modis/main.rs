@@ -1,4 +1,4 @@
-//! Real Landsat and MODIS over Kranj, Slovenia, in spring 2020: what was a cloudless Landsat image worth that came a month later?
+//! Real Landsat and MODIS over Kranj, Slovenia, in spring 2020: how well do one Landsat image and MODIS predict the next Landsat image?
 //!
 //! ```text
 //! cargo run --release --example landsat_modis
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! One Landsat image of 8 March and daily MODIS images until 2 April are fused and predicted until 9 April, when Landsat passed again. That
-//! second image is withheld, so that the prediction can be judged by it: by its error, against that of the first image as it was
+//! second image is withheld, and the prediction is compared with it: by its error, against that of the unchanged first image
 //! (persistence), and by the share of cells that lie inside their 90 % interval.
 //!
 //! Variances follow by a rule from what is fused: from the first Landsat image and from MODIS. The ranges of the kernels and the ratios

@@ -1,11 +1,11 @@
-//! The whole way from files to a judged result, on a scene whose truth is known:
+//! From files to a validated result, on a scene whose truth is known:
 //!
 //! ```text
 //! cargo run --release --example quickstart
 //! cargo run --release --example quickstart -- --out figure.png --keep quickstart_data
 //! ```
 //!
-//! A fine sensor looks every eighth day and sees clouds half of the time; a coarse one looks daily. Both are fused into a
+//! A fine sensor observes every eighth day, half of the time clouds; a coarse one observes daily. Both are fused into a
 //! daily series at the fine resolution. Since the scene was generated, the result can be compared with the truth: are the
 //! errors smaller than those of the last clear image, and does the 90 % interval hold the truth 90 % of the time? If not,
 //! the program ends with an error.
