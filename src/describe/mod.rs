@@ -1,9 +1,8 @@
 //! What a fusion is, as a tree of plain values: target, process, prior, instruments, windows, smoothing and output.
 //!
-//! A [`Description`] is written once and read four ways: [`FusionBuilder`](crate::engine::FusionBuilder) fills it,
-//! TOML is read into it, stores keep it to recognise the series that they belong to, and an
-//! [estimation](crate::estimate) finds its free numbers. A [`Key`] names every place in it. Memory, threads and
-//! checkpoints belong to the machine and are not part of it.
+//! [`FusionBuilder`](crate::engine::FusionBuilder) fills a [`Description`], TOML is read into it, stores keep it to
+//! recognise their series, and an [estimation](crate::estimate) finds its free numbers. A [`Key`] names every place in
+//! it. Memory, threads and checkpoints depend on the machine and are not part of it.
 
 mod composite;
 mod features;

@@ -9,7 +9,7 @@
 //! cells without their joint distribution. Smoothed predictions are therefore scored only for instruments whose
 //! pixels are cells.
 //!
-//! Baselines, such as the last clear value of a pixel, are scored on the same values: what fusing has to beat.
+//! Baselines, such as the last clear value of a pixel, are scored on the same values.
 
 mod baselines;
 mod comparison;
