@@ -5,6 +5,7 @@
 //! it. Memory, threads and checkpoints depend on the machine and are not part of it.
 
 mod composite;
+mod encoding;
 mod features;
 mod footprint;
 mod groups;
@@ -17,6 +18,7 @@ mod offset;
 mod output;
 mod prior;
 mod process;
+mod stored;
 mod structure;
 mod target;
 mod variation;
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::error::Key;
 pub use composite::Composite;
+pub use encoding::{Codec, Dtype, Encoding, StoredAs};
 pub use features::{Combine, Features};
 pub use footprint::Footprint;
 pub use groups::AcquisitionGroups;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Indices, Numbers};
+use super::{Codec, Dtype, Indices, Numbers};
 use crate::geometry::Date;
 use crate::spectral::pair_count;
 
@@ -29,6 +29,27 @@ pub struct Output {
     /// Whether offsets of instruments are output.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offsets: bool,
+    /// Type of stored numbers; float32 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<Dtype>,
+    /// Step of means stored as int16, in u.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// What a mean stored as the int16 0 stands for, in u; 0 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_offset: Option<f64>,
+    /// Step of standard deviations stored as uint16, in u; a tenth of that of the means without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sd_scale: Option<f64>,
+    /// Share of the standard deviation below which digits of float32 are rounded away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round: Option<f64>,
+    /// Compression of chunks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codec: Option<Codec>,
+    /// Its level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codec_level: Option<u8>,
     /// Version of the Zarr format, 3 or 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zarr_format: Option<u8>,
@@ -49,6 +70,13 @@ impl Default for Output {
             sd_factor: unit(),
             indices: Indices::default(),
             offsets: false,
+            dtype: None,
+            scale: None,
+            add_offset: None,
+            sd_scale: None,
+            round: None,
+            codec: None,
+            codec_level: None,
             zarr_format: None,
             tile: None,
         }

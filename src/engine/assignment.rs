@@ -111,9 +111,9 @@ impl Assignment {
         let free_bytes = plan.disk(place)?.free_bytes;
         let cells = self.work.iter().map(|work| work.tile.region.len() as u64).fold(0, u64::saturating_add);
         let dates = (fusion.output.len() - visible) as u64;
-        let (means, uncertainties) = fusion.projection.layers();
-        let value = (size_of::<f32>() * (means + uncertainties)) as u64;
-        let output = cells.saturating_mul(dates).saturating_mul(value);
+        let (rows, cols) = plan.target_shape;
+        let cell_bytes = plan.store_bytes / (rows * cols * plan.dates).max(1) as u64;
+        let output = cells.saturating_mul(dates).saturating_mul(cell_bytes);
         // A tile that has a checkpoint replaces it; one at a time is there twice.
         let fresh = self.work.iter().filter(|work| matches!(work.start, TileStart::Fresh)).count().max(1) as u64;
         let whole = match plan.checkpoint {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::{Checkpoint, Fusion, MemoryBudget, OnError, Precision, RunOptions};
 use crate::describe::{
-    Basis, Description, Indices, Instrument, MeanFunction, Numbers, Output, OutputDates, OutputSpace, Prior, Process,
-    Seasonal, Smoothing, Structure, Target, Time, Window,
+    Basis, Description, Encoding, Indices, Instrument, MeanFunction, Numbers, Output, OutputDates, OutputSpace, Prior,
+    Process, Seasonal, Smoothing, Structure, Target, Time, Window,
 };
 use crate::error::Result;
 use crate::geometry::{Date, Grid};
@@ -145,6 +145,13 @@ impl FusionBuilder {
     #[must_use]
     pub fn offsets(mut self, yes: bool) -> Self {
         self.description.output.offsets = yes;
+        self
+    }
+
+    /// How a store holds the numbers: float32 as it is, rounded or as int16, and the compression. Default: float32.
+    #[must_use]
+    pub fn encoding(mut self, encoding: Encoding) -> Self {
+        self.description.output.set_encoding(&encoding);
         self
     }
 

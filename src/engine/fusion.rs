@@ -233,6 +233,7 @@ impl Fusion {
             dates: self.output.clone(),
             lag: self.lag_asked,
             tile_shape: self.tiling.tile_shape(),
+            encoding: self.plan.encoding,
             settings: self.settings.clone(),
             identity: SeriesIdentity::random(),
         }

@@ -281,7 +281,8 @@ impl<'a> Job<'a> {
             sink.commit(fusion.output.len())?;
         }
         let report = self.report(&summary)?;
-        let report = Report { blocks: done.blocks, timing: done.timing, ..report };
+        let mut report = Report { blocks: done.blocks, timing: done.timing, ..report };
+        report.notes.extend(sink.notes());
         if self.shard.is_none() {
             sink.finish(&report)?;
             self.tidy(&keeping.folder)?;
@@ -370,7 +371,8 @@ impl<'a> Job<'a> {
         let written = Written { dates: vec![0; work.len()], visible: 0, commits: true };
         let mut summary = Summary::default();
         let (timing, blocks) = self.drive(sink, None, written, &work, &mut summary)?;
-        let report = Report { blocks, timing, ..fusion.whole_report(&summary)? };
+        let mut report = Report { blocks, timing, ..fusion.whole_report(&summary)? };
+        report.notes.extend(sink.notes());
         sink.finish(&report)?;
         Ok(report)
     }

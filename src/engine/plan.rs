@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::steps::Step;
 use super::{Checkpoint, Precision, RunOptions};
+use crate::describe::Encoding;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Tiling};
 use crate::machine;
@@ -106,6 +107,8 @@ pub struct Plan {
     pub workspace_bytes: u64,
     /// Memory in which a checkpoint's windows are compressed.
     pub checkpoint_scratch_bytes: u64,
+    /// How the store holds numbers.
+    pub encoding: Encoding,
     /// Size of the output before compression.
     pub store_bytes: u64,
     /// What will be kept at the end: full, light or off.
@@ -164,6 +167,8 @@ pub(super) struct PlanInput<'a> {
     pub(super) parts: &'a [PartSize],
     /// Offsets that are output.
     pub(super) offsets: usize,
+    /// How the store holds numbers.
+    pub(super) encoding: Encoding,
     /// Covariances of bands that are known of each cell until their indices are made.
     pub(super) covariances: usize,
     /// (size, halo); (1, 0) where cells are independent.
@@ -240,9 +245,8 @@ impl Plan {
             plan.read_amplification = input.read_amplification(instrument, tile_shape);
         }
         let (rows, cols) = input.model.target.shape();
-        let store_bytes = [input.dates, input.layers.0 + input.layers.1, rows, cols]
-            .into_iter()
-            .fold(size_of::<f32>() as u64, |bytes, n| bytes.saturating_mul(n as u64));
+        let store_bytes =
+            [input.dates, rows, cols].into_iter().fold(input.cell_bytes(), |bytes, n| bytes.saturating_mul(n as u64));
         let checkpoint = match input.options.checkpoint {
             Checkpoint::Auto if full_checkpoint_bytes <= store_bytes.max(SMALL_CHECKPOINT) => Checkpoint::Full,
             Checkpoint::Auto => Checkpoint::Light,
@@ -273,6 +277,7 @@ impl Plan {
             lag_bytes: memory.lag,
             workspace_bytes: memory.workspace,
             checkpoint_scratch_bytes: memory.checkpoint_scratch,
+            encoding: input.encoding,
             store_bytes,
             checkpoint,
             full_checkpoint_bytes,
@@ -287,6 +292,13 @@ impl PlanInput<'_> {
     /// Threads that read.
     fn readers(&self) -> usize {
         self.threads.max(self.model.reads_in_flight())
+    }
+
+    /// Bytes of a cell and date in the store, before compression; offsets are always float32.
+    fn cell_bytes(&self) -> u64 {
+        let offsets = 2 * self.offsets;
+        let fused = self.layers.0 + self.layers.1 - offsets;
+        (fused * self.encoding.dtype().bytes() + offsets * size_of::<f32>()) as u64
     }
 
     fn instrument_plan(&self, instrument: &ObservationModel) -> InstrumentPlan {

@@ -14,7 +14,7 @@ use crate::series::Settings;
 const NUMERICS: u32 = 4;
 
 /// Keys that determine no value, or whose value is taken from the model.
-const OMITTED: [&str; 13] = [
+const OMITTED: [&str; 20] = [
     "target.like",
     "target.crs",
     "target.geotransform",
@@ -23,6 +23,13 @@ const OMITTED: [&str; 13] = [
     "time",
     "output.store",
     "output.indices",
+    "output.dtype",
+    "output.scale",
+    "output.add_offset",
+    "output.sd_scale",
+    "output.round",
+    "output.codec",
+    "output.codec_level",
     "output.zarr_format",
     "output.tile",
     "instrument.name",
@@ -69,6 +76,9 @@ pub(super) fn settings(
     let indices = &description.output.indices;
     if !indices.is_empty() {
         settings.insert(Indices::key().to_string(), indices);
+    }
+    for (key, value) in description.output.encoding()?.settings() {
+        settings.insert(key, value);
     }
     settings.insert("output.tile", format!("[{}, {}]", tile.0, tile.1));
     settings.insert("run.precision", options.precision);

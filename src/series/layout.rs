@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{SeriesIdentity, Settings};
-use crate::describe::{Index, OutputSpace};
+use crate::describe::{Encoding, Index, OutputSpace};
 use crate::geometry::{Date, Grid};
 use crate::spectral::SpectralBasis;
 
@@ -31,6 +31,8 @@ pub struct SeriesLayout {
     pub lag: usize,
     /// Cells per tile (rows, columns): blocks have this shape, clipped at the edge of the grid.
     pub tile_shape: (usize, usize),
+    /// How a store holds the numbers.
+    pub encoding: Encoding,
     /// Settings of the series.
     pub settings: Settings,
     /// Which series it is.

@@ -140,6 +140,12 @@ pub trait FusionSink: Debug + Send + Sync {
     /// there.
     fn commit(&mut self, dates: usize) -> Result<()>;
 
+    /// What a report should say of the blocks of this run, such as values that the store could not hold. Default:
+    /// nothing.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Ends the series.
     ///
     /// # Errors

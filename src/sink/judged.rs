@@ -187,6 +187,10 @@ impl<S: FusionSink> FusionSink for JudgedSink<S> {
         self.sink.finish(&report)
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.sink.notes()
+    }
+
     fn settings(&self) -> Vec<(String, String)> {
         self.sink.settings()
     }

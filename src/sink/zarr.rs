@@ -11,10 +11,12 @@ mod group;
 mod held;
 mod ledger;
 mod metadata;
+mod packing;
 mod place;
 mod reader;
 mod seasonal;
 mod store;
+mod unpacking;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -23,20 +25,20 @@ use std::{fs, io};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use zarrs::array::{Array, ArrayMetadata, CodecOptions};
+use zarrs::array::{Array, ArrayMetadata};
 
-use crate::describe::OutputSpace;
+use crate::describe::{Encoding, OutputSpace};
 use crate::error::{BoxedError, Error, Result};
 use crate::series::{
     ExistingSeries, FusedBlock, FusionSink, HeldBlocks, Report, Saved, SeriesIdentity, SeriesLayout, StoredReport,
     digest, sweep, sweep_all,
 };
-use chunk::padded_chunk;
 use existing::{existing_series, group_attributes};
 use group::fixed_width;
 use held::Chunks;
 use ledger::Ledger;
 use metadata::Documents;
+use packing::{Lost, Numbers, pack};
 use place::place;
 pub use reader::FusedSeries;
 pub use seasonal::SeasonalStore;
@@ -112,6 +114,8 @@ struct Series {
     offsets: Option<(Array<AtomicStore>, Array<AtomicStore>)>,
     /// What is recorded of chunks.
     ledger: Ledger,
+    /// Values that the type of the store cannot hold.
+    lost: Lost,
     committed: usize,
     /// Number of dates at the end of the last completed run.
     finished: usize,
@@ -185,7 +189,8 @@ impl ZarrSink {
         let offsets = if layout.offsets.is_empty() { None } else { Some((open("offset")?, open("offset_sd")?)) };
         let ledger = Ledger::new(&root, &layout.identity.id, documents.tiled().len());
         let layout = layout.clone();
-        Ok(Series { layout, chunks, visible, documents, mean, uncertainty, offsets, ledger, committed, finished: 0 })
+        let (lost, finished) = (Lost::default(), 0);
+        Ok(Series { layout, chunks, visible, documents, mean, uncertainty, offsets, ledger, lost, committed, finished })
     }
 
     fn series(&self) -> Result<&Series> {
@@ -275,27 +280,13 @@ impl FusionSink for ZarrSink {
     fn append(&self, block: &FusedBlock) -> Result<()> {
         let series = self.series()?;
         let chunk = [block.time as u64, 0, block.tile.0 as u64, block.tile.1 as u64];
-        let (rows, cols) = series.layout.tile_shape;
-        let offsets = series.offsets.as_ref().zip(block.offsets.as_ref());
-        let offsets = offsets.map(|((mean, sd), offsets)| [(mean, &offsets.mean), (sd, &offsets.sd)]);
-        let fused = [(&series.mean, &block.mean), (&series.uncertainty, &block.uncertainty)];
         let mut stamps = Vec::with_capacity(4);
-        for (array, values) in fused.into_iter().chain(offsets.into_iter().flatten()) {
-            let shape = (values.dim().0, rows, cols);
-            // The engine already uses one thread per block.
-            let options = CodecOptions::default().with_concurrent_target(1);
-            let name = array.path().as_str();
-            let values = padded_chunk(values.view(), shape).map_err(|value| Error::Store {
-                path: self.path.join(name.trim_start_matches('/')),
-                problem: format!(
-                    "{value:e} on {} is beyond float32; check the inputs' scale and hide absurd values with valid_range",
-                    block.date
-                ),
-                source: None,
-            })?;
-            array.store_chunk_opt(&chunk, values, &options).map_err(|error| series.chunks.error(name, error))?;
-            // A chunk of nothing but NaN is not stored.
-            stamps.push(series.chunks.take_stamp(&array.chunk_key(&chunk)).unwrap_or_default());
+        for (arrays, values) in series.packed(block)? {
+            for (array, values) in arrays.into_iter().zip(values) {
+                values.store(array, &chunk).map_err(|error| series.chunks.error(array.path().as_str(), error))?;
+                // A chunk of nothing but missing values is not stored.
+                stamps.push(series.chunks.take_stamp(&array.chunk_key(&chunk)).unwrap_or_default());
+            }
         }
         series.record(|ledger| ledger.set(block.tile, block.time, &stamps))
     }
@@ -362,6 +353,10 @@ impl FusionSink for ZarrSink {
         series.write_metadata(None)
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.series.iter().filter_map(|series| series.lost.note(&series.layout.encoding)).collect()
+    }
+
     fn finish(&mut self, report: &Report) -> Result<()> {
         let series = self.series_mut()?;
         series.sync()?;
@@ -371,7 +366,32 @@ impl FusionSink for ZarrSink {
     }
 }
 
+/// Arrays of means and of their uncertainties, and a chunk of each.
+type Packed<'a> = ([&'a Array<AtomicStore>; 2], [Numbers; 2]);
+
 impl Series {
+    /// The chunks of a block.
+    fn packed(&self, block: &FusedBlock) -> Result<Vec<Packed<'_>>> {
+        let SeriesLayout { tile_shape, encoding, .. } = &self.layout;
+        let pair = |arrays: [&'_ Array<AtomicStore>; 2], values, encoding| {
+            pack(values, *tile_shape, encoding, &self.lost).map_err(|(k, value)| Error::Store {
+                path: self.chunks.root().join(arrays[k].path().as_str().trim_start_matches('/')),
+                problem: format!(
+                    "{value:e} on {} is beyond float32; check the inputs' scale and hide absurd values with valid_range",
+                    block.date
+                ),
+                source: None,
+            })
+        };
+        let fused = [&self.mean, &self.uncertainty];
+        let mut packed = vec![(fused, pair(fused, (block.mean.view(), block.uncertainty.view()), encoding)?)];
+        if let Some(((mean, sd), offsets)) = self.offsets.as_ref().zip(block.offsets.as_ref()) {
+            let values = (offsets.mean.view(), offsets.sd.view());
+            packed.push(([mean, sd], pair([mean, sd], values, &Encoding::float32())?));
+        }
+        Ok(packed)
+    }
+
     /// Changes the records of chunks.
     fn record(&self, change: impl FnOnce(&Ledger) -> io::Result<Option<PathBuf>>) -> Result<()> {
         let failed = |error| io_error(&self.chunks.root().join(ledger::FOLDER), "cannot write", error);

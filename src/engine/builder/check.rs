@@ -58,6 +58,7 @@ impl FusionBuilder {
             // Each offset is a mean and a standard deviation.
             layers: (projection.layers().0 + offsets.len(), projection.layers().1 + offsets.len()),
             offsets: offsets.len(),
+            encoding: output.encoding()?,
             covariances: projection.indices().pairs().len(),
             parts: &model.parts.iter().map(Part::size).collect::<Vec<_>>(),
             window,

@@ -5,6 +5,7 @@ use std::fmt;
 use bytesize::ByteSize;
 
 use super::{InstrumentPlan, Plan};
+use crate::describe::Encoding;
 
 /// Amplifications below this are not printed.
 const NOTABLE: f64 = 1.05;
@@ -92,8 +93,9 @@ impl fmt::Display for Plan {
         )?;
         write!(
             f,
-            "store     {}; checkpoints: full {}, light {}; before compression; kept: {}",
+            "store     {}{}; checkpoints: full {}, light {}; before compression; kept: {}",
             human(self.store_bytes),
+            if self.encoding == Encoding::default() { String::new() } else { format!(" ({})", self.encoding) },
             human(self.full_checkpoint_bytes),
             human(self.light_checkpoint_bytes),
             self.checkpoint

@@ -33,6 +33,7 @@ impl Serialize for Plan {
             lag_bytes,
             workspace_bytes,
             checkpoint_scratch_bytes,
+            encoding,
             store_bytes,
             checkpoint,
             full_checkpoint_bytes,
@@ -40,7 +41,7 @@ impl Serialize for Plan {
             instruments,
             warnings,
         } = self;
-        let mut plan = serializer.serialize_struct("Plan", 32)?;
+        let mut plan = serializer.serialize_struct("Plan", 33)?;
         plan.serialize_field("target_shape", target_shape)?;
         plan.serialize_field("dates", dates)?;
         plan.serialize_field("observed_dates", observed_dates)?;
@@ -67,6 +68,7 @@ impl Serialize for Plan {
         plan.serialize_field("workspace_bytes", workspace_bytes)?;
         plan.serialize_field("checkpoint_scratch_bytes", checkpoint_scratch_bytes)?;
         plan.serialize_field("disk_bytes", &self.disk_bytes())?;
+        plan.serialize_field("encoding", &encoding.to_string())?;
         plan.serialize_field("store_bytes", store_bytes)?;
         plan.serialize_field("checkpoint", &checkpoint.to_string())?;
         plan.serialize_field("full_checkpoint_bytes", full_checkpoint_bytes)?;

@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::ZarrFormat;
+use super::packing::MISSING;
 use super::store::AtomicStore;
+use crate::describe::{Codec, Encoding};
 use crate::error::Result;
 
 /// The properties of an array, independent of the format.
@@ -16,12 +18,16 @@ pub(super) struct ArrayKind {
     pub(super) chunk: Vec<usize>,
     pub(super) data_type: DataType,
     pub(super) dimensions: Vec<&'static str>,
+    /// How chunks of floats and whole numbers are compressed.
+    pub(super) encoding: Encoding,
     pub(super) attributes: Map<String, Value>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum DataType {
     Float32,
+    Int16,
+    Uint16,
     Float64,
     Int64,
     /// Days; every value is valid except the smallest.
@@ -31,6 +37,15 @@ pub(super) enum DataType {
 }
 
 impl DataType {
+    /// Bytes of a number of the types whose chunks are compressed.
+    fn compressed_bytes(self) -> Option<usize> {
+        match self {
+            Self::Float32 => Some(4),
+            Self::Int16 | Self::Uint16 => Some(2),
+            _ => None,
+        }
+    }
+
     /// The type of these texts.
     pub(super) fn for_texts(texts: &[String]) -> Self {
         Self::Text(texts.iter().map(|text| text.chars().count()).max().unwrap_or(1))
@@ -40,7 +55,8 @@ impl DataType {
 impl ArrayKind {
     /// An array of one dimension in one chunk.
     pub(super) fn line(n: usize, dimension: &'static str, data_type: DataType, attributes: Map<String, Value>) -> Self {
-        Self { shape: vec![n], chunk: vec![n], data_type, dimensions: vec![dimension], attributes }
+        let encoding = Encoding::default();
+        Self { shape: vec![n], chunk: vec![n], data_type, dimensions: vec![dimension], encoding, attributes }
     }
 
     /// The document that defines the array.
@@ -54,18 +70,15 @@ impl ArrayKind {
     fn document_v3(&self) -> Value {
         let (data_type, fill_value, bytes_codec) = match self.data_type {
             DataType::Float32 => ("float32", json!("NaN"), little_endian()),
+            DataType::Int16 => ("int16", json!(MISSING.0), little_endian()),
+            DataType::Uint16 => ("uint16", json!(MISSING.1), little_endian()),
             DataType::Float64 => ("float64", json!("NaN"), little_endian()),
             DataType::Int64 => ("int64", json!(0), little_endian()),
             DataType::Days => ("int64", json!(i64::MIN), little_endian()),
             DataType::Text(_) => ("string", json!(""), json!({ "name": "vlen-utf8" })),
         };
         let mut codecs = vec![bytes_codec];
-        if self.data_type == DataType::Float32 {
-            codecs.push(json!({
-                "name": "blosc",
-                "configuration": { "cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "typesize": 4, "blocksize": 0 }
-            }));
-        }
+        codecs.extend(self.data_type.compressed_bytes().and_then(|bytes| compression_v3(&self.encoding, bytes)));
         // Readers see bits that have flipped since they were written.
         codecs.push(json!({ "name": "crc32c" }));
         json!({
@@ -85,15 +98,14 @@ impl ArrayKind {
     fn document_v2(&self) -> Value {
         let (data_type, fill_value) = match self.data_type {
             DataType::Float32 => ("<f4".to_owned(), json!("NaN")),
+            DataType::Int16 => ("<i2".to_owned(), json!(MISSING.0)),
+            DataType::Uint16 => ("<u2".to_owned(), json!(MISSING.1)),
             DataType::Float64 => ("<f8".to_owned(), json!("NaN")),
             // With a fill value, xarray would convert integer coordinates to floats.
             DataType::Int64 | DataType::Days => ("<i8".to_owned(), Value::Null),
             DataType::Text(characters) => (format!("<U{characters}"), Value::Null),
         };
-        let compressor = match self.data_type {
-            DataType::Float32 => json!({ "id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 2, "blocksize": 0 }),
-            _ => Value::Null,
-        };
+        let compressor = self.data_type.compressed_bytes().and_then(|_| compression_v2(&self.encoding));
         json!({
             "zarr_format": 2,
             "shape": self.shape,
@@ -198,6 +210,28 @@ struct MetadataV2<'a, A> {
     attributes: &'a A,
     #[serde(flatten)]
     documents: Map<String, Value>,
+}
+
+/// The codec of numbers of so many bytes.
+fn compression_v3(encoding: &Encoding, bytes: usize) -> Option<Value> {
+    let level = encoding.level;
+    match encoding.codec.blosc() {
+        Some(name) => Some(json!({
+            "name": "blosc",
+            "configuration": { "cname": name, "clevel": level, "shuffle": "bitshuffle", "typesize": bytes, "blocksize": 0 }
+        })),
+        None if encoding.codec == Codec::None => None,
+        None => Some(json!({ "name": "zstd", "configuration": { "level": level, "checksum": false } })),
+    }
+}
+
+fn compression_v2(encoding: &Encoding) -> Option<Value> {
+    let level = encoding.level;
+    match encoding.codec.blosc() {
+        Some(name) => Some(json!({ "id": "blosc", "cname": name, "clevel": level, "shuffle": 2, "blocksize": 0 })),
+        None if encoding.codec == Codec::None => None,
+        None => Some(json!({ "id": "zstd", "level": level })),
+    }
 }
 
 fn little_endian() -> Value {

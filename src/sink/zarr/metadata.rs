@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::crs::{coordinate, geozarr, grid_mapping};
 use super::group::{ArrayKind, DataType, object, write_group};
+use super::packing::MISSING;
 use super::store::AtomicStore;
 use super::{TIME_CHUNK, ZarrFormat, write_texts};
-use crate::describe::OutputSpace;
+use crate::describe::{Encoding, OutputSpace, StoredAs};
 use crate::error::Result;
 use crate::series::SeriesLayout;
 
@@ -85,6 +86,7 @@ impl Documents {
                 chunk: vec![TIME_CHUNK],
                 data_type: DataType::Days,
                 dimensions: vec!["time"],
+                encoding: Encoding::default(),
                 attributes: object(json!({
                     "standard_name": "time",
                     "long_name": "time",
@@ -113,6 +115,7 @@ impl Documents {
                 chunk: vec![bands, means],
                 data_type: DataType::Float32,
                 dimensions: vec!["band", "component"],
+                encoding: Encoding::default(),
                 attributes: object(json!({
                     "long_name": "spectral basis: band = basis_mean + basis * component",
                     "units": layout.unit
@@ -131,6 +134,7 @@ impl Documents {
                 chunk: vec![],
                 data_type: DataType::Int64,
                 dimensions: vec![],
+                encoding: Encoding::default(),
                 attributes: grid_mapping(&layout.grid),
             },
             _ => {
@@ -145,12 +149,37 @@ impl Documents {
                 ArrayKind {
                     shape: vec![dates, layers, rows, cols],
                     chunk: vec![1, layers, tile_rows, tile_cols],
-                    data_type: DataType::Float32,
+                    data_type: self.data_type(name),
                     dimensions: vec!["time", dimension, "y", "x"],
+                    encoding: layout.encoding,
                     attributes: self.variable(name),
                 }
             }
         }
+    }
+
+    /// The type of an array with a chunk for each tile and date. Offsets of instruments are always float32.
+    fn data_type(&self, name: &str) -> DataType {
+        match (self.layout.encoding.values, name) {
+            (StoredAs::Int16 { .. }, "mean") => DataType::Int16,
+            (StoredAs::Int16 { .. }, "sd") => DataType::Uint16,
+            _ => DataType::Float32,
+        }
+    }
+
+    /// How the numbers of an array are turned into values, where they are not these: CF's attributes.
+    fn packing(&self, name: &str) -> Map<String, Value> {
+        let StoredAs::Int16 { scale, add_offset, sd_scale } = self.layout.encoding.values else { return Map::new() };
+        let mut attributes = match name {
+            "mean" => object(json!({ "scale_factor": scale, "_FillValue": MISSING.0 })),
+            "sd" => object(json!({ "scale_factor": sd_scale, "_FillValue": MISSING.1 })),
+            _ => Map::new(),
+        };
+        // With an offset xarray decodes to float64.
+        if name == "mean" && add_offset != 0.0 {
+            attributes.insert("add_offset".into(), add_offset.into());
+        }
+        attributes
     }
 
     fn variable(&self, name: &str) -> Map<String, Value> {
@@ -180,6 +209,7 @@ impl Documents {
             OutputSpace::Components => "1",
         };
         attributes.insert("units".into(), unit.into());
+        attributes.extend(self.packing(name));
         attributes.insert("grid_mapping".into(), "spatial_ref".into());
         // rioxarray finds the CRS only when the grid mapping is a coordinate.
         let beside_band = self.beside_band().filter(|_| self.layout.space == OutputSpace::Bands);

@@ -4,15 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Dimension, s};
+use ndarray::{Array1, Array2, Array3, ArrayD, Dimension, s};
 use serde_json::Value;
 use zarrs::array::{Array, ArraySubset};
 use zarrs::filesystem::FilesystemStore;
 
 use super::existing::{existing_series, group_attributes};
+use super::unpacking::PackedArray;
 use crate::describe::OutputSpace;
 use crate::error::{BoxedError, Error, Result};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
+use crate::series::ExistingSeries;
 use crate::source::{RasterSource, Slice, bound_codecs, check_request};
 use crate::spectral::SpectralBasis;
 
@@ -41,8 +43,10 @@ pub struct FusedSeries {
     bands: Vec<String>,
     basis: Option<SpectralBasis>,
     space: OutputSpace,
-    mean: Array<FilesystemStore>,
-    uncertainty: Array<FilesystemStore>,
+    unit: String,
+    existing: ExistingSeries,
+    mean: PackedArray,
+    uncertainty: PackedArray,
     /// (rows, columns) of a chunk.
     tile: (usize, usize),
 }
@@ -98,13 +102,33 @@ impl FusedSeries {
             ));
         }
         let grid = opening.grid(&mean)?;
-        Ok(Self { path, grid, dates, bands, basis, space, mean, uncertainty, tile })
+        let packed = |array: Array<FilesystemStore>| {
+            let name = array.path().as_str().trim_start_matches('/').to_owned();
+            PackedArray::new(array).map_err(|problem| opening.failed(&name, problem))
+        };
+        let (mean, uncertainty) = (packed(mean)?, packed(uncertainty)?);
+        // Of components the basis has the unit.
+        let of_bands = if basis.is_some() { opening.array("basis_mean")? } else { opening.array("mean")? };
+        let unit = of_bands.attributes().get("units").and_then(Value::as_str).unwrap_or("1").to_owned();
+        Ok(Self { path, grid, dates, bands, basis, space, unit, existing: series, mean, uncertainty, tile })
     }
 
     /// The contents of the store.
     #[must_use]
     pub fn space(&self) -> OutputSpace {
         self.space
+    }
+
+    /// Unit of the bands.
+    #[must_use]
+    pub fn unit(&self) -> &str {
+        &self.unit
+    }
+
+    /// What the store says of its series: settings, planned dates, identity.
+    #[must_use]
+    pub fn existing(&self) -> &ExistingSeries {
+        &self.existing
     }
 
     /// The spectral basis of a store of components.
@@ -120,7 +144,7 @@ impl FusedSeries {
     /// [`Error::Read`] when the series does not hold the date, band or region, or when the store is damaged.
     pub fn values(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<(Array3<f64>, Array3<f64>)> {
         let time = check_request(self, date, bands, region)?;
-        let layers = |array: &Array<FilesystemStore>| self.layers(array, date, time, region);
+        let layers = |array: &PackedArray| self.layers(array, date, time, region);
         let (mean, uncertainty) = (layers(&self.mean)?, layers(&self.uncertainty)?);
         let Some(basis) = &self.basis else {
             let pick = |layers: &Array3<f64>| layers.select(ndarray::Axis(0), bands);
@@ -153,30 +177,20 @@ impl FusedSeries {
     }
 
     /// All layers of an array.
-    fn layers(
-        &self,
-        array: &Array<FilesystemStore>,
-        date: Date,
-        time: usize,
-        region: &PixelRegion,
-    ) -> Result<Array3<f64>> {
+    fn layers(&self, array: &PackedArray, date: Date, time: usize, region: &PixelRegion) -> Result<Array3<f64>> {
         let range = |range: &std::ops::Range<usize>| range.start as u64..range.end as u64;
         let time = time as u64;
-        let subset = [time..time + 1, 0..array.shape()[1], range(&region.rows), range(&region.cols)];
-        let values = array.retrieve_array_subset::<ArrayD<f32>>(&ArraySubset::new_with_ranges(&subset));
-        let values = values
-            .map_err(|error| error.to_string())
-            .and_then(|values| values.into_dimensionality::<ndarray::Ix4>().map_err(|error| error.to_string()));
-        let values: Array4<f32> = values.map_err(|problem| Error::Read {
+        let subset = [time..time + 1, 0..array.array().shape()[1], range(&region.rows), range(&region.cols)];
+        let values = array.read(&ArraySubset::new_with_ranges(&subset)).map_err(|problem| Error::Read {
             origin: self.path.display().to_string(),
             date,
-            band: array.path().as_str().trim_start_matches('/').into(),
+            band: array.array().path().as_str().trim_start_matches('/').into(),
             rows: region.rows.clone(),
             cols: region.cols.clone(),
             problem,
             source: None,
         })?;
-        Ok(values.slice_move(s![0, .., .., ..]).mapv(f64::from))
+        Ok(values.slice_move(s![0, .., .., ..]))
     }
 }
 
@@ -276,7 +290,7 @@ impl RasterSource for FusedSeries {
 
     fn handle_bytes(&self, readers: usize) -> u64 {
         // Each reader decodes one chunk of either array at a time.
-        let layers = self.mean.shape()[1] + self.uncertainty.shape()[1];
-        readers as u64 * layers * (self.tile.0 * self.tile.1 * size_of::<f32>()) as u64
+        let layer = |array: &PackedArray| array.array().shape()[1] * array.bytes() as u64;
+        readers as u64 * (layer(&self.mean) + layer(&self.uncertainty)) * (self.tile.0 * self.tile.1) as u64
     }
 }

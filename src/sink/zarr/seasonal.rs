@@ -16,6 +16,7 @@ use super::group::{ArrayKind, DataType, object, write_group};
 use super::reader::{Opening, attributes_of, refuse};
 use super::store::AtomicStore;
 use super::{ZarrFormat, open_array, store_chunk, sync_parent, write_texts};
+use crate::describe::Encoding;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::model::SeasonalFit;
@@ -177,6 +178,7 @@ impl<'a> SeasonalArrays<'a> {
                 chunk: vec![],
                 data_type: DataType::Int64,
                 dimensions: vec![],
+                encoding: Encoding::default(),
                 attributes: grid_mapping(self.grid),
             },
             _ => {
@@ -202,6 +204,7 @@ impl<'a> SeasonalArrays<'a> {
                     chunk: around(self.chunk.0, self.chunk.1),
                     data_type: DataType::Float32,
                     dimensions: [vec!["band"], dimension, vec!["y", "x"]].concat(),
+                    encoding: Encoding::default(),
                     attributes,
                 }
             }
