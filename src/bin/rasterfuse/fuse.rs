@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use rasterfuse::Fusion;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::engine::{MemoryBudget, Shard, Start};
-use rasterfuse::sink::{JudgedSink, Truth};
+use rasterfuse::series::FusionSink;
+use rasterfuse::sink::{JudgedSink, Truth, ZarrSink};
 use serde_json::json;
 
 use crate::outcome::Outcome;
@@ -94,6 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         shown.json(&json!({ "report": report }))?;
         if shown.is_text() {
             say!("{report}");
+            say_how_to_open(&config.sink()?, &fusion);
         }
         return Ok(());
     }
@@ -129,5 +132,20 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     say!("{report}");
     say!("total {seconds:.2} s");
+    if shard.is_none() {
+        say_how_to_open(&config.sink()?, &fusion);
+    }
     Ok(())
+}
+
+/// Says what reads the store.
+fn say_how_to_open(sink: &ZarrSink, fusion: &Fusion) {
+    let store = sink.location().display().to_string();
+    let two = sink.settings().iter().any(|(key, value)| key == "output.zarr_format" && value == "2");
+    let gdal = if two { "GDAL" } else { "GDAL 3.12 or later" };
+    say!("open it   Python: xarray.open_zarr({store:?})[\"mean\"]");
+    say!("          {gdal}: gdalinfo 'ZARR:\"{store}\":/mean:0:0' (the first date and band)");
+    if let Some(last) = fusion.layout().dates.last() {
+        say!("          GeoTIFF: rasterfuse export {store} --date {last}; a picture: rasterfuse look {store}");
+    }
 }
