@@ -374,6 +374,17 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A file that cannot be exported from a store.
+    #[error("cannot export {}: {problem}", path.display())]
+    Export {
+        /// The store or the file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        problem: String,
+        /// The library's error.
+        #[source]
+        source: Option<BoxedError>,
+    },
     /// Reference data that do not fit or cannot be read.
     #[error("truth {}: {problem}", path.display())]
     Truth {

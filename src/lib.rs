@@ -19,6 +19,7 @@
 //! | [`series`] | blocks, settings and reports that engine and sinks share |
 //! | [`sink`] | where results are written |
 //! | [`estimate`] | free numbers and structures by maximum likelihood |
+//! | `export` | dates of a store as cloud optimised GeoTIFFs (features `gdal` and `zarr`) |
 //! | [`validate`] | withholds observations and compares predictions with them |
 //! | [`preset`] | published products: bands, scale, quality bits, file names |
 //! | [`npy`] | NumPy files |
@@ -32,6 +33,8 @@ pub mod describe;
 pub mod engine;
 mod error;
 pub mod estimate;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+pub mod export;
 pub mod filter;
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
 #[doc(hidden)]

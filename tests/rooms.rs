@@ -30,7 +30,7 @@ const FLOORS: [&[&str]; 12] = [
     &["model"],
     &["preset", "series"],
     &["engine", "sink"],
-    &["estimate", "validate"],
+    &["estimate", "validate", "export"],
     &["config"],
     &["fuzz"],
 ];

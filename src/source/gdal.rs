@@ -34,7 +34,8 @@ pub(crate) use address::is_address;
 pub(super) use address::is_remote;
 pub(super) use align::Aligned;
 pub(super) use cache::block_cache_bytes;
-use cache::{disable_folder_listing, limit_block_cache};
+use cache::disable_folder_listing;
+pub(crate) use cache::limit_block_cache;
 pub use crs::{crs_from_definition, same_crs};
 pub(super) use drivers::Drivers;
 use drivers::waiting;
@@ -44,7 +45,7 @@ pub(super) use name::Subdataset;
 use name::container;
 use place::grid_of;
 pub(super) use pool::Pool;
-use quiet::QuietErrors;
+pub(crate) use quiet::QuietErrors;
 pub(super) use raster::{OpenRaster, ReadFailure, Traits};
 pub(super) use reach::Reach;
 pub use series::{RasterSeries, SeriesBuilder};
@@ -145,7 +146,7 @@ fn open_error(path: &Path, date: Option<Date>, error: &GdalError) -> Error {
 }
 
 /// GDAL's own message, without the text that the binding adds.
-fn message(error: &GdalError) -> String {
+pub(crate) fn message(error: &GdalError) -> String {
     match error {
         GdalError::CplError { msg, .. } | GdalError::NullPointer { msg, .. } if !msg.is_empty() => msg.clone(),
         other => other.to_string(),

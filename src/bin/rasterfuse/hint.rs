@@ -11,6 +11,7 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
         Error::StoreExists { .. } => {
             "--resume finishes an interrupted run, --append adds the dates that the store does not have"
         }
+        Error::Export { problem, .. } if problem.contains("file already") => "--overwrite replaces it",
         Error::LateDate { .. } | Error::CannotContinue { remedy: Some(Remedy::Replay), .. } => {
             "add --replay to --resume or --append"
         }

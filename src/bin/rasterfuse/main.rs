@@ -7,9 +7,11 @@ mod basis;
 mod change;
 mod complain;
 mod estimate;
+mod export;
 mod fuse;
 mod hint;
 mod init;
+mod look;
 mod outcome;
 mod output;
 mod paths;
@@ -56,6 +58,8 @@ enum Command {
     Basis(basis::Arguments),
     Change(change::Arguments),
     Verify(verify::Arguments),
+    Export(export::Arguments),
+    Look(look::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +78,8 @@ fn main() -> ExitCode {
         Command::Change(arguments) => change::run(arguments),
         Command::Init(arguments) => init::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
+        Command::Look(arguments) => look::run(arguments),
     })
 }
 

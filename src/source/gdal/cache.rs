@@ -18,7 +18,7 @@ fn setting() -> Option<String> {
     gdal::config::get_config_option(KEY, "").ok().filter(|value| !value.is_empty())
 }
 
-pub(super) fn limit_block_cache() {
+pub(crate) fn limit_block_cache() {
     if setting().is_none()
         && let Err(error) = gdal::config::set_config_option(KEY, DEFAULT_MIB)
     {

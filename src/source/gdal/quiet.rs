@@ -16,11 +16,11 @@ const ANSWERS: [&str; 4] = ["HTTP error code", "HTTP response code", "CURL error
 ///
 /// The global handler of the library is shared by every thread of the embedding program, so this handler is pushed on
 /// the stack of the thread. Not `Send`: it must be dropped on the thread that created it.
-pub(super) struct QuietErrors(PhantomData<*const ()>);
+pub(crate) struct QuietErrors(PhantomData<*const ()>);
 
 impl QuietErrors {
     #[allow(unsafe_code)]
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // SAFETY: pushes onto a stack that is local to this thread; the handler is a static function without state of its
         // own.
         unsafe { gdal_sys::CPLPushErrorHandler(Some(keep)) };
