@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use bytesize::ByteSize;
 use clap::Args;
 use rasterfuse::export::{Export, Exported};
 use rasterfuse::geometry::{Date, Extent};
@@ -70,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let meter = Meter::new();
     let mut exported: Vec<Exported> = Vec::with_capacity(dates.len());
     for (done, date) in dates.iter().enumerate() {
-        meter.show((done, dates.len()), date);
+        meter.show((done, dates.len()), &format!("exporting {date}, {} of {} dates", done + 1, dates.len()));
         exported.push(export.cog(*date, &arguments.output)?);
     }
     meter.end();
@@ -78,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     shown.json(&json!({ "exported": exported, "seconds": seconds }))?;
     if shown.is_text() {
         for Exported { image, bytes, .. } in &exported {
-            say!("{}  {:.1} MiB", image.display(), *bytes as f64 / f64::from(1 << 20));
+            say!("{}  {}", image.display(), ByteSize::b(*bytes));
         }
         say!("{} dates, each with a STAC item (.json), in {seconds:.2} s", exported.len());
     }

@@ -59,7 +59,8 @@ pub(super) fn draw(path: &Path, picture: &Picture<'_>) -> Drawn {
     register_font("sans-serif", FontStyle::Normal, dejavu::sans::regular()).map_err(|_| "the font is damaged")?;
     let width = 2 * (MARGIN + MAP + BAR + NUMBERS);
     let chart = if picture.series.is_some() { CHART } else { 0 };
-    let height = 2 * MARGIN + MAP + chart;
+    let maps = picture.maps.iter().map(|map| size(map.values.dim()).1).max().unwrap_or(MAP);
+    let height = 2 * MARGIN + maps + chart;
     let mut rgb = vec![0; (width * height * 3) as usize];
     {
         let canvas = BitMapBackend::with_buffer(&mut rgb, (width as u32, height as u32)).into_drawing_area();
@@ -69,7 +70,7 @@ pub(super) fn draw(path: &Path, picture: &Picture<'_>) -> Drawn {
             draw_map(&canvas, map, (left, MARGIN), picture.mark)?;
         }
         if let Some((title, values)) = &picture.series {
-            let area = canvas.clone().shrink((0, MARGIN + MAP + 20), ((width - MARGIN) as u32, CHART as u32));
+            let area = canvas.clone().shrink((0, MARGIN + maps + 20), ((width - MARGIN) as u32, CHART as u32));
             draw_series(&area, title, values, picture.date)?;
         }
         canvas.present()?;
@@ -104,13 +105,21 @@ fn text(canvas: &Canvas<'_>, text: &str, at: (i32, i32), anchor: HPos) -> Drawn 
     Ok(())
 }
 
+/// Pixels per side of a value.
+fn zoom((rows, cols): (usize, usize)) -> f64 {
+    f64::from(MAP) / rows.max(cols) as f64
+}
+
+/// Width and height of a map.
+fn size((rows, cols): (usize, usize)) -> (i32, i32) {
+    let side = |values: usize| (zoom((rows, cols)) * values as f64).round().max(1.0) as i32;
+    (side(cols), side(rows))
+}
+
 fn draw_map(canvas: &Canvas<'_>, map: &Map<'_>, (x, y): (i32, i32), mark: Option<(usize, usize)>) -> Drawn {
     let gradient = if map.from_zero { MAGMA } else { VIRIDIS };
     let (low, high) = range(map);
-    let (rows, cols) = map.values.dim();
-    let zoom = f64::from(MAP) / rows.max(cols) as f64;
-    let size = |cells: usize| (zoom * cells as f64).round().max(1.0) as i32;
-    let (width, height) = (size(cols), size(rows));
+    let (zoom, (width, height)) = (zoom(map.values.dim()), size(map.values.dim()));
     for row in 0..height {
         for col in 0..width {
             let at = [(f64::from(row) / zoom) as usize, (f64::from(col) / zoom) as usize];
@@ -160,6 +169,7 @@ fn draw_series(area: &Canvas<'_>, title: &str, values: &[CellValue], date: Date)
     let (span, last) = ((high - low).max(1e-9), values.last().map_or(1.0, |value| day(value.date)).max(1.0));
     let frame = area.clone().shrink((0, 30), (area.dim_in_pixel().0, CHART as u32 - 40));
     let mut chart = ChartBuilder::on(&frame)
+        .margin_right(MARGIN)
         .y_label_area_size(NUMBERS)
         .x_label_area_size(40)
         .build_cartesian_2d(0.0..last, low - 0.05 * span..high + 0.05 * span)?;
