@@ -20,6 +20,8 @@ mod read;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod seasonal;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
+mod stac;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
 mod stack;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod target;

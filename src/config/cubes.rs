@@ -14,9 +14,10 @@ use crate::source::{Calibration, DimensionNames, RasterSeries, RasterSource, Rem
 type Given = fn(&SourceKeys) -> bool;
 
 /// Keys of stacks of files alone.
-const STACKS: [(&str, Given); 10] = [
+const STACKS: [(&str, Given); 11] = [
     ("files", |keys| keys.files.is_some()),
     ("list", |keys| keys.list.is_some()),
+    ("stac", |keys| keys.stac.is_some()),
     ("preset", |keys| keys.preset.is_some()),
     ("source_bands", |keys| keys.source_bands.is_some()),
     ("mosaic", |keys| keys.mosaic.is_some()),

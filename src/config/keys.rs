@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 use crate::error::{Error, Result};
@@ -19,6 +20,10 @@ pub(super) struct SourceKeys {
     pub(super) preset: Option<String>,
     pub(super) files: Option<String>,
     pub(super) list: Option<PathBuf>,
+    pub(super) stac: Option<PathBuf>,
+    pub(super) query: Option<Map<String, Value>>,
+    pub(super) max_cloud_cover: Option<f64>,
+    pub(super) item_headers: Option<bool>,
     pub(super) zarr: Option<PathBuf>,
     pub(super) series: Option<PathBuf>,
     pub(super) variable: Option<String>,
@@ -102,6 +107,7 @@ pub(super) enum Reproject {
 #[serde(deny_unknown_fields)]
 pub(super) struct QualityRule {
     pub(super) files: Option<String>,
+    pub(super) asset: Option<String>,
     pub(super) date: Option<String>,
     pub(super) date_format: Option<String>,
     pub(super) band: Option<BandName>,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Described;
 use super::keys::{BandName, BitField, HeaderRule, OffsetBy, QualityRule, SourceKeys, SpreadKind, UncertaintyRule};
+use super::stac;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
 use crate::preset::{Preset, PresetBand};
@@ -19,24 +20,7 @@ pub(super) fn open_stack(
     target: &Grid,
     (lenient, remote): (bool, Remote),
 ) -> Result<RasterStack> {
-    let mut stack = match (&keys.list, &keys.files) {
-        (Some(_), Some(_)) => return Err(Error::setting("list", "given together with `files`; give one of them")),
-        (Some(_), None) if keys.date.is_some() => {
-            return Err(Error::setting(
-                "date",
-                "cannot be combined with `list`, whose column `date` gives the dates; leave it out",
-            ));
-        }
-        (Some(list), None) => listed(&folder.join(list), keys, preset, bands)?,
-        (None, Some(files)) => found(files, keys, preset, bands, folder)?,
-        (None, None) => {
-            let problem = match preset {
-                Some(preset) => format!("not given; name the folder of the {} files", preset.name),
-                None => "not given; give `files`, `list`, `zarr` or `series`".into(),
-            };
-            return Err(Error::setting("files", problem));
-        }
-    };
+    let mut stack = listed_or_found((instrument, keys), preset, bands, folder, target)?;
     stack = stack.lenient(lenient).remote(remote);
     if let (true, Some(names)) = (bands.is_empty(), &keys.source_bands) {
         stack = stack.source_bands(names.iter().map(ToString::to_string));
@@ -78,6 +62,51 @@ pub(super) fn open_stack(
         stack = stack.onto(target, reproject.into());
     }
     stack.open()
+}
+
+/// The stack of `files`, a `list` or `stac` items, whichever is given.
+fn listed_or_found(
+    (_, keys): Described<'_>,
+    preset: Option<&'static Preset>,
+    bands: &[&PresetBand],
+    folder: &Path,
+    target: &Grid,
+) -> Result<StackBuilder> {
+    let listed_by = keys.stac.as_ref().map(|_| "stac").or(keys.list.as_ref().map(|_| "list"));
+    if let (Some(key), Some(_)) = (listed_by, &keys.files) {
+        return Err(Error::setting(key, "given together with `files`; give one of them"));
+    }
+    if let (Some(_), Some(_)) = (&keys.stac, &keys.list) {
+        return Err(Error::setting("stac", "given together with `list`; give one of them"));
+    }
+    if let (Some(key), Some(_)) = (listed_by, &keys.date) {
+        let dates = if key == "list" { "whose column `date` gives the dates" } else { "whose items give the dates" };
+        return Err(Error::setting("date", format!("cannot be combined with `{key}`, {dates}; leave it out")));
+    }
+    let of_items = keys.query.is_some() || keys.max_cloud_cover.is_some() || keys.item_headers.is_some();
+    if of_items && keys.stac.is_none() {
+        let problem = "given without `stac`, for whose items it is; leave it out";
+        let key = if keys.query.is_some() {
+            "query"
+        } else if keys.max_cloud_cover.is_some() {
+            "max_cloud_cover"
+        } else {
+            "item_headers"
+        };
+        return Err(Error::setting(key, problem));
+    }
+    match (&keys.stac, &keys.list, &keys.files) {
+        (Some(items), ..) => stac::of_items(&placed(folder, items), keys, preset, bands, target),
+        (None, Some(list), _) => listed(&folder.join(list), keys, preset, bands),
+        (None, None, Some(files)) => found(files, keys, preset, bands, folder),
+        (None, None, None) => {
+            let problem = match preset {
+                Some(preset) => format!("not given; name the folder of the {} files", preset.name),
+                None => "not given; give `files`, `list`, `stac`, `zarr` or `series`".into(),
+            };
+            Err(Error::setting("files", problem))
+        }
+    }
 }
 
 /// The preset's bands to read: without `bands`, only those that observe one of the target's.
@@ -185,10 +214,13 @@ impl From<HeaderRule> for Headers {
 
 impl QualityRule {
     fn build(&self, keys: &SourceKeys) -> Result<Quality> {
+        if let (Some(_), None) = (&self.asset, &keys.stac) {
+            return Err(Error::setting("quality", "`asset` is for `stac` items; give `files`"));
+        }
         let mut quality = match (&self.files, &self.band) {
             (Some(files), None) => Quality::files(files),
             (None, Some(band)) => Quality::band(band),
-            (None, None) if keys.list.is_some() => Quality::listed(),
+            (None, None) if keys.list.is_some() || (keys.stac.is_some() && self.asset.is_some()) => Quality::listed(),
             (None, None) => {
                 return Err(Error::setting("quality", "give `files`, or `band` for a band of the data file"));
             }

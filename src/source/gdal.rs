@@ -53,6 +53,7 @@ use server::{Requests, answered, plain};
 pub(super) use server::{persistently, server_cache_bytes};
 pub(super) use tags::BandTags;
 pub use vector::envelope;
+pub(super) use vector::geographic_bounds;
 pub use view::Resampling;
 pub(super) use view::{Valid, View};
 pub use write::write_raster;
@@ -64,8 +65,11 @@ use crate::geometry::{Date, Grid};
 /// 80 KiB for each of two hundred GeoTIFFs after reading.
 const HANDLE_BYTES: u64 = 128 << 10;
 
+/// A decoded block of a band that is not opened yet: 1024 x 1024 pixels of two bytes, the largest of common products.
+const PROMISED_BLOCK_BYTES: u64 = 2 << 20;
+
 /// Grid, band names and block shape of a raster, from its header.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RasterHeader {
     /// The grid.
@@ -78,6 +82,16 @@ pub struct RasterHeader {
     pub open_bytes: u64,
     /// What is said of the numbers of each band.
     pub(super) tags: Vec<BandTags>,
+}
+
+impl RasterHeader {
+    /// The header of a file that is not opened yet, by what a catalogue says of it: number of bands, their type (which
+    /// may be empty) and nodata value.
+    pub(super) fn promised(grid: Grid, bands: usize, sample: &str, nodata: Option<f64>) -> Self {
+        let tags = vec![BandTags::promised(sample, nodata); bands];
+        let open_bytes = HANDLE_BYTES + PROMISED_BLOCK_BYTES * bands as u64;
+        Self { grid, bands: vec![String::new(); bands], block_shape: None, open_bytes, tags }
+    }
 }
 
 /// Reads the header of one raster.

@@ -14,6 +14,8 @@ mod memory;
 mod quality;
 mod remote;
 #[cfg(feature = "gdal")]
+mod stac;
+#[cfg(feature = "gdal")]
 mod stack;
 #[cfg(feature = "gdal")]
 mod uncertainty;
@@ -39,6 +41,10 @@ pub use memory::MemorySource;
 #[cfg(feature = "gdal")]
 pub use quality::Quality;
 pub use remote::Remote;
+#[cfg(all(feature = "gdal", feature = "config", feature = "zarr"))]
+pub(crate) use stac::StacGranule;
+#[cfg(feature = "gdal")]
+pub use stac::StacItems;
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
 pub(crate) use stack::fuzz as fuzz_template;
 #[cfg(feature = "gdal")]

@@ -21,7 +21,7 @@ mod versions;
 mod views;
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 pub use agree::Headers;
 pub use builder::StackBuilder;
@@ -36,7 +36,7 @@ use location::StackLocation;
 use steps::OffsetSteps;
 use views::Views;
 
-use super::gdal::{Drivers, Extremes, Pool, Traits, block_cache_bytes, is_remote, server_cache_bytes};
+use super::gdal::{Drivers, Extremes, Pool, RasterHeader, Traits, block_cache_bytes, is_remote, server_cache_bytes};
 use super::quality::Tables;
 use super::{Calibration, Losses, Quality, RasterSource, Slice, Uncertainty, check_request};
 use crate::error::{Error, Result};
@@ -112,6 +112,8 @@ struct LocatedGranule {
 #[derive(Debug)]
 struct GranuleFile {
     path: PathBuf,
+    /// What a catalogue said of it, in place of its own header.
+    promised: Option<Arc<RasterHeader>>,
     location: StackLocation,
     /// Where its bands are in another order than those of the first file: the position of each of these.
     order: Option<Vec<usize>>,

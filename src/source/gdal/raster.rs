@@ -10,7 +10,7 @@ use ::gdal::{Dataset, Metadata};
 
 use super::extremes::frequent;
 use super::server::{Requests, answered, plain};
-use super::{Drivers, QuietErrors, Valid, View, is_remote, message, open, open_error};
+use super::{Drivers, QuietErrors, RasterHeader, Valid, View, is_remote, message, open, open_error};
 use crate::error::{BoxedError, Result};
 use crate::geometry::{Date, PixelRegion};
 use crate::source::calibration::Converter;
@@ -23,6 +23,9 @@ const WINDOW_BYTES: usize = 1 << 20;
 
 /// Largest float that can be a value: nothing on Earth is measured in such numbers, and fill values are.
 const LARGEST_FLOAT: f64 = 1e30;
+
+/// Largest difference of a place from what a catalogue says, in pixels.
+const PROMISE_TOLERANCE: f64 = 1e-3;
 
 /// Largest integer that float64 holds with all that are smaller.
 const LARGEST_INTEGER: f64 = 9_007_199_254_740_992.0;
@@ -149,6 +152,22 @@ impl OpenRaster {
         };
         let remote = is_remote(path).then(|| *drivers.remote());
         Ok(Self { dataset, traits, extreme: Cell::default(), remote })
+    }
+
+    /// In what the file differs from what a catalogue said of its grid, by which it was planned.
+    pub(in crate::source) fn breaks(&self, promised: &RasterHeader) -> Option<String> {
+        let ((cols, rows), bands) = (self.dataset.raster_size(), self.dataset.raster_count());
+        let shape = promised.grid.shape();
+        let (own, said) = (self.dataset.geo_transform().unwrap_or_default(), promised.grid.geotransform());
+        let cell = said[1].abs();
+        let same = own.iter().zip(said).all(|(own, said)| (own - said).abs() <= PROMISE_TOLERANCE * cell);
+        (!same || (rows, cols) != shape || bands < promised.bands.len()).then(|| {
+            format!(
+                "its item says {} x {} pixels from ({}, {}), but its header {rows} x {cols} from ({}, {}); give item_headers = false, so \
+                 that headers are read",
+                shape.0, shape.1, said[0], said[3], own[0], own[3]
+            )
+        })
     }
 
     /// Opens a file or subdataset as a view, with all of its bands or `only` one of them by position. `native` is the

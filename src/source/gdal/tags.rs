@@ -20,18 +20,7 @@ pub(in crate::source) struct BandTags {
 impl BandTags {
     pub(super) fn new(band: &RasterBand<'_>) -> Self {
         let sample = if holds_signed_bytes(band) { "Int8".into() } else { band.band_type().name() };
-        // By name, because older versions of GDAL lack some of the types.
-        let range = match sample.as_str() {
-            "Byte" => Some((0.0, u8::MAX.into())),
-            "Int8" => Some((i8::MIN.into(), i8::MAX.into())),
-            "UInt16" => Some((0.0, u16::MAX.into())),
-            "Int16" => Some((i16::MIN.into(), i16::MAX.into())),
-            "UInt32" => Some((0.0, u32::MAX.into())),
-            "Int32" => Some((i32::MIN.into(), i32::MAX.into())),
-            "UInt64" => Some((0.0, u64::MAX as f64)),
-            "Int64" => Some((i64::MIN as f64, i64::MAX as f64)),
-            _ => None,
-        };
+        let range = range_of(&sample);
         Self {
             sample,
             nodata: band.no_data_value(),
@@ -41,6 +30,26 @@ impl BandTags {
             unit: band.unit(),
             range,
         }
+    }
+
+    /// What a catalogue says of a band: its type by the names of STAC, and its nodata value. Values are scaled by what
+    /// the stack is told.
+    pub(super) fn promised(data_type: &str, nodata: Option<f64>) -> Self {
+        let sample = match data_type {
+            "uint8" => "Byte",
+            "int8" => "Int8",
+            "uint16" => "UInt16",
+            "int16" => "Int16",
+            "uint32" => "UInt32",
+            "int32" => "Int32",
+            "uint64" => "UInt64",
+            "int64" => "Int64",
+            "float32" => "Float32",
+            "float64" => "Float64",
+            other => other,
+        };
+        let (sample, range) = (sample.to_owned(), range_of(sample));
+        Self { sample, nodata, scale: None, offset: None, unit: String::new(), range }
     }
 
     pub(in crate::source) fn is_float(&self) -> bool {
@@ -59,5 +68,20 @@ impl BandTags {
     /// The number that means "missing"; NaN is missing with and without a tag.
     pub(in crate::source) fn missing(&self) -> Option<f64> {
         self.nodata.filter(|nodata| !nodata.is_nan() && self.holds_nodata())
+    }
+}
+
+/// Smallest and largest integer of a type; by name, because older versions of GDAL lack some of the types.
+fn range_of(sample: &str) -> Option<(f64, f64)> {
+    match sample {
+        "Byte" => Some((0.0, u8::MAX.into())),
+        "Int8" => Some((i8::MIN.into(), i8::MAX.into())),
+        "UInt16" => Some((0.0, u16::MAX.into())),
+        "Int16" => Some((i16::MIN.into(), i16::MAX.into())),
+        "UInt32" => Some((0.0, u32::MAX.into())),
+        "Int32" => Some((i32::MIN.into(), i32::MAX.into())),
+        "UInt64" => Some((0.0, u64::MAX as f64)),
+        "Int64" => Some((i64::MIN as f64, i64::MAX as f64)),
+        _ => None,
     }
 }

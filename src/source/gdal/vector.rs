@@ -7,10 +7,11 @@ use ::gdal::spatial_ref::{AxisMappingStrategy, CoordTransform, SpatialRef};
 use ::gdal::vector::LayerAccess;
 use ::gdal::{Dataset, DatasetOptions, GdalOpenFlags};
 
+use super::crs::crs_from_definition;
 use super::drivers::waiting;
 use super::{QuietErrors, message, open_error};
 use crate::error::{Error, Result};
-use crate::geometry::{Crs, Extent};
+use crate::geometry::{Crs, Extent, Grid};
 
 /// Formats of files that hold their shapes themselves.
 const DRIVERS: [&str; 12] = [
@@ -30,6 +31,9 @@ const DRIVERS: [&str; 12] = [
 
 /// Points on each side of an envelope that follow it into another CRS.
 const ALONG: i32 = 21;
+
+/// Degrees around bounds that are compared with those of others.
+const AROUND: f64 = 0.01;
 
 /// The envelope, in `crs`, of everything that a vector file holds in all of its layers.
 ///
@@ -75,6 +79,18 @@ pub fn envelope(path: &Path, crs: &Crs) -> Result<Extent> {
         whole = Some(joined);
     }
     whole.ok_or_else(|| refused("it holds no shape".into()))
+}
+
+/// [west, south, east, north] of a grid in degrees, with a little around it; `None` without CRS, around a pole and across
+/// the antimeridian.
+pub(in crate::source) fn geographic_bounds(grid: &Grid) -> Option<[f64; 4]> {
+    let _quiet = QuietErrors::new();
+    let own = SpatialRef::from_wkt(grid.crs().wkt()).ok()?;
+    let Extent { left, bottom, right, top } = grid.extent();
+    let degrees = crs_from_definition("EPSG:4326").ok()?;
+    let [west, south, east, north] = transformed(own, [left, bottom, right, top], &degrees).ok()?;
+    let known = [west, south, east, north].iter().all(|degrees| degrees.is_finite());
+    (known && west < east && south < north).then_some([west - AROUND, south - AROUND, east + AROUND, north + AROUND])
 }
 
 /// Bounds in another CRS.

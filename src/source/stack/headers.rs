@@ -1,6 +1,7 @@
 //! The headers of a stack's granules, in order; those on servers are asked for several at a time.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::vec::IntoIter;
 
 use rayon::prelude::*;
@@ -31,7 +32,11 @@ impl StackBuilder {
     /// # Errors
     /// [`Error::Threads`] where threads that wait for servers cannot be started.
     pub(super) fn with_headers(&self, granules: Vec<Granule>) -> Result<HeaderReader<'_>> {
-        let remote = granules.iter().flat_map(Granule::all_files).any(|path| is_remote(path));
+        let asked = |granule: &Granule| {
+            let promised = |index: usize| granule.promised.get(index).is_some_and(Option::is_some);
+            granule.all_files().enumerate().any(|(index, path)| !promised(index) && is_remote(path))
+        };
+        let remote = granules.iter().any(asked);
         let threads = self.drivers.remote().reads_in_flight();
         let pool = || {
             let builder =
@@ -48,14 +53,17 @@ impl StackBuilder {
             let problem = problem.clone();
             return Err(Error::Inconsistent { path: path.clone(), date: granule.date, problem });
         }
-        let header = |path| {
-            let mut header = dated_header(path, Some(granule.date), &self.drivers)?;
+        let header = |(index, path): (usize, &PathBuf)| {
+            let mut header = match granule.promised.get(index) {
+                Some(Some(promised)) => RasterHeader::clone(promised),
+                _ => dated_header(path, Some(granule.date), &self.drivers)?,
+            };
             if let Some(crs) = &self.crs {
                 header.grid = header.grid.with_crs(crs.clone());
             }
             Ok(header)
         };
-        granule.all_files().map(|path| header(path.as_path())).collect()
+        granule.all_files().enumerate().map(header).collect()
     }
 }
 

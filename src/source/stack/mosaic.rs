@@ -218,10 +218,17 @@ impl GranuleReader<'_> {
             _ => 0,
         };
         let number = (self.index * self.stack.layout.files + file) * 3 + kind;
-        let GranuleFile { path, traits, native, .. } = &self.part.files[file];
+        let GranuleFile { path, promised, traits, native, .. } = &self.part.files[file];
         let raster = match (self.stack.pool.take(number), view) {
             (Some(raster), _) => raster,
-            (None, None) => OpenRaster::open(path, self.part.date, &self.stack.drivers, traits)?,
+            (None, None) => {
+                let raster = OpenRaster::open(path, self.part.date, &self.stack.drivers, traits)?;
+                if let Some(problem) = promised.as_ref().and_then(|promised| raster.breaks(promised)) {
+                    let (path, date) = (path.clone(), self.part.date);
+                    return Err(Error::Inconsistent { path, date, problem });
+                }
+                raster
+            }
             (None, Some(view)) => {
                 let own = &self.part.files[file];
                 let data = self.stack.layout.bands.iter().filter(|plane| plane.file == file && !flags);

@@ -72,14 +72,16 @@ fn fault_of(error: &Error, granule: &Path) -> (PathBuf, String) {
 
 /// The files of a granule where they were found to lie.
 fn granule_files(granule: &Granule, surveyed: Vec<Surveyed>) -> Vec<GranuleFile> {
-    let file = |(path, Surveyed { location, native, order })| GranuleFile {
+    let promised = granule.promised.iter().cloned().chain(std::iter::repeat(None));
+    let file = |((path, promised), Surveyed { location, native, order })| GranuleFile {
         path,
+        promised,
         location,
         native,
         order,
         traits: OnceLock::new(),
     };
-    granule.all_files().cloned().zip(surveyed).map(file).collect()
+    granule.all_files().cloned().zip(promised).zip(surveyed).map(file).collect()
 }
 
 /// Whether none of a granule's files reaches the other grid on which they are read.
@@ -118,7 +120,12 @@ impl StackBuilder {
         let steps = steps.map(|steps| Ok::<_, Error>((steps, steps.compile()?))).transpose()?;
         let mut far = Vec::new();
         for (granule, headers) in self.with_headers(granules)? {
-            let offset = || steps.as_ref().map(|(steps, regex)| steps.offset_of(granule.name(), regex)).transpose();
+            let offset = || match (granule.offset, &steps) {
+                (Some(own), _) => Ok(Some(own)),
+                (None, steps) => {
+                    steps.as_ref().map(|(steps, regex)| steps.offset_of(granule.name(), regex)).transpose()
+                }
+            };
             let surveyed = headers.and_then(|headers| self.survey_one((&granule, headers), parts.len(), &mut found));
             let surveyed = surveyed.and_then(|surveyed| Ok((surveyed, offset()?)));
             if let Ok((files, _)) = &surveyed
