@@ -78,13 +78,12 @@ examples: | $(OUT)
 programs: | $(OUT)
 	cargo build --release --bin rasterfuse --features cli
 	rasterfuse=$${CARGO_TARGET_DIR:-target}/release/rasterfuse
-	$$rasterfuse init examples/data/kranj -o "$(OUT)/init.toml"
+	# The tour of real data, as its page has it.
+	mkdir -p "$(OUT)/tour"
+	tour=$$(sed -n '/^```sh$$/,/^```$$/p' docs/tour.md | sed '/^```/d' | sed "s#~/rasterfuse#$$PWD#")
+	(cd "$(OUT)/tour" && PATH="$$(realpath "$$(dirname "$$rasterfuse")"):$$PATH" bash -euxo pipefail -c "$$tour")
 	$$rasterfuse validate "$(OUT)/demo/fuse.toml"
 	$$rasterfuse seasonal "$(OUT)/demo/fuse.toml" -o "$(OUT)/seasonal.zarr"
-	cp -r examples/kranj_estimate.toml examples/data "$(OUT)"
-	# All structures, on little: the whole takes minutes.
-	printf '\n[estimate]\nwindows = 6\nscattered = 16\ndates = 12\n' >> "$(OUT)/kranj_estimate.toml"
-	$$rasterfuse estimate "$(OUT)/kranj_estimate.toml"
 	.ci/interop "$(OUT)"
 	$$rasterfuse basis "$(OUT)/twin-v3/fuse.toml" --instrument emit -o "$(OUT)/basis"
 

@@ -12,6 +12,6 @@ macro_rules! pages {
 }
 
 pages! {
-    first_hour from_rust model choosing inputs toml store export spectra seasonal estimation validation ablations operations scale design measurements
+    first_hour tour from_rust model choosing inputs toml store export spectra seasonal estimation validation ablations operations scale design measurements
     alternatives correctness_issues
 }
