@@ -320,9 +320,9 @@ pub enum Error {
     /// A run whose workers ended early without an error that explains why.
     #[error("the run was interrupted")]
     Interrupted,
-    /// A disk that has too little space for the results.
+    /// A disk, or memory, that has too little space for the results.
     #[error(
-        "{}: at most {} will be written, but the disk has {} free; make space, write elsewhere (`output.store`), or run \
+        "{}: at most {} will be written, but {} are free there; make space, write elsewhere (`output.store`), or run \
          regardless with run.check_disk = false",
         path.display(), size(*needed_bytes, true), size(*free_bytes, false)
     )]

@@ -17,7 +17,8 @@
 //! | [`filter`] | the Kalman filter and smoother: pure numerics |
 //! | [`engine`] | plans and runs a fusion; the only module that starts threads |
 //! | [`series`] | blocks, settings and reports that engine and sinks share |
-//! | [`sink`] | where results are written |
+//! | [`sink`] | what results are written as |
+//! | [`storage`] | where they are kept: on a disk, in memory, in an object store |
 //! | [`estimate`] | free numbers and structures by maximum likelihood |
 //! | `export` | dates of a store as cloud optimised GeoTIFFs (features `gdal` and `zarr`) |
 //! | [`validate`] | withholds observations and compares predictions with them |
@@ -51,6 +52,7 @@ pub mod series;
 pub mod sink;
 pub mod source;
 pub mod spectral;
+pub mod storage;
 pub mod validate;
 
 /// The arrays of the public interface.

@@ -1,5 +1,6 @@
-//! Resources of the machine: memory, limited by control groups, and free disk space.
+//! Resources of the machine: memory, limited by control groups, free disk space, random numbers.
 
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -9,6 +10,18 @@ pub(crate) fn memory_bytes() -> Result<u64, sysinfo::Error> {
     system.refresh_memory();
     let physical = system.total_memory();
     Ok(group_limit(Path::new("/")).map_or(physical, |limit| limit.min(physical)))
+}
+
+/// Memory that is available now without swapping, and within the limit of the process's control groups.
+pub(crate) fn free_memory_bytes() -> Result<u64, sysinfo::Error> {
+    let mut system = sysinfo::System::new()?;
+    system.refresh_memory();
+    Ok(group_limit(Path::new("/")).map_or(system.available_memory(), |limit| limit.min(system.available_memory())))
+}
+
+/// The share of all memory that is available now.
+pub(crate) fn free_memory_share() -> Result<f64, sysinfo::Error> {
+    Ok(free_memory_bytes()? as f64 / memory_bytes()?.max(1) as f64)
 }
 
 /// The lowest memory limit of the process's own control group and its ancestors, from the file system at `root`.
@@ -59,6 +72,11 @@ fn limit_in(file: &Path) -> Option<u64> {
 pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     let path = if path.is_absolute() { path.to_path_buf() } else { Path::new(".").join(path) };
     fs4::available_space(nearest_existing(&path))
+}
+
+/// A number that nobody can guess: the standard library seeds its hash maps from the system's random numbers.
+pub(crate) fn random() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 fn nearest_existing(path: &Path) -> PathBuf {

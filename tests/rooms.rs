@@ -23,7 +23,7 @@ const FLOORS: [&[&str]; 12] = [
     // No raster; `filter` is pure: no files, no threads, no clock.
     &["filter", "machine"],
     &["error"],
-    &["geometry", "npy"],
+    &["geometry", "npy", "storage"],
     &["source"],
     &["spectral", "seasonal"],
     &["describe"],

@@ -16,10 +16,10 @@ use crate::error::{Error, Result};
 use crate::estimate::{Estimation, EstimationResult, Watch, spread};
 use crate::geometry::Date;
 use crate::model::{ChangeBuilder, SeasonalBuilder};
-use crate::series::replace;
 use crate::sink::SeasonalStore;
 use crate::source::gdal::write_raster;
 use crate::source::{Calibration, RasterSource, RasterStack};
+use crate::storage::replace;
 
 /// Days of cell-sized observations from which on a mean of the year is fitted.
 const YEARS_DAYS: i32 = 550;

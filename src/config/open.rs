@@ -20,6 +20,7 @@ use crate::sink::{FusedSeries, SeasonalStore, ZarrFormat, ZarrSink};
 use crate::source::gdal::is_address;
 use crate::source::{Granule, RasterSource, RasterStack, Resampling};
 use crate::spectral::{SpectralBasis, SpectralResponse};
+use crate::storage::Place;
 
 /// What a description says of one instrument's files.
 #[derive(Clone, Debug)]
@@ -72,7 +73,7 @@ impl FusionConfig {
         }
         description.time.began = existing.settings.get("time.start").and_then(|text| text.parse().ok());
         if description.time.output == OutputDates::Observed && existing.visible > 0 {
-            description.time.held = FusedSeries::open(sink.location())?.dates().to_vec();
+            description.time.held = FusedSeries::open(sink.place())?.dates().to_vec();
         }
         Ok(())
     }
@@ -101,7 +102,7 @@ impl FusionConfig {
             Some(2) => ZarrFormat::V2,
             Some(other) => return refuse("output.zarr_format", format!("{other}; give 3 or 2")),
         };
-        Ok(ZarrSink::create(self.folder.join(&output.store)).format(format))
+        Ok(ZarrSink::create(Place::from(&output.store).within(&self.folder)).format(format))
     }
 
     /// The description with its inputs opened (headers only).

@@ -9,10 +9,11 @@ use super::light::LightDay;
 use super::start::{Again, Starts, TileStart};
 use super::summary::Summary;
 use super::work::Work;
-use super::{Checkpoint, Fusion};
+use super::{Checkpoint, DiskSpace, Fusion};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
 use crate::series::{ExistingSeries, FusionSink};
+use crate::storage::Place;
 
 /// What a run does to its tiles.
 pub(super) struct Assignment {
@@ -105,10 +106,16 @@ impl Assignment {
     }
 
     /// Refuses a run whose results may not fit on the disk: what is still to be written, before compression, by `shards` processes
-    /// like this one.
-    pub(super) fn check_space(&self, fusion: &Fusion, place: &Path, visible: usize, shards: usize) -> Result<()> {
+    /// like this one. Checkpoints are `beside` the store, in the same storage.
+    pub(super) fn check_space(
+        &self,
+        fusion: &Fusion,
+        (place, beside): (&Path, &Place),
+        visible: usize,
+        shards: usize,
+    ) -> Result<()> {
         let plan = &fusion.plan;
-        let free_bytes = plan.disk(place)?.free_bytes;
+        let Some(DiskSpace { free_bytes }) = plan.disk(beside)? else { return Ok(()) };
         let cells = self.work.iter().map(|work| work.tile.region.len() as u64).fold(0, u64::saturating_add);
         let dates = (fusion.output.len() - visible) as u64;
         let (rows, cols) = plan.target_shape;

@@ -10,9 +10,9 @@ mod frames;
 mod fuzz;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ndarray::Array3;
 use serde::de::DeserializeOwned;
@@ -27,7 +27,8 @@ use super::tile::{States, TileState};
 use super::window::{PartState, WindowState};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::series::{Settings, replace};
+use crate::series::Settings;
+use crate::storage::{Folder, Replacing, Writer};
 use folder::{LIGHT, STATE};
 pub(super) use folder::{StateFolder, StateList};
 use frames::{check_frames, read_frame, read_frames, read_header, write_frame, write_frames, write_header};
@@ -98,54 +99,73 @@ struct LightHeader {
 }
 
 /// The file of a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct StateFile {
     pub(super) tile: (usize, usize),
     pub(super) date: Date,
-    pub(super) path: PathBuf,
+    folder: Arc<dyn Folder>,
+    name: String,
 }
 
 impl StateFolder {
     /// Writes the record of a tile and, if the record requires it, the states.
     pub(super) fn save(&self, fusion: &Fusion, record: &Record, tile: &TileState) -> Result<StateFile> {
-        let path = self.file(tile.tile.index, record.date, STATE);
-        save(&path, |file| {
-            write_header(file, record)?;
+        let file = self.file(tile.tile.index, record.date, STATE);
+        file.save(&mut |mut file| {
+            write_header(&mut file, record)?;
             if !record.full {
                 return Ok(());
             }
             match &tile.states {
-                States::Windows(windows) => write_frames(file, fusion, windows, WindowState::snapshot),
+                States::Windows(windows) => write_frames(&mut file, fusion, windows, WindowState::snapshot),
                 States::Cells(cells) => {
-                    write_frame(file, &cells.dates())?;
-                    write_frames(file, fusion, cells.strips(), RowStrip::snapshot)
+                    write_frame(&mut file, &cells.dates())?;
+                    write_frames(&mut file, fusion, cells.strips(), RowStrip::snapshot)
                 }
             }
         })?;
-        Ok(StateFile { tile: tile.tile.index, date: record.date, path })
+        Ok(file)
     }
 
     pub(super) fn save_light(&self, settings: &Settings, owner: &Owner, light: &LightState) -> Result<()> {
-        save(&self.file(owner.tile, light.date, LIGHT), |file| {
+        self.file(owner.tile, light.date, LIGHT).save(&mut |mut file| {
             let (owner, settings) = (owner.clone(), settings.clone());
-            write_header(file, &LightHeader { owner, settings, date: light.date, shape: light.values.dim() })?;
+            write_header(&mut file, &LightHeader { owner, settings, date: light.date, shape: light.values.dim() })?;
             // One layer at a time, so that memory stays bounded.
             for layer in light.values.outer_iter() {
                 let bytes: Vec<u8> = layer.iter().flat_map(|value| value.to_le_bytes()).collect();
-                write_frame(file, &compress(&bytes, size_of::<f64>())?)?;
+                write_frame(&mut file, &compress(&bytes, size_of::<f64>())?)?;
             }
             Ok(())
         })
     }
 }
 
+/// By name: there is one folder of checkpoints.
+impl PartialEq for StateFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
 impl StateFile {
+    /// Where it is, for messages.
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.path_of(&self.name)
+    }
+
+    /// Writes it in place of one of the same name; it survives a power loss when this returns.
+    fn save(&self, write: Writer<'_>) -> Result<()> {
+        let saved = self.folder.replace(&self.name, Replacing { durable: true, scratch: None }, write);
+        saved.map_err(|error| {
+            let problem = format!("cannot write the checkpoint: {error}; what was written before can be resumed");
+            Error::Store { path: self.path(), problem, source: Some(Box::new(error)) }
+        })
+    }
+
     /// Removes the file.
     pub(super) fn remove(&self) -> Result<()> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&self.path, error)),
-            _ => Ok(()),
-        }
+        self.folder.remove(&self.name).map(drop).map_err(|error| failed(&self.path(), error))
     }
 
     pub(super) fn record(&self) -> Result<Record> {
@@ -161,12 +181,12 @@ impl StateFile {
         }
         let (row, col) = owner.tile;
         let problem = format!("it is that of tile [{row}, {col}] on {date}: it was renamed; give it its name back");
-        Err(Error::ForeignState { path: self.path.clone(), problem })
+        Err(Error::ForeignState { path: self.path(), problem })
     }
 
     /// Refuses a file of another series than `id`, or of a later generation than that of the store.
     pub(super) fn check_series(&self, owner: &Owner, (id, generation): (&str, u64)) -> Result<()> {
-        let refuse = |problem: String| Err(Error::ForeignState { path: self.path.clone(), problem });
+        let refuse = |problem: String| Err(Error::ForeignState { path: self.path(), problem });
         if owner.series != id {
             return refuse(format!(
                 "it belongs to another series ({}) than the store ({id}); put the state of this series back, or move the \
@@ -186,20 +206,22 @@ impl StateFile {
 
     /// Refuses a file of which anything is damaged, without restoring it.
     pub(super) fn check(&self) -> Result<()> {
-        let check = || {
-            let mut file = BufReader::new(File::open(&self.path)?);
-            check_frames(&mut file)
-        };
-        check().map_err(|error| failed(&self.path, error))
+        let check = || check_frames(&mut self.reader()?);
+        check().map_err(|error| failed(&self.path(), error))
     }
 
-    fn open<H: DeserializeOwned>(&self) -> Result<(BufReader<File>, H)> {
+    fn reader(&self) -> io::Result<BufReader<Box<dyn Read + Send>>> {
+        let file = self.folder.open(&self.name)?;
+        file.map(BufReader::new).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such file"))
+    }
+
+    fn open<H: DeserializeOwned>(&self) -> Result<(BufReader<Box<dyn Read + Send>>, H)> {
         let open = || {
-            let mut file = BufReader::new(File::open(&self.path)?);
+            let mut file = self.reader()?;
             let header = read_header(&mut file)?;
             Ok((file, header))
         };
-        open().map_err(|error| failed(&self.path, error))
+        open().map_err(|error| failed(&self.path(), error))
     }
 
     /// Restores the windows of a tile.
@@ -217,7 +239,7 @@ impl StateFile {
                 }
                 if file.read(&mut [0])? > 0 { Err(damaged("it holds more than its states")) } else { Ok(()) }
             };
-            load().map_err(|error| failed(&self.path, error))?;
+            load().map_err(|error| failed(&self.path(), error))?;
         }
         Ok(record)
     }
@@ -239,22 +261,12 @@ impl StateFile {
             }
             Ok(LightState { date: header.date, values })
         };
-        load().map_err(|error| failed(&self.path, error))
+        load().map_err(|error| failed(&self.path(), error))
     }
 }
 
 fn failed(path: &Path, error: io::Error) -> Error {
     Error::Checkpoint { path: path.to_path_buf(), problem: error.to_string(), source: Some(Box::new(error)) }
-}
-
-/// Writes a checkpoint in place of one of the same name; it is on disk when this returns.
-fn save(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let saved = replace(path, folder, true, write).and_then(|()| File::open(folder)?.sync_all());
-    saved.map_err(|error| {
-        let problem = format!("cannot write the checkpoint: {error}; what was written before can be resumed");
-        Error::Store { path: path.to_path_buf(), problem, source: Some(Box::new(error)) }
-    })
 }
 
 impl WindowState {

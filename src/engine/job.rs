@@ -33,6 +33,9 @@ pub enum Start {
     Append,
 }
 
+/// The lock that a run holds, and that shards hold together.
+const RUN_LOCK: &str = "run.lock";
+
 type Callback<'a> = Box<dyn Fn(&Progress) + Sync + 'a>;
 
 /// A run of a [`Fusion`] into a sink, with all its options. [`Fusion::run`] uses the defaults.
@@ -168,19 +171,19 @@ impl<'a> Job<'a> {
         }
         // A place that cannot be one is refused here, before it is asked for its folder.
         sink.existing()?;
-        let Some(folder) = sink.state_folder().map(StateFolder::new) else {
+        let Some(beside) = sink.state_folder() else {
             return self.run_without_state(sink);
         };
+        let folder = StateFolder::new(&beside)?;
         let store = sink.location();
         let what = store.display().to_string();
         folder.claim()?;
-        let run_lock = folder.path().join("run.lock");
         let _run = match self.shard {
-            None => Lock::exclusive(&run_lock, &what)?,
-            Some(_) => Lock::shared(&run_lock, &what)?,
+            None => Lock::exclusive(folder.folder(), RUN_LOCK, &what)?,
+            Some(_) => Lock::shared(folder.folder(), RUN_LOCK, &what)?,
         };
         // Shards start the series one after another.
-        let beginning = Lock::wait(&folder.path().join("begin.lock"))?;
+        let beginning = Lock::wait(folder.folder(), "begin.lock")?;
         let existing = sink.existing()?;
         if self.shard.is_none() {
             folder.sweep()?;
@@ -207,7 +210,7 @@ impl<'a> Job<'a> {
         }
         if self.check_disk {
             // Other shards are about to write as much.
-            assigned.check_space(fusion, &store, visible, self.shard.map_or(1, Shard::count))?;
+            assigned.check_space(fusion, (&store, &beside), visible, self.shard.map_or(1, Shard::count))?;
         }
         if existing.as_ref().is_some_and(|existing| visible < existing.visible) {
             assigned.check_states(fusion, &folder)?;
@@ -325,10 +328,11 @@ impl<'a> Job<'a> {
         let nothing =
             |problem: &str| Error::CannotContinue { path: store.clone(), problem: problem.into(), remedy: None };
         sink.existing()?.ok_or_else(|| nothing("no shard has begun it"))?;
-        let folder = sink.state_folder().map(StateFolder::new).ok_or_else(|| nothing("this sink has no shards"))?;
+        let place = sink.state_folder().ok_or_else(|| nothing("this sink has no shards"))?;
+        let folder = StateFolder::new(&place)?;
         let what = store.display().to_string();
         folder.claim()?;
-        let _run = Lock::exclusive(&folder.path().join("run.lock"), &what)?;
+        let _run = Lock::exclusive(folder.folder(), RUN_LOCK, &what)?;
         folder.sweep()?;
         sink.sweep()?;
         let existing = sink.existing()?.ok_or_else(|| nothing("no shard has begun it"))?;
@@ -517,7 +521,7 @@ impl<'a> Job<'a> {
 fn lock_tiles(folder: &StateFolder, work: &[Work]) -> Result<Vec<Lock>> {
     let lock = |work: &Work| {
         let (row, col) = work.tile.index;
-        Lock::exclusive(&folder.path().join(format!("tile-{row}-{col}.lock")), &format!("tile [{row}, {col}]"))
+        Lock::exclusive(folder.folder(), &format!("tile-{row}-{col}.lock"), &format!("tile [{row}, {col}]"))
     };
     work.iter().map(lock).collect()
 }

@@ -121,7 +121,7 @@ pub(super) fn light_prior(
         let expected = (values.dim().0, tile.region.rows.len(), tile.region.cols.len());
         if light.values.dim() != expected {
             let problem = format!("its shape is {:?}, not {expected:?}", light.values.dim());
-            return Err(Error::Checkpoint { path: file.path, problem, source: None });
+            return Err(Error::Checkpoint { path: file.path(), problem, source: None });
         }
         let within = |outer: &PixelRegion| {
             s![

@@ -8,8 +8,6 @@ mod reads;
 mod tests;
 mod tile;
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::steps::Step;
@@ -17,9 +15,9 @@ use super::{Checkpoint, Precision, RunOptions};
 use crate::describe::Encoding;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, DateRange, Tiling};
-use crate::machine;
 use crate::model::{Model, ObservationModel, PartSize};
 use crate::source::RasterSource;
+use crate::storage::Place;
 use cost::Costs;
 pub(crate) use cost::WITHHELD_BYTES;
 
@@ -217,18 +215,19 @@ impl Plan {
         self.store_bytes.saturating_add(checkpoint)
     }
 
-    /// Free space on the disk that `folder` is on, or will be when it is made; to compare with
-    /// [`disk_bytes`](Self::disk_bytes).
+    /// Free space where a store is, or will be when it is made; to compare with [`disk_bytes`](Self::disk_bytes). In
+    /// memory that is what the machine has available. `None` where there is no limit: in an object store.
     ///
     /// # Errors
-    /// [`Error::Store`] when the system does not report it.
-    pub fn disk(&self, folder: &Path) -> Result<DiskSpace> {
-        let free_bytes = machine::free_bytes(folder).map_err(|error| Error::Store {
-            path: folder.to_path_buf(),
+    /// [`Error::Store`] when the system does not report it, or for a URL of no storage.
+    pub fn disk(&self, place: impl Into<Place>) -> Result<Option<DiskSpace>> {
+        let folder = place.into().reading()?;
+        let free_bytes = folder.free_bytes().map_err(|error| Error::Store {
+            path: folder.path().to_path_buf(),
             problem: format!("the room on its disk is not known: {error}"),
             source: Some(Box::new(error)),
         })?;
-        Ok(DiskSpace { free_bytes })
+        Ok(free_bytes.map(|free_bytes| DiskSpace { free_bytes }))
     }
 
     pub(super) fn new(input: &PlanInput<'_>) -> Result<Self> {

@@ -174,7 +174,7 @@ impl<'a> Starts<'a> {
 
     /// Refuses a record of another series, or of a later state of this series than that of the store.
     fn check_record(&self, record: &Record, file: &StateFile) -> Result<()> {
-        let refuse = |problem: &str| Err(Error::ForeignState { path: file.path.clone(), problem: problem.into() });
+        let refuse = |problem: &str| Err(Error::ForeignState { path: file.path(), problem: problem.into() });
         match self.existing.and_then(|existing| existing.identity.as_ref()) {
             Some(SeriesIdentity { id, generation, .. }) => file.check_series(&record.owner, (id, *generation))?,
             None => return refuse("there is no series that it could belong to"),
@@ -199,7 +199,7 @@ impl<'a> Starts<'a> {
                      was saved: the folder was replaced by an older copy, or the checkpoint removed; put it back, or replay \
                      from here",
                     file.tile,
-                    file.path.display(),
+                    file.path().display(),
                     found.date,
                     found.generation
                 );

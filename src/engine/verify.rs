@@ -6,28 +6,29 @@ use std::path::Path;
 use super::checkpoint::{Record, StateFile, StateFolder};
 use crate::error::{Error, Result};
 use crate::series::{ExistingSeries, Problem, Saved, Verification};
+use crate::storage::Place;
 
 /// What mends a checkpoint.
 const REMOVED: &str = "put back the one that was there; or remove it, and resume or append with a replay";
 
-/// Reads every checkpoint in `folder`, the state folder of the store that was [verified](crate::sink::verify), and
+/// Reads every checkpoint at a place, the state folder of the store that was [verified](crate::sink::verify), and
 /// adds what is wrong. Changes nothing.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] when the folder cannot be read.
-pub fn verify_checkpoints(folder: &Path, found: &mut Verification) -> Result<()> {
+pub fn verify_checkpoints(folder: impl Into<Place>, found: &mut Verification) -> Result<()> {
     let Some(series) = found.series.clone() else { return Ok(()) };
-    let folder = StateFolder::new(folder.to_path_buf());
+    let folder = StateFolder::new(&folder.into())?;
     // Without checkpoints a series that has ended has no folder of them.
     let is_saved = found.saved.iter().any(|(_, saved)| saved.is_some());
-    if !folder.path().exists() {
+    if !folder.is_there()? {
         if is_saved && !series.finished {
             let remedy = "put it back; or resume or append with a replay, which begins all tiles anew";
             found.problems.push(Problem::new(folder.path(), "is not there, but checkpoints were saved in it", remedy));
         }
         return Ok(());
     }
-    if !folder.is_ours() {
+    if !folder.is_ours()? {
         let remedy = "move it away: no run continues beside it";
         found.problems.push(Problem::new(folder.path(), "is no folder of checkpoints of this version", remedy));
         return Ok(());
@@ -37,14 +38,14 @@ pub fn verify_checkpoints(folder: &Path, found: &mut Verification) -> Result<()>
     let mut problem = |error: &Error, path: &Path| found.problems.push(Problem::new(path, error.to_string(), REMOVED));
     for file in list.lights.values().flatten() {
         if let Err(error) = file.check() {
-            problem(&error, &file.path);
+            problem(&error, &file.path());
         }
     }
     for (tile, files) in &list.records {
         for (age, file) in files.iter().enumerate() {
             let newest = saved.get(tile).copied().flatten().filter(|_| age == 0);
             if let Err(error) = file.check().and_then(|()| check_record(file, &file.record()?, &series, newest)) {
-                problem(&error, &file.path);
+                problem(&error, &file.path());
             }
         }
     }
@@ -59,7 +60,7 @@ pub fn verify_checkpoints(folder: &Path, found: &mut Verification) -> Result<()>
 
 /// Refuses a record that is not one of the series, or is older than the newest that was saved.
 fn check_record(file: &StateFile, record: &Record, series: &ExistingSeries, newest: Option<Saved>) -> Result<()> {
-    let refuse = |problem: String| Err(Error::ForeignState { path: file.path.clone(), problem });
+    let refuse = |problem: String| Err(Error::ForeignState { path: file.path(), problem });
     if let Some(identity) = &series.identity {
         file.check_series(&record.owner, (&identity.id, identity.generation))?;
     }

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Extent, Grid};
-use crate::series::replace;
+use crate::storage::replace;
 use cog::Image;
 use mosaic::Mosaic;
 pub use preview::{CellValue, Preview};

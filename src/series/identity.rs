@@ -1,11 +1,10 @@
 //! Which series a store, a record or a checkpoint belongs to.
 
-use std::hash::{BuildHasher, Hasher};
-
 use serde::{Deserialize, Serialize};
 
 use crate::error::ChunkFault;
 use crate::geometry::Date;
+use crate::machine::random;
 
 /// The identity of a series: a random id for life, and a generation that grows whenever dates are added or made anew.
 ///
@@ -35,11 +34,6 @@ impl SeriesIdentity {
     pub fn next(&self, replaying: bool) -> Self {
         Self { id: self.id.clone(), generation: self.generation.saturating_add(1), replaying }
     }
-}
-
-/// A number that nobody can guess: the standard library seeds its hash maps from the system's random numbers.
-pub(crate) fn random() -> u64 {
-    std::hash::RandomState::new().build_hasher().finish()
 }
 
 /// When the newest checkpoint of a tile was saved: later ones are larger.

@@ -7,7 +7,6 @@ mod errors;
 mod existing;
 mod identity;
 mod layout;
-mod replace;
 mod report;
 mod scores;
 mod settings;
@@ -19,9 +18,6 @@ pub(crate) use errors::ErrorSums;
 pub use existing::{ExistingSeries, digest};
 pub use identity::{HeldBlocks, Saved, SeriesIdentity};
 pub use layout::SeriesLayout;
-#[cfg(feature = "zarr")]
-pub(crate) use replace::sweep_all;
-pub(crate) use replace::{is_temporary, replace, sweep};
 #[cfg(feature = "zarr")]
 pub(crate) use report::StoredReport;
 pub use report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice, Timing, UnusedInput};

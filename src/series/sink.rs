@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{ExistingSeries, FusedBlock, HeldBlocks, Report, Saved, SeriesLayout};
 use crate::error::{Error, Result};
+use crate::storage::Place;
 
 /// Receives fused blocks and stores them.
 ///
@@ -159,7 +160,7 @@ pub trait FusionSink: Debug + Send + Sync {
 
     /// The folder for the checkpoints of a series in this sink, next to it. Default: none; such runs cannot be
     /// resumed or appended to.
-    fn state_folder(&self) -> Option<PathBuf> {
+    fn state_folder(&self) -> Option<Place> {
         None
     }
 

@@ -12,6 +12,7 @@ use crate::series::{
     ExistingSeries, FusedBlock, FusionSink, HeldBlocks, Report, Saved, ScoreSums, Scores, SeriesLayout,
 };
 use crate::spectral::{SpectralBasis, pair};
+use crate::storage::Place;
 
 /// A sink that compares blocks with the truth of a simulated scene, and adds the scores to the report.
 ///
@@ -195,7 +196,7 @@ impl<S: FusionSink> FusionSink for JudgedSink<S> {
         self.sink.settings()
     }
 
-    fn state_folder(&self) -> Option<PathBuf> {
+    fn state_folder(&self) -> Option<Place> {
         self.sink.state_folder()
     }
 

@@ -12,16 +12,16 @@ mod held;
 mod ledger;
 mod metadata;
 mod packing;
-mod place;
 mod reader;
 mod seasonal;
+mod stamp;
 mod store;
 mod unpacking;
 mod verify;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fs, io};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -31,15 +31,15 @@ use crate::describe::{Encoding, OutputSpace};
 use crate::error::{BoxedError, Error, Result};
 use crate::series::{
     ExistingSeries, FusedBlock, FusionSink, HeldBlocks, Report, Saved, SeriesIdentity, SeriesLayout, StoredReport,
-    digest, sweep, sweep_all,
+    digest,
 };
+use crate::storage::{Folder, Place, Presence};
 use existing::{existing_series, group_attributes};
 use group::fixed_width;
 use held::Chunks;
 use ledger::Ledger;
 use metadata::Documents;
 use packing::{Lost, Numbers, pack};
-use place::place;
 pub use reader::FusedSeries;
 pub use seasonal::SeasonalStore;
 use store::{AtomicStore, io_error};
@@ -94,7 +94,7 @@ const TIME_CHUNK: usize = 1024;
 /// ```
 #[derive(Debug)]
 pub struct ZarrSink {
-    path: PathBuf,
+    place: Place,
     format: ZarrFormat,
     series: Option<Series>,
 }
@@ -122,11 +122,17 @@ struct Series {
 }
 
 impl ZarrSink {
-    /// A sink with a Zarr v3 store at `path`, which a new run creates and other runs resume or extend. Checkpoints
-    /// are stored next to it, in the folder `path` with `.state` appended.
+    /// A sink with a Zarr v3 store at a place, such as a path, which a new run creates and other runs resume or extend.
+    /// Checkpoints are stored next to it, in the folder of the same name with `.state` appended.
     #[must_use]
-    pub fn create(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), format: ZarrFormat::V3, series: None }
+    pub fn create(place: impl Into<Place>) -> Self {
+        Self { place: place.into(), format: ZarrFormat::V3, series: None }
+    }
+
+    /// Where the store is, for readers: [`FusedSeries::open`], [`verify`].
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Chooses the version of the format.
@@ -153,59 +159,44 @@ impl ZarrSink {
     /// [`Error::StoreExists`], [`Error::Occupied`].
     pub fn check_absent(&self) -> Result<()> {
         match self.existing()? {
-            Some(existing) => Err(Error::StoreExists { path: self.path.clone(), state: existing.describe() }),
+            Some(existing) => Err(Error::StoreExists { path: self.location(), state: existing.describe() }),
             None => Ok(()),
         }
     }
 
     /// Marks the folder as owned.
-    fn claim(&self) -> Result<PathBuf> {
+    fn claim(&self) -> Result<Arc<dyn Folder>> {
         self.check_absent()?;
-        let store = place(&self.path)?;
-        let failed = |problem: &str, error: io::Error| Error::Store {
-            path: self.path.clone(),
-            problem: format!("{problem}: {error}"),
-            source: Some(Box::new(error)),
-        };
-        fs::create_dir_all(&store).map_err(|error| failed("cannot create the folder", error))?;
-        sync_parent(&store).map_err(|error| failed("cannot sync the folder", error))?;
-        let claim = store.join(CLAIM);
-        match fs::File::create_new(&claim) {
-            // Left by a run that was killed.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            created => drop(created.map_err(|error| failed("cannot write into the folder", error))?),
-        }
-        Ok(claim)
+        let folder = self.place.folder()?;
+        let failed = |problem: &str, error: io::Error| io_error(self.place.name(), problem, error);
+        folder.make().map_err(|error| failed("cannot create the folder", error))?;
+        // One that is there was left by a run that was killed.
+        folder.create(CLAIM, b"").map_err(|error| failed("cannot write into the folder", error))?;
+        Ok(folder)
     }
 
     /// The series in memory; nothing has been written yet.
     fn open(&self, layout: &SeriesLayout, committed: usize) -> Result<Series> {
-        let root = place(&self.path)?;
-        let (chunks, visible) = (AtomicStore::stamped(&root), AtomicStore::visible(&root, ledger::FOLDER));
-        let (chunks, visible) = (Arc::new(chunks), Arc::new(visible));
+        let folder = self.place.folder()?;
+        let chunks = AtomicStore::stamped(Arc::clone(&folder));
+        let (chunks, visible) = (Arc::new(chunks), Arc::new(AtomicStore::visible(folder, ledger::FOLDER)));
         let documents = Documents::new(layout, self.format);
         let open = |name: &str| open_array(&chunks, name, documents.array(name, layout.dates.len()));
         let (mean, uncertainty) = (open("mean")?, open(documents.uncertainty())?);
         let offsets = if layout.offsets.is_empty() { None } else { Some((open("offset")?, open("offset_sd")?)) };
-        let ledger = Ledger::new(&root, &layout.identity.id, documents.tiled().len());
+        let ledger = Ledger::new(Arc::clone(&chunks), &layout.identity.id, documents.tiled().len());
         let layout = layout.clone();
         let (lost, finished) = (Lost::default(), 0);
         Ok(Series { layout, chunks, visible, documents, mean, uncertainty, offsets, ledger, lost, committed, finished })
     }
 
     fn series(&self) -> Result<&Series> {
-        self.series.as_ref().ok_or_else(|| not_begun(&self.path))
+        self.series.as_ref().ok_or_else(|| not_begun(self.place.name()))
     }
 
     fn series_mut(&mut self) -> Result<&mut Series> {
-        self.series.as_mut().ok_or_else(|| not_begun(&self.path))
+        self.series.as_mut().ok_or_else(|| not_begun(self.place.name()))
     }
-}
-
-/// Makes the name of a folder survive a power loss.
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(parent)?.sync_all()
 }
 
 fn not_begun(path: &Path) -> Error {
@@ -214,40 +205,32 @@ fn not_begun(path: &Path) -> Error {
 
 impl FusionSink for ZarrSink {
     fn existing(&self) -> Result<Option<ExistingSeries>> {
-        let foreign = |state: &str| Err(Error::Occupied { path: self.path.clone(), state: state.into() });
-        let store = place(&self.path)?;
+        let foreign = |state: &str| Err(Error::Occupied { path: self.location(), state: state.into() });
+        let folder = self.place.folder()?;
         // What cannot be looked at is not absent: checkpoints of it may be there.
-        let there = match store.try_exists() {
-            // With a file on its way nothing is there, and what creates it says so.
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => false,
-            there => there.map_err(|error| io_error(&store, "cannot tell whether it exists", error))?,
-        };
-        if !there {
-            return Ok(None);
+        let cannot = |error| io_error(folder.path(), "cannot tell whether it exists", error);
+        match folder.presence().map_err(cannot)? {
+            Presence::Nothing | Presence::Empty => return Ok(None),
+            Presence::File => return foreign("a file"),
+            Presence::Filled => {}
         }
-        let Ok(mut entries) = fs::read_dir(&store) else {
-            return foreign("a file, or a folder that cannot be read");
-        };
-        if entries.next().is_none() {
-            return Ok(None);
-        }
-        match group_attributes(&store) {
+        match group_attributes(&*folder) {
             Ok(Some(attributes)) => existing_series(&attributes).map(Some).or_else(|problem| foreign(&problem)),
             // A run was killed while it created the store.
-            Ok(None) if store.join(CLAIM).exists() => Ok(None),
+            Ok(None) if folder.has(CLAIM).map_err(cannot)? => Ok(None),
             Ok(None) => foreign("not empty"),
             Err(problem) => foreign(&format!("not empty: {problem}")),
         }
     }
 
     fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
-        let claim = self.claim()?;
+        let folder = self.claim()?;
         let mut series = self.open(layout, 0)?;
         write_coordinates(&series.visible, &series.documents, layout)?;
         series.write_times()?;
         series.write_metadata(None)?;
         // From here on the document of the group marks the folder as owned.
-        fs::remove_file(&claim).map_err(|error| series.chunks.error(CLAIM, error))?;
+        folder.remove(CLAIM).map_err(|error| series.chunks.error(CLAIM, error))?;
         self.series = Some(series);
         Ok(())
     }
@@ -255,15 +238,12 @@ impl FusionSink for ZarrSink {
     fn reopen(&mut self, layout: &SeriesLayout, visible: usize) -> Result<()> {
         if visible > layout.dates.len() {
             let problem = format!("{visible} dates are visible, but the run is for {}", layout.dates.len());
-            return Err(Error::CannotContinue { path: self.path.clone(), problem, remedy: None });
+            return Err(Error::CannotContinue { path: self.location(), problem, remedy: None });
         }
         let mut series = self.open(layout, visible)?;
         series.finished = self.existing()?.map_or(0, |existing| existing.finished_dates);
         // Left by a run that was killed between the last two steps of creating the store.
-        let claim = series.chunks.root().join(CLAIM);
-        if claim.exists() {
-            fs::remove_file(&claim).map_err(|error| series.chunks.error(CLAIM, error))?;
-        }
+        series.chunks.folder().remove(CLAIM).map_err(|error| series.chunks.error(CLAIM, error))?;
         series.write_metadata(None)?;
         series.write_times()?;
         // What does not change may have been damaged.
@@ -288,30 +268,31 @@ impl FusionSink for ZarrSink {
                 stamps.push(series.chunks.take_stamp(&array.chunk_key(&chunk)).unwrap_or_default());
             }
         }
-        series.record(|ledger| ledger.set(block.tile, block.time, &stamps))
+        series.ledger.set(block.tile, block.time, &stamps)
     }
 
     fn held(&self, layout: &SeriesLayout, tile: (usize, usize), dates: usize) -> Result<HeldBlocks> {
-        let root = place(&self.path)?;
-        let chunks = Chunks::new(&root, layout, self.format);
+        let folder = self.place.folder()?;
+        let chunks = Chunks::new(&*folder, layout, self.format);
         chunks.held(tile, 0..dates.min(layout.dates.len()))
     }
 
     fn saved(&self, tile: (usize, usize), saved: Saved) -> Result<()> {
-        self.series()?.record(|ledger| ledger.save(tile, saved))
+        self.series()?.ledger.save(tile, saved)
     }
 
     fn sweep(&self) -> Result<()> {
-        let root = place(&self.path)?;
-        let swept = |folder: &Path, swept: io::Result<()>| {
-            swept.map_err(|error| io_error(folder, "cannot remove what a killed run has left", error))
+        let folder = self.place.folder()?;
+        let sweep = |within: &str, deep: bool| {
+            let failed = |error| io_error(&folder.path_of(within), "cannot remove what a killed run has left", error);
+            folder.sweep(within, deep).map_err(failed)
         };
-        swept(&root, sweep(&root.join(ledger::FOLDER)))?;
+        sweep(ledger::FOLDER, false)?;
         // Only a run that has not ended was killed among its chunks.
         if self.existing()?.is_none_or(|existing| existing.finished) {
             return Ok(());
         }
-        TILED.iter().map(|name| root.join(name)).try_for_each(|array| swept(&array, sweep_all(&array)))
+        TILED.iter().try_for_each(|array| sweep(array, true))
     }
 
     fn flush(&self) -> Result<()> {
@@ -326,28 +307,26 @@ impl FusionSink for ZarrSink {
         vec![("output.zarr_format".into(), format.into())]
     }
 
-    fn state_folder(&self) -> Option<PathBuf> {
-        let store = place(&self.path).ok()?;
-        let mut name = store.file_name()?.to_os_string();
-        name.push(".state");
-        Some(store.with_file_name(name))
+    fn state_folder(&self) -> Option<Place> {
+        self.place.folder().ok()?;
+        Some(self.place.beside(".state"))
     }
 
     fn location(&self) -> PathBuf {
-        self.path.clone()
+        self.place.name().to_path_buf()
     }
 
     fn commit(&mut self, dates: usize) -> Result<()> {
         let format = self.format;
         let series = self.series_mut()?;
         series.sync()?;
-        let chunks = Chunks::new(series.chunks.root(), &series.layout, format);
+        let chunks = Chunks::new(series.chunks.folder(), &series.layout, format);
         let mut held = HeldBlocks::default();
         for tile in series.layout.tiles() {
             held.merge(chunks.held(tile, series.committed..dates)?);
         }
         if held.count > 0 {
-            return Err(Error::Incomplete { path: self.path.clone(), faults: held.faults, count: held.count });
+            return Err(Error::Incomplete { path: self.location(), faults: held.faults, count: held.count });
         }
         series.committed = dates;
         series.write_metadata(None)
@@ -375,7 +354,7 @@ impl Series {
         let SeriesLayout { tile_shape, encoding, .. } = &self.layout;
         let pair = |arrays: [&'_ Array<AtomicStore>; 2], values, encoding| {
             pack(values, *tile_shape, encoding, &self.lost).map_err(|(k, value)| Error::Store {
-                path: self.chunks.root().join(arrays[k].path().as_str().trim_start_matches('/')),
+                path: self.chunks.folder().path_of(arrays[k].path().as_str().trim_start_matches('/')),
                 problem: format!(
                     "{value:e} on {} is beyond float32; check the inputs' scale and hide absurd values with valid_range",
                     block.date
@@ -392,18 +371,9 @@ impl Series {
         Ok(packed)
     }
 
-    /// Changes the records of chunks.
-    fn record(&self, change: impl FnOnce(&Ledger) -> io::Result<Option<PathBuf>>) -> Result<()> {
-        let failed = |error| io_error(&self.chunks.root().join(ledger::FOLDER), "cannot write", error);
-        match change(&self.ledger).map_err(failed)? {
-            Some(left) => self.chunks.pend(left).map_err(failed),
-            None => Ok(()),
-        }
-    }
-
     /// Waits until chunks and their records are on the disk.
     fn sync(&self) -> Result<()> {
-        self.record(|ledger| Ok(ledger.take_dirty()))?;
+        self.ledger.flush()?;
         self.chunks.sync()
     }
 
@@ -527,7 +497,7 @@ impl AtomicStore {
     fn error(&self, name: &str, error: impl Into<BoxedError>) -> Error {
         let source = error.into();
         Error::Store {
-            path: self.root().join(name.trim_start_matches('/')),
+            path: self.folder().path_of(name.trim_start_matches('/')),
             problem: source.to_string(),
             source: Some(source),
         }

@@ -16,6 +16,7 @@ use ndarray::Array4;
 use rasterfuse::geometry::{Crs, Date, Grid, PixelRegion};
 use rasterfuse::series::{ExistingSeries, FusedBlock, FusionSink, HeldBlocks, Report, Saved, SeriesLayout};
 use rasterfuse::source::{MemorySource, RasterSource, Slice};
+use rasterfuse::storage::Place;
 use rasterfuse::{Error, Result};
 
 /// 2024-01-01 and the days after it.
@@ -172,7 +173,7 @@ impl<S: FusionSink> FusionSink for FullDisk<S> {
     fn settings(&self) -> Vec<(String, String)> {
         self.sink.settings()
     }
-    fn state_folder(&self) -> Option<PathBuf> {
+    fn state_folder(&self) -> Option<Place> {
         self.sink.state_folder()
     }
     fn location(&self) -> PathBuf {

@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 pub(crate) fn show(fusion: &Fusion, sink: &ZarrSink, calibrate: bool, report: Reporter<'_>) -> Outcome {
     report.check()?;
     let (plan, held) = (fusion.plan(), sink.existing());
-    let disk = plan.disk(&sink.location())?;
+    let disk = plan.disk(sink.place())?;
     let time = calibrate.then(|| fusion.calibrate()).transpose()?;
     let mut shown = json!({ "plan": plan, "disk": disk, "time": time });
     match &held {
@@ -64,7 +64,10 @@ pub(crate) fn show(fusion: &Fusion, sink: &ZarrSink, calibrate: bool, report: Re
     }
     let human = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec();
     say!("{plan}");
-    say!("disk      at most {} of {} free", human(plan.disk_bytes()), human(disk.free_bytes));
+    match disk {
+        Some(disk) => say!("disk      at most {} of {} free", human(plan.disk_bytes()), human(disk.free_bytes)),
+        None => say!("store     at most {}", human(plan.disk_bytes())),
+    }
     match held {
         Ok(Some(held)) => {
             say!("note      the store holds {}; {}", held.describe(), what_to_do(&held, fusion.output_dates()));

@@ -40,9 +40,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let shown = arguments.json.to();
     shown.check()?;
     let started = Instant::now();
-    let mut found = verify(&arguments.store)?;
-    if let Some(folder) = ZarrSink::create(&arguments.store).state_folder() {
-        verify_checkpoints(&folder, &mut found)?;
+    let sink = ZarrSink::create(&arguments.store);
+    let mut found = verify(sink.place())?;
+    if let Some(folder) = sink.state_folder() {
+        verify_checkpoints(folder, &mut found)?;
     }
     let seconds = started.elapsed().as_secs_f64();
     let mut report = json!(found);

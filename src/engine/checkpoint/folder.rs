@@ -2,19 +2,19 @@
 //! carries its marker.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use super::{StateFile, failed};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::series::{is_temporary, sweep};
+use crate::storage::{Folder, Place, Presence, is_temporary};
 
 /// The folder that holds the checkpoints of a series, next to its store.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct StateFolder {
-    path: PathBuf,
+    folder: Arc<dyn Folder>,
 }
 
 /// The checkpoints of a series, by tile, the newest first.
@@ -35,49 +35,65 @@ const ABOUT: &str =
     "Checkpoints of a series that rasterfuse has fused. They belong to the store next to this folder.\n";
 
 impl StateFolder {
-    pub(in crate::engine) fn new(path: PathBuf) -> Self {
-        Self { path }
+    /// The folder at a place.
+    ///
+    /// # Errors
+    /// Those of a place that cannot be one.
+    pub(in crate::engine) fn new(place: &Place) -> Result<Self> {
+        Ok(Self { folder: place.folder()? })
+    }
+
+    pub(in crate::engine) fn folder(&self) -> &dyn Folder {
+        &*self.folder
     }
 
     pub(in crate::engine) fn path(&self) -> &Path {
-        &self.path
+        self.folder.path()
     }
 
     /// Creates the folder with its marker. Refuses one that holds anything but has no marker.
     pub(in crate::engine) fn claim(&self) -> Result<()> {
-        let foreign = |state: &str| Error::Occupied { path: self.path.clone(), state: state.into() };
+        let foreign = |state: &str| Error::Occupied { path: self.path().to_path_buf(), state: state.into() };
         let failed = |error: io::Error| Error::Store {
-            path: self.path.clone(),
+            path: self.path().to_path_buf(),
             problem: format!("cannot create the folder of checkpoints: {error}"),
             source: Some(Box::new(error)),
         };
-        if self.path.exists() && !self.path.is_dir() {
+        if self.folder.presence().map_err(failed)? == Presence::File {
             return Err(foreign("a file where checkpoints would go"));
         }
-        fs::create_dir_all(&self.path).map_err(failed)?;
-        let marker = self.path.join(MARKER);
+        self.folder.make().map_err(failed)?;
         // Another process may be doing the same: whatever it writes, it has written the marker first.
-        if fs::read_dir(&self.path).map_err(failed)?.next().is_some() && !marker.exists() {
+        if self.folder.presence().map_err(failed)? == Presence::Filled && !self.folder.has(MARKER).map_err(failed)? {
             return Err(foreign("a folder without the marker of checkpoints, which this version of rasterfuse writes"));
         }
-        match File::create_new(&marker) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            file => file.and_then(|mut file| io::Write::write_all(&mut file, ABOUT.as_bytes())).map_err(failed),
-        }
+        self.folder.create(MARKER, ABOUT.as_bytes()).map(drop).map_err(failed)
+    }
+
+    /// Whether there is a folder.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it cannot be told.
+    pub(in crate::engine) fn is_there(&self) -> Result<bool> {
+        let presence = self.folder.presence().map_err(|error| failed(self.path(), error))?;
+        Ok(presence != Presence::Nothing)
     }
 
     /// Whether the folder is one of checkpoints.
-    pub(in crate::engine) fn is_ours(&self) -> bool {
-        self.path.join(MARKER).exists()
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it cannot be told.
+    pub(in crate::engine) fn is_ours(&self) -> Result<bool> {
+        self.folder.has(MARKER).map_err(|error| failed(self.path(), error))
     }
 
     /// What there is.
     pub(in crate::engine) fn list(&self) -> Result<StateList> {
         let mut list = StateList::default();
-        for (name, path) in self.entries()? {
+        for name in self.names()? {
             let Some((tile, date, kind)) = parse_name(&name) else { continue };
             let files = if kind == STATE { &mut list.records } else { &mut list.lights };
-            files.entry(tile).or_default().push(StateFile { tile, date, path });
+            files.entry(tile).or_default().push(StateFile { tile, date, folder: Arc::clone(&self.folder), name });
         }
         for files in list.records.values_mut().chain(list.lights.values_mut()) {
             files.sort_by_key(|file| std::cmp::Reverse(file.date));
@@ -87,11 +103,12 @@ impl StateFolder {
 
     /// The light state of a tile on a date.
     pub(in crate::engine) fn light(&self, tile: (usize, usize), date: Date) -> StateFile {
-        StateFile { tile, date, path: self.file(tile, date, LIGHT) }
+        self.file(tile, date, LIGHT)
     }
 
-    pub(super) fn file(&self, (row, col): (usize, usize), date: Date, kind: &str) -> PathBuf {
-        self.path.join(format!("tile-{row}-{col}.{date}.{kind}"))
+    pub(super) fn file(&self, tile: (usize, usize), date: Date, kind: &str) -> StateFile {
+        let name = format!("tile-{}-{}.{date}.{kind}", tile.0, tile.1);
+        StateFile { tile, date, folder: Arc::clone(&self.folder), name }
     }
 
     /// Removes every checkpoint of a series that no longer exists.
@@ -101,7 +118,7 @@ impl StateFolder {
 
     /// Removes what killed runs have left; nobody else may be at work.
     pub(in crate::engine) fn sweep(&self) -> Result<()> {
-        sweep(&self.path).map_err(|error| failed(&self.path, error))
+        self.folder.sweep("", false).map_err(|error| failed(self.path(), error))
     }
 
     /// Removes checkpoints and locks, and the folder, unless it holds something else.
@@ -109,44 +126,28 @@ impl StateFolder {
         self.remove_where(|name| parse_name(name).is_some() || is_temporary(name) || is_lock(name))?;
         // The marker last: what is left of a removal that was interrupted is still ours.
         self.remove_where(|name| name == MARKER)?;
-        match fs::remove_dir(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                tracing::warn!("{}: holds files that are not checkpoints, and is kept", self.path.display());
-                Ok(())
-            }
-            removed => removed.map_err(|error| failed(&self.path, error)),
+        if !self.folder.dissolve().map_err(|error| failed(self.path(), error))? {
+            tracing::warn!("{}: holds files that are not checkpoints, and is kept", self.path().display());
         }
+        Ok(())
     }
 
     /// Removes the lock of a tile, which no process holds.
     pub(in crate::engine) fn unlock(&self, (row, col): (usize, usize)) -> Result<()> {
-        remove_file(&self.path.join(format!("tile-{row}-{col}.lock")))
+        self.remove_file(&format!("tile-{row}-{col}.lock"))
     }
 
     fn remove_where(&self, ours: impl Fn(&str) -> bool) -> Result<()> {
-        let entries = self.entries()?;
-        entries.iter().filter(|(name, _)| ours(name)).try_for_each(|(_, path)| remove_file(path))
+        self.names()?.iter().filter(|name| ours(name)).try_for_each(|name| self.remove_file(name))
     }
 
-    /// Names and paths; none where there is no folder.
-    fn entries(&self) -> Result<Vec<(String, PathBuf)>> {
-        let entries = match fs::read_dir(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|error| failed(&self.path, error))?,
-        };
-        let named = |entry: io::Result<fs::DirEntry>| {
-            let path = entry.map_err(|error| failed(&self.path, error))?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            Ok((name, path))
-        };
-        entries.map(named).collect()
+    fn remove_file(&self, name: &str) -> Result<()> {
+        self.folder.remove(name).map(drop).map_err(|error| failed(&self.folder.path_of(name), error))
     }
-}
 
-fn remove_file(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path, error)),
-        _ => Ok(()),
+    /// Names of files; none where there is no folder.
+    fn names(&self) -> Result<Vec<String>> {
+        self.folder.names("").map_err(|error| failed(self.path(), error))
     }
 }
 
@@ -170,13 +171,15 @@ fn is_lock(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn only_files_of_ours_are_touched() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fused.zarr.state");
-        let state = StateFolder::new(path.clone());
+        let state = StateFolder::new(&Place::from(&path)).unwrap();
         let is_there = |name: &str| path.join(name).exists();
         let write = |name: &str| fs::write(path.join(name), "").unwrap();
         fs::create_dir(&path).unwrap();

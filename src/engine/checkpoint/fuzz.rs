@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use ndarray::Array4;
 
@@ -15,6 +15,7 @@ use crate::engine::tile::TileState;
 use crate::error::Result;
 use crate::geometry::{Crs, Date, Grid};
 use crate::source::MemorySource;
+use crate::storage::{Disk, Folder};
 
 /// Loads the record `header` and the frames, which are compressed first, into the states of windows and of cells.
 pub(crate) fn fuzz(path: &Path, header: &[u8], frames: &[&[u8]]) {
@@ -29,7 +30,9 @@ pub(crate) fn fuzz(path: &Path, header: &[u8], frames: &[&[u8]]) {
     if write().is_err() {
         return;
     }
-    let file = StateFile { tile: (0, 0), date: Date::from_days(0), path: path.to_path_buf() };
+    let (folder, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default().to_string_lossy());
+    let folder: Arc<dyn Folder> = Arc::new(Disk::new(folder));
+    let file = StateFile { tile: (0, 0), date: Date::from_days(0), folder, name: name.into_owned() };
     let _ = (file.check(), file.record());
     let owner = Owner { series: String::new(), generation: 1, tile: (0, 0) };
     for fusion in fusions {

@@ -1,14 +1,13 @@
 //! What a store says of its series: read, and checked against itself.
 
-use std::fs::File;
-use std::io::{BufReader, ErrorKind};
-use std::path::Path;
+use std::io::BufReader;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::series::{ExistingSeries, SeriesIdentity, Settings};
+use crate::storage::Folder;
 
 /// The metadata documents of the group, v3 and v2. They are replaced last, because readers open the group by them.
 const GROUPS: [&str; 2] = ["zarr.json", ".zmetadata"];
@@ -16,17 +15,15 @@ const GROUPS: [&str; 2] = ["zarr.json", ".zmetadata"];
 /// Key of the group attributes that describe the series.
 const KEY: &str = "rasterfuse";
 
-/// The attributes of the group at `path`: `None` where there is no document of a group. Of a report, which may be
+/// The attributes of the group in a folder: `None` where there is no document of a group. Of a report, which may be
 /// long, only that there is one.
 ///
 /// # Errors
 /// What is wrong with the document.
-pub(super) fn group_attributes(path: &Path) -> Result<Option<Value>, String> {
+pub(super) fn group_attributes(folder: &dyn Folder) -> Result<Option<Value>, String> {
     for name in GROUPS {
-        let file = match File::open(path.join(name)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            file => file.map_err(|error| format!("{name} cannot be read: {error}"))?,
-        };
+        let file = folder.open(name).map_err(|error| format!("{name} cannot be read: {error}"))?;
+        let Some(file) = file else { continue };
         let document: Document =
             serde_json::from_reader(BufReader::new(file)).map_err(|error| format!("{name} is damaged: {error}"))?;
         let attributes = document.attributes.or(document.metadata.and_then(|metadata| metadata.attributes));

@@ -1,24 +1,27 @@
 //! Whether the chunks that records name are there as they were written.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 
 use super::ZarrFormat;
-use super::ledger::{ChunkStamp, LedgerOf, TileLedger, is_damage};
+use super::ledger::{LedgerOf, TileLedger, is_damage};
 use super::metadata::Documents;
+use super::stamp::ChunkStamp;
 use super::store::io_error;
 use crate::error::{ChunkFault, Result};
 use crate::geometry::Date;
 use crate::series::{HeldBlocks, SeriesLayout};
+use crate::storage::Folder;
 
 /// Dates whose records are in memory at a time.
 const ROWS: usize = 1024;
 
+/// Says what is wrong with the files of chunks, each by its name, if anything.
+type Compare<'a> = &'a mut dyn FnMut(&[(String, ChunkStamp)]) -> io::Result<Vec<Option<String>>>;
+
 /// The chunks of a store and what is recorded of them.
 pub(super) struct Chunks<'a> {
-    root: &'a Path,
+    folder: &'a dyn Folder,
     id: &'a str,
     dates: &'a [Date],
     format: ZarrFormat,
@@ -26,33 +29,33 @@ pub(super) struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    pub(super) fn new(root: &'a Path, layout: &'a SeriesLayout, format: ZarrFormat) -> Self {
+    pub(super) fn new(folder: &'a dyn Folder, layout: &'a SeriesLayout, format: ZarrFormat) -> Self {
         let arrays = Documents::new(layout, format).tiled();
-        Self::of((root, &layout.identity.id), &layout.dates, format, arrays)
+        Self::of((folder, &layout.identity.id), &layout.dates, format, arrays)
     }
 
     /// Those of arrays in the order of their records.
     pub(super) fn of(
-        (root, id): (&'a Path, &'a str),
+        (folder, id): (&'a dyn Folder, &'a str),
         dates: &'a [Date],
         format: ZarrFormat,
         arrays: Vec<&'static str>,
     ) -> Self {
-        Self { root, id, dates, format, arrays }
+        Self { folder, id, dates, format, arrays }
     }
 
     /// What there is of a tile on some dates, by the lengths of files.
     pub(super) fn held(&self, tile: (usize, usize), times: Range<usize>) -> Result<HeldBlocks> {
-        self.look(tile, times, &mut |path, stamp| length_differs(path, stamp))
+        self.look(tile, times, &mut |chunks| {
+            let names: Vec<String> = chunks.iter().map(|(name, _)| name.clone()).collect();
+            let sizes = self.folder.sizes(&names)?;
+            let differ = sizes.iter().zip(chunks).map(|(size, (_, stamp))| length_differs(size.unwrap_or(0), *stamp));
+            Ok(differ.collect())
+        })
     }
 
-    /// What there is of a tile on some dates; `differs` says what is wrong with the file of a chunk, if anything.
-    pub(super) fn look(
-        &self,
-        tile: (usize, usize),
-        times: Range<usize>,
-        differs: &mut dyn FnMut(&Path, ChunkStamp) -> io::Result<Option<String>>,
-    ) -> Result<HeldBlocks> {
+    /// What there is of a tile on some dates, as `differ` finds it.
+    pub(super) fn look(&self, tile: (usize, usize), times: Range<usize>, differ: Compare<'_>) -> Result<HeldBlocks> {
         let mut held = HeldBlocks::default();
         let of = LedgerOf { id: self.id, tile, arrays: self.arrays.len() };
         let add = |held: &mut HeldBlocks, array: &str, time: usize, problem: String| {
@@ -60,10 +63,11 @@ impl<'a> Chunks<'a> {
                 held.add(ChunkFault::new(array, tile, (time, *date), problem));
             }
         };
-        let mut ledger = match TileLedger::read(self.root, of) {
+        let path = self.folder.path();
+        let ledger = match TileLedger::read(self.folder, of) {
             Ok(Some(ledger)) => ledger,
             // What cannot be read now may be whole.
-            Err(error) if !is_damage(&error) => return Err(io_error(self.root, "cannot read records", error)),
+            Err(error) if !is_damage(&error) => return Err(io_error(path, "cannot read records", error)),
             none => {
                 let problem = match none {
                     Err(error) => format!("is not recorded: {error}"),
@@ -78,17 +82,24 @@ impl<'a> Chunks<'a> {
         held.saved = ledger.saved;
         for first in times.clone().step_by(ROWS) {
             let some = first..(first + ROWS).min(times.end);
-            let rows = ledger.rows(some.clone()).map_err(|error| io_error(self.root, "cannot read records", error))?;
+            let rows = ledger.rows(some.clone()).map_err(|error| io_error(path, "cannot read records", error))?;
+            let mut chunks = Vec::new();
+            let mut of_chunks = Vec::new();
             for (time, row) in some.zip(rows) {
                 for (k, array) in self.arrays.iter().enumerate() {
-                    let path = self.path(array, time, tile);
-                    let problem = match row.as_ref().and_then(|row| row.get(k)) {
-                        None => Some("is not recorded".to_owned()),
-                        Some(stamp) => differs(&path, *stamp).map_err(|error| io_error(&path, "cannot read", error))?,
-                    };
-                    if let Some(problem) = problem {
-                        add(&mut held, array, time, problem);
+                    match row.as_ref().and_then(|row| row.get(k)) {
+                        None => add(&mut held, array, time, "is not recorded".to_owned()),
+                        Some(stamp) => {
+                            chunks.push((self.name(array, time, tile), *stamp));
+                            of_chunks.push((*array, time));
+                        }
                     }
+                }
+            }
+            let problems = differ(&chunks).map_err(|error| io_error(path, "cannot read chunks", error))?;
+            for ((array, time), problem) in of_chunks.into_iter().zip(problems) {
+                if let Some(problem) = problem {
+                    add(&mut held, array, time, problem);
                 }
             }
         }
@@ -96,44 +107,29 @@ impl<'a> Chunks<'a> {
     }
 
     /// The file of a chunk.
-    pub(super) fn path(&self, array: &str, time: usize, (row, col): (usize, usize)) -> PathBuf {
+    fn name(&self, array: &str, time: usize, (row, col): (usize, usize)) -> String {
         match self.format {
-            ZarrFormat::V3 => self.root.join(format!("{array}/c/{time}/0/{row}/{col}")),
-            ZarrFormat::V2 => self.root.join(format!("{array}/{time}/0/{row}/{col}")),
+            ZarrFormat::V3 => format!("{array}/c/{time}/0/{row}/{col}"),
+            ZarrFormat::V2 => format!("{array}/{time}/0/{row}/{col}"),
         }
     }
 }
 
-/// What is wrong with the length of a file.
-fn length_differs(path: &Path, stamp: ChunkStamp) -> io::Result<Option<String>> {
-    let bytes = match fs::metadata(path) {
-        Ok(file) => file.len(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(error),
-    };
-    Ok(match (bytes, stamp.bytes) {
+/// What is wrong with the length of a file; 0 of one that is not there.
+pub(super) fn length_differs(held: u64, stamp: ChunkStamp) -> Option<String> {
+    match (held, stamp.bytes) {
         (held, written) if held == written => None,
         (0, _) => Some("is missing".into()),
         (held, 0) => Some(format!("has {held} bytes, but was written as nothing")),
         (held, written) => Some(format!("has {held} bytes, {written} were written")),
-    })
+    }
 }
 
-/// What is wrong with a file, all of it read through `buffer`. Adds the bytes read to `total`.
-pub(super) fn content_differs(
-    path: &Path,
-    stamp: ChunkStamp,
-    (buffer, total): (&mut Vec<u8>, &mut u64),
-) -> io::Result<Option<String>> {
-    if let Some(problem) = length_differs(path, stamp)? {
-        return Ok(Some(problem));
+/// What is wrong with the contents of a file; nothing of one that is not there.
+pub(super) fn content_differs(held: &[u8], stamp: ChunkStamp) -> Option<String> {
+    if let Some(problem) = length_differs(held.len() as u64, stamp) {
+        return Some(problem);
     }
-    buffer.clear();
-    if stamp.bytes > 0 {
-        File::open(path)?.read_to_end(buffer)?;
-    }
-    *total += buffer.len() as u64;
-    let found = ChunkStamp::of(buffer);
-    let same = found == stamp || stamp == ChunkStamp::default() && buffer.is_empty();
-    Ok((!same).then(|| "holds other bytes than were written".into()))
+    let same = ChunkStamp::of(held) == stamp || stamp == ChunkStamp::default() && held.is_empty();
+    (!same).then(|| "holds other bytes than were written".into())
 }

@@ -1,17 +1,20 @@
 //! Records of chunks: for each tile a file that names the length and the checksum of every chunk written.
 //!
 //! A file has a header (series, tile, its newest checkpoint) and a row of fixed length for each date, so that rows are
-//! written and read in place, whatever the number of dates. The files lie in the folder of the array `mean`, where no
+//! read by their place, whatever the number of dates. Of the tile at work it is in memory, and the file is replaced
+//! before a checkpoint or readers rely on it. The files lie in the folder of the array `mean`, where no
 //! reader of Zarr looks for arrays.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::stamp::ChunkStamp;
+use super::store::{AtomicStore, io_error};
+use crate::error::Result;
 use crate::geometry::Date;
 use crate::series::Saved;
+use crate::storage::Folder;
 
 /// The folder of the records, and of temporary files, in a store.
 pub(super) const FOLDER: &str = "mean/.rasterfuse";
@@ -25,26 +28,11 @@ const ID: usize = 32;
 /// Header: magic, id, tile, number of arrays, newest checkpoint (generation 0 without one), checksum.
 const HEADER: usize = MAGIC.len() + ID + 3 * 4 + 8 + 4 + 4;
 
-/// Length and CRC-32 of a chunk: 0 and 0 of one that holds nothing but NaN and is not stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct ChunkStamp {
-    pub(super) bytes: u64,
-    pub(super) crc: u32,
-}
-
-impl ChunkStamp {
-    const LEN: usize = 12;
-
-    pub(super) fn of(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.len() as u64, crc: crc32fast::hash(bytes) }
-    }
-}
-
-/// The records of one tile.
+/// The records of one tile, to be read.
 #[derive(Debug)]
-pub(super) struct TileLedger {
-    path: PathBuf,
-    file: File,
+pub(super) struct TileLedger<'a> {
+    folder: &'a dyn Folder,
+    name: String,
     arrays: usize,
     pub(super) saved: Option<Saved>,
 }
@@ -66,18 +54,17 @@ pub(super) fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
 }
 
-fn path_of(root: &Path, (row, col): (usize, usize)) -> PathBuf {
-    root.join(FOLDER).join(format!("tile-{row}-{col}.chunks"))
+fn name_of((row, col): (usize, usize)) -> String {
+    format!("{FOLDER}/tile-{row}-{col}.chunks")
 }
 
 /// The tiles of which there are records.
-pub(super) fn recorded_tiles(root: &Path) -> Vec<(usize, usize)> {
-    let tile = |entry: io::Result<fs::DirEntry>| {
-        let name = entry.ok()?.file_name().into_string().ok()?;
+pub(super) fn recorded_tiles(folder: &dyn Folder) -> io::Result<Vec<(usize, usize)>> {
+    let tile = |name: &String| {
         let (row, col) = name.strip_prefix("tile-")?.strip_suffix(".chunks")?.split_once('-')?;
         Some((row.parse().ok()?, col.parse().ok()?))
     };
-    fs::read_dir(root.join(FOLDER)).into_iter().flatten().filter_map(tile).collect()
+    Ok(folder.names(FOLDER)?.iter().filter_map(tile).collect())
 }
 
 impl LedgerOf<'_> {
@@ -120,81 +107,36 @@ impl LedgerOf<'_> {
     }
 }
 
-impl TileLedger {
-    /// The records of a tile, to be read; `None` when there are none.
-    pub(super) fn read(root: &Path, of: LedgerOf<'_>) -> io::Result<Option<Self>> {
-        let path = path_of(root, of.tile);
-        match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            file => Self::new(path, file?, of).map(Some),
-        }
-    }
-
-    /// The records of a tile, to be written; begun where there are none.
-    fn write(root: &Path, of: LedgerOf<'_>) -> io::Result<Self> {
-        let path = path_of(root, of.tile);
-        let open = || File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = match open() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(root.join(FOLDER))?;
-                open()?
-            }
-            file => file?,
-        };
-        // A run that was killed at its beginning leaves less than a header. What belongs to something else, or is
-        // damaged, has been found before, and everything is written again.
-        match Self::new(path.clone(), file.try_clone()?, of) {
-            Err(error) if is_damage(&error) => {
-                file.set_len(0)?;
-                file.rewind()?;
-                file.write_all(&of.header(None))?;
-                Self::new(path, file, of)
-            }
-            // What cannot be read now may be whole.
-            ledger => ledger,
-        }
-    }
-
-    fn new(path: PathBuf, mut file: File, of: LedgerOf<'_>) -> io::Result<Self> {
-        let mut header = [0; HEADER];
-        file.rewind()?;
-        file.read_exact(&mut header)?;
-        Ok(Self { path, file, arrays: of.arrays, saved: of.parse(&header)? })
-    }
-
-    fn row_len(&self) -> usize {
-        self.arrays * ChunkStamp::LEN + 4
-    }
-
-    fn seek(&mut self, time: usize) -> io::Result<()> {
-        let at = HEADER as u64 + time as u64 * self.row_len() as u64;
-        self.file.seek(SeekFrom::Start(at)).map(drop)
-    }
-
-    fn set(&mut self, time: usize, chunks: &[ChunkStamp]) -> io::Result<()> {
-        let mut row = Vec::with_capacity(self.row_len());
-        for chunk in chunks {
-            row.extend(chunk.bytes.to_le_bytes());
-            row.extend(chunk.crc.to_le_bytes());
-        }
-        row.extend(row_crc(time, &row).to_le_bytes());
-        self.seek(time)?;
-        self.file.write_all(&row)
+impl<'a> TileLedger<'a> {
+    /// The records of a tile; `None` when there are none.
+    pub(super) fn read(folder: &'a dyn Folder, of: LedgerOf<'_>) -> io::Result<Option<Self>> {
+        let name = name_of(of.tile);
+        let Some(header) = folder.read_range(&name, 0..HEADER as u64)? else { return Ok(None) };
+        Ok(Some(Self { folder, name, arrays: of.arrays, saved: of.parse(header_of(&header)?)? }))
     }
 
     /// The chunks of some dates, by date and array; `None` for a date that is not recorded, or whose row is damaged.
-    pub(super) fn rows(&mut self, times: Range<usize>) -> io::Result<Vec<Option<Vec<ChunkStamp>>>> {
-        let len = self.row_len();
-        self.seek(times.start)?;
-        let mut bytes = Vec::new();
-        (&mut self.file).take((times.len() * len) as u64).read_to_end(&mut bytes)?;
+    pub(super) fn rows(&self, times: Range<usize>) -> io::Result<Vec<Option<Vec<ChunkStamp>>>> {
+        let len = row_len(self.arrays);
+        let at = |time: usize| (HEADER + time * len) as u64;
+        let bytes = self.folder.read_range(&self.name, at(times.start)..at(times.end))?.unwrap_or_default();
         let row = |time: usize| {
             let at = (time - times.start) * len;
             let (row, crc) = bytes.get(at..at + len)?.split_at(len - 4);
-            (row_crc(time, row).to_le_bytes() == crc).then(|| row.chunks_exact(ChunkStamp::LEN).map(stamp).collect())
+            (row_crc(time, row).to_le_bytes() == crc)
+                .then(|| row.chunks_exact(ChunkStamp::LEN).map(ChunkStamp::from_bytes).collect())
         };
         Ok(times.clone().map(row).collect())
     }
+}
+
+fn header_of(file: &[u8]) -> io::Result<&[u8; HEADER]> {
+    file.first_chunk().ok_or_else(|| damaged("it is shorter than its header"))
+}
+
+/// Length of the row of a date.
+fn row_len(arrays: usize) -> usize {
+    arrays * ChunkStamp::LEN + 4
 }
 
 /// A row belongs to its date, so that none is taken for another.
@@ -205,49 +147,52 @@ fn row_crc(time: usize, row: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn stamp(bytes: &[u8]) -> ChunkStamp {
-    let (len, crc) = bytes.split_at(8);
-    ChunkStamp {
-        bytes: u64::from_le_bytes(len.try_into().unwrap_or_default()),
-        crc: u32::from_le_bytes(crc.try_into().unwrap_or_default()),
-    }
-}
-
-/// The records that a run writes. Tiles come one after another, so one file is open at a time.
+/// The records that a run writes. Tiles come one after another, so those of one tile are in memory at a time.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    root: PathBuf,
+    store: Arc<AtomicStore>,
     id: String,
     arrays: usize,
     open: Mutex<Option<Open>>,
 }
 
+/// The file of a tile as it is to be.
 #[derive(Debug)]
 struct Open {
     tile: (usize, usize),
-    ledger: TileLedger,
-    /// Written since the last sync.
+    file: Vec<u8>,
+    /// Changed since it was written.
     dirty: bool,
 }
 
 impl Ledger {
-    pub(super) fn new(root: &Path, id: &str, arrays: usize) -> Self {
-        Self { root: root.to_path_buf(), id: id.into(), arrays, open: Mutex::default() }
+    pub(super) fn new(store: Arc<AtomicStore>, id: &str, arrays: usize) -> Self {
+        Self { store, id: id.into(), arrays, open: Mutex::default() }
     }
 
-    /// Records the chunks of a tile and date, one for each array. Returns the file of another tile that must be
-    /// synced, if any.
-    pub(super) fn set(&self, tile: (usize, usize), time: usize, chunks: &[ChunkStamp]) -> io::Result<Option<PathBuf>> {
-        self.with(tile, |ledger| ledger.set(time, chunks))
+    /// Records the chunks of a tile and date, one for each array.
+    pub(super) fn set(&self, tile: (usize, usize), time: usize, chunks: &[ChunkStamp]) -> Result<()> {
+        let len = row_len(self.arrays);
+        let mut row = Vec::with_capacity(len);
+        chunks.iter().for_each(|chunk| row.extend(chunk.to_bytes()));
+        row.extend(row_crc(time, &row).to_le_bytes());
+        self.with(tile, |open| {
+            let at = HEADER + time * len;
+            if open.file.len() < at + len {
+                open.file.resize(at + len, 0);
+            }
+            open.file[at..at + len].copy_from_slice(&row);
+            open.dirty = true;
+            Ok(())
+        })
     }
 
-    /// Notes the newest checkpoint of a tile.
-    pub(super) fn save(&self, tile: (usize, usize), saved: Saved) -> io::Result<Option<PathBuf>> {
+    /// Notes the newest checkpoint of a tile: at once, since a process may end here.
+    pub(super) fn save(&self, tile: (usize, usize), saved: Saved) -> Result<()> {
         let header = self.of(tile).header(Some(saved));
-        self.with(tile, |ledger| {
-            ledger.saved = Some(saved);
-            ledger.file.rewind()?;
-            ledger.file.write_all(&header)
+        self.with(tile, |open| {
+            open.file[..HEADER].copy_from_slice(&header);
+            open.write(&self.store)
         })
     }
 
@@ -255,37 +200,52 @@ impl Ledger {
         LedgerOf { id: &self.id, tile, arrays: self.arrays }
     }
 
-    fn with(
-        &self,
-        tile: (usize, usize),
-        write: impl FnOnce(&mut TileLedger) -> io::Result<()>,
-    ) -> io::Result<Option<PathBuf>> {
+    fn with(&self, tile: (usize, usize), change: impl FnOnce(&mut Open) -> Result<()>) -> Result<()> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut left = None;
-        if open.as_ref().is_none_or(|open| open.tile != tile) {
-            let ledger = TileLedger::write(&self.root, self.of(tile))?;
-            let before = open.replace(Open { tile, ledger, dirty: false });
-            left = before.filter(|before| before.dirty).map(|before| before.ledger.path);
+        match open.as_mut() {
+            Some(open) if open.tile == tile => change(open),
+            before => {
+                before.map_or(Ok(()), |before| before.flush(&self.store))?;
+                change(open.insert(Open::new(&self.store, self.of(tile))?))
+            }
         }
-        if let Some(open) = open.as_mut() {
-            open.dirty = true;
-            write(&mut open.ledger)?;
-        }
-        Ok(left)
     }
 
-    /// The file that must be synced, if any.
-    pub(super) fn take_dirty(&self) -> Option<PathBuf> {
+    /// Writes what is only in memory; it survives a power loss after the next sync of the store.
+    pub(super) fn flush(&self) -> Result<()> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = open.as_mut().filter(|open| open.dirty)?;
-        open.dirty = false;
-        Some(open.ledger.path.clone())
+        open.as_mut().map_or(Ok(()), |open| open.flush(&self.store))
+    }
+}
+
+impl Open {
+    fn new(store: &AtomicStore, of: LedgerOf<'_>) -> Result<Self> {
+        let name = name_of(of.tile);
+        let held = store.folder().read(&name);
+        let held = held.map_err(|error| io_error(&store.folder().path_of(&name), "cannot read", error))?;
+        // A run that was killed at its beginning leaves nothing. What belongs to something else, or is damaged, has been
+        // found before, and everything is written again.
+        let whole = held.filter(|file| header_of(file).and_then(|header| of.parse(header)).is_ok());
+        Ok(Self { tile: of.tile, file: whole.unwrap_or_else(|| of.header(None)), dirty: false })
+    }
+
+    fn flush(&mut self, store: &AtomicStore) -> Result<()> {
+        if self.dirty { self.write(store) } else { Ok(()) }
+    }
+
+    fn write(&mut self, store: &AtomicStore) -> Result<()> {
+        store.write(&name_of(self.tile), &self.file)?;
+        self.dirty = false;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::storage::Disk;
 
     const OF: LedgerOf<'static> = LedgerOf { id: "0123456789abcdef0123456789abcdef", tile: (0, 3), arrays: 2 };
 
@@ -296,16 +256,16 @@ mod tests {
     #[test]
     fn rows_come_back_and_damage_is_seen() {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::new(folder.path(), OF.id, 2);
+        let disk: Arc<dyn Folder> = Arc::new(Disk::new(folder.path()));
+        let ledger = Ledger::new(Arc::new(AtomicStore::hidden(Arc::clone(&disk))), OF.id, 2);
         // Tiles in turn, dates in any order and twice.
         for (tile, time, k) in [((0, 3), 4, 9), ((0, 4), 0, 1), ((0, 3), 2, 2), ((0, 3), 4, 4)] {
             ledger.set(tile, time, &chunks(k)).unwrap();
         }
-        assert!(ledger.take_dirty().is_some() && ledger.take_dirty().is_none());
         let saved = Saved { generation: 3, date: Date::from_days(20_000) };
         ledger.save((0, 3), saved).unwrap();
-        let read = |of| TileLedger::read(folder.path(), of);
-        let mut tile = read(OF).unwrap().unwrap();
+        let read = |of| TileLedger::read(&*disk, of);
+        let tile = read(OF).unwrap().unwrap();
         assert_eq!(tile.saved, Some(saved));
         let expected = vec![None, Some(chunks(2)), None, Some(chunks(4)), None];
         assert_eq!(tile.rows(1..6).unwrap(), expected);
@@ -316,13 +276,15 @@ mod tests {
         ] {
             assert!(read(of).unwrap_err().to_string().contains(words));
         }
-        let path = path_of(folder.path(), (0, 3));
-        fs::copy(path_of(folder.path(), (0, 4)), &path).unwrap();
+        let path = |tile| folder.path().join(name_of(tile));
+        fs::copy(path((0, 4)), path((0, 3))).unwrap();
         assert!(read(OF).unwrap_err().to_string().contains("another tile"));
         // One bit anywhere.
         ledger.set((0, 5), 0, &chunks(5)).unwrap();
+        ledger.flush().unwrap();
         let of = LedgerOf { tile: (0, 5), ..OF };
-        let (path, whole) = (path_of(folder.path(), (0, 5)), fs::read(path_of(folder.path(), (0, 5))).unwrap());
+        let path = path((0, 5));
+        let whole = fs::read(&path).unwrap();
         for at in 0..whole.len() {
             let mut other = whole.clone();
             other[at] ^= 4;

@@ -1,15 +1,14 @@
 //! Reader of fused series.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ndarray::{Array1, Array2, Array3, ArrayD, Dimension, s};
 use serde_json::Value;
 use zarrs::array::{Array, ArraySubset};
-use zarrs::filesystem::FilesystemStore;
 
 use super::existing::{existing_series, group_attributes};
+use super::store::ReadStore;
 use super::unpacking::PackedArray;
 use crate::describe::OutputSpace;
 use crate::error::{BoxedError, Error, Result};
@@ -17,6 +16,7 @@ use crate::geometry::{Crs, Date, Grid, PixelRegion};
 use crate::series::ExistingSeries;
 use crate::source::{RasterSource, Slice, bound_codecs, check_request};
 use crate::spectral::SpectralBasis;
+use crate::storage::{Folder, Place};
 
 /// Largest length of a coordinate or a basis, which are read as a whole: metadata must not make a program ask for all memory there is.
 const MOST_NUMBERS: u64 = 1 << 28;
@@ -56,11 +56,16 @@ impl FusedSeries {
     ///
     /// # Errors
     /// [`Error::OpenStore`] when there is no store of this crate.
-    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let path = path.into();
-        let store = FilesystemStore::new(&path).map_err(|error| refuse(&path, error.to_string()))?;
-        let opening = Opening { path: &path, store: Arc::new(store) };
-        let attributes = attributes_of(&path)?;
+    pub fn open(place: impl Into<Place>) -> Result<Self> {
+        let place = place.into();
+        Self::of((place.name(), &place.reading()?))
+    }
+
+    /// Opens the store in a folder, of this name.
+    pub(super) fn of((path, folder): (&Path, &Arc<dyn Folder>)) -> Result<Self> {
+        let path = path.to_path_buf();
+        let opening = Opening { path: &path, store: Arc::new(ReadStore(Arc::clone(folder))) };
+        let attributes = attributes_of((&path, &**folder))?;
         let series = existing_series(&attributes).map_err(|problem| refuse(&path, problem))?;
         let bands = attributes["rasterfuse"]["bands"].as_array().into_iter().flatten();
         let indices = attributes["rasterfuse"]["indices"].as_object().into_iter().flat_map(|indices| indices.keys());
@@ -102,7 +107,7 @@ impl FusedSeries {
             ));
         }
         let grid = opening.grid(&mean)?;
-        let packed = |array: Array<FilesystemStore>| {
+        let packed = |array: Array<ReadStore>| {
             let name = array.path().as_str().trim_start_matches('/').to_owned();
             PackedArray::new(array).map_err(|problem| opening.failed(&name, problem))
         };
@@ -197,7 +202,7 @@ impl FusedSeries {
 /// A store that is being opened.
 pub(super) struct Opening<'a> {
     pub(super) path: &'a Path,
-    pub(super) store: Arc<FilesystemStore>,
+    pub(super) store: Arc<ReadStore>,
 }
 
 impl Opening<'_> {
@@ -205,7 +210,7 @@ impl Opening<'_> {
         refuse(self.path, format!("array {name}: {}", error.into()))
     }
 
-    pub(super) fn array(&self, name: &str) -> Result<Array<FilesystemStore>> {
+    pub(super) fn array(&self, name: &str) -> Result<Array<ReadStore>> {
         bound_codecs();
         Array::open(Arc::clone(&self.store), &format!("/{name}")).map_err(|error| self.failed(name, error))
     }
@@ -226,7 +231,7 @@ impl Opening<'_> {
     }
 
     /// The grid that `spatial_ref` describes.
-    pub(super) fn grid(&self, mean: &Array<FilesystemStore>) -> Result<Grid> {
+    pub(super) fn grid(&self, mean: &Array<ReadStore>) -> Result<Grid> {
         let mapping = self.array("spatial_ref")?;
         let text = |key: &str| mapping.attributes().get(key).and_then(Value::as_str);
         let numbers = text("GeoTransform").unwrap_or_default().split_whitespace().map(str::parse::<f64>);
@@ -250,9 +255,9 @@ pub(super) fn refuse(path: &Path, problem: String) -> Error {
 }
 
 /// Attributes of the group, of either version of the format; none of a folder without them.
-pub(super) fn attributes_of(path: &Path) -> Result<Value> {
-    let consolidated = group_attributes(path).map_err(|problem| refuse(path, problem))?;
-    let own = || serde_json::from_slice(&fs::read(path.join(".zattrs")).ok()?).ok();
+pub(super) fn attributes_of((path, folder): (&Path, &dyn Folder)) -> Result<Value> {
+    let consolidated = group_attributes(folder).map_err(|problem| refuse(path, problem))?;
+    let own = || serde_json::from_slice(&folder.read(".zattrs").ok()??).ok();
     Ok(consolidated.or_else(own).unwrap_or_default())
 }
 

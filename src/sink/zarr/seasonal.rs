@@ -8,20 +8,20 @@ use std::sync::Arc;
 use ndarray::{ArrayD, Axis};
 use serde_json::{Map, Value, json};
 use zarrs::array::{Array, ArraySubset};
-use zarrs::filesystem::FilesystemStore;
 
 use super::chunk::padded_chunk;
 use super::crs::{coordinate, geozarr, grid_mapping};
 use super::group::{ArrayKind, DataType, object, write_group};
 use super::reader::{Opening, attributes_of, refuse};
-use super::store::AtomicStore;
-use super::{ZarrFormat, open_array, store_chunk, sync_parent, write_texts};
+use super::store::{AtomicStore, ReadStore};
+use super::{ZarrFormat, open_array, store_chunk, write_texts};
 use crate::describe::Encoding;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::model::SeasonalFit;
 use crate::seasonal::{Fingerprint, Harmonics, SeasonalMean, SeasonalTile};
 use crate::source::{RasterSource, Slice, check_request};
+use crate::storage::{Disk, Folder, Place, sync_parent};
 
 /// Key of the group attributes that describe the mean.
 const KEY: &str = "rasterfuse_seasonal";
@@ -91,11 +91,12 @@ impl SeasonalStore {
     ///
     /// # Errors
     /// [`Error::OpenStore`] when there is no seasonal mean.
-    pub fn open(path: impl Into<PathBuf>) -> Result<SeasonalMean> {
-        let path = path.into();
-        let store = FilesystemStore::new(&path).map_err(|error| refuse(&path, error.to_string()))?;
-        let opening = Opening { path: &path, store: Arc::new(store) };
-        let attributes = attributes_of(&path)?;
+    pub fn open(place: impl Into<Place>) -> Result<SeasonalMean> {
+        let place = place.into();
+        let folder = place.reading()?;
+        let path = place.name().to_path_buf();
+        let opening = Opening { path: &path, store: Arc::new(ReadStore(Arc::clone(&folder))) };
+        let attributes = attributes_of((&path, &*folder))?;
         let about = attributes.get(KEY);
         let about =
             about.ok_or_else(|| refuse(&path, "holds no seasonal mean; SeasonalStore::write makes one".into()))?;
@@ -131,7 +132,9 @@ impl SeasonalStore {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
-        let ours = || attributes_of(&self.path).is_ok_and(|attributes| attributes.get(KEY).is_some());
+        let ours = || {
+            attributes_of((&self.path, &Disk::new(&self.path))).is_ok_and(|attributes| attributes.get(KEY).is_some())
+        };
         if free || ours() {
             return Ok(());
         }
@@ -218,6 +221,7 @@ impl<'a> SeasonalArrays<'a> {
     /// Writes coordinates, then tiles as they are fitted, and last the document of the group.
     fn write(&self, folder: &Path, fit: &SeasonalFit) -> Result<()> {
         const ARRAYS: [&str; 7] = ["coefficient", "scatter", "band", "term", "y", "x", "spatial_ref"];
+        let folder: Arc<dyn Folder> = Arc::new(Disk::new(folder));
         let store = Arc::new(AtomicStore::hidden(folder));
         for name in ARRAYS {
             self.kind(name).write(&store, name, self.format)?;
@@ -305,8 +309,8 @@ struct CoefficientBands {
     /// The reference date of phases.
     dates: Vec<Date>,
     bands: Vec<String>,
-    coefficient: Array<FilesystemStore>,
-    scatter: Array<FilesystemStore>,
+    coefficient: Array<ReadStore>,
+    scatter: Array<ReadStore>,
     terms: usize,
     chunk: (usize, usize),
 }
@@ -332,7 +336,7 @@ impl RasterSource for CoefficientBands {
             [region.rows.start as u64..region.rows.end as u64, region.cols.start as u64..region.cols.end as u64];
         // A chunk holds all layers, so each array is read once.
         let held = self.terms + 1;
-        let read = |array: &Array<FilesystemStore>, layers: &[u64]| -> Result<ArrayD<f32>> {
+        let read = |array: &Array<ReadStore>, layers: &[u64]| -> Result<ArrayD<f32>> {
             let subset = layers.iter().map(|n| 0..*n).chain(cells.iter().cloned()).collect::<Vec<_>>();
             array.retrieve_array_subset(&ArraySubset::new_with_ranges(&subset)).map_err(|error| Error::Read {
                 origin: self.origin(),

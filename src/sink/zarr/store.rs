@@ -1,32 +1,35 @@
-//! A file system store whose files are replaced atomically.
+//! The files of a store as zarrs reads and writes them, each replaced in one step.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use zarrs::storage::{Bytes, OffsetBytesIterator, StorageError, StoreKey, StorePrefix, WritableStorageTraits};
+use zarrs::storage::byte_range::{ByteRange, ByteRangeIterator};
+use zarrs::storage::{
+    Bytes, MaybeBytes, MaybeBytesIterator, OffsetBytesIterator, ReadableStorageTraits, StorageError, StoreKey,
+    StorePrefix, WritableStorageTraits,
+};
 
-use super::ledger::ChunkStamp;
+use super::stamp::ChunkStamp;
 use crate::error::{Error, Result};
-use crate::series::replace;
+use crate::storage::{Folder, Replacing};
 
 /// Largest number of files since the last sync. It bounds memory, not durability.
 const PENDING: usize = 1024;
 
-/// A folder whose files are replaced atomically: written to a temporary file, then renamed.
+/// A folder whose files are replaced atomically.
 ///
 /// The file system store of zarrs truncates files in place, so that a crash leaves torn chunks; it also syncs every
 /// key, and remembers every key for ever. Here a file is always either the old or the new one. [`sync`](Self::sync)
 /// makes everything written since the last call durable; the metadata that reveal it are replaced afterwards.
 #[derive(Debug)]
 pub(super) struct AtomicStore {
-    root: PathBuf,
+    folder: Arc<dyn Folder>,
     /// The folder of temporary files; `None` where each is made in the folder of its target, which spreads many of
     /// them over the disk.
-    scratch: Option<PathBuf>,
+    scratch: Option<String>,
     /// Of files that are revealed later; `None` when every file is durable before it is renamed.
     hidden: Option<Mutex<Hidden>>,
 }
@@ -35,72 +38,64 @@ pub(super) struct AtomicStore {
 #[derive(Debug, Default)]
 struct Hidden {
     /// Files that [`sync`](AtomicStore::sync) waits for.
-    pending: Vec<PathBuf>,
+    pending: Vec<String>,
     /// Where they are asked for: length and checksum of files that nobody has [taken](AtomicStore::take_stamp) yet.
     stamps: Option<BTreeMap<String, ChunkStamp>>,
 }
 
 impl AtomicStore {
-    /// The store at `root` for files that readers see at once: every file is durable before it is renamed. Temporary
-    /// files are in `scratch`.
-    pub(super) fn visible(root: &Path, scratch: &str) -> Self {
-        Self { root: root.to_path_buf(), scratch: Some(root.join(scratch)), hidden: None }
+    /// A store for files that readers see at once: every file is durable before it is renamed. Temporary files are in
+    /// `scratch`.
+    pub(super) fn visible(folder: Arc<dyn Folder>, scratch: &str) -> Self {
+        Self { folder, scratch: Some(scratch.to_owned()), hidden: None }
     }
 
-    /// The store at `root` for files that are revealed later, after a [`sync`](Self::sync).
-    pub(super) fn hidden(root: &Path) -> Self {
-        Self { root: root.to_path_buf(), scratch: None, hidden: Some(Mutex::default()) }
+    /// A store for files that are revealed later, after a [`sync`](Self::sync).
+    pub(super) fn hidden(folder: Arc<dyn Folder>) -> Self {
+        Self { folder, scratch: None, hidden: Some(Mutex::default()) }
     }
 
     /// The same, which keeps the length and checksum of each file until they are [taken](Self::take_stamp).
-    pub(super) fn stamped(root: &Path) -> Self {
+    pub(super) fn stamped(folder: Arc<dyn Folder>) -> Self {
         let hidden = Hidden { stamps: Some(BTreeMap::new()), ..Hidden::default() };
-        Self { hidden: Some(Mutex::new(hidden)), ..Self::hidden(root) }
+        Self { hidden: Some(Mutex::new(hidden)), ..Self::hidden(folder) }
     }
 
-    pub(super) fn root(&self) -> &Path {
-        &self.root
+    pub(super) fn folder(&self) -> &dyn Folder {
+        &*self.folder
     }
 
     /// Replaces a file.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.root.join(name);
-        let written = self.write_file(path.clone(), |file| file.write_all(bytes));
-        written.map_err(|error| io_error(&path, "cannot write", error))
+        self.write_file(name, &mut |file| file.write_all(bytes)).map_err(|error| self.cannot_write(name, error))
     }
 
     /// Replaces a file with JSON, pretty-printed, because people open these files.
     pub(super) fn write_json(&self, name: &str, document: &impl Serialize) -> Result<()> {
-        let path = self.root.join(name);
-        let written = self.write_file(path.clone(), |file| {
-            serde_json::to_writer_pretty(&mut *file, document)?;
+        let written = self.write_file(name, &mut |mut file| {
+            serde_json::to_writer_pretty(&mut file, document)?;
             file.write_all(b"\n")
         });
-        written.map_err(|error| io_error(&path, "cannot write", error))
+        written.map_err(|error| self.cannot_write(name, error))
     }
 
-    fn write_file(&self, path: PathBuf, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
-        let durable = self.hidden.is_none();
-        let scratch = self.scratch.as_deref().or(path.parent()).unwrap_or(&self.root);
-        replace(&path, scratch, durable, write)?;
-        self.settle(path)
+    fn cannot_write(&self, name: &str, error: io::Error) -> Error {
+        io_error(&self.folder.path_of(name), "cannot write", error)
     }
 
-    /// Makes a change of a file durable: at once where readers see it, otherwise with the next [`sync`](Self::sync).
-    fn settle(&self, path: PathBuf) -> io::Result<()> {
-        match self.hidden {
-            None => sync_files(&self.root, &[path]).map_err(|(_, error)| error),
-            Some(_) => self.pend(path),
-        }
+    fn write_file(&self, name: &str, write: crate::storage::Writer<'_>) -> io::Result<()> {
+        let how = Replacing { durable: self.hidden.is_none(), scratch: self.scratch.as_deref() };
+        self.folder.replace(name, how, write)?;
+        self.settle(name)
     }
 
-    /// Adds a file that [`sync`](Self::sync) waits for.
-    pub(super) fn pend(&self, path: PathBuf) -> io::Result<()> {
+    /// Makes a change of a file of a hidden store durable with the next [`sync`](Self::sync).
+    fn settle(&self, name: &str) -> io::Result<()> {
         let full = self.with_hidden(|hidden| {
-            hidden.pending.push(path);
+            hidden.pending.push(name.to_owned());
             if hidden.pending.len() >= PENDING { std::mem::take(&mut hidden.pending) } else { Vec::new() }
         });
-        sync_files(&self.root, &full.unwrap_or_default()).map_err(|(_, error)| error)
+        self.folder.sync(&full.unwrap_or_default()).map_err(|(_, error)| error)
     }
 
     /// Length and checksum of a file as it was written last; `None` when it was removed.
@@ -112,10 +107,10 @@ impl AtomicStore {
         self.hidden.as_ref().map(|hidden| call(&mut hidden.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// Waits until everything written so far is on disk.
+    /// Waits until everything written so far survives a power loss.
     pub(super) fn sync(&self) -> Result<()> {
         let written = self.with_hidden(|hidden| std::mem::take(&mut hidden.pending)).unwrap_or_default();
-        sync_files(&self.root, &written).map_err(|(path, error)| io_error(&path, "cannot sync", error))
+        self.folder.sync(&written).map_err(|(path, error)| io_error(&path, "cannot sync", error))
     }
 }
 
@@ -123,38 +118,9 @@ pub(super) fn io_error(path: &Path, action: &str, error: io::Error) -> Error {
     Error::Store { path: path.to_path_buf(), problem: format!("{action}: {error}"), source: Some(Box::new(error)) }
 }
 
-/// From this number of files on, the full file system is synced at once, which takes about as long as a few single
-/// files.
-#[cfg(target_os = "linux")]
-const MANY: usize = 8;
-
-/// Waits for files and for their parent folders.
-fn sync_files(root: &Path, files: &[PathBuf]) -> std::result::Result<(), (PathBuf, io::Error)> {
-    #[cfg(target_os = "linux")]
-    if files.len() >= MANY {
-        let sync = || -> io::Result<()> { Ok(rustix::fs::syncfs(File::open(root)?)?) };
-        return sync().map_err(|error| (root.to_path_buf(), error));
-    }
-    sync_each(root, files)
-}
-
-/// Waits for files and for their parent folders, each once.
-fn sync_each(root: &Path, files: &[PathBuf]) -> std::result::Result<(), (PathBuf, io::Error)> {
-    let folders: BTreeSet<&Path> =
-        files.iter().flat_map(|path| path.ancestors().skip(1).take_while(|folder| folder.starts_with(root))).collect();
-    for path in files.iter().map(PathBuf::as_path).chain(folders) {
-        match File::open(path).and_then(|file| file.sync_all()) {
-            // Deleted since: its folder says so.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((path.to_path_buf(), error)),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 impl WritableStorageTraits for AtomicStore {
     fn set(&self, key: &StoreKey, value: Bytes) -> std::result::Result<(), StorageError> {
-        self.write_file(self.root.join(key.as_str()), |file| file.write_all(&value))?;
+        self.write_file(key.as_str(), &mut |file| file.write_all(&value))?;
         self.with_hidden(|hidden| {
             let stamps = hidden.stamps.as_mut()?;
             stamps.insert(key.as_str().to_owned(), ChunkStamp::of(&value))
@@ -168,19 +134,15 @@ impl WritableStorageTraits for AtomicStore {
 
     fn erase(&self, key: &StoreKey) -> std::result::Result<(), StorageError> {
         self.take_stamp(key);
-        let path = self.root.join(key.as_str());
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            // Its folder must be on disk without it before its date is revealed.
-            removed => Ok(removed.and_then(|()| self.settle(path))?),
+        // Its folder must be on disk without it before its date is revealed.
+        if self.folder.remove(key.as_str())? {
+            self.settle(key.as_str())?;
         }
+        Ok(())
     }
 
     fn erase_prefix(&self, prefix: &StorePrefix) -> std::result::Result<(), StorageError> {
-        match fs::remove_dir_all(self.root.join(prefix.as_str())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+        Err(StorageError::Unsupported(format!("{prefix}: chunks are erased one by one")))
     }
 
     fn supports_set_partial(&self) -> bool {
@@ -188,14 +150,54 @@ impl WritableStorageTraits for AtomicStore {
     }
 }
 
+/// A folder as zarrs reads it.
+#[derive(Debug)]
+pub(super) struct ReadStore(pub(super) Arc<dyn Folder>);
+
+impl ReadableStorageTraits for ReadStore {
+    fn get(&self, key: &StoreKey) -> std::result::Result<MaybeBytes, StorageError> {
+        Ok(self.0.read(key.as_str())?.map(Bytes::from))
+    }
+
+    fn get_partial_many<'a>(
+        &'a self,
+        key: &StoreKey,
+        ranges: ByteRangeIterator<'a>,
+    ) -> std::result::Result<MaybeBytesIterator<'a>, StorageError> {
+        let Some(size) = self.size_key(key)? else { return Ok(None) };
+        let key = key.clone();
+        let gone = move |key: &StoreKey| StorageError::Other(format!("{key}: is gone since its length was asked for"));
+        let read = move |range: ByteRange| {
+            let bytes = self.0.read_range(key.as_str(), range.start(size)..range.end(size))?;
+            bytes.map(Bytes::from).ok_or_else(|| gone(&key))
+        };
+        Ok(Some(Box::new(ranges.map(read))))
+    }
+
+    fn size_key(&self, key: &StoreKey) -> std::result::Result<Option<u64>, StorageError> {
+        Ok(self.0.sizes(&[key.as_str().to_owned()])?.first().copied().flatten())
+    }
+
+    fn supports_get_partial(&self) -> bool {
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::storage::Disk;
+
+    fn disk(folder: &tempfile::TempDir) -> Arc<dyn Folder> {
+        Arc::new(Disk::new(folder.path()))
+    }
 
     #[test]
     fn files_are_replaced_whole_and_stamped() {
         let folder = tempfile::tempdir().unwrap();
-        let store = AtomicStore::stamped(folder.path());
+        let store = AtomicStore::stamped(disk(&folder));
         let key = StoreKey::new("mean/c/0/0").unwrap();
         for content in [&b"first"[..], b"second, longer", b"3"] {
             store.set(&key, Bytes::from_static(content)).unwrap();
@@ -212,14 +214,14 @@ mod tests {
         assert_eq!(store.with_hidden(|hidden| hidden.pending.len()), Some(1), "a removal is synced, once");
         store.sync().unwrap();
         assert_eq!(store.take_stamp(&key), None);
-        AtomicStore::visible(folder.path(), "").write("zarr.json", b"{}").unwrap();
+        AtomicStore::visible(disk(&folder), "").write("zarr.json", b"{}").unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing temporary is left");
     }
 
     #[test]
     fn pending_files_are_bounded() {
         let folder = tempfile::tempdir().unwrap();
-        let store = AtomicStore::hidden(folder.path());
+        let store = AtomicStore::hidden(disk(&folder));
         for k in 0..PENDING + 10 {
             store.set(&StoreKey::new(format!("k{k}")).unwrap(), Bytes::from_static(b"x")).unwrap();
         }

@@ -4,14 +4,14 @@ use ndarray::{Array4, ArrayD, Ix4};
 use serde_json::Value;
 use zarrs::array::data_type::{Float32DataType, Int16DataType, UInt16DataType};
 use zarrs::array::{Array, ArraySubset};
-use zarrs::filesystem::FilesystemStore;
 
 use super::packing::MISSING;
+use super::store::ReadStore;
 
 /// An array of four dimensions, (time, layer, y, x), whose numbers stand for values.
 #[derive(Debug)]
 pub(super) struct PackedArray {
-    array: Array<FilesystemStore>,
+    array: Array<ReadStore>,
     numbers: Stored,
 }
 
@@ -25,7 +25,7 @@ enum Stored {
 impl PackedArray {
     /// # Errors
     /// What is wrong with its type or attributes.
-    pub(super) fn new(array: Array<FilesystemStore>) -> Result<Self, String> {
+    pub(super) fn new(array: Array<ReadStore>) -> Result<Self, String> {
         let number = |key: &str| array.attributes().get(key).and_then(Value::as_f64);
         let missing = || number("_FillValue");
         let scale = || number("scale_factor").ok_or("whole numbers without a scale_factor").map_err(str::to_owned);
@@ -45,7 +45,7 @@ impl PackedArray {
         Ok(Self { array, numbers })
     }
 
-    pub(super) fn array(&self) -> &Array<FilesystemStore> {
+    pub(super) fn array(&self) -> &Array<ReadStore> {
         &self.array
     }
 

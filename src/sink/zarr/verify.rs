@@ -1,56 +1,58 @@
 //! Reads a whole store and compares it with its records and with itself.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::Arc;
 
 use ndarray::Array1;
 use serde_json::{Map, Value};
-use zarrs::filesystem::FilesystemStore;
 
 use super::existing::{existing_series, group_attributes};
-use super::held::{Chunks, content_differs};
+use super::held::{Chunks, content_differs, length_differs};
 use super::ledger::{FOLDER, recorded_tiles};
-use super::place::place;
 use super::reader::{FusedSeries, Opening, refuse};
+use super::stamp::ChunkStamp;
+use super::store::{ReadStore, io_error};
 use super::{TILED, ZarrFormat};
 use crate::error::Result;
 use crate::geometry::Date;
 use crate::series::{ExistingSeries, HeldBlocks, Problem, Verification, digest};
 use crate::source::RasterSource;
+use crate::storage::{Folder, Place};
 
 /// What mends metadata that contradict each other.
 const REWRITTEN: &str = "the next run into the store that has something to do writes it again";
 
-/// Reads every chunk of the store at `path` and compares it with what was recorded when it was written; compares
+/// Reads every chunk of the store at a place and compares it with what was recorded when it was written; compares
 /// metadata and coordinates with each other. Changes nothing.
 ///
 /// # Errors
 /// [`Error::OpenStore`](crate::Error::OpenStore) when there is no series, [`Error::Store`](crate::Error::Store) when a
 /// file cannot be read.
-pub fn verify(path: impl AsRef<Path>) -> Result<Verification> {
-    let root = place(path.as_ref())?;
-    let attributes = group_attributes(&root).map_err(|problem| refuse(&root, problem))?;
-    let attributes = attributes.ok_or_else(|| refuse(&root, "there is no series".into()))?;
-    let series = existing_series(&attributes).map_err(|problem| refuse(&root, problem))?;
+pub fn verify(place: impl Into<Place>) -> Result<Verification> {
+    let folder = place.into().folder()?;
+    let root = folder.path();
+    let attributes = group_attributes(&*folder).map_err(|problem| refuse(root, problem))?;
+    let attributes = attributes.ok_or_else(|| refuse(root, "there is no series".into()))?;
+    let series = existing_series(&attributes).map_err(|problem| refuse(root, problem))?;
     let mut found = Verification { state: series.describe(), ..Verification::default() };
     if let Some(identity) = &series.identity {
         (found.series_id, found.generation) = (Some(identity.id.clone()), Some(identity.generation));
     } else {
         let remedy = "a series that is made anew has records";
-        found.problems.push(Problem::new(&root, "made by an earlier version, without records of its chunks", remedy));
+        found.problems.push(Problem::new(root, "made by an earlier version, without records of its chunks", remedy));
     }
-    let format = if root.join("zarr.json").exists() { ZarrFormat::V3 } else { ZarrFormat::V2 };
-    let arrays = check_documents(&root, format, &series, &mut found.problems);
-    match FusedSeries::open(&root) {
+    let v3 = folder.has("zarr.json").map_err(|error| io_error(root, "cannot look for zarr.json", error))?;
+    let format = if v3 { ZarrFormat::V3 } else { ZarrFormat::V2 };
+    let arrays = check_documents(&*folder, format, &series, &mut found.problems);
+    match FusedSeries::of((root, &folder)) {
         Err(error) => {
             let remedy = "restore its metadata from a copy";
-            found.problems.push(Problem::new(&root, format!("readers cannot open it: {error}"), remedy));
+            found.problems.push(Problem::new(root, format!("readers cannot open it: {error}"), remedy));
         }
         Ok(opened) => {
-            check_coordinates(&root, &opened, &series, &mut found.problems);
-            check_chunks(&root, (&opened, &series), (format, arrays), &mut found)?;
+            check_coordinates(&folder, &opened, &series, &mut found.problems);
+            check_chunks(&*folder, (&opened, &series), (format, arrays), &mut found)?;
         }
     }
     found.series = Some(series);
@@ -60,15 +62,16 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verification> {
 /// Compares every array's own document with the consolidated one, and their lengths with the number of dates. Returns
 /// the arrays that have a chunk for each tile and date.
 fn check_documents(
-    root: &Path,
+    folder: &dyn Folder,
     format: ZarrFormat,
     series: &ExistingSeries,
     problems: &mut Vec<Problem>,
 ) -> Vec<&'static str> {
-    let read = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).ok()?).ok();
-    let group = root.join(if format == ZarrFormat::V3 { "zarr.json" } else { ".zmetadata" });
+    let read = |name: &str| serde_json::from_slice::<Value>(&folder.read(name).ok()??).ok();
+    let name = if format == ZarrFormat::V3 { "zarr.json" } else { ".zmetadata" };
+    let group = folder.path_of(name);
     let pointer = if format == ZarrFormat::V3 { "/consolidated_metadata/metadata" } else { "/metadata" };
-    let document = read(&group).unwrap_or_default();
+    let document = read(name).unwrap_or_default();
     let none = Map::new();
     let documents = document.pointer(pointer).and_then(Value::as_object).unwrap_or(&none);
     if documents.is_empty() {
@@ -76,11 +79,15 @@ fn check_documents(
     }
     let mut tiled = Vec::new();
     for (name, consolidated) in documents {
-        let own: PathBuf = if format == ZarrFormat::V3 { root.join(name).join("zarr.json") } else { root.join(name) };
+        let own = if format == ZarrFormat::V3 { format!("{name}/zarr.json") } else { name.clone() };
         match read(&own) {
-            None => problems.push(Problem::new(&own, "is missing or damaged", REWRITTEN)),
+            None => problems.push(Problem::new(folder.path_of(&own), "is missing or damaged", REWRITTEN)),
             Some(document) if document != *consolidated => {
-                problems.push(Problem::new(&own, "differs from the consolidated metadata of the group", REWRITTEN));
+                problems.push(Problem::new(
+                    folder.path_of(&own),
+                    "differs from the consolidated metadata of the group",
+                    REWRITTEN,
+                ));
             }
             Some(_) => {}
         }
@@ -103,14 +110,19 @@ fn check_documents(
 }
 
 /// Compares dates with their digest, and cell centres with the grid.
-fn check_coordinates(root: &Path, opened: &FusedSeries, series: &ExistingSeries, problems: &mut Vec<Problem>) {
+fn check_coordinates(
+    folder: &Arc<dyn Folder>,
+    opened: &FusedSeries,
+    series: &ExistingSeries,
+    problems: &mut Vec<Problem>,
+) {
+    let root = folder.path();
     let dates = opened.dates();
     let planned = dates.len() == series.planned.0;
     if dates.windows(2).any(|pair| pair[0] >= pair[1]) || (planned && digest(dates) != series.dates_digest) {
         problems.push(Problem::new(root.join("time"), "holds other dates than were planned", REWRITTEN));
     }
-    let Ok(store) = FilesystemStore::new(root) else { return };
-    let opening = Opening { path: root, store: Arc::new(store) };
+    let opening = Opening { path: root, store: Arc::new(ReadStore(Arc::clone(folder))) };
     let grid = opened.grid();
     let (rows, cols) = grid.shape();
     for (name, cells, centres) in [("y", rows, true), ("x", cols, false)] {
@@ -132,7 +144,7 @@ fn check_coordinates(root: &Path, opened: &FusedSeries, series: &ExistingSeries,
 
 /// Compares every visible chunk with its record.
 fn check_chunks(
-    root: &Path,
+    folder: &dyn Folder,
     (opened, series): (&FusedSeries, &ExistingSeries),
     (format, arrays): (ZarrFormat, Vec<&'static str>),
     found: &mut Verification,
@@ -143,22 +155,38 @@ fn check_chunks(
     let (height, width) = opened.block_shape().unwrap_or((rows, cols));
     let (down, across) = (rows.div_ceil(height), cols.div_ceil(width));
     // By the records that are there: metadata may say any number of tiles.
+    let recorded = recorded_tiles(folder).map_err(|error| io_error(folder.path(), "cannot list records", error))?;
     let recorded: BTreeSet<(usize, usize)> =
-        recorded_tiles(root).into_iter().filter(|(row, col)| *row < down && *col < across).collect();
+        recorded.into_iter().filter(|(row, col)| *row < down && *col < across).collect();
     let tiles = down.saturating_mul(across);
     if recorded.len() < tiles {
         let problem = format!("has no records of {} of {tiles} tiles", tiles - recorded.len());
-        found.problems.push(Problem::new(root.join(FOLDER), problem, "resume the run, which makes their chunks again"));
+        found.problems.push(Problem::new(
+            folder.path_of(FOLDER),
+            problem,
+            "resume the run, which makes their chunks again",
+        ));
     }
-    let chunks = Chunks::of((root, &identity.id), dates, format, arrays);
-    let (mut buffer, mut bytes, mut count) = (Vec::new(), 0, 0);
+    let chunks = Chunks::of((folder, &identity.id), dates, format, arrays);
+    let (mut bytes, mut count) = (0, 0);
     let mut all = HeldBlocks::default();
     for tile in recorded {
-        let mut differs = |path: &Path, stamp| {
-            count += 1;
-            content_differs(path, stamp, (&mut buffer, &mut bytes))
-        };
-        let held = chunks.look(tile, 0..dates.len(), &mut differs)?;
+        let held = chunks.look(tile, 0..dates.len(), &mut |chunks| {
+            let differs = |(name, stamp): &(String, ChunkStamp)| {
+                // Of a file that is too long no more is read than shows it.
+                let contents = folder
+                    .read_range(name, 0..stamp.bytes.saturating_add(1))
+                    .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+                let contents = contents.unwrap_or_default();
+                (count, bytes) = (count + 1, bytes + contents.len() as u64);
+                if contents.len() as u64 > stamp.bytes {
+                    let size = folder.sizes(std::slice::from_ref(name))?.first().copied().flatten();
+                    return Ok(length_differs(size.unwrap_or(0), *stamp));
+                }
+                Ok(content_differs(&contents, *stamp))
+            };
+            chunks.iter().map(differs).collect()
+        })?;
         found.saved.push((tile, held.saved));
         all.merge(held);
     }

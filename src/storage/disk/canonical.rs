@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Occupied`] for a path that names no folder.
-pub(super) fn place(path: &Path) -> Result<PathBuf> {
+pub(in crate::storage) fn canonical(path: &Path) -> Result<PathBuf> {
     let refuse = |state: &str| Err(Error::Occupied { path: path.to_path_buf(), state: state.into() });
     if path.as_os_str().is_empty() {
         return refuse("the path is empty");
@@ -46,7 +46,7 @@ mod tests {
     fn a_store_has_one_path() {
         let folder = tempfile::tempdir().unwrap();
         let real = folder.path().canonicalize().unwrap();
-        let within = |name: &str| place(&folder.path().join(name));
+        let within = |name: &str| canonical(&folder.path().join(name));
         fs::create_dir_all(folder.path().join("deep/store")).unwrap();
         for (name, expected) in [
             ("a.zarr", "a.zarr"),
@@ -59,11 +59,11 @@ mod tests {
         assert!(within("new/..").unwrap_err().to_string().contains("\"..\" behind a folder"));
         assert!(within("new/../a.zarr").is_err());
         for path in ["", "/"] {
-            assert!(matches!(place(Path::new(path)), Err(Error::Occupied { .. })), "{path:?}");
+            assert!(matches!(canonical(Path::new(path)), Err(Error::Occupied { .. })), "{path:?}");
         }
         let here = std::env::current_dir().unwrap().canonicalize().unwrap();
-        assert_eq!(place(Path::new("no-such.zarr")).unwrap(), here.join("no-such.zarr"));
-        assert_eq!(place(Path::new(".")).unwrap(), here);
+        assert_eq!(canonical(Path::new("no-such.zarr")).unwrap(), here.join("no-such.zarr"));
+        assert_eq!(canonical(Path::new(".")).unwrap(), here);
         #[cfg(unix)]
         {
             std::os::unix::fs::symlink(folder.path().join("deep/store"), folder.path().join("link")).unwrap();

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use super::identity::random;
+use crate::machine::random;
 
 /// What names of temporary files end in.
 const SUFFIX: &str = ".partial";
@@ -64,7 +64,7 @@ pub(crate) fn is_temporary(name: &str) -> bool {
 }
 
 /// Removes the temporary files in a folder that killed runs have left. Nobody else may be writing into it.
-pub(crate) fn sweep(folder: &Path) -> io::Result<()> {
+pub(super) fn sweep(folder: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -79,8 +79,7 @@ pub(crate) fn sweep(folder: &Path) -> io::Result<()> {
 }
 
 /// The same of a folder and all folders in it.
-#[cfg(feature = "zarr")]
-pub(crate) fn sweep_all(folder: &Path) -> io::Result<()> {
+pub(super) fn sweep_all(folder: &Path) -> io::Result<()> {
     sweep(folder)?;
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
