@@ -133,7 +133,7 @@ fn write_odd_date(f: &mut fmt::Formatter<'_>, instrument: &InstrumentReport, beg
     };
     writeln!(
         f,
-        "warning: {} on {} lies far from what the model expects (nis/dof {:.1}, usually {usual:.2}){others}: look at its file: fill \
+        "warning: {} on {} lies far from what the model expects (nis/dof {:.1}, usually {usual:.2}){others}: check its file: fill \
          values, scale, unit, clouds",
         instrument.name,
         worst.date,
