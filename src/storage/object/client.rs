@@ -164,7 +164,7 @@ fn connect(
     settings: &[(String, String)],
     retry: Duration,
 ) -> io::Result<Arc<dyn ObjectStore>> {
-    let retry = RetryConfig { max_retries: usize::MAX, retry_timeout: retry, ..RetryConfig::default() };
+    let retry = RetryConfig { max_retries: 1000, retry_timeout: retry, ..RetryConfig::default() };
     Ok(match scheme {
         "s3" | "s3a" => {
             let mut builder = AmazonS3Builder::from_env().with_url(url).with_retry(retry);
