@@ -32,6 +32,8 @@ pub(super) struct AtomicStore {
     scratch: Option<String>,
     /// Of files that are revealed later; `None` when every file is durable before it is renamed.
     hidden: Option<Mutex<Hidden>>,
+    /// Whether length and checksum of each file are kept until they are [taken](Self::take_stamp).
+    stamps: bool,
 }
 
 /// Files that are not revealed yet.
@@ -39,26 +41,25 @@ pub(super) struct AtomicStore {
 struct Hidden {
     /// Files that [`sync`](AtomicStore::sync) waits for.
     pending: Vec<String>,
-    /// Where they are asked for: length and checksum of files that nobody has [taken](AtomicStore::take_stamp) yet.
-    stamps: Option<BTreeMap<String, ChunkStamp>>,
+    /// Length and checksum of files that nobody has [taken](AtomicStore::take_stamp) yet.
+    stamps: BTreeMap<String, ChunkStamp>,
 }
 
 impl AtomicStore {
     /// A store for files that readers see at once: every file is durable before it is renamed. Temporary files are in
     /// `scratch`.
     pub(super) fn visible(folder: Arc<dyn Folder>, scratch: &str) -> Self {
-        Self { folder, scratch: Some(scratch.to_owned()), hidden: None }
+        Self { folder, scratch: Some(scratch.to_owned()), hidden: None, stamps: false }
     }
 
     /// A store for files that are revealed later, after a [`sync`](Self::sync).
     pub(super) fn hidden(folder: Arc<dyn Folder>) -> Self {
-        Self { folder, scratch: None, hidden: Some(Mutex::default()) }
+        Self { folder, scratch: None, hidden: Some(Mutex::default()), stamps: false }
     }
 
     /// The same, which keeps the length and checksum of each file until they are [taken](Self::take_stamp).
     pub(super) fn stamped(folder: Arc<dyn Folder>) -> Self {
-        let hidden = Hidden { stamps: Some(BTreeMap::new()), ..Hidden::default() };
-        Self { hidden: Some(Mutex::new(hidden)), ..Self::hidden(folder) }
+        Self { stamps: true, ..Self::hidden(folder) }
     }
 
     pub(super) fn folder(&self) -> &dyn Folder {
@@ -100,7 +101,7 @@ impl AtomicStore {
 
     /// Length and checksum of a file as it was written last; `None` when it was removed.
     pub(super) fn take_stamp(&self, key: &StoreKey) -> Option<ChunkStamp> {
-        self.with_hidden(|hidden| hidden.stamps.as_mut()?.remove(key.as_str())).flatten()
+        self.with_hidden(|hidden| hidden.stamps.remove(key.as_str())).flatten()
     }
 
     fn with_hidden<R>(&self, call: impl FnOnce(&mut Hidden) -> R) -> Option<R> {
@@ -121,10 +122,11 @@ pub(super) fn io_error(path: &Path, action: &str, error: io::Error) -> Error {
 impl WritableStorageTraits for AtomicStore {
     fn set(&self, key: &StoreKey, value: Bytes) -> std::result::Result<(), StorageError> {
         self.write_file(key.as_str(), &mut |file| file.write_all(&value))?;
-        self.with_hidden(|hidden| {
-            let stamps = hidden.stamps.as_mut()?;
-            stamps.insert(key.as_str().to_owned(), ChunkStamp::of(&value))
-        });
+        if self.stamps {
+            // Outside of the lock, which all writing threads share.
+            let stamp = ChunkStamp::of(&value);
+            self.with_hidden(|hidden| hidden.stamps.insert(key.as_str().to_owned(), stamp));
+        }
         Ok(())
     }
 
