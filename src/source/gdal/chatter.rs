@@ -33,16 +33,16 @@ fn captured<T>(call: impl FnOnce() -> T) -> (T, Option<String>) {
     static LISTENING: Mutex<()> = Mutex::new(());
     let _alone = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
     let opened = memfd_create("rasterfuse-hdf5", MemfdFlags::CLOEXEC).and_then(|file| {
-        let own = rustix::io::fcntl_dupfd_cloexec(stderr(), 0)?;
+        let own = Restored(rustix::io::fcntl_dupfd_cloexec(stderr(), 0)?);
         dup2_stderr(&file)?;
         Ok((File::from(file), own))
     });
     // Without a place to write to, lines go where they always went.
     let Ok((mut file, own)) = opened else { return (call(), None) };
     let result = call();
-    let restored = dup2_stderr(&own);
+    drop(own);
     let mut bytes = Vec::new();
-    if restored.is_err() || file.rewind().and_then(|()| file.read_to_end(&mut bytes)).is_err() {
+    if file.rewind().and_then(|()| file.read_to_end(&mut bytes)).is_err() {
         return (result, None);
     }
     let (said, others) = sorted(&String::from_utf8_lossy(&bytes));
@@ -50,6 +50,18 @@ fn captured<T>(call: impl FnOnce() -> T) -> (T, Option<String>) {
         let _ = std::io::stderr().write_all(others.as_bytes());
     }
     (result, said)
+}
+
+/// The process's own stderr, which comes back when this is dropped, also where a call panics.
+#[cfg(target_os = "linux")]
+struct Restored(std::os::fd::OwnedFd);
+
+#[cfg(target_os = "linux")]
+impl Drop for Restored {
+    fn drop(&mut self) {
+        // A duplicate of an open descriptor can be put back; nothing could be written about it if not.
+        let _ = rustix::stdio::dup2_stderr(&self.0);
+    }
 }
 
 /// The innermost cause that HDF5 gives, and the lines of others.
