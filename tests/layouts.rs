@@ -329,11 +329,13 @@ fn of_two_versions_of_an_acquisition_the_better_one_counts() {
         assert_eq!(stack.files().count(), 1, "{:?}", stack.files().collect::<Vec<_>>());
         whole(&stack, date)[(0, 0, 0)]
     };
-    // Real time sorts before tier 1, and the later processing is the better one.
+    // Tier 1 is better than tier 2, and that than real time; of one tier the later processing is the better one.
     for (names, best) in [
         (["20240503_02_RT", "20240511_02_T1"], 1),
         (["20240511_02_T1", "20240520_02_RT"], 0),
         (["20240511_02_T1", "20240601_02_T1"], 1),
+        (["20240511_02_T1", "20240601_02_T2"], 0),
+        (["20240511_02_T2", "20240601_02_RT"], 0),
     ] {
         let shelf = Shelf::new();
         for (k, name) in names.iter().enumerate() {
@@ -345,6 +347,21 @@ fn of_two_versions_of_an_acquisition_the_better_one_counts() {
         let value = read("landsat_c2_l2_oli", &shelf, day(5, 2));
         assert!((value - expected(20_000.0, 2.75e-5, -0.2)).abs() < 1e-6, "{names:?}: {value}");
     }
+    // A best version that cannot be opened gives way where files at fault are passed over.
+    let shelf = Shelf::new();
+    for (name, add) in [("20240511_02_T1", 10_000.0), ("20240601_02_T1", 20_000.0)] {
+        let granule = format!("LC08_L2SP_040036_20240502_{name}");
+        shelf.put(&format!("{granule}_SR_B4.TIF"), values(add));
+        shelf.put(&format!("{granule}_QA_PIXEL.TIF"), zeros());
+    }
+    fs::write(shelf.path("LC08_L2SP_040036_20240502_20240601_02_T1_SR_B4.TIF"), "no raster").unwrap();
+    let preset = Preset::find("landsat_c2_l2_oli").unwrap();
+    let builder = || preset.stack_of(shelf.folder.path(), &preset.bands_named(["red"]).unwrap());
+    assert!(message(builder().open()).contains("20240601_02_T1_SR_B4.TIF"));
+    let lenient = builder().lenient(true).open().unwrap();
+    let value = whole(&lenient, day(5, 2))[(0, 0, 0)];
+    assert!((value - expected(10_000.0, 2.75e-5, -0.2)).abs() < 1e-6, "{value}");
+
     let shelf = Shelf::new();
     for (version, add) in [("v1.5", 100.0), ("v2.0", 200.0)] {
         let granule = format!("HLS.S30.T11SKU.2024123T183919.{version}");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::keys::Reproject;
-use super::stack::{self, open_stack};
+use super::stack::{self, described_stack};
 use super::{Described, FusionConfig, cubes};
 use crate::describe::{
     AcquisitionGroups, Basis, BasisFiles, Description, Footprint, Groups, Instrument, MeanFunction, OutputDates,
@@ -21,6 +21,9 @@ use crate::source::gdal::is_address;
 use crate::source::{Granule, RasterSource, RasterStack, Resampling};
 use crate::spectral::{SpectralBasis, SpectralResponse};
 use crate::storage::Place;
+
+/// First and last day, where they are given.
+type Period = (Option<Date>, Option<Date>);
 
 /// What a description says of one instrument's files.
 #[derive(Clone, Debug)]
@@ -58,7 +61,9 @@ impl FusionConfig {
     /// As [`build`](Self::build), as far as files and keys are concerned.
     pub fn builder(&self) -> Result<FusionBuilder> {
         self.naming(self.refuse_free())?;
-        let mut description = self.naming(self.open())?;
+        // Files of other days decide nothing, so they are not opened.
+        let period = (self.description.time.start, self.description.time.end);
+        let mut description = self.naming(self.open_period(period))?;
         self.continue_series(&mut description)?;
         Ok(FusionBuilder::described(description, self.run.clone(), self.file.clone()))
     }
@@ -105,8 +110,13 @@ impl FusionConfig {
         Ok(ZarrSink::create(Place::from(&output.store).within(&self.folder)).format(format))
     }
 
-    /// The description with its inputs opened (headers only).
+    /// The description with its inputs opened (headers only), those outside its period too.
     pub(super) fn open(&self) -> Result<Description> {
+        self.open_period((None, None))
+    }
+
+    /// The description with its inputs opened (headers only), as far as they are dated in a period.
+    fn open_period(&self, period: Period) -> Result<Description> {
         let mut description = self.description.clone();
         if description.instrument.is_empty() {
             return Err(Error::setting("instrument", "empty; describe at least one [[instrument]]"));
@@ -117,7 +127,7 @@ impl FusionConfig {
             description.basis = Some(Basis::Open(Arc::new(basis)));
         }
         for (instrument, keys) in description.instrument.iter_mut().zip(&self.sources) {
-            *instrument = self.instrument((instrument, keys), &grid)?;
+            *instrument = self.instrument((instrument, keys), &grid, period)?;
         }
         description.target.grid = Some(grid);
         if let Some(seasonal) = &mut description.seasonal
@@ -197,11 +207,11 @@ impl FusionConfig {
     }
 
     /// An instrument with its files opened, and what follows from them where the description does not say it.
-    pub(super) fn instrument(&self, (described, keys): Described<'_>, target: &Grid) -> Result<Instrument> {
-        self.open_instrument((described, keys), target).map_err(|error| error.of_instrument(&described.name))
+    fn instrument(&self, (described, keys): Described<'_>, target: &Grid, period: Period) -> Result<Instrument> {
+        self.open_instrument((described, keys), target, period).map_err(|error| error.of_instrument(&described.name))
     }
 
-    fn open_instrument(&self, (described, keys): Described<'_>, target: &Grid) -> Result<Instrument> {
+    fn open_instrument(&self, (described, keys): Described<'_>, target: &Grid, period: Period) -> Result<Instrument> {
         let spectral = self.description.basis.is_some();
         let preset = keys.preset.as_deref().map(Preset::find).transpose()?;
         // With a basis every band observes all of the spectrum.
@@ -211,14 +221,14 @@ impl FusionConfig {
         let lenient = self.run.on_error == OnError::Skip;
         let source = match cubes::open(keys, &self.folder, target, self.run.remote)? {
             Some(cube) => cube,
-            None => Arc::new(open_stack(
-                (described, keys),
-                preset,
-                &bands,
-                &self.folder,
-                target,
-                (lenient, self.run.remote),
-            )?),
+            None => {
+                let stack = described_stack((described, keys), preset, &bands, &self.folder, target)?;
+                // A composite counts on the last day of its window.
+                let window = described.composite.as_ref().map_or(0, |composite| composite.days);
+                let window = i32::try_from(window).unwrap_or(i32::MAX / 4);
+                let stack = stack.lenient(lenient).remote(self.run.remote);
+                Arc::new(stack.period(period.0.map(|start| start + -window), period.1).open()?)
+            }
         };
         let mut instrument = described.clone();
         instrument.response = match &described.response {
@@ -288,7 +298,7 @@ impl FusionConfig {
     }
 
     fn source_of(&self, name: &str) -> Result<InstrumentSource> {
-        let instrument = self.instrument(self.described(name)?, &self.target()?)?;
+        let instrument = self.instrument(self.described(name)?, &self.target()?, (None, None))?;
         let source = Arc::clone(instrument.opened()?);
         let centres = match instrument.response {
             Some(Response::Open(SpectralResponse::Gaussian { centre_nm, .. })) => Some(centre_nm),
@@ -313,7 +323,8 @@ impl FusionConfig {
         }
         let described = self.description.instrument.iter().zip(&self.sources);
         let wanted = described.filter(|(instrument, _)| names.is_empty() || names.contains(&instrument.name));
-        let opened = wanted.map(|described| self.instrument(described, target)).collect::<Result<Vec<_>>>()?;
+        let opened =
+            wanted.map(|described| self.instrument(described, target, (None, None))).collect::<Result<Vec<_>>>()?;
         Ok(opened.into_iter().filter(|opened| !names.is_empty() || opened.observes_cells(target)).collect())
     }
 }

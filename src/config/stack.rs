@@ -9,19 +9,17 @@ use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
 use crate::preset::{Preset, PresetBand};
 use crate::source::gdal::is_address;
-use crate::source::{Granule, Headers, Quality, RasterStack, Remote, Spread, StackBuilder, Uncertainty};
+use crate::source::{Granule, Headers, Quality, RasterStack, Spread, StackBuilder, Uncertainty};
 
-/// Opens the stack that an instrument's keys describe; with a preset, of these of its bands.
-pub(super) fn open_stack(
+/// The stack that an instrument's keys describe, yet to be opened; with a preset, of these of its bands.
+pub(super) fn described_stack(
     (instrument, keys): Described<'_>,
     preset: Option<&'static Preset>,
     bands: &[&PresetBand],
     folder: &Path,
     target: &Grid,
-    (lenient, remote): (bool, Remote),
-) -> Result<RasterStack> {
+) -> Result<StackBuilder> {
     let mut stack = listed_or_found((instrument, keys), preset, bands, folder, target)?;
-    stack = stack.lenient(lenient).remote(remote);
     if let (true, Some(names)) = (bands.is_empty(), &keys.source_bands) {
         stack = stack.source_bands(names.iter().map(ToString::to_string));
     }
@@ -61,7 +59,7 @@ pub(super) fn open_stack(
     if let Some(reproject) = keys.reproject {
         stack = stack.onto(target, reproject.into());
     }
-    stack.open()
+    Ok(stack)
 }
 
 /// The stack of `files`, a `list` or `stac` items, whichever is given.

@@ -57,5 +57,10 @@ pub(super) fn schedule(period: DateRange, time: &Time, instruments: &[Observatio
     for (index, &date) in dates.iter().enumerate() {
         steps.entry(date).or_default().output = Some(index);
     }
-    Ok(Schedule { steps: steps.into_iter().collect(), output: dates })
+    let steps = steps.into_iter().map(|(date, mut step)| {
+        // There is one for every date of a long series.
+        step.instruments.shrink_to_fit();
+        (date, step)
+    });
+    Ok(Schedule { steps: steps.collect(), output: dates })
 }

@@ -1,5 +1,7 @@
 //! Statistics of a run, collected tile by tile in sums that do not depend on order.
 
+mod read;
+
 use std::collections::BTreeMap;
 
 use ndarray::Axis;
@@ -11,6 +13,7 @@ use crate::filter::{ExactSum, Innovation};
 use crate::geometry::Date;
 use crate::series::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice};
 use crate::source::Slice;
+use read::ReadDates;
 
 /// Sums of one instrument on one date.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -101,9 +104,8 @@ pub(super) struct Summary {
     /// By date and instrument.
     skipped: BTreeMap<i32, Vec<(usize, Skipped)>>,
     failed: Vec<FailedWindow>,
-    /// Instruments that were read, by date.
     #[serde(default)]
-    read: BTreeMap<i32, Vec<usize>>,
+    read: ReadDates,
     /// By instrument: which of the bands that it reads have ever held a value.
     #[serde(default)]
     held: BTreeMap<usize, Vec<bool>>,
@@ -164,7 +166,7 @@ impl Summary {
 
     /// Records a slice that was read.
     pub(super) fn read(&mut self, date: Date, instrument: usize, slice: &Slice) {
-        self.mark_read(date.days_since_epoch(), instrument);
+        self.read.add(instrument, date);
         let held = self.held.entry(instrument).or_default();
         held.resize(slice.values.len_of(Axis(0)), false);
         // A band that has held a value is not looked at again.
@@ -186,19 +188,15 @@ impl Summary {
         self.sizes.get(&instrument).into_iter().flatten().map(|(_, median)| *median)
     }
 
-    fn mark_read(&mut self, date: i32, instrument: usize) {
-        let read = self.read.entry(date).or_default();
-        if let Err(at) = read.binary_search(&instrument) {
-            read.insert(at, instrument);
-        }
-    }
-
     /// Bands, by position among those read, of which no value was ever held; none where statistics are older than
     /// this knowledge.
     pub(super) fn never_held(&self, instrument: usize) -> Vec<usize> {
-        let is_read = |date: &i32| self.read.get(date).is_some_and(|read| read.contains(&instrument));
         let of_instrument = |fits: &Vec<(usize, FitSums)>| fits.iter().any(|(index, _)| *index == instrument);
-        let known = self.fits.iter().filter(|(_, fits)| of_instrument(fits)).all(|(date, _)| is_read(date));
+        let known = self
+            .fits
+            .iter()
+            .filter(|(_, fits)| of_instrument(fits))
+            .all(|(date, _)| self.read.contains(instrument, *date));
         let Some(held) = self.held.get(&instrument).filter(|_| known) else { return Vec::new() };
         held.iter().enumerate().filter(|(_, held)| !**held).map(|(band, _)| band).collect()
     }
@@ -227,7 +225,7 @@ impl Summary {
     pub(super) fn forget_after(&mut self, date: Date) {
         self.fits.split_off(&(date.days_since_epoch() + 1));
         self.skipped.split_off(&(date.days_since_epoch() + 1));
-        self.read.split_off(&(date.days_since_epoch() + 1));
+        self.read.forget_after(date);
         self.failed.retain(|window| window.date <= date);
     }
 
@@ -239,9 +237,7 @@ impl Summary {
         merge_dates(&mut self.fits, other.fits, FitSums::merge);
         merge_dates(&mut self.skipped, other.skipped, |own, other| own.merge(other.tiles, &other.reason));
         self.failed.extend(other.failed);
-        for (date, instruments) in &other.read {
-            instruments.iter().for_each(|instrument| self.mark_read(*date, *instrument));
-        }
+        self.read.merge(other.read);
         for (instrument, bands) in &other.held {
             let held = self.held.entry(*instrument).or_default();
             held.resize(bands.len(), false);
@@ -268,8 +264,7 @@ impl Summary {
             });
             let dates: Vec<DateDiagnostics> = dates.collect();
             let used = |day: &Date| dates.binary_search_by_key(day, |date| date.date).is_ok();
-            let read = self.read.iter().filter(|(_, read)| read.contains(&index));
-            let empty = read.map(|(date, _)| Date::from_days(*date)).filter(|day| !used(day)).collect();
+            let empty = self.read.of(index).filter(|day| !used(day)).collect();
             InstrumentReport { name: (*name).to_owned(), dates, empty }
         };
         let skipped = self.skipped.iter().flat_map(|(date, slices)| {

@@ -43,7 +43,7 @@ const LANDSAT: Preset = Preset {
     offset_by: None,
     offset_known: None,
     // Real-time (RT) before tiers 1 and 2, then the date of processing.
-    versions: Some(r"(?P<id>L[CTE]0\d_L2S._\d{6}_\d{8})_(?P<then>\d{8})_\d{2}_(?P<first>RT|T1|T2)"),
+    versions: Some(r"(?P<id>L[CTE]0\d_L2S._\d{6}_\d{8})_(?P<then>\d{8})_\d{2}_(?:RT|T(?P<tier>[12]))"),
     nodata: &[0.0],
     valid_range: None,
     // Fill, dilated cloud, cirrus, cloud, cloud shadow.

@@ -16,6 +16,7 @@ mod raster;
 mod reach;
 mod series;
 mod server;
+mod spacing;
 mod tags;
 mod transform;
 mod turn;
@@ -46,12 +47,14 @@ use name::container;
 use place::grid_of;
 pub(super) use pool::Pool;
 pub(crate) use quiet::QuietErrors;
-pub(super) use raster::{OpenRaster, ReadFailure, Traits};
+pub(super) use raster::{AlikeTraits, OpenRaster, ReadFailure, Traits};
 pub(super) use reach::Reach;
 pub use series::{RasterSeries, SeriesBuilder};
 use server::{Requests, answered, plain};
 pub(super) use server::{persistently, server_cache_bytes};
+use spacing::refuse_uneven;
 pub(super) use tags::BandTags;
+use tags::UnheardScale;
 pub use vector::envelope;
 pub(super) use vector::geographic_bounds;
 pub use view::Resampling;
@@ -106,7 +109,9 @@ pub fn read_header(path: &Path) -> Result<RasterHeader> {
 pub(super) fn dated_header(path: &Path, date: Option<Date>, drivers: &Drivers) -> Result<RasterHeader> {
     persistently(drivers.remote(), std::iter::once(path), || {
         let _requests = Requests::of(path, drivers.remote());
-        header(path, &open_first(path, date, drivers)?, date)
+        let dataset = open_first(path, date, drivers)?;
+        refuse_uneven(path, &dataset, date, drivers)?;
+        header(path, &dataset, date)
     })
 }
 
@@ -139,7 +144,7 @@ fn open(path: &Path, date: Option<Date>, drivers: &Drivers) -> Result<Dataset> {
         if is_remote(path) && answered(path, &message(&error)).is_some() {
             return open_error(path, date, &error);
         }
-        if let Some(problem) = drivers.referring(path) {
+        if let Some(problem) = drivers.referring(path).or_else(|| drivers.other_format(path)) {
             return Error::Open { path: path.to_path_buf(), date, problem, source: Some(Box::new(error)) };
         }
         if is_remote(path) {
@@ -220,7 +225,9 @@ fn header(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<RasterHe
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| open_error(path, date, &error))?;
     refuse_no_numbers(path, dataset, date)?;
-    let tags = (1..=dataset.raster_count()).map(|index| dataset.rasterband(index).map(|band| BandTags::new(&band)));
+    let unheard = UnheardScale::new(dataset);
+    let tags = (1..=dataset.raster_count())
+        .map(|index| dataset.rasterband(index).map(|band| BandTags::new(&band, unheard.of(index - 1))));
     let tags = tags.collect::<Result<Vec<_>, _>>().map_err(|error| open_error(path, date, &error))?;
     let mut header = RasterHeader { grid, bands, block_shape: None, open_bytes: HANDLE_BYTES, tags };
     if dataset.raster_count() > 0 {

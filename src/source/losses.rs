@@ -11,6 +11,10 @@ use super::Calibration;
 #[cfg(any(feature = "gdal", feature = "zarr"))]
 use crate::error::Result;
 
+/// A range that holds every number, also those that look like fill values.
+#[cfg(any(feature = "gdal", feature = "zarr"))]
+pub(super) const EVERYTHING: (f64, f64) = (f64::MIN, f64::MAX);
+
 /// What became of the values of a band in a region on a date, in numbers of pixels. Each pixel counts once, by the
 /// first reason that applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +43,8 @@ impl Losses {
             let values = read(calibration)?;
             Ok::<_, crate::Error>((values.iter().filter(|value| !value.is_nan()).count() as u64, values.len() as u64))
         };
-        let (held, all) = left(&Calibration { valid_range: None, ..calibration.clone() })?;
+        let (held, all) =
+            left(&Calibration { valid_range: calibration.valid_range.map(|_| EVERYTHING), ..calibration.clone() })?;
         let (valid, _) = left(calibration)?;
         Ok(Self { nodata: all - held, range: held.saturating_sub(valid), left: valid, ..Self::default() })
     }

@@ -36,7 +36,9 @@ use location::StackLocation;
 use steps::OffsetSteps;
 use views::Views;
 
-use super::gdal::{Drivers, Extremes, Pool, RasterHeader, Traits, block_cache_bytes, is_remote, server_cache_bytes};
+use super::gdal::{
+    AlikeTraits, Drivers, Extremes, Pool, RasterHeader, Traits, block_cache_bytes, is_remote, server_cache_bytes,
+};
 use super::quality::Tables;
 use super::{Calibration, Losses, Quality, RasterSource, Slice, Uncertainty, check_request};
 use crate::error::{Error, Result};
@@ -84,6 +86,7 @@ pub struct RasterStack {
     /// The CRS that replaces those of the files.
     crs: Option<Crs>,
     pool: Pool,
+    traits: AlikeTraits,
     /// Block shape of the first file.
     block_shape: Option<(usize, usize)>,
     /// Memory of an open file: GDAL's records and one decoded block of all bands.
@@ -95,31 +98,39 @@ pub struct RasterStack {
     extremes: Extremes,
 }
 
-/// A granule whose location in the stack is known.
+/// A granule whose location in the stack is known. There is one for every date of a long series, so it is small.
 #[derive(Debug)]
 struct LocatedGranule {
     date: Date,
-    /// Its first file, which identifies it in messages.
-    name: PathBuf,
     /// Files of data, quality and uncertainty. Empty when the granule is unusable.
-    files: Vec<GranuleFile>,
+    files: Box<[GranuleFile]>,
     /// The offset that its file name selects.
     offset: Option<f64>,
-    /// The unusable file and its fault, when a lenient stack was opened.
-    fault: Option<(PathBuf, String)>,
+    /// Why it is unusable, when a lenient stack was opened.
+    fault: Option<Box<GranuleFault>>,
+}
+
+/// Why a granule is unusable.
+#[derive(Debug)]
+struct GranuleFault {
+    /// Its first file, which identifies it in messages.
+    granule: PathBuf,
+    /// The file at fault.
+    path: PathBuf,
+    problem: String,
 }
 
 #[derive(Debug)]
 struct GranuleFile {
-    path: PathBuf,
+    path: Box<Path>,
     /// What a catalogue said of it, in place of its own header.
     promised: Option<Arc<RasterHeader>>,
     location: StackLocation,
     /// Where its bands are in another order than those of the first file: the position of each of these.
-    order: Option<Vec<usize>>,
+    order: Option<Box<[usize]>>,
     /// Size of its pixels in those of the view, where it is read on one.
     native: Option<(f64, f64)>,
-    traits: OnceLock<Traits>,
+    traits: OnceLock<Arc<Traits>>,
 }
 
 impl GranuleFile {
@@ -130,6 +141,12 @@ impl GranuleFile {
 }
 
 impl LocatedGranule {
+    /// Its first file, which identifies it in messages.
+    fn name(&self) -> &Path {
+        let sound = self.files.first().map(|file| &*file.path);
+        sound.or(self.fault.as_ref().map(|fault| fault.granule.as_path())).unwrap_or(Path::new(""))
+    }
+
     /// Cells that its first `data_files` files cover.
     fn cells(&self, data_files: usize) -> PixelRegion {
         let cells = self.files.iter().take(data_files).map(|file| file.location.cells());
@@ -178,8 +195,8 @@ impl RasterStack {
     pub fn files(&self) -> impl Iterator<Item = (Date, &Path)> {
         let data = self.layout.data_files;
         self.parts.iter().flat_map(move |part| {
-            let sound = part.files.iter().take(data).map(|file| file.path.as_path());
-            sound.chain(part.fault.iter().map(|_| part.name.as_path())).map(|path| (part.date, path))
+            let sound = part.files.iter().take(data).map(|file| &*file.path);
+            sound.chain(part.fault.iter().map(|fault| fault.granule.as_path())).map(|path| (part.date, path))
         })
     }
 }
@@ -210,8 +227,12 @@ impl StackBuilder {
                 format!("{} cannot be the day of an acquisition; fix `date`, or leave the file out", granule.date);
             return Err(Error::Open { path: granule.name().to_path_buf(), date: None, problem, source: None });
         }
+        let granules = self.in_period(granules);
         let granules = match &self.versions {
-            Some(versions) => versions.choose(granules)?,
+            Some(versions) => {
+                let fault = |granule: &Granule| self.fault_of(granule);
+                versions.choose(granules, self.lenient.then_some(&fault))?
+            }
             None => granules,
         };
         let pair = granules.windows(2).find(|pair| pair[0].date == pair[1].date);
@@ -234,8 +255,8 @@ impl StackBuilder {
             }
             survey.layout.names.clone_from(names);
         }
-        let mut dates: Vec<Date> = Vec::new();
-        let mut first_part = Vec::new();
+        let mut dates: Vec<Date> = Vec::with_capacity(survey.parts.len());
+        let mut first_part = Vec::with_capacity(survey.parts.len() + 1);
         for (index, part) in survey.parts.iter().enumerate() {
             if dates.last() != Some(&part.date) {
                 dates.push(part.date);
@@ -270,12 +291,27 @@ impl StackBuilder {
             remote,
             crs: self.crs,
             pool: Pool::default(),
+            traits: AlikeTraits::default(),
             block_shape: survey.block_shape,
             open_file_bytes: survey.open_file_bytes,
             coverage: survey.coverage,
             warnings: survey.warnings,
             extremes: Extremes::default(),
         })
+    }
+}
+
+impl StackBuilder {
+    /// The granules dated in the period, or all where none is.
+    fn in_period(&self, mut granules: Vec<Granule>) -> Vec<Granule> {
+        let (start, end) = self.period;
+        let inside = |granule: &Granule| {
+            start.is_none_or(|start| start <= granule.date) && end.is_none_or(|end| granule.date <= end)
+        };
+        if granules.iter().any(inside) {
+            granules.retain(inside);
+        }
+        granules
     }
 }
 

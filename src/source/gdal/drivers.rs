@@ -135,18 +135,35 @@ impl Drivers {
         ))
     }
 
+    /// The problem of a file of a format that is not among those that may be opened.
+    pub(super) fn other_format(&self, path: &Path) -> Option<String> {
+        let known = |driver: &String| !self.of(path).iter().any(|name| name.eq_ignore_ascii_case(driver));
+        let driver = identify(path, &self.remote, None).filter(known)?;
+        Some(format!(
+            "GDAL takes it for {driver}, which is not among the formats that are opened unasked; if that is what it is, give \
+             drivers = [{driver:?}]"
+        ))
+    }
+
     /// The problem of masks and overviews of an open file, which GDAL opens in turn.
     pub(super) fn referring_beside(&self, path: &Path, dataset: &Dataset) -> Option<String> {
         let named = dataset.metadata_item("OVERVIEW_FILE", "OVERVIEWS");
         let elsewhere = named.filter(|named| !named.starts_with(":::BASE:::"));
+        // A plain file that is gone is not opened: rasters are read at their full size.
+        let elsewhere = elsewhere.filter(|named| Path::new(named).exists() || !is_plain(named));
         if let Some(named) = &elsewhere
             && !Path::new(named).is_file()
         {
-            return Some(format!("its .aux.xml names overviews {named:?}, and there is no such file; take that out"));
+            return Some(format!("its .aux.xml names overviews {named:?}, which is no file; take that out"));
         }
         let mut others = beside(path).into_iter().chain(elsewhere.map(PathBuf::from));
         others.find_map(|other| Some(format!("{} goes with it: {}", other.display(), self.referring(&other)?)))
     }
+}
+
+/// Whether a text can only be the path of a file, and neither a server's, nor a description in itself.
+fn is_plain(text: &str) -> bool {
+    !text.starts_with("/vsi") && !text.contains([':', '<', '{'])
 }
 
 /// The problem of a path, before GDAL sees it: a pipe or a device, which would be waited for, also of a file beside it.
@@ -179,21 +196,27 @@ fn no_file(path: &Path) -> Option<String> {
 }
 
 /// The driver for pixels that are elsewhere to which GDAL would give a file.
-#[allow(unsafe_code)]
 fn identified(path: &Path, remote: &Remote) -> Option<String> {
+    identify(path, remote, Some(&REFERRING))
+}
+
+/// The driver, among some or all, to which GDAL would give a file.
+#[allow(unsafe_code)]
+fn identify(path: &Path, remote: &Remote, among: Option<&[&str]>) -> Option<String> {
     let _quiet = QuietErrors::new();
     let _requests = Requests::of(path, remote);
     let path = CString::new(gdal_name(path).to_str()?).ok()?;
-    let names: Vec<CString> = REFERRING.iter().filter_map(|name| CString::new(*name).ok()).collect();
+    let names: Vec<CString> = among.unwrap_or_default().iter().filter_map(|name| CString::new(*name).ok()).collect();
     let mut list: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
     list.push(ptr::null());
-    // SAFETY: the path and the list, which ends in null, live until the call returns; GDAL copies neither. The name is a
-    // static string of the driver.
+    let all = among.is_none();
+    // SAFETY: the path and the list, which is null for all drivers or ends in null, live until the call returns; GDAL
+    // copies neither. The name is a static string of the driver.
     unsafe {
         let driver = gdal_sys::GDALIdentifyDriverEx(
             path.as_ptr(),
             GdalOpenFlags::GDAL_OF_RASTER.bits(),
-            list.as_ptr(),
+            if all { ptr::null() } else { list.as_ptr() },
             ptr::null(),
         );
         if driver.is_null() {

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ::gdal::errors::GdalError;
 use ::gdal::raster::{ColorInterpretation, GdalDataType, GdalType, RasterBand};
@@ -14,6 +14,7 @@ use super::{Drivers, QuietErrors, RasterHeader, Valid, View, is_remote, message,
 use crate::error::{BoxedError, Result};
 use crate::geometry::{Date, PixelRegion};
 use crate::source::calibration::Converter;
+use crate::source::losses::EVERYTHING;
 use crate::source::quality::Codes;
 use crate::source::{Calibration, Quality, Remote};
 
@@ -33,7 +34,7 @@ const LARGEST_INTEGER: f64 = 9_007_199_254_740_992.0;
 /// An open dataset and the traits that reading needs.
 pub(in crate::source) struct OpenRaster {
     dataset: Dataset,
-    traits: Traits,
+    traits: Arc<Traits>,
     /// The largest or smallest number of the type, where it was on many pixels and nothing declares it missing.
     extreme: Cell<Option<f64>>,
     /// How its server is asked.
@@ -41,7 +42,7 @@ pub(in crate::source) struct OpenRaster {
 }
 
 /// Properties of a file, determined once, at the first read.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(in crate::source) struct Traits {
     /// The band that holds the opacity of the others, counted from 1. GDAL makes a mask of it only in files of two or
     /// four bands.
@@ -51,10 +52,34 @@ pub(in crate::source) struct Traits {
     /// Whether any band has a mask that must be read.
     masked: bool,
     /// Numbers of each band that are missing by attributes of the file, in addition to nodata.
-    fills: Arc<[Vec<f64>]>,
+    fills: Vec<Vec<f64>>,
+}
+
+/// The traits of the files of a source. Most are alike, and share them.
+#[derive(Debug, Default)]
+pub(in crate::source) struct AlikeTraits(Mutex<Vec<Arc<Traits>>>);
+
+impl AlikeTraits {
+    fn shared(&self, found: Traits) -> Arc<Traits> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = held.iter().find(|held| held.is_same(&found)) {
+            return Arc::clone(same);
+        }
+        let found = Arc::new(found);
+        held.push(Arc::clone(&found));
+        found
+    }
 }
 
 impl Traits {
+    fn is_same(&self, other: &Self) -> bool {
+        let numbers =
+            |a: &Vec<f64>, b: &Vec<f64>| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
+        (self.alpha, self.window, self.masked) == (other.alpha, other.window, other.masked)
+            && self.fills.len() == other.fills.len()
+            && self.fills.iter().zip(&other.fills).all(|(a, b)| numbers(a, b))
+    }
+
     fn from_dataset(dataset: &Dataset) -> Result<Self, GdalError> {
         let bands =
             (1..=dataset.raster_count()).map(|index| dataset.rasterband(index)).collect::<Result<Vec<_>, _>>()?;
@@ -138,16 +163,16 @@ impl OpenRaster {
         path: &Path,
         date: Date,
         drivers: &Drivers,
-        known: &OnceLock<Traits>,
+        (known, alike): (&OnceLock<Arc<Traits>>, &AlikeTraits),
     ) -> Result<Self> {
         let _requests = Requests::of(path, drivers.remote());
         let dataset = open(path, Some(date), drivers)?;
         let _quiet = QuietErrors::new();
         let traits = match known.get() {
-            Some(traits) => traits.clone(),
+            Some(traits) => Arc::clone(traits),
             None => {
                 let found = Traits::from_dataset(&dataset).map_err(|error| open_error(path, Some(date), &error))?;
-                known.get_or_init(|| found).clone()
+                Arc::clone(known.get_or_init(|| alike.shared(found)))
             }
         };
         let remote = is_remote(path).then(|| *drivers.remote());
@@ -186,7 +211,12 @@ impl OpenRaster {
             dataset,
             extreme: Cell::default(),
             remote: is_remote(path).then(|| *view.drivers.remote()),
-            traits: Traits { alpha: None, window: Some(view.block_shape()), masked: false, fills: [].into() },
+            traits: Arc::new(Traits {
+                alpha: None,
+                window: Some(view.block_shape()),
+                masked: false,
+                fills: Vec::new(),
+            }),
         })
     }
 
@@ -263,7 +293,11 @@ impl OpenRaster {
         let missing: Vec<f64> = own.chain(calibration.nodata.iter().copied()).map(round).collect();
         let converter = calibration.converter(band.scale(), band.offset(), &missing);
         let float = matches!(kind, GdalDataType::Float32 | GdalDataType::Float64);
-        let limit = if float { LARGEST_FLOAT } else { LARGEST_INTEGER };
+        let limit = match calibration.valid_range {
+            Some(EVERYTHING) => f64::INFINITY,
+            _ if float => LARGEST_FLOAT,
+            _ => LARGEST_INTEGER,
+        };
         let limited = || converter.limited(limit);
         let mut odd = Odd { line: converter.line(), limit, float, ..Odd::default() };
         // Numbers are read as stored; the pass that copies them also converts them.

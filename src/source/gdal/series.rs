@@ -1,20 +1,22 @@
 //! A time series in one file: the bands of a raster, or of each of its variables, are dates.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use ::gdal::{Dataset, Metadata};
 use regex::Regex;
 
 use super::server::Requests;
+use super::spacing::refuse_uneven;
 use super::{
-    Aligned, Drivers, Extremes, OpenRaster, Pool, RasterHeader, Reach, Resampling, Traits, Valid, View,
+    Aligned, AlikeTraits, Drivers, Extremes, OpenRaster, Pool, RasterHeader, Reach, Resampling, Traits, Valid, View,
     block_cache_bytes, header, is_remote, open, open_first, persistently, same_crs, server_cache_bytes,
 };
 use crate::error::{Error, Result, shown};
 use crate::geometry::{Crs, Date, Grid, PixelRegion};
 use crate::source::calibration::calibration_setters;
 use crate::source::cf::{self, Acquisitions};
+use crate::source::losses::EVERYTHING;
 use crate::source::{Calibration, Losses, RasterSource, Remote, Slice, check_request};
 
 /// The default pattern of a date in the description of a band.
@@ -43,7 +45,8 @@ pub struct RasterSeries {
     bands: Vec<String>,
     /// The path by which GDAL opens each band.
     paths: Vec<PathBuf>,
-    traits: Vec<OnceLock<Traits>>,
+    traits: Vec<OnceLock<Arc<Traits>>>,
+    alike: AlikeTraits,
     calibration: Calibration,
     /// The grid on which the file is read, when that is not its own.
     view: Option<View>,
@@ -184,6 +187,12 @@ impl SeriesBuilder {
                 ),
             ));
         }
+        let tags = || opened.iter().flat_map(|opened| &opened.header.tags);
+        if let Some(scale) =
+            tags().find_map(|tags| tags.unusable_scale.as_ref()).filter(|_| self.calibration.scale.is_none())
+        {
+            return Err(self.error(format!("it has a scale that is not applied: {scale}; give `scale`")));
+        }
         let acquisitions = Acquisitions::new(&first.dates).map_err(|problem| self.error(problem))?;
         let bands =
             opened.iter().map(|opened| opened.name.clone().unwrap_or_else(|| "band1".into())).collect::<Vec<_>>();
@@ -219,6 +228,7 @@ impl SeriesBuilder {
             bands,
             paths,
             traits,
+            alike: AlikeTraits::default(),
             calibration,
             view,
             coverage,
@@ -275,6 +285,7 @@ impl SeriesBuilder {
     /// Reads the header of one variable, or of the file itself.
     fn opened(&self, name: Option<String>, path: PathBuf) -> Result<OpenedVariable> {
         let dataset = open(&path, None, &self.drivers)?;
+        refuse_uneven(&path, &dataset, None, &self.drivers)?;
         let mut header = header(&path, &dataset, None)?;
         if let Some(crs) = &self.crs {
             header.grid = header.grid.with_crs(crs.clone());
@@ -441,13 +452,15 @@ impl RasterSeries {
                 // calibration is part of it.
                 Some(_) => {
                     let number = band * self.acquisitions.dates.len() + position;
-                    (2 * number + usize::from(calibration.valid_range.is_some()), 0)
+                    (2 * number + usize::from(calibration.valid_range.is_some_and(|range| range != EVERYTHING)), 0)
                 }
             };
             let raster = match self.pool.take(number) {
                 Some(raster) => raster,
                 None => match &self.view {
-                    None => OpenRaster::open(&self.paths[band], date, &self.drivers, &self.traits[band])?,
+                    None => {
+                        OpenRaster::open(&self.paths[band], date, &self.drivers, (&self.traits[band], &self.alike))?
+                    }
                     Some(view) => {
                         let valid = Valid { calibration, bands: &[position] };
                         OpenRaster::open_view(&self.paths[band], date, (view, None), Some(position), Some(valid))?

@@ -1,6 +1,7 @@
 //! What the header of a band says of its numbers.
 
 use ::gdal::raster::RasterBand;
+use ::gdal::{Dataset, Metadata};
 
 use super::raster::holds_signed_bytes;
 
@@ -13,12 +14,15 @@ pub(in crate::source) struct BandTags {
     pub(in crate::source) scale: Option<f64>,
     pub(in crate::source) offset: Option<f64>,
     pub(in crate::source) unit: String,
+    /// A scale that the header gives and GDAL does not apply, or that cannot be; with what to do.
+    pub(in crate::source) unusable_scale: Option<String>,
     /// Smallest and largest integer of the type; `None` for floats.
     range: Option<(f64, f64)>,
 }
 
 impl BandTags {
-    pub(super) fn new(band: &RasterBand<'_>) -> Self {
+    /// `unheard` is a scale that GDAL does not apply, where it knows none of its own.
+    pub(super) fn new(band: &RasterBand<'_>, unheard: Option<String>) -> Self {
         let sample = if holds_signed_bytes(band) { "Int8".into() } else { band.band_type().name() };
         let range = range_of(&sample);
         Self {
@@ -28,6 +32,11 @@ impl BandTags {
             scale: band.scale().filter(|scale| *scale != 1.0),
             offset: band.offset().filter(|offset| *offset != 0.0),
             unit: band.unit(),
+            unusable_scale: match band.scale() {
+                Some(scale) if scale == 0.0 || !scale.is_finite() => Some(format!("scale {scale}, which no value has")),
+                Some(scale) if scale != 1.0 => None,
+                _ => unheard,
+            },
             range,
         }
     }
@@ -83,5 +92,34 @@ fn range_of(sample: &str) -> Option<(f64, f64)> {
         "UInt64" => Some((0.0, u64::MAX as f64)),
         "Int64" => Some((i64::MIN as f64, i64::MAX as f64)),
         _ => None,
+    }
+}
+
+/// Scales of an ENVI header that GDAL keeps as text: `reflectance scale factor` divides all bands, `data gain values`
+/// multiply each. Versions of GDAL differ in which they apply.
+pub(super) struct UnheardScale {
+    factor: Option<f64>,
+    gains: Vec<f64>,
+}
+
+impl UnheardScale {
+    pub(super) fn new(dataset: &Dataset) -> Self {
+        let item = |key: &str| dataset.metadata_item(key, "ENVI");
+        let gains = item("data_gain_values").unwrap_or_default();
+        let gains = gains.trim_matches(['{', '}']).split(',').filter_map(|number| number.trim().parse().ok()).collect();
+        Self { factor: item("reflectance_scale_factor").and_then(|text| text.trim().parse().ok()), gains }
+    }
+
+    /// What the header says of a band, counted from 0.
+    pub(super) fn of(&self, band: usize) -> Option<String> {
+        let other = |number: &f64| *number != 1.0;
+        let factor = self
+            .factor
+            .filter(other)
+            .map(|factor| format!("reflectance scale factor {factor} (scale = {:e})", 1.0 / factor));
+        factor.or_else(|| {
+            let gain = self.gains.get(band).copied().filter(other)?;
+            Some(format!("data gain value {gain} (scale = {gain:e})"))
+        })
     }
 }

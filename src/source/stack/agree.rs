@@ -1,7 +1,8 @@
 //! Whether the headers of a stack's files agree: nodata, stored type, scale and offset, unit, names of bands.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::LocatedGranule;
 use super::layout::StackLayout;
 use crate::error::shown;
 use crate::geometry::Date;
@@ -29,6 +30,7 @@ enum Kind {
     Names,
     Unnamed,
     Scale,
+    Unusable,
     Unit,
     Mixture,
     Type,
@@ -44,9 +46,8 @@ struct Alike {
     tags: Vec<BandTags>,
     names: Vec<String>,
     reordered: bool,
-    /// Where they are: number of the granule, date and file.
-    members: Vec<(usize, Date, PathBuf)>,
-    first: PathBuf,
+    /// The granules that they belong to.
+    members: Vec<usize>,
 }
 
 /// The headers of all files, those that say the same together.
@@ -60,21 +61,42 @@ pub(super) struct HeaderLog {
 pub(super) struct Differences {
     /// One sentence for each property.
     pub(super) told: Vec<String>,
-    /// Granules that are refused: number, file, problem.
-    pub(super) refused: Vec<(usize, PathBuf, String)>,
+    /// What is refused.
+    pub(super) refused: Vec<Refused>,
+}
+
+/// A granule that is refused for the file at one position.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) granule: usize,
+    pub(super) file: usize,
+    pub(super) problem: String,
+}
+
+/// The file of a granule at a position, or what stands for a granule without files.
+pub(super) fn path_in(part: &LocatedGranule, file: usize) -> &Path {
+    part.files.get(file).map_or(part.name(), |file| &file.path)
+}
+
+impl Alike {
+    /// The first of the files.
+    fn first<'a>(&self, parts: &'a [LocatedGranule]) -> &'a Path {
+        self.members
+            .first()
+            .and_then(|&granule| parts.get(granule))
+            .map_or(Path::new(""), |part| path_in(part, self.file))
+    }
+
+    /// The day of the earliest.
+    fn date(&self, parts: &[LocatedGranule]) -> Option<Date> {
+        self.members.iter().filter_map(|&granule| Some(parts.get(granule)?.date)).min()
+    }
 }
 
 impl HeaderLog {
     /// Adds a file: the `granule` it belongs to, its position in it, and where its bands are in another order, the position
     /// of each.
-    pub(super) fn add(
-        &mut self,
-        (granule, date): (usize, Date),
-        file: usize,
-        path: &Path,
-        header: &RasterHeader,
-        order: Option<&[usize]>,
-    ) {
+    pub(super) fn add(&mut self, granule: usize, file: usize, header: &RasterHeader, order: Option<&[usize]>) {
         let reordered = order.is_some();
         let tags: Vec<BandTags> = match order {
             None => header.tags.clone(),
@@ -84,39 +106,34 @@ impl HeaderLog {
             held.file == file && held.tags == tags && held.names == header.bands && held.reordered == reordered
         };
         match self.alike.iter_mut().find(same) {
-            Some(held) => held.members.push((granule, date, path.to_path_buf())),
-            None => self.alike.push(Alike {
-                file,
-                tags,
-                names: header.bands.clone(),
-                reordered,
-                members: vec![(granule, date, path.to_path_buf())],
-                first: path.to_path_buf(),
-            }),
+            Some(held) => held.members.push(granule),
+            None => {
+                self.alike.push(Alike { file, tags, names: header.bands.clone(), reordered, members: vec![granule] });
+            }
         }
     }
 
     /// Forgets the files of granules that do not count; `kept` says of each whether it does. The others are numbered anew.
     pub(super) fn keep(&mut self, kept: &[bool]) {
-        let new = |granule: usize| {
-            let counts = kept.get(granule).copied().unwrap_or(false);
-            counts.then(|| kept[..granule].iter().filter(|kept| **kept).count())
+        let mut before = 0;
+        let number = |kept: &bool| {
+            let new = kept.then_some(before);
+            before += usize::from(*kept);
+            new
         };
+        let new: Vec<Option<usize>> = kept.iter().map(number).collect();
         for alike in &mut self.alike {
             let members = std::mem::take(&mut alike.members).into_iter();
-            alike.members = members.filter_map(|(granule, date, path)| Some((new(granule)?, date, path))).collect();
-            if let Some((.., path)) = alike.members.first() {
-                alike.first.clone_from(path);
-            }
+            alike.members = members.filter_map(|granule| new.get(granule).copied().flatten()).collect();
         }
         self.alike.retain(|alike| !alike.members.is_empty());
     }
 
-    /// Compares the files, as the stack reads them. `names` are those by which the bands of its first file
+    /// Compares the files of `parts`, as the stack reads them. `names` are those by which the bands of its first file
     /// are known, `named` whether it gives them itself.
     pub(super) fn differences(
         &self,
-        layout: &StackLayout,
+        (layout, parts): (&StackLayout, &[LocatedGranule]),
         (names, named): (&[String], bool),
         (calibration, given_offset): (&Calibration, bool),
         rule: Headers,
@@ -128,6 +145,7 @@ impl HeaderLog {
             Kind::Names,
             Kind::Unnamed,
             Kind::Scale,
+            Kind::Unusable,
             Kind::Unit,
             Kind::Mixture,
             Kind::Type,
@@ -135,16 +153,12 @@ impl HeaderLog {
             Kind::Useless,
         ] {
             let odd: Vec<Odd<'_>> = (0..layout.files).flat_map(|file| self.odd(kind, file, &view)).collect();
-            let Some(first) = odd.iter().min_by_key(|odd| odd.alike.members.iter().map(|(_, date, _)| *date).min())
-            else {
-                continue;
-            };
+            let Some(first) = odd.iter().min_by_key(|odd| odd.alike.date(parts)) else { continue };
             let files: usize = odd.iter().map(|odd| odd.alike.members.len()).sum();
             let all: usize =
                 self.alike.iter().filter(|one| one.file == first.alike.file).map(|one| one.members.len()).sum();
-            let date = first.alike.members.iter().map(|(_, date, _)| *date).min();
-            let date = date.map_or_else(String::new, |date| format!(" ({date})"));
-            let path = shown(&first.alike.first);
+            let date = first.alike.date(parts).map_or_else(String::new, |date| format!(" ({date})"));
+            let path = shown(first.alike.first(parts));
             let (found, usual) = (&first.found, &first.usual);
             let count = if files == 1 { format!("1 of {all} files") } else { format!("{files} files") };
             let text = format!("{}: {count}, first {path}{date}: {found}{usual}", kind.what());
@@ -155,15 +169,19 @@ impl HeaderLog {
             }
             let problem = format!("{text}; {}, or headers = \"warn\" to read them as they are", kind.advice());
             for Odd { alike, .. } in &odd {
-                let refused = alike.members.iter().map(|(granule, _, path)| (*granule, path.clone(), problem.clone()));
-                differences.refused.extend(refused);
+                let refused = |&granule: &usize| Refused { granule, file: alike.file, problem: problem.clone() };
+                differences.refused.extend(alike.members.iter().map(refused));
             }
         }
         differences
     }
 
     /// What is to be told of quality files whose nodata value is a 0 that their rule leaves visible.
-    pub(super) fn clear_zeros(&self, layout: &StackLayout, rules: &[Quality]) -> Option<String> {
+    pub(super) fn clear_zeros(
+        &self,
+        (layout, parts): (&StackLayout, &[LocatedGranule]),
+        rules: &[Quality],
+    ) -> Option<String> {
         let zero = |alike: &&Alike| {
             rules.iter().zip(&layout.quality).any(|(rule, planes)| {
                 planes.iter().filter(|plane| plane.file == alike.file).any(|plane| {
@@ -178,7 +196,7 @@ impl HeaderLog {
         Some(format!(
             "quality: {files} files, first {}, have 0 as their nodata value, which the rule does not hide: 0 counts as clear; give \
              quality.nodata = 0 where it means that nothing is known of a pixel, [] where it means clear",
-            shown(&first.first)
+            shown(first.first(parts))
         ))
     }
 
@@ -193,7 +211,7 @@ impl HeaderLog {
             .collect();
         // Judged by the first file, files that are added later do not change what is refused.
         let usual = match kind {
-            Kind::Order | Kind::Useless => Some(String::new()),
+            Kind::Order | Kind::Useless | Kind::Unusable => Some(String::new()),
             _ => of_file.first().map(|(_, text)| text.clone()),
         };
         let Some(usual) = usual else { return Vec::new() };
@@ -261,7 +279,11 @@ impl Comparison<'_> {
                     }
                 })
             }),
-            Kind::Unit => data.then(|| each(&|tags| tags.unit.clone())).filter(|unit| !unit.is_empty()),
+            Kind::Unusable => (data && self.calibration.scale.is_none()).then(|| {
+                let unusable = tags.iter().find_map(|tags| tags.unusable_scale.clone());
+                unusable.unwrap_or_default()
+            }),
+            Kind::Unit => data.then(|| each(&|tags| same_unit(&tags.unit))).filter(|unit| !unit.is_empty()),
             Kind::Mixture => (data && self.calibration.scale.is_some_and(|scale| scale != 1.0))
                 .then(|| each(&|tags| if tags.is_float() { "floats".into() } else { "integers".into() })),
             Kind::Type => Some(each(&|tags| tags.sample.clone())),
@@ -290,6 +312,7 @@ impl Kind {
             Self::Order => "bands in another order, which are read by their names",
             Self::Names | Self::Unnamed => "names of bands differ",
             Self::Scale => "scale and offset tags differ",
+            Self::Unusable => "a scale that is not applied",
             Self::Unit => "units differ",
             Self::Mixture => "integers and floats under one `scale`",
             Self::Type => "stored types differ",
@@ -300,7 +323,7 @@ impl Kind {
 
     /// Whether values of such files would mean something else than the others.
     fn changes_meaning(self) -> bool {
-        matches!(self, Self::Names | Self::Scale | Self::Unit | Self::Mixture)
+        matches!(self, Self::Names | Self::Scale | Self::Unusable | Self::Unit | Self::Mixture)
     }
 
     fn advice(self) -> &'static str {
@@ -311,11 +334,40 @@ impl Kind {
             }
             Self::Unnamed => "bands without names are assumed to be in the order of the first file",
             Self::Scale => "correct the tags, or give `scale` and `offset` for all of them",
+            Self::Unusable => "give `scale`",
             Self::Unit => "convert them, or make an instrument of each",
             Self::Mixture => "make an instrument of each, with its own `scale`",
             Self::Type => "check that they are of one product",
             Self::Nodata => "give `nodata` for all of them",
             Self::Useless => "give the number that is missing as `nodata`, or remove the tag",
+        }
+    }
+}
+
+/// One spelling for each unit that files spell in several ways; others as they are. No unit and the unit 1 are the same.
+fn same_unit(unit: &str) -> String {
+    let spelling = match unit.trim().to_lowercase().replace([' ', '_', '-', '.'], "").as_str() {
+        "" | "1" | "unitless" | "none" | "dimensionless" | "nounit" => "",
+        "k" | "kelvin" | "kelvins" | "degk" | "degreek" | "degreekelvin" | "degreeskelvin" => "K",
+        "c" | "°c" | "celsius" | "degc" | "degreec" | "degreecelsius" | "degreescelsius" => "degC",
+        "%" | "percent" | "pct" | "percentage" => "%",
+        "m" | "meter" | "meters" | "metre" | "metres" => "m",
+        _ => return unit.trim().to_owned(),
+    };
+    spelling.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_known_in_any_spelling() {
+        for (one, other) in [("K", "Kelvin"), ("1", ""), ("percent", "%"), ("m", "metres"), ("degree_Celsius", "°C")] {
+            assert_eq!(same_unit(one), same_unit(other), "{one} and {other}");
+        }
+        for (one, other) in [("K", "degC"), ("W m-2", "w m-2"), ("%", "1"), ("m", "mm")] {
+            assert_ne!(same_unit(one), same_unit(other), "{one} and {other}");
         }
     }
 }

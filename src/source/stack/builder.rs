@@ -7,7 +7,7 @@ use super::granule::Granule;
 use super::steps::OffsetSteps;
 use super::versions::Versions;
 use crate::error::{Error, Result, shown};
-use crate::geometry::{Crs, Grid};
+use crate::geometry::{Crs, Date, Grid};
 use crate::source::calibration::calibration_setters;
 use crate::source::gdal::Drivers;
 use crate::source::quality::AncillaryLocation;
@@ -34,6 +34,8 @@ pub struct StackBuilder {
     pub(super) drivers: Drivers,
     pub(super) crs: Option<Crs>,
     pub(super) versions: Option<Versions>,
+    /// First and last day.
+    pub(super) period: (Option<Date>, Option<Date>),
 }
 
 /// Origin of the files.
@@ -72,6 +74,7 @@ impl StackBuilder {
             drivers: Drivers::default(),
             crs: None,
             versions: None,
+            period: (None, None),
         }
     }
 
@@ -134,11 +137,21 @@ impl StackBuilder {
 
     /// Takes the best of several versions of one acquisition, such as a product that was processed again. The groups `id`
     /// and `rest` of the regular expression, searched in the name of the file and in those of its folders, are the
-    /// acquisition, the groups `first` and `then` the version: of texts the last one in the order of the alphabet is the best.
+    /// acquisition, the groups `first`, `tier` and `then` the version: of texts the last one in the order of the alphabet is
+    /// the best, of tiers the first one. A [lenient](Self::lenient) stack takes the next version where a file of the best
+    /// one cannot be opened.
     /// Others are left out with a warning; presets know the names of their products.
     #[must_use]
     pub fn versions(mut self, pattern: impl Into<String>) -> Self {
         self.versions = Some(Versions(pattern.into()));
+        self
+    }
+
+    /// Leaves out files dated before `start` or after `end`, without opening them; unless no file is dated between them,
+    /// so that it can be said what there is. Default: all are opened.
+    #[must_use]
+    pub fn period(mut self, start: Option<Date>, end: Option<Date>) -> Self {
+        self.period = (start, end);
         self
     }
 

@@ -47,6 +47,11 @@ impl StackBuilder {
         Ok(HeaderReader { stack: self, granules: granules.into_iter(), servers })
     }
 
+    /// What is wrong with the files of a granule by themselves, if anything.
+    pub(super) fn fault_of(&self, granule: &Granule) -> Option<String> {
+        self.headers_of(granule).err().map(|error| error.to_string())
+    }
+
     /// The headers of a granule's files, with the CRS that was given.
     fn headers_of(&self, granule: &Granule) -> Result<Vec<RasterHeader>> {
         if let Some((path, problem)) = &granule.fault {

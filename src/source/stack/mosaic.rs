@@ -10,6 +10,7 @@ use super::{GranuleFile, LocatedGranule, RasterStack};
 use crate::error::{Error, Result, shown};
 use crate::geometry::PixelRegion;
 use crate::source::gdal::{OpenRaster, ReadFailure, Valid, View, persistently};
+use crate::source::losses::EVERYTHING;
 use crate::source::quality::Tables;
 use crate::source::{Calibration, Losses, Quality};
 
@@ -22,6 +23,11 @@ struct Rules {
 
 impl Rules {
     const ALL: Self = Self { quality: true, range: true };
+
+    /// The range of values that counts. Without the rule it hides nothing, nor are numbers refused that it hides with it.
+    fn valid_range(self, given: Option<(f64, f64)>) -> Option<(f64, f64)> {
+        given.map(|range| if self.range { range } else { EVERYTHING })
+    }
 }
 
 /// Values of a region and, where the product has uncertainty, their noise variances; **shape** (band, y, x).
@@ -101,14 +107,14 @@ impl RasterStack {
 
     fn read_by(&self, rules: Rules, date: usize, bands: &[usize], region: &PixelRegion) -> Result<RegionValues> {
         let read_part = |index: usize, region: &PixelRegion| {
-            let files = self.parts[index].files.iter().map(|file| file.path.as_path());
+            let files = self.parts[index].files.iter().map(|file| &*file.path);
             persistently(self.drivers.remote(), files, || self.read_part(rules, index, bands, region))
         };
         let of_date = self.first_part[date]..self.first_part[date + 1];
-        if let Some((part, (path, problem))) =
+        if let Some((part, fault)) =
             self.parts[of_date.clone()].iter().find_map(|part| Some((part, part.fault.as_ref()?)))
         {
-            let (path, date, problem) = (path.clone(), Some(part.date), problem.clone());
+            let (path, date, problem) = (fault.path.clone(), Some(part.date), fault.problem.clone());
             return Err(Error::Open { path, date, problem, source: None });
         }
         let meeting = |index: &usize| {
@@ -158,7 +164,7 @@ impl RasterStack {
             return Ok(RegionValues::missing(self, bands.len(), region));
         }
         let mut calibration = self.parts[index].calibration(&self.calibration);
-        calibration.valid_range = calibration.valid_range.filter(|_| rules.range);
+        calibration.valid_range = rules.valid_range(calibration.valid_range);
         let planes: Vec<Plane> = bands.iter().map(|&band| self.layout.bands[band]).collect();
         let mut block = RegionValues { values: reader.planes(&planes, bands, &calibration)?, noise: None };
         for mask in &hidden {
@@ -222,9 +228,10 @@ impl GranuleReader<'_> {
         let raster = match (self.stack.pool.take(number), view) {
             (Some(raster), _) => raster,
             (None, None) => {
-                let raster = OpenRaster::open(path, self.part.date, &self.stack.drivers, traits)?;
+                let known = (traits, &self.stack.traits);
+                let raster = OpenRaster::open(path, self.part.date, &self.stack.drivers, known)?;
                 if let Some(problem) = promised.as_ref().and_then(|promised| raster.breaks(promised)) {
-                    let (path, date) = (path.clone(), self.part.date);
+                    let (path, date) = (path.to_path_buf(), self.part.date);
                     return Err(Error::Inconsistent { path, date, problem });
                 }
                 raster
@@ -234,7 +241,7 @@ impl GranuleReader<'_> {
                 let data = self.stack.layout.bands.iter().filter(|plane| plane.file == file && !flags);
                 let bands: Vec<usize> = data.map(|plane| own.band(plane.band)).collect();
                 let mut calibration = self.part.calibration(&self.stack.calibration);
-                calibration.valid_range = calibration.valid_range.filter(|_| self.rules.range);
+                calibration.valid_range = self.rules.valid_range(calibration.valid_range);
                 let valid = Valid { calibration: &calibration, bands: &bands };
                 let view = (view, native.filter(|_| !flags));
                 OpenRaster::open_view(path, self.part.date, view, None, Some(valid))?

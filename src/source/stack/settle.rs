@@ -43,12 +43,12 @@ pub(super) fn settle(
     if let Some(entire) = &reached {
         // A part that is at fault is kept, for its date to be named.
         let near = |part: &LocatedGranule| part.files.is_empty() || covers(part).any(|cover| meet(&cover, entire));
-        far.extend(parts.iter().filter(|part| !near(part)).map(|part| (part.date, part.name.clone())));
+        far.extend(parts.iter().filter(|part| !near(part)).map(|part| (part.date, part.name().to_path_buf())));
         kept = parts.iter().map(near).collect();
         parts.retain(near);
     }
     let [top, bottom, left, right] = reached.unwrap_or(union);
-    for file in parts.iter_mut().flat_map(|part| &mut part.files) {
+    for file in parts.iter_mut().flat_map(|part| &mut *part.files) {
         file.location = file.location.counted_from(top, left);
     }
     let corner = [x + left as f64 * w, w, 0.0, y + top as f64 * h, 0.0, h];

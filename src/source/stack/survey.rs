@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::agree::HeaderLog;
+use super::agree::{HeaderLog, Refused, path_in};
 use super::granule::Granule;
 use super::layout::StackLayout;
 use super::location::{StackLocation, refined};
 use super::settle::{settle, tell_far};
 use super::views::Views;
-use super::{GranuleFile, LocatedGranule, StackBuilder};
+use super::{GranuleFault, GranuleFile, LocatedGranule, StackBuilder};
 use crate::error::{Error, Result, shown};
 use crate::geometry::{Date, Grid};
 use crate::source::gdal::{Aligned, Pool, RasterHeader, Reach};
@@ -70,18 +70,22 @@ fn fault_of(error: &Error, granule: &Path) -> (PathBuf, String) {
     }
 }
 
+fn fault_in(granule: &Path, path: PathBuf, problem: String) -> Box<GranuleFault> {
+    Box::new(GranuleFault { granule: granule.to_path_buf(), path, problem })
+}
+
 /// The files of a granule where they were found to lie.
-fn granule_files(granule: &Granule, surveyed: Vec<Surveyed>) -> Vec<GranuleFile> {
+fn granule_files(granule: &Granule, surveyed: Vec<Surveyed>) -> Box<[GranuleFile]> {
     let promised = granule.promised.iter().cloned().chain(std::iter::repeat(None));
-    let file = |((path, promised), Surveyed { location, native, order })| GranuleFile {
-        path,
+    let file = |((path, promised), Surveyed { location, native, order }): ((&PathBuf, _), Surveyed)| GranuleFile {
+        path: path.as_path().into(),
         promised,
         location,
         native,
-        order,
+        order: order.map(Vec::into_boxed_slice),
         traits: OnceLock::new(),
     };
-    granule.all_files().cloned().zip(promised).zip(surveyed).map(file).collect()
+    granule.all_files().zip(promised).zip(surveyed).map(file).collect()
 }
 
 /// Whether none of a granule's files reaches the other grid on which they are read.
@@ -147,7 +151,8 @@ impl StackBuilder {
             };
             let (surveyed, offset) = sound.unwrap_or_default();
             let files = granule_files(&granule, surveyed);
-            parts.push(LocatedGranule { date: granule.date, name: granule.name().to_path_buf(), files, offset, fault });
+            let fault = fault.map(|(path, problem)| fault_in(granule.name(), path, problem));
+            parts.push(LocatedGranule { date: granule.date, files, offset, fault });
         }
         let SurveyState { reference, aligned, largest, reach, mut log } = found;
         let (Some(reference), Some(largest)) = (reference, largest) else {
@@ -163,14 +168,14 @@ impl StackBuilder {
         };
         let given_offset = self.calibration.offset.is_some() || steps.is_some();
         let differences = log.differences(
-            &reference.layout,
+            (&reference.layout, &parts),
             (&reference.bands[0], reference.named),
             (&self.calibration, given_offset),
             self.headers,
         );
         self.refuse(differences.refused, &mut parts)?;
         let (mut warnings, open_file_bytes) = (differences.told, largest.open_bytes);
-        warnings.extend(log.clear_zeros(&reference.layout, &self.quality));
+        warnings.extend(log.clear_zeros((&reference.layout, &parts), &self.quality));
         let coverage = reach.map(|reach| reach.share(aligned.is_some()));
         tell_far(&far, parts.len());
         let (Some(aligned), Some((_, resampling))) = (aligned, &self.onto) else {
@@ -186,7 +191,7 @@ impl StackBuilder {
         let (grid, open_file_bytes) = (view.grid().clone(), view.open_bytes(&largest));
         let entire =
             StackLocation::new(&grid, &grid).map_err(|problem| Error::Grid { what: self.origin(), problem })?;
-        parts.iter_mut().flat_map(|part| &mut part.files).for_each(|file| file.location = entire);
+        parts.iter_mut().flat_map(|part| &mut *part.files).for_each(|file| file.location = entire);
         let views = Some(Views::new(view, &reference.layout, &self.quality, &reference.cell_sizes)?);
         let block_shape = views.as_ref().map(|views| views.data.block_shape());
         Ok(Survey { layout: reference.layout, grid, views, parts, block_shape, open_file_bytes, coverage, warnings })
@@ -217,14 +222,16 @@ impl StackBuilder {
     }
 
     /// Refuses files whose headers differ from the others: their dates, where the stack is lenient.
-    fn refuse(&self, refused: Vec<(usize, PathBuf, String)>, parts: &mut [LocatedGranule]) -> Result<()> {
-        for (granule, path, problem) in refused {
+    fn refuse(&self, refused: Vec<Refused>, parts: &mut [LocatedGranule]) -> Result<()> {
+        for Refused { granule, file, problem } in refused {
             let part = &mut parts[granule];
+            let path = path_in(part, file).to_path_buf();
             if !self.lenient {
                 return Err(Error::Inconsistent { path, date: part.date, problem });
             }
-            part.files.clear();
-            part.fault.get_or_insert((path, problem));
+            let fault = fault_in(part.name(), path, problem);
+            part.files = Box::default();
+            part.fault.get_or_insert(fault);
         }
         Ok(())
     }
@@ -281,8 +288,8 @@ impl StackBuilder {
             known.cell_sizes = headers.iter().map(|header| header.grid.cell_size()).collect();
             known.reaches = true;
         }
-        for (file, ((path, header), own)) in paths.iter().zip(&headers).zip(&surveyed).enumerate() {
-            found.log.add((index, granule.date), file, path, header, own.order.as_deref());
+        for (file, (header, own)) in headers.iter().zip(&surveyed).enumerate() {
+            found.log.add(index, file, header, own.order.as_deref());
         }
         Ok(surveyed)
     }
