@@ -1,5 +1,5 @@
-//! Peak memory does not grow with the series, nor beyond the plan: 1250 dates against 125 of the same scene, in processes of
-//! their own.
+//! Peak memory does not grow with the series, nor beyond the plan: 1250 dates against 125 of the same scene, and 4000 of
+//! one so small that what is kept of each date would show, in processes of their own.
 #![cfg(all(target_os = "linux", feature = "gdal", feature = "zarr"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
@@ -22,6 +22,7 @@ const FOLDER: &str = "RASTERFUSE_TEST_MEMORY_FOLDER";
 type Case = [usize; 3];
 
 const CASE: Case = [64, 8, 7];
+const SMALL: Case = [16, 4, 2];
 
 /// A fine raster every 25th day and a coarse one every day.
 fn write_scene(folder: &Path, days: i32, cells: usize) {
@@ -112,6 +113,15 @@ fn ten_times_the_dates_take_no_more_memory_and_no_more_than_planned() {
         long <= planned_long && short <= planned,
         "peaks {short} and {long} KiB, planned {planned} and {planned_long}"
     );
+}
+
+/// The program at rest is most of the peak of so small a scene: what grows is what is kept of dates.
+#[test]
+fn four_thousand_dates_of_a_small_scene_take_no_more_memory() {
+    let ((short, _), (long, planned)) = (run(125, SMALL), run(4000, SMALL));
+    println!("peak resident memory: 125 dates {short} KiB, 4000 dates {long} KiB, planned {planned} KiB");
+    assert!(long as f64 <= short as f64 * 1.05, "125 dates peak at {short} KiB, 4000 at {long} KiB");
+    assert!(long <= planned, "peak {long} KiB, planned {planned}");
 }
 
 /// The table of the documentation: `cargo test --release --test memory -- --ignored --nocapture`.

@@ -127,7 +127,7 @@ impl FusionConfig {
             description.basis = Some(Basis::Open(Arc::new(basis)));
         }
         for (instrument, keys) in description.instrument.iter_mut().zip(&self.sources) {
-            *instrument = self.instrument((instrument, keys), &grid, period)?;
+            *instrument = self.instrument_of((instrument, keys), &grid, period)?;
         }
         description.target.grid = Some(grid);
         if let Some(seasonal) = &mut description.seasonal
@@ -207,7 +207,12 @@ impl FusionConfig {
     }
 
     /// An instrument with its files opened, and what follows from them where the description does not say it.
-    fn instrument(&self, (described, keys): Described<'_>, target: &Grid, period: Period) -> Result<Instrument> {
+    pub(super) fn instrument(&self, described: Described<'_>, target: &Grid) -> Result<Instrument> {
+        self.instrument_of(described, target, (None, None))
+    }
+
+    /// The same with the files of a period alone.
+    fn instrument_of(&self, (described, keys): Described<'_>, target: &Grid, period: Period) -> Result<Instrument> {
         self.open_instrument((described, keys), target, period).map_err(|error| error.of_instrument(&described.name))
     }
 
@@ -298,7 +303,7 @@ impl FusionConfig {
     }
 
     fn source_of(&self, name: &str) -> Result<InstrumentSource> {
-        let instrument = self.instrument(self.described(name)?, &self.target()?, (None, None))?;
+        let instrument = self.instrument(self.described(name)?, &self.target()?)?;
         let source = Arc::clone(instrument.opened()?);
         let centres = match instrument.response {
             Some(Response::Open(SpectralResponse::Gaussian { centre_nm, .. })) => Some(centre_nm),
@@ -323,8 +328,7 @@ impl FusionConfig {
         }
         let described = self.description.instrument.iter().zip(&self.sources);
         let wanted = described.filter(|(instrument, _)| names.is_empty() || names.contains(&instrument.name));
-        let opened =
-            wanted.map(|described| self.instrument(described, target, (None, None))).collect::<Result<Vec<_>>>()?;
+        let opened = wanted.map(|described| self.instrument(described, target)).collect::<Result<Vec<_>>>()?;
         Ok(opened.into_iter().filter(|opened| !names.is_empty() || opened.observes_cells(target)).collect())
     }
 }

@@ -81,6 +81,14 @@ pub(super) struct Record {
     pub(super) light: Option<Date>,
 }
 
+/// The part of a record that says to which light state it refers.
+#[derive(Deserialize)]
+struct Reference {
+    owner: Owner,
+    date: Date,
+    light: Option<Date>,
+}
+
 /// Own cells of a tile on a date.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LightState {
@@ -172,6 +180,13 @@ impl StateFile {
         let (_, record): (_, Record) = self.open()?;
         self.check_name(&record.owner, record.date)?;
         Ok(record)
+    }
+
+    /// The date of the light state that the record refers to. Nothing else of it is kept: it may be long.
+    pub(super) fn refers_to(&self) -> Result<Option<Date>> {
+        let (_, Reference { owner, date, light }) = self.open()?;
+        self.check_name(&owner, date)?;
+        Ok(light)
     }
 
     /// Refuses a file that has the name of another one.

@@ -1,6 +1,6 @@
 //! Numbers as compressed bytes with a checksum, for files of states.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 
 /// Compresses numbers of low redundancy about as well as higher levels, at several times their speed.
 const LEVEL: i32 = 1;
@@ -23,6 +23,11 @@ pub(super) fn compressed(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -
     encoder.get_mut().include_checksum(true)?;
     write(&mut encoder)?;
     encoder.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
+}
+
+/// The bytes that were [compressed], as they are read.
+pub(super) fn decompressing(frame: &[u8]) -> io::Result<impl BufRead + '_> {
+    Ok(BufReader::new(zstd::stream::Decoder::with_buffer(frame)?))
 }
 
 pub(super) fn decompress(frame: &[u8], word: usize) -> io::Result<Vec<u8>> {

@@ -475,7 +475,7 @@ impl<'a> Job<'a> {
         // Light states are needed as long as a record refers to them.
         let mut named = BTreeSet::new();
         for file in list.records.values().flatten() {
-            named.extend(file.record()?.light);
+            named.extend(file.refers_to()?);
         }
         for file in list.lights.values().flatten().filter(|file| !named.contains(&file.date)) {
             file.remove()?;

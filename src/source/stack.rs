@@ -222,19 +222,7 @@ impl StackBuilder {
                 granules
             }
         };
-        if let Some(granule) = granules.iter().find(|granule| !granule.date.can_be_observed()) {
-            let problem =
-                format!("{} cannot be the day of an acquisition; fix `date`, or leave the file out", granule.date);
-            return Err(Error::Open { path: granule.name().to_path_buf(), date: None, problem, source: None });
-        }
-        let granules = self.in_period(granules);
-        let granules = match &self.versions {
-            Some(versions) => {
-                let fault = |granule: &Granule| self.fault_of(granule);
-                versions.choose(granules, self.lenient.then_some(&fault))?
-            }
-            None => granules,
-        };
+        let granules = self.chosen(granules)?;
         let pair = granules.windows(2).find(|pair| pair[0].date == pair[1].date);
         if let Some(pair) = pair.filter(|_| !self.mosaic) {
             return Err(Error::DuplicateDate {
@@ -302,6 +290,19 @@ impl StackBuilder {
 }
 
 impl StackBuilder {
+    /// Of granules that were found, those that count: dated in the period, in their best versions.
+    fn chosen(&self, granules: Vec<Granule>) -> Result<Vec<Granule>> {
+        if let Some(granule) = granules.iter().find(|granule| !granule.date.can_be_observed()) {
+            let problem =
+                format!("{} cannot be the day of an acquisition; fix `date`, or leave the file out", granule.date);
+            return Err(Error::Open { path: granule.name().to_path_buf(), date: None, problem, source: None });
+        }
+        let granules = self.in_period(granules);
+        let Some(versions) = &self.versions else { return Ok(granules) };
+        let fault = |granule: &Granule| self.fault_of(granule);
+        versions.choose(granules, self.lenient.then_some(&fault))
+    }
+
     /// The granules dated in the period, or all where none is.
     fn in_period(&self, mut granules: Vec<Granule>) -> Vec<Granule> {
         let (start, end) = self.period;

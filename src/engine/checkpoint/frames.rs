@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::engine::Fusion;
-use crate::engine::compress::{compressed, damaged, decompress};
+use crate::engine::compress::{compressed, damaged, decompressing};
 
 /// Start of every file; the last byte is the version.
 pub(super) const MAGIC: &[u8; 8] = b"RFSTATE\x02";
@@ -20,7 +20,8 @@ pub(super) fn write_header(file: &mut impl Write, header: &impl Serialize) -> io
 
 pub(super) fn read_header<H: DeserializeOwned>(file: &mut impl Read) -> io::Result<H> {
     read_magic(file)?;
-    Ok(serde_json::from_slice(&decompress(&read_frame(file)?, 1)?)?)
+    // As it is read, for the same reason.
+    Ok(serde_json::from_reader(decompressing(&read_frame(file)?)?)?)
 }
 
 fn read_magic(file: &mut impl Read) -> io::Result<()> {
@@ -88,7 +89,7 @@ pub(super) fn read_frame(file: &mut impl Read) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::compress::compress;
+    use crate::engine::compress::{compress, decompress};
 
     #[test]
     fn damage_is_noticed() {

@@ -106,13 +106,15 @@ impl StackBuilder {
             return Err(template.no_files(bands));
         }
         let mut partners = self.partners(pattern, bands, &found)?;
-        let mut granules = Vec::new();
+        let mut granules = Vec::with_capacity(found.len());
         for (key, names) in found {
             let Some(first) = names.iter().flatten().next() else { continue };
             let date = dates.date_of(&file_of(first))?;
-            let mut granule = Granule::new(date, names.iter().flatten().cloned());
+            let absent: Vec<&String> =
+                bands.iter().zip(&names).filter(|(_, name)| name.is_none()).map(|(band, _)| band).collect();
+            let mut granule = Granule::new(date, names.into_iter().flatten());
             let mut missing = Vec::new();
-            for (band, _) in bands.iter().zip(&names).filter(|(_, name)| name.is_none()) {
+            for band in absent {
                 let what = format!("band {band:?}");
                 missing.push(granule.missing_error(
                     &what,

@@ -70,8 +70,8 @@ fn fault_of(error: &Error, granule: &Path) -> (PathBuf, String) {
     }
 }
 
-fn fault_in(granule: &Path, path: PathBuf, problem: String) -> Box<GranuleFault> {
-    Box::new(GranuleFault { granule: granule.to_path_buf(), path, problem })
+fn fault_in(granule: &Path, path: PathBuf, problem: String) -> GranuleFault {
+    GranuleFault { granule: granule.to_path_buf(), path, problem }
 }
 
 /// The files of a granule where they were found to lie.
@@ -151,7 +151,7 @@ impl StackBuilder {
             };
             let (surveyed, offset) = sound.unwrap_or_default();
             let files = granule_files(&granule, surveyed);
-            let fault = fault.map(|(path, problem)| fault_in(granule.name(), path, problem));
+            let fault = fault.map(|(path, problem)| Box::new(fault_in(granule.name(), path, problem)));
             parts.push(LocatedGranule { date: granule.date, files, offset, fault });
         }
         let SurveyState { reference, aligned, largest, reach, mut log } = found;
@@ -229,7 +229,7 @@ impl StackBuilder {
             if !self.lenient {
                 return Err(Error::Inconsistent { path, date: part.date, problem });
             }
-            let fault = fault_in(part.name(), path, problem);
+            let fault = Box::new(fault_in(part.name(), path, problem));
             part.files = Box::default();
             part.fault.get_or_insert(fault);
         }

@@ -17,6 +17,9 @@ pub(super) struct Versions(pub(super) String);
 /// group that matches nothing is the lowest.
 type Rank = (String, Option<Reverse<String>>, String);
 
+/// Says what is wrong with a granule, if anything.
+type Fault<'a> = &'a dyn Fn(&Granule) -> Option<String>;
+
 impl Versions {
     /// Leaves the best version of each acquisition, and tells which others there are. Granules of one version are parts
     /// of it and stay together, and so does what the pattern does not match. With `fault`, which says what is wrong with a
@@ -24,11 +27,7 @@ impl Versions {
     ///
     /// # Errors
     /// [`Error::Setting`] for a malformed pattern.
-    pub(super) fn choose(
-        &self,
-        granules: Vec<Granule>,
-        fault: Option<&dyn Fn(&Granule) -> Option<String>>,
-    ) -> Result<Vec<Granule>> {
+    pub(super) fn choose(&self, granules: Vec<Granule>, fault: Option<Fault<'_>>) -> Result<Vec<Granule>> {
         let regex = Regex::new(&self.0)
             .map_err(|error| Error::setting("versions", format!("not a regular expression: {error}")))?;
         // By acquisition, the positions of the granules of each version.
@@ -61,11 +60,7 @@ impl Versions {
 }
 
 /// The first granule of the best version, or of the best one that is sound where `fault` looks at them and any is.
-fn best_of(
-    granules: &[Granule],
-    versions: &BTreeMap<Rank, Vec<usize>>,
-    fault: Option<&dyn Fn(&Granule) -> Option<String>>,
-) -> Option<usize> {
+fn best_of(granules: &[Granule], versions: &BTreeMap<Rank, Vec<usize>>, fault: Option<Fault<'_>>) -> Option<usize> {
     let best = versions.values().next_back()?.first().copied();
     let Some(fault) = fault else { return best };
     let mut passed = Vec::new();
