@@ -58,7 +58,7 @@ impl BandTags {
             other => other,
         };
         let (sample, range) = (sample.to_owned(), range_of(sample));
-        Self { sample, nodata, scale: None, offset: None, unit: String::new(), range }
+        Self { sample, nodata, scale: None, offset: None, unit: String::new(), unusable_scale: None, range }
     }
 
     pub(in crate::source) fn is_float(&self) -> bool {
