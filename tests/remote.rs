@@ -104,7 +104,7 @@ fn files_on_servers_are_read_like_those_of_a_folder() -> Result<()> {
     // By a pattern, where the server lists its folder; bands alone need no list.
     let pattern = |files: &str| RasterStack::builder(server.url(files), r"_(\d{8})_").source_bands(["red", "nir"]);
     assert_same(&values(&pattern("*_{band}.tif").open()?)?, &truth.values);
-    assert_same(&values(&pattern("**/scene_*_{band}.tif").open()?)?, &truth.values);
+    assert_says(&message(pattern("**/scene_*_{band}.tif").open()), &["files", "`**`", "`list`"]);
     let one = pattern(&format!("{}?sig=secret&se=1", name(truth.dates[2], "{band}"))).open()?;
     assert_eq!(one.dates(), &truth.dates[2..3]);
     assert!(!one.origin().contains("secret"));
@@ -343,5 +343,73 @@ fn latency_is_hidden() -> Result<()> {
         );
     }
     assert!(took[0] / took[1] > 8.0, "{took:?}");
+    Ok(())
+}
+
+/// A page of a bucket's list.
+fn page(names: &[String], next: Option<&str>) -> String {
+    let keys: String = names
+        .iter()
+        .map(|name| {
+            format!("<Contents><Key>d/{name}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified><Size>9</Size></Contents>")
+        })
+        .collect();
+    let next = next.map_or_else(String::new, |next| format!("<NextMarker>d/{next}</NextMarker>"));
+    format!(
+        "<?xml version=\"1.0\"?><ListBucketResult><Name>bucket</Name><Prefix>d/</Prefix><MaxKeys>2</MaxKeys>\
+         <IsTruncated>{}</IsTruncated>{next}{keys}</ListBucketResult>",
+        !next.is_empty()
+    )
+}
+
+#[test]
+fn lists_of_object_stores_are_whole_or_an_error() -> Result<()> {
+    let (folder, truth) = shelf(3);
+    fs::create_dir_all(folder.path().join("bucket/d")).unwrap();
+    let names: Vec<String> = truth.dates.iter().map(|date| name(*date, "red")).collect();
+    for name in &names {
+        fs::copy(folder.path().join(name), folder.path().join("bucket/d").join(name)).unwrap();
+    }
+    let (first, second) = (page(&names[..2], Some(&names[1])), page(&names[2..], None));
+    for (fails, pattern) in [(0, "**/*.tif"), (1, "*.tif"), (1, "**/*.tif"), (9, "*.tif"), (9, "**/*.tif")] {
+        let (first, second) = (first.clone(), second.clone());
+        let server = server(folder.path(), move |request| {
+            match (request.path.contains("/bucket/?"), request.path.contains("marker=")) {
+                (true, true) if request.times <= fails => Answer::Status(503),
+                (true, true) => Answer::Body(second.clone()),
+                (true, false) => Answer::Body(first.clone()),
+                _ => Answer::Whole,
+            }
+        });
+        // No other test of this file reads from a bucket.
+        for (key, value) in [
+            ("AWS_S3_ENDPOINT", server.url("").trim_start_matches("http://").trim_end_matches('/')),
+            ("AWS_HTTPS", "NO"),
+            ("AWS_VIRTUAL_HOSTING", "FALSE"),
+            ("AWS_NO_SIGN_REQUEST", "YES"),
+        ] {
+            gdal::config::set_config_option(key, value).unwrap();
+        }
+        let stack = RasterStack::builder(format!("s3://bucket/d/{pattern}"), r"_(\d{8})_").remote(hasty());
+        if fails > 3 {
+            assert_says(&message(stack.open()), &["s3://bucket/d", "cannot be listed"]);
+        } else {
+            assert_eq!(stack.open()?.dates(), truth.dates, "{pattern}, {fails}");
+        }
+    }
+    // A folder that is not to be listed, among others.
+    for (inner, name) in ["one", "two"].iter().zip(&names) {
+        fs::create_dir_all(folder.path().join(inner)).unwrap();
+        fs::copy(folder.path().join(name), folder.path().join(inner).join(name)).unwrap();
+    }
+    let closed =
+        server(
+            folder.path(),
+            |request| {
+                if request.path.ends_with("/two/") { Answer::Status(403) } else { Answer::Whole }
+            },
+        );
+    let stack = RasterStack::builder(closed.url("[ot][nw][eo]/*_red.tif"), r"_(\d{8})_").remote(hasty());
+    assert_says(&message(stack.open()), &["cannot be listed", "HTTP status 403"]);
     Ok(())
 }

@@ -30,13 +30,15 @@ impl Request {
 }
 
 /// What the server does about a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Answer {
     Whole,
     Status(u16),
     /// Half of the bytes, then it hangs up.
     Broken,
     Wait(Duration),
+    /// A text in place of a file.
+    Body(String),
 }
 
 struct Shared {
@@ -162,6 +164,10 @@ impl Shared {
         let name = request.path.split('?').next().unwrap_or_default().trim_start_matches('/');
         let path = self.folder.join(name);
         let body = if path.is_dir() { Some(index(&path, name)) } else { fs::read(&path).ok() };
+        let body = match &answer {
+            Answer::Body(text) => Some(text.clone().into_bytes()),
+            _ => body,
+        };
         let status = match answer {
             Answer::Status(status) => Some(status),
             _ if body.is_none() => Some(404),

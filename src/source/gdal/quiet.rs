@@ -9,6 +9,9 @@ thread_local! {
     static ANSWER: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
+/// Object stores, as messages for developers name them, which `CPL_DEBUG` asks for.
+pub(super) const STORES: &str = "S3,GS,AZURE,OSS,SWIFT";
+
 /// Beginnings of messages that speak of a server's answer.
 const ANSWERS: [&str; 4] = ["HTTP error code", "HTTP response code", "CURL error", "Range downloading not supported"];
 
@@ -47,15 +50,28 @@ pub(super) fn forget_answer() {
     ANSWER.with(|answer| answer.take());
 }
 
+/// Whether a message for developers is what an object store answered in place of a list: GDAL then gives the list as far
+/// as it got, and no error. What it says by itself under the same names begins with a verb.
+fn is_broken_list(text: &str) -> bool {
+    const VERBS: [&str; 9] =
+        ["Switch", "Using", "Got", "Getting", "Fetch", "Renew", "Refresh", "Credential", "Cannot find"];
+    let said = STORES.split(',').find_map(|store| text.strip_prefix(store)?.strip_prefix(": "));
+    said.is_some_and(|said| !VERBS.iter().any(|verb| said.starts_with(verb)))
+}
+
 /// Prints nothing; keeps a message that speaks of a server's answer.
 #[allow(unsafe_code)]
-unsafe extern "C" fn keep(_: gdal_sys::CPLErr::Type, _: gdal_sys::CPLErrorNum, message: *const c_char) {
+unsafe extern "C" fn keep(class: gdal_sys::CPLErr::Type, _: gdal_sys::CPLErrorNum, message: *const c_char) {
     if message.is_null() {
         return;
     }
     // SAFETY: GDAL gives its handlers a text that ends in null and lives until they return.
     let text = unsafe { CStr::from_ptr(message) }.to_string_lossy();
-    if ANSWERS.iter().any(|start| text.starts_with(start)) {
+    let answers = match class {
+        gdal_sys::CPLErr::CE_Debug => is_broken_list(&text),
+        _ => ANSWERS.iter().any(|start| text.starts_with(start)),
+    };
+    if answers {
         let _ = ANSWER.try_with(|answer| answer.try_borrow_mut().map(|mut answer| *answer = Some(text.into_owned())));
     }
 }

@@ -53,7 +53,7 @@ impl Requests {
     }
 
     /// Sets an option, where it is `given` or neither environment nor application have set it.
-    fn set(&mut self, key: &'static str, given: bool, value: &str) {
+    pub(super) fn set(&mut self, key: &'static str, given: bool, value: &str) {
         let held = |text: gdal::errors::Result<String>| text.unwrap_or_default();
         if !given && !held(gdal::config::get_config_option(key, "")).is_empty() {
             return;
@@ -159,6 +159,10 @@ pub(super) fn answered(path: &Path, message: &str) -> Option<String> {
                 .into(),
         );
     }
+    if let Some(error) = answer.split_once("<Code>").and_then(|(_, rest)| Some(rest.split_once("</Code>")?.0)) {
+        let what = answer.split_once("<Message>").and_then(|(_, rest)| Some(rest.split_once("</Message>")?.0));
+        return Some(format!("the server answered {error} ({}); {}", what.unwrap_or_default(), remedy(path, 403)));
+    }
     if says("Range downloading not supported") {
         return Some("its server gives whole files only, and no ranges of them; copy the file to this machine".into());
     }
@@ -168,6 +172,8 @@ pub(super) fn answered(path: &Path, message: &str) -> Option<String> {
 /// The status that a message of GDAL names.
 fn status_in(message: &str) -> Option<u32> {
     let (_, rest) = message.split_once("HTTP error code").or_else(|| message.split_once("HTTP response code"))?;
+    // Of a list: "HTTP response code on http://h:80/a/: 403".
+    let rest = if rest.starts_with(" on ") { rest.rsplit_once(": ")?.1 } else { rest };
     let digits: String = rest.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
     digits.parse().ok().filter(|status| *status > 0)
 }
@@ -212,6 +218,7 @@ mod tests {
         for (message, says) in [
             ("HTTP response code: 404", "HTTP status 404; there is no such file"),
             ("HTTP response code: 403", "a signed address"),
+            ("HTTP response code on http://127.0.0.1:80/a/: 404", "HTTP status 404"),
             ("HTTP error code: 503 - http://h/a. Retrying again in 0.1 secs", "run.remote.retries"),
             (
                 "CURL error: Operation timed out after 2001 milliseconds with 0 bytes received",

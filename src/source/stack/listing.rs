@@ -37,6 +37,11 @@ pub(super) fn addresses(pattern: &str, remote: &Remote) -> Result<Vec<String>, S
     let mut listed = false;
     for (index, part) in parts.iter().enumerate() {
         let mut next = Vec::new();
+        if *part == "**" && pattern.contains("http") {
+            let problem = "has `**`, and of a web server nobody knows whether all folders below were listed; give `*` for each level of \
+                           folders, or name the files in a `list`";
+            return Err(problem.into());
+        }
         if *part == "**" {
             for folder in &found {
                 let deep = names(folder, true)?;
