@@ -112,6 +112,16 @@ fn arrays_in_memory_conform() {
 }
 
 #[test]
+fn composites_of_one_day_conform() {
+    use rasterfuse::source::{DayFormat, DaySource};
+    use std::sync::Arc;
+    let truth = truth();
+    let days = Truth::new(grid(SHAPE), 3, &["day"]).map(|_| 0.0);
+    let by_day = |days| DaySource::new(Arc::new(truth.source()), Arc::new(days), DayFormat::Offset, Some(1));
+    conforms(&by_day(days.source()).unwrap(), &truth);
+}
+
+#[test]
 fn infinities_in_memory_are_missing() {
     let infinite = truth().map(|v| if v == 1.0 { f64::INFINITY } else { v });
     let missing = truth().map(|v| if v == 1.0 { f64::NAN } else { v });

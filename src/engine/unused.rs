@@ -182,6 +182,8 @@ impl Fusion {
             "; check `valid_range`, which is in physical units, `scale` and `offset`"
         } else if losses.nodata > losses.all() / 2 {
             "; check `nodata` and the nodata tag of the files"
+        } else if losses.day > losses.all() / 2 {
+            "; check `format` and `days` of `day`"
         } else {
             ""
         };

@@ -80,6 +80,13 @@ impl Date {
         )
     }
 
+    /// Day of its year, 1 January is 1. `None` beyond the years of the calendar, which ends after some 260,000.
+    #[must_use]
+    pub fn day_of_year(self) -> Option<i32> {
+        let days = self.0.checked_add(EPOCH_FROM_CE)?;
+        NaiveDate::from_num_days_from_ce_opt(days).map(|date| date.ordinal() as i32)
+    }
+
     /// Days since 1970-01-01.
     #[must_use]
     pub fn days_since_epoch(self) -> i32 {

@@ -28,6 +28,8 @@ pub struct Losses {
     pub quality: u64,
     /// It lies outside `valid_range`.
     pub range: u64,
+    /// It is of another day than the date, where [each pixel has its day](super::DaySource).
+    pub day: u64,
     /// Values that are left.
     pub left: u64,
 }
@@ -52,7 +54,7 @@ impl Losses {
     /// Number of pixels.
     #[must_use]
     pub fn all(&self) -> u64 {
-        self.place + self.nodata + self.quality + self.range + self.left
+        self.place + self.nodata + self.quality + self.range + self.day + self.left
     }
 }
 
@@ -62,6 +64,7 @@ impl AddAssign for Losses {
         self.nodata += other.nodata;
         self.quality += other.quality;
         self.range += other.range;
+        self.day += other.day;
         self.left += other.left;
     }
 }
@@ -74,6 +77,7 @@ impl fmt::Display for Losses {
             (self.nodata, "missing in the files (nodata, mask bands, NaN)"),
             (self.quality, "hidden by `quality`"),
             (self.range, "outside `valid_range`"),
+            (self.day, "of another day (`day`)"),
             (self.left, "valid"),
         ];
         reasons.sort_by_key(|(count, _)| std::cmp::Reverse(*count));

@@ -6,6 +6,7 @@
 mod calibration;
 #[cfg(any(feature = "gdal", feature = "zarr"))]
 mod cf;
+mod days;
 #[cfg(feature = "gdal")]
 pub mod gdal;
 mod losses;
@@ -34,6 +35,7 @@ use crate::geometry::{Crs, Date, Grid, PixelRegion};
 pub use calibration::Calibration;
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
 pub(crate) use cf::fuzz as fuzz_cf;
+pub use days::{DayFormat, DaySource};
 #[cfg(feature = "gdal")]
 pub use gdal::{RasterSeries, Resampling, SeriesBuilder};
 pub use losses::Losses;

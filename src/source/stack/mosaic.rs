@@ -102,6 +102,7 @@ impl RasterStack {
             quality: stored.saturating_sub(visible),
             range: visible.saturating_sub(valid),
             left: valid,
+            ..Losses::default()
         })
     }
 
