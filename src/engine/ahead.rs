@@ -32,7 +32,6 @@ struct Upcoming<'a> {
 /// A batch whose slices are being read.
 struct Batch {
     steps: Range<usize>,
-    reader: Arc<TileReader>,
     /// Position among the steps and instrument of each slice.
     wanted: Vec<(usize, usize)>,
     /// Slices by their number among `wanted`, as they come.
@@ -66,7 +65,7 @@ struct Ahead<'a, 'scope> {
     scope: &'a Scope<'scope>,
 }
 
-impl<'scope> Ahead<'_, 'scope> {
+impl Ahead<'_, '_> {
     fn read(&self, reads: &Reads, to_filter: &SyncSender<Result<Vec<Reading>>>) -> Duration {
         let mut took = Duration::ZERO;
         let mut started: VecDeque<Result<Batch>> = VecDeque::new();
@@ -96,7 +95,7 @@ impl<'scope> Ahead<'_, 'scope> {
             if let Some((reader, batches)) = &mut upcoming.current
                 && let Some(steps) = batches.next()
             {
-                return Some(Ok(self.start(Arc::clone(reader), steps.clone())));
+                return Some(Ok(self.start(reader, steps.clone())));
             }
             let (tile, batches) = upcoming.tiles.next()?;
             match TileReader::new(self.fusion, tile) {
@@ -107,11 +106,11 @@ impl<'scope> Ahead<'_, 'scope> {
     }
 
     /// Starts reading the slices of some dates.
-    fn start(&self, reader: Arc<TileReader>, steps: Range<usize>) -> Batch {
+    fn start(&self, reader: &Arc<TileReader>, steps: Range<usize>) -> Batch {
         let wanted = reader.wanted(&self.fusion.steps[steps.clone()]);
         let (done, slices) = channel();
         for (number, &(index, instrument)) in wanted.iter().enumerate() {
-            let (reader, done, date) = (Arc::clone(&reader), done.clone(), self.fusion.steps[steps.start + index].0);
+            let (reader, done, date) = (Arc::clone(reader), done.clone(), self.fusion.steps[steps.start + index].0);
             let (fusion, in_flight, stopped) = (self.fusion, self.in_flight, self.stopped);
             self.scope.spawn(move |_| {
                 if !stopped.load(Ordering::Relaxed) {
@@ -120,20 +119,20 @@ impl<'scope> Ahead<'_, 'scope> {
                 }
             });
         }
-        Batch { steps, reader, wanted, slices }
+        Batch { steps, wanted, slices }
     }
 }
 
 impl Batch {
     /// Waits for its slices.
     fn finished(self, fusion: &Fusion) -> Result<Vec<Reading>> {
-        let Self { steps, reader, wanted, slices } = self;
+        let Self { steps, wanted, slices } = self;
         let mut read: Vec<Option<ReadSlice>> = wanted.iter().map(|_| None).collect();
         for (number, slice) in slices {
             read[number] = Some(slice?);
         }
         // A thread that ended without a word has panicked, which the scope passes on.
         let read = read.into_iter().collect::<Option<Vec<_>>>().ok_or(Error::Interrupted)?;
-        Ok(reader.readings(&fusion.steps[steps], &wanted, read))
+        Ok(TileReader::readings(&fusion.steps[steps], &wanted, read))
     }
 }

@@ -117,7 +117,7 @@ impl TileReader {
             self.read_slice(fusion, date, instrument, in_flight)
         };
         let slices = fusion.reading(|| wanted.par_iter().map(read).collect::<Result<Vec<_>>>())?;
-        Ok(self.readings(steps, &wanted, slices))
+        Ok(Self::readings(steps, &wanted, slices))
     }
 
     /// The slices of these dates: position of the date, and instrument.
@@ -153,12 +153,7 @@ impl TileReader {
     }
 
     /// What was read of these dates, of the slices `wanted` in their order.
-    pub(super) fn readings(
-        &self,
-        steps: &[(Date, Step)],
-        wanted: &[(usize, usize)],
-        slices: Vec<ReadSlice>,
-    ) -> Vec<Reading> {
+    pub(super) fn readings(steps: &[(Date, Step)], wanted: &[(usize, usize)], slices: Vec<ReadSlice>) -> Vec<Reading> {
         let reading = |(date, step): &(Date, Step)| Reading {
             date: *date,
             output: step.output.is_some(),

@@ -23,7 +23,7 @@ use header::Headers;
 /// Endings of files that hold items.
 const ENDINGS: [&str; 4] = ["json", "geojson", "ndjson", "jsonl"];
 
-/// STAC items, as catalogues give them: an ItemCollection, one item, items line by line, or a folder of such files.
+/// STAC items, as catalogues give them: an `ItemCollection`, one item, items line by line, or a folder of such files.
 #[derive(Debug)]
 pub struct StacItems {
     items: Vec<Item>,

@@ -153,6 +153,11 @@ impl LocatedGranule {
         cells.reduce(|a, b| a.hull(&b)).unwrap_or(PixelRegion::new(0..0, 0..0))
     }
 
+    /// Whether reading it asks a server.
+    fn is_remote(&self) -> bool {
+        self.files.iter().any(|file| is_remote(&file.path))
+    }
+
     /// The calibration of the stack with the offset of this granule.
     fn calibration(&self, calibration: &Calibration) -> Calibration {
         Calibration { offset: calibration.offset.or(self.offset), ..calibration.clone() }
@@ -260,13 +265,12 @@ impl StackBuilder {
             }
         };
         let offset_steps = self.offset_steps.filter(|_| self.calibration.offset.is_none());
-        let mut files = survey.parts.iter().flat_map(|part| &part.files);
-        let remote = files.any(|file| is_remote(&file.path));
         Ok(RasterStack {
             origin,
             grid: survey.grid,
             dates,
             first_part,
+            remote: survey.parts.iter().any(LocatedGranule::is_remote),
             parts: survey.parts,
             layout: survey.layout,
             source_bands: self.source_bands,
@@ -276,7 +280,6 @@ impl StackBuilder {
             uncertainty: self.uncertainty,
             views: survey.views,
             drivers: self.drivers,
-            remote,
             crs: self.crs,
             pool: Pool::default(),
             traits: AlikeTraits::default(),

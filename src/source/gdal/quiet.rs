@@ -47,7 +47,7 @@ pub(super) fn answer() -> Option<String> {
 
 /// Forgets what was said of a server's answer on this thread.
 pub(super) fn forget_answer() {
-    ANSWER.with(|answer| answer.take());
+    ANSWER.with(RefCell::take);
 }
 
 /// Whether a message for developers is what an object store answered in place of a list: GDAL then gives the list as far

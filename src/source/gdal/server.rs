@@ -19,6 +19,9 @@ const CACHE_BYTES: u64 = 16 << 20;
 /// Longest time until a server accepts a connection, in seconds.
 const CONNECT_SECONDS: f64 = 10.0;
 
+/// The option by which files beside a raster are looked for.
+const BESIDE: &str = "GDAL_DISABLE_READDIR_ON_OPEN";
+
 /// How often a file whose bytes broke off is read once more, at most.
 const MOST_AGAIN: u32 = 2;
 
@@ -46,7 +49,6 @@ impl Requests {
         // A signed address is signed for GET alone.
         requests.set("CPL_VSIL_CURL_USE_HEAD", false, "NO");
         // Nothing is looked for beside a file: each try would be a request, and could open what nobody named.
-        const BESIDE: &str = "GDAL_DISABLE_READDIR_ON_OPEN";
         let listing = std::env::var_os(BESIDE).is_some();
         requests.set(BESIDE, !listing, "EMPTY_DIR");
         requests

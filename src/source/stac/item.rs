@@ -196,9 +196,10 @@ impl Item {
 
     /// Whether its `bbox` meets [west, south, east, north].
     pub(super) fn meets(&self, [west, south, east, north]: [f64; 4]) -> bool {
-        let [own_west, own_south, own_east, own_north] = match self.bbox.as_deref() {
-            Some(&[w, s, e, n] | &[w, s, _, e, n, _]) => [w, s, e, n],
-            _ => return true,
+        let Some(&[own_west, own_south, own_east, own_north] | &[own_west, own_south, _, own_east, own_north, _]) =
+            self.bbox.as_deref()
+        else {
+            return true;
         };
         // Across the antimeridian the east is less than the west.
         let beyond = if own_east < own_west { 360.0 } else { 0.0 };

@@ -52,7 +52,8 @@ pub(super) fn addresses(pattern: &str, remote: &Remote) -> Result<Vec<String>, S
         }
         let last = index + 1 == parts.len();
         for folder in &found {
-            if !is_wild(part) && !(last && listed) {
+            let known = !is_wild(part) && (!last || !listed);
+            if known {
                 next.push(join(folder, part));
                 continue;
             }

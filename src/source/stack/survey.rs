@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use regex::Regex;
+
 use super::agree::{HeaderLog, Refused, path_in};
 use super::granule::Granule;
 use super::layout::StackLayout;
 use super::location::{StackLocation, refined};
 use super::settle::{settle, tell_far};
+use super::steps::OffsetSteps;
 use super::views::Views;
 use super::{GranuleFault, GranuleFile, LocatedGranule, StackBuilder};
 use crate::error::{Error, Result, shown};
@@ -88,6 +91,16 @@ fn granule_files(granule: &Granule, surveyed: Vec<Surveyed>) -> Box<[GranuleFile
     granule.all_files().zip(promised).zip(surveyed).map(file).collect()
 }
 
+impl Granule {
+    /// Its own offset, or the one that its path selects.
+    fn offset_by(&self, steps: Option<(&OffsetSteps, &Regex)>) -> Result<Option<f64>> {
+        match (self.offset, steps) {
+            (None, Some((steps, regex))) => steps.offset_of(self.name(), regex).map(Some),
+            (own, _) => Ok(own),
+        }
+    }
+}
+
 /// Whether none of a granule's files reaches the other grid on which they are read.
 fn is_far(files: &[Surveyed]) -> bool {
     files.iter().all(|file| file.native.is_none())
@@ -124,12 +137,7 @@ impl StackBuilder {
         let steps = steps.map(|steps| Ok::<_, Error>((steps, steps.compile()?))).transpose()?;
         let mut far = Vec::new();
         for (granule, headers) in self.with_headers(granules)? {
-            let offset = || match (granule.offset, &steps) {
-                (Some(own), _) => Ok(Some(own)),
-                (None, steps) => {
-                    steps.as_ref().map(|(steps, regex)| steps.offset_of(granule.name(), regex)).transpose()
-                }
-            };
+            let offset = || granule.offset_by(steps.as_ref().map(|(steps, regex)| (*steps, regex)));
             let surveyed = headers.and_then(|headers| self.survey_one((&granule, headers), parts.len(), &mut found));
             let surveyed = surveyed.and_then(|surveyed| Ok((surveyed, offset()?)));
             if let Ok((files, _)) = &surveyed
