@@ -11,6 +11,8 @@ mod change;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
 mod cubes;
 #[cfg(all(feature = "gdal", feature = "zarr"))]
+mod day;
+#[cfg(all(feature = "gdal", feature = "zarr"))]
 mod estimate;
 mod fault;
 mod keys;

@@ -11,6 +11,7 @@ mod recognise;
 
 use crate::describe::Composite;
 use crate::error::{Error, Result};
+use crate::source::DayFormat;
 use crate::spectral::SpectralResponse;
 use products::ALL;
 
@@ -63,6 +64,8 @@ pub struct Preset {
     /// The days that its values are averages of: how many, and where among them the date of a file lies
     /// ([`Composite`]). `None`: one.
     pub composite: Option<(usize, f64)>,
+    /// The layer that says of which day each of its pixels is, where it picks one of several.
+    pub day: Option<PresetDay>,
     /// Cell size to which coarser bands and quality are repeated, in CRS units of the product.
     pub resolution: Option<f64>,
     /// Where the numbers are published.
@@ -104,6 +107,20 @@ pub struct PresetQuality {
     pub keep: &'static [f64],
     /// Number that means "no quality value".
     pub nodata: Option<f64>,
+}
+
+/// A layer of a product with the day of each pixel, as [`DaySource`](crate::source::DaySource) takes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PresetDay {
+    /// The text that replaces `{band}` in the file pattern.
+    pub id: &'static str,
+    /// What its numbers mean.
+    pub format: DayFormat,
+    /// Days of a composite, from the date of the file on.
+    pub days: usize,
+    /// Stored number that means "no day".
+    pub nodata: f64,
 }
 
 /// Publication of the numbers.

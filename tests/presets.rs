@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use rasterfuse::preset::Preset;
+use rasterfuse::source::DayFormat;
 use rasterfuse::spectral::SpectralResponse;
 
 /// (preset, name, id, centre, width) of every line of the table.
@@ -151,6 +152,19 @@ fn composites_have_the_days_of_their_guides() {
         };
         assert_eq!(preset.composite, expected, "{}", preset.name);
         assert_eq!(preset.composite().map(|composite| (composite.days, composite.centre)), expected);
+    }
+}
+
+/// Layers with the day of each pixel: name, days of a composite, fill.
+#[test]
+fn layers_of_days_are_those_of_the_guides() {
+    for preset in Preset::all() {
+        let day = preset.day.map(|day| (day.id, day.format, day.days, day.nodata));
+        let expected = match preset.name {
+            "mod09a1" => Some(("day_of_year", DayFormat::DayOfYear, 8, 65535.0)),
+            _ => None,
+        };
+        assert_eq!(day, expected, "{}", preset.name);
     }
 }
 

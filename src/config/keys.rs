@@ -47,6 +47,8 @@ pub(super) struct SourceKeys {
     #[serde(deserialize_with = "one_or_more")]
     pub(super) quality: Option<Vec<QualityRule>>,
     pub(super) uncertainty: Option<UncertaintyRule>,
+    #[serde(deserialize_with = "yes_or_table")]
+    pub(super) day: Option<DayRule>,
     pub(super) headers: Option<HeaderRule>,
 }
 
@@ -151,6 +153,24 @@ pub(super) enum SpreadKind {
     Variance,
 }
 
+/// The layer with the day of each pixel; what is not given is the preset's.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DayRule {
+    pub(super) band: Option<BandName>,
+    pub(super) format: Option<DayNumbers>,
+    pub(super) days: Option<usize>,
+    #[serde(deserialize_with = "numbers")]
+    pub(super) nodata: Option<Vec<f64>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum DayNumbers {
+    Doy,
+    Offset,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OffsetBy {
@@ -165,6 +185,13 @@ pub(super) struct BandName(String);
 impl fmt::Display for BandName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+impl From<String> for BandName {
+    fn from(name: String) -> Self {
+        Self(name)
     }
 }
 
@@ -224,6 +251,31 @@ fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<f64>
     }
 
     deserializer.deserialize_any(NumbersVisitor).map(Some)
+}
+
+/// A table, or whether there is one.
+fn yes_or_table<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    struct TableVisitor<T>(PhantomData<T>);
+
+    impl<'de, T: Default + Deserialize<'de>> Visitor<'de> for TableVisitor<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("true or a table")
+        }
+
+        fn visit_bool<E: de::Error>(self, yes: bool) -> Result<Option<T>, E> {
+            Ok(yes.then(T::default))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+
+    deserializer.deserialize_any(TableVisitor(PhantomData))
 }
 
 /// A table, or a list of them.

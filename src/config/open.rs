@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::keys::Reproject;
+use super::keys::{Reproject, SourceKeys};
 use super::stack::{self, described_stack};
-use super::{Described, FusionConfig, cubes};
+use super::{Described, FusionConfig, cubes, day};
 use crate::describe::{
     AcquisitionGroups, Basis, BasisFiles, Description, Footprint, Groups, Instrument, MeanFunction, OutputDates,
     PriorField, Raster, Response, ResponseKeys, Structure, Target,
@@ -224,17 +224,22 @@ impl FusionConfig {
         let bands = preset.map(|preset| stack::preset_bands(preset, (described, keys), target_bands)).transpose()?;
         let bands: Vec<&PresetBand> = bands.unwrap_or_default();
         let lenient = self.run.on_error == OnError::Skip;
-        let source = match cubes::open(keys, &self.folder, target, self.run.remote)? {
-            Some(cube) => cube,
-            None => {
-                let stack = described_stack((described, keys), preset, &bands, &self.folder, target)?;
-                // A composite counts on the last day of its window.
-                let window = described.composite.as_ref().map_or(0, |composite| composite.days);
-                let window = i32::try_from(window).unwrap_or(i32::MAX / 4);
-                let stack = stack.lenient(lenient).remote(self.run.remote);
-                Arc::new(stack.period(period.0.map(|start| start + -window), period.1).open()?)
-            }
-        };
+        // A composite counts on the last day of its window, its pixels on their days.
+        let window = described.composite.as_ref().map_or(0, |composite| composite.days);
+        let window = window.max(keys.day.as_ref().map_or(0, |rule| day::longest(rule, preset)));
+        let start = period.0.map(|start| start + -i32::try_from(window).unwrap_or(i32::MAX / 4));
+        let open =
+            |keys: &SourceKeys, preset: Option<&Preset>, bands: &[&PresetBand]| -> Result<Arc<dyn RasterSource>> {
+                if let Some(cube) = cubes::open(keys, &self.folder, target, self.run.remote)? {
+                    return Ok(cube);
+                }
+                let stack = described_stack((described, keys), preset, bands, &self.folder, target)?;
+                Ok(Arc::new(stack.lenient(lenient).remote(self.run.remote).period(start, period.1).open()?))
+            };
+        let mut source = open(keys, preset, &bands)?;
+        if let Some(rule) = &keys.day {
+            source = day::by_day(source, rule, (described, keys), preset, |keys, preset| open(keys, preset, &[]))?;
+        }
         let mut instrument = described.clone();
         instrument.response = match &described.response {
             Some(Response::Described(keys)) => Some(Response::Open(self.response(keys)?)),

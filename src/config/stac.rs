@@ -33,7 +33,7 @@ const QUALITY: [(&str, &[&str]); 3] = [("hls_", &["Fmask"]), ("landsat_", &["qa_
 pub(super) fn of_items(
     path: &Path,
     keys: &SourceKeys,
-    preset: Option<&'static Preset>,
+    preset: Option<&Preset>,
     bands: &[&PresetBand],
     target: &Grid,
 ) -> Result<StackBuilder> {

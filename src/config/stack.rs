@@ -14,7 +14,7 @@ use crate::source::{Granule, Headers, Quality, RasterStack, Spread, StackBuilder
 /// The stack that an instrument's keys describe, yet to be opened; with a preset, of these of its bands.
 pub(super) fn described_stack(
     (instrument, keys): Described<'_>,
-    preset: Option<&'static Preset>,
+    preset: Option<&Preset>,
     bands: &[&PresetBand],
     folder: &Path,
     target: &Grid,
@@ -65,7 +65,7 @@ pub(super) fn described_stack(
 /// The stack of `files`, a `list` or `stac` items, whichever is given.
 fn listed_or_found(
     (_, keys): Described<'_>,
-    preset: Option<&'static Preset>,
+    preset: Option<&Preset>,
     bands: &[&PresetBand],
     folder: &Path,
     target: &Grid,
@@ -142,7 +142,7 @@ pub(super) fn preset_bands(
 fn found(
     files: &str,
     keys: &SourceKeys,
-    preset: Option<&'static Preset>,
+    preset: Option<&Preset>,
     bands: &[&PresetBand],
     folder: &Path,
 ) -> Result<StackBuilder> {
@@ -273,12 +273,7 @@ impl UncertaintyRule {
 
 /// A stack of the granules in a CSV file: a column `date`, one column `file` or one for each source band, and columns
 /// that start with `quality` or `uncertainty`.
-fn listed(
-    path: &Path,
-    keys: &SourceKeys,
-    preset: Option<&'static Preset>,
-    bands: &[&PresetBand],
-) -> Result<StackBuilder> {
+fn listed(path: &Path, keys: &SourceKeys, preset: Option<&Preset>, bands: &[&PresetBand]) -> Result<StackBuilder> {
     let failed = |problem: String| Error::setting("list", format!("{}: {problem}", path.display()));
     let mut reader =
         csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(|error| failed(error.to_string()))?;

@@ -1,6 +1,7 @@
 //! Table of the products.
 
-use super::{Citation, Preset, PresetQuality, bands};
+use super::{Citation, Preset, PresetDay, PresetQuality, bands};
+use crate::source::DayFormat;
 
 const QUALITY: PresetQuality =
     PresetQuality { files: "", layer: 1, bits: &[], fields: &[], drop: &[], keep: &[], nodata: None };
@@ -23,6 +24,7 @@ const HLS: Preset = Preset {
     // Cloud, adjacent to cloud or shadow, cloud shadow.
     quality: &[PresetQuality { files: "**/HLS.L30.*.Fmask.tif", bits: &[1, 2, 3], nodata: Some(255.0), ..QUALITY }],
     composite: None,
+    day: None,
     resolution: None,
     citation: Citation {
         title: "Harmonized Landsat Sentinel-2 (HLS) Product User Guide, Product Version 2.0",
@@ -49,6 +51,7 @@ const LANDSAT: Preset = Preset {
     // Fill, dilated cloud, cirrus, cloud, cloud shadow.
     quality: &[PresetQuality { files: "**/LC0[89]_L2S?_*_QA_PIXEL.TIF", bits: &[0, 1, 2, 3, 4], ..QUALITY }],
     composite: None,
+    day: None,
     resolution: None,
     citation: Citation {
         title: "Landsat 8-9 Collection 2 (C2) Level 2 Science Product (L2SP) Guide, LSDS-1619",
@@ -81,6 +84,7 @@ const SENTINEL2: Preset = Preset {
         ..QUALITY
     }],
     composite: None,
+    day: None,
     resolution: Some(10.0),
     citation: Citation {
         title: "Sentinel-2 Products Specification Document (S2-PDGS-TAS-DI-PSD) and Sentinel-2 MSI User Guide",
@@ -113,6 +117,7 @@ const MOD09GA: Preset = Preset {
         ..QUALITY
     }],
     composite: None,
+    day: None,
     resolution: None,
     citation: Citation {
         title: "MODIS Surface Reflectance User's Guide, Collections 6 and 6.1",
@@ -155,6 +160,8 @@ const MOD09A1: Preset = Preset {
     }],
     // Each pixel is of the best of the days from the date of the file on.
     composite: Some((8, 0.0)),
+    // sur_refl_day_of_year, 1 to 366.
+    day: Some(PresetDay { id: "day_of_year", format: DayFormat::DayOfYear, days: 8, nodata: 65535.0 }),
     citation: Citation {
         title: "MODIS Surface Reflectance User's Guide, Collections 6 and 6.1",
         section: "Science data sets and state QA of MOD09A1; the date is the first of eight days",
@@ -232,6 +239,7 @@ const EMIT: Preset = Preset {
         ..QUALITY
     }],
     composite: None,
+    day: None,
     resolution: None,
     citation: Citation {
         title: "EMIT L2A Estimated Surface Reflectance and Uncertainty and Masks 60 m v001",

@@ -13,9 +13,6 @@ use crate::geometry::{Date, Grid, PixelRegion};
 /// Most days of a window: a day of the year occurs once in it.
 const MOST_DAYS: usize = 366;
 
-/// Days to which a window ends, where neither its length nor the next date is known.
-const USUAL_DAYS: i32 = 16;
-
 /// What the numbers of a layer of days mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -110,6 +107,9 @@ struct Seen {
 }
 
 impl DaySource {
+    /// Most days of a window whose length is not given.
+    pub const USUAL_DAYS: usize = 16;
+
     /// The pixels of `values` on the days that `layer` gives. Windows have so many days, or, where `None`, end at the
     /// next date, after 16 days at the latest; the last one is as long as that before it.
     ///
@@ -194,13 +194,13 @@ fn belong_together(values: &dyn RasterSource, layer: &dyn RasterSource) -> Resul
 }
 
 fn windows(starts: &[Date], days: Option<usize>) -> Vec<Window> {
-    let mut last = USUAL_DAYS;
+    let mut last = DaySource::USUAL_DAYS as i32;
     let length = |k: usize| {
         if let Some(days) = days {
             return days as i32;
         }
         if let Some(next) = starts.get(k + 1) {
-            last = next.days_since(starts[k]).min(USUAL_DAYS);
+            last = next.days_since(starts[k]).min(DaySource::USUAL_DAYS as i32);
         }
         last
     };
