@@ -12,7 +12,7 @@ use crate::describe::Description;
 use crate::engine::{Prediction, SampleBlock};
 use crate::error::Result;
 use crate::geometry::Date;
-use crate::model::Model;
+use crate::model::{Model, ObservationModel};
 use crate::series::{HALF_WIDTH_90, Score, ScoreSums};
 
 /// Passes over the sample; each withholds a quarter of the dates.
@@ -22,7 +22,7 @@ const PASSES: usize = 4;
 const TOLERATED: RangeInclusive<f64> = 0.8..=0.97;
 
 /// Dates below which nothing is concluded: what is wrong with a date is wrong with all of its values.
-const LEAST_DATES: usize = 5;
+pub(super) const LEAST_DATES: usize = 5;
 
 /// Standard errors, of a share that is counted by dates, within which a departure says nothing.
 const CHANCE: f64 = 2.0;
@@ -76,18 +76,22 @@ impl fmt::Display for SelfCheck {
     }
 }
 
-/// Sums over the withheld values of an instrument.
+/// What is known of the withheld values of an instrument.
 #[derive(Clone, Debug, Default)]
-struct Sums {
+pub(super) struct Withheld {
+    instrument: String,
     all: ScoreSums,
     /// Of each date, values inside their intervals and values.
     dates: BTreeMap<Date, (f64, f64)>,
+    /// Of each value, the squared error and its predicted variance, noise included.
+    pub(super) errors: Vec<(f64, f64)>,
 }
 
-impl Sums {
+impl Withheld {
     fn add(&mut self, of: &Prediction) {
         let (sd, noise) = (of.variance.sqrt(), of.inflation * of.noise);
         self.all.add(of.value, (of.mean, sd), noise);
+        self.errors.push(((of.value - of.mean).powi(2), of.variance + noise.max(0.0)));
         let (inside, values) = self.dates.entry(of.date).or_default();
         let within = (of.value - of.mean).abs() <= HALF_WIDTH_90 * sd.hypot(noise.max(0.0).sqrt());
         (*inside, *values) = (*inside + f64::from(u8::from(within)), *values + 1.0);
@@ -95,11 +99,11 @@ impl Sums {
 
     /// The share of values inside, with the spread of dates about it: a ratio estimate of clusters of unequal size
     /// (Cochran, *Sampling Techniques*, 3rd ed., chapter 6), without its factor n / (n - 1).
-    fn check(self, instrument: &str) -> SelfCheck {
+    pub(super) fn check(&self) -> SelfCheck {
         let score = self.all.score("all bands");
         let departures = self.dates.values().map(|(inside, values)| (inside - score.coverage_90 * values).powi(2));
         let coverage_90_error = departures.sum::<f64>().sqrt() / score.values as f64;
-        SelfCheck { instrument: instrument.to_owned(), dates: self.dates.len(), score, coverage_90_error }
+        SelfCheck { instrument: self.instrument.clone(), dates: self.dates.len(), score, coverage_90_error }
     }
 }
 
@@ -110,6 +114,11 @@ impl Estimation {
     /// # Errors
     /// Those of the description.
     pub fn self_check(&self, description: &Description) -> Result<Vec<SelfCheck>> {
+        Ok(self.withhold(description)?.iter().map(Withheld::check).collect())
+    }
+
+    /// What the checks are made of.
+    pub(super) fn withhold(&self, description: &Description) -> Result<Vec<Withheld>> {
         let mut of_blocks = for_blocks(description.clone(), self.sample.cells());
         for (of_block, described) in of_blocks.instrument.iter_mut().zip(&description.instrument) {
             (of_block.gate, of_block.robust) = (described.gate, described.robust);
@@ -117,7 +126,9 @@ impl Estimation {
         let model = Model::new(&of_blocks)?;
         let inputs = self.sample.inputs(&model)?;
         let cells: Vec<usize> = (0..model.instruments.len()).filter(|&k| model.observes_cells(k)).collect();
-        let mut sums = vec![Sums::default(); model.instruments.len()];
+        let of_instrument =
+            |instrument: &ObservationModel| Withheld { instrument: instrument.name.clone(), ..Withheld::default() };
+        let mut sums: Vec<Withheld> = model.instruments.iter().map(of_instrument).collect();
         for pass in 0..PASSES {
             let of_block = |block: &SampleBlock| {
                 let dates = |&k: &usize| block.dates_of(k).skip(1 + pass).step_by(PASSES).map(move |date| (k, date));
@@ -130,67 +141,8 @@ impl Estimation {
                 sums[prediction.instrument].add(&prediction);
             }
         }
-        let checked = model.instruments.iter().zip(sums).filter(|(_, sums)| !sums.dates.is_empty());
-        Ok(checked.map(|(instrument, sums)| sums.check(&instrument.name)).collect())
-    }
-}
-
-/// The quantile of a gate that is tried.
-const GATE: f64 = 0.999;
-
-/// By which share of their score predictions must be better with gates.
-const WORTH: f64 = 0.01;
-
-/// Gates of cell-sized instruments that have none, tried on withheld dates.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct GateTrial {
-    /// The quantile.
-    pub gate: f64,
-    /// By which share the continuous ranked probability score of withheld dates is smaller with them, mean of instruments.
-    pub gain: f64,
-    /// Whether the description has them.
-    pub kept: bool,
-}
-
-impl fmt::Display for GateTrial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { gate, gain, kept } = self;
-        let (percent, what) = (-100.0 * gain, if *kept { "written" } else { "left out" });
-        write!(f, "gate = {gate} changes the CRPS of withheld dates by {percent:+.1} %: {what}")
-    }
-}
-
-impl Estimation {
-    /// Gives cell-sized instruments gates where withheld dates are predicted better with them: haze and clouds that masks
-    /// miss are taken for change otherwise, and spoil the dates next to them. Returns the checks of what is kept.
-    ///
-    /// # Errors
-    /// Those of the description.
-    pub(super) fn try_gates(
-        &self,
-        description: &mut Description,
-        plain: Vec<SelfCheck>,
-    ) -> Result<(Vec<SelfCheck>, Option<GateTrial>)> {
-        let (mut gated, mut any) = (description.clone(), false);
-        for (instrument, summary) in gated.instrument.iter_mut().zip(&self.summary().instruments) {
-            if summary.observes_cells && instrument.gate.is_none() && instrument.robust.is_none() {
-                instrument.gate = Some(GATE);
-                any = true;
-            }
-        }
-        if !any || plain.iter().all(|check| check.dates < LEAST_DATES) {
-            return Ok((plain, None));
-        }
-        let checks = self.self_check(&gated)?;
-        let gain = gain(&checks, &plain);
-        let kept = gain > WORTH;
-        let trial = Some(GateTrial { gate: GATE, gain, kept });
-        if kept {
-            *description = gated;
-            return Ok((checks, trial));
-        }
-        Ok((plain, trial))
+        sums.retain(|sums| !sums.dates.is_empty());
+        Ok(sums)
     }
 }
 

@@ -75,6 +75,15 @@ pub struct NewImage {
 /// Makes a map of change, named as it is written.
 pub type MakeMap<'a> = dyn Fn() -> Result<Raster> + Sync + 'a;
 
+/// What new images add to what a description knows.
+fn new_images(description: &Description) -> Result<Vec<NewImage>> {
+    let of = |instrument: &ObservationModel| NewImage {
+        name: instrument.name.clone(),
+        new_image_variance: instrument.new_image_variance(),
+    };
+    Ok(Model::new(description)?.instruments.iter().map(of).collect())
+}
+
 impl Estimation {
     /// Chooses a structure for every table that a description leaves to be chosen, and finds all its free numbers.
     /// `reference` are features of a reference image by which cells may be similar, where there is one.
@@ -142,9 +151,11 @@ impl Estimation {
         warn_of_guesses(&result.fit);
         if !stages.stops() {
             _ = stages.next("predicting withheld dates", StageKind::Check);
-            result.checks = self.self_check(&result.description)?;
             if whole {
-                (result.checks, result.gates) = self.try_gates(&mut result.description, result.checks)?;
+                (result.checks, result.gates) = self.try_gates(&mut result.description)?;
+                result.instruments = new_images(&result.description)?;
+            } else {
+                result.checks = self.self_check(&result.description)?;
             }
             if let Some(make) = change.filter(|_| varies && !stages.stops()) {
                 _ = stages.next("trying a map of change", StageKind::Check);
@@ -164,12 +175,8 @@ impl Estimation {
 
     /// What a fit of a description with free numbers has found, not checked yet.
     fn result(&self, free: Description, fit: Fit, choices: Vec<(Key, Choice)>) -> Result<EstimationResult> {
-        let of = |instrument: &ObservationModel| NewImage {
-            name: instrument.name.clone(),
-            new_image_variance: instrument.new_image_variance(),
-        };
         Ok(EstimationResult {
-            instruments: Model::new(&fit.description)?.instruments.iter().map(of).collect(),
+            instruments: new_images(&fit.description)?,
             description: fit.description.clone(),
             blocks: (fit.blocks, self.side()),
             free,
