@@ -175,6 +175,7 @@ impl StacItems {
     }
 
     /// Names of the assets of the first item, for messages.
+    #[cfg(all(feature = "config", feature = "zarr"))]
     pub(crate) fn asset_keys(&self) -> Vec<&String> {
         self.items.first().map(|item| item.assets.keys().collect()).unwrap_or_default()
     }
