@@ -15,7 +15,8 @@ use rasterfuse::source::{Calibration, RasterSource, RasterStack};
 use serde_json::Value;
 use support::{Sample, Tiff, assert_says, day, program};
 
-const COMMANDS: [&str; 9] = ["fuse", "plan", "estimate", "validate", "seasonal", "change", "basis", "init", "verify"];
+const COMMANDS: [&str; 11] =
+    ["fuse", "plan", "estimate", "validate", "seasonal", "change", "basis", "init", "verify", "export", "look"];
 
 /// Two folders: ten fine images, twenty coarse ones that average 3 x 3 cells and read a little higher.
 struct World {
@@ -131,10 +132,25 @@ fn folders_become_a_series_without_a_line_written_by_hand() {
     assert_eq!(plan["plan"]["instruments"][0]["name"], "fine");
     assert!(!world.path("fused.zarr").exists());
     let said = world.succeed("fuse", &["fusion.estimated.toml", "--json=fuse.json"]);
-    assert_says(&said, &["log-likelihood", "total"]);
+    assert_says(
+        &said,
+        &["log-likelihood", "total", "xarray.open_zarr(\"fused.zarr\")", "rasterfuse export fused.zarr"],
+    );
     assert_eq!(json(&fs::read(world.path("fuse.json")).unwrap())["plan"], plan["plan"]);
     let hint = "hint: --resume finishes an interrupted run, --append adds the dates";
     world.fail("fuse", &["fusion.estimated.toml"], 1, &["fused.zarr exists already", "append to it", hint]);
+    let text = fs::read_to_string(world.path("fusion.estimated.toml")).unwrap();
+    let packed = |keys: &str| {
+        let text = text.replacen("[output]", &format!("[output]\n{keys}"), 1);
+        fs::write(world.path("packed.toml"), text).unwrap();
+    };
+    packed("dtype = \"int16\"");
+    world.fail("plan", &["packed.toml"], 1, &["packed.toml", "output.scale: not given", "1e-4"]);
+    packed("dtype = \"int8\"");
+    world.fail("plan", &["packed.toml"], 1, &["packed.toml", "output.dtype", "int16"]);
+    packed("dtype = \"int16\"\nscale = 1e-4\ncodec = \"zstd\"");
+    assert_says(&world.succeed("plan", &["packed.toml"]), &["int16 in steps of 0.0001", "zstd, level 3"]);
+    world.fail("fuse", &["packed.toml", "--append"], 1, &["output.dtype", "int16"]);
     let scores = json(world.succeed("validate", &["fusion.estimated.toml", "--json", "-"]).as_bytes());
     let compared = scores["instruments"][0]["baselines"].as_array().unwrap();
     assert!(compared.iter().any(|of| of["rows"].as_array().unwrap().iter().any(|row| row["predictor"] == "last")));

@@ -78,7 +78,7 @@ impl Documents {
         let (rows, cols) = layout.grid.shape();
         let bands = layout.bands.len();
         let names = layout.band_names();
-        let (means, uncertainties) = layout.layers();
+        let means = layout.layers().0;
         let line = ArrayKind::line;
         match name {
             "time" => ArrayKind {
@@ -137,24 +137,29 @@ impl Documents {
                 encoding: Encoding::default(),
                 attributes: grid_mapping(&layout.grid),
             },
-            _ => {
-                let (tile_rows, tile_cols) = layout.tile_shape;
-                let (layers, dimension) = match (name, layout.space) {
-                    ("offset" | "offset_sd", _) => (layout.offsets.len(), "offset_band"),
-                    ("mean", OutputSpace::Components) => (means, "component"),
-                    ("mean", OutputSpace::Bands) => (means, "band"),
-                    (_, OutputSpace::Components) => (uncertainties, "pair"),
-                    (_, OutputSpace::Bands) => (uncertainties, "band"),
-                };
-                ArrayKind {
-                    shape: vec![dates, layers, rows, cols],
-                    chunk: vec![1, layers, tile_rows, tile_cols],
-                    data_type: self.data_type(name),
-                    dimensions: vec!["time", dimension, "y", "x"],
-                    encoding: layout.encoding,
-                    attributes: self.variable(name),
-                }
-            }
+            _ => self.chunked(name, dates),
+        }
+    }
+
+    /// An array with a chunk for each tile and date.
+    fn chunked(&self, name: &str, dates: usize) -> ArrayKind {
+        let layout = &self.layout;
+        let ((rows, cols), (tile_rows, tile_cols)) = (layout.grid.shape(), layout.tile_shape);
+        let (means, uncertainties) = layout.layers();
+        let (layers, dimension) = match (name, layout.space) {
+            ("offset" | "offset_sd", _) => (layout.offsets.len(), "offset_band"),
+            ("mean", OutputSpace::Components) => (means, "component"),
+            ("mean", OutputSpace::Bands) => (means, "band"),
+            (_, OutputSpace::Components) => (uncertainties, "pair"),
+            (_, OutputSpace::Bands) => (uncertainties, "band"),
+        };
+        ArrayKind {
+            shape: vec![dates, layers, rows, cols],
+            chunk: vec![1, layers, tile_rows, tile_cols],
+            data_type: self.data_type(name),
+            dimensions: vec!["time", dimension, "y", "x"],
+            encoding: layout.encoding,
+            attributes: self.variable(name),
         }
     }
 
