@@ -144,7 +144,10 @@ fn say_how_to_open(sink: &ZarrSink, fusion: &Fusion) {
     let two = sink.settings().iter().any(|(key, value)| key == "output.zarr_format" && value == "2");
     let gdal = if two { "GDAL" } else { "GDAL 3.12 or later" };
     say!("open it   Python: xarray.open_zarr({store:?})[\"mean\"]");
-    say!("          {gdal}: gdalinfo 'ZARR:\"{store}\":/mean:0:0' (the first date and band)");
+    // GDAL has names of its own for servers.
+    if !store.contains("://") {
+        say!("          {gdal}: gdalinfo 'ZARR:\"{store}\":/mean:0:0' (the first date and band)");
+    }
     if let Some(last) = fusion.layout().dates.last() {
         say!("          GeoTIFF: rasterfuse export {store} --date {last}; a picture: rasterfuse look {store}");
     }
