@@ -40,7 +40,7 @@ fn composites_with_their_days_are_fused_as_the_daily_values_are() {
     const DAYS: usize = 8;
     let composites = 3;
     let value = |t: usize, band: usize, row: usize, col: usize| {
-        let missing = (t + 2 * row + 3 * col) % 11 == 0;
+        let missing = (t + 2 * row + 3 * col).is_multiple_of(11);
         if missing { f64::NAN } else { 0.2 + 0.01 * ((7 * t + 5 * band + 3 * row + col) % 23) as f64 }
     };
     // No pixel of some days, all days in others.
@@ -69,8 +69,11 @@ fn composites_with_their_days_are_fused_as_the_daily_values_are() {
     assert_eq!(bits(&found.1), bits(&expected.1));
 }
 
+/// A band's name, and its value in a row and column.
+type Band<'a> = (&'a str, &'a dyn Fn(usize, usize) -> f64);
+
 /// A file of uint16 with a band for each of `bands`.
-fn put(folder: &Path, name: &str, bands: &[(&str, &dyn Fn(usize, usize) -> f64)]) {
+fn put(folder: &Path, name: &str, bands: &[Band<'_>]) {
     let planes = bands.iter().map(|(_, value)| Array2::from_shape_fn(SHAPE, |(row, col)| value(row, col)));
     let planes: Vec<_> = planes.collect();
     let views: Vec<_> = planes.iter().map(|plane| plane.view()).collect();

@@ -311,7 +311,7 @@ fn a_map_of_change_is_made_and_used() {
         tiff.write(&world.path(&format!("fine/image_{}.tif", day(2 * k as i32).format("%Y%m%d"))));
     }
     let description = |process: &str| {
-        let first = day(0).format("%Y%m%d").to_string();
+        let first = day(0).format("%Y%m%d");
         format!(
             "[target]\nlike = \"fine/image_{first}.tif\"\nbands = [\"red\"]\n[process]\nkernel = \"none\"\nvariance = 1e-4\n{process}\n\
              [prior]\nmean = 0.3\nvariance = 0.01\n[[instrument]]\nname = \"fine\"\nfiles = \"fine/*.tif\"\ndate = '_(\\d{{8}})'\n\

@@ -321,7 +321,7 @@ mod objects {
     #[test]
     fn an_object_store_conforms() {
         let Some(server) = Server::start() else { return };
-        conforms(|name| soon(server.place(name, server.address)));
+        conforms(|name| soon(Server::place(name, server.address)));
     }
 
     /// Servers that are busy, fail and lose answers cost time and nothing else.
@@ -336,11 +336,11 @@ mod objects {
             _ if request % 17 == 5 => Answer::Lose,
             _ => Answer::Pass,
         });
-        let place = soon(server.place("shaky", proxy.address));
+        let place = soon(Server::place("shaky", proxy.address));
         let expected = Expected::new();
         run(&place, super::SHORT, Start::New).unwrap();
         run(&place, LONG, Start::Append).unwrap();
-        let steady = soon(server.place("shaky", server.address));
+        let steady = soon(Server::place("shaky", server.address));
         assert!(found(&steady) == expected.long && found(&place) == expected.long);
         is_whole(&steady, chunks(LONG), "behind a shaky server");
     }
@@ -356,14 +356,14 @@ mod objects {
             let passes = counted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
             if passes { Answer::Pass } else { Answer::Cut }
         });
-        let steady = soon(server.place("away", server.address));
-        let away = || server.place("away", proxy.address).lease(Duration::from_secs(1)).retry(Duration::from_secs(1));
+        let steady = soon(Server::place("away", server.address));
+        let away = || Server::place("away", proxy.address).lease(Duration::from_secs(1)).retry(Duration::from_secs(1));
         for requests in [30, 60, 90] {
             left.store(requests, Ordering::SeqCst);
             let begun = Instant::now();
             let ended = run(&away(), LONG, Start::Resume).unwrap_err().to_string();
             assert_says(&ended, &["s3://bucket/deep/away.zarr"]);
-            assert!(begun.elapsed() < Duration::from_secs(60), "{ended}");
+            assert!(begun.elapsed() < Duration::from_mins(1), "{ended}");
             if let Ok(found) = rasterfuse::sink::verify(&steady) {
                 assert!(found.faults.is_empty(), "{:?}", found.faults);
             }

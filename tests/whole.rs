@@ -134,7 +134,7 @@ fn refused(result: Result<Report>, words: &[&str]) {
 /// A store as `rasterfuse verify` finds it.
 fn verified(store: &Path) -> Verification {
     let mut found = verify(store).unwrap();
-    verify_checkpoints(&state_of(store), &mut found).unwrap();
+    verify_checkpoints(state_of(store), &mut found).unwrap();
     found
 }
 

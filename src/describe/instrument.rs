@@ -233,7 +233,6 @@ impl Instrument {
     }
 
     /// Whether each of its pixels is a cell of the target.
-    #[cfg(all(feature = "config", feature = "gdal", feature = "zarr"))]
     pub(crate) fn observes_cells(&self, target: &crate::geometry::Grid) -> bool {
         let cells = matches!(self.footprint, None | Some(Footprint::Cell));
         cells && self.source.as_ref().is_some_and(|source| target.lattice_offset(source.grid()).is_some())

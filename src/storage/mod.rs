@@ -15,9 +15,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(all(feature = "gdal", feature = "zarr"))]
+pub(crate) use disk::replace;
 #[cfg(feature = "zarr")]
 pub(crate) use disk::sync_parent;
-pub(crate) use disk::{Disk, is_temporary, replace};
+pub(crate) use disk::{Disk, is_temporary};
 pub use place::Place;
 
 /// Files by name, as one series or its checkpoints use them. Names are relative, with `/` between their parts.

@@ -36,7 +36,7 @@ impl Server {
         let server = Self { child, address };
         let begun = Instant::now();
         while !server.answers() {
-            assert!(begun.elapsed() < Duration::from_secs(120), "{program} does not answer");
+            assert!(begun.elapsed() < Duration::from_mins(2), "{program} does not answer");
             std::thread::sleep(Duration::from_millis(100));
         }
         Some(server)
@@ -60,7 +60,7 @@ impl Server {
     }
 
     /// A store of this name, reached through `address`.
-    pub(crate) fn place(&self, name: &str, address: SocketAddr) -> Place {
+    pub(crate) fn place(name: &str, address: SocketAddr) -> Place {
         Place::from(format!("s3://bucket/deep/{name}.zarr"))
             .setting("aws_endpoint", format!("http://{address}"))
             .setting("aws_region", "us-east-1")
@@ -120,7 +120,7 @@ fn pass(
     answer: &(dyn Fn(usize) -> Answer + Send + Sync),
     count: &AtomicUsize,
 ) -> std::io::Result<()> {
-    let (mut request, mut buffer) = (Vec::new(), [0; 1 << 16]);
+    let (mut request, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
     let head = loop {
         let read = client.read(&mut buffer)?;
         if read == 0 {

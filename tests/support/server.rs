@@ -210,7 +210,8 @@ fn index(folder: &Path, name: &str) -> Vec<u8> {
         })
         .collect();
     names.sort();
-    let lines: String = names.iter().map(|name| format!("<li><a href=\"{name}\">{name}</a></li>\n")).collect();
+    let line = |name: &String| format!("<li><a href=\"{name}\">{name}</a></li>\n");
+    let lines = names.iter().map(line).collect::<Vec<_>>().concat();
     let title = format!("Index of /{}", name.trim_end_matches('/'));
     format!("<html>\n<head>\n<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n<ul>\n{lines}</ul>\n</body>\n</html>\n").into_bytes()
 }

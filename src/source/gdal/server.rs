@@ -244,7 +244,7 @@ mod tests {
         let requests = Requests::new(&Remote::default().retry_seconds(0.25).timeout_seconds(0.5));
         assert_eq!((of("GDAL_HTTP_RETRY_DELAY").as_str(), of("GDAL_HTTP_TIMEOUT").as_str()), ("0.25", "1"));
         thread::spawn(move || {
-            assert_eq!(gdal::config::get_config_option("GDAL_HTTP_RETRY_DELAY", "").unwrap(), before)
+            assert_eq!(gdal::config::get_config_option("GDAL_HTTP_RETRY_DELAY", "").unwrap(), before);
         })
         .join()
         .unwrap();

@@ -70,7 +70,7 @@ impl Client {
     #[cfg(test)]
     pub(super) fn of(store: Arc<dyn ObjectStore>, lease: Duration) -> Self {
         let retry = Duration::from_secs(5);
-        Self::with(Arc::clone(&store), store, &Access { lease, retry, ..Access::default() }).unwrap()
+        Self::with(Arc::clone(&store), store, &Access { retry, lease, ..Access::default() }).unwrap()
     }
 
     /// Runs a request and waits for it, on threads of the client: also for callers within a runtime.
