@@ -133,10 +133,17 @@ impl FusionConfig {
             Ok(raster)
         };
         let reference = reference.as_ref();
-        let result =
+        let mut result =
             estimation.estimate_watched(description, options.criterion, reference, Some(&make), watch, &so_far)?;
-        if let Some(map) = made.get().filter(|_| result.change.is_some_and(|trial| trial.kept)) {
-            write_raster(&self.folder.join(&name), map.as_ref())?;
+        if let Some(map) = made.get().filter(|_| result.change.is_some_and(|trial| trial.kept))
+            && let Err(error) = write_raster(&self.folder.join(&name), map.as_ref())
+        {
+            // What was estimated counts all the same.
+            tracing::warn!("no map of change: {error}");
+            result.change = None;
+            if let Some(process) = result.description.process.given_mut() {
+                process.variation = None;
+            }
         }
         self.estimated(result)
     }

@@ -91,7 +91,10 @@ impl Withheld {
     fn add(&mut self, of: &Prediction) {
         let (sd, noise) = (of.variance.sqrt(), of.inflation * of.noise);
         self.all.add(of.value, (of.mean, sd), noise);
-        self.errors.push(((of.value - of.mean).powi(2), of.variance + noise.max(0.0)));
+        let (square, variance) = ((of.value - of.mean).powi(2), of.variance + noise.max(0.0));
+        if square.is_finite() && variance.is_finite() && variance > 0.0 {
+            self.errors.push((square, variance));
+        }
         let (inside, values) = self.dates.entry(of.date).or_default();
         let within = (of.value - of.mean).abs() <= HALF_WIDTH_90 * sd.hypot(noise.max(0.0).sqrt());
         (*inside, *values) = (*inside + f64::from(u8::from(within)), *values + 1.0);

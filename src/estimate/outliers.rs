@@ -110,11 +110,14 @@ impl Estimation {
         }
         let with_gates = self.withhold(&gated)?;
         let gain = robust_score(&with_gates, 1.0) - robust_score(&plain, 1.0);
-        let kept = gain > WORTH;
+        let missing = |checks: &[SelfCheck]| checks.iter().map(|check| check.score.missing).sum::<u64>();
+        let checked: Vec<SelfCheck> = with_gates.iter().map(Withheld::check).collect();
+        // Predictions that failed are in no score.
+        let kept = gain > WORTH && missing(&checked) <= missing(&checks);
         let trial = Some(GateTrial { gate: GATE, scale: factor, gain, kept });
         if kept {
             *description = gated;
-            return Ok((with_gates.iter().map(Withheld::check).collect(), trial));
+            return Ok((checked, trial));
         }
         Ok((checks, trial))
     }

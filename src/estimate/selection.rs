@@ -118,7 +118,7 @@ impl Estimation {
         let mut description = description.clone();
         self.refuse_unobserved(&description)?;
         let whole = description.process.is_free();
-        let varies = take_variation(&mut description) || whole;
+        let varies = take_variation(&mut description) || (whole && !self.quick);
         self.widen(&mut description);
         let compared = if self.quick { 0 } else { structures(&description, reference) };
         // The last fit, and the check.
@@ -160,10 +160,11 @@ impl Estimation {
             if let Some(make) = change.filter(|_| varies && !stages.stops()) {
                 _ = stages.next("trying a map of change", StageKind::Check);
                 match make() {
-                    Ok(map) => {
-                        (result.checks, result.change) =
-                            self.try_change(&mut result.description, result.checks, map)?;
-                    }
+                    Ok(map) => match self.try_change(&mut result.description, result.checks.clone(), map) {
+                        Ok(tried) => (result.checks, result.change) = tried,
+                        // What was fitted before counts all the same.
+                        Err(error) => tracing::warn!("no map of change: {error}"),
+                    },
                     Err(error) => tracing::warn!("no map of change: {error}"),
                 }
             }

@@ -3,6 +3,8 @@
 mod coarse;
 mod levels;
 
+use std::collections::BTreeSet;
+
 use ndarray::{Array2, Array3, Zip};
 
 use self::coarse::CoarseChange;
@@ -27,6 +29,9 @@ const SHARE: f64 = 0.05;
 /// Factors are this far from 1 at most, either way.
 const LARGEST: f64 = 50.0;
 
+/// Longest window, in days.
+const LONGEST: i32 = 3660;
+
 /// Collects how a map of change is made; [`fit`](Self::fit) makes it.
 ///
 /// The map is of factors `f(s)` of the variance of change, with a mean of 1:
@@ -46,8 +51,9 @@ const LARGEST: f64 = 50.0;
 ///   overlap being independent (split-half reliability; empirical Bayes, Efron & Morris, *Journal of the American Statistical Association*
 ///   70, 1975).
 ///
-/// Memory is that of a tile of 256 × 256 cells, whatever the scene and the number of dates, and of three numbers for
-/// each coarse pixel and band.
+/// Changes of the season are changes, too: a seasonal mean is not subtracted. Memory is that of a region that is read
+/// (256 × 256 cells while it is fitted and written), of 32 tiles, and of six numbers for each coarse pixel and band,
+/// whatever the number of dates.
 #[derive(Clone, Debug)]
 pub struct ChangeBuilder {
     window_days: i32,
@@ -97,26 +103,34 @@ impl ChangeBuilder {
         basis: Option<&SpectralBasis>,
         instruments: &[Instrument],
     ) -> Result<ChangeMap> {
-        if self.window_days < 1 {
-            return Err(Error::setting("change.window_days", format!("{}; give 1 day or more", self.window_days)));
+        if !(1..=LONGEST).contains(&self.window_days) {
+            let problem = format!("{}; give 1 day or more, at most {LONGEST}", self.window_days);
+            return Err(Error::setting("change.window_days", problem));
         }
         let spectrum = Spectrum::new(bands.to_vec(), basis.cloned().map(std::sync::Arc::new))?;
         let (mut cells, mut coarse) = (Vec::new(), Vec::new());
         for instrument in instruments {
             if instrument.observes_cells(target) {
-                cells.push(CellObservations::new(instrument, target, &spectrum)?);
+                match CellObservations::new(instrument, target, &spectrum) {
+                    Ok(observations) => cells.push(observations),
+                    // Bands that do not determine the components say nothing of them one by one.
+                    Err(Error::Setting { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             } else {
                 coarse.push(ObservationModel::new(&known(instrument), target, &spectrum)?);
             }
         }
-        let best = coarse.iter().max_by_key(|model| model.source.dates().len());
-        let coarse = best.map(|model| CoarseChange::new(model, self.window_days)).transpose()?.flatten();
+        coarse.sort_by_key(|model| std::cmp::Reverse(model.source.dates().len()));
+        let mut tried = coarse.iter().map(|model| CoarseChange::new(model, self.window_days, target));
+        let coarse = tried.find_map(Result::transpose).transpose()?;
         let mut map = ChangeMap {
             target: target.clone(),
             cells,
             coarse,
             usual: Vec::new(),
             reliability: [0.0; LEVELS],
+            mean: 0.0,
             scale: 1.0,
             date: [Date::from_days(0)],
             band: ["change".into()],
@@ -142,7 +156,8 @@ pub struct ChangeMap {
     usual: Vec<Vec<Vec<f64>>>,
     /// How far the levels are believed.
     reliability: [f64; LEVELS],
-    /// What the mean of factors is divided by.
+    /// The mean of logarithms, and of what is left of the factors without it.
+    mean: f64,
     scale: f64,
     date: [Date; 1],
     band: [String; 1],
@@ -178,34 +193,41 @@ impl ChangeMap {
         self.coarse.as_ref().map_or(1.0, |coarse| (0.5 * coarse.log(row, col)).exp())
     }
 
-    /// Calls a function with the date's position, the plane's, and the sizes of change since each cell's last value,
-    /// over the coarse factor; NaN where unknown.
+    /// Calls a function with the date's position, the plane's, the sizes of change since each cell's last value over the
+    /// coarse factor, NaN where unknown, and the position of that value.
     fn sizes(
         &self,
         instrument: &CellObservations,
         region: &PixelRegion,
-        mut pass: impl FnMut(usize, usize, &Array2<f64>),
+        mut pass: impl FnMut(usize, usize, &Array2<f64>, &Array2<usize>),
     ) -> Result<()> {
         let factor = |(row, col): (usize, usize)| self.coarse_factor(region.rows.start + row, region.cols.start + col);
         let factors = Array2::from_shape_fn(region.shape(), factor);
-        let mut last: Vec<Array2<f64>> = Vec::new();
+        // The last value of each cell and its date, of each plane.
+        let mut last: Vec<(Array2<f64>, Array2<usize>)> = Vec::new();
         let (mut plane, mut sizes) = (Array2::zeros(region.shape()), Array2::zeros(region.shape()));
+        let mut since = Array2::zeros(region.shape());
         for (position, &date) in instrument.dates().iter().enumerate() {
             let mut planes = 0..;
             instrument.read(date, region, &mut plane, |_, plane| {
                 let Some(k) = planes.next() else { return };
                 if last.len() <= k {
-                    last.push(Array2::from_elem(region.shape(), f64::NAN));
+                    last.push((Array2::from_elem(region.shape(), f64::NAN), Array2::zeros(region.shape())));
                 }
-                Zip::from(&mut sizes).and(&mut last[k]).and(plane).and(&factors).for_each(
-                    |size, last, value, factor| {
-                        *size = (value - *last).abs() / factor;
-                        if !value.is_nan() {
-                            *last = *value;
-                        }
-                    },
-                );
-                pass(position, k, &sizes);
+                let (last, seen) = &mut last[k];
+                since.assign(seen);
+                Zip::from(&mut sizes).and(&mut *last).and(plane).and(&factors).for_each(|size, last, value, factor| {
+                    *size = (value - *last).abs() / factor;
+                    if !value.is_nan() {
+                        *last = *value;
+                    }
+                });
+                Zip::from(seen).and(plane).for_each(|seen, value| {
+                    if !value.is_nan() {
+                        *seen = position;
+                    }
+                });
+                pass(position, k, &sizes, &since);
             })?;
         }
         Ok(())
@@ -217,7 +239,7 @@ impl ChangeMap {
         let of_instrument = |instrument: &CellObservations| {
             let mut sums: Vec<Vec<(f64, f64)>> = vec![Vec::new(); instrument.dates().len()];
             for tile in self.tiles() {
-                self.sizes(instrument, &tile, |date, k, sizes| {
+                self.sizes(instrument, &tile, |date, k, sizes, _| {
                     if sums[date].len() <= k {
                         sums[date].resize(k + 1, (0.0, 0.0));
                     }
@@ -236,24 +258,23 @@ impl ChangeMap {
     fn levels(&self, padded: &PixelRegion) -> Result<Vec<Level>> {
         let mut sums = Sizes::new(padded.shape());
         for (instrument, usual) in self.cells.iter().zip(&self.usual) {
-            let usable: Vec<bool> = usual.iter().map(|planes| planes.iter().any(|size| !size.is_nan())).collect();
-            let (total, mut before) = (usable.iter().filter(|usable| **usable).count(), 0);
-            let mut halves = Vec::with_capacity(usable.len());
-            for usable in usable {
-                // Of an odd number the one in the middle is of neither.
-                halves.push(match () {
-                    () if before < total / 2 => Half::First,
-                    () if before >= total.div_ceil(2) => Half::Second,
-                    () => Half::Neither,
-                });
-                before += usize::from(usable);
-            }
-            self.sizes(instrument, padded, |date, k, sizes| {
+            // Where the second half of the dates begins. Changes that end before it are of the first half, those that
+            // begin in it of the second: none shares an image with one of the other half.
+            let usable = usual.iter().enumerate().filter(|(_, planes)| planes.iter().any(|size| !size.is_nan()));
+            let usable: Vec<usize> = usable.map(|(date, _)| date).collect();
+            let split = usable.get(usable.len() / 2).copied().unwrap_or(usize::MAX);
+            self.sizes(instrument, padded, |date, k, sizes, since| {
                 let (usual, planes) = (usual[date][k], usual[date].len());
-                if !usual.is_nan() {
-                    let relative = sizes.indexed_iter().map(|(cell, size)| (cell, size / usual));
-                    sums.add(halves[date], 1.0 / planes as f64, relative);
+                if usual.is_nan() {
+                    return;
                 }
+                let half = |since: usize| match () {
+                    () if date < split => Half::First,
+                    () if since >= split => Half::Second,
+                    () => Half::Neither,
+                };
+                let relative = sizes.indexed_iter().map(|(cell, size)| (cell, half(since[cell]), size / usual));
+                sums.add(1.0 / planes as f64, relative);
             })?;
         }
         Ok(sums.levels())
@@ -269,8 +290,7 @@ impl ChangeMap {
 
     /// Finds how far levels are believed and what the mean of factors is, from some tiles.
     fn believe(&mut self) -> Result<()> {
-        let count = self.tiles().len();
-        let chosen: Vec<PixelRegion> = self.tiles().step_by(count.div_ceil(TILES)).collect();
+        let chosen = spread(self.tiles().collect());
         let mut agreements = [Agreement::default(); LEVELS];
         let mut looked = Vec::with_capacity(chosen.len());
         for region in chosen {
@@ -287,24 +307,44 @@ impl ChangeMap {
         for ((share, agreement), together) in self.reliability.iter_mut().zip(&agreements).zip(TOGETHER) {
             *share = agreement.reliability(together);
         }
-        let (mut sum, mut cells) = (0.0, 0.0);
-        for (region, added) in &looked {
-            let places = region.rows.clone().flat_map(|row| region.cols.clone().map(move |col| (row, col)));
-            for ((row, col), added) in places.zip(added.chunks(LEVELS)) {
-                sum += self.factor((row, col), added.iter().map(|added| f64::from(*added)));
-                cells += 1.0;
+        let mean_of = |this: &Self, value: fn(&Self, f64) -> f64| {
+            let (mut sum, mut cells) = (0.0, 0.0);
+            for (region, added) in &looked {
+                let places = region.rows.clone().flat_map(|row| region.cols.clone().map(move |col| (row, col)));
+                for (place, added) in places.zip(added.chunks(LEVELS)) {
+                    sum += value(this, this.log(place, added.iter().map(|added| f64::from(*added))));
+                    cells += 1.0;
+                }
             }
-        }
-        self.scale = sum / cells;
+            sum / cells
+        };
+        self.mean = mean_of(self, |_, log| log);
+        self.scale = mean_of(self, Self::bounded);
         Ok(())
     }
 
-    /// The factor of a cell, given what its levels add.
-    fn factor(&self, (row, col): (usize, usize), added: impl Iterator<Item = f64>) -> f64 {
+    /// The logarithm of a cell's factor up to a constant, given what its levels add.
+    fn log(&self, (row, col): (usize, usize), added: impl Iterator<Item = f64>) -> f64 {
         let coarse = self.coarse.as_ref().map_or(0.0, |coarse| coarse.log(row, col));
         let own: f64 = added.zip(self.reliability).map(|(added, share)| 2.0 * share * added).sum();
-        (coarse + own).exp().clamp(LARGEST.recip(), LARGEST) / self.scale
+        coarse + own
     }
+
+    /// The factor of a logarithm, before the mean of all is 1.
+    fn bounded(&self, log: f64) -> f64 {
+        (log - self.mean).exp().clamp(LARGEST.recip(), LARGEST)
+    }
+}
+
+/// Tiles for which memory and time suffice, spread over all: the golden ratio's sequence has no favourite column.
+fn spread(tiles: Vec<PixelRegion>) -> Vec<PixelRegion> {
+    if tiles.len() <= TILES {
+        return tiles;
+    }
+    let golden = 0.5 * (5.0_f64.sqrt() - 1.0);
+    let at = |k: usize| ((k as f64 * golden).fract() * tiles.len() as f64) as usize;
+    let chosen: BTreeSet<usize> = (0..TILES).map(at).collect();
+    chosen.into_iter().map(|k| tiles[k].clone()).collect()
 }
 
 /// The cells of a region, as positions in the one that was widened.
@@ -336,7 +376,8 @@ impl RasterSource for ChangeMap {
         let (rows, cols) = region.shape();
         let values = Array3::from_shape_fn((bands.len(), rows, cols), |(_, row, col)| {
             let added = levels.iter().map(|level| level.added((row + down, col + across)));
-            self.factor((top + row, left + col), added)
+            let factor = self.bounded(self.log((top + row, left + col), added)) / self.scale;
+            factor.clamp(LARGEST.recip(), LARGEST)
         });
         Ok(Slice::new(date, region.clone(), values))
     }

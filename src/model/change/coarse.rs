@@ -7,7 +7,7 @@ use ndarray::{Array2, Array3, Axis, Zip, s};
 
 use super::levels::{Agreement, Half};
 use crate::error::Result;
-use crate::geometry::{Date, PixelRegion};
+use crate::geometry::{Date, Grid, PixelRegion, Rect};
 use crate::model::ObservationModel;
 
 /// Numbers that a strip of pixels keeps at a time, at most.
@@ -39,12 +39,15 @@ impl CoarseChange {
     ///
     /// # Errors
     /// Those of reading.
-    pub(super) fn new(model: &ObservationModel, window: i32) -> Result<Option<Self>> {
+    pub(super) fn new(model: &ObservationModel, window: i32, target: &Grid) -> Result<Option<Self>> {
         let (rows, cols) = model.source.grid().shape();
         let increments = increments(model, window)?;
         let logs: Vec<Array2<f64>> = (0..3).map(|k| logs(&increments.sums[k], &increments.counts[k])).collect();
         let mut agreement = Agreement::default();
-        for cell in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
+        // Pixels of the target alone: what lies beyond it, such as the sea, says nothing of it.
+        let all = Rect::new(0..target.rows() as i64, 0..target.cols() as i64);
+        let pixels = (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col)));
+        for cell in pixels.filter(|(row, col)| !model.lattice.rect(*row, *col).intersection(&all).is_empty()) {
             let of_pixel = [0, 1, 2].map(|k: usize| logs[k][cell]);
             if of_pixel.iter().all(|log| log.is_finite()) {
                 agreement.add(of_pixel);

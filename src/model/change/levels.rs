@@ -15,6 +15,9 @@ const LARGEST: f64 = 3.0;
 /// Weight of the surroundings, in dates: a cell without dates has their average.
 const PRIOR: f64 = 1.0;
 
+/// Dates per cell of a box above which something is known: below it is rounding.
+const KNOWN: f64 = 1e-6;
+
 /// Dates of the first half, of the second, and what lies between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Half {
@@ -38,13 +41,13 @@ impl Sizes {
     }
 
     /// Adds the sizes of a plane, NaN where unknown, with a weight.
-    pub(super) fn add(&mut self, half: Half, weight: f64, sizes: impl Iterator<Item = ((usize, usize), f64)>) {
-        let own = match half {
-            Half::First => Some(0),
-            Half::Second => Some(1),
-            Half::Neither => None,
-        };
-        for (cell, size) in sizes.filter(|(_, size)| !size.is_nan()) {
+    pub(super) fn add(&mut self, weight: f64, sizes: impl Iterator<Item = ((usize, usize), Half, f64)>) {
+        for (cell, half, size) in sizes.filter(|(.., size)| !size.is_nan()) {
+            let own = match half {
+                Half::First => Some(0),
+                Half::Second => Some(1),
+                Half::Neither => None,
+            };
             for k in own.into_iter().chain([2]) {
                 self.sums[k][cell] += weight * size.min(LARGEST);
                 self.counts[k][cell] += weight;
@@ -67,7 +70,7 @@ impl Sizes {
                 above[k] = own;
                 added
             });
-            let known = ndarray::Zip::from(&counts[0]).and(&counts[1]).map_collect(|a, b| *a > 0.0 && *b > 0.0);
+            let known = ndarray::Zip::from(&counts[0]).and(&counts[1]).map_collect(|a, b| a.min(*b) > KNOWN);
             Level { added, known }
         };
         SIDES.map(level).into()
@@ -194,7 +197,7 @@ mod tests {
         for date in 0..40 {
             let half = if date < 20 { Half::First } else { Half::Second };
             let plane = Array2::from_shape_fn((60, 60), |(row, col)| scale(row, col) * random.random_range(0.0..2.0));
-            sizes.add(half, 1.0, plane.indexed_iter().map(|(cell, size)| (cell, *size)));
+            sizes.add(1.0, plane.indexed_iter().map(|(cell, size)| (cell, half, *size)));
         }
         sizes
     }
@@ -227,9 +230,9 @@ mod tests {
         let mut sizes = Sizes::new((40, 40));
         for _ in 0..50 {
             let planes = (0..40).flat_map(|row| (0..40).map(move |col| (row, col)));
-            sizes.add(Half::First, 1.0, planes.map(|cell| (cell, if cell == (20, 20) { f64::NAN } else { 1.0 })));
+            sizes.add(1.0, planes.map(|cell| (cell, Half::First, if cell == (20, 20) { f64::NAN } else { 1.0 })));
         }
-        sizes.add(Half::Second, 1.0, std::iter::once(((5, 5), 1e9)));
+        sizes.add(1.0, std::iter::once(((5, 5), Half::Second, 1e9)));
         let levels = sizes.levels();
         let of = |cell: (usize, usize)| levels.iter().map(|level| level.added(cell)).sum::<f64>();
         assert!(of((20, 20)).abs() < 1e-9 && of((5, 5)) < 0.06, "{} {}", of((20, 20)), of((5, 5)));

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use gdal::raster::{Buffer, RasterCreationOptions};
 use gdal::spatial_ref::SpatialRef;
@@ -37,10 +38,12 @@ fn failed(path: &Path, problem: String, error: impl std::error::Error + Send + S
     Error::Store { path: path.to_path_buf(), problem, source: Some(Box::new(error)) }
 }
 
-/// In the same folder, for this process alone.
+/// In the same folder, for this call alone.
 fn temporary(path: &Path) -> PathBuf {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    path.with_file_name(format!(".{name}.{}.partial.tif", std::process::id()))
+    path.with_file_name(format!(".{name}.{}-{call}.partial.tif", std::process::id()))
 }
 
 fn write(temporary: &Path, path: &Path, source: &dyn RasterSource) -> Result<()> {
