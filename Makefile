@@ -83,6 +83,7 @@ programs: | $(OUT)
 	cargo build --release --bin rasterfuse --features cli
 	rasterfuse=$${CARGO_TARGET_DIR:-target}/release/rasterfuse
 	# The tour of real data, as its page has it.
+	rm -rf "$(OUT)/tour"
 	mkdir -p "$(OUT)/tour"
 	tour=$$(sed -n '/^```sh$$/,/^```$$/p' docs/tour.md | sed '/^```/d' | sed "s#~/rasterfuse#$$PWD#")
 	(cd "$(OUT)/tour" && PATH="$$(realpath "$$(dirname "$$rasterfuse")"):$$PATH" bash -euxo pipefail -c "$$tour")
