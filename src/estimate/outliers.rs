@@ -122,3 +122,35 @@ impl Estimation {
         Ok((checks, trial))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Errors of predicted variance 1 whose squares are these.
+    fn withheld(squares: impl Iterator<Item = f64>) -> Vec<Withheld> {
+        let mut of = Withheld::default();
+        of.errors.extend(squares.map(|square| (square, 1.0)));
+        vec![of]
+    }
+
+    #[test]
+    fn variances_shrink_as_far_as_intervals_still_hold() {
+        // Of twenty squares nineteen are 1.3: within the interval as long as the variance is above 1.3 / 2.7055.
+        let mixed = |small: f64| withheld((0..100).map(move |k| if k % 20 == 0 { 1e6 } else { small }));
+        assert_eq!(scale(&mixed(1.3)), 0.5);
+        assert_eq!(scale(&mixed(0.1)), 0.4);
+        // Too narrow already.
+        assert_eq!(scale(&mixed(3.0)), 1.0);
+    }
+
+    #[test]
+    fn what_lies_beyond_the_gate_costs_no_more() {
+        let score = |far: f64| robust_score(&withheld([1.0, far].into_iter()), 1.0);
+        assert_eq!(score(1e9), score(LARGEST));
+        assert!((score(LARGEST) + 0.25 * (1.0 + LARGEST)).abs() < 1e-12);
+        // Without outliers the best factor is the mean of squares.
+        let plain = withheld([0.5, 1.5, 2.5, 3.5].into_iter());
+        assert!([1.0, 1.5, 2.5, 4.0].iter().all(|&factor| robust_score(&plain, factor) <= robust_score(&plain, 2.0)));
+    }
+}

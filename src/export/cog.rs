@@ -5,14 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ::gdal::errors::GdalError;
-use ::gdal::raster::{Buffer, RasterCreationOptions};
+use ::gdal::raster::RasterCreationOptions;
 use ::gdal::{Dataset, DriverManager, Metadata};
 use ndarray::{Array3, Axis};
 
 use super::BandStatistics;
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, PixelRegion};
-use crate::source::gdal::{QuietErrors, limit_block_cache, message};
+use crate::source::gdal::{QuietErrors, create, limit_block_cache, message, put};
 
 /// How the file is laid out. Overviews are averages of the cells that have a value.
 const LAYOUT: [&str; 6] = [
@@ -77,9 +77,9 @@ pub(super) fn write(
         problem: "this GDAL has no driver COG, which comes with version 3.1; install a newer GDAL".into(),
         source: Some(Box::new(error)),
     })?;
-    let scratch = Temporary(beside(path, "scratch"));
+    let plain = Temporary(beside(path, "scratch"));
     let mut statistics: Vec<BandStatistics> = image.layers().map(BandStatistics::new).collect();
-    let mut dataset = create(&scratch.0, image).map_err(failed)?;
+    let mut dataset = scratch(&plain.0, image).map_err(failed)?;
     for region in blocks {
         let block = read(region)?;
         put(&dataset, region, &block).map_err(failed)?;
@@ -107,34 +107,14 @@ fn beside(path: &Path, what: &str) -> PathBuf {
     path.with_file_name(format!(".{name}.{}.{what}.tif", std::process::id()))
 }
 
-fn create(path: &Path, image: &Image<'_>) -> Result<Dataset, GdalError> {
-    let (rows, cols) = image.grid.shape();
-    let layers: Vec<String> = image.layers().collect();
-    let driver = DriverManager::get_driver_by_name("GTiff")?;
-    let options = RasterCreationOptions::from_iter(SCRATCH);
-    let mut dataset = driver.create_with_band_type_with_options::<f32, _>(path, cols, rows, layers.len(), &options)?;
-    dataset.set_geo_transform(&image.grid.geotransform())?;
-    if !image.grid.crs().is_unknown() {
-        dataset.set_projection(image.grid.crs().wkt())?;
-    }
+/// The plain file, with what the image says of itself.
+fn scratch(path: &Path, image: &Image<'_>) -> Result<Dataset, GdalError> {
+    let mut dataset = create(path, image.grid, &image.layers().collect::<Vec<_>>(), &SCRATCH)?;
     for (key, value) in &image.tags {
         dataset.set_metadata_item(key, value, "")?;
     }
-    for (k, layer) in layers.iter().enumerate() {
-        let mut band = dataset.rasterband(k + 1)?;
-        band.set_description(layer)?;
-        band.set_no_data_value(Some(f64::NAN))?;
-        band.set_metadata_item("units", image.unit, "")?;
+    for k in 0..dataset.raster_count() {
+        dataset.rasterband(k + 1)?.set_metadata_item("units", image.unit, "")?;
     }
     Ok(dataset)
-}
-
-fn put(dataset: &Dataset, region: &PixelRegion, block: &Array3<f32>) -> Result<(), GdalError> {
-    let (rows, cols) = region.shape();
-    let corner = (region.cols.start as isize, region.rows.start as isize);
-    for (k, layer) in block.axis_iter(Axis(0)).enumerate() {
-        let mut buffer = Buffer::new((cols, rows), layer.iter().copied().collect());
-        dataset.rasterband(k + 1)?.write(corner, (cols, rows), &mut buffer)?;
-    }
-    Ok(())
 }

@@ -60,6 +60,8 @@ pub(super) use vector::geographic_bounds;
 pub use view::Resampling;
 pub(super) use view::{Valid, View};
 pub use write::write_raster;
+#[cfg(feature = "zarr")]
+pub(crate) use write::{create, put};
 
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};

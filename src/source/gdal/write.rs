@@ -4,17 +4,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use gdal::errors::GdalError;
 use gdal::raster::{Buffer, RasterCreationOptions};
-use gdal::spatial_ref::SpatialRef;
-use gdal::{DriverManager, Metadata};
+use gdal::{Dataset, DriverManager, Metadata};
+use ndarray::{Array3, Axis};
 
 use super::QuietErrors;
 use crate::error::{Error, Result};
-use crate::geometry::PixelRegion;
+use crate::geometry::{Grid, PixelRegion};
 use crate::source::RasterSource;
 
 /// Rows and columns that are read and written at a time.
 const BLOCK: usize = 256;
+
+/// How the file is laid out.
+const LAYOUT: [&str; 7] = [
+    "TILED=YES",
+    "BLOCKXSIZE=256",
+    "BLOCKYSIZE=256",
+    "COMPRESS=DEFLATE",
+    "PREDICTOR=3",
+    "INTERLEAVE=BAND",
+    "BIGTIFF=IF_SAFER",
+];
 
 /// Writes the first date of a source as float32 with the names of its bands, compressed without loss, NaN where a value
 /// is missing. A file that is there is replaced when the new one is complete. Memory does not grow with the raster.
@@ -47,47 +59,48 @@ fn temporary(path: &Path) -> PathBuf {
 }
 
 fn write(temporary: &Path, path: &Path, source: &dyn RasterSource) -> Result<()> {
-    let refuse = |error: gdal::errors::GdalError| failed(path, format!("cannot write: {error}"), error);
+    let refuse = |error: GdalError| failed(path, format!("cannot write: {error}"), error);
     let Some(&date) = source.dates().first() else {
         let problem = format!("{} has no date", source.origin());
         return Err(Error::Store { path: path.to_path_buf(), problem, source: None });
     };
+    let layers: Vec<String> = source.bands().to_vec();
+    let dataset = create(temporary, source.grid(), &layers, &LAYOUT).map_err(refuse)?;
     let (rows, cols) = source.grid().shape();
-    let options = [
-        "TILED=YES",
-        "BLOCKXSIZE=256",
-        "BLOCKYSIZE=256",
-        "COMPRESS=DEFLATE",
-        "PREDICTOR=3",
-        "INTERLEAVE=BAND",
-        "BIGTIFF=IF_SAFER",
-    ];
-    let options = RasterCreationOptions::from_iter(options);
-    let driver = DriverManager::get_driver_by_name("GTiff").map_err(refuse)?;
-    let bands = source.bands();
-    let created = driver.create_with_band_type_with_options::<f32, _>(temporary, cols, rows, bands.len(), &options);
-    let mut dataset = created.map_err(refuse)?;
-    dataset.set_geo_transform(&source.grid().geotransform()).map_err(refuse)?;
-    let wkt = source.grid().crs().wkt();
-    if !wkt.is_empty() {
-        let reference = SpatialRef::from_wkt(wkt).map_err(refuse)?;
-        dataset.set_spatial_ref(&reference).map_err(refuse)?;
-    }
-    for (k, name) in bands.iter().enumerate() {
-        let mut band = dataset.rasterband(k + 1).map_err(refuse)?;
-        band.set_description(name).map_err(refuse)?;
-        band.set_no_data_value(Some(f64::NAN)).map_err(refuse)?;
-    }
-    let all: Vec<usize> = (0..bands.len()).collect();
+    let all: Vec<usize> = (0..layers.len()).collect();
     for (top, left) in (0..rows).step_by(BLOCK).flat_map(|top| (0..cols).step_by(BLOCK).map(move |left| (top, left))) {
         let region = PixelRegion::new(top..(top + BLOCK).min(rows), left..(left + BLOCK).min(cols));
         let values = source.read(date, &all, &region)?.values;
-        let (height, width) = region.shape();
-        for (k, plane) in values.outer_iter().enumerate() {
-            let mut buffer = Buffer::new((width, height), plane.iter().map(|value| *value as f32).collect());
-            let mut band = dataset.rasterband(k + 1).map_err(refuse)?;
-            band.write((left as isize, top as isize), (width, height), &mut buffer).map_err(refuse)?;
-        }
+        put(&dataset, &region, &values.mapv(|value| value as f32)).map_err(refuse)?;
     }
     dataset.close().map_err(refuse)
+}
+
+/// Creates a plain `GeoTIFF` of float32 with named layers, NaN where a value is missing.
+pub(crate) fn create(path: &Path, grid: &Grid, layers: &[String], options: &[&str]) -> Result<Dataset, GdalError> {
+    let (rows, cols) = grid.shape();
+    let driver = DriverManager::get_driver_by_name("GTiff")?;
+    let options: RasterCreationOptions = options.iter().copied().collect();
+    let mut dataset = driver.create_with_band_type_with_options::<f32, _>(path, cols, rows, layers.len(), &options)?;
+    dataset.set_geo_transform(&grid.geotransform())?;
+    if !grid.crs().is_unknown() {
+        dataset.set_projection(grid.crs().wkt())?;
+    }
+    for (k, layer) in layers.iter().enumerate() {
+        let mut band = dataset.rasterband(k + 1)?;
+        band.set_description(layer)?;
+        band.set_no_data_value(Some(f64::NAN))?;
+    }
+    Ok(dataset)
+}
+
+/// Writes the cells of a region, **shape** (layer, y, x).
+pub(crate) fn put(dataset: &Dataset, region: &PixelRegion, block: &Array3<f32>) -> Result<(), GdalError> {
+    let (rows, cols) = region.shape();
+    let corner = (region.cols.start as isize, region.rows.start as isize);
+    for (k, layer) in block.axis_iter(Axis(0)).enumerate() {
+        let mut buffer = Buffer::new((cols, rows), layer.iter().copied().collect());
+        dataset.rasterband(k + 1)?.write(corner, (cols, rows), &mut buffer)?;
+    }
+    Ok(())
 }
