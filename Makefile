@@ -81,12 +81,12 @@ examples: | $(OUT)
 # The program on what the examples leave; the readers of stores (xarray, rioxarray, GDAL) open what it writes. After `examples`.
 programs: | $(OUT)
 	cargo build --release --bin rasterfuse --features cli
-	rasterfuse=$${CARGO_TARGET_DIR:-target}/release/rasterfuse
+	rasterfuse=$$(realpath "$${CARGO_TARGET_DIR:-target}/release/rasterfuse")
 	# The tour of real data, as its page has it.
 	rm -rf "$(OUT)/tour"
 	mkdir -p "$(OUT)/tour"
 	tour=$$(sed -n '/^```sh$$/,/^```$$/p' docs/tour.md | sed '/^```/d' | sed "s#~/rasterfuse#$$PWD#")
-	(cd "$(OUT)/tour" && PATH="$$(realpath "$$(dirname "$$rasterfuse")"):$$PATH" bash -euxo pipefail -c "$$tour")
+	(cd "$(OUT)/tour" && PATH="$$(dirname "$$rasterfuse"):$$PATH" bash -euxo pipefail -c "$$tour")
 	$$rasterfuse validate "$(OUT)/demo/fuse.toml"
 	$$rasterfuse seasonal "$(OUT)/demo/fuse.toml" -o "$(OUT)/seasonal.zarr"
 	.ci/interop "$(OUT)"
