@@ -206,7 +206,8 @@ impl Sample {
     }
 
     /// Predictions of the values that `withheld` chooses by block, instrument and date, from the other observations up
-    /// to their dates; only pixels of the squares are predicted. `None` for blocks where the arithmetic breaks down.
+    /// to their dates; only pixels of the squares are predicted. `gap` withholds no more than these: scattered cells show
+    /// their values of the date. `None` for blocks where the arithmetic breaks down.
     ///
     /// # Errors
     /// What has nothing to do with numbers.
@@ -214,13 +215,14 @@ impl Sample {
         &self,
         model: &Model,
         inputs: &SampleInputs,
+        gap: bool,
         withheld: impl Fn(usize, usize, Date) -> bool + Sync,
     ) -> Result<Vec<Option<Vec<Prediction>>>> {
         let of_block = |k: usize| {
             let block = &self.blocks[k];
             let correlations = inputs.correlations(k, model);
             let withheld = |instrument, date| withheld(k, instrument, date);
-            possible(block.predictions(model, &inputs.blocks[k], &correlations, withheld))
+            possible(block.predictions(model, &inputs.blocks[k], &correlations, gap, withheld))
         };
         self.install(|| (0..self.blocks.len()).into_par_iter().with_max_len(1).map(of_block).collect())
     }
@@ -377,6 +379,7 @@ impl SampleBlock {
         model: &Model,
         inputs: &BlockInputs,
         correlations: &Correlations,
+        gap: bool,
         withheld: impl Fn(usize, Date) -> bool,
     ) -> Result<Vec<Prediction>> {
         let setup = WindowSetup { model, lag: 0, precision: Precision::F64, withholds: true, offsets: &[] };
@@ -387,7 +390,10 @@ impl SampleBlock {
         for reading in inputs.readings.as_ref().unwrap_or(&self.readings) {
             let is_withheld = |instrument: usize| withheld(instrument, reading.date);
             let any = reading.slices.iter().any(|(instrument, _)| is_withheld(*instrument));
-            let shown = if any { Cow::Owned(reading.withholding(is_withheld)) } else { Cow::Borrowed(reading) };
+            let mut shown = if any { Cow::Owned(reading.withholding(is_withheld)) } else { Cow::Borrowed(reading) };
+            if gap && any {
+                inputs.tile.windows.iter().for_each(|(_, support)| shown.to_mut().show_around(support));
+            }
             for window in &mut windows {
                 window.advance(std::slice::from_ref(&*shown), false, &model.instruments, &model.parts, &mut worker)?;
                 predictions.append(&mut window.output.predictions);

@@ -253,6 +253,19 @@ impl Reading {
     }
 }
 
+impl Reading {
+    /// Shows what is withheld of the pixels that a window observes and does not count.
+    pub(super) fn show_around(&mut self, support: &Support) {
+        for (instrument, slice) in &mut self.slices {
+            let Some(withheld) = &slice.withheld else { continue };
+            for pixel in support.pixels(*instrument).filter(|pixel| !pixel.home) {
+                let at = s![.., pixel.at.0 - slice.region.rows.start, pixel.at.1 - slice.region.cols.start];
+                slice.values.slice_mut(at).assign(&withheld.slice(at));
+            }
+        }
+    }
+}
+
 /// The results of a window for a batch. Their memory is reused for the next batch.
 #[derive(Debug, Default)]
 pub(super) struct WindowOutput {

@@ -117,11 +117,11 @@ impl Estimation {
     /// # Errors
     /// Those of the description.
     pub fn self_check(&self, description: &Description) -> Result<Vec<SelfCheck>> {
-        Ok(self.withhold(description)?.iter().map(Withheld::check).collect())
+        Ok(self.withhold(description, false)?.iter().map(Withheld::check).collect())
     }
 
-    /// What the checks are made of.
-    pub(super) fn withhold(&self, description: &Description) -> Result<Vec<Withheld>> {
+    /// What the checks are made of; as a `gap` only in the squares of blocks, with the scattered cells of the date shown.
+    pub(super) fn withhold(&self, description: &Description, gap: bool) -> Result<Vec<Withheld>> {
         let mut of_blocks = for_blocks(description.clone(), self.sample.cells());
         for (of_block, described) in of_blocks.instrument.iter_mut().zip(&description.instrument) {
             (of_block.gate, of_block.robust) = (described.gate, described.robust);
@@ -139,7 +139,7 @@ impl Estimation {
             };
             let chosen: Vec<_> = self.sample.blocks().iter().map(of_block).collect();
             let withheld = |block: usize, instrument, date| chosen[block].contains(&(instrument, date));
-            let predictions = self.sample.predictions(&model, &inputs, withheld)?;
+            let predictions = self.sample.predictions(&model, &inputs, gap, withheld)?;
             for prediction in predictions.into_iter().flatten().flatten() {
                 sums[prediction.instrument].add(&prediction);
             }

@@ -13,7 +13,7 @@ pub(crate) struct Gate {
 
 /// Smallest allowed gate. A smaller one would refuse half of the good pixels, so the share to refuse is probably
 /// meant.
-const LEAST_GATE: f64 = 0.5;
+pub(crate) const LEAST_GATE: f64 = 0.5;
 
 impl Gate {
     /// For pixels of up to `bands` values.

@@ -40,7 +40,7 @@ pub(crate) use correlation::Correlation;
 pub(crate) use features::{FeatureModel, FeatureValues, Similarity};
 pub(crate) use field::FieldModel;
 pub(crate) use footprint::PixelLattice;
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Gate, LEAST_GATE};
 pub(crate) use instrument::{ObservationModel, Observer, PartBands, shared_bands};
 pub(crate) use layout::{Layers, OfInstrument, PartSize, PixelTerms, StateLayout};
 pub(crate) use nodes::NodeStates;

@@ -21,7 +21,7 @@ pub use layout::SeriesLayout;
 #[cfg(feature = "zarr")]
 pub(crate) use report::StoredReport;
 pub use report::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice, Timing, UnusedInput};
-pub(crate) use scores::{HALF_WIDTH_90, ScoreSums};
+pub(crate) use scores::{HALF_WIDTH_90, ScoreSums, gaussian_crps};
 pub use scores::{Score, Scores};
 pub use settings::Settings;
 pub use sink::FusionSink;

@@ -146,7 +146,7 @@ impl ScoreSums {
 }
 
 /// See [`Score::crps`].
-fn gaussian_crps(error: f64, sd: f64) -> f64 {
+pub(crate) fn gaussian_crps(error: f64, sd: f64) -> f64 {
     if sd == 0.0 {
         return error.abs();
     }
