@@ -74,10 +74,42 @@ impl Crs {
 
 impl fmt::Display for Crs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.code, self.wkt.split('"').nth(1)) {
+        let quoted_after = |start: usize| self.wkt[start..].split('"').nth(1);
+        match (&self.code, quoted_after(0)) {
             (Some(code), _) => f.write_str(code),
+            // GDAL and PROJ give these names to what has none, such as the sinusoidal grid of MODIS: its projection then.
+            (None, Some(name)) if ["unknown", "unnamed", ""].contains(&name.to_lowercase().as_str()) => {
+                let method =
+                    ["PROJECTION[", "METHOD["].iter().find_map(|key| self.wkt.find(key)).and_then(quoted_after);
+                match method {
+                    Some(method) => write!(f, "{} without a name", method.replace('_', " ")),
+                    None => f.write_str("without a name"),
+                }
+            }
             (None, Some(name)) => f.write_str(name),
             (None, None) => f.write_str("no CRS"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crs_is_shown_by_code_name_or_projection() {
+        let sinusoidal = r#"PROJCS["unknown",GEOGCS["unknown",DATUM["unknown",SPHEROID["unknown",6371007.181,0]]],PROJECTION["Sinusoidal"]]"#;
+        let equal_area =
+            r#"PROJCRS["unnamed",BASEGEOGCRS["WGS 84"],CONVERSION["unnamed",METHOD["Lambert Azimuthal Equal Area"]]]"#;
+        for (wkt, shown) in [
+            (sinusoidal, "Sinusoidal without a name"),
+            (equal_area, "Lambert Azimuthal Equal Area without a name"),
+            (r#"GEOGCS["unknown",DATUM["unknown"]]"#, "without a name"),
+            (r#"PROJCS["WGS 84 / UTM zone 33N",PROJECTION["Transverse_Mercator"]]"#, "WGS 84 / UTM zone 33N"),
+            ("", "no CRS"),
+        ] {
+            assert_eq!(Crs::from_wkt(wkt).to_string(), shown);
+        }
+        assert_eq!(Crs::from_wkt(sinusoidal).with_code("ESRI:54008").to_string(), "ESRI:54008");
     }
 }
