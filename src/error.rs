@@ -317,7 +317,7 @@ pub enum Error {
         /// Number of tiles.
         tiles: usize,
     },
-    /// A run whose workers ended early without an error that explains why.
+    /// A run whose workers ended early without an error that explains why, or what its watch has ended.
     #[error("the run was interrupted")]
     Interrupted,
     /// A disk, or memory, that has too little space for the results.

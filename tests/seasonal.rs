@@ -2,15 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::f64::consts::TAU;
+use std::sync::Mutex;
 
 use ndarray::{Array4, s};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rasterfuse::Error;
 use rasterfuse::describe::{Footprint, Instrument};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::model::SeasonalBuilder;
+use rasterfuse::model::{ChangeBuilder, SeasonalBuilder};
 use rasterfuse::seasonal::SeasonalMean;
-use rasterfuse::source::MemorySource;
+use rasterfuse::source::{MemorySource, PassProgress, PassWatch};
 use rasterfuse::spectral::SpectralBasis;
 
 fn grid(size: f64, shape: (usize, usize)) -> Grid {
@@ -364,4 +366,59 @@ mod ablation {
             }
         }
     }
+}
+
+/// Keeps the shares that are shown, and stops once a share is reached.
+#[derive(Debug)]
+struct Until {
+    share: f64,
+    shown: Mutex<Vec<(&'static str, f64)>>,
+}
+
+impl Until {
+    fn share(share: f64) -> Self {
+        Self { share, shown: Mutex::new(Vec::new()) }
+    }
+
+    fn shown(&self) -> Vec<(&'static str, f64)> {
+        self.shown.lock().unwrap().clone()
+    }
+}
+
+impl PassWatch for Until {
+    fn progress(&self, progress: &PassProgress) {
+        self.shown.lock().unwrap().push((progress.doing, progress.share));
+    }
+
+    fn stops(&self) -> bool {
+        self.shown.lock().unwrap().last().is_some_and(|(_, share)| *share >= self.share)
+    }
+}
+
+#[test]
+fn passes_show_their_shares_and_end_when_asked() {
+    let shape = (6, 5);
+    let instruments = [Instrument::new("s2", source(shape, scene(shape, |_, _, _, _| Some(0.0)))).noise_variance(1e-4)];
+    let (target, names, builder) = (grid(10.0, shape), bands(&["ndvi"]), SeasonalBuilder::default().passes(3));
+    let prepared = |watch: &Until| builder.prepare_watched(&target, &names, None, &instruments, watch);
+    // To the end: every date of the scene once, and three times for the cells.
+    let all = Until::share(2.0);
+    let fit = prepared(&all).unwrap();
+    assert_eq!(fit.tiles_watched(&all).filter_map(Result::ok).count(), 1);
+    let shown = all.shown();
+    let of = |doing: &str| shown.iter().filter(|(what, _)| *what == doing).map(|(_, share)| *share).collect::<Vec<_>>();
+    assert_eq!((of("curve of the scene").len(), of("curves of the cells").len()), (90, 270));
+    let expected: Vec<f64> = (0..270).map(|k| f64::from(k) / 270.0).collect();
+    assert!(of("curves of the cells").iter().zip(&expected).all(|(share, expected)| (share - expected).abs() < 1e-12));
+    // Ended by the watch, at once: in each pass, and where a map of change is made.
+    let half = Until::share(0.5);
+    assert!(matches!(prepared(&half), Err(Error::Interrupted)));
+    assert_eq!(half.shown().len(), 46);
+    let half = Until::share(0.5);
+    let ended: Vec<_> = fit.tiles_watched(&half).collect();
+    assert!(matches!(&ended[..], [Err(Error::Interrupted)]));
+    let half = Until::share(0.5);
+    let map = ChangeBuilder::default().fit_watched(&target, &names, None, &instruments, &half);
+    assert!(matches!(map, Err(Error::Interrupted)));
+    assert_eq!(half.shown().len(), 46);
 }

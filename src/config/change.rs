@@ -3,6 +3,7 @@
 use super::FusionConfig;
 use crate::error::Result;
 use crate::model::{ChangeBuilder, ChangeMap};
+use crate::source::PassWatch;
 
 impl FusionConfig {
     /// Finds how much each place of the target changes, from all dates of the instruments; what `process.variation`
@@ -22,13 +23,21 @@ impl FusionConfig {
     /// # Errors
     /// Those of [`StackBuilder::open`](crate::source::StackBuilder::open) and [`ChangeBuilder::fit`].
     pub fn change_map(&self, settings: &ChangeBuilder) -> Result<ChangeMap> {
-        self.naming(self.fit_change(settings))
+        self.change_map_watched(settings, &())
     }
 
-    fn fit_change(&self, settings: &ChangeBuilder) -> Result<ChangeMap> {
+    /// As [`change_map`](Self::change_map), followed by a watch that may end it early.
+    ///
+    /// # Errors
+    /// As [`change_map`](Self::change_map); [`Error::Interrupted`](crate::Error::Interrupted) where the watch ends it.
+    pub fn change_map_watched(&self, settings: &ChangeBuilder, watch: &dyn PassWatch) -> Result<ChangeMap> {
+        self.naming(self.fit_change(settings, watch))
+    }
+
+    fn fit_change(&self, settings: &ChangeBuilder, watch: &dyn PassWatch) -> Result<ChangeMap> {
         let target = self.target()?;
         let described = self.description.instrument.iter().zip(&self.sources);
         let instruments = described.map(|described| self.instrument(described, &target)).collect::<Result<Vec<_>>>()?;
-        settings.fit(&target, &self.bands_of(&instruments)?, self.basis()?.as_ref(), &instruments)
+        settings.fit_watched(&target, &self.bands_of(&instruments)?, self.basis()?.as_ref(), &instruments, watch)
     }
 }

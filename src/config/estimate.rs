@@ -17,8 +17,8 @@ use crate::estimate::{Estimation, EstimationResult, Watch, spread};
 use crate::geometry::Date;
 use crate::model::{ChangeBuilder, SeasonalBuilder};
 use crate::sink::SeasonalStore;
-use crate::source::gdal::write_raster;
-use crate::source::{Calibration, RasterSource, RasterStack};
+use crate::source::gdal::write_raster_watched;
+use crate::source::{Calibration, PassProgress, PassWatch, RasterSource, RasterStack};
 use crate::storage::replace;
 
 /// Days of cell-sized observations from which on a mean of the year is fitted.
@@ -47,6 +47,20 @@ pub struct EstimatedConfig {
     /// What was found.
     pub result: EstimationResult,
     path: PathBuf,
+}
+
+/// Passes over all data, followed by who follows the estimation.
+#[derive(Debug)]
+struct Passes<'a>(&'a dyn Watch);
+
+impl PassWatch for Passes<'_> {
+    fn progress(&self, progress: &PassProgress) {
+        self.0.pass(progress);
+    }
+
+    fn stops(&self) -> bool {
+        self.0.stops()
+    }
 }
 
 impl FusionConfig {
@@ -112,7 +126,7 @@ impl FusionConfig {
         let opened = self.open()?;
         if self.wants_seasonal_mean()
             && spans_years(&opened)
-            && let Some(with_mean) = self.with_seasonal_mean()?
+            && let Some(with_mean) = self.with_seasonal_mean(watch)?
         {
             return with_mean.estimate_free(watch, best);
         }
@@ -127,7 +141,7 @@ impl FusionConfig {
         let name = self.new_name("change", "tif");
         let made = OnceLock::new();
         let make = || {
-            let map = Arc::new(ChangeBuilder::default().fit_to(description)?);
+            let map = Arc::new(ChangeBuilder::default().fit_to(description, &Passes(watch))?);
             let raster = Raster::named(&name).opened(Arc::clone(&map));
             _ = made.set(map);
             Ok(raster)
@@ -136,11 +150,12 @@ impl FusionConfig {
         let mut result =
             estimation.estimate_watched(description, options.criterion, reference, Some(&make), watch, &so_far)?;
         if let Some(map) = made.get().filter(|_| result.change.is_some_and(|trial| trial.kept))
-            && let Err(error) = write_raster(&self.folder.join(&name), map.as_ref())
+            && let Err(error) = write_raster_watched(&self.folder.join(&name), map.as_ref(), &Passes(watch))
         {
             // What was estimated counts all the same.
             tracing::warn!("no map of change: {error}");
             result.change = None;
+            result.finished = !watch.stops();
             if let Some(process) = result.description.process.given_mut() {
                 process.variation = None;
             }
@@ -176,18 +191,18 @@ impl FusionConfig {
 
     /// The description with a seasonal mean, which is fitted and stored in its folder; `None` where the observations
     /// do not give one.
-    fn with_seasonal_mean(&self) -> Result<Option<Self>> {
+    fn with_seasonal_mean(&self, watch: &dyn Watch) -> Result<Option<Self>> {
         let path = self.path();
         let name = self.new_name("seasonal", "zarr");
         tracing::info!("fitting a seasonal mean, {name}");
-        let fit = match self.seasonal_fit(&SeasonalBuilder::default(), &[]) {
+        let fit = match self.seasonal_fit_watched(&SeasonalBuilder::default(), &[], &Passes(watch)) {
             Err(error @ (Error::Setting { .. } | Error::Number { .. })) => {
                 tracing::warn!("no seasonal mean is fitted: {error}");
                 return Ok(None);
             }
             fit => fit?,
         };
-        SeasonalStore::create(self.folder.join(&name)).write(&fit)?;
+        SeasonalStore::create(self.folder.join(&name)).write_watched(&fit, &Passes(watch))?;
         tracing::warn!(
             "mean and numbers are fitted to the same values: where cells have few dates, intervals come out too narrow, which \
              withholding values afterwards does not show"

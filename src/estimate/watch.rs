@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
+use crate::source::PassProgress;
+
 /// Follows an estimation: is shown how far it has come, and may end it early.
 ///
 /// ```
@@ -32,7 +34,12 @@ pub trait Watch: fmt::Debug + Sync {
         let _ = progress;
     }
 
-    /// Whether to end with the best so far; asked before every step of a search.
+    /// How far a pass over all data has come: for a seasonal mean, or a map of change.
+    fn pass(&self, progress: &PassProgress) {
+        let _ = progress;
+    }
+
+    /// Whether to end with the best so far; asked before every step of a search, and before every read of a pass.
     fn stops(&self) -> bool {
         false
     }

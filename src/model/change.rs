@@ -14,7 +14,7 @@ use super::{ObservationModel, shared_bands};
 use crate::describe::{Description, Instrument};
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
-use crate::source::{RasterSource, Slice, check_request};
+use crate::source::{Pass, PassWatch, RasterSource, Slice, check_request};
 use crate::spectral::{SpectralBasis, Spectrum};
 
 /// Rows and columns of the tiles in which cells are looked at.
@@ -66,11 +66,11 @@ impl Default for ChangeBuilder {
 }
 
 impl ChangeBuilder {
-    /// As [`fit`](Self::fit), for a description whose inputs are opened.
+    /// As [`fit_watched`](Self::fit_watched), for a description whose inputs are opened.
     ///
     /// # Errors
-    /// As [`fit`](Self::fit).
-    pub fn fit_to(&self, description: &Description) -> Result<ChangeMap> {
+    /// As [`fit_watched`](Self::fit_watched).
+    pub fn fit_to(&self, description: &Description, watch: &dyn PassWatch) -> Result<ChangeMap> {
         let Some(target) = &description.target.grid else {
             return Err(Error::setting("target", "the grid is not opened"));
         };
@@ -79,7 +79,7 @@ impl ChangeBuilder {
             Some(bands) => bands.clone(),
             None => shared_bands(instruments)?,
         };
-        self.fit(target, &bands, description.opened_basis().map(AsRef::as_ref), instruments)
+        self.fit_watched(target, &bands, description.opened_basis().map(AsRef::as_ref), instruments, watch)
     }
 
     /// Days between two values of a coarse pixel that make an increment; those up to half as many more apart do too.
@@ -103,6 +103,21 @@ impl ChangeBuilder {
         basis: Option<&SpectralBasis>,
         instruments: &[Instrument],
     ) -> Result<ChangeMap> {
+        self.fit_watched(target, bands, basis, instruments, &())
+    }
+
+    /// As [`fit`](Self::fit), followed by a watch that may end it early.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit); [`Error::Interrupted`] where the watch ends it.
+    pub fn fit_watched(
+        &self,
+        target: &Grid,
+        bands: &[String],
+        basis: Option<&SpectralBasis>,
+        instruments: &[Instrument],
+        watch: &dyn PassWatch,
+    ) -> Result<ChangeMap> {
         if !(1..=LONGEST).contains(&self.window_days) {
             let problem = format!("{}; give 1 day or more, at most {LONGEST}", self.window_days);
             return Err(Error::setting("change.window_days", problem));
@@ -122,7 +137,7 @@ impl ChangeBuilder {
             }
         }
         coarse.sort_by_key(|model| std::cmp::Reverse(model.source.dates().len()));
-        let mut tried = coarse.iter().map(|model| CoarseChange::new(model, self.window_days, target));
+        let mut tried = coarse.iter().map(|model| CoarseChange::new(model, self.window_days, target, watch));
         let coarse = tried.find_map(Result::transpose).transpose()?;
         let mut map = ChangeMap {
             target: target.clone(),
@@ -135,8 +150,8 @@ impl ChangeBuilder {
             date: [Date::from_days(0)],
             band: ["change".into()],
         };
-        map.usual = map.usual_sizes()?;
-        map.believe()?;
+        map.usual = map.usual_sizes(watch)?;
+        map.believe(watch)?;
         if map.reliability.iter().all(|share| *share == 0.0) && map.coarse.is_none() {
             let problem = "no instrument shows places that change more than others on the first and on the second half of its dates";
             return Err(Error::setting("process.variation", problem));
@@ -178,6 +193,11 @@ impl ChangeMap {
         self.reliability
     }
 
+    /// How many dates the instruments whose pixels are cells have in all.
+    fn dates_of_cells(&self) -> u64 {
+        self.cells.iter().map(|instrument| instrument.dates().len() as u64).sum()
+    }
+
     /// Regions of at most 256 × 256 cells, row by row.
     fn tiles(&self) -> impl ExactSizeIterator<Item = PixelRegion> + use<> {
         let (rows, cols) = self.target.shape();
@@ -199,6 +219,7 @@ impl ChangeMap {
         &self,
         instrument: &CellObservations,
         region: &PixelRegion,
+        reading: &Pass<'_>,
         mut pass: impl FnMut(usize, usize, &Array2<f64>, &Array2<usize>),
     ) -> Result<()> {
         let factor = |(row, col): (usize, usize)| self.coarse_factor(region.rows.start + row, region.cols.start + col);
@@ -209,6 +230,7 @@ impl ChangeMap {
         let mut since = Array2::zeros(region.shape());
         for (position, &date) in instrument.dates().iter().enumerate() {
             let mut planes = 0..;
+            reading.read(region.len())?;
             instrument.read(date, region, &mut plane, |_, plane| {
                 let Some(k) = planes.next() else { return };
                 if last.len() <= k {
@@ -234,12 +256,14 @@ impl ChangeMap {
     }
 
     /// The averages of sizes over the scene, of each instrument, date and plane.
-    fn usual_sizes(&self) -> Result<Vec<Vec<Vec<f64>>>> {
+    fn usual_sizes(&self, watch: &dyn PassWatch) -> Result<Vec<Vec<Vec<f64>>>> {
+        let reading =
+            Pass::new(watch, "sizes of change by date", self.dates_of_cells() * self.target.region().len() as u64);
         let enough = SHARE * (self.target.rows() * self.target.cols()) as f64;
         let of_instrument = |instrument: &CellObservations| {
             let mut sums: Vec<Vec<(f64, f64)>> = vec![Vec::new(); instrument.dates().len()];
             for tile in self.tiles() {
-                self.sizes(instrument, &tile, |date, k, sizes, _| {
+                self.sizes(instrument, &tile, &reading, |date, k, sizes, _| {
                     if sums[date].len() <= k {
                         sums[date].resize(k + 1, (0.0, 0.0));
                     }
@@ -255,7 +279,7 @@ impl ChangeMap {
     }
 
     /// The levels of the cells of a region that is widened by the margin.
-    fn levels(&self, padded: &PixelRegion) -> Result<Vec<Level>> {
+    fn levels(&self, padded: &PixelRegion, reading: &Pass<'_>) -> Result<Vec<Level>> {
         let mut sums = Sizes::new(padded.shape());
         for (instrument, usual) in self.cells.iter().zip(&self.usual) {
             // Where the second half of the dates begins. Changes that end before it are of the first half, those that
@@ -263,7 +287,7 @@ impl ChangeMap {
             let usable = usual.iter().enumerate().filter(|(_, planes)| planes.iter().any(|size| !size.is_nan()));
             let usable: Vec<usize> = usable.map(|(date, _)| date).collect();
             let split = usable.get(usable.len() / 2).copied().unwrap_or(usize::MAX);
-            self.sizes(instrument, padded, |date, k, sizes, since| {
+            self.sizes(instrument, padded, reading, |date, k, sizes, since| {
                 let (usual, planes) = (usual[date][k], usual[date].len());
                 if usual.is_nan() {
                     return;
@@ -289,13 +313,16 @@ impl ChangeMap {
     }
 
     /// Finds how far levels are believed and what the mean of factors is, from some tiles.
-    fn believe(&mut self) -> Result<()> {
+    fn believe(&mut self, watch: &dyn PassWatch) -> Result<()> {
         let chosen = spread(self.tiles().collect());
+        let cells: usize = chosen.iter().map(|region| self.padded(region).len()).sum();
+        let reading =
+            Pass::new(watch, "change of cells in both halves of the dates", self.dates_of_cells() * cells as u64);
         let mut agreements = [Agreement::default(); LEVELS];
         let mut looked = Vec::with_capacity(chosen.len());
         for region in chosen {
             let padded = self.padded(&region);
-            let levels = self.levels(&padded)?;
+            let levels = self.levels(&padded, &reading)?;
             for (agreement, level) in agreements.iter_mut().zip(&levels) {
                 agreement.add_level(level, inner(&region, &padded));
             }
@@ -370,7 +397,7 @@ impl RasterSource for ChangeMap {
     fn read(&self, date: Date, bands: &[usize], region: &PixelRegion) -> Result<Slice> {
         check_request(self, date, bands, region)?;
         let padded = self.padded(region);
-        let levels = self.levels(&padded)?;
+        let levels = self.levels(&padded, &Pass::unwatched())?;
         let (top, left) = (region.rows.start, region.cols.start);
         let (down, across) = (top - padded.rows.start, left - padded.cols.start);
         let (rows, cols) = region.shape();

@@ -59,9 +59,9 @@ pub use vector::envelope;
 pub(super) use vector::geographic_bounds;
 pub use view::Resampling;
 pub(super) use view::{Valid, View};
-pub use write::write_raster;
 #[cfg(feature = "zarr")]
 pub(crate) use write::{create, put};
+pub use write::{write_raster, write_raster_watched};
 
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};

@@ -11,6 +11,7 @@ mod days;
 pub mod gdal;
 mod losses;
 mod memory;
+mod passes;
 #[cfg(feature = "gdal")]
 mod quality;
 mod remote;
@@ -40,6 +41,8 @@ pub use days::{DayFormat, DaySource};
 pub use gdal::{RasterSeries, Resampling, SeriesBuilder};
 pub use losses::Losses;
 pub use memory::MemorySource;
+pub(crate) use passes::Pass;
+pub use passes::{PassProgress, PassWatch};
 #[cfg(feature = "gdal")]
 pub use quality::Quality;
 pub use remote::Remote;

@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::outcome::Outcome;
 use crate::output::{JsonFile, cannot_write, say};
 use crate::paths::relative;
+use crate::progress::{Meter, OPENING};
 
 /// Find a spectral basis in hyperspectral images.
 #[derive(Args, Debug)]
@@ -115,6 +116,8 @@ Next to the basis, basis.toml holds the tables [target], [basis], [prior] and [p
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let shown = arguments.json.to();
     shown.check()?;
+    let meter = Meter::new();
+    meter.expect(OPENING);
     let Images { source, wavelengths_nm, noise_variance } = open(arguments)?;
     let scale = match (arguments.noise, noise_variance) {
         (Some(Noise::None), _) => BandScale::Same,
@@ -130,7 +133,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     for range in &arguments.without_nm {
         builder = builder.without_nm(range.clone());
     }
-    let pca = builder.fit(&*source)?;
+    let pca = builder.fit_watched(&*source, &meter)?;
+    meter.end();
     pca.basis().write(&arguments.output)?;
 
     let snippet = snippet(&pca, &*source, arguments);

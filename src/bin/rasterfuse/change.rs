@@ -10,12 +10,13 @@ use clap::Args;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::model::ChangeBuilder;
 use rasterfuse::source::RasterSource;
-use rasterfuse::source::gdal::write_raster;
+use rasterfuse::source::gdal::write_raster_watched;
 use serde_json::json;
 
 use crate::outcome::Outcome;
 use crate::output::{JsonFile, say};
 use crate::paths::relative;
+use crate::progress::{Meter, OPENING};
 
 /// Map how much each place of a target changes.
 #[derive(Args, Debug)]
@@ -46,8 +47,14 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let started = Instant::now();
     let settings =
         arguments.window.map_or_else(ChangeBuilder::default, |days| ChangeBuilder::default().window_days(days));
-    let map = FusionConfig::read(&arguments.config)?.change_map(&settings)?;
-    write_raster(&arguments.output, &map)?;
+    let meter = Meter::new();
+    meter.expect(OPENING);
+    let made = FusionConfig::read(&arguments.config)?.change_map_watched(&settings, &meter).and_then(|map| {
+        write_raster_watched(&arguments.output, &map, &meter)?;
+        Ok(map)
+    });
+    meter.end();
+    let map = made?;
     let seconds = started.elapsed().as_secs_f64();
     let (rows, cols) = map.grid().shape();
     shown.json(&json!({

@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use rasterfuse::config::{EstimatedConfig, FusionConfig};
 use rasterfuse::estimate::{EstimationProgress, Watch};
+use rasterfuse::source::PassProgress;
 
 use crate::complain::complain;
 use crate::outcome::{self, Failure, Outcome};
@@ -62,6 +63,10 @@ impl Watch for Follower {
         }
     }
 
+    fn pass(&self, progress: &PassProgress) {
+        self.meter.pass(progress);
+    }
+
     fn stops(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }
@@ -107,6 +112,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let path = |estimated: &EstimatedConfig| arguments.output.clone().unwrap_or_else(|| estimated.default_path());
     let partial = |estimated: &EstimatedConfig| path(estimated).with_extension(PARTIAL);
     let follower = Follower { meter: Meter::new(), stage: AtomicUsize::new(0), interrupted: interruption()? };
+    follower.meter.expect("opening the inputs and reading blocks of the scene");
     let best = |estimated: &EstimatedConfig| {
         if let Err(error) = estimated.write(partial(estimated)) {
             tracing::warn!("the best so far is not kept: {error}");

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::outcome::Outcome;
 use crate::output::{Json, say};
 use crate::plan;
-use crate::progress::Meter;
+use crate::progress::{Meter, OPENING};
 
 /// Fuse raster time series into one gap-free series with uncertainty.
 #[derive(Args, Debug)]
@@ -77,7 +77,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         None if plans || arguments.finalize => None,
         None => Shard::from_env()?,
     };
+    let meter = Meter::new();
+    meter.expect(OPENING);
     let fusion = config.build_for(shard)?;
+    meter.end();
     let mut sink = config.sink()?;
     if plans {
         return plan::show(&fusion, &sink, arguments.calibrate, shown);
@@ -88,9 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         _ => Start::New,
     };
     let started = Instant::now();
-    let meter = Meter::new();
-    let job = fusion.job().start(start).replay(arguments.replay).check_disk(config.checks_disk());
-    let mut job = job.progress(|progress| meter.show(progress.dates, progress));
+    let mut job = fusion.job().start(start).replay(arguments.replay).check_disk(config.checks_disk());
     if arguments.finalize {
         let report = job.finalize(&mut sink)?;
         shown.json(&json!({ "report": report }))?;
@@ -111,6 +112,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             say!("shard     {shard}; nothing is visible before --finalize");
         }
     }
+    let meter = Meter::new();
+    meter.expect("setting up the first tile");
+    let job = job.progress(|progress| meter.show(progress.dates, progress));
     let report = match &arguments.truth {
         None => job.run(&mut sink),
         Some(path) => {

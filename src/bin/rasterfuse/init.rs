@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::outcome::{Failure, Outcome};
 use crate::output::{JsonFile, cannot_write, folder_of, say};
+use crate::progress::Meter;
 use find::FoundInstrument;
 
 /// Write a commented description of the rasters in folders.
@@ -50,6 +51,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     let folder = folder_of(output)?;
     let (mut found, mut notes) = (Vec::new(), Vec::new());
+    let meter = Meter::new();
+    meter.expect("looking through the folders, and reading the headers of files");
     for path in &arguments.folders {
         find::instruments(path, &mut found, &mut notes)?;
     }
@@ -58,6 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     distinguish(&mut found);
     let text = write::description(&found, &notes, output, &folder)?;
+    meter.end();
     // Whatever is written can be read.
     FusionConfig::parse(&text, &folder)?;
     fs::write(output, &text).map_err(|error| cannot_write(output, &error))?;

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::outcome::Outcome;
 use crate::output::{Json, Reporter, say};
+use crate::progress::{Meter, OPENING};
 
 /// Print what a run would take, and run nothing.
 #[derive(Args, Debug)]
@@ -40,7 +41,10 @@ With --json: `plan`, `disk`, `store`, `new_dates` and `time`.";
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let config = FusionConfig::read(&arguments.config)?;
     let shard = arguments.shard.filter(|shard| shard.count() > 1);
+    let meter = Meter::new();
+    meter.expect(OPENING);
     let fusion = config.build_for(shard)?;
+    meter.end();
     show(&fusion, &config.sink()?, arguments.calibrate, arguments.json.to())
 }
 

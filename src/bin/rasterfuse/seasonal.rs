@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::outcome::Outcome;
 use crate::output::{JsonFile, say};
 use crate::paths::relative;
+use crate::progress::{Meter, OPENING};
 
 /// Fit the seasonal mean of every cell of a target.
 #[derive(Args, Debug)]
@@ -67,14 +68,22 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let shown = arguments.json.to();
     shown.check()?;
     let started = Instant::now();
-    let fit = FusionConfig::read(&arguments.config)?.seasonal_fit(&settings(arguments), &arguments.instrument)?;
+    let config = FusionConfig::read(&arguments.config)?;
+    let meter = Meter::new();
+    meter.expect(OPENING);
+    let fit = config.seasonal_fit_watched(&settings(arguments), &arguments.instrument, &meter);
+    meter.end();
+    let fit = fit?;
     if shown.is_text() {
         for (name, dates) in fit.instruments() {
             let span = dates.first().zip(dates.last()).map_or_else(String::new, |(a, b)| format!(", {a} to {b}"));
             say!("{name}: {} dates{span}", dates.len());
         }
     }
-    let mean = SeasonalStore::create(&arguments.output).write(&fit)?;
+    let meter = Meter::new();
+    let mean = SeasonalStore::create(&arguments.output).write_watched(&fit, &meter);
+    meter.end();
+    let mean = mean?;
     let seconds = started.elapsed().as_secs_f64();
     let components = summary(&mean)?;
     let (rows, cols) = mean.grid().shape();

@@ -9,7 +9,7 @@ use rasterfuse::validate::{Validation, Withhold};
 
 use crate::outcome::Outcome;
 use crate::output::{JsonFile, say};
-use crate::progress::Meter;
+use crate::progress::{Meter, OPENING};
 
 /// Withhold observations (blocks of pixels and whole dates), fuse without them, and report how well they are predicted.
 #[derive(Args, Debug)]
@@ -61,8 +61,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             .iter()
             .fold(validation.withhold(Withhold::nothing()), |validation, name| validation.withhold_of(name, withhold)),
     };
-    let fusion = FusionConfig::read(&arguments.config)?.builder()?;
+    let config = FusionConfig::read(&arguments.config)?;
     let meter = Meter::new();
+    meter.expect(OPENING);
+    let fusion = config.builder()?;
     let report = validation.run_with(fusion, |progress| meter.show(progress.run.dates, progress));
     meter.end();
     let report = report?;

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::outcome::{Failure, Outcome};
 use crate::output::{Json, say};
+use crate::progress::Meter;
 
 /// Problems that are printed; all of them are in the JSON.
 const LISTED: usize = 50;
@@ -41,10 +42,13 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     shown.check()?;
     let started = Instant::now();
     let sink = ZarrSink::create(&arguments.store);
+    let meter = Meter::new();
+    meter.expect("reading all chunks");
     let mut found = verify(sink.place())?;
     if let Some(folder) = sink.state_folder() {
         verify_checkpoints(folder, &mut found)?;
     }
+    meter.end();
     let seconds = started.elapsed().as_secs_f64();
     let mut report = json!(found);
     (report["whole"], report["seconds"]) = (found.is_whole().into(), seconds.into());

@@ -9,6 +9,7 @@ use super::levels::{Agreement, Half};
 use crate::error::Result;
 use crate::geometry::{Date, Grid, PixelRegion, Rect};
 use crate::model::ObservationModel;
+use crate::source::{Pass, PassWatch};
 
 /// Numbers that a strip of pixels keeps at a time, at most.
 const NUMBERS: usize = 8 << 20;
@@ -38,10 +39,15 @@ impl CoarseChange {
     /// From increments over at least `window` days and half as many more; `None` where the series has none.
     ///
     /// # Errors
-    /// Those of reading.
-    pub(super) fn new(model: &ObservationModel, window: i32, target: &Grid) -> Result<Option<Self>> {
+    /// Those of reading; [`Error::Interrupted`](crate::error::Error::Interrupted) where the watch ends it.
+    pub(super) fn new(
+        model: &ObservationModel,
+        window: i32,
+        target: &Grid,
+        watch: &dyn PassWatch,
+    ) -> Result<Option<Self>> {
         let (rows, cols) = model.source.grid().shape();
-        let increments = increments(model, window)?;
+        let increments = increments(model, window, watch)?;
         let logs: Vec<Array2<f64>> = (0..3).map(|k| logs(&increments.sums[k], &increments.counts[k])).collect();
         let mut agreement = Agreement::default();
         // Pixels of the target alone: what lies beyond it, such as the sea, says nothing of it.
@@ -122,12 +128,13 @@ fn logs(sums: &Array3<f64>, counts: &Array3<f64>) -> Array2<f64> {
 }
 
 /// Reads the series strip by strip, and keeps the dates of a window of days.
-fn increments(model: &ObservationModel, window: i32) -> Result<Increments> {
+fn increments(model: &ObservationModel, window: i32, watch: &dyn PassWatch) -> Result<Increments> {
     let source = &model.source;
     let ((rows, cols), bands) = (source.grid().shape(), model.source_bands.len());
     let zeros = || [(); 3].map(|()| Array3::zeros((bands, rows, cols)));
     let mut all = Increments { sums: zeros(), counts: zeros() };
     let (Some(&start), Some(&end)) = (source.dates().first(), source.dates().last()) else { return Ok(all) };
+    let reading = Pass::new(watch, "change of coarse pixels", (rows * cols * source.dates().len()) as u64);
     let middle = start + end.days_since(start) / 2;
     let kept = (3 * window as usize / 2 + 2).min(source.dates().len());
     let height = (NUMBERS / (kept * bands * cols)).clamp(1, rows);
@@ -135,6 +142,7 @@ fn increments(model: &ObservationModel, window: i32) -> Result<Increments> {
         let strip = PixelRegion::new(top..(top + height).min(rows), 0..cols);
         let mut waiting: VecDeque<(Date, Array3<f64>)> = VecDeque::new();
         for &date in source.dates() {
+            reading.read(strip.len())?;
             let values = source.read(date, &model.source_bands, &strip)?.values;
             while let Some((earlier, _)) = waiting.front()
                 && date.days_since(*earlier) >= window

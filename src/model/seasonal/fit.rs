@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::model::observed::CellObservations;
 use crate::seasonal::{Harmonics, SeasonalMean, SeasonalTile};
+use crate::source::{Pass, PassWatch};
 use crate::spectral::{SpectralBasis, Spectrum};
 
 /// Larger tiles are multiples of this size, which is the chunk size of a store.
@@ -69,8 +70,25 @@ impl SeasonalBuilder {
         basis: Option<&SpectralBasis>,
         instruments: &[Instrument],
     ) -> Result<SeasonalFit> {
+        self.prepare_watched(target, bands, basis, instruments, &())
+    }
+
+    /// As [`prepare`](Self::prepare), followed by a watch that may end it early.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare); [`Error::Interrupted`] where the watch ends it.
+    pub fn prepare_watched(
+        &self,
+        target: &Grid,
+        bands: &[String],
+        basis: Option<&SpectralBasis>,
+        instruments: &[Instrument],
+        watch: &dyn PassWatch,
+    ) -> Result<SeasonalFit> {
         self.check()?;
-        SeasonalFit::new(self, target, bands, basis, instruments)
+        let mut fit = SeasonalFit::new(self, target, bands, basis, instruments)?;
+        fit.scene = fit.scene(watch)?;
+        Ok(fit)
     }
 }
 
@@ -102,7 +120,6 @@ impl SeasonalFit {
             margin,
         };
         fit.tile = fit.choose_tile()?;
-        fit.scene = fit.scene()?;
         Ok(fit)
     }
 
@@ -175,7 +192,30 @@ impl SeasonalFit {
 
     /// Fits tile after tile, row by row. Tile boundaries do not affect the result.
     pub fn tiles(&self) -> impl Iterator<Item = Result<SeasonalTile>> + '_ {
-        self.regions(self.tile).map(|region| self.fit(region))
+        self.tiles_watched(&())
+    }
+
+    /// As [`tiles`](Self::tiles), followed by a watch. After it has ended the fit, tiles are
+    /// [`Error::Interrupted`].
+    pub fn tiles_watched<'a>(&'a self, watch: &'a dyn PassWatch) -> impl Iterator<Item = Result<SeasonalTile>> + 'a {
+        let readings = (self.settings.rounds() as u64) * self.date_count();
+        let cells: u64 = self.regions(self.tile).map(|region| self.padded(&region).len() as u64).sum();
+        let pass = Pass::new(watch, "curves of the cells", readings * cells);
+        self.regions(self.tile).map(move |region| self.fit(region, &pass))
+    }
+
+    /// How many dates the instruments have in all.
+    fn date_count(&self) -> u64 {
+        self.instruments.iter().map(|instrument| instrument.dates().len() as u64).sum()
+    }
+
+    /// A region together with the surrounding cells on which it depends.
+    fn padded(&self, region: &PixelRegion) -> PixelRegion {
+        let widen = |cells: &std::ops::Range<usize>, all: usize| {
+            cells.start.saturating_sub(self.margin)..(cells.end + self.margin).min(all)
+        };
+        let (rows, cols) = self.target.shape();
+        PixelRegion::new(widen(&region.rows, rows), widen(&region.cols, cols))
     }
 
     fn regions(&self, (height, width): (usize, usize)) -> impl Iterator<Item = PixelRegion> + use<> {
@@ -206,7 +246,8 @@ impl SeasonalFit {
     }
 
     /// The curve of the scene: the curve of its average on each date, weighted by the observed share of the scene.
-    fn scene(&self) -> Result<Vec<SceneCurve>> {
+    fn scene(&self, watch: &dyn PassWatch) -> Result<Vec<SceneCurve>> {
+        let pass = Pass::new(watch, "curve of the scene", self.date_count() * self.target.region().len() as u64);
         let harmonics = self.harmonics();
         let n = harmonics.terms();
         let mut terms = vec![0.0; n];
@@ -220,6 +261,7 @@ impl SeasonalFit {
                 let mut sums = vec![[0.0; 3]; self.components.len()];
                 for region in self.regions(strip) {
                     let mut plane = Array2::zeros(region.shape());
+                    pass.read(region.len())?;
                     instrument.read(date, &region, &mut plane, |component, plane| {
                         // Row by row, so that the height of strips does not change a bit.
                         for row in plane.rows() {
@@ -251,14 +293,10 @@ impl SeasonalFit {
     }
 
     /// Fits the cells of a region, together with the surrounding cells on which they depend.
-    fn fit(&self, region: PixelRegion) -> Result<SeasonalTile> {
+    fn fit(&self, region: PixelRegion, pass: &Pass<'_>) -> Result<SeasonalTile> {
         let harmonics = self.harmonics();
         let n = harmonics.terms();
-        let widen = |cells: &std::ops::Range<usize>, all: usize| {
-            cells.start.saturating_sub(self.margin)..(cells.end + self.margin).min(all)
-        };
-        let (rows, cols) = self.target.shape();
-        let padded = PixelRegion::new(widen(&region.rows, rows), widen(&region.cols, cols));
+        let padded = self.padded(&region);
         let mut sums: Vec<ComponentSums> =
             self.components.iter().map(|_| ComponentSums::new(padded.len(), n)).collect();
         let mut pool = Pool::new(padded.shape(), self.settings.neighbours.map(|neighbours| neighbours.radius));
@@ -270,6 +308,7 @@ impl SeasonalFit {
             for instrument in &self.instruments {
                 for &date in instrument.dates() {
                     harmonics.evaluate(date, &mut terms);
+                    pass.read(padded.len())?;
                     instrument.read(date, &padded, &mut plane, |component, plane| {
                         let scene = dot(&self.scene[component].coefficients, &terms);
                         if let Some(values) = plane.as_slice() {

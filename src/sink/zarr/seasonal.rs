@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
 use crate::model::SeasonalFit;
 use crate::seasonal::{Fingerprint, Harmonics, SeasonalMean, SeasonalTile};
-use crate::source::{RasterSource, Slice, check_request};
+use crate::source::{PassWatch, RasterSource, Slice, check_request};
 use crate::storage::{Disk, Folder, Place, sync_parent};
 
 /// Key of the group attributes that describe the mean.
@@ -68,6 +68,14 @@ impl SeasonalStore {
     /// # Errors
     /// [`Error::Occupied`] when there is something else, [`Error::Store`], and the errors of reading.
     pub fn write(&self, fit: &SeasonalFit) -> Result<SeasonalMean> {
+        self.write_watched(fit, &())
+    }
+
+    /// As [`write`](Self::write), followed by a watch that may end it early: then a mean that is there stays.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); [`Error::Interrupted`] where the watch ends it.
+    pub fn write_watched(&self, fit: &SeasonalFit, watch: &dyn PassWatch) -> Result<SeasonalMean> {
         let failed = |problem: &str, error: io::Error| Error::Store {
             path: self.path.clone(),
             problem: format!("{problem}: {error}"),
@@ -80,7 +88,7 @@ impl SeasonalStore {
         remove(&temporary).map_err(|error| failed("cannot remove the partial store of an earlier run", error))?;
         fs::create_dir_all(&temporary).map_err(|error| failed("cannot create the folder", error))?;
         let layout = SeasonalArrays::new(fit, self.format);
-        layout.write(&temporary, fit)?;
+        layout.write(&temporary, fit, watch)?;
         remove(&self.path).map_err(|error| failed("cannot remove the mean that is replaced", error))?;
         fs::rename(&temporary, &self.path).map_err(|error| failed("cannot rename the partial store", error))?;
         sync_parent(&self.path).map_err(|error| failed("cannot sync the folder", error))?;
@@ -219,7 +227,7 @@ impl<'a> SeasonalArrays<'a> {
     }
 
     /// Writes coordinates, then tiles as they are fitted, and last the document of the group.
-    fn write(&self, folder: &Path, fit: &SeasonalFit) -> Result<()> {
+    fn write(&self, folder: &Path, fit: &SeasonalFit, watch: &dyn PassWatch) -> Result<()> {
         const ARRAYS: [&str; 7] = ["coefficient", "scatter", "band", "term", "y", "x", "spatial_ref"];
         let folder: Arc<dyn Folder> = Arc::new(Disk::new(folder));
         let store = Arc::new(AtomicStore::hidden(folder));
@@ -235,7 +243,7 @@ impl<'a> SeasonalArrays<'a> {
         store_chunk(&store, &self.open(&store, "spatial_ref")?, &[], vec![0_i64])?;
         let (coefficient, scatter) = (self.open(&store, "coefficient")?, self.open(&store, "scatter")?);
         let mut fingerprint = Fingerprint::default();
-        for tile in fit.tiles() {
+        for tile in fit.tiles_watched(watch) {
             let tile = tile?;
             fingerprint.add(&tile);
             self.write_tile(&store, (&coefficient, &scatter), &tile)?;

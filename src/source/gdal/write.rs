@@ -12,7 +12,7 @@ use ndarray::{Array3, Axis};
 use super::QuietErrors;
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, PixelRegion};
-use crate::source::RasterSource;
+use crate::source::{Pass, PassWatch, RasterSource};
 
 /// Rows and columns that are read and written at a time.
 const BLOCK: usize = 256;
@@ -34,9 +34,17 @@ const LAYOUT: [&str; 7] = [
 /// # Errors
 /// [`Error::Store`] where it cannot be written; those of reading.
 pub fn write_raster(path: &Path, source: &dyn RasterSource) -> Result<()> {
+    write_raster_watched(path, source, &())
+}
+
+/// As [`write_raster`], followed by a watch that may end it early: then no file is written, and one that is there stays.
+///
+/// # Errors
+/// As [`write_raster`]; [`Error::Interrupted`] where the watch ends it.
+pub fn write_raster_watched(path: &Path, source: &dyn RasterSource, watch: &dyn PassWatch) -> Result<()> {
     let _quiet = QuietErrors::new();
     let temporary = temporary(path);
-    let written = write(&temporary, path, source).and_then(|()| {
+    let written = write(&temporary, path, source, watch).and_then(|()| {
         fs::rename(&temporary, path).map_err(|error| failed(path, format!("cannot rename: {error}"), error))
     });
     if written.is_err() {
@@ -58,7 +66,7 @@ fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}-{call}.partial.tif", std::process::id()))
 }
 
-fn write(temporary: &Path, path: &Path, source: &dyn RasterSource) -> Result<()> {
+fn write(temporary: &Path, path: &Path, source: &dyn RasterSource, watch: &dyn PassWatch) -> Result<()> {
     let refuse = |error: GdalError| failed(path, format!("cannot write: {error}"), error);
     let Some(&date) = source.dates().first() else {
         let problem = format!("{} has no date", source.origin());
@@ -68,8 +76,10 @@ fn write(temporary: &Path, path: &Path, source: &dyn RasterSource) -> Result<()>
     let dataset = create(temporary, source.grid(), &layers, &LAYOUT).map_err(refuse)?;
     let (rows, cols) = source.grid().shape();
     let all: Vec<usize> = (0..layers.len()).collect();
+    let pass = Pass::new(watch, "writing the raster", (rows * cols) as u64);
     for (top, left) in (0..rows).step_by(BLOCK).flat_map(|top| (0..cols).step_by(BLOCK).map(move |left| (top, left))) {
         let region = PixelRegion::new(top..(top + BLOCK).min(rows), left..(left + BLOCK).min(cols));
+        pass.read(region.len())?;
         let values = source.read(date, &all, &region)?.values;
         put(&dataset, &region, &values.mapv(|value| value as f32)).map_err(refuse)?;
     }

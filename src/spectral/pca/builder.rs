@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::SpectralPca;
 use super::pass::SpectraPass;
 use crate::error::{Error, Result};
-use crate::source::RasterSource;
+use crate::source::{PassWatch, RasterSource};
 use crate::spectral::wavelengths::unit_problem;
 
 /// The unit in which bands are compared in the search for components. The basis is in u in every case.
@@ -99,6 +99,14 @@ impl PcaBuilder {
     /// [`Error::Setting`] for invalid settings, for bands that are missing everywhere (with what to leave out), for
     /// fewer components than requested, and for too few pixels; otherwise the errors of [`RasterSource::read`].
     pub fn fit<S: RasterSource + ?Sized>(&self, source: &S) -> Result<SpectralPca> {
+        self.fit_watched(source, &())
+    }
+
+    /// As [`fit`](Self::fit), followed by a watch that may end it early.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit); [`Error::Interrupted`] where the watch ends it.
+    pub fn fit_watched<S: RasterSource + ?Sized>(&self, source: &S, watch: &dyn PassWatch) -> Result<SpectralPca> {
         let used_bands = self.used_bands(source)?;
         let noise = match &self.scale {
             BandScale::Noise(values) => {
@@ -108,7 +116,7 @@ impl PcaBuilder {
             _ => None,
         };
         let wavelengths_nm = used_bands.iter().map(|&band| self.wavelengths_nm[band]).collect();
-        SpectraPass::new(source, used_bands, wavelengths_nm, noise, self.every).run()?.finish(self)
+        SpectraPass::new(source, used_bands, wavelengths_nm, noise, self.every).run(watch)?.finish(self)
     }
 
     /// The used bands, by increasing wavelength.

@@ -5,7 +5,7 @@ use ndarray::Axis;
 use super::moments::Moments;
 use crate::error::{Error, Result};
 use crate::geometry::PixelRegion;
-use crate::source::{RasterSource, Slice};
+use crate::source::{Pass, PassWatch, RasterSource, Slice};
 
 /// Memory for the values of a tile.
 const TILE_BYTES: usize = 32 << 20;
@@ -43,10 +43,13 @@ impl<'a, S: RasterSource + ?Sized> SpectraPass<'a, S> {
     }
 
     /// Reads every date once.
-    pub(super) fn run(mut self) -> Result<Self> {
+    pub(super) fn run(mut self, watch: &dyn PassWatch) -> Result<Self> {
+        let pixels = self.source.grid().region().len() * self.source.dates().len();
+        let pass = Pass::new(watch, "spectra of the scene", pixels as u64);
         let shape = tile_shape(self.source.grid().shape(), self.source.block_shape(), self.bands.len());
         for (time, &date) in self.source.dates().iter().enumerate() {
             for region in tiles(self.source.grid().shape(), shape) {
+                pass.read(region.len())?;
                 let slice = self.source.read(date, &self.bands, &region)?;
                 self.add(time, &slice);
             }
