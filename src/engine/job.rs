@@ -124,7 +124,8 @@ impl<'a> Job<'a> {
         self
     }
 
-    /// Reports progress after every batch, and every ten seconds while waiting for slices.
+    /// Reports progress: after every batch, about once a second within one, and every ten seconds while waiting for
+    /// slices. Calls may come from any thread.
     #[must_use]
     pub fn progress(mut self, callback: impl Fn(&Progress) + Sync + 'a) -> Self {
         self.progress = Some(Box::new(callback));

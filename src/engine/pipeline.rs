@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::Fusion;
 use super::ahead::{Reads, read_all};
 use super::in_flight::InFlight;
-use super::progress::Progress;
+use super::progress::{Listener, Progress, Within};
 use super::spare::Spare;
 use super::window::Reading;
 use crate::error::{Error, Result};
@@ -58,7 +58,7 @@ pub(super) struct Stages<'a> {
     pub(super) timing: Timing,
     pub(super) progress: Progress,
     started: Instant,
-    callback: Option<&'a (dyn Fn(&Progress) + Sync)>,
+    callback: Option<Listener<'a>>,
 }
 
 /// Why filtering ends before its time.
@@ -129,6 +129,11 @@ impl Stages<'_> {
         sent
     }
 
+    /// Reports to the caller how far windows are within a batch of so many dates.
+    pub(super) fn within(&self, dates: usize) -> Within<'_> {
+        Within::new(self.callback, self.progress.clone(), self.started, dates)
+    }
+
     /// Reports to the caller how far the run is.
     pub(super) fn report_progress(&mut self) {
         self.progress.elapsed = self.started.elapsed();
@@ -145,7 +150,7 @@ pub(super) fn drive<R>(
     reads: &Reads,
     sink: &mut dyn FusionSink,
     written: Written,
-    callback: Option<&(dyn Fn(&Progress) + Sync)>,
+    callback: Option<Listener<'_>>,
     filter: impl FnOnce(&mut Stages<'_>) -> Result<R, Halt>,
 ) -> Result<(R, Timing)> {
     // Each has its own threads: a slow source must not keep blocks from being written.

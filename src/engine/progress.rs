@@ -1,7 +1,8 @@
 //! Progress of a run.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
@@ -39,6 +40,46 @@ impl Progress {
         let (done, all) = self.dates;
         let share = all.saturating_sub(done) as f64 / done as f64;
         Duration::try_from_secs_f64(self.elapsed.as_secs_f64() * share).ok()
+    }
+}
+
+/// What is called with the progress of a run.
+pub(crate) type Listener<'a> = &'a (dyn Fn(&Progress) + Sync);
+
+/// Time between calls within a batch.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Progress of the windows within a batch of dates, which may take minutes: their threads call this at most once a second.
+pub(super) struct Within<'a> {
+    callback: Option<Listener<'a>>,
+    /// Before the batch.
+    before: Progress,
+    started: Instant,
+    /// Dates of the batch.
+    dates: usize,
+    called: Mutex<Instant>,
+}
+
+impl<'a> Within<'a> {
+    /// Of a run that began at `started` and has come so far.
+    pub(super) fn new(callback: Option<Listener<'a>>, before: Progress, started: Instant, dates: usize) -> Self {
+        Self { callback, before, started, dates, called: Mutex::new(Instant::now()) }
+    }
+
+    /// Of a run that nobody follows.
+    pub(super) fn unwatched() -> Self {
+        Self::new(None, Progress::default(), Instant::now(), 0)
+    }
+
+    /// After a share of the windows, from 0 to 1, has passed the batch.
+    pub(super) fn show(&self, share: f64) {
+        let (Some(callback), Ok(mut called)) = (self.callback, self.called.try_lock()) else { return };
+        if called.elapsed() < INTERVAL {
+            return;
+        }
+        *called = Instant::now();
+        let dates = (self.before.dates.0 + (share * self.dates as f64) as usize, self.before.dates.1);
+        callback(&Progress { dates, elapsed: self.started.elapsed(), ..self.before.clone() });
     }
 }
 
@@ -90,6 +131,20 @@ impl fmt::Display for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batches_show_shares_of_their_dates() {
+        let shown = Mutex::new(Vec::new());
+        let listen = |progress: &Progress| shown.lock().unwrap().push(progress.dates);
+        let before = Progress { dates: (8, 24), ..Progress::default() };
+        let mut within = Within::new(Some(&listen), before, Instant::now(), 8);
+        // Too soon after the batch began.
+        within.show(0.5);
+        within.called = Mutex::new(Instant::now().checked_sub(INTERVAL).unwrap());
+        within.show(0.8);
+        within.show(0.9);
+        assert_eq!(*shown.lock().unwrap(), [(14, 24)]);
+    }
 
     #[test]
     fn times_have_units_that_fit() {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Fusion;
 use super::fusion::names;
 use super::in_flight::InFlight;
-use super::progress::Progress;
+use super::progress::{Listener, Progress, Within};
 use super::summary::Summary;
 use super::tile::{TileReader, TileState, Workers};
 use super::window::{Prediction, Reading};
@@ -138,16 +138,21 @@ impl<'a> TileTime<'a> {
 
     /// The blocks of the next batch of dates of a tile, or `None` when all is done. Batches without output are empty.
     pub(crate) fn next_batch(&mut self) -> Option<Result<Vec<FusedBlock>>> {
+        self.next_batch_watched(None)
+    }
+
+    /// As [`next_batch`](Self::next_batch); `callback` is told at most once a second how far windows are within the batch.
+    pub(crate) fn next_batch_watched(&mut self, callback: Option<Listener<'_>>) -> Option<Result<Vec<FusedBlock>>> {
         if self.done {
             return None;
         }
-        let batch = self.fusion.naming(self.advance());
+        let batch = self.fusion.naming(self.advance(callback));
         self.done = !matches!(batch, Ok(Some(_)));
         batch.transpose()
     }
 
-    fn advance(&mut self) -> Result<Option<Vec<FusedBlock>>> {
-        let fusion = self.fusion;
+    fn advance(&mut self, callback: Option<Listener<'_>>) -> Result<Option<Vec<FusedBlock>>> {
+        let (fusion, before) = (self.fusion, self.progress());
         let (reader, mut state) = match self.current.take() {
             Some(current) => current,
             None => {
@@ -166,7 +171,8 @@ impl<'a> TileTime<'a> {
         let mut batch =
             fusion.pool.install(|| reader.read(fusion, &fusion.steps[state.next_step..last], &self.in_flight))?;
         let read = Instant::now();
-        let blocks = fusion.pool.install(|| state.advance(fusion, &batch, &self.workers))?;
+        let within = Within::new(callback, before, self.started, last - state.next_step);
+        let blocks = fusion.pool.install(|| state.advance(fusion, &batch, &self.workers, &within))?;
         self.timing.read += read - started;
         self.timing.filter += read.elapsed();
         self.blocks += blocks.len();

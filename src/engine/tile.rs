@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::cells::{CellField, CellScratch};
 use super::in_flight::InFlight;
+use super::progress::Within;
 use super::seasonal::Curves;
 use super::steps::Step;
 use super::summary::Summary;
@@ -314,7 +315,13 @@ impl TileState {
     }
 
     /// Runs every window or cell through the batch, in parallel, and returns the blocks of the completed dates.
-    pub(super) fn advance(&mut self, fusion: &Fusion, batch: &[Reading], workers: &Workers) -> Result<Vec<FusedBlock>> {
+    pub(super) fn advance(
+        &mut self,
+        fusion: &Fusion,
+        batch: &[Reading],
+        workers: &Workers,
+        within: &Within<'_>,
+    ) -> Result<Vec<FusedBlock>> {
         let steps = &fusion.steps[self.next_step..self.next_step + batch.len()];
         let last = self.next_step + batch.len() == fusion.steps.len();
         let learned = self.learned;
@@ -355,7 +362,7 @@ impl TileState {
                 blocks
             }
             States::Windows(windows) => {
-                windows::advance(fusion, windows, (batch, last), &workers.windows, &mut self.summary)?;
+                windows::advance(fusion, windows, (batch, last), &workers.windows, (&mut self.summary, within))?;
                 self.predictions.clear();
                 for window in windows.iter().filter(|window| window.counts) {
                     self.observations +=

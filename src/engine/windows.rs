@@ -1,6 +1,7 @@
 //! The windows of a tile: construction, batches, and assembly of blocks.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::Array3;
@@ -8,6 +9,7 @@ use rayon::prelude::*;
 
 use super::fusion::names;
 use super::output::Layer;
+use super::progress::Within;
 use super::summary::Summary;
 use super::window::{FirstStates, OutCell, Reading, WindowOutput, WindowState, Worker};
 use super::{Fusion, OnError, Precision};
@@ -137,13 +139,16 @@ pub(super) fn advance(
     windows: &mut [WindowState],
     (batch, last): (&[Reading], bool),
     workers: &[Mutex<Worker>],
-    summary: &mut Summary,
+    (summary, within): (&mut Summary, &Within<'_>),
 ) -> Result<()> {
+    let (passed, all) = (AtomicUsize::new(0), windows.len() as f64);
     let run = |window: &mut WindowState| {
         // Each thread of the pool has its own worker. Data that a panic left in it are cleared before use.
         let worker = &workers[rayon::current_thread_index().unwrap_or_default() % workers.len()];
         let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
-        window.advance(batch, last, &fusion.model.instruments, &fusion.model.parts, &mut worker)
+        let advanced = window.advance(batch, last, &fusion.model.instruments, &fusion.model.parts, &mut worker);
+        within.show((passed.fetch_add(1, Ordering::Relaxed) + 1) as f64 / all);
+        advanced
     };
     if fusion.options.on_error == OnError::Abort {
         return windows.par_iter_mut().with_max_len(1).try_for_each(run);

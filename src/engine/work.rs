@@ -111,7 +111,8 @@ impl Work {
             self.capture(fusion, keeping, &state, &mut light)?;
             let batch = stages.next_batch()?;
             let started = Instant::now();
-            let made = fusion.pool.install(|| state.advance(fusion, &batch, workers))?;
+            let within = stages.within(steps.len());
+            let made = fusion.pool.install(|| state.advance(fusion, &batch, workers, &within))?;
             drop(batch);
             stages.timing.filter += started.elapsed();
             *blocks += made.len();

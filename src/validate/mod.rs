@@ -21,7 +21,7 @@ mod report;
 mod source;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::describe::OutputDates;
 use crate::describe::OutputSpace;
@@ -130,14 +130,14 @@ impl Validation {
         self.run_with(fusion, |_| ())
     }
 
-    /// As [`run`](Self::run), and reports progress after every batch of dates.
+    /// As [`run`](Self::run), and reports progress: after every batch of dates, and about once a second within one.
     ///
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_with(
         &self,
         fusion: FusionBuilder,
-        mut progress: impl FnMut(&ValidationProgress),
+        mut progress: impl FnMut(&ValidationProgress) + Send,
     ) -> Result<ValidationReport> {
         let (fusion, sources, lag) = self.withheld_from(fusion)?;
         let (_, independent) = fusion.lag_and_independence();
@@ -155,9 +155,16 @@ impl Validation {
         // here. The withheld values and their predictions need less memory than the batches that are not used; what is
         // kept of them from batch to batch is counted.
         let mut stream = fusion.stream();
-        while let Some(blocks) = stream.next_batch() {
+        // The threads of windows report too.
+        let progress = Mutex::new(progress);
+        let show = |run: &Progress| {
+            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+            progress(&ValidationProgress::new(ValidationPass::Fusion, passes, run));
+        };
+        show(&stream.progress());
+        while let Some(blocks) = stream.next_batch_watched(Some(&show)) {
             judge.batch(stream.readings(), stream.predictions(), &blocks?, stream.ended_tile())?;
-            progress(&ValidationProgress::new(ValidationPass::Fusion, passes, &stream.progress()));
+            show(&stream.progress());
         }
         Ok(judge.report(self.seed, lag))
     }
