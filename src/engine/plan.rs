@@ -7,6 +7,7 @@ mod reads;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod work;
 
 use serde::Serialize;
 
@@ -79,6 +80,8 @@ pub struct Plan {
     pub bands_together: Vec<Vec<String>>,
     /// Why bands are filtered apart, where they were to be together unless something hinders it.
     pub bands_apart: Option<String>,
+    /// Floating-point operations of filtering if nothing is cloudy; 0 where cells are independent.
+    pub operations: f64,
     /// Dates read, filtered and written together.
     pub batch_dates: usize,
     /// Worker threads.
@@ -238,6 +241,11 @@ impl Plan {
         let memory = costs.memory(tile_shape, batch_dates);
         let tiling = Tiling::new(input.model.target.shape(), tile_shape, input.window.0, input.window.1);
         let warnings = input.warnings(&costs, &tiling);
+        let operations = if input.independent_cells {
+            0.0
+        } else {
+            work::operations(input, &costs.window, tiling.window_count(), input.lag)
+        };
         let (full_checkpoint_bytes, states_per_window) = (costs.full_checkpoint(tile_shape), costs.window.states);
         let light_checkpoint_bytes = costs.light_checkpoint();
         for (plan, instrument) in instruments.iter_mut().zip(&input.model.instruments) {
@@ -263,6 +271,7 @@ impl Plan {
             independent_parts: input.parts.len(),
             bands_together: input.model.bands_together(),
             bands_apart: input.model.apart.clone(),
+            operations,
             batch_dates,
             threads: input.threads,
             budget_bytes: input.budget_bytes,
@@ -381,6 +390,9 @@ impl PlanInput<'_> {
         if self.options.precision == Precision::F32 && costs.window.double {
             let text = "memory is planned for in float64, which windows continue in when float32 loses precision";
             warnings.push(format!("variances may get too large against the noise for float32: {text}"));
+        }
+        if !self.independent_cells {
+            warnings.extend(work::warning(self, &costs.window, tiling.window_count()));
         }
         let (rows, cols) = tiling.tile_shape();
         if tiling.tile_count() > 1 && rows * cols < SMALL_TILE && self.options.shards == 1 {

@@ -63,6 +63,12 @@ fn product(factors: impl IntoIterator<Item = u64>) -> u64 {
 /// States and bytes of the largest window.
 pub(super) struct WindowCost {
     pub(super) states: usize,
+    /// Of which of each part.
+    pub(super) part_states: Vec<usize>,
+    /// Of which offsets of instruments, in a part.
+    pub(super) offsets: usize,
+    /// Pixels of each instrument that it sees.
+    pub(super) pixels: Vec<usize>,
     /// Scratch memory of a worker.
     workspace: u64,
     /// Correlation between the cells, shared by windows of the same shape.
@@ -86,21 +92,11 @@ impl WindowCost {
             |ranges: &mut dyn Iterator<Item = std::ops::Range<i64>>| ranges.map(|r| r.end - r.start).max().unwrap_or(0);
         let near = (side(&mut tiling.padded_rows()) * side(&mut tiling.padded_cols())) as usize;
         let cells = near + input.model.far.count;
-        let ObservedPixels { pixels, remainders, entries, states: of_instruments } =
+        let ObservedPixels { counts, remainders, entries, states: of_instruments } =
             ObservedPixels::new(input, &tiling, cells);
-        let n = cells + remainders;
+        let (n, pixels) = (cells + remainders, counts.iter().sum::<usize>());
         let components: usize = input.parts.iter().map(|part| part.components).sum();
-        // Nodes of coarse fields: around the window, and around each far cell.
-        let reach = input.model.instruments.iter().map(|instrument| instrument.lattice.largest());
-        let reach = reach.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
-        let sides = (side(&mut tiling.padded_rows()), side(&mut tiling.padded_cols()));
-        let of_field = |field: &FieldModel| match field.block {
-            1 => n,
-            block => {
-                NodeStates::most(block, sides, reach) + input.model.far.count * NodeStates::most(block, (1, 1), reach)
-            }
-        };
-        let of_fields: Vec<usize> = input.model.process.fields.iter().map(of_field).collect();
+        let of_fields = field_states(input, (side(&mut tiling.padded_rows()), side(&mut tiling.padded_cols())), n);
         let of_component = n + of_fields.iter().sum::<usize>();
         let part_states: Vec<usize> =
             input.parts.iter().map(|part| part.states(of_component, &of_instruments)).collect();
@@ -160,13 +156,38 @@ impl WindowCost {
             kept_bytes(states, own * part.components, input.lag, word as u64, part.columns)
         };
         let checkpoint_bytes = input.parts.iter().zip(&part_states).map(kept).fold(history, u64::saturating_add);
-        Self { states, workspace: workspace as u64, bytes, shape_bytes, shapes, lag_bytes, double, checkpoint_bytes }
+        Self {
+            states,
+            part_states,
+            offsets: of_instruments.iter().map(|of| of.offsets).sum(),
+            pixels: counts,
+            workspace: workspace as u64,
+            bytes,
+            shape_bytes,
+            shapes,
+            lag_bytes,
+            double,
+            checkpoint_bytes,
+        }
     }
+}
+
+/// States of each further field in a window of so many rows and columns, halo included, with `n` spatial states: nodes of
+/// coarse fields lie around the window, and around each far cell.
+fn field_states(input: &PlanInput<'_>, sides: (i64, i64), n: usize) -> Vec<usize> {
+    let reach = input.model.instruments.iter().map(|instrument| instrument.lattice.largest());
+    let reach = reach.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+    let of_field = |field: &FieldModel| match field.block {
+        1 => n,
+        block => NodeStates::most(block, sides, reach) + input.model.far.count * NodeStates::most(block, (1, 1), reach),
+    };
+    input.model.process.fields.iter().map(of_field).collect()
 }
 
 /// What the instruments observe of the largest window.
 struct ObservedPixels {
-    pixels: usize,
+    /// Pixels of each instrument.
+    counts: Vec<usize>,
     /// Pixels that reach beyond the window.
     remainders: usize,
     /// Weights of cells in footprints.
@@ -178,7 +199,8 @@ struct ObservedPixels {
 impl ObservedPixels {
     /// Of a window of so many `cells`, far ones included.
     fn new(input: &PlanInput<'_>, tiling: &Tiling, cells: usize) -> Self {
-        let (mut pixels, mut remainders, mut entries) = (0, 0, 0);
+        let (mut remainders, mut entries) = (0, 0);
+        let mut counts = Vec::with_capacity(input.model.instruments.len());
         let mut states = Vec::with_capacity(input.model.instruments.len());
         for instrument in &input.model.instruments {
             let most = instrument.lattice.most_pixels(tiling.padded_rows(), tiling.padded_cols());
@@ -191,7 +213,7 @@ impl ObservedPixels {
                 input.model.far.count * instrument.lattice.most_pixels(cells_of(rows), cells_of(cols)).0
             };
             let count = most.0 + far_pixels;
-            pixels += count;
+            counts.push(count);
             states.push(OfInstrument {
                 offsets: instrument.offset_layers.iter().map(|layer| layer.count(count)).sum(),
                 earlier: count * instrument.composite.as_ref().map_or(0, CompositeModel::earlier),
@@ -203,7 +225,7 @@ impl ObservedPixels {
             let coarse = instrument.lattice.largest() != (1, 1);
             remainders += most.1 + if coarse { far_pixels } else { 0 };
         }
-        Self { pixels, remainders, entries, states }
+        Self { counts, remainders, entries, states }
     }
 }
 

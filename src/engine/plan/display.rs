@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 
 use super::{InstrumentPlan, Plan};
 use crate::describe::Encoding;
+use crate::engine::progress::spoken;
 
 /// Amplifications below this are not printed.
 const NOTABLE: f64 = 1.05;
@@ -74,6 +75,13 @@ impl fmt::Display for Plan {
         let Self { batch_dates, threads, lag, precision, .. } = self;
         let past = if *lag == 0 { ": values rest on the past only" } else { "" };
         writeln!(f, "batches   {batch_dates} dates on {threads} threads, {precision} covariances, lag {lag}{past}")?;
+        if !self.independent_cells {
+            let time = spoken(self.filter_time());
+            writeln!(
+                f,
+                "time      filtering: up to about {time} on {threads} threads, very roughly; less under clouds"
+            )?;
+        }
         writeln!(f, "memory    {} of {} allowed:", human(self.memory_bytes()), human(self.budget_bytes))?;
         writeln!(
             f,

@@ -20,6 +20,7 @@ impl Serialize for Plan {
             independent_parts,
             bands_together,
             bands_apart,
+            operations,
             batch_dates,
             threads,
             budget_bytes,
@@ -41,7 +42,7 @@ impl Serialize for Plan {
             instruments,
             warnings,
         } = self;
-        let mut plan = serializer.serialize_struct("Plan", 33)?;
+        let mut plan = serializer.serialize_struct("Plan", 35)?;
         plan.serialize_field("target_shape", target_shape)?;
         plan.serialize_field("dates", dates)?;
         plan.serialize_field("observed_dates", observed_dates)?;
@@ -53,6 +54,8 @@ impl Serialize for Plan {
         plan.serialize_field("independent_parts", independent_parts)?;
         plan.serialize_field("bands_together", bands_together)?;
         plan.serialize_field("bands_apart", bands_apart)?;
+        plan.serialize_field("operations", operations)?;
+        plan.serialize_field("filter_seconds", &self.filter_time().as_secs_f64())?;
         plan.serialize_field("batch_dates", batch_dates)?;
         plan.serialize_field("threads", threads)?;
         plan.serialize_field("lag", lag)?;

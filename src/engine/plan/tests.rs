@@ -375,3 +375,28 @@ fn the_whole_process_is_the_sum_of_its_parts_and_the_disk_is_known() {
     let folder = tempfile::tempdir().unwrap();
     assert!(plan.disk(folder.path().join("not/yet.zarr")).unwrap().unwrap().free_bytes > 0);
 }
+
+#[test]
+fn operations_are_those_of_updates_of_all_pixels() {
+    let plain = || plain((64, 64), 100, None).window(4, 4);
+    let (windows, dates, states) = (256.0, 100.0, 144.0_f64);
+    let filtered = plan(plain());
+    assert_eq!(filtered.operations, windows * dates * states.powi(3));
+    assert!(filtered.warnings.is_empty(), "{:?}", filtered.warnings);
+    // Five remembered dates of 16 cells.
+    let smoothed = plan(plain().lag(5));
+    assert_eq!(smoothed.operations, filtered.operations * (states + 2.0 * 5.0 * 16.0) / states);
+    assert!(smoothed.to_string().contains("\ntime      filtering: up to about 5.4 s on 1 threads"), "{smoothed}");
+}
+
+#[test]
+fn runs_of_hours_are_warned_of_with_what_to_change() {
+    let plan = plan(plain((2000, 2000), 300, None).window(8, 8).lag(4));
+    assert!(plan.filter_time().as_secs() > 3600);
+    let [warning] = &plan.warnings[..] else { panic!("{:?}", plan.warnings) };
+    for part in ["window.size (8)", "window.halo (8)", "smoothing.lag (without it about 33.2 h", "precision = \"f32\""]
+    {
+        assert!(warning.contains(part), "{part}: {warning}");
+    }
+    assert!(!warning.contains("far_samples") && !warning.contains("offset"), "{warning}");
+}
