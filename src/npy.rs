@@ -41,7 +41,7 @@ pub fn read<D: Dimension>(path: impl AsRef<Path>) -> Result<Array<f64, D>> {
     read(path.as_ref()).map_err(|problem| Error::Npy { path: path.as_ref().to_path_buf(), problem })
 }
 
-/// Writes float64 in C order, which everything reads.
+/// Writes float64 of the array's own shape in C order, which every reader of `.npy` files knows.
 ///
 /// # Errors
 /// [`Error::Npy`] when the file cannot be written.

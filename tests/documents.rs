@@ -175,6 +175,36 @@ fn examples_and_commands_that_are_named_exist() {
     }
 }
 
+/// Paths under a folder, with `/` between their parts.
+fn files_of(folder: &Path, paths: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_of(&path, paths);
+        } else {
+            paths.push(path.display().to_string());
+        }
+    }
+}
+
+#[test]
+fn source_files_that_are_named_exist() {
+    let mut paths = Vec::new();
+    ["src", "tests", "benches", "examples"].iter().for_each(|folder| files_of(Path::new(folder), &mut paths));
+    let mut named = 0;
+    let is_rust = |name: &str| Path::new(name).extension().is_some_and(|end| end == "rs");
+    for page in pages().into_iter().chain([PathBuf::from("CONTRIBUTING.md"), PathBuf::from("CHANGELOG.md")]) {
+        let text = fs::read_to_string(&page).unwrap();
+        for name in text.split('`').filter(|name| is_rust(name) && !name.contains(char::is_whitespace)) {
+            let is_it =
+                |path: &String| path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'));
+            assert!(paths.iter().any(is_it), "{} names {name}, which does not exist", page.display());
+            named += 1;
+        }
+    }
+    assert!(named > 50, "only {named} files are named");
+}
+
 /// Targets of the links of a page, blocks of code aside.
 fn links(text: &str) -> Vec<String> {
     let mut fenced = false;

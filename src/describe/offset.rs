@@ -65,25 +65,27 @@ impl OffsetLayer {
     }
 
     /// An offset of each of the instrument's own pixels; `variance`, one or one per source band, is that before the
-    /// first day.
+    /// first day, in u².
     #[must_use]
     pub fn per_pixel(variance: impl Into<Numbers>) -> Self {
         Self::new(Sharing::Pixel, variance)
     }
 
-    /// One offset for all pixels that a window observes.
+    /// One offset for all pixels that a window observes; `variance` as [`per_pixel`](Self::per_pixel) has it.
     #[must_use]
     pub fn per_window(variance: impl Into<Numbers>) -> Self {
         Self::new(Sharing::Window, variance)
     }
 
-    /// An offset of each acquisition for all pixels that a window observes, independent of that of the day before.
+    /// An offset of each acquisition for all pixels that a window observes, independent of that of the day before;
+    /// `variance`, one or one per source band, in u².
     #[must_use]
     pub fn per_acquisition(variance: impl Into<Numbers>) -> Self {
         Self::new(Sharing::Acquisition, variance)
     }
 
-    /// An offset of each group of acquisitions, for all pixels that a window observes.
+    /// An offset of each group of acquisitions, for all pixels that a window observes; `variance` as
+    /// [`per_pixel`](Self::per_pixel) has it.
     #[must_use]
     pub fn per_group(variance: impl Into<Numbers>, groups: AcquisitionGroups) -> Self {
         Self { group: Some(Groups::Open(groups)), ..Self::new(Sharing::Group, variance) }

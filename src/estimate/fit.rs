@@ -20,7 +20,8 @@ pub struct Estimate {
     pub index: usize,
     /// How many numbers the key has.
     pub of: usize,
-    /// The estimate.
+    /// The estimate, in the unit of its key: u for means and biases, u² for variances (per day for those of change), CRS
+    /// units for ranges.
     pub value: f64,
     /// Where it was estimated.
     pub scale: Scale,
@@ -79,7 +80,7 @@ impl Estimate {
 pub struct Fit {
     /// Name of the candidate.
     pub candidate: String,
-    /// What was found, by key.
+    /// What was found, by key, in the units of [`Estimate::value`].
     pub numbers: BTreeMap<Key, Vec<f64>>,
     /// What was estimated, in the order of the description.
     pub estimates: Vec<Estimate>,

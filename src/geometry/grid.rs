@@ -194,13 +194,13 @@ impl Grid {
         (self.left + (col + 0.5) * self.cell_width, self.top - (row + 0.5) * self.cell_height)
     }
 
-    /// x of the column centres, west to east.
+    /// x of the column centres, west to east, in CRS units.
     #[must_use]
     pub fn x_centres(&self) -> Vec<f64> {
         (0..self.cols as i64).map(|col| self.centre(0, col).0).collect()
     }
 
-    /// y of the row centres, north to south.
+    /// y of the row centres, north to south, in CRS units.
     #[must_use]
     pub fn y_centres(&self) -> Vec<f64> {
         (0..self.rows as i64).map(|row| self.centre(row, 0).1).collect()
