@@ -118,6 +118,21 @@ fn a_pixel_is_refused_with_all_its_bands() {
     assert_eq!(mean.slice(s![6, .., 5, 5]), masked.slice(s![6, .., 5, 5]));
 }
 
+/// A clear-cut lies beyond the gate for good; with `follow` it is taken for a change after some dates.
+#[test]
+fn a_change_that_lasts_is_followed() {
+    let mut values = clear();
+    // A cloud of one date, and from date 6 on another surface.
+    values.slice_mut(s![4, .., 5..8, 5..8]).mapv_inplace(|value| value + 0.5);
+    values.slice_mut(s![6.., .., 2..5, 2..5]).mapv_inplace(|value| value + 0.5);
+    let (refused, _, _) = run(fusion(sensor(values.clone()).gate(0.999)));
+    let (followed, _, _) = run(fusion(sensor(values.clone()).gate(0.999).follow(3)));
+    let far = |mean: &Array4<f64>, t: usize| (mean[(t, 0, 3, 3)] - values[(t, 0, 3, 3)]).abs() > 0.3;
+    assert!((6..12).all(|t| far(&refused, t)));
+    assert_eq!((6..12).map(|t| far(&followed, t)).collect::<Vec<_>>(), [true, true, true, false, false, false]);
+    assert!((0..12).all(|t| (followed[(t, 0, 6, 6)] - 0.3).abs() < 0.2), "the cloud passed");
+}
+
 #[test]
 fn pixels_of_any_grid_count_once() {
     // 5 x 5 pixels of 100 m over 12 x 12 cells of 30 m: none is in step, the last ones reach beyond the grid.

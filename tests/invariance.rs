@@ -85,7 +85,7 @@ fn fusion_with([single, adaptive, gated, relative, adapting, alike, layers]: [bo
         .process(if adaptive { process.adaptive(0.4, 0.1) } else { process })
         .prior(if relative { Prior::new(0.4, 0.2).correlated() } else { Prior::new(0.4, 0.2) })
         .precision(if single { Precision::F32 } else { Precision::F64 })
-        .instrument(if gated { sharp.gate(0.9) } else { sharp })
+        .instrument(if gated { sharp.gate(0.9).follow(2) } else { sharp })
         .instrument(if layers { offsets.into_iter().fold(blurred, Instrument::offset_layer) } else { blurred })
 }
 

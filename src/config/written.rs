@@ -34,6 +34,9 @@ pub(super) fn write(
     for (before, after) in described.instrument.iter().zip(&result.description.instrument) {
         if let (None, Some(gate)) = (before.gate, after.gate) {
             put(&mut document, &before.key().name("gate"), value(&serde_json::json!(gate)));
+            if let (None, Some(follow)) = (before.follow, after.follow) {
+                put(&mut document, &before.key().name("follow"), value(&serde_json::json!(follow)));
+            }
         }
     }
     put_numbers(&mut document, result);

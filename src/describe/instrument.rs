@@ -64,6 +64,9 @@ pub struct Instrument {
     /// The χ² quantile beyond which pixels are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<f64>,
+    /// On how many dates in a row the gate refuses a pixel at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follow: Option<u8>,
     /// Degrees of freedom of Student's t for its errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub robust: Option<f64>,
@@ -114,6 +117,7 @@ impl Instrument {
             offset_layer: None,
             missing: Missing::Band,
             gate: None,
+            follow: None,
             robust: None,
             inflate: false,
         }
@@ -189,6 +193,16 @@ impl Instrument {
     #[must_use]
     pub fn gate(mut self, quantile: f64) -> Self {
         self.gate = Some(quantile);
+        self
+    }
+
+    /// Lets the gate refuse a pixel on so many dates in a row at most, from 1: on the next it passes whatever it holds.
+    /// What lies beyond a gate for so long is a change of the surface (a harvest, a fire, a clear-cut), not a cloud.
+    /// Continuous change detection asks for six anomalies in a row (Zhu et al., *Continuous monitoring of land
+    /// disturbance based on Landsat time series*, Remote Sensing of Environment 238, 2020). Default: no limit.
+    #[must_use]
+    pub fn follow(mut self, dates: u8) -> Self {
+        self.follow = Some(dates);
         self
     }
 

@@ -291,6 +291,7 @@ impl WindowState {
             for part in &self.parts {
                 part.append_snapshot(&mut bytes);
             }
+            self.refusals.append_snapshot(&mut bytes);
         }
         compress(&bytes, size_of::<f64>())
     }
@@ -303,6 +304,7 @@ impl WindowState {
             for part in &mut self.parts {
                 rest = part.restore_snapshot(rest).ok_or_else(|| damaged("a window has another shape"))?;
             }
+            rest = self.refusals.restore_snapshot(rest).ok_or_else(|| damaged("a window has another shape"))?;
         }
         if rest.is_empty() { Ok(()) } else { Err(damaged("a window has another shape")) }
     }

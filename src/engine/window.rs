@@ -3,6 +3,7 @@
 mod earlier;
 mod first;
 mod part;
+mod refusals;
 mod scale;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::source::Slice;
 use earlier::Earlier;
 pub(super) use first::FirstStates;
 pub(super) use part::PartState;
+pub(super) use refusals::Refusals;
 pub(super) use scale::BandScale;
 pub(super) use waiting::Waiting;
 
@@ -49,6 +51,7 @@ pub(super) struct WindowState {
     pub(super) output: WindowOutput,
     /// Where observations are withheld: the latest date on which each pixel of each instrument held a value.
     pub(super) last_observed: Vec<Vec<Option<Date>>>,
+    pub(super) refusals: Refusals,
 }
 
 /// A cell that the tile outputs.
@@ -197,6 +200,8 @@ struct ObservedPixel {
     nis: f64,
     dof: usize,
     refused: bool,
+    /// Among the pixels of its instrument that observe the window.
+    index: usize,
 }
 
 impl Worker {
@@ -461,7 +466,7 @@ impl WindowState {
                 incomplete[index] += u64::from(lacks_a_band && pixel.home && !observed);
                 if observed {
                     let (home, nis, dof, refused) = (pixel.home, 0.0, 0, false);
-                    pixels.push(ObservedPixel { instrument: index, home, nis, dof, refused });
+                    pixels.push(ObservedPixel { instrument: index, home, nis, dof, refused, index: pixel.index });
                 }
             }
         }
@@ -556,7 +561,9 @@ impl WindowState {
         }
         for pixel in pixels.iter_mut() {
             if let Some(gate) = &instruments[pixel.instrument].gate {
-                pixel.refused = pixel.nis.is_nan() || pixel.nis > gate.threshold(pixel.dof);
+                let beyond = pixel.nis.is_nan() || pixel.nis > gate.threshold(pixel.dof);
+                let follow = instruments[pixel.instrument].follow;
+                pixel.refused = self.refusals.refuses((pixel.instrument, pixel.index), beyond, follow);
             }
         }
         for PartScratch { observations, positions, .. } in parts {

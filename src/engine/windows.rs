@@ -11,7 +11,7 @@ use super::fusion::names;
 use super::output::Layer;
 use super::progress::Within;
 use super::summary::Summary;
-use super::window::{FirstStates, OutCell, Reading, WindowOutput, WindowState, Worker};
+use super::window::{FirstStates, OutCell, Reading, Refusals, WindowOutput, WindowState, Worker};
 use super::{Fusion, OnError, Precision};
 use crate::error::{Error, Result};
 use crate::filter::BlockCov;
@@ -279,6 +279,7 @@ impl WindowState {
         let out = out_cells(&support, tile);
         let pixels = |instrument: usize| vec![None; support.pixels(instrument).count()];
         let last_observed = withholds.then(|| (0..model.instruments.len()).map(pixels).collect());
+        let refusals = Refusals::new(&model.instruments, |instrument| support.pixel_count(instrument));
         let holding = |k: usize| {
             let wanted = offsets.iter().any(|(instrument, _)| *instrument == k);
             wanted.then(|| support.pixels_of_cells(k, &model.instruments[k].lattice))
@@ -295,6 +296,7 @@ impl WindowState {
             failed: false,
             output: WindowOutput::default(),
             last_observed: last_observed.unwrap_or_default(),
+            refusals,
         })
     }
 }

@@ -113,7 +113,7 @@ pub(super) fn for_blocks(mut description: Description, cells: BlockCells) -> Des
     description.smoothing.lag = 0;
     description.time.output = OutputDates::Observed;
     for instrument in &mut description.instrument {
-        (instrument.gate, instrument.robust, instrument.inflate) = (None, None, false);
+        (instrument.gate, instrument.follow, instrument.robust, instrument.inflate) = (None, None, None, false);
     }
     if let Structure::Given(process) = &mut description.process {
         process.inflate = false;

@@ -124,7 +124,7 @@ impl Estimation {
     pub(super) fn withhold(&self, description: &Description, gap: bool) -> Result<Vec<Withheld>> {
         let mut of_blocks = for_blocks(description.clone(), self.sample.cells());
         for (of_block, described) in of_blocks.instrument.iter_mut().zip(&description.instrument) {
-            (of_block.gate, of_block.robust) = (described.gate, described.robust);
+            (of_block.gate, of_block.follow, of_block.robust) = (described.gate, described.follow, described.robust);
         }
         let model = Model::new(&of_blocks)?;
         let inputs = self.sample.inputs(&model)?;

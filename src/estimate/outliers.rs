@@ -19,6 +19,9 @@ const GATE: f64 = 0.999;
 /// Shares of that threshold that are tried, one after the other as long as withheld dates are predicted better.
 const SHARES: [f64; 4] = [1.0, 0.5, 0.25, 0.125];
 
+/// Refusals in a row after which a pixel passes: a change that lasts must not be refused for good.
+const FOLLOW: u8 = 5;
+
 /// Share of the values of withheld dates, and of withheld gaps, that 90 % intervals still hold with smaller variances. The
 /// check of dates is optimistic, because numbers were fitted to them; values of gaps in hazy dates are hazy themselves.
 const HELD: [f64; 2] = [0.9, 0.87];
@@ -205,6 +208,7 @@ impl Estimation {
         for (instrument, summary) in gated.instrument.iter_mut().zip(&self.summary().instruments) {
             if summary.observes_cells && instrument.gate.is_none() && instrument.robust.is_none() {
                 instrument.gate = Some(quantile(share / total, summary.bands.len())?);
+                instrument.follow = instrument.follow.or(Some(FOLLOW));
                 gate = gate.or(instrument.gate);
             }
         }

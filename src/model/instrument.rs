@@ -44,6 +44,11 @@ impl ObservationModel {
             let problem = "must be a positive number of degrees of freedom, such as 4.0";
             return Err(Error::number(key("robust"), dof, problem));
         }
+        match (instrument.follow, instrument.gate) {
+            (Some(0), _) => return Err(Error::setting(key("follow"), "0; give at least 1 date")),
+            (Some(_), None) => return Err(Error::setting(key("follow"), "without `gate`, which it is about")),
+            _ => {}
+        }
         let (source_bands, ObservedBands { design, constant }) = observed(instrument, source.as_ref(), spectrum)?;
         let pick = |values: &[f64]| source_bands.iter().map(|&band| values[band]).collect();
         let layers = match &instrument.offset_layer {
@@ -71,6 +76,7 @@ impl ObservationModel {
             missing: instrument.missing,
             robust: instrument.robust,
             inflate: instrument.inflate,
+            follow: instrument.follow,
             gate: instrument
                 .gate
                 .map(|quantile| Gate::new(quantile, source_bands.len(), &key("gate").to_string()))

@@ -60,6 +60,8 @@ impl CellModel {
             || process.adaptive.is_some()
             || !process.is_even()
             || process.features.is_some()
+            // Windows remember what gates refused.
+            || instruments.iter().any(|instrument| instrument.follow.is_some())
             || parts.iter().any(|part| part.components.len() != 1 || part.together.is_some())
         {
             return None;

@@ -31,6 +31,8 @@ pub(crate) struct ObservationModel {
     pub(crate) composite: Option<CompositeModel>,
     pub(crate) missing: Missing,
     pub(crate) gate: Option<Gate>,
+    /// On how many dates in a row the gate refuses a pixel at most.
+    pub(crate) follow: Option<u8>,
     /// Degrees of freedom of heavy tails.
     pub(crate) robust: Option<f64>,
     /// Whether noise is inflated according to the innovations.
@@ -215,6 +217,7 @@ mod tests {
             composite: None,
             missing: Missing::Band,
             gate: None,
+            follow: None,
             robust: None,
             inflate: false,
             lattice: PixelLattice::new(&grid, &grid, Footprint::Cell, "s").unwrap(),
