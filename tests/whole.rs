@@ -6,154 +6,18 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use ndarray::Array4;
-use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
-use rasterfuse::engine::{Checkpoint, FusionBuilder, OnError, Shard, Start, verify_checkpoints};
+use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
+use rasterfuse::engine::{Checkpoint, FusionBuilder, OnError, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
-use rasterfuse::series::{FusionSink, Report, Verification};
+use rasterfuse::series::FusionSink;
 use rasterfuse::sink::{FusedSeries, ZarrFormat, ZarrSink, verify};
-use rasterfuse::source::{MemorySource, RasterSource};
-use rasterfuse::{Error, Fusion, Result};
-use support::{Fault, FaultySource, FullDisk, assert_says, tree};
-
-const SIDE: usize = 8;
-const LAG: usize = 2;
-
-fn source(cell: f64, days: impl Iterator<Item = i32>, seed: usize) -> Arc<MemorySource> {
-    let days: Vec<i32> = days.collect();
-    let side = (SIDE as f64 * 30.0 / cell) as usize;
-    let grid = Grid::new(Crs::unknown(), [0.0, cell, 0.0, 0.0, 0.0, -cell], (side, side)).unwrap();
-    let values = Array4::from_shape_fn((days.len(), 1, side, side), |(t, _, r, c)| {
-        0.2 + 0.001 * ((days[t] as usize * 31 + r * 17 + c * 7 + seed * 1013) % 97) as f64
-    });
-    let dates = days.into_iter().map(Date::from_days).collect();
-    Arc::new(MemorySource::new(grid, dates, vec!["red".into()], values).unwrap())
-}
-
-/// A folder with stores of two tiles.
-struct World(tempfile::TempDir);
-
-/// What a run is: to which day, from which data, and whether a date that came late is there.
-#[derive(Clone, Copy)]
-struct Run {
-    end: i32,
-    seed: usize,
-    late: bool,
-    format: ZarrFormat,
-}
-
-const RUN: Run = Run { end: 10, seed: 1, late: true, format: ZarrFormat::V3 };
-
-impl Run {
-    fn to(end: i32) -> Self {
-        Self { end, ..RUN }
-    }
-
-    fn fusion(self, checkpoint: Checkpoint) -> Fusion {
-        self.builder().checkpoint(checkpoint).build().unwrap()
-    }
-
-    fn builder(self) -> FusionBuilder {
-        self.seen_by(source(120.0, (0..=self.end).filter(|day| self.late || *day != 7), self.seed + 1))
-    }
-
-    /// The same, of which the coarse instrument cannot read one day.
-    fn broken(self, day: i32) -> FusionBuilder {
-        let inner = source(120.0, 0..=self.end, self.seed + 1);
-        self.seen_by(Arc::new(FaultySource { inner, date: Date::from_days(day), fault: Fault::Fail }))
-    }
-
-    fn seen_by(self, coarse: Arc<dyn RasterSource>) -> FusionBuilder {
-        let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (SIDE, SIDE)).unwrap();
-        let fine = source(30.0, (0..=self.end).filter(|day| day % 5 == 1), self.seed);
-        Fusion::builder(grid)
-            .bands(["red"])
-            .start(Date::from_days(0))
-            .end(Date::from_days(self.end))
-            .window(4, 1)
-            .tile(8, 4)
-            .lag(LAG)
-            .threads(1)
-            .batch_dates(3)
-            .checkpoint_interval(std::time::Duration::ZERO)
-            .process(Process::new(Kernel::Exponential, 100.0, 1e-4))
-            .prior(Prior::new(0.25, 0.01))
-            .instrument(Instrument::new("fine", fine).noise_variance(1e-4))
-            .instrument(Instrument::new("coarse", coarse).footprint(Footprint::Uniform).noise_variance(1e-3))
-    }
-
-    fn start(self, store: &Path, start: Start, replay: bool) -> Result<Report> {
-        let fusion = self.fusion(Checkpoint::Full);
-        fusion.job().start(start).replay(replay).run(&mut ZarrSink::create(store).format(self.format))
-    }
-
-    fn append(self, store: &Path) -> Result<Report> {
-        self.start(store, Start::Append, false)
-    }
-}
-
-impl World {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// A store that is made in one run.
-    fn made(&self, name: &str, run: Run) -> PathBuf {
-        let store = self.path(name);
-        run.append(&store).unwrap();
-        store
-    }
-}
-
-fn state_of(store: &Path) -> PathBuf {
-    let mut name = store.file_name().unwrap().to_os_string();
-    name.push(".state");
-    store.with_file_name(name)
-}
-
-fn copy(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    for (name, _) in tree(from) {
-        let target = to.join(&name);
-        fs::create_dir_all(target.parent().unwrap()).unwrap();
-        fs::copy(from.join(&name), target).unwrap();
-    }
-}
-
-fn refused(result: Result<Report>, words: &[&str]) {
-    assert_says(&result.unwrap_err().to_string(), words);
-}
-
-/// A store as `rasterfuse verify` finds it.
-fn verified(store: &Path) -> Verification {
-    let mut found = verify(store).unwrap();
-    verify_checkpoints(state_of(store), &mut found).unwrap();
-    found
-}
-
-fn complaints(store: &Path) -> String {
-    let found = verified(store);
-    let faults = found.faults.iter().map(ToString::to_string);
-    faults.chain(found.problems.iter().map(ToString::to_string)).collect::<Vec<_>>().join("\n")
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut bytes = fs::read(path).unwrap();
-    let at = at.min(bytes.len() - 1);
-    bytes[at] ^= 4;
-    fs::write(path, bytes).unwrap();
-}
-
-fn group(store: &Path) -> String {
-    fs::read_to_string(store.join("zarr.json")).unwrap()
-}
+use rasterfuse::source::{MemorySource, RasterSource as _};
+use rasterfuse::{Error, Fusion};
+use support::two_tiles::{RUN, Run, World, complaints, copy, flip, group, refused, state_of, verified};
+use support::{FullDisk, assert_says, tree};
 
 #[test]
 fn state_of_another_series_or_tile_is_refused_by_name() {

@@ -8,6 +8,7 @@ mod folder;
 mod frames;
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
 mod fuzz;
+mod shown;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
@@ -27,11 +28,12 @@ use super::tile::{States, TileState};
 use super::window::{PartState, WindowState};
 use crate::error::{Error, Result};
 use crate::geometry::Date;
-use crate::series::Settings;
+use crate::series::{SeriesIdentity, Settings};
 use crate::storage::{Folder, Replacing, Writer};
 use folder::{LIGHT, STATE};
 pub(super) use folder::{StateFolder, StateList};
 use frames::{check_frames, read_frame, read_frames, read_header, write_frame, write_frames, write_header};
+pub(super) use shown::Shown;
 
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
 pub(crate) use fuzz::fuzz;
@@ -56,6 +58,19 @@ pub(super) struct Owner {
     pub(super) generation: u64,
     /// (row, column).
     pub(super) tile: (usize, usize),
+}
+
+/// Where the checkpoints of a series are kept.
+#[derive(Clone, Debug)]
+pub(super) struct Keeping {
+    pub(super) folder: StateFolder,
+    pub(super) identity: SeriesIdentity,
+}
+
+impl Keeping {
+    pub(super) fn owner(&self, tile: (usize, usize)) -> Owner {
+        Owner { series: self.identity.id.clone(), generation: self.identity.generation, tile }
+    }
 }
 
 /// Progress of a tile.

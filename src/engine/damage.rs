@@ -12,9 +12,9 @@ pub(super) struct Damage {
     /// Dates of the output axis that a result waits for.
     lag: usize,
     /// The last date of the run.
-    last: Option<Date>,
+    pub(super) last: Option<Date>,
     /// Dates that readers see and that no run writes again, with or without checkpoints that have passed them.
-    shown: usize,
+    pub(super) shown: usize,
     /// All of them.
     pub(super) found: HeldBlocks,
 }
@@ -44,6 +44,11 @@ impl Damage {
         let held = sink.held(&self.layout, tile, needed.max(self.shown))?;
         self.found.merge(held.clone());
         Ok(held)
+    }
+
+    /// Dates from this one on are made again, because it is not known from what they were made.
+    pub(super) fn unknown(&mut self, from: usize) {
+        self.found.first = Some(self.found.first.map_or(from, |first| first.min(from)));
     }
 
     /// Of the dates that a record says are written, those that a run from its states does not write again: with a lag,

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::ahead::Reads;
 use super::assignment::Assignment;
-use super::checkpoint::StateFolder;
+use super::checkpoint::{Keeping, StateFile, StateFolder};
+use super::evidence::Evidence;
 use super::fusion::names;
 use super::lock::Lock;
 use super::pipeline::{Stages, Written, drive};
@@ -13,7 +14,7 @@ use super::progress::Progress;
 use super::start::Again;
 use super::summary::Summary;
 use super::tile::Workers;
-use super::work::{Keeping, Work};
+use super::work::Work;
 use super::{Checkpoint, Fusion, Shard};
 use crate::error::{Error, Remedy, Result};
 use crate::series::{ExistingSeries, FusionSink, HeldBlocks, Report, SeriesLayout, Timing, digest};
@@ -250,7 +251,7 @@ impl<'a> Job<'a> {
             layout.identity = identity.clone();
             // Shards of one replay belong to one generation.
             let begins = replays && !identity.replaying;
-            if begins || assigned.damage.found.count > 0 || !same || existing.finished {
+            if begins || assigned.damage.found.first.is_some() || !same || existing.finished {
                 layout.identity = identity.next(identity.replaying || assigned.late.is_some());
             }
         }
@@ -272,8 +273,10 @@ impl<'a> Job<'a> {
         sink: &mut dyn FusionSink,
     ) -> Result<Report> {
         let fusion = self.fusion;
-        let mut written =
-            Written { dates: vec![visible; fusion.tiling.tile_count()], visible, commits: self.shard.is_none() };
+        let commits = self.shard.is_none();
+        let begins = assigned.work.iter().map(|work| (work.tile.index, work.first));
+        let evidence = commits.then(|| Evidence::new(fusion, keeping, begins));
+        let mut written = Written { dates: vec![visible; fusion.tiling.tile_count()], visible, commits, evidence };
         for &(tile, dates) in &assigned.done {
             written.dates[tile] = dates.max(visible);
         }
@@ -373,7 +376,7 @@ impl<'a> Job<'a> {
         }
         sink.begin(&fusion.layout_for(sink))?;
         let work: Vec<Work> = fusion.tiles().map(|(index, tile)| Work::fresh(index, tile)).collect();
-        let written = Written { dates: vec![0; work.len()], visible: 0, commits: true };
+        let written = Written { dates: vec![0; work.len()], visible: 0, commits: true, evidence: None };
         let mut summary = Summary::default();
         let (timing, blocks) = self.drive(sink, None, written, &work, &mut summary)?;
         let mut report = Report { blocks, timing, ..fusion.whole_report(&summary)? };
@@ -481,6 +484,7 @@ impl<'a> Job<'a> {
         for file in list.lights.values().flatten().filter(|file| !named.contains(&file.date)) {
             file.remove()?;
         }
+        list.shown.values().flatten().try_for_each(StateFile::remove)?;
         for (_, tile) in fusion.tiles() {
             folder.unlock(tile.index)?;
         }
@@ -493,7 +497,7 @@ impl<'a> Job<'a> {
         &self,
         sink: &mut dyn FusionSink,
         keeping: Option<&Keeping>,
-        written: Written,
+        written: Written<'_>,
         work: &[Work],
         summary: &mut Summary,
     ) -> Result<(Timing, usize)> {

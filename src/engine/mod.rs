@@ -15,6 +15,7 @@ mod cells;
 mod checkpoint;
 mod compress;
 mod damage;
+mod evidence;
 mod fusion;
 mod in_flight;
 mod indices;

@@ -14,11 +14,13 @@ use rayon::prelude::*;
 
 use super::Fusion;
 use super::ahead::{Reads, read_all};
+use super::evidence::Evidence;
 use super::in_flight::InFlight;
 use super::progress::{Listener, Progress, Within};
 use super::spare::Spare;
 use super::window::Reading;
 use crate::error::{Error, Result};
+use crate::geometry::Date;
 use crate::series::{FusedBlock, FusionSink, Saved, Timing};
 
 /// Dates are made visible no more often than this: each time costs a few synchronous writes.
@@ -33,18 +35,22 @@ enum Task {
     Blocks { tile: usize, blocks: Vec<FusedBlock>, output_dates: usize },
     /// Answer when everything so far is safe.
     Flush(SyncSender<()>),
+    /// A tile goes on without slices that could not be read.
+    Skipped((usize, usize), Vec<(Date, usize)>),
     /// A checkpoint of a tile was saved.
     Saved((usize, usize), Saved),
 }
 
 /// Which dates of the output axis, from its start, are on disk.
-pub(super) struct Written {
+pub(super) struct Written<'a> {
     /// By tile.
     pub(super) dates: Vec<usize>,
     /// Dates that readers see; blocks of theirs are not written again.
     pub(super) visible: usize,
     /// Whether this process makes dates visible.
     pub(super) commits: bool,
+    /// What these are made from, where checkpoints are kept.
+    pub(super) evidence: Option<Evidence<'a>>,
 }
 
 /// The filter's ends of the pipeline.
@@ -117,6 +123,11 @@ impl Stages<'_> {
         flushed
     }
 
+    /// Notes slices of a tile that could not be read.
+    pub(super) fn skipped(&mut self, tile: (usize, usize), slices: Vec<(Date, usize)>) -> Result<(), Halt> {
+        if slices.is_empty() { Ok(()) } else { self.send(Task::Skipped(tile, slices)) }
+    }
+
     /// Notes that a checkpoint of a tile was saved.
     pub(super) fn saved(&mut self, tile: (usize, usize), saved: Saved) -> Result<(), Halt> {
         self.send(Task::Saved(tile, saved))
@@ -149,7 +160,7 @@ pub(super) fn drive<R>(
     fusion: &Fusion,
     reads: &Reads,
     sink: &mut dyn FusionSink,
-    written: Written,
+    written: Written<'_>,
     callback: Option<Listener<'_>>,
     filter: impl FnOnce(&mut Stages<'_>) -> Result<R, Halt>,
 ) -> Result<(R, Timing)> {
@@ -210,7 +221,7 @@ fn joined<T>(outcome: thread::Result<T>) -> T {
 fn write_all(
     (io, spare): (&ThreadPool, &Spare),
     sink: &mut dyn FusionSink,
-    mut written: Written,
+    mut written: Written<'_>,
     tasks: Receiver<Task>,
     count: &AtomicUsize,
 ) -> (Duration, Result<()>) {
@@ -234,7 +245,13 @@ fn write_all(
                 // Nobody waits any more when filtering has ended on an error.
                 let _ = done.send(());
             }
-            Task::Saved(tile, saved) => sink.saved(tile, saved)?,
+            Task::Skipped(tile, slices) => {
+                written.evidence.iter_mut().for_each(|evidence| evidence.skip(tile, slices.clone()));
+            }
+            Task::Saved(tile, saved) => {
+                sink.saved(tile, saved)?;
+                written.evidence.iter_mut().for_each(|evidence| evidence.saved(tile, saved.date));
+            }
         }
         Ok(())
     };
@@ -251,11 +268,14 @@ fn write_all(
     (took + started.elapsed(), outcome)
 }
 
-impl Written {
+impl Written<'_> {
     /// Makes visible what has become whole.
     fn commit(&mut self, sink: &mut dyn FusionSink) -> Result<()> {
         let whole = self.dates.iter().copied().min().unwrap_or(0);
         if self.commits && whole > self.visible {
+            if let Some(evidence) = &mut self.evidence {
+                evidence.note(whole)?;
+            }
             sink.commit(whole)?;
             self.visible = whole;
         }

@@ -1,10 +1,12 @@
 //! Start of each tile: the beginning of the series, or a checkpoint of an earlier run.
 
+mod agreement;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Fusion;
-use super::checkpoint::{PassedStep, Record, StateFile, StateFolder, StateList};
+use super::checkpoint::{Owner, Record, StateFile, StateFolder, StateList};
 use super::damage::Damage;
 use crate::error::{Error, Remedy, Result};
 use crate::geometry::{Date, Tile};
@@ -56,12 +58,6 @@ pub(super) struct Starts<'a> {
     pub(super) damage: Damage,
 }
 
-/// Comparison of the steps that a tile has passed with the current ones.
-enum Agreement {
-    Same,
-    Late(Date, usize),
-}
-
 impl<'a> Starts<'a> {
     pub(super) fn new(
         fusion: &'a Fusion,
@@ -82,8 +78,10 @@ impl<'a> Starts<'a> {
     /// The start of a tile; what is held is looked at where it is the `own` tile of this process: others may be at work
     /// on theirs.
     pub(super) fn start_of(&mut self, tile: &Tile, own: bool) -> Result<TileStart> {
-        // The newest record lists the steps passed, whichever checkpoint the tile starts from.
+        // What lists the steps passed, whichever checkpoint the tile starts from: the newest record, and what visible
+        // dates were made from since.
         let mut newest: Option<(Record, StateFile)> = None;
+        let mut shown: Option<Record> = None;
         let mut late: Option<Date> = None;
         // Of dates that are not held as they were written, the first.
         let mut fault: Option<usize> = None;
@@ -96,36 +94,28 @@ impl<'a> Starts<'a> {
                 record => record?,
             };
             self.check_record(&record, &file)?;
-            if newest.is_none() {
+            let is_newest = newest.is_none();
+            if is_newest {
                 let held = self.look(tile, own, Some(&record))?;
                 self.check_newest(&record, &file, held.saved)?;
                 fault = held.first;
+                shown = self.shown(tile, own, Some(&record))?;
+                late = shown.as_ref().map_or(Ok(None), |shown| self.late_of(shown))?;
             }
-            let holds = |dates: usize| fault.is_none_or(|fault| dates <= fault);
-            match self.compare(&record)? {
-                Agreement::Late(date, instrument) if !self.again.late => {
-                    let instrument = self.fusion.model.instruments[instrument].name.clone();
-                    let (path, passed) = (self.store_path(), record.date);
-                    return Err(Error::LateDate { path, instrument, date, passed });
+            let holds = fault.is_none_or(|fault| self.damage.needed(&record) <= fault);
+            let late_here = self.late_of(&record)?;
+            late = late.into_iter().chain(late_here).min();
+            if late_here.is_none() && holds {
+                if is_newest && record.ended && Some(record.date) == self.damage.last {
+                    return Ok(TileStart::Done(Box::new(record)));
                 }
-                Agreement::Late(date, _) => late = Some(late.map_or(date, |late| late.min(date))),
-                Agreement::Same if newest.is_none() => {
-                    let last = self.fusion.steps.last().map(|(date, _)| *date);
-                    if record.ended && Some(record.date) == last && holds(self.damage.needed(&record)) {
-                        return Ok(TileStart::Done(Box::new(record)));
-                    }
-                    if record.full && holds(self.damage.needed(&record)) {
-                        return Ok(TileStart::Full(file));
-                    }
-                }
-                Agreement::Same if record.full && holds(self.damage.needed(&record)) => {
+                if record.full {
                     self.note(late);
-                    if let Some((newest, _)) = &newest {
-                        self.check_held(newest, record.date)?;
+                    if let Some(passed) = shown.as_ref().or(newest.as_ref().map(|(newest, _)| newest)) {
+                        self.check_held(passed, record.date)?;
                     }
                     return Ok(TileStart::Full(file));
                 }
-                Agreement::Same => {}
             }
             // A light state is valid for the record that ended its run.
             let fault_date = fault.and_then(|fault| self.fusion.output.get(fault).copied());
@@ -134,17 +124,30 @@ impl<'a> Starts<'a> {
             if let Some(date) = record.light.filter(|date| before && self.is_common(*date)) {
                 self.note(late);
                 let (newest, file) = newest.as_ref().map_or((&record, &file), |(newest, file)| (newest, file));
-                self.check_held(newest, date)?;
+                self.check_held(shown.as_ref().unwrap_or(newest), date)?;
                 // From what came late or is not held on, everything is learned anew: windows that failed, too.
                 let learned = earliest.map_or(newest.date, |earliest| newest.date.min(earliest + -1));
                 return Ok(TileStart::Light { date, record: file.clone(), learned });
             }
             newest.get_or_insert((record, file));
         }
+        self.start_again(tile, own, (newest.map(|(newest, _)| newest), shown), (late, fault))
+    }
+
+    /// The start of a tile from the prior, where no checkpoint serves.
+    fn start_again(
+        &mut self,
+        tile: &Tile,
+        own: bool,
+        (newest, mut shown): (Option<Record>, Option<Record>),
+        (mut late, fault): (Option<Date>, Option<usize>),
+    ) -> Result<TileStart> {
         // Files of early dates may be gone, so a tile that was finished does not start again without a request.
         let finished = self.existing.is_some_and(|existing| existing.finished_dates > 0);
         if newest.is_none() && !finished {
             self.look(tile, own, None)?;
+            shown = self.shown(tile, own, None)?;
+            late = shown.as_ref().map_or(Ok(None), |shown| self.late_of(shown))?;
         }
         if finished && !self.again.late && fault.is_none() {
             let (row, col) = tile.index;
@@ -155,9 +158,9 @@ impl<'a> Starts<'a> {
             );
             return Err(Error::CannotContinue { path: self.store_path(), problem, remedy: Some(Remedy::Replay) });
         }
-        match &newest {
-            Some((newest, _)) => {
-                self.check_held(newest, self.fusion.before_first())?;
+        match shown.or(newest) {
+            Some(passed) => {
+                self.check_held(&passed, self.fusion.before_first())?;
                 self.note(late);
             }
             // Results that readers have already used may change.
@@ -175,10 +178,7 @@ impl<'a> Starts<'a> {
     /// Refuses a record of another series, or of a later state of this series than that of the store.
     fn check_record(&self, record: &Record, file: &StateFile) -> Result<()> {
         let refuse = |problem: &str| Err(Error::ForeignState { path: file.path(), problem: problem.into() });
-        match self.existing.and_then(|existing| existing.identity.as_ref()) {
-            Some(SeriesIdentity { id, generation, .. }) => file.check_series(&record.owner, (id, *generation))?,
-            None => return refuse("there is no series that it could belong to"),
-        }
+        self.check_owner(&record.owner, file)?;
         if record.settings != self.fusion.settings {
             return refuse("it belongs to a series of other settings");
         }
@@ -186,6 +186,17 @@ impl<'a> Starts<'a> {
             return refuse("it covers more dates than the store has: was the store replaced by an older one?");
         }
         Ok(())
+    }
+
+    /// Refuses a file of another series, or of a later generation than that of the store.
+    fn check_owner(&self, owner: &Owner, file: &StateFile) -> Result<()> {
+        match self.existing.and_then(|existing| existing.identity.as_ref()) {
+            Some(SeriesIdentity { id, generation, .. }) => file.check_series(owner, (id, *generation)),
+            None => {
+                let problem = "there is no series that it could belong to".into();
+                Err(Error::ForeignState { path: file.path(), problem })
+            }
+        }
     }
 
     /// Refuses a newest record that is older than the newest that was saved: an older copy. A replay may begin there.
@@ -206,24 +217,6 @@ impl<'a> Starts<'a> {
                 Err(Error::CannotContinue { path: self.store_path(), problem, remedy: Some(Remedy::Replay) })
             }
         }
-    }
-
-    /// Refuses to replay observations after `date` when files of them are gone: the result would differ.
-    fn check_held(&self, record: &Record, date: Date) -> Result<()> {
-        let now: BTreeMap<Date, &[usize]> =
-            self.fusion.steps.iter().map(|(date, step)| (*date, step.instruments.as_slice())).collect();
-        for step in record.steps.iter().filter(|step| step.date > date) {
-            let held = now.get(&step.date).copied().unwrap_or_default();
-            if let Some(&gone) = step.instruments.iter().find(|instrument| !held.contains(instrument)) {
-                let name = self.fusion.model.instruments.get(gone).map_or("an instrument", |gone| gone.name.as_str());
-                let problem = format!(
-                    "the dates after {date} must be replayed, but the file of {name:?} for {} is missing; restore it",
-                    step.date
-                );
-                return Err(Error::CannotContinue { path: self.store_path(), problem, remedy: None });
-            }
-        }
-        Ok(())
     }
 
     /// Whether every tile has a light state of the date.
@@ -255,68 +248,5 @@ impl<'a> Starts<'a> {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-    }
-
-    /// Whether slices that a record's tile has skipped are tried again. In a replay that goes on, each tile tries them once:
-    /// a file that stays broken must not keep it from its end.
-    fn retries(&self, record: &Record) -> bool {
-        let identity = self.existing.and_then(|existing| existing.identity.as_ref());
-        let before = identity.is_some_and(|now| now.replaying && record.owner.generation < now.generation);
-        self.again.skipped || before
-    }
-
-    /// Compares the steps that a tile has passed with the current ones. Files that have disappeared since do not
-    /// matter.
-    fn compare(&self, record: &Record) -> Result<Agreement> {
-        let passed: BTreeMap<Date, &PassedStep> = record.steps.iter().map(|step| (step.date, step)).collect();
-        let now = self.fusion.steps.partition_point(|(date, _)| *date <= record.date);
-        let now = &self.fusion.steps[..now];
-        let outputs_now = now.iter().filter(|(_, step)| step.output.is_some()).map(|(date, _)| *date);
-        let outputs_then = record.steps.iter().filter(|step| step.output).map(|step| step.date);
-        let mut late = None;
-        let retries = self.retries(record);
-        for (date, step) in now {
-            let then = passed.get(date).map_or(&[][..], |step| &step.instruments);
-            let missed = |instrument: &usize| {
-                !then.contains(instrument) || (retries && record.summary.was_skipped(*date, *instrument))
-            };
-            if let Some(&instrument) = step.instruments.iter().find(|instrument| missed(instrument)) {
-                late = Some(Agreement::Late(*date, instrument));
-                break;
-            }
-            // An acquisition that was assimilated with another group counts as late.
-            let groups = self.fusion.groups_on(*date, &step.instruments);
-            let known = |instrument: &usize| passed.get(date).and_then(|step| step.groups.get(instrument));
-            let other = groups.iter().find(|(instrument, groups)| known(instrument) != Some(*groups));
-            if let Some((&instrument, _)) = other {
-                if !self.again.late {
-                    let name = &self.fusion.model.instruments[instrument].name;
-                    let problem = format!(
-                        "instrument {name:?} belongs to another group on {date} than when the date was processed; replay the dates \
-                         since then, or put the groups of dates up to {} back as they were",
-                        record.date
-                    );
-                    return Err(Error::CannotContinue {
-                        path: self.store_path(),
-                        problem,
-                        remedy: Some(Remedy::Replay),
-                    });
-                }
-                late = Some(Agreement::Late(*date, instrument));
-                break;
-            }
-        }
-        // With `output = "observed"`, a late date is also a new date of the output axis.
-        // A run with fewer dates is reported elsewhere.
-        let shorter = self.existing.is_some_and(|existing| self.fusion.output.len() < existing.planned.0);
-        if late.is_none() && !shorter && !outputs_now.eq(outputs_then) {
-            let problem = format!(
-                "the output dates up to {} differ from those of the series; with `time.output = \"observed\"` this happens when \
-                 files are missing: restore them",
-                record.date
-            );
-            return Err(Error::CannotContinue { path: self.store_path(), problem, remedy: None });
-        }
-        Ok(late.unwrap_or(Agreement::Same))
     }
 }

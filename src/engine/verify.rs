@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::checkpoint::{Record, StateFile, StateFolder};
+use super::checkpoint::{Owner, Record, StateFile, StateFolder};
 use crate::error::{Error, Result};
 use crate::series::{ExistingSeries, Problem, Saved, Verification};
 use crate::storage::Place;
@@ -41,6 +41,11 @@ pub fn verify_checkpoints(folder: impl Into<Place>, found: &mut Verification) ->
             problem(&error, &file.path());
         }
     }
+    for file in list.shown.values().flatten() {
+        if let Err(error) = file.shown().and_then(|shown| check_owner(file, &shown.owner, &series)) {
+            problem(&error, &file.path());
+        }
+    }
     for (tile, files) in &list.records {
         for (age, file) in files.iter().enumerate() {
             let newest = saved.get(tile).copied().flatten().filter(|_| age == 0);
@@ -61,9 +66,7 @@ pub fn verify_checkpoints(folder: impl Into<Place>, found: &mut Verification) ->
 /// Refuses a record that is not one of the series, or is older than the newest that was saved.
 fn check_record(file: &StateFile, record: &Record, series: &ExistingSeries, newest: Option<Saved>) -> Result<()> {
     let refuse = |problem: String| Err(Error::ForeignState { path: file.path(), problem });
-    if let Some(identity) = &series.identity {
-        file.check_series(&record.owner, (&identity.id, identity.generation))?;
-    }
+    check_owner(file, &record.owner, series)?;
     let other = record.settings.iter().find(|(key, value)| series.settings.get(key) != Some(value));
     if let Some((key, _)) = other {
         return refuse(format!("it belongs to a series of other settings: {key}"));
@@ -76,4 +79,9 @@ fn check_record(file: &StateFile, record: &Record, series: &ExistingSeries, newe
         Some(newest) => refuse(format!("it is of {}, but one of {} was saved: an older copy", found.date, newest.date)),
         None => Ok(()),
     }
+}
+
+/// Refuses a file that is not one of the series.
+fn check_owner(file: &StateFile, owner: &Owner, series: &ExistingSeries) -> Result<()> {
+    series.identity.as_ref().map_or(Ok(()), |now| file.check_series(owner, (&now.id, now.generation)))
 }

@@ -3,30 +3,16 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use super::checkpoint::{Owner, PassedStep, Record, StateFile, StateFolder};
+use super::checkpoint::{Keeping, Owner, PassedStep, Record, StateFile, StateFolder};
 use super::light::light_prior;
 use super::pipeline::{Halt, Stages};
 use super::start::TileStart;
-use super::steps::Step;
 use super::summary::Summary;
 use super::tile::{TileState, Workers};
 use super::{Checkpoint, Fusion};
 use crate::error::Result;
 use crate::geometry::{Date, Rect, Tile};
-use crate::series::{Saved, SeriesIdentity};
-
-/// Where the checkpoints of a series are kept.
-#[derive(Clone, Debug)]
-pub(super) struct Keeping {
-    pub(super) folder: StateFolder,
-    pub(super) identity: SeriesIdentity,
-}
-
-impl Keeping {
-    fn owner(&self, tile: (usize, usize)) -> Owner {
-        Owner { series: self.identity.id.clone(), generation: self.identity.generation, tile }
-    }
-}
+use crate::series::Saved;
 
 /// A tile to be run.
 pub(super) struct Work {
@@ -113,11 +99,14 @@ impl Work {
             let started = Instant::now();
             let within = stages.within(steps.len());
             let made = fusion.pool.install(|| state.advance(fusion, &batch, workers, &within))?;
+            let skipped = batch.iter().flat_map(|reading| reading.skipped.iter().map(|(k, _)| (reading.date, *k)));
+            let skipped = skipped.collect::<Vec<_>>();
             drop(batch);
             stages.timing.filter += started.elapsed();
             *blocks += made.len();
             let output_dates = state.output_dates(fusion);
             let last = steps.end == fusion.steps.len();
+            stages.skipped(self.tile.index, skipped)?;
             stages.write(self.index, made, if last { fusion.output.len() } else { output_dates })?;
             stages.progress.dates.0 = before + steps.end - self.first;
             stages.progress.observations = observations + state.observations;
@@ -197,18 +186,12 @@ impl Work {
         let now = &fusion.steps[..state.next_step];
         let date = now.last().map_or(fusion.before_first(), |(date, _)| *date);
         let last = passed.last().map(|step| step.date);
-        let since = now.iter().filter(|(date, _)| last.is_none_or(|last| *date > last));
-        let step = |(date, step): &(Date, Step)| PassedStep {
-            date: *date,
-            output: step.output.is_some(),
-            instruments: step.instruments.clone(),
-            groups: fusion.groups_on(*date, &step.instruments),
-        };
+        let known = last.map_or(0, |last| now.partition_point(|(date, _)| *date <= last));
         Record {
             owner,
             settings: fusion.settings.clone(),
             date: last.map_or(date, |last| date.max(last)),
-            steps: passed.iter().cloned().chain(since.map(step)).collect(),
+            steps: passed.iter().cloned().chain(fusion.passed_steps(known..now.len())).collect(),
             ended,
             written: if ended { fusion.output.len() } else { state.output_dates(fusion) },
             summary: state.summary(),

@@ -2,6 +2,8 @@
 #![allow(dead_code)] // every test file is a crate of its own and uses a part
 
 pub(crate) mod problem;
+#[cfg(feature = "zarr")]
+pub(crate) mod two_tiles;
 
 use std::collections::BTreeMap;
 use std::fs;

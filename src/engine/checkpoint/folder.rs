@@ -22,10 +22,13 @@ pub(in crate::engine) struct StateFolder {
 pub(in crate::engine) struct StateList {
     pub(in crate::engine) records: BTreeMap<(usize, usize), Vec<StateFile>>,
     pub(in crate::engine) lights: BTreeMap<(usize, usize), Vec<StateFile>>,
+    /// What visible dates were made from.
+    pub(in crate::engine) shown: BTreeMap<(usize, usize), Vec<StateFile>>,
 }
 
 pub(super) const STATE: &str = "state";
 pub(super) const LIGHT: &str = "light";
+pub(super) const SHOWN: &str = "shown";
 
 /// Marks a folder as one of checkpoints.
 const MARKER: &str = ".rasterfuse";
@@ -92,10 +95,15 @@ impl StateFolder {
         let mut list = StateList::default();
         for name in self.names()? {
             let Some((tile, date, kind)) = parse_name(&name) else { continue };
-            let files = if kind == STATE { &mut list.records } else { &mut list.lights };
+            let files = match kind {
+                STATE => &mut list.records,
+                LIGHT => &mut list.lights,
+                _ => &mut list.shown,
+            };
             files.entry(tile).or_default().push(StateFile { tile, date, folder: Arc::clone(&self.folder), name });
         }
-        for files in list.records.values_mut().chain(list.lights.values_mut()) {
+        let lists = [&mut list.records, &mut list.lights, &mut list.shown];
+        for files in lists.into_iter().flat_map(BTreeMap::values_mut) {
             files.sort_by_key(|file| std::cmp::Reverse(file.date));
         }
         Ok(list)
@@ -155,7 +163,7 @@ impl StateFolder {
 fn parse_name(name: &str) -> Option<((usize, usize), Date, &str)> {
     let mut parts = name.split('.');
     let (tile, date, kind) = (parse_tile(parts.next()?)?, parts.next()?, parts.next()?);
-    let known = parts.next().is_none() && [STATE, LIGHT].contains(&kind);
+    let known = parts.next().is_none() && [STATE, LIGHT, SHOWN].contains(&kind);
     known.then_some((tile, date.parse().ok()?, kind))
 }
 
@@ -188,16 +196,18 @@ mod tests {
         fs::remove_file(path.join("notes.txt")).unwrap();
         state.claim().unwrap();
         state.claim().unwrap();
-        let ours = ["tile-0-1.2024-01-01.state", "tile-0-1.2024-01-01.light"];
+        let ours = ["state", "light", "shown"].map(|kind| format!("tile-0-1.2024-01-01.{kind}"));
         let locks = ["run.lock", "begin.lock", "tile-0-1.lock", ".tile-0-1.0123456789abcdef.partial"];
         let foreign = ["notes.state", "tile-0-1.state", "tile-0-1.2024-01-01.state.bak", "my.lock", "a.partial"];
-        ours.iter().chain(&locks).chain(&foreign).for_each(|name| write(name));
+        ours.iter().for_each(|name| write(name));
+        locks.iter().chain(&foreign).for_each(|name| write(name));
         assert_eq!(state.list().unwrap().records.len(), 1);
         state.clear().unwrap();
         assert!(!ours.iter().any(|name| is_there(name)) && locks.iter().chain(&foreign).all(|name| is_there(name)));
         ours.iter().for_each(|name| write(name));
         state.remove().unwrap();
-        assert!(!ours.iter().chain(&locks).any(|name| is_there(name)) && foreign.iter().all(|name| is_there(name)));
+        assert!(!ours.iter().any(|name| is_there(name)) && !locks.iter().any(|name| is_there(name)));
+        assert!(foreign.iter().all(|name| is_there(name)));
         assert!(state.claim().is_err(), "a folder of other files");
         foreign.iter().for_each(|name| fs::remove_file(path.join(name)).unwrap());
         state.claim().unwrap();

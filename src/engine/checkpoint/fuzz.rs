@@ -33,7 +33,7 @@ pub(crate) fn fuzz(path: &Path, header: &[u8], frames: &[&[u8]]) {
     let (folder, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default().to_string_lossy());
     let folder: Arc<dyn Folder> = Arc::new(Disk::new(folder));
     let file = StateFile { tile: (0, 0), date: Date::from_days(0), folder, name: name.into_owned() };
-    let _ = (file.check(), file.record());
+    let _ = (file.check(), file.record(), file.shown());
     let owner = Owner { series: String::new(), generation: 1, tile: (0, 0) };
     for fusion in fusions {
         let _ = file.light(&fusion.settings, &owner);
