@@ -1,7 +1,7 @@
 //! Window states on disk, one file per tile and date, from which runs resume and append.
 //!
 //! A file holds a record (JSON: progress of the tile, settings, statistics) and, in a full checkpoint, the states of
-//! its windows or of strips of its independent cells, each as a zstd frame with a checksum. A light checkpoint is a
+//! its windows or of strips of its independent cells, each as a zstd frame. A light checkpoint is a
 //! raster of the tile's own cells.
 
 mod folder;
@@ -11,7 +11,7 @@ mod fuzz;
 mod shown;
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ use crate::series::{SeriesIdentity, Settings};
 use crate::storage::{Folder, Replacing, Writer};
 use folder::{LIGHT, STATE};
 pub(super) use folder::{StateFolder, StateList};
-use frames::{check_frames, read_frame, read_frames, read_header, write_frame, write_frames, write_header};
+use frames::{FrameReader, FrameWriter};
 pub(super) use shown::Shown;
 
 #[cfg(all(feature = "fuzz", feature = "gdal", feature = "zarr"))]
@@ -134,32 +134,32 @@ impl StateFolder {
     /// Writes the record of a tile and, if the record requires it, the states.
     pub(super) fn save(&self, fusion: &Fusion, record: &Record, tile: &TileState) -> Result<StateFile> {
         let file = self.file(tile.tile.index, record.date, STATE);
-        file.save(&mut |mut file| {
-            write_header(&mut file, record)?;
-            if !record.full {
-                return Ok(());
-            }
+        file.save(&mut |file| {
+            let mut frames = FrameWriter::new(file, record)?;
             match &tile.states {
-                States::Windows(windows) => write_frames(&mut file, fusion, windows, WindowState::snapshot),
+                _ if !record.full => {}
+                States::Windows(windows) => frames.write_all(fusion, windows, WindowState::snapshot)?,
                 States::Cells(cells) => {
-                    write_frame(&mut file, &cells.dates())?;
-                    write_frames(&mut file, fusion, cells.strips(), RowStrip::snapshot)
+                    frames.write(&cells.dates())?;
+                    frames.write_all(fusion, cells.strips(), RowStrip::snapshot)?;
                 }
             }
+            frames.finish()
         })?;
         Ok(file)
     }
 
     pub(super) fn save_light(&self, settings: &Settings, owner: &Owner, light: &LightState) -> Result<()> {
-        self.file(owner.tile, light.date, LIGHT).save(&mut |mut file| {
+        self.file(owner.tile, light.date, LIGHT).save(&mut |file| {
             let (owner, settings) = (owner.clone(), settings.clone());
-            write_header(&mut file, &LightHeader { owner, settings, date: light.date, shape: light.values.dim() })?;
+            let header = LightHeader { owner, settings, date: light.date, shape: light.values.dim() };
+            let mut frames = FrameWriter::new(file, &header)?;
             // One layer at a time, so that memory stays bounded.
             for layer in light.values.outer_iter() {
                 let bytes: Vec<u8> = layer.iter().flat_map(|value| value.to_le_bytes()).collect();
-                write_frame(&mut file, &compress(&bytes, size_of::<f64>())?)?;
+                frames.write(&compress(&bytes, size_of::<f64>())?)?;
             }
-            Ok(())
+            frames.finish()
         })
     }
 }
@@ -236,55 +236,54 @@ impl StateFile {
 
     /// Refuses a file of which anything is damaged, without restoring it.
     pub(super) fn check(&self) -> Result<()> {
-        let check = || check_frames(&mut self.reader()?);
-        check().map_err(|error| failed(&self.path(), error))
+        self.reader().and_then(FrameReader::check).map_err(|error| failed(&self.path(), error))
     }
 
-    fn reader(&self) -> io::Result<BufReader<Box<dyn Read + Send>>> {
+    fn reader(&self) -> io::Result<FrameReader<Box<dyn Read + Send>>> {
         let file = self.folder.open(&self.name)?;
-        file.map(BufReader::new).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such file"))
+        FrameReader::new(file.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such file"))?)
     }
 
-    fn open<H: DeserializeOwned>(&self) -> Result<(BufReader<Box<dyn Read + Send>>, H)> {
+    fn open<H: DeserializeOwned>(&self) -> Result<(FrameReader<Box<dyn Read + Send>>, H)> {
         let open = || {
-            let mut file = self.reader()?;
-            let header = read_header(&mut file)?;
-            Ok((file, header))
+            let mut frames = self.reader()?;
+            let header = frames.header()?;
+            Ok((frames, header))
         };
         open().map_err(|error| failed(&self.path(), error))
     }
 
     /// Restores the windows of a tile.
     pub(super) fn load(&self, fusion: &Fusion, tile: &mut TileState) -> Result<Record> {
-        let (mut file, record): (_, Record) = self.open()?;
+        let (mut frames, record): (_, Record) = self.open()?;
         tile.set_failed(&record.failed);
-        if record.full {
-            let mut load = || -> io::Result<()> {
-                match &mut tile.states {
-                    States::Windows(windows) => read_frames(&mut file, fusion, windows, WindowState::restore)?,
-                    States::Cells(cells) => {
-                        cells.restore_dates(&read_frame(&mut file)?)?;
-                        read_frames(&mut file, fusion, cells.strips_mut(), RowStrip::restore)?;
-                    }
+        let load = || -> io::Result<()> {
+            match &mut tile.states {
+                _ if !record.full => {}
+                States::Windows(windows) => frames.read_all(fusion, windows, WindowState::restore)?,
+                States::Cells(cells) => {
+                    cells.restore_dates(&frames.read()?)?;
+                    frames.read_all(fusion, cells.strips_mut(), RowStrip::restore)?;
                 }
-                if file.read(&mut [0])? > 0 { Err(damaged("it holds more than its states")) } else { Ok(()) }
-            };
-            load().map_err(|error| failed(&self.path(), error))?;
-        }
+            }
+            frames.finish()
+        };
+        load().map_err(|error| failed(&self.path(), error))?;
         Ok(record)
     }
 
     /// The light state, which must be one of the same series as `of`.
     pub(super) fn light(&self, settings: &Settings, of: &Owner) -> Result<LightState> {
-        let (mut file, header): (_, LightHeader) = self.open()?;
+        let (mut frames, header): (_, LightHeader) = self.open()?;
         self.check_name(&header.owner, header.date)?;
         self.check_series(&header.owner, (&of.series, of.generation))?;
-        let mut load = || -> io::Result<LightState> {
+        let load = || -> io::Result<LightState> {
             let mut values = Vec::new();
             for _ in 0..header.shape.0 {
-                let bytes = decompress(&read_frame(&mut file)?, size_of::<f64>())?;
+                let bytes = decompress(&frames.read()?, size_of::<f64>())?;
                 values.extend(bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap_or_default())));
             }
+            frames.finish()?;
             let values = Array3::from_shape_vec(header.shape, values).map_err(|_| damaged("its shape is wrong"))?;
             if header.settings != *settings {
                 return Err(damaged("it belongs to a series of other settings"));

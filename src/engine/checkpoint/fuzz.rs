@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use ndarray::Array4;
 
-use super::frames::{MAGIC, write_frame};
+use super::frames::FrameWriter;
 use super::{Owner, StateFile};
 use crate::describe::{Instrument, Kernel, Prior, Process};
 use crate::engine::Fusion;
@@ -22,9 +22,10 @@ pub(crate) fn fuzz(path: &Path, header: &[u8], frames: &[&[u8]]) {
     static FUSIONS: OnceLock<Vec<Fusion>> = OnceLock::new();
     let fusions = FUSIONS.get_or_init(|| [Kernel::Exponential, Kernel::None].into_iter().flat_map(fusion).collect());
     let write = || -> std::io::Result<()> {
-        let mut file = MAGIC.to_vec();
-        write_frame(&mut file, &compress(header, 1)?)?;
-        frames.iter().try_for_each(|frame| write_frame(&mut file, &compress(frame, size_of::<f64>())?))?;
+        let mut file = Vec::new();
+        let mut writer = FrameWriter::with_header(&mut file, &compress(header, 1)?)?;
+        frames.iter().try_for_each(|frame| writer.write(&compress(frame, size_of::<f64>())?))?;
+        writer.finish()?;
         fs::write(path, file)
     };
     if write().is_err() {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::folder::SHOWN;
-use super::frames::write_header;
+use super::frames::FrameWriter;
 use super::{Owner, PassedStep, Record, StateFile, StateFolder, failed};
 use crate::engine::summary::Summary;
 use crate::error::Result;
@@ -30,7 +30,7 @@ impl StateFolder {
     /// Writes it; it survives a power loss when this returns.
     pub(in crate::engine) fn save_shown(&self, shown: &Shown) -> Result<StateFile> {
         let file = self.file(shown.owner.tile, shown.date, SHOWN);
-        file.save(&mut |mut file| write_header(&mut file, shown))?;
+        file.save(&mut |file| FrameWriter::new(file, shown)?.finish())?;
         Ok(file)
     }
 }
@@ -38,10 +38,10 @@ impl StateFolder {
 impl StateFile {
     /// What a file of this kind holds.
     pub(in crate::engine) fn shown(&self) -> Result<Shown> {
-        let (mut file, shown): (_, Shown) = self.open()?;
+        let (frames, shown): (_, Shown) = self.open()?;
         self.check_name(&shown.owner, shown.date)?;
-        let end = std::io::Read::read(&mut file, &mut [0]).map_err(|error| failed(&self.path(), error))?;
-        if end > 0 { Err(failed(&self.path(), super::damaged("it holds more than its steps"))) } else { Ok(shown) }
+        frames.finish().map_err(|error| failed(&self.path(), error))?;
+        Ok(shown)
     }
 }
 
