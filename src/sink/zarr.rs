@@ -263,9 +263,10 @@ impl FusionSink for ZarrSink {
         let mut stamps = Vec::with_capacity(4);
         for (arrays, values) in series.packed(block)? {
             for (array, values) in arrays.into_iter().zip(values) {
-                values.store(array, &chunk).map_err(|error| series.chunks.error(array.path().as_str(), error))?;
+                let key = array.chunk_key(&chunk);
+                values.store(array, &chunk).map_err(|error| series.chunks.error(key.as_str(), error))?;
                 // A chunk of nothing but missing values is not stored.
-                stamps.push(series.chunks.take_stamp(&array.chunk_key(&chunk)).unwrap_or_default());
+                stamps.push(series.chunks.take_stamp(&key).unwrap_or_default());
             }
         }
         series.ledger.set(block.tile, block.time, &stamps)

@@ -60,16 +60,19 @@ impl Folder for Disk {
     }
 
     fn open(&self, name: &str) -> io::Result<Option<Box<dyn Read + Send>>> {
-        let file = found(File::open(self.path_of(name)))?;
+        let file = open_file(&self.path_of(name))?;
         Ok(file.map(|file| Box::new(BufReader::new(file)) as Box<dyn Read + Send>))
     }
 
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        found(fs::read(self.path_of(name)))
+        let Some(mut file) = open_file(&self.path_of(name))? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
     }
 
     fn read_range(&self, name: &str, range: Range<u64>) -> io::Result<Option<Vec<u8>>> {
-        let Some(mut file) = found(File::open(self.path_of(name)))? else { return Ok(None) };
+        let Some(mut file) = open_file(&self.path_of(name))? else { return Ok(None) };
         file.seek(SeekFrom::Start(range.start))?;
         let mut bytes = Vec::new();
         file.take(range.end.saturating_sub(range.start)).read_to_end(&mut bytes)?;
@@ -78,7 +81,7 @@ impl Folder for Disk {
 
     fn sizes(&self, names: &[String]) -> io::Result<Vec<Option<u64>>> {
         let size = |name: &String| match found(fs::metadata(self.path_of(name))) {
-            Ok(file) => Ok(file.map(|file| file.len())),
+            Ok(file) => Ok(file.filter(fs::Metadata::is_file).map(|file| file.len())),
             Err(error) => Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
         };
         names.iter().map(size).collect()
@@ -153,6 +156,18 @@ impl Folder for Disk {
 
     fn free_bytes(&self) -> io::Result<Option<u64>> {
         machine::free_bytes(&self.root).map(Some)
+    }
+}
+
+/// Opens what is a file. Opening a pipe would wait for somebody who writes into it.
+fn open_file(path: &Path) -> io::Result<Option<File>> {
+    match found(fs::metadata(path))? {
+        None => Ok(None),
+        Some(what) if what.is_file() => found(File::open(path)),
+        Some(what) => {
+            let what = if what.is_dir() { "a folder" } else { "a pipe or a device" };
+            Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is {what}, not a file")))
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) trait Folder: Debug + Send + Sync {
     /// Makes the folder where it is missing, so that it survives a power loss.
     fn make(&self) -> io::Result<()>;
 
-    /// A file from its start; `None` where there is none.
+    /// A file from its start; `None` where there is none. What is no file is an error of the kind `InvalidData`.
     fn open(&self, name: &str) -> io::Result<Option<Box<dyn Read + Send>>>;
 
     /// All of a file.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::existing::{existing_series, group_attributes};
 use super::held::{Chunks, content_differs, length_differs};
-use super::ledger::{FOLDER, recorded_tiles};
+use super::ledger::{FOLDER, is_damage, recorded_tiles};
 use super::reader::{FusedSeries, Opening, refuse};
 use super::stamp::ChunkStamp;
 use super::store::{ReadStore, io_error};
@@ -174,10 +174,11 @@ fn check_chunks(
         let held = chunks.look(tile, 0..dates.len(), &mut |chunks| {
             let differs = |(name, stamp): &(String, ChunkStamp)| {
                 // Of a file that is too long no more is read than shows it.
-                let contents = folder
-                    .read_range(name, 0..stamp.bytes.saturating_add(1))
-                    .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
-                let contents = contents.unwrap_or_default();
+                let contents = match folder.read_range(name, 0..stamp.bytes.saturating_add(1)) {
+                    Err(error) if is_damage(&error) => return Ok(Some(format!("cannot be read: {error}"))),
+                    Err(error) => return Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
+                    Ok(contents) => contents.unwrap_or_default(),
+                };
                 (count, bytes) = (count + 1, bytes + contents.len() as u64);
                 if contents.len() as u64 > stamp.bytes {
                     let size = folder.sizes(std::slice::from_ref(name))?.first().copied().flatten();
