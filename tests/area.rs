@@ -161,5 +161,9 @@ fn what_is_no_area_is_refused_with_what_would_do() {
     world.refuses(&format!("{like}crop = \"empty.geojson\""), &["target.crop", "empty.geojson", "no shape"]);
     world.write("far.geojson", &geojson([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)], "OGC:CRS84"));
     world.refuses(&format!("{like}crop = \"far.geojson\""), &["target.crop", "outside the grid"]);
+    world.refuses(
+        "geotransform = [500003.0, 10.0, 0.0, 5099997.0, 0.0, -10.0]\nshape = [4, 4]\ncrs = \"EPSG:32633\"",
+        &["have the same size, but lie between those of the target", "`like` in [target]"],
+    );
     assert!(Crs::from_epsg(1).unwrap_err().to_string().contains("EPSG:1"));
 }

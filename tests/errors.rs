@@ -380,7 +380,7 @@ fn target_grids_that_cannot_work_are_refused() {
     let good = "500000, 30, 0, 5100000, 0, -30";
     let far = grid("800000, 30, 0, 5100000, 0, -30", "6, 8");
     let off = grid("500010, 30, 0, 5100000, 0, -30", "6, 8");
-    let cell = ["instrument \"fine\": footprint", "\"cell\"", "500010", "uniform", "warp"];
+    let cell = ["instrument \"fine\": footprint", "\"cell\"", "500010", "same size", "`like`", "reproject"];
     world.refuses_all(&[
         (like, &far, &["no instrument touches the target grid", "800000", "\"fine\"", "500000"]),
         (like, &off, &cell),

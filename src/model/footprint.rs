@@ -39,9 +39,12 @@ impl PixelLattice {
         match footprint {
             Footprint::Cell => {
                 let Some((row, col)) = target.lattice_offset(source) else {
-                    let finer =
-                        source.cell_size().0 < target.cell_size().0 && source.cell_size().1 < target.cell_size().1;
-                    let advice = if finer {
+                    let ((width, height), (cell_width, cell_height)) = (source.cell_size(), target.cell_size());
+                    let same = |a: f64, b: f64| (a - b).abs() <= 1e-6 * b;
+                    let advice = if same(width, cell_width) && same(height, cell_height) {
+                        "its cells have the same size, but lie between those of the target: take the target's from a file, `like` in \
+                         [target] (with `bbox` for a part of it); reproject = \"bilinear\" brings them onto the target's lines"
+                    } else if width < cell_width && height < cell_height {
                         "its pixels are finer: is this the intended target? reproject = \"average\" brings them onto its cells"
                     } else {
                         "use \"uniform\" for coarser pixels; reproject = \"nearest\", or warping the files first, brings others onto \
