@@ -15,7 +15,7 @@ use rasterfuse::geometry::{Crs, Grid};
 use rasterfuse::source::gdal::{crs_from_definition, read_header};
 use rasterfuse::source::{RasterSource, RasterStack, ZarrCube};
 use serde_json::json;
-use support::{Sample, Tiff, assert_says};
+use support::{Sample, Tiff, assert_says, zarr_array};
 use tempfile::TempDir;
 
 fn tiff(geotransform: Option<[f64; 6]>, crs: Option<&'static str>) -> Tiff {
@@ -151,18 +151,7 @@ fn what_hdf5_says_is_part_of_the_error() {
 fn the_crs_of_a_cube_may_be_a_coordinate() {
     let folder = TempDir::new().unwrap();
     let array = |name: &str, shape: &[u64], kind: &str, names: &[&str], attributes: serde_json::Value, bytes: &[u8]| {
-        let document = json!({
-            "zarr_format": 3, "node_type": "array", "shape": shape, "data_type": kind, "fill_value": 0,
-            "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": shape } },
-            "chunk_key_encoding": { "name": "default" }, "dimension_names": names, "attributes": attributes,
-            "codecs": [{ "name": "bytes", "configuration": { "endian": "little" } }]
-        });
-        let chunk = folder.path().join(name).join("c").join(shape.iter().map(|_| "0").collect::<Vec<_>>().join("/"));
-        fs::create_dir_all(folder.path().join(name)).unwrap();
-        fs::write(folder.path().join(name).join("zarr.json"), document.to_string()).unwrap();
-        let chunk = if shape.is_empty() { folder.path().join(name).join("c") } else { chunk };
-        fs::create_dir_all(chunk.parent().unwrap()).unwrap();
-        fs::write(chunk, bytes).unwrap();
+        zarr_array(&folder.path().join(name), (shape, kind), names, &attributes, bytes);
     };
     let numbers = |values: &[f64]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
     array("time", &[1], "float64", &["time"], json!({ "units": "days since 1970-01-01" }), &numbers(&[19_723.0]));

@@ -15,7 +15,7 @@ use rasterfuse::geometry::{Crs, Grid};
 use rasterfuse::series::Report;
 use rasterfuse::sink::MemorySink;
 use rasterfuse::{Error, Fusion, Result};
-use support::{Missing, Sample, Tiff, assert_says};
+use support::{Missing, Sample, Tiff, assert_says, refusal};
 use tempfile::TempDir;
 
 const UTM: &str = "EPSG:32633";
@@ -92,13 +92,6 @@ fn run(folder: &TempDir, text: &str) -> Result<(Array4<f32>, Report)> {
     let mut sink = MemorySink::new();
     let report = build(folder, text)?.run(&mut sink)?;
     Ok((sink.into_arrays()?.0.mapv(|value| value as f32), report))
-}
-
-fn refusal<T>(result: Result<T>) -> String {
-    match result {
-        Ok(_) => panic!("not refused"),
-        Err(error) => error.to_string(),
-    }
 }
 
 fn near(value: f32, expected: f32) -> bool {
@@ -213,6 +206,31 @@ mod headers {
         let text =
             description(RED, &instrument("bands = [\"red\"]\ndrivers = [\"VRT\"]").replace("s2_*.tif", "s2_*.vrt"), "");
         assert_says(&refusal(build(&folder, &text)), &["units differ", "s2_20240506.vrt", "degC", "K"]);
+    }
+
+    #[test]
+    fn a_unit_that_one_date_lacks_is_told() {
+        let folder = TempDir::new().unwrap();
+        for (day, unit) in [("01", "%"), ("06", ""), ("11", "percent")] {
+            described(folder.path(), &format!("s2_202405{day}.vrt"), "", &format!("<UnitType>{unit}</UnitType>"));
+        }
+        let text =
+            description(RED, &instrument("bands = [\"red\"]\ndrivers = [\"VRT\"]").replace("s2_*.tif", "s2_*.vrt"), "");
+        let warnings = build(&folder, &text).unwrap().plan().warnings.clone();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert_says(&warnings[0], &["a unit that some files lack", "1 of 3", "s2_20240506.vrt"]);
+    }
+
+    #[test]
+    fn a_name_that_several_bands_have_is_refused_unless_it_is_said_what_they_observe() {
+        let folder = TempDir::new().unwrap();
+        let named = |tiff| Tiff { names: vec!["red".into(), "red".into()], ..tiff };
+        put(folder.path(), "s2_20240501.tif", &[500.0, 4000.0], named);
+        let text = |bands: &str| description(RED, &instrument(&format!("scale = 1e-4\n{bands}")), "");
+        let message = refusal(build(&folder, &text("")));
+        assert_says(&message, &["\"s2\"", "bands", "\"red\" is the name of several bands"]);
+        let (mean, _) = run(&folder, &text("bands = [\"\", \"red\"]")).unwrap();
+        assert!(mean.iter().all(|value| near(*value, 0.4)));
     }
 
     #[test]
@@ -437,15 +455,19 @@ mod places {
     }
 
     #[test]
-    fn longitudes_of_files_that_are_not_resampled_are_told() {
+    fn longitudes_of_files_that_are_not_resampled_are_refused() {
         let folder = TempDir::new().unwrap();
         longitudes(&folder, 0.0, 360);
-        let text = description(RED, &instrument("bands = [\"red\"]"), "");
-        let (first, rest) = (text.find("geotransform").unwrap(), text.find("bands").unwrap());
-        let text = format!("{}{}\n{}", &text[..first], degrees(-4.0), &text[rest..]);
-        let plan = build(&folder, &text).unwrap().plan().clone();
-        assert_says(&plan.warnings[0], &["longitudes", "360", "reproject = \"nearest\""]);
-        assert!((plan.instruments[0].coverage - 0.5).abs() < 0.01);
+        // In part, or as a whole.
+        for west in [-4.0, -40.0] {
+            let text = description(RED, &instrument("bands = [\"red\"]"), "");
+            let (first, rest) = (text.find("geotransform").unwrap(), text.find("bands").unwrap());
+            let text = format!("{}{}\n{}", &text[..first], degrees(west), &text[rest..]);
+            assert_says(
+                &refusal(build(&folder, &text)),
+                &["\"s2\"", "longitudes", "0 to 360", "reproject = \"nearest\"", "assign_coords"],
+            );
+        }
     }
 }
 
@@ -559,10 +581,63 @@ mod fills {
     #[test]
     fn integers_that_float64_does_not_hold_are_refused() {
         let folder = TempDir::new().unwrap();
-        let large = |tiff| Tiff { sample: Sample::I64, missing: Missing::Nodata(-9999.0), ..tiff };
-        put(folder.path(), "s2_20240501.tif", &[1.0e16], large);
-        let message = refusal(run(&folder, &description(RED, &instrument("bands = [\"red\"]"), "")));
-        assert_says(&message, &["s2_20240501.tif", "64-bit", "10000000000000000"]);
+        let text = |keys: &str| description(RED, &instrument(&format!("bands = [\"red\"]\nscale = 1e-16\n{keys}")), "");
+        for (number, held) in [(1.0e16, false), (9_007_199_254_740_992.0, false), (9_007_199_254_740_991.0, true)] {
+            let large = |mut tiff: Tiff| {
+                tiff.values[(0, 0, 0)] = -9999.0;
+                Tiff { sample: Sample::I64, missing: Missing::Nodata(-9999.0), ..tiff }
+            };
+            put(folder.path(), "s2_20240501.tif", &[number], large);
+            for reproject in ["", "reproject = \"nearest\""] {
+                let result = run(&folder, &text(reproject));
+                if held {
+                    let mean = result.unwrap().0;
+                    assert!(near(mean[(0, 0, 0, 0)], 0.5) && near(mean[(0, 0, 1, 1)], 0.9007), "{reproject}");
+                } else {
+                    assert_says(&refusal(result), &["s2_20240501.tif", "64-bit", &format!("{number}")]);
+                    let given = run(&folder, &text(&format!("{reproject}\nnodata = {number:?}")));
+                    assert_says(&refusal(given), &["not one value was used"]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_mask_and_a_nodata_tag_both_hide() {
+        use gdal::raster::{Buffer, ColorInterpretation};
+
+        for sample in [Sample::I16, Sample::F32] {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("s2_20240501.tif");
+            let mut values = Array3::from_elem((1, SHAPE.0, SHAPE.1), 2000.0);
+            values[(0, 8, 8)] = -9999.0;
+            let missing = Missing::Nodata(-9999.0);
+            Tiff { crs: Some(UTM), sample, missing, ..Tiff::new(&target(), values.view()) }.write(&path);
+            let file = gdal::Dataset::open_ex(
+                &path,
+                gdal::DatasetOptions { open_flags: gdal::GdalOpenFlags::GDAL_OF_UPDATE, ..Default::default() },
+            )
+            .unwrap();
+            let mut band = file.rasterband(1).unwrap();
+            assert_eq!(band.color_interpretation(), ColorInterpretation::GrayIndex);
+            band.create_mask_band(true).unwrap();
+            let mut clear = vec![255_u8; SHAPE.0 * SHAPE.1];
+            clear[2 * SHAPE.1 + 3] = 0;
+            band.open_mask_band()
+                .unwrap()
+                .write((0, 0), (SHAPE.1, SHAPE.0), &mut Buffer::new((SHAPE.1, SHAPE.0), clear))
+                .unwrap();
+            file.close().unwrap();
+            for reproject in ["", "reproject = \"nearest\"", "reproject = \"bilinear\""] {
+                let (mean, _) =
+                    run(&folder, &description(RED, &instrument(&format!("{ON_RED}\n{reproject}")), "")).unwrap();
+                let found = [mean[(0, 0, 8, 8)], mean[(0, 0, 2, 3)], mean[(0, 0, 5, 5)]];
+                assert!(
+                    near(found[0], 0.5) && near(found[1], 0.5) && near(found[2], 0.2),
+                    "{sample:?}, {reproject}: {found:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use rasterfuse::geometry::{Crs, Date, Grid, PixelRegion};
 use rasterfuse::preset::Preset;
 use rasterfuse::source::{Granule, Quality, RasterSource, RasterStack, Resampling, Spread, StackBuilder, Uncertainty};
 use rasterfuse::{Error, Result};
-use support::{Missing, Sample, Tiff, assert_says, same};
+use support::{Missing, Sample, Tiff, assert_says, refusal, same};
 use tempfile::TempDir;
 
 const UTM: &str = "EPSG:32611";
@@ -112,10 +112,6 @@ fn assert_same(found: &Array3<f64>, expected: &Array3<f64>) {
         let expected = expected[index];
         assert!((value - expected).abs() < 1e-12 || same(*value, expected), "{index:?}: {value}, not {expected}");
     }
-}
-
-fn message(result: Result<RasterStack>) -> String {
-    result.unwrap_err().to_string()
 }
 
 /// Every region of a stack equals the same part of a whole read.
@@ -281,7 +277,7 @@ fn safe_folders_of_both_baselines_give_the_same_reflectance() {
         shelf.path("S2A_MSIL2A_20240502T183919_R070_T11SKU.SAFE"),
     )
     .unwrap();
-    let error = message(preset.stack_of(shelf.folder.path(), &bands).open());
+    let error = refusal(preset.stack_of(shelf.folder.path(), &bands).open());
     assert_says(&error, &["offset_by", "S2A_MSIL2A_20240502T183919_R070", "give `offset`"]);
 }
 
@@ -303,13 +299,13 @@ fn the_offset_of_a_product_is_that_of_its_metadata_or_of_a_baseline_that_is_know
     let open = || preset.stack_of(shelf.folder.path(), &bands).open();
     let first = |stack: &RasterStack, date: Date| whole(stack, date)[(0, 0, 0)];
     let expected = 1e-4 * numbers(0, (32, 40))[(0, 0)];
-    assert_says(&message(open()), &["_N9999_", "MTD_MSIL2A.xml", "999", "give `offset`"]);
+    assert_says(&refusal(open()), &["_N9999_", "MTD_MSIL2A.xml", "999", "give `offset`"]);
     metadata(&shelf, "9999", "20240502", &[0, 0]);
     assert!((first(&open().unwrap(), day(5, 2)) - expected).abs() < 1e-9);
     metadata(&shelf, "9999", "20240502", &[-1000, -1000]);
     assert!((first(&open().unwrap(), day(5, 2)) - expected + 0.1).abs() < 1e-9);
     metadata(&shelf, "9999", "20240502", &[-1000, -900]);
-    assert_says(&message(open()), &["MTD_MSIL2A.xml", "band to band", "`offset`"]);
+    assert_says(&refusal(open()), &["MTD_MSIL2A.xml", "band to band", "`offset`"]);
     metadata(&shelf, "9999", "20240502", &[]);
     // What the product says counts before its baseline.
     safe(&shelf, "0510", "20240507", 500.0);
@@ -357,7 +353,7 @@ fn of_two_versions_of_an_acquisition_the_better_one_counts() {
     fs::write(shelf.path("LC08_L2SP_040036_20240502_20240601_02_T1_SR_B4.TIF"), "no raster").unwrap();
     let preset = Preset::find("landsat_c2_l2_oli").unwrap();
     let builder = || preset.stack_of(shelf.folder.path(), &preset.bands_named(["red"]).unwrap());
-    assert!(message(builder().open()).contains("20240601_02_T1_SR_B4.TIF"));
+    assert!(refusal(builder().open()).contains("20240601_02_T1_SR_B4.TIF"));
     let lenient = builder().lenient(true).open().unwrap();
     let value = whole(&lenient, day(5, 2))[(0, 0, 0)];
     assert!((value - expected(10_000.0, 2.75e-5, -0.2)).abs() < 1e-6, "{value}");
@@ -388,7 +384,7 @@ fn days_on_which_nothing_can_have_been_observed_are_refused() {
         shelf.put(name, file(numbers(0, (3, 4))));
     }
     let words = ["a_99991231.tif", "9999-12-31", "cannot be the day of an acquisition"];
-    assert_says(&message(shelf.stack("a_*.tif", r"a_(\d{8})").open()), &words);
+    assert_says(&refusal(shelf.stack("a_*.tif", r"a_(\d{8})").open()), &words);
     fs::write(shelf.path("list.csv"), "date, file\n2024-05-02, a_20240502.tif\n0001-01-01, a_99991231.tif\n").unwrap();
     let error = fusion(&shelf, "list = \"list.csv\"\nnoise_variance = 1e-4").map(|_| ()).unwrap_err().to_string();
     assert_says(&error, &["a_99991231.tif", "0001-01-01", "cannot be the day"]);
@@ -401,25 +397,25 @@ fn bands_of_several_cell_sizes_need_a_resolution() {
         shelf.put(&format!("a_20240502_{band}.tif"), file(numbers(0, shape)).cell(cell));
     }
     let stack = || shelf.stack("a_*_{band}.tif", r"_(\d{8})_").source_bands(["B04", "B11"]);
-    assert_says(&message(stack().open()), &["resolution = 30", "B04.tif", "B11.tif", "60", "instrument of each"]);
+    assert_says(&refusal(stack().open()), &["resolution = 30", "B04.tif", "B11.tif", "60", "instrument of each"]);
     let repeated = stack().resolution(30.0).open().unwrap();
     let (fine, coarse) = (numbers(0, (8, 12)), numbers(0, (4, 6)));
     let expected =
         Array3::from_shape_fn((2, 8, 12), |(band, r, c)| if band == 0 { fine[(r, c)] } else { coarse[(r / 2, c / 2)] });
     assert_same(&whole(&repeated, day(5, 2)), &expected);
     assert_regions_agree(&repeated, day(5, 2));
-    assert_says(&message(stack().resolution(60.0).open()), &["resolution", "60", "30", "average"]);
-    assert_says(&message(stack().resolution(1e-12).open()), &["resolution", "more than 1000"]);
+    assert_says(&refusal(stack().resolution(60.0).open()), &["resolution", "60", "30", "average"]);
+    assert_says(&refusal(stack().resolution(1e-12).open()), &["resolution", "more than 1000"]);
     // Coarser ones that come later are no better.
     for mosaic in [false, true] {
         let shelf = Shelf::new();
         shelf.put("a_20240502.tif", file(numbers(0, (8, 12))));
         shelf.put("a_20240503.tif", file(numbers(1, (4, 6))).cell(60.0));
-        let later = message(shelf.stack("a_*.tif", r"_(\d{8})").mosaic(mosaic).open());
+        let later = refusal(shelf.stack("a_*.tif", r"_(\d{8})").mosaic(mosaic).open());
         assert_says(&later, &["a_20240503.tif", "60", "coarser", "resolution = 30"]);
     }
-    assert_says(&message(stack().resolution(20.0).open()), &["resolution", "20", "divide"]);
-    assert_says(&message(stack().resolution(-1.0).open()), &["resolution", "positive"]);
+    assert_says(&refusal(stack().resolution(20.0).open()), &["resolution", "20", "divide"]);
+    assert_says(&refusal(stack().resolution(-1.0).open()), &["resolution", "positive"]);
 }
 
 #[test]
@@ -446,7 +442,7 @@ fn passes_of_one_utc_day_are_one_date() {
     shelf.put("x_20240502T101500.tif", file(numbers(0, (4, 5))));
     shelf.put("x_20240502T115000.tif", file(numbers(1, (4, 5))).at(4, 0));
     let stack = || shelf.stack("x_*.tif", r"_(\w+)\.").date_format("%Y%m%dT%H%M%S");
-    assert_says(&message(stack().open()), &["2024-05-02", "T101500", "T115000", "narrow", "mosaic = true"]);
+    assert_says(&refusal(stack().open()), &["2024-05-02", "T101500", "T115000", "narrow", "mosaic = true"]);
     let stack = stack().mosaic(true).open().unwrap();
     assert_eq!((stack.dates(), stack.grid().shape()), (&[day(5, 2)][..], (8, 5)));
     assert_same(
@@ -488,9 +484,9 @@ fn rasters_inside_containers_have_gdals_own_names() {
     assert_says(&name.to_string_lossy(), &["NETCDF:\"", "cube [a]/MOD.A2024123.h10.nc\":Band1"]);
     let missing =
         shelf.stack(&pattern("{band}"), r"\.A(\d{7})\.").date_format("%Y%j").source_bands(["Band1", "Band7"]).open();
-    assert_says(&message(missing), &["cannot open", "MOD.A2024123.h10.nc\":Band7", "2024-05-02"]);
+    assert_says(&refusal(missing), &["cannot open", "MOD.A2024123.h10.nc\":Band7", "2024-05-02"]);
     assert_says(
-        &message(RasterStack::from_granules([Granule::new(day(5, 2), [r#"NETCDF:"gone.nc":Band1"#])]).open()),
+        &refusal(RasterStack::from_granules([Granule::new(day(5, 2), [r#"NETCDF:"gone.nc":Band1"#])]).open()),
         &["gone.nc", "No such file"],
     );
 }
@@ -573,7 +569,7 @@ fn emit_has_its_bands_from_the_file_its_mask_in_layer_eight_and_its_uncertainty_
     assert_same(&read, &ndarray::arr3(&[[[value(2, 0, 0)]], [[value(0, 0, 0)]]]));
     let wrong =
         RasterStack::builder(name("RFL"), r"001_(\d{8})").folder(shelf.folder.path()).source_bands(["500 nm"]).open();
-    assert_says(&message(wrong), &["source_bands", "500 nm", "381 nm", "number from 1"]);
+    assert_says(&refusal(wrong), &["source_bands", "500 nm", "381 nm", "number from 1"]);
 }
 
 #[test]
@@ -611,13 +607,13 @@ fn lists_lie_in_the_order_given() {
     let stack = RasterStack::from_granules(listed).mosaic(true).open().unwrap();
     assert_eq!(stack.dates(), [day(5, 2), day(5, 3)]);
     assert_same(&whole(&stack, day(5, 2)), &numbers(1, (3, 4)).insert_axis(Axis(0)));
-    assert_says(&message(RasterStack::from_granules([]).open()), &["files", "empty list"]);
+    assert_says(&refusal(RasterStack::from_granules([]).open()), &["files", "empty list"]);
     let unlisted =
         RasterStack::from_granules([granule(day(5, 2), "one.tif")]).quality(Quality::listed().bits([1])).open();
-    assert_says(&message(unlisted), &["one.tif", "quality", "1 rules"]);
+    assert_says(&refusal(unlisted), &["one.tif", "quality", "1 rules"]);
     let pattern =
         RasterStack::from_granules([granule(day(5, 2), "one.tif")]).quality(Quality::files("*").bits([1])).open();
-    assert_says(&message(pattern), &["quality", "list their quality files"]);
+    assert_says(&refusal(pattern), &["quality", "list their quality files"]);
 }
 
 fn fusion(shelf: &Shelf, instrument: &str) -> Result<rasterfuse::Fusion> {
@@ -715,7 +711,7 @@ fn what_is_missing_or_does_not_fit_is_named_with_the_fix() {
     let shelf = hls();
     fs::remove_file(shelf.path(&name("B04"))).unwrap();
     assert_says(
-        &message(stack(&shelf).open()),
+        &refusal(stack(&shelf).open()),
         &[&name("B8A"), "2024-05-02", "band \"B04\" is missing", "add the file", "source_bands"],
     );
     // Let pass, the date is what cannot be read, and says so.
@@ -728,7 +724,7 @@ fn what_is_missing_or_does_not_fit_is_named_with_the_fix() {
     let shelf = hls();
     fs::remove_file(shelf.path(&name("Fmask"))).unwrap();
     assert_says(
-        &message(stack(&shelf).open()),
+        &refusal(stack(&shelf).open()),
         &[&name("B04"), "2024-05-02", "`quality` is missing", "Fmask.tif", "add the file"],
     );
 
@@ -737,14 +733,14 @@ fn what_is_missing_or_does_not_fit_is_named_with_the_fix() {
         fs::remove_file(shelf.path(&name(layer))).unwrap();
     }
     assert_says(
-        &message(stack(&shelf).open()),
+        &refusal(stack(&shelf).open()),
         &[&name("Fmask"), "data is missing", "add the data", "remove this file"],
     );
 
     let shelf = hls();
     shelf.put(&name("B04"), file(numbers(0, (8, 10))).at(0, 6).tiff(other));
     let words = [&name("B04"), "2024-05-02", "EPSG:32612", "EPSG:32611", "T11SKU", "reproject", "warp it first"];
-    assert_says(&message(stack(&shelf).open()), &words);
+    assert_says(&refusal(stack(&shelf).open()), &words);
 
     let shelf = hls();
     let shifted = File { cell: 30.0, ..file(numbers(0, (8, 10))) };
@@ -753,7 +749,7 @@ fn what_is_missing_or_does_not_fit_is_named_with_the_fix() {
         File { at: (0, 6), ..shifted }
             .tiff(|tiff| Tiff { geotransform: Some([400_010.0, 30.0, 0.0, 3_600_000.0, 0.0, -30.0]), ..tiff }),
     );
-    assert_says(&message(stack(&shelf).open()), &[&name("B04"), "400010", "T11SKU", "do not fall", "lattice"]);
+    assert_says(&refusal(stack(&shelf).open()), &[&name("B04"), "400010", "T11SKU", "do not fall", "lattice"]);
 
     let shelf = hls();
     fs::rename(shelf.path("T11SLU"), shelf.path("other")).unwrap();
@@ -762,20 +758,20 @@ fn what_is_missing_or_does_not_fit_is_named_with_the_fix() {
         fs::rename(shelf.path(&file), shelf.path(&file.replace("2024123", "2024999"))).unwrap();
     }
     let words = ["2024999", "B04.tif", "not a date", "%Y%j", "date_format", "narrow"];
-    assert_says(&message(stack(&shelf).open()), &words);
+    assert_says(&refusal(stack(&shelf).open()), &words);
 
     let empty = Shelf::new();
-    assert_says(&message(stack(&empty).open()), &["files: ", "no file matches", "HLS.S30", "check the folder"]);
+    assert_says(&refusal(stack(&empty).open()), &["files: ", "no file matches", "HLS.S30", "check the folder"]);
     fs::create_dir(empty.path("x")).unwrap();
     assert!(matches!(stack(&empty).open(), Err(Error::NoFiles { .. })));
 
     let shelf = hls();
     let wrong = shelf.stack("*/HLS.S30.*.{band}.tif", r"\.(\d{7})T").source_bands(["b04"]).open();
-    assert_says(&message(wrong), &["no file matches", "{band} stands for [\"b04\"]", "but there is", "`source_bands`"]);
+    assert_says(&refusal(wrong), &["no file matches", "{band} stands for [\"b04\"]", "but there is", "`source_bands`"]);
     let unknown = shelf.stack("*/HLS.S30.*.{band}.tif", r"\.(\d{7})T").open();
-    assert_says(&message(unknown), &["source_bands", "{band}", "B04"]);
+    assert_says(&refusal(unknown), &["source_bands", "{band}", "B04"]);
     let twice = shelf.stack("*/HLS.S30.*.{band}.tif", r"\.(\d{7})T").source_bands(["B04", "B04"]).open();
-    assert_says(&message(twice), &["source_bands", "twice"]);
+    assert_says(&refusal(twice), &["source_bands", "twice"]);
 }
 
 #[test]
@@ -796,13 +792,13 @@ fn partners_may_be_found_by_date() {
     }
     let words =
         ["`quality` is missing", "masks/q_*.tif", "of another style", "`quality.date`", "`quality.date_format`"];
-    assert_says(&message(stack(by_date.clone())), &words);
+    assert_says(&refusal(stack(by_date.clone())), &words);
     let words = ["quality.date: ", "q_20240502.tif", "fix `quality.date` or `quality.date_format`", "%Y%j"];
-    assert_says(&message(stack(by_date.clone().date(r"q_(\d{8})", "%Y%j"))), &words);
-    assert_says(&message(stack(by_date.clone().date(r"q_\d{8}", "%Y%m%d"))), &["quality.date", "capture group"]);
+    assert_says(&refusal(stack(by_date.clone().date(r"q_(\d{8})", "%Y%j"))), &words);
+    assert_says(&refusal(stack(by_date.clone().date(r"q_\d{8}", "%Y%m%d"))), &["quality.date", "capture group"]);
     fs::copy(shelf.path("masks/q_20240502.tif"), shelf.path("masks/q_20240502_again.tif")).unwrap();
     assert_says(
-        &message(stack(by_date.date(r"q_(\d{8})", "%Y%m%d"))),
+        &refusal(stack(by_date.date(r"q_(\d{8})", "%Y%m%d"))),
         &["quality", "q_20240502.tif", "again.tif", "same data", "narrow"],
     );
 }

@@ -8,15 +8,16 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gdal::DriverManager;
 use gdal::raster::RasterCreationOptions;
+use gdal::{DriverManager, Metadata};
 use ndarray::Array3;
+use rasterfuse::Error;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::sink::MemorySink;
-use rasterfuse::source::{RasterSeries, RasterSource, RasterStack, StackBuilder};
-use rasterfuse::{Error, Result};
-use support::{Sample, Tiff, assert_says};
+use rasterfuse::source::{RasterSeries, RasterSource, RasterStack, StackBuilder, ZarrCube};
+use serde_json::json;
+use support::{Sample, Tiff, assert_says, day, refusal, zarr_array};
 use tempfile::TempDir;
 
 const UTM: &str = "EPSG:32633";
@@ -50,13 +51,6 @@ fn stack(folder: &Path, files: &str) -> StackBuilder {
 fn first(source: &dyn RasterSource) -> f64 {
     let date = source.dates()[0];
     source.read(date, &[0], &source.grid().region()).unwrap().values[(0, 1, 2)]
-}
-
-fn refusal<T>(result: Result<T>) -> String {
-    match result {
-        Ok(_) => panic!("not refused"),
-        Err(error) => error.to_string(),
-    }
 }
 
 #[test]
@@ -242,5 +236,109 @@ fn numbers_that_the_range_takes_are_counted_as_such_however_large() {
         let fusion = FusionConfig::parse(&text, folder.path()).unwrap().build().unwrap();
         let message = refusal(fusion.run(&mut MemorySink::new()));
         assert_says(&message, &["s2", "not one value", "144 outside `valid_range`"]);
+    }
+}
+
+/// A raster whose bands are dates.
+fn series(folder: &Path, change: impl Fn(&mut gdal::Dataset)) -> PathBuf {
+    let values = Array3::from_shape_fn((3, SIDE, SIDE), |(date, row, col)| (1000 + date + 40 * row + col) as f64);
+    let path = folder.join("series.tif");
+    let plain =
+        Tiff { crs: Some(UTM), sample: Sample::I16, scale: Some((1e-4, 0.0)), ..Tiff::new(&grid(), values.view()) };
+    plain.write(&path);
+    let flags = gdal::GdalOpenFlags::GDAL_OF_UPDATE;
+    let mut file =
+        gdal::Dataset::open_ex(&path, gdal::DatasetOptions { open_flags: flags, ..Default::default() }).unwrap();
+    change(&mut file);
+    file.close().unwrap();
+    path
+}
+
+#[test]
+fn dates_of_a_series_that_disagree_are_refused_or_told() {
+    let folder = TempDir::new().unwrap();
+    let open = |path: &Path| RasterSeries::builder(path).dates([day(0), day(4), day(8)]);
+    let plain = series(folder.path(), |_| {});
+    assert!(open(&plain).open().unwrap().warnings().is_empty());
+    let scaled = series(folder.path(), |file| file.rasterband(2).unwrap().set_scale(1e-3).unwrap());
+    let message = refusal(open(&scaled).open());
+    assert_says(
+        &message,
+        &["series.tif", "scale and offset tags differ", "1 of 3 bands", "band 2 (2024-01-05)", "0.001"],
+    );
+    let given = open(&scaled).scale(1e-4).open().unwrap();
+    assert!((given.read(day(4), &[0], &given.grid().region()).unwrap().values[(0, 1, 2)] - 0.1043).abs() < 1e-9);
+    let unit = |unit: &'static str| {
+        let path = series(folder.path(), |_| {});
+        let band = |(number, unit): (usize, &str)| {
+            format!("<PAMRasterBand band=\"{number}\"><UnitType>{unit}</UnitType></PAMRasterBand>")
+        };
+        let bands = (1..).zip(["K", unit, "kelvin"]).map(band).collect::<Vec<_>>().concat();
+        fs::write(folder.path().join("series.tif.aux.xml"), format!("<PAMDataset>{bands}</PAMDataset>")).unwrap();
+        open(&path).open()
+    };
+    assert!(unit("Kelvin").is_ok());
+    assert_says(&refusal(unit("degC")), &["series.tif", "units differ", "band 2 (2024-01-05)", "degC"]);
+    fs::remove_file(folder.path().join("series.tif.aux.xml")).unwrap();
+    let named = series(folder.path(), |file| {
+        for (band, name) in ["2024-01-09", "2024-01-05", "2024-01-01"].into_iter().enumerate() {
+            file.rasterband(band + 1).unwrap().set_description(name).unwrap();
+        }
+    });
+    assert_says(&open(&named).open().unwrap().warnings()[0], &["band 1 is of 2024-01-09", "listed as 2024-01-01"]);
+    let own = RasterSeries::builder(&named).open().unwrap();
+    assert!((own.read(day(0), &[0], &own.grid().region()).unwrap().values[(0, 1, 2)] - 0.1044).abs() < 1e-9);
+}
+
+#[test]
+fn files_of_gzip_are_named_as_such() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("a_20240501.tif"), [0x1f, 0x8b, 8, 0, 0, 0]).unwrap();
+    assert_says(&refusal(stack(folder.path(), "a_*.tif").open()), &["a_20240501.tif", "2024-05-01", "gzip", "gunzip"]);
+}
+
+#[test]
+fn numbers_of_cubes_are_those_that_attributes_mean_or_refused() {
+    let folder = TempDir::new().unwrap();
+    let floats = |values: &[f64]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let axis = |name: &str, attributes: serde_json::Value, values: &[f64]| {
+        let shape = [values.len() as u64];
+        zarr_array(&folder.path().join(name), (&shape, "float64"), &[name], &attributes, &floats(values));
+    };
+    axis("time", json!({ "units": "days since 2024-01-01" }), &[0.0]);
+    axis("y", json!({}), &[45.0, 15.0]);
+    axis("x", json!({}), &[15.0, 45.0]);
+    let red = |kind: &str, attributes: serde_json::Value, bytes: &[u8]| {
+        zarr_array(&folder.path().join("red"), (&[1, 2, 2], kind), &["time", "y", "x"], &attributes, bytes);
+        ZarrCube::builder(folder.path()).variable("red")
+    };
+    let integers = |values: [i64; 4]| values.map(i64::to_le_bytes).concat();
+    let read = |cube: &ZarrCube| {
+        cube.read(day(0), &[0], &cube.grid().region()).map(|slice| slice.values.into_raw_vec_and_offset().0)
+    };
+
+    let scaled = || red("int64", json!({ "scale_factor": 0.0 }), &integers([1000, 2000, 3000, 4000]));
+    assert_says(&refusal(scaled().open()), &["red", "scale_factor is 0", "give `scale`"]);
+    assert_eq!(read(&scaled().scale(0.5).open().unwrap()).unwrap(), [500.0, 1000.0, 1500.0, 2000.0]);
+
+    for (number, held) in [(9_007_199_254_740_991, true), (9_007_199_254_740_993, false), (i64::MIN, false)] {
+        let cube = red("int64", json!({}), &integers([1, 2, number, 4])).open().unwrap();
+        match read(&cube) {
+            Ok(values) => assert!(held && values[2] == number as f64, "{number}"),
+            Err(error) => assert!(!held && error.to_string().contains("can be no value"), "{number}: {error}"),
+        }
+        let cube = red("int64", json!({ "_FillValue": number }), &integers([1, 2, number, 4])).open().unwrap();
+        assert!(read(&cube).unwrap()[2].is_nan(), "{number}");
+    }
+
+    for (kind, attributes, bytes, odd) in [
+        ("float64", json!({ "valid_range": [0, 10_000] }), floats(&[0.1, 0.2, 0.3, 0.4]), true),
+        ("float64", json!({ "valid_range": [0.0, 1.0] }), floats(&[0.1, 0.2, 0.3, 0.4]), false),
+        ("int64", json!({ "valid_range": [0.0, 1.0], "scale_factor": 1e-4 }), integers([0, 1, 2, 3]), true),
+        ("int64", json!({ "valid_range": [0, 10_000], "scale_factor": 1e-4 }), integers([0, 1, 2, 3]), false),
+    ] {
+        let warnings = red(kind, attributes.clone(), &bytes).open().unwrap().warnings();
+        assert_eq!(warnings.len(), usize::from(odd), "{attributes}: {warnings:?}");
+        assert!(!odd || warnings[0].contains("valid_range"), "{warnings:?}");
     }
 }

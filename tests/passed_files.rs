@@ -167,3 +167,28 @@ fn files_of_passed_dates_may_go_before_a_series_is_appended_to() {
         }
     }
 }
+
+/// Of two lattices that come equally close, a series keeps the one that it began with.
+#[test]
+fn the_lines_of_a_series_stay_when_the_files_that_chose_them_go() {
+    let (whole, grown) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    // Pixels of three cells: on the lines of one lattice until day 2, of another one afterwards.
+    let write = |folder: &Path, k: i32| put(folder, day(k), 90.0, if k < 3 { 30.0 } else { 60.0 }, UTM33);
+    for folder in [whole.path(), grown.path()] {
+        describe(folder, "observed", "reproject = \"nearest\"");
+        (0..2).for_each(|k| drop(write(folder, k)));
+        fuse(folder, &[]).unwrap();
+        (3..6).for_each(|k| drop(write(folder, k)));
+    }
+    // Here all files are still there, there only those of the other lattice, which is that of most files in both.
+    (0..2).for_each(|k| fs::remove_file(grown.path().join(format!("scene_{}.tif", day(k).format("%Y%m%d")))).unwrap());
+    let held = |folder: &Path| {
+        fuse(folder, &["--append"]).unwrap();
+        let text = fs::read_to_string(folder.join("fused.zarr/zarr.json")).unwrap();
+        let begin = text.find("3 x 3 cells from").unwrap();
+        let files = tree(&folder.join("fused.zarr")).into_iter();
+        let values = files.filter(|(name, _)| name.starts_with("mean/c")).collect::<Vec<_>>();
+        (text[begin..begin + 24].to_owned(), values)
+    };
+    assert_eq!(held(whole.path()), held(grown.path()));
+}

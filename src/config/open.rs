@@ -15,15 +15,21 @@ use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid};
 use crate::model::shared_bands;
 use crate::preset::{Preset, PresetBand, response_of};
-use crate::series::FusionSink;
+use crate::series::{ExistingSeries, FusionSink, Settings};
 use crate::sink::{FusedSeries, SeasonalStore, ZarrFormat, ZarrSink};
 use crate::source::gdal::is_address;
 use crate::source::{Granule, RasterSource, RasterStack, Resampling};
 use crate::spectral::{SpectralBasis, SpectralResponse};
 use crate::storage::Place;
 
-/// First and last day, where they are given.
-type Period = (Option<Date>, Option<Date>);
+/// Which files count, and how they were read before.
+#[derive(Debug, Default)]
+struct Opening<'a> {
+    /// First and last day, where they are given.
+    period: (Option<Date>, Option<Date>),
+    /// The settings of the series that is continued.
+    settings: Option<&'a Settings>,
+}
 
 /// What a description says of one instrument's files.
 #[derive(Clone, Debug)]
@@ -63,24 +69,14 @@ impl FusionConfig {
         self.naming(self.refuse_free())?;
         // Files of other days decide nothing, so they are not opened.
         let period = (self.description.time.start, self.description.time.end);
-        let mut description = self.naming(self.open_period(period))?;
-        self.continue_series(&mut description)?;
-        Ok(FusionBuilder::described(description, self.run.clone(), self.file.clone()))
-    }
-
-    /// Takes what a store that is there already decides where the description leaves it open: its tiles, whatever memory
-    /// there is now, and its first day and dates, whatever files are still there.
-    fn continue_series(&self, description: &mut Description) -> Result<()> {
         let sink = self.sink()?;
-        let Some(existing) = sink.existing()? else { return Ok(()) };
-        if description.output.tile.is_none() {
-            description.output.tile = sink.tile_shape()?.map(Into::into);
+        let existing = sink.existing()?;
+        let settings = existing.as_ref().map(|existing| &existing.settings);
+        let mut description = self.naming(self.open_as(&Opening { period, settings }))?;
+        if let Some(existing) = &existing {
+            continue_series(&mut description, &sink, existing)?;
         }
-        description.time.began = existing.settings.get("time.start").and_then(|text| text.parse().ok());
-        if description.time.output == OutputDates::Observed && existing.visible > 0 {
-            description.time.held = FusedSeries::open(sink.place())?.dates().to_vec();
-        }
-        Ok(())
+        Ok(FusionBuilder::described(description, self.run.clone(), self.file.clone()))
     }
 
     /// Refuses a description that leaves something to be estimated.
@@ -112,11 +108,11 @@ impl FusionConfig {
 
     /// The description with its inputs opened (headers only), those outside its period too.
     pub(super) fn open(&self) -> Result<Description> {
-        self.open_period((None, None))
+        self.open_as(&Opening::default())
     }
 
-    /// The description with its inputs opened (headers only), as far as they are dated in a period.
-    fn open_period(&self, period: Period) -> Result<Description> {
+    /// The description with its inputs opened (headers only), as far as they count.
+    fn open_as(&self, opening: &Opening<'_>) -> Result<Description> {
         let mut description = self.description.clone();
         if description.instrument.is_empty() {
             return Err(Error::setting("instrument", "empty; describe at least one [[instrument]]"));
@@ -127,7 +123,7 @@ impl FusionConfig {
             description.basis = Some(Basis::Open(Arc::new(basis)));
         }
         for (instrument, keys) in description.instrument.iter_mut().zip(&self.sources) {
-            *instrument = self.instrument_of((instrument, keys), &grid, period)?;
+            *instrument = self.instrument_of((instrument, keys), &grid, opening)?;
         }
         description.target.grid = Some(grid);
         if let Some(seasonal) = &mut description.seasonal
@@ -208,15 +204,25 @@ impl FusionConfig {
 
     /// An instrument with its files opened, and what follows from them where the description does not say it.
     pub(super) fn instrument(&self, described: Described<'_>, target: &Grid) -> Result<Instrument> {
-        self.instrument_of(described, target, (None, None))
+        self.instrument_of(described, target, &Opening::default())
     }
 
-    /// The same with the files of a period alone.
-    fn instrument_of(&self, (described, keys): Described<'_>, target: &Grid, period: Period) -> Result<Instrument> {
-        self.open_instrument((described, keys), target, period).map_err(|error| error.of_instrument(&described.name))
+    /// The same with the files that count alone.
+    fn instrument_of(
+        &self,
+        (described, keys): Described<'_>,
+        target: &Grid,
+        opening: &Opening<'_>,
+    ) -> Result<Instrument> {
+        self.open_instrument((described, keys), target, opening).map_err(|error| error.of_instrument(&described.name))
     }
 
-    fn open_instrument(&self, (described, keys): Described<'_>, target: &Grid, period: Period) -> Result<Instrument> {
+    fn open_instrument(
+        &self,
+        (described, keys): Described<'_>,
+        target: &Grid,
+        opening: &Opening<'_>,
+    ) -> Result<Instrument> {
         let spectral = self.description.basis.is_some();
         let preset = keys.preset.as_deref().map(Preset::find).transpose()?;
         // With a basis every band observes all of the spectrum.
@@ -227,14 +233,19 @@ impl FusionConfig {
         // A composite counts on the last day of its window, its pixels on their days.
         let window = described.composite.as_ref().map_or(0, |composite| composite.days);
         let window = window.max(keys.day.as_ref().map_or(0, |rule| day::longest(rule, preset)));
-        let start = period.0.map(|start| start + -i32::try_from(window).unwrap_or(i32::MAX / 4));
+        let (start, end) = opening.period;
+        let start = start.map(|start| start + -i32::try_from(window).unwrap_or(i32::MAX / 4));
+        // Files that have gone must not change what the others are.
+        let lines = opening.settings.and_then(|settings| settings.get(&described.key().name("lines").to_string()));
+        let lines = lines.and_then(|text| text.parse().ok());
         let open =
             |keys: &SourceKeys, preset: Option<&Preset>, bands: &[&PresetBand]| -> Result<Arc<dyn RasterSource>> {
                 if let Some(cube) = cubes::open(keys, &self.folder, target, self.run.remote)? {
                     return Ok(cube);
                 }
                 let stack = described_stack((described, keys), preset, bands, &self.folder, target)?;
-                Ok(Arc::new(stack.lenient(lenient).remote(self.run.remote).period(start, period.1).open()?))
+                let stack = stack.lenient(lenient).remote(self.run.remote).period(start, end).lines(lines);
+                Ok(Arc::new(stack.open()?))
             };
         let mut source = open(keys, preset, &bands)?;
         if let Some(rule) = &keys.day {
@@ -336,6 +347,19 @@ impl FusionConfig {
         let opened = wanted.map(|described| self.instrument(described, target)).collect::<Result<Vec<_>>>()?;
         Ok(opened.into_iter().filter(|opened| !names.is_empty() || opened.observes_cells(target)).collect())
     }
+}
+
+/// Takes what a store that is there already decides where the description leaves it open: its tiles, whatever memory there
+/// is now, and its first day and dates, whatever files are still there.
+fn continue_series(description: &mut Description, sink: &ZarrSink, existing: &ExistingSeries) -> Result<()> {
+    if description.output.tile.is_none() {
+        description.output.tile = sink.tile_shape()?.map(Into::into);
+    }
+    description.time.began = existing.settings.get("time.start").and_then(|text| text.parse().ok());
+    if description.time.output == OutputDates::Observed && existing.visible > 0 {
+        description.time.held = FusedSeries::open(sink.place())?.dates().to_vec();
+    }
+    Ok(())
 }
 
 impl From<Reproject> for Resampling {

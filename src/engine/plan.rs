@@ -353,14 +353,8 @@ impl PlanInput<'_> {
         let mut warnings = Vec::new();
         for (plan, instrument) in costs.instruments().iter().zip(&self.model.instruments) {
             let of_files = instrument.source.warnings();
-            let turned = self.model.target.turned_away(instrument.source.grid()).map(|(west, east)| {
-                format!(
-                    "its longitudes run from {west} to {east}, and those of the target lie a turn of 360 away in part; reproject = \"nearest\" \
-                     brings them there"
-                )
-            });
             let idle = plan.idle.iter().map(|idle| format!("gives nothing: {idle}"));
-            let all = of_files.into_iter().chain(turned).chain(idle);
+            let all = of_files.into_iter().chain(idle);
             warnings.extend(all.map(|text| format!("instrument {:?}: {text}", plan.name)));
         }
         for instrument in &self.model.instruments {

@@ -181,7 +181,7 @@ impl Fusion {
         } else if losses.range > losses.all() / 2 {
             "; check `valid_range`, which is in physical units, `scale` and `offset`"
         } else if losses.nodata > losses.all() / 2 {
-            "; check `nodata` and the nodata tag of the files"
+            "; check `nodata`, and the nodata tag and the attribute valid_range of the files"
         } else if losses.day > losses.all() / 2 {
             "; check `format` and `days` of `day`"
         } else {

@@ -146,7 +146,19 @@ pub(super) fn target_bands(
     let held = source.bands();
     let position = |name: &String| target_bands.iter().position(|target| target == name);
     let observed: Vec<Option<usize>> = match listed_bands(instrument, source)? {
-        None => held.iter().map(position).collect(),
+        None => {
+            let twice = |band: &usize| position(&held[*band]).is_some() && held[..*band].contains(&held[*band]);
+            if let Some(band) = (0..held.len()).find(twice) {
+                let problem = format!(
+                    "{:?} is the name of several bands of {} ({held:?}); list what each observes, in their order, \"\" for bands not \
+                     used",
+                    held[band],
+                    source.origin()
+                );
+                return Err(refuse_bands(instrument, problem));
+            }
+            held.iter().map(position).collect()
+        }
         Some(names) => {
             if let Some(name) = names.iter().find(|name| !name.is_empty() && position(name).is_none()) {
                 let problem = format!(

@@ -283,7 +283,23 @@ fn check_window(window: Window) -> Result<()> {
     }
 }
 
+/// Refuses longitudes of which a part lies a turn of 360 degrees away: it would be missing.
+fn check_turns(target: &Grid, instruments: &[ObservationModel]) -> Result<()> {
+    let turned = |instrument: &ObservationModel| {
+        let (west, east) = target.turned_away(instrument.source.grid())?;
+        let problem = format!(
+            "not given, and the longitudes of {} run from {west} to {east}, so that a part of the target grid lies a turn of 360 degrees \
+             away; give reproject = \"nearest\", which turns them (of a Zarr cube, xarray does: ds.assign_coords(x=(ds.x + 180) % 360 - \
+             180).sortby(\"x\"))",
+            instrument.source.origin()
+        );
+        Some(Error::setting("reproject", problem).of_instrument(&instrument.name))
+    };
+    instruments.iter().find_map(turned).map_or(Ok(()), Err)
+}
+
 fn check_overlap(target: &Grid, instruments: &[ObservationModel]) -> Result<()> {
+    check_turns(target, instruments)?;
     if instruments.iter().any(|instrument| target.overlaps(instrument.source.grid())) {
         return Ok(());
     }

@@ -185,6 +185,13 @@ impl Converter<'_> {
         (self.scale, self.offset)
     }
 
+    /// Makes stored numbers outside of a range missing.
+    #[cfg(feature = "gdal")]
+    pub(super) fn within(self, (low, high): (f64, f64)) -> Self {
+        let (low, high) = (self.scale * low + self.offset, self.scale * high + self.offset);
+        Self { low: self.low.max(low.min(high)), high: self.high.min(low.max(high)), ..self }
+    }
+
     /// Finds stored numbers beyond `limit` that nothing declares missing.
     #[cfg(feature = "gdal")]
     pub(super) fn limited(self, limit: f64) -> Self {
@@ -324,6 +331,22 @@ mod tests {
         }
         let ranged = Calibration { valid_range: Some((0.0, 1.0)), ..Calibration::default() };
         assert_eq!(ranged.converter(None, None, &[]).limited(1e30).convert(&numbers, &mut values), None);
+    }
+
+    #[cfg(feature = "gdal")]
+    #[test]
+    fn a_range_of_stored_numbers_holds_its_bounds_whatever_the_scale() {
+        for (scale, numbers, left) in [
+            (0.1, [-3.0, 2.0, 7.0, 8.0], [false, true, true, false]),
+            (-0.1, [1.9, 2.0, 7.0, 7.1], [false, true, true, false]),
+        ] {
+            let calibration = Calibration { scale: Some(scale), offset: Some(0.3), ..Calibration::default() };
+            let mut values = [0.0; 4];
+            let converter = calibration.converter(None, None, &[]);
+            assert_eq!(converter.within((2.0, 7.0)).convert(&numbers, &mut values), None);
+            assert_eq!(values.map(|value| !value.is_nan()), left, "{scale}");
+            assert!(converter.within((f64::MIN, 7.0)).is_value(-1e9));
+        }
     }
 
     #[test]

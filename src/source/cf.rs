@@ -2,10 +2,12 @@
 
 #[cfg(feature = "zarr")]
 mod packing;
+mod range;
 mod time;
 
 #[cfg(feature = "zarr")]
 pub(super) use packing::Packing;
+pub(super) use range::is_odd_range;
 pub(super) use time::{Acquisitions, dates};
 
 /// Reads attributes of anybody's making.

@@ -3,12 +3,16 @@
 mod address;
 mod align;
 mod cache;
-mod chatter;
 mod crs;
 mod drivers;
 mod extremes;
+mod failure;
+mod hdf5;
+mod lines;
 mod listing;
 mod name;
+mod numbers;
+mod odd;
 mod place;
 mod pool;
 mod quiet;
@@ -17,7 +21,9 @@ mod reach;
 mod series;
 mod server;
 mod spacing;
+mod stored;
 mod tags;
+mod traits;
 mod transform;
 mod turn;
 mod vector;
@@ -25,6 +31,7 @@ mod view;
 mod warp;
 mod write;
 
+use std::io::Read;
 use std::path::Path;
 
 use ::gdal::errors::GdalError;
@@ -38,16 +45,20 @@ pub(super) use cache::block_cache_bytes;
 use cache::disable_folder_listing;
 pub(crate) use cache::limit_block_cache;
 pub use crs::{crs_from_definition, same_crs};
-pub(super) use drivers::Drivers;
 use drivers::waiting;
+pub(super) use drivers::{Drivers, opening_setters};
 pub(super) use extremes::Extremes;
+pub(super) use failure::ReadFailure;
+use hdf5::Listening;
+pub(crate) use lines::Lines;
 pub(super) use listing::names_in;
 pub(super) use name::Subdataset;
 use name::container;
+use numbers::Format;
 use place::grid_of;
 pub(super) use pool::Pool;
 pub(crate) use quiet::QuietErrors;
-pub(super) use raster::{AlikeTraits, OpenRaster, ReadFailure, Traits};
+pub(super) use raster::OpenRaster;
 pub(super) use reach::Reach;
 pub use series::{RasterSeries, SeriesBuilder};
 use server::{Requests, answered, plain};
@@ -55,6 +66,7 @@ pub(super) use server::{persistently, server_cache_bytes};
 use spacing::refuse_uneven;
 pub(super) use tags::BandTags;
 use tags::UnheardScale;
+pub(super) use traits::{AlikeTraits, Traits};
 pub use vector::envelope;
 pub(super) use vector::geographic_bounds;
 pub use view::Resampling;
@@ -140,9 +152,17 @@ fn open(path: &Path, date: Option<Date>, drivers: &Drivers) -> Result<Dataset> {
     let open_flags = GdalOpenFlags::GDAL_OF_RASTER | GdalOpenFlags::GDAL_OF_VERBOSE_ERROR;
     let allowed = drivers.of(path);
     let _requests = Requests::of(path, drivers.remote());
-    let options = DatasetOptions { open_flags, allowed_drivers: Some(&allowed), ..DatasetOptions::default() };
-    let (opened, said) = chatter::listening(&container(path), || Dataset::open_ex(address::gdal_name(path), options));
-    opened.map_err(|error| {
+    let listening = Listening::to(path);
+    // What it means is known here also where GDAL does not know it.
+    let own_range: &[&str] = if listening.is_some() { &["HONOUR_VALID_RANGE=NO"] } else { &[] };
+    let options = DatasetOptions {
+        open_flags,
+        allowed_drivers: Some(&allowed),
+        open_options: Some(own_range),
+        ..DatasetOptions::default()
+    };
+    Dataset::open_ex(address::gdal_name(path), options).map_err(|error| {
+        let said = listening.as_ref().and_then(|_| hdf5::said());
         if is_remote(path) && answered(path, &message(&error)).is_some() {
             return open_error(path, date, &error);
         }
@@ -156,10 +176,17 @@ fn open(path: &Path, date: Option<Date>, drivers: &Drivers) -> Result<Dataset> {
         let problem = match container(path).metadata() {
             Err(missing) => missing.to_string(),
             Ok(metadata) if metadata.is_dir() => "it is a folder that no raster driver recognises".into(),
+            Ok(_) if is_gzip(&container(path)) => "it is compressed by gzip: unpack it first (gunzip)".into(),
             Ok(_) => said.map_or_else(|| message(&error), |said| format!("{} ({said})", message(&error))),
         };
         Error::Open { path: path.to_path_buf(), date, problem, source: Some(Box::new(error)) }
     })
+}
+
+/// Whether a file begins as gzip does.
+fn is_gzip(path: &Path) -> bool {
+    let mut head = [0; 2];
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head == [0x1f, 0x8b]
 }
 
 fn open_error(path: &Path, date: Option<Date>, error: &GdalError) -> Error {
@@ -219,6 +246,7 @@ fn refuse_kilometres(path: &Path, dataset: &Dataset, date: Option<Date>) -> Resu
 /// The header of an open dataset.
 fn header(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<RasterHeader> {
     let _quiet = QuietErrors::new();
+    let _listening = Listening::to(path);
     let (cols, rows) = dataset.raster_size();
     let grid = grid_of(path, dataset, date)?;
     refuse_kilometres(path, dataset, date)?;
@@ -227,9 +255,9 @@ fn header(path: &Path, dataset: &Dataset, date: Option<Date>) -> Result<RasterHe
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| open_error(path, date, &error))?;
     refuse_no_numbers(path, dataset, date)?;
-    let unheard = UnheardScale::new(dataset);
+    let (unheard, format) = (UnheardScale::new(dataset), Format::of(path, dataset));
     let tags = (1..=dataset.raster_count())
-        .map(|index| dataset.rasterband(index).map(|band| BandTags::new(&band, unheard.of(index - 1))));
+        .map(|index| dataset.rasterband(index).map(|band| BandTags::new(&band, format, unheard.of(index - 1))));
     let tags = tags.collect::<Result<Vec<_>, _>>().map_err(|error| open_error(path, date, &error))?;
     let mut header = RasterHeader { grid, bands, block_shape: None, open_bytes: HANDLE_BYTES, tags };
     if dataset.raster_count() > 0 {

@@ -22,7 +22,7 @@ pub(super) const EVERYTHING: (f64, f64) = (f64::MIN, f64::MAX);
 pub struct Losses {
     /// No file reaches the pixel.
     pub place: u64,
-    /// The file holds nothing there: nodata, a mask band, NaN.
+    /// The file holds nothing there: nodata, beyond a `valid_range` of NetCDF or Zarr, a mask band, NaN.
     pub nodata: u64,
     /// A quality rule hides it.
     pub quality: u64,
@@ -74,7 +74,7 @@ impl fmt::Display for Losses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut reasons = [
             (self.place, "where no file reaches (place)"),
-            (self.nodata, "missing in the files (nodata, mask bands, NaN)"),
+            (self.nodata, "missing in the files (nodata, attribute valid_range, mask bands, NaN)"),
             (self.quality, "hidden by `quality`"),
             (self.range, "outside `valid_range`"),
             (self.day, "of another day (`day`)"),
@@ -99,6 +99,9 @@ mod tests {
         let mut losses = Losses { nodata: 20, quality: 300, ..Losses::default() };
         losses += Losses { quality: 400, ..Losses::default() };
         assert_eq!(losses.all(), 720);
-        assert_eq!(losses.to_string(), "700 hidden by `quality`, 20 missing in the files (nodata, mask bands, NaN)");
+        assert_eq!(
+            losses.to_string(),
+            "700 hidden by `quality`, 20 missing in the files (nodata, attribute valid_range, mask bands, NaN)"
+        );
     }
 }

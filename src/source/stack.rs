@@ -361,6 +361,9 @@ impl RasterSource for RasterStack {
         }
         if let Some(views) = &self.views {
             set("reproject", format!("{:?}", views.data.resampling()).to_lowercase());
+            if let Some(lines) = views.data.lines() {
+                set("lines", lines.to_string());
+            }
         }
         if let Some(steps) = &self.offset_steps {
             set("offset_by", steps.to_string());

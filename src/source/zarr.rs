@@ -193,13 +193,20 @@ impl RasterSource for ZarrCube {
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.variables.iter().filter_map(|variable| variable.packed_range().map(|range| (variable, range))).map(|(variable, (low, high))| {
-            format!(
-                "variable {:?} holds floats without a scale, and its attribute valid_range, [{low}, {high}], looks like that of packed \
-                 integers: numbers outside are missing; remove the attribute where it does not fit",
+        let odd = |variable: &Variable| {
+            let (low, high) = variable.odd_range()?;
+            let (held, of) = if variable.is_float() {
+                ("floats without a scale", "packed integers")
+            } else {
+                ("packed integers", "values")
+            };
+            Some(format!(
+                "variable {:?} holds {held}, and its attribute valid_range, [{low}, {high}], looks like that of {of}: stored numbers \
+                 outside are missing; remove the attribute where it does not fit",
                 variable.name
-            )
-        }).collect()
+            ))
+        };
+        self.variables.iter().filter_map(odd).collect()
     }
 
     fn origin(&self) -> String {

@@ -67,6 +67,32 @@ pub(crate) fn same(a: f64, b: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan())
 }
 
+/// Writes a Zarr array of a shape and type as one chunk, with the names of its dimensions.
+pub(crate) fn zarr_array(
+    folder: &Path,
+    (shape, kind): (&[u64], &str),
+    names: &[&str],
+    attributes: &serde_json::Value,
+    bytes: &[u8],
+) {
+    let document = serde_json::json!({
+        "zarr_format": 3, "node_type": "array", "shape": shape, "data_type": kind, "fill_value": 0,
+        "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": shape } },
+        "chunk_key_encoding": { "name": "default" }, "dimension_names": names, "attributes": attributes,
+        "codecs": [{ "name": "bytes", "configuration": { "endian": "little" } }]
+    });
+    let chunk = shape.iter().fold(folder.join("c"), |chunk, _| chunk.join("0"));
+    fs::create_dir_all(chunk.parent().unwrap()).unwrap();
+    fs::write(folder.join("zarr.json"), document.to_string()).unwrap();
+    fs::write(chunk, bytes).unwrap();
+}
+
+/// The text of an error; fails where there is none.
+#[track_caller]
+pub(crate) fn refusal<T>(result: Result<T>) -> String {
+    result.err().unwrap().to_string()
+}
+
 /// Fails unless the message holds every word.
 pub(crate) fn assert_says(message: &str, words: &[&str]) {
     let silent: Vec<_> = words.iter().filter(|word| !message.contains(**word)).collect();

@@ -1,11 +1,11 @@
 //! Choice of the grid of a view: aligned with the target grid, with pixels about as large as those of the rasters.
 
+use std::cmp::Reverse;
+
 use super::transform::CrsTransform;
 use super::turn::Turned;
 use super::view::{KEY, Resampling, View};
-use std::cmp::Reverse;
-
-use super::{Drivers, RasterHeader};
+use super::{Drivers, Lines, RasterHeader};
 use crate::error::{Error, Result};
 use crate::geometry::{Grid, Rect};
 
@@ -14,6 +14,10 @@ const MARGIN: i64 = 2;
 
 /// Largest distance, in cells, from a raster edge to a target line at which the edge counts as lying on the line.
 const EDGE_TOLERANCE: f64 = 1e-3;
+
+/// Largest difference from a half at which a place lies between two lines, in cells or pixels: rounding must not choose
+/// other lines for a file of another extent.
+const TIE: f64 = 1e-6;
 
 /// Largest distance from the target, in cells. Points farther away are clamped to it.
 const FAR: i64 = 1 << 60;
@@ -31,7 +35,8 @@ const BLOCK: (usize, usize) = (64, 256);
 ///
 /// A pixel spans an integer number of target cells, as close as possible to the size of the rasters' pixels at the
 /// middle of the target. The grid lines are the target lines closest to those of most rasters there, whatever their
-/// order: one raster more or less does not move them. The view covers the target.
+/// order: one raster more or less does not move them. A series that is continued keeps its lines. The view covers the
+/// target.
 #[derive(Debug)]
 pub(in crate::source) struct Aligned {
     target: Grid,
@@ -39,6 +44,8 @@ pub(in crate::source) struct Aligned {
     candidates: Vec<(ViewPixels, usize)>,
     /// The last raster grid that was tested, and what came of it. Most stacks have a single grid.
     last: Option<(Grid, Option<ViewPixels>)>,
+    /// The lines on which rasters were read before.
+    kept: Option<Lines>,
 }
 
 /// Size and origin of the pixels of a view.
@@ -55,7 +62,12 @@ struct ViewPixels {
 
 impl Aligned {
     pub(in crate::source) fn new(target: &Grid) -> Self {
-        Self { target: target.clone(), candidates: Vec::new(), last: None }
+        Self { target: target.clone(), candidates: Vec::new(), last: None, kept: None }
+    }
+
+    /// Takes the lines on which rasters were read before, whatever files are still there; where pixels have the same size.
+    pub(in crate::source) fn keeping(self, kept: Option<Lines>) -> Self {
+        Self { kept, ..self }
     }
 
     /// Adds a raster; `what` names it in messages. Returns the size of its pixels in pixels of the view, across and
@@ -122,7 +134,8 @@ impl Aligned {
                 ),
             ));
         };
-        let ViewPixels { cells, begin, native, block } = pixels;
+        let ViewPixels { cells, native, block, .. } = pixels;
+        let begin = self.kept.filter(|kept| kept.cells == cells).map_or(pixels.begin, |kept| kept.begin);
         // Pixels that cover the cells, counted from `begin`. The view covers all of the target, whatever part the
         // rasters cover, so that the grid does not change when a raster is added.
         let covered = self.padded(cells);
@@ -144,6 +157,7 @@ impl Aligned {
             grid: Grid::new(self.target.crs().clone(), geotransform, shape)?,
             resampling,
             native,
+            lines: Lines { cells, begin },
             block,
             nodata: Vec::new(),
             rule: None,
@@ -183,10 +197,10 @@ impl Aligned {
 
         // The native pixel corner nearest to the middle, and the target corner nearest to it.
         let [left, _, _, top, _, _] = native.grid.geotransform();
-        let corner_u = left + ((u - left) / pixel_width).round() * pixel_width;
-        let corner_v = top - ((top - v) / pixel_height).round() * pixel_height;
+        let corner_u = left + rounded((u - left) / pixel_width) * pixel_width;
+        let corner_v = top - rounded((top - v) / pixel_height) * pixel_height;
         let (corner_x, corner_y) = transform.to_target(corner_u, corner_v).ok_or_else(unreachable)?;
-        let begin = (((extent.top - corner_y) / height).round(), ((corner_x - extent.left) / width).round());
+        let begin = (rounded((extent.top - corner_y) / height), rounded((corner_x - extent.left) / width));
         let begin = ((begin.0 as i64).rem_euclid(cells.0), (begin.1 as i64).rem_euclid(cells.1));
         Ok(ViewPixels { cells, begin, native: native_size, block: block_shape(native, native_size) })
     }
@@ -266,6 +280,11 @@ impl Aligned {
     }
 }
 
+/// The nearest whole number; the larger one of two that are equally near, but for rounding.
+fn rounded(place: f64) -> f64 {
+    (place + 0.5 + TIE).floor()
+}
+
 /// A block shape close to the file's own, within the memory for source pixels.
 fn block_shape(native: &RasterHeader, size: (f64, f64)) -> (usize, usize) {
     let (rows, cols) = native.block_shape.unwrap_or(BLOCK);
@@ -273,4 +292,17 @@ fn block_shape(native: &RasterHeader, size: (f64, f64)) -> (usize, usize) {
     let side = pixels.sqrt() as usize;
     let fit = |length: usize| length.clamp(BLOCK.0, BLOCK.1).min(side).max(1);
     (fit(rows), fit(cols))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_go_the_same_way_whatever_their_rounding() {
+        for place in [2.5, 2.5 - 1e-9, 2.5 + 1e-9] {
+            assert_eq!((rounded(place), rounded(place - 5.0)), (3.0, -2.0));
+        }
+        assert_eq!([2.49, -2.51, 0.0].map(rounded), [2.0, -3.0, 0.0]);
+    }
 }

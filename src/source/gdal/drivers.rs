@@ -12,6 +12,37 @@ use super::name::container;
 use super::server::Requests;
 use crate::source::Remote;
 
+/// The methods of a builder that has the fields `crs` and `drivers`.
+macro_rules! opening_setters {
+    () => {
+        /// The CRS of the files. It replaces those that they give.
+        #[must_use]
+        pub fn crs(mut self, crs: crate::geometry::Crs) -> Self {
+            self.crs = Some(crs);
+            self
+        }
+
+        /// Also opens files with these GDAL drivers, such as `VRT` or `WMS`, by which a file names other files or servers to
+        /// be read. Default: only formats that hold their pixels themselves, whatever the name of a file ends in, so that
+        /// files of unknown origin open nothing else. A file that is named in full and ends in `.vrt` is opened anyway.
+        #[must_use]
+        pub fn drivers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+            self.drivers = self.drivers.with(names);
+            self
+        }
+
+        /// How servers are asked for files that are addresses or in GDAL's file systems: time limits, repetitions, reads in
+        /// flight.
+        #[must_use]
+        pub fn remote(mut self, remote: crate::source::Remote) -> Self {
+            self.drivers = self.drivers.asking(remote);
+            self
+        }
+    };
+}
+
+pub(in crate::source) use opening_setters;
+
 /// Formats that hold their pixels themselves.
 const PLAIN: [&str; 42] = [
     "GTiff",

@@ -3,7 +3,8 @@
 use ::gdal::raster::RasterBand;
 use ::gdal::{Dataset, Metadata};
 
-use super::raster::holds_signed_bytes;
+use super::numbers::{Format, Numbers};
+use crate::source::cf::is_odd_range as is_odd;
 
 /// Stored type, nodata, scale, offset and unit of a band, as its header has them.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,18 +17,25 @@ pub(in crate::source) struct BandTags {
     pub(in crate::source) unit: String,
     /// A scale that the header gives and GDAL does not apply, or that cannot be; with what to do.
     pub(in crate::source) unusable_scale: Option<String>,
+    /// The valid range of NetCDF, where it looks like that of other numbers than those that are stored.
+    pub(in crate::source) odd_range: Option<(f64, f64)>,
     /// Smallest and largest integer of the type; `None` for floats.
     range: Option<(f64, f64)>,
 }
 
 impl BandTags {
     /// `unheard` is a scale that GDAL does not apply, where it knows none of its own.
-    pub(super) fn new(band: &RasterBand<'_>, unheard: Option<String>) -> Self {
-        let sample = if holds_signed_bytes(band) { "Int8".into() } else { band.band_type().name() };
+    pub(super) fn new(band: &RasterBand<'_>, format: Format, unheard: Option<String>) -> Self {
+        let numbers = Numbers::of(band, format);
+        let sample = if numbers.signed { "Int8".into() } else { band.band_type().name() };
         let range = range_of(&sample);
+        let scaled =
+            band.scale().is_some_and(|scale| scale != 1.0) || band.offset().is_some_and(|offset| offset != 0.0);
         Self {
+            odd_range: numbers.range.filter(|limits| is_odd(*limits, range.is_none(), scaled)),
             sample,
-            nodata: band.no_data_value(),
+            // NaN is a tag as well, where the type cannot hold it.
+            nodata: numbers.nodata.or_else(|| band.no_data_value().filter(|nodata| nodata.is_nan())),
             // Where there are none, numbers are as they are stored.
             scale: band.scale().filter(|scale| *scale != 1.0),
             offset: band.offset().filter(|offset| *offset != 0.0),
@@ -58,7 +66,21 @@ impl BandTags {
             other => other,
         };
         let (sample, range) = (sample.to_owned(), range_of(sample));
-        Self { sample, nodata, scale: None, offset: None, unit: String::new(), unusable_scale: None, range }
+        Self {
+            sample,
+            nodata,
+            scale: None,
+            offset: None,
+            unit: String::new(),
+            unusable_scale: None,
+            odd_range: None,
+            range,
+        }
+    }
+
+    /// The unit in one spelling.
+    pub(in crate::source) fn plain_unit(&self) -> String {
+        same_unit(&self.unit)
     }
 
     pub(in crate::source) fn is_float(&self) -> bool {
@@ -121,5 +143,33 @@ impl UnheardScale {
             let gain = self.gains.get(band).copied().filter(other)?;
             Some(format!("data gain value {gain} (scale = {gain:e})"))
         })
+    }
+}
+
+/// One spelling for each unit that files spell in several ways; others as they are. No unit and the unit 1 are the same.
+fn same_unit(unit: &str) -> String {
+    let spelling = match unit.trim().to_lowercase().replace([' ', '_', '-', '.'], "").as_str() {
+        "" | "1" | "unitless" | "none" | "dimensionless" | "nounit" => "",
+        "k" | "kelvin" | "kelvins" | "degk" | "degreek" | "degreekelvin" | "degreeskelvin" => "K",
+        "c" | "°c" | "celsius" | "degc" | "degreec" | "degreecelsius" | "degreescelsius" => "degC",
+        "%" | "percent" | "pct" | "percentage" => "%",
+        "m" | "meter" | "meters" | "metre" | "metres" => "m",
+        _ => return unit.trim().to_owned(),
+    };
+    spelling.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_known_in_any_spelling() {
+        for (one, other) in [("K", "Kelvin"), ("1", ""), ("percent", "%"), ("m", "metres"), ("degree_Celsius", "°C")] {
+            assert_eq!(same_unit(one), same_unit(other), "{one} and {other}");
+        }
+        for (one, other) in [("K", "degC"), ("W m-2", "w m-2"), ("%", "1"), ("m", "mm")] {
+            assert_ne!(same_unit(one), same_unit(other), "{one} and {other}");
+        }
     }
 }

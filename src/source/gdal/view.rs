@@ -1,6 +1,6 @@
 //! The grid on which rasters of another grid or CRS are read.
 
-use super::{Drivers, RasterHeader};
+use super::{Drivers, Lines, RasterHeader};
 use crate::error::Result;
 use crate::geometry::{Crs, Grid};
 use crate::source::{Calibration, Quality};
@@ -41,6 +41,8 @@ pub(in crate::source) struct View {
     pub(super) resampling: Resampling,
     /// Size of a native pixel in pixels of the view, across and down.
     pub(super) native: (f64, f64),
+    /// The lines of its grid among those of the target.
+    pub(super) lines: Lines,
     /// (rows, columns) of a block that is resampled at once.
     pub(super) block: (usize, usize),
     /// Stored numbers that mean "missing", in addition to what the file declares.
@@ -88,6 +90,11 @@ impl View {
 
     pub(in crate::source) fn resampling(&self) -> Resampling {
         self.resampling
+    }
+
+    /// The lines of its grid among those of the target, where others could be taken.
+    pub(in crate::source) fn lines(&self) -> Option<Lines> {
+        Some(self.lines).filter(|lines| lines.are_chosen())
     }
 
     /// Size of a native pixel in pixels of the view, across and down.
@@ -140,6 +147,7 @@ impl View {
             grid,
             resampling: Resampling::Nearest,
             native: (1.0, 1.0),
+            lines: self.lines,
             block: self.block,
             nodata: Vec::new(),
             rule: Some(rule.clone()),

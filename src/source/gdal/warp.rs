@@ -10,8 +10,9 @@ use ::gdal::raster::{ColorInterpretation, GdalDataType, RasterBand};
 use ::gdal::{Dataset, Metadata};
 
 use super::address::gdal_name;
+use super::hdf5::Listening;
+use super::numbers::{Format, Numbers};
 use super::place::grid_of;
-use super::raster::{fills, holds_signed_bytes};
 use super::server::Requests;
 use super::transform::middle_longitude;
 use super::turn::Turned;
@@ -27,6 +28,12 @@ use crate::geometry::{Date, Grid};
 /// projections are nearly linear across a few hundred pixels.
 const MAX_ERROR: f64 = 0.01;
 
+/// Leaves the range of a NetCDF file to [`Numbers`]: GDAL knows it only where both bounds are there.
+const OWN_RANGE: &str = "<OpenOptions><OOI key=\"HONOUR_VALID_RANGE\">NO</OOI></OpenOptions>";
+
+/// Bound of a table of floats.
+const FARTHEST: f64 = 1e308;
+
 /// Makes every description unique.
 ///
 /// GDAL returns one shared dataset to all that open the same description on the same thread, but a view may by then
@@ -36,7 +43,8 @@ static SERIAL: AtomicU64 = AtomicU64::new(0);
 impl View {
     /// Opens a file as this view: all bands, or `only` one of them by position, with the same names, scale and
     /// offset, as float64 with NaN where missing. `own` is the size of its pixels in those of the view, which sets
-    /// the width of the kernel, where that is not the view's own.
+    /// the width of the kernel, where that is not the view's own. Also returns whether any of the bands holds integers of
+    /// 64 bits, not all of which float64 holds.
     ///
     /// # Errors
     /// [`Error::Open`] when GDAL cannot open it or it has no geotransform, [`Error::Grid`] when it is not north-up.
@@ -46,8 +54,9 @@ impl View {
         date: Option<Date>,
         (own, only): (Option<(f64, f64)>, Option<usize>),
         valid: Option<Valid<'_>>,
-    ) -> Result<Dataset> {
+    ) -> Result<(Dataset, bool)> {
         let _requests = Requests::of(path, self.drivers.remote());
+        let _listening = Listening::to(path);
         let file = open(path, date, &self.drivers)?;
         // Not the whole header: of a series of many dates each opens its view.
         let native = grid_of(path, &file, date)?;
@@ -70,8 +79,12 @@ impl View {
             })?;
         let sized = (&turned.grid, own.unwrap_or(self.native));
         let text = self.describe(&file, sized, &unmasked, &held).map_err(|error| failed(&error))?;
+        let is_wide =
+            |index: &usize| file.rasterband(*index).is_ok_and(|band| band.band_type().bits() == 64 && !is_float(&band));
+        let wide = held.iter().any(is_wide);
         drop(file);
-        open(Path::new(&text), date, &self.drivers.clone().with(["VRT"])).map_err(|error| match error {
+        let opened = open(Path::new(&text), date, &self.drivers.clone().with(["VRT"]));
+        opened.map(|dataset| (dataset, wide)).map_err(|error| match error {
             // The error names the path of the file, not the description.
             Error::Open { problem, source, .. } => Error::Open { path: path.to_path_buf(), date, problem, source },
             other => other,
@@ -177,10 +190,13 @@ impl View {
         let Some(path) = name.to_str() else { return Ok(None) };
         let alpha = alpha_of(file)?;
         let (size, serial) = (file.raster_size(), SERIAL.fetch_add(1, Ordering::Relaxed));
-        let path = escape(path);
+        let (path, format) = (escape(path), Format::of(Path::new(path), file));
+        let options = if format == Format::Other { "" } else { OWN_RANGE };
         let of_file = |index: usize, stored: &Stored| match cut {
-            None => complex_source(&path, index, stored, ""),
-            Some(first) => halves(size, first).map(|half| complex_source(&path, index, stored, &half)).concat(),
+            None => complex_source(&path, index, stored, options),
+            Some(first) => {
+                halves(size, first).map(|half| complex_source(&path, index, stored, &(half + options))).concat()
+            }
         };
         let mask = alpha.map_or_else(String::new, |index| {
             let source = of_file(index, &Stored::default());
@@ -188,7 +204,7 @@ impl View {
         });
         let described = held
             .iter()
-            .map(|&index| Ok((index, self.stored(file, index, valid)?)))
+            .map(|&index| Ok((index, self.stored((file, format), index, valid)?)))
             .collect::<Result<Vec<_>, GdalError>>()?;
         let dataset = |bands: &[Described]| {
             let sources = bands.iter().map(|(index, (stored, _))| of_file(*index, stored));
@@ -220,23 +236,32 @@ impl View {
     }
 
     /// What the numbers of a band are, and those that are missing beyond what its source can say.
-    fn stored(&self, file: &Dataset, index: usize, valid: Option<Valid<'_>>) -> Result<(Stored, Vec<f64>), GdalError> {
+    fn stored(
+        &self,
+        (file, format): (&Dataset, Format),
+        index: usize,
+        valid: Option<Valid<'_>>,
+    ) -> Result<(Stored, Vec<f64>), GdalError> {
         let band = file.rasterband(index)?;
-        let (flags, signed) = (band.mask_flags()?, holds_signed_bytes(&band));
+        let (flags, numbers) = (band.mask_flags()?, Numbers::of(&band, format));
+        let signed = numbers.signed;
         let ordinary = |own: &f64| self.rule.as_ref().is_some_and(|rule| !rule.takes_for_unknown(*own));
-        let own = band.no_data_value().filter(|own| !ordinary(own));
-        let declared: Vec<f64> = fills(&band).into_iter().filter(|fill| !ordinary(fill)).collect();
+        let own = numbers.nodata.filter(|own| !ordinary(own));
+        let declared: Vec<f64> = numbers.fills.into_iter().filter(|fill| !ordinary(fill)).collect();
         let by_nodata = flags.is_nodata() && !flags.is_per_dataset() && (signed || own.is_none());
         let round =
             |number: &f64| if band.band_type() == GdalDataType::Float32 { f64::from(*number as f32) } else { *number };
-        // GDAL compares bytes, which a negative number never meets.
-        let own = own.filter(|_| signed);
-        let mut missing: Vec<f64> = own.into_iter().chain(self.nodata.iter().chain(&declared).map(round)).collect();
+        // GDAL compares bytes, which a negative number never meets; and a mask of the file makes it forget the number.
+        let own = own.filter(|_| signed || flags.is_per_dataset() || flags.is_alpha());
+        let given = own.iter().chain(&self.nodata).chain(&declared);
+        let mut missing: Vec<f64> = given.map(round).collect();
         missing.retain(|number| !number.is_nan());
         missing.sort_by(f64::total_cmp);
         missing.dedup();
         let masked = !(flags.is_all_valid() || by_nodata);
         let range = valid.and_then(|valid| valid.range(index - 1, band.scale(), band.offset()));
+        let within = |(low, high): (f64, f64), (own_low, own_high): (f64, f64)| (low.max(own_low), high.min(own_high));
+        let range = range.into_iter().chain(numbers.range).reduce(within);
         if let Some(whole) = whole_numbers(&band, signed) {
             let table =
                 (signed || range.is_some() || !missing.is_empty()).then(|| table(whole, range, &missing, signed));
@@ -246,6 +271,7 @@ impl View {
         let nodata = (!(masked || missing.is_empty())).then(|| missing.remove(0));
         // Numbers between two entries stay as they are; those beyond take the last one.
         let table = range.map(|(low, high)| {
+            let (low, high) = (low.max(-FARTHEST), high.min(FARTHEST));
             format!("{:?}:nan,{low:?}:{low:?},{high:?}:{high:?},{:?}:nan", low.next_down(), high.next_up())
         });
         Ok((Stored { masked, nodata, table }, missing))
@@ -264,6 +290,10 @@ struct Stored {
     nodata: Option<f64>,
     /// What each number becomes, as GDAL's table.
     table: Option<String>,
+}
+
+fn is_float(band: &RasterBand<'_>) -> bool {
+    matches!(band.band_type(), GdalDataType::Float32 | GdalDataType::Float64)
 }
 
 /// The band that holds the opacity of the others, counted from 1.

@@ -32,10 +32,12 @@ enum Kind {
     Scale,
     Unusable,
     Unit,
+    Unitless,
     Mixture,
     Type,
     Nodata,
     Useless,
+    Range,
 }
 
 /// The files of a granule at one position whose headers say the same.
@@ -147,10 +149,12 @@ impl HeaderLog {
             Kind::Scale,
             Kind::Unusable,
             Kind::Unit,
+            Kind::Unitless,
             Kind::Mixture,
             Kind::Type,
             Kind::Nodata,
             Kind::Useless,
+            Kind::Range,
         ] {
             let odd: Vec<Odd<'_>> = (0..layout.files).flat_map(|file| self.odd(kind, file, &view)).collect();
             let Some(first) = odd.iter().min_by_key(|odd| odd.alike.date(parts)) else { continue };
@@ -211,7 +215,7 @@ impl HeaderLog {
             .collect();
         // Judged by the first file, files that are added later do not change what is refused.
         let usual = match kind {
-            Kind::Order | Kind::Useless | Kind::Unusable => Some(String::new()),
+            Kind::Order | Kind::Useless | Kind::Unusable | Kind::Range => Some(String::new()),
             _ => of_file.first().map(|(_, text)| text.clone()),
         };
         let Some(usual) = usual else { return Vec::new() };
@@ -283,7 +287,14 @@ impl Comparison<'_> {
                 let unusable = tags.iter().find_map(|tags| tags.unusable_scale.clone());
                 unusable.unwrap_or_default()
             }),
-            Kind::Unit => data.then(|| each(&|tags| same_unit(&tags.unit))).filter(|unit| !unit.is_empty()),
+            Kind::Unit => data.then(|| each(&|tags| tags.plain_unit())).filter(|unit| !unit.is_empty()),
+            Kind::Unitless => {
+                data.then(|| if each(&|tags| tags.plain_unit()).is_empty() { "none".into() } else { "one".into() })
+            }
+            Kind::Range => data.then(|| {
+                let odd = tags.iter().find_map(|tags| tags.odd_range);
+                odd.map_or_else(String::new, |(low, high)| format!("[{low}, {high}]"))
+            }),
             Kind::Mixture => (data && self.calibration.scale.is_some_and(|scale| scale != 1.0))
                 .then(|| each(&|tags| if tags.is_float() { "floats".into() } else { "integers".into() })),
             Kind::Type => Some(each(&|tags| tags.sample.clone())),
@@ -314,10 +325,12 @@ impl Kind {
             Self::Scale => "scale and offset tags differ",
             Self::Unusable => "a scale that is not applied",
             Self::Unit => "units differ",
+            Self::Unitless => "a unit that some files lack",
             Self::Mixture => "integers and floats under one `scale`",
             Self::Type => "stored types differ",
             Self::Nodata => "nodata tags differ",
             Self::Useless => "a nodata tag that hides nothing",
+            Self::Range => "an attribute valid_range that looks like that of other numbers than those that are stored",
         }
     }
 
@@ -337,37 +350,10 @@ impl Kind {
             Self::Unusable => "give `scale`",
             Self::Unit => "convert them, or make an instrument of each",
             Self::Mixture => "make an instrument of each, with its own `scale`",
-            Self::Type => "check that they are of one product",
+            Self::Type | Self::Unitless => "check that they are of one product",
             Self::Nodata => "give `nodata` for all of them",
             Self::Useless => "give the number that is missing as `nodata`, or remove the tag",
-        }
-    }
-}
-
-/// One spelling for each unit that files spell in several ways; others as they are. No unit and the unit 1 are the same.
-fn same_unit(unit: &str) -> String {
-    let spelling = match unit.trim().to_lowercase().replace([' ', '_', '-', '.'], "").as_str() {
-        "" | "1" | "unitless" | "none" | "dimensionless" | "nounit" => "",
-        "k" | "kelvin" | "kelvins" | "degk" | "degreek" | "degreekelvin" | "degreeskelvin" => "K",
-        "c" | "°c" | "celsius" | "degc" | "degreec" | "degreecelsius" | "degreescelsius" => "degC",
-        "%" | "percent" | "pct" | "percentage" => "%",
-        "m" | "meter" | "meters" | "metre" | "metres" => "m",
-        _ => return unit.trim().to_owned(),
-    };
-    spelling.to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn units_are_known_in_any_spelling() {
-        for (one, other) in [("K", "Kelvin"), ("1", ""), ("percent", "%"), ("m", "metres"), ("degree_Celsius", "°C")] {
-            assert_eq!(same_unit(one), same_unit(other), "{one} and {other}");
-        }
-        for (one, other) in [("K", "degC"), ("W m-2", "w m-2"), ("%", "1"), ("m", "mm")] {
-            assert_ne!(same_unit(one), same_unit(other), "{one} and {other}");
+            Self::Range => "stored numbers outside are missing: remove the attribute where it does not fit",
         }
     }
 }

@@ -9,9 +9,9 @@ use super::versions::Versions;
 use crate::error::{Error, Result, shown};
 use crate::geometry::{Crs, Date, Grid};
 use crate::source::calibration::calibration_setters;
-use crate::source::gdal::Drivers;
+use crate::source::gdal::{Drivers, Lines, opening_setters};
 use crate::source::quality::AncillaryLocation;
-use crate::source::{Calibration, Quality, Remote, Resampling, Uncertainty};
+use crate::source::{Calibration, Quality, Resampling, Uncertainty};
 
 /// Builder of a [`RasterStack`](super::RasterStack); [`open`](Self::open) finishes it.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct StackBuilder {
     pub(super) drivers: Drivers,
     pub(super) crs: Option<Crs>,
     pub(super) versions: Option<Versions>,
+    /// The lines on which files were read before, where they are read on another grid.
+    pub(super) lines: Option<Lines>,
     /// First and last day.
     pub(super) period: (Option<Date>, Option<Date>),
 }
@@ -74,6 +76,7 @@ impl StackBuilder {
             drivers: Drivers::default(),
             crs: None,
             versions: None,
+            lines: None,
             period: (None, None),
         }
     }
@@ -195,6 +198,14 @@ impl StackBuilder {
         self
     }
 
+    /// Takes the lines among those of the target on which files of a series were read before, so that it can be continued
+    /// when some of its files are gone.
+    #[cfg(all(feature = "config", feature = "zarr"))]
+    pub(crate) fn lines(mut self, lines: Option<Lines>) -> Self {
+        self.lines = lines;
+        self
+    }
+
     /// Hides pixels by a quality raster. Several rules combine: a pixel is hidden where any rule hides it.
     #[must_use]
     pub fn quality(mut self, quality: Quality) -> Self {
@@ -242,29 +253,7 @@ impl StackBuilder {
         self
     }
 
-    /// The CRS of the files. It replaces those that they give.
-    #[must_use]
-    pub fn crs(mut self, crs: Crs) -> Self {
-        self.crs = Some(crs);
-        self
-    }
-
-    /// Also opens files with these GDAL drivers, such as `VRT` or `WMS`, by which a file names other files or servers to be
-    /// read. Default: only formats that hold their pixels themselves, whatever the name of a file ends in, so that files of
-    /// unknown origin open nothing else.
-    #[must_use]
-    pub fn drivers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.drivers = self.drivers.with(names);
-        self
-    }
-
-    /// How servers are asked for files that are addresses or in GDAL's file systems: time limits, repetitions, reads in
-    /// flight.
-    #[must_use]
-    pub fn remote(mut self, remote: Remote) -> Self {
-        self.drivers = self.drivers.asking(remote);
-        self
-    }
+    opening_setters!();
 
     /// Description of the files, for messages.
     pub(super) fn origin(&self) -> String {

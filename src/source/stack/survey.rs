@@ -124,7 +124,7 @@ impl StackBuilder {
     /// sound.
     pub(super) fn survey(&self, granules: Vec<Granule>) -> Result<Survey> {
         let mut found = SurveyState {
-            aligned: self.onto.as_ref().map(|(target, _)| Aligned::new(target)),
+            aligned: self.onto.as_ref().map(|(target, _)| Aligned::new(target).keeping(self.lines)),
             reach: match (&self.onto, &self.covering) {
                 (Some((target, _)), _) => Some(Reach::new(target, true)),
                 (None, target) => target.as_ref().map(|target| Reach::new(target, false)),

@@ -125,6 +125,9 @@ impl CubeBuilder {
             let array = store.array(name)?;
             let variable = Variable::new(name, array, &self.dimensions, |dimension| store.attributes(dimension));
             let variable = variable.map_err(|problem| store.error(name, &problem))?;
+            if let Some(problem) = variable.unusable_scale().filter(|_| self.calibration.scale.is_none()) {
+                return Err(store.error(name, &problem));
+            }
             if names.len() > 1 && variable.axes.band.is_some_and(|axis| variable.length(axis) > 1) {
                 return Err(refuse("has an axis of bands itself; give it alone, as `variable`".into()));
             }

@@ -10,7 +10,7 @@ use super::axes::{CubeAxes, DimensionNames};
 use super::bounded::bound_codecs;
 use super::elements::{ElementType, Elements};
 use super::folder::{Folder, contents};
-use crate::source::cf::Packing;
+use crate::source::cf::{Packing, is_odd_range};
 
 /// Most numbers in a chunk that is larger than its array.
 const MOST_SPARE: u64 = 1 << 28;
@@ -118,28 +118,26 @@ impl Variable {
     pub(super) fn largest(&self) -> Option<f64> {
         match self.element_type {
             ElementType::F32 | ElementType::F64 => Some(1e30),
-            ElementType::I64 | ElementType::U64 => Some(9_007_199_254_740_992.0),
+            ElementType::I64 | ElementType::U64 => Some(9_007_199_254_740_991.0),
             _ => None,
         }
     }
 
-    fn is_float(&self) -> bool {
+    pub(super) fn is_float(&self) -> bool {
         matches!(self.element_type, ElementType::F32 | ElementType::F64)
     }
 
-    /// The attribute `valid_range` of floats without a scale, where it looks like that of the packed integers that they
-    /// were.
-    pub(super) fn packed_range(&self) -> Option<(f64, f64)> {
-        let plain = self.is_float() && self.packing.scale.is_none() && self.packing.offset.is_none();
-        let packed = |(low, high): &(f64, f64)| {
-            let whole = |bound: f64| bound.is_infinite() || bound.fract() == 0.0;
-            let largest = [low, high]
-                .into_iter()
-                .filter(|bound| bound.is_finite())
-                .fold(0.0, |all: f64, bound| all.max(bound.abs()));
-            whole(*low) && whole(*high) && largest >= 1000.0
-        };
-        self.packing.range().filter(|range| plain && packed(range))
+    /// The problem of a `scale_factor` that can be none.
+    pub(super) fn unusable_scale(&self) -> Option<String> {
+        let scale = self.packing.scale.filter(|scale| *scale == 0.0 || !scale.is_finite())?;
+        Some(format!("its scale_factor is {scale}, which no value has; give `scale`"))
+    }
+
+    /// The attribute `valid_range`, where it looks like that of other numbers than those that are stored.
+    pub(super) fn odd_range(&self) -> Option<(f64, f64)> {
+        let scaled = self.packing.scale.is_some_and(|scale| scale != 1.0)
+            || self.packing.offset.is_some_and(|offset| offset != 0.0);
+        self.packing.range().filter(|range| is_odd_range(*range, self.is_float(), scaled))
     }
 
     /// Adds a stored number that means "missing" to those that the variable declares.
