@@ -103,7 +103,9 @@ impl FusionConfig {
             Some(2) => ZarrFormat::V2,
             Some(other) => return refuse("output.zarr_format", format!("{other}; give 3 or 2")),
         };
-        Ok(ZarrSink::create(Place::from(&output.store).within(&self.folder)).format(format))
+        self.naming(self.run.storage.check())?;
+        let place = Place::from(&output.store).within(&self.folder).options(self.run.storage);
+        Ok(ZarrSink::create(place).format(format))
     }
 
     /// The description with its inputs opened (headers only), those outside its period too.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::{MemoryBudget, Precision};
 use crate::error::{Error, Result};
 use crate::source::Remote;
+use crate::storage::StorageOptions;
 
 /// Worker threads at most.
 const LARGEST_POOL: usize = 4096;
@@ -36,6 +37,8 @@ pub struct RunOptions {
     pub keep_checkpoints: usize,
     /// How servers are asked for remote files.
     pub remote: Remote,
+    /// How a store is reached and kept where it is no folder.
+    pub storage: StorageOptions,
     /// Whether a run is refused whose results may not fit on the disk.
     pub check_disk: bool,
     /// Dates that are read, filtered and written together. Default: chosen by the plan.
@@ -58,6 +61,7 @@ impl Default for RunOptions {
             checkpoint_interval: Duration::from_mins(10),
             keep_checkpoints: 1,
             remote: Remote::default(),
+            storage: StorageOptions::default(),
             check_disk: true,
             batch_dates: None,
             shards: 1,
@@ -83,6 +87,7 @@ impl RunOptions {
             return Err(Error::setting("batch_dates", "0 dates; give at least 1"));
         }
         self.remote.check()?;
+        self.storage.check()?;
         if self.shards == 0 {
             return Err(Error::setting("shards", "0 processes; give at least 1"));
         }

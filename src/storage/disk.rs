@@ -79,6 +79,15 @@ impl Folder for Disk {
         Ok(Some(bytes))
     }
 
+    fn read_end(&self, name: &str, length: u64) -> io::Result<Option<Vec<u8>>> {
+        let Some(mut file) = found(File::open(self.path_of(name)))? else { return Ok(None) };
+        let size = file.metadata()?.len();
+        file.seek(SeekFrom::Start(size.saturating_sub(length)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
     fn sizes(&self, names: &[String]) -> io::Result<Vec<Option<u64>>> {
         let size = |name: &String| match found(fs::metadata(self.path_of(name))) {
             Ok(file) => Ok(file.filter(fs::Metadata::is_file).map(|file| file.len())),

@@ -146,10 +146,6 @@ impl Folder for MemoryFolder {
         Ok(presence)
     }
 
-    fn make(&self) -> io::Result<()> {
-        Ok(())
-    }
-
     fn open(&self, name: &str) -> io::Result<Option<Box<dyn Read + Send>>> {
         Ok(self.get(name).map(|contents| Box::new(Cursor::new(contents)) as Box<dyn Read + Send>))
     }
@@ -158,6 +154,11 @@ impl Folder for MemoryFolder {
         let Some(contents) = self.get(name) else { return Ok(None) };
         let at = |position: u64| usize::try_from(position).map_or(contents.len(), |at| at.min(contents.len()));
         Ok(Some(contents[at(range.start)..at(range.end.max(range.start))].to_vec()))
+    }
+
+    fn read_end(&self, name: &str, length: u64) -> io::Result<Option<Vec<u8>>> {
+        let start = |size: usize| size.saturating_sub(usize::try_from(length).unwrap_or(size));
+        Ok(self.get(name).map(|contents| contents[start(contents.len())..].to_vec()))
     }
 
     fn sizes(&self, names: &[String]) -> io::Result<Vec<Option<u64>>> {
@@ -195,18 +196,6 @@ impl Folder for MemoryFolder {
 
     fn remove(&self, name: &str) -> io::Result<bool> {
         Ok(locked(&self.memory.files).remove(&self.key(name)))
-    }
-
-    fn sync(&self, _: &[String]) -> Result<(), (PathBuf, io::Error)> {
-        Ok(())
-    }
-
-    fn sweep(&self, _: &str, _: bool) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn dissolve(&self) -> io::Result<bool> {
-        Ok(self.presence()? == Presence::Nothing)
     }
 
     fn lock(&self, name: &str, hold: Hold) -> io::Result<Option<Box<dyn Guard>>> {

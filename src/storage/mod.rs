@@ -1,11 +1,11 @@
 //! Where series are kept: folders on a disk, in memory or in an object store, behind one trait. Sinks, records of chunks,
 //! checkpoints, locks and readers know only this trait.
 
-mod access;
 mod disk;
 mod memory;
 #[cfg(feature = "object-store")]
 mod object;
+mod options;
 mod overlay;
 mod place;
 
@@ -20,6 +20,7 @@ pub(crate) use disk::replace;
 #[cfg(feature = "zarr")]
 pub(crate) use disk::sync_parent;
 pub(crate) use disk::{Disk, is_temporary};
+pub use options::StorageOptions;
 pub use place::Place;
 
 /// Files by name, as one series or its checkpoints use them. Names are relative, with `/` between their parts.
@@ -36,8 +37,11 @@ pub(crate) trait Folder: Debug + Send + Sync {
     /// What is there.
     fn presence(&self) -> io::Result<Presence>;
 
-    /// Makes the folder where it is missing, so that it survives a power loss.
-    fn make(&self) -> io::Result<()>;
+    /// Makes the folder where it is missing, so that it survives a power loss. Default: folders are names, which are not
+    /// made.
+    fn make(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// A file from its start; `None` where there is none. What is no file is an error of the kind `InvalidData`.
     fn open(&self, name: &str) -> io::Result<Option<Box<dyn Read + Send>>>;
@@ -52,6 +56,9 @@ pub(crate) trait Folder: Debug + Send + Sync {
 
     /// Some bytes of a file; fewer where it ends before.
     fn read_range(&self, name: &str, range: Range<u64>) -> io::Result<Option<Vec<u8>>>;
+
+    /// The last bytes of a file, in one step; all of one that is shorter.
+    fn read_end(&self, name: &str, length: u64) -> io::Result<Option<Vec<u8>>>;
 
     /// Lengths of files in bytes; `None` where there is none.
     fn sizes(&self, names: &[String]) -> io::Result<Vec<Option<u64>>>;
@@ -74,15 +81,23 @@ pub(crate) trait Folder: Debug + Send + Sync {
     fn remove(&self, name: &str) -> io::Result<bool>;
 
     /// Waits until files that were replaced or removed, and the folders on their way, survive a power loss. An error
-    /// names the file.
-    fn sync(&self, names: &[String]) -> Result<(), (PathBuf, io::Error)>;
+    /// names the file. Default: what was put is safe.
+    fn sync(&self, names: &[String]) -> Result<(), (PathBuf, io::Error)> {
+        let _ = names;
+        Ok(())
+    }
 
     /// Removes what killed runs have left of files being written in the folder `within`; with `deep` also in the folders
-    /// in it. Nobody else may be writing.
-    fn sweep(&self, within: &str, deep: bool) -> io::Result<()>;
+    /// in it. Nobody else may be writing. Default: nothing is left.
+    fn sweep(&self, within: &str, deep: bool) -> io::Result<()> {
+        let _ = (within, deep);
+        Ok(())
+    }
 
-    /// Removes the folder itself; `false` where it still holds something.
-    fn dissolve(&self) -> io::Result<bool>;
+    /// Removes the folder itself; `false` where it still holds something. Default: it ends with its last file.
+    fn dissolve(&self) -> io::Result<bool> {
+        Ok(self.presence()? == Presence::Nothing)
+    }
 
     /// A lock by the name of its file; `None` where somebody else holds it. It ends with the guard, and with the process.
     fn lock(&self, name: &str, hold: Hold) -> io::Result<Option<Box<dyn Guard>>>;

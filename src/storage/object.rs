@@ -16,7 +16,7 @@ use std::sync::Arc;
 use object_store::{GetOptions, GetRange, ObjectStoreExt, PutMode};
 use tokio::task::JoinSet;
 
-use super::access::Access;
+use super::options::Access;
 use super::{Folder, Guard, Hold, Presence, Replacing, Writer, found};
 use client::Client;
 use lease::Lease;
@@ -24,6 +24,9 @@ use upload::Upload;
 
 /// Requests for lengths at a time.
 const HEADS: usize = 32;
+
+/// Attempts to read an object that is replaced meanwhile.
+const REPLACED: usize = 5;
 
 /// Bytes that a reader asks for at a time.
 const PIECE: u64 = 8 << 20;
@@ -90,10 +93,6 @@ impl Folder for ObjectFolder {
         Ok(if empty { Presence::Nothing } else { Presence::Filled })
     }
 
-    fn make(&self) -> io::Result<()> {
-        Ok(())
-    }
-
     fn open(&self, name: &str) -> io::Result<Option<Box<dyn Read + Send>>> {
         let key = self.key(name)?;
         let head = key.clone();
@@ -127,6 +126,31 @@ impl Folder for ObjectFolder {
         let key = self.key(name)?;
         let bytes = self.client.run(|store| async move { store.get_range(&key, range).await });
         Ok(found(bytes)?.map(Vec::from))
+    }
+
+    fn read_end(&self, name: &str, length: u64) -> io::Result<Option<Vec<u8>>> {
+        let key = self.key(name)?;
+        // Not by a range from the end, which Azure does not have.
+        let read = || {
+            let key = key.clone();
+            self.client.request(move |store| async move {
+                let meta = store.head(&key).await?;
+                if meta.size == 0 {
+                    return Ok(Vec::new());
+                }
+                let range = Some(GetRange::Bounded(meta.size.saturating_sub(length)..meta.size));
+                let options = GetOptions { range, if_match: meta.e_tag, ..GetOptions::default() };
+                Ok(store.get_opts(&key, options).await?.bytes().await?.into())
+            })
+        };
+        let mut tries = 1;
+        loop {
+            match read() {
+                // It was replaced between the two requests.
+                Err(object_store::Error::Precondition { .. }) if tries < REPLACED => tries += 1,
+                read => return found(read.map_err(|error| self.client.error(error))),
+            }
+        }
     }
 
     fn sizes(&self, names: &[String]) -> io::Result<Vec<Option<u64>>> {
@@ -175,7 +199,7 @@ impl Folder for ObjectFolder {
         self.client.check()?;
         match self.client.put(&self.key(name)?, bytes.to_vec(), PutMode::Create) {
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-            put => Ok(put.map(|_| true)?),
+            put => put.map(|_| true).map_err(|error| self.client.error(error)),
         }
     }
 
@@ -183,18 +207,6 @@ impl Folder for ObjectFolder {
         self.client.check()?;
         let key = self.key(name)?;
         Ok(found(self.client.run(|store| async move { store.delete(&key).await }))?.is_some())
-    }
-
-    fn sync(&self, _: &[String]) -> Result<(), (PathBuf, io::Error)> {
-        Ok(())
-    }
-
-    fn sweep(&self, _: &str, _: bool) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn dissolve(&self) -> io::Result<bool> {
-        Ok(self.presence()? == Presence::Nothing)
     }
 
     fn lock(&self, name: &str, hold: Hold) -> io::Result<Option<Box<dyn Guard>>> {

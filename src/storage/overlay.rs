@@ -10,25 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::memory::{Memory, MemoryFolder};
+use super::options::StorageOptions;
 use super::{Disk, Folder, Guard, Hold, Presence, Replacing, Writer};
 use crate::machine;
-
-/// When a store moves from memory to the disk.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Limits {
-    /// Bytes up to which it stays in memory as long as any is free.
-    pub(super) small: u64,
-    /// Bytes beyond which it is on the disk, whatever memory is free.
-    pub(super) large: u64,
-    /// Between them: the share of the machine's memory that must be free.
-    pub(super) free: f64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { small: 1 << 30, large: 10 << 30, free: 0.25 }
-    }
-}
 
 /// Share of memory that must be free for a small store.
 const LEAST_FREE: f64 = 0.05;
@@ -42,7 +26,8 @@ pub(super) struct Overlay {
     memory: Arc<Memory>,
     /// Where its folder on the disk is made.
     parent: PathBuf,
-    limits: Limits,
+    /// When it moves.
+    options: StorageOptions,
     /// The folder on the disk, once it was needed. It is removed with the store.
     made: OnceLock<PathBuf>,
     /// Whether all files are on the disk.
@@ -54,11 +39,11 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    pub(super) fn new(parent: PathBuf, limits: Limits) -> Self {
+    pub(super) fn new(parent: PathBuf, options: &StorageOptions) -> Self {
         Self {
             memory: Arc::default(),
             parent,
-            limits,
+            options: *options,
             made: OnceLock::new(),
             moved: AtomicBool::new(false),
             gate: RwLock::default(),
@@ -84,15 +69,15 @@ impl Overlay {
     /// Whether it is time to move, `written` bytes after the last look.
     fn is_full(&self, written: u64) -> io::Result<bool> {
         let held = self.memory.bytes();
-        if held > self.limits.large {
+        if held > self.options.move_to_disk {
             return Ok(true);
         }
         let before = self.written.fetch_add(written, Ordering::SeqCst);
-        if before / LOOK == (before + written) / LOOK && held <= self.limits.small {
+        if before / LOOK == (before + written) / LOOK && held <= self.options.keep_in_memory {
             return Ok(false);
         }
         let free = machine::free_memory_share().map_err(io::Error::other)?;
-        Ok(free < if held > self.limits.small { self.limits.free } else { LEAST_FREE })
+        Ok(free < if held > self.options.keep_in_memory { self.options.free_memory } else { LEAST_FREE })
     }
 
     /// Moves all files to the disk. What fails leaves them in memory.
@@ -197,6 +182,10 @@ impl Folder for OverlayFolder {
 
     fn read_range(&self, name: &str, range: Range<u64>) -> io::Result<Option<Vec<u8>>> {
         self.look(|folder| folder.read_range(name, range.clone()))
+    }
+
+    fn read_end(&self, name: &str, length: u64) -> io::Result<Option<Vec<u8>>> {
+        self.look(|folder| folder.read_end(name, length))
     }
 
     fn sizes(&self, names: &[String]) -> io::Result<Vec<Option<u64>>> {

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::access::Access;
 use super::disk::canonical;
 use super::memory::{Memory, MemoryFolder};
 #[cfg(feature = "object-store")]
 use super::object::ObjectFolder;
-use super::overlay::{Limits, Overlay, OverlayFolder};
+use super::options::{Access, StorageOptions};
+use super::overlay::{Overlay, OverlayFolder};
 use super::{Disk, Folder};
 use crate::error::{Error, Result};
 
@@ -58,18 +58,27 @@ impl Place {
     /// A new store that begins in memory, and moves to a temporary folder in `parent` when it is larger than 10 GiB, or
     /// larger than 1 GiB while less than a quarter of the machine's memory is free, or, smaller, when memory runs out.
     /// Readers may hold it open meanwhile. It ends with the last place, sink or series that refers to it, and so does its
-    /// folder: for results that this process alone needs, of any size. `run.memory` does not count it.
+    /// folder: for results that this process alone needs, of any size. A plan counts it only where `output.store` names it.
     #[must_use]
     pub fn overlay(parent: impl Into<PathBuf>) -> Self {
-        let Limits { small, large, free } = Limits::default();
-        Self::overlay_within(parent, small, large, free)
+        Self::in_overlay(parent.into(), &StorageOptions::default())
     }
 
     /// The same with other limits: it is on the disk once it is larger than `large` bytes, or larger than `small` bytes
     /// while less than this share of the machine's memory is `free`, from 0 to 1.
     #[must_use]
     pub fn overlay_within(parent: impl Into<PathBuf>, small: u64, large: u64, free: f64) -> Self {
-        let store = Overlay::new(parent.into(), Limits { small, large, free });
+        let options = StorageOptions {
+            keep_in_memory: small,
+            move_to_disk: large,
+            free_memory: free,
+            ..StorageOptions::default()
+        };
+        Self::in_overlay(parent.into(), &options)
+    }
+
+    fn in_overlay(parent: PathBuf, options: &StorageOptions) -> Self {
+        let store = Overlay::new(parent, options);
         Self::opened(Arc::new(OverlayFolder::new(Arc::new(store), OVERLAY.into())))
     }
 
@@ -77,6 +86,16 @@ impl Place {
     #[must_use]
     pub fn name(&self) -> &Path {
         &self.name
+    }
+
+    /// How much of a store of so many bytes is in memory: all in `memory:`, what an overlay keeps there whatever memory is
+    /// free.
+    pub(crate) fn memory_bytes(&self, store: u64) -> u64 {
+        match scheme(&self.name) {
+            Some("memory") => store,
+            Some("overlay") => store.min(self.access.options.keep_in_memory),
+            _ => 0,
+        }
     }
 
     /// Whether it is named by a URL, and not by a path.
@@ -104,11 +123,18 @@ impl Place {
         }
     }
 
+    /// How a server is waited for, and what an overlay keeps in memory. No effect once the place was used, nor on paths.
+    #[must_use]
+    pub fn options(mut self, options: StorageOptions) -> Self {
+        self.access.options = options;
+        self
+    }
+
     /// How long a request to a server that fails, or asks to wait, is repeated before it is an error. Default: two
     /// minutes. No effect once the place was used, nor on paths.
     #[must_use]
     pub fn retry(mut self, time: Duration) -> Self {
-        self.access.retry = time;
+        self.access.options.retry_seconds = time.as_secs_f64();
         self
     }
 
@@ -117,7 +143,7 @@ impl Place {
     /// place was used, nor on paths.
     #[must_use]
     pub fn lease(mut self, time: Duration) -> Self {
-        self.access.lease = time;
+        self.access.options.lease_seconds = time.as_secs_f64();
         self
     }
 
@@ -192,7 +218,7 @@ fn open(name: &Path, scheme: &str, access: &Access) -> Result<Arc<dyn Folder>> {
         let text = name.to_string_lossy();
         let parent = text.trim_start_matches(OVERLAY);
         let parent = if parent.is_empty() { std::env::temp_dir() } else { parent.into() };
-        let store = Arc::new(Overlay::new(parent, Limits::default()));
+        let store = Arc::new(Overlay::new(parent, &access.options));
         return Ok(Arc::new(OverlayFolder::new(store, name.to_path_buf())));
     }
     let opened = if OBJECTS.contains(&scheme) {

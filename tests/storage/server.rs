@@ -87,6 +87,8 @@ pub(crate) enum Answer {
     Lose,
     /// Ends the connection at once.
     Cut,
+    /// Takes it, and never answers.
+    Hang,
 }
 
 /// Stands before a server and fails as servers and networks do.
@@ -140,6 +142,8 @@ fn pass(
     let decided = answer(count.fetch_add(1, Ordering::SeqCst));
     match decided {
         Answer::Cut => return Ok(()),
+        // Until the client has enough of it.
+        Answer::Hang => return client.read_to_end(&mut buffer).map(drop),
         Answer::Status(status) => {
             return write!(client, "HTTP/1.1 {status} No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
         }

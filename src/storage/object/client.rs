@@ -14,13 +14,16 @@ use object_store::{ObjectStore, PutMode, PutOptions, PutPayload, PutResult, Retr
 use tokio::runtime::{Builder, Runtime};
 
 use super::renewal::LeaseState;
-use crate::storage::access::Access;
+use crate::storage::options::{Access, StorageOptions};
 
 /// Threads that wait for the server.
 const THREADS: usize = 2;
 
 /// Attempts to put an object while a lease holds.
 const ATTEMPTS: u32 = 3;
+
+/// Longest time of connecting.
+const CONNECTING: Duration = Duration::from_secs(5);
 
 /// Pause between looks at a lease that could not be renewed.
 const LOOK: Duration = Duration::from_millis(100);
@@ -32,7 +35,7 @@ pub(in crate::storage) struct Client {
     puts: Arc<dyn ObjectStore>,
     runtime: Option<Runtime>,
     leases: Mutex<Vec<Weak<LeaseState>>>,
-    retry: Duration,
+    options: StorageOptions,
     /// How long a lease holds without being renewed.
     pub(super) lease: Duration,
 }
@@ -55,22 +58,25 @@ impl Drop for Client {
 impl Client {
     /// Connects to the bucket of a URL; settings and credentials are those of the environment, unless given.
     pub(super) fn new(scheme: &str, url: &str, access: &Access) -> io::Result<Self> {
-        let connect = |retry| connect((scheme, url), &access.settings, retry);
-        Self::with(connect(access.retry)?, connect(access.lease / ATTEMPTS)?, access)
+        let options = &access.options;
+        let connect = |times| connect((scheme, url), access, times);
+        let puts = (options.timeout().min(options.lease()), options.retry().min(options.lease() / ATTEMPTS));
+        Self::with(connect((options.timeout(), options.retry()))?, connect(puts)?, access.options)
     }
 
     /// A client of a store that is open.
-    fn with(store: Arc<dyn ObjectStore>, puts: Arc<dyn ObjectStore>, access: &Access) -> io::Result<Self> {
+    fn with(store: Arc<dyn ObjectStore>, puts: Arc<dyn ObjectStore>, options: StorageOptions) -> io::Result<Self> {
         let mut runtime = Builder::new_multi_thread();
         let runtime = runtime.worker_threads(THREADS).thread_name("rasterfuse-objects").enable_all().build()?;
-        let (retry, lease) = (access.retry, access.lease);
-        Ok(Self { store, puts, runtime: Some(runtime), leases: Mutex::default(), retry, lease })
+        let leases = Mutex::default();
+        Ok(Self { store, puts, runtime: Some(runtime), leases, options, lease: options.lease() })
     }
 
     #[cfg(test)]
     pub(super) fn of(store: Arc<dyn ObjectStore>, lease: Duration) -> Self {
-        let retry = Duration::from_secs(5);
-        Self::with(Arc::clone(&store), store, &Access { retry, lease, ..Access::default() }).unwrap()
+        let lease_seconds = lease.as_secs_f64();
+        let options = StorageOptions { retry_seconds: 5.0, lease_seconds, ..StorageOptions::default() };
+        Self::with(Arc::clone(&store), store, options).unwrap()
     }
 
     /// Runs a request and waits for it, on threads of the client: also for callers within a runtime.
@@ -96,7 +102,19 @@ impl Client {
         T: Send + 'static,
         F: Future<Output = object_store::Result<T>> + Send + 'static,
     {
-        Ok(self.request(request)?)
+        self.request(request).map_err(|error| self.error(error))
+    }
+
+    /// The error of a file: where the server failed, with the keys that say how long it is waited for.
+    pub(super) fn error(&self, error: object_store::Error) -> io::Error {
+        if !matches!(error, object_store::Error::Generic { .. }) {
+            return error.into();
+        }
+        let StorageOptions { timeout_seconds, retry_seconds, .. } = self.options;
+        io::Error::other(format!(
+            "{error} (a request was given {timeout_seconds} s and repeated for {retry_seconds} s: timeout_seconds and \
+             retry_seconds of run.storage)"
+        ))
     }
 
     /// Puts an object: again and again while the server fails, as long as the leases hold. Who puts under a condition must
@@ -109,7 +127,7 @@ impl Client {
             let options = PutOptions { mode: mode.clone(), ..PutOptions::default() };
             let put = self.request(|_| async move { store.put_opts(&key, payload, options).await });
             let failed = matches!(put, Err(object_store::Error::Generic { .. }));
-            if !failed || begun.elapsed() + pause > self.retry {
+            if !failed || begun.elapsed() + pause > self.options.retry() {
                 return put;
             }
             std::thread::sleep(pause);
@@ -145,10 +163,14 @@ impl Client {
         let begun = Instant::now();
         for lease in leases {
             while !lease.holds(self.lease)? {
-                if begun.elapsed() > self.retry {
+                if begun.elapsed() > self.options.retry() {
                     return Err(io::Error::new(
                         io::ErrorKind::TimedOut,
-                        format!("the lease {} could not be renewed: the server does not answer", lease.key),
+                        format!(
+                            "the lease {} could not be renewed for {} s (run.storage.retry_seconds): the server does not \
+                             answer",
+                            lease.key, self.options.retry_seconds
+                        ),
                     ));
                 }
                 std::thread::sleep(LOOK);
@@ -158,17 +180,23 @@ impl Client {
     }
 }
 
-/// A bucket by its URL, whose requests are repeated for so long.
+/// A bucket by its URL, with the longest times of a request and of its repetitions.
 fn connect(
     (scheme, url): (&str, &str),
-    settings: &[(String, String)],
-    retry: Duration,
+    access: &Access,
+    (timeout, retry): (Duration, Duration),
 ) -> io::Result<Arc<dyn ObjectStore>> {
-    let retry = RetryConfig { max_retries: 1000, retry_timeout: retry, ..RetryConfig::default() };
+    let max_retries = access.options.retries as usize;
+    let retry = RetryConfig { max_retries, retry_timeout: retry, ..RetryConfig::default() };
+    let connecting = ("connect_timeout".to_owned(), format!("{}ms", timeout.min(CONNECTING).as_millis()));
+    let timeout = ("timeout".to_owned(), format!("{}ms", timeout.as_millis()));
+    // Settings by name may say otherwise.
+    let settings = [connecting, timeout];
+    let settings = settings.iter().chain(&access.settings);
     Ok(match scheme {
         "s3" | "s3a" => {
             let mut builder = AmazonS3Builder::from_env().with_url(url).with_retry(retry);
-            for (name, value) in settings {
+            for (name, value) in settings.clone() {
                 builder = builder.with_config(name.to_lowercase().parse()?, value);
             }
             // An endpoint without TLS was asked for by its URL.
@@ -179,14 +207,14 @@ fn connect(
         }
         "gs" => {
             let mut builder = GoogleCloudStorageBuilder::from_env().with_url(url).with_retry(retry);
-            for (name, value) in settings {
+            for (name, value) in settings.clone() {
                 builder = builder.with_config(name.to_lowercase().parse()?, value);
             }
             Arc::new(builder.build()?)
         }
         _ => {
             let mut builder = MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retry);
-            for (name, value) in settings {
+            for (name, value) in settings.clone() {
                 builder = builder.with_config(name.to_lowercase().parse()?, value);
             }
             Arc::new(builder.build()?)

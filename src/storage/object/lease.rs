@@ -100,7 +100,7 @@ impl Lease {
                     _ => return Ok(None),
                 }
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(client.error(error)),
         };
         let state = LeaseState {
             key,
@@ -157,7 +157,7 @@ fn close(client: &Client, key: &Path) -> io::Result<bool> {
         match client.put(key, Note::default().bytes(), PutMode::Update(version)) {
             // Somebody else was faster.
             Err(Error::Precondition { .. } | Error::AlreadyExists { .. } | Error::NotFound { .. }) => {}
-            put => return Ok(put.map(|_| true)?),
+            put => return put.map(|_| true).map_err(|error| client.error(error)),
         }
     }
 }
@@ -176,7 +176,7 @@ fn shared_with(client: &Client, key: &Path) -> io::Result<Vec<Path>> {
 fn refuse_unconditional(client: &Client, key: &Path) -> io::Result<()> {
     match client.put(key, Note::default().bytes(), PutMode::Create) {
         Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(client.error(error)),
         Ok(_) => Err(io::Error::new(
             io::ErrorKind::Unsupported,
             "the server ignores the condition of a put (If-None-Match), so that it could not keep two runs apart; use one \

@@ -43,7 +43,8 @@ impl<'a> Upload<'a> {
     /// Makes the object appear.
     pub(super) fn finish(mut self) -> io::Result<()> {
         if self.parts.is_none() {
-            return Ok(self.client.put(&self.key, mem::take(&mut self.buffer), PutMode::Overwrite).map(drop)?);
+            let put = self.client.put(&self.key, mem::take(&mut self.buffer), PutMode::Overwrite);
+            return put.map(drop).map_err(|error| self.client.error(error));
         }
         let sent = if self.buffer.is_empty() { Ok(()) } else { self.send() };
         let Some(mut parts) = self.parts.take() else { return sent };
