@@ -96,7 +96,8 @@ def check_place(ds, name, store):
 
     # Conventions of the group and of the array: those they name, and valid by them.
     for attributes in (ds.attrs, ds[name].attrs):
-        assert set(zarr_cm.detect_revisions(attributes)) == {"proj", "spatial"}
+        found = {"proj", "spatial"} | ({"multiscales"} if "multiscales" in attributes else set())
+        assert set(zarr_cm.detect_revisions(attributes)) == found
         zarr_cm.validate_all(attributes)
         a, b, c, d, e, f = attributes["spatial:transform"]
         assert np.allclose((a, b, c, d, e, f), tuple(transform)[:6])
@@ -104,11 +105,33 @@ def check_place(ds, name, store):
         assert attributes["spatial:dimensions"] == ["y", "x"]
 
 
+def check_overviews(ds, store):
+    """Overviews are averages of the series, where and as coarse as the convention's layout says."""
+    layout = ds.attrs["multiscales"]["layout"]
+    steps = {name: 0.5 * ds[name].encoding.get("scale_factor", 0.0) for name in ("mean", "sd")}
+    derived = [entry for entry in layout if "derived_from" in entry]
+    assert len(layout) == len(derived) + 2 and derived, layout
+    for entry in derived:
+        name, times = entry["derived_from"], int(entry["transform"]["scale"][-1])
+        group, array = entry["asset"].rsplit("/", 1)
+        coarse = xr.open_zarr(store, group=group)
+        assert array == name and list(coarse[name].shape[-2:]) == entry["spatial:shape"] == coarse.attrs["spatial:shape"]
+        assert (coarse["time"].values == ds["time"].values).all() and (coarse["band"].values == ds["band"].values).all()
+        averages = ds[name].astype(float).coarsen(y=times, x=times, boundary="pad").mean()
+        assert np.allclose(coarse[name], averages, rtol=1e-5, atol=2 * steps[name] + 1e-9), entry
+        transform, fine = coarse[name].rio.transform(), ds[name].rio.transform()
+        assert np.allclose((transform.a, transform.e, transform.c, transform.f), (times * fine.a, times * fine.e, fine.c, fine.f))
+        assert np.allclose(entry["spatial:transform"], tuple(transform)[:6]) and coarse[name].rio.crs == ds[name].rio.crs
+        zarr_cm.validate_all(coarse.attrs)
+
+
 def check_consolidated(store):
     """Consolidated metadata are those of the arrays."""
     if (store / "zarr.json").exists():
         held = json.loads((store / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
         documents = {name: json.loads((store / name / "zarr.json").read_text()) for name in held}
+        # Groups have the documents of their own arrays, too.
+        [document.pop("consolidated_metadata", None) for document in documents.values() if document["node_type"] == "group"]
     else:
         held = json.loads((store / ".zmetadata").read_text())["metadata"]
         documents = {name: json.loads((store / name).read_text()) for name in held}
@@ -142,6 +165,8 @@ def main():
             names = [name for name in ("mean", "sd", "cov", "offset", "offset_sd") if name in ds]
         for name in names:
             check_place(ds, name, store)
+    if "multiscales" in ds.attrs:
+        check_overviews(ds, store)
     check_consolidated(store)
     print(f"{store}: {dict(ds.sizes)}, {ds[names[0]].rio.crs.to_string()[:40]}: read by xarray, rioxarray and zarr-cm")
 

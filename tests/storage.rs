@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ndarray::Array4;
-use rasterfuse::describe::{Footprint, Instrument, Kernel, Prior, Process};
+use rasterfuse::describe::{Encoding, Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::engine::{Checkpoint, Shard, Start, verify_checkpoints};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::series::{FusionSink, Report, Verification};
@@ -35,8 +35,8 @@ fn source(cell: f64, days: impl Iterator<Item = i32>, seed: usize) -> Arc<Memory
     Arc::new(MemorySource::new(grid, dates, vec!["red".into()], values).unwrap())
 }
 
-/// A series of four tiles to a day, of two instruments.
-fn fusion(end: i32, checkpoint: Checkpoint) -> Fusion {
+/// A series of four tiles to a day, of two instruments; `shared` dates of a tile share an object.
+fn fusion_of(shared: usize, end: i32, checkpoint: Checkpoint) -> Fusion {
     let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (SIDE, SIDE)).unwrap();
     let coarse = source(120.0, 0..=end, 2);
     Fusion::builder(grid)
@@ -49,6 +49,7 @@ fn fusion(end: i32, checkpoint: Checkpoint) -> Fusion {
         .threads(1)
         .batch_dates(3)
         .checkpoint(checkpoint)
+        .encoding(Encoding::float32().dates_per_object(shared))
         .checkpoint_interval(std::time::Duration::ZERO)
         .process(Process::new(Kernel::Exponential, 100.0, 1e-4))
         .prior(Prior::new(0.25, 0.01))
@@ -61,7 +62,11 @@ fn fusion(end: i32, checkpoint: Checkpoint) -> Fusion {
 const FULL: Checkpoint = Checkpoint::Full;
 
 fn run(place: &Place, end: i32, start: Start) -> Result<Report> {
-    fusion(end, FULL).job().start(start).run(&mut ZarrSink::create(place))
+    run_of(1, place, end, start)
+}
+
+fn run_of(shared: usize, place: &Place, end: i32, start: Start) -> Result<Report> {
+    fusion_of(shared, end, FULL).job().start(start).run(&mut ZarrSink::create(place))
 }
 
 /// Dates and the bits of all values that a reader finds.
@@ -116,59 +121,59 @@ impl Expected {
     }
 }
 
-/// The suite; `place` gives a new place by its name.
-fn conforms(place: impl Fn(&str) -> Place) {
+/// The suite; `place` gives a new place by its name, `shared` is the number of dates to an object.
+fn conforms(shared: usize, place: impl Fn(&str) -> Place) {
     let expected = Expected::new();
-    makes_the_same_series(&place("whole"), &expected);
-    goes_on_where_a_run_ended(&place("resumed"), &expected);
-    adds_dates(&place("appended"), &expected);
-    is_shared_by_shards(&place("shared"), &expected);
-    keeps_two_runs_apart(&place("apart"));
-    shows_whole_dates_while_it_is_written(&place("growing"), &expected);
-    forgets_checkpoints_that_nobody_wants(&place("off"), &expected);
+    makes_the_same_series(shared, &place("whole"), &expected);
+    goes_on_where_a_run_ended(shared, &place("resumed"), &expected);
+    adds_dates(shared, &place("appended"), &expected);
+    is_shared_by_shards(shared, &place("shared"), &expected);
+    keeps_two_runs_apart(shared, &place("apart"));
+    shows_whole_dates_while_it_is_written(shared, &place("growing"), &expected);
+    forgets_checkpoints_that_nobody_wants(shared, &place("off"), &expected);
 }
 
-fn makes_the_same_series(place: &Place, expected: &Expected) {
+fn makes_the_same_series(shared: usize, place: &Place, expected: &Expected) {
     assert!(ZarrSink::create(place).existing().unwrap().is_none());
-    run(place, LONG, Start::New).unwrap();
+    run_of(shared, place, LONG, Start::New).unwrap();
     assert!(found(place) == expected.long);
     is_whole(place, chunks(LONG), "after a run");
-    assert!(matches!(run(place, LONG, Start::New), Err(Error::StoreExists { .. })));
-    run(place, LONG, Start::Resume).unwrap();
+    assert!(matches!(run_of(shared, place, LONG, Start::New), Err(Error::StoreExists { .. })));
+    run_of(shared, place, LONG, Start::Resume).unwrap();
     let sink = ZarrSink::create(place);
     assert_eq!(sink.tile_shape().unwrap(), Some((4, 4)));
     assert!(sink.existing().unwrap().unwrap().finished);
 }
 
-fn goes_on_where_a_run_ended(place: &Place, expected: &Expected) {
+fn goes_on_where_a_run_ended(shared: usize, place: &Place, expected: &Expected) {
     for blocks in [3, 10, 17] {
         let mut sink = FullDisk::after(ZarrSink::create(place), blocks);
-        let ended = fusion(LONG, FULL).job().start(Start::Resume).run(&mut sink);
+        let ended = fusion_of(shared, LONG, FULL).job().start(Start::Resume).run(&mut sink);
         assert_says(&ended.unwrap_err().to_string(), &["disk full"]);
         let verified = verified(place);
         assert!(verified.faults.is_empty(), "{:?}", verified.faults);
     }
-    run(place, LONG, Start::Resume).unwrap();
+    run_of(shared, place, LONG, Start::Resume).unwrap();
     assert!(found(place) == expected.long);
     is_whole(place, chunks(LONG), "after it was resumed");
 }
 
-fn adds_dates(place: &Place, expected: &Expected) {
-    run(place, SHORT, Start::Append).unwrap();
+fn adds_dates(shared: usize, place: &Place, expected: &Expected) {
+    run_of(shared, place, SHORT, Start::Append).unwrap();
     assert!(found(place) == expected.short);
     let generation = verified(place).generation;
-    run(place, LONG, Start::Append).unwrap();
+    run_of(shared, place, LONG, Start::Append).unwrap();
     assert!(found(place) == expected.long);
     assert!(verified(place).generation > generation);
     is_whole(place, chunks(LONG), "after dates were added");
 }
 
-fn is_shared_by_shards(place: &Place, expected: &Expected) {
+fn is_shared_by_shards(shared: usize, place: &Place, expected: &Expected) {
     let shard = |index: usize| {
         let shard = Shard::new(index, 3).unwrap();
-        fusion(LONG, FULL).job().start(Start::Resume).shard(shard).run(&mut ZarrSink::create(place))
+        fusion_of(shared, LONG, FULL).job().start(Start::Resume).shard(shard).run(&mut ZarrSink::create(place))
     };
-    let finalize = || fusion(LONG, FULL).job().finalize(&mut ZarrSink::create(place));
+    let finalize = || fusion_of(shared, LONG, FULL).job().finalize(&mut ZarrSink::create(place));
     shard(1).unwrap();
     assert!(matches!(finalize(), Err(Error::Unfinished { .. })));
     std::thread::scope(|scope| {
@@ -182,11 +187,11 @@ fn is_shared_by_shards(place: &Place, expected: &Expected) {
     is_whole(place, chunks(LONG), "after shards");
 }
 
-fn keeps_two_runs_apart(place: &Place) {
+fn keeps_two_runs_apart(shared: usize, place: &Place) {
     let tried = AtomicBool::new(false);
-    let second = fusion(LONG, FULL);
+    let second = fusion_of(shared, LONG, FULL);
     let other = Place::from(place);
-    let first = fusion(LONG, FULL);
+    let first = fusion_of(shared, LONG, FULL);
     let job = first.job().progress(|_| {
         if !tried.swap(true, Ordering::SeqCst) {
             let refused = second.job().start(Start::Resume).run(&mut ZarrSink::create(&other));
@@ -195,12 +200,12 @@ fn keeps_two_runs_apart(place: &Place) {
     });
     job.run(&mut ZarrSink::create(place)).unwrap();
     assert!(tried.load(Ordering::SeqCst));
-    run(place, LONG, Start::Resume).unwrap();
+    run_of(shared, place, LONG, Start::Resume).unwrap();
 }
 
-fn shows_whole_dates_while_it_is_written(place: &Place, expected: &Expected) {
+fn shows_whole_dates_while_it_is_written(shared: usize, place: &Place, expected: &Expected) {
     let (looks, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let fusion = fusion(LONG, FULL);
+    let fusion = fusion_of(shared, LONG, FULL);
     let job = fusion.job().progress(|_| {
         let (dates, bits) = found(place);
         let each = expected.long.1.len() / expected.long.0.len();
@@ -213,8 +218,8 @@ fn shows_whole_dates_while_it_is_written(place: &Place, expected: &Expected) {
     assert!(found(place) == expected.long);
 }
 
-fn forgets_checkpoints_that_nobody_wants(place: &Place, expected: &Expected) {
-    let fusion = fusion(LONG, Checkpoint::Off);
+fn forgets_checkpoints_that_nobody_wants(shared: usize, place: &Place, expected: &Expected) {
+    let fusion = fusion_of(shared, LONG, Checkpoint::Off);
     fusion.job().run(&mut ZarrSink::create(place)).unwrap();
     assert!(found(place) == expected.long);
     is_whole(place, chunks(LONG), "without checkpoints");
@@ -224,12 +229,20 @@ fn forgets_checkpoints_that_nobody_wants(place: &Place, expected: &Expected) {
 #[test]
 fn a_disk_conforms() {
     let folder = tempfile::tempdir().unwrap();
-    conforms(|name| Place::from(folder.path().join("deep").join(name)));
+    conforms(1, |name| Place::from(folder.path().join("deep").join(name)));
+}
+
+#[test]
+fn objects_of_several_dates_conform() {
+    let folder = tempfile::tempdir().unwrap();
+    conforms(4, |name| Place::from(folder.path().join(name)));
+    // All dates in one.
+    conforms(100, |_| Place::memory());
 }
 
 #[test]
 fn memory_conforms() {
-    conforms(|_| Place::memory());
+    conforms(1, |_| Place::memory());
 }
 
 #[test]
@@ -239,7 +252,7 @@ fn an_overlay_conforms_wherever_it_moves() {
     // In memory to the end, on the disk from the start, and from one to the other in the middle of all that happens.
     for large in [u64::MAX, 0, 10_000] {
         let kept = std::cell::RefCell::new(Vec::new());
-        conforms(|_| {
+        conforms(1, |_| {
             let place = Place::overlay_within(folder.path(), large, large, 0.0);
             kept.borrow_mut().push(place.clone());
             place
@@ -310,6 +323,7 @@ mod objects {
     use std::time::{Duration, Instant};
 
     use rasterfuse::engine::Start;
+    use rasterfuse::storage::StorageOptions;
 
     use super::server::{Answer, Proxy, Server};
     use super::{Expected, LONG, Place, assert_says, chunks, conforms, found, is_whole, run};
@@ -321,7 +335,8 @@ mod objects {
     #[test]
     fn an_object_store_conforms() {
         let Some(server) = Server::start() else { return };
-        conforms(|name| soon(Server::place(name, server.address)));
+        conforms(1, |name| soon(Server::place(name, server.address)));
+        conforms(4, |name| soon(Server::place(&format!("shared-{name}"), server.address)));
     }
 
     /// Servers that are busy, fail and lose answers cost time and nothing else.
@@ -343,6 +358,62 @@ mod objects {
         let steady = soon(Server::place("shaky", server.address));
         assert!(found(&steady) == expected.long && found(&place) == expected.long);
         is_whole(&steady, chunks(LONG), "behind a shaky server");
+    }
+
+    /// A server that takes requests and answers none ends the run in the time that was given, with the keys that set it.
+    #[test]
+    fn a_server_that_hangs_is_not_waited_for_without_end() {
+        let Some(server) = Server::start() else { return };
+        let proxy = Proxy::start(server.address, |request| if request < 20 { Answer::Pass } else { Answer::Hang });
+        let mut options = StorageOptions::default();
+        (options.timeout_seconds, options.retry_seconds, options.lease_seconds) = (0.5, 1.5, 3.0);
+        let begun = Instant::now();
+        let place = Server::place("hung", proxy.address).options(options);
+        let ended = run(&place, LONG, Start::New).unwrap_err().to_string();
+        assert_says(&ended, &["s3://bucket/deep/hung.zarr", "timeout_seconds", "retry_seconds", "run.storage"]);
+        assert!(begun.elapsed() < Duration::from_secs(40), "{:?}: {ended}", begun.elapsed());
+        let steady = soon(Server::place("hung", server.address));
+        run(&steady, LONG, Start::Resume).unwrap();
+        is_whole(&steady, chunks(LONG), "after a server hung");
+    }
+
+    /// What reads stores reads them on a server, too.
+    #[cfg(feature = "cli")]
+    #[test]
+    fn stores_on_a_server_are_exported_and_drawn() {
+        let Some(server) = Server::start() else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let local = Place::from(folder.path().join("seen.zarr"));
+        let remote = soon(Server::place("seen", server.address));
+        run(&local, super::SHORT, Start::New).unwrap();
+        super::run_of(4, &remote, super::SHORT, Start::New).unwrap();
+        let read = |subcommand: &str, place: &Place, more: &[&str]| {
+            let mut command = super::support::program(subcommand);
+            command.arg(place.name()).args(more).current_dir(folder.path());
+            command.env("AWS_ENDPOINT_URL", format!("http://{}", server.address)).env("AWS_REGION", "us-east-1");
+            command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{subcommand}: {}", String::from_utf8_lossy(&output.stderr));
+            output.stdout
+        };
+        let bands = |place: &Place, to: &str| {
+            let report = read("export", place, &["--all", "-o", to, "--json"]);
+            let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+            let exported = report["exported"].as_array().unwrap().clone();
+            exported.iter().map(|one| (one["date"].clone(), one["bands"].clone())).collect::<Vec<_>>()
+        };
+        let expected = bands(&local, "local");
+        assert_eq!(expected.len(), super::SHORT as usize + 1);
+        assert_eq!(bands(&remote, "remote"), expected);
+        let names = |of: &str| {
+            let mut names: Vec<_> =
+                std::fs::read_dir(folder.path().join(of)).unwrap().map(|file| file.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names("remote"), names("local"), "named for the store");
+        read("look", &remote, &["--cell", "2,3", "-o", "seen.png"]);
+        assert!(std::fs::read(folder.path().join("seen.png")).unwrap().starts_with(b"\x89PNG"));
     }
 
     /// A server that goes away in the middle ends the run with an error that names it, and the run goes on when it is back.

@@ -1,5 +1,5 @@
-//! How a store holds numbers: float32, float32 without the digits that mean nothing, or int16 with a scale; and the
-//! codec of its chunks.
+//! How a store holds numbers: float32, float32 without the digits that mean nothing, or int16 with a scale; the codec of
+//! its chunks; and how many of them share an object.
 
 use std::fmt;
 
@@ -121,8 +121,8 @@ pub enum StoredAs {
     },
 }
 
-/// How a store holds numbers: the keys `dtype`, `scale`, `add_offset`, `sd_scale`, `round`, `codec` and `codec_level`
-/// of the table `[output]`.
+/// How a store holds numbers: the keys `dtype`, `scale`, `add_offset`, `sd_scale`, `round`, `codec`, `codec_level` and
+/// `dates_per_object` of the table `[output]`.
 ///
 /// ```
 /// use rasterfuse::describe::{Codec, Encoding};
@@ -138,6 +138,8 @@ pub struct Encoding {
     pub codec: Codec,
     /// Level of the compression; 0 without.
     pub level: u8,
+    /// Dates of a tile that share a file or object, a shard of Zarr v3; 1 where each has its own.
+    pub dates_per_object: usize,
 }
 
 impl Default for Encoding {
@@ -149,7 +151,7 @@ impl Default for Encoding {
 impl Encoding {
     fn of(values: StoredAs) -> Self {
         let codec = Codec::default();
-        Self { values, codec, level: codec.levels().map_or(0, |(.., usual)| usual) }
+        Self { values, codec, level: codec.levels().map_or(0, |(.., usual)| usual), dates_per_object: 1 }
     }
 
     /// Float32 as it is: the default.
@@ -195,6 +197,14 @@ impl Encoding {
         self
     }
 
+    /// Puts so many dates of a tile into one file or object: fewer and larger ones, in Zarr v3 only. 1 gives each date
+    /// its own.
+    #[must_use]
+    pub fn dates_per_object(mut self, dates: usize) -> Self {
+        self.dates_per_object = dates;
+        self
+    }
+
     /// The type.
     #[must_use]
     pub fn dtype(&self) -> Dtype {
@@ -221,6 +231,9 @@ impl Encoding {
             settings.push(("output.codec", self.codec.to_string()));
             settings.push(("output.codec_level", self.level.to_string()));
         }
+        if self.dates_per_object != usual.dates_per_object {
+            settings.push(("output.dates_per_object", self.dates_per_object.to_string()));
+        }
         settings
     }
 }
@@ -241,6 +254,12 @@ impl fmt::Display for Encoding {
             }
         }
         write!(f, "; {}", self.codec)?;
-        if self.codec.levels().is_some() { write!(f, ", level {}", self.level) } else { Ok(()) }
+        if self.codec.levels().is_some() {
+            write!(f, ", level {}", self.level)?;
+        }
+        match self.dates_per_object {
+            0 | 1 => Ok(()),
+            dates => write!(f, "; {dates} dates to an object"),
+        }
     }
 }

@@ -50,6 +50,12 @@ pub struct Output {
     /// Its level.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub codec_level: Option<u8>,
+    /// Dates of a tile that share a file or object; 1 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dates_per_object: Option<usize>,
+    /// Overviews, each with cells of twice the size of the one before; none without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overviews: Option<usize>,
     /// Version of the Zarr format, 3 or 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zarr_format: Option<u8>,
@@ -77,6 +83,8 @@ impl Default for Output {
             round: None,
             codec: None,
             codec_level: None,
+            dates_per_object: None,
+            overviews: None,
             zarr_format: None,
             tile: None,
         }

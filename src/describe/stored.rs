@@ -4,6 +4,12 @@ use super::encoding::SD_SHARE;
 use super::{Dtype, Encoding, Output, OutputSpace, StoredAs};
 use crate::error::{Error, Result};
 
+/// Dates that may share an object: the index at its end is read as a whole.
+const MOST_DATES: usize = 4096;
+
+/// Overviews at most: cells of 256 by 256.
+const MOST_OVERVIEWS: usize = 8;
+
 impl Output {
     /// How numbers are stored.
     ///
@@ -32,7 +38,41 @@ impl Output {
             }
             (None, None) => 0,
         };
-        Ok(Encoding { values, codec, level })
+        Ok(Encoding { values, codec, level, dates_per_object: self.shared_by()? })
+    }
+
+    /// Number of overviews.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where components are stored, [`Error::Number`] for more than there may be.
+    pub fn overview_levels(&self) -> Result<usize> {
+        let (key, levels) = ("output.overviews", self.overviews.unwrap_or(0));
+        if levels > MOST_OVERVIEWS {
+            return Err(Error::number(key, levels as f64, format!("must be at most {MOST_OVERVIEWS}")));
+        }
+        if levels > 0 && self.space == OutputSpace::Components {
+            let problem =
+                "not with space = \"components\": averages of covariances are not those of averages; leave it out";
+            return Err(Error::setting(key, problem));
+        }
+        Ok(levels)
+    }
+
+    /// Dates of a tile that share an object.
+    fn shared_by(&self) -> Result<usize> {
+        let key = "output.dates_per_object";
+        match self.dates_per_object {
+            None => Ok(1),
+            Some(0) => Err(Error::number(key, 0.0, "must be at least 1")),
+            Some(dates) if dates > MOST_DATES => {
+                Err(Error::number(key, dates as f64, format!("must be at most {MOST_DATES}")))
+            }
+            Some(dates) if dates > 1 && self.zarr_format == Some(2) => {
+                let problem = format!("{dates}, but Zarr v2 has no shards; leave it out, or write zarr_format = 3");
+                Err(Error::setting(key, problem))
+            }
+            Some(dates) => Ok(dates),
+        }
     }
 
     fn stored_as(&self) -> Result<StoredAs> {
@@ -86,6 +126,7 @@ impl Output {
         }
         self.codec = Some(encoding.codec);
         self.codec_level = encoding.codec.levels().map(|_| encoding.level);
+        self.dates_per_object = Some(encoding.dates_per_object);
     }
 }
 
@@ -98,7 +139,7 @@ mod tests {
     fn keys_and_encodings_say_the_same() {
         for encoding in [
             Encoding::float32(),
-            Encoding::rounded(0.01).codec(Codec::Zstd, 7),
+            Encoding::rounded(0.01).codec(Codec::Zstd, 7).dates_per_object(32),
             Encoding::int16(1e-4).add_offset(0.5).sd_scale(1e-6).codec(Codec::None, 0),
         ] {
             let mut output = Output::default();
@@ -112,7 +153,7 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_by_key() {
         type Change = fn(&mut Output);
-        let cases: [(&str, Change); 10] = [
+        let cases: [(&str, Change); 12] = [
             ("output.scale: not given", |output| output.dtype = Some(Dtype::Int16)),
             ("output.scale", |output| output.scale = Some(1e-4)),
             ("output.sd_scale", |output| output.sd_scale = Some(1e-4)),
@@ -126,6 +167,8 @@ mod tests {
             }),
             ("output.codec_level: 12", |output| output.codec_level = Some(12)),
             ("output.codec_level", |output| (output.codec, output.codec_level) = (Some(Codec::None), Some(1))),
+            ("output.dates_per_object: 0 must", |output| output.dates_per_object = Some(0)),
+            ("zarr_format = 3", |output| (output.dates_per_object, output.zarr_format) = (Some(8), Some(2))),
             ("components", |output| (output.round, output.space) = (Some(0.01), OutputSpace::Components)),
         ];
         for (words, change) in cases {

@@ -155,6 +155,14 @@ impl FusionBuilder {
         self
     }
 
+    /// Writes so many overviews of bands into a store, each with cells of twice the size of the one before. Tiles are then
+    /// of a multiple of 2, 4, 8, … cells a side. Default: none.
+    #[must_use]
+    pub fn overviews(mut self, levels: usize) -> Self {
+        self.description.output.overviews = Some(levels);
+        self
+    }
+
     /// Unit of the bands, for the output's metadata; default "1".
     #[must_use]
     pub fn unit(mut self, unit: impl Into<String>) -> Self {

@@ -234,6 +234,7 @@ impl Fusion {
             lag: self.lag_asked,
             tile_shape: self.tiling.tile_shape(),
             encoding: self.plan.encoding,
+            overviews: self.plan.overviews,
             settings: self.settings.clone(),
             identity: SeriesIdentity::random(),
         }

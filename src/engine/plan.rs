@@ -108,10 +108,17 @@ pub struct Plan {
     pub workspace_bytes: u64,
     /// Memory in which a checkpoint's windows are compressed.
     pub checkpoint_scratch_bytes: u64,
+    /// Memory in which the store and its checkpoints are kept, before compression: all of it in `memory:`, and what an
+    /// overlay keeps there.
+    pub store_memory_bytes: u64,
     /// How the store holds numbers.
     pub encoding: Encoding,
+    /// Overviews in the store.
+    pub overviews: usize,
     /// Size of the output before compression.
     pub store_bytes: u64,
+    /// Files or objects that hold it, at most: a chunk of nothing but missing values has none.
+    pub store_objects: u64,
     /// What will be kept at the end: full, light or off.
     pub checkpoint: Checkpoint,
     /// Size before compression of a checkpoint of all window states of all tiles.
@@ -170,6 +177,10 @@ pub(super) struct PlanInput<'a> {
     pub(super) offsets: usize,
     /// How the store holds numbers.
     pub(super) encoding: Encoding,
+    /// Overviews that it holds.
+    pub(super) overviews: usize,
+    /// Where it is.
+    pub(super) place: &'a Place,
     /// Covariances of bands that are known of each cell until their indices are made.
     pub(super) covariances: usize,
     /// (size, halo); (1, 0) where cells are independent.
@@ -202,6 +213,7 @@ impl Plan {
             self.state_bytes,
             self.workspace_bytes,
             self.checkpoint_scratch_bytes,
+            self.store_memory_bytes,
         ];
         parts.into_iter().fold(0, u64::saturating_add)
     }
@@ -210,12 +222,8 @@ impl Plan {
     /// compression.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
-        let checkpoint = match self.checkpoint {
-            Checkpoint::Full => self.full_checkpoint_bytes,
-            Checkpoint::Off => 0,
-            _ => self.light_checkpoint_bytes,
-        };
-        self.store_bytes.saturating_add(checkpoint)
+        let checkpoints = (self.full_checkpoint_bytes, self.light_checkpoint_bytes);
+        self.store_bytes.saturating_add(checkpoint_bytes(self.checkpoint, checkpoints))
     }
 
     /// Free space where a store is, or will be when it is made; to compare with [`disk_bytes`](Self::disk_bytes). In
@@ -252,13 +260,7 @@ impl Plan {
             plan.read_amplification = input.read_amplification(instrument, tile_shape);
         }
         let (rows, cols) = input.model.target.shape();
-        let store_bytes =
-            [input.dates, rows, cols].into_iter().fold(input.cell_bytes(), |bytes, n| bytes.saturating_mul(n as u64));
-        let checkpoint = match input.options.checkpoint {
-            Checkpoint::Auto if full_checkpoint_bytes <= store_bytes.max(SMALL_CHECKPOINT) => Checkpoint::Full,
-            Checkpoint::Auto => Checkpoint::Light,
-            chosen => chosen,
-        };
+        let (store_bytes, checkpoint) = (input.store_bytes(), input.checkpoint(full_checkpoint_bytes));
         Ok(Self {
             target_shape: (rows, cols),
             dates: input.dates,
@@ -285,14 +287,26 @@ impl Plan {
             lag_bytes: memory.lag,
             workspace_bytes: memory.workspace,
             checkpoint_scratch_bytes: memory.checkpoint_scratch,
+            store_memory_bytes: memory.store,
             encoding: input.encoding,
+            overviews: input.overviews,
             store_bytes,
+            store_objects: input.objects(tiling.tile_count()),
             checkpoint,
             full_checkpoint_bytes,
             light_checkpoint_bytes,
             instruments,
             warnings,
         })
+    }
+}
+
+/// What is kept of the states, where all of them and those of the cells alone take so many bytes.
+fn checkpoint_bytes(kept: Checkpoint, (full, light): (u64, u64)) -> u64 {
+    match kept {
+        Checkpoint::Full => full,
+        Checkpoint::Off => 0,
+        _ => light,
     }
 }
 
@@ -304,9 +318,47 @@ impl PlanInput<'_> {
 
     /// Bytes of a cell and date in the store, before compression; offsets are always float32.
     fn cell_bytes(&self) -> u64 {
-        let offsets = 2 * self.offsets;
-        let fused = self.layers.0 + self.layers.1 - offsets;
-        (fused * self.encoding.dtype().bytes() + offsets * size_of::<f32>()) as u64
+        self.fused_bytes() + (2 * self.offsets * size_of::<f32>()) as u64
+    }
+
+    /// Those of fused values alone.
+    fn fused_bytes(&self) -> u64 {
+        let fused = self.layers.0 + self.layers.1 - 2 * self.offsets;
+        (fused * self.encoding.dtype().bytes()) as u64
+    }
+
+    /// Size of the output before compression.
+    fn store_bytes(&self) -> u64 {
+        let (rows, cols) = self.model.target.shape();
+        let of = |(rows, cols): (usize, usize), cell: u64| {
+            [self.dates, rows, cols].into_iter().fold(cell, |bytes, n| bytes.saturating_mul(n as u64))
+        };
+        let coarse =
+            (1..=self.overviews).map(|k| of((rows.div_ceil(1 << k), cols.div_ceil(1 << k)), self.fused_bytes()));
+        coarse.fold(of((rows, cols), self.cell_bytes()), u64::saturating_add)
+    }
+
+    /// Cells a side that tiles are multiples of: whole windows, and whole cells of the coarsest overview.
+    fn tile_step(&self) -> usize {
+        // The least common multiple of both, of which the second is a power of two.
+        let shared = (self.window.0.trailing_zeros() as usize).min(self.overviews);
+        self.window.0 << (self.overviews - shared)
+    }
+
+    /// What is kept of the states, if all of them take so many bytes.
+    fn checkpoint(&self, full: u64) -> Checkpoint {
+        match self.options.checkpoint {
+            Checkpoint::Auto if full <= self.store_bytes().max(SMALL_CHECKPOINT) => Checkpoint::Full,
+            Checkpoint::Auto => Checkpoint::Light,
+            chosen => chosen,
+        }
+    }
+
+    /// Files or objects of chunks of so many tiles.
+    fn objects(&self, tiles: usize) -> u64 {
+        let arrays = if self.offsets > 0 { 4 } else { 2 } + 2 * self.overviews as u64;
+        let shards = self.dates.div_ceil(self.encoding.dates_per_object.max(1));
+        [tiles, shards].into_iter().fold(arrays, |objects, n| objects.saturating_mul(n as u64))
     }
 
     fn instrument_plan(&self, instrument: &ObservationModel) -> InstrumentPlan {

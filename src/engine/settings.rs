@@ -14,7 +14,7 @@ use crate::series::Settings;
 const NUMERICS: u32 = 4;
 
 /// Keys that determine no value, or whose value is taken from the model.
-const OMITTED: [&str; 20] = [
+const OMITTED: [&str; 22] = [
     "target.like",
     "target.crs",
     "target.geotransform",
@@ -30,6 +30,8 @@ const OMITTED: [&str; 20] = [
     "output.round",
     "output.codec",
     "output.codec_level",
+    "output.dates_per_object",
+    "output.overviews",
     "output.zarr_format",
     "output.tile",
     "instrument.name",
@@ -76,6 +78,9 @@ pub(super) fn settings(
     let indices = &description.output.indices;
     if !indices.is_empty() {
         settings.insert(Indices::key().to_string(), indices);
+    }
+    if let levels @ 1.. = description.output.overview_levels()? {
+        settings.insert("output.overviews", levels);
     }
     for (key, value) in description.output.encoding()?.settings() {
         settings.insert(key, value);

@@ -33,6 +33,8 @@ pub struct SeriesLayout {
     pub tile_shape: (usize, usize),
     /// How a store holds the numbers.
     pub encoding: Encoding,
+    /// Overviews that a store holds, each with cells of twice the size of the one before.
+    pub overviews: usize,
     /// Settings of the series.
     pub settings: Settings,
     /// Which series it is.

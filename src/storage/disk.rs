@@ -80,7 +80,7 @@ impl Folder for Disk {
     }
 
     fn read_end(&self, name: &str, length: u64) -> io::Result<Option<Vec<u8>>> {
-        let Some(mut file) = found(File::open(self.path_of(name)))? else { return Ok(None) };
+        let Some(mut file) = open_file(&self.path_of(name))? else { return Ok(None) };
         let size = file.metadata()?.len();
         file.seek(SeekFrom::Start(size.saturating_sub(length)))?;
         let mut bytes = Vec::new();

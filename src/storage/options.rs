@@ -83,7 +83,10 @@ impl StorageOptions {
         }
         if self.move_to_disk < self.keep_in_memory {
             let (keep, go) = (ByteSize(self.keep_in_memory), ByteSize(self.move_to_disk));
-            return Err(refuse("move_to_disk", format!("{go}, less than keep_in_memory, {keep}; give at least as much")));
+            return Err(refuse(
+                "move_to_disk",
+                format!("{go}, less than keep_in_memory, {keep}; give at least as much"),
+            ));
         }
         Ok(())
     }

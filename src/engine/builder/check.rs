@@ -16,6 +16,7 @@ use crate::engine::{Fusion, Precision, RunOptions};
 use crate::error::{Error, Result};
 use crate::geometry::{DateRange, Tiling};
 use crate::model::{Model, ObservationModel, Part};
+use crate::storage::Place;
 
 impl FusionBuilder {
     /// Checks everything and plans the run; reads no pixel.
@@ -59,6 +60,8 @@ impl FusionBuilder {
             layers: (projection.layers().0 + offsets.len(), projection.layers().1 + offsets.len()),
             offsets: offsets.len(),
             encoding: output.encoding()?,
+            overviews: output.overview_levels()?,
+            place: &Place::from(&output.store).options(options.storage),
             covariances: projection.indices().pairs().len(),
             parts: &model.parts.iter().map(Part::size).collect::<Vec<_>>(),
             window,

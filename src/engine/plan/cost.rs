@@ -1,6 +1,6 @@
 //! What a run takes, part by part.
 
-use super::{InstrumentPlan, PlanInput};
+use super::{InstrumentPlan, PlanInput, checkpoint_bytes};
 use crate::engine::Precision;
 use crate::engine::cells::{CellScratch, STRIP_BYTES, strip_rows};
 use crate::engine::seasonal::STRIP_ROWS;
@@ -43,12 +43,14 @@ pub(super) struct Memory {
     pub(super) lag: u64,
     pub(super) workspace: u64,
     pub(super) checkpoint_scratch: u64,
+    /// A store that is kept in memory.
+    pub(super) store: u64,
 }
 
 impl Memory {
     pub(super) fn total(&self) -> u64 {
-        let Self { program, reading, slices, output, states, lag: _, workspace, checkpoint_scratch } = *self;
-        total([program, reading, slices, output, states, workspace, checkpoint_scratch])
+        let Self { program, reading, slices, output, states, lag: _, workspace, checkpoint_scratch, store } = *self;
+        total([program, reading, slices, output, states, workspace, checkpoint_scratch, store])
     }
 }
 
@@ -300,6 +302,7 @@ impl<'a> Costs<'a> {
             lag: product([window.lag_bytes, windows]),
             workspace: product([window.workspace, threads]),
             checkpoint_scratch: product([2, window.checkpoint_bytes, threads]),
+            store: self.kept(tile),
         }
     }
 
@@ -321,6 +324,7 @@ impl<'a> Costs<'a> {
             lag: 0,
             workspace: product([CellScratch::bytes(instruments) as u64, threads]),
             checkpoint_scratch: product([4, (rows * tile.1) as u64, state, threads]),
+            store: self.kept(tile),
         }
     }
 
@@ -402,8 +406,8 @@ impl<'a> Costs<'a> {
     }
 
     /// Three batches of output: what the windows give, the blocks made of it, and blocks being written, of which each
-    /// thread encodes one: float32 copies of mean and standard deviation, as they are and compressed. One batch has the
-    /// covariances of bands for indices.
+    /// thread encodes one: float32 copies of mean and standard deviation, as they are and compressed; chunks that share an
+    /// object with later dates. One batch has the covariances of bands for indices.
     fn output(&self, tile: (usize, usize), batch: usize, windows: u64) -> u64 {
         let input = self.input;
         // A tile's last batch also emits what waits for the lag.
@@ -420,7 +424,22 @@ impl<'a> Costs<'a> {
         let blocks = product([2, dates, layers, cells, WORD]);
         let encoding = product([dates.min(input.threads as u64), layers, cells, 2 * size_of::<f32>() as u64]);
         let covariances = product([dates, input.covariances as u64, cells, WORD]);
-        total([results, blocks, covariances, encoding])
+        // Chunks that wait for the others of their object, and the object that is written.
+        let shared = input.encoding.dates_per_object;
+        let waiting =
+            if shared > 1 { dates.saturating_add(3 * shared as u64).min((input.dates + shared) as u64) } else { 0 };
+        let waiting = product([waiting, cells, input.cell_bytes()]);
+        // Sums and numbers of values of a tile, and half of each once more for each overview, which threads make.
+        let coarse = if input.overviews > 0 { 2 * input.threads as u64 } else { 0 };
+        let overviews = product([coarse.min(2 * dates), layers, cells, 2 * WORD]);
+        total([results, blocks, covariances, encoding, waiting, overviews])
+    }
+
+    /// What is kept in memory of the store and of a checkpoint of each tile.
+    fn kept(&self, tile: (usize, usize)) -> u64 {
+        let full = self.full_checkpoint(tile);
+        let checkpoint = checkpoint_bytes(self.input.checkpoint(full), (full, self.light_checkpoint()));
+        self.input.place.memory_bytes(self.input.store_bytes().saturating_add(checkpoint))
     }
 
     /// A checkpoint of every window of every tile; windows that straddle tiles are kept by each.

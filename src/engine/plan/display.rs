@@ -94,15 +94,21 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "          checkpoint {}, reading {}, program {}",
+            "          checkpoint {}, reading {}, program {}{}",
             human(self.checkpoint_scratch_bytes),
             human(self.reading_bytes),
-            human(self.program_bytes)
+            human(self.program_bytes),
+            if self.store_memory_bytes == 0 {
+                String::new()
+            } else {
+                format!(", store {}", human(self.store_memory_bytes))
+            }
         )?;
         write!(
             f,
-            "store     {}{}; checkpoints: full {}, light {}; before compression; kept: {}",
+            "store     {} in {} files{}; checkpoints: full {}, light {}; before compression; kept: {}",
             human(self.store_bytes),
+            self.store_objects,
             if self.encoding == Encoding::default() { String::new() } else { format!(" ({})", self.encoding) },
             human(self.full_checkpoint_bytes),
             human(self.light_checkpoint_bytes),

@@ -34,15 +34,18 @@ impl Serialize for Plan {
             lag_bytes,
             workspace_bytes,
             checkpoint_scratch_bytes,
+            store_memory_bytes,
             encoding,
+            overviews,
             store_bytes,
+            store_objects,
             checkpoint,
             full_checkpoint_bytes,
             light_checkpoint_bytes,
             instruments,
             warnings,
         } = self;
-        let mut plan = serializer.serialize_struct("Plan", 35)?;
+        let mut plan = serializer.serialize_struct("Plan", 38)?;
         plan.serialize_field("target_shape", target_shape)?;
         plan.serialize_field("dates", dates)?;
         plan.serialize_field("observed_dates", observed_dates)?;
@@ -70,9 +73,12 @@ impl Serialize for Plan {
         plan.serialize_field("lag_bytes", lag_bytes)?;
         plan.serialize_field("workspace_bytes", workspace_bytes)?;
         plan.serialize_field("checkpoint_scratch_bytes", checkpoint_scratch_bytes)?;
+        plan.serialize_field("store_memory_bytes", store_memory_bytes)?;
         plan.serialize_field("disk_bytes", &self.disk_bytes())?;
         plan.serialize_field("encoding", &encoding.to_string())?;
+        plan.serialize_field("overviews", overviews)?;
         plan.serialize_field("store_bytes", store_bytes)?;
+        plan.serialize_field("store_objects", store_objects)?;
         plan.serialize_field("checkpoint", &checkpoint.to_string())?;
         plan.serialize_field("full_checkpoint_bytes", full_checkpoint_bytes)?;
         plan.serialize_field("light_checkpoint_bytes", light_checkpoint_bytes)?;

@@ -27,8 +27,9 @@ pub(super) fn choose(costs: &Costs<'_>) -> Result<((usize, usize), usize)> {
     let input = costs.input();
     let (rows, cols) = input.model.target.shape();
     let clip = |tile: (usize, usize)| (tile.0.min(rows), tile.1.min(cols));
-    let size = input.window.0;
-    let smallest = clip(input.tile.unwrap_or((size, size)));
+    let step = input.tile_step();
+    let smallest = clip(input.tile.unwrap_or((step, step)));
+    check_overviews(input.overviews, smallest, (rows, cols))?;
     let most = input.steps.len().max(1);
     let (first, last) = input.options.batch_dates.map_or((BATCH, 1), |dates| (dates, dates));
     let mut batch = first.min(most);
@@ -48,6 +49,21 @@ pub(super) fn choose(costs: &Costs<'_>) -> Result<((usize, usize), usize)> {
     Ok((if input.tile.is_some() { smallest } else { best(costs, smallest, batch) }, batch))
 }
 
+/// Refuses tiles whose edges lie within cells of an overview, unless the grid ends there.
+fn check_overviews(levels: usize, tile: (usize, usize), grid: (usize, usize)) -> Result<()> {
+    let cells = 1 << levels;
+    let whole = |tile: usize, grid: usize| tile >= grid || tile.is_multiple_of(cells);
+    if whole(tile.0, grid.0) && whole(tile.1, grid.1) {
+        return Ok(());
+    }
+    let (rows, cols) = tile;
+    let problem = format!(
+        "{levels} need tiles of a multiple of {cells} cells a side, and output.tile is [{rows}, {cols}]; give such tiles, or fewer \
+         overviews"
+    );
+    Err(Error::setting("output.overviews", problem))
+}
+
 fn fits(costs: &Costs<'_>, tile: (usize, usize), batch: usize) -> bool {
     costs.memory(tile, batch).total() <= costs.input().budget_bytes
 }
@@ -56,16 +72,16 @@ fn fits(costs: &Costs<'_>, tile: (usize, usize), batch: usize) -> bool {
 /// width, the tallest that fits and the tallest of whole blocks of each instrument.
 fn best(costs: &Costs<'_>, smallest: (usize, usize), batch: usize) -> (usize, usize) {
     let input = costs.input();
-    let size = input.window.0;
+    let size = input.tile_step();
     let (rows, cols) = input.model.target.shape();
-    let windows = rows.div_ceil(size) * cols.div_ceil(size);
+    let windows = rows.div_ceil(input.window.0) * cols.div_ceil(input.window.0);
     let tiles =
         if input.options.shards > 1 { input.options.shards.saturating_mul(TILES_PER_SHARD).min(windows) } else { 1 };
     let area = LARGEST_AREA.max(smallest.0 * smallest.1);
     let may = |tile: (usize, usize)| {
         tile.0 * tile.1 <= area && rows.div_ceil(tile.0) * cols.div_ceil(tile.1) >= tiles && fits(costs, tile, batch)
     };
-    let mut widths: BTreeSet<usize> = (1..=NARROW / size).map(|k| k * size).collect();
+    let mut widths: BTreeSet<usize> = (1..=(NARROW / size).max(1)).map(|k| k * size).collect();
     let blocks = blocks(input);
     // So many blocks, filled up to whole windows.
     let filled = |k: usize, cells: f64| ((k as f64 * cells).ceil() as usize).next_multiple_of(size);

@@ -18,7 +18,7 @@ pub(super) struct ArrayKind {
     pub(super) chunk: Vec<usize>,
     pub(super) data_type: DataType,
     pub(super) dimensions: Vec<&'static str>,
-    /// How chunks of floats and whole numbers are compressed.
+    /// How chunks of floats and whole numbers are compressed, and how many share an object.
     pub(super) encoding: Encoding,
     pub(super) attributes: Map<String, Value>,
 }
@@ -80,13 +80,18 @@ impl ArrayKind {
         let mut codecs = vec![bytes_codec];
         codecs.extend(self.data_type.compressed_bytes().and_then(|bytes| compression_v3(&self.encoding, bytes)));
         // Readers see bits that have flipped since they were written.
-        codecs.push(json!({ "name": "crc32c" }));
+        codecs.push(checksum());
+        let mut chunk = self.chunk.clone();
+        if self.encoding.dates_per_object > 1 {
+            codecs = vec![sharding(&self.chunk, &codecs)];
+            chunk[0] *= self.encoding.dates_per_object;
+        }
         json!({
             "zarr_format": 3,
             "node_type": "array",
             "shape": self.shape,
             "data_type": data_type,
-            "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": self.chunk } },
+            "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": chunk } },
             "chunk_key_encoding": { "name": "default", "configuration": { "separator": "/" } },
             "fill_value": fill_value,
             "codecs": codecs,
@@ -149,32 +154,72 @@ pub(super) fn fixed_width(texts: &[String]) -> Vec<u8> {
     texts.iter().flat_map(padded).collect()
 }
 
-/// Writes the document of a group, with the consolidated documents of all its arrays. It is written as it is made:
+/// What a group holds.
+pub(super) enum Node {
+    Array(ArrayKind),
+    /// A group with these attributes.
+    Group(Map<String, Value>),
+}
+
+impl Node {
+    /// Writes the document of the node at a path, without those of what it holds.
+    pub(super) fn write(&self, store: &AtomicStore, path: &str, format: ZarrFormat) -> Result<()> {
+        match (self, format) {
+            (Self::Array(kind), _) => kind.write(store, path, format),
+            (Self::Group(_), ZarrFormat::V3) => store.write_json(&format!("{path}/zarr.json"), &self.document_v3()),
+            (Self::Group(_), ZarrFormat::V2) => {
+                let mut documents = self.documents_v2().into_iter();
+                documents.try_for_each(|(name, content)| store.write_json(&format!("{path}/{name}"), &content))
+            }
+        }
+    }
+
+    fn document_v3(&self) -> Value {
+        match self {
+            Self::Array(kind) => kind.document_v3(),
+            Self::Group(attributes) => json!({ "zarr_format": 3, "node_type": "group", "attributes": attributes }),
+        }
+    }
+
+    /// Documents of a v2 store, with the names of their files.
+    fn documents_v2(&self) -> [(&'static str, Value); 2] {
+        match self {
+            Self::Array(kind) => [(".zarray", kind.document_v2()), (".zattrs", kind.attributes_v2())],
+            Self::Group(attributes) => [(".zgroup", group_v2()), (".zattrs", json!(attributes))],
+        }
+    }
+}
+
+fn group_v2() -> Value {
+    json!({ "zarr_format": 2 })
+}
+
+/// Writes the document of a group, with the consolidated documents of what it holds. It is written as it is made:
 /// reports of long series are too large to be held as a tree.
 pub(super) fn write_group(
     store: &AtomicStore,
+    path: &str,
     attributes: &impl Serialize,
-    arrays: &[(&str, ArrayKind)],
+    nodes: &[(String, Node)],
     format: ZarrFormat,
 ) -> Result<()> {
+    let file = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
     match format {
         ZarrFormat::V3 => {
-            let metadata = arrays.iter().map(|(name, kind)| ((*name).to_owned(), kind.document_v3())).collect();
+            let metadata = nodes.iter().map(|(name, node)| (name.clone(), node.document_v3())).collect();
             let consolidated_metadata = Consolidated { kind: "inline", must_understand: false, metadata };
             let group = Group { zarr_format: 3, node_type: "group", attributes, consolidated_metadata };
-            store.write_json("zarr.json", &group)
+            store.write_json(&file("zarr.json"), &group)
         }
         ZarrFormat::V2 => {
-            let group = json!({ "zarr_format": 2 });
-            store.write_json(".zgroup", &group)?;
-            store.write_json(".zattrs", attributes)?;
-            let mut documents = Map::new();
-            for (name, kind) in arrays {
-                documents.insert(format!("{name}/.zarray"), kind.document_v2());
-                documents.insert(format!("{name}/.zattrs"), kind.attributes_v2());
-            }
-            let metadata = MetadataV2 { group: &group, attributes, documents };
-            store.write_json(".zmetadata", &ConsolidatedV2 { zarr_consolidated_format: 1, metadata })
+            let group = group_v2();
+            store.write_json(&file(".zgroup"), &group)?;
+            store.write_json(&file(".zattrs"), attributes)?;
+            let documents = nodes.iter().flat_map(|(name, node)| {
+                node.documents_v2().map(|(document, content)| (format!("{name}/{document}"), content))
+            });
+            let metadata = MetadataV2 { group: &group, attributes, documents: documents.collect() };
+            store.write_json(&file(".zmetadata"), &ConsolidatedV2 { zarr_consolidated_format: 1, metadata })
         }
     }
 }
@@ -232,6 +277,23 @@ fn compression_v2(encoding: &Encoding) -> Option<Value> {
         None if encoding.codec == Codec::None => None,
         None => Some(json!({ "id": "zstd", "level": level })),
     }
+}
+
+/// The codec of objects of several chunks, each encoded by `codecs`.
+fn sharding(chunk: &[usize], codecs: &[Value]) -> Value {
+    json!({
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": chunk,
+            "codecs": codecs,
+            "index_codecs": [little_endian(), checksum()],
+            "index_location": "end"
+        }
+    })
+}
+
+fn checksum() -> Value {
+    json!({ "name": "crc32c" })
 }
 
 fn little_endian() -> Value {

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use super::ZarrFormat;
+use super::files::{ChunkFiles, Damage};
 use super::ledger::{LedgerOf, TileLedger, is_damage};
 use super::metadata::Documents;
 use super::stamp::ChunkStamp;
@@ -24,34 +25,45 @@ pub(super) struct Chunks<'a> {
     folder: &'a dyn Folder,
     id: &'a str,
     dates: &'a [Date],
-    format: ZarrFormat,
+    form: Form,
     arrays: Vec<&'static str>,
+}
+
+/// How chunks are named and kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    pub(super) format: ZarrFormat,
+    pub(super) dates_per_object: usize,
 }
 
 impl<'a> Chunks<'a> {
     pub(super) fn new(folder: &'a dyn Folder, layout: &'a SeriesLayout, format: ZarrFormat) -> Self {
         let arrays = Documents::new(layout, format).tiled();
-        Self::of((folder, &layout.identity.id), &layout.dates, format, arrays)
+        let form = Form { format, dates_per_object: layout.encoding.dates_per_object };
+        Self::of((folder, &layout.identity.id), &layout.dates, form, arrays)
     }
 
     /// Those of arrays in the order of their records.
     pub(super) fn of(
         (folder, id): (&'a dyn Folder, &'a str),
         dates: &'a [Date],
-        format: ZarrFormat,
+        form: Form,
         arrays: Vec<&'static str>,
     ) -> Self {
-        Self { folder, id, dates, format, arrays }
+        Self { folder, id, dates, form, arrays }
     }
 
     /// What there is of a tile on some dates, by the lengths of files.
     pub(super) fn held(&self, tile: (usize, usize), times: Range<usize>) -> Result<HeldBlocks> {
         self.look(tile, times, &mut |chunks| {
-            let names: Vec<String> = chunks.iter().map(|(name, _)| name.clone()).collect();
-            let sizes = self.folder.sizes(&names)?;
-            let differ = sizes.iter().zip(chunks).map(|(size, (_, stamp))| length_differs(size.unwrap_or(0), *stamp));
-            Ok(differ.collect())
+            let lengths = self.files().lengths(chunks.iter().map(|(name, _)| name.as_str()))?;
+            Ok(lengths.into_iter().zip(chunks).map(|(length, (_, stamp))| length_differs(length, *stamp)).collect())
         })
+    }
+
+    /// The files of its chunks.
+    pub(super) fn files(&self) -> ChunkFiles<'a> {
+        ChunkFiles::new(self.folder, self.form.dates_per_object)
     }
 
     /// What there is of a tile on some dates, as `differ` finds it.
@@ -106,9 +118,9 @@ impl<'a> Chunks<'a> {
         Ok(held)
     }
 
-    /// The file of a chunk.
+    /// The name of a chunk, which is that of its file unless chunks share one.
     fn name(&self, array: &str, time: usize, (row, col): (usize, usize)) -> String {
-        match self.format {
+        match self.form.format {
             ZarrFormat::V3 => format!("{array}/c/{time}/0/{row}/{col}"),
             ZarrFormat::V2 => format!("{array}/{time}/0/{row}/{col}"),
         }
@@ -116,7 +128,11 @@ impl<'a> Chunks<'a> {
 }
 
 /// What is wrong with the length of a file; 0 of one that is not there.
-pub(super) fn length_differs(held: u64, stamp: ChunkStamp) -> Option<String> {
+pub(super) fn length_differs(held: Result<u64, Damage>, stamp: ChunkStamp) -> Option<String> {
+    let held = match held {
+        Ok(held) => held,
+        Err(damage) => return Some(format!("cannot be found: {damage}")),
+    };
     match (held, stamp.bytes) {
         (held, written) if held == written => None,
         (0, _) => Some("is missing".into()),
@@ -127,7 +143,7 @@ pub(super) fn length_differs(held: u64, stamp: ChunkStamp) -> Option<String> {
 
 /// What is wrong with the contents of a file; nothing of one that is not there.
 pub(super) fn content_differs(held: &[u8], stamp: ChunkStamp) -> Option<String> {
-    if let Some(problem) = length_differs(held.len() as u64, stamp) {
+    if let Some(problem) = length_differs(Ok(held.len() as u64), stamp) {
         return Some(problem);
     }
     let same = ChunkStamp::of(held) == stamp || stamp == ChunkStamp::default() && held.is_empty();

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::arrays::write_texts;
 use super::crs::{coordinate, geozarr, grid_mapping};
-use super::group::{ArrayKind, DataType, object, write_group};
+use super::group::{ArrayKind, DataType, Node, object, write_group};
+use super::overviews::{GROUP, Level, convention, levels, multiscales, tiled};
 use super::packing::MISSING;
 use super::store::AtomicStore;
-use super::{TIME_CHUNK, ZarrFormat, write_texts};
+use super::{TIME_CHUNK, ZarrFormat};
 use crate::describe::{Encoding, OutputSpace, StoredAs};
 use crate::error::Result;
+use crate::geometry::Grid;
 use crate::series::SeriesLayout;
 
 /// The metadata documents of a store, for either version of the format.
@@ -19,6 +22,8 @@ use crate::series::SeriesLayout;
 pub(super) struct Documents {
     format: ZarrFormat,
     layout: SeriesLayout,
+    /// The group of the arrays; the store itself where it is empty.
+    group: &'static str,
 }
 
 impl Documents {
@@ -47,8 +52,13 @@ impl Documents {
         self.wavelengths().map(|wavelengths| if wavelengths == "band" { self.band_names() } else { wavelengths })
     }
 
-    /// Arrays that have a chunk for each tile and date.
+    /// Arrays that have a chunk for each tile and date, in the order of their records, with those of overviews.
     pub(super) fn tiled(&self) -> Vec<&'static str> {
+        self.own_tiled().into_iter().chain(tiled(self.layout.overviews)).collect()
+    }
+
+    /// The same without those of overviews.
+    fn own_tiled(&self) -> Vec<&'static str> {
         let mut arrays = vec!["mean", self.uncertainty()];
         if !self.layout.offsets.is_empty() {
             arrays.extend(["offset", "offset_sd"]);
@@ -70,7 +80,28 @@ impl Documents {
     }
 
     pub(super) fn new(layout: &SeriesLayout, format: ZarrFormat) -> Self {
-        Self { format, layout: layout.clone() }
+        Self { format, layout: layout.clone(), group: "" }
+    }
+
+    /// Those of the overviews of a series.
+    pub(super) fn overviews(layout: &SeriesLayout, format: ZarrFormat) -> Result<Vec<(Level, Self)>> {
+        let of = |level: Level| Ok((level, Self { format, layout: level.layout(layout)?, group: level.group }));
+        levels(layout.overviews).map(of).collect()
+    }
+
+    /// The layout that they describe.
+    pub(super) fn layout(&self) -> &SeriesLayout {
+        &self.layout
+    }
+
+    /// The grid of the arrays.
+    pub(super) fn grid(&self) -> &Grid {
+        &self.layout.grid
+    }
+
+    /// The path of an array in the store.
+    pub(super) fn path(&self, name: &str) -> String {
+        if self.group.is_empty() { name.to_owned() } else { format!("{}/{name}", self.group) }
     }
 
     fn kind(&self, name: &str, dates: usize) -> ArrayKind {
@@ -234,9 +265,22 @@ impl Documents {
         self.kind(name, dates).document(self.format)
     }
 
+    /// The document by which single chunks of an array are encoded, whether or not they share an object.
+    pub(super) fn chunks(&self, name: &str) -> Value {
+        let mut kind = self.kind(name, self.layout.dates.len());
+        kind.encoding.dates_per_object = 1;
+        kind.document(self.format)
+    }
+
     /// Writes the document of an array.
     pub(super) fn write_array(&self, store: &AtomicStore, name: &str, dates: usize) -> Result<()> {
-        self.kind(name, dates).write(store, name, self.format)
+        self.kind(name, dates).write(store, &self.path(name), self.format)
+    }
+
+    /// Writes the documents of the arrays that grow along time; of overviews by their own documents.
+    pub(super) fn write_grown(&self, store: &AtomicStore, dates: usize) -> Result<()> {
+        let own = self.own_tiled().into_iter().chain(["time"]);
+        own.into_iter().try_for_each(|name| self.write_array(store, name, dates))
     }
 
     /// Writes the names of bands, and of offsets, with their documents.
@@ -250,18 +294,69 @@ impl Documents {
 
     /// Writes an array of names with its document.
     fn write_names(&self, store: &Arc<AtomicStore>, name: &str, names: &[String]) -> Result<()> {
-        write_texts(store, name, names, (self.format, self.array(name, 0)))?;
+        write_texts(store, &self.path(name), names, (self.format, self.array(name, 0)))?;
         self.write_array(store, name, 0)
     }
 
-    /// Writes the document of the group with those of all arrays consolidated. This step reveals new dates.
-    pub(super) fn write_group(&self, store: &AtomicStore, run: &impl Serialize, dates: usize) -> Result<()> {
-        let attributes = Attributes { grid: geozarr(&self.layout.grid), conventions: "CF-1.11", rasterfuse: run };
-        let arrays: Vec<(&str, ArrayKind)> =
-            self.arrays().into_iter().map(|name| (name, self.kind(name, dates))).collect();
-        write_group(store, &attributes, &arrays, self.format)
+    /// Writes the document of the group with those of all arrays consolidated, and with its overviews. This step reveals
+    /// new dates.
+    pub(super) fn write_group(
+        &self,
+        store: &AtomicStore,
+        run: &impl Serialize,
+        (dates, overviews): (usize, &[(Level, &Self)]),
+    ) -> Result<()> {
+        let mut grid = geozarr(self.grid());
+        if !overviews.is_empty() {
+            if let Some(conventions) = grid.get_mut("zarr_conventions").and_then(Value::as_array_mut) {
+                conventions.push(convention());
+            }
+            let grids: Vec<(Level, &Grid)> = overviews.iter().map(|(level, of)| (*level, of.grid())).collect();
+            grid.insert("multiscales".into(), multiscales(self.grid(), &grids));
+        }
+        let attributes = Attributes { grid, conventions: CONVENTIONS, rasterfuse: run };
+        let mut nodes = self.nodes(dates);
+        if !overviews.is_empty() {
+            nodes.push((GROUP.into(), group_of_overviews()));
+        }
+        for (level, of) in overviews {
+            nodes.push((level.group.into(), Node::Group(of.attributes())));
+            nodes.extend(of.nodes(dates));
+        }
+        write_group(store, "", &attributes, &nodes, self.format)
+    }
+
+    /// Writes the group that holds the overviews.
+    pub(super) fn write_group_of_overviews(&self, store: &AtomicStore) -> Result<()> {
+        group_of_overviews().write(store, GROUP, self.format)
+    }
+
+    /// Writes the group of an overview, with the documents of its arrays consolidated.
+    pub(super) fn write_overview(&self, store: &AtomicStore, dates: usize) -> Result<()> {
+        let arrays = self.arrays().into_iter().map(|name| (name.to_owned(), Node::Array(self.kind(name, dates))));
+        write_group(store, self.group, &self.attributes(), &arrays.collect::<Vec<_>>(), self.format)
+    }
+
+    /// The arrays by their paths.
+    fn nodes(&self, dates: usize) -> Vec<(String, Node)> {
+        let node = |name: &'static str| (self.path(name), Node::Array(self.kind(name, dates)));
+        self.arrays().into_iter().map(node).collect()
+    }
+
+    /// Attributes of the group of an overview.
+    fn attributes(&self) -> Map<String, Value> {
+        let mut attributes = geozarr(self.grid());
+        attributes.insert("Conventions".into(), CONVENTIONS.into());
+        attributes
     }
 }
+
+fn group_of_overviews() -> Node {
+    Node::Group(Map::new())
+}
+
+/// Version of the CF conventions.
+const CONVENTIONS: &str = "CF-1.11";
 
 /// Attributes of the group.
 #[derive(Serialize)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ndarray::{Array1, Array2, Array3, ArrayD, Dimension, s};
 use serde_json::Value;
-use zarrs::array::{Array, ArraySubset};
+use zarrs::array::{Array, ArrayMetadata, ArraySubset};
 
 use super::existing::{existing_series, group_attributes};
 use super::store::ReadStore;
@@ -49,6 +49,7 @@ pub struct FusedSeries {
     uncertainty: PackedArray,
     /// (rows, columns) of a chunk.
     tile: (usize, usize),
+    dates_per_object: usize,
 }
 
 impl FusedSeries {
@@ -64,7 +65,7 @@ impl FusedSeries {
     /// Opens the store in a folder, of this name.
     pub(super) fn of((path, folder): (&Path, &Arc<dyn Folder>)) -> Result<Self> {
         let path = path.to_path_buf();
-        let opening = Opening { path: &path, store: Arc::new(ReadStore(Arc::clone(folder))) };
+        let opening = Opening { path: &path, store: Arc::new(ReadStore::new(folder)) };
         let attributes = attributes_of((&path, &**folder))?;
         let series = existing_series(&attributes).map_err(|problem| refuse(&path, problem))?;
         let bands = attributes["rasterfuse"]["bands"].as_array().into_iter().flatten();
@@ -84,8 +85,8 @@ impl FusedSeries {
                 Some(SpectralBasis::new(wavelengths.to_vec(), mean.mapv(f64::from), matrix.mapv(f64::from))?)
             }
         };
-        let mean = opening.array("mean")?;
-        let uncertainty = opening.array(if basis.is_some() { "cov" } else { "sd" })?;
+        let (mean, dates_per_object) = opening.chunks("mean")?;
+        let (uncertainty, _) = opening.chunks(if basis.is_some() { "cov" } else { "sd" })?;
         let days: Array1<i64> = opening.read_all("time")?;
         if days.len() != series.visible {
             let problem = format!("its array time has {} dates, its attributes say {}", days.len(), series.visible);
@@ -115,7 +116,20 @@ impl FusedSeries {
         // Of components the basis has the unit.
         let of_bands = if basis.is_some() { opening.array("basis_mean")? } else { opening.array("mean")? };
         let unit = of_bands.attributes().get("units").and_then(Value::as_str).unwrap_or("1").to_owned();
-        Ok(Self { path, grid, dates, bands, basis, space, unit, existing: series, mean, uncertainty, tile })
+        Ok(Self {
+            path,
+            grid,
+            dates,
+            bands,
+            basis,
+            space,
+            unit,
+            existing: series,
+            mean,
+            uncertainty,
+            tile,
+            dates_per_object,
+        })
     }
 
     /// The contents of the store.
@@ -134,6 +148,12 @@ impl FusedSeries {
     #[must_use]
     pub fn existing(&self) -> &ExistingSeries {
         &self.existing
+    }
+
+    /// Dates of a tile that share a file or object.
+    #[must_use]
+    pub fn dates_per_object(&self) -> usize {
+        self.dates_per_object
     }
 
     /// The spectral basis of a store of components.
@@ -215,6 +235,20 @@ impl Opening<'_> {
         Array::open(Arc::clone(&self.store), &format!("/{name}")).map_err(|error| self.failed(name, error))
     }
 
+    /// An array whose chunks may share objects, and how many dates do: as one whose chunks have keys of their own, because
+    /// zarrs does not compare the checksums of parts of an object.
+    fn chunks(&self, name: &str) -> Result<(Array<ReadStore>, usize)> {
+        let array = self.array(name)?;
+        let mut document = serde_json::to_value(array.metadata()).map_err(|error| self.failed(name, error))?;
+        let Some((dates, codecs)) = shards(&document) else { return Ok((array, 1)) };
+        document["codecs"] = codecs;
+        document["chunk_grid"]["configuration"]["chunk_shape"][0] = 1.into();
+        let metadata: ArrayMetadata = serde_json::from_value(document).map_err(|error| self.failed(name, error))?;
+        let store = Arc::new(self.store.sharded(dates));
+        let array = Array::new_with_metadata(store, &format!("/{name}"), metadata);
+        Ok((array.map_err(|error| self.failed(name, error))?, dates))
+    }
+
     pub(super) fn read_all<T: zarrs::array::ElementOwned, D: Dimension>(
         &self,
         name: &str,
@@ -248,6 +282,17 @@ impl Opening<'_> {
             _ => Err(refuse(self.path, "its array mean does not have four dimensions".into())),
         }
     }
+}
+
+/// The dates of a shard, and the codecs of its chunks, each of one date; `None` of an array without such shards.
+fn shards(document: &Value) -> Option<(usize, Value)> {
+    let codec = document.pointer("/codecs/0")?;
+    let shape = document.pointer("/chunk_grid/configuration/chunk_shape")?.as_array()?;
+    let inner = codec.pointer("/configuration/chunk_shape")?.as_array()?;
+    let at_end = codec.pointer("/configuration/index_location").is_none_or(|location| location == "end");
+    let by_date = codec["name"] == "sharding_indexed" && inner.first()? == 1 && inner[1..] == shape[1..];
+    let dates = shape.first()?.as_u64().filter(|dates| *dates > 1 && at_end && by_date)?;
+    Some((dates as usize, codec.pointer("/configuration/codecs")?.clone()))
 }
 
 pub(super) fn refuse(path: &Path, problem: String) -> Error {

@@ -9,12 +9,13 @@ use ndarray::{ArrayD, Axis};
 use serde_json::{Map, Value, json};
 use zarrs::array::{Array, ArraySubset};
 
+use super::ZarrFormat;
+use super::arrays::{open_array, store_chunk, write_texts};
 use super::chunk::padded_chunk;
 use super::crs::{coordinate, geozarr, grid_mapping};
-use super::group::{ArrayKind, DataType, object, write_group};
+use super::group::{ArrayKind, DataType, Node, object, write_group};
 use super::reader::{Opening, attributes_of, refuse};
 use super::store::{AtomicStore, ReadStore};
-use super::{ZarrFormat, open_array, store_chunk, write_texts};
 use crate::describe::Encoding;
 use crate::error::{Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
@@ -103,7 +104,7 @@ impl SeasonalStore {
         let place = place.into();
         let folder = place.reading()?;
         let path = place.name().to_path_buf();
-        let opening = Opening { path: &path, store: Arc::new(ReadStore(Arc::clone(&folder))) };
+        let opening = Opening { path: &path, store: Arc::new(ReadStore::new(&folder)) };
         let attributes = attributes_of((&path, &*folder))?;
         let about = attributes.get(KEY);
         let about =
@@ -252,8 +253,8 @@ impl<'a> SeasonalArrays<'a> {
         let mut attributes = geozarr(self.grid);
         attributes.insert("Conventions".into(), "CF-1.11".into());
         attributes.insert(KEY.into(), Value::Object(self.about(fingerprint)));
-        let arrays: Vec<(&str, ArrayKind)> = ARRAYS.into_iter().map(|name| (name, self.kind(name))).collect();
-        write_group(&store, &attributes, &arrays, self.format)?;
+        let array = |name: &str| (name.to_owned(), Node::Array(self.kind(name)));
+        write_group(&store, "", &attributes, &ARRAYS.map(array), self.format)?;
         store.sync()
     }
 

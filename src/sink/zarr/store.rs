@@ -12,6 +12,7 @@ use zarrs::storage::{
     StorePrefix, WritableStorageTraits,
 };
 
+use super::sharding::{Index, OpenShards, Place, Shard, shard_of};
 use super::stamp::ChunkStamp;
 use crate::error::{Error, Result};
 use crate::storage::{Folder, Replacing};
@@ -34,6 +35,8 @@ pub(super) struct AtomicStore {
     hidden: Option<Mutex<Hidden>>,
     /// Whether length and checksum of each file are kept until they are [taken](Self::take_stamp).
     stamps: bool,
+    /// Where chunks of several dates share a file.
+    shards: Option<OpenShards>,
 }
 
 /// Files that are not revealed yet.
@@ -49,17 +52,24 @@ impl AtomicStore {
     /// A store for files that readers see at once: every file is durable before it is renamed. Temporary files are in
     /// `scratch`.
     pub(super) fn visible(folder: Arc<dyn Folder>, scratch: &str) -> Self {
-        Self { folder, scratch: Some(scratch.to_owned()), hidden: None, stamps: false }
+        Self { folder, scratch: Some(scratch.to_owned()), hidden: None, stamps: false, shards: None }
     }
 
     /// A store for files that are revealed later, after a [`sync`](Self::sync).
     pub(super) fn hidden(folder: Arc<dyn Folder>) -> Self {
-        Self { folder, scratch: None, hidden: Some(Mutex::default()), stamps: false }
+        Self { folder, scratch: None, hidden: Some(Mutex::default()), stamps: false, shards: None }
     }
 
     /// The same, which keeps the length and checksum of each file until they are [taken](Self::take_stamp).
     pub(super) fn stamped(folder: Arc<dyn Folder>) -> Self {
         Self { stamps: true, ..Self::hidden(folder) }
+    }
+
+    /// The same for a series of `planned` dates, where so many `dates` of a tile share a file; stamps are those of single
+    /// chunks.
+    pub(super) fn sharded(folder: Arc<dyn Folder>, dates: usize, planned: usize) -> Self {
+        let shards = (dates > 1).then(|| OpenShards::new(dates, planned));
+        Self { shards, ..Self::stamped(folder) }
     }
 
     pub(super) fn folder(&self) -> &dyn Folder {
@@ -90,6 +100,26 @@ impl AtomicStore {
         self.settle(name)
     }
 
+    /// Writes a chunk, or removes it.
+    fn write_chunk(&self, name: &str, contents: Option<Bytes>) -> io::Result<()> {
+        match (&self.shards, contents) {
+            (Some(shards), contents) => {
+                shards.put(self.folder(), name, contents)?.into_iter().try_for_each(|shard| self.write_shard(shard))
+            }
+            (None, Some(contents)) => self.write_file(name, &mut |file| file.write_all(&contents)),
+            (None, None) => self.remove(name),
+        }
+    }
+
+    fn write_shard(&self, (name, shard): (String, Shard)) -> io::Result<()> {
+        if shard.is_empty() { self.remove(&name) } else { self.write_file(&name, &mut |file| shard.write(file)) }
+    }
+
+    /// Its folder must be on disk without it before its date is revealed.
+    fn remove(&self, name: &str) -> io::Result<()> {
+        if self.folder.remove(name)? { self.settle(name) } else { Ok(()) }
+    }
+
     /// Makes a change of a file of a hidden store durable with the next [`sync`](Self::sync).
     fn settle(&self, name: &str) -> io::Result<()> {
         let full = self.with_hidden(|hidden| {
@@ -108,6 +138,14 @@ impl AtomicStore {
         self.hidden.as_ref().map(|hidden| call(&mut hidden.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
+    /// Writes the shards that are not full yet, as far as they go.
+    pub(super) fn write_shards(&self) -> Result<()> {
+        for (name, shard) in self.shards.iter().flat_map(OpenShards::unwritten) {
+            self.write_shard((name.clone(), shard)).map_err(|error| self.cannot_write(&name, error))?;
+        }
+        Ok(())
+    }
+
     /// Waits until everything written so far survives a power loss.
     pub(super) fn sync(&self) -> Result<()> {
         let written = self.with_hidden(|hidden| std::mem::take(&mut hidden.pending)).unwrap_or_default();
@@ -121,10 +159,10 @@ pub(super) fn io_error(path: &Path, action: &str, error: io::Error) -> Error {
 
 impl WritableStorageTraits for AtomicStore {
     fn set(&self, key: &StoreKey, value: Bytes) -> std::result::Result<(), StorageError> {
-        self.write_file(key.as_str(), &mut |file| file.write_all(&value))?;
-        if self.stamps {
-            // Outside of the lock, which all writing threads share.
-            let stamp = ChunkStamp::of(&value);
+        // Outside of the lock, which all writing threads share.
+        let stamp = self.stamps.then(|| ChunkStamp::of(&value));
+        self.write_chunk(key.as_str(), Some(value))?;
+        if let Some(stamp) = stamp {
             self.with_hidden(|hidden| hidden.stamps.insert(key.as_str().to_owned(), stamp));
         }
         Ok(())
@@ -136,11 +174,7 @@ impl WritableStorageTraits for AtomicStore {
 
     fn erase(&self, key: &StoreKey) -> std::result::Result<(), StorageError> {
         self.take_stamp(key);
-        // Its folder must be on disk without it before its date is revealed.
-        if self.folder.remove(key.as_str())? {
-            self.settle(key.as_str())?;
-        }
-        Ok(())
+        Ok(self.write_chunk(key.as_str(), None)?)
     }
 
     fn erase_prefix(&self, prefix: &StorePrefix) -> std::result::Result<(), StorageError> {
@@ -152,13 +186,44 @@ impl WritableStorageTraits for AtomicStore {
     }
 }
 
-/// A folder as zarrs reads it.
+/// A folder as zarrs reads it, where chunks that share a file have keys of their own.
 #[derive(Debug)]
-pub(super) struct ReadStore(pub(super) Arc<dyn Folder>);
+pub(super) struct ReadStore {
+    folder: Arc<dyn Folder>,
+    /// Dates that share a file.
+    dates: usize,
+}
+
+impl ReadStore {
+    pub(super) fn new(folder: &Arc<dyn Folder>) -> Self {
+        Self { folder: Arc::clone(folder), dates: 1 }
+    }
+
+    /// The same where so many dates of a tile share a file.
+    pub(super) fn sharded(&self, dates: usize) -> Self {
+        Self { folder: Arc::clone(&self.folder), dates }
+    }
+
+    /// Whether a key is of a chunk that shares its file with others.
+    fn is_shared(&self, key: &StoreKey) -> bool {
+        self.dates > 1 && shard_of(key.as_str(), self.dates).is_some()
+    }
+
+    /// The file of such a chunk, and where the chunk is in it; `None` of one that is not stored.
+    fn place(&self, key: &StoreKey) -> io::Result<Option<Place>> {
+        let Some((shard, position)) = shard_of(key.as_str(), self.dates) else { return Ok(None) };
+        let index = Index::read(&*self.folder, &shard, self.dates)?;
+        Ok(index.and_then(|index| index.of(position)).map(|place| (shard, place)))
+    }
+}
 
 impl ReadableStorageTraits for ReadStore {
     fn get(&self, key: &StoreKey) -> std::result::Result<MaybeBytes, StorageError> {
-        Ok(self.0.read(key.as_str())?.map(Bytes::from))
+        if !self.is_shared(key) {
+            return Ok(self.folder.read(key.as_str())?.map(Bytes::from));
+        }
+        let Some((file, place)) = self.place(key)? else { return Ok(None) };
+        Ok(self.folder.read_range(&file, place)?.map(Bytes::from))
     }
 
     fn get_partial_many<'a>(
@@ -169,15 +234,27 @@ impl ReadableStorageTraits for ReadStore {
         let Some(size) = self.size_key(key)? else { return Ok(None) };
         let key = key.clone();
         let gone = move |key: &StoreKey| StorageError::Other(format!("{key}: is gone since its length was asked for"));
+        // A chunk among others is read as a whole: it is what one request is for.
+        if self.is_shared(&key) {
+            let Some(chunk) = self.get(&key)? else { return Ok(None) };
+            let part = move |range: ByteRange| {
+                let place = range.start(size) as usize..range.end(size) as usize;
+                if place.end <= chunk.len() { Ok(chunk.slice(place)) } else { Err(gone(&key)) }
+            };
+            return Ok(Some(Box::new(ranges.map(part))));
+        }
         let read = move |range: ByteRange| {
-            let bytes = self.0.read_range(key.as_str(), range.start(size)..range.end(size))?;
+            let bytes = self.folder.read_range(key.as_str(), range.start(size)..range.end(size))?;
             bytes.map(Bytes::from).ok_or_else(|| gone(&key))
         };
         Ok(Some(Box::new(ranges.map(read))))
     }
 
     fn size_key(&self, key: &StoreKey) -> std::result::Result<Option<u64>, StorageError> {
-        Ok(self.0.sizes(&[key.as_str().to_owned()])?.first().copied().flatten())
+        if self.is_shared(key) {
+            return Ok(self.place(key)?.map(|(_, place)| place.end - place.start));
+        }
+        Ok(self.folder.sizes(&[key.as_str().to_owned()])?.first().copied().flatten())
     }
 
     fn supports_get_partial(&self) -> bool {

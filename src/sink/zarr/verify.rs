@@ -8,8 +8,9 @@ use ndarray::Array1;
 use serde_json::{Map, Value};
 
 use super::existing::{existing_series, group_attributes};
-use super::held::{Chunks, content_differs, length_differs};
+use super::held::{Chunks, Form, content_differs, length_differs};
 use super::ledger::{FOLDER, is_damage, recorded_tiles};
+use super::overviews::{self, GROUP};
 use super::reader::{FusedSeries, Opening, refuse};
 use super::stamp::ChunkStamp;
 use super::store::{ReadStore, io_error};
@@ -80,7 +81,14 @@ fn check_documents(
     let mut tiled = Vec::new();
     for (name, consolidated) in documents {
         let own = if format == ZarrFormat::V3 { format!("{name}/zarr.json") } else { name.clone() };
-        match read(&own) {
+        let mut document = read(&own);
+        // The group of an overview has the documents of its arrays, which the first one has by their paths.
+        if let Some(group) = document.as_mut().and_then(Value::as_object_mut)
+            && consolidated.get("node_type").is_some_and(|kind| kind == "group")
+        {
+            group.remove("consolidated_metadata");
+        }
+        match document {
             None => problems.push(Problem::new(folder.path_of(&own), "is missing or damaged", REWRITTEN)),
             Some(document) if document != *consolidated => {
                 problems.push(Problem::new(
@@ -92,20 +100,21 @@ fn check_documents(
             Some(_) => {}
         }
         let array = name.trim_end_matches("/.zarray");
-        let known = TILED.into_iter().chain(["time"]).find(|known| *known == array);
-        let Some(known) = known else { continue };
+        let is_time = array == "time" || array.starts_with(GROUP) && array.ends_with("/time");
+        let known = TILED.into_iter().chain(overviews::all()).find(|known| *known == array);
+        if known.is_none() && !is_time {
+            continue;
+        }
         let dates = consolidated.pointer("/shape/0").and_then(Value::as_u64);
         if dates != Some(series.visible as u64) {
             let dates = dates.map_or("no".into(), |dates| dates.to_string());
-            let problem = format!("has {dates} dates of {known}, dates_committed is {}", series.visible);
+            let problem = format!("has {dates} dates of {array}, dates_committed is {}", series.visible);
             problems.push(Problem::new(&group, problem, REWRITTEN));
         }
-        if known != "time" {
-            tiled.push(known);
-        }
+        tiled.extend(known);
     }
     // In the order of their records.
-    tiled.sort_by_key(|name| TILED.iter().position(|known| known == name));
+    tiled.sort_by_key(|name| TILED.into_iter().chain(overviews::all()).position(|known| known == *name));
     tiled
 }
 
@@ -122,7 +131,7 @@ fn check_coordinates(
     if dates.windows(2).any(|pair| pair[0] >= pair[1]) || (planned && digest(dates) != series.dates_digest) {
         problems.push(Problem::new(root.join("time"), "holds other dates than were planned", REWRITTEN));
     }
-    let opening = Opening { path: root, store: Arc::new(ReadStore(Arc::clone(folder))) };
+    let opening = Opening { path: root, store: Arc::new(ReadStore::new(folder)) };
     let grid = opened.grid();
     let (rows, cols) = grid.shape();
     for (name, cells, centres) in [("y", rows, true), ("x", cols, false)] {
@@ -167,22 +176,25 @@ fn check_chunks(
             "resume the run, which makes their chunks again",
         ));
     }
-    let chunks = Chunks::of((folder, &identity.id), dates, format, arrays);
+    let form = Form { format, dates_per_object: opened.dates_per_object() };
+    let chunks_of = Chunks::of((folder, &identity.id), dates, form, arrays);
     let (mut bytes, mut count) = (0, 0);
     let mut all = HeldBlocks::default();
     for tile in recorded {
-        let held = chunks.look(tile, 0..dates.len(), &mut |chunks| {
+        let held = chunks_of.look(tile, 0..dates.len(), &mut |chunks| {
+            let mut files = chunks_of.files();
             let differs = |(name, stamp): &(String, ChunkStamp)| {
                 // Of a file that is too long no more is read than shows it.
-                let contents = match folder.read_range(name, 0..stamp.bytes.saturating_add(1)) {
+                let contents = match files.contents(name, stamp.bytes.saturating_add(1)) {
                     Err(error) if is_damage(&error) => return Ok(Some(format!("cannot be read: {error}"))),
                     Err(error) => return Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
-                    Ok(contents) => contents.unwrap_or_default(),
+                    Ok(Err(damage)) => return Ok(length_differs(Err(damage), *stamp)),
+                    Ok(Ok(contents)) => contents,
                 };
                 (count, bytes) = (count + 1, bytes + contents.len() as u64);
                 if contents.len() as u64 > stamp.bytes {
-                    let size = folder.sizes(std::slice::from_ref(name))?.first().copied().flatten();
-                    return Ok(length_differs(size.unwrap_or(0), *stamp));
+                    let length = files.lengths(std::iter::once(name.as_str()))?.pop();
+                    return Ok(length_differs(length.unwrap_or(Ok(0)), *stamp));
                 }
                 Ok(content_differs(&contents, *stamp))
             };
