@@ -561,9 +561,11 @@ impl WindowState {
         }
         for pixel in pixels.iter_mut() {
             if let Some(gate) = &instruments[pixel.instrument].gate {
-                let beyond = pixel.nis.is_nan() || pixel.nis > gate.threshold(pixel.dof);
+                let beyond = pixel.nis > gate.threshold(pixel.dof);
                 let follow = instruments[pixel.instrument].follow;
-                pixel.refused = self.refusals.refuses((pixel.instrument, pixel.index), beyond, follow);
+                // What is no number never passes.
+                pixel.refused =
+                    !pixel.nis.is_finite() || self.refusals.refuses((pixel.instrument, pixel.index), beyond, follow);
             }
         }
         for PartScratch { observations, positions, .. } in parts {

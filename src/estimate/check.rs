@@ -83,8 +83,8 @@ pub(super) struct Withheld {
     all: ScoreSums,
     /// Of each date, values inside their intervals and values.
     dates: BTreeMap<Date, (f64, f64)>,
-    /// Of each value, the squared error and its predicted variance, noise included.
-    pub(super) errors: Vec<(f64, f64)>,
+    /// By band, of each value the squared error and its predicted variance, noise included.
+    pub(super) errors: BTreeMap<usize, Vec<(f64, f64)>>,
 }
 
 impl Withheld {
@@ -93,7 +93,7 @@ impl Withheld {
         self.all.add(of.value, (of.mean, sd), noise);
         let (square, variance) = ((of.value - of.mean).powi(2), of.variance + noise.max(0.0));
         if square.is_finite() && variance.is_finite() && variance > 0.0 {
-            self.errors.push((square, variance));
+            self.errors.entry(of.band).or_default().push((square, variance));
         }
         let (inside, values) = self.dates.entry(of.date).or_default();
         let within = (of.value - of.mean).abs() <= HALF_WIDTH_90 * sd.hypot(noise.max(0.0).sqrt());

@@ -1,5 +1,6 @@
 //! What masks missed: gates, and variances that outliers have widened.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -8,7 +9,7 @@ use statrs::distribution::{ChiSquared, ContinuousCDF};
 use super::Estimation;
 use super::check::{LEAST_DATES, SelfCheck};
 use super::together::is_together;
-use crate::describe::{Description, Number, Numbers, Process};
+use crate::describe::{Description, Number, Numbers, Process, Quantity};
 use crate::error::Result;
 use crate::model::LEAST_GATE;
 use crate::series::{HALF_WIDTH_90, gaussian_crps};
@@ -59,8 +60,8 @@ impl fmt::Display for GateTrial {
 }
 
 /// The factor of all variances with which 90 % intervals hold a share of the values; at most 1.
-fn scale(errors: &[(f64, f64)], held: f64) -> f64 {
-    let mut needed: Vec<f64> = errors.iter().map(|(square, variance)| square / variance).collect();
+fn scale<'a>(errors: impl Iterator<Item = &'a (f64, f64)>, held: f64) -> f64 {
+    let mut needed: Vec<f64> = errors.map(|(square, variance)| square / variance).collect();
     let at = (held * needed.len() as f64) as usize;
     if at >= needed.len() {
         return 1.0;
@@ -93,11 +94,11 @@ impl Factors {
 
     /// Those with which intervals of withheld dates and of gaps hold enough. What is unknown of a whole date is change of
     /// all ranges; what is unknown of a gap is what is left within short ranges.
-    fn new(errors: &[Vec<(f64, f64)>; 2], process: &Process) -> Self {
-        let [dates, gaps] = [0, 1].map(|kind| scale(&errors[kind], HELD[kind]));
-        let Some(ratio) = longest(process).map(|(_, ratio)| ratio).filter(|_| !errors[1].is_empty() && gaps > dates)
-        else {
-            return Self::all(if errors[1].is_empty() { dates } else { dates.max(gaps) });
+    fn new(tried: &Tried, process: &Process) -> Self {
+        let dates = tried.scale();
+        let gaps = if tried.gaps.is_empty() { dates } else { scale(tried.gaps.values().flatten(), HELD[1]) };
+        let Some((_, ratio)) = longest(process).filter(|_| gaps > dates) else {
+            return Self::all(dates.max(gaps));
         };
         let long = (dates * (1.0 + ratio) - gaps) / ratio;
         Self { long: long.clamp(LEAST_LONG * gaps, gaps), short: gaps }
@@ -131,30 +132,30 @@ fn longest(process: &Process) -> Option<(Option<usize>, f64)> {
 }
 
 /// Multiplies the numbers that are given.
-fn multiply(numbers: &mut Numbers, factor: f64) {
-    for number in numbers.written() {
+fn multiply(numbers: &mut [Number], factor: f64) {
+    for number in numbers {
         if let Number::Fixed(value) = number {
             *value *= factor;
         }
     }
 }
 
-/// Multiplies the variances of bands together, and says with what the ratios of noise are to be multiplied: all are
-/// ratios to the variance of the first kernel.
+/// Multiplies the variances of bands together, and says with what all other ratios are to be multiplied, which are ratios
+/// to the variance of the first kernel.
 fn scale_process(process: &mut Process, Factors { long, short }: Factors) -> f64 {
     match longest(process).map(|(nested, _)| nested) {
         Some(None) => {
-            multiply(&mut process.variance, long);
-            process.nested.iter_mut().for_each(|nested| multiply(&mut nested.variance, short / long));
+            multiply(process.variance.written(), long);
+            process.nested.iter_mut().for_each(|nested| multiply(nested.variance.written(), short / long));
             short / long
         }
         Some(Some(nested)) => {
-            multiply(&mut process.variance, short);
-            multiply(&mut process.nested[nested].variance, long / short);
+            multiply(process.variance.written(), short);
+            multiply(process.nested[nested].variance.written(), long / short);
             1.0
         }
         None => {
-            multiply(&mut process.variance, short);
+            multiply(process.variance.written(), short);
             1.0
         }
     }
@@ -165,36 +166,50 @@ fn scaled(description: &Description, factors: Factors) -> Description {
     let mut scaled = description.clone();
     let Some(process) = scaled.process.given_mut() else { return scaled };
     let of_noise = scale_process(process, factors);
-    for noise in scaled.instrument.iter_mut().filter_map(|instrument| instrument.noise_variance.as_mut()) {
-        if noise.is_ratio() {
-            multiply(noise, of_noise);
+    scaled.visit(&mut |_, quantity, mut place| {
+        if quantity.is_ratio() && quantity != Quantity::FarRatio {
+            multiply(place.written(), of_noise);
         }
-    }
+    });
     scaled
 }
 
-/// The quantile whose threshold is a multiple of that of [`GATE`], for pixels of some values.
+/// The quantile whose threshold is a multiple of that of [`GATE`], for pixels of some values; the least that a gate may
+/// have where it is smaller.
 fn quantile(multiple: f64, values: usize) -> Option<f64> {
     let of = ChiSquared::new(values as f64).ok()?;
     let beyond = of.sf(multiple * of.inverse_cdf(GATE)).max(1e-6);
     // Two digits of the share of good pixels that are refused.
     let unit = 10f64.powf(beyond.log10().floor() - 1.0);
     let quantile = 1.0 - (beyond / unit).round() * unit;
-    Some((1e8 * quantile).round() / 1e8).filter(|quantile| *quantile >= LEAST_GATE)
+    Some(((1e8 * quantile).round() / 1e8).max(LEAST_GATE))
 }
+
+/// Squared errors and variances by instrument and band.
+type Errors = BTreeMap<(usize, usize), Vec<(f64, f64)>>;
 
 /// Values that were withheld, as they are predicted with a gate.
 struct Tried {
-    /// Of whole dates and of gaps, squared errors and variances, those of the description.
-    errors: [Vec<(f64, f64)>; 2],
+    /// Of whole dates, with the variances of the description.
+    dates: Errors,
+    /// Of gaps; empty where the blocks have no scattered cells.
+    gaps: Errors,
     /// Predictions that failed, which are in no score.
     missing: u64,
 }
 
 impl Tried {
-    /// Mean CRPS of withheld dates, with the variances with which intervals hold enough, in u.
-    fn crps(&self) -> f64 {
-        crps(&self.errors[0], scale(&self.errors[0], HELD[0]))
+    /// The factor of all variances with which intervals of withheld dates hold enough.
+    fn scale(&self) -> f64 {
+        scale(self.dates.values().flatten(), HELD[0])
+    }
+
+    /// By which share the CRPS of withheld dates is smaller than others', each with all variances multiplied: the mean of
+    /// instruments and bands, which may have different units.
+    fn gain(&self, factor: f64, other: &Self, of_other: f64) -> f64 {
+        let both = self.dates.iter().filter_map(|(of, errors)| Some((errors, other.dates.get(of)?)));
+        let ratios: Vec<f64> = both.map(|(new, old)| crps(new, factor) / crps(old, of_other)).collect();
+        1.0 - ratios.iter().sum::<f64>() / ratios.len() as f64
     }
 }
 
@@ -207,7 +222,7 @@ impl Estimation {
         let (mut gated, mut gate) = (scaled(description, factors), None);
         for (instrument, summary) in gated.instrument.iter_mut().zip(&self.summary().instruments) {
             if summary.observes_cells && instrument.gate.is_none() && instrument.robust.is_none() {
-                instrument.gate = Some(quantile(share / total, summary.bands.len())?);
+                instrument.gate = quantile(share / total, summary.bands.len());
                 instrument.follow = instrument.follow.or(Some(FOLLOW));
                 gate = gate.or(instrument.gate);
             }
@@ -239,16 +254,18 @@ impl Estimation {
             let Some((gated, _)) = self.gated(description, share, Factors::all(factor)) else { break };
             let tried = self.tried(&gated, factor)?;
             let known = best.as_ref().map_or(&plain, |(tried, _)| tried);
-            if tried.missing > plain.missing || tried.crps() >= known.crps() {
+            let scale = |tried: &Tried| if together { tried.scale() } else { 1.0 };
+            let better = tried.gain(scale(&tried), known, scale(known)) > 0.0;
+            if tried.missing > plain.missing || !better {
                 break;
             }
             best = Some((tried, share));
         }
         let Some((tried, share)) = best else { return Ok((checks, None)) };
-        let factors = if together { Factors::new(&tried.errors, process) } else { Factors::all(1.0) };
+        let factors = if together { Factors::new(&tried, process) } else { Factors::all(1.0) };
         let Some((gated, gate)) = self.gated(description, share, factors) else { return Ok((checks, None)) };
         let with = self.tried(&gated, 1.0)?;
-        let gain = 1.0 - crps(&with.errors[0], 1.0) / crps(&plain.errors[0], 1.0);
+        let gain = with.gain(1.0, &plain, 1.0);
         let kept = gain > WORTH && with.missing <= plain.missing;
         let trial = Some(GateTrial { gate, scale: factors.total(process), gain, kept });
         if !kept {
@@ -260,13 +277,17 @@ impl Estimation {
 
     /// Predicts what is withheld under a description whose variances were multiplied.
     fn tried(&self, description: &Description, multiplied: f64) -> Result<Tried> {
-        let mut tried = Tried { errors: Default::default(), missing: 0 };
+        let mut tried = Tried { dates: Errors::new(), gaps: Errors::new(), missing: 0 };
         // Without scattered cells a gap is a whole date.
-        let kinds = if self.sample.cells().scattered > 0 { 2 } else { 1 };
-        for (kind, gap) in [false, true].into_iter().enumerate().take(kinds) {
-            for of in self.withhold(description, gap)? {
+        let gaps = self.sample.cells().scattered > 0;
+        for gap in [false, true].into_iter().filter(|gap| !gap || gaps) {
+            for (k, of) in self.withhold(description, gap)?.iter().enumerate() {
                 tried.missing += of.check().score.missing;
-                tried.errors[kind].extend(of.errors.iter().map(|(square, variance)| (*square, variance / multiplied)));
+                let errors = if gap { &mut tried.gaps } else { &mut tried.dates };
+                for (band, known) in &of.errors {
+                    let plain = known.iter().map(|(square, variance)| (*square, variance / multiplied));
+                    errors.entry((k, *band)).or_default().extend(plain);
+                }
             }
         }
         Ok(tried)
@@ -282,10 +303,25 @@ mod tests {
     fn variances_shrink_as_far_as_intervals_still_hold() {
         // Of twenty squares nineteen are 1.3: within the interval as long as the variance is above 1.3 / 2.7055.
         let mixed = |small: f64| (0..100).map(|k| (if k % 20 == 0 { 1e6 } else { small }, 1.0)).collect::<Vec<_>>();
-        assert!((scale(&mixed(1.3), 0.9) - 1.3 / 2.705_543).abs() < 1e-6);
-        assert!((scale(&mixed(0.1), 0.9) - 0.1 / 2.705_543).abs() < 1e-6);
+        assert!((scale(mixed(1.3).iter(), 0.9) - 1.3 / 2.705_543).abs() < 1e-6);
+        assert!((scale(mixed(0.1).iter(), 0.9) - 0.1 / 2.705_543).abs() < 1e-6);
         // Too narrow already; more outliers than intervals may leave out; nothing known.
-        assert_eq!((scale(&mixed(3.0), 0.9), scale(&mixed(0.1), 0.96), scale(&[], 0.9)), (1.0, 1.0, 1.0));
+        assert_eq!(
+            (scale(mixed(3.0).iter(), 0.9), scale(mixed(0.1).iter(), 0.96), scale([].iter(), 0.9)),
+            (1.0, 1.0, 1.0)
+        );
+    }
+
+    #[test]
+    fn bands_count_alike_whatever_their_units() {
+        let of = |first: f64, second: f64| Tried {
+            dates: Errors::from([((0, 0), vec![(first, 1.0); 9]), ((0, 1), vec![(1e6 * second, 1e6); 3])]),
+            gaps: Errors::new(),
+            missing: 0,
+        };
+        // Without errors the CRPS is smaller than with those of a standard deviation by as much in each band.
+        let (one, other) = (of(0.0, 1.0).gain(1.0, &of(1.0, 1.0), 1.0), of(1.0, 0.0).gain(1.0, &of(1.0, 1.0), 1.0));
+        assert!(one > 0.1 && (one - other).abs() < 1e-12, "{one} {other}");
     }
 
     #[test]
@@ -293,7 +329,7 @@ mod tests {
         // Abramowitz & Stegun, Handbook of Mathematical Functions, table 26.8: 10.828 and, of four values, 18.467.
         assert_eq!(quantile(1.0, 1), Some(0.999));
         assert_eq!(quantile(9.488 / 18.467, 4), Some(0.95));
-        assert_eq!(quantile(0.1, 4), None);
+        assert_eq!(quantile(0.1, 4), Some(LEAST_GATE));
         assert_eq!(quantile(100.0, 4), Some(0.999_999));
     }
 
@@ -316,7 +352,8 @@ mod tests {
         assert_eq!(longest(&process((300.0, 1e-4), None)), None);
         // Squares of 0.9 in intervals of variance 2.7055: dates need a third of it, gaps all.
         let all = |square: f64| vec![(square, 1.0); 100];
-        let errors = [all(2.705_543 / 3.0), all(2.705_543)];
+        let of = |square: f64| Errors::from([((0, 0), all(square))]);
+        let errors = Tried { dates: of(2.705_543 / 3.0), gaps: of(2.705_543), missing: 0 };
         for process in [&long_last, &long_first] {
             let factors = Factors::new(&errors, process);
             assert!((factors.short - 1.0).abs() < 1e-6 && (factors.long - 0.25).abs() < 1e-6, "{factors:?}");

@@ -46,7 +46,12 @@ impl ObservationModel {
         }
         match (instrument.follow, instrument.gate) {
             (Some(0), _) => return Err(Error::setting(key("follow"), "0; give at least 1 date")),
-            (Some(_), None) => return Err(Error::setting(key("follow"), "without `gate`, which it is about")),
+            (Some(_), None) => {
+                return Err(Error::setting(
+                    key("follow"),
+                    "without a gate; give `gate`, such as 0.999, or leave `follow` out",
+                ));
+            }
             _ => {}
         }
         let (source_bands, ObservedBands { design, constant }) = observed(instrument, source.as_ref(), spectrum)?;

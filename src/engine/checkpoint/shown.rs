@@ -58,6 +58,10 @@ impl Shown {
         if self.since > known || self.written < many {
             return None;
         }
+        // What could not be read then may be readable now, and would be used for part of the dates.
+        if self.skipped.iter().any(|(date, _)| *date > known) {
+            return None;
+        }
         let before = record.map_or(&[][..], |record| &record.steps);
         let since = self.steps.into_iter().filter(|step| step.date > known);
         let mut outputs = 0;
@@ -67,8 +71,7 @@ impl Shown {
             is_needed
         };
         let steps: Vec<PassedStep> = before.iter().cloned().chain(since).take_while(needed).collect();
-        let mut summary = record.map_or_else(Summary::default, |record| record.summary.clone());
-        self.skipped.iter().for_each(|(date, instrument)| summary.skip(*date, *instrument, ""));
+        let summary = record.map_or_else(Summary::default, |record| record.summary.clone());
         Some(Record {
             owner: self.owner,
             settings: record.map_or_else(Settings::default, |record| record.settings.clone()),
@@ -107,7 +110,7 @@ mod tests {
 
     fn shown(days: std::ops::Range<i32>, written: usize) -> Shown {
         let (since, date) = (Date::from_days(days.start - 1), Date::from_days(days.end - 1));
-        Shown { owner: owner(), since, date, written, steps: steps(days), skipped: vec![(date, 7)] }
+        Shown { owner: owner(), since, date, written, steps: steps(days), skipped: Vec::new() }
     }
 
     #[test]
@@ -120,11 +123,14 @@ mod tests {
         for begin in [5, 3] {
             let all = shown(begin..9, 5).after(Some(&known), first, (5, 0)).unwrap();
             assert_eq!((all.date, &all.steps), (Date::from_days(8), &steps(0..9)));
-            assert!(all.summary.was_skipped(all.date, 7) && all.summary.was_skipped(known.date, 7));
         }
         // No more than is needed: dates that never became visible do not count.
         assert_eq!(shown(5..9, 5).after(Some(&known), first, (4, 0)).unwrap().date, Date::from_days(6));
         assert_eq!(shown(5..9, 5).after(Some(&known), first, (4, 1)).unwrap().date, Date::from_days(8));
+        // What was skipped after the checkpoint may be readable now.
+        let skipping = |day: i32| Shown { skipped: vec![(Date::from_days(day), 7)], ..shown(3..9, 5) };
+        assert!(skipping(4).after(Some(&known), first, (5, 0)).is_some());
+        assert_eq!(skipping(5).after(Some(&known), first, (5, 0)), None);
         // A gap after the checkpoint, too few dates, no checkpoint where there was one.
         assert_eq!(shown(6..9, 5).after(Some(&known), first, (5, 0)), None);
         assert_eq!(shown(5..9, 5).after(Some(&known), first, (6, 0)), None);

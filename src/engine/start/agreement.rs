@@ -14,8 +14,9 @@ enum Agreement {
 }
 
 impl Starts<'_> {
-    /// What a tile, where it is the `own` of this process, had passed when dates that readers see were made, where these are more than its
-    /// newest record has. Where nobody knows, they are made again.
+    /// What a tile that is this process's `own` had passed when the dates that readers see were made, where these are
+    /// more than its newest record has. Where nobody knows, or what was skipped may be readable now, they are made
+    /// again.
     pub(super) fn shown(&mut self, tile: &Tile, own: bool, record: Option<&Record>) -> Result<Option<Record>> {
         let covered = record.map_or(0, |record| record.written);
         let many = self.damage.shown;

@@ -2,7 +2,7 @@
 
 use crate::model::ObservationModel;
 
-/// How often in a row gates have refused each pixel of a window, for instruments that follow such pixels.
+/// On how many dates in a row each pixel of a window lay beyond its gate, for instruments that follow such pixels.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Refusals {
     /// By instrument; empty for those that do not follow.
@@ -18,12 +18,13 @@ impl Refusals {
         Self { counts: instruments.iter().enumerate().map(of).collect() }
     }
 
-    /// Whether a pixel is refused after all, when its gate says so: no longer after `follow` refusals in a row.
-    pub(super) fn refuses(&mut self, (instrument, pixel): (usize, usize), refused: bool, follow: Option<u8>) -> bool {
-        let Some(follow) = follow else { return refused };
+    /// Whether a pixel is refused that lies beyond its gate or within. After `follow` dates beyond it passes, until it
+    /// has been within: where cells revert to a mean, one value alone would soon be forgotten.
+    pub(super) fn refuses(&mut self, (instrument, pixel): (usize, usize), beyond: bool, follow: Option<u8>) -> bool {
+        let Some(follow) = follow else { return beyond };
         let count = &mut self.counts[instrument][pixel];
-        let refused = refused && *count < follow;
-        *count = if refused { *count + 1 } else { 0 };
+        let refused = beyond && *count < follow;
+        *count = if beyond { count.saturating_add(1).min(follow) } else { 0 };
         refused
     }
 
@@ -50,7 +51,7 @@ mod tests {
     fn what_is_refused_again_and_again_passes() {
         let mut refusals = Refusals { counts: vec![vec![], vec![0, 0]] };
         let mut passes = |gate: [bool; 6]| gate.map(|refused| refusals.refuses((1, 1), refused, Some(3)));
-        assert_eq!(passes([true; 6]), [true, true, true, false, true, true]);
+        assert_eq!(passes([true; 6]), [true, true, true, false, false, false]);
         // One date within the gate, and it counts anew.
         assert_eq!(passes([false, true, true, false, true, true]), [false, true, true, false, true, true]);
         assert!(refusals.refuses((0, 7), true, None));
