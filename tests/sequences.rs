@@ -138,7 +138,7 @@ fn nothing_is_replayed_without_the_files_it_needs() {
     let place = Place::new();
     place.run(builder((0..=30).filter(|k| *k != 20), 30), Start::New, false).unwrap();
     // Passed files are gone, and a late one would need them.
-    place.assert_refused(builder([20, 29, 30], 30), Start::Append, true, &["must be replayed", "fine", "is missing"]);
+    place.assert_refused(builder([20, 29, 30], 30), Start::Append, true, &["must be made again", "fine", "is missing"]);
     // New dates do not.
     place.run(builder([29, 30, 31, 33], 33), Start::Append, false).unwrap();
     place.assert_like(builder((0..=33).filter(|k| ![20, 32].contains(k)), 33));
@@ -149,7 +149,7 @@ fn light_states_need_the_days_they_replay() {
     let light = |days: Vec<i32>, end: i32| builder(days, end).checkpoint(Checkpoint::Light).replay_days(10);
     let place = Place::new();
     place.run(light((0..=30).collect(), 30), Start::New, false).unwrap();
-    place.assert_refused(light(vec![29, 30, 31], 31), Start::Append, false, &["must be replayed", "is missing"]);
+    place.assert_refused(light(vec![29, 30, 31], 31), Start::Append, false, &["must be made again", "is missing"]);
     place.run(light((20..=31).collect(), 31), Start::Append, false).unwrap();
     assert_eq!(place.visible(), 32);
 }
