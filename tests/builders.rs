@@ -128,6 +128,7 @@ fn every_setting_names_its_key() {
         ("instrument \"other\": gate", with(other().gate(1.0))),
         ("instrument \"other\": follow", with(other().follow(5))),
         ("instrument \"other\": follow", with(other().gate(0.999).follow(0))),
+        ("instrument \"other\": follow", with(other().gate(0.999).follow(300))),
         ("instrument \"other\": robust", with(other().robust(0.0))),
         ("instrument \"other\": offset_layer 1.phi", with(other().offset_layer(layer().phi(2.0)))),
         ("instrument \"other\": offset_layer 1.drift", with(other().offset_layer(layer().drift(-1.0)))),

@@ -88,7 +88,7 @@ fn problem(options: Options, kernel: Kernel) -> FusionBuilder {
         .bias([0.01, 0.0, -0.02])
         .missing(if pixel { Missing::Pixel } else { Missing::Band });
     let first = match gate {
-        Some(quantile) => first.gate(quantile),
+        Some(quantile) => first.gate(quantile).follow(2),
         None => first,
     };
     let prior = |value: f64| PriorField::from([value, 2.0 * value]);

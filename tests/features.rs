@@ -131,6 +131,18 @@ fn a_change_that_lasts_is_followed() {
     assert!((6..12).all(|t| far(&refused, t)));
     assert_eq!((6..12).map(|t| far(&followed, t)).collect::<Vec<_>>(), [true, true, true, false, false, false]);
     assert!((0..12).all(|t| (followed[(t, 0, 6, 6)] - 0.3).abs() < 0.2), "the cloud passed");
+    // Cells that have forgotten most of a value when the next comes: all later ones pass, not one in four.
+    for ((_, band, _, _), value) in values.indexed_iter_mut() {
+        *value -= 0.2 + 0.1 * band as f64;
+    }
+    let reverting = |sensor: Instrument| {
+        let process = Process::new(Kernel::Exponential, 150.0, 1e-3).phi(0.3);
+        run(fusion(sensor).process(process).prior(Prior::new(0.0, 1e-3))).0
+    };
+    let far = |mean: &Array4<f64>, t: usize| (mean[(t, 0, 3, 3)] - values[(t, 0, 3, 3)]).abs() > 0.3;
+    assert!((6..12).all(|t| far(&reverting(sensor(values.clone()).gate(0.999)), t)));
+    let followed = reverting(sensor(values.clone()).gate(0.999).follow(3));
+    assert_eq!((6..12).map(|t| far(&followed, t)).collect::<Vec<_>>(), [true, true, true, false, false, false]);
 }
 
 #[test]

@@ -7,15 +7,17 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rasterfuse::engine::{FusionBuilder, OnError, Start};
+use rasterfuse::geometry::Date;
 use rasterfuse::series::{FusionSink, Report};
 use rasterfuse::sink::{FusedSeries, ZarrSink};
 use rasterfuse::source::RasterSource as _;
 use rasterfuse::{Error, Result};
 use support::two_tiles::{RUN, Run, World, complaints, copy, flip, refused, state_of, verified};
-use support::{assert_says, tree};
+use support::{Fault, FaultySource, FullDisk, assert_says, tree};
 
 /// The coarse file of day 7 is missing.
 const WITHOUT: Run = Run { late: false, ..RUN };
@@ -122,7 +124,7 @@ fn a_file_that_comes_for_a_date_that_nobody_has_seen_is_taken() {
 fn a_file_that_comes_between_two_tiles_is_late() {
     let world = World::new();
     let store = world.path("fused.zarr");
-    let mut sink = support::FullDisk::after(ZarrSink::create(&store), 11 + 4);
+    let mut sink = FullDisk::after(ZarrSink::create(&store), 11 + 4);
     WITHOUT.builder().build().unwrap().job().run(&mut sink).unwrap_err();
     refused(RUN.start(&store, Start::Resume, false), &["coarse", "1970-01-08", "has passed 1970-01-11"]);
     RUN.start(&store, Start::Append, true).unwrap();
@@ -130,19 +132,32 @@ fn a_file_that_comes_between_two_tiles_is_late() {
 }
 
 #[test]
-fn a_file_that_is_gone_is_named_unless_it_could_not_be_read() {
+fn a_file_that_is_gone_is_named() {
     let world = World::new();
     let store = interrupted(&world, "gone.zarr", (RUN, true));
     let before = tree(&store);
     refused(run(rarely(WITHOUT.builder()), RESUME, &store), &["\"coarse\" for 1970-01-08 is missing", "restore it"]);
     assert!(before == tree(&store));
-    let store = world.path("skipped.zarr");
-    let mut sink = support::FullDisk::after(ZarrSink::create(&store), 7);
+}
+
+/// What readers see was made without a file that could not be read. Now it is gone, or can be read: all dates are made
+/// again, without it or with it.
+#[test]
+fn a_file_that_could_not_be_read_is_used_for_all_dates_or_none() {
+    let world = World::new();
     let skip = |builder: FusionBuilder| rarely(builder).on_error(OnError::Skip).batch_dates(1);
-    skip(RUN.broken(7)).build().unwrap().job().run(&mut sink).unwrap_err();
-    assert_eq!(files(&store, ".shown").len(), usize::from(visible(&store) > 0));
-    run(skip(WITHOUT.builder()), RESUME, &store).unwrap();
-    assert!(chunks(&whole(&world, "whole.zarr", WITHOUT)) == chunks(&store));
+    for now in [RUN, WITHOUT] {
+        let store = world.path(&format!("{}.zarr", now.late));
+        let broken = FaultySource { inner: RUN.coarse(), date: Date::from_days(7), fault: Fault::Fail };
+        // Dates become visible after two seconds.
+        let wait = Fault::Wait(Duration::from_millis(2100));
+        let slow = FaultySource { inner: Arc::new(broken), date: Date::from_days(9), fault: wait };
+        let mut sink = FullDisk::after(ZarrSink::create(&store), 8);
+        skip(RUN.seen_by(Arc::new(slow))).build().unwrap().job().run(&mut sink).unwrap_err();
+        assert_eq!((visible(&store), files(&store, ".shown").len()), (8, 1));
+        run(skip(now.builder()), RESUME, &store).unwrap();
+        assert!(chunks(&whole(&world, &format!("whole {}.zarr", now.late), now)) == chunks(&store));
+    }
 }
 
 /// Nobody knows from what the visible dates were made: they are hidden and made again, from all that there is now.

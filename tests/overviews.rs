@@ -9,13 +9,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ndarray::{Array4, ArrayD, Ix4, s};
-use rasterfuse::describe::{Encoding, Instrument, Kernel, Prior, Process};
+use rasterfuse::Result;
+use rasterfuse::describe::Encoding;
 use rasterfuse::engine::{FusionBuilder, Shard, Start};
 use rasterfuse::geometry::Date;
 use rasterfuse::sink::{FusedSeries, ZarrFormat, ZarrSink, verify};
-use rasterfuse::source::{MemorySource, RasterSource};
-use rasterfuse::{Fusion, Result};
-use support::{FullDisk, assert_says, grid, tree};
+use rasterfuse::source::RasterSource;
+use support::{FullDisk, assert_says, tree, two_bands};
 use zarrs::array::Array;
 use zarrs::filesystem::FilesystemStore;
 
@@ -29,17 +29,7 @@ fn builder(end: i32) -> FusionBuilder {
 
 /// The same on a grid of this shape, with tiles of the planner's choice.
 fn on(shape: (usize, usize), end: i32) -> FusionBuilder {
-    let grid = grid(shape);
-    let dates: Vec<Date> = (0..=end).step_by(2).map(Date::from_days).collect();
-    let values = Array4::from_shape_fn((dates.len(), 2, shape.0, shape.1), |(t, b, r, c)| {
-        if r == 0 && c < 4 { 0.0 } else { 0.05 + 0.013 * ((7 * t + 5 * b + 3 * r + c) % 31) as f64 }
-    });
-    let source = MemorySource::new(grid.clone(), dates, vec!["red".into(), "nir".into()], values).unwrap();
-    Fusion::builder(grid)
-        .process(Process::new(Kernel::Exponential, 90.0, 2e-4))
-        .prior(Prior::new(0.3, 0.02))
-        .instrument(Instrument::new("fine", source).noise_variance(1e-7))
-        .start(Date::from_days(0))
+    two_bands(shape, (0..=end).step_by(2), 1e-7, |(row, col)| (row == 0 && col < 4).then_some(0.0))
         .end(Date::from_days(end))
         .index("ndvi", "ln(nir - 0.2)")
         .window(4, 1)

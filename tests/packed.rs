@@ -8,29 +8,18 @@ use std::fs;
 use std::path::Path;
 
 use ndarray::{Array3, Array4};
-use rasterfuse::Fusion;
-use rasterfuse::describe::{Codec, Encoding, Instrument, Kernel, Prior, Process};
+use rasterfuse::describe::{Codec, Encoding};
 use rasterfuse::engine::{FusionBuilder, Start};
 use rasterfuse::geometry::Date;
 use rasterfuse::sink::{FusedSeries, MemorySink, ZarrFormat, ZarrSink, verify};
-use rasterfuse::source::{MemorySource, RasterSource};
-use support::{assert_says, grid, tree};
+use rasterfuse::source::RasterSource;
+use support::{assert_says, tree, two_bands};
 
 const SHAPE: (usize, usize) = (13, 17);
 
 /// Two bands over so many days, observed every third; a column is never observed and has the prior.
 fn fusion(days: i32) -> FusionBuilder {
-    let grid = grid(SHAPE);
-    let dates: Vec<Date> = (0..days).step_by(3).map(Date::from_days).collect();
-    let values = Array4::from_shape_fn((dates.len(), 2, SHAPE.0, SHAPE.1), |(t, b, r, c)| {
-        if c == 7 { f64::NAN } else { 0.05 + 0.013 * ((7 * t + 5 * b + 3 * r + c) % 31) as f64 }
-    });
-    let source = MemorySource::new(grid.clone(), dates, vec!["red".into(), "nir".into()], values).unwrap();
-    Fusion::builder(grid)
-        .process(Process::new(Kernel::Exponential, 90.0, 2e-4))
-        .prior(Prior::new(0.3, 0.02))
-        .instrument(Instrument::new("fine", source).noise_variance(1e-5))
-        .start(Date::from_days(0))
+    two_bands(SHAPE, (0..days).step_by(3), 1e-5, |(_, col)| (col == 7).then_some(f64::NAN))
         .end(Date::from_days(days - 1))
         .index("ndvi", "(nir - red) / (nir + red)")
         .tile(8, 8)

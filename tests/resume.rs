@@ -129,11 +129,7 @@ fn fusion(options: &Options, end: i32) -> FusionBuilder {
         .checkpoint(Checkpoint::Full)
         // Some series end before the first date of an instrument.
         .on_error(OnError::Skip)
-        .instrument(match (options.gated, options.cells) {
-            (true, true) => sharp.gate(0.9),
-            (true, false) => sharp.gate(0.9).follow(2),
-            (false, _) => sharp,
-        })
+        .instrument(if options.gated { sharp.gate(0.9).follow(2) } else { sharp })
         .instrument(if options.layers {
             // Dated by the last of its days: of what counts later a series may have nothing at first.
             let blurred = blurred.composite(Composite::new(5).centre(1.0).every(2));

@@ -9,14 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ndarray::Array4;
-use rasterfuse::describe::{Encoding, Instrument, Kernel, Prior, Process};
+use rasterfuse::Result;
+use rasterfuse::describe::Encoding;
 use rasterfuse::engine::{FusionBuilder, Start};
 use rasterfuse::geometry::Date;
 use rasterfuse::sink::{FusedSeries, ZarrFormat, ZarrSink, verify};
-use rasterfuse::source::{MemorySource, RasterSource};
-use rasterfuse::{Fusion, Result};
-use support::{FullDisk, assert_says, grid, tree};
+use rasterfuse::source::RasterSource;
+use support::{FullDisk, assert_says, tree, two_bands};
 
 const SIDE: usize = 8;
 const LAG: usize = 2;
@@ -26,17 +25,7 @@ const SHARED: usize = 5;
 
 /// A series of two tiles up to a day; where nothing is seen and the prior says nothing, values are missing.
 fn builder(end: i32, shared: usize) -> FusionBuilder {
-    let grid = grid((SIDE, SIDE));
-    let dates: Vec<Date> = (0..=end).step_by(3).map(Date::from_days).collect();
-    let values = Array4::from_shape_fn((dates.len(), 2, SIDE, SIDE), |(t, b, r, c)| {
-        0.05 + 0.013 * ((7 * t + 5 * b + 3 * r + c) % 31) as f64
-    });
-    let source = MemorySource::new(grid.clone(), dates, vec!["red".into(), "nir".into()], values).unwrap();
-    Fusion::builder(grid)
-        .process(Process::new(Kernel::Exponential, 90.0, 2e-4))
-        .prior(Prior::new(0.3, 0.02))
-        .instrument(Instrument::new("fine", source).noise_variance(1e-5))
-        .start(Date::from_days(0))
+    two_bands((SIDE, SIDE), (0..=end).step_by(3), 1e-5, |_| None)
         .end(Date::from_days(end))
         .window(4, 1)
         .tile(8, 4)

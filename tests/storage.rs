@@ -7,33 +7,20 @@
 mod server;
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use ndarray::Array4;
 use rasterfuse::describe::{Encoding, Footprint, Instrument, Kernel, Prior, Process};
 use rasterfuse::engine::{Checkpoint, Shard, Start, verify_checkpoints};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::series::{FusionSink, Report, Verification};
 use rasterfuse::sink::{FusedSeries, ZarrSink, verify};
-use rasterfuse::source::{MemorySource, RasterSource};
+use rasterfuse::source::RasterSource;
 use rasterfuse::storage::Place;
 use rasterfuse::{Error, Fusion, Result};
+use support::two_tiles::{SIDE, source};
 use support::{FullDisk, assert_says};
 
-const SIDE: usize = 8;
 const LAG: usize = 2;
-
-fn source(cell: f64, days: impl Iterator<Item = i32>, seed: usize) -> Arc<MemorySource> {
-    let days: Vec<i32> = days.collect();
-    let side = (SIDE as f64 * 30.0 / cell) as usize;
-    let grid = Grid::new(Crs::unknown(), [0.0, cell, 0.0, 0.0, 0.0, -cell], (side, side)).unwrap();
-    let values = Array4::from_shape_fn((days.len(), 1, side, side), |(t, _, r, c)| {
-        0.2 + 0.001 * ((days[t] as usize * 31 + r * 17 + c * 7 + seed * 1013) % 97) as f64
-    });
-    let dates = days.into_iter().map(Date::from_days).collect();
-    Arc::new(MemorySource::new(grid, dates, vec!["red".into()], values).unwrap())
-}
 
 /// A series of four tiles to a day, of two instruments; `shared` dates of a tile share an object.
 fn fusion_of(shared: usize, end: i32, checkpoint: Checkpoint) -> Fusion {

@@ -66,7 +66,7 @@ pub struct Instrument {
     pub gate: Option<f64>,
     /// On how many dates in a row the gate refuses a pixel at most, from 1 to 255.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub follow: Option<u8>,
+    pub follow: Option<u32>,
     /// Degrees of freedom of Student's t for its errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub robust: Option<f64>,
@@ -197,12 +197,12 @@ impl Instrument {
     }
 
     /// Lets the gate refuse a pixel on so many of its dates in a row at most, from 1 to 255. From then on it passes,
-    /// until it is within the gate again. Cells are filtered in windows then, also where they are independent.
+    /// until it is within the gate again.
     /// What lies beyond a gate for so long is a change of the surface (a harvest, a fire, a clear-cut), not a cloud.
     /// Continuous change detection asks for six anomalies in a row (Zhu et al., *Continuous monitoring of land
     /// disturbance based on Landsat time series*, Remote Sensing of Environment 238, 2020). Default: no limit.
     #[must_use]
-    pub fn follow(mut self, dates: u8) -> Self {
+    pub fn follow(mut self, dates: u32) -> Self {
         self.follow = Some(dates);
         self
     }

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::refusals::Refusals;
 use super::steps::Step;
 use super::window::Reading;
 use crate::error::Result;
@@ -79,7 +80,14 @@ impl CellField {
                         .extend(known.map(|state| if state.0.is_nan() || state.1.is_nan() { nothing } else { state }));
                 }
             }
-            RowStrip { rows, mean: values.0, variance: values.1, fits: Vec::new(), failures: Vec::new() }
+            RowStrip {
+                refusals: Refusals::new(instruments, |_| rows.len() * cols),
+                rows,
+                mean: values.0,
+                variance: values.1,
+                fits: Vec::new(),
+                failures: Vec::new(),
+            }
         };
         let firsts: Vec<usize> = (0..rows).step_by(step).collect();
         let this = Self {

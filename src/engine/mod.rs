@@ -30,6 +30,7 @@ mod pipeline;
 mod plan;
 mod progress;
 mod readings;
+mod refusals;
 mod sample;
 mod seasonal;
 mod settings;

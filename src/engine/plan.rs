@@ -1,5 +1,6 @@
 //! The plan of a run: tiles, batches, memory and disk space, computed before the run starts and printed for people.
 
+mod bytes;
 mod cost;
 mod display;
 mod json;
@@ -7,6 +8,7 @@ mod reads;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod window;
 mod work;
 
 use serde::Serialize;
@@ -325,6 +327,11 @@ impl PlanInput<'_> {
     fn fused_bytes(&self) -> u64 {
         let fused = self.layers.0 + self.layers.1 - 2 * self.offsets;
         (fused * self.encoding.dtype().bytes()) as u64
+    }
+
+    /// Instruments of whose pixels it is counted how often a gate refuses them, a byte of each.
+    fn followed(&self) -> u64 {
+        self.model.instruments.iter().filter(|instrument| instrument.follow.is_some()).count() as u64
     }
 
     /// Size of the output before compression.

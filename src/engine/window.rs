@@ -3,7 +3,6 @@
 mod earlier;
 mod first;
 mod part;
-mod refusals;
 mod scale;
 #[cfg(test)]
 mod tests;
@@ -16,6 +15,7 @@ use std::sync::Arc;
 use ndarray::{Array3, ArrayView1, s};
 
 use super::carried::Scratch;
+use super::refusals::Refusals;
 use crate::describe::Missing;
 use crate::error::{Error, Result};
 use crate::filter::{Channel, CompressionCache, Innovation, NumericalError, Observations, Squares};
@@ -26,7 +26,6 @@ use crate::source::Slice;
 use earlier::Earlier;
 pub(super) use first::FirstStates;
 pub(super) use part::PartState;
-pub(super) use refusals::Refusals;
 pub(super) use scale::BandScale;
 pub(super) use waiting::Waiting;
 
@@ -51,6 +50,7 @@ pub(super) struct WindowState {
     pub(super) output: WindowOutput,
     /// Where observations are withheld: the latest date on which each pixel of each instrument held a value.
     pub(super) last_observed: Vec<Vec<Option<Date>>>,
+    /// What gates have refused of late.
     pub(super) refusals: Refusals,
 }
 
@@ -256,9 +256,7 @@ impl Reading {
             skipped: self.skipped.clone(),
         }
     }
-}
 
-impl Reading {
     /// Shows what is withheld of the pixels that a window observes and does not count.
     pub(super) fn show_around(&mut self, support: &Support) {
         for (instrument, slice) in &mut self.slices {
@@ -562,10 +560,9 @@ impl WindowState {
         for pixel in pixels.iter_mut() {
             if let Some(gate) = &instruments[pixel.instrument].gate {
                 let beyond = pixel.nis > gate.threshold(pixel.dof);
-                let follow = instruments[pixel.instrument].follow;
                 // What is no number never passes.
                 pixel.refused =
-                    !pixel.nis.is_finite() || self.refusals.refuses((pixel.instrument, pixel.index), beyond, follow);
+                    !pixel.nis.is_finite() || self.refusals.refuses((pixel.instrument, pixel.index), beyond);
             }
         }
         for PartScratch { observations, positions, .. } in parts {

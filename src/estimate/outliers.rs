@@ -1,13 +1,12 @@
 //! What masks missed: gates, and variances that outliers have widened.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use super::Estimation;
-use super::check::{LEAST_DATES, SelfCheck};
+use super::check::{LEAST_DATES, SelfCheck, Withheld};
 use super::together::is_together;
 use crate::describe::{Description, Number, Numbers, Process, Quantity};
 use crate::error::Result;
@@ -21,7 +20,7 @@ const GATE: f64 = 0.999;
 const SHARES: [f64; 4] = [1.0, 0.5, 0.25, 0.125];
 
 /// Refusals in a row after which a pixel passes: a change that lasts must not be refused for good.
-const FOLLOW: u8 = 5;
+const FOLLOW: u32 = 5;
 
 /// Share of the values of withheld dates, and of withheld gaps, that 90 % intervals still hold with smaller variances. The
 /// check of dates is optimistic, because numbers were fitted to them; values of gaps in hazy dates are hazy themselves.
@@ -59,15 +58,16 @@ impl fmt::Display for GateTrial {
     }
 }
 
-/// The factor of all variances with which 90 % intervals hold a share of the values; at most 1.
-fn scale<'a>(errors: impl Iterator<Item = &'a (f64, f64)>, held: f64) -> f64 {
-    let mut needed: Vec<f64> = errors.map(|(square, variance)| square / variance).collect();
-    let at = (held * needed.len() as f64) as usize;
-    if at >= needed.len() {
+/// The factor of all variances with which 90 % intervals hold a share of the values, whose squared errors are given in
+/// variances; at most 1.
+fn scale(squares: impl Iterator<Item = f64>, held: f64) -> f64 {
+    let mut squares: Vec<f64> = squares.collect();
+    let at = (held * squares.len() as f64) as usize;
+    if at >= squares.len() {
         return 1.0;
     }
-    let (_, needed, _) = needed.select_nth_unstable_by(at, f64::total_cmp);
-    let factor = *needed / HALF_WIDTH_90.powi(2);
+    let (_, square, _) = squares.select_nth_unstable_by(at, f64::total_cmp);
+    let factor = *square / HALF_WIDTH_90.powi(2);
     if factor > 0.0 { factor.min(1.0) } else { 1.0 }
 }
 
@@ -92,11 +92,11 @@ impl Factors {
         Self { long: factor, short: factor }
     }
 
-    /// Those with which intervals of withheld dates and of gaps hold enough. What is unknown of a whole date is change of
-    /// all ranges; what is unknown of a gap is what is left within short ranges.
-    fn new(tried: &Tried, process: &Process) -> Self {
-        let dates = tried.scale();
-        let gaps = if tried.gaps.is_empty() { dates } else { scale(tried.gaps.values().flatten(), HELD[1]) };
+    /// Those with which intervals hold enough, where `dates` is the factor that withheld dates need and `gaps` that of
+    /// gaps, if any was tried. What is unknown of a whole date is change of all ranges; what is unknown of a gap is what is
+    /// left within short ranges.
+    fn new(dates: f64, gaps: Option<f64>, process: &Process) -> Self {
+        let gaps = gaps.unwrap_or(dates);
         let Some((_, ratio)) = longest(process).filter(|_| gaps > dates) else {
             return Self::all(dates.max(gaps));
         };
@@ -185,38 +185,46 @@ fn quantile(multiple: f64, values: usize) -> Option<f64> {
     Some(((1e8 * quantile).round() / 1e8).max(LEAST_GATE))
 }
 
-/// Squared errors and variances by instrument and band.
-type Errors = BTreeMap<(usize, usize), Vec<(f64, f64)>>;
-
-/// Values that were withheld, as they are predicted with a gate.
+/// Withheld values, as they are predicted under a description whose variances were multiplied.
 struct Tried {
-    /// Of whole dates, with the variances of the description.
-    dates: Errors,
-    /// Of gaps; empty where the blocks have no scattered cells.
-    gaps: Errors,
-    /// Predictions that failed, which are in no score.
-    missing: u64,
+    withheld: Vec<Withheld>,
+    multiplied: f64,
 }
 
 impl Tried {
-    /// The factor of all variances with which intervals of withheld dates hold enough.
-    fn scale(&self) -> f64 {
-        scale(self.dates.values().flatten(), HELD[0])
+    fn checks(&self) -> Vec<SelfCheck> {
+        self.withheld.iter().map(Withheld::check).collect()
     }
 
-    /// By which share the CRPS of withheld dates is smaller than others', each with all variances multiplied: the mean of
-    /// instruments and bands, which may have different units.
+    /// Predictions that failed, which are in no score.
+    fn missing(&self) -> u64 {
+        self.withheld.iter().map(|of| of.check().score.missing).sum()
+    }
+
+    /// The factor of all variances, not multiplied, with which intervals hold a share of the values.
+    fn scale(&self, held: f64) -> f64 {
+        let errors = self.withheld.iter().flat_map(|of| of.errors.values().flatten());
+        scale(errors.map(|(square, variance)| square * self.multiplied / variance), held)
+    }
+
+    /// By which share the CRPS is smaller than another, each with all its variances, not multiplied, times a factor: the
+    /// mean of instruments and bands, which may have different units.
     fn gain(&self, factor: f64, other: &Self, of_other: f64) -> f64 {
-        let both = self.dates.iter().filter_map(|(of, errors)| Some((errors, other.dates.get(of)?)));
-        let ratios: Vec<f64> = both.map(|(new, old)| crps(new, factor) / crps(old, of_other)).collect();
+        let both = self.withheld.iter().zip(&other.withheld);
+        let both =
+            both.flat_map(|(new, old)| new.errors.iter().filter_map(|(band, new)| Some((new, old.errors.get(band)?))));
+        let ratio = |(new, old): (&Vec<_>, &Vec<_>)| {
+            crps(new, factor / self.multiplied) / crps(old, of_other / other.multiplied)
+        };
+        let ratios: Vec<f64> = both.map(ratio).collect();
         1.0 - ratios.iter().sum::<f64>() / ratios.len() as f64
     }
 }
 
 impl Estimation {
     /// The description with variances multiplied, and with gates for cell-sized instruments that have none, whose
-    /// threshold is a multiple of that of [`GATE`] under the variances of the description. Nothing where no instrument
-    /// can have such a gate.
+    /// threshold is a multiple of that of [`GATE`] under the variances of the description, and that gate. Nothing where all
+    /// such instruments have gates or heavy tails.
     fn gated(&self, description: &Description, share: f64, factors: Factors) -> Option<(Description, f64)> {
         let total = factors.total(description.process.given()?);
         let (mut gated, mut gate) = (scaled(description, factors), None);
@@ -240,57 +248,52 @@ impl Estimation {
     /// # Errors
     /// Those of the description.
     pub(super) fn try_gates(&self, description: &mut Description) -> Result<(Vec<SelfCheck>, Option<GateTrial>)> {
-        let checks = self.self_check(description)?;
         let together = is_together(description);
+        let plain = self.tried(description, 1.0)?;
+        let checks = plain.checks();
         let Some(process) = description.process.given() else { return Ok((checks, None)) };
         if checks.iter().all(|check| check.dates < LEAST_DATES) {
             return Ok((checks, None));
         }
-        let plain = self.tried(description, 1.0)?;
-        let mut best: Option<(Tried, f64)> = None;
+        let scale = |tried: &Tried| if together { tried.scale(HELD[0]) } else { 1.0 };
+        let mut left_out = None;
+        let mut best: Option<(Tried, f64, Description)> = None;
         for share in SHARES {
             // With variances as small, so that every threshold is that of the same quantile.
             let factor = if together { share } else { 1.0 };
-            let Some((gated, _)) = self.gated(description, share, Factors::all(factor)) else { break };
+            let Some((gated, gate)) = self.gated(description, share, Factors::all(factor)) else { break };
             let tried = self.tried(&gated, factor)?;
-            let known = best.as_ref().map_or(&plain, |(tried, _)| tried);
-            let scale = |tried: &Tried| if together { tried.scale() } else { 1.0 };
-            let better = tried.gain(scale(&tried), known, scale(known)) > 0.0;
-            if tried.missing > plain.missing || !better {
+            let gain = tried.gain(1.0, &plain, 1.0);
+            left_out = left_out.or(Some(GateTrial { gate, scale: 1.0, gain, kept: false }));
+            let known = best.as_ref().map_or(&plain, |(tried, ..)| tried);
+            if tried.missing() > plain.missing() || tried.gain(scale(&tried), known, scale(known)) <= 0.0 {
                 break;
             }
-            best = Some((tried, share));
+            best = Some((tried, share, gated));
         }
-        let Some((tried, share)) = best else { return Ok((checks, None)) };
-        let factors = if together { Factors::new(&tried, process) } else { Factors::all(1.0) };
+        let Some((tried, share, gated)) = best else { return Ok((checks, left_out)) };
+        let factors = if together {
+            // Without scattered cells a gap is a whole date.
+            let gaps = (self.sample.cells().scattered > 0).then(|| self.withhold(&gated, true)).transpose()?;
+            let gaps = gaps.map(|withheld| Tried { withheld, ..tried }.scale(HELD[1]));
+            Factors::new(scale(&tried), gaps, process)
+        } else {
+            Factors::all(1.0)
+        };
         let Some((gated, gate)) = self.gated(description, share, factors) else { return Ok((checks, None)) };
         let with = self.tried(&gated, 1.0)?;
         let gain = with.gain(1.0, &plain, 1.0);
-        let kept = gain > WORTH && with.missing <= plain.missing;
-        let trial = Some(GateTrial { gate, scale: factors.total(process), gain, kept });
-        if !kept {
-            return Ok((checks, trial));
+        let kept = gain > WORTH && with.missing() <= plain.missing();
+        let trial = GateTrial { gate, scale: factors.total(process), gain, kept };
+        if kept {
+            *description = gated;
         }
-        *description = gated;
-        Ok((self.self_check(description)?, trial))
+        Ok((if kept { with.checks() } else { checks }, Some(trial)))
     }
 
-    /// Predicts what is withheld under a description whose variances were multiplied.
+    /// Predicts withheld dates under a description whose variances were multiplied.
     fn tried(&self, description: &Description, multiplied: f64) -> Result<Tried> {
-        let mut tried = Tried { dates: Errors::new(), gaps: Errors::new(), missing: 0 };
-        // Without scattered cells a gap is a whole date.
-        let gaps = self.sample.cells().scattered > 0;
-        for gap in [false, true].into_iter().filter(|gap| !gap || gaps) {
-            for (k, of) in self.withhold(description, gap)?.iter().enumerate() {
-                tried.missing += of.check().score.missing;
-                let errors = if gap { &mut tried.gaps } else { &mut tried.dates };
-                for (band, known) in &of.errors {
-                    let plain = known.iter().map(|(square, variance)| (*square, variance / multiplied));
-                    errors.entry((k, *band)).or_default().extend(plain);
-                }
-            }
-        }
-        Ok(tried)
+        Ok(Tried { withheld: self.withhold(description, false)?, multiplied })
     }
 }
 
@@ -302,26 +305,31 @@ mod tests {
     #[test]
     fn variances_shrink_as_far_as_intervals_still_hold() {
         // Of twenty squares nineteen are 1.3: within the interval as long as the variance is above 1.3 / 2.7055.
-        let mixed = |small: f64| (0..100).map(|k| (if k % 20 == 0 { 1e6 } else { small }, 1.0)).collect::<Vec<_>>();
-        assert!((scale(mixed(1.3).iter(), 0.9) - 1.3 / 2.705_543).abs() < 1e-6);
-        assert!((scale(mixed(0.1).iter(), 0.9) - 0.1 / 2.705_543).abs() < 1e-6);
+        let mixed = |small: f64| (0..100).map(move |k| if k % 20 == 0 { 1e6 } else { small });
+        assert!((scale(mixed(1.3), 0.9) - 1.3 / 2.705_543).abs() < 1e-6);
+        assert!((scale(mixed(0.1), 0.9) - 0.1 / 2.705_543).abs() < 1e-6);
         // Too narrow already; more outliers than intervals may leave out; nothing known.
-        assert_eq!(
-            (scale(mixed(3.0).iter(), 0.9), scale(mixed(0.1).iter(), 0.96), scale([].iter(), 0.9)),
-            (1.0, 1.0, 1.0)
-        );
+        assert_eq!((scale(mixed(3.0), 0.9), scale(mixed(0.1), 0.96), scale([].into_iter(), 0.9)), (1.0, 1.0, 1.0));
+    }
+
+    /// Withheld values of two bands, of units that differ by a thousand.
+    fn tried(first: f64, second: f64, multiplied: f64) -> Tried {
+        let mut of = Withheld::default();
+        of.errors.insert(0, vec![(first, multiplied); 9]);
+        of.errors.insert(1, vec![(1e6 * second, 1e6 * multiplied); 3]);
+        Tried { withheld: vec![of], multiplied }
     }
 
     #[test]
     fn bands_count_alike_whatever_their_units() {
-        let of = |first: f64, second: f64| Tried {
-            dates: Errors::from([((0, 0), vec![(first, 1.0); 9]), ((0, 1), vec![(1e6 * second, 1e6); 3])]),
-            gaps: Errors::new(),
-            missing: 0,
-        };
+        let known = tried(1.0, 1.0, 1.0);
         // Without errors the CRPS is smaller than with those of a standard deviation by as much in each band.
-        let (one, other) = (of(0.0, 1.0).gain(1.0, &of(1.0, 1.0), 1.0), of(1.0, 0.0).gain(1.0, &of(1.0, 1.0), 1.0));
+        let (one, other) = (tried(0.0, 1.0, 1.0).gain(1.0, &known, 1.0), tried(1.0, 0.0, 1.0).gain(1.0, &known, 1.0));
         assert!(one > 0.1 && (one - other).abs() < 1e-12, "{one} {other}");
+        // Variances that were multiplied are compared as if they were not.
+        let multiplied = tried(0.0, 1.0, 0.25);
+        assert!((multiplied.gain(1.0, &known, 1.0) - one).abs() < 1e-12);
+        assert!((multiplied.scale(0.9) - tried(0.0, 1.0, 1.0).scale(0.9)).abs() < 1e-12);
     }
 
     #[test]
@@ -350,12 +358,9 @@ mod tests {
         assert_eq!(longest(&long_last), Some((Some(0), 8.0)));
         assert_eq!(longest(&long_first), Some((None, 8.0)));
         assert_eq!(longest(&process((300.0, 1e-4), None)), None);
-        // Squares of 0.9 in intervals of variance 2.7055: dates need a third of it, gaps all.
-        let all = |square: f64| vec![(square, 1.0); 100];
-        let of = |square: f64| Errors::from([((0, 0), all(square))]);
-        let errors = Tried { dates: of(2.705_543 / 3.0), gaps: of(2.705_543), missing: 0 };
+        // Dates need a third of the variance, gaps all.
         for process in [&long_last, &long_first] {
-            let factors = Factors::new(&errors, process);
+            let factors = Factors::new(1.0 / 3.0, Some(1.0), process);
             assert!((factors.short - 1.0).abs() < 1e-6 && (factors.long - 0.25).abs() < 1e-6, "{factors:?}");
             assert!((factors.total(process) - 1.0 / 3.0).abs() < 1e-6);
             let mut scaled = process.clone();
@@ -374,7 +379,7 @@ mod tests {
             assert!((short / before - 1.0).abs() < 1e-6 && (long / before - 2.0).abs() < 1e-5, "{short} {long}");
         }
         // One range: what both need.
-        let one = Factors::new(&errors, &process((300.0, 1e-4), None));
+        let one = Factors::new(1.0 / 3.0, Some(1.0), &process((300.0, 1e-4), None));
         assert!((one.long - 1.0).abs() < 1e-6 && one.short == one.long);
     }
 }

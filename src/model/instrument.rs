@@ -44,16 +44,7 @@ impl ObservationModel {
             let problem = "must be a positive number of degrees of freedom, such as 4.0";
             return Err(Error::number(key("robust"), dof, problem));
         }
-        match (instrument.follow, instrument.gate) {
-            (Some(0), _) => return Err(Error::setting(key("follow"), "0; give at least 1 date")),
-            (Some(_), None) => {
-                return Err(Error::setting(
-                    key("follow"),
-                    "without a gate; give `gate`, such as 0.999, or leave `follow` out",
-                ));
-            }
-            _ => {}
-        }
+        let follow = instrument.follow.map(|dates| followed(dates, instrument)).transpose()?;
         let (source_bands, ObservedBands { design, constant }) = observed(instrument, source.as_ref(), spectrum)?;
         let pick = |values: &[f64]| source_bands.iter().map(|&band| values[band]).collect();
         let layers = match &instrument.offset_layer {
@@ -81,7 +72,7 @@ impl ObservationModel {
             missing: instrument.missing,
             robust: instrument.robust,
             inflate: instrument.inflate,
-            follow: instrument.follow,
+            follow,
             gate: instrument
                 .gate
                 .map(|quantile| Gate::new(quantile, source_bands.len(), &key("gate").to_string()))
@@ -92,6 +83,16 @@ impl ObservationModel {
             lattice,
         })
     }
+}
+
+/// On how many dates in a row the gate of an instrument refuses a pixel at most.
+fn followed(dates: u32, instrument: &Instrument) -> Result<u8> {
+    let refuse = |problem: String| Error::setting(instrument.key().name("follow"), problem);
+    if instrument.gate.is_none() {
+        return Err(refuse("without a gate; give `gate`, such as 0.999, or leave `follow` out".into()));
+    }
+    let known = u8::try_from(dates).ok().filter(|dates| *dates > 0);
+    known.ok_or_else(|| refuse(format!("{dates} dates in a row; give 1 to {}, such as 5", u8::MAX)))
 }
 
 /// The source bands that are read and what they observe of the components.

@@ -15,11 +15,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ndarray::Array4;
+use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
+use rasterfuse::engine::FusionBuilder;
 use rasterfuse::geometry::{Crs, Date, Grid, PixelRegion};
 use rasterfuse::series::{ExistingSeries, FusedBlock, FusionSink, HeldBlocks, Report, Saved, SeriesLayout};
 use rasterfuse::source::{MemorySource, RasterSource, Slice};
 use rasterfuse::storage::Place;
-use rasterfuse::{Error, Result};
+use rasterfuse::{Error, Fusion, Result};
 
 /// 2024-01-01 and the days after it.
 pub(crate) fn day(k: i32) -> Date {
@@ -29,6 +31,26 @@ pub(crate) fn day(k: i32) -> Date {
 /// A north-up grid without CRS; pixels are not square.
 pub(crate) fn grid(shape: (usize, usize)) -> Grid {
     Grid::new(Crs::unknown(), [600_000.0, 30.0, 0.0, 5_200_000.0, 0.0, -20.0], shape).unwrap()
+}
+
+/// Red and near infrared of an instrument on some days from 1970-01-01, in a pattern that no day repeats but `instead` of
+/// some pixels (row, column).
+pub(crate) fn two_bands(
+    shape: (usize, usize),
+    days: impl Iterator<Item = i32>,
+    noise: f64,
+    instead: impl Fn((usize, usize)) -> Option<f64>,
+) -> FusionBuilder {
+    let dates: Vec<Date> = days.map(Date::from_days).collect();
+    let values = Array4::from_shape_fn((dates.len(), 2, shape.0, shape.1), |(t, b, r, c)| {
+        instead((r, c)).unwrap_or_else(|| 0.05 + 0.013 * ((7 * t + 5 * b + 3 * r + c) % 31) as f64)
+    });
+    let source = MemorySource::new(grid(shape), dates, vec!["red".into(), "nir".into()], values).unwrap();
+    Fusion::builder(grid(shape))
+        .process(Process::new(Kernel::Exponential, 90.0, 2e-4))
+        .prior(Prior::new(0.3, 0.02))
+        .instrument(Instrument::new("fine", source).noise_variance(noise))
+        .start(Date::from_days(0))
 }
 
 /// A dated series and the values that a source of it must give.

@@ -19,7 +19,8 @@ use super::{Fault, FaultySource, assert_says, tree};
 pub(crate) const SIDE: usize = 8;
 const LAG: usize = 2;
 
-fn source(cell: f64, days: impl Iterator<Item = i32>, seed: usize) -> Arc<MemorySource> {
+/// A band of a pattern that no day repeats, over the same place in cells of this size.
+pub(crate) fn source(cell: f64, days: impl Iterator<Item = i32>, seed: usize) -> Arc<MemorySource> {
     let days: Vec<i32> = days.collect();
     let side = (SIDE as f64 * 30.0 / cell) as usize;
     let grid = Grid::new(Crs::unknown(), [0.0, cell, 0.0, 0.0, 0.0, -cell], (side, side)).unwrap();
@@ -57,7 +58,7 @@ impl Run {
         self.seen_by(self.coarse())
     }
 
-    fn coarse(self) -> Arc<MemorySource> {
+    pub(crate) fn coarse(self) -> Arc<MemorySource> {
         source(120.0, (0..=self.end).filter(|day| self.late || *day != 7), self.seed + 1)
     }
 
@@ -66,7 +67,8 @@ impl Run {
         self.seen_by(Arc::new(FaultySource { inner: self.coarse(), date: Date::from_days(day), fault: Fault::Fail }))
     }
 
-    fn seen_by(self, coarse: Arc<dyn RasterSource>) -> FusionBuilder {
+    /// The same, whose coarse instrument is this one.
+    pub(crate) fn seen_by(self, coarse: Arc<dyn RasterSource>) -> FusionBuilder {
         let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (SIDE, SIDE)).unwrap();
         let fine = source(30.0, (0..=self.end).filter(|day| day % 5 == 1), self.seed);
         Fusion::builder(grid)

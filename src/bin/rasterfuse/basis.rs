@@ -117,7 +117,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let shown = arguments.json.to();
     shown.check()?;
     let meter = Meter::new();
-    meter.expect(OPENING);
+    meter.announce(OPENING);
     let Images { source, wavelengths_nm, noise_variance } = open(arguments)?;
     let scale = match (arguments.noise, noise_variance) {
         (Some(Noise::None), _) => BandScale::Same,

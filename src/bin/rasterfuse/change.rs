@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let settings =
         arguments.window.map_or_else(ChangeBuilder::default, |days| ChangeBuilder::default().window_days(days));
     let meter = Meter::new();
-    meter.expect(OPENING);
+    meter.announce(OPENING);
     let made = FusionConfig::read(&arguments.config)?.change_map_watched(&settings, &meter).and_then(|map| {
         write_raster_watched(&arguments.output, &map, &meter)?;
         Ok(map)

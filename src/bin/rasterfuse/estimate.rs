@@ -112,7 +112,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let path = |estimated: &EstimatedConfig| arguments.output.clone().unwrap_or_else(|| estimated.default_path());
     let partial = |estimated: &EstimatedConfig| path(estimated).with_extension(PARTIAL);
     let follower = Follower { meter: Meter::new(), stage: AtomicUsize::new(0), interrupted: interruption()? };
-    follower.meter.expect("opening the inputs and reading blocks of the scene");
+    follower.meter.announce("opening the inputs and reading blocks of the scene");
     let best = |estimated: &EstimatedConfig| {
         if let Err(error) = estimated.write(partial(estimated)) {
             tracing::warn!("the best so far is not kept: {error}");

@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         None => Shard::from_env()?,
     };
     let meter = Meter::new();
-    meter.expect(OPENING);
+    meter.announce(OPENING);
     let fusion = config.build_for(shard)?;
     meter.end();
     let mut sink = config.sink()?;
@@ -113,7 +113,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         }
     }
     let meter = Meter::new();
-    meter.expect("setting up the first tile");
+    meter.announce("setting up the first tile");
     let job = job.progress(|progress| meter.show(progress.dates, progress));
     let report = match &arguments.truth {
         None => job.run(&mut sink),

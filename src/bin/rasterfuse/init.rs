@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let folder = folder_of(output)?;
     let (mut found, mut notes) = (Vec::new(), Vec::new());
     let meter = Meter::new();
-    meter.expect("looking through the folders, and reading the headers of files");
+    meter.announce("looking through the folders, and reading the headers of files");
     for path in &arguments.folders {
         find::instruments(path, &mut found, &mut notes)?;
     }

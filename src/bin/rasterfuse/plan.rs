@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let config = FusionConfig::read(&arguments.config)?;
     let shard = arguments.shard.filter(|shard| shard.count() > 1);
     let meter = Meter::new();
-    meter.expect(OPENING);
+    meter.announce(OPENING);
     let fusion = config.build_for(shard)?;
     meter.end();
     show(&fusion, &config.sink()?, arguments.calibrate, arguments.json.to())

@@ -118,7 +118,7 @@ impl Meter {
     }
 
     /// What begins, such as opening the inputs: a line says so only if it takes long.
-    pub(crate) fn expect(&self, what: &str) {
+    pub(crate) fn announce(&self, what: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(what.to_owned());
         } else if let Ok(mut last) = self.last.lock() {

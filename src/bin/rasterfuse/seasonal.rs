@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let started = Instant::now();
     let config = FusionConfig::read(&arguments.config)?;
     let meter = Meter::new();
-    meter.expect(OPENING);
+    meter.announce(OPENING);
     let fit = config.seasonal_fit_watched(&settings(arguments), &arguments.instrument, &meter);
     meter.end();
     let fit = fit?;

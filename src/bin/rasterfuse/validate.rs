@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     };
     let config = FusionConfig::read(&arguments.config)?;
     let meter = Meter::new();
-    meter.expect(OPENING);
+    meter.announce(OPENING);
     let fusion = config.builder()?;
     let report = validation.run_with(fusion, |progress| meter.show(progress.run.dates, progress));
     meter.end();

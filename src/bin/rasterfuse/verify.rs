@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let started = Instant::now();
     let sink = ZarrSink::create(&arguments.store);
     let meter = Meter::new();
-    meter.expect("reading all chunks");
+    meter.announce("reading all chunks");
     let mut found = verify(sink.place())?;
     if let Some(folder) = sink.state_folder() {
         verify_checkpoints(folder, &mut found)?;

@@ -24,6 +24,8 @@ struct CellProcess {
 /// An instrument whose pixels are cells.
 #[derive(Debug)]
 pub(super) struct CellInstrument {
+    /// Its position among the instruments.
+    pub(super) index: usize,
     /// Cell of the target lattice of its first pixel.
     first: (i64, i64),
     pub(super) observed: Vec<ObservedComponent>,
@@ -60,8 +62,6 @@ impl CellModel {
             || process.adaptive.is_some()
             || !process.is_even()
             || process.features.is_some()
-            // Windows remember what gates refused.
-            || instruments.iter().any(|instrument| instrument.follow.is_some())
             || parts.iter().any(|part| part.components.len() != 1 || part.together.is_some())
         {
             return None;
@@ -84,6 +84,7 @@ impl CellModel {
                 })
             });
             Some(CellInstrument {
+                index,
                 first: instrument.lattice.first_of_single_cells()?,
                 observed: observed.collect::<Option<_>>()?,
                 missing: instrument.missing,

@@ -59,15 +59,19 @@ impl RowStrip {
     pub(in crate::engine) fn snapshot(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity((self.mean.len() + self.variance.len()) * WORD);
         bytes.extend(self.mean.iter().chain(&self.variance).flat_map(|value| value.to_le_bytes()));
+        self.refusals.append_snapshot(&mut bytes);
         compress(&bytes, WORD)
     }
 
     pub(in crate::engine) fn restore(&mut self, frame: &[u8]) -> io::Result<()> {
         let bytes = decompress(frame, WORD)?;
-        if bytes.len() != (self.mean.len() + self.variance.len()) * WORD {
-            return Err(damaged("its cells have another shape"));
+        let other = || damaged("its cells have another shape");
+        let states = (self.mean.len() + self.variance.len()) * WORD;
+        let (states, rest) = bytes.split_at_checked(states).ok_or_else(other)?;
+        if self.refusals.restore_snapshot(rest).is_none_or(|rest| !rest.is_empty()) {
+            return Err(other());
         }
-        let values = bytes.chunks_exact(WORD).map(|b| f64::from_le_bytes(b.try_into().unwrap_or_default()));
+        let values = states.chunks_exact(WORD).map(|b| f64::from_le_bytes(b.try_into().unwrap_or_default()));
         self.mean.iter_mut().chain(&mut self.variance).zip(values).for_each(|(to, value)| *to = value);
         Ok(())
     }

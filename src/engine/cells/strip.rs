@@ -7,6 +7,7 @@ use pulp::Arch;
 use super::model::CellModel;
 use super::slice::{CellRun, CellSlice, Shared};
 use crate::describe::Missing;
+use crate::engine::refusals::Refusals;
 use crate::filter::{CellPrediction, Cells, RUN, ScalarFit, ScalarRun, drop_missing, mark_observed, predict_into};
 use crate::model::Gate;
 
@@ -18,6 +19,8 @@ pub(in crate::engine) struct RowStrip {
     /// **Shape** (component, cells).
     pub(super) mean: Vec<f64>,
     pub(super) variance: Vec<f64>,
+    /// What gates have refused of late, of the pixels of its cells.
+    pub(super) refusals: Refusals,
     /// The fit of each slice of the latest batch.
     pub(super) fits: Vec<CellFit>,
     /// Cells that failed in the latest batch.
@@ -216,7 +219,9 @@ impl RowStrip {
             let cells = self.states(batch, entry.component, run, shared.cells.clone());
             observed.add_nis(cells.mean, cells.variance, nis, dof);
         }
-        refuse(gate, nis, dof, used);
+        let first = run.at + shared.cells.start;
+        let refuses = |k: usize, beyond| self.refusals.refuses((slice.model.index, first + k), beyond);
+        refuse(gate, (nis, dof), used, refuses);
         self.fits[index].refused += seen_pixels - count(used);
     }
 
@@ -235,10 +240,11 @@ impl RowStrip {
     }
 }
 
-/// Refuses the pixels whose normalised innovation squared exceeds the threshold of the gate.
-fn refuse(gate: &Gate, nis: &[f64], dof: &[u64], used: &mut [u64]) {
-    for ((used, &nis), &dof) in used.iter_mut().zip(nis).zip(dof) {
-        if nis.is_nan() || nis > gate.threshold(dof as usize) {
+/// Refuses the used pixels whose normalised innovation squared is no number, and those that are refused because it
+/// exceeds the threshold of the gate or not.
+fn refuse(gate: &Gate, (nis, dof): (&[f64], &[u64]), used: &mut [u64], mut refuses: impl FnMut(usize, bool) -> bool) {
+    for (k, used) in used.iter_mut().enumerate().filter(|(_, used)| **used & 1 == 1) {
+        if !nis[k].is_finite() || refuses(k, nis[k] > gate.threshold(dof[k] as usize)) {
             *used = 0;
         }
     }
@@ -274,7 +280,7 @@ mod tests {
             .bands(["red", "nir"])
             .process(Process::new(Kernel::None, 0.0, 1e-3).phi(0.99))
             .prior(Prior::new(0.3, 0.01))
-            .instrument(instrument("one").gate(0.9))
+            .instrument(instrument("one").gate(0.9).follow(3))
             .instrument(instrument("two").observes(["red", "nir", "red"]).missing(Missing::Pixel))
             .tile(12, 300)
             .build()?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Plan, PlanInput};
-use crate::engine::plan::cost::WindowCost;
+use crate::engine::plan::window::WindowCost;
 use crate::engine::progress::spoken;
 
 /// Operations per second and thread that updates reach on a usual processor; more with AVX-512.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Starts;
-use crate::engine::checkpoint::{PassedStep, Record, StateFile};
+use crate::engine::checkpoint::{PassedStep, Record, Shown, StateFile};
 use crate::error::{Error, Remedy, Result};
 use crate::geometry::{Date, Tile};
 
@@ -28,8 +28,10 @@ impl Starts<'_> {
             self.check_owner(&shown.owner, file)?;
             Ok(shown)
         };
-        let file = self.list.shown.get(&tile.index).and_then(|files| files.first());
-        let shown = match file.map(read).transpose() {
+        let files = self.list.shown.get(&tile.index).into_iter().flatten();
+        // One of an earlier generation may have been left by a crash.
+        let newest = |shown: Vec<Shown>| shown.into_iter().max_by_key(|of| (of.owner.generation, of.date));
+        let shown = match files.map(read).collect::<Result<_>>().map(newest) {
             Err(error @ Error::Checkpoint { .. }) if self.again.late => {
                 tracing::warn!("skipping a damaged checkpoint: {error}");
                 None
@@ -41,7 +43,8 @@ impl Starts<'_> {
         if passed.is_none() {
             self.damage.unknown(covered);
             tracing::warn!(
-                "{}: {} dates that readers see are made again, because it is not known which files tile {:?} had read for them",
+                "{}: {} dates that readers see are made again, because it is not known which files tile {:?} had read for \
+                 them, or some could not be read",
                 self.store_path.display(),
                 many - covered,
                 tile.index
