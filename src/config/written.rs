@@ -3,7 +3,7 @@
 
 use toml_edit::{DocumentMut, Formatted, Item, Value};
 
-use crate::describe::{Description, ESTIMATE, Key, Number, Numbers, PriorField, Structure, Window};
+use crate::describe::{Description, ESTIMATE, Instrument, Key, Number, Numbers, PriorField, Structure, Window};
 use crate::error::KeyStep;
 use crate::estimate::{Estimate, EstimationResult};
 
@@ -31,17 +31,23 @@ pub(super) fn write(
     {
         document.insert("window", Item::Table(table.into_table()));
     }
-    for (before, after) in described.instrument.iter().zip(&result.description.instrument) {
-        if let (None, Some(gate)) = (before.gate, after.gate) {
-            put(&mut document, &before.key().name("gate"), value(&serde_json::json!(gate)));
-            if let (None, Some(follow)) = (before.follow, after.follow) {
-                put(&mut document, &before.key().name("follow"), value(&serde_json::json!(follow)));
-            }
-        }
-    }
+    put_gates(&mut document, &described.instrument, &result.description.instrument);
     put_numbers(&mut document, result);
     put_variation(&mut document, described, result)?;
     Ok(header(result) + &document.to_string())
+}
+
+/// Writes the gates that were found, and what goes with them.
+fn put_gates(document: &mut DocumentMut, before: &[Instrument], after: &[Instrument]) {
+    for (before, after) in before.iter().zip(after).filter(|(before, _)| before.gate.is_none()) {
+        let key = before.key();
+        if let Some(gate) = after.gate {
+            put(document, &key.name("gate"), value(&serde_json::json!(gate)));
+        }
+        if let Some(follow) = after.follow {
+            put(document, &key.name("follow"), value(&serde_json::json!(follow)));
+        }
+    }
 }
 
 /// What was compared, as comments.
@@ -364,6 +370,8 @@ fn rounded(number: f64, decimals: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::{Crs, Grid};
+    use crate::source::MemorySource;
 
     /// A memory just below 1 must not be written as 1, nor lose the digits that its decay is made of.
     #[test]
@@ -395,6 +403,19 @@ mod tests {
             put_number(&mut document, &path, numbers);
         }
         assert_eq!(document.to_string(), "[process]\nrange = [1e2, 3.0000e2]\nvariance = [1.0000e0, 2.0000e0]\n");
+    }
+
+    #[test]
+    fn gates_that_were_found_are_written_with_what_goes_with_them() {
+        let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (1, 1)).unwrap();
+        let source = || MemorySource::new(grid.clone(), vec![], vec![], ndarray::Array4::zeros((0, 0, 1, 1))).unwrap();
+        let instrument = |name: &str| Instrument::new(name, source());
+        let before = [instrument("a"), instrument("b").gate(0.9), instrument("c")];
+        let after = [instrument("a").gate(0.944).follow(5), instrument("b").gate(0.9), instrument("c")];
+        let text = "[[instrument]]\nname = \"a\"\n[[instrument]]\nname = \"b\"\n[[instrument]]\nname = \"c\"\n";
+        let mut document: DocumentMut = text.parse().unwrap();
+        put_gates(&mut document, &before, &after);
+        assert_eq!(document.to_string(), text.replace("\"a\"\n", "\"a\"\ngate = 0.944\nfollow = 5\n"));
     }
 
     #[test]

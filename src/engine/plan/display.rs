@@ -73,14 +73,12 @@ impl fmt::Display for Plan {
             )?;
         }
         let Self { batch_dates, threads, lag, precision, .. } = self;
+        let threads = if *threads == 1 { "1 thread".into() } else { format!("{threads} threads") };
         let past = if *lag == 0 { ": values rest on the past only" } else { "" };
-        writeln!(f, "batches   {batch_dates} dates on {threads} threads, {precision} covariances, lag {lag}{past}")?;
+        writeln!(f, "batches   {batch_dates} dates on {threads}, {precision} covariances, lag {lag}{past}")?;
         if !self.independent_cells {
             let time = spoken(self.filter_time());
-            writeln!(
-                f,
-                "time      filtering: up to about {time} on {threads} threads, very roughly; less under clouds"
-            )?;
+            writeln!(f, "time      filtering: up to about {time} on {threads}, very roughly; less under clouds")?;
         }
         writeln!(f, "memory    {} of {} allowed:", human(self.memory_bytes()), human(self.budget_bytes))?;
         writeln!(

@@ -386,7 +386,7 @@ fn operations_are_those_of_updates_of_all_pixels() {
     // Five remembered dates of 16 cells.
     let smoothed = plan(plain().lag(5));
     assert_eq!(smoothed.operations, filtered.operations * (states + 2.0 * 5.0 * 16.0) / states);
-    assert!(smoothed.to_string().contains("\ntime      filtering: up to about 5.4 s on 1 threads"), "{smoothed}");
+    assert!(smoothed.to_string().contains("\ntime      filtering: up to about 5.4 s on 1 thread,"), "{smoothed}");
 }
 
 #[test]
