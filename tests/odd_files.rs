@@ -8,14 +8,14 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gdal::raster::RasterCreationOptions;
+use gdal::raster::{ColorEntry, ColorTable, RasterCreationOptions};
 use gdal::{DriverManager, Metadata};
 use ndarray::Array3;
 use rasterfuse::Error;
 use rasterfuse::config::FusionConfig;
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::sink::MemorySink;
-use rasterfuse::source::{RasterSeries, RasterSource, RasterStack, StackBuilder, ZarrCube};
+use rasterfuse::source::{Quality, RasterSeries, RasterSource, RasterStack, StackBuilder, ZarrCube};
 use serde_json::json;
 use support::{Sample, Tiff, assert_says, day, refusal, zarr_array};
 use tempfile::TempDir;
@@ -207,6 +207,48 @@ fn files_outside_of_the_period_are_not_opened() {
     let fusion = FusionConfig::parse(&daily, folder.path()).unwrap().build().unwrap();
     let none = refusal(fusion.run(&mut MemorySink::new()));
     assert_says(&none, &["s2", "2024-05-06", "2024-05-11"]);
+}
+
+#[test]
+fn a_date_many_years_from_the_others_is_named() {
+    let folder = TempDir::new().unwrap();
+    let dates = ["20240506", "20240511", "20240516"];
+    for day in dates {
+        put(folder.path(), &format!("a_{day}.tif"), "GTiff", &[], |tiff| tiff);
+    }
+    let warnings = || stack(folder.path(), "a_*.tif").open().unwrap().warnings();
+    assert_eq!(warnings(), [""; 0]);
+    for (stray, says) in [("19000101", "124 years before"), ("20350101", "10 years after"), ("20330101", "")] {
+        let path = put(folder.path(), &format!("a_{stray}.tif"), "GTiff", &[], |tiff| tiff);
+        match &warnings()[..] {
+            [warning] => assert_says(warning, &[&format!("a_{stray}.tif"), says, "`date`", "time.end"]),
+            others => assert!(says.is_empty() && others.is_empty(), "{stray}: {others:?}"),
+        }
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn numbers_that_may_be_places_in_a_table_of_colours_are_told() {
+    let folder = TempDir::new().unwrap();
+    let byte = |tiff: Tiff| Tiff { sample: Sample::U8, ..tiff };
+    for (name, coloured) in [("a_20240506.tif", false), ("a_20240511.tif", true)] {
+        let path = put(folder.path(), name, "GTiff", &[], byte);
+        let flags = gdal::GdalOpenFlags::GDAL_OF_UPDATE;
+        let options = gdal::DatasetOptions { open_flags: flags, ..Default::default() };
+        let file = gdal::Dataset::open_ex(&path, options).unwrap();
+        if coloured {
+            let ramp =
+                ColorTable::color_ramp(0, &ColorEntry::rgba(0, 0, 0, 255), 255, &ColorEntry::rgba(255, 255, 255, 255))
+                    .unwrap();
+            file.rasterband(1).unwrap().set_color_table(&ramp);
+        }
+        file.close().unwrap();
+    }
+    let warnings = stack(folder.path(), "a_*.tif").open().unwrap().warnings();
+    assert!(warnings.iter().any(|warning| warning.contains("colours: 1 file, first")), "{warnings:?}");
+    let quality = stack(folder.path(), "a_*06.tif").quality(Quality::files("a_*11.tif").drop([1.0]));
+    assert_eq!(quality.open().unwrap().warnings(), [""; 0]);
 }
 
 #[test]

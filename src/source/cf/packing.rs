@@ -13,8 +13,9 @@ pub(in crate::source) struct Packing {
     missing: Vec<f64>,
     /// Stored numbers outside are missing.
     range: Option<(f64, f64)>,
-    /// Whether signed integers represent unsigned ones of the same width (`_Unsigned` of the NetCDF conventions).
-    unsigned: bool,
+    /// By `_Unsigned` of the NetCDF conventions: whether integers, whatever their stored type, represent unsigned or signed
+    /// ones of the same width.
+    unsigned: Option<bool>,
 }
 
 impl Packing {
@@ -43,9 +44,11 @@ impl Packing {
             (None, None) => None,
             (low, high) => Some((low.unwrap_or(f64::NEG_INFINITY), high.unwrap_or(f64::INFINITY))),
         };
-        let unsigned = attributes.get("_Unsigned").is_some_and(|value| {
-            value.as_bool().unwrap_or_else(|| value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true")))
-        });
+        let unsigned = match attributes.get("_Unsigned") {
+            Some(Value::Bool(unsigned)) => Some(*unsigned),
+            Some(Value::String(text)) => text.to_ascii_lowercase().parse().ok(),
+            _ => None,
+        };
         Ok(Self { scale: single("scale_factor")?, offset: single("add_offset")?, missing, range, unsigned })
     }
 
@@ -67,18 +70,25 @@ impl Packing {
         self
     }
 
-    /// Replaces missing numbers by NaN. `values` are stored numbers: integers of `bits` bits, or floats of any width.
-    /// Signed integers that represent unsigned ones are converted: a negative number gains 2^`bits`.
-    pub(in crate::source) fn hide(&self, bits: u32, values: &mut [f64]) {
+    /// Replaces missing numbers by NaN. `values` are stored numbers: integers of `bits` bits, or floats where it is `None`.
+    /// Signed integers that represent unsigned ones are converted, a negative number gains 2^`bits`; and the other way
+    /// round, numbers from 2^(`bits` - 1) lose as much.
+    pub(in crate::source) fn hide(&self, bits: Option<u32>, values: &mut [f64]) {
         let hide = |values: &mut [f64]| {
             for &missing in &self.missing {
                 values.iter_mut().filter(|value| **value == missing).for_each(|value| *value = f64::NAN);
             }
         };
         hide(values);
-        if self.unsigned {
+        if let (Some(unsigned), Some(bits)) = (self.unsigned, bits) {
             let beyond = 2.0_f64.powi(bits as i32);
-            values.iter_mut().filter(|value| **value < 0.0).for_each(|value| *value += beyond);
+            for value in &mut *values {
+                match unsigned {
+                    true if *value < 0.0 => *value += beyond,
+                    false if *value >= beyond / 2.0 => *value -= beyond,
+                    _ => {}
+                }
+            }
             // Fill values may be written as signed or as unsigned numbers.
             hide(values);
         }
@@ -118,7 +128,7 @@ mod tests {
 
     fn hidden(packing: &Packing, values: &[f64]) -> Vec<bool> {
         let mut values = values.to_vec();
-        packing.hide(16, &mut values);
+        packing.hide(Some(16), &mut values);
         values.iter().map(|value| value.is_nan()).collect()
     }
 
@@ -141,6 +151,24 @@ mod tests {
         let rounded = packing(json!({ "_FillValue": 0.1 })).unwrap().rounded_to_f32();
         assert_eq!(hidden(&rounded, &[f64::from(0.1_f32), 0.1]), [true, false]);
         assert_eq!(packing(json!({})).unwrap(), Packing::default());
+    }
+
+    #[test]
+    fn integers_are_of_the_sign_that_the_attribute_says() {
+        let read = |attributes: Value, bits: Option<u32>| {
+            let mut values = [200.0, -56.0, 100.0, 255.0];
+            packing(attributes).unwrap().hide(bits, &mut values);
+            values.map(|value| (!value.is_nan()).then_some(value))
+        };
+        let [low, high] = [[-56.0, -56.0, 100.0], [200.0, 200.0, 100.0]].map(|values| values.map(Some));
+        for (says, expected) in [(json!("false"), low), (json!(false), low), (json!("True"), high), (json!(true), high)]
+        {
+            let values = read(json!({ "_Unsigned": says, "_FillValue": -1, "missing_value": 255 }), Some(8));
+            assert_eq!(values, [expected[0], expected[1], expected[2], None], "{says}");
+        }
+        let plain = [Some(200.0), Some(-56.0), Some(100.0), Some(255.0)];
+        assert_eq!(read(json!({ "_Unsigned": "false" }), None), plain);
+        assert_eq!(read(json!({ "_Unsigned": "perhaps" }), Some(8)), plain);
     }
 
     #[test]

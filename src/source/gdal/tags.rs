@@ -17,6 +17,8 @@ pub(in crate::source) struct BandTags {
     pub(in crate::source) unit: String,
     /// A scale that the header gives and GDAL does not apply, or that cannot be; with what to do.
     pub(in crate::source) unusable_scale: Option<String>,
+    /// Whether numbers are positions in a table of colours.
+    pub(in crate::source) colours: bool,
     /// The valid range of NetCDF, where it looks like that of other numbers than those that are stored.
     pub(in crate::source) odd_range: Option<(f64, f64)>,
     /// Smallest and largest integer of the type; `None` for floats.
@@ -40,6 +42,7 @@ impl BandTags {
             scale: band.scale().filter(|scale| *scale != 1.0),
             offset: band.offset().filter(|offset| *offset != 0.0),
             unit: band.unit(),
+            colours: band.color_table().is_some_and(|table| table.entry_count() > 0),
             unusable_scale: match band.scale() {
                 Some(scale) if scale == 0.0 || !scale.is_finite() => Some(format!("scale {scale}, which no value has")),
                 Some(scale) if scale != 1.0 => None,
@@ -72,6 +75,7 @@ impl BandTags {
             scale: None,
             offset: None,
             unit: String::new(),
+            colours: false,
             unusable_scale: None,
             odd_range: None,
             range,

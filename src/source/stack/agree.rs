@@ -6,8 +6,8 @@ use super::LocatedGranule;
 use super::layout::StackLayout;
 use crate::error::shown;
 use crate::geometry::Date;
+use crate::source::Calibration;
 use crate::source::gdal::{BandTags, RasterHeader};
-use crate::source::{Calibration, Quality};
 
 /// What is done about files of a stack whose headers differ from those of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,20 +42,20 @@ enum Kind {
 
 /// The files of a granule at one position whose headers say the same.
 #[derive(Debug)]
-struct Alike {
-    file: usize,
+pub(super) struct Alike {
+    pub(super) file: usize,
     /// In the order of the stack's first file.
-    tags: Vec<BandTags>,
+    pub(super) tags: Vec<BandTags>,
     names: Vec<String>,
     reordered: bool,
     /// The granules that they belong to.
-    members: Vec<usize>,
+    pub(super) members: Vec<usize>,
 }
 
 /// The headers of all files, those that say the same together.
 #[derive(Debug, Default)]
 pub(super) struct HeaderLog {
-    alike: Vec<Alike>,
+    pub(super) alike: Vec<Alike>,
 }
 
 /// What the comparison came to.
@@ -82,7 +82,7 @@ pub(super) fn path_in(part: &LocatedGranule, file: usize) -> &Path {
 
 impl Alike {
     /// The first of the files.
-    fn first<'a>(&self, parts: &'a [LocatedGranule]) -> &'a Path {
+    pub(super) fn first<'a>(&self, parts: &'a [LocatedGranule]) -> &'a Path {
         self.members
             .first()
             .and_then(|&granule| parts.get(granule))
@@ -178,30 +178,6 @@ impl HeaderLog {
             }
         }
         differences
-    }
-
-    /// What is to be told of quality files whose nodata value is a 0 that their rule leaves visible.
-    pub(super) fn clear_zeros(
-        &self,
-        (layout, parts): (&StackLayout, &[LocatedGranule]),
-        rules: &[Quality],
-    ) -> Option<String> {
-        let zero = |alike: &&Alike| {
-            rules.iter().zip(&layout.quality).any(|(rule, planes)| {
-                planes.iter().filter(|plane| plane.file == alike.file).any(|plane| {
-                    let own = alike.tags.get(plane.band).and_then(|tags| tags.nodata);
-                    own.is_some_and(|own| rule.sees_clear_zeros(own))
-                })
-            })
-        };
-        let found: Vec<&Alike> = self.alike.iter().filter(zero).collect();
-        let first = found.first()?;
-        let files: usize = found.iter().map(|alike| alike.members.len()).sum();
-        Some(format!(
-            "quality: {files} files, first {}, have 0 as their nodata value, which the rule does not hide: 0 counts as clear; give \
-             quality.nodata = 0 where it means that nothing is known of a pixel, [] where it means clear",
-            shown(first.first(parts))
-        ))
     }
 
     /// The groups of files at a position that differ from the first one there.
