@@ -5,6 +5,9 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 /// Compresses numbers of low redundancy about as well as higher levels, at several times their speed.
 const LEVEL: i32 = 1;
 
+/// Matches are looked for in the last 128 KiB: what is further back gains nothing here, and takes memory.
+const WINDOW_LOG: u32 = 17;
+
 /// Number of words whose bytes are separated together.
 const SHUFFLED: usize = 1024;
 
@@ -14,13 +17,17 @@ pub(super) fn damaged(problem: &'static str) -> io::Error {
 
 /// A zstd frame with a checksum. Bytes of equal significance are stored together.
 pub(super) fn compress(bytes: &[u8], word: usize) -> io::Result<Vec<u8>> {
-    compressed(|encoder| encoder.write_all(&shuffle(bytes, word)))
+    // Of known size: tables are no larger than the bytes need.
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    compressor.include_checksum(true)?;
+    compressor.compress(&shuffle(bytes, word))
 }
 
 /// A zstd frame with a checksum of what is written, compressed on the way.
 pub(super) fn compressed(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Vec<u8>> {
     let mut encoder = BufWriter::new(zstd::stream::Encoder::new(Vec::new(), LEVEL)?);
     encoder.get_mut().include_checksum(true)?;
+    encoder.get_mut().window_log(WINDOW_LOG)?;
     write(&mut encoder)?;
     encoder.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
 }

@@ -1,5 +1,6 @@
 //! Statistics of a run, collected tile by tile in sums that do not depend on order.
 
+mod by_date;
 mod read;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use crate::filter::{ExactSum, Innovation};
 use crate::geometry::Date;
 use crate::series::{DateDiagnostics, FailedWindow, InstrumentReport, Report, SkippedSlice};
 use crate::source::Slice;
+use by_date::ByDate;
 use read::ReadDates;
 
 /// Sums of one instrument on one date.
@@ -100,9 +102,9 @@ pub(super) struct Summary {
     pub(super) windows: usize,
     pub(super) widened: usize,
     /// By date and instrument.
-    fits: BTreeMap<i32, Vec<(usize, FitSums)>>,
+    fits: ByDate<FitSums>,
     /// By date and instrument.
-    skipped: BTreeMap<i32, Vec<(usize, Skipped)>>,
+    skipped: ByDate<Skipped>,
     failed: Vec<FailedWindow>,
     #[serde(default)]
     read: ReadDates,
@@ -115,44 +117,17 @@ pub(super) struct Summary {
     sizes: BTreeMap<usize, Vec<(u64, f64)>>,
 }
 
-/// The entry of an instrument on a date.
-fn entry<V: Default>(map: &mut BTreeMap<i32, Vec<(usize, V)>>, date: i32, instrument: usize) -> &mut V {
-    let entries = map.entry(date).or_default();
-    let at = entries.binary_search_by_key(&instrument, |(index, _)| *index).unwrap_or_else(|at| {
-        // No more than is needed: there is one for every date of the series.
-        entries.reserve_exact(1);
-        entries.insert(at, (instrument, V::default()));
-        at
-    });
-    &mut entries[at].1
-}
-
-/// Adds the entries of another map.
-fn merge_dates<V: Default>(
-    own: &mut BTreeMap<i32, Vec<(usize, V)>>,
-    other: BTreeMap<i32, Vec<(usize, V)>>,
-    merge: impl Fn(&mut V, &V),
-) {
-    if own.is_empty() {
-        *own = other;
-        return;
-    }
-    for (date, entries) in other {
-        entries.iter().for_each(|(instrument, value)| merge(entry(own, date, *instrument), value));
-    }
-}
-
 impl Summary {
     /// Adds the results of a window for a batch; `date` returns the dates of the batch that count.
     pub(super) fn add(&mut self, output: &WindowOutput, date: impl Fn(usize) -> Option<Date>) {
         for (index, fit) in &output.innovations {
             if let Some(date) = date(*index) {
-                entry(&mut self.fits, date.days_since_epoch(), fit.instrument).add(fit);
+                self.fits.entry(date.days_since_epoch(), fit.instrument).add(fit);
             }
         }
         for (index, count) in &output.pixels {
             if let Some(date) = date(*index) {
-                entry(&mut self.fits, date.days_since_epoch(), count.instrument).count(count);
+                self.fits.entry(date.days_since_epoch(), count.instrument).count(count);
             }
         }
     }
@@ -160,7 +135,7 @@ impl Summary {
     /// Adds the results of cells for a slice.
     pub(super) fn add_cells(&mut self, date: Date, instrument: usize, fit: &CellFit) {
         if fit.pixels > 0 {
-            entry(&mut self.fits, date.days_since_epoch(), instrument).add_cells(fit);
+            self.fits.entry(date.days_since_epoch(), instrument).add_cells(fit);
         }
     }
 
@@ -191,25 +166,20 @@ impl Summary {
     /// Bands, by position among those read, of which no value was ever held; none where statistics are older than
     /// this knowledge.
     pub(super) fn never_held(&self, instrument: usize) -> Vec<usize> {
-        let of_instrument = |fits: &Vec<(usize, FitSums)>| fits.iter().any(|(index, _)| *index == instrument);
-        let known = self
-            .fits
-            .iter()
-            .filter(|(_, fits)| of_instrument(fits))
-            .all(|(date, _)| self.read.contains(instrument, *date));
+        let mut of_instrument = self.fits.iter().filter(|(_, index, _)| *index == instrument);
+        let known = of_instrument.all(|(day, ..)| self.read.contains(instrument, day));
         let Some(held) = self.held.get(&instrument).filter(|_| known) else { return Vec::new() };
         held.iter().enumerate().filter(|(_, held)| !**held).map(|(band, _)| band).collect()
     }
 
     /// Records a slice that was missing in one tile.
     pub(super) fn skip(&mut self, date: Date, instrument: usize, reason: &str) {
-        entry(&mut self.skipped, date.days_since_epoch(), instrument).merge(1, reason);
+        self.skipped.entry(date.days_since_epoch(), instrument).merge(1, reason);
     }
 
     /// Whether a slice was missing in any tile.
     pub(super) fn was_skipped(&self, date: Date, instrument: usize) -> bool {
-        let slices = self.skipped.get(&date.days_since_epoch());
-        slices.is_some_and(|slices| slices.iter().any(|(other, _)| *other == instrument))
+        self.skipped.get(date.days_since_epoch(), instrument).is_some()
     }
 
     pub(super) fn fail(&mut self, window: FailedWindow) {
@@ -223,8 +193,8 @@ impl Summary {
 
     /// Removes statistics of dates after `date`; they will be collected again.
     pub(super) fn forget_after(&mut self, date: Date) {
-        self.fits.split_off(&(date.days_since_epoch() + 1));
-        self.skipped.split_off(&(date.days_since_epoch() + 1));
+        self.fits.forget_after(date.days_since_epoch());
+        self.skipped.forget_after(date.days_since_epoch());
         self.read.forget_after(date);
         self.failed.retain(|window| window.date <= date);
     }
@@ -234,8 +204,8 @@ impl Summary {
     pub(super) fn merge(&mut self, other: Self) {
         self.windows += other.windows;
         self.widened += other.widened;
-        merge_dates(&mut self.fits, other.fits, FitSums::merge);
-        merge_dates(&mut self.skipped, other.skipped, |own, other| own.merge(other.tiles, &other.reason));
+        self.fits.merge(other.fits, FitSums::merge);
+        self.skipped.merge(other.skipped, |own, other| own.merge(other.tiles, &other.reason));
         self.failed.extend(other.failed);
         self.read.merge(other.read);
         for (instrument, bands) in &other.held {
@@ -258,22 +228,18 @@ impl Summary {
     /// The report of the collected statistics, without those of a single run.
     pub(super) fn report(&self, names: &[&str]) -> Report {
         let instrument = |(index, name): (usize, &&str)| {
-            let dates = self.fits.iter().filter_map(|(date, fits)| {
-                let (_, sums) = fits.iter().find(|(instrument, _)| *instrument == index)?;
-                sums.diagnostics(Date::from_days(*date))
-            });
+            let own = self.fits.iter().filter(|(_, instrument, _)| *instrument == index);
+            let dates = own.filter_map(|(day, _, sums)| sums.diagnostics(Date::from_days(day)));
             let dates: Vec<DateDiagnostics> = dates.collect();
             let used = |day: &Date| dates.binary_search_by_key(day, |date| date.date).is_ok();
             let empty = self.read.of(index).filter(|day| !used(day)).collect();
             InstrumentReport { name: (*name).to_owned(), dates, empty }
         };
-        let skipped = self.skipped.iter().flat_map(|(date, slices)| {
-            slices.iter().map(|(instrument, skipped)| SkippedSlice {
-                instrument: names.get(*instrument).copied().unwrap_or_default().to_owned(),
-                date: Date::from_days(*date),
-                tiles: skipped.tiles,
-                reason: skipped.reason.clone(),
-            })
+        let skipped = self.skipped.iter().map(|(day, instrument, skipped)| SkippedSlice {
+            instrument: names.get(instrument).copied().unwrap_or_default().to_owned(),
+            date: Date::from_days(day),
+            tiles: skipped.tiles,
+            reason: skipped.reason.clone(),
         });
         let mut failed = self.failed.clone();
         failed.sort_by_key(|window| (window.row, window.col));

@@ -4,6 +4,7 @@
 mod absent;
 mod agree;
 mod builder;
+mod doubts;
 mod find;
 mod granule;
 mod headers;
@@ -12,6 +13,7 @@ mod listing;
 mod location;
 mod metadata;
 mod mosaic;
+mod placement;
 mod scratch;
 mod settle;
 mod steps;
@@ -32,7 +34,7 @@ pub(crate) use template::fuzz;
 
 use builder::{Files, Pattern};
 use layout::StackLayout;
-use location::StackLocation;
+use placement::Placement;
 use steps::OffsetSteps;
 use views::Views;
 
@@ -125,18 +127,14 @@ struct GranuleFile {
     path: Box<Path>,
     /// What a catalogue said of it, in place of its own header.
     promised: Option<Arc<RasterHeader>>,
-    location: StackLocation,
-    /// Where its bands are in another order than those of the first file: the position of each of these.
-    order: Option<Box<[usize]>>,
-    /// Size of its pixels in those of the view, where it is read on one.
-    native: Option<(f64, f64)>,
+    placement: Arc<Placement>,
     traits: OnceLock<Arc<Traits>>,
 }
 
 impl GranuleFile {
     /// Position in the file of a band, by its position in the first file of the stack.
     fn band(&self, band: usize) -> usize {
-        self.order.as_ref().map_or(band, |order| order[band])
+        self.placement.order.as_ref().map_or(band, |order| order[band])
     }
 }
 
@@ -149,7 +147,7 @@ impl LocatedGranule {
 
     /// Cells that its first `data_files` files cover.
     fn cells(&self, data_files: usize) -> PixelRegion {
-        let cells = self.files.iter().take(data_files).map(|file| file.location.cells());
+        let cells = self.files.iter().take(data_files).map(|file| file.placement.location.cells());
         cells.reduce(|a, b| a.hull(&b)).unwrap_or(PixelRegion::new(0..0, 0..0))
     }
 

@@ -225,7 +225,7 @@ impl GranuleReader<'_> {
             _ => 0,
         };
         let number = (self.index * self.stack.layout.files + file) * 3 + kind;
-        let GranuleFile { path, promised, traits, native, .. } = &self.part.files[file];
+        let GranuleFile { path, promised, traits, placement } = &self.part.files[file];
         let raster = match (self.stack.pool.take(number), view) {
             (Some(raster), _) => raster,
             (None, None) => {
@@ -244,7 +244,7 @@ impl GranuleReader<'_> {
                 let mut calibration = self.part.calibration(&self.stack.calibration);
                 calibration.valid_range = self.rules.valid_range(calibration.valid_range);
                 let valid = Valid { calibration: &calibration, bands: &bands };
-                let view = (view, native.filter(|_| !flags));
+                let view = (view, placement.native.filter(|_| !flags));
                 OpenRaster::open_view(path, self.part.date, view, None, Some(valid))?
             }
         };
@@ -284,7 +284,7 @@ impl GranuleReader<'_> {
         let mut next = 0;
         for run in planes.chunk_by(|a, b| a.file == b.file) {
             let file = run[0].file;
-            let location = &self.part.files[file].location;
+            let location = &self.part.files[file].placement.location;
             let window = location.window(self.region, 0);
             if !location.is_same() || window.shape() != self.region.shape() {
                 return Ok(None);
@@ -334,7 +334,7 @@ impl GranuleReader<'_> {
                 at.map_or_else(String::new, |band| self.stack.layout.names[band].clone())
             };
             self.with_raster(file, (false, self.data_view()), |raster| {
-                let GranuleFile { location, .. } = &self.part.files[file];
+                let location = &self.part.files[file].placement.location;
                 let window = location.window(self.region, 0);
                 let failed = |failure: ReadFailure| self.failed(file, &window, name(failure.band), failure);
                 if location.is_same() && window.shape() == self.region.shape() {
@@ -365,7 +365,7 @@ impl GranuleReader<'_> {
     /// The cells of the region that a quality rule hides.
     fn hidden(&self, index: usize, (rule, tables): (&Quality, &Tables), plane: Plane) -> Result<Vec<bool>> {
         let (view, location) = match &self.stack.views {
-            None => (None, self.part.files[plane.file].location),
+            None => (None, self.part.files[plane.file].placement.location),
             Some(views) => {
                 let Flags { view, location, .. } = &views.flags()[index];
                 (Some(view), *location)

@@ -20,7 +20,7 @@ impl RasterStack {
         let several = self.first_part.windows(2).any(|pair| pair[1] - pair[0] > 1);
         let granule = if several { all_bands.saturating_mul(1 + noise) } else { 0 };
         let data = self.parts.iter().flat_map(|part| part.files.iter().take(self.layout.data_files));
-        let coarser = if data.into_iter().any(|file| !file.location.is_same()) { all_bands } else { 0 };
+        let coarser = if data.into_iter().any(|file| !file.placement.location.is_same()) { all_bands } else { 0 };
         // Rules are evaluated one after another; their masks stay in memory.
         let rule = |index: usize| {
             let (rule, _) = &self.quality[index];
@@ -29,7 +29,8 @@ impl RasterStack {
                 Some(views) => (views.flags()[index].location.pixels_per_cell(), NUMBER_IN_VIEW),
                 None => {
                     let planes = self.layout.quality[index].first();
-                    let location = self.parts.iter().find_map(|part| Some(part.files.get(planes?.file)?.location));
+                    let location =
+                        self.parts.iter().find_map(|part| Some(part.files.get(planes?.file)?.placement.location));
                     (location.map_or((1, 1), |location| location.pixels_per_cell()), NUMBER)
                 }
             };

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use super::LocatedGranule;
+use super::location::StackLocation;
+use super::placement::{Placement, Placements};
 use crate::error::{Result, shown};
 use crate::geometry::{Date, Grid};
 use crate::source::same_crs;
@@ -20,7 +22,8 @@ pub(super) fn settle(
     far: &mut Vec<(Date, PathBuf)>,
 ) -> Result<(Grid, Vec<bool>)> {
     let covers = |part: &LocatedGranule| {
-        let covers: Vec<[i64; 4]> = part.files.iter().take(data_files).map(|file| file.location.cover()).collect();
+        let covers: Vec<[i64; 4]> =
+            part.files.iter().take(data_files).map(|file| file.placement.location.cover()).collect();
         covers.into_iter()
     };
     let join = |a: [i64; 4], b: [i64; 4]| [a[0].min(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].max(b[3])];
@@ -48,12 +51,19 @@ pub(super) fn settle(
         parts.retain(near);
     }
     let [top, bottom, left, right] = reached.unwrap_or(union);
-    for file in parts.iter_mut().flat_map(|part| &mut *part.files) {
-        file.location = file.location.counted_from(top, left);
-    }
+    move_all(parts, |location| location.counted_from(top, left));
     let corner = [x + left as f64 * w, w, 0.0, y + top as f64 * h, 0.0, h];
     let shape = ((bottom - top) as usize, (right - left) as usize);
     Ok((Grid::new(lattice.crs().clone(), corner, shape)?, kept))
+}
+
+/// Gives all files new locations.
+pub(super) fn move_all(parts: &mut [LocatedGranule], to: impl Fn(&StackLocation) -> StackLocation) {
+    let mut placements = Placements::default();
+    for file in parts.iter_mut().flat_map(|part| &mut *part.files) {
+        let location = to(&file.placement.location);
+        file.placement = placements.shared(Placement { location, ..Placement::clone(&file.placement) });
+    }
 }
 
 /// Tells how many granules do not reach the target, and gives one of them.

@@ -6,10 +6,12 @@ use std::sync::OnceLock;
 use regex::Regex;
 
 use super::agree::{HeaderLog, Refused, path_in};
+use super::doubts::doubts;
 use super::granule::Granule;
 use super::layout::StackLayout;
 use super::location::{StackLocation, refined};
-use super::settle::{settle, tell_far};
+use super::placement::{Placement, Placements};
+use super::settle::{move_all, settle, tell_far};
 use super::steps::OffsetSteps;
 use super::views::Views;
 use super::{GranuleFault, GranuleFile, LocatedGranule, StackBuilder};
@@ -53,16 +55,6 @@ struct SurveyState {
     log: HeaderLog,
 }
 
-/// The file of a granule as the stack reads it.
-#[derive(Clone, Debug)]
-struct Surveyed {
-    location: StackLocation,
-    /// Size of its pixels in those of the view, of data that are read on another grid and reach the target.
-    native: Option<(f64, f64)>,
-    /// Where its bands are in another order: the position of each band of the first file.
-    order: Option<Vec<usize>>,
-}
-
 /// The file at fault and what is wrong with it.
 fn fault_of(error: &Error, granule: &Path) -> (PathBuf, String) {
     match error {
@@ -78,14 +70,12 @@ fn fault_in(granule: &Path, path: PathBuf, problem: String) -> GranuleFault {
 }
 
 /// The files of a granule where they were found to lie.
-fn granule_files(granule: &Granule, surveyed: Vec<Surveyed>) -> Box<[GranuleFile]> {
+fn granule_files(granule: &Granule, surveyed: Vec<Placement>, placements: &mut Placements) -> Box<[GranuleFile]> {
     let promised = granule.promised.iter().cloned().chain(std::iter::repeat(None));
-    let file = |((path, promised), Surveyed { location, native, order }): ((&PathBuf, _), Surveyed)| GranuleFile {
+    let file = |((path, promised), placement): ((&PathBuf, _), Placement)| GranuleFile {
         path: path.as_path().into(),
         promised,
-        location,
-        native,
-        order: order.map(Vec::into_boxed_slice),
+        placement: placements.shared(placement),
         traits: OnceLock::new(),
     };
     granule.all_files().zip(promised).zip(surveyed).map(file).collect()
@@ -102,7 +92,7 @@ impl Granule {
 }
 
 /// Whether none of a granule's files reaches the other grid on which they are read.
-fn is_far(files: &[Surveyed]) -> bool {
+fn is_far(files: &[Placement]) -> bool {
     files.iter().all(|file| file.native.is_none())
 }
 
@@ -135,7 +125,7 @@ impl StackBuilder {
         let mut parts = Vec::with_capacity(granules.len());
         let steps = self.offset_steps.as_ref().filter(|_| self.calibration.offset.is_none());
         let steps = steps.map(|steps| Ok::<_, Error>((steps, steps.compile()?))).transpose()?;
-        let mut far = Vec::new();
+        let (mut far, mut placements) = (Vec::new(), Placements::default());
         for (granule, headers) in self.with_headers(granules)? {
             let offset = || granule.offset_by(steps.as_ref().map(|(steps, regex)| (*steps, regex)));
             let surveyed = headers.and_then(|headers| self.survey_one((&granule, headers), parts.len(), &mut found));
@@ -158,7 +148,7 @@ impl StackBuilder {
                 (Err(error), None) => return Err(error),
             };
             let (surveyed, offset) = sound.unwrap_or_default();
-            let files = granule_files(&granule, surveyed);
+            let files = granule_files(&granule, surveyed, &mut placements);
             let fault = fault.map(|(path, problem)| Box::new(fault_in(granule.name(), path, problem)));
             parts.push(LocatedGranule { date: granule.date, files, offset, fault });
         }
@@ -183,7 +173,7 @@ impl StackBuilder {
         );
         self.refuse(differences.refused, &mut parts)?;
         let (mut warnings, open_file_bytes) = (differences.told, largest.open_bytes);
-        warnings.extend(log.clear_zeros((&reference.layout, &parts), &self.quality));
+        warnings.extend(doubts(&log, (&reference.layout, &parts), &self.quality));
         let coverage = reach.map(|reach| reach.share(aligned.is_some()));
         tell_far(&far, parts.len());
         let (Some(aligned), Some((_, resampling))) = (aligned, &self.onto) else {
@@ -199,7 +189,7 @@ impl StackBuilder {
         let (grid, open_file_bytes) = (view.grid().clone(), view.open_bytes(&largest));
         let entire =
             StackLocation::new(&grid, &grid).map_err(|problem| Error::Grid { what: self.origin(), problem })?;
-        parts.iter_mut().flat_map(|part| &mut *part.files).for_each(|file| file.location = entire);
+        move_all(&mut parts, |_| entire);
         let views = Some(Views::new(view, &reference.layout, &self.quality, &reference.cell_sizes)?);
         let block_shape = views.as_ref().map(|views| views.data.block_shape());
         Ok(Survey { layout: reference.layout, grid, views, parts, block_shape, open_file_bytes, coverage, warnings })
@@ -250,7 +240,7 @@ impl StackBuilder {
         (granule, headers): (&Granule, Vec<RasterHeader>),
         index: usize,
         found: &mut SurveyState,
-    ) -> Result<Vec<Surveyed>> {
+    ) -> Result<Vec<Placement>> {
         let paths: Vec<&PathBuf> = granule.all_files().collect();
         let known = match &mut found.reference {
             Some(known) => known,
@@ -287,7 +277,7 @@ impl StackBuilder {
                 // That files in another CRS must be reprojected is said where the instrument is known.
                 found.reach = None;
             }
-            surveyed.push(Surveyed { location, native, order });
+            surveyed.push(Placement { location, native, order: order.map(Vec::into_boxed_slice) });
         }
         if found.aligned.is_some() && is_far(&surveyed) {
             return Ok(surveyed);
