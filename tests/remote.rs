@@ -310,8 +310,15 @@ fn settings_of_requests_are_checked() {
         let text = description(files, &truth.grid, &format!("[run]\nremote = {{ {remote} }}"));
         assert_says(&message(run(&text, folder.path())), &[says]);
     }
-    let cube = description("zarr = \"s3://bucket/cube.zarr\"", &truth.grid, "");
-    assert_says(&message(run(&cube, folder.path())), &["zarr", "s3://bucket/cube.zarr", "copy it"]);
+    let cube = |name: &str| description(&format!("zarr = \"{name}\""), &truth.grid, "");
+    assert_says(
+        &message(run(&cube("/vsis3/bucket/cube.zarr"), folder.path())),
+        &["zarr", "/vsis3/bucket", "give s3://"],
+    );
+    if cfg!(not(feature = "object-store")) {
+        let said = message(run(&cube("s3://bucket/cube.zarr"), folder.path()));
+        assert_says(&said, &["s3://bucket/cube.zarr", "feature object-store"]);
+    }
 }
 
 /// Prints how much faster many reads in flight are than one: `cargo test --features cli --test remote -- --ignored

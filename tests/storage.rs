@@ -14,7 +14,7 @@ use rasterfuse::engine::{Checkpoint, Shard, Start, verify_checkpoints};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::series::{FusionSink, Report, Verification};
 use rasterfuse::sink::{FusedSeries, ZarrSink, verify};
-use rasterfuse::source::RasterSource;
+use rasterfuse::source::{RasterSource, ZarrCube};
 use rasterfuse::storage::Place;
 use rasterfuse::{Error, Fusion, Result};
 use support::two_tiles::{SIDE, source};
@@ -127,9 +127,21 @@ fn makes_the_same_series(shared: usize, place: &Place, expected: &Expected) {
     is_whole(place, chunks(LONG), "after a run");
     assert!(matches!(run_of(shared, place, LONG, Start::New), Err(Error::StoreExists { .. })));
     run_of(shared, place, LONG, Start::Resume).unwrap();
+    is_a_cube_to_others(place, expected);
     let sink = ZarrSink::create(place);
     assert_eq!(sink.tile_shape().unwrap(), Some((4, 4)));
     assert!(sink.existing().unwrap().unwrap().finished);
+}
+
+/// Its means can be fused with something else, wherever it is.
+fn is_a_cube_to_others(place: &Place, expected: &Expected) {
+    let cube = ZarrCube::builder(place).variable("mean").open().unwrap();
+    assert_eq!((cube.dates(), cube.bands()), (&expected.long.0[..], &["red".to_owned()][..]));
+    let mut bits = expected.long.1.chunks(SIDE * SIDE).step_by(2);
+    for &date in cube.dates() {
+        let means = cube.read(date, &[0], &cube.grid().region()).unwrap().values;
+        assert!(means.iter().map(|value| value.to_bits()).eq(bits.next().unwrap().iter().copied()), "{date}");
+    }
 }
 
 fn goes_on_where_a_run_ended(shared: usize, place: &Place, expected: &Expected) {

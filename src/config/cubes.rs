@@ -7,8 +7,8 @@ use super::keys::SourceKeys;
 use super::stack::placed;
 use crate::error::{Error, Result, shown};
 use crate::geometry::Grid;
-use crate::source::gdal::is_address;
 use crate::source::{Calibration, DimensionNames, RasterSeries, RasterSource, Remote, ZarrCube};
+use crate::storage::Place;
 
 /// Whether an instrument has a key.
 type Given = fn(&SourceKeys) -> bool;
@@ -45,7 +45,7 @@ pub(super) fn open(
     }
     match (&keys.zarr, &keys.series) {
         (Some(_), Some(_)) => Err(Error::setting("series", "given together with `zarr`; leave one out")),
-        (Some(path), None) => Ok(Some(open_zarr(keys, &placed(folder, path))?)),
+        (Some(path), None) => Ok(Some(open_zarr(keys, place_of(path, folder)?, remote)?)),
         (None, Some(path)) => Ok(Some(open_series(keys, &placed(folder, path), (target, remote))?)),
         (None, None) => {
             let only = "is for cubes (`zarr`) and series; leave it out with `files`";
@@ -87,7 +87,7 @@ fn open_series(keys: &SourceKeys, path: &Path, (target, remote): (&Grid, Remote)
     Ok(Arc::new(series.open()?))
 }
 
-fn open_zarr(keys: &SourceKeys, path: &Path) -> Result<Arc<dyn RasterSource>> {
+fn open_zarr(keys: &SourceKeys, place: Place, remote: Remote) -> Result<Arc<dyn RasterSource>> {
     refuse(
         "is for files that GDAL reads and cannot be combined with `zarr`; leave it out",
         &[
@@ -98,12 +98,7 @@ fn open_zarr(keys: &SourceKeys, path: &Path) -> Result<Arc<dyn RasterSource>> {
             ("drivers", keys.drivers.is_some()),
         ],
     )?;
-    if path.to_str().is_some_and(is_address) {
-        let problem = "a Zarr cube is read from a folder of this machine, not from a server; copy it first, for example with \
-                       `aws s3 sync` or `gsutil rsync`";
-        return Err(Error::setting("zarr", format!("{}: {problem}", shown(path))));
-    }
-    let mut cube = ZarrCube::builder(path).variables(variables(keys)?);
+    let mut cube = ZarrCube::builder(place).variables(variables(keys)?).remote(remote);
     if let Some(names) = &keys.dimensions {
         let (time, band, y, x) = (names.time.clone(), names.band.clone(), names.y.clone(), names.x.clone());
         cube = cube.dimensions(DimensionNames { time, band, y, x });
@@ -113,6 +108,17 @@ fn open_zarr(keys: &SourceKeys, path: &Path) -> Result<Arc<dyn RasterSource>> {
     }
     cube = cube.calibration(calibration(keys)?);
     Ok(Arc::new(cube.open()?))
+}
+
+/// Where a cube is: GDAL's names of servers mean nothing to Zarr.
+fn place_of(path: &Path, folder: &Path) -> Result<Place> {
+    let text = path.to_string_lossy();
+    if text.starts_with("/vsi") {
+        let problem =
+            "GDAL's name of a server, and GDAL does not read Zarr cubes here; give s3://, gs://, az:// or https://";
+        return Err(Error::setting("zarr", format!("{}: {problem}", shown(path))));
+    }
+    Ok(Place::from(path).within(folder))
 }
 
 /// How stored numbers become physical values, as far as it is given.

@@ -10,7 +10,7 @@ mod open;
 mod variable;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ndarray::Array3;
 
@@ -22,12 +22,13 @@ pub use open::CubeBuilder;
 use variable::Variable;
 
 use super::cf::Acquisitions;
-use super::{Calibration, Losses, RasterSource, Slice, check_request};
+use super::{Calibration, Losses, RasterSource, Remote, Slice, check_request};
 use crate::error::{BoxedError, Error, Result};
 use crate::geometry::{Date, Grid, PixelRegion};
+use crate::storage::Place;
 
-/// A group of a Zarr store (v2 or v3) on the file system: one variable with a band axis, or one variable for each
-/// band.
+/// A group of a Zarr store (v2 or v3), in a folder or on a server: one variable with a band axis, or one variable for
+/// each band.
 ///
 /// Opening reads metadata and coordinates. Reading decodes only the chunks that meet the region. Chunks that hold
 /// many dates are cached, so that the dates of a tile share them ([`CubeBuilder::cache_bytes`]).
@@ -40,7 +41,8 @@ use crate::geometry::{Date, Grid, PixelRegion};
 /// ```
 #[derive(Debug)]
 pub struct ZarrCube {
-    path: PathBuf,
+    place: Place,
+    remote: Remote,
     grid: Grid,
     acquisitions: Acquisitions,
     bands: Vec<String>,
@@ -56,16 +58,17 @@ pub struct ZarrCube {
 const COPIES: u64 = 3;
 
 impl ZarrCube {
-    /// A cube in the group at `path`.
+    /// A cube in the group at a place: a folder, or a URL (`s3://`, `gs://`, `az://`, `https://` with the feature
+    /// `object-store`).
     #[must_use]
-    pub fn builder(path: impl Into<PathBuf>) -> CubeBuilder {
-        CubeBuilder::new(path.into())
+    pub fn builder(place: impl Into<Place>) -> CubeBuilder {
+        CubeBuilder::new(place.into())
     }
 
-    /// The folder of the store.
+    /// The place of the store, as it was named.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.place.name()
     }
 
     /// The variable of a band, and the position of the band along the band axis, if there is one.
@@ -211,7 +214,7 @@ impl RasterSource for ZarrCube {
 
     fn origin(&self) -> String {
         let names: Vec<_> = self.variables.iter().map(|variable| variable.name.as_str()).collect();
-        format!("{}: {}", self.path.display(), names.join(", "))
+        format!("{}: {}", self.place.name().display(), names.join(", "))
     }
 
     fn settings(&self) -> Vec<(String, String)> {
@@ -228,6 +231,10 @@ impl RasterSource for ZarrCube {
         lengths(|axes| axes.y).zip(lengths(|axes| axes.x))
     }
 
+    fn reads_in_flight(&self) -> Option<usize> {
+        self.place.is_remote().then(|| self.remote.reads_in_flight())
+    }
+
     fn handle_bytes(&self, readers: usize) -> u64 {
         let largest = self.variables.iter().map(Variable::chunk_bytes).max().unwrap_or(0);
         largest.saturating_mul(self.cache.capacity() as u64 + COPIES * readers as u64)
@@ -239,7 +246,7 @@ impl ZarrCube {
         let time = u64::from(self.acquisitions.positions[check_request(self, date, bands, region)?]);
         let (rows, cols) = region.shape();
         let failed = |variable: &Variable, band: usize, error: BoxedError| Error::Read {
-            origin: format!("{}: {}", self.path.display(), variable.name),
+            origin: format!("{}: {}", self.place.name().display(), variable.name),
             date,
             band: self.bands[band].clone(),
             rows: region.rows.clone(),
@@ -259,7 +266,7 @@ impl ZarrCube {
                 .map_err(|error| failed(variable, bands[first], Box::new(error)))?;
             for (plane, _) in wanted {
                 let plane = &mut planes[plane * region.len()..(plane + 1) * region.len()];
-                variable.packing.hide(variable.bits(), plane);
+                variable.packing.hide(variable.integer_bits(), plane);
                 if let Some(largest) = variable.largest().filter(|_| calibration.valid_range.is_none())
                     && let Some(stored) = plane.iter().find(|stored| stored.is_finite() && stored.abs() > largest)
                 {

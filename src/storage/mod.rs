@@ -147,10 +147,10 @@ pub(crate) enum Hold {
 /// A lock that is held.
 pub(crate) trait Guard: Debug + Send {}
 
-/// `None` for a file that is not there.
+/// `None` for a file that is not there; nor is one below another file.
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         result => result.map(Some),
     }
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use object_store::{GetOptions, GetRange, ObjectStoreExt, PutMode};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode};
 use tokio::task::JoinSet;
 
 use super::options::Access;
@@ -27,6 +27,9 @@ const HEADS: usize = 32;
 
 /// Attempts to read an object that is replaced meanwhile.
 const REPLACED: usize = 5;
+
+/// Times that an answer which broke off on its way is asked for again.
+const BROKEN: usize = 3;
 
 /// Bytes that a reader asks for at a time.
 const PIECE: u64 = 8 << 20;
@@ -50,7 +53,7 @@ impl ObjectFolder {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let prefix = prefix.trim_end_matches('/');
         if bucket.is_empty() || prefix.is_empty() {
-            return Err("names no folder in a bucket; give it such as s3://bucket/fused.zarr".into());
+            return Err("names no folder in a bucket or on a server; give it such as s3://bucket/fused.zarr".into());
         }
         object_store::path::Path::parse(prefix).map_err(|error| error.to_string())?;
         let client = Client::new(scheme, url, access).map_err(|error| error.to_string())?;
@@ -112,8 +115,8 @@ impl Folder for ObjectFolder {
 
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let key = self.key(name)?;
-        let bytes = self.client.run(|store| async move { store.get(&key).await?.bytes().await });
-        Ok(found(bytes)?.map(Vec::from))
+        let bytes = self.client.run(|store| async move { whole(&*store, &key, GetOptions::default()).await });
+        found(bytes)
     }
 
     fn read_range(&self, name: &str, range: Range<u64>) -> io::Result<Option<Vec<u8>>> {
@@ -124,8 +127,9 @@ impl Folder for ObjectFolder {
             return Ok(Some(Vec::new()));
         }
         let key = self.key(name)?;
-        let bytes = self.client.run(|store| async move { store.get_range(&key, range).await });
-        Ok(found(bytes)?.map(Vec::from))
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        let bytes = self.client.run(|store| async move { whole(&*store, &key, options).await });
+        found(bytes)
     }
 
     fn read_end(&self, name: &str, length: u64) -> io::Result<Option<Vec<u8>>> {
@@ -140,7 +144,7 @@ impl Folder for ObjectFolder {
                 }
                 let range = Some(GetRange::Bounded(meta.size.saturating_sub(length)..meta.size));
                 let options = GetOptions { range, if_match: meta.e_tag, ..GetOptions::default() };
-                Ok(store.get_opts(&key, options).await?.bytes().await?.into())
+                whole(&*store, &key, options).await
             })
         };
         let mut tries = 1;
@@ -219,6 +223,22 @@ impl Folder for ObjectFolder {
     }
 }
 
+/// All bytes of an answer.
+async fn whole(
+    store: &dyn ObjectStore,
+    key: &object_store::path::Path,
+    options: GetOptions,
+) -> object_store::Result<Vec<u8>> {
+    let mut left = BROKEN;
+    loop {
+        // Requests that fail are repeated by the client; what comes after the first byte is not.
+        match store.get_opts(key, options.clone()).await?.bytes().await {
+            Err(object_store::Error::Generic { .. }) if left > 0 => left -= 1,
+            bytes => return bytes.map(Vec::from),
+        }
+    }
+}
+
 /// An object that is read piece by piece; one that is replaced meanwhile is an error.
 struct Pieces {
     client: Arc<Client>,
@@ -239,7 +259,7 @@ impl Read for Pieces {
         let range = Some(GetRange::Bounded(self.next..end));
         let options = GetOptions { range, if_match: self.tag.clone(), ..GetOptions::default() };
         let key = self.key.clone();
-        let bytes = self.client.run(|store| async move { store.get_opts(&key, options).await?.bytes().await })?;
+        let bytes = self.client.run(|store| async move { whole(&*store, &key, options).await })?;
         if bytes.is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
@@ -247,7 +267,7 @@ impl Read for Pieces {
             ));
         }
         self.next += bytes.len() as u64;
-        self.piece = io::Cursor::new(bytes.into());
+        self.piece = io::Cursor::new(bytes);
         self.piece.read(buffer)
     }
 }

@@ -113,7 +113,7 @@ fn refuse(key: &str, problem: String) -> Error {
 
 #[cfg(feature = "object-store")]
 /// The time; of what no clock could measure, the longest.
-fn seconds(given: f64) -> Duration {
+pub(super) fn seconds(given: f64) -> Duration {
     Duration::try_from_secs_f64(given).unwrap_or(Duration::from_secs(LONGEST as u64))
 }
 
@@ -128,6 +128,8 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<u64, 
 #[derive(Clone, Default)]
 pub(super) struct Access {
     pub(super) options: StorageOptions,
+    /// The pause before a request is repeated first, in seconds; about doubled each time.
+    pub(super) pause: Option<f64>,
     /// Settings by name, in place of those of the environment.
     pub(super) settings: Vec<(String, String)>,
 }
@@ -136,7 +138,11 @@ pub(super) struct Access {
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.settings.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("Access").field("options", &self.options).field("settings", &names).finish()
+        f.debug_struct("Access")
+            .field("options", &self.options)
+            .field("pause", &self.pause)
+            .field("settings", &names)
+            .finish()
     }
 }
 

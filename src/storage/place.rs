@@ -22,6 +22,12 @@ const OVERLAY: &str = "overlay:";
 /// Schemes of object stores.
 const OBJECTS: [&str; 7] = ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss"];
 
+/// How long one request is repeated at most, in seconds, however often that is: credentials expire.
+const LONGEST_PATIENCE: f64 = 290.0;
+
+/// Schemes of web servers, which are read and not written.
+const WEB: [&str; 2] = ["http", "https"];
+
 /// Where a store is: a folder on a disk, or a URL.
 ///
 /// | name | where |
@@ -30,6 +36,7 @@ const OBJECTS: [&str; 7] = ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss"];
 /// | `memory:`, `memory:NAME` | memory of this process; the store lives as long as a place, sink or series refers to it |
 /// | `overlay:`, `overlay:FOLDER` | memory of this process, and a temporary folder (in `FOLDER`) once that is too little; see [`Place::overlay`] |
 /// | `s3://bucket/fused.zarr` | an object store, with the feature `object-store`; also `gs://` and `az://` |
+/// | `https://host/cube.zarr` | a web server, with the same feature, to read |
 ///
 /// A folder of such a name is given as `./memory:`.
 ///
@@ -123,6 +130,21 @@ impl Place {
         }
     }
 
+    /// Whether it is reached through a network.
+    pub(crate) fn is_remote(&self) -> bool {
+        scheme(&self.name).is_some_and(|scheme| !["memory", "overlay"].contains(&scheme))
+    }
+
+    /// The longest time of a request, how often it is repeated, and the pause before the first repetition; times in
+    /// seconds. No effect once the place was used, nor on paths.
+    pub(crate) fn patience(mut self, timeout: f64, retries: u32, pause: f64) -> Self {
+        self.access.options.timeout_seconds = timeout;
+        self.access.options.retries = retries;
+        self.access.options.retry_seconds = LONGEST_PATIENCE;
+        self.access.pause = Some(pause);
+        self
+    }
+
     /// How a server is waited for, and what an overlay keeps in memory. No effect once the place was used, nor on paths.
     #[must_use]
     pub fn options(mut self, options: StorageOptions) -> Self {
@@ -168,6 +190,13 @@ impl Place {
     /// # Errors
     /// [`Error::Occupied`] for a path that names no folder, [`Error::Store`] for a URL of no storage.
     pub(crate) fn folder(&self) -> Result<Arc<dyn Folder>> {
+        if scheme(&self.name).is_some_and(|scheme| WEB.contains(&scheme)) {
+            let problem = format!(
+                "a web server is read and not written; give a path, memory:, or a URL of {}",
+                OBJECTS.join(", ")
+            );
+            return Err(Error::Store { path: self.name.clone(), problem, source: None });
+        }
         match self.url()? {
             Some(folder) => Ok(folder),
             None => Ok(Arc::new(Disk::new(canonical(&self.name)?))),
@@ -221,7 +250,7 @@ fn open(name: &Path, scheme: &str, access: &Access) -> Result<Arc<dyn Folder>> {
         let store = Arc::new(Overlay::new(parent, &access.options));
         return Ok(Arc::new(OverlayFolder::new(store, name.to_path_buf())));
     }
-    let opened = if OBJECTS.contains(&scheme) {
+    let opened = if OBJECTS.contains(&scheme) || WEB.contains(&scheme) {
         open_objects(name, access)
     } else {
         Err(format!("{scheme}:// is no storage; give a path, memory:, or a URL of {}", OBJECTS.join(", ")))
@@ -236,7 +265,7 @@ fn open_objects(name: &Path, access: &Access) -> std::result::Result<Arc<dyn Fol
 
 #[cfg(not(feature = "object-store"))]
 fn open_objects(_: &Path, _: &Access) -> std::result::Result<Arc<dyn Folder>, String> {
-    Err("object stores are not in this build; build it with the feature object-store".into())
+    Err("object stores and web servers are not in this build; build it with the feature object-store".into())
 }
 
 impl From<PathBuf> for Place {

@@ -1,4 +1,5 @@
 //! A small HTTP server on this machine, which waits, fails and breaks off as it is told.
+#![allow(dead_code)] // every test file is a crate of its own and uses a part
 
 use std::collections::HashMap;
 use std::fs;

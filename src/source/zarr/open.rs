@@ -1,24 +1,29 @@
 //! Builder of Zarr cubes: variables, dates, bands and grid from the metadata of a store.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use zarrs::array::Array;
 
 use super::chunks::ChunkCache;
-use super::folder::{Folder, contents};
+use super::folder::Folder;
 use super::georeference::{self, PixelAxis};
 use super::variable::{self, Variable};
 use super::{DimensionNames, ZarrCube};
-use crate::error::{Error, Result};
+use crate::error::{BoxedError, Error, Result};
 use crate::geometry::{Crs, Grid};
-use crate::source::Calibration;
 use crate::source::calibration::calibration_setters;
 use crate::source::cf::{self, Acquisitions};
+use crate::source::{Calibration, Remote};
+use crate::storage::Place;
 
 /// Memory for decoded chunks that hold several dates, unless the chunks under a tile need more.
 const CACHE_BYTES: u64 = 128 << 20;
+
+/// Longest time of one request, repetitions and pause before the first of them, where [`Remote`] does not say.
+const TIMEOUT_SECONDS: f64 = 60.0;
+const RETRIES: u32 = 4;
+const RETRY_SECONDS: f64 = 1.0;
 
 /// Largest length of a coordinate: metadata must not make a program ask for all memory there is.
 const MOST_COORDINATES: usize = 1 << 26;
@@ -29,7 +34,8 @@ const CHUNKS_UNDER_A_TILE: u64 = 9;
 /// Builder of a [`ZarrCube`]; [`open`](Self::open) finishes it.
 #[derive(Clone, Debug)]
 pub struct CubeBuilder {
-    path: PathBuf,
+    place: Place,
+    remote: Remote,
     variables: Vec<String>,
     dimensions: DimensionNames,
     crs: Option<Crs>,
@@ -38,9 +44,10 @@ pub struct CubeBuilder {
 }
 
 impl CubeBuilder {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(place: Place) -> Self {
         Self {
-            path,
+            place,
+            remote: Remote::default(),
             variables: Vec::new(),
             dimensions: DimensionNames::default(),
             crs: None,
@@ -87,6 +94,18 @@ impl CubeBuilder {
         self
     }
 
+    /// How a server is asked, if it is on one. Default: as the place says ([`Place::options`]).
+    #[must_use]
+    pub fn remote(mut self, remote: Remote) -> Self {
+        self.place = self.place.patience(
+            remote.timeout_seconds.unwrap_or(TIMEOUT_SECONDS),
+            remote.retries.unwrap_or(RETRIES),
+            remote.retry_seconds.unwrap_or(RETRY_SECONDS),
+        );
+        self.remote = remote;
+        self
+    }
+
     /// Reads the metadata and coordinates.
     ///
     /// # Errors
@@ -95,7 +114,8 @@ impl CubeBuilder {
     /// malformed calibration.
     pub fn open(self) -> Result<ZarrCube> {
         self.calibration.validate()?;
-        let store = Store { folder: Arc::new(Folder::new(&self.path)), names: Vec::new() }.listed()?;
+        self.remote.check()?;
+        let store = Store::open(&self.place, &self.variables)?;
         let mut variables = self.open_variables(&store)?;
         for &nodata in &self.calibration.nodata {
             variables.iter_mut().for_each(|variable| variable.add_missing(nodata));
@@ -108,8 +128,8 @@ impl CubeBuilder {
             _ => variables.iter().map(|variable| variable.name.clone()).collect(),
         };
         let cache = ChunkCache::new(self.chunks_held(&variables));
-        let Self { path, calibration, .. } = self;
-        Ok(ZarrCube { path, grid, acquisitions, bands, variables, flipped, calibration, cache })
+        let Self { place, calibration, remote, .. } = self;
+        Ok(ZarrCube { place, remote, grid, acquisitions, bands, variables, flipped, calibration, cache })
     }
 
     /// The requested variables, all on the same axes.
@@ -119,7 +139,7 @@ impl CubeBuilder {
         for name in &names {
             let refuse = |problem: String| Error::setting("variables", format!("{name:?} {problem}"));
             if !store.names.contains(name) {
-                let (path, held) = (self.path.display(), &store.names);
+                let (path, held) = (self.place.name().display(), &store.names);
                 return Err(refuse(format!("is not in {path}, which holds {held:?}")));
             }
             let array = store.array(name)?;
@@ -158,7 +178,7 @@ impl CubeBuilder {
                 found.push(name.clone());
             }
         }
-        let path = self.path.display();
+        let path = self.place.name().display();
         match &found[..] {
             [only] => Ok(only.clone()),
             [] => Err(Error::setting(
@@ -205,7 +225,7 @@ impl CubeBuilder {
         let corners = georeference::holds_corners(variable.attributes(), &x);
         let (y, x) = if corners { (y.moved_from_edges(false), x.moved_from_edges(true)) } else { (y, x) };
         let grid = georeference::grid(crs, &y, &x).map_err(|error| match error {
-            Error::Grid { problem, .. } => Error::Grid { what: self.path.display().to_string(), problem },
+            Error::Grid { problem, .. } => Error::Grid { what: self.place.name().display().to_string(), problem },
             other => other,
         })?;
         Ok((grid, (y.ascending, !x.ascending && x.count > 1)))
@@ -234,24 +254,31 @@ struct Store {
 }
 
 impl Store {
-    fn listed(self) -> Result<Self> {
-        let path = self.folder.root().to_path_buf();
-        let failed = |problem: String, source: Option<crate::error::BoxedError>| Error::Open {
-            path: path.clone(),
+    /// With the arrays that it holds; on a server without consolidated metadata, those among `variables` and what these
+    /// refer to.
+    fn open(place: &Place, variables: &[String]) -> Result<Self> {
+        let failed = |problem: String, source: Option<BoxedError>| Error::Open {
+            path: place.name().to_path_buf(),
             date: None,
             problem,
             source,
         };
-        let names = self.folder.arrays().map_err(|error| failed(error.to_string(), Some(Box::new(error))))?;
-        if names.is_empty() {
-            return Err(failed("it holds no Zarr array; give the folder of the group that does".into(), None));
+        let folder = Folder::new(place)?;
+        let names = folder.arrays(variables).map_err(|error| failed(error.to_string(), Some(Box::new(error))))?;
+        match (names.is_empty(), place.is_url() && variables.is_empty()) {
+            (false, _) => Ok(Self { folder: Arc::new(folder), names }),
+            (true, false) => Err(failed("it holds no Zarr array; give the folder of the group that does".into(), None)),
+            (true, true) => {
+                let problem = "it has no consolidated metadata that name its arrays: give `variables`, or consolidate them \
+                               (zarr.consolidate_metadata); or it is not the group that holds arrays";
+                Err(failed(problem.into(), None))
+            }
         }
-        Ok(Self { names, ..self })
     }
 
     fn error(&self, name: &str, problem: &str) -> Error {
         let problem = format!("{name:?}: {problem}");
-        Error::Open { path: self.folder.root().to_path_buf(), date: None, problem, source: None }
+        Error::Open { path: self.folder.path().to_path_buf(), date: None, problem, source: None }
     }
 
     fn array(&self, name: &str) -> Result<Array<Folder>> {
@@ -301,8 +328,7 @@ impl Store {
 
     /// The attributes of the group; `None` when they cannot be read.
     fn group_attributes(&self) -> Option<Map<String, Value>> {
-        let read =
-            |name: &str| -> Option<Value> { serde_json::from_slice(&contents(&self.folder.root().join(name))?).ok() };
+        let read = |name: &str| self.folder.document(name).ok().flatten();
         let v3 = || read("zarr.json")?.get("attributes").cloned();
         v3().or_else(|| read(".zattrs"))?.as_object().cloned()
     }

@@ -9,7 +9,7 @@ use zarrs::array::{Array, ArrayError, ArrayMetadata, ArrayShardedExt, ArraySubse
 use super::axes::{CubeAxes, DimensionNames};
 use super::bounded::bound_codecs;
 use super::elements::{ElementType, Elements};
-use super::folder::{Folder, contents};
+use super::folder::Folder;
 use crate::source::cf::{Packing, is_odd_range};
 
 /// Most numbers in a chunk that is larger than its array.
@@ -58,15 +58,15 @@ fn refuse_excess(array: &Array<Folder>) -> Result<(), String> {
 /// The metadata of a v2 text array whose fill value is null, which zarr-python writes and zarrs does not read, with a
 /// fill value that zarrs reads.
 fn texts_without_fill_value(folder: &Folder, name: &str) -> Option<ArrayMetadata> {
-    let read = |file: &str| contents(&folder.root().join(name).join(file));
-    let mut document: Value = serde_json::from_slice(&read(".zarray")?).ok()?;
+    let read = |file: &str| folder.document(&format!("{name}/{file}")).ok().flatten();
+    let mut document = read(".zarray")?;
     let texts = document.get("dtype")?.as_str()?.contains('U');
     if !texts || document.get("fill_value") != Some(&Value::Null) {
         return None;
     }
     document["fill_value"] = "".into();
     if let Some(attributes) = read(".zattrs") {
-        document["attributes"] = serde_json::from_slice(&attributes).ok()?;
+        document["attributes"] = attributes;
     }
     serde_json::from_value(document).ok()
 }
@@ -108,9 +108,9 @@ pub(super) fn labels(array: &Array<Folder>) -> Result<Vec<String>, String> {
 }
 
 impl Variable {
-    /// Bits of a stored number.
-    pub(super) fn bits(&self) -> u32 {
-        self.element_type.bytes() as u32 * 8
+    /// Bits of a stored number; `None` of floats.
+    pub(super) fn integer_bits(&self) -> Option<u32> {
+        (!self.is_float()).then_some(self.element_type.bytes() as u32 * 8)
     }
 
     /// Largest stored number that can be a value: float64 holds integers up to 2⁵³ to the last digit, and nothing on

@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::http::HttpBuilder;
 use object_store::path::Path;
-use object_store::{ObjectStore, PutMode, PutOptions, PutPayload, PutResult, RetryConfig};
+use object_store::{
+    BackoffConfig, ClientConfigKey, ObjectStore, PutMode, PutOptions, PutPayload, PutResult, RetryConfig,
+};
 use tokio::runtime::{Builder, Runtime};
 
 use super::renewal::LeaseState;
-use crate::storage::options::{Access, StorageOptions};
+use crate::storage::options::{Access, StorageOptions, seconds};
 
 /// Threads that wait for the server.
 const THREADS: usize = 2;
@@ -36,6 +39,8 @@ pub(in crate::storage) struct Client {
     runtime: Option<Runtime>,
     leases: Mutex<Vec<Weak<LeaseState>>>,
     options: StorageOptions,
+    /// Whether its times are those of inputs, `run.remote`.
+    reads_inputs: bool,
     /// How long a lease holds without being renewed.
     pub(super) lease: Duration,
 }
@@ -61,7 +66,9 @@ impl Client {
         let options = &access.options;
         let connect = |times| connect((scheme, url), access, times);
         let puts = (options.timeout().min(options.lease()), options.retry().min(options.lease() / ATTEMPTS));
-        Self::with(connect((options.timeout(), options.retry()))?, connect(puts)?, access.options)
+        let mut client = Self::with(connect((options.timeout(), options.retry()))?, connect(puts)?, access.options)?;
+        client.reads_inputs = access.pause.is_some();
+        Ok(client)
     }
 
     /// A client of a store that is open.
@@ -69,7 +76,7 @@ impl Client {
         let mut runtime = Builder::new_multi_thread();
         let runtime = runtime.worker_threads(THREADS).thread_name("rasterfuse-objects").enable_all().build()?;
         let leases = Mutex::default();
-        Ok(Self { store, puts, runtime: Some(runtime), leases, options, lease: options.lease() })
+        Ok(Self { store, puts, runtime: Some(runtime), leases, options, reads_inputs: false, lease: options.lease() })
     }
 
     #[cfg(test)]
@@ -110,11 +117,13 @@ impl Client {
         if !matches!(error, object_store::Error::Generic { .. }) {
             return error.into();
         }
-        let StorageOptions { timeout_seconds, retry_seconds, .. } = self.options;
-        io::Error::other(format!(
-            "{error} (a request was given {timeout_seconds} s and repeated for {retry_seconds} s: timeout_seconds and \
-             retry_seconds of run.storage)"
-        ))
+        let StorageOptions { timeout_seconds, retry_seconds, retries, .. } = self.options;
+        let (times, keys) = if self.reads_inputs {
+            (format!("{retries} times"), "timeout_seconds and retries of run.remote")
+        } else {
+            (format!("for {retry_seconds} s"), "timeout_seconds and retry_seconds of run.storage")
+        };
+        io::Error::other(format!("{error} (a request was given {timeout_seconds} s and repeated {times}: {keys})"))
     }
 
     /// Puts an object: again and again while the server fails, as long as the leases hold. Who puts under a condition must
@@ -187,7 +196,12 @@ fn connect(
     (timeout, retry): (Duration, Duration),
 ) -> io::Result<Arc<dyn ObjectStore>> {
     let max_retries = access.options.retries as usize;
-    let retry = RetryConfig { max_retries, retry_timeout: retry, ..RetryConfig::default() };
+    let mut backoff = BackoffConfig::default();
+    if let Some(pause) = access.pause.map(seconds) {
+        backoff.max_backoff = backoff.max_backoff.max(pause);
+        backoff.init_backoff = pause;
+    }
+    let retry = RetryConfig { backoff, max_retries, retry_timeout: retry };
     let connecting = ("connect_timeout".to_owned(), format!("{}ms", timeout.min(CONNECTING).as_millis()));
     let timeout = ("timeout".to_owned(), format!("{}ms", timeout.as_millis()));
     // Settings by name may say otherwise.
@@ -207,6 +221,18 @@ fn connect(
         }
         "gs" => {
             let mut builder = GoogleCloudStorageBuilder::from_env().with_url(url).with_retry(retry);
+            for (name, value) in settings.clone() {
+                builder = builder.with_config(name.to_lowercase().parse()?, value);
+            }
+            Arc::new(builder.build()?)
+        }
+        "http" | "https" => {
+            let end = url.find("://").map_or(0, |at| at + "://".len());
+            let host = url[end..].find('/').map_or(url, |at| &url[..end + at]);
+            let mut builder = HttpBuilder::new().with_url(host).with_retry(retry);
+            if scheme == "http" {
+                builder = builder.with_config(ClientConfigKey::AllowHttp, "true");
+            }
             for (name, value) in settings.clone() {
                 builder = builder.with_config(name.to_lowercase().parse()?, value);
             }
