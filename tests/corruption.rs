@@ -289,3 +289,63 @@ mod not_files {
         }
     }
 }
+
+/// What a copy takes while the series grows may be of different moments.
+#[test]
+fn a_store_copied_while_it_grows_gives_what_was_written_or_an_error() {
+    let world = World::new();
+    let store = world.made("fused.zarr", Run::to(6));
+    let (earlier, later) = (world.path("earlier.zarr"), world.path("later.zarr"));
+    copy(&store, &earlier);
+    Run::to(12).append(&store).unwrap();
+    copy(&store, &later);
+    let values = |store: &Path| {
+        let series = FusedSeries::open(store).unwrap();
+        let read = |date| series.values(date, &[0], &series.grid().region());
+        series.dates().iter().map(|date| (*date, read(*date))).collect::<Vec<_>>()
+    };
+    let written: Vec<_> = [&earlier, &later].map(|store| values(store)).into_iter().flatten().collect();
+    let written: Vec<_> = written.into_iter().map(|(date, read)| (date, read.unwrap())).collect();
+    let reference = tree(&store);
+    let of_chunks = |name: &str| name.starts_with("mean/c/") || name.starts_with("sd/c/");
+    let of_records = |name: &str| name.starts_with("mean/.rasterfuse/");
+    let mut lost = 0;
+    for mix in 1..7 {
+        let from = |name: &str| {
+            let bit = if of_chunks(name) { 0 } else { 1 + usize::from(of_records(name)) };
+            if mix >> bit & 1 == 0 { &earlier } else { &later }
+        };
+        let mixed = world.path("mixed.zarr");
+        let _ = fs::remove_dir_all(&mixed);
+        for (name, bytes) in tree(&earlier).into_iter().chain(tree(&later)) {
+            if from(&name).join(&name).exists() && fs::read(from(&name).join(&name)).unwrap() == bytes {
+                let path = mixed.join(&name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, bytes).unwrap();
+            }
+        }
+        let mut own = 0;
+        for (date, read) in values(&mixed) {
+            match read {
+                Ok(read) => assert!(written.contains(&(date, read)), "mix {mix}: {date} is nothing that was written"),
+                Err(error) => {
+                    assert_says(
+                        &error.to_string(),
+                        &["mixed.zarr", &date.to_string(), "mean of tile", "rasterfuse verify"],
+                    );
+                    own += 1;
+                }
+            }
+        }
+        assert!(own == 0 || !verified(&mixed).is_whole());
+        lost += own;
+        // With the state of the later moment it goes on to the series that was copied, or says why not.
+        copy(&state_of(&store), &state_of(&mixed));
+        match Run::to(12).start(&mixed, Start::Resume, false) {
+            Ok(_) => assert!(tree(&mixed) == reference, "mix {mix}"),
+            Err(error) => assert_says(&error.to_string(), &["mixed.zarr"]),
+        }
+    }
+    // Documents of the later moment speak of chunks that the earlier one did not have.
+    assert_eq!(lost, 2 * 6);
+}

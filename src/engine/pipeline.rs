@@ -165,7 +165,8 @@ pub(super) fn drive<R>(
     filter: impl FnOnce(&mut Stages<'_>) -> Result<R, Halt>,
 ) -> Result<(R, Timing)> {
     // Each has its own threads: a slow source must not keep blocks from being written.
-    let (reading, writing) = (fusion.io_pool("read", fusion.reads_ahead())?, fusion.io_pool("write", 0)?);
+    let reading = fusion.io_pool("read", fusion.reads_ahead())?;
+    let writing = fusion.io_pool("write", sink.writes_in_flight().unwrap_or(0))?;
     let (in_flight, blocks) = (InFlight::default(), AtomicUsize::new(0));
     thread::scope(|scope| {
         let (to_filter, batches) = sync_channel(0);

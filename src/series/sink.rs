@@ -126,6 +126,12 @@ pub trait FusionSink: Debug + Send + Sync {
     /// [`Error::Store`] when it cannot be written.
     fn append(&self, block: &FusedBlock) -> Result<()>;
 
+    /// How many blocks are appended at a time at least, because each waits for a server. Default: none; as many as there
+    /// are threads are.
+    fn writes_in_flight(&self) -> Option<usize> {
+        None
+    }
+
     /// Waits until all blocks so far survive a power loss. Default: returns at once.
     ///
     /// # Errors

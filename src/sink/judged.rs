@@ -139,6 +139,10 @@ impl LayerSums {
 }
 
 impl<S: FusionSink> FusionSink for JudgedSink<S> {
+    fn writes_in_flight(&self) -> Option<usize> {
+        self.sink.writes_in_flight()
+    }
+
     fn begin(&mut self, layout: &SeriesLayout) -> Result<()> {
         self.check_truth(layout)?;
         self.sink.begin(layout)

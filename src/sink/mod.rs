@@ -11,4 +11,4 @@ pub use judged::JudgedSink;
 pub use memory::MemorySink;
 pub use truth::Truth;
 #[cfg(feature = "zarr")]
-pub use zarr::{FusedSeries, SeasonalStore, ZarrFormat, ZarrSink, verify};
+pub use zarr::{FusedSeries, SeasonalStore, ZarrFormat, ZarrSink, verify, verify_watched};

@@ -37,7 +37,7 @@ pub use reader::FusedSeries;
 pub use seasonal::SeasonalStore;
 use series::Series;
 use store::io_error;
-pub use verify::verify;
+pub use verify::{verify, verify_watched};
 
 /// Version of the Zarr format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -257,6 +257,10 @@ impl FusionSink for ZarrSink {
     fn state_folder(&self) -> Option<Place> {
         self.place.folder().ok()?;
         Some(self.place.beside(".state"))
+    }
+
+    fn writes_in_flight(&self) -> Option<usize> {
+        self.place.writes_in_flight()
     }
 
     fn location(&self) -> PathBuf {

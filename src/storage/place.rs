@@ -22,6 +22,9 @@ const OVERLAY: &str = "overlay:";
 /// Schemes of object stores.
 const OBJECTS: [&str; 7] = ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss"];
 
+/// Files that are written to a server at a time.
+const WRITES: usize = 16;
+
 /// How long one request is repeated at most, in seconds, however often that is: credentials expire.
 const LONGEST_PATIENCE: f64 = 290.0;
 
@@ -133,6 +136,11 @@ impl Place {
     /// Whether it is reached through a network.
     pub(crate) fn is_remote(&self) -> bool {
         scheme(&self.name).is_some_and(|scheme| !["memory", "overlay"].contains(&scheme))
+    }
+
+    /// Files that are written at a time, so that the time of a server's answers is not waited for one by one.
+    pub(crate) fn writes_in_flight(&self) -> Option<usize> {
+        self.is_remote().then_some(WRITES)
     }
 
     /// The longest time of a request, how often it is repeated, and the pause before the first repetition; times in

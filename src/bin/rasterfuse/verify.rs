@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use rasterfuse::engine::verify_checkpoints;
 use rasterfuse::series::FusionSink;
-use rasterfuse::sink::{ZarrSink, verify};
+use rasterfuse::sink::{ZarrSink, verify_watched};
 use serde_json::json;
 
 use crate::outcome::{Failure, Outcome};
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let sink = ZarrSink::create(&arguments.store);
     let meter = Meter::new();
     meter.announce("reading all chunks");
-    let mut found = verify(sink.place())?;
+    let mut found = verify_watched(sink.place(), &meter)?;
     if let Some(folder) = sink.state_folder() {
         verify_checkpoints(folder, &mut found)?;
     }

@@ -228,7 +228,8 @@ impl<'a> Costs<'a> {
         let grown = values.checked_next_power_of_two().unwrap_or(u64::MAX);
         let results = product([windows, grown, WORD]);
         let blocks = product([2, dates, layers, cells, WORD]);
-        let encoding = product([dates.min(input.threads as u64), layers, cells, 2 * size_of::<f32>() as u64]);
+        let writers = input.threads.max(input.place.writes_in_flight().unwrap_or(0)) as u64;
+        let encoding = product([dates.min(writers), layers, cells, 2 * size_of::<f32>() as u64]);
         let covariances = product([dates, input.covariances as u64, cells, WORD]);
         // Chunks that wait for the others of their object, and the object that is written.
         let shared = input.encoding.dates_per_object;
@@ -236,7 +237,7 @@ impl<'a> Costs<'a> {
             if shared > 1 { dates.saturating_add(3 * shared as u64).min((input.dates + shared) as u64) } else { 0 };
         let waiting = product([waiting, cells, input.cell_bytes()]);
         // Sums and numbers of values of a tile, and half of each once more for each overview, which threads make.
-        let coarse = if input.overviews > 0 { 2 * input.threads as u64 } else { 0 };
+        let coarse = if input.overviews > 0 { 2 * writers } else { 0 };
         let overviews = product([coarse.min(2 * dates), layers, cells, 2 * WORD]);
         total([results, blocks, covariances, encoding, waiting, overviews])
     }

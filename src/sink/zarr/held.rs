@@ -3,12 +3,14 @@
 use std::io;
 use std::ops::Range;
 
-use super::ZarrFormat;
+use serde_json::{Map, Value};
+
 use super::files::{ChunkFiles, Damage};
 use super::ledger::{LedgerOf, TileLedger, is_damage};
 use super::metadata::Documents;
 use super::stamp::ChunkStamp;
 use super::store::io_error;
+use super::{TILED, ZarrFormat, overviews};
 use crate::error::{ChunkFault, Result};
 use crate::geometry::Date;
 use crate::series::{HeldBlocks, SeriesLayout};
@@ -125,6 +127,46 @@ impl<'a> Chunks<'a> {
             ZarrFormat::V2 => format!("{array}/{time}/0/{row}/{col}"),
         }
     }
+}
+
+/// The documents of arrays in the consolidated metadata of a store, by their names there.
+pub(super) fn documents(folder: &dyn Folder, format: ZarrFormat) -> Map<String, Value> {
+    let (name, pointer) = match format {
+        ZarrFormat::V3 => ("zarr.json", "/consolidated_metadata/metadata"),
+        ZarrFormat::V2 => (".zmetadata", "/metadata"),
+    };
+    let document = folder.read(name).ok().flatten().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    document.and_then(|document| document.pointer(pointer)?.as_object().cloned()).unwrap_or_default()
+}
+
+/// The array of this name in the consolidated metadata, if it has a chunk for each tile and date.
+pub(super) fn tiled(name: &str) -> Option<&'static str> {
+    let array = name.trim_end_matches("/.zarray");
+    TILED.into_iter().chain(overviews::all()).find(|known| *known == array)
+}
+
+/// Puts arrays in the order of their records.
+pub(super) fn in_order(mut arrays: Vec<&'static str>) -> Vec<&'static str> {
+    arrays.sort_by_key(|name| TILED.into_iter().chain(overviews::all()).position(|known| known == *name));
+    arrays
+}
+
+/// What is wrong with the chunks of a tile on a date: missing, or of another length than was written.
+///
+/// # Errors
+/// [`Error::Store`](crate::Error::Store) when the store cannot be read.
+pub(super) fn faults_of(
+    (folder, id): (&dyn Folder, &str),
+    (dates, time): (&[Date], usize),
+    tile: (usize, usize),
+    dates_per_object: usize,
+) -> Result<Vec<ChunkFault>> {
+    let path = folder.path();
+    let v3 = folder.has("zarr.json").map_err(|error| io_error(path, "cannot look for zarr.json", error))?;
+    let format = if v3 { ZarrFormat::V3 } else { ZarrFormat::V2 };
+    let arrays = in_order(documents(folder, format).keys().filter_map(|name| tiled(name)).collect());
+    let chunks = Chunks::of((folder, id), dates, Form { format, dates_per_object }, arrays);
+    Ok(chunks.held(tile, time..time + 1)?.faults)
 }
 
 /// What is wrong with the length of a file; 0 of one that is not there.

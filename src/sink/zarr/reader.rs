@@ -8,6 +8,7 @@ use serde_json::Value;
 use zarrs::array::{Array, ArrayMetadata, ArraySubset};
 
 use super::existing::{existing_series, group_attributes};
+use super::held::faults_of;
 use super::store::ReadStore;
 use super::unpacking::PackedArray;
 use crate::describe::OutputSpace;
@@ -38,6 +39,7 @@ const MOST_NUMBERS: u64 = 1 << 28;
 #[derive(Debug)]
 pub struct FusedSeries {
     path: PathBuf,
+    folder: Arc<dyn Folder>,
     grid: Grid,
     dates: Vec<Date>,
     bands: Vec<String>,
@@ -118,6 +120,7 @@ impl FusedSeries {
         let unit = of_bands.attributes().get("units").and_then(Value::as_str).unwrap_or("1").to_owned();
         Ok(Self {
             path,
+            folder: Arc::clone(folder),
             grid,
             dates,
             bands,
@@ -201,21 +204,56 @@ impl FusedSeries {
         Ok((self.layers(&self.mean, date, time, region)?, self.layers(&self.uncertainty, date, time, region)?))
     }
 
-    /// All layers of an array.
+    /// All layers of an array. A chunk that is missing though it was written, as in a copy that was made while the series
+    /// grew, would be read as one without values.
     fn layers(&self, array: &PackedArray, date: Date, time: usize, region: &PixelRegion) -> Result<Array3<f64>> {
         let range = |range: &std::ops::Range<usize>| range.start as u64..range.end as u64;
-        let time = time as u64;
-        let subset = [time..time + 1, 0..array.array().shape()[1], range(&region.rows), range(&region.cols)];
-        let values = array.read(&ArraySubset::new_with_ranges(&subset)).map_err(|problem| Error::Read {
+        let name = array.array().path().as_str().trim_start_matches('/');
+        let failed = |problem: String| Error::Read {
             origin: self.path.display().to_string(),
             date,
-            band: array.array().path().as_str().trim_start_matches('/').into(),
+            band: name.into(),
             rows: region.rows.clone(),
             cols: region.cols.clone(),
             problem,
             source: None,
-        })?;
-        Ok(values.slice_move(s![0, .., .., ..]))
+        };
+        let at = time as u64;
+        let subset = [at..at + 1, 0..array.array().shape()[1], range(&region.rows), range(&region.cols)];
+        let values = array.read(&ArraySubset::new_with_ranges(&subset)).map_err(failed)?;
+        let values = values.slice_move(s![0, .., .., ..]);
+        for (tile, part) in self.parts(region) {
+            let nothing = values.slice(s![.., part.rows, part.cols]).iter().all(|value| value.is_nan());
+            if nothing && let Some(problem) = self.loss(name, time, tile)? {
+                return Err(failed(problem));
+            }
+        }
+        Ok(values)
+    }
+
+    /// The tiles that meet a region, each with its part of it, counted from the corner of the region.
+    fn parts(&self, region: &PixelRegion) -> impl Iterator<Item = ((usize, usize), PixelRegion)> {
+        let cut = |range: &std::ops::Range<usize>, length: usize| {
+            let (range, length) = (range.clone(), length.max(1));
+            let tiles = if range.is_empty() { 0..0 } else { range.start / length..range.end.div_ceil(length) };
+            tiles.map(move |tile| {
+                let part = range.start.max(tile * length)..range.end.min((tile + 1) * length);
+                (tile, part.start - range.start..part.end - range.start)
+            })
+        };
+        let cols = cut(&region.cols, self.tile.1);
+        cut(&region.rows, self.tile.0).flat_map(move |(row, rows)| {
+            cols.clone().map(move |(col, cols)| ((row, col), PixelRegion::new(rows.clone(), cols)))
+        })
+    }
+
+    /// Whether the chunk of an array, tile and date was written, and is not there as it was: what is wrong with it.
+    fn loss(&self, array: &str, time: usize, tile: (usize, usize)) -> Result<Option<String>> {
+        // Stores of earlier versions have no records.
+        let Some(identity) = &self.existing.identity else { return Ok(None) };
+        let faults = faults_of((&*self.folder, &identity.id), (&self.dates, time), tile, self.dates_per_object)?;
+        let fault = faults.into_iter().find(|fault| fault.array == array);
+        Ok(fault.map(|fault| format!("{fault}; `rasterfuse verify` finds all that are, and says what mends them")))
     }
 }
 

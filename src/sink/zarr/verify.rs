@@ -5,21 +5,24 @@ use std::io;
 use std::sync::Arc;
 
 use ndarray::Array1;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::ZarrFormat;
 use super::existing::{existing_series, group_attributes};
-use super::held::{Chunks, Form, content_differs, length_differs};
+use super::held::{Chunks, Form, content_differs, documents, in_order, length_differs, tiled};
 use super::ledger::{FOLDER, is_damage, recorded_tiles};
-use super::overviews::{self, GROUP};
+use super::overviews::GROUP;
 use super::reader::{FusedSeries, Opening, refuse};
 use super::stamp::ChunkStamp;
 use super::store::{ReadStore, io_error};
-use super::{TILED, ZarrFormat};
 use crate::error::Result;
 use crate::geometry::Date;
 use crate::series::{ExistingSeries, HeldBlocks, Problem, Verification, digest};
-use crate::source::RasterSource;
+use crate::source::{Pass, PassWatch, RasterSource};
 use crate::storage::{Folder, Place};
+
+/// Dates of a tile that are compared between two looks at who waits.
+const DATES: usize = 64;
 
 /// What mends metadata that contradict each other.
 const REWRITTEN: &str = "the next run into the store that has something to do writes it again";
@@ -31,6 +34,14 @@ const REWRITTEN: &str = "the next run into the store that has something to do wr
 /// [`Error::OpenStore`](crate::Error::OpenStore) when there is no series, [`Error::Store`](crate::Error::Store) when a
 /// file cannot be read.
 pub fn verify(place: impl Into<Place>) -> Result<Verification> {
+    verify_watched(place, &())
+}
+
+/// The same, followed by `watch`, which may end it early.
+///
+/// # Errors
+/// As [`verify`], and [`Error::Interrupted`](crate::Error::Interrupted) where the watch ends it.
+pub fn verify_watched(place: impl Into<Place>, watch: &dyn PassWatch) -> Result<Verification> {
     let folder = place.into().folder()?;
     let root = folder.path();
     let attributes = group_attributes(&*folder).map_err(|problem| refuse(root, problem))?;
@@ -53,7 +64,7 @@ pub fn verify(place: impl Into<Place>) -> Result<Verification> {
         }
         Ok(opened) => {
             check_coordinates(&folder, &opened, &series, &mut found.problems);
-            check_chunks(&*folder, (&opened, &series), (format, arrays), &mut found)?;
+            check_chunks(&*folder, (&opened, &series), (format, arrays), watch, &mut found)?;
         }
     }
     found.series = Some(series);
@@ -71,15 +82,12 @@ fn check_documents(
     let read = |name: &str| serde_json::from_slice::<Value>(&folder.read(name).ok()??).ok();
     let name = if format == ZarrFormat::V3 { "zarr.json" } else { ".zmetadata" };
     let group = folder.path_of(name);
-    let pointer = if format == ZarrFormat::V3 { "/consolidated_metadata/metadata" } else { "/metadata" };
-    let document = read(name).unwrap_or_default();
-    let none = Map::new();
-    let documents = document.pointer(pointer).and_then(Value::as_object).unwrap_or(&none);
+    let documents = documents(folder, format);
     if documents.is_empty() {
         problems.push(Problem::new(&group, "holds no consolidated metadata", REWRITTEN));
     }
-    let mut tiled = Vec::new();
-    for (name, consolidated) in documents {
+    let mut arrays = Vec::new();
+    for (name, consolidated) in &documents {
         let own = if format == ZarrFormat::V3 { format!("{name}/zarr.json") } else { name.clone() };
         let mut document = read(&own);
         // The group of an overview has the documents of its arrays, which the first one has by their paths.
@@ -101,7 +109,7 @@ fn check_documents(
         }
         let array = name.trim_end_matches("/.zarray");
         let is_time = array == "time" || array.starts_with(GROUP) && array.ends_with("/time");
-        let known = TILED.into_iter().chain(overviews::all()).find(|known| *known == array);
+        let known = tiled(name);
         if known.is_none() && !is_time {
             continue;
         }
@@ -111,11 +119,9 @@ fn check_documents(
             let problem = format!("has {dates} dates of {array}, dates_committed is {}", series.visible);
             problems.push(Problem::new(&group, problem, REWRITTEN));
         }
-        tiled.extend(known);
+        arrays.extend(known);
     }
-    // In the order of their records.
-    tiled.sort_by_key(|name| TILED.into_iter().chain(overviews::all()).position(|known| known == *name));
-    tiled
+    in_order(arrays)
 }
 
 /// Compares dates with their digest, and cell centres with the grid.
@@ -156,6 +162,7 @@ fn check_chunks(
     folder: &dyn Folder,
     (opened, series): (&FusedSeries, &ExistingSeries),
     (format, arrays): (ZarrFormat, Vec<&'static str>),
+    watch: &dyn PassWatch,
     found: &mut Verification,
 ) -> Result<()> {
     let Some(identity) = &series.identity else { return Ok(()) };
@@ -177,11 +184,18 @@ fn check_chunks(
         ));
     }
     let form = Form { format, dates_per_object: opened.dates_per_object() };
+    let of_date = arrays.len();
+    let pass = Pass::new(watch, "comparing chunks", (recorded.len() * dates.len() * of_date) as u64);
     let chunks_of = Chunks::of((folder, &identity.id), dates, form, arrays);
     let (mut bytes, mut count) = (0, 0);
     let mut all = HeldBlocks::default();
-    for tile in recorded {
-        let held = chunks_of.look(tile, 0..dates.len(), &mut |chunks| {
+    let some = |first: usize| first..(first + DATES).min(dates.len());
+    for (tile, times) in recorded
+        .into_iter()
+        .flat_map(|tile| (0..dates.len().max(1)).step_by(DATES).map(move |first| (tile, some(first))))
+    {
+        pass.read(times.len() * of_date)?;
+        let held = chunks_of.look(tile, times.clone(), &mut |chunks| {
             let mut files = chunks_of.files();
             let differs = |(name, stamp): &(String, ChunkStamp)| {
                 // Of a file that is too long no more is read than shows it.
@@ -200,7 +214,9 @@ fn check_chunks(
             };
             chunks.iter().map(differs).collect()
         })?;
-        found.saved.push((tile, held.saved));
+        if times.start == 0 {
+            found.saved.push((tile, held.saved));
+        }
         all.merge(held);
     }
     (found.chunks, found.bytes) = (count, bytes);
