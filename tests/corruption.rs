@@ -317,11 +317,11 @@ fn a_store_copied_while_it_grows_gives_what_was_written_or_an_error() {
         };
         let mixed = world.path("mixed.zarr");
         let _ = fs::remove_dir_all(&mixed);
-        for (name, bytes) in tree(&earlier).into_iter().chain(tree(&later)) {
-            if from(&name).join(&name).exists() && fs::read(from(&name).join(&name)).unwrap() == bytes {
-                let path = mixed.join(&name);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, bytes).unwrap();
+        for name in tree(&later).into_keys() {
+            let (path, target) = (from(&name).join(&name), mixed.join(&name));
+            if path.exists() {
+                fs::create_dir_all(target.parent().unwrap()).unwrap();
+                fs::copy(path, target).unwrap();
             }
         }
         let mut own = 0;
@@ -331,7 +331,7 @@ fn a_store_copied_while_it_grows_gives_what_was_written_or_an_error() {
                 Err(error) => {
                     assert_says(
                         &error.to_string(),
-                        &["mixed.zarr", &date.to_string(), "mean of tile", "rasterfuse verify"],
+                        &["mixed.zarr", &date.to_string(), "mean", "the chunk of tile", "rasterfuse verify"],
                     );
                     own += 1;
                 }

@@ -77,7 +77,7 @@ fn cubes_on_servers_are_read_like_those_of_a_folder() {
     let silent = refusal(ZarrCube::builder(server.url("packed_v3.zarr")).remote(hasty()).open());
     assert_says(&silent, &[&server.url("packed_v3.zarr"), "consolidated", "`variables`"]);
     let unknown = refusal(ZarrCube::builder(server.url("packed_v2.zarr")).variable("red").remote(hasty()).open());
-    assert_says(&unknown, &["packed_v2.zarr", "no Zarr array"]);
+    assert_says(&unknown, &["packed_v2.zarr", "variables", "\"red\" is no array", "its group"]);
     let root = refusal(ZarrCube::builder(server.url("")).remote(hasty()).open());
     assert_says(&root, &["names no folder", "on a server"]);
 }
@@ -96,6 +96,11 @@ fn what_a_server_answers_is_told_and_asked_for_again() {
         let everything = server(&folder, move |_| Answer::Status(status));
         assert_says(&refusal(open(&everything)), &[&everything.url("plain_v3.zarr"), &status.to_string()]);
     }
+    // What is optional is not missing because the server fails.
+    let mapping = |request: &Request| request.path.contains("spatial_ref/zarr.json");
+    let half = server(&folder, move |request| if mapping(request) { Answer::Status(500) } else { Answer::Whole });
+    let opened = ZarrCube::builder(half.url("packed_v3.zarr")).variable("refl").remote(hasty()).open();
+    assert_says(&refusal(opened), &["spatial_ref/zarr.json", "500", "run.remote"]);
     let busy = server(&folder, |request| if request.times <= 2 { Answer::Status(503) } else { Answer::Whole });
     assert_same(ZarrCube::builder(folder.join("plain_v3.zarr")), ZarrCube::builder(busy.url("plain_v3.zarr")));
     let broken = server(

@@ -113,7 +113,7 @@ fn open_zarr(keys: &SourceKeys, place: Place, remote: Remote) -> Result<Arc<dyn 
 /// Where a cube is: GDAL's names of servers mean nothing to Zarr.
 fn place_of(path: &Path, folder: &Path) -> Result<Place> {
     let text = path.to_string_lossy();
-    if text.starts_with("/vsi") {
+    if text.starts_with("/vsi") && !path.exists() {
         let problem =
             "GDAL's name of a server, and GDAL does not read Zarr cubes here; give s3://, gs://, az:// or https://";
         return Err(Error::setting("zarr", format!("{}: {problem}", shown(path))));

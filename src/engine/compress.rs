@@ -20,7 +20,9 @@ pub(super) fn compress(bytes: &[u8], word: usize) -> io::Result<Vec<u8>> {
     // Of known size: tables are no larger than the bytes need.
     let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
     compressor.include_checksum(true)?;
-    compressor.compress(&shuffle(bytes, word))
+    let mut frame = compressor.compress(&shuffle(bytes, word))?;
+    frame.shrink_to_fit();
+    Ok(frame)
 }
 
 /// A zstd frame with a checksum of what is written, compressed on the way.

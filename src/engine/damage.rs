@@ -41,9 +41,25 @@ impl Damage {
         record: Option<&Record>,
     ) -> Result<HeldBlocks> {
         let needed = record.map_or(0, |record| self.needed(record));
-        let held = sink.held(&self.layout, tile, needed.max(self.shown))?;
+        let mut held = sink.held(&self.layout, tile, needed.max(self.shown))?;
+        if let Some((first, record)) = held.first.zip(record) {
+            held.first = Some(first.min(self.trusted(&held, record)));
+        }
         self.found.merge(held.clone());
         Ok(held)
+    }
+
+    /// Dates of a tile whose chunks are of the series' newest writing if they are as recorded. Where the store is a copy that
+    /// was made while the series grew, its records may be older than the checkpoint, and so may chunks be that were
+    /// written again in between.
+    fn trusted(&self, held: &HeldBlocks, record: &Record) -> usize {
+        match held.saved {
+            Some(saved) if saved.generation >= record.owner.generation => {
+                let seen = self.layout.dates.partition_point(|date| *date <= saved.date);
+                if saved.date < record.date { seen.saturating_sub(self.lag) } else { self.layout.dates.len() }
+            }
+            _ => 0,
+        }
     }
 
     /// Dates from this one on are made again, because it is not known from what they were made.

@@ -19,7 +19,7 @@ const LONGEST: f64 = 86_400.0;
 /// How servers are asked for the bytes of remote files (`https://`, `s3://`, `gs://`, `az://`, `/vsi...`). The table
 /// `[run.remote]`. It decides nothing about the values.
 ///
-/// What is not given is that of GDAL's environment (`GDAL_HTTP_TIMEOUT`, `GDAL_HTTP_MAX_RETRY`,
+/// What is not given is, for rasters, that of GDAL's environment (`GDAL_HTTP_TIMEOUT`, `GDAL_HTTP_MAX_RETRY`,
 /// `GDAL_HTTP_RETRY_DELAY`), where that is set, and the default otherwise. It holds for the requests of this source
 /// alone, not for other uses of GDAL in the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]

@@ -251,7 +251,11 @@ impl ZarrCube {
             band: self.bands[band].clone(),
             rows: region.rows.clone(),
             cols: region.cols.clone(),
-            problem: format!("{error}; a chunk may be damaged: write the store again, or leave the date out"),
+            problem: match error.downcast_ref::<zarrs::array::ArrayError>() {
+                // What a server or a disk said.
+                Some(zarrs::array::ArrayError::StorageError(_)) => error.to_string(),
+                _ => format!("{error}; a chunk may be damaged: write the store again, or leave the date out"),
+            },
             source: Some(error),
         };
         let mut planes = vec![0.0; bands.len() * region.len()];

@@ -73,9 +73,10 @@ impl Folder for Disk {
 
     fn read_range(&self, name: &str, range: Range<u64>) -> io::Result<Option<Vec<u8>>> {
         let Some(mut file) = open_file(&self.path_of(name))? else { return Ok(None) };
+        let end = range.end.min(file.metadata()?.len());
         file.seek(SeekFrom::Start(range.start))?;
-        let mut bytes = Vec::new();
-        file.take(range.end.saturating_sub(range.start)).read_to_end(&mut bytes)?;
+        let mut bytes = vec![0; end.saturating_sub(range.start) as usize];
+        file.read_exact(&mut bytes)?;
         Ok(Some(bytes))
     }
 

@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode};
 use tokio::task::JoinSet;
@@ -30,6 +31,9 @@ const REPLACED: usize = 5;
 
 /// Times that an answer which broke off on its way is asked for again.
 const BROKEN: usize = 3;
+
+/// Pause before the first of them.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Bytes that a reader asks for at a time.
 const PIECE: u64 = 8 << 20;
@@ -55,14 +59,22 @@ impl ObjectFolder {
         if bucket.is_empty() || prefix.is_empty() {
             return Err("names no folder in a bucket or on a server; give it such as s3://bucket/fused.zarr".into());
         }
-        object_store::path::Path::parse(prefix).map_err(|error| error.to_string())?;
+        let prefix = if scheme.starts_with("http") {
+            if prefix.contains(['?', '#']) {
+                return Err("an address of a folder has no query (?) and no fragment (#)".into());
+            }
+            object_store::path::Path::from_url_path(prefix)
+        } else {
+            object_store::path::Path::parse(prefix)
+        };
+        let prefix = prefix.map_err(|error| error.to_string())?.to_string();
         let client = Client::new(scheme, url, access).map_err(|error| error.to_string())?;
-        Ok(Self { client: Arc::new(client), prefix: prefix.to_owned(), path: url.trim_end_matches('/').into() })
+        Ok(Self { client: Arc::new(client), prefix, path: url.trim_end_matches('/').into() })
     }
 
     /// A folder of a server that is part of this process, whose leases hold for so long.
     #[cfg(test)]
-    pub(super) fn in_memory(lease: std::time::Duration) -> Self {
+    pub(super) fn in_memory(lease: Duration) -> Self {
         let client = Client::of(Arc::new(object_store::memory::InMemory::new()), lease);
         Self { client: Arc::new(client), prefix: "store".into(), path: "test://bucket/store".into() }
     }
@@ -120,21 +132,29 @@ impl Folder for ObjectFolder {
     }
 
     fn read_range(&self, name: &str, range: Range<u64>) -> io::Result<Option<Vec<u8>>> {
-        // Servers refuse a range that begins behind the end.
-        let Some(size) = self.sizes(&[name.to_owned()])?.first().copied().flatten() else { return Ok(None) };
-        let range = range.start..range.end.min(size);
         if range.is_empty() {
-            return Ok(Some(Vec::new()));
+            return Ok(self.has(name)?.then(Vec::new));
         }
-        let key = self.key(name)?;
+        let (key, start) = (self.key(name)?, range.start);
         let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
-        let bytes = self.client.run(|store| async move { whole(&*store, &key, options).await });
-        found(bytes)
+        let bytes = found(self.client.run(|store| async move { whole(&*store, &key, options).await }));
+        match bytes {
+            // Servers refuse a range that begins behind the end.
+            Err(error) => match self.sizes(&[name.to_owned()]) {
+                Ok(sizes) if sizes.iter().flatten().any(|size| *size <= start) => Ok(Some(Vec::new())),
+                _ => Err(error),
+            },
+            read => read,
+        }
     }
 
     fn read_end(&self, name: &str, length: u64) -> io::Result<Option<Vec<u8>>> {
         let key = self.key(name)?;
-        // Not by a range from the end, which Azure does not have.
+        if self.client.reads_ends {
+            let options = GetOptions { range: Some(GetRange::Suffix(length)), ..GetOptions::default() };
+            return found(self.client.run(|store| async move { whole(&*store, &key, options).await }));
+        }
+        // Azure has no ranges from the end.
         let read = || {
             let key = key.clone();
             self.client.request(move |store| async move {
@@ -223,19 +243,21 @@ impl Folder for ObjectFolder {
     }
 }
 
-/// All bytes of an answer.
+/// All bytes of an answer. One that broke off on its way is asked for again: the client repeats requests that fail, and
+/// completes answers of objects with an entity tag.
 async fn whole(
     store: &dyn ObjectStore,
     key: &object_store::path::Path,
     options: GetOptions,
 ) -> object_store::Result<Vec<u8>> {
-    let mut left = BROKEN;
+    let (mut left, mut pause) = (BROKEN, AGAIN);
     loop {
-        // Requests that fail are repeated by the client; what comes after the first byte is not.
         match store.get_opts(key, options.clone()).await?.bytes().await {
             Err(object_store::Error::Generic { .. }) if left > 0 => left -= 1,
             bytes => return bytes.map(Vec::from),
         }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
     }
 }
 

@@ -26,6 +26,7 @@ const OBJECTS: [&str; 7] = ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss"];
 const WRITES: usize = 16;
 
 /// How long one request is repeated at most, in seconds, however often that is: credentials expire.
+#[cfg(feature = "zarr")]
 const LONGEST_PATIENCE: f64 = 290.0;
 
 /// Schemes of web servers, which are read and not written.
@@ -145,6 +146,7 @@ impl Place {
 
     /// The longest time of a request, how often it is repeated, and the pause before the first repetition; times in
     /// seconds. No effect once the place was used, nor on paths.
+    #[cfg(feature = "zarr")]
     pub(crate) fn patience(mut self, timeout: f64, retries: u32, pause: f64) -> Self {
         self.access.options.timeout_seconds = timeout;
         self.access.options.retries = retries;
@@ -200,7 +202,7 @@ impl Place {
     pub(crate) fn folder(&self) -> Result<Arc<dyn Folder>> {
         if scheme(&self.name).is_some_and(|scheme| WEB.contains(&scheme)) {
             let problem = format!(
-                "a web server is read and not written; give a path, memory:, or a URL of {}",
+                "web servers are for cubes to read; for a series give a path, memory:, or a URL of {}",
                 OBJECTS.join(", ")
             );
             return Err(Error::Store { path: self.name.clone(), problem, source: None });

@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+/// In place of the first byte of a range that is counted from the end.
+const FROM_END: usize = usize::MAX;
+
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -26,7 +29,7 @@ pub(crate) struct Request {
 impl Request {
     /// Whether it asks for pixels, behind the first bytes of a file.
     pub(crate) fn is_late(&self) -> bool {
-        self.range.is_some_and(|(first, _)| first > 0)
+        self.range.is_some_and(|(first, _)| first > 0 && first != FROM_END)
     }
 }
 
@@ -149,7 +152,10 @@ impl Shared {
                 break;
             }
             if let Some((first, last)) = header.strip_prefix("range: bytes=").and_then(|range| range.split_once('-')) {
-                range = Some((first.parse().ok()?, last.parse().unwrap_or(usize::MAX)));
+                range = Some(match first {
+                    "" => (FROM_END, last.parse().ok()?),
+                    first => (first.parse().ok()?, last.parse().unwrap_or(usize::MAX)),
+                });
             }
         }
         let mut counts = self.counts.lock().unwrap();
@@ -178,7 +184,10 @@ impl Shared {
             return write!(stream, "HTTP/1.1 {status} no\r\nContent-Length: 2\r\n\r\nno").ok();
         }
         let body = body?;
-        let (first, last) = request.range.unwrap_or((0, body.len() - 1));
+        let (first, last) = match request.range {
+            Some((FROM_END, length)) => (body.len().saturating_sub(length), body.len() - 1),
+            range => range.unwrap_or((0, body.len() - 1)),
+        };
         let (first, last) = (first.min(body.len()), last.min(body.len().saturating_sub(1)));
         let part = &body[first..(last + 1).max(first)];
         let head = match request.range {

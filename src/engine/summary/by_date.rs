@@ -1,9 +1,9 @@
-//! Values by date and instrument in one piece of memory: of a long series there are thousands, and each of them in a
-//! piece of its own would be scattered among what comes and goes.
+//! Values by date and instrument in one allocation: of a long series there are thousands, and each in an allocation of
+//! its own would be scattered among what comes and goes.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Places that are taken at once at least.
 const PLACES: usize = 64;
@@ -90,7 +90,10 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for ByDate<V> {
             .flat_map(|(day, values)| values.into_iter().map(move |(instrument, value)| (day, instrument, value)));
         let mut all: Vec<(i32, u32, V)> = all.collect();
         all.sort_by_key(|(day, instrument, _)| (*day, *instrument));
-        all.dedup_by_key(|(day, instrument, _)| (*day, *instrument));
+        if all.windows(2).any(|pair| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1)) {
+            return Err(de::Error::custom("two values of an instrument on a date"));
+        }
+        all.shrink_to_fit();
         Ok(Self(all))
     }
 }

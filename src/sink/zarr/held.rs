@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::{Map, Value};
 
@@ -55,21 +56,51 @@ impl<'a> Chunks<'a> {
         Self { folder, id, dates, form, arrays }
     }
 
-    /// What there is of a tile on some dates, by the lengths of files.
+    /// What there is of a tile on some dates, by the lengths of files; where something is missing, by their contents: the
+    /// others may be of a copy that was made while the series grew.
     pub(super) fn held(&self, tile: (usize, usize), times: Range<usize>) -> Result<HeldBlocks> {
-        self.look(tile, times, &mut |chunks| {
+        let held = self.look(tile, times.clone(), &mut |chunks| {
             let lengths = self.files().lengths(chunks.iter().map(|(name, _)| name.as_str()))?;
             Ok(lengths.into_iter().zip(chunks).map(|(length, (_, stamp))| length_differs(length, *stamp)).collect())
+        })?;
+        if held.count == 0 { Ok(held) } else { self.read(tile, times, &mut |_| {}) }
+    }
+
+    /// What there is of a tile on some dates, by the contents of files; `count` is given the length of each.
+    pub(super) fn read(
+        &self,
+        tile: (usize, usize),
+        times: Range<usize>,
+        count: &mut dyn FnMut(u64),
+    ) -> Result<HeldBlocks> {
+        self.look(tile, times, &mut |chunks| {
+            let mut files = self.files();
+            let differs = |(name, stamp): &(String, ChunkStamp)| {
+                // Of a file that is too long no more is read than shows it.
+                let contents = match files.contents(name, stamp.bytes.saturating_add(1)) {
+                    Err(error) if is_damage(&error) => return Ok(Some(format!("cannot be read: {error}"))),
+                    Err(error) => return Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
+                    Ok(Err(damage)) => return Ok(length_differs(Err(damage), *stamp)),
+                    Ok(Ok(contents)) => contents,
+                };
+                count(contents.len() as u64);
+                if contents.len() as u64 > stamp.bytes {
+                    let length = files.lengths(std::iter::once(name.as_str()))?.pop();
+                    return Ok(length_differs(length.unwrap_or(Ok(0)), *stamp));
+                }
+                Ok(content_differs(&contents, *stamp))
+            };
+            chunks.iter().map(differs).collect()
         })
     }
 
     /// The files of its chunks.
-    pub(super) fn files(&self) -> ChunkFiles<'a> {
+    fn files(&self) -> ChunkFiles<'a> {
         ChunkFiles::new(self.folder, self.form.dates_per_object)
     }
 
     /// What there is of a tile on some dates, as `differ` finds it.
-    pub(super) fn look(&self, tile: (usize, usize), times: Range<usize>, differ: Compare<'_>) -> Result<HeldBlocks> {
+    fn look(&self, tile: (usize, usize), times: Range<usize>, differ: Compare<'_>) -> Result<HeldBlocks> {
         let mut held = HeldBlocks::default();
         let of = LedgerOf { id: self.id, tile, arrays: self.arrays.len() };
         let add = |held: &mut HeldBlocks, array: &str, time: usize, problem: String| {
@@ -104,7 +135,7 @@ impl<'a> Chunks<'a> {
                     match row.as_ref().and_then(|row| row.get(k)) {
                         None => add(&mut held, array, time, "is not recorded".to_owned()),
                         Some(stamp) => {
-                            chunks.push((self.name(array, time, tile), *stamp));
+                            chunks.push((self.form.name(array, time, tile), *stamp));
                             of_chunks.push((*array, time));
                         }
                     }
@@ -119,24 +150,26 @@ impl<'a> Chunks<'a> {
         }
         Ok(held)
     }
+}
 
+impl Form {
     /// The name of a chunk, which is that of its file unless chunks share one.
-    fn name(&self, array: &str, time: usize, (row, col): (usize, usize)) -> String {
-        match self.form.format {
+    fn name(self, array: &str, time: usize, (row, col): (usize, usize)) -> String {
+        match self.format {
             ZarrFormat::V3 => format!("{array}/c/{time}/0/{row}/{col}"),
             ZarrFormat::V2 => format!("{array}/{time}/0/{row}/{col}"),
         }
     }
 }
 
-/// The documents of arrays in the consolidated metadata of a store, by their names there.
-pub(super) fn documents(folder: &dyn Folder, format: ZarrFormat) -> Map<String, Value> {
+/// The documents of arrays in the consolidated metadata of a store, by their names there; none where these are damaged.
+pub(super) fn documents(folder: &dyn Folder, format: ZarrFormat) -> io::Result<Map<String, Value>> {
     let (name, pointer) = match format {
         ZarrFormat::V3 => ("zarr.json", "/consolidated_metadata/metadata"),
         ZarrFormat::V2 => (".zmetadata", "/metadata"),
     };
-    let document = folder.read(name).ok().flatten().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-    document.and_then(|document| document.pointer(pointer)?.as_object().cloned()).unwrap_or_default()
+    let document = folder.read(name)?.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    Ok(document.and_then(|document| document.pointer(pointer)?.as_object().cloned()).unwrap_or_default())
 }
 
 /// The array of this name in the consolidated metadata, if it has a chunk for each tile and date.
@@ -151,26 +184,88 @@ pub(super) fn in_order(mut arrays: Vec<&'static str>) -> Vec<&'static str> {
     arrays
 }
 
-/// What is wrong with the chunks of a tile on a date: missing, or of another length than was written.
-///
-/// # Errors
-/// [`Error::Store`](crate::Error::Store) when the store cannot be read.
-pub(super) fn faults_of(
-    (folder, id): (&dyn Folder, &str),
-    (dates, time): (&[Date], usize),
-    tile: (usize, usize),
+/// What readers know of the records of a store, so that they notice chunks that are gone.
+#[derive(Debug)]
+pub(super) struct Records {
+    folder: Arc<dyn Folder>,
+    id: String,
+    dates: usize,
+    form: OnceLock<(Form, Vec<&'static str>)>,
     dates_per_object: usize,
-) -> Result<Vec<ChunkFault>> {
-    let path = folder.path();
-    let v3 = folder.has("zarr.json").map_err(|error| io_error(path, "cannot look for zarr.json", error))?;
-    let format = if v3 { ZarrFormat::V3 } else { ZarrFormat::V2 };
-    let arrays = in_order(documents(folder, format).keys().filter_map(|name| tiled(name)).collect());
-    let chunks = Chunks::of((folder, id), dates, Form { format, dates_per_object }, arrays);
-    Ok(chunks.held(tile, time..time + 1)?.faults)
+    /// The tile that was looked at last, with the chunks recorded of each date.
+    last: Mutex<Option<((usize, usize), Rows)>>,
+}
+
+/// What is recorded of a tile by date: whether each array has a chunk. `None` where the tile has no records.
+type Rows = Option<Vec<Option<Vec<bool>>>>;
+
+impl Records {
+    pub(super) fn new(folder: &Arc<dyn Folder>, id: &str, dates: usize, dates_per_object: usize) -> Self {
+        let (form, last) = (OnceLock::new(), Mutex::default());
+        Self { folder: Arc::clone(folder), id: id.into(), dates, form, dates_per_object, last }
+    }
+
+    /// Whether the chunk of an array, tile and date is gone: what is wrong with it. Copies without records know nothing
+    /// of what is missing.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub(super) fn loss(&self, array: &str, tile: (usize, usize), time: usize) -> io::Result<Option<&'static str>> {
+        let (form, arrays) = self.form()?;
+        let Some(column) = arrays.iter().position(|known| *known == array) else { return Ok(None) };
+        let name = form.name(array, time, tile);
+        let there = || -> io::Result<bool> {
+            let lengths =
+                ChunkFiles::new(&*self.folder, form.dates_per_object).lengths(std::iter::once(name.as_str()))?;
+            // What is damaged is said when it is read.
+            Ok(lengths.into_iter().all(|length| !matches!(length, Ok(0))))
+        };
+        if there()? {
+            return Ok(None);
+        }
+        let said = |rows: &Rows| match rows.as_ref().map(|rows| rows.get(time)) {
+            None => None,
+            Some(Some(Some(row))) => row.get(column).is_none_or(|stored| *stored).then_some("is missing"),
+            Some(_) => Some("is not recorded"),
+        };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, rows)) = last.as_ref().filter(|(of, _)| *of == tile)
+            && said(rows).is_none()
+        {
+            return Ok(None);
+        }
+        let rows = self.rows(tile, arrays.len())?;
+        let problem = said(&rows);
+        *last = Some((tile, rows));
+        // A run may have written it just now.
+        Ok(if problem.is_some() && there()? { None } else { problem })
+    }
+
+    fn form(&self) -> io::Result<&(Form, Vec<&'static str>)> {
+        if let Some(form) = self.form.get() {
+            return Ok(form);
+        }
+        let format = if self.folder.has("zarr.json")? { ZarrFormat::V3 } else { ZarrFormat::V2 };
+        let arrays = in_order(documents(&*self.folder, format)?.keys().filter_map(|name| tiled(name)).collect());
+        Ok(self.form.get_or_init(|| (Form { format, dates_per_object: self.dates_per_object }, arrays)))
+    }
+
+    fn rows(&self, tile: (usize, usize), arrays: usize) -> io::Result<Rows> {
+        let Some(ledger) = TileLedger::read(&*self.folder, LedgerOf { id: &self.id, tile, arrays })? else {
+            tracing::warn!(
+                "{}: tile {tile:?} has no records of its chunks; those that are missing are read as missing values",
+                self.folder.path().display()
+            );
+            return Ok(None);
+        };
+        let rows = ledger.rows(0..self.dates)?;
+        let stored = |row: Vec<ChunkStamp>| row.into_iter().map(|stamp| stamp.bytes > 0).collect();
+        Ok(Some(rows.into_iter().map(|row| row.map(stored)).collect()))
+    }
 }
 
 /// What is wrong with the length of a file; 0 of one that is not there.
-pub(super) fn length_differs(held: Result<u64, Damage>, stamp: ChunkStamp) -> Option<String> {
+fn length_differs(held: Result<u64, Damage>, stamp: ChunkStamp) -> Option<String> {
     let held = match held {
         Ok(held) => held,
         Err(damage) => return Some(format!("cannot be found: {damage}")),
@@ -184,7 +279,7 @@ pub(super) fn length_differs(held: Result<u64, Damage>, stamp: ChunkStamp) -> Op
 }
 
 /// What is wrong with the contents of a file; nothing of one that is not there.
-pub(super) fn content_differs(held: &[u8], stamp: ChunkStamp) -> Option<String> {
+fn content_differs(held: &[u8], stamp: ChunkStamp) -> Option<String> {
     if let Some(problem) = length_differs(Ok(held.len() as u64), stamp) {
         return Some(problem);
     }

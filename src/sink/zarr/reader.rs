@@ -8,7 +8,7 @@ use serde_json::Value;
 use zarrs::array::{Array, ArrayMetadata, ArraySubset};
 
 use super::existing::{existing_series, group_attributes};
-use super::held::faults_of;
+use super::held::Records;
 use super::store::ReadStore;
 use super::unpacking::PackedArray;
 use crate::describe::OutputSpace;
@@ -39,7 +39,8 @@ const MOST_NUMBERS: u64 = 1 << 28;
 #[derive(Debug)]
 pub struct FusedSeries {
     path: PathBuf,
-    folder: Arc<dyn Folder>,
+    /// None of stores of earlier versions.
+    records: Option<Records>,
     grid: Grid,
     dates: Vec<Date>,
     bands: Vec<String>,
@@ -118,9 +119,10 @@ impl FusedSeries {
         // Of components the basis has the unit.
         let of_bands = if basis.is_some() { opening.array("basis_mean")? } else { opening.array("mean")? };
         let unit = of_bands.attributes().get("units").and_then(Value::as_str).unwrap_or("1").to_owned();
+        let records = series.identity.as_ref().map(|identity| identity.id.clone());
         Ok(Self {
             path,
-            folder: Arc::clone(folder),
+            records: records.map(|id| Records::new(folder, &id, series.visible, dates_per_object)),
             grid,
             dates,
             bands,
@@ -224,8 +226,16 @@ impl FusedSeries {
         let values = values.slice_move(s![0, .., .., ..]);
         for (tile, part) in self.parts(region) {
             let nothing = values.slice(s![.., part.rows, part.cols]).iter().all(|value| value.is_nan());
-            if nothing && let Some(problem) = self.loss(name, time, tile)? {
-                return Err(failed(problem));
+            if let Some(records) = self.records.as_ref().filter(|_| nothing) {
+                let (row, col) = tile;
+                let lost = records.loss(name, tile, time);
+                let lost =
+                    lost.map_err(|error| failed(format!("cannot tell whether its chunk is missing: {error}")))?;
+                if let Some(problem) = lost {
+                    return Err(failed(format!(
+                        "the chunk of tile [{row}, {col}] {problem}; `rasterfuse verify` finds all that are, and says what mends them"
+                    )));
+                }
             }
         }
         Ok(values)
@@ -245,15 +255,6 @@ impl FusedSeries {
         cut(&region.rows, self.tile.0).flat_map(move |(row, rows)| {
             cols.clone().map(move |(col, cols)| ((row, col), PixelRegion::new(rows.clone(), cols)))
         })
-    }
-
-    /// Whether the chunk of an array, tile and date was written, and is not there as it was: what is wrong with it.
-    fn loss(&self, array: &str, time: usize, tile: (usize, usize)) -> Result<Option<String>> {
-        // Stores of earlier versions have no records.
-        let Some(identity) = &self.existing.identity else { return Ok(None) };
-        let faults = faults_of((&*self.folder, &identity.id), (&self.dates, time), tile, self.dates_per_object)?;
-        let fault = faults.into_iter().find(|fault| fault.array == array);
-        Ok(fault.map(|fault| format!("{fault}; `rasterfuse verify` finds all that are, and says what mends them")))
     }
 }
 

@@ -1,19 +1,17 @@
 //! Reads a whole store and compares it with its records and with itself.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::Arc;
 
 use ndarray::Array1;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::ZarrFormat;
 use super::existing::{existing_series, group_attributes};
-use super::held::{Chunks, Form, content_differs, documents, in_order, length_differs, tiled};
-use super::ledger::{FOLDER, is_damage, recorded_tiles};
+use super::held::{Chunks, Form, documents, in_order, tiled};
+use super::ledger::{FOLDER, recorded_tiles};
 use super::overviews::GROUP;
 use super::reader::{FusedSeries, Opening, refuse};
-use super::stamp::ChunkStamp;
 use super::store::{ReadStore, io_error};
 use crate::error::Result;
 use crate::geometry::Date;
@@ -21,8 +19,8 @@ use crate::series::{ExistingSeries, HeldBlocks, Problem, Verification, digest};
 use crate::source::{Pass, PassWatch, RasterSource};
 use crate::storage::{Folder, Place};
 
-/// Dates of a tile that are compared between two looks at who waits.
-const DATES: usize = 64;
+/// Dates of a tile that are compared between two reports of progress.
+const DATES: usize = 256;
 
 /// What mends metadata that contradict each other.
 const REWRITTEN: &str = "the next run into the store that has something to do writes it again";
@@ -82,7 +80,10 @@ fn check_documents(
     let read = |name: &str| serde_json::from_slice::<Value>(&folder.read(name).ok()??).ok();
     let name = if format == ZarrFormat::V3 { "zarr.json" } else { ".zmetadata" };
     let group = folder.path_of(name);
-    let documents = documents(folder, format);
+    let documents = documents(folder, format).unwrap_or_else(|error| {
+        problems.push(Problem::new(&group, format!("cannot be read: {error}"), "look at the disk or the server"));
+        Map::new()
+    });
     if documents.is_empty() {
         problems.push(Problem::new(&group, "holds no consolidated metadata", REWRITTEN));
     }
@@ -189,31 +190,15 @@ fn check_chunks(
     let chunks_of = Chunks::of((folder, &identity.id), dates, form, arrays);
     let (mut bytes, mut count) = (0, 0);
     let mut all = HeldBlocks::default();
-    let some = |first: usize| first..(first + DATES).min(dates.len());
+    // Whole objects, whose indices are then read once.
+    let step = DATES.next_multiple_of(form.dates_per_object.max(1));
+    let some = |first: usize| first..(first + step).min(dates.len());
     for (tile, times) in recorded
         .into_iter()
-        .flat_map(|tile| (0..dates.len().max(1)).step_by(DATES).map(move |first| (tile, some(first))))
+        .flat_map(|tile| (0..dates.len().max(1)).step_by(step).map(move |first| (tile, some(first))))
     {
         pass.read(times.len() * of_date)?;
-        let held = chunks_of.look(tile, times.clone(), &mut |chunks| {
-            let mut files = chunks_of.files();
-            let differs = |(name, stamp): &(String, ChunkStamp)| {
-                // Of a file that is too long no more is read than shows it.
-                let contents = match files.contents(name, stamp.bytes.saturating_add(1)) {
-                    Err(error) if is_damage(&error) => return Ok(Some(format!("cannot be read: {error}"))),
-                    Err(error) => return Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
-                    Ok(Err(damage)) => return Ok(length_differs(Err(damage), *stamp)),
-                    Ok(Ok(contents)) => contents,
-                };
-                (count, bytes) = (count + 1, bytes + contents.len() as u64);
-                if contents.len() as u64 > stamp.bytes {
-                    let length = files.lengths(std::iter::once(name.as_str()))?.pop();
-                    return Ok(length_differs(length.unwrap_or(Ok(0)), *stamp));
-                }
-                Ok(content_differs(&contents, *stamp))
-            };
-            chunks.iter().map(differs).collect()
-        })?;
+        let held = chunks_of.read(tile, times.clone(), &mut |length| (count, bytes) = (count + 1, bytes + length))?;
         if times.start == 0 {
             found.saved.push((tile, held.saved));
         }

@@ -6,7 +6,7 @@ use super::layout::StackLayout;
 use crate::error::shown;
 use crate::source::Quality;
 
-/// Years between two dates of one instrument after which the lone one is doubted.
+/// Years between the first or last date of an instrument and all others from which it is reported.
 const LONG_GAP_YEARS: i32 = 10;
 
 /// Every doubt about the files of `parts`, whose quality follows `rules`.

@@ -1,4 +1,4 @@
-//! How files lie in a stack: most of them alike, so that they share it.
+//! Where files lie in a stack: most of them in the same place, which they share.
 
 use std::sync::Arc;
 

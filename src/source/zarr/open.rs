@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 use zarrs::array::Array;
 
 use super::chunks::ChunkCache;
-use super::folder::Folder;
+use super::folder::{Arrays, EPSG, Folder, GRID_MAPPINGS, grid_mapping};
 use super::georeference::{self, PixelAxis};
 use super::variable::{self, Variable};
 use super::{DimensionNames, ZarrCube};
-use crate::error::{BoxedError, Error, Result};
+use crate::error::{Error, Result};
 use crate::geometry::{Crs, Grid};
 use crate::source::calibration::calibration_setters;
 use crate::source::cf::{self, Acquisitions};
@@ -94,7 +94,8 @@ impl CubeBuilder {
         self
     }
 
-    /// How a server is asked, if it is on one. Default: as the place says ([`Place::options`]).
+    /// How a server is asked, if it is on one: in place of what the place says ([`Place::options`]), which is the default,
+    /// and not of a place that was used before.
     #[must_use]
     pub fn remote(mut self, remote: Remote) -> Self {
         self.place = self.place.patience(
@@ -116,12 +117,19 @@ impl CubeBuilder {
         self.calibration.validate()?;
         self.remote.check()?;
         let store = Store::open(&self.place, &self.variables)?;
-        let mut variables = self.open_variables(&store)?;
+        let cube = self.open_in(&store);
+        // Nothing is missing because a server failed.
+        store.folder.opened().map_err(|problem| store.failed(problem))?;
+        cube
+    }
+
+    fn open_in(self, store: &Store) -> Result<ZarrCube> {
+        let mut variables = self.open_variables(store)?;
         for &nodata in &self.calibration.nodata {
             variables.iter_mut().for_each(|variable| variable.add_missing(nodata));
         }
         let Some(first) = variables.first() else { return Err(Error::setting("variables", "an empty list")) };
-        let (grid, flipped) = self.georeference(&store, first)?;
+        let (grid, flipped) = self.georeference(store, first)?;
         let acquisitions = store.acquisitions(first)?;
         let bands = match (&variables[..], first.axes.band) {
             ([only], Some(axis)) => store.band_names(only, axis)?,
@@ -140,7 +148,11 @@ impl CubeBuilder {
             let refuse = |problem: String| Error::setting("variables", format!("{name:?} {problem}"));
             if !store.names.contains(name) {
                 let (path, held) = (self.place.name().display(), &store.names);
-                return Err(refuse(format!("is not in {path}, which holds {held:?}")));
+                return Err(refuse(if store.complete {
+                    format!("is not in {path}, which holds {held:?}")
+                } else {
+                    format!("is no array at {path}/{name}; check its name, and that {path} is its group")
+                }));
             }
             let array = store.array(name)?;
             let variable = Variable::new(name, array, &self.dimensions, |dimension| store.attributes(dimension));
@@ -251,34 +263,39 @@ impl CubeBuilder {
 struct Store {
     folder: Arc<Folder>,
     names: Vec<String>,
+    /// Whether these are all there are.
+    complete: bool,
 }
 
 impl Store {
     /// With the arrays that it holds; on a server without consolidated metadata, those among `variables` and what these
     /// refer to.
     fn open(place: &Place, variables: &[String]) -> Result<Self> {
-        let failed = |problem: String, source: Option<BoxedError>| Error::Open {
-            path: place.name().to_path_buf(),
-            date: None,
-            problem,
-            source,
+        let folder = Arc::new(Folder::new(place)?);
+        let arrays = folder.arrays(variables);
+        let (names, complete) = match arrays {
+            Ok(Arrays::All(names)) => (names, true),
+            Ok(Arrays::Known(names)) => (names, false),
+            Err(error) => return Err(Self { folder, names: Vec::new(), complete: false }.failed(error.to_string())),
         };
-        let folder = Folder::new(place)?;
-        let names = folder.arrays(variables).map_err(|error| failed(error.to_string(), Some(Box::new(error))))?;
-        match (names.is_empty(), place.is_url() && variables.is_empty()) {
-            (false, _) => Ok(Self { folder: Arc::new(folder), names }),
-            (true, false) => Err(failed("it holds no Zarr array; give the folder of the group that does".into(), None)),
-            (true, true) => {
+        let store = Self { folder, names, complete };
+        match (store.names.is_empty(), complete) {
+            (true, true) => Err(store.failed("it holds no Zarr array; give the folder of the group that does".into())),
+            (true, false) if variables.is_empty() => {
                 let problem = "it has no consolidated metadata that name its arrays: give `variables`, or consolidate them \
                                (zarr.consolidate_metadata); or it is not the group that holds arrays";
-                Err(failed(problem.into(), None))
+                Err(store.failed(problem.into()))
             }
+            _ => Ok(store),
         }
     }
 
-    fn error(&self, name: &str, problem: &str) -> Error {
-        let problem = format!("{name:?}: {problem}");
+    fn failed(&self, problem: String) -> Error {
         Error::Open { path: self.folder.path().to_path_buf(), date: None, problem, source: None }
+    }
+
+    fn error(&self, name: &str, problem: &str) -> Error {
+        self.failed(format!("{name:?}: {problem}"))
     }
 
     fn array(&self, name: &str) -> Result<Array<Folder>> {
@@ -311,14 +328,13 @@ impl Store {
 
     /// The attributes of the variable that a grid mapping names, or of `spatial_ref` or `crs`.
     fn grid_mapping(&self, variable: &Variable) -> Option<Map<String, Value>> {
-        let named = variable.attributes().get("grid_mapping").and_then(Value::as_str);
-        let named = named.and_then(|text| text.split([':', ' ']).next());
-        named.into_iter().chain(["spatial_ref", "crs"]).find_map(|name| self.attributes(name))
+        let named = grid_mapping(variable.attributes());
+        named.into_iter().chain(GRID_MAPPINGS).find_map(|name| self.attributes(name))
     }
 
     /// The CRS of a number of the EPSG registry that is a coordinate by itself, as stackstac writes it.
     fn epsg(&self) -> Option<Crs> {
-        let held = ["epsg", "proj:epsg"].into_iter().find(|name| self.names.iter().any(|held| held == name))?;
+        let held = EPSG.into_iter().find(|name| self.names.iter().any(|held| held == name))?;
         let array = self.array(held).ok().filter(|array| array.shape().iter().all(|length| *length == 1))?;
         match variable::numbers(&array).ok()?.as_slice() {
             [code] if *code > 0.0 && code.fract() == 0.0 => Some(georeference::crs_from_code(&format!("EPSG:{code}"))),

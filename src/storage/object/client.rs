@@ -28,6 +28,9 @@ const ATTEMPTS: u32 = 3;
 /// Longest time of connecting.
 const CONNECTING: Duration = Duration::from_secs(5);
 
+/// Shortest pause before a request is repeated, in seconds.
+const SHORTEST_PAUSE: f64 = 0.001;
+
 /// Pause between looks at a lease that could not be renewed.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -41,6 +44,8 @@ pub(in crate::storage) struct Client {
     options: StorageOptions,
     /// Whether its times are those of inputs, `run.remote`.
     reads_inputs: bool,
+    /// Whether ranges can be counted from the end.
+    pub(super) reads_ends: bool,
     /// How long a lease holds without being renewed.
     pub(super) lease: Duration,
 }
@@ -68,6 +73,7 @@ impl Client {
         let puts = (options.timeout().min(options.lease()), options.retry().min(options.lease() / ATTEMPTS));
         let mut client = Self::with(connect((options.timeout(), options.retry()))?, connect(puts)?, access.options)?;
         client.reads_inputs = access.pause.is_some();
+        client.reads_ends = !scheme.starts_with("az") && !scheme.starts_with("abfs");
         Ok(client)
     }
 
@@ -76,7 +82,16 @@ impl Client {
         let mut runtime = Builder::new_multi_thread();
         let runtime = runtime.worker_threads(THREADS).thread_name("rasterfuse-objects").enable_all().build()?;
         let leases = Mutex::default();
-        Ok(Self { store, puts, runtime: Some(runtime), leases, options, reads_inputs: false, lease: options.lease() })
+        Ok(Self {
+            store,
+            puts,
+            runtime: Some(runtime),
+            leases,
+            options,
+            reads_inputs: false,
+            reads_ends: true,
+            lease: options.lease(),
+        })
     }
 
     #[cfg(test)]
@@ -119,9 +134,9 @@ impl Client {
         }
         let StorageOptions { timeout_seconds, retry_seconds, retries, .. } = self.options;
         let (times, keys) = if self.reads_inputs {
-            (format!("{retries} times"), "timeout_seconds and retries of run.remote")
+            (format!("up to {retries} times"), "timeout_seconds and retries of run.remote")
         } else {
-            (format!("for {retry_seconds} s"), "timeout_seconds and retry_seconds of run.storage")
+            (format!("for up to {retry_seconds} s"), "timeout_seconds and retry_seconds of run.storage")
         };
         io::Error::other(format!("{error} (a request was given {timeout_seconds} s and repeated {times}: {keys})"))
     }
@@ -197,7 +212,7 @@ fn connect(
 ) -> io::Result<Arc<dyn ObjectStore>> {
     let max_retries = access.options.retries as usize;
     let mut backoff = BackoffConfig::default();
-    if let Some(pause) = access.pause.map(seconds) {
+    if let Some(pause) = access.pause.map(|pause| seconds(pause.max(SHORTEST_PAUSE))) {
         backoff.max_backoff = backoff.max_backoff.max(pause);
         backoff.init_backoff = pause;
     }
