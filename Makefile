@@ -26,7 +26,7 @@ fmt:
 
 # With all features, without any, and the library as users have it: the tests' own dependency on it asks for more features.
 clippy:
-	cargo clippy --release --all-targets -- -D warnings
+	cargo clippy --release --all-targets --features cli,object-store -- -D warnings
 	cargo clippy --release --no-default-features --all-targets -- -D warnings
 	for features in "" "--no-default-features" "--no-default-features --features gdal" "--no-default-features --features zarr"; do
 	    cargo clippy --release --lib $$features -- -D warnings
