@@ -26,6 +26,9 @@ use crate::series::{FusedBlock, FusionSink, Saved, Timing};
 /// Dates are made visible no more often than this: each time costs a few synchronous writes.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
 
+/// The same where each of these waits for a server.
+const REMOTE_COMMIT_INTERVAL: Duration = Duration::from_secs(10);
+
 /// A wait that is reported.
 const LONG_WAIT: Duration = Duration::from_millis(if cfg!(test) { 30 } else { 10_000 });
 
@@ -228,6 +231,7 @@ fn write_all(
 ) -> (Duration, Result<()>) {
     let mut took = Duration::ZERO;
     let mut committed = Instant::now();
+    let interval = if sink.writes_in_flight().is_some() { REMOTE_COMMIT_INTERVAL } else { COMMIT_INTERVAL };
     let mut work = |task: Task| -> Result<()> {
         match task {
             Task::Blocks { tile, blocks, output_dates } => {
@@ -236,7 +240,7 @@ fn write_all(
                 count.fetch_add(blocks.len(), Ordering::Relaxed);
                 spare.give(blocks);
                 written.dates[tile] = output_dates;
-                if committed.elapsed() >= COMMIT_INTERVAL {
+                if committed.elapsed() >= interval {
                     written.commit(sink)?;
                     committed = Instant::now();
                 }

@@ -11,7 +11,7 @@ use super::arrays::{open_array, store_chunk};
 use super::ledger::{self, Ledger};
 use super::metadata::Documents;
 use super::overviews::{Level, Sums};
-use super::packing::{Lost, pack};
+use super::packing::{Lost, Numbers, pack};
 use super::store::AtomicStore;
 use super::{TIME_CHUNK, ZarrFormat, ZarrSink};
 use crate::describe::{Encoding, OutputSpace};
@@ -99,12 +99,16 @@ impl Series {
             let Pair { arrays, values } = pair;
             let packed =
                 pack(values, shape, encoding, lost).map_err(|(k, value)| self.too_large(arrays[k], block, value))?;
-            for (array, values) in arrays.into_iter().zip(packed) {
+            let store = |array: &Array<AtomicStore>, values: Numbers| {
                 let key = array.chunk_key(&chunk);
                 values.store(array, &chunk).map_err(|error| self.chunks.error(key.as_str(), error))?;
                 // A chunk of nothing but missing values is not stored.
-                stamps.push(self.chunks.take_stamp(&key).unwrap_or_default());
-            }
+                Ok(self.chunks.take_stamp(&key).unwrap_or_default())
+            };
+            let ([first, second], [one, other]) = (arrays, packed);
+            // A server is waited for once, not twice.
+            let (one, other) = rayon::join(|| store(first, one), || store(second, other));
+            stamps.extend([one?, other?]);
             Ok(())
         };
         let SeriesLayout { tile_shape, encoding, .. } = &self.layout;
