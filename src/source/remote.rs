@@ -7,6 +7,10 @@ use crate::error::{Error, Result};
 /// Reads in flight at a time, unless given.
 const READS: usize = 16;
 
+/// Headers read at a time, unless given.
+#[cfg(feature = "gdal")]
+const HEADERS: usize = 64;
+
 /// Reads in flight at most: each has a thread and open files of its own.
 const MOST_READS: usize = 256;
 
@@ -33,7 +37,8 @@ pub struct Remote {
     pub retries: Option<u32>,
     /// Pause before the first repetition, in seconds; about doubled each time. Default: 1.
     pub retry_seconds: Option<f64>,
-    /// Reads in flight at a time, so that the time of answers is not waited for one by one. Default: 16.
+    /// Reads in flight at a time, so that the time of answers is not waited for one by one. Default: 16, and 64 of headers,
+    /// which take little memory.
     pub reads: Option<usize>,
 }
 
@@ -70,6 +75,12 @@ impl Remote {
     #[must_use]
     pub fn reads_in_flight(&self) -> usize {
         self.reads.unwrap_or(READS)
+    }
+
+    /// Headers read at a time.
+    #[cfg(feature = "gdal")]
+    pub(crate) fn headers_in_flight(&self) -> usize {
+        self.reads.unwrap_or(HEADERS)
     }
 
     /// Refuses what cannot work.

@@ -37,7 +37,7 @@ impl StackBuilder {
             granule.all_files().enumerate().any(|(index, path)| !promised(index) && is_remote(path))
         };
         let remote = granules.iter().any(asked);
-        let threads = self.drivers.remote().reads_in_flight();
+        let threads = self.drivers.remote().headers_in_flight();
         let pool = || {
             let builder =
                 ThreadPoolBuilder::new().num_threads(threads).thread_name(|k| format!("rasterfuse-header-{k}"));
