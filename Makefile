@@ -65,7 +65,7 @@ TARGET ?= toml
 fuzz:
 	RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $(TARGET)
 
-# Kills so many runs at random moments and compares the bytes in the end: `make crash N=1000` takes about an hour.
+# Kills so many runs at random moments and compares the bytes in the end: `make crash N=1000` takes about six minutes.
 N ?= 100
 crash:
 	RASTERFUSE_CRASHES=$(N) cargo test --release --features cli --test crash long -- --ignored --nocapture
