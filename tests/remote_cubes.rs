@@ -179,17 +179,3 @@ fn many_reads_are_in_flight_and_what_is_not_stored_is_missing() -> Result<()> {
     assert_eq!(one.most_at_once(), 1);
     Ok(())
 }
-
-/// Prints how much faster many reads in flight are than one.
-#[test]
-#[ignore = "a measurement"]
-fn latency_is_hidden() -> Result<()> {
-    let folder = shelf();
-    for reads in [1, 16] {
-        let server = Server::new(folder.path(), Duration::from_millis(30), |_| Answer::Whole);
-        let began = Instant::now();
-        fused(&server.url("cube.zarr"), &format!("remote = {{ reads = {reads} }}"), folder.path())?;
-        println!("{reads} reads in flight: {:?}, {} requests", began.elapsed(), server.requests().len());
-    }
-    Ok(())
-}

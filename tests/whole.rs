@@ -13,8 +13,8 @@ use rasterfuse::describe::{Instrument, Kernel, Prior, Process};
 use rasterfuse::engine::{Checkpoint, FusionBuilder, OnError, Shard, Start};
 use rasterfuse::geometry::{Crs, Date, Grid};
 use rasterfuse::series::FusionSink;
-use rasterfuse::sink::{FusedSeries, ZarrFormat, ZarrSink, verify};
-use rasterfuse::source::{MemorySource, RasterSource as _};
+use rasterfuse::sink::{FusedSeries, ZarrFormat, ZarrSink, verify, verify_watched};
+use rasterfuse::source::{MemorySource, PassProgress, PassWatch, RasterSource as _};
 use rasterfuse::{Error, Fusion};
 use support::two_tiles::{RUN, Run, World, complaints, copy, flip, group, refused, state_of, verified};
 use support::{FullDisk, assert_says, tree};
@@ -452,4 +452,32 @@ fn seeds_are_stores_of_this_version() {
         let kept = fs::read(&path).unwrap().len();
         assert_eq!(kept, seed.len(), "{name}: write it again with RASTERFUSE_WRITE_SEEDS=1");
     }
+}
+
+/// Notes how far a verification is, and ends it after some looks.
+#[derive(Debug)]
+struct Patience {
+    looks: std::sync::Mutex<Vec<f64>>,
+    most: usize,
+}
+
+impl PassWatch for Patience {
+    fn progress(&self, progress: &PassProgress) {
+        self.looks.lock().unwrap().push(progress.share);
+    }
+
+    fn stops(&self) -> bool {
+        self.looks.lock().unwrap().len() >= self.most
+    }
+}
+
+#[test]
+fn verify_says_how_far_it_is_and_can_be_ended() {
+    let world = World::new();
+    let store = world.made("fused.zarr", RUN);
+    let watch = |most| Patience { looks: std::sync::Mutex::default(), most };
+    let patient = watch(usize::MAX);
+    assert_eq!(verify_watched(&store, &patient).unwrap().chunks, 2 * 2 * 11);
+    assert_eq!(*patient.looks.lock().unwrap(), [0.0, 0.5], "one look for each of two tiles");
+    assert!(matches!(verify_watched(&store, &watch(1)), Err(Error::Interrupted)));
 }

@@ -297,6 +297,7 @@ mod tests {
     use super::*;
     use crate::describe::{Instrument, Kernel, Prior, Process};
     use crate::geometry::{Crs, Date, Grid, PixelRegion};
+    use crate::series::{Report, SeriesLayout};
     use crate::sink::MemorySink;
     use crate::source::{MemorySource, RasterSource, Slice};
 
@@ -327,6 +328,61 @@ mod tests {
         fn origin(&self) -> String {
             self.0.origin()
         }
+    }
+
+    /// Counts the blocks that are appended at a time.
+    #[derive(Debug, Default)]
+    struct Crowd {
+        wanted: Option<usize>,
+        now: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    impl FusionSink for Crowd {
+        fn begin(&mut self, _: &SeriesLayout) -> Result<()> {
+            Ok(())
+        }
+
+        fn append(&self, _: &FusedBlock) -> Result<()> {
+            let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(now, Ordering::SeqCst);
+            thread::sleep(LONG_WAIT);
+            self.now.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        }
+
+        fn writes_in_flight(&self) -> Option<usize> {
+            self.wanted
+        }
+
+        fn commit(&mut self, _: usize) -> Result<()> {
+            Ok(())
+        }
+
+        fn finish(&mut self, _: &Report) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn as_many_blocks_are_written_at_a_time_as_the_sink_waits_for() -> Result<()> {
+        let grid = Grid::new(Crs::unknown(), [0.0, 30.0, 0.0, 0.0, 0.0, -30.0], (4, 4))?;
+        let dates = (0..8).map(Date::from_days).collect();
+        let source = MemorySource::new(grid.clone(), dates, vec!["red".into()], Array4::zeros((8, 1, 4, 4)))?;
+        let fusion = Fusion::builder(grid)
+            .bands(["red"])
+            .process(Process::new(Kernel::Exponential, 100.0, 1e-3))
+            .prior(Prior::new(0.0, 1.0))
+            .instrument(Instrument::new("one", Arc::new(source)).noise_variance(1e-3))
+            .batch_dates(8)
+            .threads(1)
+            .build()?;
+        for (wanted, most) in [(None, 1), (Some(4), 4)] {
+            let mut sink = Crowd { wanted, ..Crowd::default() };
+            fusion.job().run(&mut sink)?;
+            assert_eq!(sink.most.load(Ordering::SeqCst), most);
+        }
+        Ok(())
     }
 
     #[test]

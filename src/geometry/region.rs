@@ -18,6 +18,22 @@ impl PixelRegion {
         Self { rows, cols }
     }
 
+    /// The region, cut along the lines of windows of so many (rows, columns) that start at the upper-left corner of the
+    /// raster.
+    #[cfg_attr(
+        not(any(feature = "gdal", feature = "zarr")),
+        allow(dead_code, reason = "rasters and stores alone have blocks")
+    )]
+    pub(crate) fn parts(&self, (rows, cols): (usize, usize)) -> impl Iterator<Item = Self> + use<> {
+        let cut = |range: Range<usize>, step: usize| {
+            (range.start / step..range.end.div_ceil(step))
+                .map(move |k| range.start.max(k * step)..range.end.min(k.saturating_add(1).saturating_mul(step)))
+        };
+        let (across, cols_range) = (cols, self.cols.clone());
+        cut(self.rows.clone(), rows)
+            .flat_map(move |rows| cut(cols_range.clone(), across).map(move |cols| Self::new(rows.clone(), cols)))
+    }
+
     /// (rows, columns).
     #[must_use]
     pub fn shape(&self) -> (usize, usize) {
@@ -187,5 +203,19 @@ mod tests {
             cells.sort_unstable();
             assert_eq!(cells, expected, "{hole:?}");
         }
+    }
+
+    #[test]
+    fn parts_cover_a_region_once_along_the_lines_of_blocks() {
+        let region = PixelRegion::new(3..17, 5..9);
+        let mut seen = vec![0; region.len()];
+        for part in region.parts((8, 4)) {
+            assert_eq!((part.rows.start / 8, part.cols.start / 4), ((part.rows.end - 1) / 8, (part.cols.end - 1) / 4));
+            for (row, col) in part.rows.clone().flat_map(|r| part.cols.clone().map(move |c| (r, c))) {
+                seen[(row - 3) * 4 + col - 5] += 1;
+            }
+        }
+        assert!(seen.iter().all(|count| *count == 1), "{seen:?}");
+        assert_eq!(region.parts((usize::MAX, usize::MAX)).collect::<Vec<_>>(), [region]);
     }
 }

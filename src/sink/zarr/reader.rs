@@ -224,11 +224,14 @@ impl FusedSeries {
         let subset = [at..at + 1, 0..array.array().shape()[1], range(&region.rows), range(&region.cols)];
         let values = array.read(&ArraySubset::new_with_ranges(&subset)).map_err(failed)?;
         let values = values.slice_move(s![0, .., .., ..]);
-        for (tile, part) in self.parts(region) {
-            let nothing = values.slice(s![.., part.rows, part.cols]).iter().all(|value| value.is_nan());
+        let (height, width) = (self.tile.0.max(1), self.tile.1.max(1));
+        let (top, left) = (region.rows.start, region.cols.start);
+        for PixelRegion { rows, cols } in region.parts((height, width)) {
+            let (row, col) = (rows.start / height, cols.start / width);
+            let own = values.slice(s![.., rows.start - top..rows.end - top, cols.start - left..cols.end - left]);
+            let nothing = own.iter().all(|value| value.is_nan());
             if let Some(records) = self.records.as_ref().filter(|_| nothing) {
-                let (row, col) = tile;
-                let lost = records.loss(name, tile, time);
+                let lost = records.loss(name, (row, col), time);
                 let lost =
                     lost.map_err(|error| failed(format!("cannot tell whether its chunk is missing: {error}")))?;
                 if let Some(problem) = lost {
@@ -239,22 +242,6 @@ impl FusedSeries {
             }
         }
         Ok(values)
-    }
-
-    /// The tiles that meet a region, each with its part of it, counted from the corner of the region.
-    fn parts(&self, region: &PixelRegion) -> impl Iterator<Item = ((usize, usize), PixelRegion)> {
-        let cut = |range: &std::ops::Range<usize>, length: usize| {
-            let (range, length) = (range.clone(), length.max(1));
-            let tiles = if range.is_empty() { 0..0 } else { range.start / length..range.end.div_ceil(length) };
-            tiles.map(move |tile| {
-                let part = range.start.max(tile * length)..range.end.min((tile + 1) * length);
-                (tile, part.start - range.start..part.end - range.start)
-            })
-        };
-        let cols = cut(&region.cols, self.tile.1);
-        cut(&region.rows, self.tile.0).flat_map(move |(row, rows)| {
-            cols.clone().map(move |(col, cols)| ((row, col), PixelRegion::new(rows.clone(), cols)))
-        })
     }
 }
 

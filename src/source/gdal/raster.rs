@@ -13,7 +13,7 @@ use super::hdf5::{self, Listening};
 use super::numbers::Numbers;
 use super::odd::Odd;
 use super::server::Requests;
-use super::stored::{Destination, convert, hide, parts, signed_bytes, stored};
+use super::stored::{Destination, convert, hide, signed_bytes, stored};
 use super::traits::{AlikeTraits, Traits, has_mask};
 use super::{Drivers, QuietErrors, RasterHeader, Valid, View, is_remote, open, open_error};
 use crate::error::Result;
@@ -118,7 +118,7 @@ impl OpenRaster {
         let failed = |band: usize| move |error: ReadError| self.failure(band, error);
         let window = self.traits.window.filter(|_| bands.len() > 1).unwrap_or((usize::MAX, usize::MAX));
         let mut odd = vec![Odd::default(); bands.len()];
-        for part in parts(region, window) {
+        for part in region.parts(window) {
             for ((&band, plane), odd) in bands.iter().zip(&mut *planes).zip(&mut odd) {
                 let found = self
                     .physical(band, &part, (calibration, Missing::All), Destination::Plane(plane, region))
@@ -135,7 +135,7 @@ impl OpenRaster {
 
     /// Whether this many bands of a window can be read one after another without decoding a block twice.
     pub(in crate::source) fn reads_at_once(&self, bands: usize, region: &PixelRegion) -> bool {
-        bands == 1 || self.traits.window.is_none_or(|window| parts(region, window).count() == 1)
+        bands == 1 || self.traits.window.is_none_or(|window| region.parts(window).count() == 1)
     }
 
     /// Like [`read`](Self::read) for one band, whose plane is appended to `values`.

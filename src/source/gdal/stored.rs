@@ -63,33 +63,3 @@ pub(super) fn hide(mask: &RasterBand<'_>, region: &PixelRegion, values: &mut [f6
     }
     Ok(())
 }
-
-/// The region, cut along the lines of windows that start at the upper-left corner of the raster.
-pub(super) fn parts(region: &PixelRegion, (rows, cols): (usize, usize)) -> impl Iterator<Item = PixelRegion> + use<> {
-    let cut = |range: std::ops::Range<usize>, step: usize| {
-        (range.start / step..range.end.div_ceil(step))
-            .map(move |k| range.start.max(k * step)..range.end.min(k.saturating_add(1).saturating_mul(step)))
-    };
-    let (across, cols_range) = (cols, region.cols.clone());
-    cut(region.rows.clone(), rows)
-        .flat_map(move |rows| cut(cols_range.clone(), across).map(move |cols| PixelRegion::new(rows.clone(), cols)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_cover_a_region_once_along_the_lines_of_blocks() {
-        let region = PixelRegion::new(3..17, 5..9);
-        let mut seen = vec![0; region.len()];
-        for part in parts(&region, (8, 4)) {
-            assert_eq!((part.rows.start / 8, part.cols.start / 4), ((part.rows.end - 1) / 8, (part.cols.end - 1) / 4));
-            for (row, col) in part.rows.clone().flat_map(|r| part.cols.clone().map(move |c| (r, c))) {
-                seen[(row - 3) * 4 + col - 5] += 1;
-            }
-        }
-        assert!(seen.iter().all(|count| *count == 1), "{seen:?}");
-        assert_eq!(parts(&region, (usize::MAX, usize::MAX)).collect::<Vec<_>>(), [region]);
-    }
-}
